@@ -1,0 +1,19 @@
+/** Compiles `src` to `dist` and bundles the workflows, so that a worker starts without a bundler. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode } from '@temporalio/worker';
+
+const root = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+
+rmSync(root('dist'), { recursive: true, force: true });
+execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', root('tsconfig.build.json')], {
+  stdio: 'inherit',
+});
+const quiet = () => undefined;
+const { code } = await bundleWorkflowCode({
+  workflowsPath: root('dist/workflows/index.js'),
+  logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
+});
+writeFileSync(root('dist/workflow-bundle.cjs'), code);
+chmodSync(root('dist/cli.js'), 0o755);

@@ -1,0 +1,61 @@
+// Lint, types and all tests; prints what each took, and the counts once more at the end.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const scratch = mkdtempSync(join(tmpdir(), 'highwater-results-'));
+const results = join(scratch, 'results.json');
+const node =
+  (...args) =>
+  () =>
+    spawnSync(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status;
+const steps = [
+  ['lint', node('node_modules/eslint/bin/eslint.js', '.')],
+  ['format', node('node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.')],
+  ['types', node('node_modules/typescript/bin/tsc', '-p', '.')],
+  [
+    'tests',
+    node(
+      ...['node_modules/vitest/vitest.mjs', 'run', ...process.argv.slice(2)],
+      ...['--reporter=default', '--reporter=json', `--outputFile.json=${results}`],
+    ),
+  ],
+];
+
+const times = [];
+let failed = false;
+for (const [name, step] of steps) {
+  console.log(`\n── ${name}`);
+  const started = Date.now();
+  const status = step();
+  times.push([name, (Date.now() - started) / 1000, status === 0 ? 'ok' : 'FAILED']);
+  failed ||= status !== 0;
+}
+
+let counts = '0 passed, 1 failed';
+try {
+  const report = JSON.parse(readFileSync(results, 'utf8'));
+  console.log('\n── seconds a suite');
+  for (const suite of [...report.testResults].sort(
+    (a, b) => b.endTime - b.startTime - (a.endTime - a.startTime),
+  )) {
+    const seconds = ((suite.endTime - suite.startTime) / 1000).toFixed(1).padStart(7);
+    console.log(`${seconds}  ${suite.name.replace(`${process.cwd()}/`, '')}`);
+  }
+  const skipped = report.testResults.flatMap((suite) =>
+    suite.assertionResults.filter((t) => t.status === 'pending' || t.status === 'skipped'),
+  );
+  for (const test of skipped) console.log(`skipped: ${test.fullName}`);
+  const broken = report.numFailedTestSuites > 0 && report.numFailedTests === 0 ? 1 : 0;
+  counts = `${report.numPassedTests} passed, ${report.numFailedTests + broken} failed, ${skipped.length} skipped`;
+} catch (error) {
+  console.log(`no test results: ${error.message}`);
+}
+rmSync(scratch, { recursive: true, force: true });
+
+console.log('\n── seconds a step');
+for (const [name, seconds, outcome] of times)
+  console.log(`${seconds.toFixed(1).padStart(7)}  ${name}: ${outcome}`);
+console.log(`\n${counts}`);
+process.exit(failed ? 1 : 0);

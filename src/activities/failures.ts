@@ -1,0 +1,46 @@
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { HighwaterError, messageOf } from '../errors.js';
+
+/** How often something that should not happen again is tried all the same. */
+const A_FEW = 3;
+
+/**
+ * Runs an activity's work; the one place where errors become Temporal's. The failure's `type` is the error's
+ * name, its message the error's own.
+ */
+export async function reporting<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    if (thrown instanceof ApplicationFailure || thrown instanceof CancelledFailure) throw thrown;
+    if (!(thrown instanceof HighwaterError)) {
+      throw ApplicationFailure.create({
+        type: thrown instanceof Error ? thrown.name : 'Error',
+        message: messageOf(thrown),
+        ...(thrown instanceof Error && { cause: thrown }),
+      });
+    }
+    const { retry } = thrown;
+    const last = retry === 'a few times' && Context.current().info.attempt >= A_FEW;
+    throw ApplicationFailure.create({
+      type: thrown.name,
+      message: thrown.message,
+      nonRetryable: retry === 'never' || last,
+    });
+  }
+}
+
+/**
+ * Runs `work` while telling Temporal, twice a second, that it is alive.
+ * @param details what the Web UI shows of a pending activity.
+ */
+export async function beating<T>(details: () => unknown, work: () => Promise<T>): Promise<T> {
+  const context = Context.current();
+  const timer = setInterval(() => context.heartbeat(details()), 500);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
+}

@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto';
+import { Context } from '@temporalio/activity';
+import { SourceRefusedError } from '../errors.js';
+import type { Cursor, FetchedPages, StagedBatch } from '../protocol.js';
+import { HttpSource, namedMaximum } from '../sources/http.js';
+import { resolveUrl } from '../sources/references.js';
+import { RateLimitedError, type PageAnswer } from '../sources/source.js';
+import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
+import { createStrategy, TokenCycleError } from '../strategies/index.js';
+import { beating, reporting } from './failures.js';
+import type { Activities, Dependencies } from './index.js';
+import { streamKey } from './open-stream.js';
+
+/** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
+export const fetchPages =
+  ({ host, environment }: Dependencies): Activities['fetchPages'] =>
+  ({ plan, destination: path, base, budget, begin }) => {
+    const { cancellationSignal } = Context.current();
+    const progress = { pages: 0, records: 0 };
+    return reporting(() =>
+      beating(
+        () => progress,
+        async () => {
+          await host.get(path);
+          const source = new HttpSource({
+            resolved: resolveUrl(plan.baseUrl, environment),
+            primaryKey: plan.table.primaryKey,
+            cursorField: plan.cursorField,
+            columns: Object.keys(plan.table.columns),
+            timeoutSeconds: plan.requestTimeoutSeconds,
+          });
+          const strategy = createStrategy(plan.options);
+          const resumed = base.cursor === null || begin;
+          let cursor = resumed
+            ? strategy.begin(base.cursor, new Date().toISOString())
+            : (base.cursor as Cursor);
+          const stager = new BatchStager(new Staging(path, streamKey(plan)), base.id, budget.bytes);
+          const deadline = Date.now() + budget.seconds * 1000;
+          let wait: FetchedPages['wait'] = null;
+          let lowered = false;
+
+          try {
+            for (;;) {
+              const request = strategy.request(cursor);
+              if ('end' in request) break;
+              const before = cursor;
+              stager.beginPage();
+              try {
+                const answer = await source.read(
+                  request,
+                  (lines, n, longest) => stager.append(lines, n, longest, before),
+                  cancellationSignal,
+                );
+                cursor = withUndeclared(strategy.advance(cursor, answer), answer);
+                stager.endPage();
+              } catch (thrown) {
+                const maximum =
+                  strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
+                if (maximum !== null && strategy.lowerPageSize !== undefined) {
+                  cursor = strategy.lowerPageSize(cursor, maximum);
+                  lowered = true;
+                  await stager.undoPage();
+                  continue;
+                }
+                if (thrown instanceof RateLimitedError) {
+                  await stager.undoPage();
+                  wait = { until: thrown.until, reason: thrown.reason };
+                  break;
+                }
+                // Pages that are here are worth keeping; the next call meets the failure on its own.
+                if (stager.pages > 0 && !cancellationSignal.aborted && !(thrown instanceof TokenCycleError)) {
+                  await stager.undoPage();
+                  break;
+                }
+                throw thrown instanceof TokenCycleError
+                  ? new SourceRefusedError(plan.baseUrl, thrown.message)
+                  : thrown;
+              }
+              progress.pages = stager.pages;
+              progress.records = stager.records;
+              if (stager.records >= budget.rows || stager.bytes >= budget.bytes || Date.now() >= deadline)
+                break;
+            }
+            const batches = await stager.end(cursor);
+            return { batches, cursor, state: strategy.state(cursor), wait };
+          } catch (thrown) {
+            await stager.abandon();
+            throw thrown;
+          }
+        },
+      ),
+    );
+  };
+
+/** The largest page size that a 400 names, where that is what it is about. */
+function refusedPageSize(thrown: unknown): number | null {
+  return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
+}
+
+function withUndeclared(cursor: Cursor, answer: PageAnswer): Cursor {
+  const code = 'undeclared_members';
+  if (answer.undeclared.length === 0 || cursor.notes.some((note) => note.code === code)) return cursor;
+  const message = `records have members that no column is declared for, which are not stored: ${answer.undeclared.join(', ')}`;
+  return { ...cursor, notes: [...cursor.notes, { code, message }] };
+}
+
+/** Stages pages as batches, each naming the checkpoint it follows. */
+class BatchStager {
+  pages = 0;
+  records = 0;
+  bytes = 0;
+
+  private readonly finished: StagedBatch[] = [];
+  private batch: OpenBatch | null = null;
+  /** Where the page in hand began. */
+  private page: { batch: OpenBatch | null; mark: StagedMark | null; records: number; bytes: number };
+
+  constructor(
+    private readonly staging: Staging,
+    private base: string,
+    private readonly byteLimit: number,
+  ) {
+    this.page = { batch: null, mark: null, records: 0, bytes: 0 };
+  }
+
+  beginPage(): void {
+    this.page = { batch: this.batch, mark: this.batch?.writer.mark() ?? null, records: 0, bytes: 0 };
+  }
+
+  /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
+  async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
+    if (this.batch !== null && this.page.records > 0 && this.batch.writer.bytes >= this.byteLimit)
+      await this.cut(before);
+    this.batch ??= await this.start();
+    this.batch.records += records;
+    this.batch.longest = Math.max(this.batch.longest, longest);
+    this.page.records += records;
+    this.page.bytes += lines.length;
+    await this.batch.writer.append(lines);
+  }
+
+  endPage(): void {
+    if (this.batch !== null) this.batch.pages++;
+    this.pages++;
+    this.records += this.page.records;
+    this.bytes += this.page.bytes;
+  }
+
+  /**
+   * Forgets what the page in hand has staged. Batches that were cut inside it stay: their records are whole, and
+   * their cursor is the one before the page.
+   */
+  async undoPage(): Promise<void> {
+    const { batch, page } = this;
+    if (batch === null) return;
+    if (batch === page.batch && page.mark !== null) {
+      await batch.writer.rollback(page.mark);
+      batch.records -= page.records;
+    } else {
+      await batch.writer.abandon();
+      this.batch = null;
+    }
+  }
+
+  /** Ends the last batch; one without records still commits the cursor. */
+  async end(cursor: Cursor): Promise<StagedBatch[]> {
+    if (this.batch !== null || this.pages > 0 || cursor.ended !== null) await this.cut(cursor);
+    return this.finished;
+  }
+
+  async abandon(): Promise<void> {
+    await this.batch?.writer.abandon();
+    for (const batch of this.finished) await this.staging.discard(batch.files);
+  }
+
+  private async start(): Promise<OpenBatch> {
+    const id = randomUUID();
+    return { id, writer: await this.staging.begin(id), pages: 0, records: 0, longest: 0 };
+  }
+
+  private async cut(cursor: Cursor): Promise<void> {
+    const { id, writer, pages, records, longest } = this.batch ?? (await this.start());
+    const files = await writer.end();
+    this.finished.push({
+      base: this.base,
+      next: id,
+      cursor,
+      files,
+      pages,
+      records,
+      bytes: writer.bytes,
+      longest,
+    });
+    this.base = id;
+    this.batch = null;
+  }
+}
+
+interface OpenBatch {
+  /** The checkpoint that the batch will make. */
+  id: string;
+  writer: StagedWriter;
+  pages: number;
+  records: number;
+  longest: number;
+}

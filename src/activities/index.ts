@@ -1,0 +1,38 @@
+import { fetchPages } from './fetch-pages.js';
+import { openStream } from './open-stream.js';
+import { writeBatch } from './write-batch.js';
+import type { DestinationHost } from '../destinations/host.js';
+import type {
+  FetchedPages,
+  FetchPagesInput,
+  OpenedStream,
+  OpenStreamInput,
+  Redirect,
+  WriteBatchInput,
+  WrittenBatch,
+} from '../protocol.js';
+
+/** What activities need of the worker that runs them. */
+export interface Dependencies {
+  host: DestinationHost;
+  /** The DuckDB file of a configuration that names none. */
+  defaultDestination: string;
+  /** The Temporal server's address: tells one server's workflows from another's. */
+  cluster: string;
+  environment: NodeJS.ProcessEnv;
+}
+
+/** The activities of the workflow `sync`, by the names in its history. */
+export interface Activities {
+  openStream(input: OpenStreamInput): Promise<OpenedStream | Redirect>;
+  fetchPages(input: FetchPagesInput): Promise<FetchedPages>;
+  writeBatch(input: WriteBatchInput): Promise<WrittenBatch>;
+}
+
+export function createActivities(dependencies: Dependencies): Activities {
+  return {
+    openStream: openStream(dependencies),
+    fetchPages: fetchPages(dependencies),
+    writeBatch: writeBatch(dependencies),
+  };
+}

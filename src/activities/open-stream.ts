@@ -1,0 +1,136 @@
+import { existsSync } from 'node:fs';
+import { Context } from '@temporalio/activity';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import { planFromFlat } from '../config/index.js';
+import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
+import type {
+  Holder,
+  Note,
+  OpenedStream,
+  OpenStreamInput,
+  Redirect,
+  StreamKey,
+  StreamPlan,
+} from '../protocol.js';
+import { resolveUrl, sourceIdentity } from '../sources/references.js';
+import { Staging } from '../staging/staging.js';
+import { createStrategy } from '../strategies/index.js';
+import { beating, reporting } from './failures.js';
+import type { Activities, Dependencies } from './index.js';
+
+/** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
+export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
+  const { host, cluster } = dependencies;
+  return (input) =>
+    reporting(() =>
+      beating(
+        () => 'opening',
+        async () => {
+          const plan = planFromFlat(input.configuration);
+          // Fails here, before anything is written, when a variable is not set.
+          resolveUrl(plan.baseUrl, dependencies.environment);
+          const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
+          if (input.expectDatabase !== null && !existsSync(path)) {
+            throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);
+          }
+          const hosted = await host.claim(path);
+          if (!('destination' in hosted)) return redirect(path, hosted, dependencies);
+          const key = streamKey(plan);
+          const opened = await hosted.destination.openStream({
+            key,
+            table: plan.table,
+            holder: holder(input, cluster),
+            full: input.full,
+            takeOver: input.takeOver,
+            isRunning: (other) => isRunning(other, cluster),
+          });
+          if (input.expectDatabase !== null && opened.database !== input.expectDatabase) {
+            throw new DestinationElsewhereError(
+              `the database at ${path} is another one than this sync has written before`,
+            );
+          }
+          // What was staged and not committed is fetched again from the checkpoint.
+          await new Staging(path, key).clear();
+          return describe(plan, opened.checkpoint, opened.neighbours, hosted.queue, opened.database, path);
+        },
+      ),
+    );
+};
+
+export const streamKey = (plan: StreamPlan): StreamKey => ({
+  schema: plan.table.schema,
+  table: plan.table.table,
+  strategy: plan.options.strategy,
+  source: sourceIdentity(plan.baseUrl),
+});
+
+function describe(
+  plan: StreamPlan,
+  checkpoint: OpenedStream['checkpoint'],
+  neighbours: StreamKey[],
+  queue: string,
+  database: string,
+  destination: string,
+): OpenedStream {
+  const strategy = createStrategy(plan.options);
+  const notes: Note[] = [...plan.notes];
+  const others = [...new Set(neighbours.map((key) => key.strategy))].filter((name) => name !== strategy.name);
+  if (others.length > 0) {
+    notes.push({
+      code: 'table_shared',
+      message:
+        `table ${plan.table.schema}.${plan.table.table} has been written by the strategy ${others.join(', ')} too; ` +
+        `where their endpoints number records differently (step_size does, in the reference API), one record ` +
+        `becomes two rows. Give each strategy a table or schema of its own.`,
+    });
+  }
+  if (plan.options.strategy === 'offset' && plan.options.fullRescan === null) {
+    notes.push({
+      code: 'updates_unseen',
+      message:
+        'offset sees an update only where it moves the row in the list; the update of a row that stays in its ' +
+        'place before the saved offset is invisible. Set "full_rescan" where updates matter.',
+    });
+  }
+  const cursor = checkpoint.cursor ?? strategy.begin(null, new Date(0).toISOString());
+  return { plan, checkpoint, queue, database, destination, state: strategy.state(cursor), notes };
+}
+
+function redirect(
+  path: string,
+  owner: { address: string; namespace: string; queue: string; pid: number; host: string },
+  dependencies: Dependencies,
+): Redirect {
+  const namespace = Context.current().info.workflowNamespace ?? owner.namespace;
+  if (owner.address !== dependencies.cluster || owner.namespace !== namespace) {
+    throw new DestinationBusyError(
+      `the destination ${path} belongs to a worker (process ${owner.pid} on ${owner.host}) of another Temporal ` +
+        `server, ${owner.address}. Stop that worker, or start the sync there.`,
+    );
+  }
+  return { redirect: owner.queue };
+}
+
+function holder(input: OpenStreamInput, cluster: string): Holder {
+  const { workflowExecution, workflowNamespace } = Context.current().info;
+  return {
+    workflowId: workflowExecution?.workflowId ?? '',
+    runId: workflowExecution?.runId ?? '',
+    firstRunId: input.firstRunId,
+    namespace: workflowNamespace ?? '',
+    cluster,
+  };
+}
+
+/** A holder on another Temporal server cannot be asked; the compare-and-set still keeps it from writing. */
+async function isRunning(holder: Holder, cluster: string): Promise<boolean> {
+  const { client, info } = Context.current();
+  if (holder.cluster !== cluster || holder.namespace !== info.workflowNamespace) return false;
+  try {
+    const { status } = await client.workflow.getHandle(holder.workflowId).describe();
+    return status.name === 'RUNNING';
+  } catch (thrown) {
+    if (thrown instanceof WorkflowNotFoundError) return false;
+    throw thrown;
+  }
+}

@@ -1,0 +1,22 @@
+import { Command } from 'commander';
+import { loadConfiguration, planFromFlat } from '../config/index.js';
+import { note, print } from './output.js';
+
+export function configCommand(): Command {
+  return new Command('config')
+    .description('Check a configuration and print it as plain JSON, as the Temporal CLI wants it.')
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .addHelpText(
+      'after',
+      `
+Example:
+  highwater config configuration.json > plain.json
+  temporal workflow start --type sync --task-queue highwater --workflow-id users --input-file plain.json`,
+    )
+    .action(async (file: string) => {
+      const configuration = await loadConfiguration(file);
+      const plan = planFromFlat(configuration, file);
+      for (const { message } of plan.notes) note(`note: ${message}`);
+      print(JSON.stringify(configuration, null, 2));
+    });
+}

@@ -1,0 +1,231 @@
+import { execFile } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Command } from 'commander';
+import { HighwaterClient } from '../client.js';
+import {
+  startDemoApi,
+  type DemoClient,
+  type DemoRecord,
+  type MutationReport,
+  type RecordIds,
+} from '../dev/demo-api.js';
+import { createLogger, installRuntime } from '../logger.js';
+import { STRATEGIES, type Json, type StrategyName, type StreamResult } from '../protocol.js';
+import { HighwaterWorker } from '../worker.js';
+import { follow } from './follow.js';
+import { cursorText, print, table, webUiLink } from './output.js';
+import { readDestination } from './query.js';
+import { localServer } from './server.js';
+
+const ROWS = 2000;
+const CHANGES = { insert: 10, update: 5, late: { count: 1, hours_ago: 1 }, gap: 700 };
+const TASK_QUEUE = 'highwater-demo';
+
+export function demoCommand(): Command {
+  return new Command('demo')
+    .description(
+      'Sync a bundled demo API with each of the five strategies, change it, sync again, and compare.',
+    )
+    .option('-d, --destination <file>', 'the DuckDB file; made anew', 'highwater-demo.duckdb')
+    .option('--exit', 'do not stay up for the Web UI at the end')
+    .action(demo);
+}
+
+async function demo(options: { destination: string; exit?: boolean }): Promise<void> {
+  const destination = resolve(options.destination);
+  await Promise.all(
+    ['', '.wal', '.owner', '.staging'].map((end) => rm(destination + end, { recursive: true, force: true })),
+  );
+  const stay = process.stdout.isTTY && options.exit !== true;
+  const interrupted = new Promise<void>((done) => {
+    process.once('SIGINT', done);
+    process.once('SIGTERM', done);
+  });
+
+  const { server, to } = await localServer();
+  const api = await startDemoApi({ settings: { rows: ROWS } });
+  print(`Temporal server  ${server.address}${server.uiUrl === null ? '' : `, Web UI ${server.uiUrl}`}`);
+  print(`Demo API         ${api.url}, table user, ${ROWS.toLocaleString('en-US')} rows`);
+  print(`Destination      ${destination}, a schema for each strategy\n`);
+  installRuntime(createLogger());
+  const client = await HighwaterClient.connect(to);
+  try {
+    const worker = await HighwaterWorker.create({ target: to, taskQueue: TASK_QUEUE, destination });
+    await worker.run(async () => {
+      const syncAll = async (pass: number) => {
+        const runs: Run[] = [];
+        for (const strategy of STRATEGIES) {
+          const started = Date.now();
+          const handle = await client.start(configuration(strategy, api.url), {
+            workflowId: `demo-${strategy}-${pass}-${Date.now().toString(36)}`,
+            taskQueue: TASK_QUEUE,
+          });
+          const [stream] = (await follow(handle)).streams;
+          if (stream === undefined) throw new Error('the workflow has no result');
+          const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, await handle.runId());
+          runs.push({ strategy, stream, link, seconds: (Date.now() - started) / 1000 });
+        }
+        return runs;
+      };
+
+      const first = await syncAll(1);
+      await report('First sync', first, api.client, destination, null);
+
+      const changes = await api.client.mutate(CHANGES);
+      print(
+        `\nThe source changes: ${changes.inserted.length} new rows (their ids after a gap of ${CHANGES.gap}), ` +
+          `${changes.updated.length} updated rows, ${changes.late.length} late arrival ` +
+          `(${CHANGES.late.hours_ago} h before the newest row; replay looks back 2 h).\n`,
+      );
+      const second = await syncAll(2);
+      await report('Second sync', second, api.client, destination, changes);
+
+      const sql =
+        'SELECT strategy, count(*) AS batches, sum(records) AS records FROM _highwater_batches GROUP BY ALL ORDER BY ALL';
+      print(`\nThe DuckDB file: ${destination}`);
+      print(
+        `A query to try (just run by a second program):\n\n  npx highwater query '${sql}' --destination ${options.destination}\n`,
+      );
+      print(indent(await secondProgram(sql, destination)));
+      print('\nRuns in the Web UI:');
+      for (const run of [...first, ...second])
+        print(`  ${run.strategy.padEnd(9)}  ${run.link ?? '(no Web UI)'}`);
+      if (stay) {
+        print('\nThe Web UI stays up until Ctrl-C.');
+        await interrupted;
+      }
+    });
+  } finally {
+    await client.close();
+    await api.stop();
+    await server.stop();
+  }
+}
+
+interface Run {
+  strategy: StrategyName;
+  stream: StreamResult;
+  link: string | null;
+  seconds: number;
+}
+
+function configuration(strategy: StrategyName, url: string): Json {
+  const paths = {
+    keyset: '/pagination/keyset',
+    offset: '/pagination/offset',
+    timestamp: '/incremental/timestamp',
+    step_size: '/incremental/step',
+    replay: '/incremental/timestamp',
+  };
+  return {
+    strategy,
+    base_url: url + paths[strategy],
+    schema: strategy,
+    page_size: 50,
+    step_size: 250,
+    max_id: 5000,
+  };
+}
+
+/** A row for each strategy: what the workflow returned, and what a SELECT finds next to what the source has. */
+async function report(
+  title: string,
+  runs: Run[],
+  source: DemoClient,
+  destination: string,
+  changes: MutationReport | null,
+): Promise<void> {
+  const rows: (string | number)[][] = [];
+  const differences: string[] = [];
+  for (const { strategy, stream } of runs) {
+    const wanted = await source.records(strategy === 'step_size' ? 'step' : 'list');
+    const found = await storedRecords(destination, strategy);
+    const difference = compare(wanted, found, changes);
+    rows.push([
+      strategy,
+      stream.records,
+      stream.rows,
+      stream.pages,
+      stream.endRule ?? '',
+      cursorText(stream.cursor),
+      found.size,
+      wanted.length,
+      difference.length === 0 ? 'yes' : 'no',
+    ]);
+    for (const line of difference) differences.push(`  ${strategy}: ${line}`);
+  }
+  print(title);
+  const header = [
+    'strategy',
+    'records read',
+    'rows written',
+    'pages',
+    'ended by',
+    'cursor',
+    'rows in table',
+    'in source',
+    'equal?',
+  ];
+  print(table(header, rows));
+  if (differences.length > 0) print(`Which rows differ, and why:\n${differences.join('\n')}`);
+  const warnings = new Set(
+    runs.flatMap(({ strategy, stream }) => stream.warnings.map((w) => `  ${strategy}: ${w.message}`)),
+  );
+  if (warnings.size > 0) print(`Notes of the runs:\n${[...warnings].join('\n')}`);
+}
+
+async function storedRecords(destination: string, schema: string): Promise<Map<string, string>> {
+  const time = (name: string) => `strftime("${name}" AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ')`;
+  const { rows } = await readDestination(
+    destination,
+    `SELECT id, name, email, address, company, job, ${time('createdAt')}, ${time('updatedAt')} FROM "${schema}"."user"`,
+  );
+  return new Map(rows.map((row) => [String(row[0]), JSON.stringify(row)]));
+}
+
+/** What differs, one line for each reason. */
+function compare(wanted: DemoRecord[], found: Map<string, string>, changes: MutationReport | null): string[] {
+  const lines = new Map<string, string[]>();
+  const differs = (what: string, id: string) => {
+    const line = `${what}${because(id, changes)}`;
+    lines.set(line, [...(lines.get(line) ?? []), id]);
+  };
+  const rest = new Map(found);
+  for (const r of wanted) {
+    const stored = rest.get(r.id);
+    rest.delete(r.id);
+    if (stored === undefined) differs('missing', r.id);
+    else if (
+      stored !==
+      JSON.stringify([r.id, r.name, r.email, r.address, r.company, r.job, r.createdAt, r.updatedAt])
+    ) {
+      differs('not up to date', r.id);
+    }
+  }
+  for (const id of rest.keys()) differs('not in the source', id);
+  return [...lines].map(
+    ([line, ids]) => `${ids.length} ${line}: ${ids.slice(0, 5).join(', ')}${ids.length > 5 ? ', …' : ''}`,
+  );
+}
+
+function because(id: string, changes: MutationReport | null): string {
+  const among = (ids: RecordIds[]) => ids.some((r) => r.id === id || String(r.sequence) === id);
+  if (changes === null) return '';
+  if (among(changes.late))
+    return ' (late arrival: its updatedAt lies before the high-water mark, which is not read again)';
+  if (among(changes.updated)) return ' (updated: its id lies before those that are read again)';
+  return '';
+}
+
+const execute = promisify(execFile);
+
+async function secondProgram(sql: string, destination: string): Promise<string> {
+  const cli = fileURLToPath(new URL('../cli.js', import.meta.url));
+  const { stdout } = await execute(process.execPath, [cli, 'query', sql, '--destination', destination]);
+  return stdout.trimEnd();
+}
+
+const indent = (text: string) => text.replace(/^/gm, '  ');

@@ -1,0 +1,88 @@
+import { HighwaterError, messageOf } from '../errors.js';
+import type { Json, Progress, StreamResult } from '../protocol.js';
+
+/** One clear message, exit status 1; a stack trace only for what nobody foresaw, and only when asked for. */
+export function fail(thrown: unknown): void {
+  note(`highwater: ${messageOf(thrown)}`);
+  if (
+    !(thrown instanceof HighwaterError) &&
+    process.env['HIGHWATER_LOG'] === 'debug' &&
+    thrown instanceof Error
+  ) {
+    note(thrown.stack ?? '');
+  }
+  process.exitCode = 1;
+}
+
+/** What a person should know goes to standard error; standard output belongs to the answer. */
+export const note = (line: string) => void process.stderr.write(`${line}\n`);
+
+export const print = (line: string) => void process.stdout.write(`${line}\n`);
+
+/** A table with aligned columns; numbers to the right. */
+export function table(header: string[], rows: (string | number)[][]): string {
+  const cells = [
+    header,
+    ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? count(cell) : cell))),
+  ];
+  const widths = header.map((_, i) => Math.max(...cells.map((row) => width(row[i] ?? ''))));
+  const line = (row: string[], source?: (string | number)[]) =>
+    row
+      .map((cell, i) => {
+        const gap = ' '.repeat((widths[i] ?? 0) - width(cell));
+        return typeof source?.[i] === 'number' ? gap + cell : cell + gap;
+      })
+      .join('  ')
+      .trimEnd();
+  const rule = widths.map((w) => '─'.repeat(w)).join('  ');
+  return [line(header), rule, ...cells.slice(1).map((row, i) => line(row, rows[i]))].join('\n');
+}
+
+/** Columns on a terminal, near enough for names and numbers. */
+const width = (text: string) => [...text].length;
+
+export const count = (n: number) => n.toLocaleString('en-US');
+
+/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
+export function cursorText(cursor: { [name: string]: Json }): string {
+  const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
+  return shown.map(([name, value]) => `${name} ${String(value)}`).join(', ') || '(none)';
+}
+
+/** The summary of a pass, for people. */
+export function summary(streams: StreamResult[]): string {
+  const rows = streams.map((s) => [
+    s.stream,
+    s.strategy,
+    s.records,
+    s.rows,
+    s.pages,
+    s.batches,
+    s.endRule ?? '',
+    cursorText(s.cursor),
+  ]);
+  const notes = streams.flatMap((s) => s.warnings.map((warning) => `note (${s.stream}): ${warning.message}`));
+  const header = ['stream', 'strategy', 'records', 'rows written', 'pages', 'batches', 'ended by', 'cursor'];
+  return [table(header, rows), ...notes].join('\n');
+}
+
+/** One line on how far a sync is. */
+export function progressLine(progress: Progress): string {
+  const waiting =
+    progress.waiting === null ? '' : ` until ${progress.waiting.until}: ${progress.waiting.reason}`;
+  return (
+    `${progress.stream} · ${progress.strategy} · ${progress.status}${waiting} · ${count(progress.records)} records, ` +
+    `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`
+  );
+}
+
+/** The address of a run in the Web UI, or null where it is not known. */
+export function webUiLink(
+  ui: string | null,
+  namespace: string,
+  workflowId: string,
+  runId: string,
+): string | null {
+  if (ui === null) return null;
+  return `${ui}/namespaces/${namespace}/workflows/${encodeURIComponent(workflowId)}/${runId}/history`;
+}

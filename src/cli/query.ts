@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { Command } from 'commander';
+import { liveOwner } from '../destinations/owner.js';
+import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
+import { DestinationError } from '../errors.js';
+import type { Json } from '../protocol.js';
+import { print, table } from './output.js';
+
+export function queryCommand(): Command {
+  return new Command('query')
+    .description('Read the destination, also while a worker holds it.')
+    .argument('<sql>', 'one statement that reads')
+    .option(
+      '-d, --destination <file>',
+      'the DuckDB file (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+    )
+    .option('--json', 'a JSON array of objects')
+    .addHelpText('after', '\nExample:\n  highwater query \'SELECT count(*) FROM "user"\'')
+    .action(async (sql: string, options: { destination?: string; json?: boolean }) => {
+      const given = resolve(
+        options.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+      );
+      if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
+      const { columns, rows } = await readDestination(await realpath(given), sql);
+      if (options.json === true) {
+        print(
+          JSON.stringify(
+            rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i] ?? null]))),
+          ),
+        );
+      } else {
+        print(
+          table(
+            columns,
+            rows.map((row) => row.map(cell)),
+          ),
+        );
+        print(`(${rows.length} row${rows.length === 1 ? '' : 's'})`);
+      }
+    });
+}
+
+/** Reads through the worker that owns the file, or opens the file where nobody does. */
+export async function readDestination(path: string, sql: string): Promise<QueryAnswer> {
+  const owner = await liveOwner(path);
+  if (owner !== null) return askOwner(owner.socket, sql);
+  const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' });
+  try {
+    return await runQuery(await instance.connect(), sql);
+  } finally {
+    instance.closeSync();
+  }
+}
+
+const cell = (value: Json): string | number =>
+  value === null
+    ? 'NULL'
+    : typeof value === 'number'
+      ? value
+      : typeof value === 'string'
+        ? value.replaceAll('\n', '⏎')
+        : JSON.stringify(value);

@@ -1,0 +1,188 @@
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { defaultWorkflowId, HighwaterClient, SyncFailedError, type SyncHandle } from '../client.js';
+import { loadConfiguration, planFromFlat } from '../config/index.js';
+import { target, type Target } from '../connection.js';
+import { liveOwner } from '../destinations/owner.js';
+import { HighwaterError, messageOf } from '../errors.js';
+import { createLogger, installRuntime } from '../logger.js';
+import type { Json, SyncResult } from '../protocol.js';
+import { HighwaterWorker } from '../worker.js';
+import { follow } from './follow.js';
+import { note, print, summary, webUiLink } from './output.js';
+import { localServer } from './server.js';
+import { findUi } from './ui.js';
+
+interface RunOptions {
+  destination?: string;
+  id?: string;
+  json?: boolean;
+  full?: boolean;
+  takeOver?: boolean;
+}
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description(
+      'Sync once: use the Temporal server that is there or start one, wait until the pass is drained.',
+    )
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option(
+      '-d, --destination <file>',
+      "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
+    )
+    .option(
+      '--id <workflow-id>',
+      'the id of the workflow (default: made of stream, strategy, source, destination)',
+    )
+    .option('--full', 'forget the checkpoint and start over')
+    .option('--take-over', 'take the stream from a workflow that is still running')
+    .option('--json', 'the last line of standard output is one JSON object')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  highwater run configuration.json
+  highwater run configuration.json --destination users.duckdb --json
+  highwater run configuration.json --full`,
+    )
+    .action(run);
+}
+
+async function run(file: string, options: RunOptions): Promise<void> {
+  try {
+    const { result, handle, link } = await syncOnce(file, options);
+    const { runId } = handle;
+    if (options.json === true) {
+      const streams = result.streams.map((stream) => ({ ...stream, workflowId: handle.workflowId, runId }));
+      print(JSON.stringify({ status: result.status, streams }));
+    } else {
+      print(summary(result.streams));
+      if (link !== null) print(`\nWeb UI: ${link}`);
+    }
+  } catch (thrown) {
+    if (options.json === true) {
+      const type =
+        thrown instanceof SyncFailedError ? thrown.type : thrown instanceof Error ? thrown.name : 'Error';
+      print(JSON.stringify({ status: 'failed', error: { type, message: messageOf(thrown) }, streams: [] }));
+    }
+    throw thrown;
+  }
+}
+
+interface Done {
+  result: SyncResult;
+  handle: { workflowId: string; runId: string };
+  link: string | null;
+}
+
+async function syncOnce(file: string, options: RunOptions): Promise<Done> {
+  const given = await loadConfiguration(file);
+  const plan = planFromFlat(given, file);
+  const destination = resolve(
+    options.destination ?? plan.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+  );
+  // One pass: `interval` is for syncs that a worker keeps.
+  const { interval: _, ...flat } = given as { [key: string]: Json };
+  const configuration: Json = { ...flat, destination };
+  const workflowId = options.id ?? defaultWorkflowId({ ...plan, destination });
+
+  const owner = await liveOwner(destination);
+  if (owner !== null) {
+    note(`The destination belongs to a running worker (process ${owner.pid}); the sync runs there.`);
+    const to = target(owner.address);
+    const client = await HighwaterClient.connect(to);
+    try {
+      const handle = await begin(client, configuration, workflowId, owner.taskQueue, options);
+      return await finish(handle, to, await findUi(to));
+    } finally {
+      await client.close();
+    }
+  }
+
+  const { server, to } = await localServer();
+  installRuntime(createLogger());
+  const client = await HighwaterClient.connect(to);
+  try {
+    const taskQueue =
+      (await client.taskQueueOf(workflowId)) ??
+      `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
+    const worker = await HighwaterWorker.create({ target: to, taskQueue, destination });
+    const done = await worker.run(async () => {
+      const handle = await begin(client, configuration, workflowId, taskQueue, options);
+      return finish(handle, to, server.uiUrl);
+    });
+    if (done === undefined) throw new Error('the worker stopped before the sync was done');
+    if (server.started && options.json !== true) {
+      note(
+        'The local Temporal server ran for this sync only; "npx highwater dev" brings it back, with this run in it.',
+      );
+    }
+    return done;
+  } finally {
+    await client.close();
+    await server.stop();
+  }
+}
+
+/** Starts the sync, or joins the one that an interrupted run has left behind. */
+async function begin(
+  client: HighwaterClient,
+  configuration: Json,
+  workflowId: string,
+  taskQueue: string,
+  options: RunOptions,
+): Promise<SyncHandle> {
+  const running = await client.running(workflowId, configuration);
+  if (running !== 'no' && options.takeOver === true) {
+    await client.temporal.workflow.getHandle(workflowId).terminate('taken over by highwater run --take-over');
+  } else if (running === 'same' && options.full !== true) {
+    note(`Going on with the sync "${workflowId}", which was still running.`);
+    return client.sync(workflowId);
+  } else if (running !== 'no') {
+    throw new StillRunningError(workflowId);
+  }
+  return client.start(configuration, {
+    workflowId,
+    taskQueue,
+    full: options.full === true,
+    takeOver: options.takeOver === true,
+  });
+}
+
+/** A workflow of the same id runs with another configuration, or from before `--full`. */
+class StillRunningError extends HighwaterError {
+  override readonly name = 'StillRunningError';
+  readonly retry = 'never';
+  constructor(workflowId: string) {
+    super(
+      `the sync "${workflowId}" is still running, with another configuration or without --full. Wait for it, ` +
+        `cancel it, or end it and go on from its checkpoint with --take-over.`,
+    );
+  }
+}
+
+async function finish(handle: SyncHandle, to: Target, ui: string | null): Promise<Done> {
+  const { workflowId } = handle;
+  const interrupt = () => {
+    note('\nStopping after the batch in hand; a second Ctrl-C stops at once.');
+    process.once('SIGINT', () => process.exit(130));
+    process.exitCode = 130;
+    void handle.cancel();
+  };
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  try {
+    const result = await follow(handle);
+    const runId = await handle.runId();
+    return { result, handle: { workflowId, runId }, link: webUiLink(ui, to.namespace, workflowId, runId) };
+  } catch (thrown) {
+    const link = webUiLink(ui, to.namespace, workflowId, await handle.runId());
+    if (link !== null) note(`Web UI: ${link}`);
+    throw thrown;
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+    process.removeListener('SIGTERM', interrupt);
+  }
+}

@@ -1,0 +1,59 @@
+import { Command } from 'commander';
+import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
+import { loadConfiguration, planFromFlat } from '../config/index.js';
+import { note, print, webUiLink } from './output.js';
+import { runningServer } from './server.js';
+
+interface Options {
+  id?: string;
+  taskQueue: string;
+  full?: boolean;
+  takeOver?: boolean;
+  json?: boolean;
+}
+
+export function startCommand(): Command {
+  return new Command('start')
+    .description('Start a sync on a running worker, and return.')
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option(
+      '--id <workflow-id>',
+      'the id of the workflow (default: made of stream, strategy, source, destination)',
+    )
+    .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
+    .option('--full', 'forget the checkpoint and start over')
+    .option('--take-over', 'take the stream from a workflow that is still running')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      '\nExample:\n  highwater start configuration.json --id users && highwater status users',
+    )
+    .action(start);
+}
+
+async function start(file: string, options: Options): Promise<void> {
+  const configuration = await loadConfiguration(file);
+  const plan = planFromFlat(configuration, file);
+  const { server, to } = await runningServer();
+  const client = await HighwaterClient.connect(to);
+  try {
+    const startOptions: StartOptions = {
+      taskQueue: options.taskQueue,
+      full: options.full === true,
+      takeOver: options.takeOver === true,
+      ...(options.id !== undefined && { workflowId: options.id }),
+    };
+    const handle = await client.start(configuration, startOptions);
+    const runId = await handle.runId();
+    const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, runId);
+    if (options.json === true) print(JSON.stringify({ workflowId: handle.workflowId, runId, webUi: link }));
+    else {
+      for (const { message } of plan.notes) note(`note: ${message}`);
+      print(`Started ${handle.workflowId}`);
+      if (link !== null) print(`Web UI: ${link}`);
+      print(`Status: npx highwater status ${handle.workflowId}`);
+    }
+  } finally {
+    await client.close();
+  }
+}

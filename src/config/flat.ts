@@ -1,0 +1,380 @@
+import { distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import { ConfigurationError, type Problem } from '../errors.js';
+import {
+  COLUMN_TYPES,
+  STRATEGIES,
+  type ColumnType,
+  type FullRescan,
+  type Note,
+  type StrategyName,
+  type StrategyOptions,
+  type StreamPlan,
+} from '../protocol.js';
+
+/**
+ * The flat form: the keys of the reference connector's `configuration.json`, and a few more beside them.
+ * Numbers may be given as text, as that platform stores them.
+ */
+
+const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
+
+/** The reference API has no replay path: replay asks the timestamp endpoint with a lookback. */
+const REFERENCE_PATHS: Record<StrategyName, string> = {
+  keyset: '/pagination/keyset',
+  offset: '/pagination/offset',
+  timestamp: '/incremental/timestamp',
+  step_size: '/incremental/step',
+  replay: '/incremental/timestamp',
+};
+/** The path in the original script, which the reference API answers with 404. */
+const ORIGINAL_REPLAY_PATH = '/incremental/replay';
+
+const REFERENCE_COLUMNS: Record<string, ColumnType> = {
+  id: 'STRING',
+  name: 'STRING',
+  email: 'STRING',
+  address: 'STRING',
+  company: 'STRING',
+  job: 'STRING',
+  updatedAt: 'UTC_DATETIME',
+  createdAt: 'UTC_DATETIME',
+};
+
+const NAME_LIMIT = 200;
+
+const asNumber = (value: unknown) =>
+  typeof value === 'string' && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
+
+const numeric = (schema: z.ZodNumber) => z.preprocess(asNumber, schema);
+
+/** A whole number of any size, kept as decimal text: ids may lie beyond 2^53. */
+const bigInteger = z
+  .union([z.number(), z.string()])
+  .refine(
+    (value) =>
+      typeof value === 'string' ? /^\s*\d{1,30}\s*$/.test(value) : Number.isSafeInteger(value) && value >= 0,
+    'must be a whole number of at least 0; write one beyond 2^53 as text',
+  )
+  .transform((value) => BigInt(typeof value === 'string' ? value.trim() : value).toString());
+
+const positiveBigInteger = bigInteger.refine((text) => text !== '0', 'must be at least 1');
+
+const SECONDS_PER: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400 };
+
+/** "90s", "15m", "2h", "1d" → seconds; null for anything else. */
+export function parseDuration(text: string): number | null {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$/.exec(text);
+  if (match === null) return null;
+  return Number(match[1]) * (SECONDS_PER[match[2] ?? ''] ?? NaN);
+}
+
+const duration = z.string().transform((text, context) => {
+  const seconds = parseDuration(text);
+  if (seconds === null || seconds <= 0 || seconds > 366 * 86400) {
+    context.addIssue({
+      code: 'custom',
+      message: `${JSON.stringify(text)} is not a duration; write one such as "30s", "15m", "2h" or "1d"`,
+    });
+    return z.NEVER;
+  }
+  return seconds;
+});
+
+const fullRescan = z
+  .union([numeric(z.number().int().min(1)), z.string()])
+  .transform((value, context): FullRescan => {
+    if (typeof value === 'number') return { passes: value };
+    const seconds = parseDuration(value);
+    if (seconds === null || seconds <= 0) {
+      context.addIssue({
+        code: 'custom',
+        message: 'must be a number of passes (1 = every pass) or a duration such as "24h"',
+      });
+      return z.NEVER;
+    }
+    return { seconds };
+  });
+
+/** A name in the destination. Any characters are safe (it is quoted), but not ones nobody can have meant. */
+const identifier = z
+  .string()
+  .min(1)
+  .max(NAME_LIMIT)
+  // eslint-disable-next-line no-control-regex
+  .refine((name) => !/[\u0000-\u001f\u007f]/.test(name), 'must not hold control characters')
+  .refine((name) => name.trim() === name, 'must not begin or end with a space');
+
+const ownTable = identifier.refine(
+  (name) => !name.toLowerCase().startsWith('_highwater'),
+  'must not begin with "_highwater": those tables are Highwater\'s own',
+);
+
+const DECIMAL = /^DECIMAL\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$/;
+
+const columnType = z.string().transform((text, context): ColumnType => {
+  const word = text.trim().toUpperCase();
+  if ((COLUMN_TYPES as readonly string[]).includes(word)) return word as ColumnType;
+  const decimal = DECIMAL.exec(word);
+  if (decimal !== null) {
+    const [precision, scale] = [Number(decimal[1]), Number(decimal[2])];
+    if (precision >= 1 && precision <= 38 && scale <= precision) return `DECIMAL(${precision},${scale})`;
+  }
+  context.addIssue({
+    code: 'custom',
+    message:
+      `${JSON.stringify(text)} is not a column type${suggestion(word, COLUMN_TYPES)}; ` +
+      `there are ${COLUMN_TYPES.join(', ')} and DECIMAL(p,s)`,
+  });
+  return z.NEVER;
+});
+
+/** `${env:NAME}`, resolved in activities only. */
+export const REFERENCE = /\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g;
+
+const baseUrl = z.string().superRefine((text, context) => {
+  let url: URL;
+  try {
+    url = new URL(text.replace(REFERENCE, 'reference'));
+  } catch {
+    context.addIssue({
+      code: 'custom',
+      message: `${JSON.stringify(text)} is not a URL; write one such as "${REFERENCE_ORIGIN}/pagination/keyset"`,
+    });
+    return;
+  }
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    context.addIssue({
+      code: 'custom',
+      message: `${url.protocol}// is not allowed; only http:// and https:// are`,
+    });
+  }
+  if (url.password !== '' && !/:\$\{env:[^}]+\}@/.test(text)) {
+    context.addIssue({
+      code: 'custom',
+      message:
+        'holds a password, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
+    });
+  }
+});
+
+const flatSchema = z.strictObject({
+  strategy: z.enum(STRATEGIES).default('keyset').describe('How the source is read.'),
+  base_url: baseUrl.optional().describe('The endpoint; each strategy has its own default.'),
+  page_size: numeric(z.number().int().min(1).max(1_000_000)).default(100).describe('offset: records a page.'),
+  initial_id: bigInteger.default('1').describe('step_size: the first id asked for.'),
+  step_size: positiveBigInteger.default('1000').describe('step_size: ids a request.'),
+  max_id: bigInteger.default('100000').describe('step_size: the last id asked for.'),
+  buffer_hours: numeric(z.number().min(0).max(876_000)).default(2).describe('replay: the lookback.'),
+  destination: z.string().min(1).max(4096).optional().describe('The DuckDB file.'),
+  schema: identifier.default('main').describe('The schema of the table.'),
+  table: ownTable.default('user').describe('The table.'),
+  primary_key: z
+    .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(20)])
+    .default(['id'])
+    .describe('The columns whose values name a record.'),
+  columns: z
+    .record(identifier, columnType)
+    .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
+    .default(REFERENCE_COLUMNS)
+    .describe('Column names and types.'),
+  ties: z.enum(['auto', 'scroll']).default('auto').describe('keyset: how equal timestamps are read.'),
+  max_empty_steps: numeric(z.number().int().min(1))
+    .optional()
+    .describe('step_size: give up after this many.'),
+  id_lookback: bigInteger.optional().describe('step_size: how far before the greatest id a pass begins.'),
+  full_rescan: fullRescan.optional().describe('offset: re-read the whole list every N passes, or "24h".'),
+  interval: duration.optional().describe('Make a pass, sleep this long, and so on for ever.'),
+  batch_rows: numeric(z.number().int().min(1).max(10_000_000))
+    .default(50_000)
+    .describe('Rows a batch, at most.'),
+  batch_bytes: numeric(z.number().int().min(1024))
+    .default(64 * 1024 * 1024)
+    .describe('Bytes a batch, at most.'),
+  batch_seconds: numeric(z.number().min(0.05).max(600))
+    .default(10)
+    .describe('Seconds a batch is read for, at most.'),
+  retry_for: duration.default(60).describe('For how long a source that does not answer is tried again.'),
+  timeout: duration.default(60).describe('How long one answer may take to begin, and to go on.'),
+  history_limit: numeric(z.number().int().min(20))
+    .optional()
+    .describe('Continue as new after so many events.'),
+});
+
+export const FLAT_KEYS = Object.keys(flatSchema.shape);
+
+/**
+ * Checks a flat configuration and turns it into a plan.
+ * @throws {ConfigurationError} with every problem at once.
+ */
+export function planFromFlat(raw: unknown, file?: string): StreamPlan {
+  const parsed = flatSchema.safeParse(raw, { reportInput: true });
+  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => describe(issue, raw));
+  if (parsed.success) problems.push(...contradictions(parsed.data));
+  if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
+
+  const flat = parsed.data;
+  const notes: Note[] = [];
+  return {
+    stream: flat.table,
+    baseUrl: endpoint(flat.strategy, flat.base_url, notes),
+    options: strategyOptions(flat),
+    table: { schema: flat.schema, table: flat.table, primaryKey: flat.primary_key, columns: flat.columns },
+    cursorField: 'updatedAt',
+    destination: flat.destination ?? null,
+    intervalSeconds: flat.interval ?? null,
+    batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },
+    retrySeconds: flat.retry_for,
+    requestTimeoutSeconds: flat.timeout,
+    historyLimit: flat.history_limit ?? null,
+    notes,
+  };
+}
+
+type Flat = z.output<typeof flatSchema>;
+
+function strategyOptions(flat: Flat): StrategyOptions {
+  switch (flat.strategy) {
+    case 'keyset':
+      return { strategy: 'keyset', ties: flat.ties };
+    case 'offset':
+      return { strategy: 'offset', pageSize: flat.page_size, fullRescan: flat.full_rescan ?? null };
+    case 'timestamp':
+      return { strategy: 'timestamp' };
+    case 'replay':
+      return { strategy: 'replay', bufferHours: flat.buffer_hours };
+    case 'step_size':
+      return {
+        strategy: 'step_size',
+        initialId: flat.initial_id,
+        stepSize: flat.step_size,
+        maxId: flat.max_id,
+        maxEmptySteps: flat.max_empty_steps ?? null,
+        idLookback: flat.id_lookback ?? flat.step_size,
+      };
+  }
+}
+
+/** What each key allows on its own but not together. */
+function contradictions(flat: Flat): Problem[] {
+  const problems: Problem[] = [];
+  const columns = Object.keys(flat.columns);
+  const folded = new Map<string, string>();
+  for (const name of columns) {
+    const twin = folded.get(name.toLowerCase());
+    if (twin !== undefined) {
+      problems.push({
+        path: `columns.${name}`,
+        message: `differs from ${JSON.stringify(twin)} only in case, which the destination does not tell apart`,
+      });
+    }
+    folded.set(name.toLowerCase(), name);
+  }
+  flat.primary_key.forEach((name, i) => {
+    if (!columns.includes(name)) {
+      problems.push({
+        path: `primary_key[${i}]`,
+        message: `${JSON.stringify(name)} is not one of the columns${suggestion(name, columns)}`,
+      });
+    }
+  });
+  if (new Set(flat.primary_key).size < flat.primary_key.length) {
+    problems.push({ path: 'primary_key', message: 'names a column twice' });
+  }
+  if (flat.strategy === 'step_size' && BigInt(flat.max_id) < BigInt(flat.initial_id)) {
+    problems.push({ path: 'max_id', message: `${flat.max_id} lies before initial_id ${flat.initial_id}` });
+  }
+  return problems;
+}
+
+/**
+ * The reference documentation says "change the strategy to try different sync methods" and leaves `base_url` as
+ * it was; a path that is the reference default of another strategy is therefore replaced by this one's.
+ */
+function endpoint(strategy: StrategyName, configured: string | undefined, notes: Note[]): string {
+  const path = REFERENCE_PATHS[strategy];
+  if (configured === undefined) return REFERENCE_ORIGIN + path;
+  const [, origin = '', theirs = ''] = /^([^/]*\/\/[^/?#]*)([^?#]*)/.exec(configured) ?? [];
+  const known = [...Object.values(REFERENCE_PATHS), ORIGINAL_REPLAY_PATH];
+  const plain = theirs.replace(/\/+$/, '');
+  if (plain === path || !known.includes(plain)) return configured;
+  notes.push({
+    code: 'path_replaced',
+    message: `base_url's path ${plain} belongs to another strategy; ${strategy} reads ${path} instead`,
+  });
+  return origin + path + configured.slice(origin.length + theirs.length);
+}
+
+function describe(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
+  const path = pathText(issue.path);
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => ({
+        path: path === '' ? key : `${path}.${key}`,
+        message: `is not a known key${suggestion(key, FLAT_KEYS)}`,
+      }));
+    case 'invalid_value': {
+      const words = issue.values.map(String);
+      return [
+        {
+          path,
+          message: `${show(issue.input)} is not one of ${words.join(', ')}${suggestion(String(issue.input), words)}`,
+        },
+      ];
+    }
+    case 'invalid_type':
+      if (path === '') {
+        return [{ path, message: `must be an object of keys and values, not ${kindOf(raw)}` }];
+      }
+      return [{ path, message: `must be ${article(issue.expected)}, not ${show(issue.input)}` }];
+    case 'too_small':
+      return [{ path, message: `${show(issue.input)} is too small: at least ${issue.minimum} is needed` }];
+    case 'too_big':
+      return [{ path, message: `${show(issue.input)} is too large: at most ${issue.maximum} is allowed` }];
+    case 'invalid_union':
+      return [{ path, message: `${show(issue.input)} is not allowed here: ${unionWords(issue)}` }];
+    case 'invalid_key':
+      return [{ path, message: `the name is not allowed: ${issue.issues.map((i) => i.message).join('; ')}` }];
+    default:
+      return [{ path, message: issue.message }];
+  }
+}
+
+function unionWords(issue: z.core.$ZodIssueInvalidUnion): string {
+  const words = issue.errors
+    .flat()
+    .map((inner) => (inner.code === 'invalid_type' ? `expected ${article(inner.expected)}` : inner.message));
+  return [...new Set(words)].join(', or ');
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, part) =>
+      typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`,
+    '',
+  );
+}
+
+const article = (type: string) =>
+  type === 'int' ? 'a whole number' : /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing';
+  return Array.isArray(value) ? 'a list' : article(typeof value);
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing';
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}
+
+/** ` (did you mean "keyset"?)`, or nothing where no word is near. */
+export function suggestion(word: string, words: readonly string[]): string {
+  let best: string | null = null;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of words) {
+    const d = distance(word.toLowerCase().slice(0, 100), candidate.toLowerCase());
+    if (d < bestDistance) [best, bestDistance] = [candidate, d];
+  }
+  return best === null ? '' : ` (did you mean ${JSON.stringify(best)}?)`;
+}

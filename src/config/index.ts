@@ -1,0 +1,2 @@
+export { planFromFlat, parseDuration } from './flat.js';
+export { loadConfiguration } from './load.js';

@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import { extname } from 'node:path';
+import { parse as parseJsonc, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { parseDocument } from 'yaml';
+import { ConfigurationError, messageOf } from '../errors.js';
+import type { Json } from '../protocol.js';
+
+/** A configuration is small; more than this is some other file. */
+const SIZE_LIMIT = 1024 * 1024;
+
+/**
+ * Reads a configuration file: JSON, JSON with comments and trailing commas, or YAML (`.yaml`, `.yml`).
+ * @returns its content as plain JSON, not yet checked.
+ * @throws {ConfigurationError} that names file, line and column.
+ */
+export async function loadConfiguration(file: string): Promise<Json> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (thrown) {
+    throw new ConfigurationError([{ path: '', message: `cannot be read: ${messageOf(thrown)}` }], file);
+  }
+  if (bytes.length > SIZE_LIMIT) {
+    throw new ConfigurationError([{ path: '', message: `is larger than ${SIZE_LIMIT} bytes` }], file);
+  }
+  const text = bytes.toString('utf8').replace(/^\uFEFF/, '');
+  const yaml = ['.yaml', '.yml'].includes(extname(file).toLowerCase());
+  return yaml ? fromYaml(text, file) : fromJsonc(text, file);
+}
+
+function fromJsonc(text: string, file: string): Json {
+  const errors: ParseError[] = [];
+  const value = parseJsonc(text, errors, { allowTrailingComma: true }) as Json | undefined;
+  const first = errors[0];
+  if (first !== undefined || value === undefined) {
+    const offset = first?.offset ?? 0;
+    const before = text.slice(0, offset).split('\n');
+    const message =
+      first === undefined ? 'is empty' : `is not valid JSON: ${printParseErrorCode(first.error)}`;
+    throw new ConfigurationError(
+      [{ path: `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`, message }],
+      file,
+    );
+  }
+  return value;
+}
+
+function fromYaml(text: string, file: string): Json {
+  const document = parseDocument(text);
+  const problems = document.errors.map((error) => ({
+    path: `line ${error.linePos?.[0].line ?? '?'}, column ${error.linePos?.[0].col ?? '?'}`,
+    message: `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`,
+  }));
+  if (problems.length > 0) throw new ConfigurationError(problems, file);
+  return document.toJS({ maxAliasCount: 100 }) as Json;
+}

@@ -1,0 +1,24 @@
+import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig';
+
+/** How to reach a Temporal server. */
+export interface Target {
+  connection: ClientConnectConfig['connectionOptions'] & { address: string };
+  namespace: string;
+  /** host:port. */
+  address: string;
+}
+
+/**
+ * What the environment says: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS…, or a profile
+ * of Temporal's configuration file.
+ * @param address used instead of the environment's, for a server that was found or started.
+ */
+export function target(address?: string): Target {
+  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const chosen = address ?? connectionOptions.address ?? '127.0.0.1:7233';
+  return {
+    connection: { ...connectionOptions, address: chosen },
+    namespace: namespace ?? 'default',
+    address: chosen,
+  };
+}

@@ -1,0 +1,63 @@
+import type { Checkpoint, Cursor, Holder, StreamKey, TableSpec } from '../protocol.js';
+
+/**
+ * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
+ * the middle, and then does what is left to do.
+ */
+export interface Destination {
+  /**
+   * Makes the table ready and claims the stream for a workflow.
+   * The same holder (workflow and chain of runs) asking again gets what is stored, unchanged.
+   * @throws {StreamHeldError} while another running workflow holds the table.
+   * @throws {DestinationError} when the table cannot take the declared columns.
+   */
+  openStream(request: OpenRequest): Promise<OpenResult>;
+
+  /**
+   * Writes rows and checkpoint in one transaction, by compare-and-set on the checkpoint's id.
+   * @throws {CheckpointConflictError} when the stored checkpoint is neither `base` nor `next`; nothing is written.
+   * @throws {RecordError} when a record does not fit its columns; nothing is written.
+   */
+  write(request: WriteRequest): Promise<WriteOutcome>;
+}
+
+export interface OpenRequest {
+  key: StreamKey;
+  table: TableSpec;
+  holder: Holder;
+  full: boolean;
+  takeOver: boolean;
+  /** Whether a workflow that holds a checkpoint of this table is still running. */
+  isRunning: (holder: Holder) => Promise<boolean>;
+}
+
+export interface OpenResult {
+  checkpoint: Checkpoint;
+  /** Identity of the database. */
+  database: string;
+  /** Other strategies or sources that have a checkpoint for the same table. */
+  neighbours: StreamKey[];
+}
+
+export interface WriteRequest {
+  key: StreamKey;
+  table: TableSpec;
+  base: string;
+  next: string;
+  cursor: Cursor;
+  /** Counts for the log of commits. */
+  records: number;
+  pages: number;
+  /** Length of the longest record, in bytes. */
+  longest: number;
+  /** Paths of files of newline-delimited JSON, in order; asked for only when the batch is to be written. */
+  files: () => Promise<string[]>;
+  workflowId: string;
+}
+
+export interface WriteOutcome {
+  /** Rows inserted or changed; rows that stood there with the same content are not counted. */
+  rows: number;
+  /** An earlier attempt had committed this batch. */
+  already: boolean;
+}

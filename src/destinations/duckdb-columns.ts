@@ -1,0 +1,26 @@
+import type { ColumnType } from '../protocol.js';
+
+const TYPES: Record<string, string> = {
+  STRING: 'VARCHAR',
+  BOOLEAN: 'BOOLEAN',
+  SHORT: 'SMALLINT',
+  INT: 'INTEGER',
+  LONG: 'BIGINT',
+  FLOAT: 'FLOAT',
+  DOUBLE: 'DOUBLE',
+  NAIVE_DATE: 'DATE',
+  NAIVE_DATETIME: 'TIMESTAMP',
+  UTC_DATETIME: 'TIMESTAMP WITH TIME ZONE',
+  JSON: 'JSON',
+  BINARY: 'BLOB',
+};
+
+/** The type of the column in the table. */
+export const duckDbType = (type: ColumnType): string => TYPES[type] ?? type;
+
+/** The type a value is read as from JSON, before {@link fromJson}. */
+export const jsonType = (type: ColumnType): string => (type === 'BINARY' ? 'VARCHAR' : duckDbType(type));
+
+/** The expression that turns what was read into the column's value; binary is base64 in JSON. */
+export const fromJson = (column: string, type: ColumnType): string =>
+  type === 'BINARY' ? `from_base64(${column})` : column;

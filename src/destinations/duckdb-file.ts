@@ -1,0 +1,122 @@
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
+
+export interface DuckDbSettings {
+  memoryLimit: string;
+  threads: number;
+  /** Close the file this long after the last use, so that other programs can read it. */
+  idleMilliseconds: number;
+}
+
+/**
+ * One DuckDB file, opened on demand and closed when idle. DuckDB allows one writing process a file; within it,
+ * writes take turns.
+ */
+export class DuckDbFile {
+  private instance: DuckDBInstance | null = null;
+  private users = 0;
+  private idle: NodeJS.Timeout | undefined;
+  private opening: Promise<DuckDBInstance> | null = null;
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly path: string,
+    private readonly settings: DuckDbSettings,
+  ) {}
+
+  /** Runs `work` on a connection of its own. */
+  async read<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+    this.users++;
+    clearTimeout(this.idle);
+    try {
+      const instance = await this.open();
+      const connection = await instance.connect();
+      try {
+        return await work(connection);
+      } finally {
+        connection.closeSync();
+      }
+    } finally {
+      this.users--;
+      if (this.users === 0) this.closeWhenIdle();
+    }
+  }
+
+  /** Runs `work` in one transaction; transactions of this process take turns. */
+  async transaction<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+    const before = this.turn;
+    let done = () => {};
+    this.turn = new Promise<void>((resolve) => (done = resolve));
+    await before;
+    try {
+      return await this.read(async (connection) => {
+        await connection.run('BEGIN TRANSACTION');
+        let result: T;
+        try {
+          result = await work(connection);
+        } catch (thrown) {
+          // The transaction may be gone already; what matters is why.
+          await connection.run('ROLLBACK').catch(() => undefined);
+          throw thrown;
+        }
+        await connection.run('COMMIT');
+        return result;
+      });
+    } finally {
+      done();
+    }
+  }
+
+  /** Closes the file once nobody uses it. */
+  async close(): Promise<void> {
+    await this.turn;
+    clearTimeout(this.idle);
+    this.instance?.closeSync();
+    this.instance = null;
+  }
+
+  private closeWhenIdle(): void {
+    this.idle = setTimeout(() => {
+      if (this.users > 0) return;
+      this.instance?.closeSync();
+      this.instance = null;
+    }, this.settings.idleMilliseconds);
+    this.idle.unref();
+  }
+
+  private async open(): Promise<DuckDBInstance> {
+    if (this.instance !== null) return this.instance;
+    this.opening ??= this.create().finally(() => (this.opening = null));
+    this.instance = await this.opening;
+    return this.instance;
+  }
+
+  private async create(): Promise<DuckDBInstance> {
+    try {
+      const instance = await DuckDBInstance.create(this.path, {
+        threads: String(this.settings.threads),
+        memory_limit: this.settings.memoryLimit,
+        autoinstall_known_extensions: 'false',
+        autoload_known_extensions: 'false',
+        temp_directory: `${this.path}.tmp`,
+      });
+      const connection = await instance.connect();
+      await connection.run("SET GLOBAL TimeZone = 'UTC'");
+      connection.closeSync();
+      return instance;
+    } catch (thrown) {
+      throw openError(this.path, messageOf(thrown));
+    }
+  }
+}
+
+function openError(path: string, said: string): Error {
+  const holder = /Conflicting lock is held in (.+?)(?:\. See|$)/s.exec(said)?.[1];
+  if (holder !== undefined || /lock|being used by another process/i.test(said)) {
+    return new DestinationBusyError(
+      `the destination ${path} is open in another program${holder === undefined ? '' : `: ${holder.trim()}`}. ` +
+        `DuckDB allows one writing program a file; close it there.`,
+    );
+  }
+  return new DestinationError(`the destination ${path} cannot be opened: ${said}`);
+}

@@ -1,0 +1,293 @@
+import { randomUUID } from 'node:crypto';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import {
+  CheckpointConflictError,
+  DestinationError,
+  messageOf,
+  RecordError,
+  StreamHeldError,
+} from '../errors.js';
+import type { ColumnType, Cursor, Holder, StreamKey, TableSpec } from '../protocol.js';
+import type { Destination, OpenRequest, OpenResult, WriteOutcome, WriteRequest } from './destination.js';
+import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import type { DuckDbFile } from './duckdb-file.js';
+import { identifier, literal } from './sql.js';
+
+const VERSION = '1';
+
+/** Highwater's own tables, in the schema `main`. */
+const OWN_TABLES = `
+  CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+  CREATE TABLE IF NOT EXISTS _highwater_checkpoints (
+    "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
+    id VARCHAR NOT NULL, cursor VARCHAR, holder VARCHAR NOT NULL, updated_at TIMESTAMP WITH TIME ZONE NOT NULL
+  );
+  CREATE TABLE IF NOT EXISTS _highwater_batches (
+    id VARCHAR NOT NULL, base VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL,
+    strategy VARCHAR NOT NULL, source VARCHAR NOT NULL, cursor VARCHAR NOT NULL, workflow_id VARCHAR NOT NULL,
+    pages BIGINT NOT NULL, records BIGINT NOT NULL, "rows" BIGINT NOT NULL, committed_at TIMESTAMP WITH TIME ZONE NOT NULL
+  );
+`;
+
+const KEY_IS = '"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4';
+
+interface StoredCheckpoint {
+  key: StreamKey;
+  id: string;
+  cursor: Cursor | null;
+  holder: Holder;
+}
+
+/**
+ * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
+ * writer, one checkpoint) is what keeps keys unique.
+ */
+export class DuckDbDestination implements Destination {
+  constructor(private readonly file: DuckDbFile) {}
+
+  async openStream(request: OpenRequest): Promise<OpenResult> {
+    const { key, table, holder } = request;
+    await this.file.transaction((connection) => prepare(connection, table));
+    const held = await this.file.read((connection) => storedCheckpoints(connection, key));
+    for (const other of held) {
+      if (other.holder.workflowId === holder.workflowId || request.takeOver) continue;
+      if (await request.isRunning(other.holder)) {
+        throw new StreamHeldError(`table ${key.schema}.${key.table}`, other.holder.workflowId);
+      }
+    }
+    return this.file.transaction(async (connection) => {
+      const stored = await storedCheckpoints(connection, key);
+      const own = stored.find((checkpoint) => sameKey(checkpoint.key, key));
+      const neighbours = stored
+        .filter((checkpoint) => checkpoint !== own)
+        .map((checkpoint) => checkpoint.key);
+      const database = await databaseId(connection);
+      if (
+        own !== undefined &&
+        own.holder.workflowId === holder.workflowId &&
+        own.holder.firstRunId === holder.firstRunId
+      ) {
+        return { checkpoint: { id: own.id, cursor: own.cursor }, database, neighbours };
+      }
+      // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
+      const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
+      const values = [checkpoint.id, checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor)];
+      if (own === undefined) {
+        await connection.run(
+          'INSERT INTO _highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())',
+          [...keyValues(key), ...values, JSON.stringify(holder)],
+        );
+      } else {
+        await connection.run(
+          `UPDATE _highwater_checkpoints SET id = $5, cursor = $6, holder = $7, updated_at = now() WHERE ${KEY_IS}`,
+          [...keyValues(key), ...values, JSON.stringify(holder)],
+        );
+      }
+      return { checkpoint, database, neighbours };
+    });
+  }
+
+  async write(request: WriteRequest): Promise<WriteOutcome> {
+    const { key, table, base, next } = request;
+    try {
+      return await this.file.transaction(async (connection) => {
+        const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
+        if (stored?.id === next) return { rows: await committedRows(connection, next), already: true };
+        if (stored?.id !== base) throw conflict(key, base, stored);
+        const rows =
+          request.records === 0 ? 0 : await upsert(connection, table, await request.files(), request.longest);
+        const cursor = JSON.stringify(request.cursor);
+        const set = await connection.run(
+          `UPDATE _highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY_IS} AND id = $7`,
+          [...keyValues(key), next, cursor, base],
+        );
+        if (set.rowsChanged !== 1) throw conflict(key, base, stored);
+        await connection.run(
+          'INSERT INTO _highwater_batches VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now())',
+          [
+            next,
+            base,
+            ...keyValues(key),
+            cursor,
+            request.workflowId,
+            BigInt(request.pages),
+            BigInt(request.records),
+            BigInt(rows),
+          ],
+        );
+        return { rows, already: false };
+      });
+    } catch (thrown) {
+      if (isDataError(thrown)) {
+        throw await this.file.read(async (connection) =>
+          misfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
+        );
+      }
+      throw thrown;
+    }
+  }
+}
+
+async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+  await connection.run(OWN_TABLES);
+  await connection.run(
+    `INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
+     WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta)`,
+    [randomUUID(), VERSION],
+  );
+  const columns = Object.entries(table.columns);
+  const definitions = columns.map(
+    ([name, type]) =>
+      `${identifier(name)} ${duckDbType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
+  );
+  await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
+  await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')})`);
+  const found = await connection.runAndReadAll(
+    'SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2',
+    [table.schema, table.table],
+  );
+  const existing = new Map(
+    found.getRowsJson().map(([name, type]) => [String(name).toLowerCase(), String(type)]),
+  );
+  const differences: string[] = [];
+  for (const [name, type] of columns) {
+    const wanted = duckDbType(type);
+    const is = existing.get(name.toLowerCase());
+    if (is === undefined) {
+      await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
+    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+  }
+  if (differences.length > 0) {
+    throw new DestinationError(
+      `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
+        `Declare the types it has, or sync into another table.`,
+    );
+  }
+}
+
+async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
+  const result = await connection.runAndReadAll(
+    'SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE "schema" = $1 AND "table" = $2',
+    [key.schema, key.table],
+  );
+  return result.getRowsJson().map(([strategy, source, id, cursor, holder]) => ({
+    key: { ...key, strategy: strategy as StreamKey['strategy'], source: String(source) },
+    id: String(id),
+    cursor: cursor === null ? null : (JSON.parse(String(cursor)) as Cursor),
+    holder: JSON.parse(String(holder)) as Holder,
+  }));
+}
+
+async function databaseId(connection: DuckDBConnection): Promise<string> {
+  const result = await connection.runAndReadAll("SELECT value FROM _highwater_meta WHERE name = 'database'");
+  return String(result.getRowsJson()[0]?.[0]);
+}
+
+async function committedRows(connection: DuckDBConnection, id: string): Promise<number> {
+  const result = await connection.runAndReadAll('SELECT "rows" FROM _highwater_batches WHERE id = $1', [id]);
+  return Number(result.getRowsJson()[0]?.[0] ?? 0);
+}
+
+/** Reads the staged files into a temporary table, keeps the last record of each key, and merges what differs. */
+async function upsert(
+  connection: DuckDBConnection,
+  table: TableSpec,
+  files: string[],
+  longest: number,
+): Promise<number> {
+  const columns = Object.entries(table.columns);
+  const names = columns.map(([name]) => identifier(name));
+  const keys = table.primaryKey.map(identifier);
+  const selected = columns.map(
+    ([name, type]) => `${fromJson(identifier(name), type)} AS ${identifier(name)}`,
+  );
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _highwater_batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)}`,
+  );
+  await connection.run(
+    `DELETE FROM _highwater_batch WHERE rowid NOT IN (SELECT max(rowid) FROM _highwater_batch GROUP BY ${keys.join(', ')})`,
+  );
+  const rest = names.filter((name) => !keys.includes(name));
+  const changed = rest.map((name) => `t.${name} IS DISTINCT FROM s.${name}`).join(' OR ');
+  const update =
+    rest.length === 0
+      ? ''
+      : `WHEN MATCHED AND (${changed}) THEN UPDATE SET ${rest.map((n) => `${n} = s.${n}`).join(', ')}`;
+  const merged = await connection.run(
+    `MERGE INTO ${tableName(table)} AS t USING _highwater_batch AS s ON ${keys.map((k) => `t.${k} = s.${k}`).join(' AND ')}
+     ${update}
+     WHEN NOT MATCHED THEN INSERT (${names.join(', ')}) VALUES (${names.map((n) => `s.${n}`).join(', ')})`,
+  );
+  await connection.run('DROP TABLE _highwater_batch');
+  return merged.rowsChanged;
+}
+
+function readFiles(
+  files: string[],
+  longest: number,
+  columns: [string, ColumnType][],
+  type: (type: ColumnType) => string,
+): string {
+  const spec = columns
+    .map(([name, columnType]) => `${literal(name)}: ${literal(type(columnType))}`)
+    .join(', ');
+  // DuckDB's buffers are twice this size, one a thread.
+  const objectSize = Math.max(1024 * 1024, longest * 2);
+  return `read_json([${files.map(literal).join(', ')}], columns = {${spec}}, format = 'newline_delimited', maximum_object_size = ${objectSize})`;
+}
+
+/** Finds the record that does not fit, for the message; slow, and only run once a batch has failed. */
+async function misfit(
+  connection: DuckDBConnection,
+  table: TableSpec,
+  files: string[],
+  longest: number,
+  said: string,
+): Promise<RecordError> {
+  const columns = Object.entries(table.columns);
+  const source = readFiles(files, longest, columns, () => 'JSON');
+  const key = table.primaryKey.map((name) => `${identifier(name)} ->> '$'`).join(` || ', ' || `);
+  for (const [name, type] of columns) {
+    const text = `(${identifier(name)} ->> '$')`;
+    const value =
+      type === 'JSON' || type === 'STRING'
+        ? null
+        : type === 'BINARY'
+          ? `TRY(from_base64(${text}))`
+          : `TRY_CAST(${text} AS ${duckDbType(type)})`;
+    if (value === null) continue;
+    const found = await connection
+      .runAndReadAll(
+        `SELECT ${key}, ${text} FROM ${source} WHERE ${text} IS NOT NULL AND ${value} IS NULL LIMIT 1`,
+      )
+      .then((result) => result.getRowsJson()[0])
+      .catch(() => undefined);
+    if (found !== undefined) {
+      return new RecordError(
+        `the record with primary key ${JSON.stringify(found[0])} does not fit: column ${JSON.stringify(name)} cannot hold ` +
+          `${JSON.stringify(String(found[1]).slice(0, 200))} as ${type}. Declare another type for it in "columns".`,
+      );
+    }
+  }
+  return new RecordError(`a record of this batch does not fit table ${table.schema}.${table.table}: ${said}`);
+}
+
+const isDataError = (thrown: unknown) =>
+  thrown instanceof Error && /^(Conversion|Invalid Input|Out of Range|Constraint) Error/.test(thrown.message);
+
+function conflict(
+  key: StreamKey,
+  base: string,
+  stored: StoredCheckpoint | undefined,
+): CheckpointConflictError {
+  return new CheckpointConflictError(
+    `${key.schema}.${key.table} (${key.strategy})`,
+    base,
+    stored?.id ?? null,
+    stored === undefined ? null : `workflow "${stored.holder.workflowId}"`,
+  );
+}
+
+const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
+const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
+const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;

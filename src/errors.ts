@@ -1,0 +1,135 @@
+/**
+ * Errors are for the person who reads them: what happened, where, what to do. `retry` says whether trying the
+ * same thing again can help; `activities/failures.ts` turns it into Temporal's terms.
+ */
+export type Retry = 'never' | 'a few times' | 'while it lasts';
+
+export abstract class HighwaterError extends Error {
+  abstract override readonly name: string;
+  abstract readonly retry: Retry;
+}
+
+/** One thing wrong with a configuration. */
+export interface Problem {
+  path: string;
+  message: string;
+}
+
+/** The configuration cannot be used; lists every problem at once. */
+export class ConfigurationError extends HighwaterError {
+  override readonly name = 'ConfigurationError';
+  readonly retry = 'never';
+  constructor(
+    readonly problems: Problem[],
+    readonly file?: string,
+  ) {
+    const where = file === undefined ? 'the configuration' : file;
+    const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
+    super(
+      `${where} has ${count}:\n` +
+        problems.map((p) => `  ${p.path === '' ? '(top level)' : p.path}: ${p.message}`).join('\n'),
+    );
+  }
+}
+
+/** The source refused a request (4xx) or answered what cannot be used whatever one does. */
+export class SourceRefusedError extends HighwaterError {
+  override readonly name = 'SourceRefusedError';
+  readonly retry = 'never';
+  constructor(
+    readonly request: string,
+    message: string,
+    readonly status: number | null = null,
+    readonly body: string = '',
+  ) {
+    super(`${message}\n  request: GET ${request}`);
+  }
+}
+
+/** The source did not answer, or answered 5xx: worth trying again. */
+export class SourceUnavailableError extends HighwaterError {
+  override readonly name = 'SourceUnavailableError';
+  readonly retry = 'while it lasts';
+  constructor(
+    readonly request: string,
+    message: string,
+  ) {
+    super(`${message}\n  request: GET ${request}`);
+  }
+}
+
+/** The source answered something that is not a page of records. A few tries, in case it was a hiccup. */
+export class MalformedAnswerError extends HighwaterError {
+  override readonly name = 'MalformedAnswerError';
+  readonly retry = 'a few times';
+  constructor(request: string, message: string) {
+    super(`${message}\n  request: GET ${request}`);
+  }
+}
+
+/** A record that cannot be stored. */
+export class RecordError extends HighwaterError {
+  override readonly name = 'RecordError';
+  readonly retry = 'never';
+}
+
+/** Another checkpoint is stored than the one this batch was fetched from; nothing was written. */
+export class CheckpointConflictError extends HighwaterError {
+  override readonly name = 'CheckpointConflictError';
+  readonly retry = 'never';
+  constructor(
+    readonly stream: string,
+    readonly base: string,
+    readonly stored: string | null,
+    readonly holder: string | null,
+  ) {
+    super(
+      `a stale writer was refused: ${stream} stands at checkpoint ${stored ?? '(none)'}, this batch was fetched ` +
+        `from ${base}; the stream is held by ${holder ?? 'nobody'}. Nothing was written.`,
+    );
+  }
+}
+
+/** Another running workflow holds the stream. */
+export class StreamHeldError extends HighwaterError {
+  override readonly name = 'StreamHeldError';
+  readonly retry = 'never';
+  constructor(
+    stream: string,
+    readonly holder: string,
+  ) {
+    super(
+      `${stream} is being written by the running workflow "${holder}". Wait for it, cancel it, or take the ` +
+        `stream from it with --take-over.`,
+    );
+  }
+}
+
+/** A staged batch is missing, cut short or altered; it is fetched again. */
+export class BatchLostError extends HighwaterError {
+  override readonly name = 'BatchLostError';
+  readonly retry = 'never';
+}
+
+/** Another program has the destination file open for writing. */
+export class DestinationBusyError extends HighwaterError {
+  override readonly name = 'DestinationBusyError';
+  readonly retry = 'while it lasts';
+}
+
+/** The destination cannot be used as it is. */
+export class DestinationError extends HighwaterError {
+  override readonly name = 'DestinationError';
+  readonly retry = 'never';
+}
+
+/** The destination is not on this machine, or is owned by another worker by now. */
+export class DestinationElsewhereError extends HighwaterError {
+  override readonly name = 'DestinationElsewhereError';
+  readonly retry = 'while it lasts';
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

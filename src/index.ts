@@ -1,0 +1,23 @@
+export {
+  AlreadyRunningError,
+  DEFAULT_TASK_QUEUE,
+  defaultWorkflowId,
+  HighwaterClient,
+  SyncFailedError,
+  SyncHandle,
+  type StartOptions,
+} from './client.js';
+export { loadConfiguration, planFromFlat } from './config/index.js';
+export { target, type Target } from './connection.js';
+export * from './errors.js';
+export type {
+  ColumnType,
+  EndRule,
+  Json,
+  Note,
+  Progress,
+  StrategyName,
+  StreamResult,
+  SyncResult,
+  SyncStatus,
+} from './protocol.js';

@@ -1,0 +1,278 @@
+/**
+ * The words that every part of Highwater shares: plain data only, no code that runs, so that workflows,
+ * strategies, activities and clients can all import it.
+ */
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export const STRATEGIES = ['keyset', 'offset', 'timestamp', 'step_size', 'replay'] as const;
+export type StrategyName = (typeof STRATEGIES)[number];
+
+/** Why a pass ended. */
+export type EndRule =
+  'empty_page' | 'no_next_token' | 'total_reached' | 'whole_answer' | 'max_id' | 'max_empty_steps';
+
+/** Something that a reader of the run should know; `code` is stable, `message` is for people. */
+export interface Note {
+  code: string;
+  message: string;
+}
+
+/** What a strategy asks of the source: query parameters on the stream's URL. */
+export interface PageRequest {
+  params: Record<string, string>;
+}
+
+/**
+ * What one answer said, as far as a strategy may know it. `keys[i]` and `values[i]` belong to record `i`, in the
+ * order of the answer. Both are exact text: strings as they are, numbers as they stood in the body (an id of
+ * 9007199254740993 arrives as that). A composite key is the JSON text of the array of its parts.
+ */
+export interface PageSummary {
+  keys: readonly string[];
+  /** The cursor field of each record; null where the record has none. */
+  values: readonly (string | null)[];
+  /** The API's own continuation token (`scroll_param`), null where it gives none. */
+  nextToken: string | null;
+  /** The API's own count of all records, null where it gives none. */
+  total: number | null;
+}
+
+/**
+ * A position that survives a JSON round trip. `mark` is what finished passes have proven, `position` where the
+ * pass in hand stands; they are different things and only `ended` turns one into the other.
+ */
+export interface Cursor<Mark extends Json = Json, Position extends Json = Json> {
+  /** Counts passes, from 1. */
+  pass: number;
+  mark: Mark;
+  /** Null once the pass has ended. */
+  position: Position | null;
+  ended: EndRule | null;
+  /** What this pass has to say; at most a few, one per code. */
+  notes: Note[];
+}
+
+export type StrategyOptions =
+  | { strategy: 'keyset'; ties: 'auto' | 'scroll' }
+  | { strategy: 'offset'; pageSize: number; fullRescan: FullRescan | null }
+  | { strategy: 'timestamp' }
+  | {
+      strategy: 'step_size';
+      /** Decimal integers as text: ids may lie beyond 2^53. */
+      initialId: string;
+      stepSize: string;
+      maxId: string;
+      maxEmptySteps: number | null;
+      idLookback: string;
+    }
+  | { strategy: 'replay'; bufferHours: number };
+
+/** Re-read the whole list every `passes` passes, or when `seconds` have gone by since the last time. */
+export type FullRescan = { passes: number } | { seconds: number };
+
+/** The types a column may have; the reference form's names. */
+export const COLUMN_TYPES = [
+  'STRING',
+  'BOOLEAN',
+  'SHORT',
+  'INT',
+  'LONG',
+  'FLOAT',
+  'DOUBLE',
+  'NAIVE_DATE',
+  'NAIVE_DATETIME',
+  'UTC_DATETIME',
+  'JSON',
+  'BINARY',
+] as const;
+/** One of {@link COLUMN_TYPES}, or `DECIMAL(p,s)`. */
+export type ColumnType = (typeof COLUMN_TYPES)[number] | `DECIMAL(${number},${number})`;
+
+/** Where a stream's rows go. */
+export interface TableSpec {
+  schema: string;
+  table: string;
+  primaryKey: string[];
+  columns: Record<string, ColumnType>;
+}
+
+/** How large a batch may grow; the first limit reached closes it. */
+export interface BatchBudget {
+  rows: number;
+  bytes: number;
+  seconds: number;
+}
+
+/** A configuration that has been checked: what the workflow and its activities work from. Holds no secret. */
+export interface StreamPlan {
+  /** The stream's name, as people read it: the table's name. */
+  stream: string;
+  /** May hold `${env:NAME}` references, which only activities resolve. */
+  baseUrl: string;
+  options: StrategyOptions;
+  table: TableSpec;
+  cursorField: string;
+  /** Absolute or relative path of the DuckDB file; null = the worker's default. */
+  destination: string | null;
+  /** Seconds between passes; null = one pass. */
+  intervalSeconds: number | null;
+  batch: BatchBudget;
+  /** For how long a source that does not answer is tried again, in seconds. */
+  retrySeconds: number;
+  requestTimeoutSeconds: number;
+  /** Continue as new after this many history events; null = when Temporal suggests it. */
+  historyLimit: number | null;
+  /** What the configuration's reader should know (a path that was replaced, …). */
+  notes: Note[];
+}
+
+/** Who may write a stream: the workflow that opened it last. */
+export interface Holder {
+  workflowId: string;
+  /** The first run of the chain; the same after continue-as-new, retry and reset. */
+  firstRunId: string;
+  runId: string;
+  namespace: string;
+  /** Where its Temporal server answers; tells one server's workflows from another's. */
+  cluster: string;
+}
+
+/** A cursor as it stands in the destination. */
+export interface Checkpoint {
+  /** Unique; every commit makes a new one. */
+  id: string;
+  cursor: Cursor | null;
+}
+
+/** Names one checkpoint row: kept per table, strategy and source, side by side. */
+export interface StreamKey {
+  schema: string;
+  table: string;
+  strategy: StrategyName;
+  /** Origin and path of the source, without credentials or query. */
+  source: string;
+}
+
+/** One staged file of newline-delimited JSON records. */
+export interface StagedFile {
+  name: string;
+  bytes: number;
+  /** CRC-32 of the bytes. */
+  crc32: number;
+}
+
+/** Pages that have been read and wait to be written: a reference, never the rows themselves. */
+export interface StagedBatch {
+  /** The checkpoint this batch was fetched from. */
+  base: string;
+  /** The checkpoint that writing it makes. */
+  next: string;
+  cursor: Cursor;
+  files: StagedFile[];
+  pages: number;
+  records: number;
+  bytes: number;
+  /** Length of the longest record, in bytes. */
+  longest: number;
+}
+
+export interface OpenStreamInput {
+  configuration: Json;
+  /** Forget the checkpoint once per chain of runs. */
+  full: boolean;
+  /** Take the stream from a workflow that is still running. */
+  takeOver: boolean;
+  /** The first run of the workflow's chain. */
+  firstRunId: string;
+  /** The database this sync has written before; another one is refused. */
+  expectDatabase: string | null;
+}
+
+/** The destination is owned by another worker: open the stream there. */
+export interface Redirect {
+  redirect: string;
+}
+
+export interface OpenedStream {
+  plan: StreamPlan;
+  checkpoint: Checkpoint;
+  /** The task queue that the owner of the destination polls. */
+  queue: string;
+  /** Identity of the destination database. */
+  database: string;
+  /** Absolute path of the destination. */
+  destination: string;
+  state: { [name: string]: Json };
+  notes: Note[];
+}
+
+export interface FetchPagesInput {
+  plan: StreamPlan;
+  destination: string;
+  /** The checkpoint to go on from: the stored one, or that of a batch still being written. */
+  base: Checkpoint;
+  budget: BatchBudget;
+  /** Begin a new pass where the cursor's has ended. */
+  begin: boolean;
+}
+
+export interface FetchedPages {
+  batches: StagedBatch[];
+  cursor: Cursor;
+  state: { [name: string]: Json };
+  /** Wait before the next request, as the source asked. */
+  wait: { until: string; reason: string } | null;
+}
+
+export interface WriteBatchInput {
+  plan: StreamPlan;
+  destination: string;
+  batch: StagedBatch;
+}
+
+export interface WrittenBatch {
+  /** Rows inserted or changed. */
+  rows: number;
+  /** True when an earlier attempt had committed it. */
+  already: boolean;
+}
+
+export type SyncStatus = 'opening' | 'running' | 'waiting' | 'paused' | 'sleeping' | 'drained';
+
+/** What `temporal workflow query --type progress` prints. */
+export interface Progress {
+  status: SyncStatus;
+  stream: string;
+  strategy: string;
+  destination: string;
+  pass: number;
+  pages: number;
+  records: number;
+  rows: number;
+  batches: number;
+  /** Batches fetched and not yet written. */
+  staged: number;
+  endRule: EndRule | null;
+  waiting: { until: string; reason: string } | null;
+  warnings: Note[];
+  totals: { passes: number; pages: number; records: number; rows: number; batches: number };
+}
+
+/** One stream's part of the workflow's result. */
+export interface StreamResult {
+  stream: string;
+  strategy: StrategyName;
+  records: number;
+  rows: number;
+  pages: number;
+  batches: number;
+  endRule: EndRule | null;
+  cursor: { [name: string]: Json };
+  warnings: Note[];
+}
+
+export interface SyncResult {
+  status: 'completed';
+  streams: StreamResult[];
+}

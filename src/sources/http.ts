@@ -1,0 +1,279 @@
+import { Agent as HttpAgent, type Agent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { HttpProxyAgent } from 'http-proxy-agent';
+import { HttpsProxyAgent } from 'https-proxy-agent';
+import fetch, { AbortError, type Response } from 'node-fetch';
+import { getProxyForUrl } from 'proxy-from-env';
+import {
+  MalformedAnswerError,
+  messageOf,
+  RecordError,
+  SourceRefusedError,
+  SourceUnavailableError,
+} from '../errors.js';
+import type { PageRequest } from '../protocol.js';
+import { RecordScanner, ScanError } from './record-scanner.js';
+import type { ResolvedUrl } from './references.js';
+import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
+
+export interface HttpSourceOptions {
+  resolved: ResolvedUrl;
+  primaryKey: readonly string[];
+  cursorField: string;
+  columns: readonly string[];
+  /** How long an answer may take to begin, and a pause inside it may last. */
+  timeoutSeconds: number;
+}
+
+const RECORDS_FIELD = 'data';
+const RECORD_LIMIT = 64 * 1024 * 1024;
+/** Bytes handed to the scanner at once: whole for an ordinary page, bounded for a body of any size. */
+const CHUNK = 4 * 1024 * 1024;
+const ERROR_BODY_LIMIT = 64 * 1024;
+const REDIRECT_LIMIT = 5;
+/** A wait longer than this is a mistake of the source. */
+const WAIT_LIMIT_SECONDS = 24 * 3600;
+/** Connections are kept and shared by all streams of a worker. */
+const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
+const agents = new Map<string, Agent>();
+
+/** Records from a JSON API over HTTP. Retries are left to Temporal. */
+export class HttpSource implements Source {
+  constructor(private readonly options: HttpSourceOptions) {}
+
+  async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
+    const url = new URL(this.options.resolved.url);
+    for (const [name, value] of Object.entries(request.params)) url.searchParams.set(name, value);
+    const shown = this.show(url);
+    const watch = new Watch(signal, this.options.timeoutSeconds * 1000);
+    try {
+      const response = await this.get(url, watch);
+      watch.touch();
+      if (!response.ok) throw await this.refusal(response, shown);
+      return await this.page(response, sink, watch);
+    } catch (thrown) {
+      throw this.explain(thrown, shown, watch, signal);
+    } finally {
+      watch.end();
+    }
+  }
+
+  /** The URL for people: credentials out, secrets masked. */
+  private show(url: URL): string {
+    const shown = new URL(url);
+    shown.username = '';
+    shown.password = '';
+    return this.options.resolved.mask(decodeSafely(shown.href));
+  }
+
+  private get(url: URL, watch: Watch): Promise<Response> {
+    const bare = new URL(url);
+    bare.username = '';
+    bare.password = '';
+    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'highwater' };
+    if (url.username !== '' || url.password !== '') {
+      const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+      headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
+    }
+    // node-fetch drops the authorization header when a redirect leaves the host.
+    return fetch(bare, { headers, agent: agentFor, follow: REDIRECT_LIMIT, signal: watch.signal });
+  }
+
+  private async page(response: Response, sink: RecordSink, watch: Watch): Promise<PageAnswer> {
+    let pendingSinks: Promise<void>[] = [];
+    const scanner = new RecordScanner({
+      recordsField: RECORDS_FIELD,
+      primaryKey: this.options.primaryKey,
+      cursorField: this.options.cursorField,
+      columns: this.options.columns,
+      recordLimit: RECORD_LIMIT,
+      sink: (lines, records) => void pendingSinks.push(sink(lines, records, scanner.longest)),
+    });
+    const hand = async (chunks: Buffer[]) => {
+      scanner.push(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
+      const sinking = pendingSinks;
+      pendingSinks = [];
+      // A slow sink holds the socket back: nothing is read meanwhile.
+      watch.pause();
+      await Promise.all(sinking);
+      watch.touch();
+    };
+    let chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of response.body ?? []) {
+      watch.touch();
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size >= CHUNK) {
+        await hand(chunks);
+        chunks = [];
+        size = 0;
+      }
+    }
+    await hand(chunks);
+    const envelope = scanner.end();
+    return {
+      keys: scanner.keys,
+      values: scanner.values,
+      nextToken: textOrNull(envelope['scroll_param']),
+      total: typeof envelope['total'] === 'number' ? envelope['total'] : null,
+      undeclared: [...scanner.undeclared],
+    };
+  }
+
+  private async refusal(response: Response, shown: string): Promise<Error> {
+    const words = this.options.resolved.mask(theirWords(await readSome(response)));
+    const said = `the source answered ${response.status} ${response.statusText}${words === '' ? '' : `: ${words}`}`;
+    const until = retryAfter(response.headers.get('retry-after'), Date.now());
+    if (response.status === 429 || (response.status === 503 && until !== null)) {
+      return new RateLimitedError(
+        until ?? new Date(Date.now() + 1000).toISOString(),
+        `${response.status} ${response.statusText}`,
+      );
+    }
+    if (response.status >= 500 || response.status === 408) return new SourceUnavailableError(shown, said);
+    return new SourceRefusedError(shown, said, response.status, words);
+  }
+
+  private explain(thrown: unknown, shown: string, watch: Watch, outer: AbortSignal): unknown {
+    if (thrown instanceof ScanError) {
+      return thrown.kind === 'record'
+        ? new RecordError(`${thrown.message}\n  request: GET ${shown}`)
+        : new MalformedAnswerError(shown, thrown.message);
+    }
+    if (outer.aborted) return outer.reason;
+    if (watch.timedOut) {
+      return new SourceUnavailableError(
+        shown,
+        `the source sent nothing for ${this.options.timeoutSeconds} s`,
+      );
+    }
+    if (
+      thrown instanceof Error &&
+      (thrown.name === 'FetchError' || thrown instanceof AbortError || 'code' in thrown)
+    ) {
+      const text = this.options.resolved.mask(
+        messageOf(thrown).replace(/^request to \S+ failed, reason: ?/, ''),
+      );
+      const code = (thrown as NodeJS.ErrnoException).code;
+      return new SourceUnavailableError(
+        shown,
+        `the source cannot be read: ${text === '' ? String(code) : text}`,
+      );
+    }
+    return thrown;
+  }
+}
+
+/** Aborts when the caller does, or when nothing has come for too long. */
+class Watch {
+  timedOut = false;
+  private readonly controller = new AbortController();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly onAbort = () => this.controller.abort();
+
+  constructor(
+    private readonly outer: AbortSignal,
+    private readonly milliseconds: number,
+  ) {
+    if (outer.aborted) this.controller.abort();
+    outer.addEventListener('abort', this.onAbort, { once: true });
+    this.touch();
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  touch(): void {
+    if (this.timer !== undefined) this.timer.refresh();
+    else {
+      this.timer = setTimeout(() => {
+        this.timedOut = true;
+        this.controller.abort();
+      }, this.milliseconds);
+    }
+  }
+
+  pause(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  end(): void {
+    this.pause();
+    this.outer.removeEventListener('abort', this.onAbort);
+  }
+}
+
+/** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes through NODE_EXTRA_CA_CERTS. */
+function agentFor(url: URL): Agent {
+  const proxy = getProxyForUrl(url.href);
+  const name = `${url.protocol} ${proxy}`;
+  let agent = agents.get(name);
+  if (agent === undefined) {
+    if (url.protocol === 'https:')
+      agent = proxy === '' ? new HttpsAgent(KEEP_ALIVE) : new HttpsProxyAgent(proxy, KEEP_ALIVE);
+    else agent = proxy === '' ? new HttpAgent(KEEP_ALIVE) : new HttpProxyAgent(proxy, KEEP_ALIVE);
+    agents.set(name, agent);
+  }
+  return agent;
+}
+
+/** Retry-After in seconds or as a date → ISO instant; null where it says nothing usable. */
+export function retryAfter(header: string | null, now: number): string | null {
+  if (header === null) return null;
+  const seconds = /^\s*\d+(\.\d+)?\s*$/.test(header) ? Number(header) : (Date.parse(header) - now) / 1000;
+  if (!Number.isFinite(seconds)) return null;
+  return new Date(now + Math.min(Math.max(seconds, 0), WAIT_LIMIT_SECONDS) * 1000).toISOString();
+}
+
+/** The largest page size that the words of a 400 name, or null. */
+export function namedMaximum(words: string): number | null {
+  if (!/limit|page|size|count/i.test(words)) return null;
+  const named =
+    /between\s+\d+\s+and\s+(\d+)/i.exec(words) ??
+    /(?:max(?:imum)?|at most|exceed|more than|greater than|less than or equal to|<=|up to)\D{0,40}?(\d+)/i.exec(
+      words,
+    );
+  const maximum = named === null ? NaN : Number(named[1]);
+  return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;
+}
+
+async function readSome(response: Response): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of response.body ?? []) {
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size > ERROR_BODY_LIMIT) break;
+    }
+  } catch {
+    // What has come so far is enough for a message.
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** What an error's body says, on one line. */
+function theirWords(body: string): string {
+  let words: string;
+  try {
+    const value = JSON.parse(body) as { error?: unknown; message?: unknown; detail?: unknown } | null;
+    const said = value?.error ?? value?.message ?? value?.detail ?? value;
+    words = typeof said === 'string' ? said : JSON.stringify(said);
+  } catch {
+    words = body.replace(/<(style|script)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
+  }
+  return words.replace(/\s+/g, ' ').trim().slice(0, 300);
+}
+
+function decodeSafely(href: string): string {
+  try {
+    return decodeURIComponent(href);
+  } catch {
+    return href;
+  }
+}
+
+const textOrNull = (value: unknown) => (typeof value === 'string' && value !== '' ? value : null);

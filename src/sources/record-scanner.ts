@@ -1,0 +1,535 @@
+import { isUtf8 } from 'node:buffer';
+
+/**
+ * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
+ * loses a digit and memory does not grow with the body. It checks JSON's grammar on the way, and takes the exact
+ * text of the primary key and the cursor field from each record.
+ *
+ * Why not a library: JSON.parse needs the whole body and rounds numbers beyond 2^53; the streaming parsers that
+ * keep the raw text build every value in JavaScript and cost more than ten times as much a record.
+ */
+export interface ScannerOptions {
+  /** The member of the top-level object that holds the records. */
+  recordsField: string;
+  primaryKey: readonly string[];
+  cursorField: string;
+  /** Names that have a column; others are reported in `undeclared`. */
+  columns: readonly string[];
+  /** The longest record that is taken, in bytes. */
+  recordLimit: number;
+  /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver until it returns. */
+  sink: (lines: Buffer, records: number) => void;
+}
+
+/** The body is not what a page should be; `at` counts records read before. */
+export class ScanError extends Error {
+  constructor(
+    message: string,
+    readonly kind: 'shape' | 'record',
+  ) {
+    super(message);
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const NEWLINE = 0x0a;
+const SPACE = 0x20;
+
+const DEPTH_LIMIT = 200;
+/** All of the body that is not records. */
+const ENVELOPE_LIMIT = 4 * 1024 * 1024;
+const UNDECLARED_LIMIT = 20;
+
+/** Thrown (as a constant, for speed) when a value goes on beyond the bytes at hand. */
+const MORE = Symbol('more');
+
+interface Field {
+  bytes: Buffer;
+  /** Which part of the primary key it is, or -1. */
+  keyPart: number;
+  isCursor: boolean;
+}
+
+export class RecordScanner {
+  readonly keys: string[] = [];
+  readonly values: (string | null)[] = [];
+  readonly undeclared = new Set<string>();
+  /** Length of the longest record. */
+  longest = 0;
+
+  private phase: 'before' | 'first' | 'next' | 'after' = 'before';
+  private pending: Buffer | null = null;
+  /** Do not look again at a value cut by the end of a chunk before this many bytes are there. */
+  private wanted = 0;
+  private envelope: Buffer[] = [];
+  private envelopeBytes = 0;
+
+  private b: Buffer = Buffer.alloc(0);
+  private p = 0;
+  private readonly fields = new Map<string, Field>();
+  /** The field met at each place in the last record: records of one API name their members in one order. */
+  private readonly layout: Field[] = [];
+  private readonly parts: (string | null)[];
+  private cursorValue: string | null = null;
+
+  constructor(private readonly options: ScannerOptions) {
+    this.parts = options.primaryKey.map(() => null);
+    for (const name of options.columns) this.field(name, true);
+  }
+
+  /** Takes the next bytes of the body; they are changed in place. */
+  push(chunk: Buffer): void {
+    this.b = this.pending === null ? chunk : Buffer.concat([this.pending, chunk]);
+    this.pending = null;
+    this.p = 0;
+    if (this.b.length < this.wanted) {
+      this.pending = this.b;
+      return;
+    }
+    this.wanted = 0;
+    if (this.phase === 'before') this.findRecords();
+    if (this.phase === 'first' || this.phase === 'next') this.readRecords();
+    if (this.phase === 'after') {
+      this.keepEnvelope(this.b.subarray(this.p));
+    }
+  }
+
+  /**
+   * Ends the body.
+   * @returns the body without its records, parsed.
+   */
+  end(): Record<string, unknown> {
+    if (this.phase === 'first' || this.phase === 'next') {
+      this.wanted = 0;
+      if (this.pending !== null) this.push(Buffer.alloc(0));
+      throw new ScanError(
+        `the body ends in the middle of its records, after ${this.keys.length} of them`,
+        'shape',
+      );
+    }
+    if (this.phase === 'before') throw this.noRecords();
+    const text = Buffer.concat(this.envelope).toString('utf8');
+    try {
+      return JSON.parse(text) as Record<string, unknown>;
+    } catch {
+      throw new ScanError('the body is not valid JSON behind its records', 'shape');
+    }
+  }
+
+  /** Why there is no list of records: said from the whole body, which is small here or not JSON at all. */
+  private noRecords(): ScanError {
+    const text = (this.pending ?? this.b).toString('utf8').trim();
+    const name = JSON.stringify(this.options.recordsField);
+    if (text === '') return new ScanError('the body is empty', 'shape');
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      const html = /^<(!doctype|html|\?xml)/i.test(text);
+      return new ScanError(
+        `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${JSON.stringify(text.slice(0, 120))}`,
+        'shape',
+      );
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return new ScanError(`the body is not an object with a list ${name}`, 'shape');
+    }
+    const members = Object.keys(value).slice(0, 10);
+    if (!Object.hasOwn(value, this.options.recordsField)) {
+      return new ScanError(`the body has no member ${name}; it has ${members.join(', ') || 'none'}`, 'shape');
+    }
+    return new ScanError(`${name} is not a list of records`, 'shape');
+  }
+
+  /** Walks the top-level object up to the `[` of its records. */
+  private findRecords(): void {
+    try {
+      if (this.b.length >= 3 && this.b[0] === 0xef && this.b[1] === 0xbb && this.b[2] === 0xbf) this.p = 3;
+      const start = this.p;
+      this.space();
+      this.expect(OPEN_OBJECT, 'an object');
+      this.space();
+      if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
+      for (;;) {
+        const name = this.text();
+        this.space();
+        this.expect(COLON, '":"');
+        this.space();
+        if (name === this.options.recordsField) {
+          if (this.byte() !== OPEN_ARRAY) throw this.noRecords();
+          this.p++;
+          this.keepEnvelope(this.b.subarray(start, this.p));
+          this.phase = 'first';
+          return;
+        }
+        this.value(1);
+        this.space();
+        if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
+        this.expect(COMMA, '","');
+        this.space();
+      }
+    } catch (thrown) {
+      if (thrown === MORE) {
+        if (this.b.length > ENVELOPE_LIMIT) {
+          throw new ScanError(`no list of records within the first ${ENVELOPE_LIMIT} bytes`, 'shape');
+        }
+        this.keep(0);
+        return;
+      }
+      if (thrown instanceof ScanError) {
+        this.pending = this.b;
+        throw this.noRecords();
+      }
+      throw thrown;
+    }
+  }
+
+  private readRecords(): void {
+    const b = this.b;
+    let lineStart = -1;
+    let lineEnd = -1;
+    let count = 0;
+    let resume = this.p;
+    try {
+      for (;;) {
+        resume = this.p;
+        this.space();
+        let c = this.byte();
+        if (c === CLOSE_ARRAY) {
+          this.phase = 'after';
+          break;
+        }
+        if (this.phase === 'next') {
+          this.expect(COMMA, '"," or "]"');
+          this.space();
+          c = this.byte();
+        }
+        const start = this.p;
+        if (c !== OPEN_OBJECT) {
+          throw new ScanError(`record ${this.keys.length} is not an object: ${this.glimpse()}`, 'shape');
+        }
+        this.record();
+        const length = this.p - start;
+        if (length > this.options.recordLimit) throw this.tooLong();
+        if (length > this.longest) this.longest = length;
+        // What stood between two records (a comma, spaces) becomes one line end, in place.
+        if (lineStart === -1) lineStart = start;
+        else {
+          b[lineEnd] = NEWLINE;
+          for (let i = lineEnd + 1; i < start; i++) b[i] = SPACE;
+        }
+        lineEnd = this.p;
+        count++;
+        this.phase = 'next';
+      }
+    } catch (thrown) {
+      if (thrown !== MORE) throw thrown;
+      if (b.length - resume > this.options.recordLimit + 1024) throw this.tooLong();
+      this.keep(resume);
+    }
+    if (count > 0) {
+      const lines = b.subarray(lineStart, lineEnd);
+      if (!isUtf8(lines)) throw new ScanError('the body is not valid UTF-8', 'shape');
+      this.options.sink(lines, count);
+    }
+  }
+
+  private tooLong(): ScanError {
+    return new ScanError(
+      `record ${this.keys.length} is longer than ${this.options.recordLimit} bytes`,
+      'record',
+    );
+  }
+
+  private keep(from: number): void {
+    this.pending = from === 0 ? this.b : Buffer.from(this.b.subarray(from));
+    this.wanted = this.pending.length * 2;
+  }
+
+  private keepEnvelope(bytes: Buffer): void {
+    this.envelopeBytes += bytes.length;
+    if (this.envelopeBytes > ENVELOPE_LIMIT) {
+      throw new ScanError(`the body has more than ${ENVELOPE_LIMIT} bytes besides its records`, 'shape');
+    }
+    this.envelope.push(Buffer.from(bytes));
+  }
+
+  /** One record, from its `{` to behind its `}`. */
+  private record(): void {
+    const { parts } = this;
+    for (let i = 0; i < parts.length; i++) parts[i] = null;
+    this.cursorValue = null;
+    this.p++;
+    this.space();
+    if (this.byte() === CLOSE_OBJECT) this.p++;
+    else {
+      for (let place = 0; ; place++) {
+        const field = this.name(place);
+        this.space();
+        this.expect(COLON, '":"');
+        this.space();
+        if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
+        else this.value(2);
+        this.space();
+        const c = this.byte();
+        this.p++;
+        if (c === CLOSE_OBJECT) break;
+        if (c !== COMMA) throw this.unexpected('"," or "}"');
+        this.space();
+      }
+    }
+    let key: string | null = parts[0] ?? null;
+    for (let i = 0; i < parts.length; i++) {
+      if (parts[i] === null) {
+        throw new ScanError(
+          `record ${this.keys.length} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
+          'record',
+        );
+      }
+    }
+    if (parts.length > 1) key = JSON.stringify(parts);
+    this.keys.push(key ?? '');
+    this.values.push(this.cursorValue);
+  }
+
+  /** A member's name; by its place in the last record where it stands there again. */
+  private name(place: number): Field {
+    const { b } = this;
+    const guess = this.layout[place];
+    if (guess !== undefined) {
+      const { bytes } = guess;
+      const end = this.p + bytes.length;
+      if (end <= b.length) {
+        let i = 0;
+        while (i < bytes.length && bytes[i] === b[this.p + i]) i++;
+        if (i === bytes.length) {
+          this.p = end;
+          return guess;
+        }
+      }
+    }
+    const start = this.p;
+    const name = this.text();
+    let field = this.fields.get(name);
+    if (field === undefined) {
+      if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(name);
+      field = this.field(name, this.fields.size < 1000);
+    }
+    // Only a name that was written plainly can be known again by its bytes.
+    if (this.p - start === field.bytes.length) this.layout[place] = field;
+    return field;
+  }
+
+  private field(name: string, remember: boolean): Field {
+    const field: Field = {
+      bytes: Buffer.from(JSON.stringify(name)),
+      keyPart: this.options.primaryKey.indexOf(name),
+      isCursor: name === this.options.cursorField,
+    };
+    if (remember) this.fields.set(name, field);
+    return field;
+  }
+
+  private wantedValue(field: Field): void {
+    const start = this.p;
+    const c = this.byte();
+    let text: string | null;
+    if (c === QUOTE) text = this.text();
+    else {
+      this.value(2);
+      text = c === 0x6e /* null */ ? null : this.b.toString('latin1', start, this.p);
+      if (field.keyPart >= 0 && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
+        throw new ScanError(
+          `record ${this.keys.length} has a primary key that is neither text nor a number: ${text?.slice(0, 80)}`,
+          'record',
+        );
+      }
+    }
+    if (field.keyPart >= 0) {
+      if (this.parts[field.keyPart] !== null) {
+        throw new ScanError(`record ${this.keys.length} names its primary key twice`, 'record');
+      }
+      this.parts[field.keyPart] = text;
+    }
+    if (field.isCursor) this.cursorValue = text;
+  }
+
+  /** A string, decoded. */
+  private text(): string {
+    const start = this.p;
+    const escaped = this.string();
+    return escaped
+      ? (JSON.parse(this.b.toString('utf8', start, this.p)) as string)
+      : this.b.toString('utf8', start + 1, this.p - 1);
+  }
+
+  /** Walks a string; true when it holds an escape. */
+  private string(): boolean {
+    const { b } = this;
+    const end = b.length;
+    let p = this.p;
+    if (p >= end) throw MORE;
+    if (b[p] !== QUOTE) throw this.unexpected('a string');
+    p++;
+    let escaped = false;
+    for (;;) {
+      let c = 0;
+      while (p < end && (c = b[p] as number) !== QUOTE && c !== BACKSLASH && c >= SPACE) p++;
+      if (p >= end) throw MORE;
+      if (c === QUOTE) break;
+      this.p = p;
+      if (c < SPACE) throw this.unexpected('no control character in a string');
+      escaped = true;
+      if (p + 1 >= end) throw MORE;
+      const e = b[p + 1] as number;
+      if (e === 0x75 /* u */) {
+        if (p + 6 > end) throw MORE;
+        for (let i = p + 2; i < p + 6; i++) if (!isHex(b[i] as number)) throw this.unexpected('\\uXXXX');
+        p += 6;
+      } else if (isEscape(e)) p += 2;
+      else throw this.unexpected('a known escape');
+    }
+    this.p = p + 1;
+    return escaped;
+  }
+
+  /** Walks any value. */
+  private value(depth: number): void {
+    const c = this.byte();
+    switch (c) {
+      case QUOTE:
+        this.string();
+        return;
+      case OPEN_OBJECT:
+      case OPEN_ARRAY:
+        this.container(c, depth);
+        return;
+      case 0x74:
+        this.literal('true');
+        return;
+      case 0x66:
+        this.literal('false');
+        return;
+      case 0x6e:
+        this.literal('null');
+        return;
+      default:
+        this.number();
+    }
+  }
+
+  private container(open: number, depth: number): void {
+    if (depth > DEPTH_LIMIT) {
+      throw new ScanError(`record ${this.keys.length} is nested deeper than ${DEPTH_LIMIT}`, 'record');
+    }
+    const isObject = open === OPEN_OBJECT;
+    const close = isObject ? CLOSE_OBJECT : CLOSE_ARRAY;
+    this.p++;
+    this.space();
+    if (this.byte() === close) {
+      this.p++;
+      return;
+    }
+    for (;;) {
+      if (isObject) {
+        this.string();
+        this.space();
+        this.expect(COLON, '":"');
+        this.space();
+      }
+      this.value(depth + 1);
+      this.space();
+      const c = this.byte();
+      this.p++;
+      if (c === close) return;
+      if (c !== COMMA) throw this.unexpected(isObject ? '"," or "}"' : '"," or "]"');
+      this.space();
+    }
+  }
+
+  private literal(word: string): void {
+    const { b } = this;
+    for (let i = 0; i < word.length; i++) {
+      if (this.p + i >= b.length) throw MORE;
+      if (b[this.p + i] !== word.charCodeAt(i)) throw this.unexpected('a value');
+    }
+    this.p += word.length;
+  }
+
+  private number(): void {
+    if (this.byte() === 0x2d) this.p++;
+    if (this.byte() === 0x30) this.p++;
+    else this.digits();
+    if (this.byte() === 0x2e) {
+      this.p++;
+      this.digits();
+    }
+    if ((this.byte() | 0x20) === 0x65) {
+      this.p++;
+      const sign = this.byte();
+      if (sign === 0x2b || sign === 0x2d) this.p++;
+      this.digits();
+    }
+  }
+
+  private digits(): void {
+    const start = this.p;
+    const { b } = this;
+    while (this.p < b.length && isDigit(b[this.p] as number)) this.p++;
+    if (this.p >= b.length) throw MORE;
+    if (this.p === start) throw this.unexpected('a value');
+  }
+
+  private byte(): number {
+    const c = this.b[this.p];
+    if (c === undefined) throw MORE;
+    return c;
+  }
+
+  private expect(byte: number, what: string): void {
+    if (this.byte() !== byte) throw this.unexpected(what);
+    this.p++;
+  }
+
+  /** Skips white space; line ends become spaces, so that a record stays on one line. */
+  private space(): void {
+    const { b } = this;
+    for (;;) {
+      const c = b[this.p];
+      if (c === SPACE || c === 0x09) this.p++;
+      else if (c === NEWLINE || c === 0x0d) b[this.p++] = SPACE;
+      else return;
+    }
+  }
+
+  private unexpected(wanted: string): ScanError {
+    return new ScanError(
+      `the body is not valid JSON: ${wanted} expected in record ${this.keys.length}, found ${this.glimpse()}`,
+      'shape',
+    );
+  }
+
+  private glimpse(): string {
+    return JSON.stringify(this.b.subarray(this.p, this.p + 40).toString('utf8'));
+  }
+}
+
+const isDigit = (c: number) => c >= 0x30 && c <= 0x39;
+const isHex = (c: number) => isDigit(c) || ((c | 0x20) >= 0x61 && (c | 0x20) <= 0x66);
+// " \ / b f n r t
+const isEscape = (c: number) =>
+  c === QUOTE ||
+  c === BACKSLASH ||
+  c === 0x2f ||
+  c === 0x62 ||
+  c === 0x66 ||
+  c === 0x6e ||
+  c === 0x72 ||
+  c === 0x74;

@@ -1,0 +1,52 @@
+import { REFERENCE } from '../config/flat.js';
+import { ConfigurationError } from '../errors.js';
+
+/** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
+const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
+
+/** A URL whose references are resolved, and how to show it to people. */
+export interface ResolvedUrl {
+  url: URL;
+  /** Hides every secret in a text: in an address, an error's message, an answer's body. */
+  mask: (text: string) => string;
+}
+
+/**
+ * Resolves `${env:NAME}`. Called in activities only: what comes out must not enter workflow history.
+ * @throws {ConfigurationError} naming every variable that is not set.
+ */
+export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = process.env): ResolvedUrl {
+  const missing: string[] = [];
+  const secrets: string[] = [];
+  const resolved = text.replace(REFERENCE, (_, name: string) => {
+    const value = environment[name];
+    if (value === undefined || value === '') missing.push(name);
+    else secrets.push(value);
+    return encodeURIComponent(value ?? '');
+  });
+  if (missing.length > 0) {
+    throw new ConfigurationError(
+      missing.map((name) => ({
+        path: 'base_url',
+        message: `refers to the environment variable ${name}, which is not set where the worker runs`,
+      })),
+    );
+  }
+  const url = new URL(resolved);
+  if (url.password !== '') secrets.push(decodeURIComponent(url.password));
+  for (const [name, value] of url.searchParams)
+    if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
+  // Longest first, so that a secret that holds another is hidden whole.
+  const hidden = [...new Set(secrets.flatMap((s) => [s, encodeURIComponent(s)]))].sort(
+    (a, b) => b.length - a.length,
+  );
+  return { url, mask: (shown) => hidden.reduce((t, secret) => t.split(secret).join('***'), shown) };
+}
+
+/** Origin and path: what tells one source from another, without credentials, references or query. */
+export function sourceIdentity(baseUrl: string): string {
+  return baseUrl
+    .replace(/[?#].*$/s, '')
+    .replace(/^([a-z]+:\/\/)[^/]*@/i, '$1')
+    .replace(/\/+$/, '');
+}

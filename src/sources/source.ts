@@ -1,0 +1,31 @@
+import type { PageRequest, PageSummary } from '../protocol.js';
+
+/** Where records come from. One implementation for each kind of source. */
+export interface Source {
+  /**
+   * Reads one page. May be called again with the same request.
+   * @throws {RateLimitedError} when the source asks to wait.
+   * @throws {SourceRefusedError | SourceUnavailableError | MalformedAnswerError | RecordError}
+   */
+  read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer>;
+}
+
+/** Takes records as newline-delimited JSON; the bytes are the sink's until its promise is kept. */
+export type RecordSink = (lines: Buffer, records: number, longest: number) => Promise<void>;
+
+export interface PageAnswer extends PageSummary {
+  /** Names of members that no column is declared for. */
+  undeclared: string[];
+}
+
+/** The source asked to wait before the next request. Not a failure. */
+export class RateLimitedError extends Error {
+  override readonly name = 'RateLimitedError';
+  constructor(
+    /** ISO 8601. */
+    readonly until: string,
+    readonly reason: string,
+  ) {
+    super(`${reason}; wait until ${until}`);
+  }
+}

@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { BatchLostError, messageOf } from '../errors.js';
+import type { StagedFile, StreamKey } from '../protocol.js';
+
+/** A part of this size is read by one thread of the destination; smaller parts share the work better. */
+const PART_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Where a batch waits between fetch and write: files of newline-delimited JSON beside the destination. A cache,
+ * never the truth: what is missing or damaged is fetched again.
+ */
+export class Staging {
+  private readonly folder: string;
+
+  constructor(destination: string, stream: StreamKey) {
+    const name = createHash('sha256').update(JSON.stringify(stream)).digest('hex').slice(0, 16);
+    this.folder = join(`${destination}.staging`, name);
+  }
+
+  /** Starts a batch; `id` is the checkpoint that it will make. */
+  async begin(id: string): Promise<StagedWriter> {
+    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    return new StagedWriter(this.folder, id);
+  }
+
+  /**
+   * Checks that a staged file is there, whole and unaltered.
+   * @returns its path.
+   * @throws {BatchLostError}
+   */
+  async verify(file: StagedFile): Promise<string> {
+    const path = join(this.folder, file.name);
+    let bytes = 0;
+    let sum = 0;
+    try {
+      const handle = await open(path, 'r');
+      try {
+        const buffer = Buffer.allocUnsafe(1024 * 1024);
+        for (;;) {
+          const { bytesRead } = await handle.read(buffer, 0, buffer.length);
+          if (bytesRead === 0) break;
+          sum = crc32(buffer.subarray(0, bytesRead), sum);
+          bytes += bytesRead;
+        }
+      } finally {
+        await handle.close();
+      }
+    } catch (thrown) {
+      throw new BatchLostError(`the staged file ${path} is gone: ${messageOf(thrown)}`);
+    }
+    if (bytes !== file.bytes || sum !== file.crc32) {
+      throw new BatchLostError(
+        `the staged file ${path} is damaged: ${bytes} of ${file.bytes} bytes, checksum ${sum === file.crc32 ? 'right' : 'wrong'}`,
+      );
+    }
+    return path;
+  }
+
+  async discard(files: readonly StagedFile[]): Promise<void> {
+    await Promise.all(files.map((file) => rm(join(this.folder, file.name), { force: true })));
+  }
+
+  /** Removes everything this stream has staged: what is not committed is fetched again. */
+  async clear(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** Names of the files that wait. */
+  async list(): Promise<string[]> {
+    return stat(this.folder).then(
+      () => readdir(this.folder),
+      () => [],
+    );
+  }
+}
+
+/** Writes one batch's records into part files. */
+export class StagedWriter {
+  private readonly finished: StagedFile[] = [];
+  private current: { handle: FileHandle; file: StagedFile } | null = null;
+  /** Bytes taken so far. */
+  bytes = 0;
+
+  constructor(
+    private readonly folder: string,
+    private readonly id: string,
+  ) {}
+
+  /** Appends whole lines; `lines` need not end with a line end. */
+  async append(lines: Buffer): Promise<void> {
+    this.current ??= await this.part();
+    const { handle, file } = this.current;
+    const { length } = lines;
+    // Until the write is done the buffer is ours.
+    await handle.writev([lines, NEWLINE]);
+    file.crc32 = crc32(NEWLINE, crc32(lines, file.crc32));
+    file.bytes += length + 1;
+    this.bytes += length + 1;
+    if (file.bytes >= PART_BYTES) await this.closePart();
+  }
+
+  /** Remembers where the batch stands, for {@link rollback}. */
+  mark(): StagedMark {
+    return {
+      parts: this.finished.length,
+      bytes: this.bytes,
+      current: this.current === null ? null : { ...this.current.file },
+    };
+  }
+
+  /** Takes back what was appended since the mark. */
+  async rollback(mark: StagedMark): Promise<void> {
+    const { current } = mark;
+    if (this.finished.length > mark.parts || current === null) {
+      // The part at the mark has been closed since, or none was open: open parts are only closed by size or end.
+      await this.closePart();
+      const kept = current === null ? mark.parts : mark.parts + 1;
+      for (const file of this.finished.splice(kept)) await rm(join(this.folder, file.name), { force: true });
+      const reopened = current === null ? undefined : this.finished.pop();
+      if (reopened !== undefined) {
+        this.current = { handle: await open(join(this.folder, reopened.name), 'r+'), file: reopened };
+      }
+    }
+    if (this.current !== null && current !== null) {
+      await this.current.handle.truncate(current.bytes);
+      const { handle } = this.current;
+      await handle.close();
+      this.current = { handle: await open(join(this.folder, current.name), 'a'), file: current };
+    }
+    this.bytes = mark.bytes;
+  }
+
+  /** Ends the batch. */
+  async end(): Promise<StagedFile[]> {
+    await this.closePart();
+    return this.finished;
+  }
+
+  /** Removes what has been written. */
+  async abandon(): Promise<void> {
+    await this.closePart();
+    await Promise.all(this.finished.map((file) => rm(join(this.folder, file.name), { force: true })));
+  }
+
+  private async part(): Promise<{ handle: FileHandle; file: StagedFile }> {
+    const file = { name: `${this.id}-${this.finished.length}.ndjson`, bytes: 0, crc32: 0 };
+    return { handle: await open(join(this.folder, file.name), 'w', 0o600), file };
+  }
+
+  private async closePart(): Promise<void> {
+    if (this.current === null) return;
+    await this.current.handle.close();
+    this.finished.push(this.current.file);
+    this.current = null;
+  }
+}
+
+/** A place in a batch being staged. */
+export interface StagedMark {
+  parts: number;
+  bytes: number;
+  current: StagedFile | null;
+}
+
+const NEWLINE = Buffer.from('\n');

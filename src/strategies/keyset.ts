@@ -1,0 +1,189 @@
+import type { Cursor, Note } from '../protocol.js';
+import { beginPass, climb, endPass, type Peak, positionOf, readTimestamps, withNote } from './cursors.js';
+import { compare, FIRST } from './instants.js';
+import type { Strategy } from './strategy.js';
+import { follow, type TokenTrail } from './tokens.js';
+
+export type KeysetMark = {
+  /** The greatest timestamp that a finished pass has seen. */
+  last_updated_at: string | null;
+  /** The greatest distinct one below it. */
+  below: string | null;
+  /** An answer held a record whose timestamp equals the one asked: the filter is `>=`, not `>`. */
+  inclusive: boolean;
+  /** The source was seen to answer out of order, or not to filter: only its tokens are followed. */
+  unordered: boolean;
+};
+
+export type KeysetPosition = Peak & {
+  /** The token to follow; null asks `updated_since` the floor. */
+  token: string | null;
+  /** Where the source is in order, no record of the next answer is older. It never falls within a walk. */
+  floor: string;
+  /** The walk has left the tokens for a timestamp: rows that are out of order may have stayed behind. */
+  jumped: boolean;
+  inclusive: boolean;
+  unordered: boolean;
+  trail: TokenTrail | null;
+};
+
+export type KeysetCursor = Cursor<KeysetMark, KeysetPosition>;
+
+const NOTHING_READ: KeysetMark = { last_updated_at: null, below: null, inclusive: false, unordered: false };
+
+/**
+ * Pages in the order of their timestamps, continued by `updated_since` or by `scroll_param`.
+ *
+ * A token may mean no more than "later than the last row" (the reference API's does): following it loses the rows
+ * that share the last row's timestamp but did not fit on the page. So where a page holds two timestamps, the walk
+ * asks one of them again: the last where the filter is known to include it, else the one below it. A page of a single
+ * timestamp leaves nothing to ask but that page, so its token is followed, and the pass says what that may lose.
+ *
+ * @param options.ties `scroll` follows tokens only.
+ */
+export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<KeysetCursor> {
+  return {
+    name: 'keyset',
+
+    begin: (checkpoint) => beginPass(checkpoint, NOTHING_READ, firstPosition),
+
+    request(cursor) {
+      if (cursor.ended !== null) return { end: cursor.ended };
+      const { token, floor } = positionOf(cursor);
+      return { params: token === null ? { updated_since: floor } : { scroll_param: token } };
+    },
+
+    advance(cursor, page) {
+      const { timestamps, notes: soFar } = readTimestamps(page.values, cursor.notes);
+      const shown = survey(timestamps, positionOf(cursor).floor);
+      const position = learn(positionOf(cursor), timestamps, shown);
+      const notes = position.unordered ? withNote(soFar, UNORDERED) : soFar;
+      const { nextToken } = page;
+
+      if (position.unordered && position.jumped) {
+        return { ...cursor, position: startAgain(cursor, position), notes };
+      }
+      if (page.keys.length === 0) {
+        const said = nextToken === null ? notes : withNote(notes, EMPTY_WITH_TOKEN);
+        return endPass(cursor, 'empty_page', markOf(position), said);
+      }
+      if (nextToken === null) return endPass(cursor, 'no_next_token', markOf(position), notes);
+
+      const since = ties === 'scroll' || position.unordered ? null : nextSince(shown, position);
+      if (since !== null) return { ...cursor, position: jumpTo(position, since), notes };
+
+      const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
+      return {
+        ...cursor,
+        position: {
+          ...position,
+          token: nextToken,
+          floor: shown.last ?? position.floor,
+          trail: follow(position.trail, nextToken),
+        },
+        notes: loss === null ? notes : withNote(notes, loss),
+      };
+    },
+
+    state: ({ mark, position }) => ({
+      last_updated_at: (position === null ? mark.last_updated_at : position.greatest) ?? FIRST,
+      scroll_param: position?.token ?? null,
+    }),
+  };
+}
+
+/** Where a pass begins: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
+function firstPosition({ last_updated_at, below, inclusive, unordered }: KeysetMark): KeysetPosition {
+  return {
+    greatest: last_updated_at,
+    below,
+    token: null,
+    floor: (inclusive ? last_updated_at : below) ?? FIRST,
+    jumped: false,
+    inclusive,
+    unordered,
+    trail: null,
+  };
+}
+
+/** What one page shows of the source's order. */
+interface Survey {
+  /** Nothing older than the floor, and every timestamp at least as late as the one before it. */
+  ordered: boolean;
+  /** The first timestamp equals the floor. */
+  atFloor: boolean;
+  last: string | null;
+  /** The greatest timestamp below the last one; null on a page of ties. */
+  belowLast: string | null;
+}
+
+function survey(timestamps: readonly string[], floor: string): Survey {
+  let [last, belowLast, ordered]: [string | null, string | null, boolean] = [null, null, true];
+  for (const timestamp of timestamps) {
+    const step = compare(timestamp, last ?? floor);
+    if (step < 0) ordered = false;
+    if (step > 0) belowLast = last;
+    last = timestamp;
+  }
+  const [first] = timestamps;
+  return { ordered, atFloor: first !== undefined && compare(first, floor) === 0, last, belowLast };
+}
+
+/** The position once it knows what a page shows; where to go next is not decided yet. */
+function learn(position: KeysetPosition, timestamps: readonly string[], shown: Survey): KeysetPosition {
+  const { floor } = position;
+  const unordered = position.unordered || !shown.ordered;
+  return {
+    ...position,
+    ...timestamps.reduce<Peak>(climb, { greatest: position.greatest, below: position.below }),
+    unordered,
+    // A source out of order may not filter at all, nor may one that takes year 1 for "everything": there an equal
+    // timestamp proves nothing. And the lack of one never proves the opposite: the record may have been updated.
+    inclusive:
+      !unordered && (position.inclusive || (position.token === null && shown.atFloor && floor !== FIRST)),
+  };
+}
+
+/** The timestamp of the page that can be asked again without losing a tie or standing still; null if there is none. */
+function nextSince({ last, belowLast }: Survey, { floor, inclusive }: KeysetPosition): string | null {
+  if (last === null || belowLast === null) return null;
+  const since = inclusive ? last : belowLast;
+  return compare(since, floor) > 0 ? since : null;
+}
+
+/** Tokens belong to the request that they came with, so their trail starts anew. */
+function jumpTo(position: KeysetPosition, since: string): KeysetPosition {
+  return { ...position, token: null, floor: since, jumped: true, trail: null };
+}
+
+/** The pass from its first request, by tokens alone: jumping over a disorder has left rows behind. */
+function startAgain({ mark }: KeysetCursor, { greatest, below }: KeysetPosition): KeysetPosition {
+  return { ...firstPosition({ ...mark, unordered: true }), greatest, below };
+}
+
+function markOf({ greatest, below, inclusive, unordered }: KeysetPosition): KeysetMark {
+  return { last_updated_at: greatest, below, inclusive, unordered };
+}
+
+const UNORDERED: Note = {
+  code: 'unordered',
+  message:
+    'The source does not answer in ascending order of the cursor field, or does not honour updated_since: its page ' +
+    'tokens are followed, and what they skip (rows that tie or move across a page edge) is out of reach.',
+};
+const TIES: Note = {
+  code: 'ties_out_of_reach',
+  message:
+    'A whole page shares one timestamp, and only its page token leads on: if that token skips to the next timestamp, ' +
+    'further records with this one are out of reach. A larger page would hold them.',
+};
+const TIES_SCROLL: Note = {
+  code: 'ties_scroll',
+  message:
+    'Page tokens were followed (ties: scroll): if they skip to the next timestamp, records that share the last ' +
+    'timestamp of a page are out of reach.',
+};
+const EMPTY_WITH_TOKEN: Note = {
+  code: 'empty_with_token',
+  message: 'An empty page came with a page token: it was taken for the end, as most sources mean it.',
+};

@@ -1,0 +1,183 @@
+import type { Cursor, FullRescan, Note } from '../protocol.js';
+import { beginPass, endPass, positionOf, withLatestNote, withNote } from './cursors.js';
+import { compare, minusSeconds } from './instants.js';
+import type { Strategy } from './strategy.js';
+
+/** A record that was read, and where: as long as it is there, nothing before it was inserted or removed. */
+export type Anchor = { offset: number; key: string };
+
+export type OffsetMark = {
+  /** How many records of the list were read: the place of the next one. */
+  offset: number;
+  /** Ascending; the last is the record just before `offset`, the others lie ever further back. */
+  anchors: Anchor[];
+  /** A page size that the source insisted on, and the configured one that it refused. */
+  lowered: { limit: number; of: number } | null;
+  /** When the last re-scan of the whole list began. */
+  scanned_at: string | null;
+};
+
+export type OffsetPosition = OffsetMark & {
+  /** Ask without the overlap: the last answer held nothing beyond it, which may be the page's end or the list's. */
+  bare: boolean;
+  /** Anchors found missing in this pass. */
+  steps_back: number;
+};
+
+export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
+
+/** After so many steps back in a pass the list is taken for one that never stands still, and is read to its end. */
+const MAX_STEPS_BACK = 64;
+const MAX_ANCHORS = 40;
+
+/**
+ * A list by offset and limit. Rows that are inserted or removed before the offset shift every later page, so each
+ * request overlaps the last page by one record, its anchor. If the anchor is not where it was, the pass steps back to
+ * the next older one, and from the first that is still in place reads everything again.
+ *
+ * @param options.pageSize sent as the limit; the source may give less.
+ * @param options.fullRescan when to read the whole list again, for updates that move no row.
+ */
+export function createOffset(options: {
+  pageSize: number;
+  fullRescan: FullRescan | null;
+}): Strategy<OffsetCursor> {
+  const { pageSize, fullRescan } = options;
+
+  /** What the cursor asks: `overlap` is the record that the answer should begin with. */
+  function plan({ offset, anchors, lowered, bare }: OffsetPosition): {
+    base: number;
+    limit: number;
+    overlap: Anchor | undefined;
+  } {
+    const limit = lowered !== null && lowered.of === pageSize ? lowered.limit : pageSize;
+    const overlap = bare || limit === 1 ? undefined : anchors.at(-1);
+    return { base: overlap === undefined ? offset : overlap.offset, limit, overlap };
+  }
+
+  return {
+    name: 'offset',
+
+    begin: (checkpoint, now) =>
+      beginPass<OffsetMark, OffsetPosition>(checkpoint, NOTHING_READ, (mark, pass) => ({
+        ...(isRescanDue(fullRescan, mark, pass, now)
+          ? { ...mark, offset: 0, anchors: [], scanned_at: now }
+          : mark),
+        bare: false,
+        steps_back: 0,
+      })),
+
+    request(cursor) {
+      if (cursor.ended !== null) return { end: cursor.ended };
+      const { base, limit } = plan(positionOf(cursor));
+      return { params: { offset: String(base), limit: String(limit) } };
+    },
+
+    advance(cursor, page) {
+      const position = positionOf(cursor);
+      const { base, limit, overlap } = plan(position);
+      const inPlace = overlap === undefined || page.keys[0] === overlap.key;
+      if (!inPlace && position.steps_back < MAX_STEPS_BACK) return stepBack(cursor, position);
+
+      const checked = inPlace ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
+      const isBlind = limit === 1 || (position.bare && page.keys.length > 0);
+      const notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
+      const read = readOn(position, base, page.keys);
+      // A total below what was read is no total: the list then ends where nothing follows.
+      const end =
+        page.keys.length === 0
+          ? 'empty_page'
+          : inPlace && read.offset === page.total
+            ? 'total_reached'
+            : null;
+      return end === null ? { ...cursor, position: read, notes } : endPass(cursor, end, markOf(read), notes);
+    },
+
+    lowerPageSize(cursor, maximum) {
+      const position = positionOf(cursor);
+      const limit = Math.max(1, Math.min(Math.floor(maximum), plan(position).limit));
+      const note = {
+        code: 'page_size_lowered',
+        message: `The source refused a page size of ${String(pageSize)}: ${String(limit)} is asked instead.`,
+      };
+      return {
+        ...cursor,
+        position: { ...position, lowered: { limit, of: pageSize } },
+        notes: withLatestNote(cursor.notes, note),
+      };
+    },
+
+    state: ({ mark, position }) => ({ offset: (position ?? mark).offset }),
+  };
+}
+
+const NOTHING_READ: OffsetMark = { offset: 0, anchors: [], lowered: null, scanned_at: null };
+
+function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, now: string): boolean {
+  if (mark.offset === 0) return true;
+  if (rescan === null) return false;
+  if ('passes' in rescan) return (pass - 1) % rescan.passes === 0;
+  return mark.scanned_at === null || compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0;
+}
+
+/** The position at the next older anchor, or at the start of the list: everything from there is read again. */
+function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor {
+  const anchors = position.anchors.slice(0, -1);
+  const steps = position.steps_back + 1;
+  const note = {
+    code: 'drift',
+    message:
+      `Records were not where they had been read (${String(steps)} times): rows were inserted or removed before the ` +
+      'offset, and the list was read again from before them.',
+  };
+  return {
+    ...cursor,
+    position: {
+      ...position,
+      offset: (anchors.at(-1)?.offset ?? -1) + 1,
+      anchors,
+      bare: false,
+      steps_back: steps,
+    },
+    notes: withLatestNote(cursor.notes, note),
+  };
+}
+
+/** The position after the records that begin at `base`. */
+function readOn(position: OffsetPosition, base: number, keys: readonly string[]): OffsetPosition {
+  const offset = base + keys.length;
+  const key = keys.at(-1);
+  // Nothing beyond the overlap: a source may cap its pages at one record, so the next request leaves the overlap out.
+  if (key === undefined || offset <= position.offset) return { ...position, bare: true };
+  const anchors = thin([...position.anchors, { offset: offset - 1, key }], offset);
+  return { ...position, offset, anchors, bare: position.bare && keys.length === 1 };
+}
+
+/** Of the anchors within each power of two back from the offset, the oldest; and the newest of all. */
+function thin(anchors: Anchor[], offset: number): Anchor[] {
+  const distance = (anchor: Anchor | undefined): number =>
+    anchor === undefined ? Infinity : Math.floor(Math.log2(offset - anchor.offset));
+  return anchors
+    .filter((anchor, i) => i === anchors.length - 1 || distance(anchor) !== distance(anchors[i - 1]))
+    .slice(-MAX_ANCHORS);
+}
+
+const markOf = ({ offset, anchors, lowered, scanned_at }: OffsetPosition): OffsetMark => ({
+  offset,
+  anchors,
+  lowered,
+  scanned_at,
+});
+
+const NO_OVERLAP: Note = {
+  code: 'no_overlap',
+  message:
+    'Pages were read without an overlap, because the source gave one record at a time or the list grew just then: rows ' +
+    'that are inserted or removed before the offset shift the list unseen, and what moves past the offset is not read.',
+};
+const LIST_MOVING: Note = {
+  code: 'list_moving',
+  message:
+    'The list moved too often to be read in one piece, so the rest was read without looking back: rows may be ' +
+    'missing. Use full_rescan, or keyset where the source has a timestamp.',
+};

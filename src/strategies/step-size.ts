@@ -1,0 +1,162 @@
+import type { Cursor, Json, Note, PageSummary } from '../protocol.js';
+import { beginPass, endPass, positionOf, quote, withNote } from './cursors.js';
+import type { Strategy } from './strategy.js';
+
+export type StepSizeMark = {
+  /** The greatest id that a finished pass has seen, as decimal text. */
+  current_id: string | null;
+};
+
+export type StepSizePosition = {
+  /** The first id of the range to ask. */
+  next: string;
+  greatest: string | null;
+  /** Ranges without a record since the last one with any. */
+  empty: number;
+};
+
+export type StepSizeCursor = Cursor<StepSizeMark, StepSizePosition>;
+
+/** Ids are decimal text outside and `bigint` inside: they may lie beyond 2^53. */
+export interface StepSizeOptions {
+  initialId: string;
+  stepSize: string;
+  maxId: string;
+  /** End after so many empty ranges in a row; null walks every gap up to `maxId`. */
+  maxEmptySteps: number | null;
+  /** How far below the greatest id seen the next pass begins, for ids that appear late. */
+  idLookback: string;
+}
+
+interface Range {
+  start: bigint;
+  end: bigint;
+}
+
+/** Ranges of ids, one after the other, up to a greatest id; a gap is no end. */
+export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCursor> {
+  const [initialId, stepSize, maxId] = [
+    BigInt(options.initialId),
+    BigInt(options.stepSize),
+    BigInt(options.maxId),
+  ];
+  const { maxEmptySteps } = options;
+
+  function firstId({ current_id }: StepSizeMark): bigint {
+    if (current_id === null) return initialId;
+    return greater(initialId, BigInt(current_id) + 1n - BigInt(options.idLookback));
+  }
+
+  function rangeOf({ next }: StepSizePosition): Range {
+    const start = BigInt(next);
+    const end = start + stepSize - 1n;
+    return { start, end: end < maxId ? end : maxId };
+  }
+
+  /** Ends the pass where no range is left to ask, or too many were empty. */
+  function settle(cursor: StepSizeCursor): StepSizeCursor {
+    if (cursor.ended !== null) return cursor;
+    const { next, greatest, empty } = positionOf(cursor);
+    const mark = { current_id: greatest };
+    if (BigInt(next) > maxId) return endPass(cursor, 'max_id', mark, cursor.notes);
+    if (maxEmptySteps !== null && empty >= maxEmptySteps) {
+      return endPass(cursor, 'max_empty_steps', mark, cursor.notes);
+    }
+    return cursor;
+  }
+
+  return {
+    name: 'step_size',
+
+    begin: (checkpoint) =>
+      settle(
+        beginPass(checkpoint, { current_id: null }, (mark) => ({
+          next: String(firstId(mark)),
+          greatest: mark.current_id,
+          empty: 0,
+        })),
+      ),
+
+    request(cursor) {
+      if (cursor.ended !== null) return { end: cursor.ended };
+      const { start, end } = rangeOf(positionOf(cursor));
+      return { params: { start_id: String(start), end_id: String(end) } };
+    },
+
+    advance(cursor, page) {
+      const { greatest, empty } = positionOf(cursor);
+      const range = rangeOf(positionOf(cursor));
+      const found = readIds(page, range);
+      return settle({
+        ...cursor,
+        position: {
+          next: String(range.end + 1n),
+          greatest: found.ids.reduce((highest, id) => String(greater(id, BigInt(highest ?? id))), greatest),
+          empty: page.keys.length === 0 ? empty + 1 : 0,
+        },
+        notes: remarks(page, range, maxId, found).reduce(withNote, cursor.notes),
+      });
+    },
+
+    state: ({ mark, position }) => ({
+      current_id: asJson(position === null ? firstId(mark) : BigInt(position.next)),
+    }),
+  };
+}
+
+interface PageIds {
+  /** Those that lie in the range asked. */
+  ids: bigint[];
+  /** One of each kind that does not. */
+  notInteger?: string;
+  outside?: string;
+}
+
+/**
+ * The id of a record is its key, or its cursor field where the key is no id of this range (a composite key, or an id
+ * that is not the primary key). Ids out of range move no mark: a source that ignores the range would carry it away.
+ */
+function readIds(page: PageSummary, { start, end }: Range): PageIds {
+  const found: PageIds = { ids: [] };
+  page.keys.forEach((key, index) => {
+    const integers = [key, page.values[index] ?? ''].filter((text) => INTEGER.test(text)).map(BigInt);
+    const id = integers.find((integer) => start <= integer && integer <= end);
+    if (id !== undefined) found.ids.push(id);
+    else if (integers[0] !== undefined) found.outside ??= String(integers[0]);
+    else found.notInteger ??= key;
+  });
+  return found;
+}
+
+const INTEGER = /^-?\d+$/;
+
+/** What a page says that a reader of the run should know. */
+function remarks(page: PageSummary, { start, end }: Range, maxId: bigint, found: PageIds): Note[] {
+  const asked = `${String(start)} to ${String(end)}`;
+  const notes: Note[] = [];
+  if (found.notInteger !== undefined) {
+    const message = `Some records have an id that is no integer, such as ${quote(found.notInteger)}: it moves no mark.`;
+    notes.push({ code: 'id_not_integer', message });
+  }
+  if (found.outside !== undefined) {
+    const message = `The source gave id ${quote(found.outside)} when asked for ${asked}: does it honour the range?`;
+    notes.push({ code: 'outside_range', message });
+  }
+  if (page.nextToken !== null) {
+    const message = `The source says that there is more than its answer to ${asked}: a smaller step_size may fit.`;
+    notes.push({ code: 'answer_cut', message });
+  }
+  if (end === maxId && found.ids.length > 0) {
+    const message = `There are records in the last range, ${asked}: any beyond max_id are not read.`;
+    notes.push({ code: 'max_id_near', message });
+  }
+  return notes;
+}
+
+const greater = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+
+/** A number where it stays exact. */
+function asJson(id: bigint): Json {
+  const number = Number(id);
+  return Number.isSafeInteger(number) ? number : String(id);
+}

@@ -1,0 +1,48 @@
+import type { Cursor, EndRule, Json, PageRequest, PageSummary, StrategyName } from '../protocol.js';
+
+/**
+ * A strategy decides what to read next. It is a pure function of its options, the cursor and what the last page
+ * said: no I/O, no clock, no randomness. It never mutates what it is given.
+ *
+ * Its laws, tested with random sources in `test/unit/strategy-laws.test.ts`:
+ * 1. Coverage: over an unchanging source every record that the source's own rules let be read is read; otherwise
+ *    the pass says (in `notes`) what may be out of reach and why.
+ * 2. Progress: over an unchanging source `request` never repeats within a pass, and a finite source always drains.
+ *    (Keyset reads a pass once more from its first request where it finds the source out of order after a jump.)
+ * 3. Resumption: stop after any page, resume from the JSON of the cursor: the same records are read.
+ * 4. Monotonicity: the mark never moves back, and only when a pass ends. (An offset does where the list has shrunk.)
+ */
+export interface Strategy<C extends Cursor = Cursor> {
+  readonly name: StrategyName;
+
+  /**
+   * The first cursor of a pass. An unended `checkpoint` is resumed as it is.
+   * @param now ISO 8601 instant; used only to decide whether a re-scan is due, never as a bound on what is read.
+   */
+  begin(checkpoint: C | null, now: string): C;
+
+  /** The page to read, or why there is none. */
+  request(cursor: C): PageRequest | { end: EndRule };
+
+  /**
+   * The cursor to commit together with the page.
+   * @throws {TokenCycleError} when the source's page tokens run in a circle.
+   */
+  advance(cursor: C, page: PageSummary): C;
+
+  /** The cursor after the source refused the page size and named its maximum; absent where no size is sent. */
+  lowerPageSize?(cursor: C, maximum: number): C;
+
+  /** The cursor under the names that the reference connector uses in its state. */
+  state(cursor: C): { [name: string]: Json };
+}
+
+/** Page tokens that come round again: the source would be read for ever. */
+export class TokenCycleError extends Error {
+  override readonly name = 'TokenCycleError';
+  constructor(readonly token: string) {
+    super(
+      `the source's page token ${JSON.stringify(token.slice(0, 200))} came round again: its pages run in a circle`,
+    );
+  }
+}

@@ -1,0 +1,105 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { createActivities } from './activities/index.js';
+import { DEFAULT_TASK_QUEUE } from './client.js';
+import { target, type Target } from './connection.js';
+import { DestinationHost } from './destinations/host.js';
+
+export interface HighwaterWorkerOptions {
+  /** Default: what the environment says. */
+  target?: Target;
+  taskQueue?: string;
+  /** The DuckDB file of configurations that name none. Default: HIGHWATER_DESTINATION, else highwater.duckdb. */
+  destination?: string;
+  environment?: NodeJS.ProcessEnv;
+  /** How long work in hand may take to end at a stop. */
+  graceSeconds?: number;
+  /** Another bundle of the workflows. */
+  workflowBundle?: string;
+}
+
+/** Defaults cost ten seconds twice after a crash; these about three. */
+const RECOVERY = {
+  maxHeartbeatThrottleInterval: '500ms',
+  defaultHeartbeatThrottleInterval: '500ms',
+  stickyQueueScheduleToStartTimeout: '1s',
+} as const satisfies Partial<WorkerOptions>;
+
+/** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
+export class HighwaterWorker {
+  private constructor(
+    private readonly connection: NativeConnection,
+    private readonly main: Worker,
+    private readonly host: DestinationHost,
+    readonly taskQueue: string,
+  ) {}
+
+  static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
+    const { connection: how, namespace, address } = options.target ?? target();
+    const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
+    const environment = options.environment ?? process.env;
+    const connection = await NativeConnection.connect(how);
+    const common = {
+      connection,
+      namespace,
+      shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
+      ...RECOVERY,
+    } as const;
+
+    const host: DestinationHost = new DestinationHost({
+      taskQueue,
+      address,
+      namespace,
+      poll: async (queue) => {
+        const worker = await Worker.create({ ...common, taskQueue: queue, activities: { ...activities } });
+        const running = worker.run();
+        return async () => {
+          if (worker.getState() === 'RUNNING') worker.shutdown();
+          await running;
+        };
+      },
+    });
+    const activities = createActivities({
+      host,
+      cluster: address,
+      environment,
+      defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+    });
+    const main = await Worker.create({
+      ...common,
+      taskQueue,
+      activities: { ...activities },
+      ...workflowCode(options.workflowBundle),
+    });
+    return new HighwaterWorker(connection, main, host, taskQueue);
+  }
+
+  /**
+   * Runs until {@link shutdown}; `work`, where given, ends it.
+   */
+  async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
+    try {
+      if (work === undefined) {
+        await this.main.run();
+        return undefined;
+      }
+      return await this.main.runUntil(work);
+    } finally {
+      await this.host.close();
+      await this.connection.close();
+    }
+  }
+
+  /** Takes no more work, lets what is in hand end, and ends {@link run}. */
+  shutdown(): void {
+    if (this.main.getState() === 'RUNNING') this.main.shutdown();
+  }
+}
+
+/** The bundle made by the build; from source, the SDK bundles at start. */
+function workflowCode(bundle: string | undefined): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+  const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
+  if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
+  return { workflowsPath: fileURLToPath(new URL('./workflows/index.ts', import.meta.url)) };
+}

@@ -1,0 +1,416 @@
+import {
+  ActivityFailure,
+  allHandlersFinished,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  isCancellation,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  TimeoutFailure,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Activities } from '../activities/index.js';
+import type {
+  BatchBudget,
+  Checkpoint,
+  FetchedPages,
+  Json,
+  Note,
+  OpenedStream,
+  Progress,
+  StagedBatch,
+  StreamPlan,
+  StreamResult,
+} from '../protocol.js';
+import { currentDetails, batchSummary } from './details.js';
+import { pauseSignal, progressQuery, resumeSignal, stateQuery } from './messages.js';
+import type { SyncOptions } from './sync.js';
+
+interface Counts {
+  pages: number;
+  records: number;
+  rows: number;
+  batches: number;
+}
+
+/** What one run hands to the next when the workflow continues as new. */
+export interface Carry {
+  /** Null before the stream was opened. */
+  database: string | null;
+  pass: Counts;
+  totals: Counts & { passes: number };
+  paused: boolean;
+  /** A wait in hand: the next run goes on with it. */
+  wait: FetchedPages['wait'];
+}
+
+type Outcome = { result: StreamResult } | { carry: Carry };
+/** How a pass stopped: drained, or with the history full. */
+type PassEnd = 'drained' | 'history is full';
+
+const NOTHING: Counts = { pages: 0, records: 0, rows: 0, batches: 0 };
+const HEARTBEAT = '4s';
+/** A worker that owns the destination takes a task at once; longer than this and it is gone. */
+const OWNER_ANSWERS = '5s';
+/** An activity cannot take longer than this, whatever it does; heartbeats notice a dead worker long before. */
+const ACTIVITY_LIMIT = '6h';
+const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds: 1 };
+const GROWTH = 5;
+/** Re-opening the stream more often than this without a batch written means that it does not help. */
+const REOPEN_LIMIT = 1000;
+
+/** The loop of one stream: open, then fetch and write, each fetch overlapping the write before it. */
+export class StreamLoop {
+  private opened: OpenedStream | null = null;
+  private committed: Checkpoint = { id: '', cursor: null };
+  private state: { [name: string]: Json } = {};
+  private pass: Counts;
+  private totals: Counts & { passes: number };
+  private status: Progress['status'] = 'opening';
+  private paused: boolean;
+  private wait: FetchedPages['wait'];
+  private staged = 0;
+  private fetches = 0;
+  private reopened = 0;
+  private database: string | null;
+  /** Counts signals, so that a wait can see that one came. */
+  private signals = 0;
+
+  constructor(
+    private readonly configuration: Json,
+    private readonly options: SyncOptions,
+  ) {
+    const { carry } = options;
+    this.pass = carry?.pass ?? NOTHING;
+    this.totals = carry?.totals ?? { ...NOTHING, passes: 0 };
+    this.paused = carry?.paused ?? false;
+    this.wait = carry?.wait ?? null;
+    this.database = carry?.database ?? null;
+    setHandler(pauseSignal, () => void (this.paused = true), {
+      description: 'Stop after the batch in hand, until resume.',
+    });
+    setHandler(
+      resumeSignal,
+      () => {
+        this.paused = false;
+        this.signals++;
+      },
+      { description: 'Go on; also ends a wait that the source asked for, or the sleep between passes.' },
+    );
+    setHandler(stateQuery, () => this.stateNow(), {
+      description: "The committed cursor, under the names of the reference connector's state.",
+    });
+    setHandler(progressQuery, () => this.progress(), {
+      description: 'Status, counts, warnings, and what is being waited for.',
+    });
+  }
+
+  async run(): Promise<Outcome> {
+    for (;;) {
+      let plan: StreamPlan;
+      let end: PassEnd;
+      try {
+        plan = (await this.open()).plan;
+        end = await this.drain(plan);
+      } catch (thrown) {
+        if (isCancellation(thrown)) throw thrown;
+        const after = this.afterFailure(thrown);
+        if (after === 'open again') continue;
+        await this.backOff(after.interval, after.reason);
+        continue;
+      }
+      if (end === 'history is full') return this.handOver();
+      if (plan.intervalSeconds === null) {
+        this.show('drained');
+        await condition(allHandlersFinished);
+        return { result: this.result(plan) };
+      }
+      await this.sleep('sleeping', plan.intervalSeconds * 1000, 'until the next pass');
+      this.pass = NOTHING;
+      if (this.historyIsFull(plan)) return this.handOver();
+    }
+  }
+
+  /** Opens the stream where its destination is. */
+  private async open(): Promise<OpenedStream> {
+    this.show('opening');
+    const input = {
+      configuration: this.configuration,
+      full: this.options.full ?? false,
+      takeOver: this.options.takeOver ?? false,
+      firstRunId: workflowInfo().firstExecutionRunId,
+      expectDatabase: this.database,
+    };
+    const { openStream } = proxyActivities<Activities>({
+      startToCloseTimeout: '2m',
+      heartbeatTimeout: HEARTBEAT,
+      retry: retryFor(60),
+    });
+    for (;;) {
+      let opened = await openStream.executeWithOptions({ summary: 'open the stream' }, [input]);
+      if ('redirect' in opened) {
+        const queue = opened.redirect;
+        try {
+          opened = await openStream.executeWithOptions(
+            {
+              summary: 'open the stream where its destination is',
+              taskQueue: queue,
+              scheduleToStartTimeout: OWNER_ANSWERS,
+            },
+            [input],
+          );
+        } catch (thrown) {
+          if (!neverStarted(thrown)) throw thrown;
+          await this.sleep(
+            'waiting',
+            1000,
+            `the worker that owns the destination does not answer on ${queue}`,
+          );
+          continue;
+        }
+      }
+      if ('redirect' in opened) continue;
+      this.opened = opened;
+      this.database = opened.database;
+      this.committed = opened.checkpoint;
+      this.state = opened.state;
+      return opened;
+    }
+  }
+
+  /** Makes a pass, from begin or from where it was left, until it ends. */
+  private async drain(plan: StreamPlan): Promise<PassEnd> {
+    let begin = true;
+    let from = this.committed;
+    let ahead: Promise<FetchedPages> | null = null;
+    const scope = new CancellationScope();
+    try {
+      return await scope.run(async () => {
+        for (;;) {
+          if (this.wait !== null) await this.waitForSource();
+          if (this.paused) {
+            this.show('paused');
+            await condition(() => !this.paused);
+          }
+          this.show('running');
+          const fetched: FetchedPages = await (ahead ?? this.fetch(plan, from, begin));
+          ahead = null;
+          begin = false;
+          this.wait = fetched.wait;
+          this.staged += fetched.batches.length;
+          const ended = fetched.cursor.ended !== null;
+          const full = this.historyIsFull(plan);
+          from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
+          if (!ended && !full && this.wait === null && !this.paused) {
+            ahead = this.fetch(plan, from, false);
+            // Its failure is met where it is awaited; without this it would fail the workflow before.
+            ahead.catch(() => undefined);
+          }
+          for (const batch of fetched.batches) await this.write(plan, batch);
+          this.state = fetched.state;
+          this.show('running');
+          if (ended) {
+            this.totals = { ...this.totals, passes: this.totals.passes + 1 };
+            return 'drained';
+          }
+          if (full) return 'history is full';
+        }
+      });
+    } finally {
+      this.staged = 0;
+      scope.cancel();
+    }
+  }
+
+  private fetch(plan: StreamPlan, base: Checkpoint, begin: boolean): Promise<FetchedPages> {
+    const budget = budgetOf(plan.batch, this.fetches++);
+    const { fetchPages } = this.onDestination(plan);
+    return fetchPages.executeWithOptions(
+      { ...this.destinationOptions(plan), summary: `read up to ${budget.rows} records` },
+      [{ plan, destination: this.openedStream().destination, base, budget, begin }],
+    );
+  }
+
+  private async write(plan: StreamPlan, batch: StagedBatch): Promise<void> {
+    const { writeBatch } = this.onDestination(plan);
+    const written = await writeBatch.executeWithOptions(
+      { ...this.destinationOptions(plan), summary: batchSummary(this.totals.batches + 1, batch) },
+      [{ plan, destination: this.openedStream().destination, batch }],
+    );
+    this.staged--;
+    this.reopened = 0;
+    this.committed = { id: batch.next, cursor: batch.cursor };
+    const add = (counts: Counts): Counts => ({
+      pages: counts.pages + batch.pages,
+      records: counts.records + batch.records,
+      rows: counts.rows + written.rows,
+      batches: counts.batches + 1,
+    });
+    this.pass = add(this.pass);
+    this.totals = { ...this.totals, ...add(this.totals) };
+  }
+
+  private onDestination(plan: StreamPlan) {
+    return proxyActivities<Activities>(this.destinationOptions(plan));
+  }
+
+  private destinationOptions(plan: StreamPlan) {
+    return {
+      taskQueue: this.openedStream().queue,
+      scheduleToStartTimeout: OWNER_ANSWERS,
+      startToCloseTimeout: ACTIVITY_LIMIT,
+      heartbeatTimeout: HEARTBEAT,
+      retry: retryFor(plan.retrySeconds),
+    } as const;
+  }
+
+  /**
+   * What a failed pass calls for: opening the stream again, waiting for the source, or the end.
+   * @throws {ApplicationFailure} the end, with the cause's own words first.
+   */
+  private afterFailure(thrown: unknown): 'open again' | { interval: number; reason: string } {
+    const failure = cause(thrown);
+    const type = failure instanceof ApplicationFailure ? failure.type : null;
+    const ours =
+      type === 'CheckpointConflictError' && failure?.message.includes(`"${workflowInfo().workflowId}"`);
+    if (
+      neverStarted(thrown) ||
+      type === 'BatchLostError' ||
+      type === 'DestinationElsewhereError' ||
+      ours === true
+    ) {
+      if (this.reopened++ < REOPEN_LIMIT) return 'open again';
+    }
+    const interval = this.opened?.plan.intervalSeconds ?? null;
+    if (interval !== null && (type === 'SourceUnavailableError' || type === 'DestinationBusyError')) {
+      return { interval, reason: failure?.message ?? '' };
+    }
+    throw ApplicationFailure.nonRetryable(failure?.message ?? String(thrown), type ?? 'SyncFailed');
+  }
+
+  /** A failing source does not end a sync that goes on for ever. */
+  private async backOff(interval: number, reason: string): Promise<void> {
+    await this.sleep('waiting', Math.min(interval, 60) * 1000, reason);
+  }
+
+  private async waitForSource(): Promise<void> {
+    const { wait } = this;
+    if (wait === null) return;
+    const milliseconds = Date.parse(wait.until) - Date.now();
+    if (milliseconds > 0) await this.sleep('waiting', milliseconds, wait.reason);
+    this.wait = null;
+  }
+
+  /** A named timer that pause and resume end. */
+  private async sleep(status: Progress['status'], milliseconds: number, reason: string): Promise<void> {
+    const until = new Date(Date.now() + milliseconds).toISOString();
+    this.wait = { until, reason };
+    this.show(status);
+    const { signals } = this;
+    const summary = `${status}: ${reason}`.slice(0, 150);
+    await condition(() => this.signals !== signals || this.paused, milliseconds, { summary });
+    this.wait = null;
+    if (this.paused) {
+      this.show('paused');
+      await condition(() => !this.paused);
+    }
+  }
+
+  private historyIsFull(plan: StreamPlan): boolean {
+    const info = workflowInfo();
+    return (
+      info.continueAsNewSuggested || (plan.historyLimit !== null && info.historyLength >= plan.historyLimit)
+    );
+  }
+
+  private async handOver(): Promise<Outcome> {
+    await condition(allHandlersFinished);
+    const { database, pass, totals, paused, wait } = this;
+    return { carry: { database, pass, totals, paused, wait } };
+  }
+
+  private openedStream(): OpenedStream {
+    if (this.opened === null) throw ApplicationFailure.nonRetryable('the stream has not been opened');
+    return this.opened;
+  }
+
+  private show(status: Progress['status']): void {
+    this.status = status;
+    setCurrentDetails(currentDetails(this.progress(), this.stateNow()));
+  }
+
+  private stateNow(): { [name: string]: Json } {
+    return { ...this.state, checkpoint: this.committed.id };
+  }
+
+  private warnings(): Note[] {
+    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? [])];
+  }
+
+  private progress(): Progress {
+    return {
+      status: this.status,
+      stream: this.opened?.plan.stream ?? '',
+      strategy: this.opened?.plan.options.strategy ?? '',
+      destination: this.opened?.destination ?? '',
+      pass: this.committed.cursor?.pass ?? 0,
+      ...this.pass,
+      staged: this.staged,
+      endRule: this.committed.cursor?.ended ?? null,
+      waiting: this.wait,
+      warnings: this.warnings(),
+      totals: this.totals,
+    };
+  }
+
+  private result(plan: StreamPlan): StreamResult {
+    return {
+      stream: plan.stream,
+      strategy: plan.options.strategy,
+      ...this.pass,
+      endRule: this.committed.cursor?.ended ?? null,
+      cursor: this.state,
+      warnings: this.warnings(),
+    };
+  }
+}
+
+/** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
+function budgetOf(limit: BatchBudget, fetches: number): BatchBudget {
+  const factor = GROWTH ** Math.min(fetches, 6);
+  return {
+    rows: Math.min(limit.rows, FIRST_BUDGET.rows * factor),
+    bytes: Math.min(limit.bytes, FIRST_BUDGET.bytes * factor),
+    seconds: Math.min(limit.seconds, FIRST_BUDGET.seconds * factor),
+  };
+}
+
+/** Quick at first, then every 10 s, for about so many seconds. */
+function retryFor(seconds: number) {
+  const first = 0.2;
+  const longest = 10;
+  let attempts = 1;
+  for (let waited = 0, next = first; waited < seconds; next = Math.min(next * 2, longest)) {
+    waited += next;
+    attempts++;
+  }
+  return {
+    initialInterval: `${first}s`,
+    maximumInterval: `${longest}s`,
+    backoffCoefficient: 2,
+    maximumAttempts: Math.max(attempts, 4),
+  } as const;
+}
+
+function cause(thrown: unknown): Error | null {
+  if (thrown instanceof ActivityFailure) return thrown.cause ?? thrown;
+  return thrown instanceof Error ? thrown : null;
+}
+
+/** No worker took the task: the one that owns the destination is gone. */
+function neverStarted(thrown: unknown): boolean {
+  const failure = cause(thrown);
+  return failure instanceof TimeoutFailure && failure.timeoutType === 'SCHEDULE_TO_START';
+}
