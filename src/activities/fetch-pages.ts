@@ -131,7 +131,7 @@ class BatchStager {
   async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
     if (this.batch !== null && this.page.records > 0 && this.batch.writer.bytes >= this.byteLimit)
       await this.cut(before);
-    this.batch ??= await this.start();
+    this.batch ??= this.start();
     this.batch.records += records;
     this.batch.longest = Math.max(this.batch.longest, longest);
     this.page.records += records;
@@ -173,13 +173,13 @@ class BatchStager {
     for (const batch of this.finished) await this.staging.discard(batch.files);
   }
 
-  private async start(): Promise<OpenBatch> {
+  private start(): OpenBatch {
     const id = randomUUID();
-    return { id, writer: await this.staging.begin(id), pages: 0, records: 0, longest: 0 };
+    return { id, writer: this.staging.begin(id), pages: 0, records: 0, longest: 0 };
   }
 
   private async cut(cursor: Cursor): Promise<void> {
-    const { id, writer, pages, records, longest } = this.batch ?? (await this.start());
+    const { id, writer, pages, records, longest } = this.batch ?? this.start();
     const files = await writer.end();
     this.finished.push({
       base: this.base,

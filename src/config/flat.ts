@@ -132,10 +132,13 @@ const columnType = z.string().transform((text, context): ColumnType => {
 /** `${env:NAME}`, resolved in activities only. */
 export const REFERENCE = /\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g;
 
+/** Stands for a reference while a URL is checked. */
+const PLACEHOLDER = 'highwater-reference';
+
 const baseUrl = z.string().superRefine((text, context) => {
   let url: URL;
   try {
-    url = new URL(text.replace(REFERENCE, 'reference'));
+    url = new URL(text.replace(REFERENCE, PLACEHOLDER));
   } catch {
     context.addIssue({
       code: 'custom',
@@ -149,7 +152,7 @@ const baseUrl = z.string().superRefine((text, context) => {
       message: `${url.protocol}// is not allowed; only http:// and https:// are`,
     });
   }
-  if (url.password !== '' && !/:\$\{env:[^}]+\}@/.test(text)) {
+  if (url.password !== '' && url.password !== PLACEHOLDER) {
     context.addIssue({
       code: 'custom',
       message:
@@ -209,8 +212,14 @@ export const FLAT_KEYS = Object.keys(flatSchema.shape);
  */
 export function planFromFlat(raw: unknown, file?: string): StreamPlan {
   const parsed = flatSchema.safeParse(raw, { reportInput: true });
-  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => describe(issue, raw));
-  if (parsed.success) problems.push(...contradictions(parsed.data));
+  const issues = parsed.error?.issues ?? [];
+  const problems = issues.flatMap((issue) => describe(issue, raw));
+  const refused = new Set(
+    issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : [String(issue.path[0])])),
+  );
+  // Keys that are right by themselves may still contradict each other, and that is said at once too.
+  const sound = parsed.data ?? flatSchema.safeParse(without(raw, refused)).data;
+  if (sound !== undefined) problems.push(...contradictions(sound, refused));
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 
   const flat = parsed.data;
@@ -255,9 +264,14 @@ function strategyOptions(flat: Flat): StrategyOptions {
   }
 }
 
-/** What each key allows on its own but not together. */
-function contradictions(flat: Flat): Problem[] {
+function without(raw: unknown, keys: ReadonlySet<string>): object {
+  return Object.fromEntries(Object.entries(Object(raw) as object).filter(([key]) => !keys.has(key)));
+}
+
+/** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */
+function contradictions(flat: Flat, refused: ReadonlySet<string>): Problem[] {
   const problems: Problem[] = [];
+  const stand = (...keys: (keyof Flat)[]) => !keys.some((key) => refused.has(key));
   const columns = Object.keys(flat.columns);
   const folded = new Map<string, string>();
   for (const name of columns) {
@@ -271,7 +285,7 @@ function contradictions(flat: Flat): Problem[] {
     folded.set(name.toLowerCase(), name);
   }
   flat.primary_key.forEach((name, i) => {
-    if (!columns.includes(name)) {
+    if (!columns.includes(name) && stand('columns', 'primary_key')) {
       problems.push({
         path: `primary_key[${i}]`,
         message: `${JSON.stringify(name)} is not one of the columns${suggestion(name, columns)}`,
@@ -281,7 +295,8 @@ function contradictions(flat: Flat): Problem[] {
   if (new Set(flat.primary_key).size < flat.primary_key.length) {
     problems.push({ path: 'primary_key', message: 'names a column twice' });
   }
-  if (flat.strategy === 'step_size' && BigInt(flat.max_id) < BigInt(flat.initial_id)) {
+  const isEmpty = BigInt(flat.max_id) < BigInt(flat.initial_id);
+  if (flat.strategy === 'step_size' && isEmpty && stand('max_id', 'initial_id')) {
     problems.push({ path: 'max_id', message: `${flat.max_id} lies before initial_id ${flat.initial_id}` });
   }
   return problems;
@@ -355,8 +370,8 @@ function pathText(path: readonly PropertyKey[]): string {
   );
 }
 
-const article = (type: string) =>
-  type === 'int' ? 'a whole number' : /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
+const KINDS: Record<string, string> = { int: 'a whole number', array: 'a list', record: 'an object' };
+const article = (type: string) => KINDS[type] ?? (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
 
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';

@@ -52,5 +52,9 @@ function fromYaml(text: string, file: string): Json {
     message: `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`,
   }));
   if (problems.length > 0) throw new ConfigurationError(problems, file);
-  return document.toJS({ maxAliasCount: 100 }) as Json;
+  try {
+    return document.toJS({ maxAliasCount: 100 }) as Json;
+  } catch (thrown) {
+    throw new ConfigurationError([{ path: '', message: `is not valid YAML: ${messageOf(thrown)}` }], file);
+  }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
 
@@ -70,18 +71,26 @@ export class DuckDbFile {
   /** Closes the file once nobody uses it. */
   async close(): Promise<void> {
     await this.turn;
+    while (this.users > 0) await delay(20);
     clearTimeout(this.idle);
-    this.instance?.closeSync();
-    this.instance = null;
+    await this.shut();
   }
 
   private closeWhenIdle(): void {
-    this.idle = setTimeout(() => {
-      if (this.users > 0) return;
-      this.instance?.closeSync();
-      this.instance = null;
-    }, this.settings.idleMilliseconds);
+    this.idle = setTimeout(() => void this.shut(), this.settings.idleMilliseconds);
     this.idle.unref();
+  }
+
+  private async shut(): Promise<void> {
+    const { instance } = this;
+    if (instance === null || this.users > 0) return;
+    // Closing would write the checkpoint too, but while holding up everything else in this process.
+    const connection = await instance.connect();
+    await connection.run('CHECKPOINT').catch(() => undefined);
+    connection.closeSync();
+    if (this.users > 0 || this.instance !== instance) return;
+    instance.closeSync();
+    this.instance = null;
   }
 
   private async open(): Promise<DuckDBInstance> {
@@ -98,6 +107,8 @@ export class DuckDbFile {
         memory_limit: this.settings.memoryLimit,
         autoinstall_known_extensions: 'false',
         autoload_known_extensions: 'false',
+        // A checkpoint compresses what was written since the last one; rarely is cheaper.
+        checkpoint_threshold: '256MB',
         temp_directory: `${this.path}.tmp`,
       });
       const connection = await instance.connect();

@@ -188,7 +188,12 @@ async function committedRows(connection: DuckDBConnection, id: string): Promise<
   return Number(result.getRowsJson()[0]?.[0] ?? 0);
 }
 
-/** Reads the staged files into a temporary table, keeps the last record of each key, and merges what differs. */
+/**
+ * Reads the staged files into a temporary table, keeps the last record of each key, and writes what is new or
+ * differs. Not one MERGE: finding the keys reads the key columns only, contents are compared for the rows that
+ * were found, and rows that stand there already cost no write.
+ * @returns how many rows were inserted or changed.
+ */
 async function upsert(
   connection: DuckDBConnection,
   table: TableSpec,
@@ -198,28 +203,53 @@ async function upsert(
   const columns = Object.entries(table.columns);
   const names = columns.map(([name]) => identifier(name));
   const keys = table.primaryKey.map(identifier);
+  const target = tableName(table);
+  const sameKey = keys.map((key) => `t.${key} = s.${key}`).join(' AND ');
   const selected = columns.map(
     ([name, type]) => `${fromJson(identifier(name), type)} AS ${identifier(name)}`,
   );
   await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _highwater_batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)}`,
+    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)}`,
   );
+  const distinct = `SELECT count(*), count(DISTINCT ${keys.length === 1 ? keys[0] : `(${keys.join(', ')})`}) FROM _batch`;
+  const [records = 0, keyCount = 0] = await counts(connection, distinct);
+  if (keyCount !== records) {
+    await connection.run(
+      `DELETE FROM _batch WHERE rowid NOT IN (SELECT max(rowid) FROM _batch GROUP BY ${keys.join(', ')})`,
+    );
+  }
   await connection.run(
-    `DELETE FROM _highwater_batch WHERE rowid NOT IN (SELECT max(rowid) FROM _highwater_batch GROUP BY ${keys.join(', ')})`,
+    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey}`,
   );
+  const [known = 0] = await counts(connection, 'SELECT count(*) FROM _known');
+  let rows = 0;
   const rest = names.filter((name) => !keys.includes(name));
-  const changed = rest.map((name) => `t.${name} IS DISTINCT FROM s.${name}`).join(' OR ');
-  const update =
-    rest.length === 0
-      ? ''
-      : `WHEN MATCHED AND (${changed}) THEN UPDATE SET ${rest.map((n) => `${n} = s.${n}`).join(', ')}`;
-  const merged = await connection.run(
-    `MERGE INTO ${tableName(table)} AS t USING _highwater_batch AS s ON ${keys.map((k) => `t.${k} = s.${k}`).join(' AND ')}
-     ${update}
-     WHEN NOT MATCHED THEN INSERT (${names.join(', ')}) VALUES (${names.map((n) => `s.${n}`).join(', ')})`,
-  );
-  await connection.run('DROP TABLE _highwater_batch');
-  return merged.rowsChanged;
+  if (known > 0 && rest.length > 0) {
+    await connection.run(
+      `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
+         JOIN _batch AS s ON s.rowid = k.read JOIN ${target} AS t ON t.rowid = k.stored
+         WHERE ${rest.map((name) => `t.${name} IS DISTINCT FROM s.${name}`).join(' OR ')}`,
+    );
+    const updated = await connection.run(
+      `UPDATE ${target} AS t SET ${rest.map((name) => `${name} = s.${name}`).join(', ')}
+         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE t.rowid = k.stored`,
+    );
+    rows += updated.rowsChanged;
+  }
+  if (known < keyCount) {
+    const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
+    const inserted = await connection.run(
+      `INSERT INTO ${target} (${names.join(', ')}) SELECT ${names.join(', ')} FROM _batch ${fresh}`,
+    );
+    rows += inserted.rowsChanged;
+  }
+  await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
+  return rows;
+}
+
+async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {
+  const result = await connection.runAndReadAll(sql);
+  return (result.getRowsJson()[0] ?? []).map(Number);
 }
 
 function readFiles(

@@ -122,7 +122,9 @@ export class HttpSource implements Source {
   }
 
   private async refusal(response: Response, shown: string): Promise<Error> {
-    const words = this.options.resolved.mask(theirWords(await readSome(response)));
+    const { mask } = this.options.resolved;
+    // Before it is cut short, lest half a secret stay, and again once it is unescaped.
+    const words = mask(theirWords(mask(await readSome(response))));
     const said = `the source answered ${response.status} ${response.statusText}${words === '' ? '' : `: ${words}`}`;
     const until = retryAfter(response.headers.get('retry-after'), Date.now());
     if (response.status === 429 || (response.status === 503 && until !== null)) {
@@ -137,9 +139,10 @@ export class HttpSource implements Source {
 
   private explain(thrown: unknown, shown: string, watch: Watch, outer: AbortSignal): unknown {
     if (thrown instanceof ScanError) {
+      const said = this.options.resolved.mask(thrown.message);
       return thrown.kind === 'record'
-        ? new RecordError(`${thrown.message}\n  request: GET ${shown}`)
-        : new MalformedAnswerError(shown, thrown.message);
+        ? new RecordError(`${said}\n  request: GET ${shown}`)
+        : new MalformedAnswerError(shown, said);
     }
     if (outer.aborted) return outer.reason;
     if (watch.timedOut) {
@@ -153,7 +156,9 @@ export class HttpSource implements Source {
       (thrown.name === 'FetchError' || thrown instanceof AbortError || 'code' in thrown)
     ) {
       const text = this.options.resolved.mask(
-        messageOf(thrown).replace(/^request to \S+ failed, reason: ?/, ''),
+        messageOf(thrown)
+          .replace(/^request to \S+ failed, reason: ?/, '')
+          .replace(/^(aborted|Premature close)$/, 'the connection ended in the middle of the answer'),
       );
       const code = (thrown as NodeJS.ErrnoException).code;
       return new SourceUnavailableError(
@@ -263,7 +268,7 @@ function theirWords(body: string): string {
     const said = value?.error ?? value?.message ?? value?.detail ?? value;
     words = typeof said === 'string' ? said : JSON.stringify(said);
   } catch {
-    words = body.replace(/<(style|script)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
+    words = body.replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
   }
   return words.replace(/\s+/g, ' ').trim().slice(0, 300);
 }

@@ -37,10 +37,14 @@ export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = proces
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
   // Longest first, so that a secret that holds another is hidden whole.
-  const hidden = [...new Set(secrets.flatMap((s) => [s, encodeURIComponent(s)]))].sort(
-    (a, b) => b.length - a.length,
-  );
+  const hidden = [...new Set(secrets.flatMap(spellings))].sort((a, b) => b.length - a.length);
   return { url, mask: (shown) => hidden.reduce((t, secret) => t.split(secret).join('***'), shown) };
+}
+
+/** A secret as it may stand in an address: plain, escaped, or as in a form, where a space is a plus sign. */
+function spellings(secret: string): string[] {
+  const form = new URLSearchParams([['', secret]]).toString().slice(1);
+  return [secret, encodeURIComponent(secret), form, secret.replaceAll(' ', '+')];
 }
 
 /** Origin and path: what tells one source from another, without credentials, references or query. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, readdir, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { BatchLostError, messageOf } from '../errors.js';
 import type { StagedFile, StreamKey } from '../protocol.js';
@@ -21,8 +21,7 @@ export class Staging {
   }
 
   /** Starts a batch; `id` is the checkpoint that it will make. */
-  async begin(id: string): Promise<StagedWriter> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+  begin(id: string): StagedWriter {
     return new StagedWriter(this.folder, id);
   }
 
@@ -61,11 +60,16 @@ export class Staging {
 
   async discard(files: readonly StagedFile[]): Promise<void> {
     await Promise.all(files.map((file) => rm(join(this.folder, file.name), { force: true })));
+    // The folders go with the last file; where another batch waits they stay.
+    await rmdir(this.folder)
+      .then(() => rmdir(dirname(this.folder)))
+      .catch(() => undefined);
   }
 
   /** Removes everything this stream has staged: what is not committed is fetched again. */
   async clear(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
+    await rmdir(dirname(this.folder)).catch(() => undefined);
   }
 
   /** Names of the files that wait. */
@@ -147,7 +151,12 @@ export class StagedWriter {
 
   private async part(): Promise<{ handle: FileHandle; file: StagedFile }> {
     const file = { name: `${this.id}-${this.finished.length}.ndjson`, bytes: 0, crc32: 0 };
-    return { handle: await open(join(this.folder, file.name), 'w', 0o600), file };
+    const create = () => open(join(this.folder, file.name), 'w', 0o600);
+    const handle = await create().catch(async () => {
+      await mkdir(this.folder, { recursive: true, mode: 0o700 });
+      return create();
+    });
+    return { handle, file };
   }
 
   private async closePart(): Promise<void> {

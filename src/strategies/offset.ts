@@ -18,7 +18,7 @@ export type OffsetMark = {
 };
 
 export type OffsetPosition = OffsetMark & {
-  /** Ask without the overlap: the last answer held nothing beyond it, which may be the page's end or the list's. */
+  /** Ask without the overlap: the last answer held one record, and nothing may fit beside the overlap. */
   bare: boolean;
   /** Anchors found missing in this pass. */
   steps_back: number;
@@ -147,10 +147,10 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
 function readOn(position: OffsetPosition, base: number, keys: readonly string[]): OffsetPosition {
   const offset = base + keys.length;
   const key = keys.at(-1);
-  // Nothing beyond the overlap: a source may cap its pages at one record, so the next request leaves the overlap out.
+  // A source may cap its pages at one record: after a page of one, the next request leaves the overlap out.
   if (key === undefined || offset <= position.offset) return { ...position, bare: true };
   const anchors = thin([...position.anchors, { offset: offset - 1, key }], offset);
-  return { ...position, offset, anchors, bare: position.bare && keys.length === 1 };
+  return { ...position, offset, anchors, bare: keys.length === 1 };
 }
 
 /** Of the anchors within each power of two back from the offset, the oldest; and the newest of all. */

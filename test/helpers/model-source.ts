@@ -48,13 +48,13 @@ function read(text: string | undefined): number {
 
 function answer(rows: Row[], more: Partial<Answer> = {}, writers = [write]): Answer {
   return {
-    keys: rows.map((row) => row.id),
-    values: rows.map((row, i) =>
-      row.at === null ? null : (writers[(i + row.at) % writers.length] ?? write)(row.at),
+    keys: Object.freeze(rows.map((row) => row.id)),
+    values: Object.freeze(
+      rows.map(({ at }, i) => (at === null ? null : (writers[(i + at) % writers.length] ?? write)(at))),
     ),
     nextToken: null,
     total: null,
-    rows: rows.map((row) => ({ ...row })),
+    rows: [...rows],
     ...more,
   };
 }
@@ -213,7 +213,7 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
       cursor = committed(strategy.lowerPageSize(cursor, thrown.maximum));
       continue;
     }
-    const next = committed(strategy.advance(cursor, frozen(page)));
+    const next = committed(strategy.advance(cursor, page));
     if (held.delete(pages.length)) {
       cursor = committed(strategy.begin(cursor, now));
       continue;

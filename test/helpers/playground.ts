@@ -34,7 +34,15 @@ export async function installPlayground(): Promise<PlaygroundInstall> {
   try {
     await mkdir(home, { recursive: true });
     await run('python3', ['-m', 'venv', fresh], { timeout: 60_000 });
-    const options = ['--quiet', '--disable-pip-version-check', '--no-input', '--retries', '1', '--timeout', '15'];
+    const options = [
+      '--quiet',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--retries',
+      '1',
+      '--timeout',
+      '15',
+    ];
     const requirement = `fivetran-api-playground==${PLAYGROUND_VERSION}`;
     await run(pythonIn(fresh), ['-m', 'pip', 'install', ...options, requirement], { timeout: 180_000 });
     await run(pythonIn(fresh), check, { timeout: 30_000 });

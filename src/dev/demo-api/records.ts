@@ -1,7 +1,6 @@
-import type { Gaps, Mutation } from './settings.js';
-import { SettingsError } from './settings.js';
 import { Body, SEGMENT_BYTES } from './body.js';
 import { formatTimestamp, ID_END, ID_START, MAX_RECORD_BYTES, mix, Pen, Random } from './render.js';
+import { SettingsError, type Gaps, type Mutation } from './settings.js';
 
 /** 2026-01-01T00:00:00Z, the `updatedAt` of the first record. */
 export const BASE_SECONDS = Date.UTC(2026, 0, 1) / 1000;
@@ -159,9 +158,7 @@ export class Records {
     const order = this.#inOrder();
     const skipped = since === null ? 0 : this.#firstFrom(order, since, exclusive);
     if (query.unordered) {
-      return this.#derived(`unordered ${skipped}`, skipped, (slots) => {
-        this.#shuffle(slots);
-      });
+      return this.#derived(`unordered ${skipped}`, skipped, (slots) => this.#shuffle(slots));
     }
     if (query.orderBy === 'updatedAt' && !query.descending) {
       return { slots: order, from: skipped, to: order.length };
@@ -230,10 +227,11 @@ export class Records {
       throw new SettingsError(`there are only ${this.#total} records to update or delete`);
     }
     if (new Set(named.values()).size < named.size) throw new SettingsError('a record is named twice');
+    this.#inOrder();
     const doomed = choose(mutation.delete);
     const deleted = doomed.map((slot) => this.#ids(slot));
+    this.#displace(doomed);
     for (const slot of doomed) {
-      this.#displace(slot);
       this.#alive[slot] = 0;
       this.#total--;
     }
@@ -242,10 +240,9 @@ export class Records {
     let events = 0;
     const tick = (): number => (this.#greatest = before + spacing * (1 + Math.floor(events++ / ties)));
     const updated = choose(mutation.update);
+    this.#displace(updated);
     for (const slot of updated) {
-      const version = ((this.#version[slot] as number) + 1) & 0xffff;
-      this.#displace(slot);
-      this.#version[slot] = version;
+      this.#version[slot] = (this.#version[slot] as number) + 1;
       this.#updated[slot] = tick();
       this.#store(slot);
     }
@@ -319,9 +316,9 @@ export class Records {
     this.#alive = wider(this.#alive);
   }
 
-  /** Remembers that a record is about to leave its place. */
-  #displace(slot: number): void {
-    if (!this.#moved.has(slot)) this.#moved.set(slot, this.#placeOf(this.#order, slot));
+  /** Remembers that records are about to leave their places; all at once, while the order is still one. */
+  #displace(slots: readonly number[]): void {
+    for (const slot of slots) this.#moved.set(slot, this.#placeOf(this.#order, slot));
   }
 
   /** A record that has no place yet. */
@@ -451,8 +448,9 @@ export class Records {
     const swapped = new Map<number, number>();
     for (let i = 0; drawn.length < count; i++) {
       const j = i + (random.next() % (order.length - i));
-      const slot = swapped.get(j) ?? (order[j] as number);
-      swapped.set(j, swapped.get(i) ?? (order[i] as number));
+      const at = (place: number): number => swapped.get(place) ?? (order[place] as number);
+      const slot = at(j);
+      swapped.set(j, at(i));
       if (!spared.has(slot)) drawn.push(slot);
     }
     return drawn;

@@ -3,6 +3,8 @@ import { z } from 'zod';
 const count = z.int().min(0);
 const positive = z.int().min(1);
 const words = z.string().min(1);
+/** More are refused: they would not fit. */
+const rows = count.max(4_000_000);
 
 /** How much a fault or a mutation applies to; shared by every kind. */
 const scope = {
@@ -80,13 +82,13 @@ const which = z.union([count, z.array(words)]);
 
 const changes = {
   /** New rows, later than every other. */
-  insert: count.default(0),
+  insert: rows.default(0),
   /** So many rows at random, or the rows of these ids (of either view): changed, and later than every other. */
   update: which.default(0),
   /** So many rows at random, or the rows of these ids. */
   delete: which.default(0),
   /** New rows that lie so many hours before the greatest `updatedAt`; 0 makes them tie with it. */
-  late: z.strictObject({ count: positive, hours_ago: z.number().min(0).max(200_000) }).optional(),
+  late: z.strictObject({ count: rows, hours_ago: z.number().min(0).max(200_000) }).optional(),
   /** So many step ids are skipped before the next insert. */
   gap: count.max(1_000_000_000).default(0),
   /** Which rows are drawn; by default another draw each time, the same after each reset. */
@@ -125,17 +127,14 @@ const gaps = z.union([
 /** Runs of step ids that no record has: `[from, to]`, or after every so many ids. */
 export type Gaps = z.infer<typeof gaps>;
 
-/** More rows than this are refused. */
-export const MAX_ROWS = 4_000_000;
-
 const shape = z.strictObject({
   // The data: a change of one of these makes the data anew.
   /** Records at the start. */
-  rows: count.max(MAX_ROWS),
+  rows,
   /** Another seed, other records. */
   seed: count,
   /** Seconds between one distinct `updatedAt` and the next. */
-  spacing_seconds: positive,
+  spacing_seconds: positive.max(366 * 86_400),
   /** So many consecutive records share each `updatedAt`. */
   ties: positive,
   gaps,

@@ -1,0 +1,297 @@
+/**
+ * What the workflow tests share: one worker in this process with the real activities, which a test may wrap for its
+ * own workflow where something must go wrong on purpose, and a bench a test: a source, a destination, a
+ * configuration.
+ */
+import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
+import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
+import { createActivities, type Activities } from '../../src/activities/index.js';
+import { readDestination } from '../../src/cli/query.js';
+import type { HighwaterClient, SyncHandle } from '../../src/client.js';
+import { target } from '../../src/connection.js';
+import { DestinationHost } from '../../src/destinations/host.js';
+import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
+import { createLogger, installRuntime } from '../../src/logger.js';
+import type { Json, Progress, StrategyName, SyncResult } from '../../src/protocol.js';
+import type { SyncOptions } from '../../src/workflows/sync.js';
+import {
+  configurationFor,
+  connect,
+  difference,
+  scratch,
+  uniqueName,
+  until,
+  type Difference,
+} from '../helpers/harness.js';
+
+type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
+export type Event = NonNullable<History['events']>[number];
+type Configuration = { [key: string]: Json };
+
+/** Stands between the worker and an activity, for one workflow. */
+export type Wrapper = {
+  [Name in keyof Activities]?: (
+    input: Parameters<Activities[Name]>[0],
+    real: Activities[Name],
+  ) => ReturnType<Activities[Name]>;
+};
+
+const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
+const BATCH = 50;
+
+export class Laboratory {
+  private constructor(
+    readonly client: HighwaterClient,
+    readonly taskQueue: string,
+    private readonly wrappers: Map<string, Wrapper>,
+    /** Stops the worker and closes the connections. */
+    readonly close: () => Promise<void>,
+  ) {}
+
+  static async open(address: string): Promise<Laboratory> {
+    quiet();
+    const wrappers = new Map<string, Wrapper>();
+    const wrapper = () => wrappers.get(Context.current().info.workflowExecution?.workflowId ?? '');
+    const to = target(address);
+    const client = await connect(address);
+    const connection = await NativeConnection.connect(to.connection);
+    const taskQueue = uniqueName('workflow-tests');
+    const common = {
+      connection,
+      namespace: to.namespace,
+      shutdownGraceTime: '1s',
+      maxHeartbeatThrottleInterval: '500ms',
+      defaultHeartbeatThrottleInterval: '500ms',
+      stickyQueueScheduleToStartTimeout: '1s',
+    } as const;
+    const host: DestinationHost = new DestinationHost({
+      taskQueue,
+      address,
+      namespace: to.namespace,
+      poll: async (queue) => {
+        const worker = await Worker.create({ ...common, taskQueue: queue, activities: { ...wrapped } });
+        const running = worker.run();
+        return async () => {
+          worker.shutdown();
+          await running;
+        };
+      },
+    });
+    const real = createActivities({ host, cluster: address, environment: {}, defaultDestination: 'unused' });
+    const wrapped: Activities = {
+      openStream: (input) => wrapper()?.openStream?.(input, real.openStream) ?? real.openStream(input),
+      fetchPages: (input) => wrapper()?.fetchPages?.(input, real.fetchPages) ?? real.fetchPages(input),
+      writeBatch: (input) => wrapper()?.writeBatch?.(input, real.writeBatch) ?? real.writeBatch(input),
+    };
+    const worker = await Worker.create({
+      ...common,
+      taskQueue,
+      activities: { ...wrapped },
+      workflowBundle: { codePath: BUNDLE },
+    });
+    const running = worker.run();
+    return new Laboratory(client, taskQueue, wrappers, async () => {
+      worker.shutdown();
+      await running;
+      await host.close();
+      await connection.close();
+      await client.close();
+    });
+  }
+
+  /** A source of its own, an empty destination, and a configuration of small batches: 50 records, a page each. */
+  async bench(settings: DemoSettingsPatch = {}, strategy: StrategyName = 'keyset'): Promise<Bench> {
+    const server = new DemoServer(settings);
+    const url = `http://127.0.0.1:${await server.listen()}`;
+    const folder = await scratch();
+    const bench = new Bench(this, new DemoClient(url), folder.file('table.duckdb'), strategy);
+    onTestFinished(async () => {
+      await bench.end();
+      await server.close();
+      await folder.remove();
+    });
+    return bench;
+  }
+
+  wrap(workflowId: string, wrapper: Wrapper): void {
+    this.wrappers.set(workflowId, wrapper);
+  }
+}
+
+export class Bench {
+  private readonly runs: Run[] = [];
+
+  constructor(
+    private readonly lab: Laboratory,
+    readonly source: DemoClient,
+    readonly destination: string,
+    private readonly strategy: StrategyName,
+  ) {}
+
+  configuration(more: Configuration = {}): Configuration {
+    const { destination } = this;
+    return configurationFor(this.strategy, this.source.url, { destination, batch_rows: BATCH, ...more });
+  }
+
+  /** Starts a sync as the client does. */
+  async start(more: Configuration = {}, wrapper: Wrapper = {}, options: SyncOptions = {}): Promise<Run> {
+    const workflowId = uniqueName('sync');
+    this.lab.wrap(workflowId, wrapper);
+    const { client, taskQueue } = this.lab;
+    const sync = await client.start(this.configuration(more), { ...options, workflowId, taskQueue });
+    return this.keep(new Run(sync, client.temporal.workflow.getHandle(workflowId)));
+  }
+
+  /** Starts a sync with whatever input, as anybody's client may. */
+  async startWith(args: unknown[]): Promise<Run> {
+    const workflowId = uniqueName('sync');
+    const { client, taskQueue } = this.lab;
+    const handle = await client.temporal.workflow.start('sync', { args, workflowId, taskQueue });
+    return this.keep(new Run(client.sync(workflowId), handle));
+  }
+
+  /** What differs between source and table. */
+  difference(): Promise<Difference> {
+    return difference(this.source, this.destination, {
+      view: this.strategy === 'step_size' ? 'step' : 'list',
+    });
+  }
+
+  /** One row of the destination. */
+  async read(sql: string): Promise<Json[]> {
+    return (await readDestination(this.destination, sql)).rows[0] ?? [];
+  }
+
+  async requests(): Promise<number> {
+    return (await this.source.stats()).requests;
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.runs.map((run) => run.handle.terminate().catch(() => undefined)));
+  }
+
+  private keep(run: Run): Run {
+    this.runs.push(run);
+    return run;
+  }
+}
+
+/** A sync that was started. */
+export class Run {
+  constructor(
+    readonly sync: SyncHandle,
+    readonly handle: WorkflowHandle,
+  ) {}
+
+  get id(): string {
+    return this.handle.workflowId;
+  }
+
+  progress(): Promise<Progress> {
+    return this.sync.progress();
+  }
+
+  /** Waits until a progress is as wanted, and returns it. */
+  async reaches(wanted: (progress: Progress) => boolean, what: string, seconds = 15): Promise<Progress> {
+    let progress = await this.progress();
+    await until(async () => wanted((progress = await this.progress())), seconds, what);
+    return progress;
+  }
+
+  status(wanted: Progress['status'], seconds?: number): Promise<Progress> {
+    return this.reaches(({ status }) => status === wanted, `the status ${wanted}`, seconds);
+  }
+
+  async result(): Promise<SyncResult['streams'][number]> {
+    const [stream] = (await this.sync.result()).streams;
+    if (stream === undefined) throw new Error('a result without a stream');
+    return stream;
+  }
+
+  /** The failure that ended it. */
+  async failure(): Promise<ApplicationFailure> {
+    const thrown: unknown = await this.handle.result().then(
+      () => new Error('the workflow did not fail'),
+      (error: unknown) => error,
+    );
+    if (thrown instanceof WorkflowFailedError && thrown.cause instanceof ApplicationFailure)
+      return thrown.cause;
+    throw thrown;
+  }
+
+  /** How long the workflow lives on, in milliseconds. */
+  async ends(): Promise<number> {
+    const before = Date.now();
+    await this.handle.result().catch(() => undefined);
+    return Date.now() - before;
+  }
+
+  /** The history of the current run. */
+  async events(): Promise<Event[]> {
+    return (await this.handle.fetchHistory()).events ?? [];
+  }
+}
+
+/** The n-th event is the scheduling of this activity. */
+export function scheduled(events: Event[], activity: keyof Activities): number[] {
+  return events
+    .filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === activity)
+    .map((event) => Number(event.eventId));
+}
+
+/** The ids of the events in which this activity's calls completed, in the order of their scheduling. */
+export function completed(events: Event[], activity: keyof Activities): number[] {
+  const ends = new Map(
+    events.map((event) => [
+      Number(event.activityTaskCompletedEventAttributes?.scheduledEventId ?? -1),
+      Number(event.eventId),
+    ]),
+  );
+  return scheduled(events, activity).flatMap((id) => ends.get(id) ?? []);
+}
+
+/** The one line that the Web UI shows of an event, or null. */
+export function summaryOf(event: Event): string | null {
+  const payload = event.userMetadata?.summary;
+  return payload ? defaultPayloadConverter.fromPayload<string>(payload) : null;
+}
+
+/** A gate that is closed until it is opened. */
+export function gate(): { reached: Promise<void>; pass: () => Promise<void>; open: () => void } {
+  let open = () => {};
+  let arrive = () => {};
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  const reached = new Promise<void>((resolve) => (arrive = resolve));
+  return {
+    reached,
+    pass: () => {
+      arrive();
+      return opened;
+    },
+    open: () => open(),
+  };
+}
+
+/** One laboratory for a file's tests. */
+export function useLaboratory(): () => Laboratory {
+  let lab: Laboratory | undefined;
+  beforeAll(async () => {
+    lab = await Laboratory.open(inject('temporalAddress'));
+  });
+  afterAll(() => lab?.close());
+  return () => {
+    if (lab === undefined) throw new Error('the laboratory is open only while tests run');
+    return lab;
+  };
+}
+
+let isQuiet = false;
+/** Activities fail on purpose here: the log would say nothing else. */
+function quiet(): void {
+  if (!isQuiet) installRuntime(createLogger('fatal'));
+  isQuiet = true;
+}
