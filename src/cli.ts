@@ -1,15 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { configCommand } from './cli/config.js';
-import { demoCommand } from './cli/demo.js';
-import { devCommand } from './cli/dev.js';
 import { fail } from './cli/output.js';
-import { queryCommand } from './cli/query.js';
-import { runCommand } from './cli/run.js';
-import { startCommand } from './cli/start.js';
-import { statusCommand } from './cli/status.js';
-import { workerCommand } from './cli/worker.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -22,17 +14,21 @@ const program = new Command('highwater')
   .showHelpAfterError('(see highwater --help)')
   .addHelpText('after', '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted');
 
-for (const command of [
-  runCommand(),
-  workerCommand(),
-  startCommand(),
-  statusCommand(),
-  queryCommand(),
-  configCommand(),
-  devCommand(),
-  demoCommand(),
-]) {
-  program.addCommand(command);
-}
+/** One file a command, loaded when it is asked for: most of the start-up time is modules of the Temporal SDK. */
+const commands = {
+  run: async () => (await import('./cli/run.js')).runCommand(),
+  worker: async () => (await import('./cli/worker.js')).workerCommand(),
+  start: async () => (await import('./cli/start.js')).startCommand(),
+  status: async () => (await import('./cli/status.js')).statusCommand(),
+  query: async () => (await import('./cli/query.js')).queryCommand(),
+  config: async () => (await import('./cli/config.js')).configCommand(),
+  dev: async () => (await import('./cli/dev.js')).devCommand(),
+  demo: async () => (await import('./cli/demo.js')).demoCommand(),
+};
+
+const asked = Object.entries(commands).filter(([name]) => name === process.argv[2]);
+const wanted = asked.length === 0 ? Object.entries(commands) : asked;
+const loaded = process.argv[2] === '--version' ? [] : await Promise.all(wanted.map(([, load]) => load()));
+for (const command of loaded) program.addCommand(command);
 
 program.parseAsync().catch(fail);

@@ -27,8 +27,9 @@ export const writeBatch =
             files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
             workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
           });
-          // Committed: should this activity run again, the checkpoint says so before a file is asked for.
-          await staging.discard(batch.files);
+          // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
+          // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
+          await (batch.cursor.ended === null ? staging.discard(batch.files) : staging.clear());
           return outcome;
         },
       ),

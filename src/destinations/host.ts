@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, realpath, rm } from 'node:fs/promises';
+import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -116,6 +116,8 @@ export class DestinationHost {
     owned.server.close();
     if (process.platform !== 'win32') await rm(owned.ownership.record.socket, { force: true });
     await owned.file.close();
+    // Empty unless a sync was left in the middle.
+    await rmdir(`${owned.path}.staging`).catch(() => undefined);
     await owned.ownership.release();
   }
 }

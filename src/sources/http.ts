@@ -5,6 +5,7 @@ import { HttpsProxyAgent } from 'https-proxy-agent';
 import fetch, { AbortError, type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
 import {
+  HighwaterError,
   MalformedAnswerError,
   messageOf,
   RecordError,
@@ -31,6 +32,7 @@ const RECORD_LIMIT = 64 * 1024 * 1024;
 const CHUNK = 4 * 1024 * 1024;
 const ERROR_BODY_LIMIT = 64 * 1024;
 const REDIRECT_LIMIT = 5;
+const REDIRECTS = [301, 302, 303, 307, 308];
 /** A wait longer than this is a mistake of the source. */
 const WAIT_LIMIT_SECONDS = 24 * 3600;
 /** Connections are kept and shared by all streams of a worker. */
@@ -47,7 +49,7 @@ export class HttpSource implements Source {
     const shown = this.show(url);
     const watch = new Watch(signal, this.options.timeoutSeconds * 1000);
     try {
-      const response = await this.get(url, watch);
+      const response = await this.get(url, shown, watch);
       watch.touch();
       if (!response.ok) throw await this.refusal(response, shown);
       return await this.page(response, sink, watch);
@@ -66,17 +68,38 @@ export class HttpSource implements Source {
     return this.options.resolved.mask(decodeSafely(shown.href));
   }
 
-  private get(url: URL, watch: Watch): Promise<Response> {
-    const bare = new URL(url);
-    bare.username = '';
-    bare.password = '';
+  private async get(url: URL, shown: string, watch: Watch): Promise<Response> {
     const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'highwater' };
     if (url.username !== '' || url.password !== '') {
-      const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+      const credentials = `${decodeSafely(url.username)}:${decodeSafely(url.password)}`;
       headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
     }
-    // node-fetch drops the authorization header when a redirect leaves the host.
-    return fetch(bare, { headers, agent: agentFor, follow: REDIRECT_LIMIT, signal: watch.signal });
+    let at = url;
+    for (let redirects = 0; ; redirects++) {
+      const bare = new URL(at);
+      bare.username = '';
+      bare.password = '';
+      const response = await fetch(bare, {
+        headers,
+        agent: agentFor,
+        redirect: 'manual',
+        signal: watch.signal,
+      });
+      const location = response.headers.get('location');
+      if (location === null || !REDIRECTS.includes(response.status)) return response;
+      watch.touch();
+      await readSome(response);
+      const to = URL.canParse(location, bare.href) ? new URL(location, bare.href) : null;
+      if (to === null || !/^https?:$/.test(to.protocol)) {
+        throw new SourceRefusedError(shown, 'the source redirects to what is no HTTP address');
+      }
+      if (redirects === REDIRECT_LIMIT) {
+        throw new SourceRefusedError(shown, `the source redirects more than ${REDIRECT_LIMIT} times`);
+      }
+      // node-fetch would keep it for another port or a subdomain.
+      if (to.origin !== at.origin) delete headers['authorization'];
+      at = to;
+    }
   }
 
   private async page(response: Response, sink: RecordSink, watch: Watch): Promise<PageAnswer> {
@@ -87,17 +110,26 @@ export class HttpSource implements Source {
       cursorField: this.options.cursorField,
       columns: this.options.columns,
       recordLimit: RECORD_LIMIT,
+      mask: this.options.resolved.mask,
       sink: (lines, records) => void pendingSinks.push(sink(lines, records, scanner.longest)),
     });
-    const hand = async (chunks: Buffer[]) => {
-      scanner.push(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
-      const sinking = pendingSinks;
-      pendingSinks = [];
-      // A slow sink holds the socket back: nothing is read meanwhile.
-      watch.pause();
-      await Promise.all(sinking);
-      watch.touch();
+    /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */
+    const sunk = async <T>(work: () => T): Promise<T> => {
+      try {
+        return work();
+      } finally {
+        const sinking = pendingSinks;
+        pendingSinks = [];
+        // A slow sink holds the socket back: nothing is read meanwhile.
+        watch.pause();
+        await Promise.all(sinking);
+        watch.touch();
+      }
     };
+    const hand = (chunks: Buffer[]) =>
+      sunk(() => {
+        scanner.push(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
+      });
     let chunks: Buffer[] = [];
     let size = 0;
     for await (const chunk of response.body ?? []) {
@@ -111,7 +143,7 @@ export class HttpSource implements Source {
       }
     }
     await hand(chunks);
-    const envelope = scanner.end();
+    const envelope = await sunk(() => scanner.end());
     return {
       keys: scanner.keys,
       values: scanner.values,
@@ -139,12 +171,12 @@ export class HttpSource implements Source {
 
   private explain(thrown: unknown, shown: string, watch: Watch, outer: AbortSignal): unknown {
     if (thrown instanceof ScanError) {
-      const said = this.options.resolved.mask(thrown.message);
       return thrown.kind === 'record'
-        ? new RecordError(`${said}\n  request: GET ${shown}`)
-        : new MalformedAnswerError(shown, said);
+        ? new RecordError(`${thrown.message}\n  request: GET ${shown}`)
+        : new MalformedAnswerError(shown, thrown.message);
     }
     if (outer.aborted) return outer.reason;
+    if (thrown instanceof HighwaterError || thrown instanceof RateLimitedError) return thrown;
     if (watch.timedOut) {
       return new SourceUnavailableError(
         shown,
@@ -236,10 +268,12 @@ export function retryAfter(header: string | null, now: number): string | null {
 /** The largest page size that the words of a 400 name, or null. */
 export function namedMaximum(words: string): number | null {
   if (!/limit|page|size|count/i.test(words)) return null;
+  const plain = words.replace(/(?<=\d),(?=\d{3}\b)/g, '');
+  // "must be greater than" names a minimum, "is greater than" and "must not be greater than" a maximum.
   const named =
-    /between\s+\d+\s+and\s+(\d+)/i.exec(words) ??
-    /(?:max(?:imum)?|at most|exceed|more than|greater than|less than or equal to|<=|up to)\D{0,40}?(\d+)/i.exec(
-      words,
+    /between\s+\d+\s+and\s+(\d+)/i.exec(plain) ??
+    /(?:max(?:imum)?|at most|exceed|(?<!(?:must|should|to) be )(?:more|greater) than(?! or equal)|less than or equal to|<=|up to)\D{0,40}?(\d+)/i.exec(
+      plain,
     );
   const maximum = named === null ? NaN : Number(named[1]);
   return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;

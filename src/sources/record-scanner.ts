@@ -17,6 +17,8 @@ export interface ScannerOptions {
   columns: readonly string[];
   /** The longest record that is taken, in bytes. */
   recordLimit: number;
+  /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
+  mask?: (text: string) => string;
   /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver until it returns. */
   sink: (lines: Buffer, records: number) => void;
 }
@@ -46,6 +48,8 @@ const DEPTH_LIMIT = 200;
 /** All of the body that is not records. */
 const ENVELOPE_LIMIT = 4 * 1024 * 1024;
 const UNDECLARED_LIMIT = 20;
+/** Stands for the records in the envelope: a second list of records would take its place. */
+const STAND_IN = '0';
 
 /** Thrown (as a constant, for speed) when a value goes on beyond the bytes at hand. */
 const MORE = Symbol('more');
@@ -76,11 +80,12 @@ export class RecordScanner {
   private readonly fields = new Map<string, Field>();
   /** The field met at each place in the last record: records of one API name their members in one order. */
   private readonly layout: Field[] = [];
-  private readonly parts: (string | null)[];
+  /** The primary key of the record in hand; undefined where it has not come yet. */
+  private readonly parts: (string | null | undefined)[];
   private cursorValue: string | null = null;
 
   constructor(private readonly options: ScannerOptions) {
-    this.parts = options.primaryKey.map(() => null);
+    this.parts = options.primaryKey.map(() => undefined);
     for (const name of options.columns) this.field(name, true);
   }
 
@@ -106,9 +111,12 @@ export class RecordScanner {
    * @returns the body without its records, parsed.
    */
   end(): Record<string, unknown> {
-    if (this.phase === 'first' || this.phase === 'next') {
+    if (this.wanted > 0) {
+      // The last bytes were too few to be worth a look; now they are all there are.
       this.wanted = 0;
-      if (this.pending !== null) this.push(Buffer.alloc(0));
+      this.push(Buffer.alloc(0));
+    }
+    if (this.phase === 'first' || this.phase === 'next') {
       throw new ScanError(
         `the body ends in the middle of its records, after ${this.keys.length} of them`,
         'shape',
@@ -116,15 +124,24 @@ export class RecordScanner {
     }
     if (this.phase === 'before') throw this.noRecords();
     const text = Buffer.concat(this.envelope).toString('utf8');
+    const { recordsField } = this.options;
+    let envelope: Record<string, unknown>;
     try {
-      return JSON.parse(text) as Record<string, unknown>;
+      envelope = JSON.parse(text) as Record<string, unknown>;
     } catch {
       throw new ScanError('the body is not valid JSON behind its records', 'shape');
     }
+    if (JSON.stringify(envelope[recordsField]) !== `[${STAND_IN}]`) {
+      throw new ScanError(`the body has the member ${JSON.stringify(recordsField)} twice`, 'shape');
+    }
+    return { ...envelope, [recordsField]: [] };
   }
 
-  /** Why there is no list of records: said from the whole body, which is small here or not JSON at all. */
-  private noRecords(): ScanError {
+  /**
+   * Why there is no list of records: said from the whole body, which is small here or not JSON at all.
+   * @param found what is wrong where there is such a list after all.
+   */
+  private noRecords(found?: ScanError): ScanError {
     const text = (this.pending ?? this.b).toString('utf8').trim();
     const name = JSON.stringify(this.options.recordsField);
     if (text === '') return new ScanError('the body is empty', 'shape');
@@ -134,24 +151,29 @@ export class RecordScanner {
     } catch {
       const html = /^<(!doctype|html|\?xml)/i.test(text);
       return new ScanError(
-        `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${JSON.stringify(text.slice(0, 120))}`,
+        `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${this.shown(text, 120)}`,
         'shape',
       );
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       return new ScanError(`the body is not an object with a list ${name}`, 'shape');
     }
-    const members = Object.keys(value).slice(0, 10);
+    const members = Object.keys(value)
+      .slice(0, 10)
+      .map((member) => this.shown(member, 80).slice(1, -1));
     if (!Object.hasOwn(value, this.options.recordsField)) {
       return new ScanError(`the body has no member ${name}; it has ${members.join(', ') || 'none'}`, 'shape');
     }
+    const list = (value as Record<string, unknown>)[this.options.recordsField];
+    if (found !== undefined && Array.isArray(list)) return found;
     return new ScanError(`${name} is not a list of records`, 'shape');
   }
 
   /** Walks the top-level object up to the `[` of its records. */
   private findRecords(): void {
     try {
-      if (this.b.length >= 3 && this.b[0] === 0xef && this.b[1] === 0xbb && this.b[2] === 0xbf) this.p = 3;
+      if (this.b[0] === 0xef && this.b.length < 3) throw MORE;
+      if (this.b[0] === 0xef && this.b[1] === 0xbb && this.b[2] === 0xbf) this.p = 3;
       const start = this.p;
       this.space();
       this.expect(OPEN_OBJECT, 'an object');
@@ -166,6 +188,7 @@ export class RecordScanner {
           if (this.byte() !== OPEN_ARRAY) throw this.noRecords();
           this.p++;
           this.keepEnvelope(this.b.subarray(start, this.p));
+          this.keepEnvelope(Buffer.from(STAND_IN));
           this.phase = 'first';
           return;
         }
@@ -180,12 +203,12 @@ export class RecordScanner {
         if (this.b.length > ENVELOPE_LIMIT) {
           throw new ScanError(`no list of records within the first ${ENVELOPE_LIMIT} bytes`, 'shape');
         }
-        this.keep(0);
+        this.keep(0, ENVELOPE_LIMIT);
         return;
       }
       if (thrown instanceof ScanError) {
         this.pending = this.b;
-        throw this.noRecords();
+        throw this.noRecords(thrown);
       }
       throw thrown;
     }
@@ -217,7 +240,7 @@ export class RecordScanner {
         }
         this.record();
         const length = this.p - start;
-        if (length > this.options.recordLimit) throw this.tooLong();
+        if (length > this.options.recordLimit) throw this.tooLong(this.keys.length - 1);
         if (length > this.longest) this.longest = length;
         // What stood between two records (a comma, spaces) becomes one line end, in place.
         if (lineStart === -1) lineStart = start;
@@ -231,8 +254,10 @@ export class RecordScanner {
       }
     } catch (thrown) {
       if (thrown !== MORE) throw thrown;
-      if (b.length - resume > this.options.recordLimit + 1024) throw this.tooLong();
-      this.keep(resume);
+      // A comma and spaces may stand before the record.
+      const limit = this.options.recordLimit + 1024;
+      if (b.length - resume > limit) throw this.tooLong(this.keys.length);
+      this.keep(resume, limit);
     }
     if (count > 0) {
       const lines = b.subarray(lineStart, lineEnd);
@@ -241,16 +266,14 @@ export class RecordScanner {
     }
   }
 
-  private tooLong(): ScanError {
-    return new ScanError(
-      `record ${this.keys.length} is longer than ${this.options.recordLimit} bytes`,
-      'record',
-    );
+  private tooLong(record: number): ScanError {
+    return new ScanError(`record ${record} is longer than ${this.options.recordLimit} bytes`, 'record');
   }
 
-  private keep(from: number): void {
+  /** Keeps what is not read yet; no value is longer than `limit`. */
+  private keep(from: number, limit: number): void {
     this.pending = from === 0 ? this.b : Buffer.from(this.b.subarray(from));
-    this.wanted = this.pending.length * 2;
+    this.wanted = Math.min(this.pending.length * 2, limit + 1);
   }
 
   private keepEnvelope(bytes: Buffer): void {
@@ -264,7 +287,7 @@ export class RecordScanner {
   /** One record, from its `{` to behind its `}`. */
   private record(): void {
     const { parts } = this;
-    for (let i = 0; i < parts.length; i++) parts[i] = null;
+    parts.fill(undefined);
     this.cursorValue = null;
     this.p++;
     this.space();
@@ -287,7 +310,7 @@ export class RecordScanner {
     }
     let key: string | null = parts[0] ?? null;
     for (let i = 0; i < parts.length; i++) {
-      if (parts[i] === null) {
+      if (parts[i] === null || parts[i] === undefined) {
         throw new ScanError(
           `record ${this.keys.length} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
           'record',
@@ -347,13 +370,13 @@ export class RecordScanner {
       text = c === 0x6e /* null */ ? null : this.b.toString('latin1', start, this.p);
       if (field.keyPart >= 0 && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
         throw new ScanError(
-          `record ${this.keys.length} has a primary key that is neither text nor a number: ${text?.slice(0, 80)}`,
+          `record ${this.keys.length} has a primary key that is neither text nor a number: ${this.shown(text ?? '', 80)}`,
           'record',
         );
       }
     }
     if (field.keyPart >= 0) {
-      if (this.parts[field.keyPart] !== null) {
+      if (this.parts[field.keyPart] !== undefined) {
         throw new ScanError(`record ${this.keys.length} names its primary key twice`, 'record');
       }
       this.parts[field.keyPart] = text;
@@ -427,6 +450,8 @@ export class RecordScanner {
 
   private container(open: number, depth: number): void {
     if (depth > DEPTH_LIMIT) {
+      if (this.phase === 'before')
+        throw new ScanError(`the body is nested deeper than ${DEPTH_LIMIT}`, 'shape');
       throw new ScanError(`record ${this.keys.length} is nested deeper than ${DEPTH_LIMIT}`, 'record');
     }
     const isObject = open === OPEN_OBJECT;
@@ -517,7 +542,13 @@ export class RecordScanner {
   }
 
   private glimpse(): string {
-    return JSON.stringify(this.b.subarray(this.p, this.p + 40).toString('utf8'));
+    return this.shown(this.b.subarray(this.p, this.p + 4096).toString('utf8'), 40);
+  }
+
+  /** A piece of the body for people. */
+  private shown(text: string, length: number): string {
+    const { mask = (plain: string) => plain } = this.options;
+    return JSON.stringify(mask(text).slice(0, length));
   }
 }
 

@@ -19,7 +19,7 @@ export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = proces
   const missing: string[] = [];
   const secrets: string[] = [];
   const resolved = text.replace(REFERENCE, (_, name: string) => {
-    const value = environment[name];
+    const value = Object.hasOwn(environment, name) ? environment[name] : undefined;
     if (value === undefined || value === '') missing.push(name);
     else secrets.push(value);
     return encodeURIComponent(value ?? '');
@@ -32,6 +32,10 @@ export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = proces
       })),
     );
   }
+  if (!URL.canParse(resolved)) {
+    const message = 'is not a URL once its references are resolved';
+    throw new ConfigurationError([{ path: 'base_url', message }]);
+  }
   const url = new URL(resolved);
   if (url.password !== '') secrets.push(decodeURIComponent(url.password));
   for (const [name, value] of url.searchParams)
@@ -41,10 +45,12 @@ export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = proces
   return { url, mask: (shown) => hidden.reduce((t, secret) => t.split(secret).join('***'), shown) };
 }
 
-/** A secret as it may stand in an address: plain, escaped, or as in a form, where a space is a plus sign. */
+/** A secret as it may stand in an address or in JSON: plain, escaped, or as in a form, where a space is a plus sign. */
 function spellings(secret: string): string[] {
+  const escaped = encodeURIComponent(secret);
   const form = new URLSearchParams([['', secret]]).toString().slice(1);
-  return [secret, encodeURIComponent(secret), form, secret.replaceAll(' ', '+')];
+  const json = JSON.stringify(secret).slice(1, -1);
+  return [secret, escaped, escaped.replaceAll("'", '%27'), form, secret.replaceAll(' ', '+'), json];
 }
 
 /** Origin and path: what tells one source from another, without credentials, references or query. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { BatchLostError, messageOf } from '../errors.js';
 import type { StagedFile, StreamKey } from '../protocol.js';
@@ -31,7 +31,7 @@ export class Staging {
    * @throws {BatchLostError}
    */
   async verify(file: StagedFile): Promise<string> {
-    const path = join(this.folder, file.name);
+    const path = this.path(file);
     let bytes = 0;
     let sum = 0;
     try {
@@ -59,7 +59,7 @@ export class Staging {
   }
 
   async discard(files: readonly StagedFile[]): Promise<void> {
-    await Promise.all(files.map((file) => rm(join(this.folder, file.name), { force: true })));
+    await Promise.all(files.map((file) => rm(this.path(file), { force: true })));
     // The folders go with the last file; where another batch waits they stay.
     await rmdir(this.folder)
       .then(() => rmdir(dirname(this.folder)))
@@ -70,6 +70,11 @@ export class Staging {
   async clear(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
     await rmdir(dirname(this.folder)).catch(() => undefined);
+  }
+
+  /** Names come from workflow history, and must not lead out of the folder. */
+  private path(file: StagedFile): string {
+    return join(this.folder, basename(file.name));
   }
 
   /** Names of the files that wait. */
@@ -132,7 +137,7 @@ export class StagedWriter {
       await this.current.handle.truncate(current.bytes);
       const { handle } = this.current;
       await handle.close();
-      this.current = { handle: await open(join(this.folder, current.name), 'a'), file: current };
+      this.current = { handle: await open(join(this.folder, current.name), 'a'), file: { ...current } };
     }
     this.bytes = mark.bytes;
   }

@@ -88,13 +88,12 @@ export function compare(a: string, b: string): number {
   return left.fraction < right.fraction ? -1 : left.fraction > right.fraction ? 1 : 0;
 }
 
-/** UTC texts with four-digit years, one separator and as many digits sort as text. */
+/** UTC texts with a year of four digits, the same separator and as many digits in all sort as text. */
 function sameShape(a: string, b: string): boolean {
   return (
     a.length === b.length &&
+    (a[10] === 'T' || a[10] === ' ') &&
     a[10] === b[10] &&
-    a[4] === '-' &&
-    b[4] === '-' &&
     a.endsWith('Z') &&
     b.endsWith('Z')
   );

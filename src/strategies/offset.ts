@@ -145,12 +145,13 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
 
 /** The position after the records that begin at `base`. */
 function readOn(position: OffsetPosition, base: number, keys: readonly string[]): OffsetPosition {
-  const offset = base + keys.length;
   const key = keys.at(-1);
+  if (key === undefined) return position;
+  const offset = base + keys.length;
+  const newest = { offset: offset - 1, key };
+  const older = position.anchors.filter((anchor) => anchor.offset < newest.offset);
   // A source may cap its pages at one record: after a page of one, the next request leaves the overlap out.
-  if (key === undefined || offset <= position.offset) return { ...position, bare: true };
-  const anchors = thin([...position.anchors, { offset: offset - 1, key }], offset);
-  return { ...position, offset, anchors, bare: keys.length === 1 };
+  return { ...position, offset, anchors: thin([...older, newest], offset), bare: keys.length === 1 };
 }
 
 /** Of the anchors within each power of two back from the offset, the oldest; and the newest of all. */

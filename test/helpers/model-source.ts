@@ -40,7 +40,7 @@ function iso(at: number, separator: string, suffix: string): string {
 function read(text: string | undefined): number {
   const zoned = (text ?? '')
     .replace(' ', 'T')
-    .replace(/([+-]\d\d)(\d\d)?$/, (_, h: string, m = '00') => `${h}:${m}`);
+    .replace(/([+-]\d\d)(\d\d)?$/, (_, h: string, m: string | undefined) => `${h}:${m ?? '00'}`);
   const milliseconds = Date.parse(zoned);
   if (Number.isNaN(milliseconds)) throw new Error(`400 not a timestamp: ${String(text)}`);
   return milliseconds / 1000 - EPOCH;
@@ -170,7 +170,7 @@ export interface PassOptions {
   table?: Table;
   now?: string;
   /** Called after each page that was committed: here a source may change. */
-  afterPage?: (page: number) => void;
+  afterPage?: (page: number) => unknown;
   /** Pages that are read and lost before they are committed; the pass then resumes from its checkpoint. */
   lost?: number[];
   /** A limit on requests, far above what any source here needs. */

@@ -12,6 +12,7 @@ import {
   type Row,
   rowsAt,
   stepSource,
+  type Table,
   timestampSource,
   write,
 } from '../helpers/model-source.js';
@@ -50,6 +51,13 @@ describe('timestamps', () => {
     expect(compare('2024-01-01T00:00:00.123456789Z', '2024-01-01T00:00:00.123456788Z')).toBeGreaterThan(0);
     expect(compare('2024-01-01T00:00:00.1Z', '2024-01-01T00:00:00.09Z')).toBeGreaterThan(0);
     expect(compare('2024-01-01T00:00:00Z', '2024-01-01T00:00:00.000000000000000000001Z')).toBeLessThan(0);
+  });
+
+  it('are compared as instants where their texts only look alike', () => {
+    expect(compare('+10000-01-01T00:00:00Z', '2024-01-01T00:00:00.5Z')).toBeGreaterThan(0);
+    expect(compare('10000-01-01T00:00:00.5Z', '2024-01-01T00:00:00.55Z')).toBeGreaterThan(0);
+    expect(compare('2024-01-01T00:00:00.55Z', '10000-01-01T00:00:00.5Z')).toBeLessThan(0);
+    expect(compare('2024-01-01 23:00:00Z', '2024-01-01T00:00:00Z')).toBeGreaterThan(0);
   });
 
   it('are equal where they are one instant in different words', () => {
@@ -150,13 +158,13 @@ describe('keyset', () => {
   it.each(['inclusive', 'exclusive'] as const)('reads ties across page edges, filter %s', (filter) => {
     // By tokens that mean "later than the last row", one row of each pair at a page edge would be lost.
     const rows = rowsAt(1, 2, 3, 3, 4, 5, 6, 6, 7);
-    const table = new Map();
+    const table: Table = new Map();
     const source = keysetSource({ rows, pageSize: 3, filter, order: 'ascending', tokens: 'later_than_last' });
     const { notes } = readPass(createStrategy(auto), source, { table });
     expect(missing(rows, table)).toEqual([]);
     expect(notes).toEqual([]);
 
-    const byTokens = new Map();
+    const byTokens: Table = new Map();
     readPass(createStrategy(scroll), source, { table: byTokens });
     expect(missing(rows, byTokens).map((row) => row.at)).toEqual([3, 6]);
   });
@@ -283,6 +291,14 @@ describe('keyset', () => {
     expect(() => play(scroll, pages)).toThrow(TokenCycleError);
   });
 
+  it('gets past more records of the year 1 than a page holds', () => {
+    const { next } = play(auto, [
+      { values: [FIRST, FIRST], nextToken: 'a' },
+      { values: [FIRST, write(1)], nextToken: 'b' },
+    ]);
+    expect(next).toEqual({ params: { scroll_param: 'b' } });
+  });
+
   it('does not take the year 1 for a proof: a source may mean "everything" by it', () => {
     const { cursor } = play(auto, [{ values: [FIRST, write(1), write(2)] }]);
     expect(cursor.mark).toMatchObject({ inclusive: false });
@@ -310,7 +326,7 @@ describe('offset', () => {
 
   it('takes a short page for no end where the source gives no total', () => {
     const rows = list(9);
-    const table = new Map();
+    const table: Table = new Map();
     const source = offsetSource({ rows, cap: (offset) => (offset === 3 ? 2 : 9), total: false });
     const { end, notes } = readPass(createStrategy(options), source, { table });
     expect(missing(rows, table)).toEqual([]);
@@ -319,7 +335,7 @@ describe('offset', () => {
 
   it('reads a source that gives one record at a time, and says that it could not look back', () => {
     const rows = list(5);
-    const table = new Map();
+    const table: Table = new Map();
     const { notes } = readPass(createStrategy(options), offsetSource({ rows, cap: () => 1, total: false }), {
       table,
     });
@@ -342,7 +358,7 @@ describe('offset', () => {
   it('finds a row that was inserted before the offset, and reads from there again', () => {
     const rows = list(100);
     const source = offsetSource({ rows, cap: () => 99, total: true });
-    const table = new Map();
+    const table: Table = new Map();
     const first = readPass(createStrategy(options), source, { table });
     insert(rows, 90, 'late');
     const second = readPass(createStrategy(options), source, { table, checkpoint: first.cursor });
@@ -354,11 +370,11 @@ describe('offset', () => {
 
   it('finds a row that slid before the offset because an earlier one was removed', () => {
     const rows = list(20);
-    const table = new Map();
+    const table: Table = new Map();
     const source = offsetSource({ rows, cap: () => 99, total: false });
     const { notes } = readPass(createStrategy(options), source, {
       table,
-      afterPage: (pages) => void (pages === 2 && rows.splice(0, 1)),
+      afterPage: (pages) => pages === 2 && rows.splice(0, 1),
     });
     expect(missing(rows, table)).toEqual([]);
     expect(notes).toEqual(['drift']);
@@ -383,7 +399,7 @@ describe('offset', () => {
       createStrategy(options),
       offsetSource({ rows, cap: () => 99, total: false }),
       {
-        afterPage: () => void (serial++ % 2 === 0 && insert(rows, 0, `i${String(serial)}`)),
+        afterPage: () => serial++ % 2 === 0 && insert(rows, 0, `i${String(serial)}`),
       },
     );
     expect(notes).toContain('list_moving');
@@ -395,6 +411,7 @@ describe('offset', () => {
     const { cursor } = readPass(createStrategy(options), offsetSource({ rows, cap: () => 99, total: true }));
     const { anchors } = cursor.mark as { anchors: { offset: number; key: string }[] };
     expect(anchors.length).toBeLessThanOrEqual(40);
+    expect(anchors[0]?.offset).toBeLessThan(2500);
     expect(anchors.at(-1)).toEqual({ offset: 4999, key: 'r4999' });
     for (const [i, anchor] of anchors.slice(1, -1).entries()) {
       const [far, near] = [5000 - (anchors[i]?.offset ?? 0), 5000 - anchor.offset];
@@ -410,6 +427,19 @@ describe('offset', () => {
     );
     expect(requests).toHaveLength(4);
     expect(notes).toEqual(['no_overlap']);
+  });
+
+  it('does not take a total for the end while the list is not where it was', () => {
+    const keys = ['a', 'b', 'c', 'd'];
+    const { cursor } = play(options, [{ keys, values: keys.map(() => null), total: 9 }]);
+    const moving = { ...cursor, position: { ...(cursor.position as object), steps_back: 64 } } as Cursor;
+    const { next, notes } = play(
+      options,
+      [{ keys: ['x', 'd', 'e'], values: [null, null, null], total: 6 }],
+      moving,
+    );
+    expect(notes).toEqual(['list_moving']);
+    expect(next).toEqual({ params: { offset: '5', limit: '4' } });
   });
 
   it('does not trust a total that is less than what was read', () => {
@@ -480,13 +510,19 @@ describe('timestamp and replay', () => {
     (filter) => {
       const rows = rowsAt(1, 2);
       const strategy = createStrategy(timestamp);
-      const table = new Map();
+      const table: Table = new Map();
       const first = readPass(strategy, timestampSource({ rows, filter }), { table });
       rows.push({ id: 'tie', at: 2, version: 1 });
       readPass(strategy, timestampSource({ rows, filter }), { table, checkpoint: first.cursor });
       expect(missing(rows, table)).toEqual([]);
     },
   );
+
+  it('do not take an answer that is not filtered for a proof that the filter is inclusive', () => {
+    const { cursor } = play(timestamp, [page(null, 1, 2, 3)]);
+    expect(play(timestamp, [page(null, 1, 2, 3)], cursor).cursor.mark).toMatchObject({ inclusive: false });
+    expect(play(timestamp, [page(null, 3, 2)], cursor).cursor.mark).toMatchObject({ inclusive: true });
+  });
 
   it('say so where an exclusive filter could hide such a row', () => {
     const { cursor } = play(timestamp, [page(null, 5, 5)]);
@@ -531,7 +567,7 @@ describe('step_size', () => {
 
   it('walks gaps up to max_id and cuts the last range there', () => {
     const rows = ids(3, 31);
-    const table = new Map();
+    const table: Table = new Map();
     const { requests, end, notes } = readPass(createStrategy(options), stepSource({ rows }), { table });
     expect(starts(requests)).toEqual(['1', '11', '21', '31']);
     expect(requests.at(-1)).toContain('"end_id":"35"');
@@ -553,7 +589,7 @@ describe('step_size', () => {
     const strategy = createStrategy(options);
     const { cursor } = readPass(strategy, stepSource({ rows }));
     rows.push(...ids(16));
-    const table = new Map();
+    const table: Table = new Map();
     const second = readPass(strategy, stepSource({ rows }), { table, checkpoint: cursor });
     expect(starts(second.requests)[0]).toBe('15');
     expect(table.has('16')).toBe(true);
@@ -567,14 +603,14 @@ describe('step_size', () => {
       maxId: '9007199254740999',
       idLookback: '0',
     };
-    const rows = ids('9007199254740993', '9007199254740994');
+    const rows = ids('9007199254740991', '9007199254740993');
     const strategy = createStrategy(big);
-    const table = new Map();
+    const table: Table = new Map();
     const { cursor, requests } = readPass(strategy, stepSource({ rows }), { table });
     expect(requests).toContain(JSON.stringify({ start_id: '9007199254740992', end_id: '9007199254740993' }));
     expect(missing(rows, table)).toEqual([]);
-    expect(cursor.mark).toEqual({ current_id: '9007199254740994' });
-    expect(strategy.state(cursor)).toEqual({ current_id: '9007199254740995' });
+    expect(cursor.mark).toEqual({ current_id: '9007199254740993' });
+    expect(strategy.state(cursor)).toEqual({ current_id: '9007199254740994' });
     const nine = play({ ...options, maxId: '100' }, [{ keys: ['9', '10'], values: [null, null] }]);
     expect(nine.cursor.position).toMatchObject({ greatest: '10' });
   });

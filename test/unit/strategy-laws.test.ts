@@ -65,7 +65,7 @@ const lostPages = fc.uniqueArray(fc.nat(12), { maxLength: 4 });
 describe('timestamps', () => {
   const instant = fc.record({
     nanos: fc.bigInt({ min: -62_135_596_800_000_000_000n, max: 253_402_300_799_999_999_999n }),
-    near: fc.nat(3),
+    near: fc.constantFrom(1n, 1000n, 1_000_000_000n, 3_600_000_000_000n),
   });
   const look = fc.record({
     separator: fc.constantFrom('T', ' ', 't'),
@@ -96,7 +96,7 @@ describe('timestamps', () => {
         look,
         fc.bigInt({ min: -2n, max: 2n }),
         ({ nanos, near }, one, two, step) => {
-          const other = nanos + step * [1n, 1000n, 1_000_000_000n, 3_600_000_000_000n][near]!;
+          const other = nanos + step * near;
           fc.pre(inFourDigits(nanos) && inFourDigits(other));
           const [a, b] = [render(nanos, one), render(other, two)];
           expect(Math.sign(compare(a, b)), `${a} ${b}`).toBe(nanos < other ? -1 : nanos > other ? 1 : 0);
@@ -191,7 +191,7 @@ describe('keyset', () => {
         expect(pass.requests.length).toBeLessThanOrEqual(2 * rows.length + 2);
         expectResumption(auto, source, lost, pass, table);
       }),
-      { numRuns: 5000 },
+      { numRuns: 3000 },
     );
     expect(tied.share()).toBeGreaterThan(0.5);
     expect(lossy.share()).toBeGreaterThan(0.02);
@@ -452,7 +452,7 @@ describe('offset', () => {
         expect(second.notes).not.toContain('drift');
         expect(createStrategy(options).state(second.cursor)).toEqual({ offset: length });
       }),
-      { numRuns: 2000 },
+      { numRuns: 1000 },
     );
   });
 
@@ -484,7 +484,7 @@ describe('offset', () => {
               options,
               offsetSource({ rows, total, cap: (offset) => capped(caps)(offset) + 1 }),
               {
-                betweenPages: (page) => (page % (gap + 1) === 0 ? change() : undefined),
+                betweenPages: (page) => page % (gap + 1) === 0 && change(),
                 betweenPasses: change,
               },
             );
@@ -516,7 +516,7 @@ describe('offset', () => {
         );
         expect(missing(world.rows, table)).toEqual([]);
       }),
-      { numRuns: 1000 },
+      { numRuns: 500 },
     );
   });
 
@@ -570,6 +570,10 @@ describe('step_size', () => {
         const lastRange = span - (span % step);
         expect(pass.notes).toEqual(ids.some((id) => id >= lastRange && id <= span) ? ['max_id_near'] : []);
         expect(pass.requests).toHaveLength(Math.floor(span / step) + 1);
+        const greatest = Math.max(-1, ...ids.filter((id) => id <= span));
+        expect(pass.cursor.mark).toEqual({
+          current_id: greatest < 0 ? null : String(base + BigInt(greatest)),
+        });
         expectProgress(pass);
         expectResumption(options, stepSource({ rows }), lost, pass, table);
       }),
@@ -636,7 +640,7 @@ describe('step_size', () => {
             if (id >= base) rows.push({ id: String(id), at: null, version: 1 });
           };
           const { passes, table } = runPasses(options, stepSource({ rows }), {
-            betweenPages: (page) => (page % 5 === 0 ? arrive() : undefined),
+            betweenPages: (page) => page % 5 === 0 && arrive(),
             betweenPasses: arrive,
           });
           expect(missing(rows, table)).toEqual([]);
@@ -661,8 +665,8 @@ const change: fc.Arbitrary<Change> = fc.record({
 const changes = fc.array(fc.array(change, { maxLength: 4 }), { maxLength: 12 });
 
 interface Changing {
-  betweenPages: (page: number) => void;
-  betweenPasses: () => void;
+  betweenPages: (page: number) => unknown;
+  betweenPasses: () => unknown;
 }
 
 /** Rows under a clock that never runs back: an update takes its time, and may tie with the one before. */

@@ -1,0 +1,133 @@
+import { describe, expect, it } from 'vitest';
+import { cursorText, progressLine, summary, table, webUiLink } from '../../src/cli/output.js';
+import type { Progress, StreamResult } from '../../src/protocol.js';
+
+describe('a table', () => {
+  it('has aligned columns, numbers to the right with their thousands set apart', () => {
+    expect(
+      table(
+        ['stream', 'rows', 'ended by'],
+        [
+          ['user', 1234567, 'empty_page'],
+          ['a longer name', 5, ''],
+        ],
+      ),
+    ).toBe(
+      [
+        'stream         rows       ended by',
+        '─────────────  ─────────  ──────────',
+        'user           1,234,567  empty_page',
+        'a longer name          5',
+      ].join('\n'),
+    );
+  });
+
+  it('without rows is its header', () => {
+    expect(table(['a', 'bc'], [])).toBe('a  bc\n─  ──');
+  });
+
+  it('counts characters, not their bytes or halves', () => {
+    expect(table(['n', 'x'], [['é😀', 1]]).split('\n')).toEqual(['n   x', '──  ─', 'é😀  1']);
+  });
+
+  it('fills up a row that is too short', () => {
+    expect(table(['a', 'b'], [['x']])).toBe('a  b\n─  ─\nx');
+  });
+
+  it('may have hundreds of thousands of rows', () => {
+    const rows = Array.from({ length: 300_000 }, (_, i) => [String(i), i]);
+    const lines = table(['text', 'number'], rows).split('\n');
+    expect(lines).toHaveLength(300_002);
+    expect(lines.at(-1)).toBe('299999  299,999');
+  });
+
+  it('does not let what it shows take over the terminal or break its lines', () => {
+    const hostile = 'a\u001b[2J\u001b]0;title\u0007b\rc\nd\te\u009bf\u202eg';
+    const lines = table(['x\ny', 'n'], [[hostile, 1]]).split('\n');
+    expect(lines).toHaveLength(3);
+    // eslint-disable-next-line no-control-regex
+    expect(lines.join('')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
+    expect(lines[2]).toContain('a');
+    expect(lines[2]).toContain('g');
+  });
+});
+
+const RESULT: StreamResult = {
+  stream: 'user',
+  strategy: 'keyset',
+  records: 1200,
+  rows: 1000,
+  pages: 24,
+  batches: 2,
+  endRule: 'no_next_token',
+  cursor: { last_updated_at: '2026-01-01T00:00:00Z', scroll_param: null },
+  warnings: [{ code: 'ties_scroll', message: 'Page tokens were followed.' }],
+};
+
+describe('the summary of a pass', () => {
+  it('names what was done, why it ended, where the cursor stands, and every warning', () => {
+    expect(summary([RESULT, { ...RESULT, stream: 'b', endRule: null, warnings: [] }]).split('\n')).toEqual([
+      'stream  strategy  records  rows written  pages  batches  ended by       cursor',
+      expect.stringMatching(/^─+( {2}─+){7}$/),
+      'user    keyset      1,200         1,000     24        2  no_next_token  last_updated_at 2026-01-01T00:00:00Z',
+      'b       keyset      1,200         1,000     24        2                 last_updated_at 2026-01-01T00:00:00Z',
+      'note (user): Page tokens were followed.',
+    ]);
+  });
+
+  it('shows a cursor without what is empty', () => {
+    expect(cursorText({ offset: 0, scroll_param: null, checkpoint: 'c' })).toBe('offset 0');
+    expect(cursorText({ current_id: '9007199254740993', a: 1 })).toBe('current_id 9007199254740993, a 1');
+    expect(cursorText({})).toBe('(none)');
+  });
+});
+
+describe('one line on how far a sync is', () => {
+  const progress: Progress = {
+    status: 'running',
+    stream: 'user',
+    strategy: 'offset',
+    destination: '/x.duckdb',
+    pass: 1,
+    pages: 20,
+    records: 1000,
+    rows: 900,
+    batches: 1,
+    staged: 1,
+    endRule: null,
+    waiting: null,
+    warnings: [],
+    totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1 },
+  };
+
+  it('says what it is doing', () => {
+    expect(progressLine(progress)).toBe(
+      'user · offset · running · 1,000 records, 900 rows, 20 pages, 1 batches',
+    );
+  });
+
+  it('stays one line, whatever the source has said', () => {
+    const waiting = { until: 'soon', reason: '429\u001b[2J\r\nslow' };
+    // eslint-disable-next-line no-control-regex
+    expect(progressLine({ ...progress, status: 'waiting', waiting })).not.toMatch(/[\u0000-\u001f]/);
+  });
+
+  it('says what it waits for', () => {
+    const waiting = { until: '2026-01-01T00:00:00Z', reason: '429 Too Many Requests' };
+    expect(progressLine({ ...progress, status: 'waiting', waiting })).toContain(
+      'waiting until 2026-01-01T00:00:00Z: 429 Too Many Requests',
+    );
+  });
+});
+
+describe('the address of a run in the Web UI', () => {
+  it('is made of address, namespace, workflow and run', () => {
+    expect(webUiLink('http://127.0.0.1:8233', 'default', 'a/b c?', 'r1')).toBe(
+      'http://127.0.0.1:8233/namespaces/default/workflows/a%2Fb%20c%3F/r1/history',
+    );
+  });
+
+  it('is not made up where the Web UI is not known', () => {
+    expect(webUiLink(null, 'default', 'w', 'r')).toBeNull();
+  });
+});

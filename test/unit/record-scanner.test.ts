@@ -1,0 +1,491 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { RecordScanner, ScanError, type ScannerOptions } from '../../src/sources/record-scanner.js';
+
+const MEBIBYTE = 1024 * 1024;
+
+interface Scanned {
+  lines: string[];
+  keys: string[];
+  values: (string | null)[];
+  undeclared: string[];
+  envelope: Record<string, unknown>;
+  longest: number;
+}
+
+/** Pushes a body in pieces that end at `cuts`, and takes what comes out. */
+function scan(body: string | Buffer, cuts: number[] = [], options: Partial<ScannerOptions> = {}): Scanned {
+  const bytes = Buffer.from(body);
+  let text = '';
+  let counted = 0;
+  const scanner = new RecordScanner({
+    recordsField: 'data',
+    primaryKey: ['id'],
+    cursorField: 'updatedAt',
+    columns: ['id', 'updatedAt', 'name'],
+    recordLimit: 64 * MEBIBYTE,
+    sink: (lines, records) => {
+      text += `${lines.toString('utf8')}\n`;
+      counted += records;
+    },
+    ...options,
+  });
+  const places = [...new Set([0, ...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])].sort(
+    (a, b) => a - b,
+  );
+  places.forEach((from, i) => {
+    // A copy, as from a socket: the scanner changes what it is given.
+    if (places[i + 1] !== undefined) scanner.push(Buffer.from(bytes.subarray(from, places[i + 1])));
+  });
+  const envelope = scanner.end();
+  // Spaces before a record may stay.
+  const lines = text === '' ? [] : text.trim().split(/ *\n */);
+  expect(counted).toBe(lines.length);
+  expect(scanner.keys).toHaveLength(lines.length);
+  expect(scanner.values).toHaveLength(lines.length);
+  const { keys, values, undeclared, longest } = scanner;
+  return { lines, keys, values, undeclared: [...undeclared], envelope, longest };
+}
+
+/** Why a body is refused. */
+function refusal(
+  body: string | Buffer,
+  options: Partial<ScannerOptions> = {},
+  cuts: number[] = [],
+): ScanError {
+  try {
+    scan(body, cuts, options);
+  } catch (thrown) {
+    if (thrown instanceof ScanError) return thrown;
+    throw thrown;
+  }
+  throw new Error('was not refused');
+}
+
+/** Random JSON texts: what a value is, and every way to write it down that the grammar has. */
+const json = (() => {
+  const space = fc.constantFrom('', '', '', ' ', '\n', '\r\n', '\t', '\n    ');
+  const digits = fc.stringMatching(/^[0-9]{1,25}$/);
+  const number = fc
+    .tuple(
+      fc.constantFrom('', '-'),
+      fc.stringMatching(/^(0|[1-9][0-9]{0,25})$/),
+      fc.option(digits, { nil: null }),
+      fc.option(fc.stringMatching(/^[eE][+-]?[0-9]{1,3}$/), { nil: null }),
+    )
+    .map(
+      ([sign, whole, fraction, exponent]) =>
+        `${sign}${whole}${fraction === null ? '' : `.${fraction}`}${exponent ?? ''}`,
+    );
+  const escape = (text: string) =>
+    JSON.stringify(text).replace(/[^\x20-\x7e]/gu, (c) =>
+      [...Array(c.length).keys()].map((i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+    );
+  // Half a surrogate pair cannot be written as UTF-8.
+  const words = fc.string({ unit: 'binary', maxLength: 12 });
+  const string = fc.oneof(
+    words.map((text) => JSON.stringify(text)),
+    words.map(escape),
+    fc.constantFrom('"\\/\\b\\f\\n\\r\\t\\"\\\\"', '"\\ud83d\\uDE00"', '"]}"', '"{[,:"', '""'),
+  );
+  const list = (open: string, close: string, items: string[], spaces: string[]) =>
+    open +
+    items.map((item, i) => (spaces[i % 7] ?? '') + item + (spaces[(i + 1) % 7] ?? '')).join(',') +
+    (spaces[6] ?? '') +
+    close;
+  const spaces = fc.array(space, { minLength: 7, maxLength: 7 });
+  const member = (value: fc.Arbitrary<string>) =>
+    fc.tuple(string, space, space, value).map(([name, a, b, v]) => `${name}${a}:${b}${v}`);
+  const { value } = fc.letrec<{ value: string }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'small', withCrossShrink: true },
+      fc.constantFrom('null', 'true', 'false'),
+      number,
+      string,
+      fc.tuple(fc.array(tie('value'), { maxLength: 4 }), spaces).map(([v, s]) => list('[', ']', v, s)),
+      fc
+        .tuple(fc.array(member(tie('value')), { maxLength: 4 }), spaces)
+        .map(([v, s]) => list('{', '}', v, s)),
+    ),
+  }));
+  const id = fc.oneof(string, number);
+  const record = fc
+    .tuple(fc.array(member(value), { maxLength: 4 }), fc.tuple(id, space, space), fc.nat(4), spaces)
+    .map(([members, [idText, a, b], place, s]) => {
+      const others = members.filter((m) => !m.startsWith('"id"') && !m.startsWith('"\\u0069'));
+      return list('{', '}', others.toSpliced(place, 0, `"id"${a}:${b}${idText}`), s);
+    });
+  const document = fc
+    .tuple(
+      fc.array(member(value), { maxLength: 2 }),
+      fc.array(record, { maxLength: 8 }),
+      fc.array(member(value), { maxLength: 2 }),
+      spaces,
+      fc.boolean(),
+    )
+    .map(([before, records, after, s, mark]) => {
+      const data = `"data"${s[0]}:${s[1]}${list('[', ']', records, s)}`;
+      return (
+        (mark ? '\uFEFF' : '') + (s[2] ?? '') + list('{', '}', [...before, data, ...after], s) + (s[3] ?? '')
+      );
+    });
+  return { document };
+})();
+
+const withoutMark = (text: string) => text.replace(/^\uFEFF/, '');
+
+describe('a body cut anywhere', () => {
+  it('gives the records, keys and envelope that JSON.parse gives', () => {
+    fc.assert(
+      fc.property(json.document, fc.array(fc.nat(), { maxLength: 12 }), (body, cuts) => {
+        const { data, ...rest } = JSON.parse(withoutMark(body)) as { data: Record<string, unknown>[] };
+        const { lines, keys, envelope } = scan(body, cuts);
+        expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(data);
+        data.forEach(({ id }, i) => {
+          expect(typeof id === 'string' ? keys[i] : Number(keys[i])).toBe(id);
+          // The text itself, not only its value.
+          if (typeof id !== 'string') expect(body).toContain(keys[i]);
+        });
+        expect(envelope).toEqual({ ...rest, data: [] });
+      }),
+      { numRuns: 1500 },
+    );
+  });
+
+  it('gives the same whatever the cuts, one byte at a time too', () => {
+    fc.assert(
+      fc.property(json.document, (body) => {
+        const length = Buffer.byteLength(body);
+        expect(scan(body, [...Array(length).keys()])).toEqual(scan(body));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('is whole although its last piece is shorter than the record that it ends', () => {
+    const body = `{"data": [{"id": "1", "name": "${'x'.repeat(500)}"}]}`;
+    for (const last of [1, 2, 3, 10]) {
+      expect(scan(body, [body.length - last]).keys).toEqual(['1']);
+      expect(scan(body, [400, body.length - last]).keys).toEqual(['1']);
+    }
+    const head = `{"note": "${'x'.repeat(500)}", "data": []}`;
+    for (const last of [1, 2, 3, 10]) expect(scan(head, [head.length - last]).keys).toEqual([]);
+  });
+});
+
+describe('a body with one byte changed', () => {
+  it('is refused where JSON.parse refuses it, and gives the same records where it does not', () => {
+    const mutation = fc.record({
+      kind: fc.constantFrom('drop', 'insert', 'replace', 'cut', 'swap'),
+      at: fc.nat(),
+      byte: fc.oneof(
+        fc.constantFrom(...[...'{}[],:"\\0123456789eE+-. \n\r\tnulltruefalse/u'].map((c) => c.charCodeAt(0))),
+        fc.nat(255),
+      ),
+    });
+    let refusedByBoth = 0;
+    fc.assert(
+      fc.property(
+        json.document,
+        mutation,
+        fc.array(fc.nat(), { maxLength: 4 }),
+        (body, { kind, at, byte }, cuts) => {
+          const bytes = [...Buffer.from(body)];
+          const place = at % bytes.length;
+          if (kind === 'drop') bytes.splice(place, 1);
+          if (kind === 'insert') bytes.splice(place, 0, byte);
+          if (kind === 'replace') bytes[place] = byte;
+          if (kind === 'cut') bytes.splice(place);
+          if (kind === 'swap') bytes.splice(place, 2, ...bytes.slice(place, place + 2).reverse());
+          const changed = Buffer.from(bytes);
+          let parsed: unknown;
+          let valid = true;
+          try {
+            parsed = JSON.parse(withoutMark(changed.toString('utf8')));
+          } catch {
+            valid = false;
+          }
+          let scanned: Scanned | null = null;
+          try {
+            scanned = scan(changed, cuts);
+          } catch (thrown) {
+            // Refused is never wrong here, crashed is.
+            expect(thrown).toBeInstanceOf(ScanError);
+          }
+          if (!valid) {
+            expect(scanned).toBeNull();
+            refusedByBoth++;
+          } else if (scanned !== null) {
+            const { data } = parsed as { data: unknown };
+            expect(scanned.lines.map((line) => JSON.parse(line) as unknown)).toEqual(data);
+          }
+        },
+      ),
+      { numRuns: 3000 },
+    );
+    // The property is worth nothing if nothing was ever broken.
+    expect(refusedByBoth).toBeGreaterThan(500);
+  });
+
+  it.each([
+    '{"data": [{"id": "1"}], }',
+    '{"data": [{"id": "1"},]}',
+    '{"data": [{"id": "1",}]}',
+    '{"data": [,{"id": "1"}]}',
+    '{"data": [{"id": "1"} {"id": "2"}]}',
+    "{'data': []}",
+    '{data: []}',
+    '{"data": [{"id": 01}]}',
+    '{"data": [{"id": 1.}]}',
+    '{"data": [{"id": .5}]}',
+    '{"data": [{"id": +1}]}',
+    '{"data": [{"id": 1e}]}',
+    '{"data": [{"id": -}]}',
+    '{"data": [{"id": 0x10}]}',
+    '{"data": [{"id": NaN}]}',
+    '{"data": [{"id": "1", "name": Infinity}]}',
+    '{"data": [{"id": "1", "name": nul}]}',
+    '{"data": [{"id": "1", "name": nulll}]}',
+    '{"data": [{"id": "a\nb"}]}',
+    '{"data": [{"id": "a\tb"}]}',
+    '{"data": [{"id": "\\x41"}]}',
+    '{"data": [{"id": "\\u12g4"}]}',
+    '{"data": [{"id": "1", "name": [1 2]}]}',
+    '{"data": [{"id": "1", "name": {"a" 1}}]}',
+    '{"data": [{"id": "1", "name": {"a": 1 "b": 2}}]}',
+    '{"data": [{"id": "1"}]} {}',
+    '{"data": [{"id": "1"}]}x',
+    '{"data": [{"id": "1"}]',
+    '{"data": [{"id": "1"}',
+    '{"data": [{"id": "1',
+    '{"data": [',
+    '{"data": [{"id": "1"}], "total": }',
+    '{"total": 01, "data": []}',
+    '{"data": [{"id": "1"}] /* comment */}',
+    '{"data": [{"id": "1\u00a0"}]\u00a0}',
+  ])('%j is refused', (body) => {
+    expect(() => JSON.parse(body) as unknown).toThrow();
+    expect(refusal(body).kind).toBe('shape');
+  });
+});
+
+describe('numbers', () => {
+  it('keep every digit, as keys and in the records', () => {
+    const ids = [
+      '9007199254740993',
+      '-0',
+      '1.10',
+      '1e400',
+      '123456789012345678901234567890.123456789012345678901',
+    ];
+    const body = `{"data": [${ids.map((id) => `{"id": ${id}, "updatedAt": ${id}}`).join(', ')}]}`;
+    const { keys, values, lines } = scan(body);
+    expect(keys).toEqual(ids);
+    expect(values).toEqual(ids);
+    expect(lines).toEqual(ids.map((id) => `{"id": ${id}, "updatedAt": ${id}}`));
+  });
+});
+
+describe('a record', () => {
+  it('becomes one line, however the body is laid out', () => {
+    const records = [
+      { id: '1', name: { a: [1, { b: 'line\nbreak\u2028' }] } },
+      { id: '2', updatedAt: null },
+    ];
+    for (const layout of [undefined, 2, '\t', '\r\n']) {
+      const { lines } = scan(JSON.stringify({ total: 2, data: records }, null, layout));
+      expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(records);
+      expect(lines.join('')).not.toMatch(/[\r\n]/);
+    }
+  });
+
+  it('has its key taken from the text as it is meant, escapes resolved', () => {
+    const { keys } = scan('{"data": [{"\\u0069d": "\\u00e9\\ud83d\\ude00\\/"}, {"id": ""}]}');
+    expect(keys).toEqual(['é😀/', '']);
+  });
+
+  it('with a composite key is named by all parts, which cannot run into each other', () => {
+    const options = { primaryKey: ['a', 'b'], columns: ['a', 'b'] };
+    const body = '{"data": [{"b": "2", "a": "1,"}, {"a": "1", "b": ",2"}, {"a": 1, "b": 9007199254740993}]}';
+    expect(scan(body, [], options).keys).toEqual(['["1,","2"]', '["1",",2"]', '["1","9007199254740993"]']);
+  });
+
+  it('may have its members in another order each time', () => {
+    const body =
+      '{"data": [{"id": "1", "name": "x", "updatedAt": "t1"}, {"updatedAt": "t2", "id": "2"}, {"name": 5, "updatedAt": "t3", "id": "3"}]}';
+    expect(scan(body)).toMatchObject({ keys: ['1', '2', '3'], values: ['t1', 't2', 't3'] });
+  });
+
+  it.each([
+    ['{"name": 1}', 'has no primary key: "id" is absent or null'],
+    ['{}', 'has no primary key: "id" is absent or null'],
+    ['{"id": null}', 'has no primary key: "id" is absent or null'],
+    ['{"id": {"a": 1}}', 'has a primary key that is neither text nor a number'],
+    ['{"id": [1]}', 'has a primary key that is neither text nor a number'],
+    ['{"id": "1", "id": "2"}', 'names its primary key twice'],
+    ['{"id": null, "id": "2"}', 'names its primary key twice'],
+    ['{"id": "1", "id": null}', 'names its primary key twice'],
+  ])('%s is refused and says which it is', (record, words) => {
+    const { kind, message } = refusal(`{"data": [{"id": "ok"}, ${record}]}`);
+    expect(message).toContain(`record 1 ${words}`);
+    expect(kind).toBe('record');
+  });
+
+  it('without a cursor value has none; the last of two counts, as for JSON.parse', () => {
+    const body =
+      '{"data": [{"id": 1}, {"id": 2, "updatedAt": null}, {"id": 3, "updatedAt": "a", "updatedAt": "b"}]}';
+    expect(scan(body).values).toEqual([null, null, 'b']);
+  });
+
+  it('that is no object is refused', () => {
+    expect(refusal('{"data": [1]}').message).toContain('record 0 is not an object');
+    expect(refusal('{"data": [{"id": 1}, [2]]}').message).toContain('record 1 is not an object');
+    expect(refusal('{"data": [null]}').kind).toBe('shape');
+  });
+
+  it('with members that have no column is told of, a few of them by name', () => {
+    expect(scan('{"data": [{"id": 1, "name": 2, "a": 3, "\\u0062": 4}]}').undeclared).toEqual(['a', 'b']);
+    const many = Array.from({ length: 5000 }, (_, i) => `"m${i}": ${i}`).join(',');
+    expect(scan(`{"data": [{"id": 1, ${many}}]}`).undeclared).toHaveLength(20);
+  });
+
+  it('nested 100,000 deep is refused without running out of stack, wherever it stands', () => {
+    const deep = '['.repeat(100_000) + ']'.repeat(100_000);
+    expect(refusal(`{"data": [{"id": 1, "name": ${deep}}]}`)).toMatchObject({
+      kind: 'record',
+      message: 'record 0 is nested deeper than 200',
+    });
+    expect(refusal(`{"data": [{"id": 1, "name": ${'{"a":'.repeat(100_000)}`).kind).toBe('record');
+    expect(refusal(`{"note": ${deep}, "data": []}`).message).toContain('nested deeper than 200');
+    expect(refusal('['.repeat(100_000))).toBeInstanceOf(ScanError);
+    const fine = '['.repeat(150) + ']'.repeat(150);
+    expect(scan(`{"note": ${fine}, "data": [{"id": 1, "name": ${fine}}]}`).keys).toEqual(['1']);
+  });
+
+  it('may be one huge string, up to the limit', () => {
+    const body = (length: number) =>
+      `{"data": [{"id": "1", "name": "${'é'.repeat(length / 2)}"}, {"id": "2"}]}`;
+    const cuts = Array.from({ length: 90 }, (_, i) => i * 100_000);
+    const { keys, longest } = scan(body(8 * MEBIBYTE), cuts);
+    expect(keys).toEqual(['1', '2']);
+    expect(longest).toBe(8 * MEBIBYTE + '{"id": "1", "name": ""}'.length);
+    const limit = { recordLimit: 10_000 };
+    expect(refusal(body(20_000), limit)).toMatchObject({
+      kind: 'record',
+      message: 'record 0 is longer than 10000 bytes',
+    });
+    expect(refusal(body(8 * MEBIBYTE), limit, cuts).message).toBe('record 0 is longer than 10000 bytes');
+  });
+});
+
+describe('text that is not UTF-8', () => {
+  it.each([
+    ['in a value', [0xff]],
+    ['cut in the middle of a character', [0xe2, 0x82]],
+    ['written longer than needed', [0xc0, 0xaf]],
+    ['half a surrogate pair', [0xed, 0xa0, 0x80]],
+  ])('is refused, never stored as something else: %s', (_, bad) => {
+    const parts = (before: string, after: string) =>
+      Buffer.concat([Buffer.from(before), Buffer.from(bad), Buffer.from(after)]);
+    expect(refusal(parts('{"data": [{"id": "1", "name": "', '"}]}')).message).toBe(
+      'the body is not valid UTF-8',
+    );
+    expect(refusal(parts('{"data": [{"id": "', '"}]}')).message).toBe('the body is not valid UTF-8');
+    expect(refusal(parts('{"data": [{"id": "1", "', '": 1}]}')).message).toBe('the body is not valid UTF-8');
+  });
+
+  it('is no matter where a piece ends inside a character', () => {
+    const body = '{"data": [{"id": "😀é€", "name": "日本"}]}';
+    const cuts = [...Array(Buffer.byteLength(body)).keys()];
+    expect(scan(body, cuts).keys).toEqual(['😀é€']);
+  });
+});
+
+describe('what is no page of records', () => {
+  it.each([
+    ['', 'the body is empty'],
+    ['  \n', 'the body is empty'],
+    ['<!doctype html><html>', 'the body is HTML or XML: "<!doctype html><html>"'],
+    ['<?xml version="1.0"?>', 'the body is HTML or XML'],
+    ['Bad gateway', 'the body is not valid JSON: "Bad gateway"'],
+    ['[{"id": 1}]', 'the body is not an object with a list "data"'],
+    ['null', 'the body is not an object with a list "data"'],
+    ['"text"', 'the body is not an object with a list "data"'],
+    ['{}', 'the body has no member "data"; it has none'],
+    ['{"items": [], "error": "x"}', 'the body has no member "data"; it has items, error'],
+    ['{"data": {"a": 1}}', '"data" is not a list of records'],
+    ['{"data": null}', '"data" is not a list of records'],
+    ['{"data": "x"}', '"data" is not a list of records'],
+  ])('%j is refused in words', (body, words) => {
+    const { kind, message } = refusal(body);
+    expect(message).toContain(words);
+    expect(kind).toBe('shape');
+  });
+
+  it('says how many records came before the end of a body that was cut', () => {
+    expect(refusal('{"data": [{"id": 1}, {"id": 2}, {"id"').message).toBe(
+      'the body ends in the middle of its records, after 2 of them',
+    );
+    expect(refusal('{"data": [{"id": 1}], "scroll_param": "a').message).toBe(
+      'the body is not valid JSON behind its records',
+    );
+  });
+
+  it('with the list of records twice is refused: one of them would be lost', () => {
+    expect(refusal('{"data": [{"id": 1}], "data": [{"id": 2}]}').message).toContain('"data" twice');
+    expect(refusal('{"data": [{"id": 1}], "data": []}').message).toContain('"data" twice');
+    expect(refusal('{"data": [{"id": 1}], "\\u0064ata": null}').message).toContain('"data" twice');
+  });
+
+  it('with megabytes besides its records is refused, before and behind them', () => {
+    const filler = `"${'x'.repeat(5 * MEBIBYTE)}"`;
+    const cuts = Array.from({ length: 60 }, (_, i) => i * 100_000);
+    expect(refusal(`{"note": ${filler}, "data": []}`, {}, cuts).message).toContain(
+      'within the first 4194304 bytes',
+    );
+    expect(refusal(`{"data": [], "note": ${filler}}`, {}, cuts).message).toContain(
+      'more than 4194304 bytes besides',
+    );
+  });
+});
+
+describe('memory', () => {
+  it('does not grow with the body: of 50 MB no more than the record in hand is kept', () => {
+    const record = Buffer.from(`{"id": "00000000", "name": "${'x'.repeat(4000)}"}`);
+    let sunk = 0;
+    let records = 0;
+    const scanner = new RecordScanner({
+      recordsField: 'data',
+      primaryKey: ['id'],
+      cursorField: 'updatedAt',
+      columns: ['id', 'name'],
+      recordLimit: 64 * MEBIBYTE,
+      sink: (lines, n) => {
+        sunk += lines.length;
+        records += n;
+      },
+    });
+    const head = Buffer.from('{"data": [');
+    scanner.push(Buffer.from(head));
+    let pushed = head.length;
+    let held = 0;
+    let rest: Buffer = Buffer.alloc(0);
+    const comma = Buffer.from(',');
+    for (let made = 0; pushed < 50_000_000;) {
+      const parts = [rest];
+      for (let size = rest.length; size < 65_536; size += record.length + 1) {
+        if (made++ > 0) parts.push(comma);
+        parts.push(record);
+      }
+      const all = Buffer.concat(parts);
+      scanner.push(Buffer.from(all.subarray(0, 65_536)));
+      rest = all.subarray(65_536);
+      pushed += 65_536;
+      held = Math.max(held, pushed - head.length - sunk - records);
+    }
+    scanner.push(Buffer.concat([rest, Buffer.from(']}')]));
+    expect(scanner.end()).toEqual({ data: [] });
+    expect(records).toBeGreaterThan(12_000);
+    expect(held).toBeLessThan(2 * record.length);
+  });
+});
