@@ -28,7 +28,12 @@ export function installRuntime(logger: Logger): void {
     warn: log('warn'),
     error: log('error'),
   };
-  Runtime.install({ logger: temporalLogger, shutdownSignals: [] });
+  Runtime.install({
+    logger: temporalLogger,
+    // What the SDK's native side has to say comes the same way, not as text of its own.
+    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+    shutdownSignals: [],
+  });
 }
 
 /** Arguments and payloads stay out of the log. */

@@ -23,15 +23,21 @@ export interface PageRequest {
   params: Record<string, string>;
 }
 
+/** Keys and cursor values of records, in the order of the answer. */
+export interface PageRecords {
+  keys: readonly string[];
+  /** The cursor field of each record; null where the record has none. */
+  values: readonly (string | null)[];
+}
+
 /**
  * What one answer said, as far as a strategy may know it. `keys[i]` and `values[i]` belong to record `i`, in the
  * order of the answer. Both are exact text: strings as they are, numbers as they stood in the body (an id of
  * 9007199254740993 arrives as that). A composite key is the JSON text of the array of its parts.
  */
-export interface PageSummary {
-  keys: readonly string[];
-  /** The cursor field of each record; null where the record has none. */
-  values: readonly (string | null)[];
+export interface PageSummary extends PageRecords {
+  /** How many records there were: more than `keys` has where a part was condensed. */
+  records: number;
   /** The API's own continuation token (`scroll_param`), null where it gives none. */
   nextToken: string | null;
   /** The API's own count of all records, null where it gives none. */
@@ -121,6 +127,8 @@ export interface StreamPlan {
   /** For how long a source that does not answer is tried again, in seconds. */
   retrySeconds: number;
   requestTimeoutSeconds: number;
+  /** Requests on their way at once, where the strategy knows what follows. */
+  inFlight: number;
   /** Continue as new after this many history events; null = when Temporal suggests it. */
   historyLimit: number | null;
   /** What the configuration's reader should know (a path that was replaced, …). */

@@ -1,12 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import { SourceRefusedError } from '../errors.js';
-import type { Cursor, FetchedPages, StagedBatch } from '../protocol.js';
+import type {
+  BatchBudget,
+  Cursor,
+  FetchedPages,
+  PageRecords,
+  PageSummary,
+  StagedBatch,
+} from '../protocol.js';
 import { HttpSource, namedMaximum } from '../sources/http.js';
+import { InFlight } from '../sources/in-flight.js';
 import { resolveUrl } from '../sources/references.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
-import { createStrategy, TokenCycleError } from '../strategies/index.js';
+import { createStrategy, type Strategy, TokenCycleError } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { streamKey } from './open-stream.js';
@@ -22,36 +30,42 @@ export const fetchPages =
         () => progress,
         async () => {
           await host.get(path);
-          const source = new HttpSource({
+          const http = new HttpSource({
             resolved: resolveUrl(plan.baseUrl, environment),
             primaryKey: plan.table.primaryKey,
             cursorField: plan.cursorField,
             columns: Object.keys(plan.table.columns),
             timeoutSeconds: plan.requestTimeoutSeconds,
           });
+          const source = new InFlight(http, cancellationSignal);
           const strategy = createStrategy(plan.options);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
             : (base.cursor as Cursor);
-          const stager = new BatchStager(new Staging(path, streamKey(plan)), base.id, budget.bytes);
+          const stager = new BatchStager(new Staging(path, streamKey(plan)), base.id, plan.batch);
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
+          /** What to ask for already: as much as this call can still take, at the size of the pages so far. */
+          const ahead = () => {
+            const left = (budget.rows - stager.records) / (stager.records / stager.pages || Infinity) - 1;
+            return strategy.ahead?.(cursor, Math.min(plan.inFlight - 1, Math.ceil(left))) ?? [];
+          };
 
           try {
             for (;;) {
               const request = strategy.request(cursor);
               if ('end' in request) break;
               const before = cursor;
+              const page = new PageRecordsRead(strategy, before);
               stager.beginPage();
               try {
-                const answer = await source.read(
-                  request,
-                  (lines, n, longest) => stager.append(lines, n, longest, before),
-                  cancellationSignal,
-                );
-                cursor = withUndeclared(strategy.advance(cursor, answer), answer);
+                const answer = await source.read(request, ahead(), async (lines, records, longest) => {
+                  page.add(records);
+                  await stager.append(lines, records.keys.length, longest, before);
+                });
+                cursor = withUndeclared(strategy.advance(cursor, page.summary(answer)), answer);
                 stager.endPage();
               } catch (thrown) {
                 const maximum =
@@ -86,6 +100,8 @@ export const fetchPages =
           } catch (thrown) {
             await stager.abandon();
             throw thrown;
+          } finally {
+            source.stop();
           }
         },
       ),
@@ -95,6 +111,33 @@ export const fetchPages =
 /** The largest page size that a 400 names, where that is what it is about. */
 function refusedPageSize(thrown: unknown): number | null {
   return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
+}
+
+/** What a page's records tell the strategy; condensed part by part where the strategy can. */
+class PageRecordsRead {
+  private keys: string[] = [];
+  private values: (string | null)[] = [];
+  private records = 0;
+
+  constructor(
+    private readonly strategy: Strategy,
+    private readonly cursor: Cursor,
+  ) {}
+
+  add(part: PageRecords): void {
+    this.records += part.keys.length;
+    this.keys = this.keys.concat(part.keys);
+    this.values = this.values.concat(part.values);
+    const condensed = this.strategy.condense?.(this.cursor, { keys: this.keys, values: this.values });
+    if (condensed !== undefined) {
+      this.keys = [...condensed.keys];
+      this.values = [...condensed.values];
+    }
+  }
+
+  summary({ nextToken, total }: PageAnswer): PageSummary {
+    return { keys: this.keys, values: this.values, records: this.records, nextToken, total };
+  }
 }
 
 function withUndeclared(cursor: Cursor, answer: PageAnswer): Cursor {
@@ -118,7 +161,7 @@ class BatchStager {
   constructor(
     private readonly staging: Staging,
     private base: string,
-    private readonly byteLimit: number,
+    private readonly limit: Pick<BatchBudget, 'rows' | 'bytes'>,
   ) {
     this.page = { batch: null, mark: null, records: 0, bytes: 0 };
   }
@@ -129,8 +172,9 @@ class BatchStager {
 
   /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
   async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
-    if (this.batch !== null && this.page.records > 0 && this.batch.writer.bytes >= this.byteLimit)
-      await this.cut(before);
+    const { batch, limit } = this;
+    const isFull = batch !== null && (batch.records >= limit.rows || batch.writer.bytes >= limit.bytes);
+    if (isFull && this.page.records > 0) await this.cut(before);
     this.batch ??= this.start();
     this.batch.records += records;
     this.batch.longest = Math.max(this.batch.longest, longest);

@@ -50,7 +50,8 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
   print(`Temporal server  ${server.address}${server.uiUrl === null ? '' : `, Web UI ${server.uiUrl}`}`);
   print(`Demo API         ${api.url}, table user, ${ROWS.toLocaleString('en-US')} rows`);
   print(`Destination      ${destination}, a schema for each strategy\n`);
-  installRuntime(createLogger());
+  // What fails is shown by the command itself.
+  installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
     const worker = await HighwaterWorker.create({ target: to, taskQueue: TASK_QUEUE, destination });

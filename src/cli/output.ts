@@ -11,21 +11,31 @@ export function fail(thrown: unknown): void {
   ) {
     note(thrown.stack ?? '');
   }
-  process.exitCode = 1;
+  // 130 where Ctrl-C came first.
+  process.exitCode ||= 1;
 }
 
 /** What a person should know goes to standard error; standard output belongs to the answer. */
-export const note = (line: string) => void process.stderr.write(`${line}\n`);
+export const note = (line: string) =>
+  void process.stderr.write(`${line.split('\n').map(visible).join('\n')}\n`);
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
 
+/** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
+export const visible = (text: string): string =>
+  // eslint-disable-next-line no-control-regex
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
+    c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
+  );
+
 /** A table with aligned columns; numbers to the right. */
 export function table(header: string[], rows: (string | number)[][]): string {
-  const cells = [
-    header,
-    ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? count(cell) : cell))),
-  ];
-  const widths = header.map((_, i) => Math.max(...cells.map((row) => width(row[i] ?? ''))));
+  const cells = [header, ...rows].map((row) =>
+    row.map((cell) => (typeof cell === 'number' ? count(cell) : visible(cell))),
+  );
+  const widths = header.map((_, i) =>
+    cells.reduce((widest, row) => Math.max(widest, width(row[i] ?? '')), 0),
+  );
   const line = (row: string[], source?: (string | number)[]) =>
     row
       .map((cell, i) => {
@@ -35,7 +45,7 @@ export function table(header: string[], rows: (string | number)[][]): string {
       .join('  ')
       .trimEnd();
   const rule = widths.map((w) => '─'.repeat(w)).join('  ');
-  return [line(header), rule, ...cells.slice(1).map((row, i) => line(row, rows[i]))].join('\n');
+  return [line(cells[0] ?? []), rule, ...cells.slice(1).map((row, i) => line(row, rows[i]))].join('\n');
 }
 
 /** Columns on a terminal, near enough for names and numbers. */
@@ -70,9 +80,9 @@ export function summary(streams: StreamResult[]): string {
 export function progressLine(progress: Progress): string {
   const waiting =
     progress.waiting === null ? '' : ` until ${progress.waiting.until}: ${progress.waiting.reason}`;
-  return (
+  return visible(
     `${progress.stream} · ${progress.strategy} · ${progress.status}${waiting} · ${count(progress.records)} records, ` +
-    `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`
+      `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`,
   );
 }
 

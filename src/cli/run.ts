@@ -102,7 +102,8 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   }
 
   const { server, to } = await localServer();
-  installRuntime(createLogger());
+  // What fails is shown by the command itself.
+  installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
     const taskQueue =

@@ -28,9 +28,14 @@ async function status(id: string, options: { json?: boolean }): Promise<void> {
     const link = webUiLink(server.uiUrl, to.namespace, id, runId);
     if (state === 'RUNNING') {
       const deadline = Date.now() + QUERY_MILLISECONDS;
-      const asked = await client.temporal
-        .withDeadline(deadline, () => Promise.all([handle.progress(), handle.state()]))
-        .catch(() => null);
+      // Both to their end: one that is still being tried again when the connection closes would crash.
+      const [progress, cursor] = await client.temporal.withDeadline(deadline, () =>
+        Promise.allSettled([handle.progress(), handle.state()]),
+      );
+      const asked =
+        progress.status === 'fulfilled' && cursor.status === 'fulfilled'
+          ? { progress: progress.value, state: cursor.value }
+          : null;
       const trouble = await handle.trouble();
       if (options.json === true) {
         print(
@@ -38,8 +43,8 @@ async function status(id: string, options: { json?: boolean }): Promise<void> {
             id,
             runId,
             status: state,
-            progress: asked?.[0] ?? null,
-            state: asked?.[1] ?? null,
+            progress: asked?.progress ?? null,
+            state: asked?.state ?? null,
             trouble,
             webUi: link,
           }),
@@ -48,9 +53,9 @@ async function status(id: string, options: { json?: boolean }): Promise<void> {
       }
       if (asked === null) note('running, but no worker answers: start one with "npx highwater worker"');
       else {
-        print(progressLine(asked[0]));
-        print(`cursor: ${cursorText(asked[1])}`);
-        for (const { message } of asked[0].warnings) print(`note: ${message}`);
+        print(progressLine(asked.progress));
+        print(`cursor: ${cursorText(asked.state)}`);
+        for (const { message } of asked.progress.warnings) print(`note: ${message}`);
       }
       if (trouble !== null) print(`trying again (attempt ${trouble.attempt}): ${trouble.message}`);
     } else {

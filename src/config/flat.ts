@@ -199,6 +199,9 @@ const flatSchema = z.strictObject({
     .describe('Seconds a batch is read for, at most.'),
   retry_for: duration.default(60).describe('For how long a source that does not answer is tried again.'),
   timeout: duration.default(60).describe('How long one answer may take to begin, and to go on.'),
+  in_flight: numeric(z.number().int().min(1).max(32))
+    .default(4)
+    .describe('Requests on their way at once, for offset and step_size.'),
   history_limit: numeric(z.number().int().min(20))
     .optional()
     .describe('Continue as new after so many events.'),
@@ -235,6 +238,7 @@ export function planFromFlat(raw: unknown, file?: string): StreamPlan {
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },
     retrySeconds: flat.retry_for,
     requestTimeoutSeconds: flat.timeout,
+    inFlight: flat.in_flight,
     historyLimit: flat.history_limit ?? null,
     notes,
   };

@@ -18,6 +18,7 @@ export class DuckDbFile {
   private users = 0;
   private idle: NodeJS.Timeout | undefined;
   private opening: Promise<DuckDBInstance> | null = null;
+  private shutting: Promise<void> | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -71,17 +72,29 @@ export class DuckDbFile {
   /** Closes the file once nobody uses it. */
   async close(): Promise<void> {
     await this.turn;
-    while (this.users > 0) await delay(20);
-    clearTimeout(this.idle);
-    await this.shut();
+    while (this.users > 0 || this.instance !== null) {
+      clearTimeout(this.idle);
+      if (this.users > 0) await delay(20);
+      else await this.shut();
+    }
   }
 
   private closeWhenIdle(): void {
-    this.idle = setTimeout(() => void this.shut(), this.settings.idleMilliseconds);
+    // What cannot be closed now is tried again after the next use.
+    this.idle = setTimeout(() => void this.shut().catch(() => undefined), this.settings.idleMilliseconds);
     this.idle.unref();
   }
 
-  private async shut(): Promise<void> {
+  /**
+   * One at a time: a connection of a second one would keep the database open behind the first one's back, and the
+   * file would then be opened twice in this process, which DuckDB's lock does not forbid.
+   */
+  private shut(): Promise<void> {
+    this.shutting ??= this.shutNow().finally(() => (this.shutting = null));
+    return this.shutting;
+  }
+
+  private async shutNow(): Promise<void> {
     const { instance } = this;
     if (instance === null || this.users > 0) return;
     // Closing would write the checkpoint too, but while holding up everything else in this process.
@@ -123,7 +136,7 @@ export class DuckDbFile {
 
 function openError(path: string, said: string): Error {
   const holder = /Conflicting lock is held in (.+?)(?:\. See|$)/s.exec(said)?.[1];
-  if (holder !== undefined || /lock|being used by another process/i.test(said)) {
+  if (holder !== undefined || /could not set lock|being used by another process/i.test(said)) {
     return new DestinationBusyError(
       `the destination ${path} is open in another program${holder === undefined ? '' : `: ${holder.trim()}`}. ` +
         `DuckDB allows one writing program a file; close it there.`,

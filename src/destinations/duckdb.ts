@@ -29,7 +29,9 @@ const OWN_TABLES = `
   );
 `;
 
-const KEY_IS = '"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4';
+/** DuckDB does not tell the names of tables apart by their case. */
+const TABLE_IS = 'lower("schema") = lower($1) AND lower("table") = lower($2)';
+const KEY_IS = `${TABLE_IS} AND strategy = $3 AND source = $4`;
 
 interface StoredCheckpoint {
   key: StreamKey;
@@ -46,17 +48,36 @@ export class DuckDbDestination implements Destination {
   constructor(private readonly file: DuckDbFile) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
-    const { key, table, holder } = request;
-    await this.file.transaction((connection) => prepare(connection, table));
-    const held = await this.file.read((connection) => storedCheckpoints(connection, key));
-    for (const other of held) {
-      if (other.holder.workflowId === holder.workflowId || request.takeOver) continue;
-      if (await request.isRunning(other.holder)) {
-        throw new StreamHeldError(`table ${key.schema}.${key.table}`, other.holder.workflowId);
+    const { key, table } = request;
+    await this.file
+      .transaction((connection) => prepare(connection, table))
+      .catch((thrown: unknown) => {
+        throw refused(table, thrown);
+      });
+    const asked = new Set<string>();
+    for (;;) {
+      const stored = await this.file.read((connection) => storedCheckpoints(connection, key));
+      for (const { holder } of stored) {
+        if (holder.workflowId === request.holder.workflowId || request.takeOver) continue;
+        if (!asked.has(JSON.stringify(holder)) && (await request.isRunning(holder))) {
+          throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
+        }
+        asked.add(JSON.stringify(holder));
       }
+      const opened = await this.claim(request, asked);
+      if (opened !== null) return opened;
     }
+  }
+
+  /** Null where the table has got a holder meanwhile that was not `asked` for. */
+  private claim(request: OpenRequest, asked: ReadonlySet<string>): Promise<OpenResult | null> {
+    const { key, holder } = request;
     return this.file.transaction(async (connection) => {
       const stored = await storedCheckpoints(connection, key);
+      const unknown = stored.some(
+        (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
+      );
+      if (unknown && !request.takeOver) return null;
       const own = stored.find((checkpoint) => sameKey(checkpoint.key, key));
       const neighbours = stored
         .filter((checkpoint) => checkpoint !== own)
@@ -143,7 +164,8 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
   await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')})`);
   const found = await connection.runAndReadAll(
-    'SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2',
+    `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
+       AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
     [table.schema, table.table],
   );
   const existing = new Map(
@@ -167,7 +189,7 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
   const result = await connection.runAndReadAll(
-    'SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE "schema" = $1 AND "table" = $2',
+    `SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE ${TABLE_IS}`,
     [key.schema, key.table],
   );
   return result.getRowsJson().map(([strategy, source, id, cursor, holder]) => ({
@@ -202,11 +224,14 @@ async function upsert(
 ): Promise<number> {
   const columns = Object.entries(table.columns);
   const names = columns.map(([name]) => identifier(name));
-  const keys = table.primaryKey.map(identifier);
+  // In the batch columns have names of our own: one called rowid would hide the place of a row.
+  const inBatch = new Map(columns.map(([name], i) => [name, `c${i}`]));
+  const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
   const target = tableName(table);
-  const sameKey = keys.map((key) => `t.${key} = s.${key}`).join(' AND ');
+  const sameKey = table.primaryKey.map((name, i) => `t.${identifier(name)} = s.${keys[i]}`).join(' AND ');
+  const atSamePlace = names.some((name) => name.toLowerCase() === '"rowid"') ? sameKey : 't.rowid = k.stored';
   const selected = columns.map(
-    ([name, type]) => `${fromJson(identifier(name), type)} AS ${identifier(name)}`,
+    ([name, type]) => `${fromJson(identifier(name), type)} AS ${inBatch.get(name)}`,
   );
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)}`,
@@ -223,23 +248,23 @@ async function upsert(
   );
   const [known = 0] = await counts(connection, 'SELECT count(*) FROM _known');
   let rows = 0;
-  const rest = names.filter((name) => !keys.includes(name));
+  const rest = [...inBatch].filter(([name]) => !table.primaryKey.includes(name));
   if (known > 0 && rest.length > 0) {
     await connection.run(
       `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
-         JOIN _batch AS s ON s.rowid = k.read JOIN ${target} AS t ON t.rowid = k.stored
-         WHERE ${rest.map((name) => `t.${name} IS DISTINCT FROM s.${name}`).join(' OR ')}`,
+         JOIN _batch AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace}
+         WHERE ${rest.map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`).join(' OR ')}`,
     );
     const updated = await connection.run(
-      `UPDATE ${target} AS t SET ${rest.map((name) => `${name} = s.${name}`).join(', ')}
-         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE t.rowid = k.stored`,
+      `UPDATE ${target} AS t SET ${rest.map(([name, c]) => `${identifier(name)} = s.${c}`).join(', ')}
+         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE ${atSamePlace}`,
     );
     rows += updated.rowsChanged;
   }
   if (known < keyCount) {
     const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
     const inserted = await connection.run(
-      `INSERT INTO ${target} (${names.join(', ')}) SELECT ${names.join(', ')} FROM _batch ${fresh}`,
+      `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
     );
     rows += inserted.rowsChanged;
   }
@@ -276,7 +301,7 @@ async function misfit(
 ): Promise<RecordError> {
   const columns = Object.entries(table.columns);
   const source = readFiles(files, longest, columns, () => 'JSON');
-  const key = table.primaryKey.map((name) => `${identifier(name)} ->> '$'`).join(` || ', ' || `);
+  const key = table.primaryKey.map((name) => `(${identifier(name)} ->> '$')`).join(` || ', ' || `);
   for (const [name, type] of columns) {
     const text = `(${identifier(name)} ->> '$')`;
     const value =
@@ -300,6 +325,16 @@ async function misfit(
     }
   }
   return new RecordError(`a record of this batch does not fit table ${table.schema}.${table.table}: ${said}`);
+}
+
+/** What DuckDB will not have whatever one does; anything else (a full disk, …) as it is. */
+function refused(table: TableSpec, thrown: unknown): unknown {
+  if (
+    !(thrown instanceof Error) ||
+    !/^(Binder|Catalog|Parser|Not implemented|Constraint) Error/.test(thrown.message)
+  )
+    return thrown;
+  return new DestinationError(`table ${table.schema}.${table.table} cannot be made ready: ${thrown.message}`);
 }
 
 const isDataError = (thrown: unknown) =>

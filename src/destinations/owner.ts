@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Who owns a destination file; written beside it as `FILE.owner`. */
 export interface OwnerRecord {
@@ -24,6 +25,8 @@ export interface OwnerRecord {
 const REFRESH_MILLISECONDS = 3000;
 /** An owner on another host is believed alive for this long after its last refresh. */
 const STALE_MILLISECONDS = 15_000;
+/** A succession takes milliseconds; one that stands longer was left by a crash in the middle. */
+const SUCCESSION_MILLISECONDS = 5000;
 
 /** A claim on a destination file, kept fresh until it is released. */
 export class Ownership {
@@ -67,12 +70,7 @@ export class Ownership {
       }
       const other = await liveOwner(destination);
       if (other !== null) return other;
-      // Whoever renames it first removes it; the loser finds nothing and tries to create again.
-      const aside = `${path}.${record.claim}`;
-      await rename(path, aside).then(
-        () => rm(aside, { force: true }),
-        () => undefined,
-      );
+      await removeDead(destination, path);
     }
   }
 
@@ -97,6 +95,27 @@ export async function liveOwner(destination: string): Promise<OwnerRecord | null
   if (record === null) return fresh && Date.now() - info.mtimeMs < 1000 ? liveOwner(destination) : null;
   if (record.host !== hostname()) return fresh ? record : null;
   return isAlive(record.pid) && processStart(record.pid) === record.processStart ? record : null;
+}
+
+/** Removes the record of a dead owner. One at a time, or a late comer would remove that of the first successor. */
+async function removeDead(destination: string, path: string): Promise<void> {
+  const lock = `${path}.succession`;
+  try {
+    await mkdir(lock);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+    const info = await stat(lock).catch(() => null);
+    if (info !== null && Date.now() - info.mtimeMs > SUCCESSION_MILLISECONDS) {
+      await rmdir(lock).catch(() => undefined);
+    }
+    await delay(20);
+    return;
+  }
+  try {
+    if ((await liveOwner(destination)) === null) await rm(path, { force: true });
+  } finally {
+    await rmdir(lock).catch(() => undefined);
+  }
 }
 
 const ownerFile = (destination: string) => `${destination}.owner`;

@@ -27,10 +27,14 @@ export function socketPath(name: string): string {
  */
 export async function runQuery(connection: DuckDBConnection, sql: string): Promise<QueryAnswer> {
   try {
+    if (sql.replace(/--.*|\/\*[\s\S]*?\*\//g, '').trim() === '')
+      throw new DestinationError('give a statement');
     const statements = await connection.extractStatements(sql);
     if (statements.count !== 1) throw new DestinationError('give one statement at a time');
     const prepared = await statements.prepare(0);
-    if (!READING.includes(prepared.statementType)) {
+    // EXPLAIN ANALYZE runs what it explains.
+    const runs = prepared.statementType === StatementType.EXPLAIN && /\banalyze\b/i.test(sql);
+    if (!READING.includes(prepared.statementType) || runs) {
       throw new DestinationError(
         'only statements that read are allowed here: the destination is written by syncs',
       );

@@ -145,8 +145,6 @@ export class HttpSource implements Source {
     await hand(chunks);
     const envelope = await sunk(() => scanner.end());
     return {
-      keys: scanner.keys,
-      values: scanner.values,
       nextToken: textOrNull(envelope['scroll_param']),
       total: typeof envelope['total'] === 'number' ? envelope['total'] : null,
       undeclared: [...scanner.undeclared],
@@ -315,4 +313,5 @@ function decodeSafely(href: string): string {
   }
 }
 
-const textOrNull = (value: unknown) => (typeof value === 'string' && value !== '' ? value : null);
+const textOrNull = (value: unknown) =>
+  typeof value === 'number' ? String(value) : typeof value === 'string' && value !== '' ? value : null;

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import type { PageRecords } from '../protocol.js';
 
 /**
  * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
@@ -20,7 +21,7 @@ export interface ScannerOptions {
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
   mask?: (text: string) => string;
   /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver until it returns. */
-  sink: (lines: Buffer, records: number) => void;
+  sink: (lines: Buffer, records: PageRecords) => void;
 }
 
 /** The body is not what a page should be; `at` counts records read before. */
@@ -62,12 +63,15 @@ interface Field {
 }
 
 export class RecordScanner {
-  readonly keys: string[] = [];
-  readonly values: (string | null)[] = [];
+  /** Records read so far. */
+  count = 0;
   readonly undeclared = new Set<string>();
   /** Length of the longest record. */
   longest = 0;
 
+  /** Of the records since the sink was called last. */
+  private keys: string[] = [];
+  private values: (string | null)[] = [];
   private phase: 'before' | 'first' | 'next' | 'after' = 'before';
   private pending: Buffer | null = null;
   /** Do not look again at a value cut by the end of a chunk before this many bytes are there. */
@@ -117,10 +121,7 @@ export class RecordScanner {
       this.push(Buffer.alloc(0));
     }
     if (this.phase === 'first' || this.phase === 'next') {
-      throw new ScanError(
-        `the body ends in the middle of its records, after ${this.keys.length} of them`,
-        'shape',
-      );
+      throw new ScanError(`the body ends in the middle of its records, after ${this.count} of them`, 'shape');
     }
     if (this.phase === 'before') throw this.noRecords();
     const text = Buffer.concat(this.envelope).toString('utf8');
@@ -236,11 +237,11 @@ export class RecordScanner {
         }
         const start = this.p;
         if (c !== OPEN_OBJECT) {
-          throw new ScanError(`record ${this.keys.length} is not an object: ${this.glimpse()}`, 'shape');
+          throw new ScanError(`record ${this.count} is not an object: ${this.glimpse()}`, 'shape');
         }
         this.record();
         const length = this.p - start;
-        if (length > this.options.recordLimit) throw this.tooLong(this.keys.length - 1);
+        if (length > this.options.recordLimit) throw this.tooLong(this.count - 1);
         if (length > this.longest) this.longest = length;
         // What stood between two records (a comma, spaces) becomes one line end, in place.
         if (lineStart === -1) lineStart = start;
@@ -256,13 +257,16 @@ export class RecordScanner {
       if (thrown !== MORE) throw thrown;
       // A comma and spaces may stand before the record.
       const limit = this.options.recordLimit + 1024;
-      if (b.length - resume > limit) throw this.tooLong(this.keys.length);
+      if (b.length - resume > limit) throw this.tooLong(this.count);
       this.keep(resume, limit);
     }
     if (count > 0) {
       const lines = b.subarray(lineStart, lineEnd);
       if (!isUtf8(lines)) throw new ScanError('the body is not valid UTF-8', 'shape');
-      this.options.sink(lines, count);
+      const { keys, values } = this;
+      this.keys = [];
+      this.values = [];
+      this.options.sink(lines, { keys, values });
     }
   }
 
@@ -312,12 +316,13 @@ export class RecordScanner {
     for (let i = 0; i < parts.length; i++) {
       if (parts[i] === null || parts[i] === undefined) {
         throw new ScanError(
-          `record ${this.keys.length} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
+          `record ${this.count} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
           'record',
         );
       }
     }
     if (parts.length > 1) key = JSON.stringify(parts);
+    this.count++;
     this.keys.push(key ?? '');
     this.values.push(this.cursorValue);
   }
@@ -370,14 +375,14 @@ export class RecordScanner {
       text = c === 0x6e /* null */ ? null : this.b.toString('latin1', start, this.p);
       if (field.keyPart >= 0 && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
         throw new ScanError(
-          `record ${this.keys.length} has a primary key that is neither text nor a number: ${this.shown(text ?? '', 80)}`,
+          `record ${this.count} has a primary key that is neither text nor a number: ${this.shown(text ?? '', 80)}`,
           'record',
         );
       }
     }
     if (field.keyPart >= 0) {
       if (this.parts[field.keyPart] !== undefined) {
-        throw new ScanError(`record ${this.keys.length} names its primary key twice`, 'record');
+        throw new ScanError(`record ${this.count} names its primary key twice`, 'record');
       }
       this.parts[field.keyPart] = text;
     }
@@ -452,7 +457,7 @@ export class RecordScanner {
     if (depth > DEPTH_LIMIT) {
       if (this.phase === 'before')
         throw new ScanError(`the body is nested deeper than ${DEPTH_LIMIT}`, 'shape');
-      throw new ScanError(`record ${this.keys.length} is nested deeper than ${DEPTH_LIMIT}`, 'record');
+      throw new ScanError(`record ${this.count} is nested deeper than ${DEPTH_LIMIT}`, 'record');
     }
     const isObject = open === OPEN_OBJECT;
     const close = isObject ? CLOSE_OBJECT : CLOSE_ARRAY;
@@ -536,7 +541,7 @@ export class RecordScanner {
 
   private unexpected(wanted: string): ScanError {
     return new ScanError(
-      `the body is not valid JSON: ${wanted} expected in record ${this.keys.length}, found ${this.glimpse()}`,
+      `the body is not valid JSON: ${wanted} expected in record ${this.count}, found ${this.glimpse()}`,
       'shape',
     );
   }

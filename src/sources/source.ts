@@ -1,4 +1,4 @@
-import type { PageRequest, PageSummary } from '../protocol.js';
+import type { PageRecords, PageRequest, PageSummary } from '../protocol.js';
 
 /** Where records come from. One implementation for each kind of source. */
 export interface Source {
@@ -11,9 +11,9 @@ export interface Source {
 }
 
 /** Takes records as newline-delimited JSON; the bytes are the sink's until its promise is kept. */
-export type RecordSink = (lines: Buffer, records: number, longest: number) => Promise<void>;
+export type RecordSink = (lines: Buffer, records: PageRecords, longest: number) => Promise<void>;
 
-export interface PageAnswer extends PageSummary {
+export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total'> {
   /** Names of members that no column is declared for. */
   undeclared: string[];
 }

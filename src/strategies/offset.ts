@@ -1,4 +1,4 @@
-import type { Cursor, FullRescan, Note } from '../protocol.js';
+import type { Cursor, FullRescan, Note, PageRequest } from '../protocol.js';
 import { beginPass, endPass, positionOf, withLatestNote, withNote } from './cursors.js';
 import { compare, minusSeconds } from './instants.js';
 import type { Strategy } from './strategy.js';
@@ -22,6 +22,8 @@ export type OffsetPosition = OffsetMark & {
   bare: boolean;
   /** Anchors found missing in this pass. */
   steps_back: number;
+  /** The list's length, as the source said it last. */
+  total: number | null;
 };
 
 export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
@@ -65,6 +67,7 @@ export function createOffset(options: {
           : mark),
         bare: false,
         steps_back: 0,
+        total: null,
       })),
 
     request(cursor) {
@@ -82,7 +85,7 @@ export function createOffset(options: {
       const checked = inPlace ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
       const isBlind = limit === 1 || (position.bare && page.keys.length > 0);
       const notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
-      const read = readOn(position, base, page.keys);
+      const read = { ...readOn(position, base, page.keys), total: page.total };
       // A total below what was read is no total: the list then ends where nothing follows.
       const end =
         page.keys.length === 0
@@ -91,6 +94,19 @@ export function createOffset(options: {
             ? 'total_reached'
             : null;
       return end === null ? { ...cursor, position: read, notes } : endPass(cursor, end, markOf(read), notes);
+    },
+
+    ahead(cursor, count) {
+      const { position } = cursor;
+      if (position === null || position.total === null || position.bare) return [];
+      const { base, limit, overlap } = plan(position);
+      // Each page is taken to be full, and to overlap the one before as this one does.
+      const stride = limit - (overlap === undefined && limit === 1 ? 0 : 1);
+      const requests: PageRequest[] = [];
+      for (let next = base + stride; requests.length < count && next + 1 < position.total; next += stride) {
+        requests.push({ params: { offset: String(next), limit: String(limit) } });
+      }
+      return requests;
     },
 
     lowerPageSize(cursor, maximum) {

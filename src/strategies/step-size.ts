@@ -1,4 +1,4 @@
-import type { Cursor, Json, Note, PageSummary } from '../protocol.js';
+import type { Cursor, Json, Note, PageRequest, PageSummary } from '../protocol.js';
 import { beginPass, endPass, positionOf, quote, withNote } from './cursors.js';
 import type { Strategy } from './strategy.js';
 
@@ -96,6 +96,16 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
         },
         notes: remarks(page, range, maxId, found).reduce(withNote, cursor.notes),
       });
+    },
+
+    ahead(cursor, count) {
+      const requests: PageRequest[] = [];
+      let next = cursor.ended === null ? rangeOf(positionOf(cursor)).end + 1n : maxId + 1n;
+      for (; requests.length < count && next <= maxId; next += stepSize) {
+        const { start, end } = rangeOf({ next: String(next), greatest: null, empty: 0 });
+        requests.push({ params: { start_id: String(start), end_id: String(end) } });
+      }
+      return requests;
     },
 
     state: ({ mark, position }) => ({

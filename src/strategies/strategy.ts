@@ -1,4 +1,12 @@
-import type { Cursor, EndRule, Json, PageRequest, PageSummary, StrategyName } from '../protocol.js';
+import type {
+  Cursor,
+  EndRule,
+  Json,
+  PageRecords,
+  PageRequest,
+  PageSummary,
+  StrategyName,
+} from '../protocol.js';
 
 /**
  * A strategy decides what to read next. It is a pure function of its options, the cursor and what the last page
@@ -29,6 +37,18 @@ export interface Strategy<C extends Cursor = Cursor> {
    * @throws {TokenCycleError} when the source's page tokens run in a circle.
    */
   advance(cursor: C, page: PageSummary): C;
+
+  /**
+   * Reduces a part of an answer to the records that `advance` needs of it, so that an answer of any size fits in
+   * memory: advancing by the rest after `condense(part)` is advancing by the whole. Absent where a page is small.
+   */
+  condense?(cursor: C, part: PageRecords): PageRecords;
+
+  /**
+   * The requests that will follow `request(cursor)`, at most `count`, where they do not depend on its answer:
+   * several may then be in flight. A wrong guess costs a request, never a record.
+   */
+  ahead?(cursor: C, count: number): PageRequest[];
 
   /** The cursor after the source refused the page size and named its maximum; absent where no size is sent. */
   lowerPageSize?(cursor: C, maximum: number): C;

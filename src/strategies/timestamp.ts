@@ -1,6 +1,6 @@
 import type { Cursor, Note, PageSummary, StrategyName } from '../protocol.js';
 import { beginPass, climb, endPass, type Peak, positionOf, readTimestamps, withNote } from './cursors.js';
-import { compare, FIRST } from './instants.js';
+import { compare, FIRST, parse } from './instants.js';
 import type { Strategy } from './strategy.js';
 
 export type TimestampMark = {
@@ -58,8 +58,38 @@ export function createSince(
       return endPass(cursor, 'whole_answer', mark, remarks(cursor, page, inclusive).reduce(withNote, notes));
     },
 
+    condense(cursor, part) {
+      const kept = telling(part.values, positionOf(cursor).since);
+      return { keys: kept.map((i) => part.keys[i] ?? ''), values: kept.map((i) => part.values[i] ?? null) };
+    },
+
     state: ({ mark }) => ({ last_timestamp: mark.last_timestamp ?? FIRST }),
   };
+}
+
+/**
+ * The places of the records that decide the mark and the notes: the two greatest distinct timestamps, one at the
+ * timestamp asked and one before it, one without a timestamp and one that cannot be read.
+ */
+function telling(values: readonly (string | null)[], since: string): number[] {
+  const kept = new Map<string, number>();
+  let greatest: number | null = null;
+  let below: number | null = null;
+  const order = (i: number, j: number | null) => (j === null ? 1 : compare(values[i] ?? '', values[j] ?? ''));
+  values.forEach((value, i) => {
+    if (value === null) kept.set('none', i);
+    else if (parse(value) === null) kept.set('bad', i);
+    else {
+      const asked = compare(value, since);
+      if (asked <= 0) kept.set(asked === 0 ? 'asked' : 'before', i);
+      if (order(i, greatest) > 0) {
+        below = greatest;
+        greatest = i;
+      } else if (order(i, greatest) < 0 && order(i, below) > 0) below = i;
+    }
+  });
+  const places = [...kept.values(), greatest, below].filter((i): i is number => i !== null);
+  return [...new Set(places)].sort((a, b) => a - b);
 }
 
 /** A record at the very timestamp asked, unless older ones or the year 1 leave open whether it was filtered at all. */
@@ -73,7 +103,7 @@ function provesInclusive(timestamps: readonly string[], since: string): boolean 
 function remarks({ mark, position }: TimestampCursor, page: PageSummary, inclusive: boolean): Note[] {
   const since = position?.since;
   // A total may count the rows before `since` as well.
-  const isCut = page.nextToken !== null || (since === FIRST && (page.total ?? 0) > page.keys.length);
+  const isCut = page.nextToken !== null || (since === FIRST && (page.total ?? 0) > page.records);
   const isUnproven = !inclusive && since === mark.last_timestamp;
   return [...(isCut ? [ANSWER_CUT] : []), ...(isUnproven ? [TIES] : [])];
 }

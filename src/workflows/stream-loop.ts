@@ -8,6 +8,7 @@ import {
   proxyActivities,
   setCurrentDetails,
   setHandler,
+  TemporalFailure,
   TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -44,6 +45,8 @@ export interface Carry {
   paused: boolean;
   /** A wait in hand: the next run goes on with it. */
   wait: FetchedPages['wait'];
+  /** How often the stream was opened again since a batch was written. */
+  reopened: number;
 }
 
 type Outcome = { result: StreamResult } | { carry: Carry };
@@ -60,6 +63,7 @@ const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds:
 const GROWTH = 5;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
+const LONGEST_BACK_OFF_SECONDS = 60;
 
 /** The loop of one stream: open, then fetch and write, each fetch overlapping the write before it. */
 export class StreamLoop {
@@ -70,10 +74,13 @@ export class StreamLoop {
   private totals: Counts & { passes: number };
   private status: Progress['status'] = 'opening';
   private paused: boolean;
+  /** What the source has asked for and is still to be waited. */
   private wait: FetchedPages['wait'];
+  /** What is being waited for, whoever asked. */
+  private waiting: Progress['waiting'] = null;
   private staged = 0;
   private fetches = 0;
-  private reopened = 0;
+  private reopened: number;
   private database: string | null;
   /** Counts signals, so that a wait can see that one came. */
   private signals = 0;
@@ -87,6 +94,7 @@ export class StreamLoop {
     this.totals = carry?.totals ?? { ...NOTHING, passes: 0 };
     this.paused = carry?.paused ?? false;
     this.wait = carry?.wait ?? null;
+    this.reopened = carry?.reopened ?? 0;
     this.database = carry?.database ?? null;
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
@@ -116,9 +124,9 @@ export class StreamLoop {
         end = await this.drain(plan);
       } catch (thrown) {
         if (isCancellation(thrown)) throw thrown;
-        const after = this.afterFailure(thrown);
-        if (after === 'open again') continue;
-        await this.backOff(after.interval, after.reason);
+        const { seconds, reason } = this.afterFailure(thrown);
+        if (seconds > 0) await this.sleep('waiting', seconds * 1000, reason);
+        if (this.historyIsFull(this.opened?.plan ?? null)) return this.handOver();
         continue;
       }
       if (end === 'history is full') return this.handOver();
@@ -139,7 +147,8 @@ export class StreamLoop {
     const input = {
       configuration: this.configuration,
       full: this.options.full ?? false,
-      takeOver: this.options.takeOver ?? false,
+      // Once: who has taken the stream over does not take it back from the next one.
+      takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
       expectDatabase: this.database,
     };
@@ -148,36 +157,21 @@ export class StreamLoop {
       heartbeatTimeout: HEARTBEAT,
       retry: retryFor(60),
     });
-    for (;;) {
-      let opened = await openStream.executeWithOptions({ summary: 'open the stream' }, [input]);
-      if ('redirect' in opened) {
-        const queue = opened.redirect;
-        try {
-          opened = await openStream.executeWithOptions(
-            {
-              summary: 'open the stream where its destination is',
-              taskQueue: queue,
-              scheduleToStartTimeout: OWNER_ANSWERS,
-            },
-            [input],
-          );
-        } catch (thrown) {
-          if (!neverStarted(thrown)) throw thrown;
-          await this.sleep(
-            'waiting',
-            1000,
-            `the worker that owns the destination does not answer on ${queue}`,
-          );
-          continue;
-        }
-      }
-      if ('redirect' in opened) continue;
-      this.opened = opened;
-      this.database = opened.database;
-      this.committed = opened.checkpoint;
-      this.state = opened.state;
-      return opened;
+    let opened = await openStream.executeWithOptions({ summary: 'open the stream' }, [input]);
+    if ('redirect' in opened) {
+      const owner = { taskQueue: opened.redirect, scheduleToStartTimeout: OWNER_ANSWERS } as const;
+      const summary = 'open the stream where its destination is';
+      opened = await openStream.executeWithOptions({ ...owner, summary }, [input]);
     }
+    if ('redirect' in opened) {
+      const message = `the destination has changed hands: ${opened.redirect} owns it now`;
+      throw ApplicationFailure.create({ message, type: 'DestinationElsewhereError' });
+    }
+    this.opened = opened;
+    this.database = opened.database;
+    this.committed = opened.checkpoint;
+    this.state = opened.state;
+    return opened;
   }
 
   /** Makes a pass, from begin or from where it was left, until it ends. */
@@ -198,7 +192,7 @@ export class StreamLoop {
           const fetched: FetchedPages = await (ahead ?? this.fetch(plan, from, begin));
           ahead = null;
           begin = false;
-          this.wait = fetched.wait;
+          this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
           this.staged += fetched.batches.length;
           const ended = fetched.cursor.ended !== null;
           const full = this.historyIsFull(plan);
@@ -267,68 +261,64 @@ export class StreamLoop {
   }
 
   /**
-   * What a failed pass calls for: opening the stream again, waiting for the source, or the end.
+   * How long to wait until the stream is opened again, where that can help.
    * @throws {ApplicationFailure} the end, with the cause's own words first.
    */
-  private afterFailure(thrown: unknown): 'open again' | { interval: number; reason: string } {
+  private afterFailure(thrown: unknown): { seconds: number; reason: string } {
+    // An error of this code itself fails no sync: Temporal holds the workflow until a worker is put right.
+    if (!(thrown instanceof TemporalFailure)) throw thrown;
     const failure = cause(thrown);
     const type = failure instanceof ApplicationFailure ? failure.type : null;
     const ours =
       type === 'CheckpointConflictError' && failure?.message.includes(`"${workflowInfo().workflowId}"`);
-    if (
-      neverStarted(thrown) ||
-      type === 'BatchLostError' ||
-      type === 'DestinationElsewhereError' ||
-      ours === true
-    ) {
-      if (this.reopened++ < REOPEN_LIMIT) return 'open again';
+    const gone = neverStarted(thrown);
+    const reason = gone ? 'the worker that owns the destination does not answer' : (failure?.message ?? '');
+    if (gone || type === 'BatchLostError' || type === 'DestinationElsewhereError' || ours === true) {
+      // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
+      const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
+      if (this.reopened++ < REOPEN_LIMIT)
+        return { seconds: Math.min(seconds, LONGEST_BACK_OFF_SECONDS), reason };
     }
+    // A failing source does not end a sync that goes on for ever.
     const interval = this.opened?.plan.intervalSeconds ?? null;
     if (interval !== null && (type === 'SourceUnavailableError' || type === 'DestinationBusyError')) {
-      return { interval, reason: failure?.message ?? '' };
+      return { seconds: Math.min(interval, LONGEST_BACK_OFF_SECONDS), reason };
     }
     throw ApplicationFailure.nonRetryable(failure?.message ?? String(thrown), type ?? 'SyncFailed');
-  }
-
-  /** A failing source does not end a sync that goes on for ever. */
-  private async backOff(interval: number, reason: string): Promise<void> {
-    await this.sleep('waiting', Math.min(interval, 60) * 1000, reason);
   }
 
   private async waitForSource(): Promise<void> {
     const { wait } = this;
     if (wait === null) return;
+    this.wait = null;
     const milliseconds = Date.parse(wait.until) - Date.now();
     if (milliseconds > 0) await this.sleep('waiting', milliseconds, wait.reason);
-    this.wait = null;
   }
 
   /** A named timer that pause and resume end. */
   private async sleep(status: Progress['status'], milliseconds: number, reason: string): Promise<void> {
     const until = new Date(Date.now() + milliseconds).toISOString();
-    this.wait = { until, reason };
+    this.waiting = { until, reason };
     this.show(status);
     const { signals } = this;
     const summary = `${status}: ${reason}`.slice(0, 150);
     await condition(() => this.signals !== signals || this.paused, milliseconds, { summary });
-    this.wait = null;
+    this.waiting = null;
     if (this.paused) {
       this.show('paused');
       await condition(() => !this.paused);
     }
   }
 
-  private historyIsFull(plan: StreamPlan): boolean {
+  private historyIsFull(plan: StreamPlan | null): boolean {
     const info = workflowInfo();
-    return (
-      info.continueAsNewSuggested || (plan.historyLimit !== null && info.historyLength >= plan.historyLimit)
-    );
+    return info.continueAsNewSuggested || info.historyLength >= (plan?.historyLimit ?? Infinity);
   }
 
   private async handOver(): Promise<Outcome> {
     await condition(allHandlersFinished);
-    const { database, pass, totals, paused, wait } = this;
-    return { carry: { database, pass, totals, paused, wait } };
+    const { database, pass, totals, paused, wait, reopened } = this;
+    return { carry: { database, pass, totals, paused, wait, reopened } };
   }
 
   private openedStream(): OpenedStream {
@@ -359,7 +349,7 @@ export class StreamLoop {
       ...this.pass,
       staged: this.staged,
       endRule: this.committed.cursor?.ended ?? null,
-      waiting: this.wait,
+      waiting: this.waiting ?? this.wait,
       warnings: this.warnings(),
       totals: this.totals,
     };
@@ -402,6 +392,13 @@ function retryFor(seconds: number) {
     backoffCoefficient: 2,
     maximumAttempts: Math.max(attempts, 4),
   } as const;
+}
+
+/** A source that refuses without saying for how long is asked once a second, not in a circle. */
+function notAtOnce(wait: FetchedPages['wait']): FetchedPages['wait'] {
+  const soonest = Date.now() + 1000;
+  if (wait === null || Date.parse(wait.until) >= soonest) return wait;
+  return { ...wait, until: new Date(soonest).toISOString() };
 }
 
 function cause(thrown: unknown): Error | null {

@@ -1,4 +1,4 @@
-import { continueAsNew } from '@temporalio/workflow';
+import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
 import type { Json, SyncResult } from '../protocol.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
 
@@ -19,8 +19,24 @@ export interface SyncOptions {
  * @returns what the pass did; with `interval` it goes on for ever.
  */
 export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
+  checkOptions(options);
   const outcome = await new StreamLoop(configuration, options).run();
   if ('carry' in outcome)
     return continueAsNew<typeof sync>(configuration, { ...options, carry: outcome.carry });
   return { status: 'completed', streams: [outcome.result] };
+}
+
+/** Anybody's client may have started this: what is not understood is refused, not passed over. */
+function checkOptions(options: unknown): void {
+  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
+  const problems = isObject
+    ? Object.entries(options).flatMap(([name, value]) => {
+        if (name === 'carry') return [];
+        if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver`;
+        return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
+      })
+    : ['must be an object such as {"full": true}'];
+  if (problems.length === 0) return;
+  const message = `the second argument, the options, cannot be used:\n  ${problems.join('\n  ')}`;
+  throw ApplicationFailure.nonRetryable(message, 'ConfigurationError');
 }

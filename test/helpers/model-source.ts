@@ -52,6 +52,7 @@ function answer(rows: Row[], more: Partial<Answer> = {}, writers = [write]): Ans
     values: Object.freeze(
       rows.map(({ at }, i) => (at === null ? null : (writers[(i + at) % writers.length] ?? write)(at))),
     ),
+    records: rows.length,
     nextToken: null,
     total: null,
     rows: [...rows],

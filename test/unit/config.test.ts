@@ -59,6 +59,7 @@ describe('an empty configuration', () => {
       batch: { rows: 50_000, bytes: 64 * 1024 * 1024, seconds: 10 },
       retrySeconds: 60,
       requestTimeoutSeconds: 60,
+      inFlight: 4,
       historyLimit: null,
       notes: [],
     } satisfies StreamPlan);

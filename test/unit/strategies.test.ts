@@ -29,7 +29,14 @@ function play(options: StrategyOptions, pages: Partial<PageSummary>[], checkpoin
     asked.push('params' in request ? request.params : request);
     const values = page.values ?? [];
     const keys = values.map((_, i) => `k${String(i)}`);
-    cursor = strategy.advance(cursor, { keys, values, nextToken: null, total: null, ...page });
+    cursor = strategy.advance(cursor, {
+      keys,
+      values,
+      records: keys.length,
+      nextToken: null,
+      total: null,
+      ...page,
+    });
   }
   return {
     asked,
@@ -672,7 +679,7 @@ describe('every strategy', () => {
     expect(strategy.name).toBe(options.strategy);
     const first = strategy.begin(null, NOW);
     expect(first).toMatchObject({ pass: 1, ended: null, notes: [] });
-    const empty = { keys: [], values: [], nextToken: null, total: null };
+    const empty = { keys: [], values: [], records: 0, nextToken: null, total: null };
     const ended = strategy.advance(first, empty);
     expect(ended.position).toBeNull();
     const noted = { ...ended, notes: [{ code: 'x', message: 'y' }] };
