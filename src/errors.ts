@@ -15,6 +15,9 @@ export interface Problem {
   message: string;
 }
 
+/** A list longer than this helps nobody, and would not fit where errors are kept. */
+const PROBLEMS_SHOWN = 50;
+
 /** The configuration cannot be used; lists every problem at once. */
 export class ConfigurationError extends HighwaterError {
   override readonly name = 'ConfigurationError';
@@ -27,7 +30,11 @@ export class ConfigurationError extends HighwaterError {
     const count = problems.length === 1 ? '1 problem' : `${problems.length} problems`;
     super(
       `${where} has ${count}:\n` +
-        problems.map((p) => `  ${p.path === '' ? '(top level)' : p.path}: ${p.message}`).join('\n'),
+        problems
+          .slice(0, PROBLEMS_SHOWN)
+          .map((p) => `  ${p.path === '' ? '(top level)' : p.path}: ${p.message}`)
+          .join('\n') +
+        (problems.length > PROBLEMS_SHOWN ? `\n  … and ${problems.length - PROBLEMS_SHOWN} more` : ''),
     );
   }
 }
@@ -122,6 +129,20 @@ export class DestinationError extends HighwaterError {
   override readonly name = 'DestinationError';
   readonly retry = 'never';
 }
+
+/** A disk is full. Once there is room the sync goes on by itself. */
+export class StorageFullError extends HighwaterError {
+  override readonly name = 'StorageFullError';
+  readonly retry = 'while it lasts';
+  constructor(where: string, said: string) {
+    super(`there is no room left for ${where}: ${said}. Make room; the sync goes on by itself.`);
+  }
+}
+
+/** Whether a thrown error says that a disk, or a user's share of it, is full. */
+export const isStorageFull = (thrown: unknown): boolean =>
+  ['ENOSPC', 'EDQUOT'].includes((thrown as NodeJS.ErrnoException | null)?.code ?? '') ||
+  /no space left on device|disk quota exceeded|not enough space on the disk/i.test(messageOf(thrown));
 
 /** The destination is not on this machine, or is owned by another worker by now. */
 export class DestinationElsewhereError extends HighwaterError {

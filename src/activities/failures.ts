@@ -4,6 +4,8 @@ import { HighwaterError, messageOf } from '../errors.js';
 
 /** How often something that should not happen again is tried all the same. */
 const A_FEW = 3;
+/** More than this of a message is for nobody, and Temporal takes no failure of megabytes. */
+const MESSAGE_LIMIT = 8000;
 
 /**
  * Runs an activity's work; the one place where errors become Temporal's. The failure's `type` is the error's
@@ -17,19 +19,22 @@ export async function reporting<T>(work: () => Promise<T>): Promise<T> {
     if (!(thrown instanceof HighwaterError)) {
       throw ApplicationFailure.create({
         type: thrown instanceof Error ? thrown.name : 'Error',
-        message: messageOf(thrown),
-        ...(thrown instanceof Error && { cause: thrown }),
+        message: cut(messageOf(thrown)),
+        ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
       });
     }
     const { retry } = thrown;
     const last = retry === 'a few times' && Context.current().info.attempt >= A_FEW;
     throw ApplicationFailure.create({
       type: thrown.name,
-      message: thrown.message,
+      message: cut(thrown.message),
       nonRetryable: retry === 'never' || last,
     });
   }
 }
+
+const cut = (message: string) =>
+  message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT)}…` : message;
 
 /**
  * Runs `work` while telling Temporal, twice a second, that it is alive.

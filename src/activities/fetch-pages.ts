@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import { SourceRefusedError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type {
   BatchBudget,
+  ColumnType,
   Cursor,
   FetchedPages,
   PageRecords,
   PageSummary,
   StagedBatch,
+  TableSpec,
 } from '../protocol.js';
 import { HttpSource, namedMaximum } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
@@ -35,6 +38,7 @@ export const fetchPages =
             primaryKey: plan.table.primaryKey,
             cursorField: plan.cursorField,
             columns: Object.keys(plan.table.columns),
+            exact: exactColumns(plan.table.columns),
             timeoutSeconds: plan.requestTimeoutSeconds,
           });
           const source = new InFlight(http, cancellationSignal);
@@ -60,6 +64,7 @@ export const fetchPages =
               const before = cursor;
               const page = new PageRecordsRead(strategy, before);
               stager.beginPage();
+              faultPoint('page.before');
               try {
                 const answer = await source.read(request, ahead(), async (lines, records, longest) => {
                   page.add(records);
@@ -90,6 +95,7 @@ export const fetchPages =
                   ? new SourceRefusedError(plan.baseUrl, thrown.message)
                   : thrown;
               }
+              faultPoint('page.after');
               progress.pages = stager.pages;
               progress.records = stager.records;
               if (stager.records >= budget.rows || stager.bytes >= budget.bytes || Date.now() >= deadline)
@@ -107,6 +113,16 @@ export const fetchPages =
       ),
     );
   };
+
+/** Columns whose numbers DuckDB would round on its way through JSON. */
+function exactColumns(columns: TableSpec['columns']): { text: string[]; whole: string[] } {
+  const of = (is: (type: ColumnType) => boolean) =>
+    Object.entries(columns).flatMap(([name, type]) => (is(type) ? name : []));
+  return {
+    text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
+    whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
+  };
+}
 
 /** The largest page size that a 400 names, where that is what it is about. */
 function refusedPageSize(thrown: unknown): number | null {

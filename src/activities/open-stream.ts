@@ -3,6 +3,7 @@ import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { planFromFlat } from '../config/index.js';
 import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type {
   Holder,
   Note,
@@ -49,6 +50,7 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
               `the database at ${path} is another one than this sync has written before`,
             );
           }
+          faultPoint('open.after');
           // What was staged and not committed is fetched again from the checkpoint.
           await new Staging(path, key).clear();
           return describe(plan, opened.checkpoint, opened.neighbours, hosted.queue, opened.database, path);

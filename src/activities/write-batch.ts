@@ -1,4 +1,5 @@
 import { Context } from '@temporalio/activity';
+import { faultPoint } from '../faults.js';
 import { Staging } from '../staging/staging.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
@@ -15,6 +16,7 @@ export const writeBatch =
           const { destination } = await host.get(path);
           const key = streamKey(plan);
           const staging = new Staging(path, key);
+          faultPoint('transaction.before');
           const outcome = await destination.write({
             key,
             table: plan.table,
@@ -27,9 +29,11 @@ export const writeBatch =
             files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
             workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
           });
+          faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
           // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
           await (batch.cursor.ended === null ? staging.discard(batch.files) : staging.clear());
+          faultPoint('report.before');
           return outcome;
         },
       ),

@@ -102,7 +102,7 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
   } finally {
     await client.close();
     await api.stop();
-    await server.stop();
+    await server.leave();
   }
 }
 

@@ -24,7 +24,7 @@ export function devCommand(): Command {
       try {
         await runWorker(to, options);
       } finally {
-        await server.stop();
+        await server.leave();
       }
     });
 }

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { defaultWorkflowId, HighwaterClient, SyncFailedError, type SyncHandle } from '../client.js';
+import {
+  AlreadyRunningError,
+  defaultWorkflowId,
+  HighwaterClient,
+  SyncFailedError,
+  type SyncHandle,
+} from '../client.js';
 import { loadConfiguration, planFromFlat } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
@@ -88,8 +94,10 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const configuration: Json = { ...flat, destination };
   const workflowId = options.id ?? defaultWorkflowId({ ...plan, destination });
 
+  const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
   const owner = await liveOwner(destination);
-  if (owner !== null) {
+  // Another run ends when its own sync does: beside it this one brings a worker too, which then takes over.
+  if (owner !== null && owner.taskQueue !== ownQueue) {
     note(`The destination belongs to a running worker (process ${owner.pid}); the sync runs there.`);
     const to = target(owner.address);
     const client = await HighwaterClient.connect(to);
@@ -106,24 +114,21 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
-    const taskQueue =
-      (await client.taskQueueOf(workflowId)) ??
-      `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
+    const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
     const worker = await HighwaterWorker.create({ target: to, taskQueue, destination });
     const done = await worker.run(async () => {
       const handle = await begin(client, configuration, workflowId, taskQueue, options);
       return finish(handle, to, server.uiUrl);
     });
     if (done === undefined) throw new Error('the worker stopped before the sync was done');
-    if (server.started && options.json !== true) {
+    return done;
+  } finally {
+    await client.close();
+    if ((await server.leave()) && options.json !== true) {
       note(
         'The local Temporal server ran for this sync only; "npx highwater dev" brings it back, with this run in it.',
       );
     }
-    return done;
-  } finally {
-    await client.close();
-    await server.stop();
   }
 }
 
@@ -144,12 +149,19 @@ async function begin(
   } else if (running !== 'no') {
     throw new StillRunningError(workflowId);
   }
-  return client.start(configuration, {
-    workflowId,
-    taskQueue,
-    full: options.full === true,
-    takeOver: options.takeOver === true,
-  });
+  try {
+    return await client.start(configuration, {
+      workflowId,
+      taskQueue,
+      full: options.full === true,
+      takeOver: options.takeOver === true,
+    });
+  } catch (thrown) {
+    // Another run was faster by a moment: then its sync is there to be joined.
+    if (thrown instanceof AlreadyRunningError && running === 'no')
+      return begin(client, configuration, workflowId, taskQueue, options);
+    throw thrown;
+  }
 }
 
 /** A workflow of the same id runs with another configuration, or from before `--full`. */
@@ -166,23 +178,26 @@ class StillRunningError extends HighwaterError {
 
 async function finish(handle: SyncHandle, to: Target, ui: string | null): Promise<Done> {
   const { workflowId } = handle;
+  let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {
     note('\nStopping after the batch in hand; a second Ctrl-C stops at once.');
     process.once('SIGINT', () => process.exit(130));
     process.exitCode = 130;
-    void handle.cancel();
+    cancelling = handle.cancel().catch(() => undefined);
   };
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
+  const link = (runId: string) => webUiLink(ui, to.namespace, workflowId, runId);
   try {
     const result = await follow(handle);
     const runId = await handle.runId();
-    return { result, handle: { workflowId, runId }, link: webUiLink(ui, to.namespace, workflowId, runId) };
+    return { result, handle: { workflowId, runId }, link: link(runId) };
   } catch (thrown) {
-    const link = webUiLink(ui, to.namespace, workflowId, await handle.runId());
-    if (link !== null) note(`Web UI: ${link}`);
+    const shown = await handle.runId().then(link, () => null);
+    if (shown !== null) note(`Web UI: ${shown}`);
     throw thrown;
   } finally {
+    await cancelling;
     process.removeListener('SIGINT', interrupt);
     process.removeListener('SIGTERM', interrupt);
   }

@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
-import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
+import {
+  DestinationBusyError,
+  DestinationError,
+  isStorageFull,
+  messageOf,
+  StorageFullError,
+} from '../errors.js';
 
 export interface DuckDbSettings {
   memoryLimit: string;
@@ -16,6 +22,8 @@ export interface DuckDbSettings {
 export class DuckDbFile {
   private instance: DuckDBInstance | null = null;
   private users = 0;
+  /** DuckDB has given the open database up; it must be opened anew. */
+  private broken = false;
   private idle: NodeJS.Timeout | undefined;
   private opening: Promise<DuckDBInstance> | null = null;
   private shutting: Promise<void> | null = null;
@@ -38,9 +46,17 @@ export class DuckDbFile {
       } finally {
         connection.closeSync();
       }
+    } catch (thrown) {
+      if (/^FATAL Error|database has been invalidated/.test(messageOf(thrown))) this.broken = true;
+      throw isStorageFull(thrown) && !(thrown instanceof StorageFullError)
+        ? new StorageFullError(`the destination ${this.path}`, messageOf(thrown))
+        : thrown;
     } finally {
       this.users--;
-      if (this.users === 0) this.closeWhenIdle();
+      if (this.users === 0) {
+        if (this.broken) await this.shut().catch(() => undefined);
+        else this.closeWhenIdle();
+      }
     }
   }
 
@@ -104,6 +120,7 @@ export class DuckDbFile {
     if (this.users > 0 || this.instance !== instance) return;
     instance.closeSync();
     this.instance = null;
+    this.broken = false;
   }
 
   private async open(): Promise<DuckDBInstance> {
@@ -135,6 +152,7 @@ export class DuckDbFile {
 }
 
 function openError(path: string, said: string): Error {
+  if (isStorageFull(said)) return new StorageFullError(`the destination ${path}`, said);
   const holder = /Conflicting lock is held in (.+?)(?:\. See|$)/s.exec(said)?.[1];
   if (holder !== undefined || /could not set lock|being used by another process/i.test(said)) {
     return new DestinationBusyError(

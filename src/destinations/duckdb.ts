@@ -7,6 +7,7 @@ import {
   RecordError,
   StreamHeldError,
 } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { ColumnType, Cursor, Holder, StreamKey, TableSpec } from '../protocol.js';
 import type { Destination, OpenRequest, OpenResult, WriteOutcome, WriteRequest } from './destination.js';
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
@@ -136,6 +137,7 @@ export class DuckDbDestination implements Destination {
             BigInt(rows),
           ],
         );
+        faultPoint('commit.before');
         return { rows, already: false };
       });
     } catch (thrown) {
@@ -261,6 +263,7 @@ async function upsert(
     );
     rows += updated.rowsChanged;
   }
+  faultPoint('transaction.half');
   if (known < keyCount) {
     const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
     const inserted = await connection.run(

@@ -3,7 +3,13 @@ import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { DestinationElsewhereError } from '../errors.js';
+import {
+  DestinationElsewhereError,
+  DestinationError,
+  isStorageFull,
+  messageOf,
+  StorageFullError,
+} from '../errors.js';
 import type { Destination } from './destination.js';
 import { DuckDbDestination } from './duckdb.js';
 import { DuckDbFile } from './duckdb-file.js';
@@ -32,7 +38,8 @@ interface Owned extends HostedDestination {
   stopPolling: () => Promise<void>;
 }
 
-const MEMORY_LIMIT = '384MiB';
+/** DuckDB's own; more of it made loading no faster. A worker as a whole stays below 600 MB. */
+const MEMORY_LIMIT = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
 const THREADS = 2;
 const IDLE_MILLISECONDS = 2000;
 
@@ -50,8 +57,10 @@ export class DestinationHost {
     const absolute = resolve(path);
     const known = await realpath(absolute).catch(() => null);
     if (known !== null) return known;
-    await mkdir(dirname(absolute), { recursive: true });
-    return join(await realpath(dirname(absolute)), basename(absolute));
+    return orRefused(absolute, async () => {
+      await mkdir(dirname(absolute), { recursive: true });
+      return join(await realpath(dirname(absolute)), basename(absolute));
+    });
   }
 
   /** Becomes the owner of a destination, or says who is. */
@@ -99,7 +108,8 @@ export class DestinationHost {
     const queue = `highwater-destination-${basename(path)}-${hash}`;
     const socket = socketPath(hash);
     const { taskQueue, address, namespace } = this.options;
-    const ownership = await Ownership.claim(path, { queue, taskQueue, address, namespace, socket });
+    const details = { queue, taskQueue, address, namespace, socket };
+    const ownership = await orRefused(path, () => Ownership.claim(path, details));
     if (!(ownership instanceof Ownership)) return ownership;
     const file = new DuckDbFile(path, {
       memoryLimit: MEMORY_LIMIT,
@@ -121,3 +131,17 @@ export class DestinationHost {
     await owned.ownership.release();
   }
 }
+
+/** What the file system will not have whatever one does, said at once; what may pass, as it is. */
+async function orRefused<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (thrown) {
+    if (isStorageFull(thrown)) throw new StorageFullError(`the destination ${path}`, messageOf(thrown));
+    const { code = '' } = thrown as NodeJS.ErrnoException;
+    if (!FOR_GOOD.includes(code)) throw thrown;
+    throw new DestinationError(`the destination ${path} cannot be used: ${messageOf(thrown)}`);
+  }
+}
+
+const FOR_GOOD = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'];

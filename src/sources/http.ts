@@ -22,6 +22,8 @@ export interface HttpSourceOptions {
   primaryKey: readonly string[];
   cursorField: string;
   columns: readonly string[];
+  /** Columns that must get a number digit for digit, and those that hold whole numbers only; see the scanner. */
+  exact?: { text: readonly string[]; whole: readonly string[] };
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
 }
@@ -31,6 +33,8 @@ const RECORD_LIMIT = 64 * 1024 * 1024;
 /** Bytes handed to the scanner at once: whole for an ordinary page, bounded for a body of any size. */
 const CHUNK = 4 * 1024 * 1024;
 const ERROR_BODY_LIMIT = 64 * 1024;
+/** A continuation token goes into an address and into history. */
+const TOKEN_LIMIT = 64 * 1024;
 const REDIRECT_LIMIT = 5;
 const REDIRECTS = [301, 302, 303, 307, 308];
 /** A wait longer than this is a mistake of the source. */
@@ -109,6 +113,7 @@ export class HttpSource implements Source {
       primaryKey: this.options.primaryKey,
       cursorField: this.options.cursorField,
       columns: this.options.columns,
+      ...(this.options.exact !== undefined && { exact: this.options.exact }),
       recordLimit: RECORD_LIMIT,
       mask: this.options.resolved.mask,
       sink: (lines, records) => void pendingSinks.push(sink(lines, records, scanner.longest)),
@@ -144,10 +149,17 @@ export class HttpSource implements Source {
     }
     await hand(chunks);
     const envelope = await sunk(() => scanner.end());
+    const nextToken = textOrNull(envelope['scroll_param']);
+    if (nextToken !== null && nextToken.length > TOKEN_LIMIT) {
+      throw new ScanError(
+        `the continuation token "scroll_param" is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
+        'shape',
+      );
+    }
     return {
-      nextToken: textOrNull(envelope['scroll_param']),
+      nextToken,
       total: typeof envelope['total'] === 'number' ? envelope['total'] : null,
-      undeclared: [...scanner.undeclared],
+      undeclared: [...scanner.undeclared].map(this.options.resolved.mask),
     };
   }
 
@@ -155,12 +167,14 @@ export class HttpSource implements Source {
     const { mask } = this.options.resolved;
     // Before it is cut short, lest half a secret stay, and again once it is unescaped.
     const words = mask(theirWords(mask(await readSome(response))));
-    const said = `the source answered ${response.status} ${response.statusText}${words === '' ? '' : `: ${words}`}`;
+    // The words of the status line are the source's own too.
+    const status = `${response.status} ${mask(response.statusText).slice(0, 100)}`;
+    const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}`;
     const until = retryAfter(response.headers.get('retry-after'), Date.now());
     if (response.status === 429 || (response.status === 503 && until !== null)) {
       return new RateLimitedError(
         until ?? new Date(Date.now() + 1000).toISOString(),
-        `${response.status} ${response.statusText}`,
+        status,
       );
     }
     if (response.status >= 500 || response.status === 408) return new SourceUnavailableError(shown, said);

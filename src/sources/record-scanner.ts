@@ -16,6 +16,11 @@ export interface ScannerOptions {
   cursorField: string;
   /** Names that have a column; others are reported in `undeclared`. */
   columns: readonly string[];
+  /**
+   * Who reads the records may take a number with a fraction or an exponent for a double. Of the columns in `text` it
+   * becomes a JSON string of the same digits; of those in `whole` too, unless it is a whole number all the same.
+   */
+  exact?: { text: readonly string[]; whole: readonly string[] };
   /** The longest record that is taken, in bytes. */
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
@@ -49,6 +54,12 @@ const DEPTH_LIMIT = 200;
 /** All of the body that is not records. */
 const ENVELOPE_LIMIT = 4 * 1024 * 1024;
 const UNDECLARED_LIMIT = 20;
+/** Of an undeclared name no more than this is told. */
+const UNDECLARED_LENGTH = 100;
+/** Longer names are not remembered from one record to the next. */
+const REMEMBERED_LENGTH = 1024;
+/** Keys and cursor values go into cursors, which history holds. */
+const KEY_LIMIT = 16 * 1024;
 /** Stands for the records in the envelope: a second list of records would take its place. */
 const STAND_IN = '0';
 
@@ -60,6 +71,8 @@ interface Field {
   /** Which part of the primary key it is, or -1. */
   keyPart: number;
   isCursor: boolean;
+  /** How a number with a fraction or an exponent is kept. */
+  exact: 'text' | 'whole' | null;
 }
 
 export class RecordScanner {
@@ -87,6 +100,10 @@ export class RecordScanner {
   /** The primary key of the record in hand; undefined where it has not come yet. */
   private readonly parts: (string | null | undefined)[];
   private cursorValue: string | null = null;
+  /** Whether the number just read had a fraction or an exponent. */
+  private fraction = false;
+  /** Where quotes belong, ascending, in the bytes at hand: begin and end of each number that becomes text. */
+  private quotes: number[] = [];
 
   constructor(private readonly options: ScannerOptions) {
     this.parts = options.primaryKey.map(() => undefined);
@@ -97,6 +114,7 @@ export class RecordScanner {
   push(chunk: Buffer): void {
     this.b = this.pending === null ? chunk : Buffer.concat([this.pending, chunk]);
     this.pending = null;
+    this.quotes = [];
     this.p = 0;
     if (this.b.length < this.wanted) {
       this.pending = this.b;
@@ -255,19 +273,54 @@ export class RecordScanner {
       }
     } catch (thrown) {
       if (thrown !== MORE) throw thrown;
+      // Those of a record that is not whole yet are found again with the rest of it.
+      while ((this.quotes.at(-1) ?? -1) >= resume) this.quotes.pop();
       // A comma and spaces may stand before the record.
       const limit = this.options.recordLimit + 1024;
       if (b.length - resume > limit) throw this.tooLong(this.count);
       this.keep(resume, limit);
     }
     if (count > 0) {
-      const lines = b.subarray(lineStart, lineEnd);
-      if (!isUtf8(lines)) throw new ScanError('the body is not valid UTF-8', 'shape');
+      const lines = this.quoted(lineStart, lineEnd);
       const { keys, values } = this;
+      if (!isUtf8(lines)) throw this.notUtf8(lines, keys);
       this.keys = [];
       this.values = [];
       this.options.sink(lines, { keys, values });
     }
+  }
+
+  /** The lines at hand, with quotes round the numbers that become text. */
+  private quoted(start: number, end: number): Buffer {
+    const { b, quotes } = this;
+    if (quotes.length === 0) return b.subarray(start, end);
+    const result = Buffer.allocUnsafe(end - start + quotes.length);
+    let to = 0;
+    let from = start;
+    for (const at of quotes) {
+      to += b.copy(result, to, from, at);
+      result[to++] = QUOTE;
+      from = at;
+    }
+    b.copy(result, to, from, end);
+    return result;
+  }
+
+  /** Names the record, which stands on a line of its own. */
+  private notUtf8(lines: Buffer, keys: readonly string[]): ScanError {
+    let start = 0;
+    for (const key of keys) {
+      const next = lines.indexOf(NEWLINE, start);
+      const end = next === -1 ? lines.length : next;
+      if (!isUtf8(lines.subarray(start, end))) {
+        return new ScanError(
+          `the body is not valid UTF-8: the record with primary key ${this.shown(key, 80)} is not`,
+          'shape',
+        );
+      }
+      start = end + 1;
+    }
+    return new ScanError('the body is not valid UTF-8', 'shape');
   }
 
   private tooLong(record: number): ScanError {
@@ -302,8 +355,11 @@ export class RecordScanner {
         this.space();
         this.expect(COLON, '":"');
         this.space();
+        const start = this.p;
+        this.fraction = false;
         if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
         else this.value(2);
+        if (this.fraction && field.exact !== null) this.keepDigits(field.exact, start);
         this.space();
         const c = this.byte();
         this.p++;
@@ -327,6 +383,15 @@ export class RecordScanner {
     this.values.push(this.cursorValue);
   }
 
+  /** Makes text of a number that would lose digits otherwise. */
+  private keepDigits(exact: 'text' | 'whole', start: number): void {
+    const { b } = this;
+    // The fraction may have been one inside a list or an object.
+    if (b[start] === OPEN_OBJECT || b[start] === OPEN_ARRAY) return;
+    if (exact === 'whole' && Number.isSafeInteger(Number(b.toString('latin1', start, this.p)))) return;
+    this.quotes.push(start, this.p);
+  }
+
   /** A member's name; by its place in the last record where it stands there again. */
   private name(place: number): Field {
     const { b } = this;
@@ -347,11 +412,13 @@ export class RecordScanner {
     const name = this.text();
     let field = this.fields.get(name);
     if (field === undefined) {
-      if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(name);
-      field = this.field(name, this.fields.size < 1000);
+      if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(cutShort(name));
+      field = this.field(name, this.fields.size < 1000 && name.length <= REMEMBERED_LENGTH);
     }
     // Only a name that was written plainly can be known again by its bytes.
-    if (this.p - start === field.bytes.length) this.layout[place] = field;
+    if (this.p - start === field.bytes.length && field.bytes.length <= REMEMBERED_LENGTH) {
+      this.layout[place] = field;
+    }
     return field;
   }
 
@@ -360,6 +427,11 @@ export class RecordScanner {
       bytes: Buffer.from(JSON.stringify(name)),
       keyPart: this.options.primaryKey.indexOf(name),
       isCursor: name === this.options.cursorField,
+      exact: this.options.exact?.text.includes(name)
+        ? 'text'
+        : this.options.exact?.whole.includes(name)
+          ? 'whole'
+          : null,
     };
     if (remember) this.fields.set(name, field);
     return field;
@@ -379,6 +451,13 @@ export class RecordScanner {
           'record',
         );
       }
+    }
+    if (text !== null && text.length > KEY_LIMIT) {
+      throw new ScanError(
+        `record ${this.count} has a ${field.keyPart >= 0 ? 'primary key' : 'cursor value'} of ${text.length} characters, ` +
+          `more than the ${KEY_LIMIT} that can be kept: ${this.shown(text, 80)}`,
+        'record',
+      );
     }
     if (field.keyPart >= 0) {
       if (this.parts[field.keyPart] !== undefined) {
@@ -498,10 +577,12 @@ export class RecordScanner {
     if (this.byte() === 0x30) this.p++;
     else this.digits();
     if (this.byte() === 0x2e) {
+      this.fraction = true;
       this.p++;
       this.digits();
     }
     if ((this.byte() | 0x20) === 0x65) {
+      this.fraction = true;
       this.p++;
       const sign = this.byte();
       if (sign === 0x2b || sign === 0x2d) this.p++;
@@ -557,6 +638,8 @@ export class RecordScanner {
   }
 }
 
+const cutShort = (name: string) =>
+  name.length > UNDECLARED_LENGTH ? `${name.slice(0, UNDECLARED_LENGTH)}…` : name;
 const isDigit = (c: number) => c >= 0x30 && c <= 0x39;
 const isHex = (c: number) => isDigit(c) || ((c | 0x20) >= 0x61 && (c | 0x20) <= 0x66);
 // " \ / b f n r t

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { BatchLostError, messageOf } from '../errors.js';
+import { BatchLostError, isStorageFull, messageOf, StorageFullError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { StagedFile, StreamKey } from '../protocol.js';
 
 /** A part of this size is read by one thread of the destination; smaller parts share the work better. */
@@ -104,7 +105,16 @@ export class StagedWriter {
     const { handle, file } = this.current;
     const { length } = lines;
     // Until the write is done the buffer is ours.
-    await handle.writev([lines, NEWLINE]);
+    const { bytesWritten } = await handle.writev([lines, NEWLINE]).catch((thrown: unknown) => {
+      throw this.refused(thrown);
+    });
+    // On a disk that runs full the first write is only cut short; the next one says why.
+    if (bytesWritten < length + 1) {
+      const rest = Buffer.concat([lines, NEWLINE]).subarray(bytesWritten);
+      await handle.writeFile(rest).catch((thrown: unknown) => {
+        throw this.refused(thrown);
+      });
+    }
     file.crc32 = crc32(NEWLINE, crc32(lines, file.crc32));
     file.bytes += length + 1;
     this.bytes += length + 1;
@@ -144,7 +154,9 @@ export class StagedWriter {
 
   /** Ends the batch. */
   async end(): Promise<StagedFile[]> {
+    faultPoint('stage.before');
     await this.closePart();
+    faultPoint('stage.after');
     return this.finished;
   }
 
@@ -160,8 +172,16 @@ export class StagedWriter {
     const handle = await create().catch(async () => {
       await mkdir(this.folder, { recursive: true, mode: 0o700 });
       return create();
+    }).catch((thrown: unknown) => {
+      throw this.refused(thrown);
     });
     return { handle, file };
+  }
+
+  private refused(thrown: unknown): unknown {
+    return isStorageFull(thrown)
+      ? new StorageFullError(`staged batches in ${this.folder}`, messageOf(thrown))
+      : thrown;
   }
 
   private async closePart(): Promise<void> {

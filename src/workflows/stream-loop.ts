@@ -53,6 +53,12 @@ type Outcome = { result: StreamResult } | { carry: Carry };
 /** How a pass stopped: drained, or with the history full. */
 type PassEnd = 'drained' | 'history is full';
 
+/** What was read and waits to be written, and how the pass ended once all of it is read. */
+interface Staged {
+  batches: { batch: StagedBatch; state: { [name: string]: Json } }[];
+  end: PassEnd | null;
+}
+
 const NOTHING: Counts = { pages: 0, records: 0, rows: 0, batches: 0 };
 const HEARTBEAT = '4s';
 /** A worker that owns the destination takes a task at once; longer than this and it is gone. */
@@ -63,6 +69,8 @@ const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds:
 const GROWTH = 5;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
+/** Batches that are read and not yet written, at most; one more may be on its way. */
+const STAGED_LIMIT = 2;
 const LONGEST_BACK_OFF_SECONDS = 60;
 
 /** The loop of one stream: open, then fetch and write, each fetch overlapping the write before it. */
@@ -174,47 +182,54 @@ export class StreamLoop {
     return opened;
   }
 
-  /** Makes a pass, from begin or from where it was left, until it ends. */
+  /**
+   * Makes a pass, from begin or from where it was left, until it ends: one reads, one writes, and at most a set
+   * number of batches lie between them.
+   */
   private async drain(plan: StreamPlan): Promise<PassEnd> {
-    let begin = true;
-    let from = this.committed;
-    let ahead: Promise<FetchedPages> | null = null;
     const scope = new CancellationScope();
+    const staged: Staged = { batches: [], end: null };
     try {
-      return await scope.run(async () => {
-        for (;;) {
-          if (this.wait !== null) await this.waitForSource();
-          if (this.paused) {
-            this.show('paused');
-            await condition(() => !this.paused);
-          }
-          this.show('running');
-          const fetched: FetchedPages = await (ahead ?? this.fetch(plan, from, begin));
-          ahead = null;
-          begin = false;
-          this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
-          this.staged += fetched.batches.length;
-          const ended = fetched.cursor.ended !== null;
-          const full = this.historyIsFull(plan);
-          from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
-          if (!ended && !full && this.wait === null && !this.paused) {
-            ahead = this.fetch(plan, from, false);
-            // Its failure is met where it is awaited; without this it would fail the workflow before.
-            ahead.catch(() => undefined);
-          }
-          for (const batch of fetched.batches) await this.write(plan, batch);
-          this.state = fetched.state;
-          this.show('running');
-          if (ended) {
-            this.totals = { ...this.totals, passes: this.totals.passes + 1 };
-            return 'drained';
-          }
-          if (full) return 'history is full';
-        }
-      });
+      await scope.run(() => Promise.all([this.read(plan, staged), this.writeAll(plan, staged)]));
     } finally {
       this.staged = 0;
       scope.cancel();
+    }
+    if (staged.end === 'drained') this.totals = { ...this.totals, passes: this.totals.passes + 1 };
+    return staged.end ?? 'history is full';
+  }
+
+  private async read(plan: StreamPlan, staged: Staged): Promise<void> {
+    let from = this.committed;
+    for (let begin = true; staged.end === null; begin = false) {
+      await condition(() => this.staged < STAGED_LIMIT);
+      if (this.wait !== null || this.paused) {
+        // What has been read is written first, whatever the wait.
+        await condition(() => this.staged === 0);
+        await this.waitForSource();
+        await this.whilePaused();
+      }
+      this.show('running');
+      const fetched = await this.fetch(plan, from, begin);
+      this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
+      this.staged += fetched.batches.length;
+      from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
+      if (fetched.cursor.ended !== null) staged.end = 'drained';
+      else if (this.historyIsFull(plan)) staged.end = 'history is full';
+      staged.batches.push(...fetched.batches.map((batch) => ({ batch, state: fetched.state })));
+    }
+  }
+
+  private async writeAll(plan: StreamPlan, staged: Staged): Promise<void> {
+    for (;;) {
+      await condition(() => staged.batches.length > 0 || staged.end !== null);
+      const next = staged.batches.shift();
+      if (next === undefined) return;
+      await this.write(plan, next.batch);
+      // Batches that one answer was cut into share its state, which the last of them makes true.
+      if (next.batch.cursor.ended !== null || staged.batches[0]?.state !== next.state)
+        this.state = next.state;
+      this.show(this.status);
     }
   }
 
@@ -304,10 +319,13 @@ export class StreamLoop {
     const summary = `${status}: ${reason}`.slice(0, 150);
     await condition(() => this.signals !== signals || this.paused, milliseconds, { summary });
     this.waiting = null;
-    if (this.paused) {
-      this.show('paused');
-      await condition(() => !this.paused);
-    }
+    await this.whilePaused();
+  }
+
+  private async whilePaused(): Promise<void> {
+    if (!this.paused) return;
+    this.show('paused');
+    await condition(() => !this.paused);
   }
 
   private historyIsFull(plan: StreamPlan | null): boolean {

@@ -1,0 +1,110 @@
+/**
+ * The limit: the least that any program must do to get the same pages into the same DuckDB table. No workflow, no
+ * checkpoint, no checks, no JavaScript per row: the list in each body is cut out by its brackets and goes to a file,
+ * DuckDB reads the files, and the next batch is fetched while one is written.
+ *
+ * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb`.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { Agent } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import fetch from 'node-fetch';
+
+const [url = '', rowsText = '', pageSizeText = '', file = ''] = process.argv.slice(2);
+const rows = Number(rowsText);
+const pageSize = Number(pageSizeText);
+const IN_FLIGHT = 4;
+const BATCH_ROWS = 50_000;
+
+const COLUMNS = {
+  id: 'VARCHAR',
+  name: 'VARCHAR',
+  email: 'VARCHAR',
+  address: 'VARCHAR',
+  company: 'VARCHAR',
+  job: 'VARCHAR',
+  updatedAt: 'TIMESTAMPTZ',
+  createdAt: 'TIMESTAMPTZ',
+};
+const columns = Object.entries(COLUMNS);
+const struct = columns.map(([name, type]) => `"${name}" ${type}`).join(', ');
+
+const folder = await mkdtemp(join(tmpdir(), 'highwater-limit-'));
+const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
+const instance = await DuckDBInstance.create(file, {
+  threads: '2',
+  memory_limit: '192MiB',
+  checkpoint_threshold: '256MB',
+});
+const connection = await instance.connect();
+await connection.run("SET TimeZone = 'UTC'");
+await connection.run(`CREATE TABLE "user" (${struct})`);
+
+const started = performance.now();
+const pages = Math.ceil(rows / pageSize);
+const pagesPerBatch = Math.max(1, Math.floor(BATCH_ROWS / pageSize));
+
+async function fetchPage(page: number): Promise<string> {
+  const path = join(folder, `${page}.json`);
+  const response = await fetch(`${url}?offset=${page * pageSize}&limit=${pageSize}`, { agent });
+  if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
+  const body = Buffer.from(await response.arrayBuffer());
+  await writeFile(path, body.subarray(body.indexOf('['), body.lastIndexOf(']') + 1));
+  return path;
+}
+
+async function fetchBatch(first: number): Promise<string[]> {
+  const last = Math.min(first + pagesPerBatch, pages);
+  const files: string[] = [];
+  let next = first;
+  const lane = async () => {
+    while (next < last) {
+      const page = next++;
+      files[page - first] = await fetchPage(page);
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  return files;
+}
+
+async function writeBatch(files: string[]): Promise<void> {
+  const list = files.map((path) => `'${path}'`).join(', ');
+  await connection.run('BEGIN TRANSACTION');
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE batch AS SELECT * FROM read_json([${list}], columns = {${columns.map(([n, t]) => `'${n}':'${t}'`).join(',')}}, format = 'array', maximum_object_size = 1048576)`,
+  );
+  const known = await connection.runAndReadAll(
+    'SELECT count(*) FROM "user" AS t JOIN batch AS s ON t.id = s.id',
+  );
+  if (Number(known.getRowsJson()[0]?.[0]) === 0)
+    await connection.run('INSERT INTO "user" SELECT * FROM batch');
+  else {
+    const names = columns.map(([name]) => `"${name}"`);
+    await connection.run(
+      `MERGE INTO "user" AS t USING batch AS s ON t.id = s.id
+         WHEN MATCHED THEN UPDATE SET ${names.map((name) => `${name} = s.${name}`).join(', ')}
+         WHEN NOT MATCHED THEN INSERT VALUES (${names.map((name) => `s.${name}`).join(', ')})`,
+    );
+  }
+  await connection.run('COMMIT');
+  await Promise.all(files.map((path) => rm(path)));
+}
+
+let ahead = fetchBatch(0);
+for (let page = 0; page < pages; page += pagesPerBatch) {
+  const files = await ahead;
+  if (page + pagesPerBatch < pages) ahead = fetchBatch(page + pagesPerBatch);
+  await writeBatch(files);
+}
+const seconds = (performance.now() - started) / 1000;
+
+const [[count]] = (await connection.runAndReadAll('SELECT count(*)::INTEGER FROM "user"')).getRowsJson() as [
+  [number],
+];
+connection.closeSync();
+instance.closeSync();
+await rm(folder, { recursive: true });
+console.log(JSON.stringify({ rows: count, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
+process.exit(0);

@@ -1,0 +1,231 @@
+/**
+ * Highwater next to the least that any program must do, and to its peers: the same API process, the same rows,
+ * alternating runs. `npm run bench -- --help` says what can be set.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cpus, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Command } from 'commander';
+import { table } from '../src/cli/output.js';
+import { HighwaterClient } from '../src/client.js';
+import { target } from '../src/connection.js';
+import { startDemoApi } from '../src/dev/demo-api.js';
+import { startLocalServer } from '../src/dev/temporal-server.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const execute = promisify(execFile);
+
+interface Measure {
+  seconds: number;
+  rows: number;
+  peakRssMb: number;
+  events?: number;
+  historyBytes?: number;
+}
+
+const options = new Command('bench')
+  .option('--rows <list>', 'rows of the source, several with commas', '1000000')
+  .option('--page-size <list>', 'records a page', '1000')
+  .option('--latency <list>', 'milliseconds that the API waits before each answer', '0')
+  .option('--runs <n>', 'counted runs of each program; one more warms up', '3')
+  .option('--strategy <name>', 'offset, keyset or timestamp', 'offset')
+  .option('--only <list>', 'limit, highwater, and peers by name', 'limit,highwater')
+  .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
+  .parse()
+  .opts<{
+    rows: string;
+    pageSize: string;
+    latency: string;
+    runs: string;
+    strategy: 'offset' | 'keyset' | 'timestamp';
+    only: string;
+    out: string;
+  }>();
+
+const numbers = (list: string) => list.split(',').map(Number);
+const names = options.only.split(',');
+const PATHS = {
+  offset: '/pagination/offset',
+  keyset: '/pagination/keyset',
+  timestamp: '/incremental/timestamp',
+} as const;
+
+const folder = await mkdtemp(join(tmpdir(), 'highwater-bench-'));
+const home = join(folder, 'state');
+await mkdir(home);
+const server = await startLocalServer({ stateDir: home, ports: { grpc: 0, ui: 0 }, log: console.error });
+const client = await HighwaterClient.connect(target(server.address));
+const results: object[] = [];
+const lines: (string | number)[][] = [];
+
+try {
+  for (const rows of numbers(options.rows)) {
+    for (const pageSize of numbers(options.pageSize)) {
+      for (const latency of numbers(options.latency)) await cell(rows, pageSize, latency);
+    }
+  }
+  const header = [
+    'rows',
+    'page',
+    'latency',
+    'program',
+    'rows/s',
+    'min',
+    'max',
+    'of limit',
+    'peak RSS MB',
+    'events',
+    'history KB',
+  ];
+  console.log(`\n${machine()}\n`);
+  console.log(table(header, lines));
+  await writeFile(
+    join(root, options.out),
+    `${JSON.stringify({ machine: machine(), when: new Date().toISOString(), results }, null, 2)}\n`,
+  );
+  console.log(`\nFigures: ${options.out}`);
+} finally {
+  await client.close();
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function cell(rows: number, pageSize: number, latency: number): Promise<void> {
+  const api = await startDemoApi({
+    settings: { rows, max_page: Math.max(50, pageSize), keyset_page: pageSize, latency_ms: latency },
+  });
+  const measures = new Map<string, Measure[]>(names.map((name) => [name, []]));
+  try {
+    for (let run = 0; run <= Number(options.runs); run++) {
+      for (const name of names) {
+        const file = join(folder, `${name}-${run}.duckdb`);
+        const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
+        await rm(file, { force: true });
+        if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
+        console.error(
+          `${name}: ${Math.round(rows / measure.seconds)} rows/s${run === 0 ? ' (warm-up)' : ''}`,
+        );
+        // The first run warms up.
+        if (run > 0) measures.get(name)?.push(measure);
+      }
+    }
+  } finally {
+    await api.stop();
+  }
+  const rate = (name: string) => median((measures.get(name) ?? []).map((m) => rows / m.seconds));
+  for (const name of names) {
+    const all = measures.get(name) ?? [];
+    const rates = all.map((m) => rows / m.seconds);
+    const ratios = all.map((m, i) => (measures.get('limit')?.[i]?.seconds ?? NaN) / m.seconds);
+    const last = all.at(-1);
+    lines.push([
+      rows,
+      pageSize,
+      latency,
+      name,
+      Math.round(rate(name)),
+      Math.round(Math.min(...rates)),
+      Math.round(Math.max(...rates)),
+      Number.isNaN(median(ratios)) ? '' : median(ratios).toFixed(2),
+      Math.round(Math.max(...all.map((m) => m.peakRssMb))),
+      last?.events ?? '',
+      last?.historyBytes === undefined ? '' : Math.round(last.historyBytes / 1024),
+    ]);
+    results.push({
+      rows,
+      pageSize,
+      latency,
+      strategy: options.strategy,
+      program: name,
+      runs: all,
+      ratiosToLimit: ratios,
+    });
+  }
+}
+
+async function program(
+  name: string,
+  url: string,
+  rows: number,
+  pageSize: number,
+  file: string,
+): Promise<Measure> {
+  if (name === 'highwater') return highwater(url, pageSize, file);
+  if (name === 'limit') {
+    const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, 'bench/limit.ts')];
+    const { stdout } = await execute(process.execPath, [...args, url, String(rows), String(pageSize), file]);
+    return JSON.parse(stdout) as Measure;
+  }
+  return peer(name, url, rows, pageSize, file);
+}
+
+/** A worker that is up, and the time from the start of the workflow to its result. */
+async function highwater(url: string, pageSize: number, file: string): Promise<Measure> {
+  const worker = spawn(process.execPath, [join(root, 'dist/cli.js'), 'worker', '--task-queue', 'bench'], {
+    env: { ...process.env, TEMPORAL_ADDRESS: server.address },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  worker.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  while (!said.includes('Worker ready')) {
+    if (worker.exitCode !== null) throw new Error(said);
+    await delay(20);
+  }
+  const started = performance.now();
+  const handle = await client.start(
+    { strategy: options.strategy, base_url: url, page_size: pageSize, destination: file },
+    { taskQueue: 'bench' },
+  );
+  const result = await handle.result();
+  const seconds = (performance.now() - started) / 1000;
+  const description = await client.temporal.workflow.getHandle(handle.workflowId).describe();
+  const status = await readFile(`/proc/${worker.pid}/status`, 'utf8').catch(() => '');
+  worker.kill('SIGTERM');
+  await once(worker, 'exit');
+  return {
+    seconds,
+    rows: result.streams[0]?.rows ?? 0,
+    peakRssMb: Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024,
+    events: description.historyLength,
+    ...(description.historySize !== undefined && { historyBytes: description.historySize }),
+  };
+}
+
+async function peer(
+  name: string,
+  url: string,
+  rows: number,
+  pageSize: number,
+  file: string,
+): Promise<Measure> {
+  const [kind = '', ...flags] = name.split(':');
+  const venvs = join(root, 'node_modules/.cache/highwater/peers');
+  await execute('python3', [join(root, 'bench/peers/install.py'), kind, venvs]);
+  const python = join(venvs, kind, 'bin', 'python');
+  if (!existsSync(python)) throw new Error(`${kind} could not be installed`);
+  const script = join(root, 'bench/peers', kind, 'run.py');
+  const { stdout } = await execute(
+    python,
+    [script, url, String(rows), String(pageSize), file, ...flags.map((f) => `--${f}`)],
+    {
+      maxBuffer: 1 << 28,
+    },
+  );
+  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Measure;
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
+function machine(): string {
+  const [cpu] = cpus();
+  return `${cpus().length} cores (${cpu?.model ?? ''}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${process.platform}`;
+}
