@@ -14,6 +14,7 @@ import type {
 } from '../protocol.js';
 import { HttpSource, namedMaximum } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
+import type { ExactColumns } from '../sources/record-scanner.js';
 import { resolveUrl } from '../sources/references.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
@@ -115,12 +116,13 @@ export const fetchPages =
   };
 
 /** Columns whose numbers DuckDB would round on its way through JSON. */
-function exactColumns(columns: TableSpec['columns']): { text: string[]; whole: string[] } {
+function exactColumns(columns: TableSpec['columns']): ExactColumns {
   const of = (is: (type: ColumnType) => boolean) =>
     Object.entries(columns).flatMap(([name, type]) => (is(type) ? name : []));
   return {
     text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
     whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
+    double: of((type) => type === 'DOUBLE' || type === 'FLOAT'),
   };
 }
 

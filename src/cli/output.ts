@@ -80,6 +80,8 @@ export function summary(streams: StreamResult[]): string {
 export function progressLine(progress: Progress): string {
   const waiting =
     progress.waiting === null ? '' : ` until ${progress.waiting.until}: ${progress.waiting.reason}`;
+  // Before the stream is open there is nothing to count.
+  if (progress.stream === '') return visible(`${progress.status}${waiting}`);
   return visible(
     `${progress.stream} · ${progress.strategy} · ${progress.status}${waiting} · ${count(progress.records)} records, ` +
       `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`,

@@ -42,6 +42,11 @@ const REFERENCE_COLUMNS: Record<string, ColumnType> = {
 };
 
 const NAME_LIMIT = 200;
+const URL_LIMIT = 8192;
+/** More columns than any table can have; a configuration of more is some mistake. */
+const COLUMN_LIMIT = 1600;
+/** Nothing in a configuration is nested deeper than a list in an object. */
+const DEPTH_LIMIT = 20;
 
 const asNumber = (value: unknown) =>
   typeof value === 'string' && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
@@ -74,7 +79,7 @@ const duration = z.string().transform((text, context) => {
   if (seconds === null || seconds <= 0 || seconds > 366 * 86400) {
     context.addIssue({
       code: 'custom',
-      message: `${JSON.stringify(text)} is not a duration; write one such as "30s", "15m", "2h" or "1d"`,
+      message: `${show(text)} is not a duration; write one such as "30s", "15m", "2h" or "1d"`,
     });
     return z.NEVER;
   }
@@ -123,7 +128,7 @@ const columnType = z.string().transform((text, context): ColumnType => {
   context.addIssue({
     code: 'custom',
     message:
-      `${JSON.stringify(text)} is not a column type${suggestion(word, COLUMN_TYPES)}; ` +
+      `${show(text)} is not a column type${suggestion(word, COLUMN_TYPES)}; ` +
       `there are ${COLUMN_TYPES.join(', ')} and DECIMAL(p,s)`,
   });
   return z.NEVER;
@@ -135,14 +140,35 @@ export const REFERENCE = /\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g;
 /** Stands for a reference while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
 
+/**
+ * Query parameters that hold a credential, by the letters of their names. Not every name with "key" or "token" in it:
+ * `sort_key` and `page_token` are nobody's secrets.
+ */
+const CREDENTIAL =
+  /^(key|token|auth|sig|jwt|pass|pwd|pin|otp|apppass|bearer)$|(api|app|access|secret|private|auth|client|consumer|subscription|license|master|account|service|admin|user|function)(key|token)s?$|(bearer|session|id|refresh|security|personal|bot|oauth|csrf)token|secret|passw|passphrase|signature|credential|authorization|sessionid/;
+const isCredential = (name: string) => CREDENTIAL.test(name.toLowerCase().replace(/[^a-z]/g, ''));
+
+/** An address for a message, without what may be a secret in it. */
+const withoutSecrets = (text: string) =>
+  show(
+    text
+      .slice(0, URL_LIMIT)
+      .replace(/\/\/[^/]*@/, '//***@')
+      .replace(/[?#].*$/s, '?…'),
+  );
+
 const baseUrl = z.string().superRefine((text, context) => {
+  if (text.length > URL_LIMIT) {
+    context.addIssue({ code: 'custom', message: `is longer than ${URL_LIMIT} characters` });
+    return;
+  }
   let url: URL;
   try {
     url = new URL(text.replace(REFERENCE, PLACEHOLDER));
   } catch {
     context.addIssue({
       code: 'custom',
-      message: `${JSON.stringify(text)} is not a URL; write one such as "${REFERENCE_ORIGIN}/pagination/keyset"`,
+      message: `${withoutSecrets(text)} is not a URL; write one such as "${REFERENCE_ORIGIN}/pagination/keyset"`,
     });
     return;
   }
@@ -158,6 +184,26 @@ const baseUrl = z.string().superRefine((text, context) => {
       message:
         'holds a password, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
     });
+  } else if (url.password === '' && url.username !== '' && !url.username.includes(PLACEHOLDER)) {
+    context.addIssue({
+      code: 'custom',
+      message:
+        "holds a user without a password, which is a credential by itself and would stay in the workflow's " +
+        'history; write "${env:NAME}" in its place',
+    });
+  }
+  const literal = new Set(
+    [...url.searchParams].flatMap(([name, value]) =>
+      isCredential(name) && value !== '' && !value.includes(PLACEHOLDER) ? show(name) : [],
+    ),
+  );
+  if (literal.size > 0) {
+    context.addIssue({
+      code: 'custom',
+      message:
+        `holds the value of ${[...literal].join(', ')}, which would stay in the workflow's history; ` +
+        'write "${env:NAME}" in its place',
+    });
   }
 });
 
@@ -169,7 +215,14 @@ const flatSchema = z.strictObject({
   step_size: positiveBigInteger.default('1000').describe('step_size: ids a request.'),
   max_id: bigInteger.default('100000').describe('step_size: the last id asked for.'),
   buffer_hours: numeric(z.number().min(0).max(876_000)).default(2).describe('replay: the lookback.'),
-  destination: z.string().min(1).max(4096).optional().describe('The DuckDB file.'),
+  destination: z
+    .string()
+    .min(1)
+    .max(4096)
+    // eslint-disable-next-line no-control-regex
+    .refine((path) => !/[\u0000-\u001f\u007f]/.test(path), 'must not hold control characters')
+    .optional()
+    .describe('The DuckDB file.'),
   schema: identifier.default('main').describe('The schema of the table.'),
   table: ownTable.default('user').describe('The table.'),
   primary_key: z
@@ -179,6 +232,10 @@ const flatSchema = z.strictObject({
   columns: z
     .record(identifier, columnType)
     .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
+    .refine(
+      (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
+      `must name at most ${COLUMN_LIMIT} columns`,
+    )
     .default(REFERENCE_COLUMNS)
     .describe('Column names and types.'),
   ties: z.enum(['auto', 'scroll']).default('auto').describe('keyset: how equal timestamps are read.'),
@@ -214,6 +271,8 @@ export const FLAT_KEYS = Object.keys(flatSchema.shape);
  * @throws {ConfigurationError} with every problem at once.
  */
 export function planFromFlat(raw: unknown, file?: string): StreamPlan {
+  const shape = shapeProblem(raw);
+  if (shape !== null) throw new ConfigurationError([shape], file);
   const parsed = flatSchema.safeParse(raw, { reportInput: true });
   const issues = parsed.error?.issues ?? [];
   const problems = issues.flatMap((issue) => describe(issue, raw));
@@ -243,6 +302,35 @@ export function planFromFlat(raw: unknown, file?: string): StreamPlan {
     notes,
   };
 }
+
+/**
+ * What no check of single keys would survive or notice: endless nesting (YAML can refer back to itself), and a
+ * member `__proto__`, which objects swallow.
+ */
+export function shapeProblem(raw: unknown): Problem | null {
+  let level: { path: string; value: unknown }[] = [{ path: '', value: raw }];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEPTH_LIMIT) {
+      return { path: level[0]?.path.slice(0, 40) ?? '', message: `is nested deeper than ${DEPTH_LIMIT}` };
+    }
+    if (level.length > LEVEL_LIMIT) return { path: '', message: 'holds far too many values' };
+    level = level.flatMap(({ path, value }) =>
+      typeof value === 'object' && value !== null
+        ? Object.entries(value).map(([name, inner]) => ({
+            path: `${path}.${name}`.slice(0, 80),
+            value: inner,
+          }))
+        : [],
+    );
+    const swallowed = level.find(({ path }) => path.endsWith('.__proto__'));
+    if (swallowed !== undefined) {
+      return { path: swallowed.path.slice(1), message: 'is a name that cannot be used here' };
+    }
+  }
+  return null;
+}
+
+const LEVEL_LIMIT = 100_000;
 
 type Flat = z.output<typeof flatSchema>;
 
@@ -325,11 +413,11 @@ function endpoint(strategy: StrategyName, configured: string | undefined, notes:
 }
 
 function describe(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
-  const path = pathText(issue.path);
+  const path = cutShort(pathText(issue.path));
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({
-        path: path === '' ? key : `${path}.${key}`,
+        path: cutShort(path === '' ? key : `${path}.${key}`),
         message: `is not a known key${suggestion(key, FLAT_KEYS)}`,
       }));
     case 'invalid_value': {
@@ -376,6 +464,8 @@ function pathText(path: readonly PropertyKey[]): string {
 
 const KINDS: Record<string, string> = { int: 'a whole number', array: 'a list', record: 'an object' };
 const article = (type: string) => KINDS[type] ?? (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`);
+
+const cutShort = (text: string) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
 
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';

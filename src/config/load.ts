@@ -1,12 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { parse as parseJsonc, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { parse as parseJsonc, printParseErrorCode, visit, type ParseError } from 'jsonc-parser';
 import { parseDocument } from 'yaml';
 import { ConfigurationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
+import { shapeProblem } from './flat.js';
 
 /** A configuration is small; more than this is some other file. */
 const SIZE_LIMIT = 1024 * 1024;
+/** The YAML parser takes a time that grows with the square of the nesting: half a minute for a megabyte of brackets. */
+const YAML_SIZE_LIMIT = 128 * 1024;
 
 /**
  * Reads a configuration file: JSON, JSON with comments and trailing commas, or YAML (`.yaml`, `.yml`).
@@ -20,12 +23,22 @@ export async function loadConfiguration(file: string): Promise<Json> {
   } catch (thrown) {
     throw new ConfigurationError([{ path: '', message: `cannot be read: ${messageOf(thrown)}` }], file);
   }
-  if (bytes.length > SIZE_LIMIT) {
-    throw new ConfigurationError([{ path: '', message: `is larger than ${SIZE_LIMIT} bytes` }], file);
+  const yaml = ['.yaml', '.yml'].includes(extname(file).toLowerCase());
+  const limit = yaml ? YAML_SIZE_LIMIT : SIZE_LIMIT;
+  if (bytes.length > limit) {
+    throw new ConfigurationError([{ path: '', message: `is larger than ${limit} bytes` }], file);
   }
   const text = bytes.toString('utf8').replace(/^\uFEFF/, '');
-  const yaml = ['.yaml', '.yml'].includes(extname(file).toLowerCase());
-  return yaml ? fromYaml(text, file) : fromJsonc(text, file);
+  let value: Json;
+  try {
+    value = yaml ? fromYaml(text, file) : fromJsonc(text, file);
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown;
+    throw new ConfigurationError([{ path: '', message: 'is nested too deeply' }], file);
+  }
+  const problem = shapeProblem(value);
+  if (problem !== null) throw new ConfigurationError([problem], file);
+  return value;
 }
 
 function fromJsonc(text: string, file: string): Json {
@@ -42,7 +55,19 @@ function fromJsonc(text: string, file: string): Json {
       file,
     );
   }
+  refuseSwallowed(text, file);
   return value;
+}
+
+/** The parser would make it the object's prototype, and it would be gone. */
+function refuseSwallowed(text: string, file: string): void {
+  visit(text, {
+    onObjectProperty: (name, _offset, _length, line, column) => {
+      if (name !== '__proto__') return;
+      const message = '"__proto__" is a name that cannot be used here';
+      throw new ConfigurationError([{ path: `line ${line + 1}, column ${column + 1}`, message }], file);
+    },
+  });
 }
 
 function fromYaml(text: string, file: string): Json {

@@ -248,7 +248,7 @@ async function upsert(
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey}`,
   );
-  const [known = 0] = await counts(connection, 'SELECT count(*) FROM _known');
+  const [known = 0] = await counts(connection, 'SELECT count(DISTINCT read) FROM _known');
   let rows = 0;
   const rest = [...inBatch].filter(([name]) => !table.primaryKey.includes(name));
   if (known > 0 && rest.length > 0) {
@@ -312,7 +312,9 @@ async function misfit(
         ? null
         : type === 'BINARY'
           ? `TRY(from_base64(${text}))`
-          : `TRY_CAST(${text} AS ${duckDbType(type)})`;
+          : ['SHORT', 'INT', 'LONG'].includes(type)
+            ? wholeNumber(text, duckDbType(type))
+            : `TRY_CAST(${text} AS ${duckDbType(type)})`;
     if (value === null) continue;
     const found = await connection
       .runAndReadAll(
@@ -322,13 +324,20 @@ async function misfit(
       .catch(() => undefined);
     if (found !== undefined) {
       return new RecordError(
-        `the record with primary key ${JSON.stringify(found[0])} does not fit: column ${JSON.stringify(name)} cannot hold ` +
+        `the record with primary key ${JSON.stringify(String(found[0]).slice(0, 200))} does not fit: column ${JSON.stringify(name)} cannot hold ` +
           `${JSON.stringify(String(found[1]).slice(0, 200))} as ${type}. Declare another type for it in "columns".`,
       );
     }
   }
-  return new RecordError(`a record of this batch does not fit table ${table.schema}.${table.table}: ${said}`);
+  return new RecordError(
+    `a record of this batch does not fit table ${table.schema}.${table.table}: ${said.slice(0, 400)}`,
+  );
 }
+
+/** Null where the text is a number with a fraction too: a cast would round it. */
+const wholeNumber = (text: string, type: string) =>
+  `CASE WHEN regexp_matches(${text}, '[0-9][eE]|[.]') AND NOT (TRY_CAST(${text} AS DOUBLE) = round(TRY_CAST(${text} AS DOUBLE)) ` +
+  `AND abs(TRY_CAST(${text} AS DOUBLE)) <= 9007199254740991) THEN NULL ELSE TRY_CAST(${text} AS ${type}) END`;
 
 /** What DuckDB will not have whatever one does; anything else (a full disk, …) as it is. */
 function refused(table: TableSpec, thrown: unknown): unknown {

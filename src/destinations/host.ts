@@ -144,4 +144,14 @@ async function orRefused<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-const FOR_GOOD = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'];
+const FOR_GOOD = [
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOTDIR',
+  'EEXIST',
+  'EISDIR',
+  'ENAMETOOLONG',
+  'ELOOP',
+  'EINVAL',
+];

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rm } from 'node:fs/promises';
 import { createConnection, createServer, type Server } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -53,7 +53,7 @@ export async function serveQueries(
   answer: (sql: string) => Promise<QueryAnswer>,
 ): Promise<Server> {
   if (process.platform !== 'win32') {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await ownFolder(dirname(path));
     await rm(path, { force: true });
   }
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -81,6 +81,18 @@ export async function serveQueries(
   return server;
 }
 
+/** Makes a folder that only this user can reach; in a place for all, another may have made it before. */
+async function ownFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  const info = await lstat(path);
+  if (!info.isDirectory() || info.uid !== userInfo().uid) {
+    throw new DestinationError(
+      `${path}, where queries are answered, belongs to another user. Remove it, or set TMPDIR to a folder of your own.`,
+    );
+  }
+  if ((info.mode & 0o077) !== 0) await chmod(path, 0o700);
+}
+
 /** Asks the owner of a destination. */
 export async function askOwner(path: string, sql: string): Promise<QueryAnswer> {
   const text = await new Promise<string>((resolve, reject) => {
@@ -91,7 +103,13 @@ export async function askOwner(path: string, sql: string): Promise<QueryAnswer> 
     socket.on('error', reject);
     socket.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
   });
-  const { result, error } = JSON.parse(text) as { result?: QueryAnswer; error?: string };
+  let answer: { result?: QueryAnswer; error?: string };
+  try {
+    answer = JSON.parse(text) as typeof answer;
+  } catch {
+    throw new DestinationError('the worker that owns the destination broke off its answer');
+  }
+  const { result, error } = answer;
   if (result === undefined) throw new DestinationError(error ?? 'the worker did not answer');
   return result;
 }

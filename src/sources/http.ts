@@ -13,7 +13,7 @@ import {
   SourceUnavailableError,
 } from '../errors.js';
 import type { PageRequest } from '../protocol.js';
-import { RecordScanner, ScanError } from './record-scanner.js';
+import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import type { ResolvedUrl } from './references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
 
@@ -22,8 +22,8 @@ export interface HttpSourceOptions {
   primaryKey: readonly string[];
   cursorField: string;
   columns: readonly string[];
-  /** Columns that must get a number digit for digit, and those that hold whole numbers only; see the scanner. */
-  exact?: { text: readonly string[]; whole: readonly string[] };
+  /** Columns whose numbers need care; see the scanner. */
+  exact?: ExactColumns;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
 }
@@ -34,7 +34,7 @@ const RECORD_LIMIT = 64 * 1024 * 1024;
 const CHUNK = 4 * 1024 * 1024;
 const ERROR_BODY_LIMIT = 64 * 1024;
 /** A continuation token goes into an address and into history. */
-const TOKEN_LIMIT = 64 * 1024;
+const TOKEN_LIMIT = 16 * 1024;
 const REDIRECT_LIMIT = 5;
 const REDIRECTS = [301, 302, 303, 307, 308];
 /** A wait longer than this is a mistake of the source. */
@@ -172,10 +172,7 @@ export class HttpSource implements Source {
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}`;
     const until = retryAfter(response.headers.get('retry-after'), Date.now());
     if (response.status === 429 || (response.status === 503 && until !== null)) {
-      return new RateLimitedError(
-        until ?? new Date(Date.now() + 1000).toISOString(),
-        status,
-      );
+      return new RateLimitedError(until ?? new Date(Date.now() + 1000).toISOString(), status);
     }
     if (response.status >= 500 || response.status === 408) return new SourceUnavailableError(shown, said);
     return new SourceRefusedError(shown, said, response.status, words);

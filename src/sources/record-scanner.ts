@@ -18,15 +18,23 @@ export interface ScannerOptions {
   columns: readonly string[];
   /**
    * Who reads the records may take a number with a fraction or an exponent for a double. Of the columns in `text` it
-   * becomes a JSON string of the same digits; of those in `whole` too, unless it is a whole number all the same.
+   * becomes a JSON string of the same digits; of those in `whole` too, unless it is a whole number all the same. Of
+   * those in `double` it is refused where it lies beyond what a double can be.
    */
-  exact?: { text: readonly string[]; whole: readonly string[] };
+  exact?: ExactColumns;
   /** The longest record that is taken, in bytes. */
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
   mask?: (text: string) => string;
   /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver until it returns. */
   sink: (lines: Buffer, records: PageRecords) => void;
+}
+
+/** Columns whose numbers need care, by the kind of it. */
+export interface ExactColumns {
+  text: readonly string[];
+  whole: readonly string[];
+  double: readonly string[];
 }
 
 /** The body is not what a page should be; `at` counts records read before. */
@@ -59,7 +67,8 @@ const UNDECLARED_LENGTH = 100;
 /** Longer names are not remembered from one record to the next. */
 const REMEMBERED_LENGTH = 1024;
 /** Keys and cursor values go into cursors, which history holds. */
-const KEY_LIMIT = 16 * 1024;
+const KEY_LIMIT = 4096;
+const KINDS = ['text', 'whole', 'double'] as const;
 /** Stands for the records in the envelope: a second list of records would take its place. */
 const STAND_IN = '0';
 
@@ -72,7 +81,7 @@ interface Field {
   keyPart: number;
   isCursor: boolean;
   /** How a number with a fraction or an exponent is kept. */
-  exact: 'text' | 'whole' | null;
+  exact: keyof ExactColumns | null;
 }
 
 export class RecordScanner {
@@ -102,6 +111,8 @@ export class RecordScanner {
   private cursorValue: string | null = null;
   /** Whether the number just read had a fraction or an exponent. */
   private fraction = false;
+  /** A number in the record in hand that its column cannot hold: said once the record's key is known. */
+  private beyond: { name: string; text: string } | null = null;
   /** Where quotes belong, ascending, in the bytes at hand: begin and end of each number that becomes text. */
   private quotes: number[] = [];
 
@@ -257,8 +268,9 @@ export class RecordScanner {
         if (c !== OPEN_OBJECT) {
           throw new ScanError(`record ${this.count} is not an object: ${this.glimpse()}`, 'shape');
         }
+        const quotes = this.quotes.length;
         this.record();
-        const length = this.p - start;
+        const length = this.p - start + this.quotes.length - quotes;
         if (length > this.options.recordLimit) throw this.tooLong(this.count - 1);
         if (length > this.longest) this.longest = length;
         // What stood between two records (a comma, spaces) becomes one line end, in place.
@@ -346,6 +358,7 @@ export class RecordScanner {
     const { parts } = this;
     parts.fill(undefined);
     this.cursorValue = null;
+    this.beyond = null;
     this.p++;
     this.space();
     if (this.byte() === CLOSE_OBJECT) this.p++;
@@ -359,7 +372,7 @@ export class RecordScanner {
         this.fraction = false;
         if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
         else this.value(2);
-        if (this.fraction && field.exact !== null) this.keepDigits(field.exact, start);
+        if (this.fraction && field.exact !== null) this.keepDigits(field, start);
         this.space();
         const c = this.byte();
         this.p++;
@@ -377,18 +390,30 @@ export class RecordScanner {
         );
       }
     }
-    if (parts.length > 1) key = JSON.stringify(parts);
+    if (parts.length > 1) {
+      key = JSON.stringify(parts);
+      if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
+    }
+    this.refuseBeyond(key ?? '');
     this.count++;
     this.keys.push(key ?? '');
     this.values.push(this.cursorValue);
   }
 
   /** Makes text of a number that would lose digits otherwise. */
-  private keepDigits(exact: 'text' | 'whole', start: number): void {
+  private keepDigits({ exact, bytes }: Field, start: number): void {
     const { b } = this;
     // The fraction may have been one inside a list or an object.
     if (b[start] === OPEN_OBJECT || b[start] === OPEN_ARRAY) return;
-    if (exact === 'whole' && Number.isSafeInteger(Number(b.toString('latin1', start, this.p)))) return;
+    if (exact !== 'text') {
+      const text = b.toString('latin1', start, this.p);
+      const value = Number(text);
+      if (exact === 'double') {
+        if (!Number.isFinite(value)) this.beyond = { name: bytes.toString('utf8'), text };
+        return;
+      }
+      if (Number.isSafeInteger(value)) return;
+    }
     this.quotes.push(start, this.p);
   }
 
@@ -427,11 +452,7 @@ export class RecordScanner {
       bytes: Buffer.from(JSON.stringify(name)),
       keyPart: this.options.primaryKey.indexOf(name),
       isCursor: name === this.options.cursorField,
-      exact: this.options.exact?.text.includes(name)
-        ? 'text'
-        : this.options.exact?.whole.includes(name)
-          ? 'whole'
-          : null,
+      exact: KINDS.find((kind) => this.options.exact?.[kind].includes(name)) ?? null,
     };
     if (remember) this.fields.set(name, field);
     return field;
@@ -453,11 +474,7 @@ export class RecordScanner {
       }
     }
     if (text !== null && text.length > KEY_LIMIT) {
-      throw new ScanError(
-        `record ${this.count} has a ${field.keyPart >= 0 ? 'primary key' : 'cursor value'} of ${text.length} characters, ` +
-          `more than the ${KEY_LIMIT} that can be kept: ${this.shown(text, 80)}`,
-        'record',
-      );
+      throw this.keyTooLong(field.keyPart >= 0 ? 'primary key' : 'cursor value', text);
     }
     if (field.keyPart >= 0) {
       if (this.parts[field.keyPart] !== undefined) {
@@ -466,6 +483,24 @@ export class RecordScanner {
       this.parts[field.keyPart] = text;
     }
     if (field.isCursor) this.cursorValue = text;
+  }
+
+  private refuseBeyond(key: string): void {
+    if (this.beyond !== null) {
+      throw new ScanError(
+        `the record with primary key ${this.shown(key, 200)} does not fit: column ${this.beyond.name} cannot hold ` +
+          `${this.shown(this.beyond.text, 200)}, which is beyond any DOUBLE. Declare another type for it in "columns".`,
+        'record',
+      );
+    }
+  }
+
+  private keyTooLong(what: string, text: string): ScanError {
+    return new ScanError(
+      `record ${this.count} has a ${what} of ${text.length} characters, more than the ${KEY_LIMIT} that can be ` +
+        `kept; it begins ${this.shown(text, 80)}`,
+      'record',
+    );
   }
 
   /** A string, decoded. */

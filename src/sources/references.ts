@@ -44,8 +44,8 @@ export function resolveUrl(text: string, environment: NodeJS.ProcessEnv = proces
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
   // Longest first, so that a secret that holds another is hidden whole.
-  const hidden = [...new Set(secrets.flatMap(spellings))].sort((a, b) => b.length - a.length);
-  return { url, mask: (shown) => hidden.reduce((t, secret) => t.split(secret).join('***'), shown) };
+  const hidden = [...new Set(secrets)].sort((a, b) => b.length - a.length).flatMap(patterns);
+  return { url, mask: (shown) => hidden.reduce((t, pattern) => t.replace(pattern, '***'), shown) };
 }
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
@@ -59,29 +59,46 @@ function unescaped(text: string): string {
 }
 
 /**
- * A secret as it may stand in an address, in JSON or in HTML: plain, escaped (once or twice, in either case), in
- * base64, or as in a form, where a space is a plus sign.
+ * A secret as it may stand in an address, in JSON or in HTML: each character plain or escaped, however often and in
+ * whatever way; and all of it in base64 or hexadecimal.
  */
-function spellings(secret: string): string[] {
-  const escaped = encodeURIComponent(secret);
-  const form = new URLSearchParams([['', secret]]).toString().slice(1);
-  const json = JSON.stringify(secret).slice(1, -1);
-  const entities = secret.replace(/[&<>"]/g, (c) => ENTITIES[c] ?? c);
-  const escapes = [escaped, escaped.replaceAll("'", '%27'), form, escaped.replace(/[!'()*]/g, percent)];
-  return [
-    ...escapes.flatMap((text) => [text, text.replace(/%../g, (hex) => hex.toLowerCase())]),
-    ...[secret, json, asciiJson(json), asciiJson(json, /[<>&'\u007f-\uffff]/g), json.replaceAll('/', '\\/')],
-    ...[secret.replaceAll(' ', '+'), entities, entities.replaceAll("'", '&#39;'), entities.replaceAll("'", '&#x27;')],
-    ...[encodeURIComponent(escaped), base64(secret), Buffer.from(secret).toString('base64url')],
-    base64(secret).replace(/=+$/, ''),
+function patterns(secret: string): RegExp[] {
+  const bytes = Buffer.from(secret);
+  const whole = [
+    `${literally(bytes.toString('base64').replace(/=+$/, ''))}=*`,
+    `${literally(bytes.toString('base64url'))}=*`,
+    bytes.toString('hex'),
   ];
+  const each = [...secret].map((character) => {
+    const ways = [...(ESCAPES[character] ?? []).map(literally), literally(character)];
+    const percent = [...Buffer.from(character)].map((byte) => `%(?:25)*${anyCase(hex(byte, 2))}`);
+    const json = character.split('').map((unit) => `\\\\u${anyCase(hex(unit.charCodeAt(0), 4))}`);
+    const code = character.codePointAt(0) ?? 0;
+    return `(?:${[percent.join(''), json.join(''), `&#0*${code};`, `&#[xX]0*${anyCase(hex(code, 1))};`, ...ways].join('|')})`;
+  });
+  return [each.join(''), ...whole].map((pattern) => new RegExp(pattern, 'g'));
 }
 
-const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const percent = (c: string) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`;
-/** JSON that keeps to ASCII, as many servers write it. */
-const asciiJson = (json: string, beyond = /[\u007f-\uffff]/g) =>
-  json.replace(beyond, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+/** Other ways to write a character: in a form, in JSON, in HTML. */
+const ESCAPES: Record<string, string[]> = {
+  ' ': ['+'],
+  '\\': ['\\\\'],
+  '/': ['\\/'],
+  '"': ['\\"', '&quot;'],
+  '&': ['&amp;'],
+  '<': ['&lt;'],
+  '>': ['&gt;'],
+  "'": ['&apos;'],
+  '\n': ['\\n'],
+  '\r': ['\\r'],
+  '\t': ['\\t'],
+  '\b': ['\\b'],
+  '\f': ['\\f'],
+};
+
+const literally = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+const anyCase = (digits: string) => digits.replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`);
 
 /** Origin and path: what tells one source from another, without credentials, references or query. */
 export function sourceIdentity(baseUrl: string): string {

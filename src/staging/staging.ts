@@ -169,12 +169,14 @@ export class StagedWriter {
   private async part(): Promise<{ handle: FileHandle; file: StagedFile }> {
     const file = { name: `${this.id}-${this.finished.length}.ndjson`, bytes: 0, crc32: 0 };
     const create = () => open(join(this.folder, file.name), 'w', 0o600);
-    const handle = await create().catch(async () => {
-      await mkdir(this.folder, { recursive: true, mode: 0o700 });
-      return create();
-    }).catch((thrown: unknown) => {
-      throw this.refused(thrown);
-    });
+    const handle = await create()
+      .catch(async () => {
+        await mkdir(this.folder, { recursive: true, mode: 0o700 });
+        return create();
+      })
+      .catch((thrown: unknown) => {
+        throw this.refused(thrown);
+      });
     return { handle, file };
   }
 

@@ -72,6 +72,8 @@ const REOPEN_LIMIT = 1000;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 2;
 const LONGEST_BACK_OFF_SECONDS = 60;
+/** Failures that an interval sync waits out. */
+const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
 
 /** The loop of one stream: open, then fetch and write, each fetch overlapping the write before it. */
 export class StreamLoop {
@@ -189,11 +191,14 @@ export class StreamLoop {
   private async drain(plan: StreamPlan): Promise<PassEnd> {
     const scope = new CancellationScope();
     const staged: Staged = { batches: [], end: null };
+    const both = [scope.run(() => this.read(plan, staged)), scope.run(() => this.writeAll(plan, staged))];
     try {
-      await scope.run(() => Promise.all([this.read(plan, staged), this.writeAll(plan, staged)]));
+      await Promise.all(both);
     } finally {
-      this.staged = 0;
       scope.cancel();
+      // The one that did not fail must not go on beside the next pass.
+      await Promise.allSettled(both);
+      this.staged = 0;
     }
     if (staged.end === 'drained') this.totals = { ...this.totals, passes: this.totals.passes + 1 };
     return staged.end ?? 'history is full';
@@ -210,7 +215,11 @@ export class StreamLoop {
         await this.whilePaused();
       }
       this.show('running');
-      const fetched = await this.fetch(plan, from, begin);
+      const fetched = await this.fetch(plan, from, begin).catch(async (thrown: unknown) => {
+        // What has been read is written first, whatever comes of the rest.
+        await condition(() => this.staged === 0);
+        throw thrown;
+      });
       this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
       this.staged += fetched.batches.length;
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
@@ -294,9 +303,9 @@ export class StreamLoop {
       if (this.reopened++ < REOPEN_LIMIT)
         return { seconds: Math.min(seconds, LONGEST_BACK_OFF_SECONDS), reason };
     }
-    // A failing source does not end a sync that goes on for ever.
+    // What may pass by itself does not end a sync that goes on for ever.
     const interval = this.opened?.plan.intervalSeconds ?? null;
-    if (interval !== null && (type === 'SourceUnavailableError' || type === 'DestinationBusyError')) {
+    if (interval !== null && MAY_PASS.includes(type ?? '')) {
       return { seconds: Math.min(interval, LONGEST_BACK_OFF_SECONDS), reason };
     }
     throw ApplicationFailure.nonRetryable(failure?.message ?? String(thrown), type ?? 'SyncFailed');

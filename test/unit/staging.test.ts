@@ -209,7 +209,7 @@ describe('rollback', () => {
   it('restores the batch exactly, across part boundaries too', async () => {
     let batch = 0;
     const size = fc.oneof(
-      fc.nat(20),
+      fc.integer({ min: 1, max: 20 }),
       fc.constantFrom(MEBIBYTE, 2 * MEBIBYTE, 4 * MEBIBYTE - 1, 5 * MEBIBYTE),
     );
     const step = fc.oneof(

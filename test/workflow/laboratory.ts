@@ -7,7 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+} from '@temporalio/worker';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { createActivities, type Activities } from '../../src/activities/index.js';
 import { readDestination } from '../../src/cli/query.js';
@@ -15,7 +21,6 @@ import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { target } from '../../src/connection.js';
 import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
-import { createLogger, installRuntime } from '../../src/logger.js';
 import type { Json, Progress, StrategyName, SyncResult } from '../../src/protocol.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import {
@@ -43,6 +48,13 @@ export type Wrapper = {
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
 const BATCH = 50;
 
+// Activities fail on purpose here: the log would say nothing else.
+Runtime.install({
+  logger: new DefaultLogger('ERROR'),
+  telemetryOptions: { logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'ERROR' }) } },
+  shutdownSignals: [],
+});
+
 export class Laboratory {
   private constructor(
     readonly client: HighwaterClient,
@@ -53,7 +65,6 @@ export class Laboratory {
   ) {}
 
   static async open(address: string): Promise<Laboratory> {
-    quiet();
     const wrappers = new Map<string, Wrapper>();
     const wrapper = () => wrappers.get(Context.current().info.workflowExecution?.workflowId ?? '');
     const to = target(address);
@@ -82,10 +93,13 @@ export class Laboratory {
       },
     });
     const real = createActivities({ host, cluster: address, environment: {}, defaultDestination: 'unused' });
+    const open: Activities['openStream'] = (input) => real.openStream(input);
+    const fetch: Activities['fetchPages'] = (input) => real.fetchPages(input);
+    const write: Activities['writeBatch'] = (input) => real.writeBatch(input);
     const wrapped: Activities = {
-      openStream: (input) => wrapper()?.openStream?.(input, real.openStream) ?? real.openStream(input),
-      fetchPages: (input) => wrapper()?.fetchPages?.(input, real.fetchPages) ?? real.fetchPages(input),
-      writeBatch: (input) => wrapper()?.writeBatch?.(input, real.writeBatch) ?? real.writeBatch(input),
+      openStream: (input) => wrapper()?.openStream?.(input, open) ?? open(input),
+      fetchPages: (input) => wrapper()?.fetchPages?.(input, fetch) ?? fetch(input),
+      writeBatch: (input) => wrapper()?.writeBatch?.(input, write) ?? write(input),
     };
     const worker = await Worker.create({
       ...common,
@@ -196,7 +210,11 @@ export class Run {
   }
 
   /** Waits until a progress is as wanted, and returns it. */
-  async reaches(wanted: (progress: Progress) => boolean, what: string, seconds = 15): Promise<Progress> {
+  async reaches(
+    wanted: (progress: Progress) => boolean | Promise<boolean>,
+    what: string,
+    seconds = 15,
+  ): Promise<Progress> {
     let progress = await this.progress();
     await until(async () => wanted((progress = await this.progress())), seconds, what);
     return progress;
@@ -260,19 +278,31 @@ export function summaryOf(event: Event): string | null {
   return payload ? defaultPayloadConverter.fromPayload<string>(payload) : null;
 }
 
+export interface Gate {
+  /** Kept once an activity stands before it. */
+  reached: Promise<void>;
+  opened: Promise<void>;
+  /** Called in an activity: holds it, alive, until the gate is opened or the activity is cancelled. */
+  pass: () => Promise<void>;
+  open: () => void;
+}
+
 /** A gate that is closed until it is opened. */
-export function gate(): { reached: Promise<void>; pass: () => Promise<void>; open: () => void } {
+export function gate(): Gate {
   let open = () => {};
   let arrive = () => {};
   const opened = new Promise<void>((resolve) => (open = resolve));
   const reached = new Promise<void>((resolve) => (arrive = resolve));
   return {
     reached,
-    pass: () => {
-      arrive();
-      return opened;
-    },
+    opened,
     open: () => open(),
+    pass: async () => {
+      arrive();
+      const context = Context.current();
+      const beat = setInterval(() => context.heartbeat(), 200);
+      await Promise.race([opened, context.cancelled]).finally(() => clearInterval(beat));
+    },
   };
 }
 
@@ -287,11 +317,4 @@ export function useLaboratory(): () => Laboratory {
     if (lab === undefined) throw new Error('the laboratory is open only while tests run');
     return lab;
   };
-}
-
-let isQuiet = false;
-/** Activities fail on purpose here: the log would say nothing else. */
-function quiet(): void {
-  if (!isQuiet) installRuntime(createLogger('fatal'));
-  isQuiet = true;
 }

@@ -47,14 +47,16 @@ def main():
     from dlt.sources.rest_api import rest_api_source
 
     address = urlsplit(options.url)
-    strategy = os.environ.get("PEER_STRATEGY", "upsert")
+    if options.append:
+        disposition = "append"
+    elif options.default:
+        disposition = "merge"
+    else:
+        disposition = {"disposition": "merge", "strategy": "upsert"}
     resource = {
         "name": "records",
         "primary_key": "id",
-        "parallelized": "PEER_PAR" in os.environ,
-        "write_disposition": "append"
-        if options.append
-        else "merge" if options.default else {"disposition": "merge", "strategy": strategy},
+        "write_disposition": disposition,
         "endpoint": {
             "path": address.path.lstrip("/"),
             "data_selector": "data",
@@ -67,7 +69,8 @@ def main():
             },
         },
     }
-    if not options.default and "PEER_NOCOLS" not in os.environ:
+    if not options.default:
+        # Declared, so that dlt does not look each text over for a date.
         resource["columns"] = {n: {"name": n, "data_type": "text"} for n in COLUMNS}
     if options.arrow:
         resource["name"] = "pages"
@@ -85,7 +88,7 @@ def main():
             data_from=source.resources["pages"],
             name="records",
             primary_key="id",
-            write_disposition=resource["write_disposition"],
+            write_disposition=disposition,
         )
         def records(page):
             yield pyarrow.Table.from_pylist(page, schema=schema)
@@ -102,8 +105,6 @@ def main():
         with measure.timed():
             how = {} if options.default else {"loader_file_format": "parquet"}
             pipeline.run(source, **how)
-        print(pipeline.last_trace.last_normalize_info and "\n".join(
-            f"{s.step} {(s.finished_at - s.started_at).total_seconds():.2f}" for s in pipeline.last_trace.steps), file=sys.stderr)
         measure.report(options.file, "bench.records")
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The original script imports pytz and uses nothing of it."""

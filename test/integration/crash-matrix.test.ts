@@ -1,0 +1,67 @@
+/**
+ * A sample of the crash matrix: every fault point and every state once, every strategy at least twice. The whole of it:
+ * `npm run crash-matrix`.
+ */
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { StrategyName } from '../../src/protocol.js';
+import { CrashMatrix, POINTS, type Point } from '../helpers/crash-cells.js';
+
+const LANES = 3;
+/** What the others of `POINTS` are held by: crash.test.ts (the server), hostile.test.ts (an API that misbehaves). */
+const ELSEWHERE = /^(server|api\.(hung|500|reset|gzip|shape|repeat))$/;
+
+const SAMPLE: [point: Point, strategy: StrategyName][] = [
+  ['open.after', 'replay'],
+  ['page.before', 'timestamp'],
+  ['page.after', 'keyset'],
+  ['stage.before', 'offset'],
+  ['stage.after', 'step_size'],
+  ['transaction.before', 'keyset'],
+  ['transaction.half', 'step_size'],
+  ['commit.before', 'replay'],
+  ['commit.after', 'offset'],
+  ['report.before', 'timestamp'],
+  ['continue_as_new', 'keyset'],
+  ['pause', 'offset'],
+  ['wait', 'step_size'],
+  ['api.killed', 'keyset'],
+  ['api.slow', 'timestamp'],
+  ['api.long_wait', 'offset'],
+  ['api.changing', 'keyset'],
+  ['api.changing', 'offset'],
+];
+
+let matrix: CrashMatrix;
+beforeAll(async () => {
+  const options = { address: inject('temporalAddress'), cli: inject('temporalCli'), longWait: 8 };
+  matrix = await CrashMatrix.create(options);
+});
+afterAll(() => matrix.close());
+
+const lanes: Promise<unknown>[] = Array.from({ length: LANES }, () => Promise.resolve());
+let turn = 0;
+/** So many at a time: a worker's start keeps a core busy. */
+function queued<T>(work: () => Promise<T>): Promise<T> {
+  const lane = turn++ % LANES;
+  const done = (lanes[lane] ?? Promise.resolve()).then(work);
+  lanes[lane] = done.catch(() => undefined);
+  return done;
+}
+
+test('the sample leaves out no fault point', () => {
+  const sampled = new Set(SAMPLE.map(([point]) => point));
+  expect(POINTS.filter((point) => !sampled.has(point) && !ELSEWHERE.test(point))).toEqual([]);
+});
+
+describe.concurrent('the table equals the source, and every batch was committed once, after', () => {
+  for (const [point, strategy] of SAMPLE) {
+    const killed = !point.startsWith('api.') || point === 'api.long_wait';
+    test(`${killed ? 'a kill at ' : ''}${point}, ${strategy}`, { timeout: 240_000 }, async () => {
+      const { failure, recovery } = await queued(() =>
+        matrix.run({ point, strategy, destination: 'duckdb' }),
+      );
+      expect(failure).toBeNull();
+      if (recovery !== null) console.log(`${point}, ${strategy}: on again after ${recovery.toFixed(1)} s`);
+    });
+  }
+});

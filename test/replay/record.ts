@@ -1,0 +1,230 @@
+/**
+ * Records the histories that `replay.test.ts` replays: `npx tsx test/replay/record.ts`, after a build.
+ *
+ * They are recorded once, from the code of a release, and never again: they stand for the syncs that were started
+ * with it and are running still. A new release adds a folder of its own version. What each file holds is what
+ * `temporal workflow show --output json` prints, of real runs against the demo API.
+ */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { WorkflowHandle } from '@temporalio/client';
+import { target } from '../../src/connection.js';
+import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
+import { createLogger, installRuntime } from '../../src/logger.js';
+import { STRATEGIES, type Json, type Progress } from '../../src/protocol.js';
+import type { SyncOptions } from '../../src/workflows/sync.js';
+import { HighwaterWorker } from '../../src/worker.js';
+import { configurationFor, connect, scratch, until } from '../helpers/harness.js';
+import { envWithoutTemporal, testServer } from '../helpers/temporal.js';
+
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const TASK_QUEUE = 'record';
+
+const { version } = JSON.parse(await readFile(root('package.json'), 'utf8')) as { version: string };
+const folder = join(import.meta.dirname, 'histories', version);
+if (existsSync(folder)) {
+  console.error(
+    `${folder} exists. Histories are never recorded again: they stand for syncs that run with ${version} now. ` +
+      `Where a replay fails, the workflow code must be changed: patched(), or a workflow type of its own.`,
+  );
+  process.exit(1);
+}
+
+installRuntime(createLogger('error'));
+const server = await testServer();
+const bench = await scratch();
+const client = await connect(server.address);
+const worker = await HighwaterWorker.create({
+  target: target(server.address),
+  taskQueue: TASK_QUEUE,
+  workflowBundle: root('dist/workflow-bundle.cjs'),
+});
+const recorded = new Map<string, string>();
+
+/** A sync, with all that a recording does to it. */
+class Subject {
+  constructor(
+    readonly handle: WorkflowHandle,
+    readonly source: DemoClient,
+    readonly destination: string,
+  ) {}
+
+  async reaches(holds: (progress: Progress) => boolean, what: string): Promise<void> {
+    await until(async () => holds(await this.handle.query<Progress>('progress')), 30, what);
+  }
+
+  status(wanted: Progress['status']): Promise<void> {
+    return this.reaches(({ status }) => status === wanted, wanted);
+  }
+
+  /** Keeps the history of the current run, or of another. */
+  async record(name: string, runId?: string): Promise<void> {
+    const which = [
+      '--workflow-id',
+      this.handle.workflowId,
+      ...(runId === undefined ? [] : ['--run-id', runId]),
+    ];
+    const { stdout } = await promisify(execFile)(
+      server.cli,
+      ['workflow', 'show', ...which, '--output', 'json', '--address', server.address],
+      { env: envWithoutTemporal(), maxBuffer: 64 * 1024 * 1024 },
+    );
+    recorded.set(name, stdout);
+    console.log(`${name}: ${Math.round(stdout.length / 1024)} KiB`);
+  }
+}
+
+async function subject(
+  name: string,
+  settings: DemoSettingsPatch,
+  configuration: (url: string) => { [key: string]: Json },
+  act: (subject: Subject) => Promise<unknown>,
+  options?: SyncOptions,
+): Promise<void> {
+  const demo = new DemoServer({ rows: 80, ...settings });
+  const url = `http://127.0.0.1:${await demo.listen()}`;
+  const destination = bench.file(`${name}.duckdb`);
+  const input = { ...configuration(url), destination, batch_rows: 50 };
+  const handle = await client.temporal.workflow.start('sync', {
+    args: options === undefined ? [input] : [input, options],
+    workflowId: name,
+    taskQueue: TASK_QUEUE,
+  });
+  await act(new Subject(handle, new DemoClient(url), destination));
+  await handle.terminate().catch(() => undefined);
+  await demo.close();
+}
+
+const keyset = (more: { [key: string]: Json }) => (url: string) => configurationFor('keyset', url, more);
+
+async function recordAll(): Promise<void> {
+  for (const strategy of STRATEGIES) {
+    const range = strategy === 'step_size' ? { step_size: 50, max_id: 150 } : {};
+    await subject(
+      strategy,
+      {},
+      (url) => configurationFor(strategy, url, range),
+      async (sync) => {
+        await sync.handle.result();
+        await sync.record(strategy);
+      },
+    );
+  }
+
+  await subject('continue-as-new', { rows: 220 }, keyset({ history_limit: 20 }), async (sync) => {
+    const first = (await sync.handle.describe()).runId;
+    await sync.handle.result();
+    const runs = [first];
+    for (;;) {
+      const run = client.temporal.workflow.getHandle(sync.handle.workflowId, runs.at(-1));
+      const last = (await run.fetchHistory()).events?.at(-1);
+      const next = last?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
+      if (!next) break;
+      runs.push(next);
+    }
+    if (runs.length < 3) throw new Error('there should be a run between the first and the last');
+    await sync.record('continue-as-new-first-run', runs[0]);
+    await sync.record('continue-as-new-middle-run', runs[1]);
+    await sync.record('continue-as-new-last-run', runs.at(-1));
+  });
+
+  await subject('paused', { latency_ms: 100, rows: 170 }, keyset({}), async (sync) => {
+    await sync.reaches(({ batches }) => batches >= 1, 'a batch');
+    await sync.handle.signal('pause');
+    await sync.status('paused');
+    await sync.record('paused');
+    await sync.handle.signal('resume');
+    await sync.handle.result();
+    await sync.record('paused-and-resumed');
+  });
+
+  const refusal = { kind: 'status', status: 429, retry_after: 1, after: 1 } as const;
+  await subject('rate-limit', { fail: [refusal] }, keyset({}), async (sync) => {
+    await sync.status('waiting');
+    await sync.record('rate-limit-waiting');
+    await sync.handle.result();
+    await sync.record('rate-limit-waited');
+  });
+
+  await subject('interval', {}, keyset({ interval: '15m' }), async (sync) => {
+    await sync.status('sleeping');
+    await sync.source.mutate({ insert: 5 });
+    await sync.handle.signal('resume');
+    await sync.reaches(({ totals, status }) => totals.passes === 2 && status === 'sleeping', 'two passes');
+    await sync.record('interval-sleeping');
+    await sync.handle.cancel();
+    await sync.handle.result().catch(() => undefined);
+    await sync.record('interval-cancelled');
+  });
+
+  const down = { kind: 'status', status: 500, after: 1, times: 1000 } as const;
+  await subject('outage', { fail: [down] }, keyset({ interval: '15m', retry_for: '1s' }), async (sync) => {
+    await sync.status('waiting');
+    await sync.source.set({ fail: [] });
+    await sync.handle.signal('resume');
+    await sync.status('sleeping');
+    await sync.record('outage-of-the-source');
+  });
+
+  await subject('batch-lost', { latency_ms: 100, rows: 170 }, keyset({}), async (sync) => {
+    await sync.reaches(({ batches }) => batches >= 1, 'a batch');
+    // The next file that is staged goes, as soon as it is there.
+    const staging = `${sync.destination}.staging`;
+    for (let isGone = false; !isGone; await delay(1)) {
+      const names = await readdir(staging, { recursive: true }).catch(() => []);
+      const staged = names.find((name) => name.endsWith('.ndjson'));
+      if (staged === undefined) continue;
+      isGone = await rm(join(staging, staged)).then(
+        () => true,
+        () => false,
+      );
+    }
+    await sync.handle.result();
+    await sync.record('batch-lost');
+    if (recorded.get('batch-lost')?.includes('BatchLostError') !== true) throw new Error('no batch was lost');
+  });
+
+  await subject('taken-over', { latency_ms: 100, rows: 170 }, keyset({}), async (first) => {
+    await first.reaches(({ batches }) => batches >= 1, 'a batch');
+    await first.handle.signal('pause');
+    await first.status('paused');
+    const input = { ...keyset({})(first.source.url), destination: first.destination };
+    const second = await client.temporal.workflow.start('sync', {
+      args: [input, { takeOver: true, full: true }],
+      workflowId: 'taking-over',
+      taskQueue: TASK_QUEUE,
+    });
+    await second.result();
+    await new Subject(second, first.source, first.destination).record('taking-over');
+    await first.handle.signal('resume');
+    await first.handle.result().catch(() => undefined);
+    await first.record('taken-over');
+  });
+
+  await subject('refused', {}, keyset({ bogus: true }), async (sync) => {
+    await sync.handle.result().catch(() => undefined);
+    await sync.record('refused-configuration');
+  });
+}
+
+try {
+  await worker.run(recordAll);
+  await keep();
+} finally {
+  await client.close();
+  await bench.remove();
+  await server.stop();
+}
+
+/** All or nothing: a folder that is there is complete. */
+async function keep(): Promise<void> {
+  const unfinished = `${folder}.unfinished`;
+  await mkdir(unfinished, { recursive: true });
+  for (const [name, history] of recorded) await writeFile(join(unfinished, `${name}.json`), history);
+  await rename(unfinished, folder);
+}
