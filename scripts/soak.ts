@@ -244,7 +244,7 @@ async function watch(): Promise<void> {
 
 /** Two whole passes of every stream begin and end once nothing changes any more. */
 async function quiesce(): Promise<void> {
-  const deadline = Date.now() + 180_000;
+  const deadline = Date.now() + 600_000;
   const passes = new Map<StrategyName, number>();
   for (const [strategy, handle] of handles) {
     for (;;) {
@@ -313,7 +313,13 @@ let exitCode = 1;
 try {
   await nextWorker();
   for (const strategy of strategies) {
-    const own = { schema: schemaOf(strategy), interval: '2s', timeout: '3s', batch_rows: 2000 };
+    const own = {
+      schema: schemaOf(strategy),
+      interval: '2s',
+      timeout: '3s',
+      batch_rows: 2000,
+      history_limit: 1000,
+    };
     const configuration = configurationFor(strategy, url, { ...own, ...configurations[strategy] });
     handles.set(
       strategy,

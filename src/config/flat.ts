@@ -316,7 +316,7 @@ export function shapeProblem(raw: unknown): Problem | null {
     if (level.length > LEVEL_LIMIT) return { path: '', message: 'holds far too many values' };
     level = level.flatMap(({ path, value }) =>
       typeof value === 'object' && value !== null
-        ? Object.entries(value).map(([name, inner]) => ({
+        ? Object.entries(value as Record<string, unknown>).map(([name, inner]) => ({
             path: `${path}.${name}`.slice(0, 80),
             value: inner,
           }))

@@ -84,6 +84,14 @@ export class DuckDbDestination implements Destination {
         .filter((checkpoint) => checkpoint !== own)
         .map((checkpoint) => checkpoint.key);
       const database = await databaseId(connection);
+      for (const other of stored) {
+        if (!request.takeOver || other === own || other.holder.workflowId === holder.workflowId) continue;
+        // Another strategy of the same table is taken over with it: its workflow's next write is refused.
+        await connection.run(
+          `UPDATE _highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY_IS}`,
+          [...keyValues(other.key), randomUUID(), JSON.stringify(holder)],
+        );
+      }
       if (
         own !== undefined &&
         own.holder.workflowId === holder.workflowId &&

@@ -794,6 +794,19 @@ export function destinationContract(name: string, start: () => Promise<TestedDes
         expect((await stream.rows()).map((row) => row['id'])).toEqual(['1', '3']);
       });
 
+      it('is taken over with every other strategy of its table', async () => {
+        const offset = streamOf(stream.table, { ...stream.key, strategy: 'offset' });
+        const before = await offset.open('the-first');
+        await offset.write(before.checkpoint.id, 'c1', [{ id: '1' }]);
+        const after = await stream.open('the-second', { takeOver: true, isRunning: everybodyRuns });
+        const thrown = await thrownBy(offset.write('c1', 'c2', [{ id: '2' }]));
+        expect(thrown).toBeInstanceOf(CheckpointConflictError);
+        expect(thrown.message).toContain('"the-second"');
+        // Nobody else holds the table now, and the cursor of the other strategy is where it was.
+        expect(await stream.open('the-second', { isRunning: everybodyRuns })).toEqual(after);
+        expect((await offset.open('the-third')).checkpoint.cursor).toEqual(cursorAt('c1'));
+      });
+
       it('of a workflow that has finished passes to the next one, which goes on from its cursor', async () => {
         const before = await stream.open('the-first');
         await stream.write(before.checkpoint.id, 'c1', [{ id: '1' }]);

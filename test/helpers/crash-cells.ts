@@ -530,11 +530,18 @@ class CellRun {
 }
 
 /**
- * A cursor without what depends on the way: the number of passes under an interval, and the places at which offset
- * remembers a record, which are those where batches happened to end.
+ * A cursor without what depends on the way: the number of passes where there may be one more (under an interval, and
+ * where the last commit of a pass was never reported, so that the sync opens the stream anew), and the places at which
+ * offset remembers a record, which are those where batches happened to end.
  */
 function comparable(cursor: Cursor, { point, strategy }: Cell): Json {
-  const plain = { ...cursor, ...(point === 'continue_as_new' && { pass: 1 }) };
+  const plain = { ...cursor };
+  const unreported = point === 'commit.after' || point === 'report.before';
+  if (point === 'continue_as_new' || (unreported && isWhole(strategy))) {
+    plain.pass = 1;
+    // The second pass finds out that the filter includes the value asked.
+    if (isWhole(strategy)) plain.mark = { ...(cursor.mark as { [name: string]: Json }), inclusive: true };
+  }
   if (strategy === 'offset') plain.mark = { offset: (cursor.mark as { offset: number }).offset };
   return plain as unknown as Json;
 }

@@ -42,13 +42,15 @@ export interface WorkerProcessOptions {
   destination?: string;
   env?: NodeJS.ProcessEnv;
   cwd?: string;
+  /** Another build than the one in `dist`. */
+  cli?: string;
 }
 
 /** Starts a worker and waits until it is ready. */
 export async function startWorker(options: WorkerProcessOptions): Promise<WorkerProcess> {
   const flags = ['--task-queue', options.taskQueue];
   if (options.destination !== undefined) flags.push('--destination', options.destination);
-  const child = spawn(process.execPath, [CLI, 'worker', ...flags], {
+  const child = spawn(process.execPath, [options.cli ?? CLI, 'worker', ...flags], {
     env: envWithoutTemporal({ ...options.env, TEMPORAL_ADDRESS: options.address }),
     stdio: ['ignore', 'ignore', 'pipe'],
     ...(options.cwd !== undefined && { cwd: options.cwd }),

@@ -525,7 +525,7 @@ describe.concurrent('a worker of its own', () => {
         const sql = 'SELECT count(*)::INT AS rows, max(name) AS "last name" FROM "user"';
         const held = await desk.run('query', sql);
         expect(held).toMatchObject({ status: 0, stderr: '' });
-        expect(held.stdout).toMatch(/^rows {2}last name\n─{4,} {2}─+\n1,000 {2}\S.*\n\(1 row\)\n$/);
+        expect(held.stdout).toMatch(/^rows +last name\n─{4,} {2}─+\n1,000 {2}\S.*\n\(1 row\)\n$/);
         for (const write of [
           'DELETE FROM "user"',
           'EXPLAIN ANALYZE DELETE FROM "user"',
@@ -581,7 +581,7 @@ describe.concurrent('a worker of its own', () => {
       const { status, stdout, stderr } = await desk.run('status', id);
       expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
       expect(stderr).toBe('running, but no worker answers: start one with "npx highwater worker"\n');
-      expect(Date.now() - started).toBeLessThan(15_000);
+      expect(Date.now() - started).toBeLessThan(30_000);
       await client.sync(id).cancel();
       const unknown = await desk.run('status', uniqueName('unknown'));
       expect(unknown.status).toBe(1);

@@ -1,0 +1,207 @@
+/**
+ * What a stranger gets from `npm install highwater`: packed here, installed into an empty folder, and used from there.
+ * Needs a build, which `npm test` makes first.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, readdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { DEFAULT_TASK_QUEUE } from '../../src/client.js';
+import { configurationFor, difference, EQUAL, scratch } from '../helpers/harness.js';
+import { testApi, type TestApi } from '../helpers/system.js';
+import { envWithoutTemporal } from '../helpers/temporal.js';
+
+const repository = fileURLToPath(new URL('../..', import.meta.url));
+const { resolve } = createRequire(import.meta.url);
+const execute = promisify(execFile);
+const ROWS = 300;
+
+let folder: Awaited<ReturnType<typeof scratch>>;
+let api: TestApi;
+let packed: { path: string; size: number }[];
+let env: NodeJS.ProcessEnv;
+
+beforeAll(async () => {
+  folder = await scratch();
+  api = await testApi({ rows: ROWS });
+  env = envWithoutTemporal({
+    TEMPORAL_ADDRESS: inject('temporalAddress'),
+    HIGHWATER_HOME: folder.file('home'),
+  });
+  await mkdir(folder.file('packed'));
+  const npm = (args: string[], cwd: string) => execute('npm', args, { cwd, maxBuffer: 64 * 1024 * 1024 });
+  // The build is there: making it again would pull it from under the other tests.
+  const { stdout } = await npm(
+    ['pack', '--ignore-scripts', '--json', '--pack-destination', folder.file('packed')],
+    repository,
+  );
+  const [tarball] = JSON.parse(stdout) as { filename: string; files: { path: string; size: number }[] }[];
+  if (tarball === undefined) throw new Error(`npm pack said ${stdout}`);
+  packed = tarball.files;
+  await mkdir(folder.file('there'));
+  await writeFile(there('package.json'), '{ "name": "there", "private": true, "type": "module" }\n');
+  const quiet = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
+  await npm(['install', ...quiet, `${folder.file('packed')}/${tarball.filename}`], there('.'));
+}, 180_000);
+afterAll(async () => {
+  await api.stop();
+  await folder.remove();
+});
+
+const there = (name: string) => folder.file(`there/${name}`);
+
+/** Runs a program in the folder, with nothing of the repository in reach. */
+const run = (program: string, ...args: string[]) =>
+  execute(program, args, { cwd: there('.'), env: { ...env, NODE_PATH: '' } });
+const highwater = (...args: string[]) => run(there('node_modules/.bin/highwater'), ...args);
+
+describe('the package', () => {
+  test('holds the build, the documents, the example, and nothing else', () => {
+    const paths = packed.map(({ path }) => path);
+    for (const path of [
+      'LICENSE',
+      'README.md',
+      'dist/cli.js',
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/client.js',
+      'dist/worker.js',
+      'dist/workflow-bundle.cjs',
+      'dist/dev/demo-api-main.js',
+      'examples/start-sync.ts',
+    ]) {
+      expect(paths).toContain(path);
+    }
+    const expected =
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|docs\/[\w./-]+\.md|examples\/[\w.-]+|dist\/[\w./-]+\.(js|d\.ts)|dist\/workflow-bundle\.cjs)$/;
+    expect(paths.filter((path) => !expected.test(path))).toEqual([]);
+    expect(paths.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
+    expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(4_000_000);
+  });
+
+  test('is what was installed: not a link to the sources', async () => {
+    const installed = await realpath(there('node_modules/highwater'));
+    expect(installed).toBe(await realpath(there('.')).then((path) => `${path}/node_modules/highwater`));
+    expect((await readdir(installed)).sort()).toEqual(
+      expect.arrayContaining(['LICENSE', 'README.md', 'dist', 'examples', 'package.json']) as string[],
+    );
+    // With two of it in the tree, replay and large payloads fail.
+    const tree = await readdir(there('node_modules'), { recursive: true });
+    expect(tree.filter((path) => path.endsWith('node_modules/protobufjs') || path === 'protobufjs')).toEqual([
+      'protobufjs',
+    ]);
+  });
+});
+
+describe('from an empty folder', () => {
+  test('npx highwater says its version', async () => {
+    const { version } = JSON.parse(await readFile(`${repository}package.json`, 'utf8')) as {
+      version: string;
+    };
+    const { stdout } = await run('npx', '--no-install', 'highwater', '--version');
+    expect(stdout).toBe(`${version}\n`);
+  });
+
+  test('a sync makes the table equal to the source', async () => {
+    await writeFile(there('configuration.json'), JSON.stringify(configurationFor('keyset', api.url)));
+    const { stdout } = await highwater('run', 'configuration.json', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'completed', streams: [{ rows: ROWS }] });
+    expect(await difference(api.client, there('highwater.duckdb'))).toEqual(EQUAL);
+    const { stdout: asked } = await highwater('query', 'SELECT count(*)::INT AS n FROM "user"', '--json');
+    expect(JSON.parse(asked)).toEqual([{ n: ROWS }]);
+  });
+
+  describe('with a worker', () => {
+    /** Starts a worker and says after how many seconds it was ready. */
+    async function startWorker(): Promise<{ child: ChildProcess; seconds: number; said: () => string }> {
+      const started = Date.now();
+      const child = spawn(there('node_modules/.bin/highwater'), ['worker', '-d', 'example.duckdb'], {
+        cwd: there('.'),
+        env,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let said = '';
+      const exited = once(child, 'exit');
+      const ready = new Promise<void>((done) => {
+        child.stderr.setEncoding('utf8').on('data', (text: string) => {
+          said += text;
+          if (said.includes('Worker ready')) done();
+        });
+      });
+      await Promise.race([ready, exited]);
+      return { child, seconds: (Date.now() - started) / 1000, said: () => said };
+    }
+    async function stop(child: ChildProcess): Promise<void> {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGTERM');
+      await exited;
+    }
+
+    test('that uses the prebuilt bundle and is ready within three seconds, and the example on the typed client', async () => {
+      let { child, seconds } = await startWorker();
+      // Another chance for a machine that was busy with something else.
+      for (let tries = 1; seconds >= 3 && tries < 4; tries++) {
+        await stop(child);
+        ({ child, seconds } = await startWorker());
+      }
+      try {
+        console.log(`the installed worker was ready after ${seconds.toFixed(1)} s`);
+        expect(child.exitCode).toBeNull();
+        expect(seconds).toBeLessThan(3);
+
+        await copyFile(there('node_modules/highwater/examples/start-sync.ts'), there('start-sync.ts'));
+        const tsc = resolve('typescript/bin/tsc');
+        const strict = [
+          '--noEmit',
+          '--strict',
+          '--target',
+          'es2022',
+          '--module',
+          'nodenext',
+          '--skipLibCheck',
+        ];
+        await run(process.execPath, tsc, ...strict, '--types', 'node', 'start-sync.ts');
+        const loader = pathToFileURL(resolve('tsx')).href;
+        const url = `${api.url}/pagination/keyset`;
+        const { stdout } = await run(process.execPath, '--import', loader, 'start-sync.ts', url);
+        expect(stdout).toMatch(/^started example-users, run [0-9a-f-]{36}$/m);
+        expect(stdout).toContain(`rows written, ended by no_next_token`);
+        expect(await difference(api.client, there('example.duckdb'))).toEqual(EQUAL);
+
+        const failing = run(process.execPath, '--import', loader, 'start-sync.ts', `${api.url}/nothing`);
+        await expect(failing).rejects.toMatchObject({
+          code: 1,
+          stderr: expect.stringMatching(/^SourceRefusedError: the source answered 404/) as string,
+        });
+      } finally {
+        await stop(child);
+      }
+    });
+
+    test('whose bundle is missing there is none: it is not made anew in secret', async () => {
+      const bundle = there('node_modules/highwater/dist/workflow-bundle.cjs');
+      await rename(bundle, `${bundle}.away`);
+      try {
+        const { child, said } = await startWorker();
+        await stop(child);
+        expect(said()).not.toContain('Worker ready');
+        expect(said()).toMatch(/^highwater: /m);
+        expect(child.exitCode).toBe(1);
+      } finally {
+        await rename(`${bundle}.away`, bundle);
+      }
+    });
+
+    test(`takes what is started on the task queue "${DEFAULT_TASK_QUEUE}" unless told otherwise`, async () => {
+      const { child, said } = await startWorker();
+      expect(said()).toContain(`Worker ready on the task queue "${DEFAULT_TASK_QUEUE}".`);
+      await stop(child);
+      expect(child.exitCode).toBe(0);
+    });
+  });
+});
