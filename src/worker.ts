@@ -66,13 +66,19 @@ export class HighwaterWorker {
       environment,
       defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
     });
-    const main = await Worker.create({
-      ...common,
-      taskQueue,
-      activities: { ...activities },
-      ...workflowCode(options.workflowBundle),
-    });
-    return new HighwaterWorker(connection, main, host, taskQueue);
+    try {
+      const main = await Worker.create({
+        ...common,
+        taskQueue,
+        activities: { ...activities },
+        ...workflowCode(options.workflowBundle),
+      });
+      return new HighwaterWorker(connection, main, host, taskQueue);
+    } catch (thrown) {
+      // Left open, it would keep the process from ending.
+      await connection.close();
+      throw thrown;
+    }
   }
 
   /**
@@ -101,5 +107,7 @@ export class HighwaterWorker {
 function workflowCode(bundle: string | undefined): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
   const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
   if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
-  return { workflowsPath: fileURLToPath(new URL('./workflows/index.ts', import.meta.url)) };
+  const sources = fileURLToPath(new URL('./workflows/index.ts', import.meta.url));
+  if (existsSync(sources)) return { workflowsPath: sources };
+  throw new Error(`the bundle of the workflows, ${prebuilt}, is missing: build or install Highwater again`);
 }

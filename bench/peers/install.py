@@ -42,7 +42,7 @@ def main():
         result = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if result.returncode != 0:
             lines = [line for line in result.stderr.splitlines() if line.strip()]
-            fail(f"{peer}: pip could not install it on Python {sys.version.split()[0]}: {' '.join(lines[-4:])}")
+            fail(f"{peer}: pip could not install it on Python {sys.version.split()[0]}: {' '.join(lines[-1:])[:400]}")
         with open(done, "w") as file:
             file.write(wanted)
 

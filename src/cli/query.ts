@@ -48,9 +48,12 @@ export async function readDestination(path: string, sql: string): Promise<QueryA
   const owner = await liveOwner(path);
   if (owner !== null) return askOwner(owner.socket, sql);
   const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' });
+  // A connection left open keeps the file open with it.
+  const connection = await instance.connect();
   try {
-    return await runQuery(await instance.connect(), sql);
+    return await runQuery(connection, sql);
   } finally {
+    connection.closeSync();
     instance.closeSync();
   }
 }

