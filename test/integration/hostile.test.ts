@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import type { DemoSettingsPatch, FaultInput } from '../../src/dev/demo-api.js';
 import type { Json, StrategyName } from '../../src/protocol.js';
 import { Staging } from '../../src/staging/staging.js';
-import { configurationFor, difference, EQUAL, PATHS, uniqueName } from '../helpers/harness.js';
+import { configurationFor, difference, EQUAL, PATHS, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
 
 const ROWS = 130;
@@ -94,12 +94,19 @@ async function expectRecovery(made: Case): Promise<void> {
   expect(await differs(made)).toEqual(EQUAL);
 }
 
-/** The attempts of every activity that ended, from the history. */
-async function attempts(workflowId: string): Promise<number[]> {
+/** From a history: the attempts of every activity that ended, and what each timer was for. */
+async function history(workflowId: string): Promise<{ used: number[]; timers: string[] }> {
   const { events } = await system.client.temporal.workflow.getHandle(workflowId).fetchHistory();
-  return (events ?? []).flatMap(({ activityTaskStartedEventAttributes: started }) =>
-    started ? [started.attempt ?? 0] : [],
-  );
+  const used: number[] = [];
+  const timers: string[] = [];
+  for (const event of events ?? []) {
+    if (event.activityTaskStartedEventAttributes)
+      used.push(event.activityTaskStartedEventAttributes.attempt ?? 0);
+    const summary = event.userMetadata?.summary?.data;
+    if (event.timerStartedEventAttributes && summary)
+      timers.push(JSON.parse(Buffer.from(summary).toString()) as string);
+  }
+  return { used, timers };
 }
 
 /** One message for people: their words, no stack, no address of ours. */
@@ -175,22 +182,31 @@ describe.concurrent('a source that asks to wait', () => {
       await withCase('offset', { fail: [{ ...fault, after: 1 }] }, async (made) => {
         const started = Date.now();
         const handle = await system.start(made.configuration);
-        const seen = [];
-        for (let status = ''; status !== 'COMPLETED'; status = await handle.status()) {
-          if (status !== '') seen.push(await handle.progress());
-          await new Promise((resolve) => setTimeout(resolve, 100));
-        }
+        await handle.result();
         expect(Date.now() - started).toBeGreaterThanOrEqual(seconds * 1000);
-        const waiting = seen.find((progress) => progress.status === 'waiting');
-        expect(waiting?.waiting?.reason).toMatch(new RegExp(`^${fault.status} `));
-        // What was read before is written while the source rests.
-        expect(waiting).toMatchObject({ records: 50, rows: 50 });
         expect(await differs(made)).toEqual(EQUAL);
-        const used = await attempts(handle.workflowId);
+        const { used, timers } = await history(handle.workflowId);
         expect(used).toEqual(used.map(() => 1));
+        expect(timers).toEqual([expect.stringMatching(`^waiting: ${fault.status} `)]);
       });
     });
   }
+
+  test('is shown with its reason, what was read before is written meanwhile, and resume ends the wait', async () => {
+    const fault = { kind: 'status', status: 429, retry_after: 3600, after: 1 } as const;
+    await withCase('offset', { fail: [fault] }, async (made) => {
+      const handle = await system.start(made.configuration);
+      await until(async () => (await handle.progress()).status === 'waiting', 30, 'the wait');
+      const { waiting, ...progress } = await handle.progress();
+      expect(waiting?.reason).toMatch(/^429 /);
+      expect(Date.parse(waiting?.until ?? '') - Date.now()).toBeGreaterThan(3500 * 1000);
+      expect(progress).toMatchObject({ records: 50, rows: 50, staged: 0 });
+      expect(await rowsOfWholeBatches(made)).toBe(50);
+      await handle.resume();
+      await handle.result();
+      expect(await differs(made)).toEqual(EQUAL);
+    });
+  });
 
   test('again and again gets its way, and the table still equals the source', async () => {
     await withCase('keyset', { rate_limit: true, capacity: 2, refill_rate: 1 }, async (made) => {
