@@ -190,7 +190,7 @@ async function shortAndLong(desk: Desk): Promise<{ short: Ended; long: Ended }> 
     expect((await other.client.stats()).requests).toBeLessThan(100);
     await other.client.set({ latency_ms: 0 });
     const second = quiet(await long.ended);
-    expect([first.status, second.status]).toEqual([0, 0]);
+    for (const ended of [first, second]) expect(ended).toMatchObject({ status: 0 });
     expect(await difference(desk.api.client, file, { table: 'short' })).toEqual(EQUAL);
     expect(await difference(other.client, file, { table: 'long' })).toEqual(EQUAL);
     expect(await desk.made()).toEqual([FILE]);
@@ -374,8 +374,16 @@ describe.concurrent('highwater run', () => {
   test('interrupted once stops, exits 130, and the next one ends what it began', async () => {
     await atDesk({ rows: 3000, latency_ms: SLOW }, async (desk) => {
       await desk.write('configuration.json', reference(desk.api.url));
-      const { child, ended } = desk.begin('run', 'configuration.json');
-      await until(async () => (await requests(desk)) > 5, 60, 'some pages to be read');
+      const id = uniqueName('interrupted');
+      const { child, ended } = desk.begin('run', 'configuration.json', '--id', id);
+      const batches = async () =>
+        (
+          await client
+            .sync(id)
+            .progress()
+            .catch(() => null)
+        )?.batches ?? 0;
+      await until(async () => (await batches()) > 0, 60, 'a batch to be written');
       child.kill('SIGINT');
       const { status, stderr } = await ended;
       expect(stderr).toContain('Stopping after the batch in hand; a second Ctrl-C stops at once.');

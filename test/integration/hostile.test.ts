@@ -187,7 +187,9 @@ describe.concurrent('a source that asks to wait', () => {
         expect(await differs(made)).toEqual(EQUAL);
         const { used, timers } = await history(handle.workflowId);
         expect(used).toEqual(used.map(() => 1));
-        expect(timers).toEqual([expect.stringMatching(`^waiting: ${fault.status} `)]);
+        // None where the time was up before the workflow heard of it.
+        for (const timer of timers) expect(timer).toMatch(new RegExp(`^waiting: ${fault.status} `));
+        expect(timers.length).toBeLessThanOrEqual(1);
       });
     });
   }

@@ -11,6 +11,7 @@ import tempfile
 from urllib.parse import urlsplit
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True  # None of it in the source tree; pip has compiled the rest.
 from measure import Measure, arguments
 
 FLAGS = {
