@@ -34,7 +34,15 @@ function run(what, command, args) {
 
 const installed = 'node_modules/.package-lock.json';
 if (changed(installed) < changed('package-lock.json') - 1000) {
-  run('Installing dependencies', 'npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error']);
+  // Not `npm ci`: it refuses a lock file that lacks another platform's optional packages, and not every registry
+  // has them all. With --no-save the lock file is obeyed and left as it is.
+  run('Installing dependencies', 'npm', [
+    'install',
+    '--no-save',
+    '--no-fund',
+    '--no-audit',
+    '--loglevel=error',
+  ]);
 }
 const sources = Math.max(...['src', 'scripts/build.ts', 'tsconfig.json', 'package.json'].map(newest));
 if (changed('dist/workflow-bundle.cjs') < Math.max(sources, changed(installed))) {
