@@ -7,6 +7,7 @@ import {
   findServer,
   stateDir,
   stopRecordedServer,
+  type ServerOptions,
   type TemporalServer,
 } from '../dev/temporal-server.js';
 import { note } from './output.js';
@@ -25,7 +26,8 @@ export interface SharedServer extends TemporalServer {
 
 /** A Temporal server to use: the one that is configured, one that is found, or one that is started now. */
 export async function localServer(): Promise<{ server: SharedServer; to: Target }> {
-  const found = await findServer();
+  const options = serverOptions();
+  const found = await findServer(options);
   if (found !== null && found.from !== 'recorded') {
     const server = { ...found, started: false, leave: () => Promise.resolve(false) };
     return { server, to: target(found.address) };
@@ -45,7 +47,7 @@ export async function localServer(): Promise<{ server: SharedServer; to: Target 
   });
   let server: TemporalServer & { started: boolean };
   try {
-    server = await ensureServer({ log: note, detached: true });
+    server = await ensureServer({ ...options, log: note, detached: true });
   } catch (thrown) {
     rmSync(own, { force: true });
     throw thrown;
@@ -65,11 +67,22 @@ export async function localServer(): Promise<{ server: SharedServer; to: Target 
 
 /** A Temporal server that is there already; nothing is started. */
 export async function runningServer(): Promise<{ server: TemporalServer; to: Target }> {
-  const server = await findServer();
+  const server = await findServer(serverOptions());
   if (server === null) {
     throw new Error(
       'no Temporal server was found. Set TEMPORAL_ADDRESS, or start a local one with: npx highwater dev',
     );
   }
   return { server, to: target(server.address) };
+}
+
+/** HIGHWATER_TEMPORAL_PORT is looked at, and used, in place of 7233; 0 looks at none and uses any that is free. */
+function serverOptions(): ServerOptions {
+  const text = process.env['HIGHWATER_TEMPORAL_PORT'] ?? '';
+  if (text === '') return {};
+  const grpc = Number(text);
+  if (!/^\d+$/.test(text) || grpc > 64_535) {
+    throw new Error(`HIGHWATER_TEMPORAL_PORT is not a port up to 64535: ${text}`);
+  }
+  return { ports: { grpc, ui: grpc === 0 ? 0 : grpc + 1000 } };
 }

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import type { HighwaterClient } from '../../src/client.js';
 import type { DemoRecord, DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import { portAnswers } from '../../src/dev/ports.js';
-import { stopRecordedServer, USUAL_PORTS } from '../../src/dev/temporal-server.js';
+import { stopRecordedServer } from '../../src/dev/temporal-server.js';
 import type { Json, StrategyName, StreamResult } from '../../src/protocol.js';
 import {
   CLI,
@@ -30,7 +30,7 @@ import { installPlayground, startPlayground } from '../helpers/playground.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 
-vi.setConfig({ maxConcurrency: 4, testTimeout: 150_000 });
+vi.setConfig({ maxConcurrency: 5, testTimeout: 150_000 });
 
 const ROWS = 130;
 const address = inject('temporalAddress');
@@ -534,11 +534,7 @@ describe.concurrent('a worker of its own', () => {
         const held = await desk.run('query', sql);
         expect(held).toMatchObject({ status: 0, stderr: '' });
         expect(held.stdout).toMatch(/^rows +last name\n─{4,} {2}─+\n1,000 {2}\S.*\n\(1 row\)\n$/);
-        for (const write of [
-          'DELETE FROM "user"',
-          'EXPLAIN ANALYZE DELETE FROM "user"',
-          'COPY "user" TO \'x.csv\'',
-        ]) {
+        for (const write of ['EXPLAIN ANALYZE DELETE FROM "user"', 'COPY "user" TO \'x.csv\'']) {
           expect(await desk.run('query', write)).toEqual({
             status: 1,
             stdout: '',
@@ -712,73 +708,71 @@ test('highwater config prints plain JSON, and what is worth knowing beside it', 
   });
 });
 
-const usual = `127.0.0.1:${USUAL_PORTS.grpc}`;
-const taken = await portAnswers(USUAL_PORTS.grpc);
-// Without TEMPORAL_ADDRESS a server on the usual port is used, and that one would be the developer's own.
-describe.skipIf(taken)(
-  `without any Temporal server${taken ? ` (skipped: one answers at ${usual})` : ''}`,
-  () => {
-    test('two runs share the server that the first one starts, and the last one stops it', async () => {
-      await atDesk(
-        { rows: 5000, latency_ms: SLOW },
-        async (desk) => {
-          const { short, long } = await shortAndLong(desk);
-          expect(short.stderr).toMatch(
-            /^Temporal server at 127\.0\.0\.1:\d+, Web UI at http:\/\/127\.0\.0\.1:\d+, state in \S+temporal\.db\n$/,
-          );
-          expect(long.stderr).toMatch(
-            /^The local Temporal server ran for this sync only; "npx highwater dev" brings it/,
-          );
-          const link =
-            /^Web UI: http:\/\/127\.0\.0\.1:\d+\/namespaces\/default\/workflows\/\w+-keyset-[0-9a-f]{8}\//m;
-          for (const { stdout } of [short, long]) expect(stdout).toMatch(link);
-          expect(await portAnswers(USUAL_PORTS.grpc)).toBe(false);
-        },
-        {},
-      );
-    });
+/** No server is configured, and none that may run here on the usual port is looked at. */
+const NO_SERVER = { HIGHWATER_TEMPORAL_PORT: '0' };
 
-    test('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
-      await atDesk(
-        {},
-        async (desk) => {
-          await desk.write('configuration.json', reference(desk.api.url));
-          const up = async (...flags: string[]) => {
-            const dev = desk.begin('dev', '-d', FILE, ...flags);
-            await until(() => dev.said.stderr.includes('Worker ready'), 60, 'the worker');
-            return dev;
-          };
-          const down = async ({ child, ended }: Running) => {
-            child.kill('SIGINT');
-            expect((await ended).status).toBe(0);
-          };
-          const first = await up();
-          expect(first.said.stdout).toMatch(
-            /^Temporal server: 127\.0\.0\.1:7233\nWeb UI: http:\/\/127\.0\.0\.1:\d+\n/,
-          );
-          await desk.run('start', 'configuration.json', '--id', 'users');
-          await until(
-            async () => (await desk.run('status', 'users')).stdout.startsWith('completed'),
-            20,
-            'the sync',
-          );
-          await down(first);
-          const second = await up();
-          expect((await desk.run('status', 'users')).stdout).toMatch(/^completed\n/);
-          await down(second);
-          const third = await up('--reset');
-          expect(third.said.stderr).toContain('The local Temporal server starts empty.');
-          expect((await desk.run('status', 'users')).stderr).toBe(
-            'highwater: there is no sync with the id "users"\n',
-          );
-          await down(third);
-          expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
-        },
-        {},
-      );
-    });
-  },
-);
+describe.concurrent('without any Temporal server', () => {
+  test('two runs share the server that the first one starts, and the last one stops it', async () => {
+    await atDesk(
+      { rows: 5000, latency_ms: SLOW },
+      async (desk) => {
+        const { short, long } = await shortAndLong(desk);
+        expect(short.stderr).toMatch(
+          /^Temporal server at 127\.0\.0\.1:\d+, Web UI at http:\/\/127\.0\.0\.1:\d+, state in \S+temporal\.db\n$/,
+        );
+        expect(long.stderr).toMatch(
+          /^The local Temporal server ran for this sync only; "npx highwater dev" brings it/,
+        );
+        const link =
+          /^Web UI: http:\/\/127\.0\.0\.1:\d+\/namespaces\/default\/workflows\/\w+-keyset-[0-9a-f]{8}\//m;
+        for (const { stdout } of [short, long]) expect(stdout).toMatch(link);
+        const port = /Temporal server at 127\.0\.0\.1:(\d+),/.exec(short.stderr)?.[1];
+        expect(await portAnswers(Number(port))).toBe(false);
+      },
+      NO_SERVER,
+    );
+  });
+
+  test('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
+    await atDesk(
+      {},
+      async (desk) => {
+        await desk.write('configuration.json', reference(desk.api.url));
+        const up = async (...flags: string[]) => {
+          const dev = desk.begin('dev', '-d', FILE, ...flags);
+          await until(() => dev.said.stderr.includes('Worker ready'), 60, 'the worker');
+          return dev;
+        };
+        const down = async ({ child, ended }: Running) => {
+          child.kill('SIGINT');
+          expect((await ended).status).toBe(0);
+        };
+        const first = await up();
+        expect(first.said.stdout).toMatch(
+          /^Temporal server: 127\.0\.0\.1:\d+\nWeb UI: http:\/\/127\.0\.0\.1:\d+\n/,
+        );
+        await desk.run('start', 'configuration.json', '--id', 'users');
+        await until(
+          async () => (await desk.run('status', 'users')).stdout.startsWith('completed'),
+          60,
+          'the sync',
+        );
+        await down(first);
+        const second = await up();
+        expect((await desk.run('status', 'users')).stdout).toMatch(/^completed\n/);
+        await down(second);
+        const third = await up('--reset');
+        expect(third.said.stderr).toContain('The local Temporal server starts empty.');
+        expect((await desk.run('status', 'users')).stderr).toBe(
+          'highwater: there is no sync with the id "users"\n',
+        );
+        await down(third);
+        expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
+      },
+      NO_SERVER,
+    );
+  });
+});
 
 const install = await installPlayground();
 describe.skipIf(!install.available)(
