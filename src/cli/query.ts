@@ -4,8 +4,9 @@ import { resolve } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
 import { liveOwner } from '../destinations/owner.js';
+import { openError } from '../destinations/duckdb-file.js';
 import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
-import { DestinationError } from '../errors.js';
+import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
 import { print, table } from './output.js';
 
@@ -47,7 +48,11 @@ export function queryCommand(): Command {
 export async function readDestination(path: string, sql: string): Promise<QueryAnswer> {
   const owner = await liveOwner(path);
   if (owner !== null) return askOwner(owner.socket, sql);
-  const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' });
+  const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' }).catch(
+    (thrown: unknown) => {
+      throw openError(path, messageOf(thrown));
+    },
+  );
   // A connection left open keeps the file open with it.
   const connection = await instance.connect();
   try {

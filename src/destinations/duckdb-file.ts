@@ -151,7 +151,8 @@ export class DuckDbFile {
   }
 }
 
-function openError(path: string, said: string): Error {
+/** Why DuckDB does not open a file, in the words of a person. */
+export function openError(path: string, said: string): Error {
   if (isStorageFull(said)) return new StorageFullError(`the destination ${path}`, said);
   const holder = /Conflicting lock is held in (.+?)(?:\. See|$)/s.exec(said)?.[1];
   if (holder !== undefined || /could not set lock|being used by another process/i.test(said)) {

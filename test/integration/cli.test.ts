@@ -354,6 +354,19 @@ describe.concurrent('highwater run', () => {
     );
   });
 
+  test('into a place where no file can be made says so at once', async () => {
+    await atDesk({}, async (desk) => {
+      await desk.write('configuration.json', reference(desk.api.url));
+      const path = desk.file('configuration.json/users.duckdb');
+      const started = Date.now();
+      const { status, stderr } = quiet(await desk.run('run', 'configuration.json', '-d', path));
+      expect(status).toBe(1);
+      expect(stderr).toMatch(new RegExp(`^highwater: .*${path} cannot be used: (ENOTDIR|EEXIST).*\\n$`));
+      expect(Date.now() - started).toBeLessThan(30_000);
+      expect(await requests(desk)).toBe(0);
+    });
+  });
+
   test('shows how far it is while it takes longer than two seconds, and that it tries again', async () => {
     await atDesk(
       { rows: 500, latency_ms: 400, fail: [{ kind: 'status', status: 500, times: 4, after: 6 }] },
@@ -489,6 +502,11 @@ describe.concurrent('highwater run', () => {
         ),
       );
       expect(await requests(desk)).toBe(0);
+      const asked = await desk.run('query', 'SELECT 1');
+      expect(asked).toMatchObject({ status: 1, stdout: '' });
+      expect(asked.stderr).toContain(
+        `highwater: the destination ${desk.file(FILE)} is open in another program: `,
+      );
       holder.stdin.end();
       await once(holder, 'close');
       const { status } = await ended;

@@ -363,6 +363,16 @@ describe.concurrent('a request that the source refuses', () => {
     });
   }
 
+  test('never repeats a secret that the source has answered with, in a page that is none', async () => {
+    const body = { data: ['no such key: open sesame'] };
+    await withCase('keyset', { fail: [{ kind: 'wrong_shape', body, times: forEver }] }, async (made) => {
+      const base_url = `${made.api.url}/pagination/keyset?api_key=\${env:HOSTILE_KEY}`;
+      const failure = await system.failing({ ...made.configuration, base_url });
+      expect(failure.message).toContain('record 0 is not an object: "\\"no such key: ***\\"]}"');
+      expect(failure.message).not.toContain('sesame');
+    });
+  });
+
   test('in words of its own (400) is reported in them, and the secret that it carried is hidden', async () => {
     await withCase('keyset', {}, async (made) => {
       const base_url = `${made.api.url}/pagination/keyset?api_key=\${env:HOSTILE_KEY}`;
