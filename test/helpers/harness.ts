@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { readDestination } from '../../src/cli/query.js';
 import { HighwaterClient } from '../../src/client.js';
 import { target } from '../../src/connection.js';
-import type { DemoClient } from '../../src/dev/demo-api.js';
+import type { DemoClient, DemoRecord } from '../../src/dev/demo-api.js';
 import type { Json } from '../../src/protocol.js';
 import { envWithoutTemporal } from './temporal.js';
 
@@ -120,6 +120,10 @@ export async function tableRows(
   return found;
 }
 
+/** A record of the source as {@link tableRows} shows its row. */
+export const rowText = (r: DemoRecord): string =>
+  JSON.stringify([r.id, r.name, r.email, r.address, r.company, r.job, r.createdAt, r.updatedAt]);
+
 /** What differs between the source and the table; all empty where they are equal, row for row. */
 export interface Difference {
   missing: string[];
@@ -140,16 +144,7 @@ export async function difference(
   for (const r of await source.records(options.view ?? 'list')) {
     const stored = found.get(r.id);
     found.delete(r.id);
-    const wanted = JSON.stringify([
-      r.id,
-      r.name,
-      r.email,
-      r.address,
-      r.company,
-      r.job,
-      r.createdAt,
-      r.updatedAt,
-    ]);
+    const wanted = rowText(r);
     if (stored === undefined) result.missing.push(r.id);
     else if (stored !== wanted) result.stale.push(r.id);
   }
