@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -86,7 +86,7 @@ try {
   console.log(`\n${machine()}\n`);
   console.log(table(header, lines));
   await writeFile(
-    join(root, options.out),
+    resolve(root, options.out),
     `${JSON.stringify({ machine: machine(), when: new Date().toISOString(), results }, null, 2)}\n`,
   );
   console.log(`\nFigures: ${options.out}`);

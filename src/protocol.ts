@@ -23,21 +23,31 @@ export interface PageRequest {
   params: Record<string, string>;
 }
 
-/** Keys and cursor values of records, in the order of the answer. */
-export interface PageRecords {
+/** Keys and cursor values of records, in the order of the answer: of all, or of those that a strategy remembers. */
+export interface PageTexts {
   keys: readonly string[];
   /** The cursor field of each record; null where the record has none. */
   values: readonly (string | null)[];
 }
 
+/** What a strategy remembers of the records of a page; text that nobody asks for is not made. */
+export interface Remembered {
+  /** `ends`: at least the first and the last. */
+  keys: 'all' | 'ends' | 'none';
+  values: 'all' | 'none';
+}
+
+export interface PageRecords extends PageTexts {
+  /** How many there were, remembered or not. */
+  records: number;
+}
+
 /**
- * What one answer said, as far as a strategy may know it. `keys[i]` and `values[i]` belong to record `i`, in the
- * order of the answer. Both are exact text: strings as they are, numbers as they stood in the body (an id of
+ * What one answer said, as far as a strategy may know it. Where all are remembered, `keys[i]` and `values[i]` belong
+ * to record `i`, in the order of the answer. Both are exact text: strings as they are, numbers as they stood in the body (an id of
  * 9007199254740993 arrives as that). A composite key is the JSON text of the array of its parts.
  */
 export interface PageSummary extends PageRecords {
-  /** How many records there were: more than `keys` has where a part was condensed. */
-  records: number;
   /** The API's own continuation token (`scroll_param`), null where it gives none. */
   nextToken: string | null;
   /** The API's own count of all records, null where it gives none. */

@@ -34,16 +34,17 @@ export const fetchPages =
         () => progress,
         async () => {
           await host.get(path);
+          const strategy = createStrategy(plan.options);
           const http = new HttpSource({
             resolved: resolveUrl(plan.baseUrl, environment),
             primaryKey: plan.table.primaryKey,
             cursorField: plan.cursorField,
             columns: Object.keys(plan.table.columns),
             exact: exactColumns(plan.table.columns),
+            remembers: strategy.remembers,
             timeoutSeconds: plan.requestTimeoutSeconds,
           });
           const source = new InFlight(http, cancellationSignal);
-          const strategy = createStrategy(plan.options);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
@@ -69,7 +70,7 @@ export const fetchPages =
               try {
                 const answer = await source.read(request, ahead(), async (lines, records, longest) => {
                   page.add(records);
-                  await stager.append(lines, records.keys.length, longest, before);
+                  await stager.append(lines, records.records, longest, before);
                 });
                 cursor = withUndeclared(strategy.advance(cursor, page.summary(answer)), answer);
                 stager.endPage();
@@ -143,7 +144,7 @@ class PageRecordsRead {
   ) {}
 
   add(part: PageRecords): void {
-    this.records += part.keys.length;
+    this.records += part.records;
     this.keys = this.keys.concat(part.keys);
     this.values = this.values.concat(part.values);
     const condensed = this.strategy.condense?.(this.cursor, { keys: this.keys, values: this.values });

@@ -31,8 +31,10 @@ const OWN_TABLES = `
 `;
 
 /** DuckDB does not tell the names of tables apart by their case. */
-const TABLE_IS = 'lower("schema") = lower($1) AND lower("table") = lower($2)';
-const KEY_IS = `${TABLE_IS} AND strategy = $3 AND source = $4`;
+const tableIs = (key: StreamKey) =>
+  `lower("schema") = lower(${literal(key.schema)}) AND lower("table") = lower(${literal(key.table)})`;
+const keyIs = (key: StreamKey) =>
+  `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
 
 interface StoredCheckpoint {
   key: StreamKey;
@@ -88,8 +90,8 @@ export class DuckDbDestination implements Destination {
         if (!request.takeOver || other === own || other.holder.workflowId === holder.workflowId) continue;
         // Another strategy of the same table is taken over with it: its workflow's next write is refused.
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY_IS}`,
-          [...keyValues(other.key), randomUUID(), JSON.stringify(holder)],
+          `UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other.key)}`,
+          [randomUUID(), JSON.stringify(holder)],
         );
       }
       if (
@@ -109,8 +111,8 @@ export class DuckDbDestination implements Destination {
         );
       } else {
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $5, cursor = $6, holder = $7, updated_at = now() WHERE ${KEY_IS}`,
-          [...keyValues(key), ...values, JSON.stringify(holder)],
+          `UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
+          [...values, JSON.stringify(holder)],
         );
       }
       return { checkpoint, database, neighbours };
@@ -126,25 +128,15 @@ export class DuckDbDestination implements Destination {
         if (stored?.id !== base) throw conflict(key, base, stored);
         const rows =
           request.records === 0 ? 0 : await upsert(connection, table, await request.files(), request.longest);
-        const cursor = JSON.stringify(request.cursor);
+        const cursor = literal(JSON.stringify(request.cursor));
+        const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
         const set = await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY_IS} AND id = $7`,
-          [...keyValues(key), next, cursor, base],
+          `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
+             ${request.pages}, ${request.records}, ${rows}, now());
+           UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
+             WHERE ${keyIs(key)} AND id = ${literal(base)}`,
         );
         if (set.rowsChanged !== 1) throw conflict(key, base, stored);
-        await connection.run(
-          'INSERT INTO _highwater_batches VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now())',
-          [
-            next,
-            base,
-            ...keyValues(key),
-            cursor,
-            request.workflowId,
-            BigInt(request.pages),
-            BigInt(request.records),
-            BigInt(rows),
-          ],
-        );
         faultPoint('commit.before');
         return { rows, already: false };
       });
@@ -199,8 +191,7 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
   const result = await connection.runAndReadAll(
-    `SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE ${TABLE_IS}`,
-    [key.schema, key.table],
+    `SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE ${tableIs(key)}`,
   );
   return result.getRowsJson().map(([strategy, source, id, cursor, holder]) => ({
     key: { ...key, strategy: strategy as StreamKey['strategy'], source: String(source) },
@@ -243,43 +234,36 @@ async function upsert(
   const selected = columns.map(
     ([name, type]) => `${fromJson(identifier(name), type)} AS ${inBatch.get(name)}`,
   );
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)}`,
+  // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
+  const [known = 0] = await counts(
+    connection,
+    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)};
+     CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch GROUP BY ALL HAVING count(*) > 1;
+     DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
+     CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey};
+     SELECT count(*) FROM _known`,
   );
-  const distinct = `SELECT count(*), count(DISTINCT ${keys.length === 1 ? keys[0] : `(${keys.join(', ')})`}) FROM _batch`;
-  const [records = 0, keyCount = 0] = await counts(connection, distinct);
-  if (keyCount !== records) {
-    await connection.run(
-      `DELETE FROM _batch WHERE rowid NOT IN (SELECT max(rowid) FROM _batch GROUP BY ${keys.join(', ')})`,
-    );
-  }
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey}`,
-  );
-  const [known = 0] = await counts(connection, 'SELECT count(DISTINCT read) FROM _known');
   let rows = 0;
   const rest = [...inBatch].filter(([name]) => !table.primaryKey.includes(name));
   if (known > 0 && rest.length > 0) {
-    await connection.run(
+    const updated = await connection.run(
       `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
          JOIN _batch AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace}
-         WHERE ${rest.map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`).join(' OR ')}`,
-    );
-    const updated = await connection.run(
-      `UPDATE ${target} AS t SET ${rest.map(([name, c]) => `${identifier(name)} = s.${c}`).join(', ')}
+         WHERE ${rest.map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`).join(' OR ')};
+       UPDATE ${target} AS t SET ${rest.map(([name, c]) => `${identifier(name)} = s.${c}`).join(', ')}
          FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE ${atSamePlace}`,
     );
     rows += updated.rowsChanged;
   }
   faultPoint('transaction.half');
-  if (known < keyCount) {
-    const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
-    const inserted = await connection.run(
-      `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
-    );
-    rows += inserted.rowsChanged;
-  }
-  await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
+  const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
+  const inserted = await connection.run(
+    `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
+  );
+  rows += inserted.rowsChanged;
+  await connection.run(
+    'DROP TABLE _batch; DROP TABLE _last; DROP TABLE _known; DROP TABLE IF EXISTS _changed',
+  );
   return rows;
 }
 

@@ -12,7 +12,7 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
-import type { PageRequest } from '../protocol.js';
+import type { PageRequest, Remembered } from '../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import type { ResolvedUrl } from './references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
@@ -24,6 +24,8 @@ export interface HttpSourceOptions {
   columns: readonly string[];
   /** Columns whose numbers need care; see the scanner. */
   exact?: ExactColumns;
+  /** What is wanted of each record's key and cursor value; everything unless told. */
+  remembers?: Remembered;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
 }
@@ -115,6 +117,7 @@ export class HttpSource implements Source {
       cursorField: this.options.cursorField,
       columns: this.options.columns,
       ...(this.options.exact !== undefined && { exact: this.options.exact }),
+      ...(this.options.remembers !== undefined && { remembers: this.options.remembers }),
       recordLimit: RECORD_LIMIT,
       mask: this.options.resolved.mask,
       sink: (lines, records) => void pendingSinks.push(sink(lines, records, scanner.longest)),

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { PageRecords } from '../protocol.js';
+import type { PageRecords, Remembered } from '../protocol.js';
 
 /**
  * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
@@ -22,6 +22,8 @@ export interface ScannerOptions {
    * those in `double` it is refused where it lies beyond what a double can be.
    */
   exact?: ExactColumns;
+  /** Whose text is made for the sink; everything unless told. */
+  remembers?: Remembered;
   /** The longest record that is taken, in bytes. */
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
@@ -84,6 +86,19 @@ interface Field {
   exact: keyof ExactColumns | null;
 }
 
+/** Where a value stands in the bytes at hand. */
+interface Place {
+  /** Or ABSENT, or NULL. */
+  start: number;
+  end: number;
+  /** A string that holds an escape. */
+  escaped: boolean;
+}
+
+const ABSENT = -1;
+const NULL = -2;
+const nowhere = (): Place => ({ start: ABSENT, end: ABSENT, escaped: false });
+
 export class RecordScanner {
   /** Records read so far. */
   count = 0;
@@ -91,9 +106,10 @@ export class RecordScanner {
   /** Length of the longest record. */
   longest = 0;
 
-  /** Of the records since the sink was called last. */
+  /** Of the records since the sink was called last, what is remembered. */
   private keys: string[] = [];
   private values: (string | null)[] = [];
+  private readonly remembers: Remembered;
   private phase: 'before' | 'first' | 'next' | 'after' = 'before';
   private pending: Buffer | null = null;
   /** Do not look again at a value cut by the end of a chunk before this many bytes are there. */
@@ -106,9 +122,10 @@ export class RecordScanner {
   private readonly fields = new Map<string, Field>();
   /** The field met at each place in the last record: records of one API name their members in one order. */
   private readonly layout: Field[] = [];
-  /** The primary key of the record in hand; undefined where it has not come yet. */
-  private readonly parts: (string | null | undefined)[];
-  private cursorValue: string | null = null;
+  /** Where the parts of the primary key stand: of the record in hand, and of the last whole one. */
+  private parts: Place[];
+  private lastParts: Place[];
+  private readonly cursorValue = nowhere();
   /** Whether the number just read had a fraction or an exponent. */
   private fraction = false;
   /** A number in the record in hand that its column cannot hold: said once the record's key is known. */
@@ -117,7 +134,9 @@ export class RecordScanner {
   private quotes: number[] = [];
 
   constructor(private readonly options: ScannerOptions) {
-    this.parts = options.primaryKey.map(() => undefined);
+    this.remembers = options.remembers ?? { keys: 'all', values: 'all' };
+    this.parts = options.primaryKey.map(nowhere);
+    this.lastParts = options.primaryKey.map(nowhere);
     for (const name of options.columns) this.field(name, true);
   }
 
@@ -294,11 +313,12 @@ export class RecordScanner {
     }
     if (count > 0) {
       const lines = this.quoted(lineStart, lineEnd);
+      if (!isUtf8(lines)) throw this.notUtf8(lines);
+      if (this.remembers.keys === 'ends' && count > 1) this.keys.push(this.key(this.lastParts));
       const { keys, values } = this;
-      if (!isUtf8(lines)) throw this.notUtf8(lines, keys);
       this.keys = [];
       this.values = [];
-      this.options.sink(lines, { keys, values });
+      this.options.sink(lines, { records: count, keys, values });
     }
   }
 
@@ -319,20 +339,18 @@ export class RecordScanner {
   }
 
   /** Names the record, which stands on a line of its own. */
-  private notUtf8(lines: Buffer, keys: readonly string[]): ScanError {
-    let start = 0;
-    for (const key of keys) {
-      const next = lines.indexOf(NEWLINE, start);
-      const end = next === -1 ? lines.length : next;
-      if (!isUtf8(lines.subarray(start, end))) {
-        return new ScanError(
-          `the body is not valid UTF-8: the record with primary key ${this.shown(key, 80)} is not`,
-          'shape',
-        );
-      }
-      start = end + 1;
+  private notUtf8(lines: Buffer): ScanError {
+    let line = lines;
+    for (let start = 0; start < lines.length; start += line.length + 1) {
+      const end = lines.indexOf(NEWLINE, start);
+      line = lines.subarray(start, end === -1 ? lines.length : end);
+      if (!isUtf8(line)) break;
     }
-    return new ScanError('the body is not valid UTF-8', 'shape');
+    this.b = line;
+    this.p = 0;
+    this.record();
+    const key = this.shown(this.key(this.lastParts), 80);
+    return new ScanError(`the body is not valid UTF-8: the record with primary key ${key} is not`, 'shape');
   }
 
   private tooLong(record: number): ScanError {
@@ -355,9 +373,9 @@ export class RecordScanner {
 
   /** One record, from its `{` to behind its `}`. */
   private record(): void {
-    const { parts } = this;
-    parts.fill(undefined);
-    this.cursorValue = null;
+    const { parts, cursorValue, remembers } = this;
+    for (const part of parts) part.start = ABSENT;
+    cursorValue.start = ABSENT;
     this.beyond = null;
     this.p++;
     this.space();
@@ -381,23 +399,47 @@ export class RecordScanner {
         this.space();
       }
     }
-    let key: string | null = parts[0] ?? null;
+    let length = 0;
     for (let i = 0; i < parts.length; i++) {
-      if (parts[i] === null || parts[i] === undefined) {
+      const { start, end } = parts[i] as Place;
+      length += end - start + 1;
+      if (start < 0) {
         throw new ScanError(
           `record ${this.count} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
           'record',
         );
       }
     }
-    if (parts.length > 1) {
-      key = JSON.stringify(parts);
+    // As text a key may be shorter than it stood in the body, and a little longer where numbers get quotes.
+    if (length > KEY_LIMIT / 2) {
+      const key = this.key(parts);
       if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
     }
-    this.refuseBeyond(key ?? '');
+    if (this.beyond !== null) throw this.beyondDouble(this.beyond);
     this.count++;
-    this.keys.push(key ?? '');
-    this.values.push(this.cursorValue);
+    if (remembers.keys === 'all' || (remembers.keys === 'ends' && this.keys.length === 0)) {
+      this.keys.push(this.key(parts));
+    }
+    if (remembers.values === 'all') {
+      this.values.push(cursorValue.start < 0 ? null : this.decoded(cursorValue));
+    }
+    this.parts = this.lastParts;
+    this.lastParts = parts;
+  }
+
+  /** A primary key as text. */
+  private key(parts: readonly Place[]): string {
+    const texts = parts.map((part) => this.decoded(part));
+    return texts.length === 1 ? (texts[0] ?? '') : JSON.stringify(texts);
+  }
+
+  /** The text of a string, or of any other value as it stands. */
+  private decoded({ start, end, escaped }: Place): string {
+    const { b } = this;
+    if (b[start] !== QUOTE) return b.toString('latin1', start, end);
+    return escaped
+      ? (JSON.parse(b.toString('utf8', start, end)) as string)
+      : b.toString('utf8', start + 1, end - 1);
   }
 
   /** Makes text of a number that would lose digits otherwise. */
@@ -461,38 +503,44 @@ export class RecordScanner {
   private wantedValue(field: Field): void {
     const start = this.p;
     const c = this.byte();
-    let text: string | null;
-    if (c === QUOTE) text = this.text();
-    else {
-      this.value(2);
-      text = c === 0x6e /* null */ ? null : this.b.toString('latin1', start, this.p);
-      if (field.keyPart >= 0 && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
-        throw new ScanError(
-          `record ${this.count} has a primary key that is neither text nor a number: ${this.shown(text ?? '', 80)}`,
-          'record',
-        );
-      }
-    }
-    if (text !== null && text.length > KEY_LIMIT) {
-      throw this.keyTooLong(field.keyPart >= 0 ? 'primary key' : 'cursor value', text);
-    }
-    if (field.keyPart >= 0) {
-      if (this.parts[field.keyPart] !== undefined) {
-        throw new ScanError(`record ${this.count} names its primary key twice`, 'record');
-      }
-      this.parts[field.keyPart] = text;
-    }
-    if (field.isCursor) this.cursorValue = text;
-  }
-
-  private refuseBeyond(key: string): void {
-    if (this.beyond !== null) {
+    let escaped = false;
+    if (c === QUOTE) escaped = this.string();
+    else this.value(2);
+    const end = this.p;
+    const isKey = field.keyPart >= 0;
+    if (isKey && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
       throw new ScanError(
-        `the record with primary key ${this.shown(key, 200)} does not fit: column ${this.beyond.name} cannot hold ` +
-          `${this.shown(this.beyond.text, 200)}, which is beyond any DOUBLE. Declare another type for it in "columns".`,
+        `record ${this.count} has a primary key that is neither text nor a number: ` +
+          this.shown(this.decoded({ start, end, escaped }), 80),
         'record',
       );
     }
+    if (end - start > KEY_LIMIT) {
+      const text = this.decoded({ start, end, escaped });
+      if (text.length > KEY_LIMIT) throw this.keyTooLong(isKey ? 'primary key' : 'cursor value', text);
+    }
+    const part = this.parts[field.keyPart];
+    if (part !== undefined) {
+      if (part.start !== ABSENT) {
+        throw new ScanError(`record ${this.count} names its primary key twice`, 'record');
+      }
+      part.start = c === 0x6e /* null */ ? NULL : start;
+      part.end = end;
+      part.escaped = escaped;
+    }
+    if (field.isCursor) {
+      this.cursorValue.start = c === 0x6e ? NULL : start;
+      this.cursorValue.end = end;
+      this.cursorValue.escaped = escaped;
+    }
+  }
+
+  private beyondDouble({ name, text }: { name: string; text: string }): ScanError {
+    return new ScanError(
+      `the record with primary key ${this.shown(this.key(this.parts), 200)} does not fit: column ${name} cannot hold ` +
+        `${this.shown(text, 200)}, which is beyond any DOUBLE. Declare another type for it in "columns".`,
+      'record',
+    );
   }
 
   private keyTooLong(what: string, text: string): ScanError {
@@ -507,9 +555,7 @@ export class RecordScanner {
   private text(): string {
     const start = this.p;
     const escaped = this.string();
-    return escaped
-      ? (JSON.parse(this.b.toString('utf8', start, this.p)) as string)
-      : this.b.toString('utf8', start + 1, this.p - 1);
+    return this.decoded({ start, end: this.p, escaped });
   }
 
   /** Walks a string; true when it holds an escape. */

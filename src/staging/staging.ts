@@ -38,7 +38,8 @@ export class Staging {
     try {
       const handle = await open(path, 'r');
       try {
-        const buffer = Buffer.allocUnsafe(1024 * 1024);
+        // As a rule a part is read at once; one more byte would show that it has grown.
+        const buffer = Buffer.allocUnsafe(Math.min(file.bytes + 1, 2 * PART_BYTES));
         for (;;) {
           const { bytesRead } = await handle.read(buffer, 0, buffer.length);
           if (bytesRead === 0) break;

@@ -44,6 +44,7 @@ const NOTHING_READ: KeysetMark = { last_updated_at: null, below: null, inclusive
 export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<KeysetCursor> {
   return {
     name: 'keyset',
+    remembers: { keys: 'none', values: 'all' },
 
     begin: (checkpoint) => beginPass(checkpoint, NOTHING_READ, firstPosition),
 
@@ -63,7 +64,7 @@ export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<Ke
       if (position.unordered && position.jumped) {
         return { ...cursor, position: startAgain(cursor, position), notes };
       }
-      if (page.keys.length === 0) {
+      if (page.records === 0) {
         const said = nextToken === null ? notes : withNote(notes, EMPTY_WITH_TOKEN);
         return endPass(cursor, 'empty_page', markOf(position), said);
       }

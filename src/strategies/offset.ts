@@ -1,4 +1,4 @@
-import type { Cursor, FullRescan, Note, PageRequest } from '../protocol.js';
+import type { Cursor, FullRescan, Note, PageRequest, PageSummary } from '../protocol.js';
 import { beginPass, endPass, positionOf, withLatestNote, withNote } from './cursors.js';
 import { compare, minusSeconds } from './instants.js';
 import type { Strategy } from './strategy.js';
@@ -59,6 +59,7 @@ export function createOffset(options: {
 
   return {
     name: 'offset',
+    remembers: { keys: 'ends', values: 'none' },
 
     begin: (checkpoint, now) =>
       beginPass<OffsetMark, OffsetPosition>(checkpoint, NOTHING_READ, (mark, pass) => ({
@@ -83,16 +84,12 @@ export function createOffset(options: {
       if (!inPlace && position.steps_back < MAX_STEPS_BACK) return stepBack(cursor, position);
 
       const checked = inPlace ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
-      const isBlind = limit === 1 || (position.bare && page.keys.length > 0);
+      const isBlind = limit === 1 || (position.bare && page.records > 0);
       const notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
-      const read = { ...readOn(position, base, page.keys), total: page.total };
+      const read = { ...readOn(position, base, page), total: page.total };
       // A total below what was read is no total: the list then ends where nothing follows.
       const end =
-        page.keys.length === 0
-          ? 'empty_page'
-          : inPlace && read.offset === page.total
-            ? 'total_reached'
-            : null;
+        page.records === 0 ? 'empty_page' : inPlace && read.offset === page.total ? 'total_reached' : null;
       return end === null ? { ...cursor, position: read, notes } : endPass(cursor, end, markOf(read), notes);
     },
 
@@ -160,14 +157,14 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
 }
 
 /** The position after the records that begin at `base`. */
-function readOn(position: OffsetPosition, base: number, keys: readonly string[]): OffsetPosition {
+function readOn(position: OffsetPosition, base: number, { keys, records }: PageSummary): OffsetPosition {
   const key = keys.at(-1);
   if (key === undefined) return position;
-  const offset = base + keys.length;
+  const offset = base + records;
   const newest = { offset: offset - 1, key };
   const older = position.anchors.filter((anchor) => anchor.offset < newest.offset);
   // A source may cap its pages at one record: after a page of one, the next request leaves the overlap out.
-  return { ...position, offset, anchors: thin([...older, newest], offset), bare: keys.length === 1 };
+  return { ...position, offset, anchors: thin([...older, newest], offset), bare: records === 1 };
 }
 
 /** Of the anchors within each power of two back from the offset, the oldest; and the newest of all. */

@@ -67,6 +67,7 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
 
   return {
     name: 'step_size',
+    remembers: { keys: 'all', values: 'all' },
 
     begin: (checkpoint) =>
       settle(
@@ -92,7 +93,7 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
         position: {
           next: String(range.end + 1n),
           greatest: found.ids.reduce((highest, id) => String(greater(id, BigInt(highest ?? id))), greatest),
-          empty: page.keys.length === 0 ? empty + 1 : 0,
+          empty: page.records === 0 ? empty + 1 : 0,
         },
         notes: remarks(page, range, maxId, found).reduce(withNote, cursor.notes),
       });

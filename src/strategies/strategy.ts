@@ -2,9 +2,10 @@ import type {
   Cursor,
   EndRule,
   Json,
-  PageRecords,
   PageRequest,
   PageSummary,
+  PageTexts,
+  Remembered,
   StrategyName,
 } from '../protocol.js';
 
@@ -22,6 +23,7 @@ import type {
  */
 export interface Strategy<C extends Cursor = Cursor> {
   readonly name: StrategyName;
+  readonly remembers: Remembered;
 
   /**
    * The first cursor of a pass. An unended `checkpoint` is resumed as it is.
@@ -42,7 +44,7 @@ export interface Strategy<C extends Cursor = Cursor> {
    * Reduces a part of an answer to the records that `advance` needs of it, so that an answer of any size fits in
    * memory: advancing by the rest after `condense(part)` is advancing by the whole. Absent where a page is small.
    */
-  condense?(cursor: C, part: PageRecords): PageRecords;
+  condense?(cursor: C, part: PageTexts): PageTexts;
 
   /**
    * The requests that will follow `request(cursor)`, at most `count`, where they do not depend on its answer:

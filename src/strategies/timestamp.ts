@@ -36,6 +36,7 @@ export function createSince(
 ): Strategy<TimestampCursor> {
   return {
     name,
+    remembers: { keys: 'none', values: 'all' },
 
     begin: (checkpoint) =>
       beginPass(checkpoint, { last_timestamp: null, below: null, inclusive: false }, (mark) => ({
@@ -60,7 +61,7 @@ export function createSince(
 
     condense(cursor, part) {
       const kept = telling(part.values, positionOf(cursor).since);
-      return { keys: kept.map((i) => part.keys[i] ?? ''), values: kept.map((i) => part.values[i] ?? null) };
+      return { keys: [], values: kept.map((i) => part.values[i] ?? null) };
     },
 
     state: ({ mark }) => ({ last_timestamp: mark.last_timestamp ?? FIRST }),

@@ -70,7 +70,7 @@ const GROWTH = 5;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
-const STAGED_LIMIT = 2;
+const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
 /** Failures that an interval sync waits out. */
 const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];

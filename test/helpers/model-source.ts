@@ -3,7 +3,7 @@
  * protocol that answers a request as such an API would. It shares no code with the strategies; timestamps are whole
  * ticks here and turn to text on the way out.
  */
-import type { Cursor, EndRule, PageRequest, PageSummary } from '../../src/protocol.js';
+import type { Cursor, EndRule, PageRequest, PageSummary, Remembered } from '../../src/protocol.js';
 import type { Strategy } from '../../src/strategies/strategy.js';
 
 export interface Row {
@@ -214,7 +214,7 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
       cursor = committed(strategy.lowerPageSize(cursor, thrown.maximum));
       continue;
     }
-    const next = committed(strategy.advance(cursor, page));
+    const next = committed(strategy.advance(cursor, asRemembered(page, strategy.remembers)));
     if (held.delete(pages.length)) {
       cursor = committed(strategy.begin(cursor, now));
       continue;
@@ -248,4 +248,14 @@ export function missing(rows: readonly Row[], table: Table): Row[] {
 /** Rows with these timestamps, r0, r1, … */
 export function rowsAt(...ats: (number | null)[]): Row[] {
   return ats.map((at, i) => ({ id: `r${String(i)}`, at, version: 1 }));
+}
+
+/** What is left of a page once only what the strategy says that it remembers is kept. */
+function asRemembered(page: PageSummary, remembers: Remembered): PageSummary {
+  const ends = page.keys.filter((_, i) => i === 0 || i === page.keys.length - 1);
+  return {
+    ...page,
+    keys: { all: page.keys, ends, none: [] }[remembers.keys],
+    values: { all: page.values, none: [] }[remembers.values],
+  };
 }

@@ -43,8 +43,10 @@ function scan(body: string | Buffer, cuts: number[] = [], options: Partial<Scann
   // Spaces before a record may stay.
   const lines = text === '' ? [] : text.trim().split(/ *\n */);
   expect(scanner.count).toBe(lines.length);
-  expect(keys).toHaveLength(lines.length);
-  expect(values).toHaveLength(lines.length);
+  if (options.remembers === undefined) {
+    expect(keys).toHaveLength(lines.length);
+    expect(values).toHaveLength(lines.length);
+  }
   const { undeclared, longest } = scanner;
   return { lines, keys, values, undeclared: [...undeclared], envelope, longest };
 }
@@ -151,6 +153,21 @@ describe('a body cut anywhere', () => {
         expect(envelope).toEqual({ ...rest, data: [] });
       }),
       { numRuns: 1500 },
+    );
+  });
+
+  it('makes no text that nobody remembers', () => {
+    fc.assert(
+      fc.property(json.document, fc.array(fc.nat(), { maxLength: 12 }), (body, cuts) => {
+        const { lines, keys } = scan(body, cuts);
+        const ends = scan(body, cuts, { remembers: { keys: 'ends', values: 'none' } });
+        expect(ends).toMatchObject({ lines, values: [] });
+        expect([ends.keys[0], ends.keys.at(-1)]).toEqual([keys[0], keys.at(-1)]);
+        const none = scan(body, cuts, { remembers: { keys: 'none', values: 'all' } });
+        expect(none).toMatchObject({ lines, keys: [] });
+        expect(none.values).toHaveLength(lines.length);
+      }),
+      { numRuns: 500 },
     );
   });
 
