@@ -22,6 +22,7 @@ import { createStrategy, type Strategy, TokenCycleError } from '../strategies/in
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { streamKey } from './open-stream.js';
+import { writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
@@ -33,7 +34,7 @@ export const fetchPages =
       beating(
         () => progress,
         async () => {
-          await host.get(path);
+          const { destination } = await host.get(path);
           const strategy = createStrategy(plan.options);
           const http = new HttpSource({
             resolved: resolveUrl(plan.baseUrl, environment),
@@ -49,7 +50,8 @@ export const fetchPages =
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
             : (base.cursor as Cursor);
-          const stager = new BatchStager(new Staging(path, streamKey(plan)), base.id, plan.batch);
+          const staging = new Staging(path, streamKey(plan));
+          const stager = new BatchStager(staging, base.id, plan.batch);
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
@@ -104,6 +106,7 @@ export const fetchPages =
                 break;
             }
             const batches = await stager.end(cursor);
+            for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
             return { batches, cursor, state: strategy.state(cursor), wait };
           } catch (thrown) {
             await stager.abandon();

@@ -1,5 +1,7 @@
 import { Context } from '@temporalio/activity';
+import type { WriteRequest } from '../destinations/destination.js';
 import { faultPoint } from '../faults.js';
+import type { StagedBatch, StreamPlan } from '../protocol.js';
 import { Staging } from '../staging/staging.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
@@ -14,21 +16,9 @@ export const writeBatch =
         () => ({ records: batch.records }),
         async () => {
           const { destination } = await host.get(path);
-          const key = streamKey(plan);
-          const staging = new Staging(path, key);
+          const staging = new Staging(path, streamKey(plan));
           faultPoint('transaction.before');
-          const outcome = await destination.write({
-            key,
-            table: plan.table,
-            base: batch.base,
-            next: batch.next,
-            cursor: batch.cursor,
-            records: batch.records,
-            pages: batch.pages,
-            longest: batch.longest,
-            files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
-            workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
-          });
+          const outcome = await destination.write(writeRequest(plan, staging, batch));
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
           // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
@@ -38,3 +28,13 @@ export const writeBatch =
         },
       ),
     );
+
+/** What the destination is asked to write; the files are checked when it asks for them. */
+export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBatch): WriteRequest {
+  const { base, next, cursor, records, pages, bytes, longest } = batch;
+  return {
+    ...{ key: streamKey(plan), table: plan.table, base, next, cursor, records, pages, bytes, longest },
+    files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
+    workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
+  };
+}

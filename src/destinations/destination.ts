@@ -19,6 +19,12 @@ export interface Destination {
    * @throws {RecordError} when a record does not fit its columns; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
+
+  /** A hint: this write will come soon. What can be done for it beside the write in hand may be done. */
+  prepare(request: WriteRequest): void;
+
+  /** Lets go of everything. */
+  close(): Promise<void>;
 }
 
 export interface OpenRequest {
@@ -48,6 +54,8 @@ export interface WriteRequest {
   /** Counts for the log of commits. */
   records: number;
   pages: number;
+  /** Of the staged files together. */
+  bytes: number;
   /** Length of the longest record, in bytes. */
   longest: number;
   /** Paths of files of newline-delimited JSON, in order; asked for only when the batch is to be written. */

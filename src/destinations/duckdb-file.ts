@@ -34,11 +34,15 @@ export class DuckDbFile {
     private readonly settings: DuckDbSettings,
   ) {}
 
-  /** Runs `work` on a connection of its own. */
-  async read<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  /** Runs `work` on a connection of its own, or on one that a call of `read` in hand has lent. */
+  async read<T>(
+    work: (connection: DuckDBConnection) => Promise<T>,
+    lent: DuckDBConnection | null = null,
+  ): Promise<T> {
     this.users++;
     clearTimeout(this.idle);
     try {
+      if (lent !== null) return await work(lent);
       const instance = await this.open();
       const connection = await instance.connect();
       try {
@@ -61,7 +65,10 @@ export class DuckDbFile {
   }
 
   /** Runs `work` in one transaction; transactions of this process take turns. */
-  async transaction<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    work: (connection: DuckDBConnection) => Promise<T>,
+    lent: DuckDBConnection | null = null,
+  ): Promise<T> {
     const before = this.turn;
     let done = () => {};
     this.turn = new Promise<void>((resolve) => (done = resolve));
@@ -79,7 +86,7 @@ export class DuckDbFile {
         }
         await connection.run('COMMIT');
         return result;
-      });
+      }, lent);
     } finally {
       done();
     }

@@ -48,6 +48,9 @@ interface StoredCheckpoint {
  * writer, one checkpoint) is what keeps keys unique.
  */
 export class DuckDbDestination implements Destination {
+  /** Batches that are loaded while the one before is written, by the checkpoint that they will make. */
+  private readonly prepared = new Map<string, PreparedBatch>();
+
   constructor(private readonly file: DuckDbFile) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
@@ -119,15 +122,35 @@ export class DuckDbDestination implements Destination {
     });
   }
 
+  prepare(request: WriteRequest): void {
+    const { next, records, bytes } = request;
+    if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
+    if (records === 0 || bytes > PREPARED_BYTES) return;
+    const batch = new PreparedBatch(
+      this.file,
+      (connection) => load(connection, request),
+      () => this.prepared.get(next) === batch && this.prepared.delete(next),
+    );
+    this.prepared.set(next, batch);
+  }
+
+  async close(): Promise<void> {
+    for (const batch of this.prepared.values()) batch.release();
+    await this.file.close();
+  }
+
   async write(request: WriteRequest): Promise<WriteOutcome> {
     const { key, table, base, next } = request;
+    const prepared = this.prepared.get(next);
+    this.prepared.delete(next);
+    // Where that failed, what follows fails in the same way and says why.
+    const loaded = (await prepared?.take()) ?? null;
     try {
       return await this.file.transaction(async (connection) => {
         const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
         if (stored?.id === next) return { rows: await committedRows(connection, next), already: true };
         if (stored?.id !== base) throw conflict(key, base, stored);
-        const rows =
-          request.records === 0 ? 0 : await upsert(connection, table, await request.files(), request.longest);
+        const rows = request.records === 0 ? 0 : await upsert(connection, request, loaded !== null);
         const cursor = literal(JSON.stringify(request.cursor));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
         const set = await connection.run(
@@ -139,7 +162,7 @@ export class DuckDbDestination implements Destination {
         if (set.rowsChanged !== 1) throw conflict(key, base, stored);
         faultPoint('commit.before');
         return { rows, already: false };
-      });
+      }, loaded);
     } catch (thrown) {
       if (isDataError(thrown)) {
         throw await this.file.read(async (connection) =>
@@ -147,7 +170,46 @@ export class DuckDbDestination implements Destination {
         );
       }
       throw thrown;
+    } finally {
+      prepared?.release();
     }
+  }
+}
+
+/** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
+const PREPARED_LIMIT = 2;
+const PREPARED_BYTES = 24 * 1024 * 1024;
+/** Who has not come for it by then (a sync that was paused or cancelled) does without. */
+const PREPARED_MILLISECONDS = 10_000;
+
+/** A batch in temporary tables of a connection of its own. */
+class PreparedBatch {
+  release: () => void = () => undefined;
+  private readonly loaded: Promise<DuckDBConnection | null>;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(file: DuckDbFile, work: (connection: DuckDBConnection) => Promise<void>, onEnd: () => void) {
+    const released = new Promise<void>((resolve) => (this.release = resolve));
+    this.timer = setTimeout(this.release, PREPARED_MILLISECONDS);
+    this.loaded = new Promise((resolve) => {
+      void file
+        .read(async (connection) => {
+          await work(connection);
+          resolve(connection);
+          await released;
+        })
+        .catch(() => resolve(null))
+        .finally(() => {
+          clearTimeout(this.timer);
+          onEnd();
+        });
+    });
+  }
+
+  /** The connection, until it is released; null where loading failed. */
+  take(): Promise<DuckDBConnection | null> {
+    clearTimeout(this.timer);
+    return this.loaded;
   }
 }
 
@@ -211,36 +273,50 @@ async function committedRows(connection: DuckDBConnection, id: string): Promise<
   return Number(result.getRowsJson()[0]?.[0] ?? 0);
 }
 
-/**
- * Reads the staged files into a temporary table, keeps the last record of each key, and writes what is new or
- * differs. Not one MERGE: finding the keys reads the key columns only, contents are compared for the rows that
- * were found, and rows that stand there already cost no write.
- * @returns how many rows were inserted or changed.
- */
-async function upsert(
-  connection: DuckDBConnection,
-  table: TableSpec,
-  files: string[],
-  longest: number,
-): Promise<number> {
+/** The columns of a batch in its temporary table have names of our own: one called rowid would hide a row's place. */
+const batchColumns = (table: TableSpec) =>
+  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
+
+/** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
+async function load(connection: DuckDBConnection, request: WriteRequest): Promise<void> {
+  const { table, longest } = request;
   const columns = Object.entries(table.columns);
-  const names = columns.map(([name]) => identifier(name));
-  // In the batch columns have names of our own: one called rowid would hide the place of a row.
-  const inBatch = new Map(columns.map(([name], i) => [name, `c${i}`]));
+  const inBatch = batchColumns(table);
   const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
-  const target = tableName(table);
-  const sameKey = table.primaryKey.map((name, i) => `t.${identifier(name)} = s.${keys[i]}`).join(' AND ');
-  const atSamePlace = names.some((name) => name.toLowerCase() === '"rowid"') ? sameKey : 't.rowid = k.stored';
   const selected = columns.map(
     ([name, type]) => `${fromJson(identifier(name), type)} AS ${inBatch.get(name)}`,
   );
   // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
-  const [known = 0] = await counts(
-    connection,
-    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(files, longest, columns, jsonType)};
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(await request.files(), longest, columns, jsonType)};
      CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch GROUP BY ALL HAVING count(*) > 1;
      DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
-     CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey};
+     DROP TABLE _last`,
+  );
+}
+
+/**
+ * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
+ * for the rows that were found, and rows that stand there already cost no write.
+ * @returns how many rows were inserted or changed.
+ */
+async function upsert(
+  connection: DuckDBConnection,
+  request: WriteRequest,
+  isLoaded: boolean,
+): Promise<number> {
+  const { table } = request;
+  if (!isLoaded) await load(connection, request);
+  const inBatch = batchColumns(table);
+  const names = [...inBatch.keys()].map(identifier);
+  const target = tableName(table);
+  const sameKey = table.primaryKey
+    .map((name) => `t.${identifier(name)} = s.${inBatch.get(name)}`)
+    .join(' AND ');
+  const atSamePlace = names.some((name) => name.toLowerCase() === '"rowid"') ? sameKey : 't.rowid = k.stored';
+  const [known = 0] = await counts(
+    connection,
+    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey};
      SELECT count(*) FROM _known`,
   );
   let rows = 0;
@@ -261,9 +337,7 @@ async function upsert(
     `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
   );
   rows += inserted.rowsChanged;
-  await connection.run(
-    'DROP TABLE _batch; DROP TABLE _last; DROP TABLE _known; DROP TABLE IF EXISTS _changed',
-  );
+  await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
   return rows;
 }
 

@@ -28,7 +28,7 @@ export interface ScannerOptions {
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
   mask?: (text: string) => string;
-  /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver until it returns. */
+  /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver from then on. */
   sink: (lines: Buffer, records: PageRecords) => void;
 }
 

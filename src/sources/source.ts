@@ -10,7 +10,7 @@ export interface Source {
   read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer>;
 }
 
-/** Takes records as newline-delimited JSON; the bytes are the sink's until its promise is kept. */
+/** Takes records as newline-delimited JSON; the bytes are the sink's from then on. */
 export type RecordSink = (lines: Buffer, records: PageRecords, longest: number) => Promise<void>;
 
 export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total'> {

@@ -8,6 +8,8 @@ import type { StagedFile, StreamKey } from '../protocol.js';
 
 /** A part of this size is read by one thread of the destination; smaller parts share the work better. */
 const PART_BYTES = 4 * 1024 * 1024;
+/** Lines wait until there are this many bytes of them: a call to the disk costs as much as scanning a page. */
+const WRITE_BYTES = 1024 * 1024;
 
 /**
  * Where a batch waits between fetch and write: files of newline-delimited JSON beside the destination. A cache,
@@ -91,7 +93,12 @@ export class Staging {
 /** Writes one batch's records into part files. */
 export class StagedWriter {
   private readonly finished: StagedFile[] = [];
+  /** The part in hand; `file` counts what waits to be written as well. */
   private current: { handle: FileHandle; file: StagedFile } | null = null;
+  private waiting: Buffer[] = [];
+  private waitingBytes = 0;
+  /** Why a write failed: what it should have written is gone, and nothing can be added. */
+  private failure: unknown = null;
   /** Bytes taken so far. */
   bytes = 0;
 
@@ -100,26 +107,34 @@ export class StagedWriter {
     private readonly id: string,
   ) {}
 
-  /** Appends whole lines; `lines` need not end with a line end. */
+  /** Appends whole lines; `lines` need not end with a line end. The buffer is ours from here on. */
   async append(lines: Buffer): Promise<void> {
     this.current ??= await this.part();
-    const { handle, file } = this.current;
-    const { length } = lines;
-    // Until the write is done the buffer is ours.
-    const { bytesWritten } = await handle.writev([lines, NEWLINE]).catch((thrown: unknown) => {
-      throw this.refused(thrown);
-    });
-    // On a disk that runs full the first write is only cut short; the next one says why.
-    if (bytesWritten < length + 1) {
-      const rest = Buffer.concat([lines, NEWLINE]).subarray(bytesWritten);
-      await handle.writeFile(rest).catch((thrown: unknown) => {
-        throw this.refused(thrown);
-      });
-    }
+    const { file } = this.current;
+    const length = lines.length + 1;
+    this.waiting.push(lines, NEWLINE);
+    this.waitingBytes += length;
     file.crc32 = crc32(NEWLINE, crc32(lines, file.crc32));
-    file.bytes += length + 1;
-    this.bytes += length + 1;
+    file.bytes += length;
+    this.bytes += length;
     if (file.bytes >= PART_BYTES) await this.closePart();
+    else if (this.waitingBytes >= WRITE_BYTES) await this.flush(this.current.handle);
+  }
+
+  private async flush(handle: FileHandle): Promise<void> {
+    if (this.failure !== null) throw this.failure;
+    const { waiting, waitingBytes } = this;
+    if (waitingBytes === 0) return;
+    this.waiting = [];
+    this.waitingBytes = 0;
+    try {
+      const { bytesWritten } = await handle.writev(waiting);
+      // On a disk that runs full the first write is only cut short; the next one says why.
+      if (bytesWritten < waitingBytes) await handle.writeFile(Buffer.concat(waiting).subarray(bytesWritten));
+    } catch (thrown) {
+      this.failure = this.refused(thrown);
+      throw this.failure;
+    }
   }
 
   /** Remembers where the batch stands, for {@link rollback}. */
@@ -145,6 +160,7 @@ export class StagedWriter {
       }
     }
     if (this.current !== null && current !== null) {
+      await this.flush(this.current.handle);
       await this.current.handle.truncate(current.bytes);
       const { handle } = this.current;
       await handle.close();
@@ -163,6 +179,9 @@ export class StagedWriter {
 
   /** Removes what has been written. */
   async abandon(): Promise<void> {
+    this.waiting = [];
+    this.waitingBytes = 0;
+    this.failure = null;
     await this.closePart();
     await Promise.all(this.finished.map((file) => rm(join(this.folder, file.name), { force: true })));
   }
@@ -189,9 +208,14 @@ export class StagedWriter {
 
   private async closePart(): Promise<void> {
     if (this.current === null) return;
-    await this.current.handle.close();
-    this.finished.push(this.current.file);
+    const { handle, file } = this.current;
     this.current = null;
+    this.finished.push(file);
+    try {
+      await this.flush(handle);
+    } finally {
+      await handle.close();
+    }
   }
 }
 

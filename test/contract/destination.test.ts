@@ -44,24 +44,29 @@ const rowsOf = async (file: DuckDbFile, table: TableSpec): Promise<Row[]> =>
       .map((row) => Object.fromEntries(names.map((name, i) => [name, row[i] as string | null])));
   });
 
-async function startDuckDb(): Promise<TestedDestination> {
+async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
   const folder = await scratch();
-  const at = (file: DuckDbFile): TestedDestination => ({
-    destination: new DuckDbDestination(file),
-    rows: (table) => rowsOf(file, table),
-    reopen: async () => {
-      await file.close();
-      return at(new DuckDbFile(folder.file('x.duckdb'), SETTINGS));
-    },
-    close: async () => {
-      await file.close();
-      await folder.remove();
-    },
-  });
+  const at = (file: DuckDbFile): TestedDestination => {
+    const destination = new DuckDbDestination(file);
+    return {
+      destination,
+      prepares,
+      rows: (table) => rowsOf(file, table),
+      reopen: async () => {
+        await destination.close();
+        return at(new DuckDbFile(folder.file('x.duckdb'), SETTINGS));
+      },
+      close: async () => {
+        await destination.close();
+        await folder.remove();
+      },
+    };
+  };
   return at(new DuckDbFile(folder.file('x.duckdb'), SETTINGS));
 }
 
-destinationContract('DuckDB', startDuckDb);
+destinationContract('DuckDB', () => startDuckDb(false));
+destinationContract('DuckDB that knows of each write beforehand', () => startDuckDb(true));
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let path: string;
@@ -126,6 +131,7 @@ describe('a DuckDB table', () => {
     file = new DuckDbFile(path, SETTINGS);
     tested = {
       destination: new DuckDbDestination(file),
+      prepares: false,
       rows: (of) => rowsOf(file, of),
       reopen: () => Promise.reject(new Error('not here')),
       close: () => file.close(),
@@ -133,6 +139,27 @@ describe('a DuckDB table', () => {
   });
   afterEach(() => file.close());
   const streamOf = (of: TableSpec) => new Stream(tested, folder.file, of);
+
+  it('is closed at once though a write was announced that never came', async () => {
+    const { checkpoint } = await streamOf(table('t')).open();
+    tested.prepares = true;
+    const stream = streamOf(table('t'));
+    const refused = stream.write('another base', 'c1', [{ id: '1' }]);
+    await expect(refused).rejects.toThrow('checkpoint');
+    tested.destination.prepare({
+      key: stream.key,
+      table: stream.table,
+      base: checkpoint.id,
+      next: 'c2',
+      cursor: { pass: 1, mark: {}, position: null, ended: null, notes: [] },
+      ...{ records: 1, pages: 1, bytes: 10, longest: 10, workflowId: 'w1' },
+      files: async () => [folder.file('missing.ndjson')],
+    });
+    const started = Date.now();
+    await tested.destination.close();
+    expect(Date.now() - started).toBeLessThan(5000);
+    await new DuckDbFile(path, SETTINGS).close();
+  });
 
   it('is one whatever the case of its name: a second workflow is refused, and columns are not made twice', async () => {
     const { checkpoint } = await streamOf(table('User', { Name: 'STRING' })).open('first');

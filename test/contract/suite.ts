@@ -24,6 +24,8 @@ export type Row = Record<string, string | null>;
 /** What a destination must offer so that the suite can look at it from outside. */
 export interface TestedDestination {
   destination: Destination;
+  /** Whether each write is announced before it is asked for. */
+  prepares: boolean;
   /**
    * All rows of a table in any order. Numbers are decimal text, times ISO 8601 with six digits of a second and, where
    * they have a zone, `Z`; binary is base64, JSON is text.
@@ -104,7 +106,7 @@ export class Stream {
         return path;
       }),
     );
-    return this.tested.destination.write({
+    const whole: WriteRequest = {
       key: this.key,
       table: this.table,
       base,
@@ -112,11 +114,14 @@ export class Stream {
       cursor: cursorAt(next),
       records: lines.flat().length,
       pages: 1,
+      bytes: lines.flat().reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
       longest: Math.max(2, ...lines.flat().map((line) => Buffer.byteLength(line))),
       files: async () => paths,
       workflowId: 'w1',
       ...request,
-    });
+    };
+    if (this.tested.prepares) this.tested.destination.prepare(whole);
+    return this.tested.destination.write(whole);
   }
 
   /** The rows, ordered by their keys. */
