@@ -3,7 +3,8 @@
  * checkpoint, no checks, no JavaScript per row: the list in each body is cut out by its brackets and goes to a file,
  * DuckDB reads the files, and the next batch is fetched while one is written.
  *
- * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb`.
+ * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb`. With `-` for the file it only
+ * reads: that is the time of the API.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
@@ -17,6 +18,11 @@ const rows = Number(rowsText);
 const pageSize = Number(pageSizeText);
 const IN_FLIGHT = 4;
 const BATCH_ROWS = 50_000;
+
+if (file === '-') {
+  await readOnly();
+  process.exit(0);
+}
 
 const COLUMNS = {
   id: 'VARCHAR',
@@ -46,6 +52,24 @@ await connection.run(`CREATE TABLE "user" (${struct})`);
 const started = performance.now();
 const pages = Math.ceil(rows / pageSize);
 const pagesPerBatch = Math.max(1, Math.floor(BATCH_ROWS / pageSize));
+
+async function readOnly(): Promise<void> {
+  const reading = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
+  const start = performance.now();
+  let next = 0;
+  const lane = async () => {
+    while (next < rows) {
+      const offset = next;
+      next += pageSize;
+      const response = await fetch(`${url}?offset=${offset}&limit=${pageSize}`, { agent: reading });
+      if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+      await response.arrayBuffer();
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  const seconds = (performance.now() - start) / 1000;
+  console.log(JSON.stringify({ rows, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
+}
 
 async function fetchPage(page: number): Promise<string> {
   const path = join(folder, `${page}.json`);

@@ -33,9 +33,11 @@ const options = new Command('bench')
   .option('--rows <list>', 'rows of the source, several with commas', '1000000')
   .option('--page-size <list>', 'records a page', '1000')
   .option('--latency <list>', 'milliseconds that the API waits before each answer', '0')
-  .option('--runs <n>', 'counted runs of each program; one more warms up', '3')
+  .option('--runs <n>', 'counted runs of each program', '3')
+  .option('--warm-up <n>', 'runs before those that count', '1')
   .option('--strategy <name>', 'offset, keyset or timestamp', 'offset')
-  .option('--only <list>', 'limit, highwater, and peers by name', 'limit,highwater')
+  .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone gives in so many seconds')
+  .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
   .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
   .parse()
   .opts<{
@@ -43,13 +45,17 @@ const options = new Command('bench')
     pageSize: string;
     latency: string;
     runs: string;
+    warmUp: string;
     strategy: 'offset' | 'keyset' | 'timestamp';
     only: string;
+    apiSeconds?: string;
     out: string;
   }>();
 
 const numbers = (list: string) => list.split(',').map(Number);
 const names = options.only.split(',');
+/** What the others are compared with. */
+const base = names.includes('limit') ? 'limit' : 'read';
 const PATHS = {
   offset: '/pagination/offset',
   keyset: '/pagination/keyset',
@@ -78,7 +84,7 @@ try {
     'rows/s',
     'min',
     'max',
-    'of limit',
+    `of ${base}`,
     'peak RSS MB',
     'events',
     'history KB',
@@ -96,23 +102,25 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
-async function cell(rows: number, pageSize: number, latency: number): Promise<void> {
-  const api = await startDemoApi({
-    settings: { rows, max_page: Math.max(50, pageSize), keyset_page: pageSize, latency_ms: latency },
-  });
+async function cell(asked: number, pageSize: number, latency: number): Promise<void> {
+  const settings = { max_page: Math.max(50, pageSize), keyset_page: pageSize, latency_ms: latency };
+  const rows =
+    options.apiSeconds === undefined
+      ? asked
+      : await rowsIn(Number(options.apiSeconds), settings, asked, pageSize);
+  const api = await startDemoApi({ settings: { rows, ...settings } });
   const measures = new Map<string, Measure[]>(names.map((name) => [name, []]));
   try {
-    for (let run = 0; run <= Number(options.runs); run++) {
+    for (let run = -Number(options.warmUp); run < Number(options.runs); run++) {
       for (const name of names) {
         const file = join(folder, `${name}-${run}.duckdb`);
         const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
         await rm(file, { force: true });
         if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
         console.error(
-          `${name}: ${Math.round(rows / measure.seconds)} rows/s${run === 0 ? ' (warm-up)' : ''}`,
+          `${name}: ${Math.round(rows / measure.seconds)} rows/s${run < 0 ? ' (warm-up)' : ''}`,
         );
-        // The first run warms up.
-        if (run > 0) measures.get(name)?.push(measure);
+        if (run >= 0) measures.get(name)?.push(measure);
       }
     }
   } finally {
@@ -122,7 +130,7 @@ async function cell(rows: number, pageSize: number, latency: number): Promise<vo
   for (const name of names) {
     const all = measures.get(name) ?? [];
     const rates = all.map((m) => rows / m.seconds);
-    const ratios = all.map((m, i) => (measures.get('limit')?.[i]?.seconds ?? NaN) / m.seconds);
+    const ratios = all.map((m, i) => (measures.get(base)?.[i]?.seconds ?? NaN) / m.seconds);
     const last = all.at(-1);
     lines.push([
       rows,
@@ -157,12 +165,32 @@ async function program(
   file: string,
 ): Promise<Measure> {
   if (name === 'highwater') return highwater(url, pageSize, file);
-  if (name === 'limit') {
-    const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, 'bench/limit.ts')];
-    const { stdout } = await execute(process.execPath, [...args, url, String(rows), String(pageSize), file]);
-    return JSON.parse(stdout) as Measure;
-  }
+  if (name === 'limit') return bare(url, rows, pageSize, file);
+  if (name === 'read') return bare(url, rows, pageSize, '-');
   return peer(name, url, rows, pageSize, file);
+}
+
+async function bare(url: string, rows: number, pageSize: number, file: string): Promise<Measure> {
+  const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, 'bench/limit.ts')];
+  const { stdout } = await execute(process.execPath, [...args, url, String(rows), String(pageSize), file]);
+  return JSON.parse(stdout) as Measure;
+}
+
+/** How many rows the API alone gives in so many seconds; found by reading for about two. */
+async function rowsIn(seconds: number, settings: object, most: number, pageSize: number): Promise<number> {
+  const api = await startDemoApi({ settings: { rows: most, ...settings } });
+  try {
+    let rows = 8 * pageSize;
+    for (;;) {
+      const measure = await bare(api.url + PATHS[options.strategy], rows, pageSize, '-');
+      if (measure.seconds >= 1 || rows >= most) {
+        return Math.min(most, Math.ceil(((rows / measure.seconds) * seconds) / pageSize) * pageSize);
+      }
+      rows = Math.min(most, Math.ceil((2 * rows) / Math.max(measure.seconds, 0.2)));
+    }
+  } finally {
+    await api.stop();
+  }
 }
 
 /** A worker that is up, and the time from the start of the workflow to its result. */

@@ -4,7 +4,7 @@ const count = z.int().min(0);
 const positive = z.int().min(1);
 const words = z.string().min(1);
 /** More are refused: they would not fit. */
-const rows = count.max(4_000_000);
+const rows = count.max(20_000_000);
 
 /** How much a fault or a mutation applies to; shared by every kind. */
 const scope = {
