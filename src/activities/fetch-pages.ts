@@ -45,7 +45,7 @@ export const fetchPages =
             remembers: strategy.remembers,
             timeoutSeconds: plan.requestTimeoutSeconds,
           });
-          const source = new InFlight(http, cancellationSignal);
+          const flightKey = JSON.stringify([path, streamKey(plan), plan, base.id]);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
@@ -55,11 +55,10 @@ export const fetchPages =
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
-          /** What to ask for already: as much as this call can still take, at the size of the pages so far. */
-          const ahead = () => {
-            const left = (budget.rows - stager.records) / (stager.records / stager.pages || Infinity) - 1;
-            return strategy.ahead?.(cursor, Math.min(plan.inFlight - 1, Math.ceil(left))) ?? [];
-          };
+          /** What to ask for already; what this call does not take is kept for the next. */
+          const ahead = () => strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
+          const source = InFlight.take(flightKey, http, cancellationSignal);
+          let keepAs: string | null = null;
 
           try {
             for (;;) {
@@ -107,12 +106,16 @@ export const fetchPages =
             }
             const batches = await stager.end(cursor);
             for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
+            const next = batches.at(-1)?.next;
+            if (next !== undefined && wait === null && cursor.ended === null)
+              keepAs = JSON.stringify([path, streamKey(plan), plan, next]);
             return { batches, cursor, state: strategy.state(cursor), wait };
           } catch (thrown) {
             await stager.abandon();
             throw thrown;
           } finally {
-            source.stop();
+            if (keepAs === null) source.stop();
+            else source.keep(keepAs);
           }
         },
       ),

@@ -6,8 +6,11 @@ interface Flight {
   answer: Promise<PageAnswer>;
   /** The records may go to this sink from now on: it is this page's turn. */
   take: (sink: RecordSink) => void;
-  stop: () => void;
+  stop: (reason?: unknown) => void;
 }
+
+/** The next call comes within milliseconds, unless the sync was paused or cancelled or moved to another worker. */
+const KEPT_MILLISECONDS = 3000;
 
 /**
  * Reads pages one after the other while the requests that are known to follow are on their way already. Records
@@ -15,11 +18,36 @@ interface Flight {
  */
 export class InFlight {
   private flights: Flight[] = [];
+  private expiry: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly source: Source,
-    private readonly signal: AbortSignal,
+    private signal: AbortSignal,
   ) {}
+
+  /** The one that was kept under `key`, with what is on its way; else a new one. */
+  static take(key: string, source: Source, signal: AbortSignal): InFlight {
+    const kept = InFlight.kept.get(key);
+    if (kept === undefined) return new InFlight(source, signal);
+    InFlight.kept.delete(key);
+    clearTimeout(kept.expiry);
+    kept.signal = signal;
+    return kept;
+  }
+
+  /** Keeps what is on its way for the call that follows, if it follows soon. */
+  keep(key: string): void {
+    if (this.flights.length === 0) return;
+    InFlight.kept.get(key)?.stop();
+    InFlight.kept.set(key, this);
+    this.expiry = setTimeout(() => {
+      InFlight.kept.delete(key);
+      this.stop();
+    }, KEPT_MILLISECONDS);
+    this.expiry.unref();
+  }
+
+  private static readonly kept = new Map<string, InFlight>();
 
   /**
    * As {@link Source.read}.
@@ -32,7 +60,12 @@ export class InFlight {
     for (const next of wanted.slice(this.flights.length)) this.flights.push(this.start(next));
     const flight = this.flights.shift() as Flight;
     flight.take(sink);
-    return flight.answer;
+    // A request may outlive the call that made it, but not the one that reads its answer.
+    const { signal } = this;
+    const stop = () => flight.stop(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    return flight.answer.finally(() => signal.removeEventListener('abort', stop));
   }
 
   /** Gives up what is on its way. */
@@ -51,11 +84,11 @@ export class InFlight {
     const answer = this.source.read(
       request,
       async (...records) => (await Promise.race([turn, stopped]))(...records),
-      AbortSignal.any([this.signal, abort.signal]),
+      abort.signal,
     );
     // Its failure is met when its turn comes, if it comes.
     answer.catch(() => undefined);
-    return { request, answer, take, stop: () => abort.abort() };
+    return { request, answer, take, stop: (reason) => abort.abort(reason) };
   }
 }
 
