@@ -117,9 +117,7 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
         const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
         await rm(file, { force: true });
         if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
-        console.error(
-          `${name}: ${Math.round(rows / measure.seconds)} rows/s${run < 0 ? ' (warm-up)' : ''}`,
-        );
+        console.error(`${name}: ${Math.round(rows / measure.seconds)} rows/s${run < 0 ? ' (warm-up)' : ''}`);
         if (run >= 0) measures.get(name)?.push(measure);
       }
     }

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { table } from '../src/cli/output.js';
-import { STRATEGIES, type StrategyName } from '../src/protocol.js';
+import { REFERENCE_STRATEGIES, type ReferenceStrategy } from '../src/protocol.js';
 import {
   applies,
   CrashMatrix,
@@ -21,7 +21,7 @@ import { testServer } from '../test/helpers/temporal.js';
 const options = new Command('crash-matrix')
   .option('--shard <i/n>', 'every n-th cell, beginning with the i-th', '1/1')
   .option('--points <list>', 'fault points, or how their names begin: "commit,api."', POINTS.join(','))
-  .option('--strategies <list>', 'strategies', STRATEGIES.join(','))
+  .option('--strategies <list>', 'strategies', REFERENCE_STRATEGIES.join(','))
   .option('--destinations <list>', 'destinations', Object.keys(DESTINATIONS).join(','))
   .option('--lanes <n>', 'cells at a time', '2')
   .option('--out <file>', 'where outcomes are kept', '/tmp/highwater-crash-matrix/outcomes.json')
@@ -40,7 +40,7 @@ const options = new Command('crash-matrix')
 const list = (text: string) => text.split(',').filter((name) => name !== '');
 const wanted = list(options.points);
 const points = POINTS.filter((point) => wanted.some((name) => point.startsWith(name)));
-const strategies = STRATEGIES.filter((name) => list(options.strategies).includes(name));
+const strategies = REFERENCE_STRATEGIES.filter((name) => list(options.strategies).includes(name));
 const [shard = 1, shards = 1] = options.shard.split('/').map(Number);
 
 const cells = list(options.destinations)
@@ -86,7 +86,7 @@ try {
   await server.stop();
 }
 
-const shown = (point: Point, strategy: StrategyName, destination: string): string => {
+const shown = (point: Point, strategy: ReferenceStrategy, destination: string): string => {
   const cell = { point, strategy, destination };
   const outcome = outcomes.get(name(cell));
   if (outcome === undefined) return applies(cell) ? '–' : 'n/a';

@@ -16,7 +16,7 @@ import { processExists } from '../src/dev/lock.js';
 import { freePorts } from '../src/dev/ports.js';
 import { temporalBinary } from '../src/dev/temporal-binary.js';
 import { startLocalServer, type LocalServer } from '../src/dev/temporal-server.js';
-import { STRATEGIES, type Json, type StrategyName } from '../src/protocol.js';
+import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy } from '../src/protocol.js';
 import {
   configurationFor,
   connect,
@@ -30,11 +30,11 @@ const options = new Command('soak')
   .option('--minutes <n>', 'how long faults are made', '20')
   .option('--seed <n>', 'of the faults: when, and which', '1')
   .option('--rows <n>', 'rows of the source at the start', '5000')
-  .option('--strategies <list>', 'strategies, each with a table of its own', STRATEGIES.join(','))
+  .option('--strategies <list>', 'strategies, each with a table of its own', REFERENCE_STRATEGIES.join(','))
   .parse()
   .opts<{ minutes: string; seed: string; rows: string; strategies: string }>();
 
-const strategies = STRATEGIES.filter((name) => options.strategies.split(',').includes(name));
+const strategies = REFERENCE_STRATEGIES.filter((name) => options.strategies.split(',').includes(name));
 const endsAt = Date.now() + Number(options.minutes) * 60_000;
 const rows = Number(options.rows);
 const TASK_QUEUE = 'soak';
@@ -80,8 +80,8 @@ const current: { worker: WorkerProcess | null } = { worker: null };
 let quiet = false;
 let failed: string | null = null;
 
-const schemaOf = (strategy: StrategyName) => `soak_${strategy}`;
-const configurations: Record<StrategyName, { [key: string]: Json }> = {
+const schemaOf = (strategy: ReferenceStrategy) => `soak_${strategy}`;
+const configurations: Record<ReferenceStrategy, { [key: string]: Json }> = {
   keyset: {},
   // What they cannot see by themselves, updates behind them, they read again.
   offset: { full_rescan: 1, page_size: 500 },
@@ -89,7 +89,7 @@ const configurations: Record<StrategyName, { [key: string]: Json }> = {
   timestamp: {},
   replay: { buffer_hours: 1 },
 };
-const handles = new Map<StrategyName, SyncHandle>();
+const handles = new Map<ReferenceStrategy, SyncHandle>();
 
 const memory = async (pid: number): Promise<number | null> => {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
@@ -245,7 +245,7 @@ async function watch(): Promise<void> {
 /** Two whole passes of every stream begin and end once nothing changes any more. */
 async function quiesce(): Promise<void> {
   const deadline = Date.now() + 600_000;
-  const passes = new Map<StrategyName, number>();
+  const passes = new Map<ReferenceStrategy, number>();
   for (const [strategy, handle] of handles) {
     for (;;) {
       if (failed !== null) return;
@@ -271,7 +271,7 @@ interface Commit {
   at: number;
 }
 
-async function commitsOf(strategy: StrategyName): Promise<Commit[]> {
+async function commitsOf(strategy: ReferenceStrategy): Promise<Commit[]> {
   const answer = await readDestination(
     destination,
     `SELECT id, base, epoch_ms(committed_at AT TIME ZONE 'UTC')::DOUBLE FROM _highwater_batches
@@ -281,7 +281,7 @@ async function commitsOf(strategy: StrategyName): Promise<Commit[]> {
 }
 
 /** What is wrong with a table and its log of commits; empty where nothing is. */
-async function problemsOf(strategy: StrategyName, commits: Commit[]): Promise<string[]> {
+async function problemsOf(strategy: ReferenceStrategy, commits: Commit[]): Promise<string[]> {
   const view = strategy === 'step_size' ? 'step' : 'list';
   const { missing, stale, extra } = await difference(demo, destination, { view, schema: schemaOf(strategy) });
   const problems: string[] = [];

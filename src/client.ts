@@ -7,7 +7,7 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
-import { planFromFlat } from './config/index.js';
+import { plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError } from './errors.js';
 import type { Json, Progress, StreamPlan, SyncResult } from './protocol.js';
@@ -137,8 +137,8 @@ export class HighwaterClient {
    * @throws {AlreadyRunningError}
    */
   async start(configuration: Json, options: StartOptions = {}): Promise<SyncHandle> {
-    const plan = planFromFlat(configuration);
-    const workflowId = options.workflowId ?? defaultWorkflowId(plan);
+    const plans = plansFrom(configuration);
+    const workflowId = options.workflowId ?? defaultWorkflowId(plans);
     const syncOptions: SyncOptions = {
       ...(options.full === true && { full: true }),
       ...(options.takeOver === true && { takeOver: true }),
@@ -149,10 +149,8 @@ export class HighwaterClient {
         taskQueue: options.taskQueue ?? DEFAULT_TASK_QUEUE,
         args: Object.keys(syncOptions).length === 0 ? [configuration] : [configuration, syncOptions],
         memo: { configuration: configurationHash(configuration) },
-        staticSummary: `${plan.stream} · ${plan.options.strategy} · ${sourceIdentity(plan.baseUrl)}`,
-        staticDetails:
-          `Copies \`${sourceIdentity(plan.baseUrl)}\` into table \`${plan.table.schema}.${plan.table.table}\` ` +
-          `with the strategy \`${plan.options.strategy}\`.`,
+        staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
+        staticDetails: plans.plans.map(streamDetails).join('\n\n'),
       });
       return new SyncHandle(handle);
     } catch (thrown) {
@@ -192,11 +190,30 @@ export class HighwaterClient {
   }
 }
 
-/** The same for the same stream, strategy, source and destination. */
-export function defaultWorkflowId(plan: StreamPlan): string {
-  const { schema, table } = plan.table;
-  const what = [plan.destination, schema, table, sourceIdentity(plan.baseUrl)];
-  return `${plan.stream}-${plan.options.strategy}-${hash(what)}`;
+const streamSummary = ({ plans }: Plans) =>
+  plans
+    .map((plan) => `${plan.stream} · ${plan.options.strategy} · ${sourceIdentity(plan.baseUrl)}`)
+    .join(', ');
+
+const severalSummary = ({ plans, shape }: Plans) =>
+  `${shape.name ?? 'sync'} · ${plans.length} streams: ${plans.map((plan) => plan.stream).join(', ')}`.slice(
+    0,
+    200,
+  );
+
+const streamDetails = (plan: StreamPlan) =>
+  `Copies \`${sourceIdentity(plan.baseUrl)}\` into table \`${plan.table.schema}.${plan.table.table}\` ` +
+  `with the strategy \`${plan.options.strategy}\`.`;
+
+/** The same for the same streams, strategies, sources and destination. */
+export function defaultWorkflowId({ plans, shape }: Plans, destination?: string): string {
+  const what = plans.map((plan) => {
+    const { schema, table } = plan.table;
+    return [destination ?? plan.destination, schema, table, sourceIdentity(plan.baseUrl)];
+  });
+  const [first] = plans;
+  if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hash(what)}`;
+  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hash(what[0])}`;
 }
 
 const hash = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);

@@ -7,7 +7,7 @@ export {
   SyncHandle,
   type StartOptions,
 } from './client.js';
-export { loadConfiguration, planFromFlat } from './config/index.js';
+export { loadConfiguration, planFromFlat, plansFrom } from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
 export type {

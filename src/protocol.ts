@@ -5,12 +5,23 @@
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-export const STRATEGIES = ['keyset', 'offset', 'timestamp', 'step_size', 'replay'] as const;
+/** The strategies of the flat form. */
+export const REFERENCE_STRATEGIES = ['keyset', 'offset', 'timestamp', 'step_size', 'replay'] as const;
+export type ReferenceStrategy = (typeof REFERENCE_STRATEGIES)[number];
+
+/** All strategies: those of the full form. */
+export const STRATEGIES = [...REFERENCE_STRATEGIES, 'page_number', 'cursor'] as const;
 export type StrategyName = (typeof STRATEGIES)[number];
 
 /** Why a pass ended. */
 export type EndRule =
-  'empty_page' | 'no_next_token' | 'total_reached' | 'whole_answer' | 'max_id' | 'max_empty_steps';
+  | 'empty_page'
+  | 'short_page'
+  | 'no_next_token'
+  | 'total_reached'
+  | 'whole_answer'
+  | 'max_id'
+  | 'max_empty_steps';
 
 /** Something that a reader of the run should know; `code` is stable, `message` is for people. */
 export interface Note {
@@ -18,7 +29,10 @@ export interface Note {
   message: string;
 }
 
-/** What a strategy asks of the source: query parameters on the stream's URL. */
+/**
+ * What a strategy asks of the source: query parameters on the stream's URL, under the reference API's names, which
+ * the stream's {@link RequestSpec} translates. `scroll_param` holds what the last answer said is next.
+ */
 export interface PageRequest {
   params: Record<string, string>;
 }
@@ -52,6 +66,8 @@ export interface PageSummary extends PageRecords {
   nextToken: string | null;
   /** The API's own count of all records, null where it gives none. */
   total: number | null;
+  /** Whether the API says that there is more; null where it does not say. */
+  more: boolean | null;
 }
 
 /**
@@ -82,7 +98,30 @@ export type StrategyOptions =
       maxEmptySteps: number | null;
       idLookback: string;
     }
-  | { strategy: 'replay'; bufferHours: number };
+  | { strategy: 'replay'; bufferHours: number }
+  | {
+      strategy: 'page_number';
+      firstPage: number;
+      /** Null: none is sent. */
+      pageSize: number | null;
+      /** A page of fewer records than asked is the last one. */
+      shortPageEnds: boolean;
+      incremental: Incremental | null;
+    }
+  | {
+      strategy: 'cursor';
+      pageSize: number | null;
+      /** The next page is asked for by the last record's primary key. */
+      tokenIsLastKey: boolean;
+      incremental: Incremental | null;
+    };
+
+/** A pass asks for what has changed since the newest record that was seen. */
+export interface Incremental {
+  /** What the first pass asks for; null = everything. */
+  start: string | null;
+  lookbackSeconds: number;
+}
 
 /** Re-read the whole list every `passes` passes, or when `seconds` have gone by since the last time. */
 export type FullRescan = { passes: number } | { seconds: number };
@@ -120,12 +159,42 @@ export interface BatchBudget {
   seconds: number;
 }
 
+/** A credential; texts are `${env:NAME}` or `${file:PATH}` references, which only activities resolve. */
+export type Auth =
+  | { type: 'none' }
+  | { type: 'basic'; username: string; password: string }
+  | { type: 'bearer'; token: string }
+  | { type: 'api_key'; name: string; value: string; in: 'header' | 'query' | 'cookie' };
+
+/** Where in an answer something stands: the names of the members on the way. */
+export type AnswerPath = string[];
+
+/** How an API wants to be asked, and where in its answers the words stand that the paging needs. */
+export interface RequestSpec {
+  /** The API's names of the parameters that strategies send, by the reference API's. */
+  names: { [reference: string]: string };
+  /** Sent with every request. */
+  params: { [name: string]: string };
+  headers: { [name: string]: string };
+  auth: Auth;
+  /** Where the list of records is; empty where the answer is that list. */
+  records: AnswerPath;
+  /** What comes next: a token or an address in the body or in a header, or the `Link` header's `next`. */
+  next:
+    | { in: 'body'; path: AnswerPath; isAddress: boolean }
+    | { in: 'header'; name: string; isAddress: boolean }
+    | { in: 'link'; isAddress: true };
+  total: AnswerPath | null;
+  more: AnswerPath | null;
+}
+
 /** A configuration that has been checked: what the workflow and its activities work from. Holds no secret. */
 export interface StreamPlan {
   /** The stream's name, as people read it: the table's name. */
   stream: string;
   /** May hold `${env:NAME}` references, which only activities resolve. */
   baseUrl: string;
+  request: RequestSpec;
   options: StrategyOptions;
   table: TableSpec;
   cursorField: string;
@@ -197,6 +266,8 @@ export interface StagedBatch {
 
 export interface OpenStreamInput {
   configuration: Json;
+  /** Which stream of several; null = the only one. */
+  stream: string | null;
   /** Forget the checkpoint once per chain of runs. */
   full: boolean;
   /** Take the stream from a workflow that is still running. */

@@ -4,19 +4,16 @@ import { SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
   BatchBudget,
-  ColumnType,
   Cursor,
   FetchedPages,
   PageRecords,
   PageSummary,
   StagedBatch,
-  TableSpec,
 } from '../protocol.js';
-import { HttpSource, namedMaximum } from '../sources/http.js';
+import { namedMaximum } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
-import type { ExactColumns } from '../sources/record-scanner.js';
-import { resolveUrl } from '../sources/references.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
+import { sourceOf } from '../sources/stream-source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
 import { createStrategy, type Strategy, TokenCycleError } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
@@ -36,15 +33,7 @@ export const fetchPages =
         async () => {
           const { destination } = await host.get(path);
           const strategy = createStrategy(plan.options);
-          const http = new HttpSource({
-            resolved: resolveUrl(plan.baseUrl, environment),
-            primaryKey: plan.table.primaryKey,
-            cursorField: plan.cursorField,
-            columns: Object.keys(plan.table.columns),
-            exact: exactColumns(plan.table.columns),
-            remembers: strategy.remembers,
-            timeoutSeconds: plan.requestTimeoutSeconds,
-          });
+          const http = sourceOf(plan, environment, strategy.remembers);
           const flightKey = JSON.stringify([path, streamKey(plan), plan, base.id]);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
@@ -122,17 +111,6 @@ export const fetchPages =
     );
   };
 
-/** Columns whose numbers DuckDB would round on its way through JSON. */
-function exactColumns(columns: TableSpec['columns']): ExactColumns {
-  const of = (is: (type: ColumnType) => boolean) =>
-    Object.entries(columns).flatMap(([name, type]) => (is(type) ? name : []));
-  return {
-    text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
-    whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
-    double: of((type) => type === 'DOUBLE' || type === 'FLOAT'),
-  };
-}
-
 /** The largest page size that a 400 names, where that is what it is about. */
 function refusedPageSize(thrown: unknown): number | null {
   return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
@@ -160,8 +138,8 @@ class PageRecordsRead {
     }
   }
 
-  summary({ nextToken, total }: PageAnswer): PageSummary {
-    return { keys: this.keys, values: this.values, records: this.records, nextToken, total };
+  summary({ nextToken, total, more }: PageAnswer): PageSummary {
+    return { keys: this.keys, values: this.values, records: this.records, nextToken, total, more };
   }
 }
 

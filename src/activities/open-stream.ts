@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { planFromFlat } from '../config/index.js';
+import { planFrom } from '../config/index.js';
 import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
@@ -13,7 +13,7 @@ import type {
   StreamKey,
   StreamPlan,
 } from '../protocol.js';
-import { resolveUrl, sourceIdentity } from '../sources/references.js';
+import { resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { createStrategy } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
@@ -27,9 +27,9 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
       beating(
         () => 'opening',
         async () => {
-          const plan = planFromFlat(input.configuration);
+          const plan = planFrom(input.configuration, input.stream ?? null);
           // Fails here, before anything is written, when a variable is not set.
-          resolveUrl(plan.baseUrl, dependencies.environment);
+          resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
           if (input.expectDatabase !== null && !existsSync(path)) {
             throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { loadConfiguration, planFromFlat } from '../config/index.js';
+import { loadConfiguration, plansFrom } from '../config/index.js';
 import { note, print } from './output.js';
 
 export function configCommand(): Command {
@@ -15,8 +15,8 @@ Example:
     )
     .action(async (file: string) => {
       const configuration = await loadConfiguration(file);
-      const plan = planFromFlat(configuration, file);
-      for (const { message } of plan.notes) note(`note: ${message}`);
+      const { plans } = plansFrom(configuration, file);
+      for (const { message } of plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
       print(JSON.stringify(configuration, null, 2));
     });
 }

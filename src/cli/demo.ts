@@ -13,7 +13,7 @@ import {
   type RecordIds,
 } from '../dev/demo-api.js';
 import { createLogger, installRuntime } from '../logger.js';
-import { STRATEGIES, type Json, type StrategyName, type StreamResult } from '../protocol.js';
+import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { follow } from './follow.js';
 import { cursorText, print, table, webUiLink } from './output.js';
@@ -58,7 +58,7 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
     await worker.run(async () => {
       const syncAll = async (pass: number) => {
         const runs: Run[] = [];
-        for (const strategy of STRATEGIES) {
+        for (const strategy of REFERENCE_STRATEGIES) {
           const started = Date.now();
           const handle = await client.start(configuration(strategy, api.url), {
             workflowId: `demo-${strategy}-${pass}-${Date.now().toString(36)}`,
@@ -107,13 +107,13 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
 }
 
 interface Run {
-  strategy: StrategyName;
+  strategy: ReferenceStrategy;
   stream: StreamResult;
   link: string | null;
   seconds: number;
 }
 
-function configuration(strategy: StrategyName, url: string): Json {
+function configuration(strategy: ReferenceStrategy, url: string): Json {
   const paths = {
     keyset: '/pagination/keyset',
     offset: '/pagination/offset',

@@ -83,7 +83,7 @@ export function progressLine(progress: Progress): string {
   // Before the stream is open there is nothing to count.
   if (progress.stream === '') return visible(`${progress.status}${waiting}`);
   return visible(
-    `${progress.stream} · ${progress.strategy} · ${progress.status}${waiting} · ${count(progress.records)} records, ` +
+    `${progress.stream} · ${progress.strategy === '' ? '' : `${progress.strategy} · `}${progress.status}${waiting} · ${count(progress.records)} records, ` +
       `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`,
   );
 }

@@ -8,7 +8,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { loadConfiguration, planFromFlat } from '../config/index.js';
+import { loadConfiguration, plansFrom } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -85,14 +85,17 @@ interface Done {
 
 async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const given = await loadConfiguration(file);
-  const plan = planFromFlat(given, file);
+  const plans = plansFrom(given, file);
   const destination = resolve(
-    options.destination ?? plan.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+    options.destination ??
+      plans.plans[0]?.destination ??
+      process.env['HIGHWATER_DESTINATION'] ??
+      'highwater.duckdb',
   );
   // One pass: `interval` is for syncs that a worker keeps.
   const { interval: _, ...flat } = given as { [key: string]: Json };
   const configuration: Json = { ...flat, destination };
-  const workflowId = options.id ?? defaultWorkflowId({ ...plan, destination });
+  const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
   const owner = await liveOwner(destination);

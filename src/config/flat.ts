@@ -3,11 +3,12 @@ import { z } from 'zod';
 import { ConfigurationError, type Problem } from '../errors.js';
 import {
   COLUMN_TYPES,
-  STRATEGIES,
+  REFERENCE_STRATEGIES,
   type ColumnType,
   type FullRescan,
   type Note,
-  type StrategyName,
+  type ReferenceStrategy,
+  type RequestSpec,
   type StrategyOptions,
   type StreamPlan,
 } from '../protocol.js';
@@ -20,7 +21,7 @@ import {
 const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
 
 /** The reference API has no replay path: replay asks the timestamp endpoint with a lookback. */
-const REFERENCE_PATHS: Record<StrategyName, string> = {
+const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
   keyset: '/pagination/keyset',
   offset: '/pagination/offset',
   timestamp: '/incremental/timestamp',
@@ -41,6 +42,18 @@ const REFERENCE_COLUMNS: Record<string, ColumnType> = {
   createdAt: 'UTC_DATETIME',
 };
 
+/** How the reference API is asked, and answers. */
+export const REFERENCE_REQUEST: RequestSpec = {
+  names: {},
+  params: {},
+  headers: {},
+  auth: { type: 'none' },
+  records: ['data'],
+  next: { in: 'body', path: ['scroll_param'], isAddress: false },
+  total: ['total'],
+  more: null,
+};
+
 const NAME_LIMIT = 200;
 const URL_LIMIT = 8192;
 /** More columns than any table can have; a configuration of more is some mistake. */
@@ -51,7 +64,7 @@ const DEPTH_LIMIT = 20;
 const asNumber = (value: unknown) =>
   typeof value === 'string' && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
 
-const numeric = (schema: z.ZodNumber) => z.preprocess(asNumber, schema);
+export const numeric = (schema: z.ZodNumber) => z.preprocess(asNumber, schema);
 
 /** A whole number of any size, kept as decimal text: ids may lie beyond 2^53. */
 const bigInteger = z
@@ -74,7 +87,7 @@ export function parseDuration(text: string): number | null {
   return Number(match[1]) * (SECONDS_PER[match[2] ?? ''] ?? NaN);
 }
 
-const duration = z.string().transform((text, context) => {
+export const duration = z.string().transform((text, context) => {
   const seconds = parseDuration(text);
   if (seconds === null || seconds <= 0 || seconds > 366 * 86400) {
     context.addIssue({
@@ -102,7 +115,7 @@ const fullRescan = z
   });
 
 /** A name in the destination. Any characters are safe (it is quoted), but not ones nobody can have meant. */
-const identifier = z
+export const identifier = z
   .string()
   .min(1)
   .max(NAME_LIMIT)
@@ -134,8 +147,8 @@ const columnType = z.string().transform((text, context): ColumnType => {
   return z.NEVER;
 });
 
-/** `${env:NAME}`, resolved in activities only. */
-export const REFERENCE = /\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g;
+/** `${env:NAME}` or `${file:PATH}`, resolved in activities only. */
+export const REFERENCE = /\$\{(env|file):((?<=env:)[A-Za-z_][A-Za-z0-9_]*|(?<=file:)[^}]+)\}/g;
 
 /** Stands for a reference while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
@@ -146,7 +159,7 @@ const PLACEHOLDER = 'highwater-reference';
  */
 const CREDENTIAL =
   /^(key|token|auth|sig|jwt|pass|pwd|pin|otp|apppass|bearer)$|(api|app|access|secret|private|auth|client|consumer|subscription|license|master|account|service|admin|user|function)(key|token)s?$|(bearer|session|id|refresh|security|personal|bot|oauth|csrf)token|secret|passw|passphrase|signature|credential|authorization|sessionid/;
-const isCredential = (name: string) => CREDENTIAL.test(name.toLowerCase().replace(/[^a-z]/g, ''));
+export const isCredential = (name: string) => CREDENTIAL.test(name.toLowerCase().replace(/[^a-z]/g, ''));
 
 /** An address for a message, without what may be a secret in it. */
 const withoutSecrets = (text: string) =>
@@ -157,7 +170,7 @@ const withoutSecrets = (text: string) =>
       .replace(/[?#].*$/s, '?…'),
   );
 
-const baseUrl = z.string().superRefine((text, context) => {
+export const baseUrl = z.string().superRefine((text, context) => {
   if (text.length > URL_LIMIT) {
     context.addIssue({ code: 'custom', message: `is longer than ${URL_LIMIT} characters` });
     return;
@@ -207,8 +220,16 @@ const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
-const flatSchema = z.strictObject({
-  strategy: z.enum(STRATEGIES).default('keyset').describe('How the source is read.'),
+export const columnMap = z
+  .record(identifier, columnType)
+  .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
+  .refine(
+    (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
+    `must name at most ${COLUMN_LIMIT} columns`,
+  );
+
+export const flatFields = {
+  strategy: z.enum(REFERENCE_STRATEGIES).default('keyset').describe('How the source is read.'),
   base_url: baseUrl.optional().describe('The endpoint; each strategy has its own default.'),
   page_size: numeric(z.number().int().min(1).max(1_000_000)).default(100).describe('offset: records a page.'),
   initial_id: bigInteger.default('1').describe('step_size: the first id asked for.'),
@@ -229,15 +250,7 @@ const flatSchema = z.strictObject({
     .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(20)])
     .default(['id'])
     .describe('The columns whose values name a record.'),
-  columns: z
-    .record(identifier, columnType)
-    .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
-    .refine(
-      (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
-      `must name at most ${COLUMN_LIMIT} columns`,
-    )
-    .default(REFERENCE_COLUMNS)
-    .describe('Column names and types.'),
+  columns: columnMap.default(REFERENCE_COLUMNS).describe('Column names and types.'),
   ties: z.enum(['auto', 'scroll']).default('auto').describe('keyset: how equal timestamps are read.'),
   max_empty_steps: numeric(z.number().int().min(1))
     .optional()
@@ -262,7 +275,9 @@ const flatSchema = z.strictObject({
   history_limit: numeric(z.number().int().min(20))
     .optional()
     .describe('Continue as new after so many events.'),
-});
+};
+
+const flatSchema = z.strictObject(flatFields);
 
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
@@ -275,7 +290,7 @@ export function planFromFlat(raw: unknown, file?: string): StreamPlan {
   if (shape !== null) throw new ConfigurationError([shape], file);
   const parsed = flatSchema.safeParse(raw, { reportInput: true });
   const issues = parsed.error?.issues ?? [];
-  const problems = issues.flatMap((issue) => describe(issue, raw));
+  const problems = issues.flatMap((issue) => describe(issue, raw, FLAT_KEYS));
   const refused = new Set(
     issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : [String(issue.path[0])])),
   );
@@ -287,11 +302,25 @@ export function planFromFlat(raw: unknown, file?: string): StreamPlan {
   const flat = parsed.data;
   const notes: Note[] = [];
   return {
+    ...planBeside(flat, flat.table),
     stream: flat.table,
     baseUrl: endpoint(flat.strategy, flat.base_url, notes),
+    request: REFERENCE_REQUEST,
     options: strategyOptions(flat),
-    table: { schema: flat.schema, table: flat.table, primaryKey: flat.primary_key, columns: flat.columns },
     cursorField: 'updatedAt',
+    notes,
+  };
+}
+
+type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table'>;
+
+/** What both forms say of a stream in the same words. */
+export function planBeside(
+  flat: Shared,
+  table: string,
+): Omit<StreamPlan, 'stream' | 'baseUrl' | 'request' | 'options' | 'cursorField' | 'notes'> {
+  return {
+    table: { schema: flat.schema, table, primaryKey: flat.primary_key, columns: flat.columns },
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },
@@ -299,7 +328,6 @@ export function planFromFlat(raw: unknown, file?: string): StreamPlan {
     requestTimeoutSeconds: flat.timeout,
     inFlight: flat.in_flight,
     historyLimit: flat.history_limit ?? null,
-    notes,
   };
 }
 
@@ -361,7 +389,10 @@ function without(raw: unknown, keys: ReadonlySet<string>): object {
 }
 
 /** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */
-function contradictions(flat: Flat, refused: ReadonlySet<string>): Problem[] {
+export function contradictions(
+  flat: Pick<Flat, 'columns' | 'primary_key' | 'max_id' | 'initial_id'> & { strategy: string },
+  refused: ReadonlySet<string> = new Set(),
+): Problem[] {
   const problems: Problem[] = [];
   const stand = (...keys: (keyof Flat)[]) => !keys.some((key) => refused.has(key));
   const columns = Object.keys(flat.columns);
@@ -398,7 +429,7 @@ function contradictions(flat: Flat, refused: ReadonlySet<string>): Problem[] {
  * The reference documentation says "change the strategy to try different sync methods" and leaves `base_url` as
  * it was; a path that is the reference default of another strategy is therefore replaced by this one's.
  */
-function endpoint(strategy: StrategyName, configured: string | undefined, notes: Note[]): string {
+function endpoint(strategy: ReferenceStrategy, configured: string | undefined, notes: Note[]): string {
   const path = REFERENCE_PATHS[strategy];
   if (configured === undefined) return REFERENCE_ORIGIN + path;
   const [, origin = '', theirs = ''] = /^([^/]*\/\/[^/?#]*)([^?#]*)/.exec(configured) ?? [];
@@ -412,13 +443,13 @@ function endpoint(strategy: StrategyName, configured: string | undefined, notes:
   return origin + path + configured.slice(origin.length + theirs.length);
 }
 
-function describe(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
+export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly string[]): Problem[] {
   const path = cutShort(pathText(issue.path));
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({
         path: cutShort(path === '' ? key : `${path}.${key}`),
-        message: `is not a known key${suggestion(key, FLAT_KEYS)}`,
+        message: `is not a known key${suggestion(key, keys)}`,
       }));
     case 'invalid_value': {
       const words = issue.values.map(String);

@@ -1,4 +1,5 @@
-import type { ColumnType } from '../protocol.js';
+import type { ColumnType, TableSpec } from '../protocol.js';
+import type { ExactColumns } from '../sources/record-scanner.js';
 
 const TYPES: Record<string, string> = {
   STRING: 'VARCHAR',
@@ -24,3 +25,14 @@ export const jsonType = (type: ColumnType): string => (type === 'BINARY' ? 'VARC
 /** The expression that turns what was read into the column's value; binary is base64 in JSON. */
 export const fromJson = (column: string, type: ColumnType): string =>
   type === 'BINARY' ? `from_base64(${column})` : column;
+
+/** Columns whose numbers DuckDB would round on its way through JSON. */
+export function exactColumns(columns: TableSpec['columns']): ExactColumns {
+  const of = (is: (type: ColumnType) => boolean) =>
+    Object.entries(columns).flatMap(([name, type]) => (is(type) ? name : []));
+  return {
+    text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
+    whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
+    double: of((type) => type === 'DOUBLE' || type === 'FLOAT'),
+  };
+}

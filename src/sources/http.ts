@@ -2,8 +2,9 @@ import { Agent as HttpAgent, type Agent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { HttpProxyAgent } from 'http-proxy-agent';
 import { HttpsProxyAgent } from 'https-proxy-agent';
-import fetch, { AbortError, type Response } from 'node-fetch';
+import fetch, { AbortError, type Headers, type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
+import { REFERENCE_REQUEST } from '../config/flat.js';
 import {
   HighwaterError,
   MalformedAnswerError,
@@ -12,13 +13,15 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
-import type { PageRequest, Remembered } from '../protocol.js';
-import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import type { ResolvedUrl } from './references.js';
+import type { PageRequest, Remembered, RequestSpec } from '../protocol.js';
+import { RecordScanner, ScanError, valueAt, type ExactColumns } from './record-scanner.js';
+import type { ResolvedRequest } from './references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
 
 export interface HttpSourceOptions {
-  resolved: ResolvedUrl;
+  resolved: ResolvedRequest;
+  /** How the API names things; the reference API's names unless told. */
+  spec?: Pick<RequestSpec, 'names' | 'records' | 'next' | 'total' | 'more'>;
   primaryKey: readonly string[];
   cursorField: string;
   columns: readonly string[];
@@ -30,7 +33,6 @@ export interface HttpSourceOptions {
   timeoutSeconds: number;
 }
 
-const RECORDS_FIELD = 'data';
 /** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */
 const RECORD_LIMIT = 20 * 1024 * 1024;
 /** Bytes handed to the scanner at once: whole for an ordinary page, bounded for a body of any size. */
@@ -48,11 +50,14 @@ const agents = new Map<string, Agent>();
 
 /** Records from a JSON API over HTTP. Retries are left to Temporal. */
 export class HttpSource implements Source {
-  constructor(private readonly options: HttpSourceOptions) {}
+  private readonly spec: NonNullable<HttpSourceOptions['spec']>;
+
+  constructor(private readonly options: HttpSourceOptions) {
+    this.spec = options.spec ?? REFERENCE_REQUEST;
+  }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
-    const url = new URL(this.options.resolved.url);
-    for (const [name, value] of Object.entries(request.params)) url.searchParams.set(name, value);
+    const url = this.address(request);
     const shown = this.show(url);
     const watch = new Watch(signal, this.options.timeoutSeconds * 1000);
     try {
@@ -67,6 +72,56 @@ export class HttpSource implements Source {
     }
   }
 
+  /** The address of a page as people may see it. */
+  shownAddress(request: PageRequest): string {
+    return this.show(this.address(request));
+  }
+
+  /** The address of a page; what the last answer said is next may be one by itself. */
+  private address({ params }: PageRequest): URL {
+    const { url: base, params: fixed } = this.options.resolved;
+    const { names, next } = this.spec;
+    const token = params['scroll_param'];
+    const own = token !== undefined && next.isAddress;
+    const url = own ? new URL(token, base) : new URL(base);
+    if (own && url.origin !== base.origin) {
+      throw new SourceRefusedError(
+        this.show(base),
+        `the source says that its next page is on another host, ${url.origin}: credentials are not sent there`,
+      );
+    }
+    if (own) [url.username, url.password] = [base.username, base.password];
+    for (const [name, value] of Object.entries(fixed)) {
+      if (!own || this.options.resolved.secretParams.includes(name)) url.searchParams.set(name, value);
+    }
+    // An address holds everything that the first request asked.
+    for (const [name, value] of Object.entries(own ? {} : params))
+      url.searchParams.set(names[name] ?? name, value);
+    return url;
+  }
+
+  /** What is kept of an address: without credentials, and short where it is on the same host. */
+  private kept(text: string): string {
+    const base = this.options.resolved.url;
+    if (!URL.canParse(text, base.href)) return text;
+    const url = new URL(text, base);
+    url.username = '';
+    url.password = '';
+    for (const name of this.options.resolved.secretParams) url.searchParams.delete(name);
+    return this.options.resolved.mask(url.origin === base.origin ? url.pathname + url.search : url.href);
+  }
+
+  /** What the answer says is next: a token, or an address as it is kept. */
+  private nextToken(envelope: unknown, headers: Headers): string | null {
+    const { next } = this.spec;
+    if (next.in === 'link') {
+      const address = linkNext(headers.get('link'));
+      return address === null ? null : this.kept(address);
+    }
+    const token = textOrNull(next.in === 'header' ? headers.get(next.name) : valueAt(envelope, next.path));
+    return token !== null && next.isAddress ? this.kept(token) : token;
+  }
+
   /** The URL for people: credentials out, secrets masked. */
   private show(url: URL): string {
     const shown = new URL(url);
@@ -76,7 +131,11 @@ export class HttpSource implements Source {
   }
 
   private async get(url: URL, shown: string, watch: Watch): Promise<Response> {
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'highwater' };
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      'user-agent': 'highwater',
+      ...lowerCase(this.options.resolved.headers),
+    };
     if (url.username !== '' || url.password !== '') {
       const credentials = `${decodeSafely(url.username)}:${decodeSafely(url.password)}`;
       headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
@@ -104,7 +163,9 @@ export class HttpSource implements Source {
         throw new SourceRefusedError(shown, `the source redirects more than ${REDIRECT_LIMIT} times`);
       }
       // node-fetch would keep it for another port or a subdomain.
-      if (to.origin !== at.origin) delete headers['authorization'];
+      if (to.origin !== at.origin) {
+        for (const name of Object.keys(headers)) if (!HARMLESS.includes(name)) delete headers[name];
+      }
       at = to;
     }
   }
@@ -112,7 +173,7 @@ export class HttpSource implements Source {
   private async page(response: Response, sink: RecordSink, watch: Watch): Promise<PageAnswer> {
     let pendingSinks: Promise<void>[] = [];
     const scanner = new RecordScanner({
-      recordsField: RECORDS_FIELD,
+      records: this.spec.records,
       primaryKey: this.options.primaryKey,
       cursorField: this.options.cursorField,
       columns: this.options.columns,
@@ -153,16 +214,19 @@ export class HttpSource implements Source {
     }
     await hand(chunks);
     const envelope = await sunk(() => scanner.end());
-    const nextToken = textOrNull(envelope['scroll_param']);
+    const nextToken = this.nextToken(envelope, response.headers);
     if (nextToken !== null && nextToken.length > TOKEN_LIMIT) {
       throw new ScanError(
-        `the continuation token "scroll_param" is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
+        `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
         'shape',
       );
     }
+    const total = this.spec.total === null ? null : valueAt(envelope, this.spec.total);
+    const more = this.spec.more === null ? null : valueAt(envelope, this.spec.more);
     return {
       nextToken,
-      total: typeof envelope['total'] === 'number' ? envelope['total'] : null,
+      total: typeof total === 'number' ? total : null,
+      more: typeof more === 'boolean' ? more : null,
       undeclared: [...scanner.undeclared].map(this.options.resolved.mask),
     };
   }
@@ -213,6 +277,20 @@ export class HttpSource implements Source {
     }
     return thrown;
   }
+}
+
+/** Headers that another host may see. */
+const HARMLESS = ['accept', 'user-agent'];
+
+const lowerCase = (headers: Record<string, string>) =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+
+/** The address of `rel="next"` in a Link header (RFC 8288), or null. */
+export function linkNext(header: string | null): string | null {
+  for (const [, address = '', parameters = ''] of (header ?? '').matchAll(/<([^>]*)>([^<]*)/g)) {
+    if (/;\s*rel\s*=\s*("(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=[\s;,]|$))/i.test(parameters)) return address;
+  }
+  return null;
 }
 
 /** Aborts when the caller does, or when nothing has come for too long. */

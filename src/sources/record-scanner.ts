@@ -10,8 +10,8 @@ import type { PageRecords, Remembered } from '../protocol.js';
  * keep the raw text build every value in JavaScript and cost more than ten times as much a record.
  */
 export interface ScannerOptions {
-  /** The member of the top-level object that holds the records. */
-  recordsField: string;
+  /** The members on the way to the list of records; none where the body is that list. */
+  records: readonly string[];
   primaryKey: readonly string[];
   cursorField: string;
   /** Names that have a column; others are reported in `undeclared`. */
@@ -162,7 +162,7 @@ export class RecordScanner {
    * Ends the body.
    * @returns the body without its records, parsed.
    */
-  end(): Record<string, unknown> {
+  end(): unknown {
     if (this.wanted > 0) {
       // The last bytes were too few to be worth a look; now they are all there are.
       this.wanted = 0;
@@ -173,17 +173,22 @@ export class RecordScanner {
     }
     if (this.phase === 'before') throw this.noRecords();
     const text = Buffer.concat(this.envelope).toString('utf8');
-    const { recordsField } = this.options;
-    let envelope: Record<string, unknown>;
+    let envelope: unknown;
     try {
-      envelope = JSON.parse(text) as Record<string, unknown>;
+      envelope = JSON.parse(text);
     } catch {
       throw new ScanError('the body is not valid JSON behind its records', 'shape');
     }
-    if (JSON.stringify(envelope[recordsField]) !== `[${STAND_IN}]`) {
-      throw new ScanError(`the body has the member ${JSON.stringify(recordsField)} twice`, 'shape');
+    const list = valueAt(envelope, this.options.records);
+    if (JSON.stringify(list) !== `[${STAND_IN}]`) {
+      throw new ScanError(`the body has the member ${this.recordsName()} twice`, 'shape');
     }
-    return { ...envelope, [recordsField]: [] };
+    (list as unknown[]).length = 0;
+    return envelope;
+  }
+
+  private recordsName(): string {
+    return JSON.stringify(this.options.records.join('.'));
   }
 
   /**
@@ -192,7 +197,7 @@ export class RecordScanner {
    */
   private noRecords(found?: ScanError): ScanError {
     const text = (this.pending ?? this.b).toString('utf8').trim();
-    const name = JSON.stringify(this.options.recordsField);
+    const name = this.recordsName();
     if (text === '') return new ScanError('the body is empty', 'shape');
     let value: unknown;
     try {
@@ -204,49 +209,40 @@ export class RecordScanner {
         'shape',
       );
     }
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return new ScanError(`the body is not an object with a list ${name}`, 'shape');
+    const { records } = this.options;
+    for (const [depth, member] of records.entries()) {
+      const where = depth === 0 ? 'the body' : JSON.stringify(records.slice(0, depth).join('.'));
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+        return new ScanError(`${where} is not an object with a list ${name}`, 'shape');
+      }
+      if (!Object.hasOwn(value, member)) {
+        const members = Object.keys(value)
+          .slice(0, 10)
+          .map((there) => this.shown(there, 80).slice(1, -1));
+        return new ScanError(
+          `${where} has no member ${JSON.stringify(member)}; it has ${members.join(', ') || 'none'}`,
+          'shape',
+        );
+      }
+      value = (value as Record<string, unknown>)[member];
     }
-    const members = Object.keys(value)
-      .slice(0, 10)
-      .map((member) => this.shown(member, 80).slice(1, -1));
-    if (!Object.hasOwn(value, this.options.recordsField)) {
-      return new ScanError(`the body has no member ${name}; it has ${members.join(', ') || 'none'}`, 'shape');
-    }
-    const list = (value as Record<string, unknown>)[this.options.recordsField];
-    if (found !== undefined && Array.isArray(list)) return found;
-    return new ScanError(`${name} is not a list of records`, 'shape');
+    if (found !== undefined && Array.isArray(value)) return found;
+    return new ScanError(`${records.length === 0 ? 'the body' : name} is not a list of records`, 'shape');
   }
 
-  /** Walks the top-level object up to the `[` of its records. */
+  /** Walks the body up to the `[` of its records. */
   private findRecords(): void {
     try {
       if (this.b[0] === 0xef && this.b.length < 3) throw MORE;
       if (this.b[0] === 0xef && this.b[1] === 0xbb && this.b[2] === 0xbf) this.p = 3;
       const start = this.p;
       this.space();
-      this.expect(OPEN_OBJECT, 'an object');
-      this.space();
-      if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
-      for (;;) {
-        const name = this.text();
-        this.space();
-        this.expect(COLON, '":"');
-        this.space();
-        if (name === this.options.recordsField) {
-          if (this.byte() !== OPEN_ARRAY) throw this.noRecords();
-          this.p++;
-          this.keepEnvelope(this.b.subarray(start, this.p));
-          this.keepEnvelope(Buffer.from(STAND_IN));
-          this.phase = 'first';
-          return;
-        }
-        this.value(1);
-        this.space();
-        if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
-        this.expect(COMMA, '","');
-        this.space();
-      }
+      for (const member of this.options.records) this.enter(member);
+      if (this.byte() !== OPEN_ARRAY) throw this.noRecords();
+      this.p++;
+      this.keepEnvelope(this.b.subarray(start, this.p));
+      this.keepEnvelope(Buffer.from(STAND_IN));
+      this.phase = 'first';
     } catch (thrown) {
       if (thrown === MORE) {
         if (this.b.length > ENVELOPE_LIMIT) {
@@ -260,6 +256,25 @@ export class RecordScanner {
         throw this.noRecords(thrown);
       }
       throw thrown;
+    }
+  }
+
+  /** Walks the object at hand up to the value of a member. */
+  private enter(member: string): void {
+    this.expect(OPEN_OBJECT, 'an object');
+    this.space();
+    if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
+    for (;;) {
+      const name = this.text();
+      this.space();
+      this.expect(COLON, '":"');
+      this.space();
+      if (name === member) return;
+      this.value(1);
+      this.space();
+      if (this.byte() === CLOSE_OBJECT) throw this.noRecords();
+      this.expect(COMMA, '","');
+      this.space();
     }
   }
 
@@ -717,6 +732,17 @@ export class RecordScanner {
     const { mask = (plain: string) => plain } = this.options;
     return JSON.stringify(mask(text).slice(0, length));
   }
+}
+
+/** What stands at a path of members; undefined where it leads nowhere. */
+export function valueAt(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>(
+    (inner, member) =>
+      typeof inner === 'object' && inner !== null && Object.hasOwn(inner, member)
+        ? (inner as Record<string, unknown>)[member]
+        : undefined,
+    value,
+  );
 }
 
 const cutShort = (name: string) =>

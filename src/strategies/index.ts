@@ -1,6 +1,8 @@
 import type { StrategyOptions } from '../protocol.js';
+import { createCursor } from './cursor.js';
 import { createKeyset } from './keyset.js';
 import { createOffset } from './offset.js';
+import { createPageNumber } from './page-number.js';
 import { createReplay } from './replay.js';
 import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
@@ -24,6 +26,10 @@ export function createStrategy(options: StrategyOptions): Strategy {
       return createTimestamp();
     case 'step_size':
       return createStepSize(options);
+    case 'page_number':
+      return createPageNumber(options);
+    case 'cursor':
+      return createCursor(options);
     case 'replay':
       return createReplay(options);
   }

@@ -156,6 +156,7 @@ export class StreamLoop {
     this.show('opening');
     const input = {
       configuration: this.configuration,
+      stream: this.options.stream ?? null,
       full: this.options.full ?? false,
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,

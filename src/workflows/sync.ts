@@ -1,6 +1,7 @@
 import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
 import type { Json, SyncResult } from '../protocol.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
+import { allStreams, streamNames } from './streams.js';
 
 /** What a start may ask for besides the configuration, and what one run hands to the next. */
 export interface SyncOptions {
@@ -8,18 +9,24 @@ export interface SyncOptions {
   full?: boolean;
   /** Take the stream from a workflow that is still running. */
   takeOver?: boolean;
+  /** Which stream of a configuration with several; set by the workflow itself when it starts one for each. */
+  stream?: string;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
 
 /**
- * Copies a stream into its table and keeps it up to date.
+ * Copies streams into their tables and keeps them up to date. Each of several streams is a workflow of its own, a
+ * child named after its stream.
  *
  * @param configuration the content of the configuration file, as it is; checked by an activity.
  * @returns what the pass did; with `interval` it goes on for ever.
  */
 export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
   checkOptions(options);
+  const names = options.stream === undefined ? streamNames(configuration) : [];
+  if (names.length > 1)
+    return { status: 'completed', streams: await allStreams(configuration, options, names) };
   const outcome = await new StreamLoop(configuration, options).run();
   if ('carry' in outcome)
     return continueAsNew<typeof sync>(configuration, { ...options, carry: outcome.carry });
@@ -32,6 +39,8 @@ function checkOptions(options: unknown): void {
   const problems = isObject
     ? Object.entries(options).flatMap(([name, value]) => {
         if (name === 'carry') return [];
+        if (name === 'stream')
+          return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
         if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver`;
         return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
       })

@@ -19,7 +19,7 @@ import { processExists } from '../../src/dev/lock.js';
 import { freePorts } from '../../src/dev/ports.js';
 import { startLocalServer, type LocalServer } from '../../src/dev/temporal-server.js';
 import { FAULT_POINTS, type FaultPoint } from '../../src/faults.js';
-import type { Cursor, Json, StrategyName } from '../../src/protocol.js';
+import type { Cursor, Json, ReferenceStrategy } from '../../src/protocol.js';
 import { configurationFor, connect, difference, startWorker, uniqueName, until } from './harness.js';
 import type { Difference, WorkerProcess } from './harness.js';
 import { envWithoutTemporal } from './temporal.js';
@@ -46,7 +46,7 @@ export const POINTS = [...FAULT_POINTS, ...STATES, 'server', ...API_POINTS] as c
 export type Point = (typeof POINTS)[number];
 
 /** Rows that the demo API has; one answer holds them all under `timestamp` and `replay`, in two parts. */
-const SIZES: Record<StrategyName, { rows: number; whole: boolean }> = {
+const SIZES: Record<ReferenceStrategy, { rows: number; whole: boolean }> = {
   keyset: { rows: 2000, whole: false },
   offset: { rows: 2000, whole: false },
   step_size: { rows: 2000, whole: false },
@@ -97,7 +97,7 @@ export const DESTINATIONS: Record<string, DestinationUnderTest> = { duckdb };
 /** One cell. */
 export interface Cell {
   point: Point;
-  strategy: StrategyName;
+  strategy: ReferenceStrategy;
   destination: string;
 }
 
@@ -125,7 +125,7 @@ export interface MatrixOptions {
 
 const isFaultPoint = (point: Point): point is FaultPoint =>
   (FAULT_POINTS as readonly string[]).includes(point);
-const isWhole = (strategy: StrategyName) => SIZES[strategy].whole;
+const isWhole = (strategy: ReferenceStrategy) => SIZES[strategy].whole;
 
 /** At which passage of a fault point the worker dies: in the middle of a pass. */
 function passage(point: FaultPoint, whole: boolean): number {

@@ -55,6 +55,7 @@ function answer(rows: Row[], more: Partial<Answer> = {}, writers = [write]): Ans
     records: rows.length,
     nextToken: null,
     total: null,
+    more: null,
     rows: [...rows],
     ...more,
   };

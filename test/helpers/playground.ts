@@ -83,6 +83,14 @@ export interface Playground {
   stop(): Promise<void>;
 }
 
+/** Who may read `/auth/…`; by itself the reference makes up others at each start. */
+export const PLAYGROUND_CREDENTIALS = {
+  user: 'someone@example.com',
+  password: 'pass/word+1',
+  bearer: 'bearer-7d1c5a90',
+  key: 'key-4b0e2f6d',
+};
+
 // Three things about the reference's own start are in a test's way: it asks PyPI for a newer version, it runs as two
 // processes so as to reload its sources, and it outlives us. None of them changes an answer.
 const LAUNCHER = `
@@ -97,6 +105,9 @@ threading.Thread(target=leave_with_parent, daemon=True).start()
 playground.check_newer_version = lambda: None
 serve = playground.app.run
 playground.app.run = lambda **options: serve(**{**options, 'use_reloader': False})
+(playground.HTTP_BASIC_USERNAME, playground.HTTP_BASIC_PASSWORD, playground.HTTP_BEARER_TOKEN, playground.API_KEY) = (
+    ${JSON.stringify(Object.values(PLAYGROUND_CREDENTIALS))}
+)
 sys.argv = ['playground', *sys.argv[1:]]
 playground.main()
 `;

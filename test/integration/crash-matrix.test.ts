@@ -3,14 +3,14 @@
  * `npm run crash-matrix`.
  */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { StrategyName } from '../../src/protocol.js';
+import type { ReferenceStrategy } from '../../src/protocol.js';
 import { CrashMatrix, POINTS, type Point } from '../helpers/crash-cells.js';
 
 const LANES = 3;
 /** What the others of `POINTS` are held by: crash.test.ts (the server), hostile.test.ts (an API that misbehaves). */
 const ELSEWHERE = /^(server|api\.(hung|500|reset|gzip|shape|repeat))$/;
 
-const SAMPLE: [point: Point, strategy: StrategyName][] = [
+const SAMPLE: [point: Point, strategy: ReferenceStrategy][] = [
   ['open.after', 'offset'],
   ['page.before', 'keyset'],
   ['page.after', 'step_size'],

@@ -13,7 +13,7 @@ import type { HighwaterClient } from '../../src/client.js';
 import { processExists } from '../../src/dev/lock.js';
 import { freePorts } from '../../src/dev/ports.js';
 import { type LocalServer, startLocalServer } from '../../src/dev/temporal-server.js';
-import type { Json, StrategyName } from '../../src/protocol.js';
+import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import {
   configurationFor,
   connect,
@@ -49,7 +49,7 @@ const requests = async () => (await api.client.stats()).requests;
 const reached = (count: number) =>
   until(async () => (await requests()) >= count, 30, `${count} requests to the source`);
 
-const pass = (strategy: StrategyName): { [key: string]: Json } =>
+const pass = (strategy: ReferenceStrategy): { [key: string]: Json } =>
   configurationFor(strategy, api.url, { page_size: 1000, step_size: 1000, batch_rows: 5000 });
 
 /** What was committed: every batch once, each following the one before, every row written once. */

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, inject, test, vi, type TestConte
 import { readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient, SyncHandle, StartOptions } from '../../src/client.js';
 import type { DemoSettingsPatch } from '../../src/dev/demo-api.js';
-import type { Json, StrategyName } from '../../src/protocol.js';
+import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import {
   configurationFor,
   connect,
@@ -54,7 +54,7 @@ async function bench({ onTestFinished }: TestContext, settings: DemoSettingsPatc
       workers.push(worker);
       return worker;
     },
-    start: (strategy: StrategyName, more: { [key: string]: Json } = {}, options: StartOptions = {}) =>
+    start: (strategy: ReferenceStrategy, more: { [key: string]: Json } = {}, options: StartOptions = {}) =>
       client.start(configurationFor(strategy, api.url, more), {
         taskQueue,
         workflowId: uniqueName('fenced'),

@@ -5,13 +5,13 @@
  */
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import type { DemoSettingsPatch, FaultInput } from '../../src/dev/demo-api.js';
-import type { Json, StrategyName } from '../../src/protocol.js';
+import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import { Staging } from '../../src/staging/staging.js';
 import { configurationFor, difference, EQUAL, PATHS, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
 
 const ROWS = 130;
-const STRATEGIES = Object.keys(PATHS) as StrategyName[];
+const REFERENCE_STRATEGIES = Object.keys(PATHS) as ReferenceStrategy[];
 /** Enough for step_size to have three ranges. */
 const STEPS = { step_size: 50, max_id: 150 };
 
@@ -32,7 +32,7 @@ interface Case {
 }
 
 async function withCase<T>(
-  strategy: StrategyName,
+  strategy: ReferenceStrategy,
   settings: DemoSettingsPatch,
   use: (made: Case) => Promise<T>,
   more: { [key: string]: Json } = {},
@@ -83,7 +83,7 @@ const staged = ({ schema, configuration }: Case) =>
   new Staging(system.destination, {
     schema,
     table: 'user',
-    strategy: configuration['strategy'] as StrategyName,
+    strategy: configuration['strategy'] as ReferenceStrategy,
     source: String(configuration['base_url']),
   }).list();
 
@@ -397,7 +397,7 @@ describe.concurrent('a request that the source refuses', () => {
 
 describe.concurrent('records without a primary key', () => {
   for (const id of ['absent', 'null'] as const) {
-    for (const strategy of STRATEGIES) {
+    for (const strategy of REFERENCE_STRATEGIES) {
       test(`stop the sync, named by their place, with nothing half written: ${id}, ${strategy}`, async () => {
         const fail = [{ kind: 'missing_pk' as const, id, index: 7, after: 1, times: forEver }];
         const first = strategy === 'timestamp' || strategy === 'replay';
@@ -473,7 +473,7 @@ describe.concurrent('pages that come again', () => {
 });
 
 describe.concurrent('an empty API', () => {
-  for (const strategy of STRATEGIES) {
+  for (const strategy of REFERENCE_STRATEGIES) {
     test(`is no failure, and its first rows arrive with the next sync: ${strategy}`, async () => {
       await withCase(strategy, { rows: 0 }, async (made) => {
         const { records, rows, endRule, cursor, warnings } = await system.sync(made.configuration);
@@ -514,7 +514,7 @@ describe.concurrent('numbers that JavaScript cannot hold', () => {
   const served = Array.from({ length: ROWS }, (_, i) => String(BASE + BigInt(i + 1))).sort();
 
   for (const type of ['STRING', 'LONG', 'DECIMAL(38,0)'] as const) {
-    for (const strategy of type === 'LONG' ? STRATEGIES : (['keyset', 'step_size'] as const)) {
+    for (const strategy of type === 'LONG' ? REFERENCE_STRATEGIES : (['keyset', 'step_size'] as const)) {
       test(`are stored digit for digit: ids as ${type}, ${strategy}`, async () => {
         const columns = { id: type, name: 'STRING', updatedAt: 'UTC_DATETIME', createdAt: 'UTC_DATETIME' };
         const steps =

@@ -13,7 +13,7 @@ import { readDestination } from '../../src/cli/query.js';
 import type { SyncFailedError } from '../../src/client.js';
 import type { Json } from '../../src/protocol.js';
 import { HttpSource } from '../../src/sources/http.js';
-import { resolveUrl } from '../../src/sources/references.js';
+import { resolveRequest } from '../../src/sources/references.js';
 import { scratch, uniqueName } from '../helpers/harness.js';
 import { startSystem, type System } from '../helpers/system.js';
 
@@ -262,7 +262,7 @@ describe('a body that unpacks to gigabytes', () => {
     let most = 0;
     const watching = setInterval(() => (most = Math.max(most, process.memoryUsage().rss)), 20);
     const source = new HttpSource({
-      resolved: resolveUrl(url, {}),
+      resolved: resolveRequest(url, undefined, {}),
       primaryKey: ['id'],
       cursorField: 'updatedAt',
       columns: ['id', 'v'],
@@ -286,7 +286,7 @@ describe('a body that unpacks to gigabytes', () => {
       response.end(body);
     });
     const source = new HttpSource({
-      resolved: resolveUrl(url, {}),
+      resolved: resolveRequest(url, undefined, {}),
       primaryKey: ['id'],
       cursorField: 'updatedAt',
       columns: ['id'],

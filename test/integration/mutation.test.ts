@@ -5,7 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import type { DemoSettingsPatch, MutateEvery, MutationInput } from '../../src/dev/demo-api.js';
-import type { Json, StrategyName } from '../../src/protocol.js';
+import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import { configurationFor, difference, EQUAL } from '../helpers/harness.js';
 import { startSystem, testApi, type System } from '../helpers/system.js';
 
@@ -34,7 +34,7 @@ type Dice = ReturnType<typeof dice>;
 
 interface Kind {
   name: string;
-  strategy: StrategyName;
+  strategy: ReferenceStrategy;
   /** What may happen to this source at once: what the strategy promises to see. */
   change: (roll: Dice) => MutationInput;
   configuration?: { [key: string]: Json };

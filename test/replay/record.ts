@@ -16,7 +16,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { target } from '../../src/connection.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import { createLogger, installRuntime } from '../../src/logger.js';
-import { STRATEGIES, type Json, type Progress } from '../../src/protocol.js';
+import { REFERENCE_STRATEGIES, type Json, type Progress } from '../../src/protocol.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import { HighwaterWorker } from '../../src/worker.js';
 import { configurationFor, connect, scratch, until } from '../helpers/harness.js';
@@ -103,7 +103,7 @@ async function subject(
 const keyset = (more: { [key: string]: Json }) => (url: string) => configurationFor('keyset', url, more);
 
 async function recordAll(): Promise<void> {
-  for (const strategy of STRATEGIES) {
+  for (const strategy of REFERENCE_STRATEGIES) {
     const range = strategy === 'step_size' ? { step_size: 50, max_id: 150 } : {};
     await subject(
       strategy,

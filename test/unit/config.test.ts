@@ -1,9 +1,15 @@
 import { writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { REFERENCE_REQUEST } from '../../src/config/flat.js';
 import { loadConfiguration, parseDuration, planFromFlat } from '../../src/config/index.js';
 import { ConfigurationError, type Problem } from '../../src/errors.js';
-import { COLUMN_TYPES, STRATEGIES, type StrategyName, type StreamPlan } from '../../src/protocol.js';
+import {
+  COLUMN_TYPES,
+  REFERENCE_STRATEGIES,
+  type ReferenceStrategy,
+  type StreamPlan,
+} from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 
 /** The problems that a configuration is refused for, by path. */
@@ -37,6 +43,7 @@ describe('an empty configuration', () => {
     expect(planFromFlat({})).toEqual({
       stream: 'user',
       baseUrl: 'http://127.0.0.1:5001/pagination/keyset',
+      request: REFERENCE_REQUEST,
       options: { strategy: 'keyset', ties: 'auto' },
       table: {
         schema: 'main',
@@ -359,7 +366,7 @@ describe('names in the destination', () => {
 describe('base_url', () => {
   const origin = 'https://api.example.com:8443';
   const paths = [...new Set([...Object.values(REFERENCE), ORIGINAL_REPLAY])];
-  const pairs = STRATEGIES.flatMap((strategy) => paths.map((path) => [strategy, path] as const));
+  const pairs = REFERENCE_STRATEGIES.flatMap((strategy) => paths.map((path) => [strategy, path] as const));
 
   it.each(pairs)('for %s with the path %s is read where the strategy works', (strategy, path) => {
     const own = REFERENCE[strategy];
@@ -392,7 +399,7 @@ describe('base_url', () => {
       '/pagination/keyset2',
       '/users?path=/pagination/keyset',
     ]) {
-      for (const strategy of STRATEGIES as readonly StrategyName[]) {
+      for (const strategy of REFERENCE_STRATEGIES as readonly ReferenceStrategy[]) {
         const plan = planFromFlat({ strategy, base_url: origin + path });
         expect([plan.baseUrl, plan.notes]).toEqual([origin + path, []]);
       }

@@ -16,7 +16,7 @@ import {
   SourceUnavailableError,
 } from '../../src/errors.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
-import { resolveUrl } from '../../src/sources/references.js';
+import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
 
 const servers: Server[] = [];
@@ -63,7 +63,7 @@ async function read(
   options: ReadOptions = {},
 ): Promise<PageAnswer & { lines: string[]; keys: string[] }> {
   const source = new HttpSource({
-    resolved: resolveUrl(url, options.environment ?? {}),
+    resolved: resolveRequest(url, undefined, options.environment ?? {}),
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt'],
@@ -120,6 +120,7 @@ describe('a page', () => {
       keys: ['1'],
       nextToken: 'next',
       total: 7,
+      more: null,
       undeclared: ['x'],
       lines: ['{"id":"1","updatedAt":"t","x":1}'],
     });

@@ -20,7 +20,7 @@ function scan(body: string | Buffer, cuts: number[] = [], options: Partial<Scann
   const keys: string[] = [];
   const values: (string | null)[] = [];
   const scanner = new RecordScanner({
-    recordsField: 'data',
+    records: ['data'],
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt', 'name'],
@@ -39,7 +39,7 @@ function scan(body: string | Buffer, cuts: number[] = [], options: Partial<Scann
     // A copy, as from a socket: the scanner changes what it is given.
     if (places[i + 1] !== undefined) scanner.push(Buffer.from(bytes.subarray(from, places[i + 1])));
   });
-  const envelope = scanner.end();
+  const envelope = scanner.end() as Record<string, unknown>;
   // Spaces before a record may stay.
   const lines = text === '' ? [] : text.trim().split(/ *\n */);
   expect(scanner.count).toBe(lines.length);
@@ -534,7 +534,7 @@ describe('memory', () => {
     let sunk = 0;
     let records = 0;
     const scanner = new RecordScanner({
-      recordsField: 'data',
+      records: ['data'],
       primaryKey: ['id'],
       cursorField: 'updatedAt',
       columns: ['id', 'name'],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '../../src/errors.js';
-import { resolveUrl, sourceIdentity } from '../../src/sources/references.js';
+import { resolveRequest, sourceIdentity } from '../../src/sources/references.js';
 
 function refusal(work: () => unknown): ConfigurationError {
   try {
@@ -15,8 +15,9 @@ function refusal(work: () => unknown): ConfigurationError {
 
 describe('a reference', () => {
   it('takes its value from the environment, as it must be written in an address', () => {
-    const { url } = resolveUrl(
+    const { url } = resolveRequest(
       'https://${env:USER_}:${env:PASS}@api.example.com/${env:TENANT}?key=${env:KEY}',
+      undefined,
       {
         USER_: 'a b',
         PASS: 'p@ss:w/rd?#%',
@@ -32,7 +33,9 @@ describe('a reference', () => {
   });
 
   it('to what is not set, or empty, is refused, and every one is named', () => {
-    const { problems } = refusal(() => resolveUrl('https://${env:A}:${env:B}@h/${env:C}', { A: 'x', B: '' }));
+    const { problems } = refusal(() =>
+      resolveRequest('https://${env:A}:${env:B}@h/${env:C}', undefined, { A: 'x', B: '' }),
+    );
     expect(problems).toEqual(
       ['B', 'C'].map((name) => ({
         path: 'base_url',
@@ -42,18 +45,20 @@ describe('a reference', () => {
   });
 
   it('whose value makes no address is a problem of the configuration, and its value stays unsaid', () => {
-    const { message } = refusal(() => resolveUrl('https://${env:HOST}/', { HOST: 'secret host:port' }));
+    const { message } = refusal(() =>
+      resolveRequest('https://${env:HOST}/', undefined, { HOST: 'secret host:port' }),
+    );
     expect(message).toContain('base_url: is not a URL');
     expect(message).not.toContain('secret');
   });
 
   it('is taken as it is, not for another reference', () => {
-    const { url } = resolveUrl('https://h/?a=${env:A}', { A: '${env:B}', B: 'no' });
+    const { url } = resolveRequest('https://h/?a=${env:A}', undefined, { A: '${env:B}', B: 'no' });
     expect(url.searchParams.get('a')).toBe('${env:B}');
   });
 
   it('cannot reach beyond the environment', () => {
-    expect(() => resolveUrl('https://h/?a=${env:__proto__}&b=${env:constructor}', {})).toThrow(
+    expect(() => resolveRequest('https://h/?a=${env:__proto__}&b=${env:constructor}', undefined, {})).toThrow(
       ConfigurationError,
     );
   });
@@ -69,7 +74,7 @@ describe('a mask', () => {
     const letters = [...'abcXYZ0189!\'()*~-._ +%&=/?#:@"\\<>[]{}|^`$,;ü€😀'];
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(...letters), minLength: 6 }), (secret) => {
-        const { url, mask } = resolveUrl(address, { S: secret });
+        const { url, mask } = resolveRequest(address, undefined, { S: secret });
         const texts = [
           secret,
           encodeURIComponent(secret),
@@ -99,17 +104,17 @@ describe('a mask', () => {
     'auth',
     'X-Amz-Credential',
   ])('hides the query parameter %s, reference or not', (name) => {
-    const { url, mask } = resolveUrl(`https://h/?page=12&${name}=hush`);
+    const { url, mask } = resolveRequest(`https://h/?page=12&${name}=hush`);
     expect(mask(url.href)).toBe(`https://h/?page=12&${name}=***`);
   });
 
   it('leaves a text alone that holds no secret', () => {
     const text = 'https://h/?page=12&significant=true';
-    expect(resolveUrl(text).mask(text)).toBe(text);
+    expect(resolveRequest(text).mask(text)).toBe(text);
   });
 
   it('hides a secret whole that holds another', () => {
-    const { mask } = resolveUrl('https://h/?a=${env:A}&b=${env:B}', { A: 'abc', B: 'xabcx' });
+    const { mask } = resolveRequest('https://h/?a=${env:A}&b=${env:B}', undefined, { A: 'abc', B: 'xabcx' });
     expect(mask('1 xabcx 2 abc 3')).toBe('1 *** 2 *** 3');
   });
 });

@@ -35,6 +35,7 @@ function play(options: StrategyOptions, pages: Partial<PageSummary>[], checkpoin
       records: keys.length,
       nextToken: null,
       total: null,
+      more: null,
       ...page,
     });
   }
@@ -679,7 +680,7 @@ describe('every strategy', () => {
     expect(strategy.name).toBe(options.strategy);
     const first = strategy.begin(null, NOW);
     expect(first).toMatchObject({ pass: 1, ended: null, notes: [] });
-    const empty = { keys: [], values: [], records: 0, nextToken: null, total: null };
+    const empty = { keys: [], values: [], records: 0, nextToken: null, total: null, more: null };
     const ended = strategy.advance(first, empty);
     expect(ended.position).toBeNull();
     const noted = { ...ended, notes: [{ code: 'x', message: 'y' }] };

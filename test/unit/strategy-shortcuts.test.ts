@@ -16,6 +16,7 @@ const summary = (records: PageTexts, count: number): PageSummary => ({
   records: count,
   nextToken: null,
   total: null,
+  more: null,
 });
 
 describe('condensing an answer part by part', () => {

@@ -21,7 +21,7 @@ import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { target } from '../../src/connection.js';
 import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
-import type { Json, Progress, StrategyName, SyncResult } from '../../src/protocol.js';
+import type { Json, Progress, ReferenceStrategy, SyncResult } from '../../src/protocol.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import {
   configurationFor,
@@ -118,7 +118,7 @@ export class Laboratory {
   }
 
   /** A source of its own, an empty destination, and a configuration of small batches: 50 records, a page each. */
-  async bench(settings: DemoSettingsPatch = {}, strategy: StrategyName = 'keyset'): Promise<Bench> {
+  async bench(settings: DemoSettingsPatch = {}, strategy: ReferenceStrategy = 'keyset'): Promise<Bench> {
     const server = new DemoServer(settings);
     const url = `http://127.0.0.1:${await server.listen()}`;
     const folder = await scratch();
@@ -143,7 +143,7 @@ export class Bench {
     private readonly lab: Laboratory,
     readonly source: DemoClient,
     readonly destination: string,
-    private readonly strategy: StrategyName,
+    private readonly strategy: ReferenceStrategy,
   ) {}
 
   configuration(more: Configuration = {}): Configuration {

@@ -1,0 +1,94 @@
+import { access, constants } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { Command } from 'commander';
+import { loadConfiguration, plansFrom } from '../config/index.js';
+import { HighwaterError, messageOf } from '../errors.js';
+import { examine, type Finding, Probe } from '../inspect/probe.js';
+import { print } from './output.js';
+
+const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
+
+/** The source or the configuration is not fit for a sync; what is wrong has been printed. */
+class CheckFailedError extends HighwaterError {
+  override readonly name = 'CheckFailedError';
+  readonly retry = 'never';
+}
+
+export function checkCommand(): Command {
+  return new Command('check')
+    .description(
+      'Check a configuration against the live source: credentials, keys, order, page size, boundary. Writes nothing.',
+    )
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option('--stream <name>', 'this stream only')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  highwater check github.yaml\n  highwater check github.yaml --stream issues --json',
+    )
+    .action(check);
+}
+
+async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
+  const { plans } = plansFrom(await loadConfiguration(file), file);
+  const chosen = plans.filter(({ stream }) => options.stream === undefined || stream === options.stream);
+  if (chosen.length === 0) {
+    throw new CheckFailedError(
+      `there is no stream ${JSON.stringify(options.stream)}; there are ${plans.map((p) => p.stream).join(', ')}`,
+    );
+  }
+  const destination = resolve(
+    chosen[0]?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+  );
+  const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
+  for (const plan of chosen) {
+    found[plan.stream] = await Promise.resolve()
+      .then(() => examine(new Probe(plan, process.env)))
+      .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
+  }
+  const problems = Object.values(found)
+    .flat()
+    .filter(({ kind }) => kind === 'problem');
+  if (options.json === true)
+    print(JSON.stringify({ status: problems.length === 0 ? 'fine' : 'problems', found }));
+  else {
+    for (const [name, findings] of Object.entries(found)) {
+      print(name);
+      for (const { kind, message } of findings)
+        print(`  ${MARKS[kind]} ${message.replaceAll('\n', '\n    ')}`);
+    }
+  }
+  if (problems.length > 0) {
+    throw new CheckFailedError(
+      `${problems.length} problem${problems.length === 1 ? '' : 's'} found; nothing was written`,
+    );
+  }
+}
+
+async function writable(destination: string): Promise<Finding> {
+  const exists = await access(destination).then(
+    () => true,
+    () => false,
+  );
+  let at = exists ? destination : dirname(destination);
+  try {
+    if (!exists) {
+      // Folders on the way are made by the sync.
+      for (;;) {
+        const there = await access(at).then(
+          () => true,
+          () => false,
+        );
+        if (there || at === dirname(at)) break;
+        at = dirname(at);
+      }
+    }
+    await access(at, constants.W_OK);
+    return {
+      kind: 'fine',
+      message: `${destination} ${exists ? 'is there and can be written' : 'can be made'}`,
+    };
+  } catch (thrown) {
+    return { kind: 'problem', message: `${destination} cannot be written: ${messageOf(thrown)}` };
+  }
+}

@@ -1,0 +1,12 @@
+import { Command } from 'commander';
+import { jsonSchema } from '../config/index.js';
+import { print } from './output.js';
+
+export function schemaCommand(): Command {
+  return new Command('schema')
+    .description(
+      'Print the JSON Schema of the full form, by which editors complete and check a configuration.',
+    )
+    .addHelpText('after', '\nExample:\n  highwater schema > highwater.schema.json')
+    .action(() => print(JSON.stringify(jsonSchema(), null, 2)));
+}

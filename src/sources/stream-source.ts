@@ -1,0 +1,26 @@
+import { exactColumns } from '../destinations/duckdb-columns.js';
+import type { Remembered, StreamPlan } from '../protocol.js';
+import { HttpSource } from './http.js';
+import { resolveRequest } from './references.js';
+
+/**
+ * The source of a stream, its references resolved.
+ * @param remembers what is wanted of each record's key and cursor value; everything unless told.
+ * @throws {ConfigurationError} where a reference leads nowhere.
+ */
+export function sourceOf(
+  plan: StreamPlan,
+  environment: NodeJS.ProcessEnv,
+  remembers?: Remembered,
+): HttpSource {
+  return new HttpSource({
+    resolved: resolveRequest(plan.baseUrl, plan.request, environment),
+    spec: plan.request,
+    primaryKey: plan.table.primaryKey,
+    cursorField: plan.cursorField,
+    columns: Object.keys(plan.table.columns),
+    exact: exactColumns(plan.table.columns),
+    ...(remembers !== undefined && { remembers }),
+    timeoutSeconds: plan.requestTimeoutSeconds,
+  });
+}

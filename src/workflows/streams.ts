@@ -1,0 +1,166 @@
+import {
+  ApplicationFailure,
+  ChildWorkflowFailure,
+  condition,
+  executeChild,
+  getExternalWorkflowHandle,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Json, Progress, StreamResult } from '../protocol.js';
+import { pauseSignal, progressQuery, resumeSignal, stateQuery } from './messages.js';
+import type { sync, SyncOptions } from './sync.js';
+
+const MOST_AT_ONCE = 4;
+
+/** The names of the streams, as far as a configuration that was not checked yet has them. */
+export function streamNames(configuration: Json): string[] {
+  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return [];
+  const names = configuration['streams'].map((stream) => (isObject(stream) ? stream['name'] : undefined));
+  const texts = names.filter((name): name is string => typeof name === 'string');
+  return texts.length === names.length && new Set(texts).size === names.length ? texts : [];
+}
+
+/**
+ * A child workflow for each stream, a few at once. One that fails does not stop the others; once all are done the
+ * failure of the first is that of the whole.
+ */
+export async function allStreams(
+  configuration: Json,
+  options: SyncOptions,
+  names: readonly string[],
+): Promise<StreamResult[]> {
+  const { workflowId } = workflowInfo();
+  const idOf = (name: string) => `${workflowId}/${name}`;
+  const running = new Set<string>();
+  const results = new Map<string, StreamResult>();
+  const failed = new Map<string, Error>();
+  const most = mostAtOnce(configuration, names.length);
+  let paused = false;
+  const toAll = (signal: typeof pauseSignal | typeof resumeSignal) => {
+    for (const name of running)
+      void getExternalWorkflowHandle(idOf(name))
+        .signal(signal)
+        .catch(() => undefined);
+  };
+  setHandler(
+    pauseSignal,
+    () => {
+      paused = true;
+      toAll(pauseSignal);
+    },
+    { description: 'Pause all streams after the batch in hand, until resume.' },
+  );
+  setHandler(
+    resumeSignal,
+    () => {
+      paused = false;
+      toAll(resumeSignal);
+    },
+    { description: 'All streams go on.' },
+  );
+  setHandler(stateQuery, () => Object.fromEntries([...results].map(([name, { cursor }]) => [name, cursor])), {
+    description: 'The committed cursors of the streams that are done; ask the child of a stream for its own.',
+  });
+  setHandler(progressQuery, () => overall(names, results, running, paused), {
+    description: 'Counts of the streams that are done; ask the child of a stream for its own.',
+  });
+  const show = () => setCurrentDetails(details(names, results, failed, running, workflowId));
+
+  const one = async (name: string) => {
+    // Several may wake at once, and only one find room.
+    const mayRun = () => running.size < most && !paused;
+    while (!mayRun()) await condition(mayRun);
+    running.add(name);
+    show();
+    try {
+      const { streams } = await executeChild<typeof sync>('sync', {
+        workflowId: idOf(name),
+        args: [configuration, { ...options, stream: name }],
+        staticSummary: name,
+      });
+      for (const result of streams) results.set(name, result);
+    } catch (thrown) {
+      if (isCancellation(thrown)) throw thrown;
+      failed.set(name, thrown instanceof Error ? thrown : new Error(String(thrown)));
+    } finally {
+      running.delete(name);
+      show();
+    }
+  };
+  await Promise.all(names.map(one));
+  for (const [name, failure] of failed) {
+    const cause = failure instanceof ChildWorkflowFailure ? (failure.cause ?? failure) : failure;
+    const type = cause instanceof ApplicationFailure ? (cause.type ?? 'SyncFailed') : 'SyncFailed';
+    const others =
+      failed.size === 1 ? '' : ` (and ${failed.size - 1} more of ${names.length} streams failed)`;
+    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type);
+  }
+  return names.flatMap((name) => results.get(name) ?? []);
+}
+
+function mostAtOnce(configuration: Json, streams: number): number {
+  const settings = isObject(configuration) ? configuration['sync'] : undefined;
+  // Streams that never end must all have begun.
+  if (isObject(configuration) && configuration['interval'] !== undefined) return streams;
+  const most = Number(isObject(settings) ? settings['max_streams'] : undefined);
+  return Number.isInteger(most) && most >= 1 ? most : MOST_AT_ONCE;
+}
+
+function overall(
+  names: readonly string[],
+  results: ReadonlyMap<string, StreamResult>,
+  running: ReadonlySet<string>,
+  paused: boolean,
+): Progress {
+  const done = [...results.values()];
+  const sum = (of: 'pages' | 'records' | 'rows' | 'batches') =>
+    done.reduce((total, result) => total + result[of], 0);
+  const counts = {
+    pages: sum('pages'),
+    records: sum('records'),
+    rows: sum('rows'),
+    batches: sum('batches'),
+  };
+  return {
+    status: paused ? 'paused' : results.size === names.length ? 'drained' : 'running',
+    stream: running.size === 0 ? `${names.length} streams` : [...running].join(', '),
+    strategy: '',
+    destination: '',
+    pass: 1,
+    ...counts,
+    staged: 0,
+    endRule: null,
+    waiting: null,
+    warnings: done.flatMap((result) => result.warnings),
+    totals: { passes: 0, ...counts },
+  };
+}
+
+function details(
+  names: readonly string[],
+  results: ReadonlyMap<string, StreamResult>,
+  failed: ReadonlyMap<string, Error>,
+  running: ReadonlySet<string>,
+  workflowId: string,
+): string {
+  const line = (name: string) => {
+    const result = results.get(name);
+    if (result !== undefined) return `| ${name} | drained | ${result.records} | ${result.rows} |`;
+    const status = failed.has(name) ? '**failed**' : running.has(name) ? 'running' : 'waits for its turn';
+    return `| ${name} | ${status} | | |`;
+  };
+  return [
+    `**${results.size} of ${names.length} streams done** · each is a workflow, \`${workflowId}/STREAM\``,
+    '',
+    '| stream | status | records | rows written |',
+    '| --- | --- | --- | --- |',
+    ...names.map(line),
+    '',
+  ].join('\n');
+}
+
+const isObject = (value: unknown): value is { [key: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

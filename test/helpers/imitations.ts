@@ -1,0 +1,178 @@
+/**
+ * Small imitations of vendors' list endpoints. Each does what the vendor's paging page says (cited in the example that
+ * it serves) and refuses what the vendor would, so that an example which no longer fits fails its test.
+ */
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export const TOKEN = 'imitation-secret-5f1c';
+
+type Answer = { status?: number; headers?: Record<string, string>; body: unknown };
+type Imitation = (url: URL, request: IncomingMessage) => Answer;
+
+const refused = (status: number, message: string): Answer => ({ status, body: { message } });
+const time = (i: number) => new Date(Date.UTC(2026, 0, 1) + i * 60_000).toISOString().replace('.000', '');
+const unknown = (url: URL, known: string[]) =>
+  [...url.searchParams.keys()].find((name) => !known.includes(name));
+const count = 260;
+const range = Array.from({ length: count }, (_, i) => i);
+
+const github: Imitation = (url, request) => {
+  if (request.headers.authorization !== `Bearer ${TOKEN}`) return refused(401, 'Bad credentials');
+  // "All API requests must include a valid User-Agent header."
+  if (!request.headers['user-agent']) return refused(403, 'Request forbidden by administrative rules');
+  if (url.pathname !== '/repos/temporalio/sdk-typescript/issues') return refused(404, 'Not Found');
+  const size = Math.min(Number(url.searchParams.get('per_page') ?? 30), 100);
+  const page = Number(url.searchParams.get('page') ?? 1);
+  const since = url.searchParams.get('since');
+  if (url.searchParams.get('direction') !== 'asc' || url.searchParams.get('sort') !== 'updated') {
+    return refused(422, 'the example sorts by updated, ascending');
+  }
+  const kept = range.filter((i) => since === null || time(i) >= since);
+  const next = new URL(url);
+  next.searchParams.set('page', String(page + 1));
+  const last = page * size >= kept.length;
+  return {
+    headers: last ? {} : { link: `<${next.href}>; rel="next", <${url.href}>; rel="last"` },
+    body: kept.slice((page - 1) * size, page * size).map((i) => ({
+      id: 5_000_000_000 + i,
+      number: i,
+      title: `Issue ${i}`,
+      state: i % 3 === 0 ? 'closed' : 'open',
+      user: { login: `user${i % 7}` },
+      labels: i % 2 === 0 ? [] : [{ name: 'bug' }],
+      created_at: time(0),
+      updated_at: time(i),
+      closed_at: i % 3 === 0 ? time(i) : null,
+    })),
+  };
+};
+
+const stripe: Imitation = (url, request) => {
+  if (request.headers.authorization !== `Bearer ${TOKEN}`) return refused(401, 'Invalid API Key provided');
+  if (url.pathname !== '/v1/charges') return refused(404, 'Unrecognized request URL');
+  const stray = unknown(url, ['limit', 'starting_after', 'ending_before', 'created', 'customer']);
+  if (stray !== undefined) return refused(400, `Received unknown parameter: ${stray}`);
+  const limit = Number(url.searchParams.get('limit') ?? 10);
+  if (!(limit >= 1 && limit <= 100)) return refused(400, 'This value must be less than or equal to 100.');
+  const after = url.searchParams.get('starting_after');
+  const newestFirst = [...range].reverse();
+  const from = after === null ? 0 : newestFirst.indexOf(Number(after.slice(3))) + 1;
+  if (after !== null && from === 0) return refused(404, `No such charge: '${after}'`);
+  return {
+    body: {
+      object: 'list',
+      url: '/v1/charges',
+      has_more: from + limit < count,
+      data: newestFirst.slice(from, from + limit).map((i) => ({
+        id: `ch_${i}`,
+        amount: i * 100,
+        currency: 'eur',
+        status: 'succeeded',
+        customer: i % 5 === 0 ? null : `cus_${i % 5}`,
+        paid: true,
+        refunded: false,
+        created: 1_767_225_600 + i,
+        metadata: { order: String(i) },
+      })),
+    },
+  };
+};
+
+const hubspot: Imitation = (url, request) => {
+  if (request.headers.authorization !== `Bearer ${TOKEN}`)
+    return refused(401, 'Authentication credentials not found');
+  if (url.pathname !== '/crm/v3/objects/contacts') return refused(404, 'not found');
+  const limit = Number(url.searchParams.get('limit') ?? 10);
+  if (limit > 100) return refused(400, 'limit must be at most 100');
+  const from = Number(url.searchParams.get('after') ?? 0);
+  const more = from + limit < count;
+  return {
+    body: {
+      results: range.slice(from, from + limit).map((i) => ({
+        id: String(i),
+        properties: { email: `c${i}@example.com` },
+        createdAt: time(0),
+        updatedAt: time(i),
+        archived: false,
+      })),
+      ...(more && {
+        paging: { next: { after: String(from + limit), link: `${url.origin}/?after=${from + limit}` } },
+      }),
+    },
+  };
+};
+
+const shopify: Imitation = (url, request) => {
+  if (request.headers['x-shopify-access-token'] !== TOKEN)
+    return refused(401, '[API] Invalid API key or access token');
+  if (url.pathname !== '/admin/api/2025-01/orders.json') return refused(404, 'Not Found');
+  const info = url.searchParams.get('page_info');
+  const stray = info === null ? undefined : unknown(url, ['page_info', 'limit', 'fields']);
+  // "A request that includes the page_info parameter can't include any other parameters except for limit and fields."
+  if (stray !== undefined) return refused(400, `${stray}: cannot be used with page_info`);
+  if (info === null && url.searchParams.get('status') !== 'any')
+    return refused(400, 'the example reads all orders');
+  const limit = Number(url.searchParams.get('limit') ?? 50);
+  if (limit > 250) return refused(400, 'limit must be at most 250');
+  const { from, since } = JSON.parse(
+    info === null
+      ? JSON.stringify({ from: 0, since: url.searchParams.get('updated_at_min') })
+      : Buffer.from(info, 'base64').toString(),
+  ) as { from: number; since: string | null };
+  const kept = range.filter((i) => since === null || time(i) >= since);
+  const next = Buffer.from(JSON.stringify({ from: from + limit, since })).toString('base64');
+  const link = `<${url.origin}${url.pathname}?limit=${limit}&page_info=${encodeURIComponent(next)}>; rel="next"`;
+  return {
+    headers: from + limit < kept.length ? { link } : {},
+    body: {
+      orders: kept.slice(from, from + limit).map((i) => ({
+        id: 4_000_000_000_000 + i,
+        name: `#${i}`,
+        email: `o${i}@example.com`,
+        total_price: `${i}.10`,
+        currency: 'EUR',
+        financial_status: 'paid',
+        line_items: [{ sku: `s${i}`, quantity: 1 }],
+        created_at: time(0),
+        updated_at: time(i),
+      })),
+    },
+  };
+};
+
+/** By the example's file. `again` is how many records a second pass over the unchanged source reads. */
+export const IMITATIONS: Record<
+  string,
+  { imitation: Imitation; variable: string; basePath: string; again: number }
+> = {
+  'github-issues.yaml': { imitation: github, variable: 'GITHUB_TOKEN', basePath: '', again: 1 },
+  'stripe-charges.yaml': { imitation: stripe, variable: 'STRIPE_KEY', basePath: '', again: count },
+  'hubspot-contacts.yaml': { imitation: hubspot, variable: 'HUBSPOT_TOKEN', basePath: '', again: count },
+  'shopify-orders.yaml': {
+    imitation: shopify,
+    variable: 'SHOPIFY_TOKEN',
+    basePath: '/admin/api/2025-01',
+    again: 1,
+  },
+};
+
+export const RECORDS = count;
+
+/** Serves an imitation on a free port. */
+export async function imitate(imitation: Imitation): Promise<{ url: string; stop: () => void }> {
+  const server: Server = createServer((request, response) => {
+    const host = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { status = 200, headers = {}, body } = imitation(new URL(request.url ?? '/', host), request);
+    response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    response.end(JSON.stringify(body));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stop: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

@@ -1,0 +1,206 @@
+/** The laws of `strategies/strategy.ts` for the strategies of the full form: page_number and cursor. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Cursor, Incremental, StrategyOptions } from '../../src/protocol.js';
+import { createStrategy, TokenCycleError } from '../../src/strategies/index.js';
+import {
+  type Answer,
+  missing,
+  readPass,
+  type Row,
+  type Source,
+  type Table,
+  write,
+} from '../helpers/model-source.js';
+
+interface Model {
+  rows: Row[];
+  pageSize: number;
+  /** What an answer says of the end. */
+  says: 'nothing' | 'total' | 'more';
+  /** Pages that hold nothing, though others follow. */
+  holes?: number[];
+}
+
+const NO_TIME: Incremental = { start: null, lookbackSeconds: 0 };
+
+function rowsSince(rows: readonly Row[], since: string | undefined): Row[] {
+  return rows.filter(({ at }) => since === undefined || (at !== null && write(at) >= since));
+}
+
+function answer(rows: Row[], more: Partial<Answer>): Answer {
+  return {
+    keys: rows.map(({ id }) => id),
+    values: rows.map(({ at }) => (at === null ? null : write(at))),
+    records: rows.length,
+    ...{ nextToken: null, total: null, more: null },
+    rows,
+    ...more,
+  };
+}
+
+function numbered({ rows, pageSize, says }: Model): Source {
+  return ({ page, limit, updated_since, ...others }) => {
+    expect(others).toEqual({});
+    if (limit !== undefined) expect(Number(limit)).toBe(pageSize);
+    const kept = rowsSince(rows, updated_since);
+    const from = (Number(page) - 1) * pageSize;
+    const shown = kept.slice(from, from + pageSize);
+    return answer(shown, {
+      ...(says === 'total' && { total: kept.length }),
+      ...(says === 'more' && { more: from + pageSize < kept.length }),
+    });
+  };
+}
+
+function chained({ rows, pageSize, says, holes = [] }: Model): Source {
+  return ({ scroll_param, limit: _, updated_since, ...others }) => {
+    expect(others).toEqual({});
+    const kept = rowsSince(rows, updated_since);
+    const { from, step } = JSON.parse(scroll_param ?? '{"from":0,"step":0}') as {
+      from: number;
+      step: number;
+    };
+    const shown = holes.includes(step) ? [] : kept.slice(from, from + pageSize);
+    const next = from + shown.length;
+    const isLast = next >= kept.length && !holes.some((hole) => hole > step);
+    return answer(shown, {
+      nextToken: isLast ? null : JSON.stringify({ from: next, step: step + 1 }),
+      ...(says === 'more' && { more: !isLast }),
+    });
+  };
+}
+
+/** By the last record's key, as Stripe does. */
+function byLastKey({ rows, pageSize }: Model): Source {
+  return ({ scroll_param }) => {
+    const from = scroll_param === undefined ? 0 : rows.findIndex(({ id }) => id === scroll_param) + 1;
+    return answer(rows.slice(from, from + pageSize), { more: from + pageSize < rows.length });
+  };
+}
+
+const model = fc.record({
+  rows: fc
+    .array(fc.integer({ min: 0, max: 50 }), { maxLength: 60 })
+    .map((ats): Row[] => ats.map((at, i) => ({ id: `r${String(i)}`, at, version: 1 }))),
+  pageSize: fc.integer({ min: 1, max: 12 }),
+  says: fc.constantFrom('nothing' as const, 'total' as const, 'more' as const),
+  holes: fc.array(fc.nat(4), { maxLength: 3 }),
+});
+const lostPages = fc.array(fc.nat(10), { maxLength: 4 });
+const isIncremental = fc.boolean();
+
+const pageNumber = (
+  pageSize: number,
+  incremental: Incremental | null,
+  shortPageEnds = false,
+): StrategyOptions => ({
+  strategy: 'page_number',
+  firstPage: 1,
+  pageSize,
+  shortPageEnds,
+  incremental,
+});
+const cursor = (incremental: Incremental | null, tokenIsLastKey = false): StrategyOptions => ({
+  strategy: 'cursor',
+  pageSize: null,
+  tokenIsLastKey,
+  incremental,
+});
+
+describe.each([
+  ['page_number', (m: Model, i: Incremental | null) => pageNumber(m.pageSize, i), numbered],
+  [
+    'page_number that ends by a short page',
+    (m: Model, i: Incremental | null) => pageNumber(m.pageSize, i, true),
+    numbered,
+  ],
+  ['cursor', (_: Model, i: Incremental | null) => cursor(i), chained],
+] as const)('%s', (_, optionsFor, sourceOf) => {
+  it('reads every record, also where pages are read and lost, and never asks the same twice', () => {
+    fc.assert(
+      fc.property(model, lostPages, isIncremental, (m, lost, incremental) => {
+        const strategy = createStrategy(optionsFor(m, incremental ? NO_TIME : null));
+        const table: Table = new Map();
+        const pass = readPass(strategy, sourceOf(m), { table, lost });
+        expect(missing(m.rows, table)).toEqual([]);
+        expect(new Set(pass.requests).size).toBe(pass.requests.length);
+        expect(readPass(strategy, sourceOf(m)).cursor).toEqual(pass.cursor);
+      }),
+    );
+  });
+
+  it('asks in the next pass for what has changed since the newest, ties included', () => {
+    fc.assert(
+      fc.property(model, fc.array(fc.integer({ min: 0, max: 9 }), { maxLength: 8 }), (m, later) => {
+        const strategy = createStrategy(optionsFor(m, NO_TIME));
+        const table: Table = new Map();
+        const first = readPass(strategy, sourceOf(m), { table });
+        const newest = Math.max(0, ...m.rows.map(({ at }) => at ?? 0));
+        const fresh = later.map((after, i): Row => ({ id: `n${String(i)}`, at: newest + after, version: 1 }));
+        const grown = { ...m, rows: [...m.rows, ...fresh] };
+        const second = readPass(strategy, sourceOf(grown), { table, checkpoint: first.cursor });
+        expect(missing(grown.rows, table)).toEqual([]);
+        const unchanged = m.rows.filter(({ at }) => (at ?? 0) < newest);
+        for (const page of second.pages)
+          for (const row of page.rows) expect(unchanged).not.toContainEqual(row);
+      }),
+    );
+  });
+
+  it('is left with the same mark by the parts of an answer as by the whole', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.nat(9).map(write), fc.constantFrom(null, 'no time')), { maxLength: 20 }),
+        fc.integer({ min: 1, max: 5 }),
+        (values, size) => {
+          const strategy = createStrategy(optionsFor({ rows: [], pageSize: 100, says: 'nothing' }, NO_TIME));
+          const begun = strategy.begin(null, '');
+          const page = { ...answer([], {}), records: values.length, nextToken: 't' };
+          let held: (string | null)[] = [];
+          for (let from = 0; from < values.length; from += size) {
+            const part = { keys: [], values: [...held, ...values.slice(from, from + size)] };
+            held = [...(strategy.condense?.(begun, part).values ?? [])];
+            expect(held.length).toBeLessThanOrEqual(3);
+          }
+          const told = (c: Cursor) => ({ ...c, notes: c.notes.map(({ code }) => code).sort() });
+          expect(told(strategy.advance(begun, { ...page, values: held }))).toEqual(
+            told(strategy.advance(begun, { ...page, values })),
+          );
+        },
+      ),
+    );
+  });
+});
+
+describe('cursor', () => {
+  it('follows the last key where the API has no tokens', () => {
+    fc.assert(
+      fc.property(model, lostPages, (m, lost) => {
+        const table: Table = new Map();
+        readPass(createStrategy(cursor(null, true)), byLastKey(m), { table, lost });
+        expect(missing(m.rows, table)).toEqual([]);
+      }),
+    );
+  });
+
+  it('finds out that tokens run in a circle', () => {
+    let step = 0;
+    const circle: Source = () =>
+      answer([{ id: `r${String(step)}`, at: 1, version: 1 }], { nextToken: `t${String(step++ % 3)}` });
+    expect(() => readPass(createStrategy(cursor(null)), circle)).toThrow(TokenCycleError);
+  });
+
+  it('asks for as much as the lookback before the newest, and for the start where nothing was read', () => {
+    const options = cursor({ start: '2020-01-01T00:00:00Z', lookbackSeconds: 60 });
+    const strategy = createStrategy(options);
+    expect(strategy.request(strategy.begin(null, ''))).toEqual({
+      params: { updated_since: '2020-01-01T00:00:00Z' },
+    });
+    const rows: Row[] = [{ id: 'a', at: 120, version: 1 }];
+    const { cursor: ended } = readPass(strategy, () => answer(rows, {}));
+    expect(strategy.request(strategy.begin(ended, ''))).toEqual({
+      params: { updated_since: expect.stringMatching(/^2024-01-01T00:01:00/) as string },
+    });
+  });
+});
