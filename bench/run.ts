@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { table } from '../src/cli/output.js';
 import { HighwaterClient } from '../src/client.js';
 import { target } from '../src/connection.js';
@@ -37,6 +37,8 @@ const options = new Command('bench')
   .option('--warm-up <n>', 'runs before those that count', '1')
   .option('--strategy <name>', 'offset, keyset or timestamp', 'offset')
   .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone gives in so many seconds')
+  // One so far; the bare program and the peers write what Highwater writes.
+  .addOption(new Option('--destination <kind>', 'what is written').choices(['duckdb']).default('duckdb'))
   .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
   .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
   .parse()
