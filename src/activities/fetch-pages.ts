@@ -34,7 +34,8 @@ export const fetchPages =
           const { destination } = await host.get(path);
           const strategy = createStrategy(plan.options);
           const http = sourceOf(plan, environment, strategy.remembers);
-          const flightKey = JSON.stringify([path, streamKey(plan), plan, base.id]);
+          /** Names the call that goes on from a checkpoint. */
+          const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
@@ -46,7 +47,7 @@ export const fetchPages =
           let lowered = false;
           /** What to ask for already; what this call does not take is kept for the next. */
           const ahead = () => strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
-          const source = InFlight.take(flightKey, http, cancellationSignal);
+          const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
           let keepAs: string | null = null;
 
           try {
@@ -96,8 +97,7 @@ export const fetchPages =
             const batches = await stager.end(cursor);
             for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
             const next = batches.at(-1)?.next;
-            if (next !== undefined && wait === null && cursor.ended === null)
-              keepAs = JSON.stringify([path, streamKey(plan), plan, next]);
+            if (next !== undefined && wait === null && cursor.ended === null) keepAs = callFrom(next);
             return { batches, cursor, state: strategy.state(cursor), wait };
           } catch (thrown) {
             await stager.abandon();

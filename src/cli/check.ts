@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import { loadConfiguration, plansFrom } from '../config/index.js';
+import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
 import { print } from './output.js';
@@ -30,13 +31,8 @@ export function checkCommand(): Command {
 }
 
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
-  const { plans } = plansFrom(await loadConfiguration(file), file);
-  const chosen = plans.filter(({ stream }) => options.stream === undefined || stream === options.stream);
-  if (chosen.length === 0) {
-    throw new CheckFailedError(
-      `there is no stream ${JSON.stringify(options.stream)}; there are ${plans.map((p) => p.stream).join(', ')}`,
-    );
-  }
+  const plans = plansFrom(await loadConfiguration(file), file);
+  const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const destination = resolve(
     chosen[0]?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
   );
@@ -66,23 +62,11 @@ async function check(file: string, options: { stream?: string; json?: boolean })
 }
 
 async function writable(destination: string): Promise<Finding> {
-  const exists = await access(destination).then(
-    () => true,
-    () => false,
-  );
-  let at = exists ? destination : dirname(destination);
+  const exists = existsSync(destination);
+  // Folders on the way are made by the sync.
+  let at = destination;
+  while (!existsSync(at) && at !== dirname(at)) at = dirname(at);
   try {
-    if (!exists) {
-      // Folders on the way are made by the sync.
-      for (;;) {
-        const there = await access(at).then(
-          () => true,
-          () => false,
-        );
-        if (there || at === dirname(at)) break;
-        at = dirname(at);
-      }
-    }
     await access(at, constants.W_OK);
     return {
       kind: 'fine',

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { loadConfiguration, planFrom, plansFrom } from '../config/index.js';
+import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
 import { note, print, table } from './output.js';
 
@@ -20,9 +20,7 @@ async function preview(
   file: string,
   options: { stream?: string; limit: string; json?: boolean },
 ): Promise<void> {
-  const raw = await loadConfiguration(file);
-  plansFrom(raw, file);
-  const plan = planFrom(raw, options.stream ?? null);
+  const plan = planNamed(plansFrom(await loadConfiguration(file), file), options.stream ?? null);
   const probe = new Probe(plan, process.env);
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];

@@ -114,13 +114,18 @@ const fullRescan = z
     return { seconds };
   });
 
+export const withoutControl = [
+  // eslint-disable-next-line no-control-regex
+  (text: string) => !/[\u0000-\u001f\u007f]/.test(text),
+  'must not hold control characters',
+] as const;
+
 /** A name in the destination. Any characters are safe (it is quoted), but not ones nobody can have meant. */
 export const identifier = z
   .string()
   .min(1)
   .max(NAME_LIMIT)
-  // eslint-disable-next-line no-control-regex
-  .refine((name) => !/[\u0000-\u001f\u007f]/.test(name), 'must not hold control characters')
+  .refine(...withoutControl)
   .refine((name) => name.trim() === name, 'must not begin or end with a space');
 
 const ownTable = identifier.refine(
@@ -240,8 +245,7 @@ export const flatFields = {
     .string()
     .min(1)
     .max(4096)
-    // eslint-disable-next-line no-control-regex
-    .refine((path) => !/[\u0000-\u001f\u007f]/.test(path), 'must not hold control characters')
+    .refine(...withoutControl)
     .optional()
     .describe('The DuckDB file.'),
   schema: identifier.default('main').describe('The schema of the table.'),
@@ -362,7 +366,10 @@ const LEVEL_LIMIT = 100_000;
 
 type Flat = z.output<typeof flatSchema>;
 
-function strategyOptions(flat: Flat): StrategyOptions {
+/** What both forms say of the reference strategies in the same words. */
+export function strategyOptions(
+  flat: Omit<Shared, 'destination' | 'interval'> & Pick<Flat, 'strategy' | 'page_size'>,
+): StrategyOptions {
   switch (flat.strategy) {
     case 'keyset':
       return { strategy: 'keyset', ties: flat.ties };

@@ -20,7 +20,9 @@ import {
   planBeside,
   REFERENCE,
   shapeProblem,
+  strategyOptions,
   suggestion,
+  withoutControl,
 } from './flat.js';
 
 /**
@@ -41,8 +43,7 @@ const secret = z
 const plainText = z
   .string()
   .max(8192)
-  // eslint-disable-next-line no-control-regex
-  .refine((text) => !/[\u0000-\u001f\u007f]/.test(text), 'must not hold control characters');
+  .refine(...withoutControl);
 
 /** Names and values of headers or parameters; what a name says is a credential must be a reference. */
 const pairs = (what: RegExp) =>
@@ -71,7 +72,8 @@ const pairs = (what: RegExp) =>
     );
 
 const headers = pairs(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/);
-const parameters = pairs(/^[^\s&=#]{1,200}$/);
+const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
+const parameters = pairs(PARAMETER_NAME);
 
 const auth = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
@@ -109,7 +111,7 @@ const next = z.union([
     .transform(({ header, is }) => ({ in: 'header', name: header, isAddress: is === 'url' }) as const),
 ]);
 
-const parameterName = z.string().regex(/^[^\s&=#]{1,200}$/, 'is not a name that can be sent');
+const parameterName = z.string().regex(PARAMETER_NAME, 'is not a name that can be sent');
 
 const {
   base_url: _url,
@@ -117,7 +119,7 @@ const {
   interval,
   strategy: _strategy,
   columns: _columns,
-  page_size: _size,
+  page_size: pageSize,
   ...shared
 } = flatFields;
 
@@ -135,7 +137,7 @@ const streamSchema = z.strictObject({
   strategy: z.enum(STRATEGIES).describe('How the source is read.'),
   ...shared,
   table: shared.table.unwrap().optional().describe('The table.'),
-  page_size: numeric(z.number().int().min(1).max(1_000_000)).optional().describe('Records a page.'),
+  page_size: pageSize.unwrap().optional().describe('Records a page.'),
   names: z
     .strictObject({
       page: parameterName,
@@ -390,23 +392,8 @@ function optionsOf(stream: Stream): StrategyOptions {
       };
     case 'cursor':
       return { strategy: 'cursor', pageSize, tokenIsLastKey: stream.next?.in === 'last_key', incremental };
-    case 'keyset':
-      return { strategy: 'keyset', ties: stream.ties };
-    case 'offset':
-      return { strategy: 'offset', pageSize: pageSize ?? 100, fullRescan: stream.full_rescan ?? null };
-    case 'timestamp':
-      return { strategy: 'timestamp' };
-    case 'replay':
-      return { strategy: 'replay', bufferHours: stream.buffer_hours };
-    case 'step_size':
-      return {
-        strategy: 'step_size',
-        initialId: stream.initial_id,
-        stepSize: stream.step_size,
-        maxId: stream.max_id,
-        maxEmptySteps: stream.max_empty_steps ?? null,
-        idLookback: stream.id_lookback ?? stream.step_size,
-      };
+    default:
+      return strategyOptions({ ...stream, strategy: stream.strategy, page_size: pageSize ?? 100 });
   }
 }
 

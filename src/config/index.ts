@@ -27,7 +27,14 @@ export function plansFrom(raw: unknown, file?: string): Plans {
  * @throws {ConfigurationError}
  */
 export function planFrom(raw: unknown, stream: string | null): StreamPlan {
-  const { plans } = plansFrom(raw);
+  return planNamed(plansFrom(raw), stream);
+}
+
+/**
+ * Of plans the one of a stream, or the first.
+ * @throws {ConfigurationError}
+ */
+export function planNamed({ plans }: Plans, stream: string | null): StreamPlan {
   const plan = stream === null ? plans[0] : plans.find((one) => one.stream === stream);
   if (plan === undefined) {
     throw new ConfigurationError([{ path: 'streams', message: unknownStream(stream ?? '', plans) }]);

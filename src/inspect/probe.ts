@@ -2,7 +2,7 @@
 import type { Cursor, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import type { HttpSource } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { compareTimestamps, createStrategy, parseTimestamp, type Strategy } from '../strategies/index.js';
+import { compareTimestamps, createStrategy, readTimestamps, type Strategy } from '../strategies/index.js';
 
 export interface ProbedPage {
   /** Method and address, secrets masked. */
@@ -125,7 +125,7 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
 async function boundary(probe: Probe, { values, records }: PageSummary, say: Say): Promise<void> {
   const { plan, strategy } = probe;
   const field = plan.cursorField;
-  const times = values.filter((value): value is string => value !== null && parseTimestamp(value) !== null);
+  const { timestamps: times } = readTimestamps(values, []);
   if (times.length === 0) {
     say(
       'problem',
@@ -160,9 +160,7 @@ async function boundary(probe: Probe, { values, records }: PageSummary, say: Say
           : null;
   if (params === null) return;
   const again = await probe.read({ params });
-  const seen = again.summary.values.filter(
-    (value): value is string => value !== null && parseTimestamp(value) !== null,
-  );
+  const { timestamps: seen } = readTimestamps(again.summary.values, []);
   if (seen.some((time) => compareTimestamps(time, greatest) < 0)) {
     say(
       'problem',

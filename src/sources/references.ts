@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { REFERENCE } from '../config/flat.js';
+import { REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
 import { ConfigurationError, messageOf, type Problem } from '../errors.js';
 import type { RequestSpec } from '../protocol.js';
 
@@ -25,11 +25,7 @@ export interface ResolvedRequest {
  */
 export function resolveRequest(
   baseUrl: string,
-  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth'> = {
-    params: {},
-    headers: {},
-    auth: { type: 'none' },
-  },
+  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth'> = REFERENCE_REQUEST,
   environment: NodeJS.ProcessEnv = process.env,
 ): ResolvedRequest {
   const references = new References(environment);

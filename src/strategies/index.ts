@@ -8,7 +8,8 @@ import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { compare as compareTimestamps, FIRST, minusSeconds, parse as parseTimestamp } from './instants.js';
+export { readTimestamps } from './cursors.js';
+export { compare as compareTimestamps } from './instants.js';
 export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
 export type { StepSizeCursor } from './step-size.js';

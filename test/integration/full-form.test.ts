@@ -1,6 +1,7 @@
 /** The full form against the reference API itself: its ways of paging and of signing in, in one sync. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { writeFile } from 'node:fs/promises';
+import { planFromFlat } from '../../src/config/index.js';
 import type { Json } from '../../src/protocol.js';
 import { highwater, scratch, until } from '../helpers/harness.js';
 import {
@@ -17,17 +18,6 @@ const secrets = {
   HW_PASSWORD: PLAYGROUND_CREDENTIALS.password,
   HW_BEARER: PLAYGROUND_CREDENTIALS.bearer,
   HW_KEY: PLAYGROUND_CREDENTIALS.key,
-};
-
-const COLUMNS = {
-  id: 'STRING',
-  name: 'STRING',
-  email: 'STRING',
-  address: 'STRING',
-  company: 'STRING',
-  job: 'STRING',
-  updatedAt: 'UTC_DATETIME',
-  createdAt: 'UTC_DATETIME',
 };
 
 /** Every way in which the reference API pages, and three in which it lets one in. */
@@ -83,7 +73,7 @@ describe.skipIf(!install.available)(
       defaults: {
         primary_key: 'id',
         cursor_field: 'updatedAt',
-        columns: COLUMNS,
+        columns: planFromFlat({}).table.columns,
         strategy: 'cursor',
         next: { token: 'nothing' },
         page_size: 50,
