@@ -48,8 +48,9 @@ export class SourceRefusedError extends HighwaterError {
     message: string,
     readonly status: number | null = null,
     readonly body: string = '',
+    method = 'GET',
   ) {
-    super(`${message}\n  request: GET ${request}`);
+    super(`${message}\n  request: ${method} ${request}`);
   }
 }
 
@@ -60,8 +61,9 @@ export class SourceUnavailableError extends HighwaterError {
   constructor(
     readonly request: string,
     message: string,
+    method = 'GET',
   ) {
-    super(`${message}\n  request: GET ${request}`);
+    super(`${message}\n  request: ${method} ${request}`);
   }
 }
 
@@ -69,8 +71,8 @@ export class SourceUnavailableError extends HighwaterError {
 export class MalformedAnswerError extends HighwaterError {
   override readonly name = 'MalformedAnswerError';
   readonly retry = 'a few times';
-  constructor(request: string, message: string) {
-    super(`${message}\n  request: GET ${request}`);
+  constructor(request: string, message: string, method = 'GET') {
+    super(`${message}\n  request: ${method} ${request}`);
   }
 }
 

@@ -21,13 +21,14 @@ export type EndRule =
   | 'total_reached'
   | 'whole_answer'
   | 'max_id'
-  | 'max_empty_steps';
+  | 'max_empty_steps'
+  | 'all_parents';
 
 /** Something that a reader of the run should know; `code` is stable, `message` is for people. */
-export interface Note {
+export type Note = {
   code: string;
   message: string;
-}
+};
 
 /**
  * What a strategy asks of the source: query parameters on the stream's URL, under the reference API's names, which
@@ -35,6 +36,8 @@ export interface Note {
  */
 export interface PageRequest {
   params: Record<string, string>;
+  /** The fields of the parent record that the request is for; absent for a stream without a parent. */
+  parent?: { [field: string]: Json };
 }
 
 /** Keys and cursor values of records, in the order of the answer: of all, or of those that a strategy remembers. */
@@ -68,13 +71,15 @@ export interface PageSummary extends PageRecords {
   total: number | null;
   /** Whether the API says that there is more; null where it does not say. */
   more: boolean | null;
+  /** A rule for errors says to go on with the next parent. */
+  skipped?: true;
 }
 
 /**
  * A position that survives a JSON round trip. `mark` is what finished passes have proven, `position` where the
  * pass in hand stands; they are different things and only `ended` turns one into the other.
  */
-export interface Cursor<Mark extends Json = Json, Position extends Json = Json> {
+export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   /** Counts passes, from 1. */
   pass: number;
   mark: Mark;
@@ -83,7 +88,7 @@ export interface Cursor<Mark extends Json = Json, Position extends Json = Json> 
   ended: EndRule | null;
   /** What this pass has to say; at most a few, one per code. */
   notes: Note[];
-}
+};
 
 export type StrategyOptions =
   | { strategy: 'keyset'; ties: 'auto' | 'scroll' }
@@ -164,20 +169,129 @@ export type Auth =
   | { type: 'none' }
   | { type: 'basic'; username: string; password: string }
   | { type: 'bearer'; token: string }
-  | { type: 'api_key'; name: string; value: string; in: 'header' | 'query' | 'cookie' };
+  | { type: 'api_key'; name: string; value: string; in: 'header' | 'query' | 'cookie' }
+  | SessionAuth
+  | OAuth2Auth
+  | {
+      type: 'signature';
+      /** The module `NAME.mjs` in the worker's folder of hooks; its `sign` gives headers for each request. */
+      hook: string;
+      /** What the hook is told besides the request. */
+      settings: { [name: string]: string };
+    };
 
-/** Where in an answer something stands: the names of the members on the way. */
-export type AnswerPath = string[];
+/** A token that a login request gives, renewed when it expires or is refused. */
+export interface SessionAuth {
+  type: 'session';
+  login: {
+    /** Absolute, or a path after the source's base_url. */
+    url: string;
+    method: 'GET' | 'POST';
+    headers: { [name: string]: string };
+    body: Json | null;
+    bodyAs: BodyEncoding;
+  };
+  /** Where the login's answer has the token, and for how many seconds it is good. */
+  token: AnswerPath;
+  expiresIn: AnswerPath | null;
+  name: string;
+  /** What stands before the token. */
+  prefix: string;
+  in: 'header' | 'query' | 'cookie';
+}
 
-/** How an API wants to be asked, and where in its answers the words stand that the paging needs. */
+/** Client credentials, or a refresh token where there is one; one that the server replaces is kept, encrypted. */
+export interface OAuth2Auth {
+  type: 'oauth2';
+  tokenUrl: string;
+  clientId: string;
+  clientSecret: string;
+  /** How the client says who it is. */
+  clientAuth: 'body' | 'basic';
+  refreshToken: string | null;
+  scopes: string[];
+  params: { [name: string]: string };
+}
+
+export type BodyEncoding = 'json' | 'form';
+
+/**
+ * Where in an answer something stands: the names of the members on the way, or a JSONPath (RFC 9535) as text, of
+ * which the first node counts.
+ */
+export type AnswerPath = string[] | string;
+
+/** What to do about an answer. */
+export const ERROR_ACTIONS = ['retry', 'wait', 'ignore', 'skip_parent', 'renew_credentials', 'fail'] as const;
+export type ErrorAction = (typeof ERROR_ACTIONS)[number];
+
+/** A rule for answers that are no page of records. All that is named must fit; the first rule that fits is taken. */
+export interface ErrorRule {
+  /** Statuses such as "404" or "5xx"; null where any other than 2xx fits, or, with `path`, any. */
+  statuses: string[] | null;
+  /** A regular expression that the body matches. */
+  body: string | null;
+  /** What the body, as JSON, has: not empty, null or false. */
+  path: AnswerPath | null;
+  action: ErrorAction;
+  /** wait: for how long, where the answer does not say. */
+  waitSeconds: number;
+}
+
+/** What all streams of a source together may ask of it; each worker keeps to it by itself. */
+export interface RateLimit {
+  requestsPerSecond: number | null;
+  concurrency: number | null;
+  /** Headers that say how many requests are left, and when there are more again. */
+  remainingHeader: string | null;
+  resetHeader: string | null;
+}
+
+/** What an answer's body is. */
+export type BodyFormat = 'json' | 'ndjson' | 'csv';
+
+/** How a record becomes a row, where it is not one as it stands. */
+export interface RecordShape {
+  /** A column's value by its path in the record; columns that are not named here have the member of their name. */
+  from: { [column: string]: string[] };
+  /** Columns that the parent gives, by the field of the parent. */
+  parent: { [column: string]: string };
+  /** A JSONPath filter expression such as `@.status == 'open'`; records that it does not hold for are left out. */
+  where: string | null;
+}
+
+/** The stream whose rows are the parents of this one's: a request is made for each. */
+export interface ParentSpec {
+  stream: string;
+  table: TableSpec;
+  /** Columns of the parent that requests and rows refer to. */
+  fields: string[];
+}
+
+/**
+ * How an API wants to be asked, and where in its answers the words stand that the paging needs. What is optional was
+ * not known to older versions, whose plans may still be on their way.
+ */
 export interface RequestSpec {
+  /** GET unless told. */
+  method?: 'GET' | 'POST';
+  /** What a POST sends; its texts may refer to `${cursor:NAME}` and `${parent:FIELD}`. */
+  body?: Json;
+  bodyAs?: BodyEncoding;
+  /** json unless told. */
+  format?: BodyFormat;
+  /** The answer holds one record and no list. */
+  single?: boolean;
+  shape?: RecordShape | null;
+  errors?: ErrorRule[];
+  rateLimit?: RateLimit;
   /** The API's names of the parameters that strategies send, by the reference API's. */
   names: { [reference: string]: string };
   /** Sent with every request. */
   params: { [name: string]: string };
   headers: { [name: string]: string };
   auth: Auth;
-  /** Where the list of records is; empty where the answer is that list. */
+  /** Where the records are; no members where the answer is the list of them. */
   records: AnswerPath;
   /** What comes next: a token or an address in the body or in a header, or the `Link` header's `next`. */
   next:
@@ -198,6 +312,8 @@ export interface StreamPlan {
   options: StrategyOptions;
   table: TableSpec;
   cursorField: string;
+  /** Absent or null: the stream has none. */
+  parent?: ParentSpec | null;
   /** Absolute or relative path of the DuckDB file; null = the worker's default. */
   destination: string | null;
   /** Seconds between passes; null = one pass. */
@@ -257,6 +373,8 @@ export interface StagedBatch {
   next: string;
   cursor: Cursor;
   files: StagedFile[];
+  /** The marks of the parents that were finished in this batch; absent where there are none. */
+  marks?: StagedFile[];
   pages: number;
   records: number;
   bytes: number;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
+import type { ParentMark } from '../destinations/destination.js';
 import { SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
@@ -9,16 +10,18 @@ import type {
   PageRecords,
   PageSummary,
   StagedBatch,
+  StagedFile,
 } from '../protocol.js';
 import { namedMaximum } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
-import { createStrategy, type Strategy, TokenCycleError } from '../strategies/index.js';
+import { strategyOf, type PerParentCursor, type Strategy, TokenCycleError } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { streamKey } from './open-stream.js';
+import { ParentWalk } from './parent-walk.js';
 import { writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
@@ -32,8 +35,12 @@ export const fetchPages =
         () => progress,
         async () => {
           const { destination } = await host.get(path);
-          const strategy = createStrategy(plan.options);
-          const http = sourceOf(plan, environment, strategy.remembers);
+          const { strategy, perParent } = strategyOf(plan);
+          const walk =
+            perParent === null || plan.parent == null
+              ? null
+              : new ParentWalk(perParent, destination, streamKey(plan), plan.parent);
+          const http = sourceOf(plan, environment, path, strategy.remembers);
           /** Names the call that goes on from a checkpoint. */
           const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
           const resumed = base.cursor === null || begin;
@@ -46,12 +53,22 @@ export const fetchPages =
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
           /** What to ask for already; what this call does not take is kept for the next. */
-          const ahead = () => strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
+          const ahead = () => {
+            const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
+            return [...own, ...(walk?.ahead(cursor, plan.inFlight - 1 - own.length) ?? [])];
+          };
           const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
           let keepAs: string | null = null;
 
           try {
             for (;;) {
+              const entered = walk === null ? cursor : await walk.enter(cursor);
+              if (entered === null) {
+                const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
+                wait = { until, reason: `stream ${plan.parent?.stream ?? ''} has not been read yet` };
+                break;
+              }
+              cursor = entered;
               const request = strategy.request(cursor);
               if ('end' in request) break;
               const before = cursor;
@@ -59,12 +76,13 @@ export const fetchPages =
               stager.beginPage();
               faultPoint('page.before');
               try {
-                const answer = await source.read(request, ahead(), async (lines, records, longest) => {
+                const answer = await source.read(request, ahead(), async (lines, records, longest, kept) => {
                   page.add(records);
-                  await stager.append(lines, records.records, longest, before);
+                  if (kept > 0) await stager.append(lines, kept, longest, before);
                 });
                 cursor = withUndeclared(strategy.advance(cursor, page.summary(answer)), answer);
                 stager.endPage();
+                if (walk !== null && strategy.remembers.values === 'all') stager.keepMark(cursor);
               } catch (thrown) {
                 const maximum =
                   strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
@@ -111,6 +129,9 @@ export const fetchPages =
     );
   };
 
+/** How often parents that have not been read yet are looked for. */
+const PARENT_MILLISECONDS = 3000;
+
 /** The largest page size that a 400 names, where that is what it is about. */
 function refusedPageSize(thrown: unknown): number | null {
   return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
@@ -138,8 +159,9 @@ class PageRecordsRead {
     }
   }
 
-  summary({ nextToken, total, more }: PageAnswer): PageSummary {
-    return { keys: this.keys, values: this.values, records: this.records, nextToken, total, more };
+  summary({ nextToken, total, more, skipped }: PageAnswer): PageSummary {
+    const { keys, values, records } = this;
+    return { keys, values, records, nextToken, total, more, ...(skipped === true && { skipped }) };
   }
 }
 
@@ -158,6 +180,8 @@ class BatchStager {
 
   private readonly finished: StagedBatch[] = [];
   private batch: OpenBatch | null = null;
+  /** Of parents that are done. */
+  private marks: ParentMark[] = [];
   /** Where the page in hand began. */
   private page: { batch: OpenBatch | null; mark: StagedMark | null; records: number; bytes: number };
 
@@ -193,6 +217,13 @@ class BatchStager {
     this.bytes += this.page.bytes;
   }
 
+  /** Takes note of the mark of a parent that the cursor has just left. */
+  keepMark(cursor: Cursor): void {
+    const { finished } = (cursor as PerParentCursor).position ?? {};
+    if (finished == null) return;
+    this.marks.push({ parent: JSON.stringify(finished.parent), mark: JSON.stringify(finished.mark) });
+  }
+
   /**
    * Forgets what the page in hand has staged. Batches that were cut inside it stay: their records are whole, and
    * their cursor is the one before the page.
@@ -217,7 +248,7 @@ class BatchStager {
 
   async abandon(): Promise<void> {
     await this.batch?.writer.abandon();
-    for (const batch of this.finished) await this.staging.discard(batch.files);
+    for (const { files, marks = [] } of this.finished) await this.staging.discard([...files, ...marks]);
   }
 
   private start(): OpenBatch {
@@ -228,11 +259,13 @@ class BatchStager {
   private async cut(cursor: Cursor): Promise<void> {
     const { id, writer, pages, records, longest } = this.batch ?? this.start();
     const files = await writer.end();
+    const marks = await this.stageMarks(id);
     this.finished.push({
       base: this.base,
       next: id,
       cursor,
       files,
+      ...(marks.length > 0 && { marks }),
       pages,
       records,
       bytes: writer.bytes,
@@ -240,6 +273,14 @@ class BatchStager {
     });
     this.base = id;
     this.batch = null;
+  }
+
+  private async stageMarks(id: string): Promise<StagedFile[]> {
+    if (this.marks.length === 0) return [];
+    const writer = this.staging.begin(`${id}.marks`);
+    await writer.append(Buffer.from(this.marks.map((mark) => JSON.stringify(mark)).join('\n')));
+    this.marks = [];
+    return writer.end();
   }
 }
 

@@ -15,7 +15,7 @@ import type {
 } from '../protocol.js';
 import { resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
-import { createStrategy } from '../strategies/index.js';
+import { strategyOf } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 
@@ -74,7 +74,7 @@ function describe(
   database: string,
   destination: string,
 ): OpenedStream {
-  const strategy = createStrategy(plan.options);
+  const { strategy } = strategyOf(plan);
   const notes: Note[] = [...plan.notes];
   const others = [...new Set(neighbours.map((key) => key.strategy))].filter((name) => name !== strategy.name);
   if (others.length > 0) {

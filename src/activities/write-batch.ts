@@ -22,7 +22,8 @@ export const writeBatch =
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
           // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
-          await (batch.cursor.ended === null ? staging.discard(batch.files) : staging.clear());
+          const staged = [...batch.files, ...(batch.marks ?? [])];
+          await (batch.cursor.ended === null ? staging.discard(staged) : staging.clear());
           faultPoint('report.before');
           return outcome;
         },
@@ -35,6 +36,9 @@ export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBa
   return {
     ...{ key: streamKey(plan), table: plan.table, base, next, cursor, records, pages, bytes, longest },
     files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
+    ...(batch.marks !== undefined && {
+      marks: () => Promise.all((batch.marks ?? []).map((file) => staging.verify(file))),
+    }),
     workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
   };
 }

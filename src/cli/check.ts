@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { destinationOf, loadConfiguration, planNamed, plansFrom } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
 import { print } from './output.js';
@@ -33,13 +33,11 @@ export function checkCommand(): Command {
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
   const plans = plansFrom(await loadConfiguration(file), file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const destination = resolve(
-    chosen[0]?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
-  );
+  const destination = destinationOf(chosen[0], process.env);
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() => examine(new Probe(plan, process.env)))
+      .then(() => examine(new Probe(plan, process.env, destination)))
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
   const problems = Object.values(found)

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { destinationOf, loadConfiguration, planNamed, plansFrom } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
 import { note, print, table } from './output.js';
 
@@ -21,7 +21,7 @@ async function preview(
   options: { stream?: string; limit: string; json?: boolean },
 ): Promise<void> {
   const plan = planNamed(plansFrom(await loadConfiguration(file), file), options.stream ?? null);
-  const probe = new Probe(plan, process.env);
+  const probe = new Probe(plan, process.env, destinationOf(plan, process.env));
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];
   const requests: string[] = [];

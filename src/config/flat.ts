@@ -135,7 +135,7 @@ const ownTable = identifier.refine(
 
 const DECIMAL = /^DECIMAL\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$/;
 
-const columnType = z.string().transform((text, context): ColumnType => {
+export const columnType = z.string().transform((text, context): ColumnType => {
   const word = text.trim().toUpperCase();
   if ((COLUMN_TYPES as readonly string[]).includes(word)) return word as ColumnType;
   const decimal = DECIMAL.exec(word);
@@ -225,13 +225,15 @@ export const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
-export const columnMap = z
-  .record(identifier, columnType)
-  .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
-  .refine(
-    (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
-    `must name at most ${COLUMN_LIMIT} columns`,
-  );
+/** Columns by their names. */
+export const columnsOf = <T extends z.ZodType>(column: T) =>
+  z
+    .record(identifier, column)
+    .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
+    .refine(
+      (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
+      `must name at most ${COLUMN_LIMIT} columns`,
+    );
 
 export const flatFields = {
   strategy: z.enum(REFERENCE_STRATEGIES).default('keyset').describe('How the source is read.'),
@@ -254,7 +256,7 @@ export const flatFields = {
     .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(20)])
     .default(['id'])
     .describe('The columns whose values name a record.'),
-  columns: columnMap.default(REFERENCE_COLUMNS).describe('Column names and types.'),
+  columns: columnsOf(columnType).default(REFERENCE_COLUMNS).describe('Column names and types.'),
   ties: z.enum(['auto', 'scroll']).default('auto').describe('keyset: how equal timestamps are read.'),
   max_empty_steps: numeric(z.number().int().min(1))
     .optional()

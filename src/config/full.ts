@@ -1,14 +1,22 @@
 import { z } from 'zod';
 import { ConfigurationError, type Problem } from '../errors.js';
 import {
+  ERROR_ACTIONS,
   STRATEGIES,
+  type AnswerPath,
+  type Auth,
+  type ErrorRule,
   type Incremental,
+  type RecordShape,
   type RequestSpec,
   type StrategyOptions,
   type StreamPlan,
 } from '../protocol.js';
+import { filterProblem, jsonPathProblem } from '../sources/paths.js';
+import { referred } from '../sources/templates.js';
 import {
-  columnMap,
+  columnsOf,
+  columnType,
   contradictions,
   describe,
   duration,
@@ -45,57 +53,242 @@ const plainText = z
   .max(8192)
   .refine(...withoutControl);
 
+const SECRET_IN_THE_OPEN =
+  'looks like a credential, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+
+/** Members, however deep, whose name says that they hold a credential and whose text is no reference. */
+function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, inner]) => {
+    const at = [...path, name];
+    if (typeof inner === 'object') return openSecrets(inner, at);
+    const isSecret = isCredential(name) || /^(authorization|cookie)$/i.test(name);
+    return isSecret && typeof inner === 'string' && !REFERENCE_IN.test(inner) ? [at] : [];
+  });
+}
+
+/** Refuses credentials in the open. */
+function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): void {
+  for (const path of openSecrets(value))
+    context.addIssue({ code: 'custom', path, message: SECRET_IN_THE_OPEN });
+}
+
 /** Names and values of headers or parameters; what a name says is a credential must be a reference. */
 const pairs = (what: RegExp) =>
   z
     .record(
       z.string().regex(what, 'is not a name that can be sent'),
-      z.union([plainText, z.number(), z.boolean()]),
+      z.union([plainText, z.number(), z.boolean()]).transform(String),
     )
-    .superRefine((map, context) => {
-      for (const [name, value] of Object.entries(map)) {
-        if (
-          (isCredential(name) || /^(authorization|cookie)$/i.test(name)) &&
-          !REFERENCE_IN.test(String(value))
-        ) {
-          context.addIssue({
-            code: 'custom',
-            path: [name],
-            message:
-              'looks like a credential, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
-          });
-        }
-      }
-    })
-    .transform((map) =>
-      Object.fromEntries(Object.entries(map).map(([name, value]) => [name, String(value)])),
-    );
+    .superRefine(withoutOpenSecrets);
 
-const headers = pairs(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/);
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/;
+const headers = pairs(HEADER_NAME);
+const headerName = z.string().regex(HEADER_NAME, 'is not the name of a header');
 const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
 const parameters = pairs(PARAMETER_NAME);
 
-const auth = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('none') }),
-  z.strictObject({ type: z.literal('basic'), username: plainText, password: secret }),
-  z.strictObject({ type: z.literal('bearer'), token: secret }),
-  z.strictObject({
-    type: z.literal('api_key'),
-    name: z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent'),
-    value: secret,
-    in: z.enum(['header', 'query', 'cookie']).default('header'),
-  }),
-]);
+const body = z.json().superRefine(withoutOpenSecrets);
+const bodyAs = z.enum(['json', 'form']).default('json');
 
-/** "data.items" or "$.data.items" → the members on the way; "$" is the answer itself. */
+const PLAIN_PATH = /^(\$|(\$\.)?[^.[\]*$?@]+(\.[^.[\]*$?@]+)*)$/;
+
+/** "data.items" or "$.data.items" → the members on the way. */
+const memberPath = z
+  .string()
+  .max(500)
+  .regex(PLAIN_PATH, 'is not a path of members such as "user.login"')
+  .transform(members);
+
+function members(text: string): string[] {
+  return text === '$' ? [] : text.replace(/^\$\./, '').split('.');
+}
+
+/** As {@link memberPath}, or any JSONPath; "$" is the answer itself. */
 const answerPath = z
   .string()
   .max(500)
-  .regex(
-    /^(\$|(\$\.)?[^.[\]*$]+(\.[^.[\]*$]+)*)$/,
-    'is not a path of members such as "data.items", or "$" for the answer itself',
+  .transform((text, context): AnswerPath => {
+    if (PLAIN_PATH.test(text)) return members(text);
+    const problem = text.startsWith('$') ? jsonPathProblem(text) : 'it has no "$"';
+    if (problem === null) return text;
+    context.addIssue({
+      code: 'custom',
+      message: `is neither a path of members such as "data.items" nor a JSONPath such as "$.edges[*].node": ${problem}`,
+    });
+    return z.NEVER;
+  });
+
+const place = z.enum(['header', 'query', 'cookie']).default('header');
+const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent');
+
+const authKinds = {
+  none: z.strictObject({ type: z.literal('none') }),
+  basic: z.strictObject({ type: z.literal('basic'), username: plainText, password: secret }),
+  bearer: z.strictObject({ type: z.literal('bearer'), token: secret }),
+  api_key: z.strictObject({
+    type: z.literal('api_key'),
+    name: credentialName,
+    value: secret,
+    in: place,
+  }),
+  session: z.strictObject({
+    type: z.literal('session'),
+    login: z
+      .strictObject({
+        url: plainText.describe('An address, or a path after the base_url.'),
+        method: z.enum(['GET', 'POST']).default('POST'),
+        headers: headers.default({}),
+        body: body.optional().describe('What is sent, with references to user and password.'),
+        body_as: bodyAs,
+      })
+      .describe('The request that gives the token.'),
+    token: answerPath.default(['token']).describe("Where the login's answer has the token."),
+    expires_in: answerPath.optional().describe('Where it says for how many seconds the token is good.'),
+    name: credentialName.default('Authorization').describe('Where the token goes.'),
+    prefix: plainText.default('Bearer ').describe('What stands before it.'),
+    in: place,
+  }),
+  oauth2: z.strictObject({
+    type: z.literal('oauth2'),
+    token_url: baseUrl.describe('Where tokens are given.'),
+    client_id: plainText,
+    client_secret: secret,
+    refresh_token: secret
+      .optional()
+      .describe(
+        'Without one, client credentials are asked with. One that the server replaces is kept, encrypted.',
+      ),
+    client_auth: z.enum(['body', 'basic']).default('body').describe('How the client says who it is.'),
+    scopes: z.array(plainText).default([]),
+    params: parameters.default({}).describe('Sent beside, such as audience.'),
+  }),
+  signature: z.strictObject({
+    type: z.literal('signature'),
+    hook: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not the name of a hook: letters, digits, "-" and "_"')
+      .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
+    settings: z
+      .record(z.string().max(200), plainText)
+      .superRefine(withoutOpenSecrets)
+      .default({})
+      .describe('What the hook is told.'),
+  }),
+};
+
+const auth = z.discriminatedUnion('type', [
+  authKinds.none,
+  authKinds.basic,
+  authKinds.bearer,
+  authKinds.api_key,
+  authKinds.session,
+  authKinds.oauth2,
+  authKinds.signature,
+]);
+
+/** @param base what the path of a login stands behind. */
+function authOf(given: z.output<typeof auth>, base: string): Auth {
+  switch (given.type) {
+    case 'session': {
+      const { login, expires_in: expiresIn, ...rest } = given;
+      return {
+        ...rest,
+        login: {
+          url: joined(base, login.url),
+          method: login.method,
+          headers: login.headers,
+          body: login.body ?? null,
+          bodyAs: login.body_as,
+        },
+        expiresIn: expiresIn ?? null,
+      };
+    }
+    case 'oauth2':
+      return {
+        type: 'oauth2',
+        tokenUrl: given.token_url,
+        clientId: given.client_id,
+        clientSecret: given.client_secret,
+        clientAuth: given.client_auth,
+        refreshToken: given.refresh_token ?? null,
+        scopes: given.scopes,
+        params: given.params,
+      };
+    default:
+      return given;
+  }
+}
+
+/** A path after an address; another address is one by itself. */
+function joined(base: string, path: string): string {
+  if (/^https?:\/\//i.test(path)) return path;
+  return base.replace(/\/+$/, '') + (/^[/?]|^$/.test(path) ? path : `/${path}`);
+}
+
+const STATUS = /^[1-5][0-9x][0-9x]$/;
+const status = z
+  .union([z.number().int(), z.string()])
+  .transform(String)
+  .refine((text) => STATUS.test(text), 'is not a status such as 404 or "5xx"');
+
+const errorRule = z
+  .strictObject({
+    status: z
+      .union([status.transform((one) => [one]), z.array(status).min(1).max(50)])
+      .optional()
+      .describe('404, "5xx", or a list; any other than 2xx unless told.'),
+    body: z
+      .string()
+      .max(500)
+      .refine(isRegExp, 'is not a regular expression')
+      .optional()
+      .describe('A regular expression that the body matches, in any case.'),
+    path: answerPath.optional().describe('What the body, as JSON, has; of answers of any status.'),
+    action: z.enum(ERROR_ACTIONS).describe('What to do.'),
+    wait: duration.optional().describe('wait: for how long, where the answer does not say.'),
+  })
+  .refine(
+    (rule) => rule.status !== undefined || rule.body !== undefined || rule.path !== undefined,
+    'must say which answers it is for: status, body or path',
   )
-  .transform((text) => (text === '$' ? [] : text.replace(/^\$\./, '').split('.')));
+  .refine((rule) => rule.wait === undefined || rule.action === 'wait', {
+    path: ['wait'],
+    message: 'goes with the action wait',
+  })
+  .transform((rule): ErrorRule => ({
+    statuses: rule.status ?? null,
+    body: rule.body ?? null,
+    path: rule.path ?? null,
+    action: rule.action,
+    waitSeconds: rule.wait ?? 60,
+  }));
+const errorRules = z.array(errorRule).max(100);
+
+function isRegExp(text: string): boolean {
+  try {
+    return new RegExp(text).source !== '';
+  } catch {
+    return false;
+  }
+}
+
+const rateLimit = z.strictObject({
+  requests_per_second: numeric(z.number().positive().max(10_000)).optional(),
+  concurrency: numeric(z.number().int().min(1).max(1000)).optional().describe('Requests at once.'),
+  remaining_header: headerName
+    .optional()
+    .describe('Says how many requests are left; X-RateLimit-Remaining and its like are known.'),
+  reset_header: headerName.optional().describe('Says when there are more again.'),
+});
+
+const column = z.union([
+  columnType.transform((type) => ({ type, from: null })),
+  z.strictObject({
+    type: columnType,
+    from: memberPath.describe('Where the record has the value: "user.login".'),
+  }),
+]);
 
 const next = z.union([
   z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),
@@ -126,13 +319,45 @@ const {
 const streamSchema = z.strictObject({
   name: identifier.describe('What the stream is called; also its table, unless `table` says otherwise.'),
   path: plainText.default('').describe('Appended to the base_url.'),
+  method: z.enum(['GET', 'POST']).default('GET').describe('How the source is asked.'),
+  body: body
+    .optional()
+    .describe('POST: what is sent; texts may refer to `${cursor:NAME}` and `${parent:FIELD}`.'),
+  body_as: bodyAs.describe('POST: how the body is written.'),
   params: parameters.default({}).describe('Sent with every request.'),
   headers: headers.default({}).describe('Sent with every request, beside those of the source.'),
   auth: auth.optional().describe('In place of that of the source.'),
   records: answerPath
     .default(['data'])
-    .describe('Where the list of records is: "data.items"; "$" is the answer itself.'),
-  columns: columnMap.describe('Column names and types.'),
+    .describe('Where the list of records is: "data.items"; "$" is the answer itself; or any JSONPath.'),
+  format: z.enum(['json', 'ndjson', 'csv']).default('json').describe('What the answers are; gzip is seen.'),
+  single: z.boolean().default(false).describe('The answer holds one record, and no list.'),
+  where: z
+    .string()
+    .max(2000)
+    .superRefine((text, context) => {
+      const problem = filterProblem(text);
+      if (problem !== null) {
+        const message = `is not a JSONPath filter such as "@.status == 'open'": ${problem}`;
+        context.addIssue({ code: 'custom', message });
+      }
+    })
+    .optional()
+    .describe('Which records are kept: a JSONPath filter such as "@.status == \'open\'".'),
+  columns: columnsOf(column).describe(
+    'Column names and types, or {type, from} where the record has the value elsewhere.',
+  ),
+  parent: z
+    .strictObject({
+      stream: identifier.describe('The stream whose rows are the parents.'),
+      include: z
+        .record(identifier, identifier)
+        .default({})
+        .describe("Columns that take the value of a parent's: {company_id: id}."),
+    })
+    .optional()
+    .describe('A request is made for each row of another stream; `${parent:COLUMN}` refers to it.'),
+  errors: errorRules.default([]).describe('Rules for answers that are no page, before those of the source.'),
   cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
   strategy: z.enum(STRATEGIES).describe('How the source is read.'),
   ...shared,
@@ -178,6 +403,10 @@ const fullSchema = z.strictObject({
     headers: headers.default({}),
     params: parameters.default({}),
     auth: auth.default({ type: 'none' }),
+    rate_limit: rateLimit.optional().describe('What all streams together may ask of the source.'),
+    errors: errorRules.default([]).describe('Rules for answers that are no page.'),
+    timeout: shared.timeout.unwrap().optional().describe('How long one answer may take.'),
+    retry_for: shared.retry_for.unwrap().optional().describe('For how long a silent source is tried again.'),
   }),
   destination,
   interval,
@@ -231,9 +460,10 @@ export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[
   );
   const lists = rest as { defaults?: unknown; streams?: unknown };
   const defaults = isObject(lists.defaults) ? lists.defaults : {};
+  const sourceDefaults = isObject(rest['source']) ? pick(rest['source'], ['timeout', 'retry_for']) : {};
   const streams = (Array.isArray(lists.streams) ? lists.streams : []).filter(isObject);
   const sound = streams.map((stream, i) => {
-    const merged = { ...defaults, ...stream };
+    const merged = { ...sourceDefaults, ...defaults, ...stream };
     const read = streamSchema.safeParse(merged, { reportInput: true });
     const where = (key: string) =>
       Object.hasOwn(stream, key) || !Object.hasOwn(defaults, key) ? `streams[${i}]` : 'defaults';
@@ -249,14 +479,14 @@ export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[
     }
     return read.data;
   });
-  problems.push(...twice(sound));
+  problems.push(...twice(sound), ...orphans(sound));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
   const full = parsed.data;
   return {
-    plans: sound.flatMap((stream) => (stream === undefined ? [] : planOf(full, stream))),
+    plans: streamsOf(sound).map((stream, _, all) => planOf(full, stream, all)),
     shape: { name: full.sync.name ?? null, maxStreams: full.sync.max_streams },
   };
 }
@@ -266,17 +496,25 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 const STREAM_KEYS = Object.keys(streamSchema.shape);
 const NAME_KEYS = Object.keys(streamSchema.shape.names.unwrap().shape);
-const keysIn = (path: readonly PropertyKey[]) =>
-  path[0] === 'names' ? NAME_KEYS : ['token', 'url', 'header', 'is'];
+const AUTH_KEYS = [...new Set(Object.values(authKinds).flatMap((kind) => Object.keys(kind.shape)))];
+const KEYS_IN: Record<string, string[]> = {
+  names: NAME_KEYS,
+  auth: AUTH_KEYS,
+  errors: ['status', 'body', 'path', 'action', 'wait'],
+  parent: ['stream', 'include'],
+  columns: ['type', 'from'],
+};
+const keysIn = (path: readonly PropertyKey[]) => KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is'];
+
+const pick = (from: Record<string, unknown>, keys: readonly string[]) =>
+  Object.fromEntries(keys.flatMap((key) => (Object.hasOwn(from, key) ? [[key, from[key]]] : [])));
 
 function keysAt(path: readonly PropertyKey[]): string[] {
   switch (path[0]) {
     case 'sync':
       return Object.keys(fullSchema.shape.sync.unwrap().shape);
     case 'source':
-      return path[1] === 'auth'
-        ? ['type', 'username', 'password', 'token', 'name', 'value', 'in']
-        : Object.keys(fullSchema.shape.source.shape);
+      return path[1] === 'auth' ? AUTH_KEYS : Object.keys(fullSchema.shape.source.shape);
     default:
       return Object.keys(fullSchema.shape);
   }
@@ -284,7 +522,7 @@ function keysAt(path: readonly PropertyKey[]): string[] {
 
 /** What a stream's keys allow on their own but not together. */
 function inconsistent(stream: Stream): Problem[] {
-  const problems = contradictions(stream);
+  const problems = contradictions({ ...stream, columns: typesOf(stream) });
   const needs = (path: string, message: string) => problems.push({ path, message });
   const { strategy, names } = stream;
   if (['keyset', 'timestamp', 'replay'].includes(strategy) && stream.cursor_field === undefined) {
@@ -310,10 +548,98 @@ function inconsistent(stream: Stream): Problem[] {
   if (stream.next?.in === 'last_key' && stream.more === undefined) {
     needs('more', 'is needed beside next "last_key", or the end could not be told');
   }
+  if (stream.body !== undefined && stream.method === 'GET')
+    needs('method', 'must be POST, as there is a body');
+  if (
+    stream.format !== 'json' &&
+    strategy === 'cursor' &&
+    !['link', 'header', 'last_key'].includes(stream.next?.in ?? '')
+  ) {
+    needs('next', `cannot be in the body, as that is ${stream.format}`);
+  }
+  const { cursor_field: field } = stream;
+  if (field !== undefined && shapeOf(stream) !== null && !Object.hasOwn(stream.columns, field))
+    needs(
+      'cursor_field',
+      `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
+    );
+  for (const name of referred([stream.path, stream.params, stream.headers, stream.body], 'cursor')) {
+    if (!CURSOR_VALUES.includes(name)) {
+      needs(
+        'body',
+        `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
+      );
+    }
+  }
+  if (stream.parent === undefined) {
+    for (const name of referred([stream.path, stream.params, stream.headers, stream.body], 'parent'))
+      needs('parent', `is needed, as \${parent:${name}} refers to one`);
+    if (stream.errors.some(({ action }) => action === 'skip_parent'))
+      needs('errors', 'skip_parent goes with a parent');
+  }
+  for (const name of Object.keys(stream.parent?.include ?? {})) {
+    if (!Object.hasOwn(stream.columns, name))
+      needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
+  }
   if (stream.short_page_ends && stream.page_size === undefined) {
     needs('page_size', 'is needed beside short_page_ends, or no page is short');
   }
   return problems;
+}
+
+/** What strategies send. */
+const CURSOR_VALUES = [...NAME_KEYS];
+
+/** Streams whose parent is not there, comes round to themselves, or lacks a field. */
+function orphans(streams: (Stream | undefined)[]): Problem[] {
+  const problems: Problem[] = [];
+  const find = (name: string | undefined) => streams.find((stream) => stream?.name === name);
+  streams.forEach((stream, i) => {
+    if (stream?.parent === undefined) return;
+    const say = (key: string, message: string) => problems.push({ path: `streams[${i}].${key}`, message });
+    const parent = find(stream.parent.stream);
+    if (parent === undefined) {
+      const names = streams.flatMap((one) => one?.name ?? []);
+      say(
+        'parent.stream',
+        `there is no stream ${JSON.stringify(stream.parent.stream)}${suggestion(stream.parent.stream, names)}`,
+      );
+      return;
+    }
+    let above: Stream | undefined = stream;
+    for (let steps = 0; above !== undefined && steps <= streams.length; steps++)
+      above = find(above.parent?.stream);
+    if (above !== undefined) {
+      say('parent.stream', 'leads round to this stream itself');
+      return;
+    }
+    for (const field of fieldsOf(stream)) {
+      if (!Object.hasOwn(parent.columns, field)) {
+        const names = Object.keys(parent.columns);
+        say(
+          'parent',
+          `stream ${parent.name} has no column ${JSON.stringify(field)}${suggestion(field, names)}`,
+        );
+      }
+    }
+  });
+  return problems;
+}
+
+/** Columns of the parent that a stream refers to. */
+function fieldsOf(stream: Stream): string[] {
+  const texts = [stream.path, stream.params, stream.headers, stream.body];
+  return [...new Set([...referred(texts, 'parent'), ...Object.values(stream.parent?.include ?? {})])];
+}
+
+/** How a record becomes a row; null where it is one as it stands. */
+function shapeOf({ columns, parent, where }: Stream): RecordShape | null {
+  const from = Object.fromEntries(
+    Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
+  );
+  const include = parent?.include ?? {};
+  if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
+  return { from, parent: include, where: where ?? null };
 }
 
 /** Names and tables that more than one stream has. */
@@ -343,15 +669,30 @@ function twice(streams: (Stream | undefined)[]): Problem[] {
   return problems;
 }
 
-function planOf(full: Full, stream: Stream): StreamPlan {
+function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamPlan {
   const { source } = full;
+  const limit = source.rate_limit;
   const request: RequestSpec = {
+    method: stream.method,
+    ...(stream.body !== undefined && { body: stream.body, bodyAs: stream.body_as }),
+    format: stream.format,
+    single: stream.single,
+    shape: shapeOf(stream),
+    errors: [...stream.errors, ...source.errors],
+    ...(limit !== undefined && {
+      rateLimit: {
+        requestsPerSecond: limit.requests_per_second ?? null,
+        concurrency: limit.concurrency ?? null,
+        remainingHeader: limit.remaining_header ?? null,
+        resetHeader: limit.reset_header ?? null,
+      },
+    }),
     names: Object.fromEntries(
       Object.entries(stream.names).filter(([, name]) => name !== undefined),
     ) as Record<string, string>,
     params: { ...source.params, ...stream.params },
     headers: { ...source.headers, ...stream.headers },
-    auth: stream.auth ?? source.auth,
+    auth: authOf(stream.auth ?? source.auth, source.base_url),
     records: stream.records,
     next:
       stream.next === undefined || stream.next.in === 'last_key'
@@ -360,20 +701,37 @@ function planOf(full: Full, stream: Stream): StreamPlan {
     total: stream.total ?? null,
     more: stream.more ?? null,
   };
+  const parent = streams.find(({ name }) => name === stream.parent?.stream);
   return {
     ...planBeside(
-      { ...stream, destination: full.destination, interval: full.interval },
+      { ...stream, columns: typesOf(stream), destination: full.destination, interval: full.interval },
       stream.table ?? stream.name,
     ),
     stream: stream.name,
-    baseUrl:
-      source.base_url.replace(/\/+$/, '') + (/^[/?]|^$/.test(stream.path) ? stream.path : `/${stream.path}`),
+    baseUrl: joined(source.base_url, stream.path),
     request,
     options: optionsOf(stream),
     cursorField: stream.cursor_field ?? '',
+    ...(parent !== undefined && {
+      parent: {
+        stream: parent.name,
+        table: {
+          schema: parent.schema,
+          table: parent.table ?? parent.name,
+          primaryKey: parent.primary_key,
+          columns: typesOf(parent),
+        },
+        fields: fieldsOf(stream),
+      },
+    }),
     notes: [],
   };
 }
+
+const typesOf = ({ columns }: Stream) =>
+  Object.fromEntries(Object.entries(columns).map(([name, { type }]) => [name, type]));
+
+const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => stream !== undefined);
 
 function optionsOf(stream: Stream): StrategyOptions {
   const incremental: Incremental | null =
@@ -393,7 +751,12 @@ function optionsOf(stream: Stream): StrategyOptions {
     case 'cursor':
       return { strategy: 'cursor', pageSize, tokenIsLastKey: stream.next?.in === 'last_key', incremental };
     default:
-      return strategyOptions({ ...stream, strategy: stream.strategy, page_size: pageSize ?? 100 });
+      return strategyOptions({
+        ...stream,
+        columns: typesOf(stream),
+        strategy: stream.strategy,
+        page_size: pageSize ?? 100,
+      });
   }
 }
 

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { ConfigurationError } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
@@ -40,4 +41,9 @@ export function planNamed({ plans }: Plans, stream: string | null): StreamPlan {
     throw new ConfigurationError([{ path: 'streams', message: unknownStream(stream ?? '', plans) }]);
   }
   return plan;
+}
+
+/** Absolute path of the file that a plan's rows go to. */
+export function destinationOf(plan: StreamPlan | undefined, environment: NodeJS.ProcessEnv): string {
+  return resolve(plan?.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb');
 }

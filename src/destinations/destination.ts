@@ -1,4 +1,4 @@
-import type { Checkpoint, Cursor, Holder, StreamKey, TableSpec } from '../protocol.js';
+import type { Checkpoint, Cursor, Holder, Json, ParentSpec, StreamKey, TableSpec } from '../protocol.js';
 
 /**
  * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
@@ -19,6 +19,12 @@ export interface Destination {
    * @throws {RecordError} when a record does not fit its columns; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
+
+  /**
+   * Rows of a parent's table in the order of its primary key, with the mark that is kept of each for the stream.
+   * @returns null while no pass over the parent has ended.
+   */
+  parents(request: ParentsRequest): Promise<ParentRow[] | null>;
 
   /** A hint: this write will come soon. What can be done for it beside the write in hand may be done. */
   prepare(request: WriteRequest): void;
@@ -60,6 +66,8 @@ export interface WriteRequest {
   longest: number;
   /** Paths of files of newline-delimited JSON, in order; asked for only when the batch is to be written. */
   files: () => Promise<string[]>;
+  /** Paths of files of {@link ParentMark}s, written in the same transaction; absent where there are none. */
+  marks?: () => Promise<string[]>;
   workflowId: string;
 }
 
@@ -68,4 +76,29 @@ export interface WriteOutcome {
   rows: number;
   /** An earlier attempt had committed this batch. */
   already: boolean;
+}
+
+export interface ParentsRequest {
+  /** The stream whose parents these are. */
+  key: StreamKey;
+  parent: ParentSpec;
+  /** Those whose key comes after this one; null = from the first. */
+  after: string[] | null;
+  limit: number;
+}
+
+export interface ParentRow {
+  /** The primary key as text, by which `after` finds it again. */
+  key: string[];
+  fields: { [name: string]: Json };
+  /** Null where none is kept. */
+  mark: Json | null;
+}
+
+/** One line of a staged file of marks. */
+export interface ParentMark {
+  /** JSON of the parent's key. */
+  parent: string;
+  /** JSON of its mark. */
+  mark: string;
 }

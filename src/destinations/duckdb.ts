@@ -8,8 +8,16 @@ import {
   StreamHeldError,
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { ColumnType, Cursor, Holder, StreamKey, TableSpec } from '../protocol.js';
-import type { Destination, OpenRequest, OpenResult, WriteOutcome, WriteRequest } from './destination.js';
+import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../protocol.js';
+import type {
+  Destination,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  WriteOutcome,
+  WriteRequest,
+} from './destination.js';
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import { identifier, literal } from './sql.js';
@@ -27,6 +35,10 @@ const OWN_TABLES = `
     id VARCHAR NOT NULL, base VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL,
     strategy VARCHAR NOT NULL, source VARCHAR NOT NULL, cursor VARCHAR NOT NULL, workflow_id VARCHAR NOT NULL,
     pages BIGINT NOT NULL, records BIGINT NOT NULL, "rows" BIGINT NOT NULL, committed_at TIMESTAMP WITH TIME ZONE NOT NULL
+  );
+  CREATE TABLE IF NOT EXISTS _highwater_parents (
+    "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
+    parent VARCHAR NOT NULL, mark VARCHAR NOT NULL
   );
 `;
 
@@ -106,6 +118,7 @@ export class DuckDbDestination implements Destination {
       }
       // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
       const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
+      if (request.full) await connection.run(`DELETE FROM _highwater_parents WHERE ${keyIs(key)}`);
       const values = [checkpoint.id, checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor)];
       if (own === undefined) {
         await connection.run(
@@ -119,6 +132,45 @@ export class DuckDbDestination implements Destination {
         );
       }
       return { checkpoint, database, neighbours };
+    });
+  }
+
+  parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
+    const { table, fields } = parent;
+    return this.file.read(async (connection) => {
+      const stored = await storedCheckpoints(connection, {
+        ...key,
+        schema: table.schema,
+        table: table.table,
+      });
+      // One pass is over once it says how, or the next has begun.
+      if (!stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1)))
+        return null;
+      const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
+      const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
+      const found = `to_json([${texts.join(', ')}])`;
+      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+      const beyond = (after ?? []).map(
+        (text, i) =>
+          `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
+      );
+      const result = await connection.runAndReadAll(
+        `WITH p AS (
+           SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
+           FROM ${tableName(table)} AS p
+           ${after === null ? '' : `WHERE (${keys.join(', ')}) > (${beyond.join(', ')})`}
+           ORDER BY ${keys.join(', ')} LIMIT ${limit})
+         SELECT p.key, m.mark, ${fields.map((_, i) => `p.c${keys.length + i}`).join(', ') || 'NULL'}
+         FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key
+         ORDER BY ${keys.map((_, i) => `p.c${i}`).join(', ')}`,
+      );
+      return result.getRowsJson().map(([name, mark, ...rest]) => ({
+        key: JSON.parse(String(name)) as string[],
+        mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
+        fields: Object.fromEntries(
+          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[field])]),
+        ),
+      }));
     });
   }
 
@@ -151,6 +203,7 @@ export class DuckDbDestination implements Destination {
         if (stored?.id === next) return { rows: await committedRows(connection, next), already: true };
         if (stored?.id !== base) throw conflict(key, base, stored);
         const rows = request.records === 0 ? 0 : await upsert(connection, request, loaded !== null);
+        if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
         const cursor = literal(JSON.stringify(request.cursor));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
         const set = await connection.run(
@@ -339,6 +392,33 @@ async function upsert(
   rows += inserted.rowsChanged;
   await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
   return rows;
+}
+
+/** Marks of parents, the last one of each. */
+async function keepMarks(connection: DuckDBConnection, key: StreamKey, files: string[]): Promise<void> {
+  const values = keyValues(key).map(literal).join(', ');
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _marks AS SELECT parent, last(mark) AS mark
+       FROM read_json([${files.map(literal).join(', ')}], columns = {parent: 'VARCHAR', mark: 'VARCHAR'}, format = 'newline_delimited')
+       GROUP BY parent;
+     DELETE FROM _highwater_parents WHERE ${keyIs(key)} AND parent IN (SELECT parent FROM _marks);
+     INSERT INTO _highwater_parents SELECT ${values}, parent, mark FROM _marks;
+     DROP TABLE _marks`,
+  );
+}
+
+/** A parent's value as text that means the same in a request as it did in the source's answer. */
+const parentValue = (column: string, type: ColumnType | undefined) =>
+  type === 'UTC_DATETIME'
+    ? `strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`
+    : `CAST(${column} AS VARCHAR)`;
+
+function fieldOf(value: unknown, type: ColumnType | undefined): Json {
+  if (value === null) return null;
+  const text = String(value);
+  if (type === 'BOOLEAN') return text === 'true';
+  const isWhole = type === 'SHORT' || type === 'INT' || type === 'LONG';
+  return isWhole && Number.isSafeInteger(Number(text)) ? Number(text) : text;
 }
 
 async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {

@@ -20,9 +20,10 @@ export class Probe {
   constructor(
     readonly plan: StreamPlan,
     environment: NodeJS.ProcessEnv,
+    destination: string,
   ) {
     this.strategy = createStrategy(plan.options);
-    this.source = sourceOf(plan, environment);
+    this.source = sourceOf(plan, environment, destination);
   }
 
   first(): Cursor {
@@ -46,7 +47,7 @@ export class Probe {
     );
     const { nextToken, total, more, undeclared } = answer;
     return {
-      request: `GET ${this.source.shownAddress(request)}`,
+      request: this.source.shownRequest(request),
       records,
       summary: { keys, values, records: records.length, nextToken, total, more },
       undeclared,

@@ -1,9 +1,4 @@
-import { Agent as HttpAgent, type Agent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
-import { HttpProxyAgent } from 'http-proxy-agent';
-import { HttpsProxyAgent } from 'https-proxy-agent';
-import fetch, { AbortError, type Headers, type Response } from 'node-fetch';
-import { getProxyForUrl } from 'proxy-from-env';
+import { AbortError, type Headers, type Response } from 'node-fetch';
 import { REFERENCE_REQUEST } from '../config/flat.js';
 import {
   HighwaterError,
@@ -13,73 +8,169 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
-import type { PageRequest, Remembered, RequestSpec } from '../protocol.js';
-import { RecordScanner, ScanError, valueAt, type ExactColumns } from './record-scanner.js';
-import type { ResolvedRequest } from './references.js';
+import type { ErrorAction, ErrorRule, Json, PageRequest, Remembered, RequestSpec } from '../protocol.js';
+import { authenticatorOf, type Authenticator } from './auth.js';
+import { readableBody } from './body.js';
+import { Budget, leftAndReset } from './budget.js';
+import { valueAtPath } from './paths.js';
+import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { refuseHeader, type ResolvedRequest } from './references.js';
+import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
+import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
-  /** How the API names things; the reference API's names unless told. */
-  spec?: Pick<RequestSpec, 'names' | 'records' | 'next' | 'total' | 'more'>;
+  /** How the API is asked and answers; as the reference API does unless told. */
+  spec?: RequestSpec;
   primaryKey: readonly string[];
   cursorField: string;
   columns: readonly string[];
   /** Columns whose numbers need care; see the scanner. */
   exact?: ExactColumns;
+  /** Columns of text, where an empty field of CSV is an empty text. */
+  texts?: readonly string[];
   /** What is wanted of each record's key and cursor value; everything unless told. */
   remembers?: Remembered;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
+  /** What refresh tokens are kept beside; null or absent keeps none. */
+  destination?: string | null;
+  /** The folder of the hooks that sign requests. */
+  hooks?: string;
 }
 
 /** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */
 const RECORD_LIMIT = 20 * 1024 * 1024;
 /** Bytes handed to the scanner at once: whole for an ordinary page, bounded for a body of any size. */
 const CHUNK = 4 * 1024 * 1024;
-const ERROR_BODY_LIMIT = 64 * 1024;
 /** A continuation token goes into an address and into history. */
 const TOKEN_LIMIT = 16 * 1024;
-const REDIRECT_LIMIT = 5;
-const REDIRECTS = [301, 302, 303, 307, 308];
 /** A wait longer than this is a mistake of the source. */
 const WAIT_LIMIT_SECONDS = 24 * 3600;
-/** Connections are kept and shared by all streams of a worker. */
-const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
-const agents = new Map<string, Agent>();
+const ACCEPT = {
+  json: 'application/json',
+  ndjson: 'application/x-ndjson, application/json',
+  csv: 'text/csv',
+};
+/** An answer that a rule says to take for an empty page. */
+const EMPTY: PageAnswer = { nextToken: null, total: null, more: null, undeclared: [] };
 
-/** Records from a JSON API over HTTP. Retries are left to Temporal. */
+/** What a rule says of an answer. */
+interface Verdict {
+  action: ErrorAction | 'default';
+  rule: ErrorRule | undefined;
+}
+
+/** An answer of status 2xx that a rule fits. */
+class RuledError extends Error {
+  constructor(
+    readonly rule: ErrorRule,
+    readonly words: string,
+    readonly isBlank: boolean,
+  ) {
+    super(words);
+  }
+}
+
+/** Records from an API over HTTP. Retries are left to Temporal. */
 export class HttpSource implements Source {
-  private readonly spec: NonNullable<HttpSourceOptions['spec']>;
+  private readonly spec: RequestSpec;
+  private readonly auth: Authenticator | null;
+  private readonly budget: Budget;
+  private readonly rules: readonly ErrorRule[];
 
   constructor(private readonly options: HttpSourceOptions) {
+    const { resolved, destination = null, hooks = 'hooks', timeoutSeconds } = options;
     this.spec = options.spec ?? REFERENCE_REQUEST;
+    this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, hooks });
+    this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
+    const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
+    this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
   }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
-    const url = this.address(request);
-    const shown = this.show(url);
+    const end = await this.budget.turn(signal);
+    try {
+      for (let renewed = false; ; renewed = true) {
+        const call = this.call(request);
+        await this.auth?.authorize(call);
+        const answer = await this.ask(call, request, sink, signal);
+        if (!('action' in answer)) return answer;
+        const { action, refusal } = answer;
+        if (action === 'renew_credentials' && !renewed && this.auth?.renew(call) === true) continue;
+        throw refusal;
+      }
+    } finally {
+      end();
+    }
+  }
+
+  /** Method, address and body of a page as people may see them. */
+  shownRequest(request: PageRequest): string {
+    const { method, shown, body } = this.call(request);
+    return `${method} ${shown}${body === null ? '' : ` ${this.options.resolved.mask(body)}`}`;
+  }
+
+  /** One answer: a page, or why there is none. */
+  private async ask(
+    call: HttpRequest,
+    request: PageRequest,
+    sink: RecordSink,
+    signal: AbortSignal,
+  ): Promise<PageAnswer | { action: ErrorAction | 'default'; refusal: Error }> {
     const watch = new Watch(signal, this.options.timeoutSeconds * 1000);
     try {
-      const response = await this.get(url, shown, watch);
+      const response = await send(call, watch);
       watch.touch();
-      if (!response.ok) throw await this.refusal(response, shown);
-      return await this.page(response, sink, watch);
+      this.budget.learn(response.headers);
+      if (response.ok) {
+        return await this.page(response, request, sink, watch).catch((thrown: unknown) => {
+          if (!(thrown instanceof RuledError)) throw thrown;
+          return this.ruled(response, call, thrown);
+        });
+      }
+      return this.refused(response, call, await readSome(response));
     } catch (thrown) {
-      throw this.explain(thrown, shown, watch, signal);
+      throw this.explain(thrown, call, watch, signal);
     } finally {
       watch.end();
     }
   }
 
-  /** The address of a page as people may see it. */
-  shownAddress(request: PageRequest): string {
-    return this.show(this.address(request));
+  /** What is to be sent for a page, but for credentials that are made for it. */
+  private call(request: PageRequest): HttpRequest {
+    const { resolved } = this.options;
+    const values = { cursor: request.params, parent: request.parent ?? {} };
+    const url = this.address(request, values);
+    const headers: Record<string, string> = {
+      accept: ACCEPT[this.spec.format ?? 'json'],
+      'user-agent': 'highwater',
+    };
+    for (const [name, header] of Object.entries(resolved.headers)) {
+      const value = header(values);
+      if (value === null) continue;
+      refuseHeader(name, value);
+      headers[name.toLowerCase()] = value;
+    }
+    if (url.username !== '' || url.password !== '') {
+      const credentials = `${decodeSafely(url.username)}:${decodeSafely(url.password)}`;
+      headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
+    }
+    const { method = 'GET', bodyAs = 'json' } = this.spec;
+    let body: string | null = null;
+    if (resolved.body !== null) {
+      const encoded = encodeBody(resolved.body(values), bodyAs);
+      body = encoded.body;
+      headers['content-type'] ??= encoded.type;
+    }
+    return { method, url, headers, body, shown: this.show(url) };
   }
 
   /** The address of a page; what the last answer said is next may be one by itself. */
-  private address({ params }: PageRequest): URL {
-    const { url: base, params: fixed } = this.options.resolved;
+  private address({ params }: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
+    const { resolved } = this.options;
+    const base = resolved.at(values);
     const { names, next } = this.spec;
     const token = params['scroll_param'];
     const own = token !== undefined && next.isAddress;
@@ -91,12 +182,14 @@ export class HttpSource implements Source {
       );
     }
     if (own) [url.username, url.password] = [base.username, base.password];
-    for (const [name, value] of Object.entries(fixed)) {
-      if (!own || this.options.resolved.secretParams.includes(name)) url.searchParams.set(name, value);
+    for (const [name, fixed] of Object.entries(resolved.params)) {
+      const value = own && !resolved.secretParams.includes(name) ? null : fixed(values);
+      if (value !== null) url.searchParams.set(name, value);
     }
     // An address holds everything that the first request asked.
-    for (const [name, value] of Object.entries(own ? {} : params))
-      url.searchParams.set(names[name] ?? name, value);
+    for (const [name, value] of Object.entries(own ? {} : params)) {
+      if (!resolved.placed.has(name)) url.searchParams.set(names[name] ?? name, value);
+    }
     return url;
   }
 
@@ -118,7 +211,9 @@ export class HttpSource implements Source {
       const address = linkNext(headers.get('link'));
       return address === null ? null : this.kept(address);
     }
-    const token = textOrNull(next.in === 'header' ? headers.get(next.name) : valueAt(envelope, next.path));
+    const token = textOrNull(
+      next.in === 'header' ? headers.get(next.name) : valueAtPath(envelope, next.path),
+    );
     return token !== null && next.isAddress ? this.kept(token) : token;
   }
 
@@ -130,58 +225,37 @@ export class HttpSource implements Source {
     return this.options.resolved.mask(decodeSafely(shown.href));
   }
 
-  private async get(url: URL, shown: string, watch: Watch): Promise<Response> {
-    const headers: Record<string, string> = {
-      accept: 'application/json',
-      'user-agent': 'highwater',
-      ...lowerCase(this.options.resolved.headers),
-    };
-    if (url.username !== '' || url.password !== '') {
-      const credentials = `${decodeSafely(url.username)}:${decodeSafely(url.password)}`;
-      headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
-    }
-    let at = url;
-    for (let redirects = 0; ; redirects++) {
-      const bare = new URL(at);
-      bare.username = '';
-      bare.password = '';
-      const response = await fetch(bare, {
-        headers,
-        agent: agentFor,
-        redirect: 'manual',
-        signal: watch.signal,
-      });
-      const location = response.headers.get('location');
-      if (location === null || !REDIRECTS.includes(response.status)) return response;
-      watch.touch();
-      await readSome(response);
-      const to = URL.canParse(location, bare.href) ? new URL(location, bare.href) : null;
-      if (to === null || !/^https?:$/.test(to.protocol)) {
-        throw new SourceRefusedError(shown, 'the source redirects to what is no HTTP address');
-      }
-      if (redirects === REDIRECT_LIMIT) {
-        throw new SourceRefusedError(shown, `the source redirects more than ${REDIRECT_LIMIT} times`);
-      }
-      // node-fetch would keep it for another port or a subdomain.
-      if (to.origin !== at.origin) {
-        for (const name of Object.keys(headers)) if (!HARMLESS.includes(name)) delete headers[name];
-      }
-      at = to;
-    }
-  }
-
-  private async page(response: Response, sink: RecordSink, watch: Watch): Promise<PageAnswer> {
+  private async page(
+    response: Response,
+    request: PageRequest,
+    sink: RecordSink,
+    watch: Watch,
+  ): Promise<PageAnswer> {
     let pendingSinks: Promise<void>[] = [];
+    const { options, spec } = this;
+    const raw = (async function* () {
+      for await (const chunk of response.body ?? []) {
+        watch.touch();
+        yield chunk as Buffer;
+      }
+    })();
+    const body = readableBody(raw, spec, options.columns, options.texts ?? [], request.parent ?? {});
+    let judged = 0;
     const scanner = new RecordScanner({
-      records: this.spec.records,
-      primaryKey: this.options.primaryKey,
-      cursorField: this.options.cursorField,
-      columns: this.options.columns,
-      ...(this.options.exact !== undefined && { exact: this.options.exact }),
-      ...(this.options.remembers !== undefined && { remembers: this.options.remembers }),
+      records: body.records,
+      primaryKey: options.primaryKey,
+      cursorField: options.cursorField,
+      columns: options.columns,
+      ...(options.exact !== undefined && { exact: options.exact }),
+      ...(options.remembers !== undefined && { remembers: options.remembers }),
       recordLimit: RECORD_LIMIT,
-      mask: this.options.resolved.mask,
-      sink: (lines, records) => void pendingSinks.push(sink(lines, records, scanner.longest)),
+      mask: options.resolved.mask,
+      sink: (lines, part) => {
+        const kept = body.kept?.slice(judged, (judged += part.records)) ?? null;
+        const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
+        const count = kept === null ? part.records : kept.filter(Boolean).length;
+        pendingSinks.push(sink(rest, part, scanner.longest, count));
+      },
     });
     /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */
     const sunk = async <T>(work: () => T): Promise<T> => {
@@ -200,20 +274,27 @@ export class HttpSource implements Source {
       sunk(() => {
         scanner.push(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
       });
-    let chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of response.body ?? []) {
-      watch.touch();
-      chunks.push(chunk as Buffer);
-      size += (chunk as Buffer).length;
-      if (size >= CHUNK) {
-        await hand(chunks);
-        chunks = [];
-        size = 0;
+    let envelope: unknown;
+    try {
+      let chunks: Buffer[] = [];
+      let size = 0;
+      for await (const chunk of body.bytes) {
+        chunks.push(chunk);
+        size += chunk.length;
+        if (size >= CHUNK) {
+          await hand(chunks);
+          chunks = [];
+          size = 0;
+        }
       }
+      await hand(chunks);
+      envelope = await sunk(() => scanner.end());
+      if (body.isOwnEnvelope) envelope = body.envelope();
+    } catch (thrown) {
+      if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
+      throw thrown;
     }
-    await hand(chunks);
-    const envelope = await sunk(() => scanner.end());
+    this.judge(response, envelope, scanner.count === 0);
     const nextToken = this.nextToken(envelope, response.headers);
     if (nextToken !== null && nextToken.length > TOKEN_LIMIT) {
       throw new ScanError(
@@ -221,36 +302,87 @@ export class HttpSource implements Source {
         'shape',
       );
     }
-    const total = this.spec.total === null ? null : valueAt(envelope, this.spec.total);
-    const more = this.spec.more === null ? null : valueAt(envelope, this.spec.more);
+    const total = spec.total === null ? null : valueAtPath(envelope, spec.total);
+    const more = spec.more === null ? null : valueAtPath(envelope, spec.more);
     return {
       nextToken,
       total: typeof total === 'number' ? total : null,
       more: typeof more === 'boolean' ? more : null,
-      undeclared: [...scanner.undeclared].map(this.options.resolved.mask),
+      undeclared: [...scanner.undeclared].map(options.resolved.mask),
     };
   }
 
-  private async refusal(response: Response, shown: string): Promise<Error> {
+  /** Looks for a rule that fits an answer of status 2xx. @throws {RuledError} */
+  private judge(response: Response, envelope: unknown, isBlank: boolean): void {
+    const rule = fittingRule(
+      this.rules.filter(({ path }) => path !== null),
+      response.status,
+      { value: envelope },
+    );
+    // What is to be ignored of an answer that has records is its error, not the records.
+    if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
     const { mask } = this.options.resolved;
-    // Before it is cut short, lest half a secret stay, and again once it is unescaped.
-    const words = mask(theirWords(mask(await readSome(response))));
-    // The words of the status line are the source's own too.
-    const status = `${response.status} ${mask(response.statusText).slice(0, 100)}`;
-    const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}`;
-    const until = retryAfter(response.headers.get('retry-after'), Date.now());
-    if (response.status === 429 || (response.status === 503 && until !== null)) {
-      return new RateLimitedError(until ?? new Date(Date.now() + 1000).toISOString(), status);
-    }
-    if (response.status >= 500 || response.status === 408) return new SourceUnavailableError(shown, said);
-    return new SourceRefusedError(shown, said, response.status, words);
+    const said = rule.path === null ? envelope : valueAtPath(envelope, rule.path);
+    throw new RuledError(rule, theirWords(mask(JSON.stringify(said))), isBlank);
   }
 
-  private explain(thrown: unknown, shown: string, watch: Watch, outer: AbortSignal): unknown {
+  private ruled(response: Response, call: HttpRequest, { rule, words, isBlank }: RuledError) {
+    // Records of this answer have been taken: it cannot simply be asked for again.
+    const action = rule.action === 'renew_credentials' && !isBlank ? 'retry' : rule.action;
+    return this.outcome({ action, rule }, response, call, words);
+  }
+
+  private refused(response: Response, call: HttpRequest, body: string) {
+    const { mask } = this.options.resolved;
+    // Before it is cut short, lest half a secret stay, and again once it is unescaped.
+    const words = mask(theirWords(mask(body)));
+    const rule = fittingRule(this.rules, response.status, { text: body });
+    const action =
+      rule?.action ?? (response.status === 401 && this.auth !== null ? 'renew_credentials' : 'default');
+    return this.outcome({ action, rule }, response, call, words);
+  }
+
+  private outcome(
+    { action, rule }: Verdict,
+    response: Response,
+    { shown, method }: HttpRequest,
+    words: string,
+  ): PageAnswer | { action: ErrorAction | 'default'; refusal: Error } {
+    if (action === 'ignore') return EMPTY;
+    if (action === 'skip_parent') return { ...EMPTY, skipped: true };
+    // The words of the status line are the source's own too.
+    const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;
+    const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}`;
+    const { isUsedUp, reset } = leftAndReset(response.headers, this.spec.rateLimit ?? null);
+    const until = retryAfter(response.headers.get('retry-after'), Date.now()) ?? (isUsedUp ? reset : null);
+    const waits =
+      response.status === 429 ||
+      (response.status === 503 && until !== null) ||
+      (response.status === 403 && isUsedUp && until !== null);
+    const later = (seconds: number) => until ?? new Date(Date.now() + seconds * 1000).toISOString();
+    const refusal =
+      action === 'wait'
+        ? new RateLimitedError(later(rule?.waitSeconds ?? 60), said)
+        : action === 'retry'
+          ? new SourceUnavailableError(shown, said, method)
+          : action === 'default' && waits
+            ? new RateLimitedError(later(1), status)
+            : action === 'default' && (response.status >= 500 || response.status === 408)
+              ? new SourceUnavailableError(shown, said, method)
+              : new SourceRefusedError(shown, said, response.status, words, method);
+    return { action, refusal };
+  }
+
+  private explain(
+    thrown: unknown,
+    { shown, method }: HttpRequest,
+    watch: Watch,
+    outer: AbortSignal,
+  ): unknown {
     if (thrown instanceof ScanError) {
       return thrown.kind === 'record'
-        ? new RecordError(`${thrown.message}\n  request: GET ${shown}`)
-        : new MalformedAnswerError(shown, thrown.message);
+        ? new RecordError(`${thrown.message}\n  request: ${method} ${shown}`)
+        : new MalformedAnswerError(shown, thrown.message, method);
     }
     if (outer.aborted) return outer.reason;
     if (thrown instanceof HighwaterError || thrown instanceof RateLimitedError) return thrown;
@@ -258,6 +390,7 @@ export class HttpSource implements Source {
       return new SourceUnavailableError(
         shown,
         `the source sent nothing for ${this.options.timeoutSeconds} s`,
+        method,
       );
     }
     if (
@@ -273,17 +406,27 @@ export class HttpSource implements Source {
       return new SourceUnavailableError(
         shown,
         `the source cannot be read: ${text === '' ? String(code) : text}`,
+        method,
       );
     }
     return thrown;
   }
 }
 
-/** Headers that another host may see. */
-const HARMLESS = ['accept', 'user-agent'];
+/** The lines of the records that are kept; without those, nothing. */
+function keptLines(lines: Buffer, kept: readonly boolean[]): Buffer {
+  const pieces: Buffer[] = [];
+  let from = 0;
+  for (const keep of kept) {
+    const end = lines.indexOf(0x0a, from);
+    const line = lines.subarray(from, end === -1 ? lines.length : end);
+    if (keep) pieces.push(...(pieces.length === 0 ? [line] : [LINE_END, line]));
+    from += line.length + 1;
+  }
+  return Buffer.concat(pieces);
+}
 
-const lowerCase = (headers: Record<string, string>) =>
-  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+const LINE_END = Buffer.from('\n');
 
 /** The address of `rel="next"` in a Link header (RFC 8288), or null. */
 export function linkNext(header: string | null): string | null {
@@ -291,61 +434,6 @@ export function linkNext(header: string | null): string | null {
     if (/;\s*rel\s*=\s*("(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=[\s;,]|$))/i.test(parameters)) return address;
   }
   return null;
-}
-
-/** Aborts when the caller does, or when nothing has come for too long. */
-class Watch {
-  timedOut = false;
-  private readonly controller = new AbortController();
-  private timer: NodeJS.Timeout | undefined;
-  private readonly onAbort = () => this.controller.abort();
-
-  constructor(
-    private readonly outer: AbortSignal,
-    private readonly milliseconds: number,
-  ) {
-    if (outer.aborted) this.controller.abort();
-    outer.addEventListener('abort', this.onAbort, { once: true });
-    this.touch();
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal;
-  }
-
-  touch(): void {
-    if (this.timer !== undefined) this.timer.refresh();
-    else {
-      this.timer = setTimeout(() => {
-        this.timedOut = true;
-        this.controller.abort();
-      }, this.milliseconds);
-    }
-  }
-
-  pause(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
-  }
-
-  end(): void {
-    this.pause();
-    this.outer.removeEventListener('abort', this.onAbort);
-  }
-}
-
-/** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes through NODE_EXTRA_CA_CERTS. */
-function agentFor(url: URL): Agent {
-  const proxy = getProxyForUrl(url.href);
-  const name = `${url.protocol} ${proxy}`;
-  let agent = agents.get(name);
-  if (agent === undefined) {
-    if (url.protocol === 'https:')
-      agent = proxy === '' ? new HttpsAgent(KEEP_ALIVE) : new HttpsProxyAgent(proxy, KEEP_ALIVE);
-    else agent = proxy === '' ? new HttpAgent(KEEP_ALIVE) : new HttpProxyAgent(proxy, KEEP_ALIVE);
-    agents.set(name, agent);
-  }
-  return agent;
 }
 
 /** Retry-After in seconds or as a date → ISO instant; null where it says nothing usable. */
@@ -368,34 +456,6 @@ export function namedMaximum(words: string): number | null {
     );
   const maximum = named === null ? NaN : Number(named[1]);
   return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;
-}
-
-async function readSome(response: Response): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of response.body ?? []) {
-      chunks.push(chunk as Buffer);
-      size += (chunk as Buffer).length;
-      if (size > ERROR_BODY_LIMIT) break;
-    }
-  } catch {
-    // What has come so far is enough for a message.
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/** What an error's body says, on one line. */
-function theirWords(body: string): string {
-  let words: string;
-  try {
-    const value = JSON.parse(body) as { error?: unknown; message?: unknown; detail?: unknown } | null;
-    const said = value?.error ?? value?.message ?? value?.detail ?? value;
-    words = typeof said === 'string' ? said : JSON.stringify(said);
-  } catch {
-    words = body.replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
-  }
-  return words.replace(/\s+/g, ' ').trim().slice(0, 300);
 }
 
 function decodeSafely(href: string): string {

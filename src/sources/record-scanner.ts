@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { PageRecords, Remembered } from '../protocol.js';
+import { valueAt } from './paths.js';
 
 /**
  * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
@@ -44,6 +45,8 @@ export class ScanError extends Error {
   constructor(
     message: string,
     readonly kind: 'shape' | 'record',
+    /** The body, where it was JSON without a list of records. */
+    readonly body?: unknown,
   ) {
     super(message);
   }
@@ -210,10 +213,11 @@ export class RecordScanner {
       );
     }
     const { records } = this.options;
+    const body = value;
     for (const [depth, member] of records.entries()) {
       const where = depth === 0 ? 'the body' : JSON.stringify(records.slice(0, depth).join('.'));
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        return new ScanError(`${where} is not an object with a list ${name}`, 'shape');
+        return new ScanError(`${where} is not an object with a list ${name}`, 'shape', body);
       }
       if (!Object.hasOwn(value, member)) {
         const members = Object.keys(value)
@@ -222,12 +226,17 @@ export class RecordScanner {
         return new ScanError(
           `${where} has no member ${JSON.stringify(member)}; it has ${members.join(', ') || 'none'}`,
           'shape',
+          body,
         );
       }
       value = (value as Record<string, unknown>)[member];
     }
     if (found !== undefined && Array.isArray(value)) return found;
-    return new ScanError(`${records.length === 0 ? 'the body' : name} is not a list of records`, 'shape');
+    return new ScanError(
+      `${records.length === 0 ? 'the body' : name} is not a list of records`,
+      'shape',
+      body,
+    );
   }
 
   /** Walks the body up to the `[` of its records. */
@@ -732,17 +741,6 @@ export class RecordScanner {
     const { mask = (plain: string) => plain } = this.options;
     return JSON.stringify(mask(text).slice(0, length));
   }
-}
-
-/** What stands at a path of members; undefined where it leads nowhere. */
-export function valueAt(value: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>(
-    (inner, member) =>
-      typeof inner === 'object' && inner !== null && Object.hasOwn(inner, member)
-        ? (inner as Record<string, unknown>)[member]
-        : undefined,
-    value,
-  );
 }
 
 const cutShort = (name: string) =>

@@ -1,22 +1,40 @@
 import { readFileSync, statSync } from 'node:fs';
 import { REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
 import { ConfigurationError, messageOf, type Problem } from '../errors.js';
-import type { RequestSpec } from '../protocol.js';
+import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
+import {
+  bodyTemplate,
+  referred,
+  template,
+  type BodyTemplate,
+  type Template,
+  type Values,
+} from './templates.js';
 
 /** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
 const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
 
 /** A request whose references are resolved, and how to show it to people. */
 export interface ResolvedRequest {
+  /** The address; what only a parent record gives is not filled in. */
   url: URL;
-  /** Credentials included. */
-  headers: Record<string, string>;
-  /** Query parameters of every request, credentials included. */
-  params: Record<string, string>;
+  /** The address for a parent. */
+  at: (values: Values) => URL;
+  /** Credentials that stay the same included. */
+  headers: Record<string, Template>;
+  /** Query parameters of every request, such credentials included. */
+  params: Record<string, Template>;
+  body: BodyTemplate | null;
+  /** Cursor values that some text refers to: they are not sent as parameters of their own. */
+  placed: ReadonlySet<string>;
+  /** Credentials that are got or made while requests are; its references are resolved. */
+  auth: SessionAuth | OAuth2Auth | Extract<Auth, { type: 'signature' }> | null;
   /** Names of query parameters that hold a credential: they are left out of what is kept. */
   secretParams: string[];
   /** Hides every secret in a text: in an address, an error's message, an answer's body. */
   mask: (text: string) => string;
+  /** Hides this too from now on. */
+  hide: (secret: string) => void;
 }
 
 /**
@@ -25,19 +43,31 @@ export interface ResolvedRequest {
  */
 export function resolveRequest(
   baseUrl: string,
-  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth'> = REFERENCE_REQUEST,
+  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'> = REFERENCE_REQUEST,
   environment: NodeJS.ProcessEnv = process.env,
 ): ResolvedRequest {
   const references = new References(environment);
-  const text = references.resolve(baseUrl, 'base_url', encodeURIComponent);
+  const address = template(
+    baseUrl,
+    (text) => references.resolve(text, 'base_url', encodeURIComponent),
+    encodeURIComponent,
+  );
   const each = (map: Record<string, string>, path: string) =>
     Object.fromEntries(
-      Object.entries(map).map(([name, value]) => [name, references.resolve(value, `${path}.${name}`)]),
+      Object.entries(map).map(([name, text]) => [
+        name,
+        template(text, (literal) => references.resolve(literal, `${path}.${name}`)),
+      ]),
     );
   const headers = each(spec.headers, 'headers');
   const params = each(spec.params, 'params');
-  const secretParams = Object.keys(spec.params).filter((name) => spec.params[name] !== params[name]);
+  const secretParams = Object.keys(spec.params).filter((name) => hasReference(spec.params[name] ?? ''));
+  const body =
+    spec.body === undefined || spec.body === null
+      ? null
+      : bodyTemplate(spec.body, (literal) => references.resolve(literal, 'body'));
   const { auth } = spec;
+  let dynamic: ResolvedRequest['auth'] = null;
   switch (auth.type) {
     case 'none':
       break;
@@ -45,33 +75,43 @@ export function resolveRequest(
       const user = references.resolve(auth.username, 'auth.username');
       const secret = base64(`${user}:${references.resolve(auth.password, 'auth.password')}`);
       references.secrets.push(secret);
-      headers['authorization'] = `Basic ${secret}`;
+      headers['authorization'] = () => `Basic ${secret}`;
       break;
     }
-    case 'bearer':
-      headers['authorization'] = `Bearer ${references.resolve(auth.token, 'auth.token')}`;
+    case 'bearer': {
+      const token = references.resolve(auth.token, 'auth.token');
+      headers['authorization'] = () => `Bearer ${token}`;
       break;
+    }
     case 'api_key': {
       const value = references.resolve(auth.value, 'auth.value');
       if (auth.in === 'query') {
-        params[auth.name] = value;
+        params[auth.name] = () => value;
         secretParams.push(auth.name);
-      } else if (auth.in === 'cookie') headers['cookie'] = `${auth.name}=${encodeURIComponent(value)}`;
-      else headers[auth.name] = value;
+      } else if (auth.in === 'cookie') headers['cookie'] = () => `${auth.name}=${encodeURIComponent(value)}`;
+      else headers[auth.name] = () => value;
+      break;
     }
+    default:
+      dynamic = references.all(auth, 'auth');
+      if (auth.type === 'session' && auth.in === 'query') secretParams.push(auth.name);
   }
   references.check();
-  for (const [name, value] of Object.entries(headers)) {
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
-      const message = 'holds a character that no HTTP header may hold, once its references are resolved';
-      throw new ConfigurationError([{ path: `headers.${name}`, message }]);
+  const nothing: Values = { cursor: {}, parent: {} };
+  for (const [name, header] of Object.entries(headers)) refuseHeader(name, header(nothing) ?? '');
+  const at = (values: Values) => {
+    const text = address(values);
+    if (text === null || !URL.canParse(text)) {
+      const message =
+        text === null
+          ? 'refers to a field of the parent that its record does not have'
+          : 'is not a URL once its references are resolved';
+      throw new ConfigurationError([{ path: 'base_url', message }]);
     }
-  }
-  if (!URL.canParse(text)) {
-    const message = 'is not a URL once its references are resolved';
-    throw new ConfigurationError([{ path: 'base_url', message }]);
-  }
-  const url = new URL(text);
+    return new URL(text);
+  };
+  const fields = referred(baseUrl, 'parent');
+  const url = at({ cursor: {}, parent: Object.fromEntries([...fields].map((name) => [name, `{${name}}`])) });
   const { secrets } = references;
   const [user, password] = [unescaped(url.username), unescaped(url.password)];
   if (password !== '') secrets.push(password);
@@ -79,10 +119,50 @@ export function resolveRequest(
   if (user !== '' || password !== '') secrets.push(base64(`${user}:${password}`));
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
-  // Longest first, so that a secret that holds another is hidden whole.
-  const hidden = [...new Set(secrets)].sort((x, y) => y.length - x.length).flatMap(patterns);
-  const mask = (shown: string) => hidden.reduce((t, pattern) => t.replace(pattern, '***'), shown);
-  return { url, headers, params, secretParams, mask };
+  const hidden = new Hidden(secrets);
+  return {
+    url,
+    at: fields.size === 0 ? () => new URL(url) : at,
+    headers,
+    params,
+    body,
+    placed: referred([baseUrl, spec.params, spec.headers, spec.body], 'cursor'),
+    auth: dynamic,
+    secretParams,
+    mask: (text) => hidden.mask(text),
+    hide: (secret) => hidden.add(secret),
+  };
+}
+
+/** Refuses what no HTTP header may hold. @throws {ConfigurationError} */
+export function refuseHeader(name: string, value: string): void {
+  if (!/[^\t\x20-\x7e\x80-\xff]/.test(value)) return;
+  const message = 'holds a character that no HTTP header may hold, once its references are resolved';
+  throw new ConfigurationError([{ path: `headers.${name}`, message }]);
+}
+
+const hasReference = (text: string) => text.search(REFERENCE) !== -1;
+
+/** Secrets that are found in texts, in whatever way they are written. */
+class Hidden {
+  private readonly secrets = new Set<string>();
+  private found: RegExp[] = [];
+
+  constructor(secrets: readonly string[]) {
+    this.add(...secrets);
+  }
+
+  add(...secrets: string[]): void {
+    const fresh = secrets.filter((secret) => secret !== '' && !this.secrets.has(secret));
+    if (fresh.length === 0) return;
+    for (const secret of fresh) this.secrets.add(secret);
+    // Longest first, so that a secret that holds another is hidden whole.
+    this.found = [...this.secrets].sort((x, y) => y.length - x.length).flatMap(patterns);
+  }
+
+  mask(text: string): string {
+    return this.found.reduce((shown, pattern) => shown.replace(pattern, '***'), text);
+  }
 }
 
 /** Resolves references, and remembers what came out and what did not. */
@@ -98,6 +178,18 @@ class References {
       if (value !== '') this.secrets.push(value);
       return escape(value);
     });
+  }
+
+  /** Every text in a value. */
+  all<T>(value: T, path: string): T {
+    if (typeof value === 'string') return this.resolve(value, path) as T;
+    if (typeof value !== 'object' || value === null) return value;
+    if (Array.isArray(value)) return value.map((item: unknown, i) => this.all(item, `${path}[${i}]`)) as T;
+    const members = Object.entries(value).map(([name, inner]: [string, unknown]) => [
+      name,
+      this.all(inner, `${path}.${name}`),
+    ]);
+    return Object.fromEntries(members) as T;
   }
 
   check(): void {

@@ -10,10 +10,18 @@ export interface Source {
   read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer>;
 }
 
-/** Takes records as newline-delimited JSON; the bytes are the sink's from then on. */
-export type RecordSink = (lines: Buffer, records: PageRecords, longest: number) => Promise<void>;
+/**
+ * Takes records as newline-delimited JSON; the bytes are the sink's from then on. `kept` of the records stand in
+ * `lines`: a filter may have left some out, which the paging has to know of all the same.
+ */
+export type RecordSink = (
+  lines: Buffer,
+  records: PageRecords,
+  longest: number,
+  kept: number,
+) => Promise<void>;
 
-export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total' | 'more'> {
+export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total' | 'more' | 'skipped'> {
   /** Names of members that no column is declared for. */
   undeclared: string[];
 }

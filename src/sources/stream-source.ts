@@ -5,12 +5,14 @@ import { resolveRequest } from './references.js';
 
 /**
  * The source of a stream, its references resolved.
+ * @param destination what refresh tokens are kept beside.
  * @param remembers what is wanted of each record's key and cursor value; everything unless told.
  * @throws {ConfigurationError} where a reference leads nowhere.
  */
 export function sourceOf(
   plan: StreamPlan,
   environment: NodeJS.ProcessEnv,
+  destination: string | null,
   remembers?: Remembered,
 ): HttpSource {
   return new HttpSource({
@@ -20,6 +22,9 @@ export function sourceOf(
     cursorField: plan.cursorField,
     columns: Object.keys(plan.table.columns),
     exact: exactColumns(plan.table.columns),
+    texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
+    destination,
+    hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });

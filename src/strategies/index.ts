@@ -1,8 +1,9 @@
-import type { StrategyOptions } from '../protocol.js';
+import type { StrategyOptions, StreamPlan } from '../protocol.js';
 import { createCursor } from './cursor.js';
 import { createKeyset } from './keyset.js';
 import { createOffset } from './offset.js';
 import { createPageNumber } from './page-number.js';
+import { createPerParent, type PerParentStrategy } from './per-parent.js';
 import { createReplay } from './replay.js';
 import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
@@ -12,6 +13,7 @@ export { readTimestamps } from './cursors.js';
 export { compare as compareTimestamps } from './instants.js';
 export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
+export { createPerParent, type Parent, type PerParentCursor, type PerParentStrategy } from './per-parent.js';
 export type { StepSizeCursor } from './step-size.js';
 export { type Strategy, TokenCycleError } from './strategy.js';
 export type { TimestampCursor } from './timestamp.js';
@@ -34,4 +36,14 @@ export function createStrategy(options: StrategyOptions): Strategy {
     case 'replay':
       return createReplay(options);
   }
+}
+
+/** The strategy of a plan, and that strategy again where it is run for each parent in turn. */
+export function strategyOf({ options, parent = null }: StreamPlan): {
+  strategy: Strategy;
+  perParent: PerParentStrategy | null;
+} {
+  const inner = createStrategy(options);
+  const perParent = parent === null ? null : createPerParent(inner);
+  return { strategy: perParent ?? inner, perParent };
 }

@@ -23,6 +23,18 @@ export function streamNames(configuration: Json): string[] {
   return texts.length === names.length && new Set(texts).size === names.length ? texts : [];
 }
 
+/** The parent of each stream that has one, as far as a configuration that was not checked yet says so. */
+function parentsIn(configuration: Json): Map<string, string> {
+  const parents = new Map<string, string>();
+  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return parents;
+  for (const stream of configuration['streams']) {
+    const parent = isObject(stream) ? stream['parent'] : undefined;
+    const above = isObject(parent ?? null) ? (parent as { [key: string]: Json })['stream'] : undefined;
+    if (isObject(stream) && typeof above === 'string') parents.set(String(stream['name']), above);
+  }
+  return parents;
+}
+
 /**
  * A child workflow for each stream, a few at once. One that fails does not stop the others; once all are done the
  * failure of the first is that of the whole.
@@ -38,6 +50,9 @@ export async function allStreams(
   const results = new Map<string, StreamResult>();
   const failed = new Map<string, Error>();
   const most = mostAtOnce(configuration, names.length);
+  const parents = parentsIn(configuration);
+  // Where passes never end, a stream waits for its parents by itself.
+  const goesOn = isObject(configuration) && configuration['interval'] !== undefined;
   let paused = false;
   const toAll = (signal: typeof pauseSignal | typeof resumeSignal) => {
     for (const name of running)
@@ -70,6 +85,18 @@ export async function allStreams(
   const show = () => setCurrentDetails(details(names, results, failed, running, workflowId));
 
   const one = async (name: string) => {
+    const parent = goesOn ? undefined : parents.get(name);
+    if (parent !== undefined && names.includes(parent)) {
+      await condition(() => results.has(parent) || failed.has(parent));
+      if (failed.has(parent)) {
+        failed.set(
+          name,
+          ApplicationFailure.nonRetryable(`not read, as its parent ${parent} failed`, 'ParentFailed'),
+        );
+        show();
+        return;
+      }
+    }
     // Several may wake at once, and only one find room.
     const mayRun = () => running.size < most && !paused;
     while (!mayRun()) await condition(mayRun);

@@ -543,7 +543,7 @@ function comparable(cursor: Cursor, { point, strategy }: Cell): Json {
     if (isWhole(strategy)) plain.mark = { ...(cursor.mark as { [name: string]: Json }), inclusive: true };
   }
   if (strategy === 'offset') plain.mark = { offset: (cursor.mark as { offset: number }).offset };
-  return plain as unknown as Json;
+  return plain;
 }
 
 async function killServer(server: LocalServer | null): Promise<void> {

@@ -1,0 +1,255 @@
+/**
+ * From the body of an answer to records: what each format and shape needs is a step that turns bytes into the JSON
+ * text of a list of records, which the scanner reads in the end.
+ */
+import { pipeline, Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { parse as csvParser } from 'csv-parse';
+import { exec } from 'jsonpath-rfc9535';
+import type { AnswerPath, Json, RecordShape, RequestSpec } from '../protocol.js';
+import { memberTexts, selectTexts } from './paths.js';
+import { RecordScanner, ScanError } from './record-scanner.js';
+
+export type Bytes = AsyncIterable<Buffer>;
+
+/** An answer that must be read whole (a JSONPath, a single record) may be this large. */
+const WHOLE_LIMIT = 32 * 1024 * 1024;
+const GZIP = [0x1f, 0x8b];
+
+/** What a body is read as. */
+export type BodySpec = Pick<RequestSpec, 'format' | 'single' | 'shape' | 'records'>;
+
+/** A body as the scanner can read it. */
+export interface ReadableBody {
+  bytes: Bytes;
+  /** Where in those bytes the records are. */
+  records: string[];
+  /** Whether the answer without its records is known here, and not to the scanner. */
+  isOwnEnvelope: boolean;
+  envelope: () => unknown;
+  /** Of the records so far, in order, which ones are to be kept; null where all are. */
+  kept: boolean[] | null;
+}
+
+/**
+ * @param columns of the table, in order.
+ * @param parent the fields of the parent record.
+ */
+export function readableBody(
+  body: Bytes,
+  spec: BodySpec,
+  columns: readonly string[],
+  texts: readonly string[],
+  parent: { [field: string]: Json },
+): ReadableBody {
+  const unzipped = gunzipped(body);
+  let bytes = unzipped;
+  let records: string[] = [];
+  let envelope: unknown;
+  if (spec.format === 'ndjson' || spec.format === 'csv') {
+    bytes = spec.format === 'csv' ? csvAsJson(unzipped, texts) : linesAsJson(unzipped);
+    envelope = null;
+  } else if (typeof spec.records === 'string' || spec.single === true) {
+    bytes = asList(unzipped, spec.records, (value) => (envelope = value));
+  } else records = spec.records;
+  const { shape } = spec;
+  const isOwnEnvelope = envelope === null || typeof spec.records === 'string' || spec.single === true;
+  if (shape === undefined || shape === null) {
+    return { bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null };
+  }
+  const kept: boolean[] = [];
+  const shaper = new Shaper(shape, columns, parent, kept);
+  const onEnvelope = (value: unknown) => {
+    if (!isOwnEnvelope) envelope = value;
+  };
+  return {
+    bytes: shaper.shaped(bytes, records, onEnvelope),
+    records: [],
+    isOwnEnvelope: true,
+    envelope: () => envelope,
+    kept,
+  };
+}
+
+/** A body that is a gzip file, whatever its headers say. */
+async function* gunzipped(body: Bytes): Bytes {
+  const source = body[Symbol.asyncIterator]();
+  const first = await source.next();
+  if (first.done === true) return;
+  const rest = (async function* () {
+    yield first.value;
+    for (let next = await source.next(); next.done !== true; next = await source.next()) yield next.value;
+  })();
+  if (GZIP.every((byte, i) => first.value[i] === byte)) {
+    const file = pipeline(Readable.from(rest, { objectMode: false }), createGunzip(), ignore);
+    try {
+      for await (const chunk of file) yield chunk as Buffer;
+    } catch (thrown) {
+      if (!String((thrown as NodeJS.ErrnoException).code).startsWith('Z_')) throw thrown;
+      throw new ScanError('the body is a gzip file that is damaged or cut short', 'shape');
+    }
+  } else yield* rest;
+}
+
+/** A failure reaches whoever reads the end of the pipeline. */
+const ignore = () => undefined;
+
+const [OPEN, COMMA, CLOSE] = [Buffer.from('['), Buffer.from(','), Buffer.from(']')];
+
+/** Newline-delimited JSON; lines of nothing but space are passed over. */
+async function* linesAsJson(body: Bytes): Bytes {
+  let rest: Buffer[] = [];
+  let before = OPEN;
+  const line = (text: Buffer): Buffer[] => {
+    if (isBlank(text)) return [];
+    const separator = before;
+    before = COMMA;
+    return [separator, text];
+  };
+  for await (const chunk of body) {
+    const pieces: Buffer[] = [];
+    let from = 0;
+    for (let end = chunk.indexOf(0x0a); end !== -1; end = chunk.indexOf(0x0a, from)) {
+      const text = chunk.subarray(from, end);
+      pieces.push(...line(rest.length === 0 ? text : Buffer.concat([...rest, text])));
+      rest = [];
+      from = end + 1;
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+    if (pieces.length > 0) yield Buffer.concat(pieces);
+  }
+  yield Buffer.concat([...line(Buffer.concat(rest)), ...(before === OPEN ? [OPEN] : []), CLOSE]);
+}
+
+const isBlank = (text: Buffer) => text.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d);
+
+/**
+ * CSV with a header line (RFC 4180). Every field is text; one that is empty is null, but in columns of text.
+ * @param texts columns of text.
+ */
+async function* csvAsJson(body: Bytes, texts: readonly string[]): Bytes {
+  const parser = pipeline(
+    Readable.from(body, { objectMode: false }),
+    csvParser({ columns: true, bom: true, skip_empty_lines: true }),
+    ignore,
+  );
+  const isText = new Set(texts);
+  let before = '[';
+  let waiting = '';
+  try {
+    for await (const record of parser as AsyncIterable<Record<string, string>>) {
+      for (const name of Object.keys(record)) {
+        if (record[name] === '' && !isText.has(name)) (record as Record<string, string | null>)[name] = null;
+      }
+      waiting += before + JSON.stringify(record);
+      before = ',';
+      if (waiting.length > 256 * 1024) {
+        yield Buffer.from(waiting);
+        waiting = '';
+      }
+    }
+  } catch (thrown) {
+    if (!String((thrown as NodeJS.ErrnoException).code).startsWith('CSV_')) throw thrown;
+    throw new ScanError(`the body is not valid CSV: ${(thrown as Error).message}`, 'shape');
+  }
+  yield Buffer.from(`${waiting}${before === '[' ? '[' : ''}]`);
+}
+
+/** What a path selects in a body, which is read whole, as a list. */
+async function* asList(body: Bytes, path: AnswerPath, onEnvelope: (value: unknown) => void): Bytes {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > WHOLE_LIMIT) {
+      throw new ScanError(
+        `the body is longer than ${WHOLE_LIMIT} bytes, and "records" can only be found in it as a whole; a path of ` +
+          'members such as "data.items" reads a body of any size',
+        'shape',
+      );
+    }
+  }
+  const text = Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/^\uFEFF/, '');
+  let selected: ReturnType<typeof selectTexts>;
+  try {
+    selected = selectTexts(text, path);
+  } catch (thrown) {
+    if (!(thrown instanceof SyntaxError)) throw thrown;
+    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(text.slice(0, 120))}`, 'shape');
+  }
+  onEnvelope(selected.value);
+  yield Buffer.from(`[${selected.texts.join(',')}]`);
+}
+
+/** Makes rows of records: picks and renames, adds what the parent gives, and tells which ones to keep. */
+class Shaper {
+  private readonly paths: Map<string, readonly string[]>;
+  private readonly given: string[];
+
+  constructor(
+    private readonly shape: RecordShape,
+    columns: readonly string[],
+    parent: { [field: string]: Json },
+    private readonly kept: boolean[],
+  ) {
+    this.given = Object.entries(shape.parent).map(
+      ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
+    );
+    this.paths = new Map(
+      columns
+        .filter((column) => !Object.hasOwn(shape.parent, column))
+        .map((column) => [column, shape.from[column] ?? [column]]),
+    );
+  }
+
+  async *shaped(body: Bytes, records: readonly string[], onEnvelope: (value: unknown) => void): Bytes {
+    let before = '[';
+    let rows = '';
+    const scanner = new RecordScanner({
+      records,
+      primaryKey: [],
+      cursorField: '',
+      columns: [],
+      remembers: { keys: 'none', values: 'none' },
+      recordLimit: WHOLE_LIMIT,
+      sink: (lines) => {
+        const texts = lines
+          .toString('utf8')
+          .split('\n')
+          .filter((line) => line.trim() !== '');
+        this.judge(texts);
+        for (const text of texts) {
+          rows += before + this.row(text);
+          before = ',';
+        }
+      },
+    });
+    for await (const chunk of body) {
+      scanner.push(chunk);
+      if (rows === '') continue;
+      yield Buffer.from(rows);
+      rows = '';
+    }
+    onEnvelope(scanner.end());
+    yield Buffer.from(`${rows}${before === '[' ? '[' : ''}]`);
+  }
+
+  private judge(texts: readonly string[]): void {
+    const { where } = this.shape;
+    const from = this.kept.length;
+    for (const _ of texts) this.kept.push(where === null);
+    if (where === null) return;
+    const values = texts.map((text) => JSON.parse(text) as Json);
+    exec(values, `$[?${where}]`, (_, [index]) => void (this.kept[from + Number(index)] = true));
+  }
+
+  private row(text: string): string {
+    const members = [...memberTexts(text, this.paths)].map(
+      ([column, value]) => `${JSON.stringify(column)}:${value}`,
+    );
+    return `{${[...members, ...this.given].join(',')}}`;
+  }
+}

@@ -1,0 +1,166 @@
+import { Agent as HttpAgent, type Agent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { HttpProxyAgent } from 'http-proxy-agent';
+import { HttpsProxyAgent } from 'https-proxy-agent';
+import fetch, { type Response } from 'node-fetch';
+import { getProxyForUrl } from 'proxy-from-env';
+import { SourceRefusedError } from '../errors.js';
+
+/** One HTTP request as it is sent. */
+export interface HttpRequest {
+  method: 'GET' | 'POST';
+  url: URL;
+  /** By lower-case names. */
+  headers: Record<string, string>;
+  body: string | null;
+  /** Method and address for people, without secrets. */
+  shown: string;
+}
+
+const REDIRECT_LIMIT = 5;
+const REDIRECTS = [301, 302, 303, 307, 308];
+const ERROR_BODY_LIMIT = 64 * 1024;
+/** Headers that another host may see. */
+const HARMLESS = ['accept', 'user-agent'];
+/** Connections are kept and shared by all streams of a worker. */
+const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
+const agents = new Map<string, Agent>();
+
+/**
+ * Sends a request and follows redirects; credentials stay with the host they are for.
+ * @throws {SourceRefusedError} where a redirect leads nowhere.
+ */
+export async function send(request: HttpRequest, watch: Watch): Promise<Response> {
+  const { shown } = request;
+  const headers = { ...request.headers };
+  let { method, body } = request;
+  let at = request.url;
+  for (let redirects = 0; ; redirects++) {
+    const bare = new URL(at);
+    bare.username = '';
+    bare.password = '';
+    const response = await fetch(bare, {
+      method,
+      headers,
+      ...(body !== null && { body }),
+      agent: agentFor,
+      redirect: 'manual',
+      signal: watch.signal,
+    });
+    const location = response.headers.get('location');
+    if (location === null || !REDIRECTS.includes(response.status)) return response;
+    watch.touch();
+    await readSome(response);
+    const to = URL.canParse(location, bare.href) ? new URL(location, bare.href) : null;
+    if (to === null || !/^https?:$/.test(to.protocol)) {
+      throw new SourceRefusedError(shown, 'the source redirects to what is no HTTP address');
+    }
+    if (redirects === REDIRECT_LIMIT) {
+      throw new SourceRefusedError(shown, `the source redirects more than ${REDIRECT_LIMIT} times`);
+    }
+    if (method === 'POST' && response.status < 307) [method, body] = ['GET', null];
+    if (to.origin !== at.origin) {
+      if (body !== null) {
+        throw new SourceRefusedError(shown, `the source redirects a POST to another host, ${to.origin}`);
+      }
+      // node-fetch would keep them for another port or a subdomain.
+      for (const name of Object.keys(headers)) if (!HARMLESS.includes(name)) delete headers[name];
+    }
+    at = to;
+  }
+}
+
+/** Aborts when the caller does, or when nothing has come for too long. */
+export class Watch {
+  timedOut = false;
+  private readonly controller = new AbortController();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly onAbort = () => this.controller.abort();
+
+  constructor(
+    private readonly outer: AbortSignal,
+    private readonly milliseconds: number,
+  ) {
+    if (outer.aborted) this.controller.abort();
+    outer.addEventListener('abort', this.onAbort, { once: true });
+    this.touch();
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  touch(): void {
+    if (this.timer !== undefined) this.timer.refresh();
+    else {
+      this.timer = setTimeout(() => {
+        this.timedOut = true;
+        this.controller.abort();
+      }, this.milliseconds);
+    }
+  }
+
+  pause(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  end(): void {
+    this.pause();
+    this.outer.removeEventListener('abort', this.onAbort);
+  }
+}
+
+/** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes through NODE_EXTRA_CA_CERTS. */
+function agentFor(url: URL): Agent {
+  const proxy = getProxyForUrl(url.href);
+  const name = `${url.protocol} ${proxy}`;
+  let agent = agents.get(name);
+  if (agent === undefined) {
+    if (url.protocol === 'https:')
+      agent = proxy === '' ? new HttpsAgent(KEEP_ALIVE) : new HttpsProxyAgent(proxy, KEEP_ALIVE);
+    else agent = proxy === '' ? new HttpAgent(KEEP_ALIVE) : new HttpProxyAgent(proxy, KEEP_ALIVE);
+    agents.set(name, agent);
+  }
+  return agent;
+}
+
+/** The beginning of a body that is not a page. */
+export async function readSome(response: Response): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of response.body ?? []) {
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size > ERROR_BODY_LIMIT) break;
+    }
+  } catch {
+    // What has come so far is enough for a message.
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** What an error's body says, on one line. */
+export function theirWords(body: string): string {
+  let words: string;
+  try {
+    const value = JSON.parse(body) as { [name: string]: unknown } | null;
+    const said =
+      value?.['error_description'] ?? value?.['error'] ?? value?.['message'] ?? value?.['detail'] ?? value;
+    words = typeof said === 'string' ? said : JSON.stringify(said);
+  } catch {
+    words = body.replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
+  }
+  return words.replace(/\s+/g, ' ').trim().slice(0, 300);
+}
+
+/** Text as the body of a request, and the type that goes with it. */
+export function encodeBody(body: unknown, as: 'json' | 'form'): { body: string; type: string } {
+  if (as === 'json') return { body: JSON.stringify(body), type: 'application/json' };
+  const form = new URLSearchParams();
+  for (const [name, value] of Object.entries(body ?? {})) {
+    if (value !== null) form.set(name, typeof value === 'string' ? value : JSON.stringify(value));
+  }
+  return { body: form.toString(), type: 'application/x-www-form-urlencoded' };
+}
