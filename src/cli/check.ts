@@ -37,7 +37,8 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() => examine(new Probe(plan, process.env, destination)))
+      .then(() => Probe.of(plan, plans.plans, { environment: process.env, destination }))
+      .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
   const problems = Object.values(found)

@@ -20,8 +20,11 @@ async function preview(
   file: string,
   options: { stream?: string; limit: string; json?: boolean },
 ): Promise<void> {
-  const plan = planNamed(plansFrom(await loadConfiguration(file), file), options.stream ?? null);
-  const probe = new Probe(plan, process.env, destinationOf(plan, process.env));
+  const plans = plansFrom(await loadConfiguration(file), file);
+  const plan = planNamed(plans, options.stream ?? null);
+  const { env: environment } = process;
+  const destination = destinationOf(plan, environment);
+  const probe = await Probe.of(plan, plans.plans, { environment, destination });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];
   const requests: string[] = [];

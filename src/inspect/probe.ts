@@ -1,4 +1,5 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
+import { HighwaterError } from '../errors.js';
 import type { Cursor, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import type { HttpSource } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -12,25 +13,51 @@ export interface ProbedPage {
   undeclared: string[];
 }
 
-/** Pages of one stream. @throws {HighwaterError} as a sync would. */
+/** Where a probe runs. */
+export interface ProbeOptions {
+  environment: NodeJS.ProcessEnv;
+  /** What refresh tokens are kept beside. */
+  destination: string;
+}
+
+/** Pages of one stream; of one that has a parent, for the first record of that. */
 export class Probe {
   readonly strategy: Strategy;
   private readonly source: HttpSource;
 
-  constructor(
+  private constructor(
     readonly plan: StreamPlan,
-    environment: NodeJS.ProcessEnv,
-    destination: string,
+    private readonly parent: PageRequest['parent'] | null,
+    options: ProbeOptions,
   ) {
     this.strategy = createStrategy(plan.options);
-    this.source = sourceOf(plan, environment, destination);
+    this.source = sourceOf(plan, options.environment, options.destination);
+  }
+
+  /**
+   * @param plans of all streams, among them the parent's.
+   * @throws {HighwaterError} as a sync would.
+   */
+  static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
+    const { parent = null } = plan;
+    const above = plans.find(({ stream }) => stream === parent?.stream);
+    if (parent === null || above === undefined) return new Probe(plan, null, options);
+    const probe = await Probe.of(above, plans, options);
+    const request = probe.strategy.request(probe.first());
+    const [record] = 'end' in request ? [] : (await probe.read(request)).records;
+    if (record === undefined) {
+      throw new CheckError(`its parent ${parent.stream} has no record, and so there is nothing to ask for`);
+    }
+    const fields = Object.fromEntries(parent.fields.map((name) => [name, record[name] ?? null]));
+    return new Probe(plan, fields, options);
   }
 
   first(): Cursor {
     return this.strategy.begin(null, new Date().toISOString());
   }
 
-  async read(request: PageRequest): Promise<ProbedPage> {
+  async read(of: PageRequest): Promise<ProbedPage> {
+    const request = this.parent === null ? of : { ...of, parent: this.parent ?? {} };
     const records: ProbedPage['records'] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
@@ -53,6 +80,12 @@ export class Probe {
       undeclared,
     };
   }
+}
+
+/** A stream cannot be looked at. */
+class CheckError extends HighwaterError {
+  override readonly name = 'CheckError';
+  readonly retry = 'never';
 }
 
 /** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */

@@ -235,7 +235,13 @@ describe('a DuckDB table', () => {
       const reader = await connection.runAndReadAll('SELECT table_name FROM duckdb_tables() ORDER BY 1');
       return reader.getRowsJson().flat();
     });
-    expect(names).toEqual(['_highwater_batches', '_highwater_checkpoints', '_highwater_meta', 'odd']);
+    expect(names).toEqual([
+      '_highwater_batches',
+      '_highwater_checkpoints',
+      '_highwater_meta',
+      '_highwater_parents',
+      'odd',
+    ]);
   });
 
   it('logs every commit: what it was made from, by whom, and how much', async () => {

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 export const TOKEN = 'imitation-secret-5f1c';
 
 type Answer = { status?: number; headers?: Record<string, string>; body: unknown };
-type Imitation = (url: URL, request: IncomingMessage) => Answer;
+type Imitation = (url: URL, request: IncomingMessage, body: string) => Answer;
 
 const refused = (status: number, message: string): Answer => ({ status, body: { message } });
 const time = (i: number) => new Date(Date.UTC(2026, 0, 1) + i * 60_000).toISOString().replace('.000', '');
@@ -46,6 +46,49 @@ const github: Imitation = (url, request) => {
       closed_at: i % 3 === 0 ? time(i) : null,
     })),
   };
+};
+
+const githubGraphQl: Imitation = (url, request, body) => {
+  if (request.headers.authorization !== `Bearer ${TOKEN}`) return refused(401, 'Bad credentials');
+  if (!request.headers['user-agent']) return refused(403, 'Request forbidden by administrative rules');
+  if (request.method !== 'POST' || url.pathname !== '/graphql') return refused(404, 'Not Found');
+  if (url.search !== '') return refused(400, 'the example asks by its body only');
+  const { query, variables } = JSON.parse(body) as { query: string; variables: Record<string, unknown> };
+  const errors = (message: string): Answer => ({ body: { data: null, errors: [{ message }] } });
+  const { first, after, since } = variables;
+  // "You must provide a first or last argument … The value must be between 1 and 100."
+  if (typeof first !== 'number' || first < 1 || first > 100) return errors('first must be between 1 and 100');
+  for (const word of [
+    '$first: Int!',
+    '$after: String',
+    '$since: DateTime',
+    'pageInfo',
+    'endCursor',
+    'hasNextPage',
+  ]) {
+    if (!query.includes(word)) return errors(`the query has no ${word}`);
+  }
+  if (!query.includes('field: UPDATED_AT, direction: ASC'))
+    return errors('the example sorts by UPDATED_AT, ASC');
+  if (variables['owner'] !== 'temporalio' || variables['name'] !== 'sdk-typescript')
+    return errors('Could not resolve to a Repository');
+  const kept = range.filter((i) => typeof since !== 'string' || time(i) >= since);
+  const from = typeof after === 'string' ? Number(Buffer.from(after, 'base64').toString().split(':')[1]) : 0;
+  const nodes = kept.slice(from, from + first).map((i) => ({
+    databaseId: 5_000_000_000 + i,
+    number: i,
+    title: `Issue ${i}`,
+    state: i % 3 === 0 ? 'CLOSED' : 'OPEN',
+    updatedAt: time(i),
+    author: i % 11 === 0 ? null : { login: `user${i % 7}` },
+    labels: { nodes: i % 2 === 0 ? [] : [{ name: 'bug' }] },
+  }));
+  const to = from + nodes.length;
+  const pageInfo = {
+    hasNextPage: to < kept.length,
+    endCursor: nodes.length === 0 ? null : Buffer.from(`cursor:${to}`).toString('base64'),
+  };
+  return { body: { data: { repository: { issues: { nodes, pageInfo } } } } };
 };
 
 const stripe: Imitation = (url, request) => {
@@ -147,6 +190,12 @@ export const IMITATIONS: Record<
   { imitation: Imitation; variable: string; basePath: string; again: number }
 > = {
   'github-issues.yaml': { imitation: github, variable: 'GITHUB_TOKEN', basePath: '', again: 1 },
+  'github-graphql-issues.yaml': {
+    imitation: githubGraphQl,
+    variable: 'GITHUB_TOKEN',
+    basePath: '',
+    again: 1,
+  },
   'stripe-charges.yaml': { imitation: stripe, variable: 'STRIPE_KEY', basePath: '', again: count },
   'hubspot-contacts.yaml': { imitation: hubspot, variable: 'HUBSPOT_TOKEN', basePath: '', again: count },
   'shopify-orders.yaml': {
@@ -163,9 +212,18 @@ export const RECORDS = count;
 export async function imitate(imitation: Imitation): Promise<{ url: string; stop: () => void }> {
   const server: Server = createServer((request, response) => {
     const host = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const { status = 200, headers = {}, body } = imitation(new URL(request.url ?? '/', host), request);
-    response.writeHead(status, { 'content-type': 'application/json', ...headers });
-    response.end(JSON.stringify(body));
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const sent = Buffer.concat(chunks).toString('utf8');
+      const {
+        status = 200,
+        headers = {},
+        body,
+      } = imitation(new URL(request.url ?? '/', host), request, sent);
+      response.writeHead(status, { 'content-type': 'application/json', ...headers });
+      response.end(JSON.stringify(body));
+    });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

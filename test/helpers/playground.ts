@@ -89,6 +89,8 @@ export const PLAYGROUND_CREDENTIALS = {
   password: 'pass/word+1',
   bearer: 'bearer-7d1c5a90',
   key: 'key-4b0e2f6d',
+  sessionUser: 'session@example.com',
+  sessionPassword: 'session-pass-8d2e',
 };
 
 // Three things about the reference's own start are in a test's way: it asks PyPI for a newer version, it runs as two
@@ -105,7 +107,8 @@ threading.Thread(target=leave_with_parent, daemon=True).start()
 playground.check_newer_version = lambda: None
 serve = playground.app.run
 playground.app.run = lambda **options: serve(**{**options, 'use_reloader': False})
-(playground.HTTP_BASIC_USERNAME, playground.HTTP_BASIC_PASSWORD, playground.HTTP_BEARER_TOKEN, playground.API_KEY) = (
+(playground.HTTP_BASIC_USERNAME, playground.HTTP_BASIC_PASSWORD, playground.HTTP_BEARER_TOKEN, playground.API_KEY,
+ playground.SESSION_AUTH_USERNAME, playground.SESSION_AUTH_PASSWORD) = (
     ${JSON.stringify(Object.values(PLAYGROUND_CREDENTIALS))}
 )
 sys.argv = ['playground', *sys.argv[1:]]

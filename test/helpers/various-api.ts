@@ -48,12 +48,15 @@ export interface VariousApi {
 interface Options {
   /** Requests that a session or access token is good for. */
   uses?: number;
+  /** Parents; the third is refused. */
+  teams?: number;
   /** Requests in each window of the budget, and its length. */
   budget?: { requests: number; milliseconds: number };
 }
 
 export async function startVariousApi({
   uses = Infinity,
+  teams = 5,
   budget = { requests: 3, milliseconds: 1500 },
 }: Options = {}): Promise<VariousApi> {
   const left = new Map<string, number>();
@@ -101,7 +104,7 @@ export async function startVariousApi({
       if (team === '3') return send(404, '{"error":"team 3 was archived"}');
       const since = url.searchParams.get('updated_since');
       // Members are numbered within their team.
-      const numbered = USERS.filter(({ id }) => id % 10 === Number(team))
+      const numbered = USERS.filter(({ id }) => id % 10 === Number(team) % 10)
         .map((user, i) => ({ ...user, id: i + 1 }))
         .filter(({ updatedAt }) => since === null || updatedAt >= since);
       const number = Number(url.searchParams.get('page') ?? 1);
@@ -230,7 +233,12 @@ export async function startVariousApi({
           : send(200, page(url));
       }
       case 'GET /teams':
-        return send(200, JSON.stringify({ data: [1, 2, 3, 4, 5].map((id) => ({ id, name: `Team ${id}` })) }));
+        return send(
+          200,
+          JSON.stringify({
+            data: Array.from({ length: teams }, (_, i) => ({ id: i + 1, name: `Team ${i + 1}` })),
+          }),
+        );
     }
     return send(404, '{"error":"there is no such endpoint"}');
   }

@@ -1,6 +1,8 @@
 /** The full form against the reference API itself: its ways of paging and of signing in, in one sync. */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { planFromFlat } from '../../src/config/index.js';
 import type { Json } from '../../src/protocol.js';
 import { highwater, scratch, until } from '../helpers/harness.js';
@@ -18,14 +20,17 @@ const secrets = {
   HW_PASSWORD: PLAYGROUND_CREDENTIALS.password,
   HW_BEARER: PLAYGROUND_CREDENTIALS.bearer,
   HW_KEY: PLAYGROUND_CREDENTIALS.key,
+  HW_SESSION_USER: PLAYGROUND_CREDENTIALS.sessionUser,
+  HW_SESSION_PASSWORD: PLAYGROUND_CREDENTIALS.sessionPassword,
 };
 
-/** Every way in which the reference API pages, and three in which it lets one in. */
+/** Every way in which the reference API pages, exports and lets one in, and its companies with their departments. */
 const STREAMS: { [key: string]: Json }[] = [
   {
     name: 'by_number',
     path: '/pagination/page_number',
     strategy: 'page_number',
+    page_size: 50,
     names: { limit: 'per_page', updated_since: 'updated_since' },
     total: 'total_items',
   },
@@ -37,7 +42,7 @@ const STREAMS: { [key: string]: Json }[] = [
     names: { limit: 'per_page', updated_since: 'updated_since' },
     next: { url: 'next_page_url' },
   },
-  { name: 'by_offset', path: '/pagination/offset', strategy: 'offset', total: 'total' },
+  { name: 'by_offset', path: '/pagination/offset', strategy: 'offset', page_size: 50, total: 'total' },
   { name: 'by_keyset', path: '/pagination/keyset', strategy: 'keyset', next: { token: 'scroll_param' } },
   { name: 'by_time', path: '/incremental/timestamp', strategy: 'timestamp' },
   {
@@ -59,7 +64,71 @@ const STREAMS: { [key: string]: Json }[] = [
     path: '/auth/api_key',
     auth: { type: 'api_key', name: 'Authorization', value: 'apiKey ${env:HW_KEY}' },
   },
+  {
+    name: 'with_session',
+    path: '/auth/session_token/data',
+    auth: {
+      type: 'session',
+      login: {
+        url: '/auth/session_token/login',
+        body: { username: '${env:HW_SESSION_USER}', password: '${env:HW_SESSION_PASSWORD}' },
+      },
+      expires_in: 'expires_in',
+      prefix: 'Token ',
+    },
+  },
+  { name: 'as_csv', path: '/export/csv', format: 'csv', next: { header: 'x-none' } },
+  {
+    name: 'companies',
+    path: '/cursors/companies',
+    primary_key: 'company_id',
+    columns: {
+      company_id: 'LONG',
+      company_name: 'STRING',
+      updatedAt: 'UTC_DATETIME',
+      createdAt: 'UTC_DATETIME',
+    },
+    names: { updated_since: 'updated_since' },
+  },
+  {
+    name: 'departments',
+    path: '/cursors/${parent:company_id}/departments',
+    parent: { stream: 'companies', include: { company: 'company_name' } },
+    primary_key: ['company_id', 'department_id'],
+    columns: {
+      company_id: 'LONG',
+      department_id: 'LONG',
+      department_name: 'STRING',
+      company: 'STRING',
+      updatedAt: 'UTC_DATETIME',
+    },
+    names: { updated_since: 'updated_since' },
+  },
 ];
+
+/** Stands before an API and counts what it refuses with 429. */
+async function counting(url: string): Promise<{ url: string; refused: () => number; stop: () => void }> {
+  let refused = 0;
+  const server = createServer((incoming, response) => {
+    const { headers } = incoming;
+    const outgoing = request(new URL(incoming.url ?? '/', url), { headers }, (answer) => {
+      if (answer.statusCode === 429) refused++;
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    });
+    outgoing.on('error', () => response.destroy());
+    outgoing.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    refused: () => refused,
+    stop: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
 
 describe.skipIf(!install.available)(
   `the full form reads the reference API${install.available ? '' : ` (skipped: ${install.reason})`}`,
@@ -76,7 +145,6 @@ describe.skipIf(!install.available)(
         columns: planFromFlat({}).table.columns,
         strategy: 'cursor',
         next: { token: 'nothing' },
-        page_size: 50,
       },
       streams,
       ...more,
@@ -107,6 +175,10 @@ describe.skipIf(!install.available)(
         with_basic: [20, 'no_next_token'],
         with_bearer: [20, 'no_next_token'],
         with_key: [20, 'no_next_token'],
+        with_session: [20, 'no_next_token'],
+        as_csv: [200, 'no_next_token'],
+        companies: [2, 'no_next_token'],
+        departments: [8, 'all_parents'],
       });
       const list = (await (
         await fetch(`${playground.url}/incremental/timestamp?since=0001-01-01T00:00:00Z`)
@@ -118,6 +190,13 @@ describe.skipIf(!install.available)(
         const rows = await system.query(`SELECT id, address FROM "${name}"`);
         expect(rows.sort()).toEqual(expected);
       }
+      const csv = await system.query('SELECT id, "updatedAt" FROM as_csv ORDER BY id');
+      expect(csv).toEqual(await system.query('SELECT id, "updatedAt" FROM by_time ORDER BY id'));
+      expect(
+        await system.query(
+          'SELECT count(DISTINCT d.company_id)::INTEGER, count(*)::INTEGER FROM departments d JOIN companies c ON d.company_id = c.company_id AND d.company = c.company_name',
+        ),
+      ).toEqual([[2, 8]]);
       const children = system.client.temporal.workflow.list({
         query: `WorkflowId STARTS_WITH "${handle.workflowId}/"`,
       });
@@ -152,6 +231,33 @@ describe.skipIf(!install.available)(
         // The filter includes the newest timestamp itself.
         expect(stream.records).toBeLessThan(20);
         expect(stream.rows).toBe(0);
+      }
+    });
+
+    test('with --rate-limit is read by several streams: with a budget none is refused, without one they wait', async () => {
+      if (!install.available) return;
+      const limited = await startPlayground(install.python, { rateLimit: true, capacity: 3 });
+      const watched = await counting(limited.url);
+      try {
+        const streams = STREAMS.slice(0, 3).map((stream, i) => ({ ...stream, table: `limited_${i}` }));
+        const rows = async (source: { [key: string]: Json }) => {
+          const handle = await system.start(
+            configuration(streams, { source: { base_url: watched.url, ...source } }),
+          );
+          return (await handle.result()).streams.map((stream) => stream.rows);
+        };
+        expect(await rows({ rate_limit: { requests_per_second: 9, concurrency: 3 } })).toEqual([
+          200, 200, 200,
+        ]);
+        expect(watched.refused()).toBe(0);
+        const [, , byOffset = {}] = streams;
+        const all = { table: 'limited_all', full_rescan: 1, in_flight: 8, page_size: 10 };
+        const careless = configuration([{ ...byOffset, ...all }], { source: { base_url: watched.url } });
+        expect(await system.sync(careless)).toMatchObject({ rows: 200 });
+        expect(watched.refused()).toBeGreaterThan(0);
+      } finally {
+        watched.stop();
+        await limited.stop();
       }
     });
 
