@@ -13,7 +13,7 @@ import { RecordScanner, ScanError } from './record-scanner.js';
 export type Bytes = AsyncIterable<Buffer>;
 
 /** An answer that must be read whole (a JSONPath, a single record) may be this large. */
-const WHOLE_LIMIT = 32 * 1024 * 1024;
+const WHOLE_LIMIT = 16 * 1024 * 1024;
 const GZIP = [0x1f, 0x8b];
 
 /** What a body is read as. */

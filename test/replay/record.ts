@@ -89,7 +89,8 @@ async function subject(
   const demo = new DemoServer({ rows: 80, ...settings });
   const url = `http://127.0.0.1:${await demo.listen()}`;
   const destination = bench.file(`${name}.duckdb`);
-  const input = { ...configuration(url), destination, batch_rows: 50 };
+  const form = configuration(url);
+  const input = { ...form, destination, ...(!('streams' in form) && { batch_rows: 50 }) };
   const handle = await client.temporal.workflow.start('sync', {
     args: options === undefined ? [input] : [input, options],
     workflowId: name,
@@ -205,6 +206,33 @@ async function recordAll(): Promise<void> {
     await first.handle.result().catch(() => undefined);
     await first.record('taken-over');
   });
+
+  const streams = (url: string) => ({
+    sync: { max_streams: 2 },
+    source: { base_url: url },
+    defaults: {
+      primary_key: 'id',
+      cursor_field: 'updatedAt',
+      columns: { id: 'STRING', updatedAt: 'UTC_DATETIME' },
+    },
+    streams: [
+      { name: 'child', path: '/pagination/offset', strategy: 'offset', parent: { stream: 'parent' } },
+      { name: 'parent', path: '/pagination/keyset', strategy: 'keyset' },
+      { name: 'beside', path: '/incremental/timestamp', strategy: 'timestamp' },
+      { name: 'failing', path: '/nowhere', strategy: 'timestamp' },
+    ],
+  });
+  await subject(
+    'several-streams',
+    { rows: 5 },
+    (url) => streams(url),
+    async (sync) => {
+      await sync.handle.result().catch(() => undefined);
+      await sync.record('several-streams');
+      const child = client.temporal.workflow.getHandle(`${sync.handle.workflowId}/child`);
+      await new Subject(child, sync.source, sync.destination).record('several-streams-child');
+    },
+  );
 
   await subject('refused', {}, keyset({ bogus: true }), async (sync) => {
     await sync.handle.result().catch(() => undefined);
