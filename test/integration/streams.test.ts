@@ -73,7 +73,9 @@ describe('a sync of several streams', () => {
   });
 
   test('reads no more of them at once than it is told to', async () => {
-    const handle = await system.start(configuration(prefix(), { sync: { max_streams: 1 } }, { page_size: 50 }));
+    const handle = await system.start(
+      configuration(prefix(), { sync: { max_streams: 1 } }, { page_size: 50 }),
+    );
     let most = 0;
     await until(
       async () => {

@@ -1,0 +1,546 @@
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import type { Pool, PoolClient } from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import {
+  CheckpointConflictError,
+  DestinationBusyError,
+  DestinationError,
+  HighwaterError,
+  messageOf,
+  RecordError,
+  StorageFullError,
+  StreamHeldError,
+} from '../errors.js';
+import { faultPoint } from '../faults.js';
+import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../protocol.js';
+import { memberTexts } from '../sources/paths.js';
+import type {
+  Destination,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  WriteOutcome,
+  WriteRequest,
+} from './destination.js';
+import { fromText, parentValue, postgresType, recordType, storedType } from './postgres-columns.js';
+import { identifier, literal } from './sql.js';
+
+const VERSION = '1';
+const NAME_BYTES = 63;
+
+/** Highwater's own tables, in the schema of the stream's table: there the user may create some. */
+const ownTables = (schema: string) => `
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_meta (name text PRIMARY KEY, value text NOT NULL);
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_checkpoints (
+    "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
+    id text NOT NULL, cursor text, holder text NOT NULL, updated_at timestamptz NOT NULL,
+    PRIMARY KEY ("schema", "table", strategy, source)
+  );
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_batches (
+    id text NOT NULL, base text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL,
+    strategy text NOT NULL, source text NOT NULL, cursor text NOT NULL, workflow_id text NOT NULL,
+    pages bigint NOT NULL, records bigint NOT NULL, "rows" bigint NOT NULL, committed_at timestamptz NOT NULL,
+    PRIMARY KEY (id, "schema", "table", strategy, source)
+  );
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_parents (
+    "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
+    parent text NOT NULL, mark text NOT NULL,
+    PRIMARY KEY ("schema", "table", strategy, source, parent)
+  );
+`;
+
+const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
+const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
+
+/** Limits of one transaction; no statement of ours takes long unless something is wrong. */
+export interface PostgresLimits {
+  lockSeconds: number;
+  statementSeconds: number;
+}
+
+interface StoredCheckpoint {
+  key: StreamKey;
+  id: string;
+  cursor: Cursor | null;
+  holder: Holder;
+}
+
+/**
+ * Rows into PostgreSQL: COPY into a temporary table and one INSERT … ON CONFLICT, in the transaction of the
+ * checkpoint. Nothing outlives a transaction in its session, so that a pooler may stand between.
+ */
+export class PostgresDestination implements Destination {
+  constructor(
+    private readonly pool: Pool,
+    /** For people; without a password. */
+    private readonly address: string,
+    private readonly limits: PostgresLimits = { lockSeconds: 30, statementSeconds: 600 },
+  ) {}
+
+  async openStream(request: OpenRequest): Promise<OpenResult> {
+    const { key, table } = request;
+    await this.transaction((client) => prepare(client, table)).catch((thrown: unknown) => {
+      throw refused(table, thrown);
+    });
+    const asked = new Set<string>();
+    for (;;) {
+      const stored = await this.transaction((client) => storedCheckpoints(client, key, key));
+      for (const { holder } of stored) {
+        if (holder.workflowId === request.holder.workflowId || request.takeOver) continue;
+        if (!asked.has(JSON.stringify(holder)) && (await request.isRunning(holder))) {
+          throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
+        }
+        asked.add(JSON.stringify(holder));
+      }
+      const opened = await this.claim(request, asked);
+      if (opened !== null) return opened;
+    }
+  }
+
+  /** Null where the table has got a holder meanwhile that was not `asked` for. */
+  private claim(request: OpenRequest, asked: ReadonlySet<string>): Promise<OpenResult | null> {
+    const { key, holder } = request;
+    const checkpoints = `${identifier(key.schema)}._highwater_checkpoints`;
+    return this.transaction(async (client) => {
+      // Of several that claim a table at once, one after the other.
+      await lockTable(client, key);
+      const stored = await storedCheckpoints(client, key, key);
+      const unknown = stored.some(
+        (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
+      );
+      if (unknown && !request.takeOver) return null;
+      const own = stored.find((checkpoint) => sameKey(checkpoint.key, key));
+      const neighbours = stored
+        .filter((checkpoint) => checkpoint !== own)
+        .map((checkpoint) => checkpoint.key);
+      const meta = await client.query<{ value: string }>(
+        `SELECT value FROM ${identifier(key.schema)}._highwater_meta WHERE name = 'database'`,
+      );
+      const database = String(meta.rows[0]?.value);
+      for (const other of stored) {
+        if (!request.takeOver || other === own || other.holder.workflowId === holder.workflowId) continue;
+        // Another strategy of the same table is taken over with it: its workflow's next write is refused.
+        await client.query(
+          `UPDATE ${checkpoints} SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
+          [...keyValues(other.key), randomUUID(), JSON.stringify(holder)],
+        );
+      }
+      if (
+        own !== undefined &&
+        own.holder.workflowId === holder.workflowId &&
+        own.holder.firstRunId === holder.firstRunId
+      ) {
+        return { checkpoint: { id: own.id, cursor: own.cursor }, database, neighbours };
+      }
+      // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
+      const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
+      if (request.full) {
+        await client.query(
+          `DELETE FROM ${identifier(key.schema)}._highwater_parents WHERE ${KEY}`,
+          keyValues(key),
+        );
+      }
+      const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
+      await client.query(
+        `INSERT INTO ${checkpoints} VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+           ON CONFLICT ("schema", "table", strategy, source)
+           DO UPDATE SET id = excluded.id, cursor = excluded.cursor, holder = excluded.holder, updated_at = now()`,
+        [...keyValues(key), checkpoint.id, cursor, JSON.stringify(holder)],
+      );
+      return { checkpoint, database, neighbours };
+    });
+  }
+
+  parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
+    const { table, fields } = parent;
+    return this.transaction(async (client) => {
+      const above = { ...key, schema: table.schema, table: table.table };
+      const exists = await client.query<{ found: string | null }>(`SELECT to_regclass($1)::text AS found`, [
+        `${identifier(above.schema)}._highwater_checkpoints`,
+      ]);
+      if (exists.rows[0]?.found == null) return null;
+      const stored = await storedCheckpoints(client, above, above);
+      // One pass is over once it says how, or the next has begun.
+      if (!stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1)))
+        return null;
+      const keys = table.primaryKey.map((name) => ordered(`p.${identifier(name)}`, table.columns[name]));
+      const texts = table.primaryKey.map((name) => `p.${identifier(name)}::text`);
+      const beyond = (after ?? []).map((text, i) => {
+        const type = table.columns[table.primaryKey[i] ?? ''] ?? 'STRING';
+        return ordered(`${literal(text)}::${postgresType(type)}`, type);
+      });
+      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+      const found = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
+        `SELECT p.key, m.mark, p.fields FROM (
+           SELECT json_build_array(${texts.join(', ')})::text AS key, row_number() OVER (ORDER BY ${keys.join(', ')}) AS place,
+             json_build_object(${fields.map((name, i) => `${literal(name)}, ${values[i]}`).join(', ')}) AS fields
+           FROM ${tableName(table)} AS p
+           ${after === null ? '' : `WHERE (${keys.join(', ')}) > (${beyond.join(', ')})`}
+           ORDER BY ${keys.join(', ')} LIMIT ${limit}) AS p
+         LEFT JOIN ${identifier(key.schema)}._highwater_parents AS m ON ${KEY} AND m.parent = (p.key::jsonb)::text
+         ORDER BY p.place`,
+        keyValues(key),
+      );
+      return found.rows.map((row) => ({
+        key: JSON.parse(row.key) as string[],
+        mark: row.mark === null ? null : (JSON.parse(row.mark) as Json),
+        fields: row.fields,
+      }));
+    });
+  }
+
+  /** Nothing can be made ready outside of the transaction that a pooler keeps together. */
+  prepare(): void {}
+
+  async close(): Promise<void> {
+    await this.pool.end();
+  }
+
+  async write(request: WriteRequest): Promise<WriteOutcome> {
+    const { key, base, next } = request;
+    const schema = identifier(key.schema);
+    return this.transaction(async (client) => {
+      // The row's lock makes writers of one stream wait for each other.
+      const held = await client.query<{ id: string; holder: string }>(
+        `SELECT id, holder FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
+        keyValues(key),
+      );
+      const [stored] = held.rows;
+      if (stored?.id === next) {
+        const batch = await client.query<{ rows: string }>(
+          `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5`,
+          [...keyValues(key), next],
+        );
+        return { rows: Number(batch.rows[0]?.rows ?? 0), already: true };
+      }
+      if (stored?.id !== base) throw conflict(key, base, stored);
+      const rows = request.records === 0 ? 0 : await upsert(client, request);
+      if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
+      const cursor = JSON.stringify(request.cursor);
+      await client.query(
+        `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
+        [...keyValues(key), next, base, cursor, request.workflowId, request.pages, request.records, rows],
+      );
+      await client.query(
+        `UPDATE ${schema}._highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY}`,
+        [...keyValues(key), next, cursor],
+      );
+      faultPoint('commit.before');
+      return { rows, already: false };
+    });
+  }
+
+  /** All that is asked of the server: a connection is ours for a transaction, and no longer. */
+  private async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+    let client: PoolClient;
+    try {
+      client = await this.pool.connect();
+    } catch (thrown) {
+      throw this.explain(thrown);
+    }
+    let broken: Error | undefined;
+    const onError = (error: Error) => (broken = error);
+    // Without a listener a connection that is cut would end the process.
+    client.on('error', onError);
+    try {
+      await client.query(
+        `BEGIN; SET LOCAL lock_timeout = '${this.limits.lockSeconds}s';
+         SET LOCAL statement_timeout = '${this.limits.statementSeconds}s'; SET LOCAL TimeZone = 'UTC';
+         SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
+      );
+      const result = await work(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (thrown) {
+      await client.query('ROLLBACK').catch((failed: unknown) => (broken = failed as Error));
+      throw this.explain(thrown);
+    } finally {
+      client.off('error', onError);
+      client.release(broken);
+    }
+  }
+
+  private explain(thrown: unknown): unknown {
+    if (thrown instanceof HighwaterError) return thrown;
+    const { code = '' } = thrown as { code?: string };
+    const said = messageOf(thrown);
+    if (code === '53100') return new StorageFullError(`the destination ${this.address}`, said);
+    const mayPass =
+      /^(08|53|57P0|40)/.test(code) ||
+      ['55P03', '25006', '57014'].includes(code) ||
+      /^E[A-Z]+$/.test(code) ||
+      /connection (terminated|ended|error|timeout)|terminating connection|timeout exceeded/i.test(said);
+    if (mayPass)
+      return new DestinationBusyError(
+        `the destination ${this.address} cannot be reached or is busy: ${said}`,
+      );
+    // Wrong password, no such database, no rights.
+    if (/^(28|3D|42501)/.test(code))
+      return new DestinationError(`the destination ${this.address} refuses: ${said}`);
+    return thrown;
+  }
+}
+
+/** Text is compared byte by byte: whatever the database's collation, `after` and the order agree. */
+const ordered = (sql: string, type: ColumnType | undefined) =>
+  type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
+
+/** A lock that ends with the transaction. */
+async function lockTable(client: PoolClient, key: { schema: string; table: string }): Promise<void> {
+  await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+    `highwater ${key.schema}.${key.table}`,
+  ]);
+}
+
+async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
+  // "IF NOT EXISTS" fails for one of two that create at once.
+  await client.query("SELECT pg_advisory_xact_lock(hashtextextended('highwater', 0))");
+  const schema = identifier(table.schema);
+  const known = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [table.schema]);
+  // Where it is there, no right to create schemas is needed.
+  if (known.rows.length === 0) await client.query(`CREATE SCHEMA ${schema}`);
+  await client.query(ownTables(schema));
+  await client.query(
+    `INSERT INTO ${schema}._highwater_meta VALUES ('database', $1), ('version', $2) ON CONFLICT DO NOTHING`,
+    [randomUUID(), VERSION],
+  );
+  for (const name of [table.schema, table.table, ...Object.keys(table.columns)]) {
+    if (Buffer.byteLength(name) <= NAME_BYTES) continue;
+    // It would cut them short, and take two for one.
+    throw new DestinationError(
+      `${JSON.stringify(name)} is longer than ${NAME_BYTES} bytes: PostgreSQL cannot have it as a name`,
+    );
+  }
+  const columns = Object.entries(table.columns);
+  const definitions = columns.map(
+    ([name, type]) =>
+      `${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
+  );
+  const keys = table.primaryKey.map(identifier).join(', ');
+  await client.query(
+    `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
+  );
+  const found = await client.query<{ name: string; type: string }>(
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute AS a
+       WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`,
+    [tableName(table)],
+  );
+  const existing = new Map(found.rows.map(({ name, type }) => [name, type]));
+  const differences: string[] = [];
+  for (const [name, type] of columns) {
+    const wanted = storedType(type);
+    const is = existing.get(name);
+    if (is === undefined) {
+      await client.query(
+        `ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`,
+      );
+    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+  }
+  if (differences.length > 0) {
+    throw new DestinationError(
+      `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
+        `Declare the types it has, or sync into another table.`,
+    );
+  }
+  const unique = await client.query(
+    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = i.indnatts
+       AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
+            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
+    [tableName(table), [...table.primaryKey].sort()],
+  );
+  // A table that was there before us.
+  if (unique.rows.length === 0) await client.query(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
+}
+
+/** Checkpoints of all strategies and sources of a table. */
+async function storedCheckpoints(
+  client: PoolClient,
+  key: StreamKey,
+  { schema, table }: Pick<StreamKey, 'schema' | 'table'>,
+): Promise<StoredCheckpoint[]> {
+  const result = await client.query<{
+    strategy: StreamKey['strategy'];
+    source: string;
+    id: string;
+    cursor: string | null;
+    holder: string;
+  }>(
+    `SELECT strategy, source, id, cursor, holder FROM ${identifier(schema)}._highwater_checkpoints
+       WHERE "schema" = $1 AND "table" = $2`,
+    [schema, table],
+  );
+  return result.rows.map(({ strategy, source, id, cursor, holder }) => ({
+    key: { ...key, schema, table, strategy, source },
+    id,
+    cursor: cursor === null ? null : (JSON.parse(cursor) as Cursor),
+    holder: JSON.parse(holder) as Holder,
+  }));
+}
+
+/** Bytes that no JSON holds: lines go through COPY as they are. */
+const COPY_OPTIONS = `(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
+
+async function copyLines(client: PoolClient, table: string, files: readonly string[]): Promise<void> {
+  for (const file of files) {
+    await pipeline(
+      createReadStream(file),
+      client.query(copyFrom(`COPY ${table} (line) FROM STDIN ${COPY_OPTIONS}`)),
+    );
+  }
+}
+
+/**
+ * Writes what is new or differs; of a key that is there twice in the batch, the last.
+ * @returns how many rows were inserted or changed.
+ */
+async function upsert(client: PoolClient, request: WriteRequest): Promise<number> {
+  const { table } = request;
+  await client.query(
+    'CREATE TEMP TABLE _lines (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
+  );
+  const files = await request.files();
+  try {
+    await client.query('SAVEPOINT loaded');
+    await copyLines(client, '_lines', files);
+    const rows = await merge(client, table, '_lines');
+    return rows;
+  } catch (thrown) {
+    if (!isDataError(thrown)) throw thrown;
+    await client.query('ROLLBACK TO SAVEPOINT loaded');
+    throw await misfit(client, table, files, messageOf(thrown));
+  } finally {
+    faultPoint('transaction.half');
+  }
+}
+
+async function merge(client: PoolClient, table: TableSpec, from: string): Promise<number> {
+  const inBatch = batchColumns(table);
+  const names = [...inBatch.keys()].map(identifier);
+  const keys = table.primaryKey.map(identifier);
+  const batchKeys = table.primaryKey.map((name) => inBatch.get(name) ?? '').join(', ');
+  const rest = names.filter((name) => !keys.includes(name));
+  const set = rest.map((name) => `${name} = excluded.${name}`).join(', ');
+  const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
+  const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
+  const result = await client.query(
+    `INSERT INTO ${tableName(table)} AS t (${names.join(', ')})
+       SELECT DISTINCT ON (${batchKeys}) ${[...inBatch.values()].join(', ')} FROM (${converted(table, from)}) AS b
+       ORDER BY ${batchKeys}, place DESC
+     ON CONFLICT (${keys.join(', ')}) ${onConflict}`,
+  );
+  return result.rowCount ?? 0;
+}
+
+/** The columns of a batch have names of our own: one called place would hide a record's place. */
+const batchColumns = (table: TableSpec) =>
+  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
+
+/** The lines as typed columns. */
+function converted(table: TableSpec, from: string): string {
+  const columns = Object.entries(table.columns);
+  const record = columns.map(([name, type]) => `${identifier(name)} ${recordType(type)}`).join(', ');
+  const typed = columns.map(([name, type], i) => `${fromText(`r.${identifier(name)}`, type)} AS c${i}`);
+  return `SELECT l.place, ${typed.join(', ')} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+/** Marks of parents, the last one of each. */
+async function keepMarks(client: PoolClient, key: StreamKey, files: readonly string[]): Promise<void> {
+  await client.query(
+    'CREATE TEMP TABLE _marks (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
+  );
+  await copyLines(client, '_marks', files);
+  await client.query(
+    `INSERT INTO ${identifier(key.schema)}._highwater_parents
+       SELECT DISTINCT ON (parent) $1, $2, $3, $4, parent, mark
+       FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM _marks) AS m
+       ORDER BY parent, place DESC
+     ON CONFLICT ("schema", "table", strategy, source, parent) DO UPDATE SET mark = excluded.mark`,
+    keyValues(key),
+  );
+}
+
+/** Finds the record that does not fit, for the message: by halves; only run once a batch has failed. */
+async function misfit(
+  client: PoolClient,
+  table: TableSpec,
+  files: readonly string[],
+  said: string,
+): Promise<RecordError> {
+  const unknown = new RecordError(
+    `a record of this batch does not fit table ${table.schema}.${table.table}: ${said.slice(0, 400)}`,
+  );
+  const fits = async (spec: TableSpec, first: number, last: number) => {
+    await client.query('SAVEPOINT trial');
+    try {
+      const columns = [...batchColumns(spec).values()].map((name) => `count(${name})`);
+      const range = `(SELECT place, line::json AS line FROM _texts WHERE place BETWEEN ${first} AND ${last})`;
+      await client.query(`SELECT ${columns.join(', ')} FROM (${converted(spec, range)}) AS r`);
+      return true;
+    } catch (thrown) {
+      if (!isDataError(thrown)) throw thrown;
+      return false;
+    } finally {
+      await client.query('ROLLBACK TO SAVEPOINT trial');
+    }
+  };
+  await client.query(
+    'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
+  );
+  await copyLines(client, '_texts', files);
+  const count = await client.query<{ count: string }>('SELECT count(*) FROM _texts');
+  let [first, last] = [1, Number(count.rows[0]?.count ?? 0)];
+  if (await fits(table, first, last)) return unknown;
+  while (first < last) {
+    const middle = Math.floor((first + last) / 2);
+    if (await fits(table, first, middle)) first = middle + 1;
+    else last = middle;
+  }
+  const found = await client.query<{ line: string }>('SELECT line FROM _texts WHERE place = $1', [first]);
+  const line = found.rows[0]?.line ?? '';
+  const text = (name: string) => {
+    const json = memberTexts(line, new Map([[name, [name]]])).get(name) ?? 'null';
+    return json.startsWith('"') ? (JSON.parse(json) as string) : json.replace(/\s+/g, '');
+  };
+  const key = table.primaryKey.map(text).join(', ');
+  for (const [name, type] of Object.entries(table.columns)) {
+    if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
+    return new RecordError(
+      `the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: column ${JSON.stringify(name)} cannot hold ` +
+        `${JSON.stringify(text(name).slice(0, 200))} as ${type}. Declare another type for it in "columns".`,
+    );
+  }
+  return unknown;
+}
+
+/** What the server will not have whatever one does; anything else as it is. */
+function refused(table: TableSpec, thrown: unknown): unknown {
+  const { code = '' } = thrown as { code?: string };
+  // Syntax or definition, a duplicate key of a table that was there before, a feature it has not.
+  if (thrown instanceof HighwaterError || !/^(42|23|0A|22|54)/.test(code)) return thrown;
+  return new DestinationError(
+    `table ${table.schema}.${table.table} cannot be made ready: ${messageOf(thrown)}`,
+  );
+}
+
+/** Data exceptions, and a primary key that is null. */
+const isDataError = (thrown: unknown) => /^(22|23502)/.test((thrown as { code?: string }).code ?? '');
+
+function conflict(
+  key: StreamKey,
+  base: string,
+  stored: { id: string; holder: string } | undefined,
+): CheckpointConflictError {
+  const holder = stored === undefined ? null : (JSON.parse(stored.holder) as Holder);
+  return new CheckpointConflictError(
+    `${key.schema}.${key.table} (${key.strategy})`,
+    base,
+    stored?.id ?? null,
+    holder === null ? null : `workflow "${holder.workflowId}"`,
+  );
+}
+
+const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
+const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;
