@@ -13,7 +13,7 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
-import type { PageRequest, Remembered, RequestSpec } from '../protocol.js';
+import type { AnswerPath, PageRequest, Remembered, RequestSpec } from '../protocol.js';
 import { RecordScanner, ScanError, valueAt, type ExactColumns } from './record-scanner.js';
 import type { ResolvedRequest } from './references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
@@ -21,7 +21,7 @@ import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
   /** How the API names things; the reference API's names unless told. */
-  spec?: Pick<RequestSpec, 'names' | 'records' | 'next' | 'total' | 'more'>;
+  spec?: Pick<RequestSpec, 'names' | 'records' | 'next' | 'total' | 'more' | 'totalPages' | 'ends'>;
   primaryKey: readonly string[];
   cursorField: string;
   columns: readonly string[];
@@ -221,12 +221,16 @@ export class HttpSource implements Source {
         'shape',
       );
     }
-    const total = this.spec.total === null ? null : valueAt(envelope, this.spec.total);
-    const more = this.spec.more === null ? null : valueAt(envelope, this.spec.more);
+    const { ends } = this.spec;
+    const at = (path: AnswerPath | null | undefined) => (path == null ? null : valueAt(envelope, path));
+    const count = (value: unknown) => (typeof value === 'number' ? value : null);
+    const more = at(this.spec.more);
+    const isEnd = ends != null && at(ends.path) === ends.is;
     return {
       nextToken,
-      total: typeof total === 'number' ? total : null,
-      more: typeof more === 'boolean' ? more : null,
+      total: count(at(this.spec.total)),
+      ...(this.spec.totalPages != null && { totalPages: count(at(this.spec.totalPages)) }),
+      more: isEnd ? false : typeof more === 'boolean' ? more : null,
       undeclared: [...scanner.undeclared].map(this.options.resolved.mask),
     };
   }

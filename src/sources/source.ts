@@ -13,7 +13,7 @@ export interface Source {
 /** Takes records as newline-delimited JSON; the bytes are the sink's from then on. */
 export type RecordSink = (lines: Buffer, records: PageRecords, longest: number) => Promise<void>;
 
-export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total' | 'more'> {
+export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total' | 'more' | 'totalPages'> {
   /** Names of members that no column is declared for. */
   undeclared: string[];
 }

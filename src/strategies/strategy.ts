@@ -27,7 +27,8 @@ export interface Strategy<C extends Cursor = Cursor> {
 
   /**
    * The first cursor of a pass. An unended `checkpoint` is resumed as it is.
-   * @param now ISO 8601 instant; used only to decide whether a re-scan is due, never as a bound on what is read.
+   * @param now ISO 8601 instant; decides whether a re-scan is due, and is a bound on what is read only where one is
+   *   configured.
    */
   begin(checkpoint: C | null, now: string): C;
 
@@ -36,7 +37,7 @@ export interface Strategy<C extends Cursor = Cursor> {
 
   /**
    * The cursor to commit together with the page.
-   * @throws {TokenCycleError} when the source's page tokens run in a circle.
+   * @throws {UnfollowableError} when the source's page tokens run in a circle, or a page cannot be gone on from.
    */
   advance(cursor: C, page: PageSummary): C;
 
@@ -59,8 +60,13 @@ export interface Strategy<C extends Cursor = Cursor> {
   state(cursor: C): { [name: string]: Json };
 }
 
+/** The source's answers do not lead on: it would be read for ever, or not to its end. */
+export class UnfollowableError extends Error {
+  override readonly name: string = 'UnfollowableError';
+}
+
 /** Page tokens that come round again: the source would be read for ever. */
-export class TokenCycleError extends Error {
+export class TokenCycleError extends UnfollowableError {
   override readonly name = 'TokenCycleError';
   constructor(readonly token: string) {
     super(
