@@ -60,14 +60,26 @@ export interface Finding {
   message: string;
 }
 
+/** So many pages without records are gone on from. */
+const EMPTY_PAGES = 12;
+
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
   const { plan, strategy } = probe;
   const findings: Finding[] = [];
   const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
-  const request = strategy.request(probe.first());
+  let cursor = probe.first();
+  let request = strategy.request(cursor);
   if ('end' in request) return [{ kind: 'problem', message: `there is nothing to ask for: ${request.end}` }];
-  const page = await probe.read(request);
+  let page = await probe.read(request);
+  // The first windows of a backfill, or ranges of ids, may hold nothing.
+  for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
+    cursor = strategy.advance(cursor, page.summary);
+    const next = strategy.request(cursor);
+    if ('end' in next) break;
+    request = next;
+    page = await probe.read(request);
+  }
   const { summary } = page;
   say('fine', `${page.request}: ${summary.records} records`);
   if (summary.records === 0) {
@@ -89,7 +101,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
   pageSize(plan, summary, say);
-  if (plan.cursorField !== '') await boundary(probe, summary, say);
+  if (plan.cursorField !== '') await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
     summary.nextToken === null &&
@@ -122,8 +134,13 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
 }
 
 /** Order, and whether the filter is `>=` or `>`. */
-async function boundary(probe: Probe, { values, records }: PageSummary, say: Say): Promise<void> {
-  const { plan, strategy } = probe;
+async function boundary(
+  probe: Probe,
+  request: PageRequest,
+  { values, records }: PageSummary,
+  say: Say,
+): Promise<void> {
+  const { plan } = probe;
   const field = plan.cursorField;
   const incremental = 'incremental' in plan.options ? plan.options.incremental : null;
   const format = valuesOf(incremental?.format);
@@ -146,6 +163,7 @@ async function boundary(probe: Probe, { values, records }: PageSummary, say: Say
     );
   const ordered = readable.every((value, i) => i === 0 || compare(readable[i - 1] ?? value, value) <= 0);
   const { strategy: name } = plan.options;
+  const { scroll_param: _, ...withoutToken } = request.params;
   const byRecord = name === 'cursor' && plan.options.follows === 'last_record';
   if (ordered) say('fine', `cursor field ${field}: ascending, ${first} to ${readable.at(-1)}`);
   else if (byRecord) {
@@ -167,7 +185,7 @@ async function boundary(probe: Probe, { values, records }: PageSummary, say: Say
       : name === 'timestamp' || name === 'replay'
         ? { since: greatest }
         : incremental != null
-          ? { ...firstParams(strategy, probe.first()), updated_since: greatest }
+          ? { ...withoutToken, updated_since: greatest }
           : null;
   if (params === null) return;
   const again = await probe.read({ params });
@@ -194,9 +212,4 @@ async function boundary(probe: Probe, { values, records }: PageSummary, say: Say
         : ['problem', `records that join the newest value later are lost; ${cure}`];
     say(kind, `the filter leaves out the value asked (>): ${consequence}`);
   }
-}
-
-function firstParams(strategy: Strategy, cursor: Cursor): Record<string, string> {
-  const request = strategy.request(cursor);
-  return 'params' in request ? request.params : {};
 }

@@ -26,7 +26,7 @@ function unitOf(pattern: string): number {
   const back = DateTime.fromFormat(SAMPLE.toFormat(pattern), pattern, { zone: 'utc', ...LOCALE }).toMillis();
   const unit = UNITS.find((one) => back === Math.floor(SAMPLE.toMillis() / one) * one);
   if (unit === undefined)
-    throw new RangeError(`a time written as ${JSON.stringify(pattern)} cannot be read back`);
+    throw new RangeError(`${JSON.stringify(pattern)} tells no time: what it writes cannot be read back`);
   return unit;
 }
 
@@ -38,9 +38,15 @@ function unitOf(pattern: string): number {
  */
 export function patternValues({ pattern, zone: name }: { pattern: string; zone: string }): Values {
   const zone = zoneOf(name);
+  const bare = pattern.replace(/'[^']*'/g, '');
+  if (/[DtTfF]/.test(bare)) {
+    throw new RangeError(
+      `${JSON.stringify(pattern)} holds D, t, T, f or F, which stand for whole times as a language writes them; letters that ` +
+        `stand for themselves go in quotes: yyyy-MM-dd'T'HH:mm:ss`,
+    );
+  }
   const unit = unitOf(pattern);
   const parser = DateTime.buildFormatParser(pattern, LOCALE);
-  const bare = pattern.replace(/'[^']*'/g, '');
   const namesZone = /[zZ]/.test(bare);
   /** Digits after the third stand in the text only, and are compared there. */
   const isFiner = bare.includes('u');

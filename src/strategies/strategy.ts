@@ -13,11 +13,12 @@ import type {
  * A strategy decides what to read next. It is a pure function of its options, the cursor and what the last page
  * said: no I/O, no clock, no randomness. It never mutates what it is given.
  *
- * Its laws, tested with random sources in `test/unit/strategy-laws.test.ts`:
+ * Its laws, tested with random sources in `test/unit/*-laws.test.ts`:
  * 1. Coverage: over an unchanging source every record that the source's own rules let be read is read; otherwise
  *    the pass says (in `notes`) what may be out of reach and why.
  * 2. Progress: over an unchanging source `request` never repeats within a pass, and a finite source always drains.
- *    (Keyset reads a pass once more from its first request where it finds the source out of order after a jump.)
+ *    (Keyset reads a pass once more from its first request where it finds the source out of order after a jump; windows
+ *    within an hour that a clock on the wall shows twice may be asked for twice.)
  * 3. Resumption: stop after any page, resume from the JSON of the cursor: the same records are read.
  * 4. Monotonicity: the mark never moves back, and only when a pass ends. (An offset does where the list has shrunk.)
  */

@@ -199,6 +199,9 @@ describe('a sync', () => {
     expect(await found({ ...EVENTS_STREAM, cursor_format: 'timestamp' })).toContain(
       `✗ cursor field at: no record has a timestamp in it, but "${happened(0)}"`,
     );
-    expect(await found({ ...READINGS_STREAM, lookback: '1h' })).toContain('the lookback makes that good');
+    // Windows that hold nothing are passed over.
+    const late = await found({ ...READINGS_STREAM, start: '01/06/2022 00:00:00' });
+    expect(late).toContain('✓ cursor field changed: ascending, 01/01/2023');
+    expect(late).toContain('the lookback makes that good');
   });
 });
