@@ -53,7 +53,9 @@ export function createCursor(
         { newest: null },
         (mark) => ({ ...mark, ...since.reach(since.from(mark.newest), now), token: null, trail: null }),
         ({ mark, position }) =>
-          since.isReadable([mark.newest, position?.newest, position?.after], position?.span),
+          since.isReadable([mark.newest, position?.newest, position?.after], position?.span) &&
+          // An opaque token is no key, and a key no token.
+          (position?.token == null || (follows === 'last_record') === (position.after !== undefined)),
       ),
 
     request(cursor) {

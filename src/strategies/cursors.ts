@@ -25,7 +25,7 @@ export function beginPass<M extends Json, P extends Json>(
 
 const FORMAT_CHANGED: Note = {
   code: 'format_changed',
-  message: 'The checkpoint was made with another cursor_format, so everything is read again.',
+  message: 'The checkpoint was made with another cursor_format or another next, so everything is read again.',
 };
 
 /** The cursor of a pass that is over: only here does a position become a mark. */

@@ -318,6 +318,8 @@ describe('a pass', () => {
     const begun = other.begin(checkpoint, '');
     expect(other.request(begun)).toEqual({ params: {} });
     expect([begun.pass, begun.notes.map(({ code }) => code)]).toEqual([4, ['format_changed']]);
+    const byRecord = createStrategy({ ...cursor(NO_TIME), follows: 'last_record' });
+    expect(byRecord.request(byRecord.begin(checkpoint, ''))).toEqual({ params: {} });
   });
 
   it('reads on in the window where it was interrupted, and knows it by name', () => {
