@@ -45,8 +45,8 @@ export default tseslint.config(
   forbid(['src/protocol.ts'], ['.'], 'protocol imports nothing'),
   forbid(
     ['src/strategies/**'],
-    ['^\\.\\./(?!protocol)', '^[^.]'],
-    'strategies are pure: they import nothing but protocol',
+    ['^\\.\\./(?!protocol)', '^(?!luxon$)[^.]'],
+    'strategies are pure: they import nothing but protocol, and luxon to read dates',
   ),
   forbid(
     ['src/workflows/**'],

@@ -20,6 +20,7 @@ export type EndRule =
   | 'no_next_token'
   | 'total_reached'
   | 'whole_answer'
+  | 'last_page'
   | 'max_id'
   | 'max_empty_steps'
   | 'all_parents';
@@ -73,6 +74,8 @@ export interface PageSummary extends PageRecords {
   more: boolean | null;
   /** A rule for errors says to go on with the next parent. */
   skipped?: true;
+  /** The API's own count of all pages, null or absent where it gives none. */
+  totalPages?: number | null;
 }
 
 /**
@@ -91,9 +94,16 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
 };
 
 export type StrategyOptions =
-  | { strategy: 'keyset'; ties: 'auto' | 'scroll' }
-  | { strategy: 'offset'; pageSize: number; fullRescan: FullRescan | null }
-  | { strategy: 'timestamp' }
+  | { strategy: 'keyset'; ties: 'auto' | 'scroll'; incremental?: Incremental }
+  | {
+      strategy: 'offset';
+      pageSize: number;
+      fullRescan: FullRescan | null;
+      shortPageEnds?: boolean;
+      /** Each pass reads a list of what has changed, from its beginning. */
+      incremental?: Incremental | null;
+    }
+  | { strategy: 'timestamp'; incremental?: Incremental }
   | {
       strategy: 'step_size';
       /** Decimal integers as text: ids may lie beyond 2^53. */
@@ -103,7 +113,7 @@ export type StrategyOptions =
       maxEmptySteps: number | null;
       idLookback: string;
     }
-  | { strategy: 'replay'; bufferHours: number }
+  | { strategy: 'replay'; bufferHours: number; incremental?: Incremental }
   | {
       strategy: 'page_number';
       firstPage: number;
@@ -118,15 +128,40 @@ export type StrategyOptions =
       pageSize: number | null;
       /** The next page is asked for by the last record's primary key. */
       tokenIsLastKey: boolean;
+      /** In place of what the answer says is next: the last record's cursor value and key; or one answer is all. */
+      follows?: 'last_record' | 'nothing';
+      shortPageEnds?: boolean;
       incremental: Incremental | null;
     };
 
-/** A pass asks for what has changed since the newest record that was seen. */
+/**
+ * A pass asks for what has changed since the newest record that was seen. What is optional came later: plans that
+ * running workflows hold may lack it.
+ */
 export interface Incremental {
   /** What the first pass asks for; null = everything. */
   start: string | null;
+  /** How far before the newest record a pass begins; of integers, not in seconds but as many. */
   lookbackSeconds: number;
+  /** How the cursor field is written; timestamps unless told. */
+  format?: CursorFormat;
+  /** Records newer than this, counted back from when a pass begins, move no mark: they are read again. Absent: all do. */
+  settleSeconds?: number;
+  /** That bound is asked for too. */
+  sendsUntil?: boolean;
+  /** A pass asks for so much time after the other, up to that bound. */
+  windowSeconds?: number;
 }
+
+/** How the values of a cursor field are written. */
+export type CursorFormat =
+  | 'timestamp'
+  | 'epoch_s'
+  | 'epoch_ms'
+  | 'integer'
+  | 'string'
+  /** A pattern of luxon's tokens, and the zone of texts that name none. */
+  | { pattern: string; zone: string };
 
 /** Re-read the whole list every `passes` passes, or when `seconds` have gone by since the last time. */
 export type FullRescan = { passes: number } | { seconds: number };
@@ -300,6 +335,9 @@ export interface RequestSpec {
     | { in: 'link'; isAddress: true };
   total: AnswerPath | null;
   more: AnswerPath | null;
+  totalPages?: AnswerPath | null;
+  /** There is no more where an answer holds this value. */
+  ends?: { path: AnswerPath; is: Json } | null;
 }
 
 /** A configuration that has been checked: what the workflow and its activities work from. Holds no secret. */

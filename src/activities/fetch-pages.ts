@@ -17,7 +17,7 @@ import { InFlight } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
-import { strategyOf, type PerParentCursor, type Strategy, TokenCycleError } from '../strategies/index.js';
+import { strategyOf, type PerParentCursor, type Strategy, UnfollowableError } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { streamKey } from './open-stream.js';
@@ -98,11 +98,15 @@ export const fetchPages =
                   break;
                 }
                 // Pages that are here are worth keeping; the next call meets the failure on its own.
-                if (stager.pages > 0 && !cancellationSignal.aborted && !(thrown instanceof TokenCycleError)) {
+                if (
+                  stager.pages > 0 &&
+                  !cancellationSignal.aborted &&
+                  !(thrown instanceof UnfollowableError)
+                ) {
                   await stager.undoPage();
                   break;
                 }
-                throw thrown instanceof TokenCycleError
+                throw thrown instanceof UnfollowableError
                   ? new SourceRefusedError(plan.baseUrl, thrown.message)
                   : thrown;
               }
@@ -159,9 +163,8 @@ class PageRecordsRead {
     }
   }
 
-  summary({ nextToken, total, more, skipped }: PageAnswer): PageSummary {
-    const { keys, values, records } = this;
-    return { keys, values, records, nextToken, total, more, ...(skipped === true && { skipped }) };
+  summary({ undeclared: _, ...said }: PageAnswer): PageSummary {
+    return { keys: this.keys, values: this.values, records: this.records, ...said };
   }
 }
 

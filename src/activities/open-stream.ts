@@ -86,7 +86,8 @@ function describe(
         `becomes two rows. Give each strategy a table or schema of its own.`,
     });
   }
-  if (plan.options.strategy === 'offset' && plan.options.fullRescan === null) {
+  const { options } = plan;
+  if (options.strategy === 'offset' && options.fullRescan === null && options.incremental == null) {
     notes.push({
       code: 'updates_unseen',
       message:

@@ -1,11 +1,13 @@
 import { z } from 'zod';
-import { ConfigurationError, type Problem } from '../errors.js';
+import { ConfigurationError, messageOf, type Problem } from '../errors.js';
+import { valuesOf, type Values } from '../strategies/index.js';
 import {
   ERROR_ACTIONS,
   STRATEGIES,
   type AnswerPath,
   type Auth,
   type ErrorRule,
+  type CursorFormat,
   type Incremental,
   type RecordShape,
   type RequestSpec,
@@ -293,6 +295,8 @@ const column = z.union([
 const next = z.union([
   z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),
   z.literal('last_key').transform(() => ({ in: 'last_key' }) as const),
+  z.literal('last_record').transform(() => ({ in: 'last_record' }) as const),
+  z.literal('none').transform(() => ({ in: 'none' }) as const),
   z
     .strictObject({ token: answerPath })
     .transform(({ token }) => ({ in: 'body', path: token, isAddress: false }) as const),
@@ -302,6 +306,18 @@ const next = z.union([
   z
     .strictObject({ header: z.string().min(1).max(200), is: z.enum(['token', 'url']).default('token') })
     .transform(({ header, is }) => ({ in: 'header', name: header, isAddress: is === 'url' }) as const),
+]);
+
+const FORMATS = ['timestamp', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
+
+/** A value of the cursor field. */
+const cursorValue = z
+  .union([plainText.min(1), z.number().refine(Number.isFinite)])
+  .transform((value) => String(value));
+
+const lookback = z.union([
+  duration.transform((seconds) => ({ seconds })),
+  numeric(z.number().int().min(1)).transform((units) => ({ units })),
 ]);
 
 const parameterName = z.string().regex(PARAMETER_NAME, 'is not a name that can be sent');
@@ -369,6 +385,7 @@ const streamSchema = z.strictObject({
       offset: parameterName,
       limit: parameterName,
       updated_since: parameterName,
+      updated_until: parameterName,
       since: parameterName,
       scroll_param: parameterName,
       start_id: parameterName,
@@ -377,18 +394,47 @@ const streamSchema = z.strictObject({
     .partial()
     .default({})
     .describe("The API's own names of the parameters."),
-  next: next.optional().describe('cursor, keyset: what the next page is asked for by.'),
+  next: next
+    .optional()
+    .describe(
+      'cursor, keyset: what the next page is asked for by: "link", {"token": path}, {"url": path}, {"header": name}; ' +
+        'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (one answer is all).',
+    ),
   total: answerPath.optional().describe('Where the answer counts all records.'),
+  total_pages: answerPath.optional().describe('page_number: where the answer counts all pages.'),
   more: answerPath.optional().describe('Where the answer says, by true or false, whether there is more.'),
+  ends: z
+    .strictObject({ path: answerPath, is: z.union([plainText, z.number(), z.boolean(), z.null()]) })
+    .optional()
+    .describe('There is no more where the answer has this value at this path.'),
   first_page: numeric(z.number().int().min(0).max(1)).default(1).describe('page_number: the first page.'),
   short_page_ends: z
     .boolean()
     .default(false)
-    .describe('page_number: a page that is not full is the last one.'),
-  start: plainText
+    .describe('page_number, offset, cursor: a page that is not full is the last one.'),
+  cursor_format: z
+    .union([z.enum(FORMATS), plainText.min(1).max(100)])
+    .default('timestamp')
+    .describe(
+      'How the cursor field is written: timestamp (ISO 8601), epoch_s, epoch_ms, integer, string, or a pattern of luxon\'s tokens such as "dd/MM/yyyy HH:mm:ss".',
+    ),
+  cursor_zone: plainText
     .optional()
-    .describe('What the first pass asks for, as a timestamp; everything unless told.'),
-  lookback: duration.optional().describe('How far before the newest record a pass begins.'),
+    .describe('The time zone of a pattern that names none, such as "Europe/Berlin"; UTC unless told.'),
+  start: cursorValue.optional().describe('What the first pass asks for; everything unless told.'),
+  lookback: lookback
+    .optional()
+    .describe(
+      'How far before the newest record a pass begins: a duration, or a number where the cursor field is an integer.',
+    ),
+  settle: duration
+    .optional()
+    .describe(
+      'Records newer than this when a pass begins are left to the next one (names.updated_until), or read again by it.',
+    ),
+  window: duration
+    .optional()
+    .describe('From start on, a pass asks for so much time after the other; needs names.updated_until.'),
 });
 
 const fullSchema = z.strictObject({
@@ -503,6 +549,7 @@ const KEYS_IN: Record<string, string[]> = {
   errors: ['status', 'body', 'path', 'action', 'wait'],
   parent: ['stream', 'include'],
   columns: ['type', 'from'],
+  ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) => KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is'];
 
@@ -528,32 +575,36 @@ function inconsistent(stream: Stream): Problem[] {
   if (['keyset', 'timestamp', 'replay'].includes(strategy) && stream.cursor_field === undefined) {
     needs('cursor_field', `is needed: ${strategy} goes by the field that says when a record changed last`);
   }
-  const incremental = strategy === 'page_number' || strategy === 'cursor';
-  if (incremental && names.updated_since !== undefined && stream.cursor_field === undefined) {
-    needs('cursor_field', 'is needed, as names.updated_since says that only changes are asked for');
-  }
-  for (const key of ['start', 'lookback'] as const) {
-    if (stream[key] !== undefined && (!incremental || names.updated_since === undefined)) {
-      needs(key, 'has no effect without strategy page_number or cursor and names.updated_since');
+  const { next } = stream;
+  const byRecord = next?.in === 'last_record';
+  if (['page_number', 'cursor', 'offset'].includes(strategy) && stream.cursor_field === undefined) {
+    if (byRecord) needs('cursor_field', 'is needed: next "last_record" asks by it');
+    else if (names.updated_since !== undefined) {
+      needs('cursor_field', 'is needed, as names.updated_since says that only changes are asked for');
     }
   }
-  if (stream.start !== undefined && Number.isNaN(Date.parse(stream.start))) {
-    needs('start', `${JSON.stringify(stream.start)} is not a timestamp such as "2026-01-01T00:00:00Z"`);
+  problems.push(...misread(stream));
+  if (strategy === 'cursor' && next === undefined) {
+    needs(
+      'next',
+      'is needed: "link", {"token": "path"}, {"url": "path"}, {"header": "name"}, "last_key", "last_record" or "none"',
+    );
   }
-  if (strategy === 'cursor' && stream.next === undefined) {
-    needs('next', 'is needed: "link", {"token": "path"}, {"url": "path"}, {"header": "name"} or "last_key"');
-  }
-  if (stream.next?.in === 'last_key' && strategy !== 'cursor')
-    needs('next', '"last_key" goes with the strategy cursor only');
-  if (stream.next?.in === 'last_key' && stream.more === undefined) {
-    needs('more', 'is needed beside next "last_key", or the end could not be told');
+  if (next?.in === 'last_key' || byRecord || next?.in === 'none') {
+    const name = JSON.stringify(next.in);
+    if (strategy !== 'cursor') needs('next', `${name} goes with the strategy cursor only`);
+    else if (next.in !== 'none' && stream.primary_key.length > 1) {
+      needs('next', `${name} asks by one key, and primary_key names ${stream.primary_key.length}`);
+    } else if (byRecord && names.updated_since === undefined) {
+      needs('names.updated_since', 'is needed: next "last_record" asks by it');
+    }
   }
   if (stream.body !== undefined && stream.method === 'GET')
     needs('method', 'must be POST, as there is a body');
   if (
     stream.format !== 'json' &&
     strategy === 'cursor' &&
-    !['link', 'header', 'last_key'].includes(stream.next?.in ?? '')
+    !['link', 'header', 'last_key', 'last_record', 'none'].includes(stream.next?.in ?? '')
   ) {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
@@ -581,8 +632,17 @@ function inconsistent(stream: Stream): Problem[] {
     if (!Object.hasOwn(stream.columns, name))
       needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
   }
-  if (stream.short_page_ends && stream.page_size === undefined) {
+  if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
     needs('page_size', 'is needed beside short_page_ends, or no page is short');
+  }
+  if (stream.total_pages !== undefined && strategy !== 'page_number') {
+    needs('total_pages', 'has no effect without strategy page_number');
+  }
+  if (stream.full_rescan !== undefined && strategy === 'offset' && names.updated_since !== undefined) {
+    needs(
+      'full_rescan',
+      'has no effect beside names.updated_since: each pass begins at the start of the list',
+    );
   }
   return problems;
 }
@@ -642,6 +702,93 @@ function shapeOf({ columns, parent, where }: Stream): RecordShape | null {
   return { from, parent: include, where: where ?? null };
 }
 
+/** What is wrong with how the cursor field is read, or bounded. */
+function misread(stream: Stream): Problem[] {
+  const { strategy, names, start, lookback, settle, window } = stream;
+  const problems: Problem[] = [];
+  const needs = (path: string, message: string) => problems.push({ path, message });
+  const isPaged = ['page_number', 'cursor', 'offset'].includes(strategy);
+  if (strategy === 'step_size' || (isPaged && names.updated_since === undefined)) {
+    const asked = {
+      start,
+      lookback,
+      settle,
+      window,
+      cursor_zone: stream.cursor_zone,
+      cursor_format: stream.cursor_format === 'timestamp' ? undefined : stream.cursor_format,
+      'names.updated_until': names.updated_until,
+    };
+    for (const [key, value] of Object.entries(asked)) {
+      const where = isPaged ? 'names.updated_since' : 'a strategy that reads a cursor field';
+      if (value !== undefined) needs(key, `has no effect without ${where}`);
+    }
+    return problems;
+  }
+  const format = formatOf(stream);
+  if (typeof format === 'string' && stream.cursor_zone !== undefined) {
+    needs('cursor_zone', 'goes with a cursor_format that is a pattern, such as "yyyy-MM-dd HH:mm:ss"');
+  }
+  const values = usable(stream, needs);
+  if (values === null) return problems;
+  if (start !== undefined && !values.isValue(start)) {
+    const example = format === 'timestamp' ? ' such as "2026-01-01T00:00:00Z"' : '';
+    needs('start', `${JSON.stringify(start)} is not ${values.what}${example}`);
+  }
+  if (lookback !== undefined && strategy === 'replay')
+    needs('lookback', 'is buffer_hours for the strategy replay');
+  else if (lookback !== undefined && format === 'string') {
+    needs('lookback', 'cannot be taken from a text; leave it out');
+  } else if (lookback !== undefined && 'units' in lookback !== (format === 'integer')) {
+    needs(
+      'lookback',
+      format === 'integer'
+        ? 'must be a whole number, as the cursor field is'
+        : 'must be a duration such as "1h"',
+    );
+  }
+  if (values.clock === null) {
+    if (strategy === 'replay')
+      needs('cursor_format', `replay goes back by hours, and ${values.what} is no time`);
+    for (const [key, value] of Object.entries({
+      settle,
+      window,
+      'names.updated_until': names.updated_until,
+    })) {
+      if (value !== undefined) needs(key, `is a bound in time, and ${values.what} is none`);
+    }
+  } else if (window !== undefined) {
+    if (!isPaged) needs('window', 'goes with the strategies page_number, cursor and offset');
+    if (names.updated_until === undefined)
+      needs('window', 'needs names.updated_until: what a window ends by');
+    if (start === undefined) needs('window', 'needs "start": where the first window begins');
+    else if (values.isValue(start) && window * 1000 < values.clock.unit(start)) {
+      needs('window', `is shorter than what ${JSON.stringify(start)} can show`);
+    }
+  }
+  return problems;
+}
+
+/** The values of the format, or null where it is said that there are none. */
+function usable(stream: Stream, needs: (path: string, message: string) => void): Values | null {
+  const { cursor_format: pattern, cursor_zone: zone } = stream;
+  const read = (path: string, format: CursorFormat, hint: string): Values | null => {
+    try {
+      return valuesOf(format);
+    } catch (thrown) {
+      needs(path, `${messageOf(thrown)}${hint}`);
+      return null;
+    }
+  };
+  if (zone !== undefined && read('cursor_zone', { pattern: 'yyyy-MM-dd', zone }, '') === null) return null;
+  const known = `${suggestion(pattern, FORMATS)}; there are ${FORMATS.join(', ')} and patterns such as "dd/MM/yyyy HH:mm:ss"`;
+  return read('cursor_format', formatOf(stream), known);
+}
+
+function formatOf({ cursor_format: format, cursor_zone: zone }: Stream): CursorFormat {
+  const known = FORMATS.find((name) => name === format);
+  return known ?? { pattern: format, zone: zone ?? 'UTC' };
+}
+
 /** Names and tables that more than one stream has. */
 function twice(streams: (Stream | undefined)[]): Problem[] {
   const problems: Problem[] = [];
@@ -695,11 +842,16 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     auth: authOf(stream.auth ?? source.auth, source.base_url),
     records: stream.records,
     next:
-      stream.next === undefined || stream.next.in === 'last_key'
+      stream.next === undefined ||
+      stream.next.in === 'last_key' ||
+      stream.next.in === 'last_record' ||
+      stream.next.in === 'none'
         ? { in: 'body', path: ['scroll_param'], isAddress: false }
         : stream.next,
     total: stream.total ?? null,
     more: stream.more ?? null,
+    totalPages: stream.total_pages ?? null,
+    ends: stream.ends ?? null,
   };
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
   return {
@@ -734,29 +886,43 @@ const typesOf = ({ columns }: Stream) =>
 const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => stream !== undefined);
 
 function optionsOf(stream: Stream): StrategyOptions {
-  const incremental: Incremental | null =
-    stream.names.updated_since === undefined
-      ? null
-      : { start: stream.start ?? null, lookbackSeconds: stream.lookback ?? 0 };
+  const { strategy, lookback, settle, window, next } = stream;
+  const changes: Incremental = {
+    start: stream.start ?? null,
+    lookbackSeconds: lookback === undefined ? 0 : 'units' in lookback ? lookback.units : lookback.seconds,
+    format: formatOf(stream),
+    ...(settle !== undefined && { settleSeconds: settle }),
+    ...(stream.names.updated_until !== undefined && { sendsUntil: true }),
+    ...(window !== undefined && { windowSeconds: window }),
+  };
+  const incremental = stream.names.updated_since === undefined ? null : changes;
   const pageSize = stream.page_size ?? null;
-  switch (stream.strategy) {
-    case 'page_number':
-      return {
-        strategy: 'page_number',
-        firstPage: stream.first_page,
-        pageSize,
-        shortPageEnds: stream.short_page_ends,
-        incremental,
-      };
-    case 'cursor':
-      return { strategy: 'cursor', pageSize, tokenIsLastKey: stream.next?.in === 'last_key', incremental };
+  const shortPageEnds = stream.short_page_ends;
+  if (strategy === 'page_number') {
+    return { strategy, firstPage: stream.first_page, pageSize, shortPageEnds, incremental };
+  }
+  if (strategy === 'cursor') {
+    return {
+      strategy,
+      pageSize,
+      tokenIsLastKey: next?.in === 'last_key',
+      ...(next?.in === 'last_record' && { follows: 'last_record' }),
+      ...(next?.in === 'none' && { follows: 'nothing' }),
+      shortPageEnds,
+      incremental,
+    };
+  }
+  const columns = typesOf(stream);
+  const options = strategyOptions({ ...stream, columns, strategy, page_size: pageSize ?? 100 });
+  switch (options.strategy) {
+    case 'offset':
+      return { ...options, shortPageEnds, incremental };
+    case 'keyset':
+    case 'timestamp':
+    case 'replay':
+      return { ...options, incremental: changes };
     default:
-      return strategyOptions({
-        ...stream,
-        columns: typesOf(stream),
-        strategy: stream.strategy,
-        page_size: pageSize ?? 100,
-      });
+      return options;
   }
 }
 

@@ -3,7 +3,7 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import type { HttpSource } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { compareTimestamps, createStrategy, readTimestamps, type Strategy } from '../strategies/index.js';
+import { createStrategy, readValues, type Strategy, valuesOf } from '../strategies/index.js';
 
 export interface ProbedPage {
   /** Method and address, secrets masked. */
@@ -72,11 +72,11 @@ export class Probe {
       },
       new AbortController().signal,
     );
-    const { nextToken, total, more, undeclared } = answer;
+    const { undeclared, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,
-      summary: { keys, values, records: records.length, nextToken, total, more },
+      summary: { keys, values, records: records.length, ...said },
       undeclared,
     };
   }
@@ -94,14 +94,26 @@ export interface Finding {
   message: string;
 }
 
+/** So many pages without records are gone on from. */
+const EMPTY_PAGES = 12;
+
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
   const { plan, strategy } = probe;
   const findings: Finding[] = [];
   const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
-  const request = strategy.request(probe.first());
+  let cursor = probe.first();
+  let request = strategy.request(cursor);
   if ('end' in request) return [{ kind: 'problem', message: `there is nothing to ask for: ${request.end}` }];
-  const page = await probe.read(request);
+  let page = await probe.read(request);
+  // The first windows of a backfill, or ranges of ids, may hold nothing.
+  for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
+    cursor = strategy.advance(cursor, page.summary);
+    const next = strategy.request(cursor);
+    if ('end' in next) break;
+    request = next;
+    page = await probe.read(request);
+  }
   const { summary } = page;
   say('fine', `${page.request}: ${summary.records} records`);
   if (summary.records === 0) {
@@ -123,7 +135,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
   pageSize(plan, summary, say);
-  if (plan.cursorField !== '') await boundary(probe, summary, say);
+  if (plan.cursorField !== '') await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
     summary.nextToken === null &&
@@ -156,65 +168,82 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
 }
 
 /** Order, and whether the filter is `>=` or `>`. */
-async function boundary(probe: Probe, { values, records }: PageSummary, say: Say): Promise<void> {
-  const { plan, strategy } = probe;
+async function boundary(
+  probe: Probe,
+  request: PageRequest,
+  { values, records }: PageSummary,
+  say: Say,
+): Promise<void> {
+  const { plan } = probe;
   const field = plan.cursorField;
-  const { timestamps: times } = readTimestamps(values, []);
-  if (times.length === 0) {
+  const incremental = 'incremental' in plan.options ? plan.options.incremental : null;
+  const format = valuesOf(incremental?.format);
+  const { compare, what } = format;
+  const { readable } = readValues(values, [], format);
+  const [first] = readable;
+  if (first === undefined) {
+    const there = values.find((value) => value !== null);
     say(
       'problem',
-      `cursor field ${field}: no record has a timestamp in it${values[0] == null ? '' : `, but ${JSON.stringify(values[0])}`}`,
+      `cursor field ${field}: no record has ${what} in it${there == null ? '' : `, but ${JSON.stringify(there)}`}`,
     );
     return;
   }
-  const rest = records - times.length;
+  const rest = records - readable.length;
   if (rest > 0)
     say(
       'advice',
-      `cursor field ${field}: ${rest} of ${records} records have no timestamp in it; an update to them may go unseen`,
+      `cursor field ${field}: ${rest} of ${records} records do not have ${what} in it; an update to them may go unseen`,
     );
-  const ordered = times.every((time, i) => i === 0 || compareTimestamps(times[i - 1] ?? time, time) <= 0);
-  if (ordered) say('fine', `cursor field ${field}: ascending, ${times[0]} to ${times.at(-1)}`);
-  else {
-    const keyset = plan.options.strategy === 'keyset';
+  const ordered = readable.every((value, i) => i === 0 || compare(readable[i - 1] ?? value, value) <= 0);
+  const { strategy: name } = plan.options;
+  const { scroll_param: _, ...withoutToken } = request.params;
+  const byRecord = name === 'cursor' && plan.options.follows === 'last_record';
+  if (ordered) say('fine', `cursor field ${field}: ascending, ${first} to ${readable.at(-1)}`);
+  else if (byRecord) {
+    say(
+      'problem',
+      `cursor field ${field}: not in ascending order, so "last_record" does not lead to the rest: sort by it and by the key`,
+    );
+  } else {
+    const keyset = name === 'keyset';
     say(
       keyset ? 'problem' : 'fine',
       `cursor field ${field}: not in ascending order${keyset ? '; keyset then follows tokens only: sort by it if the source can, or use the strategy cursor' : ', which this strategy does not need'}`,
     );
   }
-  const greatest = times.reduce((most, time) => (compareTimestamps(time, most) > 0 ? time : most));
-  const { strategy: name } = plan.options;
+  const greatest = readable.reduce((most, value) => (compare(value, most) > 0 ? value : most));
   const params: Record<string, string> | null =
     name === 'keyset'
       ? { updated_since: greatest }
       : name === 'timestamp' || name === 'replay'
         ? { since: greatest }
-        : 'incremental' in plan.options && plan.options.incremental !== null
-          ? { ...firstParams(strategy, probe.first()), updated_since: greatest }
+        : incremental != null
+          ? { ...withoutToken, updated_since: greatest }
           : null;
   if (params === null) return;
   const again = await probe.read({ params });
-  const { timestamps: seen } = readTimestamps(again.summary.values, []);
-  if (seen.some((time) => compareTimestamps(time, greatest) < 0)) {
+  const { readable: seen } = readValues(again.summary.values, [], format);
+  if (seen.some((value) => compare(value, greatest) < 0)) {
     say(
       'problem',
       `asked for what has changed since ${greatest}, the source gave older records too: it does not filter, or by another field`,
     );
-  } else if (seen.some((time) => compareTimestamps(time, greatest) === 0)) {
+  } else if (seen.some((value) => compare(value, greatest) === 0)) {
     say(
       'fine',
       'the filter includes the value asked (>=): no record of equal timestamp is lost between passes',
     );
   } else {
-    const tied = name === 'page_number' || name === 'cursor';
-    say(
-      tied ? 'problem' : 'advice',
-      `the filter leaves out the value asked (>)${tied ? ': records that join the newest timestamp later are lost; set "lookback": "1s" or more' : ': the timestamp below is asked for instead, so that none is lost'}`,
-    );
+    const tied = name === 'page_number' || name === 'cursor' || name === 'offset';
+    const asDuration = incremental?.format === 'integer' ? '1' : '"1s"';
+    const cure =
+      incremental?.format === 'string' ? 'use the strategy keyset' : `set "lookback": ${asDuration} or more`;
+    const [kind, consequence]: [Finding['kind'], string] = !tied
+      ? ['advice', 'the value below is asked for instead, so that none is lost']
+      : (incremental?.lookbackSeconds ?? 0) > 0
+        ? ['fine', 'the lookback makes that good']
+        : ['problem', `records that join the newest value later are lost; ${cure}`];
+    say(kind, `the filter leaves out the value asked (>): ${consequence}`);
   }
-}
-
-function firstParams(strategy: Strategy, cursor: Cursor): Record<string, string> {
-  const request = strategy.request(cursor);
-  return 'params' in request ? request.params : {};
 }

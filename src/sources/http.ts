@@ -8,7 +8,15 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
-import type { ErrorAction, ErrorRule, Json, PageRequest, Remembered, RequestSpec } from '../protocol.js';
+import type {
+  AnswerPath,
+  ErrorAction,
+  ErrorRule,
+  Json,
+  PageRequest,
+  Remembered,
+  RequestSpec,
+} from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
@@ -302,12 +310,16 @@ export class HttpSource implements Source {
         'shape',
       );
     }
-    const total = spec.total === null ? null : valueAtPath(envelope, spec.total);
-    const more = spec.more === null ? null : valueAtPath(envelope, spec.more);
+    const { ends } = spec;
+    const at = (path: AnswerPath | null | undefined) => (path == null ? null : valueAtPath(envelope, path));
+    const count = (value: unknown) => (typeof value === 'number' ? value : null);
+    const more = at(spec.more);
+    const isEnd = ends != null && at(ends.path) === ends.is;
     return {
       nextToken,
-      total: typeof total === 'number' ? total : null,
-      more: typeof more === 'boolean' ? more : null,
+      total: count(at(spec.total)),
+      ...(spec.totalPages != null && { totalPages: count(at(spec.totalPages)) }),
+      more: isEnd ? false : typeof more === 'boolean' ? more : null,
       undeclared: [...scanner.undeclared].map(options.resolved.mask),
     };
   }

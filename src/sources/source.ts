@@ -21,7 +21,10 @@ export type RecordSink = (
   kept: number,
 ) => Promise<void>;
 
-export interface PageAnswer extends Pick<PageSummary, 'nextToken' | 'total' | 'more' | 'skipped'> {
+export interface PageAnswer extends Pick<
+  PageSummary,
+  'nextToken' | 'total' | 'more' | 'totalPages' | 'skipped'
+> {
   /** Names of members that no column is declared for. */
   undeclared: string[];
 }

@@ -1,22 +1,32 @@
 /** What the cursors of all strategies have in common. */
 import type { Cursor, EndRule, Json, Note } from '../protocol.js';
-import { compare, isTimestamp } from './instants.js';
+import type { Values } from './values.js';
 
 /**
  * The first cursor of a pass: an unended checkpoint as it is, else the next pass from its mark.
  * @param first the mark of a source that was never read.
  * @param start where a pass begins.
+ * @param isReadable whether the checkpoint's values are what is expected now; where not, nothing was ever read.
  */
 export function beginPass<M extends Json, P extends Json>(
   checkpoint: Cursor<M, P> | null,
   first: M,
   start: (mark: M, pass: number) => P,
+  isReadable: (checkpoint: Cursor<M, P>) => boolean = () => true,
 ): Cursor<M, P> {
+  const pass = (checkpoint?.pass ?? 0) + 1;
+  if (checkpoint !== null && !isReadable(checkpoint)) {
+    return { pass, mark: first, position: start(first, pass), ended: null, notes: [FORMAT_CHANGED] };
+  }
   if (checkpoint !== null && checkpoint.ended === null) return checkpoint;
   const mark = checkpoint === null ? first : checkpoint.mark;
-  const pass = (checkpoint?.pass ?? 0) + 1;
   return { pass, mark, position: start(mark, pass), ended: null, notes: [] };
 }
+
+const FORMAT_CHANGED: Note = {
+  code: 'format_changed',
+  message: 'The checkpoint was made with another cursor_format or another next, so everything is read again.',
+};
 
 /** The cursor of a pass that is over: only here does a position become a mark. */
 export function endPass<M extends Json, P extends Json>(
@@ -44,29 +54,33 @@ export function withLatestNote(notes: Note[], note: Note): Note[] {
   return [...notes.filter(({ code }) => code !== note.code), note];
 }
 
-/** The two greatest distinct timestamps seen: where a filter leaves out the value asked, the lower one is asked. */
+/** The two greatest distinct values seen: where a filter leaves out the value asked, the lower one is asked. */
 export type Peak = { greatest: string | null; below: string | null };
 
-/** `peak` once `value` is seen too; it never comes down. */
-export function climb({ greatest, below }: Peak, value: string): Peak {
-  const order = greatest === null ? 1 : compare(value, greatest);
-  if (order > 0) return { greatest: value, below: greatest };
-  const between = order < 0 && (below === null || compare(value, below) > 0);
-  return { greatest, below: between ? value : below };
+/** `peak` once these values are seen too; it never comes down. */
+export function climb(peak: Peak, seen: readonly string[], { compare }: Values): Peak {
+  let { greatest, below } = peak;
+  for (const value of seen) {
+    const order = greatest === null ? 1 : compare(value, greatest);
+    if (order > 0) [greatest, below] = [value, greatest];
+    else if (order < 0 && (below === null || compare(value, below) > 0)) below = value;
+  }
+  return { greatest, below };
 }
 
-/** The timestamps of a page that can be read, and a note about those that cannot. */
-export function readTimestamps(
-  values: readonly (string | null)[],
+/** The values of a page that can be read, and a note about those that cannot. */
+export function readValues(
+  texts: readonly (string | null)[],
   notes: Note[],
-): { timestamps: string[]; notes: Note[] } {
-  const timestamps: string[] = [];
-  for (const value of values) {
-    if (value === null) notes = withNote(notes, NO_CURSOR_VALUE);
-    else if (!isTimestamp(value)) notes = withNote(notes, badCursorValue(value));
-    else timestamps.push(value);
+  values: Values,
+): { readable: string[]; notes: Note[] } {
+  const readable: string[] = [];
+  for (const text of texts) {
+    if (text === null) notes = withNote(notes, NO_CURSOR_VALUE);
+    else if (!values.isValue(text)) notes = withNote(notes, badCursorValue(text, values));
+    else readable.push(text);
   }
-  return { timestamps, notes };
+  return { readable, notes };
 }
 
 const NO_CURSOR_VALUE: Note = {
@@ -75,10 +89,16 @@ const NO_CURSOR_VALUE: Note = {
     'Some records have no value in the cursor field: they are written, but an update to them may go unseen.',
 };
 
-const badCursorValue = (value: string): Note => ({
+const badCursorValue = (text: string, { what }: Values): Note => ({
   code: 'bad_cursor_value',
-  message: `The cursor field holds something other than a timestamp, such as ${quote(value)}: it moves no mark.`,
+  message: `The cursor field holds something other than ${what}, such as ${quote(text)}: it moves no mark.`,
 });
+
+export const ANSWER_CUT: Note = {
+  code: 'answer_cut',
+  message:
+    'The source says that there is more than this answer, and this strategy reads one: keyset or offset reads pages.',
+};
 
 /** A value from the source, short enough for a message. */
 export const quote = (text: string): string => JSON.stringify(text.slice(0, 100));

@@ -9,14 +9,15 @@ import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { readTimestamps } from './cursors.js';
-export { compare as compareTimestamps } from './instants.js';
+export { readValues } from './cursors.js';
+export { valuesOf } from './formats.js';
 export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
 export { createPerParent, type Parent, type PerParentCursor, type PerParentStrategy } from './per-parent.js';
 export type { StepSizeCursor } from './step-size.js';
-export { type Strategy, TokenCycleError } from './strategy.js';
+export { type Strategy, TokenCycleError, UnfollowableError } from './strategy.js';
 export type { TimestampCursor } from './timestamp.js';
+export type { Values } from './values.js';
 
 /** The strategy of that name. A cursor belongs to the strategy that made it: keep them apart by name. */
 export function createStrategy(options: StrategyOptions): Strategy {
@@ -26,7 +27,7 @@ export function createStrategy(options: StrategyOptions): Strategy {
     case 'offset':
       return createOffset(options);
     case 'timestamp':
-      return createTimestamp();
+      return createTimestamp(options);
     case 'step_size':
       return createStepSize(options);
     case 'page_number':

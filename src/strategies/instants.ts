@@ -122,6 +122,30 @@ export function minusSeconds(text: string, seconds: number): string {
   return write(Math.max(exact, earliest), fraction, parts.style);
 }
 
+/** The milliseconds since 1970 of a text that {@link parse} can read, rounded down. */
+export function millisecondsOf(text: string): number {
+  const { seconds, fraction } = readable(text);
+  return seconds * 1000 + Number(fraction.slice(0, 3).padEnd(3, '0'));
+}
+
+/** An instant of ours, written as `like` is (same separator, fraction digits and zone), rounded down. */
+export function writeLike(milliseconds: number, like: string): string {
+  const parts = takeApart(like);
+  if (parts === null) throw notATimestamp(like);
+  const seconds = Math.floor(milliseconds / 1000);
+  const digits = String(Math.floor(milliseconds) - seconds * 1000).padStart(3, '0');
+  const fraction = digits.padEnd(parts.fraction.length, '0').slice(0, parts.fraction.length);
+  return write(seconds + parts.zone, fraction, parts.style);
+}
+
+/** The least difference in milliseconds that a text written as `like` is can show; no finer than one. */
+export function unitOf(like: string): number {
+  const parts = takeApart(like);
+  if (parts === null) throw notATimestamp(like);
+  if (parts.style.separator === undefined) return DAY * 1000;
+  return 10 ** (3 - Math.min(parts.fraction.length, 3));
+}
+
 function write(wall: number, fraction: string, style: Parts['style']): string {
   const date = new Date(wall * 1000);
   const two = (part: number): string => String(part).padStart(2, '0');

@@ -1,8 +1,9 @@
-import type { Cursor, Note } from '../protocol.js';
-import { beginPass, climb, endPass, type Peak, positionOf, readTimestamps, withNote } from './cursors.js';
-import { compare, FIRST } from './instants.js';
+import type { Cursor, Incremental, Note } from '../protocol.js';
+import { beginPass, climb, endPass, type Peak, positionOf, readValues, withNote } from './cursors.js';
+import { createSince, EVERYTHING, type Since, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
 import { follow, type TokenTrail } from './tokens.js';
+import type { Values } from './values.js';
 
 export type KeysetMark = {
   /** The greatest timestamp that a finished pass has seen. */
@@ -18,13 +19,17 @@ export type KeysetMark = {
 export type KeysetPosition = Peak & {
   /** The token to follow; null asks `updated_since` the floor. */
   token: string | null;
-  /** Where the source is in order, no record of the next answer is older. It never falls within a walk. */
-  floor: string;
+  /**
+   * Where the source is in order, no record of the next answer is older; null where everything is asked for. It never
+   * falls within a walk.
+   */
+  floor: string | null;
   /** The walk has left the tokens for a timestamp: rows that are out of order may have stayed behind. */
   jumped: boolean;
   inclusive: boolean;
   unordered: boolean;
   trail: TokenTrail | null;
+  span?: Span;
 };
 
 export type KeysetCursor = Cursor<KeysetMark, KeysetPosition>;
@@ -41,23 +46,62 @@ const NOTHING_READ: KeysetMark = { last_updated_at: null, below: null, inclusive
  *
  * @param options.ties `scroll` follows tokens only.
  */
-export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<KeysetCursor> {
+export function createKeyset(options: {
+  ties: 'auto' | 'scroll';
+  incremental?: Incremental;
+}): Strategy<KeysetCursor> {
+  const { ties, incremental = EVERYTHING } = options;
+  const since = createSince(incremental);
+  const { values } = since;
+
+  /** Where a pass begins: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
+  function firstPosition({ last_updated_at, below, inclusive, unordered }: KeysetMark): KeysetPosition {
+    return {
+      greatest: last_updated_at,
+      below,
+      token: null,
+      floor: since.from(inclusive ? last_updated_at : below) ?? values.first,
+      jumped: false,
+      inclusive,
+      unordered,
+      trail: null,
+    };
+  }
+
+  /** The pass from its first request, by tokens alone: jumping over a disorder has left rows behind. */
+  function startAgain({ mark }: KeysetCursor, { greatest, below, span }: KeysetPosition): KeysetPosition {
+    return { ...firstPosition({ ...mark, unordered: true }), greatest, below, ...(span && { span }) };
+  }
+
   return {
     name: 'keyset',
     remembers: { keys: 'none', values: 'all' },
 
-    begin: (checkpoint) => beginPass(checkpoint, NOTHING_READ, firstPosition),
+    begin: (checkpoint, now) =>
+      beginPass<KeysetMark, KeysetPosition>(
+        checkpoint,
+        NOTHING_READ,
+        (mark) => {
+          const position = firstPosition(mark);
+          return { ...position, ...since.reach(position.floor, now) };
+        },
+        ({ mark, position }) =>
+          since.isReadable(
+            [mark.last_updated_at, mark.below, position?.greatest, position?.floor],
+            position?.span,
+          ),
+      ),
 
     request(cursor) {
       if (cursor.ended !== null) return { end: cursor.ended };
-      const { token, floor } = positionOf(cursor);
-      return { params: token === null ? { updated_since: floor } : { scroll_param: token } };
+      const { token, floor, span } = positionOf(cursor);
+      return { params: token === null ? since.params(floor, span) : { scroll_param: token } };
     },
 
     advance(cursor, page) {
-      const { timestamps, notes: soFar } = readTimestamps(page.values, cursor.notes);
-      const shown = survey(timestamps, positionOf(cursor).floor);
-      const position = learn(positionOf(cursor), timestamps, shown);
+      const { readable, notes: soFar } = readValues(page.values, cursor.notes, values);
+      const shown = survey(readable, positionOf(cursor).floor, values);
+      const position = learn(positionOf(cursor), readable, shown, since);
       const notes = position.unordered ? withNote(soFar, UNORDERED) : soFar;
       const { nextToken } = page;
 
@@ -68,10 +112,12 @@ export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<Ke
         const said = nextToken === null ? notes : withNote(notes, EMPTY_WITH_TOKEN);
         return endPass(cursor, 'empty_page', markOf(position), said);
       }
-      if (nextToken === null) return endPass(cursor, 'no_next_token', markOf(position), notes);
+      if (nextToken === null || page.more === false) {
+        return endPass(cursor, 'no_next_token', markOf(position), notes);
+      }
 
-      const since = ties === 'scroll' || position.unordered ? null : nextSince(shown, position);
-      if (since !== null) return { ...cursor, position: jumpTo(position, since), notes };
+      const next = ties === 'scroll' || position.unordered ? null : nextSince(shown, position, values);
+      if (next !== null) return { ...cursor, position: jumpTo(position, next), notes };
 
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
       return {
@@ -87,79 +133,72 @@ export function createKeyset({ ties }: { ties: 'auto' | 'scroll' }): Strategy<Ke
     },
 
     state: ({ mark, position }) => ({
-      last_updated_at: (position === null ? mark.last_updated_at : position.greatest) ?? FIRST,
+      last_updated_at: (position === null ? mark.last_updated_at : position.greatest) ?? values.first,
       scroll_param: position?.token ?? null,
     }),
   };
 }
 
-/** Where a pass begins: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
-function firstPosition({ last_updated_at, below, inclusive, unordered }: KeysetMark): KeysetPosition {
-  return {
-    greatest: last_updated_at,
-    below,
-    token: null,
-    floor: (inclusive ? last_updated_at : below) ?? FIRST,
-    jumped: false,
-    inclusive,
-    unordered,
-    trail: null,
-  };
-}
-
 /** What one page shows of the source's order. */
 interface Survey {
-  /** Nothing older than the floor, and every timestamp at least as late as the one before it. */
+  /** Nothing older than the floor, and every value at least as late as the one before it. */
   ordered: boolean;
-  /** The first timestamp equals the floor. */
+  /** The first value equals the floor. */
   atFloor: boolean;
   last: string | null;
-  /** The greatest timestamp below the last one; null on a page of ties. */
+  /** The greatest value below the last one; null on a page of ties. */
   belowLast: string | null;
 }
 
-function survey(timestamps: readonly string[], floor: string): Survey {
+function survey(readable: readonly string[], floor: string | null, { compare }: Values): Survey {
   let [last, belowLast, ordered]: [string | null, string | null, boolean] = [null, null, true];
-  for (const timestamp of timestamps) {
-    const step = compare(timestamp, last ?? floor);
+  for (const value of readable) {
+    const before = last ?? floor;
+    const step = before === null ? 1 : compare(value, before);
     if (step < 0) ordered = false;
     if (step > 0) belowLast = last;
-    last = timestamp;
+    last = value;
   }
-  const [first] = timestamps;
-  return { ordered, atFloor: first !== undefined && compare(first, floor) === 0, last, belowLast };
+  const [first] = readable;
+  const atFloor = first !== undefined && floor !== null && compare(first, floor) === 0;
+  return { ordered, atFloor, last, belowLast };
 }
 
 /** The position once it knows what a page shows; where to go next is not decided yet. */
-function learn(position: KeysetPosition, timestamps: readonly string[], shown: Survey): KeysetPosition {
-  const { floor } = position;
+function learn(
+  position: KeysetPosition,
+  readable: readonly string[],
+  shown: Survey,
+  { values, settled }: Since,
+): KeysetPosition {
+  const { floor, greatest, below, span } = position;
   const unordered = position.unordered || !shown.ordered;
   return {
     ...position,
-    ...timestamps.reduce<Peak>(climb, { greatest: position.greatest, below: position.below }),
+    ...climb({ greatest, below }, settled(readable, floor, span), values),
     unordered,
     // A source out of order may not filter at all, nor may one that takes year 1 for "everything": there an equal
-    // timestamp proves nothing. And the lack of one never proves the opposite: the record may have been updated.
+    // value proves nothing. And the lack of one never proves the opposite: the record may have been updated.
     inclusive:
-      !unordered && (position.inclusive || (position.token === null && shown.atFloor && floor !== FIRST)),
+      !unordered &&
+      (position.inclusive || (position.token === null && shown.atFloor && floor !== values.first)),
   };
 }
 
-/** The timestamp of the page that can be asked again without losing a tie or standing still; null if there is none. */
-function nextSince({ last, belowLast }: Survey, { floor, inclusive }: KeysetPosition): string | null {
+/** The value of the page that can be asked again without losing a tie or standing still; null if there is none. */
+function nextSince(
+  { last, belowLast }: Survey,
+  { floor, inclusive }: KeysetPosition,
+  { compare }: Values,
+): string | null {
   if (last === null || belowLast === null) return null;
   const since = inclusive ? last : belowLast;
-  return compare(since, floor) > 0 ? since : null;
+  return floor === null || compare(since, floor) > 0 ? since : null;
 }
 
 /** Tokens belong to the request that they came with, so their trail starts anew. */
 function jumpTo(position: KeysetPosition, since: string): KeysetPosition {
   return { ...position, token: null, floor: since, jumped: true, trail: null };
-}
-
-/** The pass from its first request, by tokens alone: jumping over a disorder has left rows behind. */
-function startAgain({ mark }: KeysetCursor, { greatest, below }: KeysetPosition): KeysetPosition {
-  return { ...firstPosition({ ...mark, unordered: true }), greatest, below };
 }
 
 function markOf({ greatest, below, inclusive, unordered }: KeysetPosition): KeysetMark {

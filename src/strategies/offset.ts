@@ -1,6 +1,7 @@
-import type { Cursor, FullRescan, Note, PageRequest, PageSummary } from '../protocol.js';
+import type { Cursor, FullRescan, Note, PageRequest, PageSummary, StrategyOptions } from '../protocol.js';
 import { beginPass, endPass, positionOf, withLatestNote, withNote } from './cursors.js';
 import { compare, minusSeconds } from './instants.js';
+import { createSince, shown, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
 
 /** A record that was read, and where: as long as it is there, nothing before it was inserted or removed. */
@@ -15,6 +16,8 @@ export type OffsetMark = {
   lowered: { limit: number; of: number } | null;
   /** When the last re-scan of the whole list began. */
   scanned_at: string | null;
+  /** The greatest cursor value seen; there where only changes are asked for. */
+  newest?: string | null;
 };
 
 export type OffsetPosition = OffsetMark & {
@@ -24,6 +27,7 @@ export type OffsetPosition = OffsetMark & {
   steps_back: number;
   /** The list's length, as the source said it last. */
   total: number | null;
+  span?: Span;
 };
 
 export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
@@ -39,12 +43,14 @@ const MAX_ANCHORS = 40;
  *
  * @param options.pageSize sent as the limit; the source may give less.
  * @param options.fullRescan when to read the whole list again, for updates that move no row.
+ * @param options.incremental each pass asks for another list, that of what has changed, and reads it from its beginning.
  */
-export function createOffset(options: {
-  pageSize: number;
-  fullRescan: FullRescan | null;
-}): Strategy<OffsetCursor> {
-  const { pageSize, fullRescan } = options;
+export function createOffset(
+  options: Omit<Extract<StrategyOptions, { strategy: 'offset' }>, 'strategy'>,
+): Strategy<OffsetCursor> {
+  const { pageSize, fullRescan, shortPageEnds = false, incremental = null } = options;
+  const since = createSince(incremental);
+  const asked = ({ newest }: OffsetMark) => since.from(newest);
 
   /** What the cursor asks: `overlap` is the record that the answer should begin with. */
   function plan({ offset, anchors, lowered, bare }: OffsetPosition): {
@@ -57,24 +63,31 @@ export function createOffset(options: {
     return { base: overlap === undefined ? offset : overlap.offset, limit, overlap };
   }
 
+  function paramsOf({ mark, position }: OffsetCursor, offset: number, limit: number): Record<string, string> {
+    return { offset: String(offset), limit: String(limit), ...since.params(asked(mark), position?.span) };
+  }
+
   return {
     name: 'offset',
-    remembers: { keys: 'ends', values: 'none' },
+    remembers: { keys: 'ends', values: incremental === null ? 'none' : 'all' },
 
     begin: (checkpoint, now) =>
-      beginPass<OffsetMark, OffsetPosition>(checkpoint, NOTHING_READ, (mark, pass) => ({
-        ...(isRescanDue(fullRescan, mark, pass, now)
-          ? { ...mark, offset: 0, anchors: [], scanned_at: now }
-          : mark),
-        bare: false,
-        steps_back: 0,
-        total: null,
-      })),
+      beginPass<OffsetMark, OffsetPosition>(
+        checkpoint,
+        NOTHING_READ,
+        (mark, pass) => ({
+          ...(incremental !== null || isRescanDue(fullRescan, mark, pass, now)
+            ? { ...mark, ...LIST_BEGINS, scanned_at: now }
+            : { ...mark, ...PASS_BEGINS }),
+          ...since.reach(asked(mark), now),
+        }),
+        ({ mark, position }) => since.isReadable([mark.newest, position?.newest], position?.span),
+      ),
 
     request(cursor) {
       if (cursor.ended !== null) return { end: cursor.ended };
       const { base, limit } = plan(positionOf(cursor));
-      return { params: { offset: String(base), limit: String(limit) } };
+      return { params: paramsOf(cursor, base, limit) };
     },
 
     advance(cursor, page) {
@@ -85,12 +98,32 @@ export function createOffset(options: {
 
       const checked = inPlace ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
       const isBlind = limit === 1 || (position.bare && page.records > 0);
-      const notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
-      const read = { ...readOn(position, base, page), total: page.total };
+      const said = isBlind ? withNote(checked, NO_OVERLAP) : checked;
+      const { mark, notes } = since.watch(cursor.mark, position, page, said);
+      const read = {
+        ...readOn(position, base, page),
+        total: page.total,
+        ...(incremental !== null && mark),
+      };
       // A total below what was read is no total: the list then ends where nothing follows.
       const end =
-        page.records === 0 ? 'empty_page' : inPlace && read.offset === page.total ? 'total_reached' : null;
-      return end === null ? { ...cursor, position: read, notes } : endPass(cursor, end, markOf(read), notes);
+        page.records === 0
+          ? 'empty_page'
+          : !inPlace
+            ? null
+            : read.offset === page.total
+              ? 'total_reached'
+              : page.more === false
+                ? 'no_next_token'
+                : shortPageEnds && page.records < limit
+                  ? 'short_page'
+                  : null;
+      if (end === null) return { ...cursor, position: read, notes };
+      if (incremental === null) return endPass(cursor, end, markOf(read), notes);
+      const window = since.next(asked(cursor.mark), position.span);
+      const again = { ...read, ...LIST_BEGINS };
+      if (window === null) return endPass(cursor, end, markOf(again), notes);
+      return { ...cursor, position: { ...again, span: window }, notes };
     },
 
     ahead(cursor, count) {
@@ -101,7 +134,7 @@ export function createOffset(options: {
       const stride = limit - (overlap === undefined && limit === 1 ? 0 : 1);
       const requests: PageRequest[] = [];
       for (let next = base + stride; requests.length < count && next + 1 < position.total; next += stride) {
-        requests.push({ params: { offset: String(next), limit: String(limit) } });
+        requests.push({ params: paramsOf(cursor, next, limit) });
       }
       return requests;
     },
@@ -120,10 +153,15 @@ export function createOffset(options: {
       };
     },
 
-    state: ({ mark, position }) => ({ offset: (position ?? mark).offset }),
+    state: ({ mark, position }) => ({
+      offset: (position ?? mark).offset,
+      ...(incremental !== null && { newest: mark.newest ?? null, ...shown(position) }),
+    }),
   };
 }
 
+const PASS_BEGINS = { bare: false, steps_back: 0, total: null };
+const LIST_BEGINS = { ...PASS_BEGINS, offset: 0, anchors: [] };
 const NOTHING_READ: OffsetMark = { offset: 0, anchors: [], lowered: null, scanned_at: null };
 
 function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, now: string): boolean {
@@ -176,11 +214,12 @@ function thin(anchors: Anchor[], offset: number): Anchor[] {
     .slice(-MAX_ANCHORS);
 }
 
-const markOf = ({ offset, anchors, lowered, scanned_at }: OffsetPosition): OffsetMark => ({
+const markOf = ({ offset, anchors, lowered, scanned_at, newest }: OffsetPosition): OffsetMark => ({
   offset,
   anchors,
   lowered,
   scanned_at,
+  ...(newest !== undefined && { newest }),
 });
 
 const NO_OVERLAP: Note = {

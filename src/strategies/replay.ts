@@ -1,15 +1,16 @@
-import { minusSeconds } from './instants.js';
+import type { Incremental } from '../protocol.js';
+import { EVERYTHING } from './since.js';
 import type { Strategy } from './strategy.js';
-import { createSince, fromMark, type TimestampCursor } from './timestamp.js';
+import { createAnswer, type TimestampCursor } from './timestamp.js';
 
 /**
  * Everything since some hours before the mark, in one answer, for sources whose rows arrive late (a read replica that
  * lags). The lookback is applied to the question and never to the stored mark, or each pass would fall further back.
  */
-export function createReplay({ bufferHours }: { bufferHours: number }): Strategy<TimestampCursor> {
-  return createSince('replay', (mark) =>
-    bufferHours > 0 && mark.last_timestamp !== null
-      ? minusSeconds(mark.last_timestamp, bufferHours * 3600)
-      : fromMark(mark),
-  );
+export function createReplay(options: {
+  bufferHours: number;
+  incremental?: Incremental;
+}): Strategy<TimestampCursor> {
+  const { bufferHours, incremental = EVERYTHING } = options;
+  return createAnswer('replay', { ...incremental, lookbackSeconds: bufferHours * 3600 });
 }

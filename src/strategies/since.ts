@@ -1,44 +1,153 @@
-/** What strategies that read pages in the source's own order know of time: the newest record, asked for again next time. */
-import type { Incremental, Note, PageSummary, PageTexts } from '../protocol.js';
-import { climb, readTimestamps } from './cursors.js';
-import { compare, minusSeconds } from './instants.js';
+/** What passes know of change: they begin at the newest record seen, and may end at a bound that is fixed when they begin. */
+import type { Incremental, Json, Note, PageSummary, PageTexts } from '../protocol.js';
+import { climb, readValues } from './cursors.js';
+import { valuesOf } from './formats.js';
+import type { Clock, Values } from './values.js';
 
 export type SinceMark = {
-  /** The greatest timestamp seen; a pass begins there, less the lookback. */
+  /** The greatest value seen; a pass begins there, less the lookback. */
   newest: string | null;
 };
 
-/** The parameter of a pass from `mark`: absent where everything is read. */
-export function since(mark: SinceMark, incremental: Incremental | null): Record<string, string> {
-  if (incremental === null) return {};
-  const { start, lookbackSeconds } = incremental;
-  if (mark.newest === null) return start === null ? {} : { updated_since: start };
-  return { updated_since: lookbackSeconds > 0 ? minusSeconds(mark.newest, lookbackSeconds) : mark.newest };
+/** The upper bound of a pass, and its window in hand; in milliseconds since 1970. */
+export type Span = {
+  /** Null where the pass is not cut into windows. */
+  from: number | null;
+  to: number;
+  /** Where the last window ends. */
+  until: number;
+};
+
+export type SincePosition = SinceMark & { span?: Span };
+
+/** What of a mark or a position is looked at here; of an offset that began without changes, nothing. */
+type Seen = { newest?: string | null; span?: Span };
+
+/** A strategy's cursor field, as configured. */
+export interface Since {
+  readonly values: Values;
+  /** What a pass from this mark asks for; null asks for everything. */
+  from(newest: string | null | undefined): string | null;
+  /** The bound of a pass that asks for that, and its first window; neither where none is configured. */
+  reach(asked: string | null, now: string): { span?: Span };
+  /** The window that follows; null after the last. */
+  next(asked: string | null, span: Span | undefined): Span | null;
+  /** The parameters of the bounds. */
+  params(asked: string | null, span: Span | undefined): Record<string, string>;
+  /** Of a page's values those that may move the mark: none that lies beyond the pass's bound. */
+  settled: (readable: readonly string[], asked: string | null, span: Span | undefined) => readonly string[];
+  /** The mark and the notes once a page was seen too. */
+  watch(mark: Seen, position: Seen, page: PageSummary, notes: Note[]): { mark: SinceMark; notes: Note[] };
+  /** Of a part of an answer what `watch` needs: the newest value, and one of each kind that is none. */
+  condense(mark: Seen, position: Seen, part: PageTexts): PageTexts;
+  /** Whether the values of a cursor are of the configured format. */
+  isReadable(texts: readonly (string | null | undefined)[], span: Span | undefined): boolean;
 }
 
-/** The mark once a page was seen too. */
-export function watch(
-  { newest: before }: SinceMark,
-  page: PageSummary,
-  incremental: Incremental | null,
-  notes: Note[],
-): { mark: SinceMark; notes: Note[] } {
-  if (incremental === null) return { mark: { newest: before }, notes };
-  const { timestamps, notes: said } = readTimestamps(page.values, notes);
-  const { greatest } = timestamps.reduce(climb, { greatest: before, below: null });
-  return { mark: { newest: greatest }, notes: said };
-}
+/** Timestamps from the first on. */
+export const EVERYTHING: Incremental = { start: null, lookbackSeconds: 0 };
 
-/** Of a part of an answer what {@link watch} needs: its newest timestamp, and one of each that is none. */
-export function newest(part: PageTexts): PageTexts {
-  const values: (string | null)[] = [];
-  let latest: string | null = null;
-  for (const value of part.values) {
-    const { timestamps } = readTimestamps([value], []);
-    const [timestamp] = timestamps;
-    if (timestamp === undefined) {
-      if (values.length < 2 && !values.includes(value)) values.push(value);
-    } else if (latest === null || compare(timestamp, latest) > 0) latest = timestamp;
+/** Two windows have so much in common at least, so that what lies on their edge is in one, whatever the API leaves out. */
+const OVERLAP = 1000;
+
+export function createSince(incremental: Incremental | null): Since {
+  const { start = null, lookbackSeconds = 0, sendsUntil = false } = incremental ?? {};
+  const { settleSeconds, windowSeconds } = incremental ?? {};
+  const values = valuesOf(incremental?.format);
+  const isBounded = settleSeconds !== undefined || sendsUntil;
+
+  function clock(): Clock {
+    if (values.clock === null) throw new Error(`no bound in time can be set on ${values.what}`);
+    return values.clock;
   }
-  return { keys: [], values: latest === null ? values : [...values, latest] };
+
+  const window = (from: number, begin: number, until: number): Span => ({
+    from,
+    to: windowSeconds === undefined ? until : Math.min(begin + windowSeconds * 1000, until),
+    until,
+  });
+
+  function from(newest: string | null = null): string | null {
+    if (incremental === null) return null;
+    if (newest === null) return start;
+    return lookbackSeconds > 0 ? values.minus(newest, lookbackSeconds) : newest;
+  }
+
+  function settled(
+    readable: readonly string[],
+    asked: string | null,
+    span: Span | undefined,
+  ): readonly string[] {
+    if (span === undefined || !isBounded) return readable;
+    const bound = clock().write(span.until, asked);
+    return readable.filter((value) => values.compare(value, bound) <= 0);
+  }
+
+  return {
+    values,
+    from,
+    settled,
+
+    reach(asked, now) {
+      if (!isBounded) return {};
+      const first = asked === null ? null : clock().read(asked);
+      // A clock of ours that runs behind must not ask for less than nothing.
+      const until = Math.max(Date.parse(now) - (settleSeconds ?? 0) * 1000, first ?? -Infinity);
+      const isCut = windowSeconds !== undefined && first !== null;
+      return { span: isCut ? window(first, first, until) : { from: null, to: until, until } };
+    },
+
+    next(asked, span) {
+      if (incremental === null || span === undefined || span.from === null || span.to >= span.until)
+        return null;
+      return window(span.to - Math.max(clock().unit(asked), OVERLAP), span.to, span.until);
+    },
+
+    params(asked, span) {
+      const lower = span === undefined || span.from === null ? asked : clock().lower(span.from, asked);
+      return {
+        ...(lower !== null && { updated_since: lower }),
+        ...(span !== undefined && sendsUntil && { updated_until: clock().write(span.to, asked) }),
+      };
+    },
+
+    watch(mark, { newest = null, span }, page, notes) {
+      if (incremental === null) return { mark: { newest }, notes };
+      const { readable, notes: said } = readValues(page.values, notes, values);
+      const { greatest } = climb(
+        { greatest: newest, below: null },
+        settled(readable, from(mark.newest), span),
+        values,
+      );
+      return { mark: { newest: greatest }, notes: said };
+    },
+
+    condense(mark, { span }, part) {
+      const isNone = (text: string | null) => text === null;
+      const isOdd = (text: string | null) => text !== null && !values.isValue(text);
+      const readable = part.values.filter((text) => text !== null && values.isValue(text)) as string[];
+      const { greatest } = climb(
+        { greatest: null, below: null },
+        settled(readable, from(mark.newest), span),
+        values,
+      );
+      const odd = [part.values.find(isNone), part.values.find(isOdd)].filter((text) => text !== undefined);
+      return { keys: [], values: greatest === null ? odd : [...odd, greatest] };
+    },
+
+    isReadable: (texts, span) =>
+      incremental === null ||
+      ((span === undefined || values.clock !== null) &&
+        texts.every((text) => text === null || text === undefined || values.isValue(text))),
+  };
+}
+
+/** The window in hand, for people. */
+export function shown(position: Seen | null): { [name: string]: Json } {
+  const { from = null, to } = position?.span ?? {};
+  const text = (instant: number) => new Date(instant).toISOString();
+  return {
+    ...(from !== null && { window_from: text(from) }),
+    ...(to !== undefined && { until: text(to) }),
+  };
 }

@@ -13,11 +13,12 @@ import type {
  * A strategy decides what to read next. It is a pure function of its options, the cursor and what the last page
  * said: no I/O, no clock, no randomness. It never mutates what it is given.
  *
- * Its laws, tested with random sources in `test/unit/strategy-laws.test.ts`:
+ * Its laws, tested with random sources in `test/unit/*-laws.test.ts`:
  * 1. Coverage: over an unchanging source every record that the source's own rules let be read is read; otherwise
  *    the pass says (in `notes`) what may be out of reach and why.
  * 2. Progress: over an unchanging source `request` never repeats within a pass, and a finite source always drains.
- *    (Keyset reads a pass once more from its first request where it finds the source out of order after a jump.)
+ *    (Keyset reads a pass once more from its first request where it finds the source out of order after a jump; windows
+ *    within an hour that a clock on the wall shows twice may be asked for twice.)
  * 3. Resumption: stop after any page, resume from the JSON of the cursor: the same records are read.
  * 4. Monotonicity: the mark never moves back, and only when a pass ends. (An offset does where the list has shrunk.)
  */
@@ -27,7 +28,8 @@ export interface Strategy<C extends Cursor = Cursor> {
 
   /**
    * The first cursor of a pass. An unended `checkpoint` is resumed as it is.
-   * @param now ISO 8601 instant; used only to decide whether a re-scan is due, never as a bound on what is read.
+   * @param now ISO 8601 instant; decides whether a re-scan is due, and is a bound on what is read only where one is
+   *   configured.
    */
   begin(checkpoint: C | null, now: string): C;
 
@@ -36,7 +38,7 @@ export interface Strategy<C extends Cursor = Cursor> {
 
   /**
    * The cursor to commit together with the page.
-   * @throws {TokenCycleError} when the source's page tokens run in a circle.
+   * @throws {UnfollowableError} when the source's page tokens run in a circle, or a page cannot be gone on from.
    */
   advance(cursor: C, page: PageSummary): C;
 
@@ -59,8 +61,13 @@ export interface Strategy<C extends Cursor = Cursor> {
   state(cursor: C): { [name: string]: Json };
 }
 
+/** The source's answers do not lead on: it would be read for ever, or not to its end. */
+export class UnfollowableError extends Error {
+  override readonly name: string = 'UnfollowableError';
+}
+
 /** Page tokens that come round again: the source would be read for ever. */
-export class TokenCycleError extends Error {
+export class TokenCycleError extends UnfollowableError {
   override readonly name = 'TokenCycleError';
   constructor(readonly token: string) {
     super(

@@ -1,7 +1,8 @@
-import type { Cursor, Note, PageSummary, StrategyName } from '../protocol.js';
-import { beginPass, climb, endPass, type Peak, positionOf, readTimestamps, withNote } from './cursors.js';
-import { compare, FIRST, parse } from './instants.js';
+import type { Cursor, Incremental, Note, PageSummary, StrategyName } from '../protocol.js';
+import { ANSWER_CUT, beginPass, climb, endPass, positionOf, readValues, withNote } from './cursors.js';
+import { createSince, EVERYTHING, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
+import type { Values } from './values.js';
 
 export type TimestampMark = {
   /** The greatest timestamp that a finished pass has seen. */
@@ -12,78 +13,111 @@ export type TimestampMark = {
   inclusive: boolean;
 };
 
-export type TimestampPosition = { since: string };
+/** `since` is null where everything is asked for. */
+export type TimestampPosition = { since: string | null; span?: Span };
 
 export type TimestampCursor = Cursor<TimestampMark, TimestampPosition>;
 
 /** Everything since the mark, in one answer. */
-export function createTimestamp(): Strategy<TimestampCursor> {
-  return createSince('timestamp', fromMark);
+export function createTimestamp({
+  incremental = EVERYTHING,
+}: {
+  incremental?: Incremental;
+}): Strategy<TimestampCursor> {
+  return createAnswer('timestamp', incremental);
 }
 
-/**
- * Where to ask from: the mark if the filter includes it, else the timestamp below it, so that rows which joined the
- * mark's timestamp after it was read are seen. Null for a source that was never read.
- */
-export function fromMark({ last_timestamp, below, inclusive }: TimestampMark): string | null {
-  return inclusive ? last_timestamp : (below ?? last_timestamp);
-}
+/** A strategy whose pass is one answer. */
+export function createAnswer(name: StrategyName, incremental: Incremental): Strategy<TimestampCursor> {
+  const since = createSince(incremental);
+  const { values } = since;
 
-/** A strategy whose pass is one answer, to `since`; `start` says from where, given the mark. */
-export function createSince(
-  name: StrategyName,
-  start: (mark: TimestampMark) => string | null,
-): Strategy<TimestampCursor> {
+  /**
+   * Where to ask from: the mark if the filter includes it, else the value below it, so that rows which joined the
+   * mark's after it was read are seen. A lookback is further back than either.
+   */
+  function start({ last_timestamp, below, inclusive }: TimestampMark): string | null {
+    const fromMark =
+      inclusive || incremental.lookbackSeconds > 0 ? last_timestamp : (below ?? last_timestamp);
+    return since.from(fromMark) ?? values.first;
+  }
+
   return {
     name,
     remembers: { keys: 'none', values: 'all' },
 
-    begin: (checkpoint) =>
-      beginPass(checkpoint, { last_timestamp: null, below: null, inclusive: false }, (mark) => ({
-        since: start(mark) ?? FIRST,
-      })),
+    begin: (checkpoint, now) =>
+      beginPass<TimestampMark, TimestampPosition>(
+        checkpoint,
+        { last_timestamp: null, below: null, inclusive: false },
+        (mark) => ({ since: start(mark), ...since.reach(start(mark), now) }),
+        ({ mark, position }) =>
+          since.isReadable([mark.last_timestamp, mark.below, position?.since], position?.span),
+      ),
 
-    request: (cursor) =>
-      cursor.ended === null ? { params: { since: positionOf(cursor).since } } : { end: cursor.ended },
+    request(cursor) {
+      if (cursor.ended !== null) return { end: cursor.ended };
+      const position = positionOf(cursor);
+      const { updated_since, ...until } = since.params(position.since, position.span);
+      return { params: { ...(updated_since !== undefined && { since: updated_since }), ...until } };
+    },
 
     advance(cursor, page) {
-      const { since } = positionOf(cursor);
-      const { timestamps, notes } = readTimestamps(page.values, cursor.notes);
+      const { since: asked, span } = positionOf(cursor);
+      const { readable, notes } = readValues(page.values, cursor.notes, values);
       // The maximum, not the last: nothing promises that the answer is in order.
-      const { greatest, below } = timestamps.reduce<Peak>(climb, {
-        greatest: cursor.mark.last_timestamp,
-        below: cursor.mark.below,
-      });
-      const inclusive = cursor.mark.inclusive || provesInclusive(timestamps, since);
+      const { greatest, below } = climb(
+        { greatest: cursor.mark.last_timestamp, below: cursor.mark.below },
+        since.settled(readable, asked, span),
+        values,
+      );
+      const inclusive = cursor.mark.inclusive || provesInclusive(readable, asked, values);
       const mark = { last_timestamp: greatest, below, inclusive };
-      return endPass(cursor, 'whole_answer', mark, remarks(cursor, page, inclusive).reduce(withNote, notes));
+      return endPass(
+        cursor,
+        'whole_answer',
+        mark,
+        remarks(cursor, page, inclusive, values).reduce(withNote, notes),
+      );
     },
 
     condense(cursor, part) {
-      const kept = telling(part.values, positionOf(cursor).since);
+      const { since: asked, span } = positionOf(cursor);
+      const kept = telling(
+        part.values,
+        asked,
+        values,
+        (value) => since.settled([value], asked, span).length > 0,
+      );
       return { keys: [], values: kept.map((i) => part.values[i] ?? null) };
     },
 
-    state: ({ mark }) => ({ last_timestamp: mark.last_timestamp ?? FIRST }),
+    state: ({ mark }) => ({ last_timestamp: mark.last_timestamp ?? values.first }),
   };
 }
 
 /**
- * The places of the records that decide the mark and the notes: the two greatest distinct timestamps, one at the
- * timestamp asked and one before it, one without a timestamp and one that cannot be read.
+ * The places of the records that decide the mark and the notes: the two greatest distinct values that are settled, one
+ * at the value asked and one before it, one without a value and one that cannot be read.
  */
-function telling(values: readonly (string | null)[], since: string): number[] {
+function telling(
+  texts: readonly (string | null)[],
+  since: string | null,
+  { isValue, compare }: Values,
+  isSettled: (value: string) => boolean,
+): number[] {
   const kept = new Map<string, number>();
   let greatest: number | null = null;
   let below: number | null = null;
-  const order = (i: number, j: number | null) => (j === null ? 1 : compare(values[i] ?? '', values[j] ?? ''));
-  values.forEach((value, i) => {
-    if (value === null) kept.set('none', i);
-    else if (parse(value) === null) kept.set('bad', i);
+  const order = (i: number, j: number | null) => (j === null ? 1 : compare(texts[i] ?? '', texts[j] ?? ''));
+  texts.forEach((text, i) => {
+    if (text === null) kept.set('none', i);
+    else if (!isValue(text)) kept.set('bad', i);
     else {
-      const asked = compare(value, since);
+      const asked = since === null ? 1 : compare(text, since);
       if (asked <= 0) kept.set(asked === 0 ? 'asked' : 'before', i);
       if (order(i, greatest) > 0) {
+        if (!isSettled(text)) return;
         below = greatest;
         greatest = i;
       } else if (order(i, greatest) < 0 && order(i, below) > 0) below = i;
@@ -93,27 +127,31 @@ function telling(values: readonly (string | null)[], since: string): number[] {
   return [...new Set(places)].sort((a, b) => a - b);
 }
 
-/** A record at the very timestamp asked, unless older ones or the year 1 leave open whether it was filtered at all. */
-function provesInclusive(timestamps: readonly string[], since: string): boolean {
-  if (since === FIRST) return false;
-  const orders = timestamps.map((timestamp) => Math.sign(compare(timestamp, since)));
+/** A record at the very value asked, unless older ones or the year 1 leave open whether it was filtered at all. */
+function provesInclusive(
+  readable: readonly string[],
+  since: string | null,
+  { first, compare }: Values,
+): boolean {
+  if (since === first || since === null) return false;
+  const orders = readable.map((value) => Math.sign(compare(value, since)));
   return orders.includes(0) && !orders.includes(-1);
 }
 
 /** What the answer leaves open. */
-function remarks({ mark, position }: TimestampCursor, page: PageSummary, inclusive: boolean): Note[] {
-  const since = position?.since;
+function remarks(
+  { mark, position }: TimestampCursor,
+  page: PageSummary,
+  inclusive: boolean,
+  { first }: Values,
+): Note[] {
+  const since = position?.since ?? null;
   // A total may count the rows before `since` as well.
-  const isCut = page.nextToken !== null || (since === FIRST && (page.total ?? 0) > page.records);
-  const isUnproven = !inclusive && since === mark.last_timestamp;
+  const isCut = page.nextToken !== null || (since === first && (page.total ?? 0) > page.records);
+  const isUnproven = !inclusive && since !== null && since === mark.last_timestamp;
   return [...(isCut ? [ANSWER_CUT] : []), ...(isUnproven ? [TIES] : [])];
 }
 
-const ANSWER_CUT: Note = {
-  code: 'answer_cut',
-  message:
-    'The source says that there is more than this answer, and this strategy reads one: keyset or offset reads pages.',
-};
 const TIES: Note = {
   code: 'ties_out_of_reach',
   message:

@@ -5,6 +5,10 @@ import { ConfigurationError } from '../../src/errors.js';
 const stream = { name: 'issues', strategy: 'cursor', next: 'link', columns: { id: 'LONG' } };
 const base = { source: { base_url: 'https://api.example.com/v1/' }, streams: [stream] };
 
+const AB = { id: 'LONG', b: 'LONG' };
+const changes = { cursor_field: 'id', names: { updated_since: 'since' } };
+const bounded = { cursor_field: 'id', names: { updated_since: 'since', updated_until: 'until' } };
+
 function refusal(raw: unknown): Record<string, string> {
   try {
     plansFrom(raw);
@@ -108,7 +112,16 @@ describe('a configuration in full form', () => {
 
   it.each([
     ['cursor without a next', { next: undefined }, 'next'],
-    ['last_key without a sign of the end', { next: 'last_key' }, 'more'],
+    ['last_key of a composite key', { next: 'last_key', primary_key: ['id', 'b'], columns: AB }, 'next'],
+    ['last_record without a filter', { next: 'last_record', cursor_field: 'id' }, 'names.updated_since'],
+    [
+      'last_record without a cursor field',
+      { next: 'last_record', names: { updated_since: 's' } },
+      'cursor_field',
+    ],
+    ['none for another strategy', { strategy: 'page_number', next: 'none' }, 'next'],
+    ['a count of pages that nobody counts', { total_pages: 'pages' }, 'total_pages'],
+    ['an explicit end of no value', { ends: { path: 'last' } }, 'ends.is'],
     ['keyset without a cursor field', { strategy: 'keyset' }, 'cursor_field'],
     ['changes only, without a cursor field', { names: { updated_since: 'since' } }, 'cursor_field'],
     ['a lookback without a filter', { lookback: '1h' }, 'lookback'],
@@ -117,6 +130,34 @@ describe('a configuration in full form', () => {
       { start: 'monday', names: { updated_since: 's' }, cursor_field: 'id' },
       'start',
     ],
+    ['a start that is no number', { ...changes, cursor_format: 'epoch_s', start: 'x' }, 'start'],
+    ['a start of another format', { ...changes, cursor_format: 'dd/MM/yyyy', start: '2024-01-02' }, 'start'],
+    ['a format that nobody knows', { ...changes, cursor_format: 'epoch_sec' }, 'cursor_format'],
+    ['a pattern without the year', { ...changes, cursor_format: 'dd.MM. HH:mm' }, 'cursor_format'],
+    ['twelve hours of twenty-four', { ...changes, cursor_format: 'yyyy-MM-dd hh:mm' }, 'cursor_format'],
+    ['a zone of no pattern', { ...changes, cursor_zone: 'UTC' }, 'cursor_zone'],
+    ['a zone of nowhere', { ...changes, cursor_format: 'yyyy-MM-dd', cursor_zone: 'local' }, 'cursor_zone'],
+    ['a format without a filter', { cursor_format: 'epoch_s' }, 'cursor_format'],
+    ['a lookback of texts', { ...changes, cursor_format: 'string', lookback: 1 }, 'lookback'],
+    ['a lookback of integers in hours', { ...changes, cursor_format: 'integer', lookback: '1h' }, 'lookback'],
+    ['a lookback of times in units', { ...changes, lookback: 5 }, 'lookback'],
+    ['a lookback of replay', { strategy: 'replay', cursor_field: 'id', lookback: '1h' }, 'lookback'],
+    [
+      'hours before an integer',
+      { strategy: 'replay', cursor_field: 'id', cursor_format: 'integer' },
+      'cursor_format',
+    ],
+    ['a bound on integers', { ...changes, cursor_format: 'integer', settle: '1m' }, 'settle'],
+    ['a bound without a filter', { settle: '1m' }, 'settle'],
+    ['a window that begins nowhere', { ...bounded, window: '1d' }, 'window'],
+    ['a window without an end', { ...changes, start: '2024-01-01', window: '1d' }, 'window'],
+    ['a window shorter than a day of days', { ...bounded, start: '2024-01-01', window: '1h' }, 'window'],
+    [
+      'windows of a keyset',
+      { ...bounded, strategy: 'keyset', start: '2024-01-01', window: '1d', next: undefined },
+      'window',
+    ],
+    ['a rescan of changes', { ...changes, strategy: 'offset', full_rescan: 2 }, 'full_rescan'],
     ['a short page of no size', { strategy: 'page_number', short_page_ends: true }, 'page_size'],
     ['a key that is no column', { primary_key: 'uid' }, 'primary_key[0]'],
     ['a path that is none', { records: 'a[*].b' }, 'records'],
@@ -124,6 +165,48 @@ describe('a configuration in full form', () => {
     const { next, ...rest } = { ...stream, ...changed };
     const whole = next === undefined ? rest : { ...rest, next };
     expect(Object.keys(refusal({ ...base, streams: [whole] }))).toEqual([`streams[0].${path}`]);
+  });
+
+  it('says how the cursor field is written, and what bounds a pass', () => {
+    const optionsOf = (more: object) => {
+      const [plan] = plansFrom({ ...base, streams: [{ ...stream, ...bounded, ...more }] }).plans;
+      return plan?.options;
+    };
+    expect(
+      optionsOf({
+        cursor_format: 'epoch_ms',
+        start: 1704067200000,
+        lookback: '1h',
+        settle: '5m',
+        window: '30d',
+      }),
+    ).toMatchObject({
+      incremental: {
+        start: '1704067200000',
+        lookbackSeconds: 3600,
+        format: 'epoch_ms',
+        settleSeconds: 300,
+        sendsUntil: true,
+        windowSeconds: 2_592_000,
+      },
+    });
+    expect(
+      optionsOf({ cursor_format: 'dd/MM/yyyy', cursor_zone: 'Europe/Berlin', next: 'last_record' }),
+    ).toMatchObject({
+      follows: 'last_record',
+      incremental: { format: { pattern: 'dd/MM/yyyy', zone: 'Europe/Berlin' } },
+    });
+    expect(
+      optionsOf({ ...changes, cursor_format: 'integer', lookback: 100, next: 'last_key' }),
+    ).toMatchObject({ tokenIsLastKey: true, incremental: { format: 'integer', lookbackSeconds: 100 } });
+    expect(optionsOf({ strategy: 'offset', next: undefined, short_page_ends: true })).toMatchObject({
+      shortPageEnds: true,
+      incremental: { start: null, sendsUntil: true },
+    });
+    expect(optionsOf({ ...changes, strategy: 'keyset', start: '2024-01-01' })).toMatchObject({
+      strategy: 'keyset',
+      incremental: { start: '2024-01-01', format: 'timestamp' },
+    });
   });
 
   it('with one name or table twice is refused', () => {

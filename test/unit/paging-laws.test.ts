@@ -101,7 +101,10 @@ const pageNumber = (
   shortPageEnds,
   incremental,
 });
-const cursor = (incremental: Incremental | null, tokenIsLastKey = false): StrategyOptions => ({
+const cursor = (
+  incremental: Incremental | null,
+  tokenIsLastKey = false,
+): Extract<StrategyOptions, { strategy: 'cursor' }> => ({
   strategy: 'cursor',
   pageSize: null,
   tokenIsLastKey,
@@ -202,5 +205,139 @@ describe('cursor', () => {
     expect(strategy.request(strategy.begin(ended, ''))).toEqual({
       params: { updated_since: expect.stringMatching(/^2024-01-01T00:01:00/) as string },
     });
+  });
+});
+
+describe('a pass', () => {
+  const rows = (count: number) =>
+    Array.from({ length: count }, (_, i): Row => ({ id: `r${String(i)}`, at: i, version: 1 }));
+  /** Says of each page what the API is told to say. */
+  const saying = (shown: Row[][], said: Partial<Answer>[]): Source => {
+    let asked = 0;
+    return () => {
+      const at = asked++;
+      return answer(shown[at] ?? [], { nextToken: `t${String(at)}`, ...said[at] });
+    };
+  };
+  const offset: Extract<StrategyOptions, { strategy: 'offset' }> = {
+    strategy: 'offset',
+    pageSize: 3,
+    fullRescan: null,
+    shortPageEnds: true,
+  };
+
+  it.each([
+    [
+      'page_number: the count of pages',
+      pageNumber(3, null),
+      [3, 3],
+      [{ totalPages: 2 }, { totalPages: 2 }],
+      'last_page',
+    ],
+    ['cursor: a short page', { ...cursor(null), pageSize: 3, shortPageEnds: true }, [3, 2], [], 'short_page'],
+    [
+      'cursor: an empty page that names another',
+      { ...cursor(null), pageSize: 3, shortPageEnds: true },
+      [3, 0],
+      [],
+      'empty_page',
+    ],
+    ['cursor: no more', cursor(null), [3, 3], [{}, { more: false }], 'no_next_token'],
+    ['cursor: one answer', { ...cursor(null), follows: 'nothing' }, [3], [], 'whole_answer'],
+    ['cursor: a page without a last key', cursor(null, true), [3, 0], [], 'empty_page'],
+    ['offset: a short page', offset, [2], [], 'short_page'],
+    ['offset: no more', { ...offset, shortPageEnds: false }, [3], [{ more: false }], 'no_next_token'],
+    ['keyset: no more', { strategy: 'keyset', ties: 'scroll' }, [3], [{ more: false }], 'no_next_token'],
+  ] satisfies [string, StrategyOptions, number[], Partial<Answer>[], string][])(
+    'ends by what is configured: %s',
+    (_, options, sizes, said, end) => {
+      const pass = readPass(createStrategy(options), saying(sizes.map(rows), said));
+      expect([pass.end, pass.pages.length]).toEqual([end, sizes.length]);
+    },
+  );
+
+  it('of one answer says when the API has more', () => {
+    const options: StrategyOptions = { ...cursor(null), follows: 'nothing' };
+    const codes = (said: Partial<Answer>) =>
+      readPass(createStrategy(options), saying([rows(3)], [said])).notes;
+    expect([codes({}), codes({ total: 3 }), codes({ total: 4 }), codes({ more: true })]).toEqual([
+      [],
+      [],
+      ['answer_cut'],
+      ['answer_cut'],
+    ]);
+  });
+
+  it('cannot go on from a record without a cursor value, and says from which', () => {
+    const strategy = createStrategy({ ...cursor(NO_TIME), follows: 'last_record' });
+    for (const at of [null, 3]) {
+      const page = answer(
+        [
+          { id: 'a', at: 1, version: 1 },
+          { id: 'b', at, version: 1 },
+        ],
+        {},
+      );
+      const values = at === null ? page.values : ['2024-01-01T00:00:01Z', 'soon'];
+      const advance = () => strategy.advance(strategy.begin(null, ''), { ...page, values });
+      expect(advance).toThrow(at === null ? 'that of record "b" is missing' : 'that of record "b" is "soon"');
+    }
+  });
+
+  it('goes on from the last record though only parts of a page are at hand', () => {
+    const strategy = createStrategy({ ...cursor(NO_TIME), follows: 'last_record' });
+    const begun = strategy.begin(null, '');
+    const page = answer(
+      [5, 9, null, 2, 7].map((at, i) => ({ id: `r${String(i)}`, at, version: 1 })),
+      {},
+    );
+    let held = { keys: [] as readonly string[], values: [] as readonly (string | null)[] };
+    page.keys.forEach((key, i) => {
+      const part = { keys: [...held.keys, key], values: [...held.values, page.values[i] ?? null] };
+      held = strategy.condense?.(begun, part) ?? part;
+    });
+    expect(strategy.advance(begun, { ...page, ...held })).toEqual(strategy.advance(begun, page));
+    expect(strategy.request(strategy.advance(begun, page))).toEqual({
+      params: { updated_since: write(7), scroll_param: 'r4' },
+    });
+  });
+
+  it('goes on from a checkpoint of an older version, and from none that is of another format', () => {
+    const checkpoint = {
+      pass: 3,
+      mark: { newest: write(5) },
+      position: { newest: write(9), token: 't', trail: null },
+      ended: null,
+      notes: [],
+    };
+    const bounded = createStrategy(cursor({ ...NO_TIME, settleSeconds: 60, sendsUntil: true }));
+    expect(bounded.request(bounded.begin(checkpoint, '2024-06-01T00:00:00Z'))).toEqual({
+      params: { updated_since: write(5), scroll_param: 't' },
+    });
+    const other = createStrategy(cursor({ ...NO_TIME, format: 'epoch_s' }));
+    const begun = other.begin(checkpoint, '');
+    expect(other.request(begun)).toEqual({ params: {} });
+    expect([begun.pass, begun.notes.map(({ code }) => code)]).toEqual([4, ['format_changed']]);
+    const byRecord = createStrategy({ ...cursor(NO_TIME), follows: 'last_record' });
+    expect(byRecord.request(byRecord.begin(checkpoint, ''))).toEqual({ params: {} });
+  });
+
+  it('reads on in the window where it was interrupted, and knows it by name', () => {
+    const strategy = createStrategy(
+      cursor({ start: '2024-01-01', lookbackSeconds: 0, sendsUntil: true, windowSeconds: 86_400 }),
+    );
+    const now = '2024-01-03T12:00:00.000Z';
+    let at = strategy.begin(null, now);
+    at = strategy.advance(at, answer([], {}));
+    expect(strategy.request(at)).toEqual({
+      params: { updated_since: '2024-01-01', updated_until: '2024-01-03' },
+    });
+    expect(strategy.state(at)).toMatchObject({
+      window_from: '2024-01-01T00:00:00.000Z',
+      until: '2024-01-03T00:00:00.000Z',
+    });
+    expect(strategy.begin(JSON.parse(JSON.stringify(at)) as Cursor, '2025-01-01T00:00:00Z')).toEqual(at);
+    expect(strategy.advance(at, answer([], {})).ended).toBeNull();
+    expect(strategy.advance(strategy.advance(at, answer([], {})), answer([], {})).ended).toBe('empty_page');
   });
 });
