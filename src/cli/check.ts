@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
 import { print } from './output.js';
@@ -31,7 +31,7 @@ export function checkCommand(): Command {
 }
 
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
-  const plans = plansFrom(await loadConfiguration(file), file);
+  const { plans } = await loadPlans(file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const destination = resolve(
     chosen[0]?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',

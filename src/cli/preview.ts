@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { loadPlans, planNamed } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
 import { note, print, table } from './output.js';
 
@@ -20,7 +20,8 @@ async function preview(
   file: string,
   options: { stream?: string; limit: string; json?: boolean },
 ): Promise<void> {
-  const plan = planNamed(plansFrom(await loadConfiguration(file), file), options.stream ?? null);
+  const { plans } = await loadPlans(file);
+  const plan = planNamed(plans, options.stream ?? null);
   const probe = new Probe(plan, process.env);
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];

@@ -8,7 +8,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { loadConfiguration, plansFrom } from '../config/index.js';
+import { loadPlans } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -84,8 +84,7 @@ interface Done {
 }
 
 async function syncOnce(file: string, options: RunOptions): Promise<Done> {
-  const given = await loadConfiguration(file);
-  const plans = plansFrom(given, file);
+  const { configuration: given, plans } = await loadPlans(file);
   const destination = resolve(
     options.destination ??
       plans.plans[0]?.destination ??

@@ -1,11 +1,12 @@
 import { ConfigurationError } from '../errors.js';
-import type { StreamPlan } from '../protocol.js';
+import type { Json, StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
+import { openConfiguration } from './load.js';
 
 export { planFromFlat, parseDuration } from './flat.js';
 export { jsonSchema } from './full.js';
-export { loadConfiguration } from './load.js';
+export { ConfigurationFile, loadConfiguration, openConfiguration } from './load.js';
 
 /** What a configuration in either form asks for. */
 export interface Plans {
@@ -20,6 +21,15 @@ export interface Plans {
 export function plansFrom(raw: unknown, file?: string): Plans {
   if (isFull(raw)) return plansFromFull(raw, file);
   return { plans: [planFromFlat(raw, file)], shape: { name: null, maxStreams: 1 } };
+}
+
+/**
+ * Reads a configuration file and checks it.
+ * @throws {ConfigurationError} with every problem at once, each with its line and column.
+ */
+export async function loadPlans(file: string): Promise<{ configuration: Json; plans: Plans }> {
+  const read = await openConfiguration(file);
+  return { configuration: read.content, plans: read.checked(plansFrom) };
 }
 
 /**
