@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
-import { print } from './output.js';
+import { destinationOf, print } from './output.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 
@@ -33,9 +33,7 @@ export function checkCommand(): Command {
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
   const { plans } = await loadPlans(file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const destination = resolve(
-    chosen[0]?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
-  );
+  const destination = destinationOf(undefined, chosen[0]);
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()

@@ -1,5 +1,6 @@
+import { resolve } from 'node:path';
 import { HighwaterError, messageOf } from '../errors.js';
-import type { Json, Progress, StreamResult } from '../protocol.js';
+import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
 
 /** One clear message, exit status 1; a stack trace only for what nobody foresaw, and only when asked for. */
 export function fail(thrown: unknown): void {
@@ -20,6 +21,10 @@ export const note = (line: string) =>
   void process.stderr.write(`${line.split('\n').map(visible).join('\n')}\n`);
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
+
+/** The file that a command here writes: the one asked for, else the configuration's, else the environment's. */
+export const destinationOf = (asked: string | undefined, plan: StreamPlan | undefined): string =>
+  resolve(asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb');
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
 export const visible = (text: string): string =>

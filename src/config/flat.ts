@@ -505,12 +505,12 @@ const article = (type: string) => KINDS[type] ?? (/^[aeiou]/.test(type) ? `an ${
 
 const cutShort = (text: string) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
 
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   return Array.isArray(value) ? 'a list' : article(typeof value);
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

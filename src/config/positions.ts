@@ -1,6 +1,6 @@
 /** Where in a configuration's text each of its values stands. Looked up only where something is wrong. */
 import type { Node as JsonNode } from 'jsonc-parser';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Document, type Pair } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type LineCounter, type Document, type Pair } from 'yaml';
 import type { Position } from '../errors.js';
 
 /** Says where a problem's path stands; null where the text cannot be followed. */

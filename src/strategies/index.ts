@@ -9,7 +9,12 @@ import type { Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
 export { readTimestamps } from './cursors.js';
-export { compare as compareTimestamps } from './instants.js';
+export {
+  compare as compareTimestamps,
+  FIRST as FIRST_TIMESTAMP,
+  isTimestamp,
+  minusSeconds,
+} from './instants.js';
 export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
 export type { StepSizeCursor } from './step-size.js';
