@@ -283,23 +283,29 @@ export const flatFields = {
 
 const flatSchema = z.strictObject(flatFields);
 
+/** As `discover` takes it: nobody says that the columns are the reference table's. */
+const flatDraftSchema = flatSchema.extend({ columns: columnMap.default({}) });
+
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
 /**
  * Checks a flat configuration and turns it into a plan.
+ * @param draft columns and primary key need not be given, and need not agree.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function planFromFlat(raw: unknown, file?: string): StreamPlan {
+export function planFromFlat(raw: unknown, file?: string, draft = false): StreamPlan {
+  const schema = draft ? flatDraftSchema : flatSchema;
   const shape = shapeProblem(raw);
   if (shape !== null) throw new ConfigurationError([shape], file);
-  const parsed = flatSchema.safeParse(raw, { reportInput: true });
+  const parsed = schema.safeParse(raw, { reportInput: true });
   const issues = parsed.error?.issues ?? [];
   const problems = issues.flatMap((issue) => describe(issue, raw, FLAT_KEYS));
   const refused = new Set(
     issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : [String(issue.path[0])])),
   );
   // Keys that are right by themselves may still contradict each other, and that is said at once too.
-  const sound = parsed.data ?? flatSchema.safeParse(without(raw, refused)).data;
+  const sound = parsed.data ?? schema.safeParse(without(raw, refused)).data;
+  for (const key of draft ? ['columns', 'primary_key'] : []) refused.add(key);
   if (sound !== undefined) problems.push(...contradictions(sound, refused));
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 

@@ -166,6 +166,10 @@ const streamSchema = z.strictObject({
   lookback: duration.optional().describe('How far before the newest record a pass begins.'),
 });
 
+/** A stream as `discover` takes it: what it is there to find need not be given yet. */
+const draftSchema = streamSchema.extend({ columns: columnMap.default({}) });
+const FOUND_BY_DISCOVER = ['columns', 'primary_key'] as const;
+
 const fullSchema = z.strictObject({
   sync: z
     .strictObject({
@@ -219,9 +223,14 @@ export interface SyncShape {
 
 /**
  * Checks a configuration in full form and turns it into a plan for each stream.
+ * @param draft columns, primary key and cursor field need not be given, and need not agree.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[]; shape: SyncShape } {
+export function plansFromFull(
+  raw: unknown,
+  file?: string,
+  draft = false,
+): { plans: StreamPlan[]; shape: SyncShape } {
   const misshapen = shapeProblem(raw);
   if (misshapen !== null) throw new ConfigurationError([misshapen], file);
   const { $schema: _schema, ...rest } = raw as Record<string, unknown>;
@@ -234,13 +243,13 @@ export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[
   const streams = (Array.isArray(lists.streams) ? lists.streams : []).filter(isObject);
   const sound = streams.map((stream, i) => {
     const merged = { ...defaults, ...stream };
-    const read = streamSchema.safeParse(merged, { reportInput: true });
+    const read = (draft ? draftSchema : streamSchema).safeParse(merged, { reportInput: true });
     const where = (key: string) =>
       Object.hasOwn(stream, key) || !Object.hasOwn(defaults, key) ? `streams[${i}]` : 'defaults';
     const keys = (path: readonly PropertyKey[]) => (path.length === 0 ? STREAM_KEYS : keysIn(path));
     const own = [
       ...(read.error?.issues ?? []).flatMap((issue) => describe(issue, merged, keys(issue.path))),
-      ...(read.data === undefined ? [] : inconsistent(read.data)),
+      ...(read.data === undefined ? [] : inconsistent(read.data, draft)),
     ];
     for (const problem of own) {
       const path = `${where(/^[^.[]*/.exec(problem.path)?.[0] ?? '')}.${problem.path}`;
@@ -283,15 +292,16 @@ function keysAt(path: readonly PropertyKey[]): string[] {
 }
 
 /** What a stream's keys allow on their own but not together. */
-function inconsistent(stream: Stream): Problem[] {
-  const problems = contradictions(stream);
+function inconsistent(stream: Stream, draft: boolean): Problem[] {
+  const problems = contradictions(stream, new Set(draft ? FOUND_BY_DISCOVER : []));
   const needs = (path: string, message: string) => problems.push({ path, message });
   const { strategy, names } = stream;
-  if (['keyset', 'timestamp', 'replay'].includes(strategy) && stream.cursor_field === undefined) {
+  const lacksField = stream.cursor_field === undefined && !draft;
+  if (['keyset', 'timestamp', 'replay'].includes(strategy) && lacksField) {
     needs('cursor_field', `is needed: ${strategy} goes by the field that says when a record changed last`);
   }
   const incremental = strategy === 'page_number' || strategy === 'cursor';
-  if (incremental && names.updated_since !== undefined && stream.cursor_field === undefined) {
+  if (incremental && names.updated_since !== undefined && lacksField) {
     needs('cursor_field', 'is needed, as names.updated_since says that only changes are asked for');
   }
   for (const key of ['start', 'lookback'] as const) {

@@ -5,7 +5,7 @@ import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js'
 import { openConfiguration } from './load.js';
 
 export { planFromFlat, parseDuration } from './flat.js';
-export { jsonSchema } from './full.js';
+export { isFull, jsonSchema } from './full.js';
 export { ConfigurationFile, loadConfiguration, openConfiguration } from './load.js';
 
 /** What a configuration in either form asks for. */
@@ -16,20 +16,21 @@ export interface Plans {
 
 /**
  * Checks a configuration, flat or full, and turns it into a plan for each stream.
+ * @param draft for `discover`: columns, primary key and cursor field need not be given.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function plansFrom(raw: unknown, file?: string): Plans {
-  if (isFull(raw)) return plansFromFull(raw, file);
-  return { plans: [planFromFlat(raw, file)], shape: { name: null, maxStreams: 1 } };
+export function plansFrom(raw: unknown, file?: string, draft = false): Plans {
+  if (isFull(raw)) return plansFromFull(raw, file, draft);
+  return { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } };
 }
 
 /**
  * Reads a configuration file and checks it.
  * @throws {ConfigurationError} with every problem at once, each with its line and column.
  */
-export async function loadPlans(file: string): Promise<{ configuration: Json; plans: Plans }> {
+export async function loadPlans(file: string, draft = false): Promise<{ configuration: Json; plans: Plans }> {
   const read = await openConfiguration(file);
-  return { configuration: read.content, plans: read.checked(plansFrom) };
+  return { configuration: read.content, plans: read.checked((raw, name) => plansFrom(raw, name, draft)) };
 }
 
 /**
