@@ -23,6 +23,7 @@ const commands = {
   query: async () => (await import('./cli/query.js')).queryCommand(),
   check: async () => (await import('./cli/check.js')).checkCommand(),
   preview: async () => (await import('./cli/preview.js')).previewCommand(),
+  init: async () => (await import('./cli/init.js')).initCommand(),
   discover: async () => (await import('./cli/discover.js')).discoverCommand(),
   'import-state': async () => (await import('./cli/import-state.js')).importStateCommand(),
   schema: async () => (await import('./cli/schema.js')).schemaCommand(),

@@ -10,7 +10,7 @@ import type {
   PageSummary,
   StagedBatch,
 } from '../protocol.js';
-import { namedMaximum } from '../sources/http.js';
+import { refusedPageSize } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -110,11 +110,6 @@ export const fetchPages =
       ),
     );
   };
-
-/** The largest page size that a 400 names, where that is what it is about. */
-function refusedPageSize(thrown: unknown): number | null {
-  return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
-}
 
 /** What a page's records tell the strategy; condensed part by part where the strategy can. */
 class PageRecordsRead {

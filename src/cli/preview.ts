@@ -28,13 +28,13 @@ async function preview(
   const requests: string[] = [];
   let cursor = probe.first();
   while (records.length < limit) {
-    const request = probe.strategy.request(cursor);
-    if ('end' in request) break;
-    const page = await probe.read(request);
+    const read = await probe.page(cursor);
+    if ('end' in read) break;
+    const { page } = read;
     requests.push(page.request);
     if (options.json !== true) note(`${page.request}: ${page.records.length} records`);
     records.push(...page.records);
-    cursor = probe.strategy.advance(cursor, page.summary);
+    cursor = probe.strategy.advance(read.cursor, page.summary);
   }
   const shown = records.slice(0, limit);
   if (options.json === true) {

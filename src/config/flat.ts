@@ -18,10 +18,10 @@ import {
  * Numbers may be given as text, as that platform stores them.
  */
 
-const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
+export const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
 
 /** The reference API has no replay path: replay asks the timestamp endpoint with a lookback. */
-const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
+export const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
   keyset: '/pagination/keyset',
   offset: '/pagination/offset',
   timestamp: '/incremental/timestamp',
@@ -31,7 +31,7 @@ const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
 /** The path in the original script, which the reference API answers with 404. */
 const ORIGINAL_REPLAY_PATH = '/incremental/replay';
 
-const REFERENCE_COLUMNS: Record<string, ColumnType> = {
+export const REFERENCE_COLUMNS: Record<string, ColumnType> = {
   id: 'STRING',
   name: 'STRING',
   email: 'STRING',

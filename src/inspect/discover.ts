@@ -3,6 +3,7 @@ import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
+import { lowered } from './probe.js';
 
 /** What was found out about a stream. No value of a record is in it. */
 export interface Discovery {
@@ -78,6 +79,7 @@ async function readSample(
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();
   const requests: string[] = [];
+  let isLowered = false;
   let cursor = strategy.begin(null, new Date().toISOString());
   while (lines.size < sample && requests.length < REQUEST_LIMIT) {
     const request = strategy.request(cursor);
@@ -105,7 +107,11 @@ async function readSample(
       cursor = strategy.advance(cursor, { keys, values, records, nextToken, total, more });
     } catch (thrown) {
       // One answer may hold the whole table: the rest of it is not waited for.
-      if (!enough.signal.aborted) throw thrown;
+      if (enough.signal.aborted) break;
+      const lower = isLowered ? null : lowered(strategy, cursor, thrown);
+      if (lower === null) throw thrown;
+      cursor = lower;
+      isLowered = true;
     }
   }
   return { lines: [...lines].slice(0, sample), requests };

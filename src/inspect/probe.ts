@@ -1,6 +1,6 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
-import type { Cursor, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
-import type { HttpSource } from '../sources/http.js';
+import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
+import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { compareTimestamps, createStrategy, readTimestamps, type Strategy } from '../strategies/index.js';
 
@@ -29,6 +29,23 @@ export class Probe {
     return this.strategy.begin(null, new Date().toISOString());
   }
 
+  /**
+   * The page at a cursor, or why there is none. A page size that the source refuses is lowered as a sync would.
+   * @returns the page, and the cursor that it was asked by.
+   */
+  async page(cursor: Cursor): Promise<{ page: ProbedPage; cursor: Cursor } | { end: EndRule }> {
+    const request = this.strategy.request(cursor);
+    if ('end' in request) return request;
+    try {
+      return { page: await this.read(request), cursor };
+    } catch (thrown) {
+      const lower = lowered(this.strategy, cursor, thrown);
+      if (lower === null) throw thrown;
+      const again = this.strategy.request(lower);
+      return 'end' in again ? again : { page: await this.read(again), cursor: lower };
+    }
+  }
+
   async read(request: PageRequest): Promise<ProbedPage> {
     const records: ProbedPage['records'] = [];
     const keys: string[] = [];
@@ -54,6 +71,12 @@ export class Probe {
   }
 }
 
+/** The cursor to ask by instead, where the source refused the page size and named its maximum; else null. */
+export function lowered(strategy: Strategy, cursor: Cursor, thrown: unknown): Cursor | null {
+  const maximum = refusedPageSize(thrown);
+  return maximum === null ? null : (strategy.lowerPageSize?.(cursor, maximum) ?? null);
+}
+
 /** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */
 export interface Finding {
   kind: 'fine' | 'advice' | 'problem';
@@ -62,14 +85,15 @@ export interface Finding {
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
-  const { plan, strategy } = probe;
+  const { plan } = probe;
   const findings: Finding[] = [];
   const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
-  const request = strategy.request(probe.first());
-  if ('end' in request) return [{ kind: 'problem', message: `there is nothing to ask for: ${request.end}` }];
-  const page = await probe.read(request);
+  const first = await probe.page(probe.first());
+  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to ask for: ${first.end}` }];
+  const { page, cursor } = first;
   const { summary } = page;
   say('fine', `${page.request}: ${summary.records} records`);
+  for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
     say('advice', 'the first page is empty: keys, order and boundary could not be looked at');
     return findings;
