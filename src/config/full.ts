@@ -13,6 +13,7 @@ import {
   describe,
   duration,
   flatFields,
+  flatSchema,
   identifier,
   isCredential,
   baseUrl,
@@ -22,6 +23,7 @@ import {
   shapeProblem,
   strategyOptions,
   suggestion,
+  themes,
   withoutControl,
 } from './flat.js';
 
@@ -38,7 +40,8 @@ const secret = z
   .refine(
     (text) => REFERENCE_IN.test(text),
     'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
-  );
+  )
+  .meta({ title: 'reference' });
 
 const plainText = z
   .string()
@@ -67,24 +70,27 @@ const pairs = (what: RegExp) =>
         }
       }
     })
-    .transform((map) =>
-      Object.fromEntries(Object.entries(map).map(([name, value]) => [name, String(value)])),
-    );
+    .transform((map) => Object.fromEntries(Object.entries(map).map(([name, value]) => [name, String(value)])))
+    .meta({ title: 'names and values' });
 
 const headers = pairs(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/);
 const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
 const parameters = pairs(PARAMETER_NAME);
 
 const auth = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('none') }),
-  z.strictObject({ type: z.literal('basic'), username: plainText, password: secret }),
-  z.strictObject({ type: z.literal('bearer'), token: secret }),
-  z.strictObject({
-    type: z.literal('api_key'),
-    name: z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent'),
-    value: secret,
-    in: z.enum(['header', 'query', 'cookie']).default('header'),
-  }),
+  z.strictObject({ type: z.literal('none') }).describe('Nothing is sent.'),
+  z
+    .strictObject({ type: z.literal('basic'), username: plainText, password: secret })
+    .describe('A user and a password.'),
+  z.strictObject({ type: z.literal('bearer'), token: secret }).describe('`Authorization: Bearer …`.'),
+  z
+    .strictObject({
+      type: z.literal('api_key'),
+      name: z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent'),
+      value: secret,
+      in: z.enum(['header', 'query', 'cookie']).default('header'),
+    })
+    .describe('A key in a header, a parameter or a cookie of this name.'),
 ]);
 
 /** "data.items" or "$.data.items" → the members on the way; "$" is the answer itself. */
@@ -95,7 +101,8 @@ const answerPath = z
     /^(\$|(\$\.)?[^.[\]*$]+(\.[^.[\]*$]+)*)$/,
     'is not a path of members such as "data.items", or "$" for the answer itself',
   )
-  .transform((text) => (text === '$' ? [] : text.replace(/^\$\./, '').split('.')));
+  .transform((text) => (text === '$' ? [] : text.replace(/^\$\./, '').split('.')))
+  .meta({ title: 'path in the answer' });
 
 const next = z.union([
   z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),
@@ -124,37 +131,77 @@ const {
 } = flatFields;
 
 const streamSchema = z.strictObject({
-  name: identifier.describe('What the stream is called; also its table, unless `table` says otherwise.'),
-  path: plainText.default('').describe('Appended to the base_url.'),
-  params: parameters.default({}).describe('Sent with every request.'),
-  headers: headers.default({}).describe('Sent with every request, beside those of the source.'),
-  auth: auth.optional().describe('In place of that of the source.'),
+  name: identifier
+    .describe('What the stream is called; also its table, unless `table` says otherwise.')
+    .register(themes, { theme: 'The stream and its table' }),
+  path: plainText
+    .default('')
+    .describe('Appended to the base_url.')
+    .register(themes, { theme: 'The request' }),
+  params: parameters
+    .default({})
+    .describe('Sent with every request.')
+    .register(themes, { theme: 'The request' }),
+  headers: headers
+    .default({})
+    .describe('Sent with every request, beside those of the source.')
+    .register(themes, { theme: 'The request' }),
+  auth: auth
+    .optional()
+    .describe('In place of that of the source.')
+    .register(themes, { theme: 'The request' }),
   records: answerPath
-    .default(['data'])
-    .describe('Where the list of records is: "data.items"; "$" is the answer itself.'),
-  columns: columnMap.describe('Column names and types.'),
-  cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
-  strategy: z.enum(STRATEGIES).describe('How the source is read.'),
+    .prefault('data')
+    .describe('Where the list of records is: "data.items"; "$" is the answer itself.')
+    .register(themes, { theme: 'The answer' }),
+  columns: columnMap
+    .describe('Column names and types; `highwater discover` finds them.')
+    .register(themes, { theme: 'The stream and its table' }),
+  cursor_field: identifier
+    .optional()
+    .describe('The field that says when a record changed last.')
+    .register(themes, { theme: 'The stream and its table' }),
+  strategy: z
+    .enum(STRATEGIES)
+    .describe('How the source is read.')
+    .register(themes, { theme: 'The stream and its table' }),
   ...shared,
-  table: shared.table.unwrap().optional().describe('The table.'),
-  page_size: pageSize.unwrap().optional().describe('Records a page.'),
+  table: shared.table
+    .unwrap()
+    .optional()
+    .describe('The table. Left out: the name of the stream.')
+    .register(themes, { theme: 'The stream and its table' }),
+  page_size: pageSize
+    .unwrap()
+    .optional()
+    .describe('Records a page. Left out: none is sent (offset: 100).')
+    .register(themes, { theme: 'The request' }),
   names: z
     .strictObject({
-      page: parameterName,
-      offset: parameterName,
-      limit: parameterName,
-      updated_since: parameterName,
-      since: parameterName,
-      scroll_param: parameterName,
-      start_id: parameterName,
-      end_id: parameterName,
+      page: parameterName.describe('The number of a page.'),
+      offset: parameterName.describe('How many records to skip.'),
+      limit: parameterName.describe('How many records a page holds.'),
+      updated_since: parameterName.describe(
+        'The time since when changes are asked for: keyset, page_number, cursor.',
+      ),
+      since: parameterName.describe('The time since when changes are asked for: timestamp, replay.'),
+      scroll_param: parameterName.describe('The token of the next page.'),
+      start_id: parameterName.describe('The first id of a range.'),
+      end_id: parameterName.describe('The last id of a range.'),
     })
     .partial()
     .default({})
-    .describe("The API's own names of the parameters."),
+    .describe("The API's own names of the parameters; those left out keep these names.")
+    .register(themes, { theme: 'The request' }),
   next: next.optional().describe('cursor, keyset: what the next page is asked for by.'),
-  total: answerPath.optional().describe('Where the answer counts all records.'),
-  more: answerPath.optional().describe('Where the answer says, by true or false, whether there is more.'),
+  total: answerPath
+    .optional()
+    .describe('Where the answer counts all records.')
+    .register(themes, { theme: 'The answer' }),
+  more: answerPath
+    .optional()
+    .describe('Where the answer says, by true or false, whether there is more.')
+    .register(themes, { theme: 'The answer' }),
   first_page: numeric(z.number().int().min(0).max(1)).default(1).describe('page_number: the first page.'),
   short_page_ends: z
     .boolean()
@@ -162,8 +209,12 @@ const streamSchema = z.strictObject({
     .describe('page_number: a page that is not full is the last one.'),
   start: plainText
     .optional()
-    .describe('What the first pass asks for, as a timestamp; everything unless told.'),
-  lookback: duration.optional().describe('How far before the newest record a pass begins.'),
+    .describe('What the first pass asks for, as a timestamp; everything unless told.')
+    .register(themes, { theme: 'Changes only' }),
+  lookback: duration
+    .optional()
+    .describe('How far before the newest record a pass begins.')
+    .register(themes, { theme: 'Changes only' }),
 });
 
 /** A stream as `discover` takes it: what it is there to find need not be given yet. */
@@ -176,21 +227,40 @@ const fullSchema = z.strictObject({
       name: identifier.optional().describe('What the sync is called.'),
       max_streams: numeric(z.number().int().min(1).max(50)).default(4).describe('Streams read at once.'),
     })
-    .prefault({}),
-  source: z.strictObject({
-    base_url: baseUrl.describe('What the paths of the streams are appended to.'),
-    headers: headers.default({}),
-    params: parameters.default({}),
-    auth: auth.default({ type: 'none' }),
-  }),
+    .prefault({})
+    .describe('The sync as a whole.'),
+  source: z
+    .strictObject({
+      base_url: baseUrl.describe('What the paths of the streams are appended to.'),
+      headers: headers.default({}).describe('Sent with every request.'),
+      params: parameters.default({}).describe('Sent with every request.'),
+      auth: auth.default({ type: 'none' }).describe('How the API knows you.'),
+    })
+    .describe('The API.'),
   destination,
   interval,
-  defaults: z.record(z.string(), z.unknown()).default({}).describe('What streams that leave it out have.'),
-  streams: z.array(z.record(z.string(), z.unknown())).min(1).max(500),
+  defaults: z
+    .record(z.string(), z.unknown())
+    .default({})
+    .meta({ title: 'keys of a stream' })
+    .describe('What streams that leave it out have.'),
+  streams: z
+    .array(z.record(z.string(), z.unknown()))
+    .min(1)
+    .max(500)
+    .meta({ title: 'list of streams' })
+    .describe('What is read: one table each.'),
 });
 
 type Full = z.output<typeof fullSchema>;
 type Stream = z.output<typeof streamSchema>;
+
+/** What the documentation's tables of keys are made of. */
+export const documented = {
+  flat: flatSchema.shape,
+  full: fullSchema.shape,
+  stream: streamSchema.shape,
+};
 
 /** The JSON Schema of the full form, for editors. */
 export function jsonSchema(): object {
