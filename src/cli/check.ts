@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
-import { destinationOf, print } from './output.js';
+import { destinationOf, print, visible, wrapped } from './output.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 
@@ -47,9 +47,12 @@ async function check(file: string, options: { stream?: string; json?: boolean })
     print(JSON.stringify({ status: problems.length === 0 ? 'fine' : 'problems', found }));
   else {
     for (const [name, findings] of Object.entries(found)) {
-      print(name);
-      for (const { kind, message } of findings)
-        print(`  ${MARKS[kind]} ${message.replaceAll('\n', '\n    ')}`);
+      print(visible(name));
+      for (const { kind, message } of findings) {
+        const [first = '', ...rest] = message.split('\n').map(visible);
+        print(wrapped(`  ${MARKS[kind]} ${first}`, 4));
+        for (const line of rest) print(wrapped(`    ${line.trim()}`, 4));
+      }
     }
   }
   if (problems.length > 0) {

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
-import { note, print, table } from './output.js';
+import { cut, note, outputWidth, print, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;
 
@@ -41,15 +41,29 @@ async function preview(
     print(JSON.stringify({ stream: plan.stream, requests, records: shown }));
     return;
   }
-  const columns = Object.keys(plan.table.columns);
-  const cell = (value: unknown) => {
-    const text = typeof value === 'string' ? value : JSON.stringify(value ?? null);
-    return text.length > CELL ? `${text.slice(0, CELL - 1)}…` : text;
-  };
-  print(
-    table(
-      columns,
-      shown.map((record) => columns.map((name) => cell(record[name]))),
-    ),
-  );
+  print(shownRecords(Object.keys(plan.table.columns), shown, outputWidth()));
 }
+
+/** A row a record where the columns have room beside each other, else a line a column, record by record. */
+export function shownRecords(columns: string[], records: ProbedPage['records'], limit: number): string {
+  const text = (value: unknown) => visible(typeof value === 'string' ? value : JSON.stringify(value ?? null));
+  const hasRoom = tableWidth(columns.map((name) => Math.max(width(name), READABLE))) <= limit;
+  if (hasRoom || limit === Infinity) {
+    return table(
+      columns,
+      records.map((record) => columns.map((name) => cut(text(record[name]), CELL))),
+      limit,
+    );
+  }
+  const widest = Math.min(Math.max(...columns.map(width)), Math.floor(limit / 3));
+  const blocks = records.map((record, i) => [
+    `record ${i + 1}`,
+    ...columns.map((name) =>
+      cut(`  ${cut(visible(name), widest).padEnd(widest)}  ${text(record[name])}`, limit).trimEnd(),
+    ),
+  ]);
+  return blocks.map((lines) => lines.join('\n')).join('\n\n');
+}
+
+/** Below this a cell of a record says little. */
+const READABLE = 10;
