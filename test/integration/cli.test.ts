@@ -852,8 +852,14 @@ describe.skipIf(!install.available)(
 
 test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
-  const commands = [...stdout.matchAll(/^ {2}([a-z]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
-  expect(commands.join(' ')).toBe('run worker start status query check preview schema config dev demo help');
+  const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
+  expect(commands.join(' ')).toBe(
+    'run worker start status query check preview init discover import-state schema config dev demo help',
+  );
+  for (const name of commands.filter((one) => one !== 'help')) {
+    const help = await highwater([name, '--help']);
+    expect(help.stdout, name).toContain(`Usage: highwater ${name}`);
+  }
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };

@@ -12,6 +12,7 @@ import { jsonSchema, loadPlans } from '../../src/config/index.js';
 import { STRATEGIES } from '../../src/protocol.js';
 import { CLI, highwater, PATHS, scratch } from '../helpers/harness.js';
 import { installPlayground, type Playground, startPlayground } from '../helpers/playground.js';
+import { onTerminal, terminalMissing } from '../helpers/terminal.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -226,9 +227,8 @@ describe('init', () => {
   const ASKS = /: (\u001b\[\d*[A-Z])*$/;
 
   /** Runs `init` on a terminal of its own, and types. */
-  async function onTerminal(cwd: string, typed: string, ...args: string[]) {
-    const terminal = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))';
-    const child = spawn('python3', ['-c', terminal, process.execPath, CLI, 'init', ...args], {
+  async function typing(cwd: string, typed: string, ...args: string[]) {
+    const child = spawn(...onTerminal([process.execPath, CLI, 'init', ...args]), {
       cwd,
       env: envWithoutTemporal({}),
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -250,26 +250,29 @@ describe('init', () => {
     return { status, said: said.replace(/\u001b\[[\d;]*[A-Za-z]|\r/g, '') };
   }
 
-  test('asks on a terminal: what it takes by default is shown, and a wrong word is asked again', async () => {
-    await inFolder(async (cwd, file) => {
-      const typed = 'nonsense\nhttp://127.0.0.1:9\npage_numbr\npage_number\n/v2/users\n\nbearer\n';
-      const { status, said } = await onTerminal(cwd, typed, '--no-discover');
-      expect(status, said).toBe(0);
-      expect(said).toContain('Base URL of the API (http://127.0.0.1:5001): ');
-      expect(said).toContain('"nonsense" is not a URL');
-      expect(said).toContain('"page_numbr" is none of them (did you mean "page_number"?)');
-      expect(said).toContain('Name of the stream and its table (users): ');
-      expect(said).toContain('Wrote highwater.yaml and .env.example.');
-      expect(parse(await text(file('highwater.yaml')))).toMatchObject({
-        source: { base_url: 'http://127.0.0.1:9', auth: { type: 'bearer', token: '${env:API_TOKEN}' } },
-        streams: [{ name: 'users', path: '/v2/users', strategy: 'page_number' }],
+  test.skipIf(terminalMissing() !== null)(
+    'asks on a terminal: what it takes by default is shown, and a wrong word is asked again',
+    async () => {
+      await inFolder(async (cwd, file) => {
+        const typed = 'nonsense\nhttp://127.0.0.1:9\npage_numbr\npage_number\n/v2/users\n\nbearer\n';
+        const { status, said } = await typing(cwd, typed, '--no-discover');
+        expect(status, said).toBe(0);
+        expect(said).toContain('Base URL of the API (http://127.0.0.1:5001): ');
+        expect(said).toContain('"nonsense" is not a URL');
+        expect(said).toContain('"page_numbr" is none of them (did you mean "page_number"?)');
+        expect(said).toContain('Name of the stream and its table (users): ');
+        expect(said).toContain('Wrote highwater.yaml and .env.example.');
+        expect(parse(await text(file('highwater.yaml')))).toMatchObject({
+          source: { base_url: 'http://127.0.0.1:9', auth: { type: 'bearer', token: '${env:API_TOKEN}' } },
+          streams: [{ name: 'users', path: '/v2/users', strategy: 'page_number' }],
+        });
       });
-    });
-  });
+    },
+  );
 
-  test('interrupted at a question writes nothing', async () => {
+  test.skipIf(terminalMissing() !== null)('interrupted at a question writes nothing', async () => {
     await inFolder(async (cwd) => {
-      const { status, said } = await onTerminal(cwd, '\n\u0003');
+      const { status, said } = await typing(cwd, '\n\u0003');
       expect(status).not.toBe(0);
       expect(said).toContain('interrupted; nothing was written');
       expect(await readdir(cwd)).toEqual([]);
