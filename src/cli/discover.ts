@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
@@ -7,7 +7,7 @@ import { note, print } from './output.js';
 
 interface Options {
   stream?: string;
-  sample: string;
+  sample: number;
   json?: boolean;
 }
 
@@ -24,7 +24,7 @@ export function discoverCommand(): Command {
     )
     .argument('<configuration>', 'JSON (comments allowed) or YAML; columns and primary_key may be missing')
     .option('--stream <name>', 'this stream only')
-    .option('--sample <n>', 'records to look at, of each stream', '200')
+    .option('--sample <n>', 'records to look at, of each stream', sampleSize, 200)
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -36,20 +36,20 @@ Examples:
     .action(run);
 }
 
+function sampleSize(text: string): number {
+  const size = Number(text);
+  if (Number.isInteger(size) && size >= 1 && size <= 100_000) return size;
+  throw new InvalidArgumentError('A whole number from 1 to 100000 is needed.');
+}
+
 async function run(file: string, options: Options): Promise<void> {
-  const sample = Number(options.sample);
-  if (!Number.isInteger(sample) || sample < 1 || sample > 100_000) {
-    throw new ConfigurationError([
-      { path: '--sample', message: `${options.sample} is not a whole number from 1 to 100000` },
-    ]);
-  }
   const { configuration, plans } = await loadPlans(file, true);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const found = new Map<string, Discovery>();
   const failed: { stream: string; error: unknown }[] = [];
   for (const plan of chosen) {
     try {
-      const discovery = await discover(plan, sample, process.env);
+      const discovery = await discover(plan, options.sample, process.env);
       found.set(plan.stream, discovery);
       if (options.json !== true) for (const request of discovery.requests) note(request);
     } catch (error) {

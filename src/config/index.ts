@@ -6,7 +6,7 @@ import { openConfiguration } from './load.js';
 
 export { planFromFlat, parseDuration } from './flat.js';
 export { isFull, jsonSchema } from './full.js';
-export { ConfigurationFile, loadConfiguration, openConfiguration } from './load.js';
+export { loadConfiguration, openConfiguration } from './load.js';
 
 /** What a configuration in either form asks for. */
 export interface Plans {

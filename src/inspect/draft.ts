@@ -35,7 +35,6 @@ export function draft(
     const requests = discovery.requests.length;
     stream.commentBefore = ` Found by "highwater discover" in ${discovery.records} records of ${requests} request${requests === 1 ? '' : 's'}.`;
   }
-  // A list whose first item has a comment before it needs a line of its own for that.
   return { text: document.toString({ lineWidth: 110 }), configuration: document.toJS() as Json, notes };
 }
 

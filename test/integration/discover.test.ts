@@ -342,7 +342,7 @@ describe('highwater discover', () => {
     );
     expect(stderr).not.toContain('columns');
     expect((await command('discover', 'wrong.yaml', '--sample', 'many')).stderr).toContain(
-      '--sample: many is not a whole number from 1 to 100000',
+      "option '--sample <n>' argument 'many' is invalid. A whole number from 1 to 100000 is needed.",
     );
   });
 });
