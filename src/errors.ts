@@ -9,14 +9,22 @@ export abstract class HighwaterError extends Error {
   abstract readonly retry: Retry;
 }
 
+/** A place in a file, both counted from 1. */
+export interface Position {
+  line: number;
+  column: number;
+}
+
 /** One thing wrong with a configuration. */
 export interface Problem {
   path: string;
   message: string;
+  /** Where it stands, if the configuration came from a file. */
+  position?: Position;
 }
 
 /** A list longer than this helps nobody, and would not fit where errors are kept. */
-const PROBLEMS_SHOWN = 50;
+export const PROBLEMS_SHOWN = 50;
 
 /** The configuration cannot be used; lists every problem at once. */
 export class ConfigurationError extends HighwaterError {
@@ -32,11 +40,19 @@ export class ConfigurationError extends HighwaterError {
       `${where} has ${count}:\n` +
         problems
           .slice(0, PROBLEMS_SHOWN)
-          .map((p) => `  ${p.path === '' ? '(top level)' : p.path}: ${p.message}`)
+          .map((problem) => `  ${shown(problem, file)}`)
           .join('\n') +
         (problems.length > PROBLEMS_SHOWN ? `\n  … and ${problems.length - PROBLEMS_SHOWN} more` : ''),
     );
   }
+}
+
+/** `file:line:column  path: message`, as far as these are known. */
+function shown({ path, message, position }: Problem, file: string | undefined): string {
+  const what = path === '' ? '(top level)' : path;
+  if (position === undefined) return `${what}: ${message}`;
+  const where = `${file ?? ''}:${position.line}:${position.column}`;
+  return path === '' ? `${where}  ${message}` : `${where}  ${what}: ${message}`;
 }
 
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */

@@ -12,7 +12,7 @@ import type {
   StagedBatch,
   StagedFile,
 } from '../protocol.js';
-import { namedMaximum } from '../sources/http.js';
+import { refusedPageSize } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -135,11 +135,6 @@ export const fetchPages =
 
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;
-
-/** The largest page size that a 400 names, where that is what it is about. */
-function refusedPageSize(thrown: unknown): number | null {
-  return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
-}
 
 /** What a page's records tell the strategy; condensed part by part where the strategy can. */
 class PageRecordsRead {

@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { destinationOf, loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
-import { print } from './output.js';
+import { destinationOf, print, visible, wrapped } from './output.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 
@@ -31,9 +31,9 @@ export function checkCommand(): Command {
 }
 
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
-  const plans = plansFrom(await loadConfiguration(file), file);
+  const { plans } = await loadPlans(file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const destination = destinationOf(chosen[0], process.env);
+  const destination = destinationOf(undefined, chosen[0]);
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
@@ -48,9 +48,12 @@ async function check(file: string, options: { stream?: string; json?: boolean })
     print(JSON.stringify({ status: problems.length === 0 ? 'fine' : 'problems', found }));
   else {
     for (const [name, findings] of Object.entries(found)) {
-      print(name);
-      for (const { kind, message } of findings)
-        print(`  ${MARKS[kind]} ${message.replaceAll('\n', '\n    ')}`);
+      print(visible(name));
+      for (const { kind, message } of findings) {
+        const [first = '', ...rest] = message.split('\n').map(visible);
+        print(wrapped(`  ${MARKS[kind]} ${first}`, 4));
+        for (const line of rest) print(wrapped(`    ${line.trim()}`, 4));
+      }
     }
   }
   if (problems.length > 0) {

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { loadConfiguration, plansFrom } from '../config/index.js';
+import { loadPlans } from '../config/index.js';
 import { note, print } from './output.js';
 
 export function configCommand(): Command {
@@ -14,9 +14,8 @@ Example:
   temporal workflow start --type sync --task-queue highwater --workflow-id users --input-file plain.json`,
     )
     .action(async (file: string) => {
-      const configuration = await loadConfiguration(file);
-      const { plans } = plansFrom(configuration, file);
-      for (const { message } of plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
+      const { configuration, plans } = await loadPlans(file);
+      for (const { message } of plans.plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
       print(JSON.stringify(configuration, null, 2));
     });
 }

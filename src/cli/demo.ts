@@ -16,7 +16,7 @@ import { createLogger, installRuntime } from '../logger.js';
 import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { follow } from './follow.js';
-import { cursorText, print, table, webUiLink } from './output.js';
+import { cursorText, print, cursorTable, webUiLink } from './output.js';
 import { readDestination } from './query.js';
 import { localServer } from './server.js';
 
@@ -170,7 +170,7 @@ async function report(
     'in source',
     'equal?',
   ];
-  print(table(header, rows));
+  print(cursorTable(header, rows));
   if (differences.length > 0) print(`Which rows differ, and why:\n${differences.join('\n')}`);
   const warnings = new Set(
     runs.flatMap(({ strategy, stream }) => stream.warnings.map((w) => `  ${strategy}: ${w.message}`)),

@@ -1,5 +1,6 @@
+import { resolve } from 'node:path';
 import { HighwaterError, messageOf } from '../errors.js';
-import type { Json, Progress, StreamResult } from '../protocol.js';
+import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
 
 /** One clear message, exit status 1; a stack trace only for what nobody foresaw, and only when asked for. */
 export function fail(thrown: unknown): void {
@@ -21,6 +22,10 @@ export const note = (line: string) =>
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
 
+/** The file that a command here writes: the one asked for, else the configuration's, else the environment's. */
+export const destinationOf = (asked: string | undefined, plan: StreamPlan | undefined): string =>
+  resolve(asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb');
+
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
 export const visible = (text: string): string =>
   // eslint-disable-next-line no-control-regex
@@ -28,28 +33,83 @@ export const visible = (text: string): string =>
     c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
   );
 
-/** A table with aligned columns; numbers to the right. */
-export function table(header: string[], rows: (string | number)[][]): string {
+/** How many columns a line on standard output may have: a terminal's, or any number where it goes elsewhere. */
+export const outputWidth = (): number =>
+  process.stdout.isTTY === true ? process.stdout.columns || 80 : Infinity;
+
+/** What stands between two columns. */
+const GAP = '  ';
+/** Columns are not made narrower than this: what is left of a cell would say nothing. */
+const NARROWEST = 8;
+
+/**
+ * A table with aligned columns; numbers to the right.
+ * @param limit how wide it may be: the widest columns are cut, down to a few letters; numbers never.
+ */
+export function table(header: string[], rows: (string | number)[][], limit = outputWidth()): string {
   const cells = [header, ...rows].map((row) =>
     row.map((cell) => (typeof cell === 'number' ? count(cell) : visible(cell))),
   );
-  const widths = header.map((_, i) =>
+  const needed = header.map((_, i) =>
     cells.reduce((widest, row) => Math.max(widest, width(row[i] ?? '')), 0),
   );
+  // Numbers are never cut, but what stands above them may be.
+  const least = header.map((_, i) =>
+    rows.reduce(
+      (most, row, r) => (typeof row[i] === 'number' ? Math.max(most, width(cells[r + 1]?.[i] ?? '')) : most),
+      NARROWEST,
+    ),
+  );
+  const widths = narrowed(needed, least, limit);
   const line = (row: string[], source?: (string | number)[]) =>
     row
       .map((cell, i) => {
-        const gap = ' '.repeat((widths[i] ?? 0) - width(cell));
-        return typeof source?.[i] === 'number' ? gap + cell : cell + gap;
+        const shown = cut(cell, widths[i] ?? 0);
+        const gap = ' '.repeat((widths[i] ?? 0) - width(shown));
+        return typeof source?.[i] === 'number' ? gap + shown : shown + gap;
       })
-      .join('  ')
+      .join(GAP)
       .trimEnd();
-  const rule = widths.map((w) => '─'.repeat(w)).join('  ');
+  const rule = widths.map((w) => '─'.repeat(w)).join(GAP);
   return [line(cells[0] ?? []), rule, ...cells.slice(1).map((row, i) => line(row, rows[i]))].join('\n');
 }
 
+/** The width of a table of such columns. */
+export const tableWidth = (widths: readonly number[]): number =>
+  widths.reduce((sum, one) => sum + one, 0) + Math.max(0, widths.length - 1) * GAP.length;
+
+/** Takes from the widest column that can be cut until the table fits, or none can be. */
+function narrowed(needed: readonly number[], least: readonly number[], limit: number): number[] {
+  const widths = [...needed];
+  for (let over = tableWidth(widths) - limit; over > 0; over--) {
+    let at = -1;
+    widths.forEach((one, i) => {
+      if (one > (least[i] ?? 0) && (at === -1 || one > (widths[at] ?? 0))) at = i;
+    });
+    if (at === -1) break;
+    widths[at] = (widths[at] ?? 0) - 1;
+  }
+  return widths;
+}
+
 /** Columns on a terminal, near enough for names and numbers. */
-const width = (text: string) => [...text].length;
+export const width = (text: string): number => [...text].length;
+
+/** A text of at most so many columns. */
+export const cut = (text: string, limit: number): string =>
+  width(text) <= limit ? text : `${[...text].slice(0, Math.max(0, limit - 1)).join('')}…`;
+
+/** Breaks a text between words; the lines that follow the first are indented. */
+export function wrapped(text: string, indent: number, limit = outputWidth()): string {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    const room = limit - (lines.length > 1 ? indent : 0);
+    if (last === undefined || width(last) + 1 + width(word) > room) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines.join(`\n${' '.repeat(indent)}`);
+}
 
 export const count = (n: number) => n.toLocaleString('en-US');
 
@@ -59,8 +119,21 @@ export function cursorText(cursor: { [name: string]: Json }): string {
   return shown.map(([name, value]) => `${name} ${String(value)}`).join(', ') || '(none)';
 }
 
+/**
+ * A table with a column "cursor", or where that makes it too wide, without it and the cursors below: cut short they
+ * would say nothing. Rows are named by their first cell.
+ */
+export function cursorTable(header: string[], rows: (string | number)[][], limit = outputWidth()): string {
+  const whole = table(header, rows, Infinity);
+  const at = header.indexOf('cursor');
+  if (at === -1 || width(whole.split('\n')[1] ?? '') <= limit) return whole;
+  const without = <T>(cells: T[]) => cells.filter((_, i) => i !== at);
+  const below = rows.map((row) => wrapped(visible(`cursor (${row[0] ?? ''}): ${row[at] ?? ''}`), 2, limit));
+  return [table(without(header), rows.map(without), limit), ...below].join('\n');
+}
+
 /** The summary of a pass, for people. */
-export function summary(streams: StreamResult[]): string {
+export function summary(streams: StreamResult[], limit = outputWidth()): string {
   const rows = streams.map((s) => [
     s.stream,
     s.strategy,
@@ -71,9 +144,11 @@ export function summary(streams: StreamResult[]): string {
     s.endRule ?? '',
     cursorText(s.cursor),
   ]);
-  const notes = streams.flatMap((s) => s.warnings.map((warning) => `note (${s.stream}): ${warning.message}`));
+  const notes = streams.flatMap((s) =>
+    s.warnings.map((warning) => wrapped(`note (${s.stream}): ${warning.message}`, 2, limit)),
+  );
   const header = ['stream', 'strategy', 'records', 'rows written', 'pages', 'batches', 'ended by', 'cursor'];
-  return [table(header, rows), ...notes].join('\n');
+  return [cursorTable(header, rows, limit), ...notes].join('\n');
 }
 
 /** One line on how far a sync is. */

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import { destinationOf, loadConfiguration, planNamed, plansFrom } from '../config/index.js';
+import { loadPlans, planNamed } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
-import { note, print, table } from './output.js';
+import { cut, destinationOf, note, outputWidth, print, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;
 
@@ -20,38 +20,51 @@ async function preview(
   file: string,
   options: { stream?: string; limit: string; json?: boolean },
 ): Promise<void> {
-  const plans = plansFrom(await loadConfiguration(file), file);
+  const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const { env: environment } = process;
-  const destination = destinationOf(plan, environment);
-  const probe = await Probe.of(plan, plans.plans, { environment, destination });
+  const destination = destinationOf(undefined, plan);
+  const probe = await Probe.of(plan, plans.plans, { environment: process.env, destination });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];
   const requests: string[] = [];
   let cursor = probe.first();
   while (records.length < limit) {
-    const request = probe.strategy.request(cursor);
-    if ('end' in request) break;
-    const page = await probe.read(request);
+    const read = await probe.page(cursor);
+    if ('end' in read) break;
+    const { page } = read;
     requests.push(page.request);
     if (options.json !== true) note(`${page.request}: ${page.records.length} records`);
     records.push(...page.records);
-    cursor = probe.strategy.advance(cursor, page.summary);
+    cursor = probe.strategy.advance(read.cursor, page.summary);
   }
   const shown = records.slice(0, limit);
   if (options.json === true) {
     print(JSON.stringify({ stream: plan.stream, requests, records: shown }));
     return;
   }
-  const columns = Object.keys(plan.table.columns);
-  const cell = (value: unknown) => {
-    const text = typeof value === 'string' ? value : JSON.stringify(value ?? null);
-    return text.length > CELL ? `${text.slice(0, CELL - 1)}…` : text;
-  };
-  print(
-    table(
-      columns,
-      shown.map((record) => columns.map((name) => cell(record[name]))),
-    ),
-  );
+  print(shownRecords(Object.keys(plan.table.columns), shown, outputWidth()));
 }
+
+/** A row a record where the columns have room beside each other, else a line a column, record by record. */
+export function shownRecords(columns: string[], records: ProbedPage['records'], limit: number): string {
+  const text = (value: unknown) => visible(typeof value === 'string' ? value : JSON.stringify(value ?? null));
+  const hasRoom = tableWidth(columns.map((name) => Math.max(width(name), READABLE))) <= limit;
+  if (hasRoom || limit === Infinity) {
+    return table(
+      columns,
+      records.map((record) => columns.map((name) => cut(text(record[name]), CELL))),
+      limit,
+    );
+  }
+  const widest = Math.min(Math.max(...columns.map(width)), Math.floor(limit / 3));
+  const blocks = records.map((record, i) => [
+    `record ${i + 1}`,
+    ...columns.map((name) =>
+      cut(`  ${cut(visible(name), widest).padEnd(widest)}  ${text(record[name])}`, limit).trimEnd(),
+    ),
+  ]);
+  return blocks.map((lines) => lines.join('\n')).join('\n\n');
+}
+
+/** Below this a cell of a record says little. */
+const READABLE = 10;

@@ -37,6 +37,8 @@ export function queryCommand(): Command {
           table(
             columns,
             rows.map((row) => row.map(cell)),
+            // What was asked for is shown whole.
+            Infinity,
           ),
         );
         print(`(${rows.length} row${rows.length === 1 ? '' : 's'})`);

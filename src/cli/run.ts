@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { resolve } from 'node:path';
 import { Command } from 'commander';
 import {
   AlreadyRunningError,
@@ -8,7 +7,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { loadConfiguration, plansFrom } from '../config/index.js';
+import { loadPlans } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -16,7 +15,7 @@ import { createLogger, installRuntime } from '../logger.js';
 import type { Json, SyncResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { follow } from './follow.js';
-import { note, print, summary, webUiLink } from './output.js';
+import { destinationOf, note, print, summary, webUiLink } from './output.js';
 import { localServer } from './server.js';
 import { findUi } from './ui.js';
 
@@ -84,14 +83,8 @@ interface Done {
 }
 
 async function syncOnce(file: string, options: RunOptions): Promise<Done> {
-  const given = await loadConfiguration(file);
-  const plans = plansFrom(given, file);
-  const destination = resolve(
-    options.destination ??
-      plans.plans[0]?.destination ??
-      process.env['HIGHWATER_DESTINATION'] ??
-      'highwater.duckdb',
-  );
+  const { configuration: given, plans } = await loadPlans(file);
+  const destination = destinationOf(options.destination, plans.plans[0]);
   // One pass: `interval` is for syncs that a worker keeps.
   const { interval: _, ...flat } = given as { [key: string]: Json };
   const configuration: Json = { ...flat, destination };

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
-import { loadConfiguration, plansFrom } from '../config/index.js';
+import { loadPlans } from '../config/index.js';
 import { note, print, webUiLink } from './output.js';
 import { runningServer } from './server.js';
 
@@ -32,8 +32,7 @@ export function startCommand(): Command {
 }
 
 async function start(file: string, options: Options): Promise<void> {
-  const configuration = await loadConfiguration(file);
-  const { plans } = plansFrom(configuration, file);
+  const { configuration, plans } = await loadPlans(file);
   const { server, to } = await runningServer();
   const client = await HighwaterClient.connect(to);
   try {
@@ -48,7 +47,7 @@ async function start(file: string, options: Options): Promise<void> {
     const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, runId);
     if (options.json === true) print(JSON.stringify({ workflowId: handle.workflowId, runId, webUi: link }));
     else {
-      for (const { message } of plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
+      for (const { message } of plans.plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
       print(`Started ${handle.workflowId}`);
       if (link !== null) print(`Web UI: ${link}`);
       print(`Status: npx highwater status ${handle.workflowId}`);

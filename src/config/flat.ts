@@ -18,10 +18,10 @@ import {
  * Numbers may be given as text, as that platform stores them.
  */
 
-const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
+export const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
 
 /** The reference API has no replay path: replay asks the timestamp endpoint with a lookback. */
-const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
+export const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
   keyset: '/pagination/keyset',
   offset: '/pagination/offset',
   timestamp: '/incremental/timestamp',
@@ -31,7 +31,7 @@ const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
 /** The path in the original script, which the reference API answers with 404. */
 const ORIGINAL_REPLAY_PATH = '/incremental/replay';
 
-const REFERENCE_COLUMNS: Record<string, ColumnType> = {
+export const REFERENCE_COLUMNS: Record<string, ColumnType> = {
   id: 'STRING',
   name: 'STRING',
   email: 'STRING',
@@ -74,9 +74,12 @@ const bigInteger = z
       typeof value === 'string' ? /^\s*\d{1,30}\s*$/.test(value) : Number.isSafeInteger(value) && value >= 0,
     'must be a whole number of at least 0; write one beyond 2^53 as text',
   )
-  .transform((value) => BigInt(typeof value === 'string' ? value.trim() : value).toString());
+  .transform((value) => BigInt(typeof value === 'string' ? value.trim() : value).toString())
+  .meta({ title: 'whole number of any size' });
 
-const positiveBigInteger = bigInteger.refine((text) => text !== '0', 'must be at least 1');
+const positiveBigInteger = bigInteger
+  .refine((text) => text !== '0', 'must be at least 1')
+  .meta({ title: 'whole number of any size' });
 
 const SECONDS_PER: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400 };
 
@@ -87,17 +90,20 @@ export function parseDuration(text: string): number | null {
   return Number(match[1]) * (SECONDS_PER[match[2] ?? ''] ?? NaN);
 }
 
-export const duration = z.string().transform((text, context) => {
-  const seconds = parseDuration(text);
-  if (seconds === null || seconds <= 0 || seconds > 366 * 86400) {
-    context.addIssue({
-      code: 'custom',
-      message: `${show(text)} is not a duration; write one such as "30s", "15m", "2h" or "1d"`,
-    });
-    return z.NEVER;
-  }
-  return seconds;
-});
+export const duration = z
+  .string()
+  .transform((text, context) => {
+    const seconds = parseDuration(text);
+    if (seconds === null || seconds <= 0 || seconds > 366 * 86400) {
+      context.addIssue({
+        code: 'custom',
+        message: `${show(text)} is not a duration; write one such as "30s", "15m", "2h" or "1d"`,
+      });
+      return z.NEVER;
+    }
+    return seconds;
+  })
+  .meta({ title: 'duration' });
 
 const fullRescan = z
   .union([numeric(z.number().int().min(1)), z.string()])
@@ -112,7 +118,8 @@ const fullRescan = z
       return z.NEVER;
     }
     return { seconds };
-  });
+  })
+  .meta({ title: 'number of passes, or duration' });
 
 export const withoutControl = [
   // eslint-disable-next-line no-control-regex
@@ -233,75 +240,129 @@ export const columnsOf = <T extends z.ZodType>(column: T) =>
     .refine(
       (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
       `must name at most ${COLUMN_LIMIT} columns`,
-    );
+    )
+    .meta({ title: '{ name: TYPE }' });
+
+/** What a key is about: by this the documentation groups its tables. */
+export const themes = z.registry<{ theme: string }>();
 
 export const flatFields = {
-  strategy: z.enum(REFERENCE_STRATEGIES).default('keyset').describe('How the source is read.'),
-  base_url: baseUrl.optional().describe('The endpoint; each strategy has its own default.'),
-  page_size: numeric(z.number().int().min(1).max(1_000_000)).default(100).describe('offset: records a page.'),
+  strategy: z
+    .enum(REFERENCE_STRATEGIES)
+    .default('keyset')
+    .describe('How the source is read.')
+    .register(themes, { theme: 'The source' }),
+  base_url: baseUrl
+    .optional()
+    .describe(
+      'The endpoint; may hold `${env:NAME}`. Left out: that of the strategy on `http://127.0.0.1:5001`.',
+    )
+    .register(themes, { theme: 'The source' }),
+  page_size: numeric(z.number().int().min(1).max(1_000_000))
+    .default(100)
+    .describe('offset: records a page, sent as `limit`.'),
   initial_id: bigInteger.default('1').describe('step_size: the first id asked for.'),
   step_size: positiveBigInteger.default('1000').describe('step_size: ids a request.'),
   max_id: bigInteger.default('100000').describe('step_size: the last id asked for.'),
-  buffer_hours: numeric(z.number().min(0).max(876_000)).default(2).describe('replay: the lookback.'),
+  buffer_hours: numeric(z.number().min(0).max(876_000))
+    .default(2)
+    .describe('replay: how far before the newest record a pass begins, in hours.'),
   destination: z
     .string()
     .min(1)
     .max(4096)
     .refine(...withoutControl)
     .optional()
-    .describe('The DuckDB file.'),
-  schema: identifier.default('main').describe('The schema of the table.'),
-  table: ownTable.default('user').describe('The table.'),
+    .describe('The DuckDB file. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.')
+    .register(themes, { theme: 'The table' }),
+  schema: identifier
+    .default('main')
+    .describe('The schema of the table.')
+    .register(themes, { theme: 'The table' }),
+  table: ownTable.default('user').describe('The table.').register(themes, { theme: 'The table' }),
   primary_key: z
     .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(20)])
     .default(['id'])
-    .describe('The columns whose values name a record.'),
-  columns: columnsOf(columnType).default(REFERENCE_COLUMNS).describe('Column names and types.'),
-  ties: z.enum(['auto', 'scroll']).default('auto').describe('keyset: how equal timestamps are read.'),
+    .describe('The columns whose values name a record.')
+    .register(themes, { theme: 'The table' }),
+  columns: columnsOf(columnType)
+    .default(REFERENCE_COLUMNS)
+    .describe('Column names and types. Left out: the eight of the reference table.')
+    .register(themes, { theme: 'The table' }),
+  ties: z
+    .enum(['auto', 'scroll'])
+    .default('auto')
+    .describe("keyset: `auto` reads equal timestamps safely; `scroll` only follows the API's tokens."),
   max_empty_steps: numeric(z.number().int().min(1))
     .optional()
-    .describe('step_size: give up after this many.'),
-  id_lookback: bigInteger.optional().describe('step_size: how far before the greatest id a pass begins.'),
-  full_rescan: fullRescan.optional().describe('offset: re-read the whole list every N passes, or "24h".'),
-  interval: duration.optional().describe('Make a pass, sleep this long, and so on for ever.'),
+    .describe('step_size: end a pass after so many empty ranges in a row. Left out: never.'),
+  id_lookback: bigInteger
+    .optional()
+    .describe('step_size: how far before the greatest id seen a pass begins. Left out: one `step_size`.'),
+  full_rescan: fullRescan
+    .optional()
+    .describe(
+      'offset: re-read the whole list every so many passes (1: every pass), or after `24h`. Left out: never.',
+    ),
+  interval: duration
+    .optional()
+    .describe('Make a pass, sleep this long, and so on for ever. Left out: one pass.')
+    .register(themes, { theme: 'Pace' }),
   batch_rows: numeric(z.number().int().min(1).max(10_000_000))
     .default(50_000)
-    .describe('Rows a batch, at most.'),
+    .describe('Rows a batch, at most. The first limit reached closes a batch; the first ones are smaller.')
+    .register(themes, { theme: 'Pace' }),
   batch_bytes: numeric(z.number().int().min(1024))
     .default(64 * 1024 * 1024)
-    .describe('Bytes a batch, at most.'),
+    .describe('Bytes a batch, at most.')
+    .register(themes, { theme: 'Pace' }),
   batch_seconds: numeric(z.number().min(0.05).max(600))
     .default(10)
-    .describe('Seconds a batch is read for, at most.'),
-  retry_for: duration.default(60).describe('For how long a source that does not answer is tried again.'),
-  timeout: duration.default(60).describe('How long one answer may take to begin, and to go on.'),
+    .describe('Seconds a batch is read for, at most.')
+    .register(themes, { theme: 'Pace' }),
+  retry_for: duration
+    .prefault('1m')
+    .describe('For how long a source that does not answer is tried again.')
+    .register(themes, { theme: 'Pace' }),
+  timeout: duration
+    .prefault('1m')
+    .describe('How long an answer may take to begin, and a pause inside it may last.')
+    .register(themes, { theme: 'Pace' }),
   in_flight: numeric(z.number().int().min(1).max(32))
     .default(4)
-    .describe('Requests on their way at once, for offset and step_size.'),
+    .describe('Requests on their way at once, where a strategy knows the next ones.')
+    .register(themes, { theme: 'Pace' }),
   history_limit: numeric(z.number().int().min(20))
     .optional()
-    .describe('Continue as new after so many events.'),
+    .describe('Continue as new after so many history events. Left out: when Temporal suggests it.')
+    .register(themes, { theme: 'Pace' }),
 };
 
-const flatSchema = z.strictObject(flatFields);
+export const flatSchema = z.strictObject(flatFields);
+
+/** As `discover` takes it: nobody says that the columns are the reference table's. */
+const flatDraftSchema = flatSchema.extend({ columns: columnsOf(columnType).default({}) });
 
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
 /**
  * Checks a flat configuration and turns it into a plan.
+ * @param draft columns and primary key need not be given, and need not agree.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function planFromFlat(raw: unknown, file?: string): StreamPlan {
+export function planFromFlat(raw: unknown, file?: string, draft = false): StreamPlan {
+  const schema = draft ? flatDraftSchema : flatSchema;
   const shape = shapeProblem(raw);
   if (shape !== null) throw new ConfigurationError([shape], file);
-  const parsed = flatSchema.safeParse(raw, { reportInput: true });
+  const parsed = schema.safeParse(raw, { reportInput: true });
   const issues = parsed.error?.issues ?? [];
   const problems = issues.flatMap((issue) => describe(issue, raw, FLAT_KEYS));
   const refused = new Set(
     issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : [String(issue.path[0])])),
   );
   // Keys that are right by themselves may still contradict each other, and that is said at once too.
-  const sound = parsed.data ?? flatSchema.safeParse(without(raw, refused)).data;
+  const sound = parsed.data ?? schema.safeParse(without(raw, refused)).data;
+  for (const key of draft ? ['columns', 'primary_key'] : []) refused.add(key);
   if (sound !== undefined) problems.push(...contradictions(sound, refused));
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 
@@ -507,12 +568,12 @@ const article = (type: string) => KINDS[type] ?? (/^[aeiou]/.test(type) ? `an ${
 
 const cutShort = (text: string) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
 
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   return Array.isArray(value) ? 'a list' : article(typeof value);
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

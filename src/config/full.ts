@@ -1,487 +1,22 @@
-import { z } from 'zod';
 import { ConfigurationError, messageOf, type Problem } from '../errors.js';
-import { valuesOf, type Values } from '../strategies/index.js';
-import {
-  ERROR_ACTIONS,
-  STRATEGIES,
-  type AnswerPath,
-  type Auth,
-  type ErrorRule,
-  type CursorFormat,
-  type Incremental,
-  type RecordShape,
-  type RequestSpec,
-  type StrategyOptions,
-  type StreamPlan,
+import type {
+  CursorFormat,
+  Incremental,
+  RecordShape,
+  RequestSpec,
+  StrategyOptions,
+  StreamPlan,
 } from '../protocol.js';
-import { filterProblem, jsonPathProblem } from '../sources/paths.js';
 import { referred } from '../sources/templates.js';
-import {
-  columnsOf,
-  columnType,
-  contradictions,
-  describe,
-  duration,
-  flatFields,
-  identifier,
-  isCredential,
-  baseUrl,
-  numeric,
-  planBeside,
-  REFERENCE,
-  shapeProblem,
-  strategyOptions,
-  suggestion,
-  withoutControl,
-} from './flat.js';
+import { valuesOf, type Values } from '../strategies/index.js';
+import { contradictions, describe, planBeside, shapeProblem, strategyOptions, suggestion } from './flat.js';
+import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
+import { authKinds, authOf, joined } from './request-schema.js';
 
 /**
  * The full form: several streams of one source, and all that an API may want to be asked, without code.
  * What a stream leaves out comes from `defaults`.
  */
-
-const REFERENCE_IN = new RegExp(REFERENCE.source);
-
-const secret = z
-  .string()
-  .max(4096)
-  .refine(
-    (text) => REFERENCE_IN.test(text),
-    'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
-  );
-
-const plainText = z
-  .string()
-  .max(8192)
-  .refine(...withoutControl);
-
-const SECRET_IN_THE_OPEN =
-  'looks like a credential, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
-
-/** Members, however deep, whose name says that they hold a credential and whose text is no reference. */
-function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] {
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([name, inner]) => {
-    const at = [...path, name];
-    if (typeof inner === 'object') return openSecrets(inner, at);
-    const isSecret = isCredential(name) || /^(authorization|cookie)$/i.test(name);
-    return isSecret && typeof inner === 'string' && !REFERENCE_IN.test(inner) ? [at] : [];
-  });
-}
-
-/** Refuses credentials in the open. */
-function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): void {
-  for (const path of openSecrets(value))
-    context.addIssue({ code: 'custom', path, message: SECRET_IN_THE_OPEN });
-}
-
-/** Names and values of headers or parameters; what a name says is a credential must be a reference. */
-const pairs = (what: RegExp) =>
-  z
-    .record(
-      z.string().regex(what, 'is not a name that can be sent'),
-      z.union([plainText, z.number(), z.boolean()]).transform(String),
-    )
-    .superRefine(withoutOpenSecrets);
-
-const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/;
-const headers = pairs(HEADER_NAME);
-const headerName = z.string().regex(HEADER_NAME, 'is not the name of a header');
-const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
-const parameters = pairs(PARAMETER_NAME);
-
-const body = z.json().superRefine(withoutOpenSecrets);
-const bodyAs = z.enum(['json', 'form']).default('json');
-
-const PLAIN_PATH = /^(\$|(\$\.)?[^.[\]*$?@]+(\.[^.[\]*$?@]+)*)$/;
-
-/** "data.items" or "$.data.items" → the members on the way. */
-const memberPath = z
-  .string()
-  .max(500)
-  .regex(PLAIN_PATH, 'is not a path of members such as "user.login"')
-  .transform(members);
-
-function members(text: string): string[] {
-  return text === '$' ? [] : text.replace(/^\$\./, '').split('.');
-}
-
-/** As {@link memberPath}, or any JSONPath; "$" is the answer itself. */
-const answerPath = z
-  .string()
-  .max(500)
-  .transform((text, context): AnswerPath => {
-    if (PLAIN_PATH.test(text)) return members(text);
-    const problem = text.startsWith('$') ? jsonPathProblem(text) : 'it has no "$"';
-    if (problem === null) return text;
-    context.addIssue({
-      code: 'custom',
-      message: `is neither a path of members such as "data.items" nor a JSONPath such as "$.edges[*].node": ${problem}`,
-    });
-    return z.NEVER;
-  });
-
-const place = z.enum(['header', 'query', 'cookie']).default('header');
-const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent');
-
-const authKinds = {
-  none: z.strictObject({ type: z.literal('none') }),
-  basic: z.strictObject({ type: z.literal('basic'), username: plainText, password: secret }),
-  bearer: z.strictObject({ type: z.literal('bearer'), token: secret }),
-  api_key: z.strictObject({
-    type: z.literal('api_key'),
-    name: credentialName,
-    value: secret,
-    in: place,
-  }),
-  session: z.strictObject({
-    type: z.literal('session'),
-    login: z
-      .strictObject({
-        url: plainText.describe('An address, or a path after the base_url.'),
-        method: z.enum(['GET', 'POST']).default('POST'),
-        headers: headers.default({}),
-        body: body.optional().describe('What is sent, with references to user and password.'),
-        body_as: bodyAs,
-      })
-      .describe('The request that gives the token.'),
-    token: answerPath.default(['token']).describe("Where the login's answer has the token."),
-    expires_in: answerPath.optional().describe('Where it says for how many seconds the token is good.'),
-    name: credentialName.default('Authorization').describe('Where the token goes.'),
-    prefix: plainText.default('Bearer ').describe('What stands before it.'),
-    in: place,
-  }),
-  oauth2: z.strictObject({
-    type: z.literal('oauth2'),
-    token_url: baseUrl.describe('Where tokens are given.'),
-    client_id: plainText,
-    client_secret: secret,
-    refresh_token: secret
-      .optional()
-      .describe(
-        'Without one, client credentials are asked with. One that the server replaces is kept, encrypted.',
-      ),
-    client_auth: z.enum(['body', 'basic']).default('body').describe('How the client says who it is.'),
-    scopes: z.array(plainText).default([]),
-    params: parameters.default({}).describe('Sent beside, such as audience.'),
-  }),
-  signature: z.strictObject({
-    type: z.literal('signature'),
-    hook: z
-      .string()
-      .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not the name of a hook: letters, digits, "-" and "_"')
-      .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
-    settings: z
-      .record(z.string().max(200), plainText)
-      .superRefine(withoutOpenSecrets)
-      .default({})
-      .describe('What the hook is told.'),
-  }),
-};
-
-const auth = z.discriminatedUnion('type', [
-  authKinds.none,
-  authKinds.basic,
-  authKinds.bearer,
-  authKinds.api_key,
-  authKinds.session,
-  authKinds.oauth2,
-  authKinds.signature,
-]);
-
-/** @param base what the path of a login stands behind. */
-function authOf(given: z.output<typeof auth>, base: string): Auth {
-  switch (given.type) {
-    case 'session': {
-      const { login, expires_in: expiresIn, ...rest } = given;
-      return {
-        ...rest,
-        login: {
-          url: joined(base, login.url),
-          method: login.method,
-          headers: login.headers,
-          body: login.body ?? null,
-          bodyAs: login.body_as,
-        },
-        expiresIn: expiresIn ?? null,
-      };
-    }
-    case 'oauth2':
-      return {
-        type: 'oauth2',
-        tokenUrl: given.token_url,
-        clientId: given.client_id,
-        clientSecret: given.client_secret,
-        clientAuth: given.client_auth,
-        refreshToken: given.refresh_token ?? null,
-        scopes: given.scopes,
-        params: given.params,
-      };
-    default:
-      return given;
-  }
-}
-
-/** A path after an address; another address is one by itself. */
-function joined(base: string, path: string): string {
-  if (/^https?:\/\//i.test(path)) return path;
-  return base.replace(/\/+$/, '') + (/^[/?]|^$/.test(path) ? path : `/${path}`);
-}
-
-const STATUS = /^[1-5][0-9x][0-9x]$/;
-const status = z
-  .union([z.number().int(), z.string()])
-  .transform(String)
-  .refine((text) => STATUS.test(text), 'is not a status such as 404 or "5xx"');
-
-const errorRule = z
-  .strictObject({
-    status: z
-      .union([status.transform((one) => [one]), z.array(status).min(1).max(50)])
-      .optional()
-      .describe('404, "5xx", or a list; any other than 2xx unless told.'),
-    body: z
-      .string()
-      .max(500)
-      .refine(isRegExp, 'is not a regular expression')
-      .optional()
-      .describe('A regular expression that the body matches, in any case.'),
-    path: answerPath.optional().describe('What the body, as JSON, has; of answers of any status.'),
-    action: z.enum(ERROR_ACTIONS).describe('What to do.'),
-    wait: duration.optional().describe('wait: for how long, where the answer does not say.'),
-  })
-  .refine(
-    (rule) => rule.status !== undefined || rule.body !== undefined || rule.path !== undefined,
-    'must say which answers it is for: status, body or path',
-  )
-  .refine((rule) => rule.wait === undefined || rule.action === 'wait', {
-    path: ['wait'],
-    message: 'goes with the action wait',
-  })
-  .transform((rule): ErrorRule => ({
-    statuses: rule.status ?? null,
-    body: rule.body ?? null,
-    path: rule.path ?? null,
-    action: rule.action,
-    waitSeconds: rule.wait ?? 60,
-  }));
-const errorRules = z.array(errorRule).max(100);
-
-function isRegExp(text: string): boolean {
-  try {
-    return new RegExp(text).source !== '';
-  } catch {
-    return false;
-  }
-}
-
-const rateLimit = z.strictObject({
-  requests_per_second: numeric(z.number().positive().max(10_000)).optional(),
-  concurrency: numeric(z.number().int().min(1).max(1000)).optional().describe('Requests at once.'),
-  remaining_header: headerName
-    .optional()
-    .describe('Says how many requests are left; X-RateLimit-Remaining and its like are known.'),
-  reset_header: headerName.optional().describe('Says when there are more again.'),
-});
-
-const column = z.union([
-  columnType.transform((type) => ({ type, from: null })),
-  z.strictObject({
-    type: columnType,
-    from: memberPath.describe('Where the record has the value: "user.login".'),
-  }),
-]);
-
-const next = z.union([
-  z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),
-  z.literal('last_key').transform(() => ({ in: 'last_key' }) as const),
-  z.literal('last_record').transform(() => ({ in: 'last_record' }) as const),
-  z.literal('none').transform(() => ({ in: 'none' }) as const),
-  z
-    .strictObject({ token: answerPath })
-    .transform(({ token }) => ({ in: 'body', path: token, isAddress: false }) as const),
-  z
-    .strictObject({ url: answerPath })
-    .transform(({ url }) => ({ in: 'body', path: url, isAddress: true }) as const),
-  z
-    .strictObject({ header: z.string().min(1).max(200), is: z.enum(['token', 'url']).default('token') })
-    .transform(({ header, is }) => ({ in: 'header', name: header, isAddress: is === 'url' }) as const),
-]);
-
-const FORMATS = ['timestamp', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
-
-/** A value of the cursor field. */
-const cursorValue = z
-  .union([plainText.min(1), z.number().refine(Number.isFinite)])
-  .transform((value) => String(value));
-
-const lookback = z.union([
-  duration.transform((seconds) => ({ seconds })),
-  numeric(z.number().int().min(1)).transform((units) => ({ units })),
-]);
-
-const parameterName = z.string().regex(PARAMETER_NAME, 'is not a name that can be sent');
-
-const {
-  base_url: _url,
-  destination,
-  interval,
-  strategy: _strategy,
-  columns: _columns,
-  page_size: pageSize,
-  ...shared
-} = flatFields;
-
-const streamSchema = z.strictObject({
-  name: identifier.describe('What the stream is called; also its table, unless `table` says otherwise.'),
-  path: plainText.default('').describe('Appended to the base_url.'),
-  method: z.enum(['GET', 'POST']).default('GET').describe('How the source is asked.'),
-  body: body
-    .optional()
-    .describe('POST: what is sent; texts may refer to `${cursor:NAME}` and `${parent:FIELD}`.'),
-  body_as: bodyAs.describe('POST: how the body is written.'),
-  params: parameters.default({}).describe('Sent with every request.'),
-  headers: headers.default({}).describe('Sent with every request, beside those of the source.'),
-  auth: auth.optional().describe('In place of that of the source.'),
-  records: answerPath
-    .default(['data'])
-    .describe('Where the list of records is: "data.items"; "$" is the answer itself; or any JSONPath.'),
-  format: z.enum(['json', 'ndjson', 'csv']).default('json').describe('What the answers are; gzip is seen.'),
-  single: z.boolean().default(false).describe('The answer holds one record, and no list.'),
-  where: z
-    .string()
-    .max(2000)
-    .superRefine((text, context) => {
-      const problem = filterProblem(text);
-      if (problem !== null) {
-        const message = `is not a JSONPath filter such as "@.status == 'open'": ${problem}`;
-        context.addIssue({ code: 'custom', message });
-      }
-    })
-    .optional()
-    .describe('Which records are kept: a JSONPath filter such as "@.status == \'open\'".'),
-  columns: columnsOf(column).describe(
-    'Column names and types, or {type, from} where the record has the value elsewhere.',
-  ),
-  parent: z
-    .strictObject({
-      stream: identifier.describe('The stream whose rows are the parents.'),
-      include: z
-        .record(identifier, identifier)
-        .default({})
-        .describe("Columns that take the value of a parent's: {company_id: id}."),
-    })
-    .optional()
-    .describe('A request is made for each row of another stream; `${parent:COLUMN}` refers to it.'),
-  errors: errorRules.default([]).describe('Rules for answers that are no page, before those of the source.'),
-  cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
-  strategy: z.enum(STRATEGIES).describe('How the source is read.'),
-  ...shared,
-  table: shared.table.unwrap().optional().describe('The table.'),
-  page_size: pageSize.unwrap().optional().describe('Records a page.'),
-  names: z
-    .strictObject({
-      page: parameterName,
-      offset: parameterName,
-      limit: parameterName,
-      updated_since: parameterName,
-      updated_until: parameterName,
-      since: parameterName,
-      scroll_param: parameterName,
-      start_id: parameterName,
-      end_id: parameterName,
-    })
-    .partial()
-    .default({})
-    .describe("The API's own names of the parameters."),
-  next: next
-    .optional()
-    .describe(
-      'cursor, keyset: what the next page is asked for by: "link", {"token": path}, {"url": path}, {"header": name}; ' +
-        'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (one answer is all).',
-    ),
-  total: answerPath.optional().describe('Where the answer counts all records.'),
-  total_pages: answerPath.optional().describe('page_number: where the answer counts all pages.'),
-  more: answerPath.optional().describe('Where the answer says, by true or false, whether there is more.'),
-  ends: z
-    .strictObject({ path: answerPath, is: z.union([plainText, z.number(), z.boolean(), z.null()]) })
-    .optional()
-    .describe('There is no more where the answer has this value at this path.'),
-  first_page: numeric(z.number().int().min(0).max(1)).default(1).describe('page_number: the first page.'),
-  short_page_ends: z
-    .boolean()
-    .default(false)
-    .describe('page_number, offset, cursor: a page that is not full is the last one.'),
-  cursor_format: z
-    .union([z.enum(FORMATS), plainText.min(1).max(100)])
-    .default('timestamp')
-    .describe(
-      'How the cursor field is written: timestamp (ISO 8601), epoch_s, epoch_ms, integer, string, or a pattern of luxon\'s tokens such as "dd/MM/yyyy HH:mm:ss".',
-    ),
-  cursor_zone: plainText
-    .optional()
-    .describe('The time zone of a pattern that names none, such as "Europe/Berlin"; UTC unless told.'),
-  start: cursorValue.optional().describe('What the first pass asks for; everything unless told.'),
-  lookback: lookback
-    .optional()
-    .describe(
-      'How far before the newest record a pass begins: a duration, or a number where the cursor field is an integer.',
-    ),
-  settle: duration
-    .optional()
-    .describe(
-      'Records newer than this when a pass begins are left to the next one (names.updated_until), or read again by it.',
-    ),
-  window: duration
-    .optional()
-    .describe('From start on, a pass asks for so much time after the other; needs names.updated_until.'),
-});
-
-const fullSchema = z.strictObject({
-  sync: z
-    .strictObject({
-      name: identifier.optional().describe('What the sync is called.'),
-      max_streams: numeric(z.number().int().min(1).max(50)).default(4).describe('Streams read at once.'),
-    })
-    .prefault({}),
-  source: z.strictObject({
-    base_url: baseUrl.describe('What the paths of the streams are appended to.'),
-    headers: headers.default({}),
-    params: parameters.default({}),
-    auth: auth.default({ type: 'none' }),
-    rate_limit: rateLimit.optional().describe('What all streams together may ask of the source.'),
-    errors: errorRules.default([]).describe('Rules for answers that are no page.'),
-    timeout: shared.timeout.unwrap().optional().describe('How long one answer may take.'),
-    retry_for: shared.retry_for.unwrap().optional().describe('For how long a silent source is tried again.'),
-  }),
-  destination,
-  interval,
-  defaults: z.record(z.string(), z.unknown()).default({}).describe('What streams that leave it out have.'),
-  streams: z.array(z.record(z.string(), z.unknown())).min(1).max(500),
-});
-
-type Full = z.output<typeof fullSchema>;
-type Stream = z.output<typeof streamSchema>;
-
-/** The JSON Schema of the full form, for editors. */
-export function jsonSchema(): object {
-  const stream = z.toJSONSchema(streamSchema, { io: 'input', unrepresentable: 'any' });
-  const schema = z.toJSONSchema(fullSchema, { io: 'input', unrepresentable: 'any' }) as {
-    properties: Record<string, object>;
-  };
-  const { required: _required, ...partial } = stream;
-  return {
-    ...schema,
-    title: 'Highwater, full form',
-    properties: {
-      $schema: { type: 'string' },
-      ...schema.properties,
-      defaults: partial,
-      // What a stream must have may stand in `defaults`.
-      streams: { type: 'array', minItems: 1, items: { ...partial, required: ['name'] } },
-    },
-  };
-}
 
 export const isFull = (raw: unknown): boolean =>
   typeof raw === 'object' && raw !== null && ('streams' in raw || 'source' in raw);
@@ -494,9 +29,14 @@ export interface SyncShape {
 
 /**
  * Checks a configuration in full form and turns it into a plan for each stream.
+ * @param draft columns, primary key and cursor field need not be given, and need not agree.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[]; shape: SyncShape } {
+export function plansFromFull(
+  raw: unknown,
+  file?: string,
+  draft = false,
+): { plans: StreamPlan[]; shape: SyncShape } {
   const misshapen = shapeProblem(raw);
   if (misshapen !== null) throw new ConfigurationError([misshapen], file);
   const { $schema: _schema, ...rest } = raw as Record<string, unknown>;
@@ -510,13 +50,13 @@ export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[
   const streams = (Array.isArray(lists.streams) ? lists.streams : []).filter(isObject);
   const sound = streams.map((stream, i) => {
     const merged = { ...sourceDefaults, ...defaults, ...stream };
-    const read = streamSchema.safeParse(merged, { reportInput: true });
+    const read = (draft ? draftSchema : streamSchema).safeParse(merged, { reportInput: true });
     const where = (key: string) =>
       Object.hasOwn(stream, key) || !Object.hasOwn(defaults, key) ? `streams[${i}]` : 'defaults';
     const keys = (path: readonly PropertyKey[]) => (path.length === 0 ? STREAM_KEYS : keysIn(path));
     const own = [
       ...(read.error?.issues ?? []).flatMap((issue) => describe(issue, merged, keys(issue.path))),
-      ...(read.data === undefined ? [] : inconsistent(read.data)),
+      ...(read.data === undefined ? [] : inconsistent(read.data, draft)),
     ];
     for (const problem of own) {
       const path = `${where(/^[^.[]*/.exec(problem.path)?.[0] ?? '')}.${problem.path}`;
@@ -525,7 +65,7 @@ export function plansFromFull(raw: unknown, file?: string): { plans: StreamPlan[
     }
     return read.data;
   });
-  problems.push(...twice(sound), ...orphans(sound));
+  problems.push(...twice(sound), ...orphans(sound, draft));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
@@ -567,17 +107,24 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   }
 }
 
+/** What `discover` finds need not be given to it, nor agree. */
+const FOUND_BY_DISCOVER = ['columns', 'primary_key'] as const;
+
 /** What a stream's keys allow on their own but not together. */
-function inconsistent(stream: Stream): Problem[] {
-  const problems = contradictions({ ...stream, columns: typesOf(stream) });
+function inconsistent(stream: Stream, draft: boolean): Problem[] {
+  const problems = contradictions(
+    { ...stream, columns: typesOf(stream) },
+    new Set(draft ? FOUND_BY_DISCOVER : []),
+  );
   const needs = (path: string, message: string) => problems.push({ path, message });
   const { strategy, names } = stream;
-  if (['keyset', 'timestamp', 'replay'].includes(strategy) && stream.cursor_field === undefined) {
+  const lacksField = stream.cursor_field === undefined && !draft;
+  if (['keyset', 'timestamp', 'replay'].includes(strategy) && lacksField) {
     needs('cursor_field', `is needed: ${strategy} goes by the field that says when a record changed last`);
   }
   const { next } = stream;
   const byRecord = next?.in === 'last_record';
-  if (['page_number', 'cursor', 'offset'].includes(strategy) && stream.cursor_field === undefined) {
+  if (['page_number', 'cursor', 'offset'].includes(strategy) && lacksField) {
     if (byRecord) needs('cursor_field', 'is needed: next "last_record" asks by it');
     else if (names.updated_since !== undefined) {
       needs('cursor_field', 'is needed, as names.updated_since says that only changes are asked for');
@@ -609,7 +156,7 @@ function inconsistent(stream: Stream): Problem[] {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
   const { cursor_field: field } = stream;
-  if (field !== undefined && shapeOf(stream) !== null && !Object.hasOwn(stream.columns, field))
+  if (field !== undefined && !draft && shapeOf(stream) !== null && !Object.hasOwn(stream.columns, field))
     needs(
       'cursor_field',
       `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
@@ -629,7 +176,7 @@ function inconsistent(stream: Stream): Problem[] {
       needs('errors', 'skip_parent goes with a parent');
   }
   for (const name of Object.keys(stream.parent?.include ?? {})) {
-    if (!Object.hasOwn(stream.columns, name))
+    if (!draft && !Object.hasOwn(stream.columns, name))
       needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
   }
   if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
@@ -651,7 +198,7 @@ function inconsistent(stream: Stream): Problem[] {
 const CURSOR_VALUES = [...NAME_KEYS];
 
 /** Streams whose parent is not there, comes round to themselves, or lacks a field. */
-function orphans(streams: (Stream | undefined)[]): Problem[] {
+function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
   const problems: Problem[] = [];
   const find = (name: string | undefined) => streams.find((stream) => stream?.name === name);
   streams.forEach((stream, i) => {
@@ -674,7 +221,7 @@ function orphans(streams: (Stream | undefined)[]): Problem[] {
       return;
     }
     for (const field of fieldsOf(stream)) {
-      if (!Object.hasOwn(parent.columns, field)) {
+      if (!draft && !Object.hasOwn(parent.columns, field)) {
         const names = Object.keys(parent.columns);
         say(
           'parent',

@@ -1,12 +1,13 @@
-import { resolve } from 'node:path';
 import { ConfigurationError } from '../errors.js';
-import type { StreamPlan } from '../protocol.js';
+import type { Json, StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
+import { openConfiguration } from './load.js';
 
 export { planFromFlat, parseDuration } from './flat.js';
-export { jsonSchema } from './full.js';
-export { loadConfiguration } from './load.js';
+export { isFull } from './full.js';
+export { jsonSchema } from './full-schema.js';
+export { loadConfiguration, openConfiguration } from './load.js';
 
 /** What a configuration in either form asks for. */
 export interface Plans {
@@ -16,11 +17,21 @@ export interface Plans {
 
 /**
  * Checks a configuration, flat or full, and turns it into a plan for each stream.
+ * @param draft for `discover`: columns, primary key and cursor field need not be given.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function plansFrom(raw: unknown, file?: string): Plans {
-  if (isFull(raw)) return plansFromFull(raw, file);
-  return { plans: [planFromFlat(raw, file)], shape: { name: null, maxStreams: 1 } };
+export function plansFrom(raw: unknown, file?: string, draft = false): Plans {
+  if (isFull(raw)) return plansFromFull(raw, file, draft);
+  return { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } };
+}
+
+/**
+ * Reads a configuration file and checks it.
+ * @throws {ConfigurationError} with every problem at once, each with its line and column.
+ */
+export async function loadPlans(file: string, draft = false): Promise<{ configuration: Json; plans: Plans }> {
+  const read = await openConfiguration(file);
+  return { configuration: read.content, plans: read.checked((raw, name) => plansFrom(raw, name, draft)) };
 }
 
 /**
@@ -41,9 +52,4 @@ export function planNamed({ plans }: Plans, stream: string | null): StreamPlan {
     throw new ConfigurationError([{ path: 'streams', message: unknownStream(stream ?? '', plans) }]);
   }
   return plan;
-}
-
-/** Absolute path of the file that a plan's rows go to. */
-export function destinationOf(plan: StreamPlan | undefined, environment: NodeJS.ProcessEnv): string {
-  return resolve(plan?.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb');
 }

@@ -1,22 +1,53 @@
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { parse as parseJsonc, printParseErrorCode, visit, type ParseError } from 'jsonc-parser';
-import { parseDocument } from 'yaml';
-import { ConfigurationError, messageOf } from '../errors.js';
+import { parse as parseJsonc, parseTree, printParseErrorCode, visit, type ParseError } from 'jsonc-parser';
+import { LineCounter, parseDocument } from 'yaml';
+import { ConfigurationError, messageOf, PROBLEMS_SHOWN, type Position, type Problem } from '../errors.js';
 import type { Json } from '../protocol.js';
 import { shapeProblem } from './flat.js';
+import { jsonPositions, lineStarts, type Locate, position, yamlPositions } from './positions.js';
 
 /** A configuration is small; more than this is some other file. */
 const SIZE_LIMIT = 1024 * 1024;
 /** The YAML parser takes a time that grows with the square of the nesting: half a minute for a megabyte of brackets. */
 const YAML_SIZE_LIMIT = 128 * 1024;
 
+/** A configuration file that was read: its content as plain JSON, not yet checked, and where in it things stand. */
+export class ConfigurationFile {
+  constructor(
+    /** As it was given. */
+    readonly name: string,
+    readonly content: Json,
+    private readonly locate: Locate,
+  ) {}
+
+  /**
+   * Checks the content.
+   * @throws {ConfigurationError} that `check` throws, each problem with its line and column.
+   */
+  checked<T>(check: (content: Json, file: string) => T): T {
+    try {
+      return check(this.content, this.name);
+    } catch (thrown) {
+      if (!(thrown instanceof ConfigurationError)) throw thrown;
+      const problems = thrown.problems.map((problem, i) =>
+        i < PROBLEMS_SHOWN ? this.located(problem) : problem,
+      );
+      throw new ConfigurationError(problems, this.name);
+    }
+  }
+
+  private located(problem: Problem): Problem {
+    const found = problem.position ?? this.locate(problem.path);
+    return found === null ? problem : { ...problem, position: found };
+  }
+}
+
 /**
  * Reads a configuration file: JSON, JSON with comments and trailing commas, or YAML (`.yaml`, `.yml`).
- * @returns its content as plain JSON, not yet checked.
  * @throws {ConfigurationError} that names file, line and column.
  */
-export async function loadConfiguration(file: string): Promise<Json> {
+export async function openConfiguration(file: string): Promise<ConfigurationFile> {
   let bytes: Buffer;
   try {
     bytes = await readFile(file);
@@ -29,35 +60,52 @@ export async function loadConfiguration(file: string): Promise<Json> {
     throw new ConfigurationError([{ path: '', message: `is larger than ${limit} bytes` }], file);
   }
   const text = bytes.toString('utf8').replace(/^\uFEFF/, '');
-  let value: Json;
   try {
-    value = yaml ? fromYaml(text, file) : fromJsonc(text, file);
+    const { value, locate } = yaml ? fromYaml(text, file) : fromJsonc(text, file);
+    const read = new ConfigurationFile(file, value, locate);
+    read.checked((content) => {
+      const problem = shapeProblem(content);
+      if (problem !== null) throw new ConfigurationError([problem]);
+    });
+    return read;
   } catch (thrown) {
     if (!(thrown instanceof RangeError)) throw thrown;
     throw new ConfigurationError([{ path: '', message: 'is nested too deeply' }], file);
   }
-  const problem = shapeProblem(value);
-  if (problem !== null) throw new ConfigurationError([problem], file);
-  return value;
 }
 
-function fromJsonc(text: string, file: string): Json {
+/**
+ * The content of a configuration file as plain JSON, not yet checked; see {@link openConfiguration}.
+ * @throws {ConfigurationError} that names file, line and column.
+ */
+export async function loadConfiguration(file: string): Promise<Json> {
+  return (await openConfiguration(file)).content;
+}
+
+interface Parsed {
+  value: Json;
+  locate: Locate;
+}
+
+function fromJsonc(text: string, file: string): Parsed {
   const errors: ParseError[] = [];
   const value = parseJsonc(text, errors, { allowTrailingComma: true }) as Json | undefined;
   const first = errors[0];
   if (first !== undefined || value === undefined) {
-    const offset = first?.offset ?? 0;
-    const before = text.slice(0, offset).split('\n');
     const message =
       first === undefined ? 'is empty' : `is not valid JSON: ${printParseErrorCode(first.error)}`;
-    throw new ConfigurationError(
-      [{ path: `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`, message }],
-      file,
-    );
+    throw misread(file, message, position(lineStarts(text), first?.offset ?? 0));
   }
   refuseSwallowed(text, file);
-  return value;
+  let found: Locate | null = null;
+  // The tree is made where something is wrong, and only there.
+  const locate: Locate = (path) =>
+    (found ??= jsonPositions(text, parseTree(text, [], { allowTrailingComma: true })))(path);
+  return { value, locate };
 }
+
+const misread = (file: string, message: string, at: Position) =>
+  new ConfigurationError([{ path: '', message, position: at }], file);
 
 /** The parser would make it the object's prototype, and it would be gone. */
 function refuseSwallowed(text: string, file: string): void {
@@ -65,20 +113,24 @@ function refuseSwallowed(text: string, file: string): void {
     onObjectProperty: (name, _offset, _length, line, column) => {
       if (name !== '__proto__') return;
       const message = '"__proto__" is a name that cannot be used here';
-      throw new ConfigurationError([{ path: `line ${line + 1}, column ${column + 1}`, message }], file);
+      throw misread(file, message, { line: line + 1, column: column + 1 });
     },
   });
 }
 
-function fromYaml(text: string, file: string): Json {
-  const document = parseDocument(text);
-  const problems = document.errors.map((error) => ({
-    path: `line ${error.linePos?.[0].line ?? '?'}, column ${error.linePos?.[0].col ?? '?'}`,
-    message: `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`,
-  }));
+function fromYaml(text: string, file: string): Parsed {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, merge: true });
+  const problems = document.errors.map(({ message, linePos }): Problem => {
+    const problem = { path: '', message: `is not valid YAML: ${message.split('\n')[0] ?? ''}` };
+    return linePos === undefined
+      ? problem
+      : { ...problem, position: { line: linePos[0].line, column: linePos[0].col } };
+  });
   if (problems.length > 0) throw new ConfigurationError(problems, file);
   try {
-    return document.toJS({ maxAliasCount: 100 }) as Json;
+    const value = document.toJS({ maxAliasCount: 100 }) as Json;
+    return { value, locate: yamlPositions(document, lines) };
   } catch (thrown) {
     throw new ConfigurationError([{ path: '', message: `is not valid YAML: ${messageOf(thrown)}` }], file);
   }

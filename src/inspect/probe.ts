@@ -1,7 +1,7 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
 import { HighwaterError } from '../errors.js';
-import type { Cursor, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
-import type { HttpSource } from '../sources/http.js';
+import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
+import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, readValues, type Strategy, valuesOf } from '../strategies/index.js';
 
@@ -27,7 +27,7 @@ export class Probe {
 
   private constructor(
     readonly plan: StreamPlan,
-    private readonly parent: PageRequest['parent'] | null,
+    private readonly parent: { [field: string]: Json } | null,
     options: ProbeOptions,
   ) {
     this.strategy = createStrategy(plan.options);
@@ -39,25 +39,32 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { parent = null } = plan;
-    const above = plans.find(({ stream }) => stream === parent?.stream);
-    if (parent === null || above === undefined) return new Probe(plan, null, options);
-    const probe = await Probe.of(above, plans, options);
-    const request = probe.strategy.request(probe.first());
-    const [record] = 'end' in request ? [] : (await probe.read(request)).records;
-    if (record === undefined) {
-      throw new CheckError(`its parent ${parent.stream} has no record, and so there is nothing to ask for`);
-    }
-    const fields = Object.fromEntries(parent.fields.map((name) => [name, record[name] ?? null]));
-    return new Probe(plan, fields, options);
+    return new Probe(plan, await parentFields(plan, plans, options), options);
   }
 
   first(): Cursor {
     return this.strategy.begin(null, new Date().toISOString());
   }
 
+  /**
+   * The page at a cursor, or why there is none. A page size that the source refuses is lowered as a sync would.
+   * @returns the page, and the cursor that it was asked by.
+   */
+  async page(cursor: Cursor): Promise<{ page: ProbedPage; cursor: Cursor } | { end: EndRule }> {
+    const request = this.strategy.request(cursor);
+    if ('end' in request) return request;
+    try {
+      return { page: await this.read(request), cursor };
+    } catch (thrown) {
+      const lower = lowered(this.strategy, cursor, thrown);
+      if (lower === null) throw thrown;
+      const again = this.strategy.request(lower);
+      return 'end' in again ? again : { page: await this.read(again), cursor: lower };
+    }
+  }
+
   async read(of: PageRequest): Promise<ProbedPage> {
-    const request = this.parent === null ? of : { ...of, parent: this.parent ?? {} };
+    const request = this.parent === null ? of : { ...of, parent: this.parent };
     const records: ProbedPage['records'] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
@@ -88,6 +95,29 @@ class CheckError extends HighwaterError {
   readonly retry = 'never';
 }
 
+/** The cursor to ask by instead, where the source refused the page size and named its maximum; else null. */
+export function lowered(strategy: Strategy, cursor: Cursor, thrown: unknown): Cursor | null {
+  const maximum = refusedPageSize(thrown);
+  return maximum === null ? null : (strategy.lowerPageSize?.(cursor, maximum) ?? null);
+}
+
+/** The fields of the first record of a stream's parent; null where it has none. */
+export async function parentFields(
+  { parent = null }: StreamPlan,
+  plans: readonly StreamPlan[],
+  options: ProbeOptions,
+): Promise<{ [field: string]: Json } | null> {
+  const above = plans.find(({ stream }) => stream === parent?.stream);
+  if (parent === null || above === undefined) return null;
+  const probe = await Probe.of(above, plans, options);
+  const first = await probe.page(probe.first());
+  const [record] = 'end' in first ? [] : first.page.records;
+  if (record === undefined) {
+    throw new CheckError(`its parent ${parent.stream} has no record, and so there is nothing to ask for`);
+  }
+  return Object.fromEntries(parent.fields.map((name) => [name, record[name] ?? null]));
+}
+
 /** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */
 export interface Finding {
   kind: 'fine' | 'advice' | 'problem';
@@ -99,23 +129,21 @@ const EMPTY_PAGES = 12;
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
-  const { plan, strategy } = probe;
+  const { plan } = probe;
   const findings: Finding[] = [];
   const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
-  let cursor = probe.first();
-  let request = strategy.request(cursor);
-  if ('end' in request) return [{ kind: 'problem', message: `there is nothing to ask for: ${request.end}` }];
-  let page = await probe.read(request);
+  const first = await probe.page(probe.first());
+  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to ask for: ${first.end}` }];
+  let { page, cursor } = first;
   // The first windows of a backfill, or ranges of ids, may hold nothing.
   for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
-    cursor = strategy.advance(cursor, page.summary);
-    const next = strategy.request(cursor);
+    const next = await probe.page(probe.strategy.advance(cursor, page.summary));
     if ('end' in next) break;
-    request = next;
-    page = await probe.read(request);
+    ({ page, cursor } = next);
   }
   const { summary } = page;
   say('fine', `${page.request}: ${summary.records} records`);
+  for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
     say('advice', 'the first page is empty: keys, order and boundary could not be looked at');
     return findings;
@@ -135,7 +163,8 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
   pageSize(plan, summary, say);
-  if (plan.cursorField !== '') await boundary(probe, request, summary, say);
+  const request = probe.strategy.request(cursor);
+  if (plan.cursorField !== '' && 'params' in request) await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
     summary.nextToken === null &&

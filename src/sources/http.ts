@@ -480,3 +480,8 @@ function decodeSafely(href: string): string {
 
 const textOrNull = (value: unknown) =>
   typeof value === 'number' ? String(value) : typeof value === 'string' && value !== '' ? value : null;
+
+/** The largest page size that a 400 names, where that is what it is about. */
+export function refusedPageSize(thrown: unknown): number | null {
+  return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
+}

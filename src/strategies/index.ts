@@ -11,6 +11,7 @@ import { createTimestamp } from './timestamp.js';
 
 export { readValues } from './cursors.js';
 export { valuesOf } from './formats.js';
+export { FIRST as FIRST_TIMESTAMP, isTimestamp, minusSeconds } from './instants.js';
 export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
 export { createPerParent, type Parent, type PerParentCursor, type PerParentStrategy } from './per-parent.js';

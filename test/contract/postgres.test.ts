@@ -1,7 +1,6 @@
 /** PostgreSQL passes the contract whole, on a real server; and what is its own: connections that are cut, a pooler, the catalogue. */
-import { writeFile } from 'node:fs/promises';
 import { Pool } from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe } from 'vitest';
 import { PostgresDestination } from '../../src/destinations/postgres.js';
 import { identifier } from '../../src/destinations/sql.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';

@@ -483,16 +483,17 @@ describe('a configuration file', () => {
   it('with a syntax error is refused with file, line and column', async () => {
     const comma = await refusal('comma.json', '{\n  "strategy": "keyset"\n  "page_size": 5\n}');
     expect(comma.problems).toEqual([
-      { path: 'line 3, column 3', message: 'is not valid JSON: CommaExpected' },
+      { path: '', message: 'is not valid JSON: CommaExpected', position: { line: 3, column: 3 } },
     ]);
-    expect(comma.message).toContain(folder.file('comma.json'));
+    const file = folder.file('comma.json');
+    expect(comma.message).toBe(`${file} has 1 problem:\n  ${file}:3:3  is not valid JSON: CommaExpected`);
     const unquoted = await refusal('unquoted.json', '{\r\n\r\n  strategy: 1}');
-    expect(unquoted.problems[0]?.path).toBe('line 3, column 3');
+    expect(unquoted.problems[0]?.position).toEqual({ line: 3, column: 3 });
     const yaml = await refusal('bad.yaml', 'strategy: keyset\npage_size: [1, 2\nties: auto\n');
-    expect(yaml.problems[0]?.path).toMatch(/^line [23], column \d+$/);
+    expect(yaml.message).toMatch(/bad\.yaml:[23]:\d+ {2}is not valid YAML/);
     expect(yaml.message).toContain('is not valid YAML');
     const twice = await refusal('twice.yaml', 'strategy: keyset\nstrategy: offset\n');
-    expect(twice.problems[0]?.path).toBe('line 2, column 1');
+    expect(twice.problems[0]?.position).toEqual({ line: 2, column: 1 });
   });
 
   it('that is empty, absent, a folder or enormous is refused with its name', async () => {

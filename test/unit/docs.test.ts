@@ -1,25 +1,44 @@
-/** What the documentation shows can be used as it stands. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+/** What is made from the schema of configurations is up to date. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parse } from 'yaml';
-import { plansFrom } from '../../src/config/index.js';
+import { documented } from '../../src/config/full-schema.js';
+import { DOCUMENT, documentFrom, SCHEMA, schemaText, undescribed } from '../../scripts/docs.js';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const files = ['README.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)];
-const blocks = files.flatMap((file) =>
-  [...readFileSync(root + file, 'utf8').matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(
-    ([, text = ''], i) => [`${file}, block ${i + 1}`, text] as const,
-  ),
-);
+const REMEDY = 'run "npm run docs"';
 
-describe('a configuration in the documentation', () => {
-  it('is there', () => {
-    expect(blocks.length).toBeGreaterThan(3);
+describe('docs/configuration.md', () => {
+  const document = readFileSync(DOCUMENT, 'utf8');
+
+  it('has the tables of keys that the schema makes', async () => {
+    expect(document, REMEDY).toBe(await documentFrom(document));
   });
 
-  it.each(blocks)('%s is a whole one that is accepted', (_, text) => {
-    const { plans } = plansFrom(parse(text));
-    expect(plans.length).toBeGreaterThan(0);
+  it('names every key', () => {
+    for (const shape of Object.values(documented)) {
+      for (const key of Object.keys(shape)) expect(document, REMEDY).toContain(`\`${key}\``);
+    }
   });
+
+  it('is out of date as soon as a table is changed by hand; what stands around the tables is kept', async () => {
+    const changed = document
+      .replace('| `keyset`', '| `keyset!`')
+      .replace('# Configuration\n', '# Configuration!\n');
+    const again = await documentFrom(changed);
+    expect(changed).not.toBe(again);
+    expect(again).toBe(document.replace('# Configuration\n', '# Configuration!\n'));
+  });
+
+  it('may ask for no table that there is not', async () => {
+    await expect(documentFrom('<!-- keys: sauce -->\n<!-- /keys -->\n')).rejects.toThrow(
+      'asks for the keys of "sauce"; there are flat; flat, by strategy; full; sync; source; stream; stream, by strategy',
+    );
+  });
+});
+
+it('the schema says of every key what it means', () => {
+  expect(undescribed()).toEqual([]);
+});
+
+it('highwater.schema.json is the schema', () => {
+  expect(JSON.parse(readFileSync(SCHEMA, 'utf8')), REMEDY).toEqual(JSON.parse(schemaText()));
 });

@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { cursorText, progressLine, summary, table, webUiLink } from '../../src/cli/output.js';
+import { shownRecords } from '../../src/cli/preview.js';
+import {
+  cursorTable,
+  cursorText,
+  progressLine,
+  summary,
+  table,
+  webUiLink,
+  width,
+  wrapped,
+} from '../../src/cli/output.js';
 import type { Progress, StreamResult } from '../../src/protocol.js';
 
 describe('a table', () => {
@@ -49,6 +59,90 @@ describe('a table', () => {
     expect(lines.join('')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
     expect(lines[2]).toContain('a');
     expect(lines[2]).toContain('g');
+  });
+});
+
+const widest = (text: string) => Math.max(...text.split('\n').map(width));
+
+describe('on a terminal of so many columns', () => {
+  const header = ['name', 'a long head', 'text'];
+  const rows = [
+    ['a'.repeat(30), 1234567, 'b'.repeat(60)],
+    ['short', 5, 'text'],
+  ];
+
+  it('a table is made to fit by cutting the widest columns, numbers never', () => {
+    expect(table(header, rows, 60).split('\n')).toEqual([
+      'name                    a long head  text',
+      '──────────────────────  ───────────  ───────────────────────',
+      'aaaaaaaaaaaaaaaaaaaaa…    1,234,567  bbbbbbbbbbbbbbbbbbbbbb…',
+      'short                             5  text',
+    ]);
+    expect(table(header, rows, 110)).toBe(table(header, rows, Infinity));
+    const narrow = table(header, rows, 10);
+    expect(narrow).toContain('1,234,567');
+    expect(narrow).toContain('a long h…');
+    expect(narrow).toContain('aaaaaaa…');
+  });
+
+  it('the summary of a run fits, with every cursor whole below the table', () => {
+    const shown = summary([RESULT, { ...RESULT, stream: 'another', warnings: [] }], 80);
+    expect(widest(shown)).toBeLessThanOrEqual(80);
+    expect(shown.split('\n')).toEqual([
+      'stream   strategy  records  rows written  pages  batches  ended by',
+      expect.stringMatching(/^─/),
+      'user     keyset      1,200         1,000     24        2  no_next_token',
+      'another  keyset      1,200         1,000     24        2  no_next_token',
+      'cursor (user): last_updated_at 2026-01-01T00:00:00Z',
+      'cursor (another): last_updated_at 2026-01-01T00:00:00Z',
+      'note (user): Page tokens were followed.',
+    ]);
+    expect(summary([RESULT], 200)).toBe(summary([RESULT], Infinity));
+  });
+
+  it("the demo's table fits", () => {
+    const names = [
+      ...['strategy', 'records read', 'rows written', 'pages', 'ended by', 'cursor', 'rows in table'],
+      ...['in source', 'equal?'],
+    ];
+    const row = [
+      'step_size',
+      2264,
+      16,
+      47,
+      'no_next_token',
+      'last_updated_at 2026-01-01T16:47:00Z',
+      2011,
+      2011,
+      'yes',
+    ];
+    const shown = cursorTable(names, [row], 80);
+    expect(widest(shown)).toBeLessThanOrEqual(80);
+    expect(shown).toContain('cursor (step_size): last_updated_at 2026-01-01T16:47:00Z');
+  });
+
+  it('a line is broken between words', () => {
+    expect(wrapped('  ✓ one two three four', 4, 12)).toBe('  ✓ one two\n    three\n    four');
+    expect(wrapped('https://a.very/long/address next', 2, 10)).toBe('https://a.very/long/address\n  next');
+    expect(wrapped('a b', 2, Infinity)).toBe('a b');
+  });
+
+  it('records are shown beside each other where there is room, else one below the other', () => {
+    const columns = Array.from({ length: 12 }, (_, i) => `column_${i}`);
+    const records = [1, 2].map((n) =>
+      Object.fromEntries(columns.map((name) => [name, `${name} of ${n} `.repeat(9)])),
+    );
+    const shown = shownRecords(columns, records, 80);
+    expect(widest(shown)).toBeLessThanOrEqual(80);
+    expect(shown.split('\n').slice(0, 2)).toEqual([
+      'record 1',
+      `  column_0   ${'column_0 of 1 '.repeat(9).slice(0, 66)}…`,
+    ]);
+    expect(shown).toContain('\n\nrecord 2\n');
+    const few = shownRecords(columns.slice(0, 3), records, 80);
+    expect(widest(few)).toBeLessThanOrEqual(80);
+    expect(few).toMatch(/^column_0 +column_1 +column_2\n─/);
+    expect(shownRecords(columns, records, Infinity)).toMatch(/^column_0 /);
   });
 });
 

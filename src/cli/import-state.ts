@@ -1,0 +1,178 @@
+import { randomUUID } from 'node:crypto';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import { Command } from 'commander';
+import { streamKey } from '../activities/open-stream.js';
+import { HighwaterClient } from '../client.js';
+import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
+import { cursorFromState } from '../config/state.js';
+import { target } from '../connection.js';
+import type { Destination } from '../destinations/destination.js';
+import { DestinationHost } from '../destinations/host.js';
+import {
+  DestinationBusyError,
+  HighwaterError,
+  messageOf,
+  StreamHeldError,
+  ConfigurationError,
+} from '../errors.js';
+import type { Cursor, Holder, StreamPlan } from '../protocol.js';
+import { createStrategy } from '../strategies/index.js';
+import { cursorText, destinationOf, note, print } from './output.js';
+
+interface Options {
+  stream?: string;
+  destination?: string;
+  overwrite?: boolean;
+  json?: boolean;
+}
+
+/** The stream has a place of its own already, or is in use. */
+class ImportRefusedError extends HighwaterError {
+  override readonly name = 'ImportRefusedError';
+  readonly retry = 'never';
+}
+
+export function importStateCommand(): Command {
+  return new Command('import-state')
+    .description(
+      "Go on where a Fivetran Connector SDK connector stands: its state becomes a stream's checkpoint.",
+    )
+    .argument('<state>', 'JSON: last_updated_at, offset, last_timestamp or current_id')
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option('--stream <name>', 'which stream (default: the only one)')
+    .option(
+      '-d, --destination <file>',
+      "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
+    )
+    .option('--overwrite', 'also where the stream has a checkpoint already')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  highwater import-state state.json configuration.json
+  highwater import-state state.json github.yaml --stream issues --overwrite`,
+    )
+    .action(importState);
+}
+
+async function importState(stateFile: string, file: string, options: Options): Promise<void> {
+  const plan = chosen((await loadPlans(file)).plans, options.stream);
+  const state = await openConfiguration(stateFile);
+  const cursor = state.checked((content, name) =>
+    cursorFromState(content, plan.options, new Date().toISOString(), name),
+  );
+  const done = await inDestination(destinationOf(options.destination, plan), (destination) =>
+    store(destination, plan, cursor, options.overwrite === true),
+  );
+  const begun = createStrategy(plan.options).state(cursor);
+  if (options.json === true) {
+    const { stream, options: how } = plan;
+    print(JSON.stringify({ status: 'imported', stream, strategy: how.strategy, ...done, state: begun }));
+    return;
+  }
+  print(`${plan.stream}: the next ${plan.options.strategy} sync goes on from ${cursorText(begun)}`);
+  print(`Destination: ${done.destination}${done.replaced ? ' (its checkpoint was overwritten)' : ''}`);
+}
+
+/** @throws {ConfigurationError} where it is not said which of several is meant. */
+function chosen(plans: Plans, stream: string | undefined): StreamPlan {
+  if (stream === undefined && plans.plans.length > 1) {
+    const names = plans.plans.map((plan) => plan.stream).join(', ');
+    throw new ConfigurationError([
+      { path: 'streams', message: `there are several, say which with --stream: ${names}` },
+    ]);
+  }
+  return planNamed(plans, stream ?? null);
+}
+
+/**
+ * Works with a destination as its owner, as a worker does.
+ * @throws {DestinationBusyError} while a worker owns it.
+ */
+async function inDestination<T extends object>(
+  path: string,
+  work: (destination: Destination) => Promise<T>,
+): Promise<T & { destination: string }> {
+  const idle = () => Promise.resolve();
+  const host = new DestinationHost({
+    ...{ taskQueue: 'highwater-import-state', address: '', namespace: '' },
+    poll: () => Promise.resolve(idle),
+  });
+  try {
+    const located = await host.locate(path);
+    const hosted = await host.claim(located);
+    if (!('destination' in hosted)) {
+      throw new DestinationBusyError(
+        `the destination ${located} belongs to a running worker (process ${hosted.pid} on ${hosted.host}): stop it ` +
+          'first, so that it does not go on from another checkpoint meanwhile',
+      );
+    }
+    return { ...(await work(hosted.destination)), destination: located };
+  } finally {
+    await host.close();
+  }
+}
+
+/** By the contract of every sync: claimed, and an empty batch written by compare-and-set. */
+async function store(
+  destination: Destination,
+  plan: StreamPlan,
+  cursor: Cursor,
+  overwrite: boolean,
+): Promise<{ checkpoint: string; replaced: boolean }> {
+  const key = streamKey(plan);
+  const { table } = plan;
+  const name = `table ${table.schema}.${table.table}`;
+  const opened = await destination
+    .openStream({
+      ...{ key, table, isRunning, full: false, takeOver: false },
+      // Of no server: a workflow that comes later need not ask whether it still runs.
+      holder: { workflowId: IMPORTER, firstRunId: randomUUID(), runId: '', namespace: '', cluster: '' },
+    })
+    .catch((thrown: unknown) => {
+      if (!(thrown instanceof StreamHeldError)) throw thrown;
+      throw new ImportRefusedError(
+        `${name} is being written by the running workflow "${thrown.holder}": wait for its end or cancel it, then import`,
+      );
+    });
+  const { id: base, cursor: stored } = opened.checkpoint;
+  if (stored !== null && !overwrite) {
+    const at = cursorText(createStrategy(plan.options).state(stored));
+    throw new ImportRefusedError(
+      `${name} has a checkpoint of ${key.strategy} already, ${at}; --overwrite puts the imported one in its place`,
+    );
+  }
+  const checkpoint = randomUUID();
+  await destination.write({
+    ...{ key, table, base, next: checkpoint, cursor, workflowId: IMPORTER },
+    ...{ records: 0, pages: 0, bytes: 0, longest: 0, files: () => Promise.resolve([]) },
+  });
+  return { checkpoint, replaced: stored !== null };
+}
+
+/** What stands where a workflow's id does. */
+const IMPORTER = 'highwater import-state';
+
+/** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */
+async function isRunning(holder: Holder): Promise<boolean> {
+  if (holder.cluster === '') return false;
+  let client: HighwaterClient;
+  try {
+    client = await HighwaterClient.connect({ ...target(holder.cluster), namespace: holder.namespace });
+  } catch (thrown) {
+    note(
+      `note: whether the workflow "${holder.workflowId}" still runs could not be asked, it is taken for ended: ${messageOf(thrown)}`,
+    );
+    return false;
+  }
+  try {
+    const { status } = await client.temporal.workflow.getHandle(holder.workflowId).describe();
+    return status.name === 'RUNNING';
+  } catch (thrown) {
+    if (thrown instanceof WorkflowNotFoundError) return false;
+    throw thrown;
+  } finally {
+    await client.close();
+  }
+}

@@ -1,0 +1,289 @@
+import { z } from 'zod';
+import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
+import { jsonPathProblem } from '../sources/paths.js';
+import { baseUrl, columnType, duration, isCredential, numeric, REFERENCE, withoutControl } from './flat.js';
+
+/** The parts of the full form that say how an API is asked and how it answers. */
+
+const REFERENCE_IN = new RegExp(REFERENCE.source);
+
+const secret = z
+  .string()
+  .max(4096)
+  .refine(
+    (text) => REFERENCE_IN.test(text),
+    'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
+  )
+  .meta({ title: 'reference' });
+
+export const plainText = z
+  .string()
+  .max(8192)
+  .refine(...withoutControl);
+
+const SECRET_IN_THE_OPEN =
+  'looks like a credential, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+
+/** Members, however deep, whose name says that they hold a credential and whose text is no reference. */
+function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, inner]) => {
+    const at = [...path, name];
+    if (typeof inner === 'object') return openSecrets(inner, at);
+    const isSecret = isCredential(name) || /^(authorization|cookie)$/i.test(name);
+    return isSecret && typeof inner === 'string' && !REFERENCE_IN.test(inner) ? [at] : [];
+  });
+}
+
+/** Refuses credentials in the open. */
+function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): void {
+  for (const path of openSecrets(value))
+    context.addIssue({ code: 'custom', path, message: SECRET_IN_THE_OPEN });
+}
+
+/** Names and values of headers or parameters; what a name says is a credential must be a reference. */
+const pairs = (what: RegExp) =>
+  z
+    .record(
+      z.string().regex(what, 'is not a name that can be sent'),
+      z.union([plainText, z.number(), z.boolean()]).transform(String),
+    )
+    .superRefine(withoutOpenSecrets)
+    .meta({ title: 'names and values' });
+
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/;
+export const headers = pairs(HEADER_NAME);
+const headerName = z.string().regex(HEADER_NAME, 'is not the name of a header');
+export const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
+export const parameters = pairs(PARAMETER_NAME);
+
+export const body = z.json().superRefine(withoutOpenSecrets).meta({ title: 'any value' });
+export const bodyAs = z.enum(['json', 'form']).default('json');
+
+const PLAIN_PATH = /^(\$|(\$\.)?[^.[\]*$?@]+(\.[^.[\]*$?@]+)*)$/;
+
+/** "data.items" or "$.data.items" → the members on the way. */
+const memberPath = z
+  .string()
+  .max(500)
+  .regex(PLAIN_PATH, 'is not a path of members such as "user.login"')
+  .transform(members);
+
+function members(text: string): string[] {
+  return text === '$' ? [] : text.replace(/^\$\./, '').split('.');
+}
+
+/** As {@link memberPath}, or any JSONPath; "$" is the answer itself. */
+export const answerPath = z
+  .string()
+  .max(500)
+  .transform((text, context): AnswerPath => {
+    if (PLAIN_PATH.test(text)) return members(text);
+    const problem = text.startsWith('$') ? jsonPathProblem(text) : 'it has no "$"';
+    if (problem === null) return text;
+    context.addIssue({
+      code: 'custom',
+      message: `is neither a path of members such as "data.items" nor a JSONPath such as "$.edges[*].node": ${problem}`,
+    });
+    return z.NEVER;
+  })
+  .meta({ title: 'path in the answer' });
+
+const place = z.enum(['header', 'query', 'cookie']).default('header');
+const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent');
+
+export const authKinds = {
+  none: z.strictObject({ type: z.literal('none') }).describe('Nothing is sent.'),
+  basic: z
+    .strictObject({ type: z.literal('basic'), username: plainText, password: secret })
+    .describe('A user and a password.'),
+  bearer: z.strictObject({ type: z.literal('bearer'), token: secret }).describe('`Authorization: Bearer …`.'),
+  api_key: z
+    .strictObject({
+      type: z.literal('api_key'),
+      name: credentialName,
+      value: secret,
+      in: place,
+    })
+    .describe('A key in a header, a parameter or a cookie of this name.'),
+  session: z
+    .strictObject({
+      type: z.literal('session'),
+      login: z
+        .strictObject({
+          url: plainText.describe('An address, or a path after the base_url.'),
+          method: z.enum(['GET', 'POST']).default('POST').describe('How it is asked.'),
+          headers: headers.default({}).describe('Sent with it.'),
+          body: body.optional().describe('What is sent, with references to user and password.'),
+          body_as: bodyAs.describe('How the body is written.'),
+        })
+        .describe('The request that gives the token.'),
+      token: answerPath.default(['token']).describe("Where the login's answer has the token."),
+      expires_in: answerPath.optional().describe('Where it says for how many seconds the token is good.'),
+      name: credentialName.default('Authorization').describe('Where the token goes.'),
+      prefix: plainText.default('Bearer ').describe('What stands before it.'),
+      in: place,
+    })
+    .describe('A token that a login request gives, renewed when it expires or is refused.'),
+  oauth2: z
+    .strictObject({
+      type: z.literal('oauth2'),
+      token_url: baseUrl.describe('Where tokens are given.'),
+      client_id: plainText,
+      client_secret: secret,
+      refresh_token: secret
+        .optional()
+        .describe(
+          'Without one, client credentials are asked with. One that the server replaces is kept, encrypted.',
+        ),
+      client_auth: z.enum(['body', 'basic']).default('body').describe('How the client says who it is.'),
+      scopes: z.array(plainText).default([]),
+      params: parameters.default({}).describe('Sent beside, such as audience.'),
+    })
+    .describe('Client credentials, or a refresh token.'),
+  signature: z
+    .strictObject({
+      type: z.literal('signature'),
+      hook: z
+        .string()
+        .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not the name of a hook: letters, digits, "-" and "_"')
+        .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
+      settings: z
+        .record(z.string().max(200), plainText)
+        .superRefine(withoutOpenSecrets)
+        .default({})
+        .describe('What the hook is told.'),
+    })
+    .describe('Headers that a module of yours makes for each request.'),
+};
+
+export const auth = z.discriminatedUnion('type', [
+  authKinds.none,
+  authKinds.basic,
+  authKinds.bearer,
+  authKinds.api_key,
+  authKinds.session,
+  authKinds.oauth2,
+  authKinds.signature,
+]);
+
+/** @param base what the path of a login stands behind. */
+export function authOf(given: z.output<typeof auth>, base: string): Auth {
+  switch (given.type) {
+    case 'session': {
+      const { login, expires_in: expiresIn, ...rest } = given;
+      return {
+        ...rest,
+        login: {
+          url: joined(base, login.url),
+          method: login.method,
+          headers: login.headers,
+          body: login.body ?? null,
+          bodyAs: login.body_as,
+        },
+        expiresIn: expiresIn ?? null,
+      };
+    }
+    case 'oauth2':
+      return {
+        type: 'oauth2',
+        tokenUrl: given.token_url,
+        clientId: given.client_id,
+        clientSecret: given.client_secret,
+        clientAuth: given.client_auth,
+        refreshToken: given.refresh_token ?? null,
+        scopes: given.scopes,
+        params: given.params,
+      };
+    default:
+      return given;
+  }
+}
+
+/** A path after an address; another address is one by itself. */
+export function joined(base: string, path: string): string {
+  if (/^https?:\/\//i.test(path)) return path;
+  return base.replace(/\/+$/, '') + (/^[/?]|^$/.test(path) ? path : `/${path}`);
+}
+
+const STATUS = /^[1-5][0-9x][0-9x]$/;
+const status = z
+  .union([z.number().int(), z.string()])
+  .transform(String)
+  .refine((text) => STATUS.test(text), 'is not a status such as 404 or "5xx"');
+
+const errorRule = z
+  .strictObject({
+    status: z
+      .union([status.transform((one) => [one]), z.array(status).min(1).max(50)])
+      .optional()
+      .describe('404, "5xx", or a list; any other than 2xx unless told.'),
+    body: z
+      .string()
+      .max(500)
+      .refine(isRegExp, 'is not a regular expression')
+      .optional()
+      .describe('A regular expression that the body matches, in any case.'),
+    path: answerPath.optional().describe('What the body, as JSON, has; of answers of any status.'),
+    action: z.enum(ERROR_ACTIONS).describe('What to do.'),
+    wait: duration.optional().describe('wait: for how long, where the answer does not say.'),
+  })
+  .refine(
+    (rule) => rule.status !== undefined || rule.body !== undefined || rule.path !== undefined,
+    'must say which answers it is for: status, body or path',
+  )
+  .refine((rule) => rule.wait === undefined || rule.action === 'wait', {
+    path: ['wait'],
+    message: 'goes with the action wait',
+  })
+  .transform((rule): ErrorRule => ({
+    statuses: rule.status ?? null,
+    body: rule.body ?? null,
+    path: rule.path ?? null,
+    action: rule.action,
+    waitSeconds: rule.wait ?? 60,
+  }));
+export const errorRules = z.array(errorRule).max(100);
+
+function isRegExp(text: string): boolean {
+  try {
+    return new RegExp(text).source !== '';
+  } catch {
+    return false;
+  }
+}
+
+export const rateLimit = z.strictObject({
+  requests_per_second: numeric(z.number().positive().max(10_000))
+    .optional()
+    .describe('Requests a second, evenly.'),
+  concurrency: numeric(z.number().int().min(1).max(1000)).optional().describe('Requests at once.'),
+  remaining_header: headerName
+    .optional()
+    .describe('Says how many requests are left; X-RateLimit-Remaining and its like are known.'),
+  reset_header: headerName.optional().describe('Says when there are more again.'),
+});
+
+export const column = z.union([
+  columnType.transform((type) => ({ type, from: null })),
+  z.strictObject({
+    type: columnType,
+    from: memberPath.describe('Where the record has the value: "user.login".'),
+  }),
+]);
+
+export const next = z.union([
+  z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),
+  z.literal('last_key').transform(() => ({ in: 'last_key' }) as const),
+  z.literal('last_record').transform(() => ({ in: 'last_record' }) as const),
+  z.literal('none').transform(() => ({ in: 'none' }) as const),
+  z
+    .strictObject({ token: answerPath })
+    .transform(({ token }) => ({ in: 'body', path: token, isAddress: false }) as const),
+  z
+    .strictObject({ url: answerPath })
+    .transform(({ url }) => ({ in: 'body', path: url, isAddress: true }) as const),
+  z
+    .strictObject({ header: z.string().min(1).max(200), is: z.enum(['token', 'url']).default('token') })
+    .transform(({ header, is }) => ({ in: 'header', name: header, isAddress: is === 'url' }) as const),
+]);

@@ -1,0 +1,186 @@
+import { ConfigurationError, type Problem } from '../errors.js';
+import { type Cursor, type Json, REFERENCE_STRATEGIES, type StrategyOptions } from '../protocol.js';
+import {
+  FIRST_TIMESTAMP,
+  isTimestamp,
+  type KeysetCursor,
+  minusSeconds,
+  type OffsetCursor,
+  type StepSizeCursor,
+  type TimestampCursor,
+} from '../strategies/index.js';
+import { kindOf, show, suggestion } from './flat.js';
+
+/** What the state of the reference connector holds, by strategy; `optional` is what our own queries show beside it. */
+const KEYS = {
+  keyset: { needed: 'last_updated_at', optional: ['scroll_param'] },
+  offset: { needed: 'offset', optional: [] },
+  timestamp: { needed: 'last_timestamp', optional: [] },
+  step_size: { needed: 'current_id', optional: [] },
+  replay: { needed: 'last_timestamp', optional: [] },
+} as const;
+
+/** Taken off a mark of which it is not known what lies below it. */
+const MARGIN_SECONDS = 1;
+
+/**
+ * The cursor that Highwater would have where the reference connector stands, made from that connector's state. The
+ * next pass begins no further back than any of ours: a second before a timestamp for records that join it later,
+ * `id_lookback` before an id.
+ * @param now ISO 8601: when re-scans of `full_rescan` count from.
+ * @throws {ConfigurationError} with every problem of the state at once.
+ */
+export function cursorFromState(
+  state: unknown,
+  options: StrategyOptions,
+  now: string,
+  file?: string,
+): Cursor {
+  const { strategy } = options;
+  if (!isReference(strategy)) {
+    throw new ConfigurationError(
+      [
+        {
+          path: '',
+          message: `holds the state of the reference connector, which knows no strategy ${strategy}; it has ${REFERENCE_STRATEGIES.join(', ')}`,
+        },
+      ],
+      file,
+    );
+  }
+  if (typeof state !== 'object' || state === null || Array.isArray(state)) {
+    throw new ConfigurationError(
+      [{ path: '', message: `must be an object of keys and values, not ${kindOf(state)}` }],
+      file,
+    );
+  }
+  const problems: Problem[] = [];
+  const given = state as { [name: string]: Json };
+  const { needed, optional } = KEYS[strategy];
+  const known: readonly string[] = [needed, ...optional];
+  for (const key of Object.keys(given)) {
+    if (!known.includes(key)) problems.push({ path: key, message: foreign(key, strategy, known) });
+  }
+  const problem = (path: string, message: string) => void problems.push({ path, message });
+  const cursor = Object.hasOwn(given, needed)
+    ? read(given, options, now, problem)
+    : (problem(needed, `is missing: the state of ${strategy} holds it`), null);
+  if (cursor === null || problems.length > 0) throw new ConfigurationError(problems, file);
+  return cursor;
+}
+
+type Reference = keyof typeof KEYS;
+const isReference = (name: string): name is Reference => Object.hasOwn(KEYS, name);
+
+function foreign(key: string, strategy: string, known: readonly string[]): string {
+  const owners = Object.entries(KEYS).flatMap(([name, { needed, optional }]) =>
+    [needed, ...optional].some((own) => own === key) ? name : [],
+  );
+  if (owners.length > 0) {
+    return `belongs to the state of ${owners.join(' and ')}, but this stream's strategy is ${strategy}`;
+  }
+  return `is not a key of the state of ${strategy}, which holds ${known.join(' and ')}${suggestion(key, known)}`;
+}
+
+type Say = (path: string, message: string) => void;
+
+/** Null where a problem was said. */
+function read(
+  given: { [name: string]: Json },
+  options: StrategyOptions,
+  now: string,
+  problem: Say,
+): Cursor | null {
+  switch (options.strategy) {
+    case 'keyset': {
+      const mark = timestamp(given, 'last_updated_at', problem);
+      const token = given['scroll_param'] ?? null;
+      if (token !== null && (typeof token !== 'string' || token === '')) {
+        problem('scroll_param', `must be the text of a page token or null, not ${show(token)}`);
+        return null;
+      }
+      return mark === null ? null : keyset(mark, token);
+    }
+    case 'offset': {
+      const offset = wholeNumber(given, 'offset', problem);
+      if (offset === null) return null;
+      if (offset > BigInt(Number.MAX_SAFE_INTEGER)) {
+        problem('offset', `${offset} is more records than any list holds`);
+        return null;
+      }
+      const mark = { offset: Number(offset), anchors: [], lowered: null, scanned_at: now };
+      return ended<OffsetCursor>({ mark, rule: 'empty_page' });
+    }
+    case 'timestamp':
+    case 'replay': {
+      const mark = timestamp(given, 'last_timestamp', problem);
+      if (mark === null) return null;
+      return ended<TimestampCursor>({
+        mark: { last_timestamp: mark, below: minusSeconds(mark, MARGIN_SECONDS), inclusive: false },
+        rule: 'whole_answer',
+      });
+    }
+    case 'step_size': {
+      const next = wholeNumber(given, 'current_id', problem);
+      if (next === null) return null;
+      // The state says what is asked next, the mark what was read.
+      const mark = { current_id: String(next > 0n ? next - 1n : 0n) };
+      return ended<StepSizeCursor>({ mark, rule: 'max_id' });
+    }
+    default:
+      return null;
+  }
+}
+
+function keyset(mark: string, token: string | null): Cursor {
+  const below = minusSeconds(mark, MARGIN_SECONDS);
+  if (token === null) {
+    return ended<KeysetCursor>({
+      mark: { last_updated_at: mark, below, inclusive: false, unordered: false },
+      rule: 'no_next_token',
+    });
+  }
+  // A pass in the middle: its token is followed, and no pass has proven a mark yet.
+  const cursor: KeysetCursor = {
+    pass: 1,
+    mark: { last_updated_at: null, below: null, inclusive: false, unordered: false },
+    position: {
+      ...{ greatest: mark, below, token, floor: mark, trail: null },
+      ...{ jumped: false, inclusive: false, unordered: false },
+    },
+    ended: null,
+    notes: [],
+  };
+  return cursor;
+}
+
+function ended<C extends Cursor>({ mark, rule }: { mark: C['mark']; rule: C['ended'] }): Cursor {
+  return { pass: 1, mark, position: null, ended: rule, notes: [] };
+}
+
+function timestamp(given: { [name: string]: Json }, key: string, problem: Say): string | null {
+  const value = given[key] ?? null;
+  if (typeof value !== 'string' || !isTimestamp(value)) {
+    problem(key, `must be a timestamp such as "2026-01-31T12:00:00Z", not ${show(value)}`);
+    return null;
+  }
+  if (value === FIRST_TIMESTAMP) {
+    problem(key, `${show(value)} says that nothing was read yet: there is nothing to go on from`);
+    return null;
+  }
+  return value;
+}
+
+function wholeNumber(given: { [name: string]: Json }, key: string, problem: Say): bigint | null {
+  const value = given[key] ?? null;
+  const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : '';
+  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)) {
+    problem(key, 'is beyond 2^53, where numbers in JSON lose digits: write it as text, in quotes');
+    return null;
+  }
+  if (!/^\d{1,30}$/.test(text)) {
+    problem(key, `must be a whole number of at least 0, not ${show(value)}`);
+    return null;
+  }
+  return BigInt(text);
+}

@@ -1,0 +1,340 @@
+/** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
+import { parseTree } from 'jsonc-parser';
+import type { ColumnType, StreamPlan } from '../protocol.js';
+import { sourceOf } from '../sources/stream-source.js';
+import { createStrategy, isTimestamp } from '../strategies/index.js';
+import { lowered, parentFields, type ProbeOptions } from './probe.js';
+
+/** What was found out about a stream. No value of a record is in it. */
+export interface Discovery {
+  /** Method and address of each request, secrets masked. */
+  requests: string[];
+  /** How many different records were looked at. */
+  records: number;
+  columns: DiscoveredColumn[];
+  /** Best first; of several parts where no column alone will do. */
+  primaryKeys: { columns: string[]; why: string }[];
+  /** Best first. */
+  cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
+}
+
+export interface DiscoveredColumn {
+  name: string;
+  type: ColumnType;
+  /** What speaks for the type, or is worth knowing. */
+  why: string;
+  unique: boolean;
+  /** How many records have no value. */
+  missing: number;
+}
+
+/** Pages are not always as large as one would like, and ranges of ids may be empty. */
+const REQUEST_LIMIT = 10;
+
+/**
+ * Reads pages until `sample` records are there, and infers columns, keys and cursor fields.
+ * @param plans of all streams, among them that of a parent.
+ * @throws {HighwaterError} as a sync would.
+ */
+export async function discover(
+  plan: StreamPlan,
+  sample: number,
+  plans: readonly StreamPlan[],
+  options: ProbeOptions,
+): Promise<Discovery> {
+  const { lines, requests } = await readSample(plan, sample, plans, options);
+  const columns = new Map<string, Facts>();
+  const records = lines.map((line) => {
+    const row = new Map<string, string>();
+    for (const { children = [] } of parseTree(line)?.children ?? []) {
+      const [name, value] = children;
+      if (name === undefined || value === undefined) continue;
+      const raw = line.slice(value.offset, value.offset + value.length);
+      const key = String(name.value);
+      const facts = columns.get(key) ?? new Facts(key);
+      columns.set(key, facts);
+      facts.see(value.type, raw, value.value);
+      if (value.type !== 'null') row.set(key, raw);
+    }
+    return row;
+  });
+  const found = [...columns.values()].map((facts) => facts.column(records.length));
+  return {
+    requests,
+    records: records.length,
+    columns: found,
+    primaryKeys: primaryKeys(found, records, plan.stream),
+    cursorFields: cursorFields(found, records.length),
+  };
+}
+
+async function readSample(
+  plan: StreamPlan,
+  sample: number,
+  plans: readonly StreamPlan[],
+  options: ProbeOptions,
+): Promise<{ lines: string[]; requests: string[] }> {
+  const strategy = createStrategy(plan.options);
+  const usesKey = plan.options.strategy === 'cursor' && plan.options.tokenIsLastKey;
+  // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
+  const table = { ...plan.table, columns: {}, primaryKey: usesKey ? plan.table.primaryKey : [] };
+  const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
+  const source = sourceOf(asTheyAre, options.environment, options.destination);
+  const parent = await parentFields(plan, plans, options);
+  // A page may begin with the last records of the one before: the same record twice says nothing of its key.
+  const lines = new Set<string>();
+  const requests: string[] = [];
+  let isLowered = false;
+  let cursor = strategy.begin(null, new Date().toISOString());
+  while (lines.size < sample && requests.length < REQUEST_LIMIT) {
+    const next = strategy.request(cursor);
+    if ('end' in next) break;
+    const request = parent === null ? next : { ...next, parent };
+    requests.push(source.shownRequest(request));
+    const enough = new AbortController();
+    const keys: string[] = [];
+    const values: (string | null)[] = [];
+    let records = 0;
+    try {
+      const { undeclared: _, ...said } = await source.read(
+        request,
+        async (bytes, part) => {
+          keys.push(...part.keys);
+          values.push(...part.values);
+          records += part.records;
+          for (const text of bytes.toString('utf8').split('\n')) {
+            // What stood between two records is spaces now.
+            if (text.trim() !== '') lines.add(text.trim());
+          }
+          if (lines.size >= sample) enough.abort();
+        },
+        enough.signal,
+      );
+      cursor = strategy.advance(cursor, { keys, values, records, ...said });
+    } catch (thrown) {
+      // One answer may hold the whole table: the rest of it is not waited for.
+      if (enough.signal.aborted) break;
+      const lower = isLowered ? null : lowered(strategy, cursor, thrown);
+      if (lower === null) throw thrown;
+      cursor = lower;
+      isLowered = true;
+    }
+  }
+  return { lines: [...lines].slice(0, sample), requests };
+}
+
+const DATE = /^\d{4}-\d\d-\d\d$/;
+/** What the destination reads without losing a digit of it. */
+const DATETIME = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?(Z|[+-]\d\d(?::?\d\d)?)?$/;
+const LONGS = [-(2n ** 63n), 2n ** 63n - 1n] as const;
+/** Digits that a DECIMAL can have. */
+const DECIMAL_DIGITS = 38;
+
+type Kind = 'boolean' | 'whole' | 'fraction' | 'date' | 'naive' | 'zoned' | 'text' | 'list' | 'object';
+
+/** What the values of one column have in common. */
+class Facts {
+  private readonly kinds = new Map<Kind, number>();
+  private readonly values = new Set<string>();
+  private present = 0;
+  /** Digits before and after the point, of numbers written without an exponent. */
+  private before = 0;
+  private after = 0;
+  private hasExponent = false;
+  private beyondLong = false;
+  /** A number that a DOUBLE would round. */
+  private beyondDouble = false;
+  private looksLikeEpoch = true;
+
+  constructor(readonly name: string) {}
+
+  see(type: string, raw: string, value: unknown): void {
+    if (type === 'null') return;
+    this.present++;
+    this.values.add(raw);
+    const kind = this.kindOf(type, raw, value);
+    this.kinds.set(kind, (this.kinds.get(kind) ?? 0) + 1);
+  }
+
+  column(records: number): DiscoveredColumn {
+    const { type, why } = this.infer();
+    const missing = records - this.present;
+    const words = [
+      ...(why === '' ? [] : [why]),
+      ...(missing > 0 && this.present > 0 ? [`no value in ${missing} of ${records}`] : []),
+    ];
+    return {
+      name: this.name,
+      type,
+      why: words.join('; '),
+      unique: missing === 0 && records > 0 && this.values.size === records,
+      missing,
+    };
+  }
+
+  private kindOf(type: string, raw: string, value: unknown): Kind {
+    switch (type) {
+      case 'boolean':
+        return 'boolean';
+      case 'number':
+        return this.number(raw);
+      case 'array':
+        return 'list';
+      case 'object':
+        return 'object';
+      default:
+        return textKind(String(value));
+    }
+  }
+
+  private number(raw: string): Kind {
+    const [, whole = '', fraction = '', exponent = ''] = /^-?(\d+)(?:\.(\d+))?(?:[eE](.+))?$/.exec(raw) ?? [];
+    if (exponent !== '') this.hasExponent = true;
+    this.before = Math.max(this.before, whole.length);
+    this.after = Math.max(this.after, fraction.length);
+    if (significant(raw) !== significant(String(Number(raw)))) this.beyondDouble = true;
+    if (fraction !== '' || exponent !== '') {
+      this.looksLikeEpoch = false;
+      return 'fraction';
+    }
+    const integer = BigInt(raw);
+    if (integer < LONGS[0] || integer > LONGS[1]) this.beyondLong = true;
+    // A number of this century, in seconds or in milliseconds.
+    if (!/^(9\d{8}|[1-4]\d{9})(\d{3})?$/.test(raw)) this.looksLikeEpoch = false;
+    return 'whole';
+  }
+
+  private infer(): { type: ColumnType; why: string } {
+    const kinds = [...this.kinds.keys()];
+    const only = (...these: Kind[]) => kinds.every((kind) => these.includes(kind));
+    if (kinds.length === 0)
+      return { type: 'STRING', why: 'never a value in the sample: the type is a guess' };
+    if (kinds.includes('list') || kinds.includes('object')) {
+      const rest = kinds.filter((kind) => kind !== 'list' && kind !== 'object');
+      return {
+        type: 'JSON',
+        why: rest.length > 0 ? 'nested and plain values' : kinds.map(plural).join(' and '),
+      };
+    }
+    if (only('boolean')) return { type: 'BOOLEAN', why: '' };
+    if (only('whole', 'fraction')) return this.inferNumber(kinds);
+    if (only('date')) return { type: 'NAIVE_DATE', why: '' };
+    if (only('naive')) return { type: 'NAIVE_DATETIME', why: 'names no time zone' };
+    if (only('zoned')) return { type: 'UTC_DATETIME', why: '' };
+    const why = kinds.length === 1 ? '' : `${kinds.map(plural).join(' and ')}, so text holds them all`;
+    return { type: 'STRING', why };
+  }
+
+  private inferNumber(kinds: Kind[]): { type: ColumnType; why: string } {
+    const isWhole = !kinds.includes('fraction');
+    if (isWhole && !this.beyondLong) {
+      return { type: 'LONG', why: this.looksLikeEpoch ? 'looks like a time since 1970' : '' };
+    }
+    if (!isWhole && !this.beyondDouble) return { type: 'DOUBLE', why: '' };
+    if (!this.hasExponent && this.before + this.after <= DECIMAL_DIGITS) {
+      const why = isWhole ? 'whole numbers beyond 64 bits' : 'more digits than a DOUBLE keeps';
+      return { type: `DECIMAL(${DECIMAL_DIGITS},${this.after})`, why };
+    }
+    return { type: 'STRING', why: 'numbers of more digits than any number type keeps' };
+  }
+}
+
+const PLURALS: Record<Kind, string> = {
+  boolean: 'true and false',
+  whole: 'whole numbers',
+  fraction: 'numbers',
+  date: 'dates',
+  naive: 'times without a zone',
+  zoned: 'times with a zone',
+  text: 'text',
+  list: 'lists',
+  object: 'objects',
+};
+const plural = (kind: Kind) => PLURALS[kind];
+
+function textKind(text: string): Kind {
+  if (!isTimestamp(text)) return 'text';
+  if (DATE.test(text)) return 'date';
+  const match = DATETIME.exec(text);
+  if (match === null) return 'text';
+  return match[1] === undefined ? 'naive' : 'zoned';
+}
+
+/** Digits and exponent of a number, however it is written. */
+function significant(text: string): string {
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  const digits = `${whole}${fraction}`.replace(/^0+/, '');
+  const short = digits.replace(/0+$/, '');
+  if (short === '') return '0';
+  return `${sign}${short}e${Number(exponent) - fraction.length + digits.length - short.length}`;
+}
+
+type Row = ReadonlyMap<string, string>;
+
+/** Columns that may hold a key. */
+const isKeyType = (type: ColumnType) =>
+  type === 'STRING' || type === 'LONG' || type === `DECIMAL(${DECIMAL_DIGITS},0)`;
+
+/** How much a name sounds like that of a key: 0 most; 4 not at all. */
+function keyRank(name: string, stream: string): number {
+  const word = name.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const own = stream.toLowerCase().replace(/[^a-z0-9]/g, '');
+  if (word === 'id') return 0;
+  if (['uuid', 'guid', 'gid', 'uid', 'key', 'pk'].includes(word)) return 1;
+  if ([own, own.replace(/s$/, '')].some((one) => word === `${one}id` || word === `${one}key`)) return 2;
+  return /(?:[_-]|[a-z](?=[A-Z]))(?:id|uuid|guid|key)$/i.test(name) ? 3 : 4;
+}
+
+function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): Discovery['primaryKeys'] {
+  const possible = columns.filter(({ type, missing }) => isKeyType(type) && missing === 0);
+  const ranked = possible
+    .map(({ name, unique }, place) => ({ name, unique, place, rank: keyRank(name, stream) }))
+    .sort((a, b) => a.rank - b.rank || a.place - b.place);
+  const single = ranked.filter(({ unique }) => unique);
+  if (rows.length > 0 && single.length > 0) {
+    return single.map(({ name, rank }) => ({
+      columns: [name],
+      why:
+        `never missing, and no value twice in ${counted(rows.length)}` +
+        (rank === 4 ? ', though its name does not say that it is a key' : ''),
+    }));
+  }
+  const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
+  return parts.flatMap((one, i) =>
+    parts.slice(i + 1).flatMap((other) => {
+      const pairs = new Set(rows.map((row) => JSON.stringify([row.get(one.name), row.get(other.name)])));
+      return rows.length > 1 && pairs.size === rows.length
+        ? {
+            columns: [one.name, other.name],
+            why: `no pair twice in ${counted(rows.length)}; neither is unique alone`,
+          }
+        : [];
+    }),
+  );
+}
+
+const SAYS = [
+  [
+    'changed',
+    /updat|modif|chang|edit|revis|last_?(?:seen|sync|touch)/i,
+    'by its name, when a record changed last',
+  ],
+  ['some time', /./, 'a time, though its name does not say that it moves with every change'],
+  ['created', /creat|insert|added|born|start/i, 'when a record was made: later changes would go unseen'],
+] as const;
+
+function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['cursorFields'] {
+  const times = columns.filter(({ type }) => /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type));
+  return times
+    .map((column, place) => {
+      const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
+      const [says, , why] = SAYS[order] ?? SAYS[1];
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} have none` : '';
+      return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
+    })
+    .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
+    .map(({ name, says, why }) => ({ name, says, why }));
+}
+
+const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

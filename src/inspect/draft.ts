@@ -1,0 +1,138 @@
+/** Puts what `discover` has found into a configuration: a document to paste, with comments that say why. */
+import { Document, isCollection, isMap, isPair, isScalar, type YAMLMap } from 'yaml';
+import { isFull } from '../config/index.js';
+import { identifier } from '../config/flat.js';
+import type { Json, StreamPlan } from '../protocol.js';
+import type { DiscoveredColumn, Discovery } from './discover.js';
+
+export interface Draft {
+  /** A YAML document. */
+  text: string;
+  /** The same as plain JSON. */
+  configuration: Json;
+  /** What is left for a person to do. */
+  notes: string[];
+}
+
+/** More columns than a configuration may name. */
+const COLUMN_LIMIT = 1600;
+
+/** The configuration with what was found, of each stream by its name; the streams that were not looked at stay as they are. */
+export function draft(
+  configuration: Json,
+  plans: readonly StreamPlan[],
+  found: ReadonlyMap<string, Discovery>,
+): Draft {
+  const document = new Document(configuration);
+  const notes: string[] = [];
+  for (const [i, plan] of plans.entries()) {
+    const discovery = found.get(plan.stream);
+    if (discovery === undefined) continue;
+    const path = isFull(configuration) ? ['streams', i] : [];
+    const stream = path.length === 0 ? document.contents : document.getIn(path);
+    if (!isMap(stream)) continue;
+    notes.push(...fill(document, stream, plan, discovery, isFull(configuration)));
+    const requests = discovery.requests.length;
+    stream.commentBefore = ` Found by "highwater discover" in ${discovery.records} records of ${requests} request${requests === 1 ? '' : 's'}.`;
+  }
+  return { text: document.toString({ lineWidth: 110 }), configuration: document.toJS() as Json, notes };
+}
+
+/** @returns what is left to do. */
+function fill(
+  document: Document,
+  stream: YAMLMap,
+  plan: StreamPlan,
+  { columns, records, primaryKeys, cursorFields }: Discovery,
+  full: boolean,
+): string[] {
+  const notes: string[] = [];
+  const say = (text: string) => void notes.push(`${plan.stream}: ${text}`);
+  if (records === 0) {
+    say('the source gave no records, so there was nothing to look at');
+    return notes;
+  }
+  const usable = storable(columns, say);
+
+  const [field, ...others] = cursorFields;
+  const needed = ['keyset', 'timestamp', 'replay'].includes(plan.options.strategy);
+  const also = others.length === 0 ? '' : `; also a time: ${others.map(({ name }) => name).join(', ')}`;
+  const wanted = field !== undefined && (needed || field.says === 'changed');
+  if (full && !stream.has('cursor_field')) {
+    if (wanted && plan.cursorField === '')
+      put(document, stream, 'cursor_field', field.name, field.why + also);
+    else if (needed && plan.cursorField === '') {
+      say(
+        `no column holds timestamps, which ${plan.options.strategy} goes by: offset, page_number or cursor may do`,
+      );
+    }
+  } else if (!full && needed && !columns.some(({ name }) => name === plan.cursorField)) {
+    const instead = field === undefined ? '' : `; the full form can be told to go by ${field.name}`;
+    say(`the flat form goes by ${plan.cursorField}, which no record has${instead}`);
+  }
+
+  const key = primaryKeys.find(({ columns: names }) => names.every((name) => usable.has(name)));
+  const given = plan.table.primaryKey;
+  const isGiven = stream.has('primary_key') && given.every((name) => usable.has(name));
+  if (!isGiven && key !== undefined) {
+    const [only] = key.columns;
+    put(document, stream, 'primary_key', key.columns.length === 1 ? only : key.columns, key.why);
+  } else if (!isGiven) {
+    say(
+      'no column or pair of columns has another value in every record: say yourself what the primary_key is',
+    );
+  } else if (given.length === 1 && usable.get(given[0] ?? '')?.unique === false) {
+    say(
+      `${given.join(', ')}, the primary_key, has a value twice or is missing in some records of the sample`,
+    );
+  }
+
+  const declared = plan.table.columns;
+  const map = document.createNode({}) as YAMLMap;
+  for (const [name, type] of Object.entries(declared)) {
+    const column = columns.find((one) => one.name === name);
+    const why =
+      column === undefined
+        ? 'in no record of the sample'
+        : column.type === type
+          ? column.why
+          : `the sample looks like ${column.type}`;
+    put(document, map, name, type, why);
+  }
+  for (const { name, type, why } of usable.values()) {
+    if (!Object.hasOwn(declared, name)) put(document, map, name, type, why);
+  }
+  stream.delete('columns');
+  stream.add(document.createPair('columns', map));
+  return notes;
+}
+
+/** Columns that a configuration can name. */
+function storable(columns: DiscoveredColumn[], say: (text: string) => void): Map<string, DiscoveredColumn> {
+  const usable = new Map<string, DiscoveredColumn>();
+  const folded = new Set<string>();
+  const left: string[] = [];
+  for (const column of columns) {
+    const { name } = column;
+    const isName = identifier.safeParse(name).success && name !== '__proto__';
+    if (!isName || folded.has(name.toLowerCase()) || usable.size === COLUMN_LIMIT)
+      left.push(JSON.stringify(name));
+    else usable.set(name, column);
+    folded.add(name.toLowerCase());
+  }
+  if (left.length > 0) {
+    const some = left.slice(0, 10).join(', ') + (left.length > 10 ? ', …' : '');
+    say(`left out, as no column can be called so, or as another differs only in case: ${some}`);
+  }
+  return usable;
+}
+
+/** Sets a key, with a comment at the end of its line. */
+function put(document: Document, map: YAMLMap, key: string, value: unknown, why: string): void {
+  const node = document.createNode(value);
+  if (isCollection(node)) node.flow = true;
+  if (why !== '') node.comment = ` ${why}`;
+  const pair = map.items.find((one) => isPair(one) && isScalar(one.key) && one.key.value === key);
+  if (pair !== undefined) pair.value = node;
+  else map.add(document.createPair(key, node));
+}

@@ -1,0 +1,287 @@
+/** `init` writes what `config` and `check` take as it is, asks on a terminal, and never writes over anything. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { jsonSchema, loadPlans } from '../../src/config/index.js';
+import { STRATEGIES } from '../../src/protocol.js';
+import { CLI, highwater, PATHS, scratch } from '../helpers/harness.js';
+import { installPlayground, type Playground, startPlayground } from '../helpers/playground.js';
+import { onTerminal, terminalMissing } from '../helpers/terminal.js';
+import { envWithoutTemporal } from '../helpers/temporal.js';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+const install = await installPlayground();
+let folder: Awaited<ReturnType<typeof scratch>>;
+beforeAll(async () => {
+  folder = await scratch();
+});
+afterAll(() => folder.remove());
+
+const init = (cwd: string, ...args: string[]) => highwater(['init', ...args], { cwd });
+const text = (path: string) => readFile(path, 'utf8');
+
+/** A folder of one test. */
+async function inFolder(use: (path: string, file: (name: string) => string) => Promise<void>): Promise<void> {
+  const own = await scratch();
+  try {
+    await use(own.path, own.file);
+  } finally {
+    await own.remove();
+  }
+}
+
+describe('the file that init writes', () => {
+  describe.skipIf(!install.available)('for the reference API', () => {
+    let playground: Playground;
+    beforeAll(async () => {
+      if (!install.available) throw new Error(install.reason);
+      playground = await startPlayground(install.python);
+    });
+    afterAll(() => playground.stop());
+
+    test.each(Object.entries(PATHS))('passes config and check as it is: %s', async (strategy, path) => {
+      await inFolder(async (cwd, file) => {
+        const flags = ['--base-url', playground.url, '--path', path, '--strategy', strategy, '--yes'];
+        const { status, stdout, stderr } = await init(cwd, ...flags);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+        expect(stdout).toContain('Wrote highwater.yaml.\n');
+        expect(await readdir(cwd)).toEqual(['highwater.yaml']);
+        expect(await text(file('highwater.yaml'))).toContain('# Found by "highwater discover" in ');
+        expect(await highwater(['config', 'highwater.yaml'], { cwd })).toMatchObject({
+          status: 0,
+          stderr: '',
+        });
+        const check = await highwater(['check', 'highwater.yaml'], { cwd });
+        expect(check.status, check.stdout).toBe(0);
+        expect(check.stdout).not.toContain('✗');
+        const { plans } = await loadPlans(file('highwater.yaml'));
+        expect(Object.keys(plans.plans[0]?.table.columns ?? {}).sort()).toEqual(
+          ['address', 'company', 'createdAt', 'email', 'id', 'job', 'name', 'updatedAt'].sort(),
+        );
+      });
+    });
+  });
+
+  test.each(STRATEGIES)(
+    'is valid where nobody answers, for %s and every way to authenticate',
+    async (strategy) => {
+      await inFolder(async (cwd, file) => {
+        for (const auth of ['none', 'bearer', 'basic', 'api_key']) {
+          const flags = [
+            '--base-url',
+            'http://127.0.0.1:9',
+            '--path',
+            '/v1/orders.json',
+            '--strategy',
+            strategy,
+          ];
+          const { status, stderr } = await init(
+            cwd,
+            ...flags,
+            '--auth',
+            auth,
+            '--yes',
+            '--no-discover',
+            '--force',
+          );
+          expect(status, stderr).toBe(0);
+          expect(stderr).toContain('are a guess: "highwater discover highwater.yaml" finds them');
+          const { plans } = await loadPlans(file('highwater.yaml'));
+          expect(plans.plans).toMatchObject([
+            {
+              stream: 'orders',
+              baseUrl: 'http://127.0.0.1:9/v1/orders.json',
+              request: { auth: { type: auth } },
+            },
+          ]);
+        }
+      });
+    },
+  );
+
+  test('points editors at the packaged schema, and refers to the variables in .env.example', async () => {
+    await inFolder(async (cwd, file) => {
+      const flags = [
+        '--base-url',
+        'http://127.0.0.1:9',
+        '--auth',
+        'basic',
+        '--file',
+        'sub/api.yaml',
+        '--yes',
+        '--json',
+      ];
+      const { status, stdout } = await init(cwd, ...flags);
+      expect(status).toBe(0);
+      expect(JSON.parse(stdout)).toMatchObject({
+        status: 'written',
+        files: ['sub/api.yaml', 'sub/.env.example'],
+        variables: ['API_USER', 'API_PASSWORD'],
+        notes: [
+          expect.stringContaining('API_USER, which is not set'),
+          expect.stringContaining('are a guess'),
+        ],
+      });
+      const written = await text(file('sub/api.yaml'));
+      const [, path = ''] = /^# yaml-language-server: \$schema=(.*)\n/.exec(written) ?? [];
+      expect(JSON.parse(await text(resolve(dirname(file('sub/api.yaml')), path)))).toEqual(
+        JSON.parse(JSON.stringify(jsonSchema())),
+      );
+      const referred = [...written.matchAll(/\$\{env:(API_\w+)\}/g)].map(([, name]) => name);
+      const named = [...(await text(file('sub/.env.example'))).matchAll(/^(\w+)=$/gm)].map(
+        ([, name]) => name,
+      );
+      expect(named).toEqual(referred);
+    });
+  });
+
+  test('is made with the credentials that are set, which it does not hold', async () => {
+    const server = createServer((request, response) => {
+      const allowed = request.headers['x-api-key'] === 'init-secret-77';
+      response
+        .writeHead(allowed ? 200 : 401)
+        .end(JSON.stringify({ data: [{ key: 1, changed_at: '2026-01-01T00:00:00Z' }] }));
+    });
+    await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+    try {
+      await inFolder(async (cwd, file) => {
+        const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+        const flags = [
+          '--base-url',
+          url,
+          '--path',
+          '/things',
+          '--strategy',
+          'timestamp',
+          '--auth',
+          'api_key',
+          '--yes',
+        ];
+        const { status } = await highwater(['init', ...flags], { cwd, env: { API_KEY: 'init-secret-77' } });
+        expect(status).toBe(0);
+        const written = await text(file('highwater.yaml'));
+        expect(written).not.toContain('init-secret');
+        expect(parse(written)).toMatchObject({
+          streams: [
+            {
+              primary_key: 'key',
+              cursor_field: 'changed_at',
+              columns: { key: 'LONG', changed_at: 'UTC_DATETIME' },
+            },
+          ],
+        });
+        const wrong = await highwater(['init', ...flags, '--force'], { cwd, env: { API_KEY: 'other' } });
+        expect(wrong.stderr).toContain(
+          'note: the API could not be asked for a sample: the source answered 401',
+        );
+      });
+    } finally {
+      server.close().closeAllConnections();
+    }
+  });
+});
+
+describe('init', () => {
+  test('writes nothing over without --force, neither the file nor .env.example', async () => {
+    await inFolder(async (cwd, file) => {
+      await writeFile(file('.env.example'), 'MINE=1\n');
+      const flags = ['--auth', 'bearer', '--yes', '--no-discover'];
+      const refused = await init(cwd, ...flags);
+      expect(refused).toEqual({
+        status: 1,
+        stdout: '',
+        stderr: 'highwater: .env.example is there already; --force writes over\n',
+      });
+      expect(await readdir(cwd)).toEqual(['.env.example']);
+      expect((await init(cwd, '--yes', '--no-discover')).status).toBe(0);
+      expect((await init(cwd, ...flags)).stderr).toContain(
+        'highwater.yaml and .env.example are there already; --force writes over',
+      );
+      expect(await text(file('.env.example'))).toBe('MINE=1\n');
+      expect((await init(cwd, ...flags, '--force')).status).toBe(0);
+      expect(await text(file('.env.example'))).toContain('API_TOKEN=\n');
+    });
+  });
+
+  test('refuses what cannot stand in a configuration, and writes nothing', async () => {
+    await inFolder(async (cwd) => {
+      const url = await init(cwd, '--base-url', 'api.example.com', '--yes');
+      expect(url).toMatchObject({ status: 1, stdout: '' });
+      expect(url.stderr).toContain('source.base_url: "api.example.com" is not a URL');
+      const password = await init(cwd, '--base-url', 'https://u:hunter22@h', '--yes');
+      expect(password.stderr).toContain('source.base_url: holds a password');
+      expect(password.stderr).not.toContain('hunter22');
+      expect((await init(cwd, '--strategy', 'keysett', '--yes')).stderr).toContain('keyset');
+      expect(await readdir(cwd)).toEqual([]);
+    });
+  });
+
+  // eslint-disable-next-line no-control-regex
+  const ASKS = /: (\u001b\[\d*[A-Z])*$/;
+
+  /** Runs `init` on a terminal of its own, and types. */
+  async function typing(cwd: string, typed: string, ...args: string[]) {
+    const child = spawn(...onTerminal([process.execPath, CLI, 'init', ...args]), {
+      cwd,
+      env: envWithoutTemporal({}),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (part: string) => (said += part));
+    const lines = typed.split('\n');
+    // One answer a question, as a person would.
+    const timer = setInterval(() => {
+      if (ASKS.test(said) && lines.length > 0) {
+        said += '\n';
+        child.stdin.write(lines.length === 1 && lines[0] === '\u0003' ? '\u0003' : `${lines[0] ?? ''}\r`);
+        lines.shift();
+      }
+    }, 50);
+    const [status] = (await once(child, 'close')) as [number];
+    clearInterval(timer);
+    // eslint-disable-next-line no-control-regex
+    return { status, said: said.replace(/\u001b\[[\d;]*[A-Za-z]|\r/g, '') };
+  }
+
+  test.skipIf(terminalMissing() !== null)(
+    'asks on a terminal: what it takes by default is shown, and a wrong word is asked again',
+    async () => {
+      await inFolder(async (cwd, file) => {
+        const typed = 'nonsense\nhttp://127.0.0.1:9\npage_numbr\npage_number\n/v2/users\n\nbearer\n';
+        const { status, said } = await typing(cwd, typed, '--no-discover');
+        expect(status, said).toBe(0);
+        expect(said).toContain('Base URL of the API (http://127.0.0.1:5001): ');
+        expect(said).toContain('"nonsense" is not a URL');
+        expect(said).toContain('"page_numbr" is none of them (did you mean "page_number"?)');
+        expect(said).toContain('Name of the stream and its table (users): ');
+        expect(said).toContain('Wrote highwater.yaml and .env.example.');
+        expect(parse(await text(file('highwater.yaml')))).toMatchObject({
+          source: { base_url: 'http://127.0.0.1:9', auth: { type: 'bearer', token: '${env:API_TOKEN}' } },
+          streams: [{ name: 'users', path: '/v2/users', strategy: 'page_number' }],
+        });
+      });
+    },
+  );
+
+  test.skipIf(terminalMissing() !== null)('interrupted at a question writes nothing', async () => {
+    await inFolder(async (cwd) => {
+      const { status, said } = await typing(cwd, '\n\u0003');
+      expect(status).not.toBe(0);
+      expect(said).toContain('interrupted; nothing was written');
+      expect(await readdir(cwd)).toEqual([]);
+    });
+  });
+});
+
+test('the modules of the package find the schema that is packed with them', () => {
+  expect(resolve(dirname(CLI), 'cli', '../../highwater.schema.json')).toBe(
+    fileURLToPath(new URL('../../highwater.schema.json', import.meta.url)),
+  );
+});

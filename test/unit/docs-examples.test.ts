@@ -1,0 +1,25 @@
+/** What the documentation shows can be used as it stands. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { plansFrom } from '../../src/config/index.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const files = ['README.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)];
+const blocks = files.flatMap((file) =>
+  [...readFileSync(root + file, 'utf8').matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(
+    ([, text = ''], i) => [`${file}, block ${i + 1}`, text] as const,
+  ),
+);
+
+describe('a configuration in the documentation', () => {
+  it('is there', () => {
+    expect(blocks.length).toBeGreaterThan(3);
+  });
+
+  it.each(blocks)('%s is a whole one that is accepted', (_, text) => {
+    const { plans } = plansFrom(parse(text));
+    expect(plans.length).toBeGreaterThan(0);
+  });
+});
