@@ -88,11 +88,13 @@ const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const isStrategy = (word: string) => (STRATEGIES as readonly string[]).includes(word);
 
-function inside(schema: z.ZodType, key: string, { theme, strategies }: Row): Row[] {
+function inside(schema: z.ZodType, key: string, row: Row): Row[] {
+  const { theme, strategies } = row;
   const inner = unwrapped(schema);
   if (inner instanceof z.ZodObject) {
-    return rows(inner.shape, `${key}.`).map((row) => ({ ...row, theme, strategies }));
+    return rows(inner.shape, `${key}.`).map((one) => ({ ...one, theme, strategies }));
   }
+  if (inner instanceof z.ZodArray) return inside(inner.element as z.ZodType, `${key}[]`, row);
   if (!(inner instanceof z.ZodDiscriminatedUnion)) return [];
   const { discriminator } = inner.def;
   return inner.options.map((option) => {

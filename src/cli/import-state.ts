@@ -58,6 +58,11 @@ Examples:
 
 async function importState(stateFile: string, file: string, options: Options): Promise<void> {
   const plan = chosen((await loadPlans(file)).plans, options.stream);
+  if (plan.parent != null) {
+    throw new ImportRefusedError(
+      `${plan.stream} is read for each row of ${plan.parent.stream} and has a place for each; the state has one only`,
+    );
+  }
   const state = await openConfiguration(stateFile);
   const cursor = state.checked((content, name) =>
     cursorFromState(content, plan.options, new Date().toISOString(), name),

@@ -76,8 +76,11 @@ async function readSample(
 ): Promise<{ lines: string[]; requests: string[] }> {
   const strategy = createStrategy(plan.options);
   const usesKey = plan.options.strategy === 'cursor' && plan.options.tokenIsLastKey;
+  // A key that lies deeper in the records is not known before they are made into rows.
+  const from = plan.table.primaryKey.map((name) => plan.request.shape?.from[name] ?? [name]);
+  const canGoOn = !usesKey || from.every((path) => path.length === 1);
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
-  const table = { ...plan.table, columns: {}, primaryKey: usesKey ? plan.table.primaryKey : [] };
+  const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat() : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
   const source = sourceOf(asTheyAre, options.environment, options.destination);
   const parent = await parentFields(plan, plans, options);
@@ -86,7 +89,7 @@ async function readSample(
   const requests: string[] = [];
   let isLowered = false;
   let cursor = strategy.begin(null, new Date().toISOString());
-  while (lines.size < sample && requests.length < REQUEST_LIMIT) {
+  while (lines.size < sample && requests.length < (canGoOn ? REQUEST_LIMIT : 1)) {
     const next = strategy.request(cursor);
     if ('end' in next) break;
     const request = parent === null ? next : { ...next, parent };
@@ -283,7 +286,10 @@ function keyRank(name: string, stream: string): number {
   if (word === 'id') return 0;
   if (['uuid', 'guid', 'gid', 'uid', 'key', 'pk'].includes(word)) return 1;
   if ([own, own.replace(/s$/, '')].some((one) => word === `${one}id` || word === `${one}key`)) return 2;
-  return /(?:[_-]|[a-z](?=[A-Z]))(?:id|uuid|guid|key)$/i.test(name) ? 3 : 4;
+  // customer_id and customerId, but not "paid".
+  const isKey =
+    /[_-](?:id|uuid|guid|key)$/i.test(name) || /[a-z0-9](?:Id|ID|Uuid|UUID|Guid|GUID|Key)$/.test(name);
+  return isKey ? 3 : 4;
 }
 
 function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): Discovery['primaryKeys'] {

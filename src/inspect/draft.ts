@@ -72,8 +72,10 @@ function fill(
   }
 
   const key = primaryKeys.find(({ columns: names }) => names.every((name) => usable.has(name)));
-  const given = plan.table.primaryKey;
-  const isGiven = stream.has('primary_key') && given.every((name) => usable.has(name));
+  const keys = plan.table.primaryKey;
+  const declared = plan.table.columns;
+  const isThere = (name: string) => usable.has(name) || Object.hasOwn(declared, name);
+  const isGiven = stream.has('primary_key') && keys.every(isThere);
   if (!isGiven && key !== undefined) {
     const [only] = key.columns;
     put(document, stream, 'primary_key', key.columns.length === 1 ? only : key.columns, key.why);
@@ -81,18 +83,23 @@ function fill(
     say(
       'no column or pair of columns has another value in every record: say yourself what the primary_key is',
     );
-  } else if (given.length === 1 && usable.get(given[0] ?? '')?.unique === false) {
-    say(
-      `${given.join(', ')}, the primary_key, has a value twice or is missing in some records of the sample`,
-    );
+  } else if (keys.length === 1 && usable.get(keys[0] ?? '')?.unique === false) {
+    say(`${keys.join(', ')}, the primary_key, has a value twice or is missing in some records of the sample`);
   }
 
-  const declared = plan.table.columns;
+  const given = givenColumns(document, stream);
   const map = document.createNode({}) as YAMLMap;
   for (const [name, type] of Object.entries(declared)) {
     const column = columns.find((one) => one.name === name);
-    const why =
-      column === undefined
+    const from = given[name];
+    if (typeof from === 'object' && from !== null) {
+      put(document, map, name, from, '');
+      continue;
+    }
+    const isParents = Object.hasOwn(plan.request.shape?.parent ?? {}, name);
+    const why = isParents
+      ? "the parent's"
+      : column === undefined
         ? 'in no record of the sample'
         : column.type === type
           ? column.why
@@ -105,6 +112,12 @@ function fill(
   stream.delete('columns');
   stream.add(document.createPair('columns', map));
   return notes;
+}
+
+/** The columns as they are given: what stands elsewhere in a record than its name says must stay said. */
+function givenColumns(document: Document, stream: YAMLMap): { [name: string]: unknown } {
+  const own = stream.get('columns') ?? document.getIn(['defaults', 'columns']);
+  return isMap(own) ? (own.toJS(document) as { [name: string]: unknown }) : {};
 }
 
 /** Columns that a configuration can name. */

@@ -270,6 +270,61 @@ describe('highwater discover', () => {
     }
   });
 
+  test('keeps columns that are taken from elsewhere in the record, and a key made of one', async () => {
+    const rows = [1, 2, 3].map((i) => ({ node: { no: i }, paid: i, text: 'x' }));
+    const api = await source(() => JSON.stringify({ data: rows }));
+    try {
+      const columns = { key: { type: 'INT', from: 'node.no' } };
+      const stream = {
+        name: 'nested',
+        strategy: 'timestamp',
+        cursor_field: 'text',
+        primary_key: 'key',
+        columns,
+      };
+      await write('nested.json', { source: { base_url: api.url }, streams: [stream] });
+      const { configuration } = await pasted('nested.json');
+      expect(configuration.streams).toEqual([
+        { ...stream, columns: { ...columns, node: 'JSON', paid: 'LONG', text: 'STRING' } },
+      ]);
+    } finally {
+      api.stop();
+    }
+  });
+
+  test('of a stream of each row of another reads those of the first row', async () => {
+    const server = createServer((request, response) => {
+      const records = request.url?.startsWith('/of/7')
+        ? [{ id: 70, at: '2026-01-01T00:00:00Z' }]
+        : [{ id: 7, name: 'seven' }];
+      response.end(JSON.stringify({ data: records }));
+    });
+    await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+    try {
+      await write('parents.json', {
+        source: { base_url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
+        streams: [
+          {
+            name: 'groups',
+            strategy: 'timestamp',
+            path: '/groups',
+            columns: { id: 'LONG' },
+            cursor_field: 'id',
+          },
+          { name: 'members', strategy: 'offset', path: '/of/${parent:id}', parent: { stream: 'groups' } },
+        ],
+      });
+      const { configuration, stderr } = await pasted('parents.json', '--stream', 'members');
+      expect(stderr).toMatch(/^GET http:\/\/127\.0\.0\.1:\d+\/of\/7\?/);
+      expect(configuration.streams[1]).toMatchObject({
+        primary_key: 'id',
+        columns: { id: 'LONG', at: 'UTC_DATETIME' },
+      });
+    } finally {
+      server.close().closeAllConnections();
+    }
+  });
+
   test('reads no more than the sample, even of an answer of any size, and leaves what is declared', async () => {
     const api = await source((page) => {
       const records = Array.from({ length: 50_000 }, (_, i) => ({

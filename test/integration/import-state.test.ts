@@ -196,6 +196,26 @@ describe.skipIf(!install.available)(
       await expect(tableRows(folder.file('none.duckdb'))).rejects.toThrow();
     });
 
+    test('into a stream of each row of another is refused', async () => {
+      await write('parents.json', {
+        source: { base_url: proxy.url },
+        defaults: { strategy: 'offset', columns: { id: 'STRING' } },
+        streams: [
+          { name: 'groups' },
+          { name: 'members', path: '/${parent:id}', parent: { stream: 'groups' } },
+        ],
+      });
+      await write('members-state.json', { offset: 7 });
+      const flags = ['--stream', 'members', '-d', 'parents.duckdb'];
+      const refused = await command('import-state', 'members-state.json', 'parents.json', ...flags);
+      expect(refused).toEqual({
+        status: 1,
+        stdout: '',
+        stderr:
+          'highwater: members is read for each row of groups and has a place for each; the state has one only\n',
+      });
+    });
+
     test('into one of several streams needs to be told which', async () => {
       const stream = { strategy: 'offset', columns: { id: 'STRING' } };
       await write('several.json', {
