@@ -2,12 +2,12 @@ import { ConfigurationError, type Problem } from '../errors.js';
 import { type Cursor, type Json, REFERENCE_STRATEGIES, type StrategyOptions } from '../protocol.js';
 import {
   FIRST_TIMESTAMP,
-  isTimestamp,
   type KeysetCursor,
-  minusSeconds,
   type OffsetCursor,
   type StepSizeCursor,
   type TimestampCursor,
+  type Values,
+  valuesOf,
 } from '../strategies/index.js';
 import { kindOf, show, suggestion } from './flat.js';
 
@@ -20,8 +20,8 @@ const KEYS = {
   replay: { needed: 'last_timestamp', optional: [] },
 } as const;
 
-/** Taken off a mark of which it is not known what lies below it. */
-const MARGIN_SECONDS = 1;
+/** Taken off a mark of which it is not known what lies below it: a second, or one where marks are integers. */
+const MARGIN = 1;
 
 /**
  * The cursor that Highwater would have where the reference connector stands, made from that connector's state. The
@@ -93,13 +93,14 @@ function read(
 ): Cursor | null {
   switch (options.strategy) {
     case 'keyset': {
-      const mark = timestamp(given, 'last_updated_at', problem);
+      const values = valuesOf(options.incremental?.format);
+      const mark = markIn(given, 'last_updated_at', values, problem);
       const token = given['scroll_param'] ?? null;
       if (token !== null && (typeof token !== 'string' || token === '')) {
         problem('scroll_param', `must be the text of a page token or null, not ${show(token)}`);
         return null;
       }
-      return mark === null ? null : keyset(mark, token);
+      return mark === null ? null : keyset(mark, below(mark, values), token);
     }
     case 'offset': {
       const offset = wholeNumber(given, 'offset', problem);
@@ -113,10 +114,11 @@ function read(
     }
     case 'timestamp':
     case 'replay': {
-      const mark = timestamp(given, 'last_timestamp', problem);
+      const values = valuesOf(options.incremental?.format);
+      const mark = markIn(given, 'last_timestamp', values, problem);
       if (mark === null) return null;
       return ended<TimestampCursor>({
-        mark: { last_timestamp: mark, below: minusSeconds(mark, MARGIN_SECONDS), inclusive: false },
+        mark: { last_timestamp: mark, below: below(mark, values), inclusive: false },
         rule: 'whole_answer',
       });
     }
@@ -132,11 +134,14 @@ function read(
   }
 }
 
-function keyset(mark: string, token: string | null): Cursor {
-  const below = minusSeconds(mark, MARGIN_SECONDS);
+/** What stands for the value below a mark. Of texts nothing can be taken: the mark itself is asked again. */
+const below = (mark: string, values: Values) =>
+  values === valuesOf('string') ? mark : values.minus(mark, MARGIN);
+
+function keyset(mark: string, lower: string, token: string | null): Cursor {
   if (token === null) {
     return ended<KeysetCursor>({
-      mark: { last_updated_at: mark, below, inclusive: false, unordered: false },
+      mark: { last_updated_at: mark, below: lower, inclusive: false, unordered: false },
       rule: 'no_next_token',
     });
   }
@@ -145,7 +150,7 @@ function keyset(mark: string, token: string | null): Cursor {
     pass: 1,
     mark: { last_updated_at: null, below: null, inclusive: false, unordered: false },
     position: {
-      ...{ greatest: mark, below, token, floor: mark, trail: null },
+      ...{ greatest: mark, below: lower, token, floor: mark, trail: null },
       ...{ jumped: false, inclusive: false, unordered: false },
     },
     ended: null,
@@ -158,10 +163,18 @@ function ended<C extends Cursor>({ mark, rule }: { mark: C['mark']; rule: C['end
   return { pass: 1, mark, position: null, ended: rule, notes: [] };
 }
 
-function timestamp(given: { [name: string]: Json }, key: string, problem: Say): string | null {
-  const value = given[key] ?? null;
-  if (typeof value !== 'string' || !isTimestamp(value)) {
-    problem(key, `must be a timestamp such as "2026-01-31T12:00:00Z", not ${show(value)}`);
+/** A mark as the stream's cursor field writes it. */
+function markIn(given: { [name: string]: Json }, key: string, values: Values, problem: Say): string | null {
+  const raw = given[key] ?? null;
+  if (isRounded(raw)) {
+    problem(key, ROUNDED);
+    return null;
+  }
+  const isNumber = typeof raw === 'number' && values !== valuesOf('string') && values !== valuesOf();
+  const value = isNumber ? String(raw) : raw;
+  if (typeof value !== 'string' || !values.isValue(value)) {
+    const example = values === valuesOf() ? ' such as "2026-01-31T12:00:00Z"' : '';
+    problem(key, `must be ${values.what}${example}, not ${show(raw)}`);
     return null;
   }
   if (value === FIRST_TIMESTAMP) {
@@ -171,11 +184,15 @@ function timestamp(given: { [name: string]: Json }, key: string, problem: Say): 
   return value;
 }
 
+const isRounded = (value: Json) =>
+  typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value);
+const ROUNDED = 'is beyond 2^53, where numbers in JSON lose digits: write it as text, in quotes';
+
 function wholeNumber(given: { [name: string]: Json }, key: string, problem: Say): bigint | null {
   const value = given[key] ?? null;
   const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : '';
-  if (typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)) {
-    problem(key, 'is beyond 2^53, where numbers in JSON lose digits: write it as text, in quotes');
+  if (isRounded(value)) {
+    problem(key, ROUNDED);
     return null;
   }
   if (!/^\d{1,30}$/.test(text)) {

@@ -58,6 +58,33 @@ describe('the first request after the import of a state', () => {
   });
 });
 
+describe('a state of a cursor field that is written otherwise', () => {
+  const incremental = { start: null, lookbackSeconds: 0 };
+  it.each([
+    ['epoch_s', 1767225600, '1767225600', '1767225599'],
+    ['epoch_ms', '1767225600000', '1767225600000', '1767225599000'],
+    ['integer', '9007199254740993', '9007199254740993', '9007199254740992'],
+    ['string', 'b7', 'b7', 'b7'],
+  ] as const)('is read as %s', (format, value, mark, below) => {
+    const options = { strategy: 'keyset', ties: 'auto', incremental: { ...incremental, format } } as const;
+    const cursor = cursorFromState({ last_updated_at: value }, options, NOW);
+    expect(cursor.mark).toMatchObject({ last_updated_at: mark, below });
+  });
+
+  it('is refused where it is not', () => {
+    const options = {
+      strategy: 'keyset',
+      ties: 'auto',
+      incremental: { ...incremental, format: 'epoch_s' },
+    } as const;
+    for (const value of ['2026-01-31T12:00:00Z', 'soon', null]) {
+      expect(() => cursorFromState({ last_updated_at: value }, options, NOW)).toThrow(
+        /last_updated_at: must be a number of seconds since 1970, not /,
+      );
+    }
+  });
+});
+
 describe('a state that cannot be used', () => {
   it.each([
     ['keyset', {}, 'last_updated_at', 'is missing: the state of keyset holds it'],
