@@ -10,7 +10,7 @@ export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
   target?: Target;
   taskQueue?: string;
-  /** The DuckDB file of configurations that name none. Default: HIGHWATER_DESTINATION, else highwater.duckdb. */
+  /** The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default: HIGHWATER_DESTINATION, else highwater.duckdb. */
   destination?: string;
   environment?: NodeJS.ProcessEnv;
   /** How long work in hand may take to end at a stop. */
@@ -51,6 +51,7 @@ export class HighwaterWorker {
       taskQueue,
       address,
       namespace,
+      environment,
       poll: async (queue) => {
         const worker = await Worker.create({ ...common, taskQueue: queue, activities: { ...activities } });
         const running = worker.run();

@@ -34,20 +34,20 @@ export const fetchPages =
       beating(
         () => progress,
         async () => {
-          const { destination } = await host.get(path);
+          const { destination, beside } = await host.get(path);
           const { strategy, perParent } = strategyOf(plan);
           const walk =
             perParent === null || plan.parent == null
               ? null
               : new ParentWalk(perParent, destination, streamKey(plan), plan.parent);
-          const http = sourceOf(plan, environment, path, strategy.remembers);
+          const http = sourceOf(plan, environment, beside, strategy.remembers);
           /** Names the call that goes on from a checkpoint. */
           const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
           const resumed = base.cursor === null || begin;
           let cursor = resumed
             ? strategy.begin(base.cursor, new Date().toISOString())
             : (base.cursor as Cursor);
-          const staging = new Staging(path, streamKey(plan));
+          const staging = new Staging(beside, streamKey(plan));
           const stager = new BatchStager(staging, base.id, plan.batch);
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;

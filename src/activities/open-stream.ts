@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { planFrom } from '../config/index.js';
+import { isServer, planFrom } from '../config/index.js';
 import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
@@ -31,7 +31,7 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           // Fails here, before anything is written, when a variable is not set.
           resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
-          if (input.expectDatabase !== null && !existsSync(path)) {
+          if (input.expectDatabase !== null && !isServer(path) && !existsSync(path)) {
             throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);
           }
           const hosted = await host.claim(path);
@@ -52,7 +52,7 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           }
           faultPoint('open.after');
           // What was staged and not committed is fetched again from the checkpoint.
-          await new Staging(path, key).clear();
+          await new Staging(hosted.beside, key).clear();
           return describe(plan, opened.checkpoint, opened.neighbours, hosted.queue, opened.database, path);
         },
       ),

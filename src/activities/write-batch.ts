@@ -15,8 +15,8 @@ export const writeBatch =
       beating(
         () => ({ records: batch.records }),
         async () => {
-          const { destination } = await host.get(path);
-          const staging = new Staging(path, streamKey(plan));
+          const { destination, beside } = await host.get(path);
+          const staging = new Staging(beside, streamKey(plan));
           faultPoint('transaction.before');
           const outcome = await destination.write(writeRequest(plan, staging, batch));
           faultPoint('commit.after');

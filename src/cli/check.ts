@@ -2,10 +2,12 @@ import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { loadPlans, planNamed } from '../config/index.js';
+import { isServer, loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
 import { destinationOf, print, visible, wrapped } from './output.js';
+import { queryServer } from './postgres.js';
+import { besideOf } from '../destinations/location.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 
@@ -37,7 +39,12 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() => Probe.of(plan, plans.plans, { environment: process.env, destination }))
+      .then(() =>
+        Probe.of(plan, plans.plans, {
+          environment: process.env,
+          destination: besideOf(destination, process.env),
+        }),
+      )
       .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
@@ -64,6 +71,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
 }
 
 async function writable(destination: string): Promise<Finding> {
+  if (isServer(destination)) return reachable(destination);
   const exists = existsSync(destination);
   // Folders on the way are made by the sync.
   let at = destination;
@@ -76,5 +84,21 @@ async function writable(destination: string): Promise<Finding> {
     };
   } catch (thrown) {
     return { kind: 'problem', message: `${destination} cannot be written: ${messageOf(thrown)}` };
+  }
+}
+
+async function reachable(destination: string): Promise<Finding> {
+  try {
+    const { name, rows } = await queryServer(
+      destination,
+      "SELECT current_user, current_setting('server_version'), has_database_privilege(current_database(), 'CREATE')",
+    );
+    const [user, version, mayCreate] = rows[0] ?? [];
+    const message = `${name} can be reached: PostgreSQL ${String(version)}, as ${String(user)}`;
+    return mayCreate === 't'
+      ? { kind: 'fine', message }
+      : { kind: 'advice', message: `${message}; it may create no schemas, so that the schema must be there` };
+  } catch (thrown) {
+    return { kind: 'problem', message: messageOf(thrown) };
   }
 }

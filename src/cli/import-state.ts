@@ -102,6 +102,7 @@ async function inDestination<T extends object>(
   const idle = () => Promise.resolve();
   const host = new DestinationHost({
     ...{ taskQueue: 'highwater-import-state', address: '', namespace: '' },
+    environment: process.env,
     poll: () => Promise.resolve(idle),
   });
   try {

@@ -18,6 +18,7 @@ import { discover } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
 import { type Json, STRATEGIES } from '../protocol.js';
 import { destinationOf, note, print } from './output.js';
+import { besideOf } from '../destinations/location.js';
 
 const AUTHS = ['none', 'bearer', 'basic', 'api_key'] as const;
 type AuthType = (typeof AUTHS)[number];
@@ -233,7 +234,10 @@ async function written(
   const notes: string[] = [];
   if (asksApi) {
     try {
-      const where = { environment: process.env, destination: destinationOf(undefined, plan) };
+      const where = {
+        environment: process.env,
+        destination: besideOf(destinationOf(undefined, plan), process.env),
+      };
       const found = await discover(plan, SAMPLE, plans, where);
       const drafted = draft(configuration, plans, new Map([[plan.stream, found]]));
       if (found.records > 0 && isSound(drafted.configuration)) {

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { isServer } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
 
@@ -22,9 +23,11 @@ export const note = (line: string) =>
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
 
-/** The file that a command here writes: the one asked for, else the configuration's, else the environment's. */
-export const destinationOf = (asked: string | undefined, plan: StreamPlan | undefined): string =>
-  resolve(asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb');
+/** The file or server that a command here writes: the one asked for, else the configuration's, else the environment's. */
+export function destinationOf(asked: string | undefined, plan: StreamPlan | undefined): string {
+  const given = asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
+  return isServer(given) ? given : resolve(given);
+}
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
 export const visible = (text: string): string =>

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
 import { cut, destinationOf, note, outputWidth, print, table, tableWidth, visible, width } from './output.js';
+import { besideOf } from '../destinations/location.js';
 
 const CELL = 40;
 
@@ -22,7 +23,7 @@ async function preview(
 ): Promise<void> {
   const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const destination = destinationOf(undefined, plan);
+  const destination = besideOf(destinationOf(undefined, plan), process.env);
   const probe = await Probe.of(plan, plans.plans, { environment: process.env, destination });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];

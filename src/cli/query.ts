@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
+import { isServer } from '../config/index.js';
 import { liveOwner } from '../destinations/owner.js';
 import { openError } from '../destinations/duckdb-file.js';
 import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
-import { print, table } from './output.js';
+import { destinationOf, print, table } from './output.js';
+import { queryServer } from './postgres.js';
 
 export function queryCommand(): Command {
   return new Command('query')
@@ -16,16 +17,15 @@ export function queryCommand(): Command {
     .argument('<sql>', 'one statement that reads')
     .option(
       '-d, --destination <file>',
-      'the DuckDB file (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+      'the DuckDB file, or the address of a PostgreSQL server (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
     )
     .option('--json', 'a JSON array of objects')
     .addHelpText('after', '\nExample:\n  highwater query \'SELECT count(*) FROM "user"\'')
     .action(async (sql: string, options: { destination?: string; json?: boolean }) => {
-      const given = resolve(
-        options.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
-      );
-      if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
-      const { columns, rows } = await readDestination(await realpath(given), sql);
+      const given = destinationOf(options.destination, undefined);
+      const { columns, rows } = isServer(given)
+        ? await queryServer(given, sql)
+        : await readDestination(await existing(given), sql);
       if (options.json === true) {
         print(
           JSON.stringify(
@@ -44,6 +44,11 @@ export function queryCommand(): Command {
         print(`(${rows.length} row${rows.length === 1 ? '' : 's'})`);
       }
     });
+}
+
+async function existing(path: string): Promise<string> {
+  if (!existsSync(path)) throw new DestinationError(`there is no destination at ${path}`);
+  return realpath(path);
 }
 
 /** Reads through the worker that owns the file, or opens the file where nobody does. */

@@ -7,7 +7,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { loadPlans } from '../config/index.js';
+import { isServer, loadPlans } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -91,7 +91,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
-  const owner = await liveOwner(destination);
+  const owner = isServer(destination) ? null : await liveOwner(destination);
   // Another run ends when its own sync does: beside it this one brings a worker too, which then takes over.
   if (owner !== null && owner.taskQueue !== ownQueue) {
     note(`The destination belongs to a running worker (process ${owner.pid}); the sync runs there.`);

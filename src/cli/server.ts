@@ -5,12 +5,12 @@ import { processExists, withLock } from '../dev/lock.js';
 import {
   ensureServer,
   findServer,
-  stateDir,
   stopRecordedServer,
   type ServerOptions,
   type TemporalServer,
 } from '../dev/temporal-server.js';
 import { note } from './output.js';
+import { stateDir } from '../state-dir.js';
 
 /** A Temporal server that commands on this machine may share. */
 export interface SharedServer extends TemporalServer {

@@ -232,6 +232,33 @@ export const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
+/** Whether a destination is a server and no file: an address, or a reference to one. */
+export const isServer = (destination: string): boolean =>
+  /^postgres(ql)?:/i.test(destination) || destination.search(REFERENCE) !== -1;
+
+/** The schema that is meant where none is named. */
+export const schemaOf = (flat: { schema?: string | undefined; destination?: string | undefined }): string =>
+  flat.schema ?? (isServer(flat.destination ?? '') ? 'public' : 'main');
+
+/** A server's password must be a reference, as it would stay in history. */
+function withoutPassword(text: string, context: z.RefinementCtx): void {
+  if (!/^postgres(ql)?:/i.test(text)) return;
+  const plain = text.replace(REFERENCE, PLACEHOLDER);
+  if (!URL.canParse(plain)) {
+    const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
+    context.addIssue({ code: 'custom', message });
+    return;
+  }
+  const { password, searchParams } = new URL(plain);
+  if ([password, searchParams.get('password') ?? ''].every((one) => one === '' || one.includes(PLACEHOLDER)))
+    return;
+  context.addIssue({
+    code: 'custom',
+    message:
+      'holds a password, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
+  });
+}
+
 /** Columns by their names. */
 export const columnsOf = <T extends z.ZodType>(column: T) =>
   z
@@ -272,12 +299,17 @@ export const flatFields = {
     .min(1)
     .max(4096)
     .refine(...withoutControl)
+    .superRefine(withoutPassword)
     .optional()
-    .describe('The DuckDB file. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.')
+    .describe(
+      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
+    )
     .register(themes, { theme: 'The table' }),
   schema: identifier
-    .default('main')
-    .describe('The schema of the table.')
+    .optional()
+    .describe(
+      'The schema of the table. Left out: `main`; `public` where `destination` is a PostgreSQL server.',
+    )
     .register(themes, { theme: 'The table' }),
   table: ownTable.default('user').describe('The table.').register(themes, { theme: 'The table' }),
   primary_key: z
@@ -387,7 +419,7 @@ export function planBeside(
   table: string,
 ): Omit<StreamPlan, 'stream' | 'baseUrl' | 'request' | 'options' | 'cursorField' | 'notes'> {
   return {
-    table: { schema: flat.schema, table, primaryKey: flat.primary_key, columns: flat.columns },
+    table: { schema: schemaOf(flat), table, primaryKey: flat.primary_key, columns: flat.columns },
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },

@@ -9,7 +9,15 @@ import type {
 } from '../protocol.js';
 import { referred } from '../sources/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
-import { contradictions, describe, planBeside, shapeProblem, strategyOptions, suggestion } from './flat.js';
+import {
+  contradictions,
+  describe,
+  planBeside,
+  schemaOf,
+  shapeProblem,
+  strategyOptions,
+  suggestion,
+} from './flat.js';
 import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
@@ -65,7 +73,7 @@ export function plansFromFull(
     }
     return read.data;
   });
-  problems.push(...twice(sound), ...orphans(sound, draft));
+  problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
@@ -337,14 +345,14 @@ function formatOf({ cursor_format: format, cursor_zone: zone }: Stream): CursorF
 }
 
 /** Names and tables that more than one stream has. */
-function twice(streams: (Stream | undefined)[]): Problem[] {
+function twice(streams: (Stream | undefined)[], destination: string | undefined): Problem[] {
   const problems: Problem[] = [];
   const seen = new Map<string, number>();
   streams.forEach((stream, i) => {
     if (stream === undefined) return;
     for (const [key, text] of [
       ['name', stream.name],
-      ['table', `${stream.schema}.${stream.table ?? stream.name}`],
+      ['table', `${schemaOf({ ...stream, destination })}.${stream.table ?? stream.name}`],
     ] as const) {
       const folded = `${key} ${text.toLowerCase()}`;
       const first = seen.get(folded);
@@ -415,7 +423,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       parent: {
         stream: parent.name,
         table: {
-          schema: parent.schema,
+          schema: schemaOf({ ...parent, destination: full.destination }),
           table: parent.table ?? parent.name,
           primaryKey: parent.primary_key,
           columns: typesOf(parent),

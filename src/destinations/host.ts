@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
-import type { Server } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import {
@@ -10,10 +9,14 @@ import {
   messageOf,
   StorageFullError,
 } from '../errors.js';
+import { Pool } from 'pg';
+import { isServer } from '../config/flat.js';
 import type { Destination } from './destination.js';
 import { DuckDbDestination } from './duckdb.js';
 import { DuckDbFile } from './duckdb-file.js';
+import { serverOf, type ServerLocation } from './location.js';
 import { Ownership, type OwnerRecord } from './owner.js';
+import { PostgresDestination } from './postgres.js';
 import { runQuery, serveQueries, socketPath } from './query-socket.js';
 
 /** What a worker tells others of itself when it owns a destination. */
@@ -23,18 +26,23 @@ export interface HostOptions {
   namespace: string;
   /** Begins to poll a task queue with this worker's activities; the answer stops it. */
   poll: (queue: string) => Promise<() => Promise<void>>;
+  /** What references to a server's password are resolved by. */
+  environment: NodeJS.ProcessEnv;
 }
 
 export interface HostedDestination {
+  /** Absolute path of a file, or the address of a server without its password. */
   path: string;
+  /** What belongs to the destination on this machine has names that begin with this. */
+  beside: string;
   queue: string;
   destination: Destination;
 }
 
 interface Owned extends HostedDestination {
-  ownership: Ownership;
-  server: Server;
-  stopPolling: () => Promise<void>;
+  /** Whether nobody else has it meanwhile. */
+  stands: () => Promise<boolean>;
+  release: () => Promise<void>;
 }
 
 /** DuckDB's own; more of it made loading no faster. A worker as a whole stays below 600 MB. */
@@ -43,17 +51,30 @@ const MEMORY_LIMIT = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
 const THREADS = Math.min(Math.max(availableParallelism() - 1, 1), 4);
 const IDLE_MILLISECONDS = 2000;
 
+/** Connections to one server: streams write side by side, each in one. */
+const CONNECTIONS = 8;
+const CONNECT_MILLISECONDS = 10_000;
+
 /**
- * The destinations that this worker owns. A file has one owner; the owner polls a task queue of the file's own,
- * so that every batch staged here is written here.
+ * The destinations that this worker writes. A file has one owner; a server may have many writers. Either way a task
+ * queue of its own is polled, so that every batch staged here is written here.
  */
 export class DestinationHost {
   private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
+  private readonly servers = new Map<string, ServerLocation>();
 
   constructor(private readonly options: HostOptions) {}
 
-  /** The file's one true path: absolute, links followed. */
+  /**
+   * The one true name of a destination: the path of a file, absolute and with links followed; the address of a server
+   * without its password.
+   */
   async locate(path: string): Promise<string> {
+    if (isServer(path)) {
+      const server = serverOf(path, this.options.environment);
+      this.servers.set(server.name, server);
+      return server.name;
+    }
     const absolute = resolve(path);
     const known = await realpath(absolute).catch(() => null);
     if (known !== null) return known;
@@ -68,13 +89,14 @@ export class DestinationHost {
     let claimed = this.owned.get(path);
     if (claimed !== undefined) {
       const known = await claimed;
-      if ('ownership' in known) {
-        if (await known.ownership.stands()) return known;
-        await this.drop(known);
+      if ('release' in known) {
+        if (await known.stands()) return known;
+        await known.release();
       }
       this.owned.delete(path);
     }
-    claimed = this.own(path);
+    const server = this.servers.get(path);
+    claimed = server === undefined ? this.own(path) : this.connect(server);
     this.owned.set(path, claimed);
     claimed.catch(() => this.owned.delete(path));
     return claimed;
@@ -86,7 +108,7 @@ export class DestinationHost {
    */
   async get(path: string): Promise<HostedDestination> {
     const owned = await this.owned.get(path);
-    if (owned === undefined || !('ownership' in owned)) {
+    if (owned === undefined || !('release' in owned)) {
       throw new DestinationElsewhereError(`this worker does not own the destination ${path}`);
     }
     return owned;
@@ -98,7 +120,7 @@ export class DestinationHost {
     this.owned.clear();
     await Promise.all(
       all.map(async (settled) => {
-        if (settled.status === 'fulfilled' && 'ownership' in settled.value) await this.drop(settled.value);
+        if (settled.status === 'fulfilled' && 'release' in settled.value) await settled.value.release();
       }),
     );
   }
@@ -118,17 +140,45 @@ export class DestinationHost {
     });
     const server = await serveQueries(socket, (sql) => file.read((connection) => runQuery(connection, sql)));
     const stopPolling = await this.options.poll(queue);
-    return { path, queue, destination: new DuckDbDestination(file), ownership, server, stopPolling };
+    const destination = new DuckDbDestination(file);
+    return {
+      ...{ path, beside: path, queue, destination },
+      stands: () => ownership.stands(),
+      release: async () => {
+        await stopPolling();
+        server.close();
+        if (process.platform !== 'win32') await rm(ownership.record.socket, { force: true });
+        await destination.close();
+        // Empty unless a sync was left in the middle.
+        await rmdir(`${path}.staging`).catch(() => undefined);
+        await ownership.release();
+      },
+    };
   }
 
-  private async drop(owned: Owned): Promise<void> {
-    await owned.stopPolling();
-    owned.server.close();
-    if (process.platform !== 'win32') await rm(owned.ownership.record.socket, { force: true });
-    await owned.destination.close();
-    // Empty unless a sync was left in the middle.
-    await rmdir(`${owned.path}.staging`).catch(() => undefined);
-    await owned.ownership.release();
+  /** Whoever writes to a server has a queue of its own: what it has staged is on its machine. */
+  private async connect({ name, url, beside }: ServerLocation): Promise<Owned> {
+    const pool = new Pool({
+      connectionString: url,
+      application_name: 'highwater',
+      max: CONNECTIONS,
+      connectionTimeoutMillis: CONNECT_MILLISECONDS,
+      keepAlive: true,
+    });
+    // A connection that is cut while nobody uses it is no news.
+    pool.on('error', () => undefined);
+    const destination = new PostgresDestination(pool, name);
+    const queue = `highwater-destination-${new URL(url).pathname.slice(1)}-${randomUUID().slice(0, 12)}`;
+    const stopPolling = await this.options.poll(queue);
+    return {
+      ...{ path: name, beside, queue, destination },
+      stands: () => Promise.resolve(true),
+      release: async () => {
+        await stopPolling();
+        await destination.close();
+        await rmdir(`${beside}.staging`).catch(() => undefined);
+      },
+    };
   }
 }
 

@@ -1,7 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
@@ -9,6 +8,7 @@ import { type ClientConnectConfig, loadClientConnectConfig } from '@temporalio/e
 import { processExists, withLock } from './lock.js';
 import { freePorts, portAnswers } from './ports.js';
 import { temporalBinary } from './temporal-binary.js';
+import { stateDir } from '../state-dir.js';
 
 /** A Temporal server that answered when it was looked at. */
 export interface TemporalServer {
@@ -80,15 +80,6 @@ const SETTINGS = [
   ...['--dynamic-config-value', 'history.workflowIdReuseMinimalInterval="0s"'],
   ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
 ];
-
-/** Where the local server keeps its state: `HIGHWATER_HOME`, or `highwater` in the user's folder for state. */
-export function stateDir(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.HIGHWATER_HOME) return env.HIGHWATER_HOME;
-  if (env.XDG_STATE_HOME) return join(env.XDG_STATE_HOME, 'highwater');
-  const home = env.HOME ?? homedir();
-  const base = env.LOCALAPPDATA ?? join(home, 'AppData', 'Local');
-  return process.platform === 'win32' ? join(base, 'highwater') : join(home, '.local', 'state', 'highwater');
-}
 
 /**
  * The server to use, started if there is none: see {@link findServer} and {@link startLocalServer}.

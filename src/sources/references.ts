@@ -166,7 +166,7 @@ class Hidden {
 }
 
 /** Resolves references, and remembers what came out and what did not. */
-class References {
+export class References {
   readonly secrets: string[] = [];
   private readonly problems: Problem[] = [];
 

@@ -58,6 +58,8 @@ export interface PostgresServer {
   start: () => Promise<void>;
   /** Runs SQL from outside. */
   query: (sql: string) => Promise<Record<string, unknown>[]>;
+  /** The same in another database. */
+  queryIn: (database: string, sql: string) => Promise<Record<string, unknown>[]>;
   stop: () => Promise<void>;
 }
 
@@ -80,8 +82,9 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
   const url = `postgresql://highwater@127.0.0.1:${port}/postgres`;
   let child: ReturnType<typeof spawn>;
   let exited: Promise<void>;
-  const query = async (sql: string) => {
-    const client = new Client({ connectionString: url });
+  const queryIn = async (database: string, sql: string) => {
+    const client = new Client({ connectionString: url.replace(/[^/]*$/, database) });
+    client.on('error', () => undefined);
     await client.connect();
     try {
       return (await client.query<Record<string, unknown>>(sql)).rows;
@@ -89,6 +92,7 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
       await client.end();
     }
   };
+  const query = (sql: string) => queryIn('postgres', sql);
   const start = async () => {
     const flags = ['-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', 'logging_collector=off'];
     let said = '';
@@ -117,6 +121,7 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
     url,
     port,
     query,
+    queryIn,
     start,
     kill: async () => {
       await end('SIGKILL');

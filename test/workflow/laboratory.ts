@@ -80,6 +80,7 @@ export class Laboratory {
       stickyQueueScheduleToStartTimeout: '1s',
     } as const;
     const host: DestinationHost = new DestinationHost({
+      environment: process.env,
       taskQueue,
       address,
       namespace: to.namespace,

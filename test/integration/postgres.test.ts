@@ -1,0 +1,234 @@
+/** Syncs into a real PostgreSQL, which is cut off, killed and restarted meanwhile. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { HighwaterClient } from '../../src/client.js';
+import type { Json, ReferenceStrategy } from '../../src/protocol.js';
+import {
+  configurationFor,
+  connect,
+  highwater,
+  scratch,
+  startWorker,
+  uniqueName,
+  until,
+  type WorkerProcess,
+} from '../helpers/harness.js';
+import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
+import { testApi, type TestApi } from '../helpers/system.js';
+
+const install = await installPostgres();
+const ROWS = 10_000;
+const PASSWORD = 'pg-pass/word+5d';
+
+describe.skipIf(!install.available)(
+  `a sync into PostgreSQL${install.available ? '' : ` (skipped: ${install.reason})`}`,
+  () => {
+    let api: TestApi;
+    let server: PostgresServer;
+    let client: HighwaterClient;
+    let folder: Awaited<ReturnType<typeof scratch>>;
+    let destination: string;
+    let databases = 0;
+    const workers: WorkerProcess[] = [];
+
+    beforeAll(async () => {
+      if (!install.available) return;
+      api = await testApi({ rows: ROWS, max_page: 500, keyset_page: 500, latency_ms: 15 });
+      server = await startPostgres(install.bin);
+      client = await connect(inject('temporalAddress'));
+      folder = await scratch();
+      await server.query(`CREATE ROLE writer LOGIN PASSWORD '${PASSWORD}'`);
+    });
+    afterAll(async () => {
+      for (const worker of workers) await worker.end('SIGKILL');
+      await client.close();
+      await server.stop();
+      await api.stop();
+      await folder.remove();
+    });
+
+    /** A database of its own, and a worker that knows the password. */
+    async function bench() {
+      const name = `sync${databases++}`;
+      await server.query(`CREATE DATABASE ${name} OWNER writer`);
+      destination = `postgresql://writer:\${env:PGSECRET}@127.0.0.1:${server.port}/${name}`;
+      const taskQueue = uniqueName('postgres');
+      const start = async () => {
+        const worker = await startWorker({
+          address: inject('temporalAddress'),
+          taskQueue,
+          env: { PGSECRET: PASSWORD, HIGHWATER_HOME: folder.file(`home${databases}`) },
+        });
+        workers.push(worker);
+        return worker;
+      };
+      const sync = (strategy: ReferenceStrategy, more: { [key: string]: Json } = {}) =>
+        client.start(
+          configurationFor(strategy, api.url, {
+            destination,
+            ...(strategy === 'step_size' ? { step_size: 500, max_id: ROWS + 1000 } : { page_size: 500 }),
+            batch_rows: 2000,
+            retry_for: '1m',
+            ...more,
+          }),
+          { taskQueue, workflowId: uniqueName('postgres') },
+        );
+      const query = (sql: string) => server.queryIn(name, sql);
+      return { name, start, sync, query };
+    }
+
+    /** Every row is there as the source has it, and no batch was committed twice. */
+    async function expectEqual(
+      query: (sql: string) => Promise<Record<string, unknown>[]>,
+      table = 'public."user"',
+    ) {
+      const list = await api.client.records();
+      const rows = await query(`SELECT id, name, address FROM ${table} ORDER BY id COLLATE "C"`);
+      const sorted = list.map(({ id, name, address }) => ({ id, name, address }));
+      sorted.sort((a, b) => (String(a.id) < String(b.id) ? -1 : 1));
+      expect(rows.length).toBe(sorted.length);
+      expect(rows).toEqual(sorted);
+      const batches = await query(
+        'SELECT id, base, "rows"::int FROM public._highwater_batches ORDER BY committed_at',
+      );
+      expect(batches.slice(1).map(({ base }) => base)).toEqual(batches.slice(0, -1).map(({ id }) => id));
+      expect(batches.reduce((sum, { rows: count }) => sum + Number(count), 0)).toBe(sorted.length);
+    }
+
+    test('is exact, goes on from its checkpoint, and tells nobody the password', async () => {
+      const { start, sync, query } = await bench();
+      const worker = await start();
+      const first = await sync('keyset');
+      expect((await first.result()).streams[0]).toMatchObject({ rows: ROWS });
+      await expectEqual(query);
+      expect((await (await sync('keyset')).result()).streams[0]).toMatchObject({ rows: 0 });
+      const history = await client.temporal.workflow.getHandle(first.workflowId).fetchHistory();
+      const text = JSON.stringify(history).replace(/"data":"([^"]+)"/g, (_, data: string) =>
+        Buffer.from(data, 'base64').toString(),
+      );
+      expect(text).toContain('${env:PGSECRET}');
+      for (const told of [text, worker.said()]) {
+        expect(told).not.toContain(PASSWORD);
+        expect(told).not.toContain(encodeURIComponent(PASSWORD));
+      }
+    });
+
+    test('survives that its connections are cut, in the middle of a COPY or a commit', async () => {
+      const { name, start, sync, query } = await bench();
+      await start();
+      const handle = await sync('offset');
+      let cut = 0;
+      let isDone = false;
+      const cutting = (async () => {
+        while (!isDone && cut < 12) {
+          const rows = await server.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}' AND application_name = 'highwater' AND state <> 'idle'`,
+          );
+          cut += rows.length;
+          await delay(20);
+        }
+      })();
+      await handle.result();
+      isDone = true;
+      await cutting;
+      expect(cut).toBeGreaterThan(0);
+      await expectEqual(query);
+    });
+
+    test('survives that the server is killed and comes back', async () => {
+      const { start, sync, query } = await bench();
+      await start();
+      await api.client.reset();
+      const handle = await sync('keyset');
+      await until(async () => (await api.client.stats()).requests > 8, 20, 'some pages');
+      await server.kill();
+      await delay(1000);
+      await server.start();
+      await handle.result();
+      await expectEqual(query);
+    });
+
+    test('goes on in another worker when its own is killed', async () => {
+      const { start, sync, query } = await bench();
+      const worker = await start();
+      await start();
+      const handle = await sync('step_size', { table: 'user' });
+      await until(
+        async () =>
+          (await query('SELECT count(*)::int AS n FROM public._highwater_batches').catch(() => []))[0]?.[
+            'n'
+          ] !== 0,
+        20,
+        'a batch',
+      );
+      await worker.end('SIGKILL');
+      await handle.result();
+      const rows = await query('SELECT count(*)::int AS n, count(DISTINCT id)::int AS d FROM public."user"');
+      expect(rows).toEqual([{ n: ROWS, d: ROWS }]);
+    });
+
+    test('of two strategies writes two tables side by side, by two workers', async () => {
+      const { start, sync, query } = await bench();
+      await start();
+      await start();
+      const handles = [
+        await sync('keyset', { table: 'by_key', schema: 'one' }),
+        await sync('offset', { table: 'by_offset', schema: 'two' }),
+      ];
+      for (const handle of handles) await handle.result();
+      const [counts] = await query(
+        'SELECT (SELECT count(*)::int FROM one.by_key) AS a, (SELECT count(*)::int FROM two.by_offset) AS b',
+      );
+      expect(counts).toEqual({ a: ROWS, b: ROWS });
+    });
+
+    test('that cannot get in says why, without the password', async () => {
+      const { sync, start } = await bench();
+      await start();
+      const handle = await sync('keyset', {
+        destination: `postgresql://nobody_there:\${env:PGSECRET}@127.0.0.1:${server.port}/none`,
+      });
+      const failure = await handle.result().then(
+        () => null,
+        (thrown: unknown) => thrown as Error,
+      );
+      expect(failure?.message).toMatch(
+        /postgresql:\/\/nobody_there@127\.0\.0\.1:\d+\/none refuses: .*does not exist/,
+      );
+      expect(failure?.message).not.toContain(PASSWORD);
+    });
+
+    test('is run, checked and queried from the command line', async () => {
+      const { sync: _, name } = await bench();
+      const file = folder.file('pg.json');
+      await writeFile(
+        file,
+        JSON.stringify(configurationFor('offset', api.url, { destination, page_size: 500 })),
+      );
+      const env = {
+        PGSECRET: PASSWORD,
+        TEMPORAL_ADDRESS: inject('temporalAddress'),
+        HIGHWATER_HOME: folder.file('cli-home'),
+      };
+      const check = await highwater(['check', file], { env });
+      expect(check.stdout).toMatch(
+        /postgresql:\/\/writer@127\.0\.0\.1:\d+\/sync\d+ can be\s+reached: PostgreSQL/,
+      );
+      const run = await highwater(['run', file], { env });
+      expect(run.status, run.stderr).toBe(0);
+      const query = await highwater(
+        ['query', 'SELECT count(*) AS n FROM "user"', '--destination', destination, '--json'],
+        { env },
+      );
+      expect(JSON.parse(query.stdout)).toEqual([{ n: String(ROWS) }]);
+      const write = await highwater(['query', 'DELETE FROM "user"', '--destination', destination], { env });
+      expect(write.status).toBe(1);
+      expect(write.stderr).toMatch(/read-only/);
+      expect(await server.queryIn(name, 'SELECT count(*)::int AS n FROM "user"')).toEqual([{ n: ROWS }]);
+      const wrong = await highwater(['check', file], { env: { ...env, PGSECRET: 'other' } });
+      for (const { stdout, stderr } of [check, run, query, write, wrong])
+        expect(stdout + stderr).not.toContain(PASSWORD);
+    });
+  },
+);
