@@ -117,7 +117,9 @@ export async function allStreams(
       show();
     }
   };
-  await Promise.all(names.map(one));
+  // Those that are cancelled are waited for: a parent that ends before its children would have them terminated.
+  const ends = await Promise.allSettled(names.map(one));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
   for (const [name, failure] of failed) {
     const cause = failure instanceof ChildWorkflowFailure ? (failure.cause ?? failure) : failure;
     const type = cause instanceof ApplicationFailure ? (cause.type ?? 'SyncFailed') : 'SyncFailed';

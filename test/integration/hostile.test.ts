@@ -211,11 +211,21 @@ describe.concurrent('a source that asks to wait', () => {
   });
 
   test('again and again gets its way, and the table still equals the source', async () => {
-    await withCase('keyset', { rate_limit: true, capacity: 2, refill_rate: 1 }, async (made) => {
+    // Several requests are on their way when the first of them learns that the budget is used up.
+    await withCase('offset', { rate_limit: true, capacity: 2, refill_rate: 1 }, async (made) => {
       await system.sync(made.configuration);
       expect(await differs(made)).toEqual(EQUAL);
       const { by_status: counts } = await made.api.client.stats();
       expect(counts[429]).toBeGreaterThanOrEqual(1);
+    });
+  });
+
+  test('by what its headers say is left is not asked again before there is more', async () => {
+    await withCase('keyset', { rate_limit: true, capacity: 2, refill_rate: 1 }, async (made) => {
+      await system.sync(made.configuration);
+      expect(await differs(made)).toEqual(EQUAL);
+      const { by_status: counts } = await made.api.client.stats();
+      expect(counts[429]).toBeUndefined();
     });
   });
 });
