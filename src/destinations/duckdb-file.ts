@@ -10,10 +10,15 @@ import {
 
 export interface DuckDbSettings {
   memoryLimit: string;
+  /** The limit while batches with records of megabytes are written; absent: the same. */
+  longRecordsMemory?: string;
   threads: number;
   /** Close the file this long after the last use, so that other programs can read it. */
   idleMilliseconds: number;
 }
+
+/** Bytes; the JSON reader takes eight times as much. */
+const LONG_RECORD = 8 * 1024 * 1024;
 
 /**
  * One DuckDB file, opened on demand and closed when idle. DuckDB allows one writing process a file; within it,
@@ -62,6 +67,13 @@ export class DuckDbFile {
         else this.closeWhenIdle();
       }
     }
+  }
+
+  /** Raises the memory limit until the file is closed, where records are long. */
+  async makeRoomFor(connection: DuckDBConnection, longest: number): Promise<void> {
+    const { longRecordsMemory: limit } = this.settings;
+    if (longest < LONG_RECORD || limit === undefined) return;
+    await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
   }
 
   /** Runs `work` in one transaction; transactions of this process take turns. */

@@ -180,7 +180,7 @@ export class DuckDbDestination implements Destination {
     if (records === 0 || bytes > PREPARED_BYTES) return;
     const batch = new PreparedBatch(
       this.file,
-      (connection) => load(connection, request),
+      (connection) => load(this.file, connection, request),
       () => this.prepared.get(next) === batch && this.prepared.delete(next),
     );
     this.prepared.set(next, batch);
@@ -202,7 +202,8 @@ export class DuckDbDestination implements Destination {
         const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
         if (stored?.id === next) return { rows: await committedRows(connection, next), already: true };
         if (stored?.id !== base) throw conflict(key, base, stored);
-        const rows = request.records === 0 ? 0 : await upsert(connection, request, loaded !== null);
+        const rows =
+          request.records === 0 ? 0 : await upsert(this.file, connection, request, loaded !== null);
         if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
         const cursor = literal(JSON.stringify(request.cursor));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
@@ -331,8 +332,9 @@ const batchColumns = (table: TableSpec) =>
   new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
 
 /** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
-async function load(connection: DuckDBConnection, request: WriteRequest): Promise<void> {
+async function load(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
   const { table, longest } = request;
+  await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
   const inBatch = batchColumns(table);
   const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
@@ -354,12 +356,13 @@ async function load(connection: DuckDBConnection, request: WriteRequest): Promis
  * @returns how many rows were inserted or changed.
  */
 async function upsert(
+  file: DuckDbFile,
   connection: DuckDBConnection,
   request: WriteRequest,
   isLoaded: boolean,
 ): Promise<number> {
   const { table } = request;
-  if (!isLoaded) await load(connection, request);
+  if (!isLoaded) await load(file, connection, request);
   const inBatch = batchColumns(table);
   const names = [...inBatch.keys()].map(identifier);
   const target = tableName(table);
