@@ -21,6 +21,7 @@ const commands = {
   start: async () => (await import('./cli/start.js')).startCommand(),
   status: async () => (await import('./cli/status.js')).statusCommand(),
   query: async () => (await import('./cli/query.js')).queryCommand(),
+  rejects: async () => (await import('./cli/rejects.js')).rejectsCommand(),
   check: async () => (await import('./cli/check.js')).checkCommand(),
   preview: async () => (await import('./cli/preview.js')).previewCommand(),
   init: async () => (await import('./cli/init.js')).initCommand(),

@@ -190,7 +190,16 @@ export interface TableSpec {
   table: string;
   primaryKey: string[];
   columns: Record<string, ColumnType>;
+  /** Records that do not fit are put aside; absent: they stop the sync. */
+  quarantine?: true;
 }
+
+/** A record that could not become a row. */
+export type Reject = {
+  reason: string;
+  /** As the source sent it. */
+  record: string;
+};
 
 /** How large a batch may grow; the first limit reached closes it. */
 export interface BatchBudget {
@@ -413,6 +422,8 @@ export interface StagedBatch {
   files: StagedFile[];
   /** The marks of the parents that were finished in this batch; absent where there are none. */
   marks?: StagedFile[];
+  /** Records that were put aside while they were read; absent where there are none. */
+  rejects?: StagedFile[];
   pages: number;
   records: number;
   bytes: number;
@@ -479,6 +490,8 @@ export interface WriteBatchInput {
 export interface WrittenBatch {
   /** Rows inserted or changed. */
   rows: number;
+  /** Records put aside; absent from older versions. */
+  rejected?: number;
   /** True when an earlier attempt had committed it. */
   already: boolean;
 }
@@ -496,12 +509,21 @@ export interface Progress {
   records: number;
   rows: number;
   batches: number;
+  /** Records that did not fit and were put aside. */
+  rejected: number;
   /** Batches fetched and not yet written. */
   staged: number;
   endRule: EndRule | null;
   waiting: { until: string; reason: string } | null;
   warnings: Note[];
-  totals: { passes: number; pages: number; records: number; rows: number; batches: number };
+  totals: {
+    passes: number;
+    pages: number;
+    records: number;
+    rows: number;
+    batches: number;
+    rejected: number;
+  };
 }
 
 /** One stream's part of the workflow's result. */
@@ -512,6 +534,7 @@ export interface StreamResult {
   rows: number;
   pages: number;
   batches: number;
+  rejected: number;
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];

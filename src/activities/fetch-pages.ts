@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import type { ParentMark } from '../destinations/destination.js';
-import { SourceRefusedError } from '../errors.js';
+import { RecordError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
   BatchBudget,
@@ -9,6 +9,7 @@ import type {
   FetchedPages,
   PageRecords,
   PageSummary,
+  Reject,
   StagedBatch,
   StagedFile,
 } from '../protocol.js';
@@ -76,10 +77,15 @@ export const fetchPages =
               stager.beginPage();
               faultPoint('page.before');
               try {
-                const answer = await source.read(request, ahead(), async (lines, records, longest, kept) => {
-                  page.add(records);
-                  if (kept > 0) await stager.append(lines, kept, longest, before);
-                });
+                const answer = await source.read(
+                  request,
+                  ahead(),
+                  async (lines, records, longest, kept, rejects) => {
+                    page.add(records);
+                    stager.putAside(rejects);
+                    if (kept > 0) await stager.append(lines, kept, longest, before);
+                  },
+                );
                 cursor = withUndeclared(strategy.advance(cursor, page.summary(answer)), answer);
                 stager.endPage();
                 if (walk !== null && strategy.remembers.values === 'all') stager.keepMark(cursor);
@@ -133,6 +139,9 @@ export const fetchPages =
     );
   };
 
+/** Records put aside of one answer; more than that is a wrong column, and would fill memory. */
+const REJECTS_LIMIT = 10_000;
+
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;
 
@@ -181,18 +190,27 @@ class BatchStager {
   /** Of parents that are done. */
   private marks: ParentMark[] = [];
   /** Where the page in hand began. */
-  private page: { batch: OpenBatch | null; mark: StagedMark | null; records: number; bytes: number };
+  private page: {
+    batch: OpenBatch | null;
+    mark: StagedMark | null;
+    records: number;
+    bytes: number;
+    rejects: Reject[];
+  };
+  /** Of whole pages. */
+  private rejects: Reject[] = [];
 
   constructor(
     private readonly staging: Staging,
     private base: string,
     private readonly limit: Pick<BatchBudget, 'rows' | 'bytes'>,
   ) {
-    this.page = { batch: null, mark: null, records: 0, bytes: 0 };
+    this.page = { batch: null, mark: null, records: 0, bytes: 0, rejects: [] };
   }
 
   beginPage(): void {
-    this.page = { batch: this.batch, mark: this.batch?.writer.mark() ?? null, records: 0, bytes: 0 };
+    const mark = this.batch?.writer.mark() ?? null;
+    this.page = { batch: this.batch, mark, records: 0, bytes: 0, rejects: [] };
   }
 
   /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
@@ -208,7 +226,17 @@ class BatchStager {
     await this.batch.writer.append(lines);
   }
 
+  /** Takes records of the page in hand that cannot be stored. @throws {RecordError} where they are no exception. */
+  putAside(rejects: readonly Reject[]): void {
+    this.page.rejects.push(...rejects);
+    if (this.page.rejects.length <= REJECTS_LIMIT) return;
+    throw new RecordError(
+      `more than ${REJECTS_LIMIT} records of one answer do not fit, the first as ${rejects[0]?.reason ?? ''}: that is no exception`,
+    );
+  }
+
   endPage(): void {
+    this.rejects.push(...this.page.rejects);
     if (this.batch !== null) this.batch.pages++;
     this.pages++;
     this.records += this.page.records;
@@ -246,7 +274,8 @@ class BatchStager {
 
   async abandon(): Promise<void> {
     await this.batch?.writer.abandon();
-    for (const { files, marks = [] } of this.finished) await this.staging.discard([...files, ...marks]);
+    for (const { files, marks = [], rejects = [] } of this.finished)
+      await this.staging.discard([...files, ...marks, ...rejects]);
   }
 
   private start(): OpenBatch {
@@ -257,13 +286,15 @@ class BatchStager {
   private async cut(cursor: Cursor): Promise<void> {
     const { id, writer, pages, records, longest } = this.batch ?? this.start();
     const files = await writer.end();
-    const marks = await this.stageMarks(id);
+    const marks = await this.stageBeside(`${id}.marks`, this.marks.splice(0));
+    const rejects = await this.stageBeside(`${id}.rejects`, this.rejects.splice(0));
     this.finished.push({
       base: this.base,
       next: id,
       cursor,
       files,
       ...(marks.length > 0 && { marks }),
+      ...(rejects.length > 0 && { rejects }),
       pages,
       records,
       bytes: writer.bytes,
@@ -273,11 +304,11 @@ class BatchStager {
     this.batch = null;
   }
 
-  private async stageMarks(id: string): Promise<StagedFile[]> {
-    if (this.marks.length === 0) return [];
-    const writer = this.staging.begin(`${id}.marks`);
-    await writer.append(Buffer.from(this.marks.map((mark) => JSON.stringify(mark)).join('\n')));
-    this.marks = [];
+  /** What goes into the destination with a batch, and is no row of its table. */
+  private async stageBeside(name: string, lines: readonly object[]): Promise<StagedFile[]> {
+    if (lines.length === 0) return [];
+    const writer = this.staging.begin(name);
+    await writer.append(Buffer.from(lines.map((line) => JSON.stringify(line)).join('\n')));
     return writer.end();
   }
 }

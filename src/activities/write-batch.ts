@@ -22,7 +22,7 @@ export const writeBatch =
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
           // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
-          const staged = [...batch.files, ...(batch.marks ?? [])];
+          const staged = [...batch.files, ...(batch.marks ?? []), ...(batch.rejects ?? [])];
           await (batch.cursor.ended === null ? staging.discard(staged) : staging.clear());
           faultPoint('report.before');
           return outcome;
@@ -38,6 +38,9 @@ export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBa
     files: () => Promise.all(batch.files.map((file) => staging.verify(file))),
     ...(batch.marks !== undefined && {
       marks: () => Promise.all((batch.marks ?? []).map((file) => staging.verify(file))),
+    }),
+    ...(batch.rejects !== undefined && {
+      rejects: () => Promise.all((batch.rejects ?? []).map((file) => staging.verify(file))),
     }),
     workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
   };

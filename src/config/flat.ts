@@ -321,6 +321,13 @@ export const flatFields = {
     .default(REFERENCE_COLUMNS)
     .describe('Column names and types. Left out: the eight of the reference table.')
     .register(themes, { theme: 'The table' }),
+  misfits: z
+    .enum(['freeze', 'quarantine'])
+    .default('freeze')
+    .describe(
+      'What becomes of a record that does not fit its columns, or has no primary key: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`).',
+    )
+    .register(themes, { theme: 'The table' }),
   ties: z
     .enum(['auto', 'scroll'])
     .default('auto')
@@ -419,7 +426,13 @@ export function planBeside(
   table: string,
 ): Omit<StreamPlan, 'stream' | 'baseUrl' | 'request' | 'options' | 'cursorField' | 'notes'> {
   return {
-    table: { schema: schemaOf(flat), table, primaryKey: flat.primary_key, columns: flat.columns },
+    table: {
+      schema: schemaOf(flat),
+      table,
+      primaryKey: flat.primary_key,
+      columns: flat.columns,
+      ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
+    },
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },

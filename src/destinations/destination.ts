@@ -16,7 +16,8 @@ export interface Destination {
   /**
    * Writes rows and checkpoint in one transaction, by compare-and-set on the checkpoint's id.
    * @throws {CheckpointConflictError} when the stored checkpoint is neither `base` nor `next`; nothing is written.
-   * @throws {RecordError} when a record does not fit its columns; nothing is written.
+   * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
+   * `quarantine`, such a record is put aside instead.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
 
@@ -68,12 +69,16 @@ export interface WriteRequest {
   files: () => Promise<string[]>;
   /** Paths of files of {@link ParentMark}s, written in the same transaction; absent where there are none. */
   marks?: () => Promise<string[]>;
+  /** Paths of files of {@link Reject}s, likewise. */
+  rejects?: () => Promise<string[]>;
   workflowId: string;
 }
 
 export interface WriteOutcome {
   /** Rows inserted or changed; rows that stood there with the same content are not counted. */
   rows: number;
+  /** Records put aside in `_highwater_rejects`, those of the reader included; absent where there are none. */
+  rejected?: number;
   /** An earlier attempt had committed this batch. */
   already: boolean;
 }

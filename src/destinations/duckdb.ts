@@ -40,6 +40,10 @@ const OWN_TABLES = `
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     parent VARCHAR NOT NULL, mark VARCHAR NOT NULL
   );
+  CREATE TABLE IF NOT EXISTS _highwater_rejects (
+    batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
+    source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
+  );
 `;
 
 /** DuckDB does not tell the names of tables apart by their case. */
@@ -192,41 +196,62 @@ export class DuckDbDestination implements Destination {
   }
 
   async write(request: WriteRequest): Promise<WriteOutcome> {
-    const { key, table, base, next } = request;
+    const { table, next } = request;
     const prepared = this.prepared.get(next);
     this.prepared.delete(next);
     // Where that failed, what follows fails in the same way and says why.
     const loaded = (await prepared?.take()) ?? null;
     try {
-      return await this.file.transaction(async (connection) => {
-        const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
-        if (stored?.id === next) return { rows: await committedRows(connection, next), already: true };
-        if (stored?.id !== base) throw conflict(key, base, stored);
-        const rows =
-          request.records === 0 ? 0 : await upsert(this.file, connection, request, loaded !== null);
-        if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
-        const cursor = literal(JSON.stringify(request.cursor));
-        const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
-        const set = await connection.run(
-          `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
-             ${request.pages}, ${request.records}, ${rows}, now());
-           UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
-             WHERE ${keyIs(key)} AND id = ${literal(base)}`,
-        );
-        if (set.rowsChanged !== 1) throw conflict(key, base, stored);
-        faultPoint('commit.before');
-        return { rows, already: false };
-      }, loaded);
+      return await this.commit(request, loaded, false);
     } catch (thrown) {
-      if (isDataError(thrown)) {
-        throw await this.file.read(async (connection) =>
-          misfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
-        );
-      }
-      throw thrown;
+      if (!isDataError(thrown)) throw thrown;
+      if (table.quarantine === true) return await this.commit(request, null, true);
+      throw await this.file.read(async (connection) =>
+        misfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
+      );
     } finally {
       prepared?.release();
     }
+  }
+
+  /**
+   * @param loaded a connection that has the batch already.
+   * @param sorts puts aside what does not fit; a batch where everything does is written without a look at each record.
+   */
+  private commit(
+    request: WriteRequest,
+    loaded: DuckDBConnection | null,
+    sorts: boolean,
+  ): Promise<WriteOutcome> {
+    const { key, base, next } = request;
+    return this.file.transaction(async (connection) => {
+      const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
+      if (stored?.id === next) {
+        const rejected = await countOf(connection, `FROM _highwater_rejects WHERE batch = ${literal(next)}`);
+        return { rows: await committedRows(connection, next), already: true, ...counted(rejected) };
+      }
+      if (stored?.id !== base) throw conflict(key, base, stored);
+      if (sorts) await sortOut(this.file, connection, request);
+      const rows =
+        request.records === 0 ? 0 : await upsert(this.file, connection, request, sorts || loaded !== null);
+      if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
+      if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
+      const rejected =
+        request.table.quarantine !== true
+          ? 0
+          : await countOf(connection, `FROM _highwater_rejects WHERE batch = ${literal(next)}`);
+      const cursor = literal(JSON.stringify(request.cursor));
+      const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
+      const set = await connection.run(
+        `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
+           ${request.pages}, ${request.records}, ${rows}, now());
+         UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
+           WHERE ${keyIs(key)} AND id = ${literal(base)}`,
+      );
+      if (set.rowsChanged !== 1) throw conflict(key, base, stored);
+      faultPoint('commit.before');
+      return { rows, already: false, ...counted(rejected) };
+    }, loaded);
   }
 }
 
@@ -344,9 +369,7 @@ async function load(file: DuckDbFile, connection: DuckDBConnection, request: Wri
   // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(await request.files(), longest, columns, jsonType)};
-     CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch GROUP BY ALL HAVING count(*) > 1;
-     DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
-     DROP TABLE _last`,
+     ${lastOfEach(keys)}`,
   );
 }
 
@@ -396,6 +419,69 @@ async function upsert(
   await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
   return rows;
 }
+
+const counted = (rejected: number) => (rejected > 0 ? { rejected } : {});
+
+async function countOf(connection: DuckDBConnection, from: string): Promise<number> {
+  const [count = 0] = await counts(connection, `SELECT count(*) ${from}`);
+  return count;
+}
+
+/** What the reader has put aside. */
+async function keepRejects(
+  connection: DuckDBConnection,
+  { key, next }: WriteRequest,
+  files: string[],
+): Promise<void> {
+  const values = [next, ...keyValues(key)].map(literal).join(', ');
+  await connection.run(
+    `INSERT INTO _highwater_rejects SELECT ${values}, reason, record, now()
+       FROM read_json([${files.map(literal).join(', ')}], columns = {reason: 'VARCHAR', record: 'VARCHAR'},
+         format = 'newline_delimited', maximum_object_size = ${REJECT_BYTES})`,
+  );
+}
+
+/** A record of the greatest length, and its reason. */
+const REJECT_BYTES = 48 * 1024 * 1024;
+
+/** As {@link load}, but for the records that do not fit, which go to `_highwater_rejects`. */
+async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
+  const { table, longest, key, next } = request;
+  await file.makeRoomFor(connection, longest);
+  const columns = Object.entries(table.columns);
+  const files = (await request.files()).map(literal).join(', ');
+  // A value fits where DuckDB makes one of it, and it is still the same.
+  const reasons = columns.map(([name, type]) => {
+    const text = `(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
+    const value = valueOf(text, type);
+    const lost = [`r.${identifier(name)} IS NULL`, ...(value === null ? [] : [`${value} IS NULL`])];
+    const said = `${literal(`column ${JSON.stringify(name)} cannot hold `)} || to_json(${text}[:200]) || ${literal(` as ${type}`)}`;
+    return `WHEN ${text} IS NOT NULL AND (${lost.join(' OR ')}) THEN ${said}`;
+  });
+  const spec = Object.fromEntries(columns.map(([name, type]) => [name, jsonType(type)]));
+  const inBatch = batchColumns(table);
+  const selected = columns.map(
+    ([name, type]) => `${fromJson(`r.${identifier(name)}`, type)} AS ${inBatch.get(name)}`,
+  );
+  const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
+  const values = [next, ...keyValues(key)].map(literal).join(', ');
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT line, r, CASE ${reasons.join(' ')} END AS reason
+       FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
+         FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
+           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}));
+     INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
+     CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
+     DROP TABLE _sorted;
+     ${lastOfEach(keys)}`,
+  );
+}
+
+/** Of a key that is there twice in the batch, the last. */
+const lastOfEach = (keys: readonly string[]) => `
+  CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch GROUP BY ALL HAVING count(*) > 1;
+  DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
+  DROP TABLE _last`;
 
 /** Marks of parents, the last one of each. */
 async function keepMarks(connection: DuckDBConnection, key: StreamKey, files: string[]): Promise<void> {
@@ -456,14 +542,7 @@ async function misfit(
   const key = table.primaryKey.map((name) => `(${identifier(name)} ->> '$')`).join(` || ', ' || `);
   for (const [name, type] of columns) {
     const text = `(${identifier(name)} ->> '$')`;
-    const value =
-      type === 'JSON' || type === 'STRING'
-        ? null
-        : type === 'BINARY'
-          ? `TRY(from_base64(${text}))`
-          : ['SHORT', 'INT', 'LONG'].includes(type)
-            ? wholeNumber(text, duckDbType(type))
-            : `TRY_CAST(${text} AS ${duckDbType(type)})`;
+    const value = valueOf(text, type);
     if (value === null) continue;
     const found = await connection
       .runAndReadAll(
@@ -481,6 +560,15 @@ async function misfit(
   return new RecordError(
     `a record of this batch does not fit table ${table.schema}.${table.table}: ${said.slice(0, 400)}`,
   );
+}
+
+/** The value that a text becomes in a column, null in SQL where it cannot; null where every text can. */
+function valueOf(text: string, type: ColumnType): string | null {
+  if (type === 'JSON' || type === 'STRING') return null;
+  if (type === 'BINARY') return `TRY(from_base64(${text}))`;
+  return ['SHORT', 'INT', 'LONG'].includes(type)
+    ? wholeNumber(text, duckDbType(type))
+    : `TRY_CAST(${text} AS ${duckDbType(type)})`;
 }
 
 /** Null where the text is a number with a fraction too: a cast would round it. */

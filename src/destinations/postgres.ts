@@ -50,6 +50,10 @@ const ownTables = (schema: string) => `
     parent text NOT NULL, mark text NOT NULL,
     PRIMARY KEY ("schema", "table", strategy, source, parent)
   );
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_rejects (
+    batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
+    reason text NOT NULL, record text NOT NULL, rejected_at timestamptz NOT NULL
+  );
 `;
 
 const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
@@ -214,11 +218,16 @@ export class PostgresDestination implements Destination {
           `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5`,
           [...keyValues(key), next],
         );
-        return { rows: Number(batch.rows[0]?.rows ?? 0), already: true };
+        return {
+          rows: Number(batch.rows[0]?.rows ?? 0),
+          already: true,
+          ...(await rejectedOf(client, request)),
+        };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
       const rows = request.records === 0 ? 0 : await upsert(client, request);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
+      if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -229,7 +238,7 @@ export class PostgresDestination implements Destination {
         [...keyValues(key), next, cursor],
       );
       faultPoint('commit.before');
-      return { rows, already: false };
+      return { rows, already: false, ...(await rejectedOf(client, request)) };
     });
   }
 
@@ -410,6 +419,7 @@ async function upsert(client: PoolClient, request: WriteRequest): Promise<number
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
     await client.query('ROLLBACK TO SAVEPOINT loaded');
+    if (table.quarantine === true) return await mergeWhatFits(client, request, files);
     throw await misfit(client, table, files, messageOf(thrown));
   } finally {
     faultPoint('transaction.half');
@@ -444,6 +454,77 @@ function converted(table: TableSpec, from: string): string {
   const record = columns.map(([name, type]) => `${identifier(name)} ${recordType(type)}`).join(', ');
   const typed = columns.map(([name, type], i) => `${fromText(`r.${identifier(name)}`, type)} AS c${i}`);
   return `SELECT l.place, ${typed.join(', ')} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+/** As {@link merge}, but for the records that do not fit, which go to `_highwater_rejects`. */
+async function mergeWhatFits(
+  client: PoolClient,
+  request: WriteRequest,
+  files: readonly string[],
+): Promise<number> {
+  const { table, key, next } = request;
+  await client.query(
+    'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
+  );
+  await copyLines(client, '_texts', files);
+  const trials = Object.entries(table.columns).map(([name, type]) => {
+    const column = identifier(name);
+    const cannot = literal(`column ${JSON.stringify(name)} cannot hold `);
+    return `
+      BEGIN
+        PERFORM ${fromText(`r.${column}`, type)} FROM json_to_record(line::json) AS r(${column} ${recordType(type)});
+      EXCEPTION WHEN data_exception THEN
+        RETURN ${cannot} || left((line::json -> ${literal(name)})::text, 200) || ${literal(` as ${type}`)};
+      END;`;
+  });
+  // A function of this session only, and of this transaction.
+  await client.query(
+    `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${trials.join('')} RETURN NULL; END`)};
+     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM _texts`,
+  );
+  await client.query(
+    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM _sorted WHERE reason IS NOT NULL ORDER BY place`,
+    [...keyValues(key), next],
+  );
+  const rows = await merge(
+    client,
+    table,
+    '(SELECT place, line::json AS line FROM _sorted WHERE reason IS NULL)',
+  );
+  await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
+  return rows;
+}
+
+/** What the reader has put aside. */
+async function keepRejects(
+  client: PoolClient,
+  { key, next }: WriteRequest,
+  files: readonly string[],
+): Promise<void> {
+  await client.query(
+    'CREATE TEMP TABLE _rejects (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
+  );
+  await copyLines(client, '_rejects', files);
+  await client.query(
+    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM _rejects ORDER BY place`,
+    [...keyValues(key), next],
+  );
+}
+
+/** How many records of a batch were put aside, where there are any. */
+async function rejectedOf(
+  client: PoolClient,
+  { key, next, table }: WriteRequest,
+): Promise<{ rejected?: number }> {
+  if (table.quarantine !== true) return {};
+  const found = await client.query<{ count: string }>(
+    `SELECT count(*) FROM ${identifier(key.schema)}._highwater_rejects WHERE ${KEY} AND batch = $5`,
+    [...keyValues(key), next],
+  );
+  const rejected = Number(found.rows[0]?.count ?? 0);
+  return rejected > 0 ? { rejected } : {};
 }
 
 /** Marks of parents, the last one of each. */

@@ -14,6 +14,7 @@ import type {
   ErrorRule,
   Json,
   PageRequest,
+  Reject,
   Remembered,
   RequestSpec,
 } from '../protocol.js';
@@ -42,6 +43,8 @@ export interface HttpSourceOptions {
   remembers?: Remembered;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
+  /** Records that cannot be stored are handed over as such, and are no error. */
+  quarantine?: boolean;
   /** What refresh tokens are kept beside; null or absent keeps none. */
   destination?: string | null;
   /** The folder of the hooks that sign requests. */
@@ -249,6 +252,7 @@ export class HttpSource implements Source {
     })();
     const body = readableBody(raw, spec, options.columns, options.texts ?? [], request.parent ?? {});
     let judged = 0;
+    let aside: Reject[] = [];
     const scanner = new RecordScanner({
       records: body.records,
       primaryKey: options.primaryKey,
@@ -258,11 +262,16 @@ export class HttpSource implements Source {
       ...(options.remembers !== undefined && { remembers: options.remembers }),
       recordLimit: RECORD_LIMIT,
       mask: options.resolved.mask,
-      sink: (lines, part) => {
-        const kept = body.kept?.slice(judged, (judged += part.records)) ?? null;
+      ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
+      sink: (lines, part, rejected) => {
+        const wanted = body.kept?.slice(judged, (judged += part.records)) ?? null;
+        // What was left out by the filter need not fit.
+        const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);
+        aside = [];
+        const kept = wanted?.filter((_, i) => !rejected.includes(i)) ?? null;
         const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
-        const count = kept === null ? part.records : kept.filter(Boolean).length;
-        pendingSinks.push(sink(rest, part, scanner.longest, count));
+        const count = kept === null ? part.records - rejected.length : kept.filter(Boolean).length;
+        pendingSinks.push(sink(rest, part, scanner.longest, count, rejects));
       },
     });
     /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { PageRecords, Remembered } from '../protocol.js';
+import type { PageRecords, Reject, Remembered } from '../protocol.js';
 import { valueAt } from './paths.js';
 
 /**
@@ -29,8 +29,13 @@ export interface ScannerOptions {
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
   mask?: (text: string) => string;
-  /** Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver from then on. */
-  sink: (lines: Buffer, records: PageRecords) => void;
+  /**
+   * Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver from then on.
+   * @param rejects places, among these records, of those that `lines` does not hold.
+   */
+  sink: (lines: Buffer, records: PageRecords, rejects: readonly number[]) => void;
+  /** Takes a record that cannot be stored; where absent, it is an error. */
+  reject?: (reject: Reject) => void;
 }
 
 /** Columns whose numbers need care, by the kind of it. */
@@ -292,6 +297,7 @@ export class RecordScanner {
     let lineStart = -1;
     let lineEnd = -1;
     let count = 0;
+    const rejects: number[] = [];
     let resume = this.p;
     try {
       for (;;) {
@@ -312,7 +318,11 @@ export class RecordScanner {
           throw new ScanError(`record ${this.count} is not an object: ${this.glimpse()}`, 'shape');
         }
         const quotes = this.quotes.length;
-        this.record();
+        if (!this.accepted(start, quotes)) {
+          rejects.push(count++);
+          this.phase = 'next';
+          continue;
+        }
         const length = this.p - start + this.quotes.length - quotes;
         if (length > this.options.recordLimit) throw this.tooLong(this.count - 1);
         if (length > this.longest) this.longest = length;
@@ -336,13 +346,42 @@ export class RecordScanner {
       this.keep(resume, limit);
     }
     if (count > 0) {
-      const lines = this.quoted(lineStart, lineEnd);
+      const lines = lineStart === -1 ? Buffer.alloc(0) : this.quoted(lineStart, lineEnd);
       if (!isUtf8(lines)) throw this.notUtf8(lines);
-      if (this.remembers.keys === 'ends' && count > 1) this.keys.push(this.key(this.lastParts));
+      if (this.remembers.keys === 'ends' && count - rejects.length > 1)
+        this.keys.push(this.key(this.lastParts));
       const { keys, values } = this;
       this.keys = [];
       this.values = [];
-      this.options.sink(lines, { records: count, keys, values });
+      this.options.sink(lines, { records: count, keys, values }, rejects);
+    }
+  }
+
+  /** Reads a record; one that cannot be stored is put aside, where that is asked for, and the next one read. */
+  private accepted(start: number, quotes: number): boolean {
+    const { reject } = this.options;
+    if (reject === undefined) {
+      this.record();
+      return true;
+    }
+    const [keys, values] = [this.keys.length, this.values.length];
+    try {
+      this.record();
+      return true;
+    } catch (thrown) {
+      if (!(thrown instanceof ScanError) || thrown.kind !== 'record') throw thrown;
+      // It may have been left in the middle.
+      this.p = start;
+      this.value(1);
+      this.quotes.length = quotes;
+      reject({ reason: thrown.message, record: this.b.toString('utf8', start, this.p) });
+      // Its place is kept, so that those behind it keep theirs.
+      this.keys.length = keys;
+      this.values.length = values;
+      if (this.remembers.keys === 'all') this.keys.push('');
+      if (this.remembers.values === 'all') this.values.push(null);
+      this.count++;
+      return false;
     }
   }
 

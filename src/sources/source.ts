@@ -1,4 +1,4 @@
-import type { PageRecords, PageRequest, PageSummary } from '../protocol.js';
+import type { PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
 /** Where records come from. One implementation for each kind of source. */
 export interface Source {
@@ -12,13 +12,14 @@ export interface Source {
 
 /**
  * Takes records as newline-delimited JSON; the bytes are the sink's from then on. `kept` of the records stand in
- * `lines`: a filter may have left some out, which the paging has to know of all the same.
+ * `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
  */
 export type RecordSink = (
   lines: Buffer,
   records: PageRecords,
   longest: number,
   kept: number,
+  rejects: Reject[],
 ) => Promise<void>;
 
 export interface PageAnswer extends Pick<

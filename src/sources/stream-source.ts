@@ -24,6 +24,7 @@ export function sourceOf(
     exact: exactColumns(plan.table.columns),
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
+    ...(plan.table.quarantine === true && { quarantine: true }),
     hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
     timeoutSeconds: plan.requestTimeoutSeconds,

@@ -34,6 +34,8 @@ interface Counts {
   records: number;
   rows: number;
   batches: number;
+  /** Absent from what older versions hand over. */
+  rejected?: number;
 }
 
 /** What one run hands to the next when the workflow continues as new. */
@@ -266,6 +268,7 @@ export class StreamLoop {
       records: counts.records + batch.records,
       rows: counts.rows + written.rows,
       batches: counts.batches + 1,
+      rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
     });
     this.pass = add(this.pass);
     this.totals = { ...this.totals, ...add(this.totals) };
@@ -364,7 +367,17 @@ export class StreamLoop {
   }
 
   private warnings(): Note[] {
-    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? [])];
+    const { rejected } = counted(this.pass);
+    const aside: Note[] =
+      rejected === 0
+        ? []
+        : [
+            {
+              code: 'rejected',
+              message: `${rejected} records did not fit and were put aside; "highwater rejects" lists them.`,
+            },
+          ];
+    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? []), ...aside];
   }
 
   private progress(): Progress {
@@ -374,12 +387,12 @@ export class StreamLoop {
       strategy: this.opened?.plan.options.strategy ?? '',
       destination: this.opened?.destination ?? '',
       pass: this.committed.cursor?.pass ?? 0,
-      ...this.pass,
+      ...counted(this.pass),
       staged: this.staged,
       endRule: this.committed.cursor?.ended ?? null,
       waiting: this.waiting ?? this.wait,
       warnings: this.warnings(),
-      totals: this.totals,
+      totals: { ...this.totals, ...counted(this.totals) },
     };
   }
 
@@ -387,13 +400,15 @@ export class StreamLoop {
     return {
       stream: plan.stream,
       strategy: plan.options.strategy,
-      ...this.pass,
+      ...counted(this.pass),
       endRule: this.committed.cursor?.ended ?? null,
       cursor: this.state,
       warnings: this.warnings(),
     };
   }
 }
+
+const counted = (counts: Counts) => ({ ...counts, rejected: counts.rejected ?? 0 });
 
 /** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
 function budgetOf(limit: BatchBudget, fetches: number): BatchBudget {

@@ -145,13 +145,14 @@ function overall(
   paused: boolean,
 ): Progress {
   const done = [...results.values()];
-  const sum = (of: 'pages' | 'records' | 'rows' | 'batches') =>
+  const sum = (of: 'pages' | 'records' | 'rows' | 'batches' | 'rejected') =>
     done.reduce((total, result) => total + result[of], 0);
   const counts = {
     pages: sum('pages'),
     records: sum('records'),
     rows: sum('rows'),
     batches: sum('batches'),
+    rejected: sum('rejected'),
   };
   return {
     status: paused ? 'paused' : results.size === names.length ? 'drained' : 'running',

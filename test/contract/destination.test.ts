@@ -52,6 +52,9 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
       destination,
       prepares,
       rows: (table) => rowsOf(file, table),
+      query: (sql) =>
+        file.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+      ownSchema: '',
       reopen: async () => {
         await destination.close();
         return at(new DuckDbFile(folder.file('x.duckdb'), SETTINGS));
@@ -133,6 +136,8 @@ describe('a DuckDB table', () => {
       destination: new DuckDbDestination(file),
       prepares: false,
       rows: (of) => rowsOf(file, of),
+      query: () => Promise.reject(new Error('not here')),
+      ownSchema: '',
       reopen: () => Promise.reject(new Error('not here')),
       close: () => file.close(),
     };
@@ -240,6 +245,7 @@ describe('a DuckDB table', () => {
       '_highwater_checkpoints',
       '_highwater_meta',
       '_highwater_parents',
+      '_highwater_rejects',
       'odd',
     ]);
   });

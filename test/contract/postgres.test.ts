@@ -47,6 +47,8 @@ describe.skipIf(!install.available)(
           destination,
           prepares: false,
           rows: (table) => rowsOf(pool, table),
+          query: async (sql) => (await pool.query<unknown[]>({ text: sql, rowMode: 'array' })).rows,
+          ownSchema: 'main.',
           reopen: async () => {
             await destination.close();
             return at();

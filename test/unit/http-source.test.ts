@@ -77,7 +77,7 @@ async function read(
     { params: options.params ?? {} },
     async (bytes, records, longest) => {
       keys.push(...records.keys);
-      await (options.sink ?? sink)(bytes, records, longest, records.records);
+      await (options.sink ?? sink)(bytes, records, longest, records.records, []);
     },
     signal,
   );

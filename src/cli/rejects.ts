@@ -1,0 +1,86 @@
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { Command, InvalidArgumentError } from 'commander';
+import { isServer, schemaOf } from '../config/index.js';
+import { literal } from '../destinations/sql.js';
+import { DestinationError } from '../errors.js';
+import { destinationOf, print, table, visible } from './output.js';
+import { queryServer } from './postgres.js';
+import { readDestination } from './query.js';
+
+interface Options {
+  destination?: string;
+  schema?: string;
+  table?: string;
+  limit: number;
+  json?: boolean;
+}
+
+export function rejectsCommand(): Command {
+  return new Command('rejects')
+    .description(
+      'List the records that did not fit and were put aside (misfits: quarantine), the latest first.',
+    )
+    .option(
+      '-d, --destination <file>',
+      'the DuckDB file, or the address of a PostgreSQL server (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+    )
+    .option('--schema <name>', 'PostgreSQL: where the table is (default: public)')
+    .option('--table <name>', 'those of one table only')
+    .option('--limit <n>', 'how many', asLimit, 20)
+    .option('--json', 'a JSON array of objects, with the records whole')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json',
+    )
+    .action(rejects);
+}
+
+function asLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1) return limit;
+  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
+}
+
+async function rejects(options: Options): Promise<void> {
+  const destination = destinationOf(options.destination, undefined);
+  const from = isServer(destination)
+    ? `"${(options.schema ?? schemaOf({ destination })).replaceAll('"', '""')}"._highwater_rejects`
+    : '_highwater_rejects';
+  const where = options.table === undefined ? '' : `WHERE "table" = ${literal(options.table)}`;
+  const sql = `SELECT "table", CAST(rejected_at AS VARCHAR), reason, record FROM ${from} ${where}
+    ORDER BY rejected_at DESC LIMIT ${options.limit}`;
+  const { rows } = isServer(destination)
+    ? await queryServer(destination, sql)
+    : await readDestination(await existing(destination), sql);
+  const found = rows.map(([name, at, reason, record]) => ({
+    table: String(name),
+    rejected_at: String(at),
+    reason: String(reason),
+    record: String(record),
+  }));
+  if (options.json === true) {
+    print(JSON.stringify(found));
+    return;
+  }
+  if (found.length === 0) {
+    print('No record was put aside.');
+    return;
+  }
+  print(
+    table(
+      ['table', 'when', 'reason', 'record'],
+      found.map(({ table: name, rejected_at: at, reason, record }) =>
+        [name, at.slice(0, 19), reason, record].map((text) => visible(text.slice(0, CELL))),
+      ),
+    ),
+  );
+}
+
+/** Of a record no more is shown in a table. */
+const CELL = 200;
+
+async function existing(path: string): Promise<string> {
+  if (!existsSync(path)) throw new DestinationError(`there is no destination at ${path}`);
+  return realpath(path);
+}
