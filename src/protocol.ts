@@ -74,6 +74,8 @@ export interface PageSummary extends PageRecords {
   more: boolean | null;
   /** A rule for errors says to go on with the next parent. */
   skipped?: true;
+  /** A rule for errors says to take the answer for an empty page. */
+  ignored?: true;
   /** The API's own count of all pages, null or absent where it gives none. */
   totalPages?: number | null;
 }
@@ -192,7 +194,16 @@ export interface TableSpec {
   columns: Record<string, ColumnType>;
   /** Records that do not fit are put aside; absent: they stop the sync. */
   quarantine?: true;
+  /** What becomes of rows that a whole pass has not met; absent: they stay. */
+  deletes?: DeleteMode;
 }
+
+/** Marked in the column {@link DELETED_AT}, or removed. */
+export type DeleteMode = 'soft' | 'hard';
+export const DELETED_AT = '_highwater_deleted_at';
+
+/** Notes of passes that have not read everything: what they have not met may be there all the same. */
+export const INCOMPLETE = ['answer_ignored', 'parent_skipped'] as const;
 
 /** A record that could not become a row. */
 export type Reject = {
@@ -492,6 +503,8 @@ export interface WrittenBatch {
   rows: number;
   /** Records put aside; absent from older versions. */
   rejected?: number;
+  /** Rows that were marked or removed as deleted; likewise. */
+  deleted?: number;
   /** True when an earlier attempt had committed it. */
   already: boolean;
 }
@@ -511,6 +524,8 @@ export interface Progress {
   batches: number;
   /** Records that did not fit and were put aside. */
   rejected: number;
+  /** Rows marked or removed as deleted. */
+  deleted: number;
   /** Batches fetched and not yet written. */
   staged: number;
   endRule: EndRule | null;
@@ -523,6 +538,7 @@ export interface Progress {
     rows: number;
     batches: number;
     rejected: number;
+    deleted: number;
   };
 }
 
@@ -535,6 +551,7 @@ export interface StreamResult {
   pages: number;
   batches: number;
   rejected: number;
+  deleted: number;
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];

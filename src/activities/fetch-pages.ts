@@ -86,7 +86,7 @@ export const fetchPages =
                     if (kept > 0) await stager.append(lines, kept, longest, before);
                   },
                 );
-                cursor = withUndeclared(strategy.advance(cursor, page.summary(answer)), answer);
+                cursor = withRemarks(strategy.advance(cursor, page.summary(answer)), answer);
                 stager.endPage();
                 if (walk !== null && strategy.remembers.values === 'all') stager.keepMark(cursor);
               } catch (thrown) {
@@ -170,6 +170,15 @@ class PageRecordsRead {
   summary({ undeclared: _, ...said }: PageAnswer): PageSummary {
     return { keys: this.keys, values: this.values, records: this.records, ...said };
   }
+}
+
+function withRemarks(cursor: Cursor, answer: PageAnswer): Cursor {
+  const code = 'answer_ignored';
+  if (answer.ignored !== true || cursor.notes.some((note) => note.code === code))
+    return withUndeclared(cursor, answer);
+  const message =
+    'an answer was taken for an empty page, as a rule for errors says: the pass may not have read everything';
+  return withUndeclared({ ...cursor, notes: [...cursor.notes, { code, message }] }, answer);
 }
 
 function withUndeclared(cursor: Cursor, answer: PageAnswer): Cursor {

@@ -58,6 +58,12 @@ export const streamSchema = z.strictObject({
       'Column names and types, or `{type, from}` where the record has the value elsewhere; `highwater discover` finds them.',
     ),
     cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
+    deletes: z
+      .enum(['keep', 'soft', 'hard'])
+      .default('keep')
+      .describe(
+        'What becomes of rows that a whole pass has not met: `soft` sets `_highwater_deleted_at`, `hard` removes them. For passes that read everything: page_number and cursor without `names.updated_since`, offset with `full_rescan: 1`.',
+      ),
     parent: z
       .strictObject({
         stream: identifier.describe('The stream whose rows are the parents.'),

@@ -154,6 +154,12 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
       needs('names.updated_since', 'is needed: next "last_record" asks by it');
     }
   }
+  if (stream.deletes !== 'keep' && !readsEverything(stream)) {
+    needs(
+      'deletes',
+      'needs passes that read everything: page_number or cursor without names.updated_since, or offset with "full_rescan": 1',
+    );
+  }
   if (stream.body !== undefined && stream.method === 'GET')
     needs('method', 'must be POST, as there is a body');
   if (
@@ -200,6 +206,13 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     );
   }
   return problems;
+}
+
+/** Whether each pass reads the whole list. */
+function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream): boolean {
+  if (names.updated_since !== undefined || next?.in === 'last_record') return false;
+  if (strategy === 'offset') return rescan !== undefined && 'passes' in rescan && rescan.passes === 1;
+  return strategy === 'page_number' || strategy === 'cursor';
 }
 
 /** What strategies send. */
@@ -408,12 +421,14 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     totalPages: stream.total_pages ?? null,
     ends: stream.ends ?? null,
   };
+  const beside = planBeside(
+    { ...stream, columns: typesOf(stream), destination: full.destination, interval: full.interval },
+    stream.table ?? stream.name,
+  );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
   return {
-    ...planBeside(
-      { ...stream, columns: typesOf(stream), destination: full.destination, interval: full.interval },
-      stream.table ?? stream.name,
-    ),
+    ...beside,
+    table: { ...beside.table, ...(stream.deletes !== 'keep' && { deletes: stream.deletes }) },
     stream: stream.name,
     baseUrl: joined(source.base_url, stream.path),
     request,

@@ -79,6 +79,8 @@ export interface WriteOutcome {
   rows: number;
   /** Records put aside in `_highwater_rejects`, those of the reader included; absent where there are none. */
   rejected?: number;
+  /** Rows marked or removed as deleted; absent where there are none. */
+  deleted?: number;
   /** An earlier attempt had committed this batch. */
   already: boolean;
 }

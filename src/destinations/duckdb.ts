@@ -8,7 +8,16 @@ import {
   StreamHeldError,
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../protocol.js';
+import {
+  DELETED_AT,
+  type ColumnType,
+  type Cursor,
+  type Holder,
+  type Json,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import { isWholePass } from './deletes.js';
 import type {
   Destination,
   OpenRequest,
@@ -39,6 +48,10 @@ const OWN_TABLES = `
   CREATE TABLE IF NOT EXISTS _highwater_parents (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     parent VARCHAR NOT NULL, mark VARCHAR NOT NULL
+  );
+  CREATE TABLE IF NOT EXISTS _highwater_seen (
+    "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
+    pass BIGINT NOT NULL, key VARCHAR
   );
   CREATE TABLE IF NOT EXISTS _highwater_rejects (
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
@@ -122,7 +135,11 @@ export class DuckDbDestination implements Destination {
       }
       // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
       const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
-      if (request.full) await connection.run(`DELETE FROM _highwater_parents WHERE ${keyIs(key)}`);
+      if (request.full) {
+        await connection.run(
+          `DELETE FROM _highwater_parents WHERE ${keyIs(key)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
+        );
+      }
       const values = [checkpoint.id, checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor)];
       if (own === undefined) {
         await connection.run(
@@ -240,6 +257,14 @@ export class DuckDbDestination implements Destination {
         request.table.quarantine !== true
           ? 0
           : await countOf(connection, `FROM _highwater_rejects WHERE batch = ${literal(next)}`);
+      if (request.table.deletes !== undefined && rejected > 0) {
+        const unknown = `${keyValues(key).map(literal).join(', ')}, ${request.cursor.pass}, NULL`;
+        await connection.run(`INSERT INTO _highwater_seen VALUES (${unknown})`);
+      }
+      const deleted =
+        request.table.deletes === undefined || request.cursor.ended === null
+          ? 0
+          : await deleteUnseen(connection, request, isWholePass(request.cursor));
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
@@ -250,7 +275,7 @@ export class DuckDbDestination implements Destination {
       );
       if (set.rowsChanged !== 1) throw conflict(key, base, stored);
       faultPoint('commit.before');
-      return { rows, already: false, ...counted(rejected) };
+      return { rows, already: false, ...counted(rejected), ...(deleted > 0 && { deleted }) };
     }, loaded);
   }
 }
@@ -322,6 +347,9 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
       await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
     } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
+  if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
+    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} TIMESTAMP WITH TIME ZONE`);
+  }
   if (differences.length > 0) {
     throw new DestinationError(
       `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
@@ -378,6 +406,53 @@ async function load(file: DuckDbFile, connection: DuckDBConnection, request: Wri
  * for the rows that were found, and rows that stand there already cost no write.
  * @returns how many rows were inserted or changed.
  */
+/**
+ * Remembers the keys of a batch for the end of its pass; null stands for records whose key is not known. Rows of a
+ * former pass, which was given up, go.
+ */
+async function remember(connection: DuckDBConnection, { key, table, cursor }: WriteRequest): Promise<void> {
+  const inBatch = batchColumns(table);
+  const keys = table.primaryKey.map((name) => `CAST(${inBatch.get(name)} AS VARCHAR)`).join(', ');
+  const values = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}`;
+  await connection.run(
+    `DELETE FROM _highwater_seen WHERE ${keyIs(key)} AND pass <> ${cursor.pass};
+     INSERT INTO _highwater_seen SELECT ${values}, to_json([${keys}])::VARCHAR FROM _batch`,
+  );
+  if (table.deletes !== 'soft') return;
+  // What is there again is not deleted any more.
+  const sameKey = table.primaryKey
+    .map((name) => `t.${identifier(name)} = s.${inBatch.get(name)}`)
+    .join(' AND ');
+  await connection.run(
+    `UPDATE ${tableName(table)} AS t SET ${DELETED_AT} = NULL FROM _batch AS s WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
+  );
+}
+
+/** At the end of a pass that has read everything: what it has not met is gone from the source. */
+async function deleteUnseen(
+  connection: DuckDBConnection,
+  { key, table, cursor }: WriteRequest,
+  isWhole: boolean,
+): Promise<number> {
+  const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
+  const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
+  let deleted = 0;
+  // An empty list is more often a mistake of the source than the end of everything.
+  if (isWhole && met > 0 && met === known) {
+    const keys = table.primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ');
+    const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})`;
+    const target = `${tableName(table)} AS t`;
+    const gone = await connection.run(
+      table.deletes === 'soft'
+        ? `UPDATE ${target} SET ${DELETED_AT} = now() WHERE ${DELETED_AT} IS NULL AND ${unseen}`
+        : `DELETE FROM ${target} WHERE ${unseen}`,
+    );
+    deleted = gone.rowsChanged;
+  }
+  await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
+  return deleted;
+}
+
 async function upsert(
   file: DuckDbFile,
   connection: DuckDBConnection,
@@ -416,6 +491,7 @@ async function upsert(
     `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
   );
   rows += inserted.rowsChanged;
+  if (table.deletes !== undefined) await remember(connection, request);
   await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
   return rows;
 }

@@ -14,7 +14,16 @@ import {
   StreamHeldError,
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../protocol.js';
+import {
+  DELETED_AT,
+  type ColumnType,
+  type Cursor,
+  type Holder,
+  type Json,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import { isWholePass } from './deletes.js';
 import { memberTexts } from '../sources/paths.js';
 import type {
   Destination,
@@ -49,6 +58,9 @@ const ownTables = (schema: string) => `
     "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     parent text NOT NULL, mark text NOT NULL,
     PRIMARY KEY ("schema", "table", strategy, source, parent)
+  );
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_seen (
+    "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL, pass bigint NOT NULL, key text
   );
   CREATE TABLE IF NOT EXISTS ${schema}._highwater_rejects (
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
@@ -142,10 +154,9 @@ export class PostgresDestination implements Destination {
       // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
       const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
       if (request.full) {
-        await client.query(
-          `DELETE FROM ${identifier(key.schema)}._highwater_parents WHERE ${KEY}`,
-          keyValues(key),
-        );
+        for (const own of ['_highwater_parents', '_highwater_seen']) {
+          await client.query(`DELETE FROM ${identifier(key.schema)}.${own} WHERE ${KEY}`, keyValues(key));
+        }
       }
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       await client.query(
@@ -228,6 +239,8 @@ export class PostgresDestination implements Destination {
       const rows = request.records === 0 ? 0 : await upsert(client, request);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
+      const { rejected = 0 } = await rejectedOf(client, request);
+      const deleted = request.table.deletes === undefined ? 0 : await deletes(client, request, rejected > 0);
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -238,7 +251,11 @@ export class PostgresDestination implements Destination {
         [...keyValues(key), next, cursor],
       );
       faultPoint('commit.before');
-      return { rows, already: false, ...(await rejectedOf(client, request)) };
+      return {
+        ...{ rows, already: false },
+        ...(rejected > 0 && { rejected }),
+        ...(deleted > 0 && { deleted }),
+      };
     });
   }
 
@@ -348,6 +365,9 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       );
     } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
+  if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
+    await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} timestamptz`);
+  }
   if (differences.length > 0) {
     throw new DestinationError(
       `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
@@ -435,6 +455,11 @@ async function merge(client: PoolClient, table: TableSpec, from: string): Promis
   const set = rest.map((name) => `${name} = excluded.${name}`).join(', ');
   const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
   const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
+  if (table.deletes !== undefined) {
+    await client.query(
+      `CREATE TEMP TABLE _met ON COMMIT DROP AS SELECT DISTINCT ${batchKeys} FROM (${converted(table, from)}) AS b`,
+    );
+  }
   const result = await client.query(
     `INSERT INTO ${tableName(table)} AS t (${names.join(', ')})
        SELECT DISTINCT ON (${batchKeys}) ${[...inBatch.values()].join(', ')} FROM (${converted(table, from)}) AS b
@@ -494,6 +519,61 @@ async function mergeWhatFits(
   );
   await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
   return rows;
+}
+
+/**
+ * Remembers the keys of a batch; at the end of a pass that has read everything, what it has not met is gone from the
+ * source.
+ * @param hasUnknown records of the batch have no key that is known.
+ * @returns how many rows were marked or removed.
+ */
+async function deletes(client: PoolClient, request: WriteRequest, hasUnknown: boolean): Promise<number> {
+  const { key, table, cursor, records } = request;
+  const seen = `${identifier(key.schema)}._highwater_seen`;
+  const target = tableName(table);
+  const inBatch = batchColumns(table);
+  const keyText = (of: (name: string) => string) =>
+    `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
+  const values = [...keyValues(key), cursor.pass];
+  // Of a pass that was given up.
+  await client.query(`DELETE FROM ${seen} WHERE ${KEY} AND pass <> $5`, values);
+  if (records > 0) {
+    await client.query(
+      `INSERT INTO ${seen} SELECT $1, $2, $3, $4, $5, ${keyText((name) => `m.${inBatch.get(name) ?? ''}`)} FROM _met AS m`,
+      values,
+    );
+    const sameKey = table.primaryKey
+      .map((name) => `t.${identifier(name)} = m.${inBatch.get(name) ?? ''}`)
+      .join(' AND ');
+    // What is there again is not deleted any more.
+    if (table.deletes === 'soft') {
+      await client.query(
+        `UPDATE ${target} AS t SET ${DELETED_AT} = NULL FROM _met AS m WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
+      );
+    }
+  }
+  if (hasUnknown) await client.query(`INSERT INTO ${seen} VALUES ($1, $2, $3, $4, $5, NULL)`, values);
+  if (cursor.ended === null) return 0;
+  const met = await client.query<{ met: string; known: string }>(
+    `SELECT count(*) AS met, count(key) AS known FROM ${seen} WHERE ${KEY} AND pass = $5`,
+    values,
+  );
+  const counted = met.rows[0] ?? { met: '0', known: '0' };
+  let gone = 0;
+  // An empty list is more often a mistake of the source than the end of everything.
+  if (isWholePass(cursor) && counted.met !== '0' && counted.met === counted.known) {
+    const unseen = `NOT EXISTS (SELECT 1 FROM ${seen} AS s WHERE s."schema" = $1 AND s."table" = $2 AND s.strategy = $3
+      AND s.source = $4 AND s.pass = $5 AND s.key = ${keyText((name) => `t.${identifier(name)}`)})`;
+    const result = await client.query(
+      table.deletes === 'soft'
+        ? `UPDATE ${target} AS t SET ${DELETED_AT} = now() WHERE ${DELETED_AT} IS NULL AND ${unseen}`
+        : `DELETE FROM ${target} AS t WHERE ${unseen}`,
+      values,
+    );
+    gone = result.rowCount ?? 0;
+  }
+  await client.query(`DELETE FROM ${seen} WHERE ${KEY}`, keyValues(key));
+  return gone;
 }
 
 /** What the reader has put aside. */

@@ -369,7 +369,7 @@ export class HttpSource implements Source {
     { shown, method }: HttpRequest,
     words: string,
   ): PageAnswer | { action: ErrorAction | 'default'; refusal: Error } {
-    if (action === 'ignore') return EMPTY;
+    if (action === 'ignore') return { ...EMPTY, ignored: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The words of the status line are the source's own too.
     const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;

@@ -24,7 +24,7 @@ export type RecordSink = (
 
 export interface PageAnswer extends Pick<
   PageSummary,
-  'nextToken' | 'total' | 'more' | 'totalPages' | 'skipped'
+  'nextToken' | 'total' | 'more' | 'totalPages' | 'skipped' | 'ignored'
 > {
   /** Names of members that no column is declared for. */
   undeclared: string[];

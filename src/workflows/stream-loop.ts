@@ -36,6 +36,7 @@ interface Counts {
   batches: number;
   /** Absent from what older versions hand over. */
   rejected?: number;
+  deleted?: number;
 }
 
 /** What one run hands to the next when the workflow continues as new. */
@@ -269,6 +270,7 @@ export class StreamLoop {
       rows: counts.rows + written.rows,
       batches: counts.batches + 1,
       rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
+      deleted: (counts.deleted ?? 0) + (written.deleted ?? 0),
     });
     this.pass = add(this.pass);
     this.totals = { ...this.totals, ...add(this.totals) };
@@ -408,7 +410,11 @@ export class StreamLoop {
   }
 }
 
-const counted = (counts: Counts) => ({ ...counts, rejected: counts.rejected ?? 0 });
+const counted = (counts: Counts) => ({
+  ...counts,
+  rejected: counts.rejected ?? 0,
+  deleted: counts.deleted ?? 0,
+});
 
 /** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
 function budgetOf(limit: BatchBudget, fetches: number): BatchBudget {

@@ -145,7 +145,7 @@ function overall(
   paused: boolean,
 ): Progress {
   const done = [...results.values()];
-  const sum = (of: 'pages' | 'records' | 'rows' | 'batches' | 'rejected') =>
+  const sum = (of: 'pages' | 'records' | 'rows' | 'batches' | 'rejected' | 'deleted') =>
     done.reduce((total, result) => total + result[of], 0);
   const counts = {
     pages: sum('pages'),
@@ -153,6 +153,7 @@ function overall(
     rows: sum('rows'),
     batches: sum('batches'),
     rejected: sum('rejected'),
+    deleted: sum('deleted'),
   };
   return {
     status: paused ? 'paused' : results.size === names.length ? 'drained' : 'running',

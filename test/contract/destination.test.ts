@@ -246,6 +246,7 @@ describe('a DuckDB table', () => {
       '_highwater_meta',
       '_highwater_parents',
       '_highwater_rejects',
+      '_highwater_seen',
       'odd',
     ]);
   });

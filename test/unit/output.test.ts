@@ -154,6 +154,7 @@ const RESULT: StreamResult = {
   pages: 24,
   batches: 2,
   rejected: 0,
+  deleted: 0,
   endRule: 'no_next_token',
   cursor: { last_updated_at: '2026-01-01T00:00:00Z', scroll_param: null },
   warnings: [{ code: 'ties_scroll', message: 'Page tokens were followed.' }],
@@ -189,11 +190,12 @@ describe('one line on how far a sync is', () => {
     rows: 900,
     batches: 1,
     rejected: 0,
+    deleted: 0,
     staged: 1,
     endRule: null,
     waiting: null,
     warnings: [],
-    totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0 },
+    totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0 },
   };
 
   it('says what it is doing', () => {
