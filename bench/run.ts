@@ -17,6 +17,7 @@ import { HighwaterClient } from '../src/client.js';
 import { target } from '../src/connection.js';
 import { startDemoApi } from '../src/dev/demo-api.js';
 import { startLocalServer } from '../src/dev/temporal-server.js';
+import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const execute = promisify(execFile);
@@ -37,8 +38,11 @@ const options = new Command('bench')
   .option('--warm-up <n>', 'runs before those that count', '1')
   .option('--strategy <name>', 'offset, keyset or timestamp', 'offset')
   .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone gives in so many seconds')
-  // One so far; the bare program and the peers write what Highwater writes.
-  .addOption(new Option('--destination <kind>', 'what is written').choices(['duckdb']).default('duckdb'))
+  .addOption(
+    new Option('--destination <kind>', 'what is written; the peers write DuckDB only')
+      .choices(['duckdb', 'postgres'])
+      .default('duckdb'),
+  )
   .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
   .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
   .parse()
@@ -51,6 +55,7 @@ const options = new Command('bench')
     strategy: 'offset' | 'keyset' | 'timestamp';
     only: string;
     apiSeconds?: string;
+    destination: 'duckdb' | 'postgres';
     out: string;
   }>();
 
@@ -69,8 +74,10 @@ const home = join(folder, 'state');
 await mkdir(home);
 const server = await startLocalServer({ stateDir: home, ports: { grpc: 0, ui: 0 }, log: console.error });
 const client = await HighwaterClient.connect(target(server.address));
+const postgres = options.destination === 'postgres' ? await startPostgresHere() : null;
 const results: object[] = [];
 const lines: (string | number)[][] = [];
+let databases = 0;
 
 try {
   for (const rows of numbers(options.rows)) {
@@ -101,6 +108,7 @@ try {
 } finally {
   await client.close();
   await server.stop();
+  await postgres?.stop();
   await rm(folder, { recursive: true, force: true });
 }
 
@@ -115,7 +123,7 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
   try {
     for (let run = -Number(options.warmUp); run < Number(options.runs); run++) {
       for (const name of names) {
-        const file = join(folder, `${name}-${run}.duckdb`);
+        const file = await destinationOf(name, run);
         const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
         await rm(file, { force: true });
         if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
@@ -157,6 +165,20 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
   }
 }
 
+/** A new file, or a new database on the server. */
+async function destinationOf(name: string, run: number): Promise<string> {
+  if (postgres === null) return join(folder, `${name}-${run}.duckdb`);
+  const database = `bench${databases++}`;
+  await postgres.query(`CREATE DATABASE ${database}`);
+  return postgres.url.replace(/[^/]*$/, database);
+}
+
+async function startPostgresHere() {
+  const install = await installPostgres();
+  if (!install.available) throw new Error(install.reason);
+  return startPostgres(install.bin);
+}
+
 async function program(
   name: string,
   url: string,
@@ -171,7 +193,8 @@ async function program(
 }
 
 async function bare(url: string, rows: number, pageSize: number, file: string): Promise<Measure> {
-  const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, 'bench/limit.ts')];
+  const script = postgres === null || file === '-' ? 'bench/limit.ts' : 'bench/limit-postgres.ts';
+  const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, script)];
   const { stdout } = await execute(process.execPath, [...args, url, String(rows), String(pageSize), file]);
   return JSON.parse(stdout) as Measure;
 }
