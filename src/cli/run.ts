@@ -57,14 +57,15 @@ Examples:
 
 async function run(file: string, options: RunOptions): Promise<void> {
   try {
-    const { result, handle, link } = await syncOnce(file, options);
+    const { result, handle, link, destination } = await syncOnce(file, options);
     const { runId } = handle;
     if (options.json === true) {
       const streams = result.streams.map((stream) => ({ ...stream, workflowId: handle.workflowId, runId }));
       print(JSON.stringify({ status: result.status, streams }));
     } else {
       print(summary(result.streams));
-      if (link !== null) print(`\nWeb UI: ${link}`);
+      print(`\nDestination: ${destination}`);
+      if (link !== null) print(`Web UI: ${link}`);
     }
   } catch (thrown) {
     if (options.json === true) {
@@ -78,6 +79,8 @@ async function run(file: string, options: RunOptions): Promise<void> {
 
 interface Done {
   result: SyncResult;
+  /** As it was named: a password in it is a reference. */
+  destination: string;
   handle: { workflowId: string; runId: string };
   link: string | null;
 }
@@ -99,7 +102,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
     const client = await HighwaterClient.connect(to);
     try {
       const handle = await begin(client, configuration, workflowId, owner.taskQueue, options);
-      return await finish(handle, to, await findUi(to));
+      return { ...(await finish(handle, to, await findUi(to))), destination };
     } finally {
       await client.close();
     }
@@ -117,7 +120,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
       return finish(handle, to, server.uiUrl);
     });
     if (done === undefined) throw new Error('the worker stopped before the sync was done');
-    return done;
+    return { ...done, destination };
   } finally {
     await client.close();
     if ((await server.leave()) && options.json !== true) {
@@ -172,7 +175,7 @@ class StillRunningError extends HighwaterError {
   }
 }
 
-async function finish(handle: SyncHandle, to: Target, ui: string | null): Promise<Done> {
+async function finish(handle: SyncHandle, to: Target, ui: string | null): Promise<Omit<Done, 'destination'>> {
   const { workflowId } = handle;
   let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {

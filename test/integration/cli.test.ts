@@ -265,6 +265,8 @@ describe.concurrent('highwater run', () => {
             rows: ROWS,
             pages: 3,
             batches: 1,
+            rejected: 0,
+            deleted: 0,
             endRule: 'total_reached',
             cursor: { offset: ROWS },
             warnings: [{ code: 'updates_unseen', message: expect.any(String) as string }],
