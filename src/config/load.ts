@@ -52,7 +52,7 @@ export async function openConfiguration(file: string): Promise<ConfigurationFile
   try {
     bytes = await readFile(file);
   } catch (thrown) {
-    throw new ConfigurationError([{ path: '', message: `cannot be read: ${messageOf(thrown)}` }], file);
+    throw new ConfigurationError([{ path: '', message: unreadable(thrown) }], file);
   }
   const yaml = ['.yaml', '.yml'].includes(extname(file).toLowerCase());
   const limit = yaml ? YAML_SIZE_LIMIT : SIZE_LIMIT;
@@ -134,4 +134,10 @@ function fromYaml(text: string, file: string): Parsed {
   } catch (thrown) {
     throw new ConfigurationError([{ path: '', message: `is not valid YAML: ${messageOf(thrown)}` }], file);
   }
+}
+
+function unreadable(thrown: unknown): string {
+  const { code } = thrown as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'there is no such file';
+  return code === 'EISDIR' ? 'is a folder' : `cannot be read: ${messageOf(thrown)}`;
 }

@@ -499,11 +499,14 @@ describe('a configuration file', () => {
   it('that is empty, absent, a folder or enormous is refused with its name', async () => {
     expect((await refusal('empty.json', '')).message).toContain(folder.file('empty.json'));
     expect((await refusal('comment.json', '// nothing\n')).problems).toHaveLength(1);
-    for (const path of [folder.file('absent.json'), folder.path]) {
+    for (const [path, said] of [
+      [folder.file('absent.json'), 'there is no such file'],
+      [folder.path, 'is a folder'],
+    ] as const) {
       const thrown: unknown = await loadConfiguration(path).catch((error: unknown) => error);
       expect(thrown).toBeInstanceOf(ConfigurationError);
       expect((thrown as Error).message).toContain(path);
-      expect((thrown as Error).message).toContain('cannot be read');
+      expect((thrown as Error).message).toContain(said);
     }
     const large = await refusal('large.json', `{"table": "${'x'.repeat(1024 * 1024)}"}`);
     expect(large.message).toContain('is larger than 1048576 bytes');
