@@ -16,6 +16,7 @@ import {
   SourceUnavailableError,
 } from '../../src/errors.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
+import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
 
@@ -617,6 +618,22 @@ describe('a proxy', () => {
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
     expect(thrown.message).toContain(`ECONNREFUSED 127.0.0.1:${gone.port}`);
     expect(thrown.message).not.toContain('hush');
+  });
+});
+
+describe('requests on their way', () => {
+  it('are for one parent each, whatever else they have in common', async () => {
+    const source = {
+      read: ({ parent }: { parent?: object }) =>
+        Promise.resolve({ nextToken: JSON.stringify(parent), total: null, more: null, undeclared: [] }),
+    };
+    const flights = InFlight.take('parents', source, new AbortController().signal);
+    const of = (id: number) => ({ params: {}, parent: { id } });
+    const sink: RecordSink = () => Promise.resolve();
+    await flights.read(of(1), [of(3)], sink);
+    // A row 2 has come between them meanwhile.
+    expect((await flights.read(of(2), [of(3)], sink)).nextToken).toBe('{"id":2}');
+    expect((await flights.read(of(3), [], sink)).nextToken).toBe('{"id":3}');
   });
 });
 
