@@ -74,13 +74,18 @@ export function readableBody(
 /** A body that is a gzip file, whatever its headers say. */
 async function* gunzipped(body: Bytes): Bytes {
   const source = body[Symbol.asyncIterator]();
-  const first = await source.next();
-  if (first.done === true) return;
+  let head = Buffer.alloc(0);
+  // A first piece may be of one byte.
+  while (head.length < GZIP.length) {
+    const next = await source.next();
+    if (next.done === true) break;
+    head = Buffer.concat([head, next.value]);
+  }
   const rest = (async function* () {
-    yield first.value;
+    yield head;
     for (let next = await source.next(); next.done !== true; next = await source.next()) yield next.value;
   })();
-  if (GZIP.every((byte, i) => first.value[i] === byte)) {
+  if (GZIP.every((byte, i) => head[i] === byte)) {
     const file = pipeline(Readable.from(rest, { objectMode: false }), createGunzip(), ignore);
     try {
       for await (const chunk of file) yield chunk as Buffer;

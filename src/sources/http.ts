@@ -25,7 +25,7 @@ import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js
 import { refuseHeader, type ResolvedRequest } from './references.js';
 import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
-import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
@@ -241,8 +241,9 @@ export class HttpSource implements Source {
   ): Promise<PageAnswer> {
     let pendingSinks: Promise<void>[] = [];
     const { options, spec } = this;
+    const answered = bodyOf(response);
     const raw = (async function* () {
-      for await (const chunk of response.body ?? []) {
+      for await (const chunk of answered) {
         watch.touch();
         yield chunk as Buffer;
       }
@@ -301,6 +302,9 @@ export class HttpSource implements Source {
     } catch (thrown) {
       if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
       throw thrown;
+    } finally {
+      // What is not read to its end would keep its connection.
+      answered.destroy();
     }
     this.judge(response, envelope, scanner.count === 0);
     const nextToken = this.nextToken(envelope, response.headers);

@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   MalformedAnswerError,
@@ -15,6 +15,8 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../../src/errors.js';
+import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import type { RequestSpec } from '../../src/protocol.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
@@ -52,6 +54,7 @@ afterEach(async () => {
 });
 
 interface ReadOptions {
+  spec?: Partial<RequestSpec>;
   params?: Record<string, string>;
   environment?: NodeJS.ProcessEnv;
   timeoutSeconds?: number;
@@ -63,8 +66,10 @@ async function read(
   url: string,
   options: ReadOptions = {},
 ): Promise<PageAnswer & { lines: string[]; keys: string[] }> {
+  const spec = { ...REFERENCE_REQUEST, ...options.spec };
   const source = new HttpSource({
-    resolved: resolveRequest(url, undefined, options.environment ?? {}),
+    resolved: resolveRequest(url, spec, options.environment ?? {}),
+    spec,
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt'],
@@ -162,6 +167,39 @@ describe('a page', () => {
     );
     const thrown = await failure(url);
     expect(thrown instanceof MalformedAnswerError || thrown instanceof SourceUnavailableError).toBe(true);
+  });
+
+  it.each(['ndjson', 'csv'] as const)(
+    'that stops in its compression between two records is refused: %s',
+    async (format) => {
+      const lines = format === 'csv' ? 'id,updatedAt\n1,a\n2,b\n' : '{"id":"1"}\n{"id":"2"}\n';
+      const cut = gzipSync(lines, { finishFlush: constants.Z_SYNC_FLUSH });
+      const { url } = await serve(always(200, cut, { 'content-encoding': 'gzip' }));
+      expect(await failure(url, { spec: { format } })).toBeInstanceOf(SourceUnavailableError);
+    },
+  );
+
+  it('may be compressed in other ways, or be a file that is, whose first byte comes alone', async () => {
+    for (const [coding, pack] of Object.entries({ deflate: deflateSync, br: brotliCompressSync })) {
+      const { url } = await serve(always(200, pack(page()), { 'content-encoding': coding }));
+      expect((await read(url)).keys).toEqual(['1']);
+    }
+    const { url } = await serve((_, response) => {
+      const file = gzipSync(page());
+      response.write(file.subarray(0, 1));
+      setTimeout(() => response.end(file.subarray(1)), 50);
+    });
+    expect((await read(url)).keys).toEqual(['1']);
+  });
+
+  it('that is given up in the middle leaves no connection behind', async () => {
+    let isClosed = false;
+    const { url } = await serve((_, response) => {
+      response.on('close', () => (isClosed = true));
+      response.write(Buffer.alloc(5_000_000, '{"data":[}'));
+    });
+    expect(await failure(url)).toBeInstanceOf(MalformedAnswerError);
+    await vi.waitFor(() => expect(isClosed).toBe(true));
   });
 
   it('of many megabytes reaches the sink in pieces, each only after the one before is done', async () => {
