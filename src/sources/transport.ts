@@ -22,6 +22,8 @@ export interface HttpRequest {
 const REDIRECT_LIMIT = 5;
 const REDIRECTS = [301, 302, 303, 307, 308];
 const ERROR_BODY_LIMIT = 64 * 1024;
+/** What is looked through for words; pages of errors begin with their style. */
+const WORDS_LIMIT = 16 * 1024;
 /** Headers that another host may see. */
 const HARMLESS = ['accept', 'accept-encoding', 'user-agent'];
 /** Connections are kept and shared by all streams of a worker. */
@@ -169,7 +171,11 @@ export function theirWords(body: string): string {
       value?.['error_description'] ?? value?.['error'] ?? value?.['message'] ?? value?.['detail'] ?? value;
     words = typeof said === 'string' ? said : JSON.stringify(said);
   } catch {
-    words = body.replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
+    // Of no more than this: what never closes its tags would be gone through again for each.
+    words = body
+      .slice(0, WORDS_LIMIT)
+      .replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ')
+      .replace(/<[^>]*>/g, ' ');
   }
   return words.replace(/\s+/g, ' ').trim().slice(0, 300);
 }
