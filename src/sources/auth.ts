@@ -51,7 +51,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
     case 'signature':
-      return new Signer(auth.hook, auth.settings, options.hooks);
+      return new Signer(auth.hook, auth.settings, options.hooks, resolved.mask);
   }
 }
 
@@ -126,14 +126,21 @@ class Signer implements Authenticator {
     private readonly hook: string,
     private readonly settings: { [name: string]: string },
     private readonly folder: string,
+    private readonly mask: (text: string) => string,
   ) {}
 
   async authorize(request: HttpRequest): Promise<void> {
     this.loaded ??= this.load();
     const sign = await this.loaded;
     const { method, url, headers, body } = request;
-    const added = await sign({ method, url: url.href, headers: { ...headers }, body }, this.settings);
-    for (const [name, value] of Object.entries(added)) headers[name.toLowerCase()] = String(value);
+    try {
+      const added = await sign({ method, url: url.href, headers: { ...headers }, body }, this.settings);
+      for (const [name, value] of Object.entries(added)) headers[name.toLowerCase()] = String(value);
+    } catch (thrown) {
+      // It may name what it was given.
+      const said = `the hook ${this.hook} failed: ${this.mask(messageOf(thrown))}`;
+      throw new SourceUnavailableError(request.shown, said, method);
+    }
   }
 
   renew(): boolean {

@@ -248,7 +248,8 @@ export class HttpSource implements Source {
         yield chunk as Buffer;
       }
     })();
-    const body = readableBody(raw, spec, options.columns, options.texts ?? [], request.parent ?? {});
+    const { texts = [], resolved } = options;
+    const body = readableBody(raw, spec, options.columns, texts, request.parent ?? {}, resolved.mask);
     let judged = 0;
     const scanner = new RecordScanner({
       records: body.records,

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import {
   createServer,
   request as forward,
@@ -21,6 +22,7 @@ import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js'
 import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
+import { scratch } from '../helpers/harness.js';
 
 const servers: Server[] = [];
 
@@ -54,6 +56,7 @@ afterEach(async () => {
 });
 
 interface ReadOptions {
+  hooks?: string;
   spec?: Partial<RequestSpec>;
   params?: Record<string, string>;
   environment?: NodeJS.ProcessEnv;
@@ -70,6 +73,7 @@ async function read(
   const source = new HttpSource({
     resolved: resolveRequest(url, spec, options.environment ?? {}),
     spec,
+    ...(options.hooks !== undefined && { hooks: options.hooks }),
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt'],
@@ -191,6 +195,24 @@ describe('a page', () => {
     });
     expect((await read(url)).keys).toEqual(['1']);
   });
+
+  it.each(['ndjson', 'csv'] as const)(
+    'without an end of a record is refused before memory runs out: %s',
+    async (format) => {
+      let sent = 0;
+      const { url } = await serve((_, response) => {
+        response.write(format === 'csv' ? 'id,updatedAt\n1,"' : '{"id":"');
+        const piece = Buffer.alloc(1024 * 1024, 'x');
+        const more = () => {
+          while (!response.destroyed && sent++ < 200) if (!response.write(piece)) return;
+        };
+        response.on('drain', more);
+        more();
+      });
+      expect((await failure(url, { spec: { format } })).message).toMatch(/longer than|maximum/i);
+      expect(sent).toBeLessThan(60);
+    },
+  );
 
   it('that is given up in the middle leaves no connection behind', async () => {
     let isClosed = false;
@@ -338,6 +360,16 @@ describe('an error status', () => {
     expect(await failure(url)).toMatchObject({ body: words });
   });
 
+  it.each(['<', '<style', '<script>'])(
+    'with a body of nothing but %s is looked through quickly',
+    async (tag) => {
+      const { url } = await serve(always(400, tag.repeat(10_000)));
+      const started = Date.now();
+      await failure(url);
+      expect(Date.now() - started).toBeLessThan(500);
+    },
+  );
+
   it('with a body of megabytes is cut short, and does not wait for the end of it', async () => {
     const { url } = await serve((_, response) => {
       response.writeHead(400);
@@ -399,6 +431,32 @@ describe('secrets', () => {
     const { message } = await failure(base, { environment, params: { since: '2026' } });
     expect(message).toContain(`request: GET http://127.0.0.1:${port}/users?api_key=***&token=***&since=2026`);
     expect(message).not.toMatch(/s3cr3t|signs|p@ss|p%40ss|user:|literal0token/);
+  });
+
+  it.each<[string, Partial<RequestSpec>]>([
+    ['no JSON, s3cr3t-token-value!', { records: '$.data[*]' }],
+    ['{"data":[s3cr3t-token-value]}', { shape: { from: {}, parent: {}, where: '@.id' } }],
+    ['id,name\n1,s3cr3t-token-value"x"\n', { format: 'csv' }],
+  ])('stay out of what is quoted of a body that cannot be read: %s', async (body, spec) => {
+    const { url } = await serve(always(200, body));
+    const auth = { type: 'bearer', token: '${env:T}' } as const;
+    const options = { spec: { ...spec, auth }, environment: { T: 's3cr3t-token-value' } };
+    const thrown = await failure(url, options);
+    expect(thrown).toBeInstanceOf(MalformedAnswerError);
+    expect(thrown.message).toContain('***');
+    expect(thrown.message).not.toContain('s3cr3t');
+  });
+
+  it('stay out of what a hook says when it fails', async () => {
+    const folder = await scratch();
+    const source = "export const sign = (_, { key }) => { throw new Error('no such key: ' + key); };";
+    await writeFile(folder.file('fails.mjs'), source);
+    const auth = { type: 'signature', hook: 'fails', settings: { key: '${env:T}' } } as const;
+    const options = { spec: { auth }, environment: { T: 's3cr3t' }, hooks: folder.path };
+    const thrown = await failure('http://127.0.0.1:1', options);
+    expect(thrown).toBeInstanceOf(SourceUnavailableError);
+    expect(thrown.message).toContain('the hook fails failed: no such key: ***');
+    await folder.remove();
   });
 
   it('stay out of the message of a source that is not there', async () => {
