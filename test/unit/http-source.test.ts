@@ -17,7 +17,7 @@ import {
   SourceUnavailableError,
 } from '../../src/errors.js';
 import { REFERENCE_REQUEST } from '../../src/config/flat.js';
-import type { RequestSpec } from '../../src/protocol.js';
+import type { Json, RequestSpec } from '../../src/protocol.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
@@ -56,6 +56,7 @@ afterEach(async () => {
 });
 
 interface ReadOptions {
+  parent?: { [field: string]: Json };
   hooks?: string;
   spec?: Partial<RequestSpec>;
   params?: Record<string, string>;
@@ -84,7 +85,7 @@ async function read(
   const sink: RecordSink = async (bytes) => void lines.push(...bytes.toString('utf8').split('\n'));
   const signal = options.signal ?? new AbortController().signal;
   const answer = await source.read(
-    { params: options.params ?? {} },
+    { params: options.params ?? {}, ...(options.parent !== undefined && { parent: options.parent }) },
     async (bytes, records, longest) => {
       keys.push(...records.keys);
       await (options.sink ?? sink)(bytes, records, longest, records.records);
@@ -433,6 +434,28 @@ describe('secrets', () => {
     expect(message).not.toMatch(/s3cr3t|signs|p@ss|p%40ss|user:|literal0token/);
   });
 
+  it('in the path stay in use for the next page, and are not kept with its address', async () => {
+    const asked: string[] = [];
+    const { url } = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      const next = `http://${request.headers.host}/orgs/acme/repos?page=2&access_token=s3cr3t`;
+      response.end(page([], request.url === '/elsewhere/acme' ? { next: '/acme?page=2' } : { next }));
+    });
+    const spec: Partial<RequestSpec> = {
+      next: { in: 'body', path: ['next'], isAddress: true },
+      auth: { type: 'bearer', token: '${env:T}' },
+    };
+    const environment = { ORG: 'acme', T: 's3cr3t' };
+    const path = `${url}/orgs/\${env:ORG}/repos`;
+    const { nextToken } = await read(path, { spec, environment });
+    expect(nextToken).toBe('?page=2');
+    await read(path, { spec, environment, params: { scroll_param: String(nextToken) } });
+    expect(asked).toEqual(['/orgs/acme/repos', '/orgs/acme/repos?page=2']);
+    // What cannot be kept is not asked for with holes in it.
+    const thrown = await failure(`${url}/elsewhere/\${env:ORG}`, { spec, environment });
+    expect(thrown.message).toContain('cannot be kept: /***?page=2');
+  });
+
   it.each<[string, Partial<RequestSpec>]>([
     ['no JSON, s3cr3t-token-value!', { records: '$.data[*]' }],
     ['{"data":[s3cr3t-token-value]}', { shape: { from: {}, parent: {}, where: '@.id' } }],
@@ -714,6 +737,21 @@ describe('a proxy', () => {
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
     expect(thrown.message).toContain(`ECONNREFUSED 127.0.0.1:${gone.port}`);
     expect(thrown.message).not.toContain('hush');
+  });
+});
+
+describe("a parent's value", () => {
+  it.each(['.', '..'])('never leads to another path: %s', async (id) => {
+    const asked: string[] = [];
+    const { url } = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(page());
+    });
+    const of = `${url}/companies/\${parent:id}/departments`;
+    await read(of, { parent: { id: '../..' } });
+    expect(asked).toEqual(['/companies/..%2F../departments']);
+    expect((await failure(of, { parent: { id } })).message).toContain('would be another address');
+    expect(asked).toHaveLength(1);
   });
 });
 
