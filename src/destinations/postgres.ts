@@ -107,7 +107,8 @@ export class PostgresDestination implements Destination {
     return this.transaction(async (client) => {
       // Of several that claim a table at once, one after the other.
       await lockTable(client, key);
-      const stored = await storedCheckpoints(client, key, key);
+      // A write that is under way is waited for: what it commits must not be undone here.
+      const stored = await storedCheckpoints(client, key, key, 'FOR UPDATE');
       const unknown = stored.some(
         (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
       );
@@ -324,7 +325,9 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
   );
   const found = await client.query<{ name: string; type: string }>(
-    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute AS a
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
+         || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
+       FROM pg_attribute AS a
        WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`,
     [tableName(table)],
   );
@@ -346,7 +349,8 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     );
   }
   const unique = await client.query(
-    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = i.indnatts
+    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
+       AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
        AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
     [tableName(table), [...table.primaryKey].sort()],
@@ -360,6 +364,7 @@ async function storedCheckpoints(
   client: PoolClient,
   key: StreamKey,
   { schema, table }: Pick<StreamKey, 'schema' | 'table'>,
+  lock = '',
 ): Promise<StoredCheckpoint[]> {
   const result = await client.query<{
     strategy: StreamKey['strategy'];
@@ -369,7 +374,7 @@ async function storedCheckpoints(
     holder: string;
   }>(
     `SELECT strategy, source, id, cursor, holder FROM ${identifier(schema)}._highwater_checkpoints
-       WHERE "schema" = $1 AND "table" = $2`,
+       WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source ${lock}`,
     [schema, table],
   );
   return result.rows.map(({ strategy, source, id, cursor, holder }) => ({
@@ -404,8 +409,8 @@ async function upsert(client: PoolClient, request: WriteRequest): Promise<number
   const files = await request.files();
   try {
     await client.query('SAVEPOINT loaded');
-    await copyLines(client, '_lines', files);
-    const rows = await merge(client, table, '_lines');
+    await copyLines(client, 'pg_temp._lines', files);
+    const rows = await merge(client, table, 'pg_temp._lines');
     return rows;
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
@@ -451,11 +456,11 @@ async function keepMarks(client: PoolClient, key: StreamKey, files: readonly str
   await client.query(
     'CREATE TEMP TABLE _marks (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
   );
-  await copyLines(client, '_marks', files);
+  await copyLines(client, 'pg_temp._marks', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_parents
        SELECT DISTINCT ON (parent) $1, $2, $3, $4, parent, mark
-       FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM _marks) AS m
+       FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM pg_temp._marks) AS m
        ORDER BY parent, place DESC
      ON CONFLICT ("schema", "table", strategy, source, parent) DO UPDATE SET mark = excluded.mark`,
     keyValues(key),
@@ -476,7 +481,7 @@ async function misfit(
     await client.query('SAVEPOINT trial');
     try {
       const columns = [...batchColumns(spec).values()].map((name) => `count(${name})`);
-      const range = `(SELECT place, line::json AS line FROM _texts WHERE place BETWEEN ${first} AND ${last})`;
+      const range = `(SELECT place, line::json AS line FROM pg_temp._texts WHERE place BETWEEN ${first} AND ${last})`;
       await client.query(`SELECT ${columns.join(', ')} FROM (${converted(spec, range)}) AS r`);
       return true;
     } catch (thrown) {
@@ -489,8 +494,14 @@ async function misfit(
   await client.query(
     'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
   );
-  await copyLines(client, '_texts', files);
-  const count = await client.query<{ count: string }>('SELECT count(*) FROM _texts');
+  try {
+    await copyLines(client, 'pg_temp._texts', files);
+  } catch (thrown) {
+    // A database that is not UTF-8.
+    if (isDataError(thrown)) return unknown;
+    throw thrown;
+  }
+  const count = await client.query<{ count: string }>('SELECT count(*) FROM pg_temp._texts');
   let [first, last] = [1, Number(count.rows[0]?.count ?? 0)];
   if (await fits(table, first, last)) return unknown;
   while (first < last) {
@@ -498,13 +509,24 @@ async function misfit(
     if (await fits(table, first, middle)) first = middle + 1;
     else last = middle;
   }
-  const found = await client.query<{ line: string }>('SELECT line FROM _texts WHERE place = $1', [first]);
+  const found = await client.query<{ line: string }>('SELECT line FROM pg_temp._texts WHERE place = $1', [
+    first,
+  ]);
   const line = found.rows[0]?.line ?? '';
   const text = (name: string) => {
     const json = memberTexts(line, new Map([[name, [name]]])).get(name) ?? 'null';
     return json.startsWith('"') ? (JSON.parse(json) as string) : json.replace(/\s+/g, '');
   };
   const key = table.primaryKey.map(text).join(', ');
+  if (!(await fits({ ...table, columns: { [randomUUID()]: 'STRING' } }, first, first))) {
+    // It unescapes a record as a whole: no trial of one column tells which it is.
+    const name = Object.keys(table.columns).find((column) => hasNoText(text(column)));
+    const where = name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
+    return new RecordError(
+      `the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${where} holds a character that this database ` +
+        'cannot hold, such as NUL or half of a surrogate pair.',
+    );
+  }
   for (const [name, type] of Object.entries(table.columns)) {
     if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
     return new RecordError(
@@ -514,6 +536,8 @@ async function misfit(
   }
   return unknown;
 }
+
+const hasNoText = (value: string) => /\0|\\u0000|\\ud[89a-f]|\p{Surrogate}/iu.test(value);
 
 /** What the server will not have whatever one does; anything else as it is. */
 function refused(table: TableSpec, thrown: unknown): unknown {
@@ -525,8 +549,8 @@ function refused(table: TableSpec, thrown: unknown): unknown {
   );
 }
 
-/** Data exceptions, and a primary key that is null. */
-const isDataError = (thrown: unknown) => /^(22|23502)/.test((thrown as { code?: string }).code ?? '');
+/** Data exceptions, NaN as a whole number, constraints that are not ours, and what is too long for an index. */
+const isDataError = (thrown: unknown) => /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');
 
 function conflict(
   key: StreamKey,
