@@ -257,12 +257,9 @@ function tokenOf(url: string, token: unknown, seconds: unknown, resolved: Resolv
   }
   const text = String(token);
   resolved.hide(text);
-  const good = Number(seconds);
+  const good = seconds === null ? NaN : Number(seconds);
   // Renewed a little early, so that it does not expire on its way.
-  const expiresAt =
-    seconds !== undefined && Number.isFinite(good)
-      ? Date.now() + (good - Math.min(30, good / 10)) * 1000
-      : Infinity;
+  const expiresAt = Number.isFinite(good) ? Date.now() + (good - Math.min(30, good / 10)) * 1000 : Infinity;
   return { text, expiresAt };
 }
 

@@ -17,7 +17,8 @@ import {
   SourceUnavailableError,
 } from '../../src/errors.js';
 import { REFERENCE_REQUEST } from '../../src/config/flat.js';
-import type { Json, RequestSpec } from '../../src/protocol.js';
+import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
+import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
@@ -740,6 +741,27 @@ describe('a proxy', () => {
   });
 });
 
+describe('a token', () => {
+  it.each(['null', '3600', '"3600"'])('is used again while it is good, which lasts %s', async (seconds) => {
+    let given = 0;
+    const { url } = await serve((request, response) =>
+      request.url === '/token'
+        ? response.end(`{"access_token":"t${++given}","expires_in":${seconds}}`)
+        : response.end(page()),
+    );
+    const client = { clientId: 'c', clientSecret: 's', clientAuth: 'body', refreshToken: null } as const;
+    const auth = {
+      type: 'oauth2',
+      tokenUrl: `${url}/token`,
+      ...client,
+      scopes: [],
+      params: {},
+    } satisfies Auth;
+    for (let i = 0; i < 3; i++) await read(url, { spec: { auth } });
+    expect(given).toBe(1);
+  });
+});
+
 describe("a parent's value", () => {
   it.each(['.', '..'])('never leads to another path: %s', async (id) => {
     const asked: string[] = [];
@@ -756,6 +778,40 @@ describe("a parent's value", () => {
 });
 
 describe('requests on their way', () => {
+  it('get their turn in the order in which they asked for it', async () => {
+    const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
+    const budget = Budget.of('in order', limit);
+    const { signal } = new AbortController();
+    const order: number[] = [];
+    const take = async (number: number) => {
+      const end = await budget.turn(signal);
+      order.push(number);
+      return end;
+    };
+    const end = await take(0);
+    const [first, second] = [take(1), take(2)];
+    // One that asks at the very moment when the place becomes free.
+    end();
+    const third = take(3);
+    for (const one of [first, second, third]) (await one)();
+    expect(order).toEqual([0, 1, 2, 3]);
+    (await take(4))();
+  });
+
+  it('that are given up while they wait leave the turn to others', async () => {
+    const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
+    const budget = Budget.of('given up', limit);
+    const abort = new AbortController();
+    const end = await budget.turn(abort.signal);
+    const waiting = budget.turn(abort.signal);
+    const other = budget.turn(new AbortController().signal);
+    abort.abort(new Error('given up'));
+    await expect(waiting).rejects.toThrow('given up');
+    end();
+    (await other)();
+    (await budget.turn(new AbortController().signal))();
+  });
+
   it('are for one parent each, whatever else they have in common', async () => {
     const source = {
       read: ({ parent }: { parent?: object }) =>
