@@ -255,9 +255,15 @@ export class HttpSource implements Source {
     const { options, spec } = this;
     const answered = bodyOf(response);
     const raw = (async function* () {
-      for await (const chunk of answered) {
-        watch.touch();
-        yield chunk as Buffer;
+      try {
+        for await (const chunk of answered) {
+          watch.touch();
+          yield chunk as Buffer;
+        }
+      } catch (thrown) {
+        // Of zlib, and of Brotli.
+        if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+        throw new ScanError('the compressed body is damaged or cut short', 'shape');
       }
     })();
     const { texts = [], resolved } = options;
