@@ -11,6 +11,8 @@ export class ParentWalk {
   /** The last of those that were read. */
   private readTo: string[] | null = null;
   private isLast = false;
+  /** One for all: a bound that is asked for by it is the same when its request is sent ahead and when its turn comes. */
+  private readonly now = new Date().toISOString();
 
   constructor(
     private readonly strategy: PerParentStrategy,
@@ -23,10 +25,9 @@ export class ParentWalk {
   async enter(cursor: Cursor): Promise<Cursor | null> {
     let at = cursor as PerParentCursor;
     while (at.ended === null && at.position?.parent === null) {
-      const now = new Date().toISOString();
       const row = await this.take(at.position.after);
       if (row === 'not read yet') return null;
-      at = this.strategy.enter(at, row, row?.mark ?? null, now);
+      at = this.strategy.enter(at, row, row?.mark ?? null, this.now);
       // A pass that ends before its first page (an empty range of ids) is over at once.
       if (row === null) break;
     }
@@ -35,10 +36,9 @@ export class ParentWalk {
 
   /** The first requests for the parents that come next. */
   ahead(cursor: Cursor, count: number): PageRequest[] {
-    const now = new Date().toISOString();
     return this.waiting
       .slice(0, count)
-      .flatMap((row) => this.strategy.firstRequest(cursor as PerParentCursor, row, row.mark, now) ?? []);
+      .flatMap((row) => this.strategy.firstRequest(cursor as PerParentCursor, row, row.mark, this.now) ?? []);
   }
 
   private async take(after: string[] | null): Promise<ParentRow | null | 'not read yet'> {

@@ -13,8 +13,10 @@ import {
   next,
   PARAMETER_NAME,
   parameters,
+  path,
   plainText,
   rateLimit,
+  withoutOpenSecrets,
 } from './request-schema.js';
 
 /** How a cursor field may be written, besides patterns. */
@@ -77,7 +79,7 @@ export const streamSchema = z.strictObject({
       .describe('A request is made for each row of another stream; `${parent:COLUMN}` refers to it.'),
   }),
   ...themed('The request', {
-    path: plainText.default('').describe('Appended to the base_url.'),
+    path: path.default('').describe('Appended to the base_url.'),
     method: z.enum(['GET', 'POST']).default('GET').describe('How the source is asked.'),
     body: body
       .optional()
@@ -215,6 +217,10 @@ export const fullSchema = z.strictObject({
   interval,
   defaults: z
     .record(z.string(), z.unknown())
+    // Also where every stream has its own: the configuration as a whole is in history.
+    .superRefine(({ params, headers, body }, context) =>
+      withoutOpenSecrets({ params, headers, body }, context),
+    )
     .default({})
     .meta({ title: 'keys of a stream' })
     .describe('What streams that leave it out have.'),

@@ -36,7 +36,7 @@ function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] 
 }
 
 /** Refuses credentials in the open. */
-function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): void {
+export function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): void {
   for (const path of openSecrets(value))
     context.addIssue({ code: 'custom', path, message: SECRET_IN_THE_OPEN });
 }
@@ -59,6 +59,12 @@ export const parameters = pairs(PARAMETER_NAME);
 
 export const body = z.json().superRefine(withoutOpenSecrets).meta({ title: 'any value' });
 export const bodyAs = z.enum(['json', 'form']).default('json');
+
+/** A path after an address, or another address: without credentials in the open, as {@link baseUrl}. */
+export const path = plainText.superRefine((text, context) => {
+  const checked = baseUrl.safeParse(joined('https://source.invalid', text));
+  for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
+});
 
 const PLAIN_PATH = /^(\$|(\$\.)?[^.[\]*$?@]+(\.[^.[\]*$?@]+)*)$/;
 
@@ -111,7 +117,7 @@ export const authKinds = {
       type: z.literal('session'),
       login: z
         .strictObject({
-          url: plainText.describe('An address, or a path after the base_url.'),
+          url: path.describe('An address, or a path after the base_url.'),
           method: z.enum(['GET', 'POST']).default('POST').describe('How it is asked.'),
           headers: headers.default({}).describe('Sent with it.'),
           body: body.optional().describe('What is sent, with references to user and password.'),

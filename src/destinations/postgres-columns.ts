@@ -46,8 +46,12 @@ export function fromText(text: string, type: ColumnType): string {
       return unless(`${text} IN ('true', 'false')`, text, `${text}::${wanted}`, wanted);
     case 'NAIVE_DATE':
     case 'NAIVE_DATETIME':
-    case 'UTC_DATETIME':
-      return unless(`${text} ~ '^[+]?[0-9]{4,6}-[0-9][0-9]-'`, text, `${text}::${wanted}`, wanted);
+    case 'UTC_DATETIME': {
+      // It would round to microseconds, also up to the next second, and take leap seconds and years before ours.
+      const cut = String.raw`regexp_replace(${text}, '(\.[0-9]{6})[0-9]+', '\1')`;
+      const fits = `${text} ~ '^[+]?[0-9]{4,6}-[0-9][0-9]-' AND ${text} !~* ':60|bc'`;
+      return unless(fits, text, `${cut}::${wanted}`, wanted);
+    }
     // A fraction would be rounded away.
     case 'SHORT':
     case 'INT':

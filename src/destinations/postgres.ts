@@ -123,7 +123,8 @@ export class PostgresDestination implements Destination {
     return this.transaction(async (client) => {
       // Of several that claim a table at once, one after the other.
       await lockTable(client, key);
-      const stored = await storedCheckpoints(client, key, key);
+      // A write that is under way is waited for: what it commits must not be undone here.
+      const stored = await storedCheckpoints(client, key, key, 'FOR UPDATE');
       const unknown = stored.some(
         (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
       );
@@ -350,7 +351,9 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
   );
   const found = await client.query<{ name: string; type: string }>(
-    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute AS a
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
+         || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
+       FROM pg_attribute AS a
        WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`,
     [tableName(table)],
   );
@@ -375,7 +378,8 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     );
   }
   const unique = await client.query(
-    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = i.indnatts
+    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
+       AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
        AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
     [tableName(table), [...table.primaryKey].sort()],
@@ -389,6 +393,7 @@ async function storedCheckpoints(
   client: PoolClient,
   key: StreamKey,
   { schema, table }: Pick<StreamKey, 'schema' | 'table'>,
+  lock = '',
 ): Promise<StoredCheckpoint[]> {
   const result = await client.query<{
     strategy: StreamKey['strategy'];
@@ -398,7 +403,7 @@ async function storedCheckpoints(
     holder: string;
   }>(
     `SELECT strategy, source, id, cursor, holder FROM ${identifier(schema)}._highwater_checkpoints
-       WHERE "schema" = $1 AND "table" = $2`,
+       WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source ${lock}`,
     [schema, table],
   );
   return result.rows.map(({ strategy, source, id, cursor, holder }) => ({
@@ -433,14 +438,20 @@ async function upsert(client: PoolClient, request: WriteRequest): Promise<number
   const files = await request.files();
   try {
     await client.query('SAVEPOINT loaded');
-    await copyLines(client, '_lines', files);
-    const rows = await merge(client, table, '_lines');
-    return rows;
+    await copyLines(client, 'pg_temp._lines', files);
+    return await merge(client, table, 'pg_temp._lines');
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
     await client.query('ROLLBACK TO SAVEPOINT loaded');
-    if (table.quarantine === true) return await mergeWhatFits(client, request, files);
-    throw await misfit(client, table, files, messageOf(thrown));
+    if (table.quarantine !== true) throw await misfit(client, table, files, messageOf(thrown));
+    try {
+      return await mergeWhatFits(client, request, files);
+    } catch (again) {
+      // A constraint that is not ours: no record by itself breaks it.
+      if (!isDataError(again)) throw again;
+      await client.query('ROLLBACK TO SAVEPOINT loaded');
+      throw await misfit(client, table, files, messageOf(again));
+    }
   } finally {
     faultPoint('transaction.half');
   }
@@ -491,31 +502,38 @@ async function mergeWhatFits(
   await client.query(
     'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
   );
-  await copyLines(client, '_texts', files);
+  await copyLines(client, 'pg_temp._texts', files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
     const column = identifier(name);
     const cannot = literal(`column ${JSON.stringify(name)} cannot hold `);
     return `
       BEGIN
         PERFORM ${fromText(`r.${column}`, type)} FROM json_to_record(line::json) AS r(${column} ${recordType(type)});
-      EXCEPTION WHEN data_exception THEN
+      EXCEPTION WHEN data_exception OR feature_not_supported OR program_limit_exceeded THEN
         RETURN ${cannot} || left((line::json -> ${literal(name)})::text, 200) || ${literal(` as ${type}`)};
       END;`;
   });
+  // It unescapes a record as a whole: no trial of one column tells which it is.
+  const whole = `
+      BEGIN
+        PERFORM r.x FROM json_to_record(line::json) AS r(x text);
+      EXCEPTION WHEN data_exception THEN
+        RETURN 'it holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
+      END;`;
   // A function of this session only, and of this transaction.
   await client.query(
-    `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${trials.join('')} RETURN NULL; END`)};
-     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM _texts`,
+    `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)};
+     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts`,
   );
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM _sorted WHERE reason IS NOT NULL ORDER BY place`,
+       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
     [...keyValues(key), next],
   );
   const rows = await merge(
     client,
     table,
-    '(SELECT place, line::json AS line FROM _sorted WHERE reason IS NULL)',
+    '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)',
   );
   await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
   return rows;
@@ -539,7 +557,7 @@ async function deletes(client: PoolClient, request: WriteRequest, hasUnknown: bo
   await client.query(`DELETE FROM ${seen} WHERE ${KEY} AND pass <> $5`, values);
   if (records > 0) {
     await client.query(
-      `INSERT INTO ${seen} SELECT $1, $2, $3, $4, $5, ${keyText((name) => `m.${inBatch.get(name) ?? ''}`)} FROM _met AS m`,
+      `INSERT INTO ${seen} SELECT $1, $2, $3, $4, $5, ${keyText((name) => `m.${inBatch.get(name) ?? ''}`)} FROM pg_temp._met AS m`,
       values,
     );
     const sameKey = table.primaryKey
@@ -548,7 +566,7 @@ async function deletes(client: PoolClient, request: WriteRequest, hasUnknown: bo
     // What is there again is not deleted any more.
     if (table.deletes === 'soft') {
       await client.query(
-        `UPDATE ${target} AS t SET ${DELETED_AT} = NULL FROM _met AS m WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
+        `UPDATE ${target} AS t SET ${DELETED_AT} = NULL FROM pg_temp._met AS m WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
       );
     }
   }
@@ -585,10 +603,10 @@ async function keepRejects(
   await client.query(
     'CREATE TEMP TABLE _rejects (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
   );
-  await copyLines(client, '_rejects', files);
+  await copyLines(client, 'pg_temp._rejects', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM _rejects ORDER BY place`,
+       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp._rejects ORDER BY place`,
     [...keyValues(key), next],
   );
 }
@@ -612,11 +630,11 @@ async function keepMarks(client: PoolClient, key: StreamKey, files: readonly str
   await client.query(
     'CREATE TEMP TABLE _marks (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
   );
-  await copyLines(client, '_marks', files);
+  await copyLines(client, 'pg_temp._marks', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_parents
        SELECT DISTINCT ON (parent) $1, $2, $3, $4, parent, mark
-       FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM _marks) AS m
+       FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM pg_temp._marks) AS m
        ORDER BY parent, place DESC
      ON CONFLICT ("schema", "table", strategy, source, parent) DO UPDATE SET mark = excluded.mark`,
     keyValues(key),
@@ -637,7 +655,7 @@ async function misfit(
     await client.query('SAVEPOINT trial');
     try {
       const columns = [...batchColumns(spec).values()].map((name) => `count(${name})`);
-      const range = `(SELECT place, line::json AS line FROM _texts WHERE place BETWEEN ${first} AND ${last})`;
+      const range = `(SELECT place, line::json AS line FROM pg_temp._texts WHERE place BETWEEN ${first} AND ${last})`;
       await client.query(`SELECT ${columns.join(', ')} FROM (${converted(spec, range)}) AS r`);
       return true;
     } catch (thrown) {
@@ -650,8 +668,14 @@ async function misfit(
   await client.query(
     'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
   );
-  await copyLines(client, '_texts', files);
-  const count = await client.query<{ count: string }>('SELECT count(*) FROM _texts');
+  try {
+    await copyLines(client, 'pg_temp._texts', files);
+  } catch (thrown) {
+    // A database that is not UTF-8.
+    if (isDataError(thrown)) return unknown;
+    throw thrown;
+  }
+  const count = await client.query<{ count: string }>('SELECT count(*) FROM pg_temp._texts');
   let [first, last] = [1, Number(count.rows[0]?.count ?? 0)];
   if (await fits(table, first, last)) return unknown;
   while (first < last) {
@@ -659,13 +683,24 @@ async function misfit(
     if (await fits(table, first, middle)) first = middle + 1;
     else last = middle;
   }
-  const found = await client.query<{ line: string }>('SELECT line FROM _texts WHERE place = $1', [first]);
+  const found = await client.query<{ line: string }>('SELECT line FROM pg_temp._texts WHERE place = $1', [
+    first,
+  ]);
   const line = found.rows[0]?.line ?? '';
   const text = (name: string) => {
     const json = memberTexts(line, new Map([[name, [name]]])).get(name) ?? 'null';
     return json.startsWith('"') ? (JSON.parse(json) as string) : json.replace(/\s+/g, '');
   };
   const key = table.primaryKey.map(text).join(', ');
+  if (!(await fits({ ...table, columns: { [randomUUID()]: 'STRING' } }, first, first))) {
+    // It unescapes a record as a whole: no trial of one column tells which it is.
+    const name = Object.keys(table.columns).find((column) => hasNoText(text(column)));
+    const where = name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
+    return new RecordError(
+      `the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${where} holds a character that this database ` +
+        'cannot hold, such as NUL or half of a surrogate pair.',
+    );
+  }
   for (const [name, type] of Object.entries(table.columns)) {
     if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
     return new RecordError(
@@ -675,6 +710,8 @@ async function misfit(
   }
   return unknown;
 }
+
+const hasNoText = (value: string) => /\0|\\u0000|\\ud[89a-f]|\p{Surrogate}/iu.test(value);
 
 /** What the server will not have whatever one does; anything else as it is. */
 function refused(table: TableSpec, thrown: unknown): unknown {
@@ -686,8 +723,8 @@ function refused(table: TableSpec, thrown: unknown): unknown {
   );
 }
 
-/** Data exceptions, and a primary key that is null. */
-const isDataError = (thrown: unknown) => /^(22|23502)/.test((thrown as { code?: string }).code ?? '');
+/** Data exceptions, NaN as a whole number, constraints that are not ours, and what is too long for an index. */
+const isDataError = (thrown: unknown) => /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');
 
 function conflict(
   key: StreamKey,

@@ -51,7 +51,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
     case 'signature':
-      return new Signer(auth.hook, auth.settings, options.hooks);
+      return new Signer(auth.hook, auth.settings, options.hooks, resolved.mask);
   }
 }
 
@@ -126,14 +126,21 @@ class Signer implements Authenticator {
     private readonly hook: string,
     private readonly settings: { [name: string]: string },
     private readonly folder: string,
+    private readonly mask: (text: string) => string,
   ) {}
 
   async authorize(request: HttpRequest): Promise<void> {
     this.loaded ??= this.load();
     const sign = await this.loaded;
     const { method, url, headers, body } = request;
-    const added = await sign({ method, url: url.href, headers: { ...headers }, body }, this.settings);
-    for (const [name, value] of Object.entries(added)) headers[name.toLowerCase()] = String(value);
+    try {
+      const added = await sign({ method, url: url.href, headers: { ...headers }, body }, this.settings);
+      for (const [name, value] of Object.entries(added)) headers[name.toLowerCase()] = String(value);
+    } catch (thrown) {
+      // It may name what it was given.
+      const said = `the hook ${this.hook} failed: ${this.mask(messageOf(thrown))}`;
+      throw new SourceUnavailableError(request.shown, said, method);
+    }
   }
 
   renew(): boolean {
@@ -250,12 +257,9 @@ function tokenOf(url: string, token: unknown, seconds: unknown, resolved: Resolv
   }
   const text = String(token);
   resolved.hide(text);
-  const good = Number(seconds);
+  const good = seconds === null ? NaN : Number(seconds);
   // Renewed a little early, so that it does not expire on its way.
-  const expiresAt =
-    seconds !== undefined && Number.isFinite(good)
-      ? Date.now() + (good - Math.min(30, good / 10)) * 1000
-      : Infinity;
+  const expiresAt = Number.isFinite(good) ? Date.now() + (good - Math.min(30, good / 10)) * 1000 : Infinity;
   return { text, expiresAt };
 }
 

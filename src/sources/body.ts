@@ -4,7 +4,7 @@
  */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { parse as csvParser } from 'csv-parse';
+import { CsvError, parse as csvParser } from 'csv-parse';
 import { exec } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json, RecordShape, RequestSpec } from '../protocol.js';
 import { memberTexts, selectTexts } from './paths.js';
@@ -12,7 +12,7 @@ import { RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
 
-/** An answer that must be read whole (a JSONPath, a single record) may be this large. */
+/** What must be read whole (the answer for a JSONPath, a single record, a line) may be this large. */
 const WHOLE_LIMIT = 16 * 1024 * 1024;
 const GZIP = [0x1f, 0x8b];
 
@@ -34,6 +34,7 @@ export interface ReadableBody {
 /**
  * @param columns of the table, in order.
  * @param parent the fields of the parent record.
+ * @param mask hides secrets in what an error quotes of the body.
  */
 export function readableBody(
   body: Bytes,
@@ -41,16 +42,17 @@ export function readableBody(
   columns: readonly string[],
   texts: readonly string[],
   parent: { [field: string]: Json },
+  mask: (text: string) => string = (plain) => plain,
 ): ReadableBody {
   const unzipped = gunzipped(body);
   let bytes = unzipped;
   let records: string[] = [];
   let envelope: unknown;
   if (spec.format === 'ndjson' || spec.format === 'csv') {
-    bytes = spec.format === 'csv' ? csvAsJson(unzipped, texts) : linesAsJson(unzipped);
+    bytes = spec.format === 'csv' ? csvAsJson(unzipped, texts, mask) : linesAsJson(unzipped);
     envelope = null;
   } else if (typeof spec.records === 'string' || spec.single === true) {
-    bytes = asList(unzipped, spec.records, (value) => (envelope = value));
+    bytes = asList(unzipped, spec.records, (value) => (envelope = value), mask);
   } else records = spec.records;
   const { shape } = spec;
   const isOwnEnvelope = envelope === null || typeof spec.records === 'string' || spec.single === true;
@@ -58,7 +60,7 @@ export function readableBody(
     return { bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null };
   }
   const kept: boolean[] = [];
-  const shaper = new Shaper(shape, columns, parent, kept);
+  const shaper = new Shaper(shape, columns, parent, kept, mask);
   const onEnvelope = (value: unknown) => {
     if (!isOwnEnvelope) envelope = value;
   };
@@ -74,13 +76,18 @@ export function readableBody(
 /** A body that is a gzip file, whatever its headers say. */
 async function* gunzipped(body: Bytes): Bytes {
   const source = body[Symbol.asyncIterator]();
-  const first = await source.next();
-  if (first.done === true) return;
+  let head = Buffer.alloc(0);
+  // A first piece may be of one byte.
+  while (head.length < GZIP.length) {
+    const next = await source.next();
+    if (next.done === true) break;
+    head = Buffer.concat([head, next.value]);
+  }
   const rest = (async function* () {
-    yield first.value;
+    yield head;
     for (let next = await source.next(); next.done !== true; next = await source.next()) yield next.value;
   })();
-  if (GZIP.every((byte, i) => first.value[i] === byte)) {
+  if (GZIP.every((byte, i) => head[i] === byte)) {
     const file = pipeline(Readable.from(rest, { objectMode: false }), createGunzip(), ignore);
     try {
       for await (const chunk of file) yield chunk as Buffer;
@@ -99,6 +106,7 @@ const [OPEN, COMMA, CLOSE] = [Buffer.from('['), Buffer.from(','), Buffer.from(']
 /** Newline-delimited JSON; lines of nothing but space are passed over. */
 async function* linesAsJson(body: Bytes): Bytes {
   let rest: Buffer[] = [];
+  let length = 0;
   let before = OPEN;
   const line = (text: Buffer): Buffer[] => {
     if (isBlank(text)) return [];
@@ -113,9 +121,12 @@ async function* linesAsJson(body: Bytes): Bytes {
       const text = chunk.subarray(from, end);
       pieces.push(...line(rest.length === 0 ? text : Buffer.concat([...rest, text])));
       rest = [];
+      length = 0;
       from = end + 1;
     }
     if (from < chunk.length) rest.push(chunk.subarray(from));
+    length += chunk.length - from;
+    if (length > WHOLE_LIMIT) throw new ScanError(`a line is longer than ${WHOLE_LIMIT} bytes`, 'record');
     if (pieces.length > 0) yield Buffer.concat(pieces);
   }
   yield Buffer.concat([...line(Buffer.concat(rest)), ...(before === OPEN ? [OPEN] : []), CLOSE]);
@@ -127,10 +138,10 @@ const isBlank = (text: Buffer) => text.every((byte) => byte === 0x20 || byte ===
  * CSV with a header line (RFC 4180). Every field is text; one that is empty is null, but in columns of text.
  * @param texts columns of text.
  */
-async function* csvAsJson(body: Bytes, texts: readonly string[]): Bytes {
+async function* csvAsJson(body: Bytes, texts: readonly string[], mask: (text: string) => string): Bytes {
   const parser = pipeline(
     Readable.from(body, { objectMode: false }),
-    csvParser({ columns: true, bom: true, skip_empty_lines: true }),
+    csvParser({ columns: true, bom: true, skip_empty_lines: true, max_record_size: WHOLE_LIMIT }),
     ignore,
   );
   const isText = new Set(texts);
@@ -149,14 +160,19 @@ async function* csvAsJson(body: Bytes, texts: readonly string[]): Bytes {
       }
     }
   } catch (thrown) {
-    if (!String((thrown as NodeJS.ErrnoException).code).startsWith('CSV_')) throw thrown;
-    throw new ScanError(`the body is not valid CSV: ${(thrown as Error).message}`, 'shape');
+    if (!(thrown instanceof CsvError)) throw thrown;
+    throw new ScanError(`the body is not valid CSV: ${mask(thrown.message).slice(0, 300)}`, 'shape');
   }
   yield Buffer.from(`${waiting}${before === '[' ? '[' : ''}]`);
 }
 
 /** What a path selects in a body, which is read whole, as a list. */
-async function* asList(body: Bytes, path: AnswerPath, onEnvelope: (value: unknown) => void): Bytes {
+async function* asList(
+  body: Bytes,
+  path: AnswerPath,
+  onEnvelope: (value: unknown) => void,
+  mask: (text: string) => string,
+): Bytes {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of body) {
@@ -178,7 +194,8 @@ async function* asList(body: Bytes, path: AnswerPath, onEnvelope: (value: unknow
     selected = selectTexts(text, path);
   } catch (thrown) {
     if (!(thrown instanceof SyntaxError)) throw thrown;
-    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(text.slice(0, 120))}`, 'shape');
+    const shown = mask(text.slice(0, 10_000)).slice(0, 120);
+    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape');
   }
   onEnvelope(selected.value);
   yield Buffer.from(`[${selected.texts.join(',')}]`);
@@ -194,6 +211,7 @@ class Shaper {
     columns: readonly string[],
     parent: { [field: string]: Json },
     private readonly kept: boolean[],
+    private readonly mask: (text: string) => string,
   ) {
     this.given = Object.entries(shape.parent).map(
       ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
@@ -215,6 +233,7 @@ class Shaper {
       columns: [],
       remembers: { keys: 'none', values: 'none' },
       recordLimit: WHOLE_LIMIT,
+      mask: this.mask,
       sink: (lines) => {
         const texts = lines
           .toString('utf8')

@@ -44,14 +44,16 @@ export class Budget {
   async turn(signal: AbortSignal): Promise<() => void> {
     this.refuseWhileBlocked();
     const most = this.limit?.concurrency ?? Infinity;
-    while (this.active >= most) await this.freed(signal);
-    this.active++;
+    // In order: a request that goes on ahead holds its place until the one before it has been read.
+    if (this.active >= most) await this.freed(signal);
+    else this.active++;
     let ended = false;
     const end = () => {
       if (ended) return;
       ended = true;
-      this.active--;
-      this.queue.shift()?.();
+      const next = this.queue.shift();
+      if (next === undefined) this.active--;
+      else next();
     };
     try {
       const rate = this.limit?.requestsPerSecond ?? null;
@@ -85,6 +87,7 @@ export class Budget {
     }
   }
 
+  /** Waits until an ended request hands its place over. */
   private freed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onFree = () => {

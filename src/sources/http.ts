@@ -23,10 +23,10 @@ import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
 import { valueAtPath } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import { refuseHeader, type ResolvedRequest } from './references.js';
+import { refuseHeader, SECRET_NAME, type ResolvedRequest } from './references.js';
 import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
-import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
@@ -205,27 +205,39 @@ export class HttpSource implements Source {
   }
 
   /** What is kept of an address: without credentials, and short where it is on the same host. */
-  private kept(text: string): string {
-    const base = this.options.resolved.url;
+  private kept(text: string, { params, parent = {} }: PageRequest): string {
+    const { at, secretParams, mask } = this.options.resolved;
+    const base = at({ cursor: params, parent });
     if (!URL.canParse(text, base.href)) return text;
     const url = new URL(text, base);
     url.username = '';
     url.password = '';
-    for (const name of this.options.resolved.secretParams) url.searchParams.delete(name);
-    return this.options.resolved.mask(url.origin === base.origin ? url.pathname + url.search : url.href);
+    for (const [name, value] of [...url.searchParams]) {
+      // Some sources say back in it what they were sent in a header.
+      const isCredential = SECRET_NAME.test(name) && mask(value) === '***';
+      if (isCredential || secretParams.includes(name)) url.searchParams.delete(name);
+    }
+    if (url.origin !== base.origin) return mask(url.href);
+    // The path is known where it is used again, and may hold what a reference gave.
+    const kept = url.pathname === base.pathname && url.search !== '' ? url.search : url.pathname + url.search;
+    if (mask(kept) === kept) return kept;
+    throw new ScanError(
+      `the next page's address holds what a reference gave, which cannot be kept: ${mask(kept)}`,
+      'shape',
+    );
   }
 
   /** What the answer says is next: a token, or an address as it is kept. */
-  private nextToken(envelope: unknown, headers: Headers): string | null {
+  private nextToken(envelope: unknown, headers: Headers, request: PageRequest): string | null {
     const { next } = this.spec;
     if (next.in === 'link') {
       const address = linkNext(headers.get('link'));
-      return address === null ? null : this.kept(address);
+      return address === null ? null : this.kept(address, request);
     }
     const token = textOrNull(
       next.in === 'header' ? headers.get(next.name) : valueAtPath(envelope, next.path),
     );
-    return token !== null && next.isAddress ? this.kept(token) : token;
+    return token !== null && next.isAddress ? this.kept(token, request) : token;
   }
 
   /** The URL for people: credentials out, secrets masked. */
@@ -244,13 +256,21 @@ export class HttpSource implements Source {
   ): Promise<PageAnswer> {
     let pendingSinks: Promise<void>[] = [];
     const { options, spec } = this;
+    const answered = bodyOf(response);
     const raw = (async function* () {
-      for await (const chunk of response.body ?? []) {
-        watch.touch();
-        yield chunk as Buffer;
+      try {
+        for await (const chunk of answered) {
+          watch.touch();
+          yield chunk as Buffer;
+        }
+      } catch (thrown) {
+        // Of zlib, and of Brotli.
+        if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+        throw new ScanError('the compressed body is damaged or cut short', 'shape');
       }
     })();
-    const body = readableBody(raw, spec, options.columns, options.texts ?? [], request.parent ?? {});
+    const { texts = [], resolved } = options;
+    const body = readableBody(raw, spec, options.columns, texts, request.parent ?? {}, resolved.mask);
     let judged = 0;
     let aside: Reject[] = [];
     const scanner = new RecordScanner({
@@ -310,9 +330,12 @@ export class HttpSource implements Source {
     } catch (thrown) {
       if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
       throw thrown;
+    } finally {
+      // What is not read to its end would keep its connection.
+      answered.destroy();
     }
     this.judge(response, envelope, scanner.count === 0);
-    const nextToken = this.nextToken(envelope, response.headers);
+    const nextToken = this.nextToken(envelope, response.headers, request);
     if (nextToken !== null && nextToken.length > TOKEN_LIMIT) {
       throw new ScanError(
         `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,

@@ -92,5 +92,6 @@ export class InFlight {
   }
 }
 
+/** Of the same parent too: a new one may have come between those that were expected. */
 const same = (a: PageRequest, b: PageRequest | undefined) =>
-  JSON.stringify(a.params) === JSON.stringify(b?.params);
+  JSON.stringify([a.params, a.parent]) === JSON.stringify([b?.params, b?.parent]);

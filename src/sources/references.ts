@@ -12,7 +12,7 @@ import {
 } from './templates.js';
 
 /** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
-const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
+export const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
 
 /** A request whose references are resolved, and how to show it to people. */
 export interface ResolvedRequest {
@@ -50,7 +50,7 @@ export function resolveRequest(
   const address = template(
     baseUrl,
     (text) => references.resolve(text, 'base_url', encodeURIComponent),
-    encodeURIComponent,
+    encodeSegment,
   );
   const each = (map: Record<string, string>, path: string) =>
     Object.fromEntries(
@@ -139,6 +139,13 @@ export function refuseHeader(name: string, value: string): void {
   if (!/[^\t\x20-\x7e\x80-\xff]/.test(value)) return;
   const message = 'holds a character that no HTTP header may hold, once its references are resolved';
   throw new ConfigurationError([{ path: `headers.${name}`, message }]);
+}
+
+/** A value as a part of an address: none may lead to another path, and no writing of dots keeps these from it. */
+function encodeSegment(value: string): string {
+  if (value !== '.' && value !== '..') return encodeURIComponent(value);
+  const message = `refers to a field of the parent that holds ${JSON.stringify(value)}: that would be another address`;
+  throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 
 const hasReference = (text: string) => text.search(REFERENCE) !== -1;

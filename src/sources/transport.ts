@@ -1,5 +1,7 @@
 import { Agent as HttpAgent, type Agent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { pipeline, Readable, type Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { HttpProxyAgent } from 'http-proxy-agent';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import fetch, { type Response } from 'node-fetch';
@@ -20,8 +22,10 @@ export interface HttpRequest {
 const REDIRECT_LIMIT = 5;
 const REDIRECTS = [301, 302, 303, 307, 308];
 const ERROR_BODY_LIMIT = 64 * 1024;
+/** What is looked through for words; pages of errors begin with their style. */
+const WORDS_LIMIT = 16 * 1024;
 /** Headers that another host may see. */
-const HARMLESS = ['accept', 'user-agent'];
+const HARMLESS = ['accept', 'accept-encoding', 'user-agent'];
 /** Connections are kept and shared by all streams of a worker. */
 const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
 const agents = new Map<string, Agent>();
@@ -32,7 +36,7 @@ const agents = new Map<string, Agent>();
  */
 export async function send(request: HttpRequest, watch: Watch): Promise<Response> {
   const { shown } = request;
-  const headers = { ...request.headers };
+  const headers: Record<string, string> = { 'accept-encoding': 'gzip, deflate, br', ...request.headers };
   let { method, body } = request;
   let at = request.url;
   for (let redirects = 0; ; redirects++) {
@@ -45,6 +49,8 @@ export async function send(request: HttpRequest, watch: Watch): Promise<Response
       ...(body !== null && { body }),
       agent: agentFor,
       redirect: 'manual',
+      // It would take a body that is cut short for a whole one.
+      compress: false,
       signal: watch.signal,
     });
     const location = response.headers.get('location');
@@ -125,12 +131,27 @@ function agentFor(url: URL): Agent {
   return agent;
 }
 
+/** The body of an answer, unpacked; whoever stops reading it destroys it, or its connection stays taken. */
+export function bodyOf({ body, headers }: Response): Readable {
+  const packed = (body ?? Readable.from([])) as Readable;
+  const unpack = UNPACK.get(headers.get('content-encoding')?.trim().toLowerCase() ?? '');
+  // A failure reaches whoever reads the end of the pipeline.
+  return unpack === undefined ? packed : pipeline(packed, unpack(), () => undefined);
+}
+
+const UNPACK = new Map<string, () => Transform>([
+  ['gzip', createGunzip],
+  ['x-gzip', createGunzip],
+  ['deflate', createInflate],
+  ['br', createBrotliDecompress],
+]);
+
 /** The beginning of a body that is not a page. */
 export async function readSome(response: Response): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   try {
-    for await (const chunk of response.body ?? []) {
+    for await (const chunk of bodyOf(response)) {
       chunks.push(chunk as Buffer);
       size += (chunk as Buffer).length;
       if (size > ERROR_BODY_LIMIT) break;
@@ -150,7 +171,11 @@ export function theirWords(body: string): string {
       value?.['error_description'] ?? value?.['error'] ?? value?.['message'] ?? value?.['detail'] ?? value;
     words = typeof said === 'string' ? said : JSON.stringify(said);
   } catch {
-    words = body.replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ');
+    // Of no more than this: what never closes its tags would be gone through again for each.
+    words = body
+      .slice(0, WORDS_LIMIT)
+      .replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ')
+      .replace(/<[^>]*>/g, ' ');
   }
   return words.replace(/\s+/g, ' ').trim().slice(0, 300);
 }

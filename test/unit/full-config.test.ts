@@ -22,6 +22,35 @@ function refusal(raw: unknown): Record<string, string> {
 }
 
 describe('a configuration in full form', () => {
+  it.each<[string, object, string, string]>([
+    ['a path', { streams: [{ ...stream, path: '/x?api_key=abc' }] }, 'streams[0].path', 'api_key'],
+    [
+      'an address',
+      { streams: [{ ...stream, path: 'https://u:abc@b.example/x' }] },
+      'streams[0].path',
+      'password',
+    ],
+    [
+      'a login',
+      { source: { ...base.source, auth: { type: 'session', login: { url: '/login?password=abc' } } } },
+      'source.auth.login.url',
+      'password',
+    ],
+    [
+      'defaults that every stream replaces',
+      { defaults: { params: { api_key: 'abc' } }, streams: [{ ...stream, params: {} }] },
+      'defaults.params.api_key',
+      'credential',
+    ],
+  ])('holds no credential in the open: %s', (_, more, path, said) => {
+    const problems = refusal({ ...base, ...more });
+    expect(Object.keys(problems)).toEqual([path]);
+    expect(problems[path]).toContain(said);
+    expect(problems[path]).not.toContain('abc');
+    const sound = JSON.stringify({ ...base, ...more }).replaceAll('abc', '${env:SECRET}');
+    expect(() => plansFrom(JSON.parse(sound))).not.toThrow();
+  });
+
   it('becomes a plan for each stream, with what it leaves out from the defaults', () => {
     const { plans, shape } = plansFrom({
       sync: { name: 'github', max_streams: 2 },

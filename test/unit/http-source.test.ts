@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import {
   createServer,
   request as forward,
@@ -7,7 +8,7 @@ import {
 } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   MalformedAnswerError,
@@ -15,9 +16,14 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../../src/errors.js';
+import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
+import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
+import { InFlight } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
+import { scratch } from '../helpers/harness.js';
 
 const servers: Server[] = [];
 
@@ -51,6 +57,9 @@ afterEach(async () => {
 });
 
 interface ReadOptions {
+  parent?: { [field: string]: Json };
+  hooks?: string;
+  spec?: Partial<RequestSpec>;
   params?: Record<string, string>;
   environment?: NodeJS.ProcessEnv;
   timeoutSeconds?: number;
@@ -62,8 +71,11 @@ async function read(
   url: string,
   options: ReadOptions = {},
 ): Promise<PageAnswer & { lines: string[]; keys: string[] }> {
+  const spec = { ...REFERENCE_REQUEST, ...options.spec };
   const source = new HttpSource({
-    resolved: resolveRequest(url, undefined, options.environment ?? {}),
+    resolved: resolveRequest(url, spec, options.environment ?? {}),
+    spec,
+    ...(options.hooks !== undefined && { hooks: options.hooks }),
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt'],
@@ -74,7 +86,7 @@ async function read(
   const sink: RecordSink = async (bytes) => void lines.push(...bytes.toString('utf8').split('\n'));
   const signal = options.signal ?? new AbortController().signal;
   const answer = await source.read(
-    { params: options.params ?? {} },
+    { params: options.params ?? {}, ...(options.parent !== undefined && { parent: options.parent }) },
     async (bytes, records, longest) => {
       keys.push(...records.keys);
       await (options.sink ?? sink)(bytes, records, longest, records.records, []);
@@ -161,6 +173,57 @@ describe('a page', () => {
     );
     const thrown = await failure(url);
     expect(thrown instanceof MalformedAnswerError || thrown instanceof SourceUnavailableError).toBe(true);
+  });
+
+  it.each(['ndjson', 'csv'] as const)(
+    'that stops in its compression between two records is refused: %s',
+    async (format) => {
+      const lines = format === 'csv' ? 'id,updatedAt\n1,a\n2,b\n' : '{"id":"1"}\n{"id":"2"}\n';
+      const cut = gzipSync(lines, { finishFlush: constants.Z_SYNC_FLUSH });
+      const { url } = await serve(always(200, cut, { 'content-encoding': 'gzip' }));
+      expect(await failure(url, { spec: { format } })).toBeInstanceOf(MalformedAnswerError);
+    },
+  );
+
+  it('may be compressed in other ways, or be a file that is, whose first byte comes alone', async () => {
+    for (const [coding, pack] of Object.entries({ deflate: deflateSync, br: brotliCompressSync })) {
+      const { url } = await serve(always(200, pack(page()), { 'content-encoding': coding }));
+      expect((await read(url)).keys).toEqual(['1']);
+    }
+    const { url } = await serve((_, response) => {
+      const file = gzipSync(page());
+      response.write(file.subarray(0, 1));
+      setTimeout(() => response.end(file.subarray(1)), 50);
+    });
+    expect((await read(url)).keys).toEqual(['1']);
+  });
+
+  it.each(['ndjson', 'csv'] as const)(
+    'without an end of a record is refused before memory runs out: %s',
+    async (format) => {
+      let sent = 0;
+      const { url } = await serve((_, response) => {
+        response.write(format === 'csv' ? 'id,updatedAt\n1,"' : '{"id":"');
+        const piece = Buffer.alloc(1024 * 1024, 'x');
+        const more = () => {
+          while (!response.destroyed && sent++ < 200) if (!response.write(piece)) return;
+        };
+        response.on('drain', more);
+        more();
+      });
+      expect((await failure(url, { spec: { format } })).message).toMatch(/longer than|maximum/i);
+      expect(sent).toBeLessThan(60);
+    },
+  );
+
+  it('that is given up in the middle leaves no connection behind', async () => {
+    let isClosed = false;
+    const { url } = await serve((_, response) => {
+      response.on('close', () => (isClosed = true));
+      response.write(Buffer.alloc(5_000_000, '{"data":[}'));
+    });
+    expect(await failure(url)).toBeInstanceOf(MalformedAnswerError);
+    await vi.waitFor(() => expect(isClosed).toBe(true));
   });
 
   it('of many megabytes reaches the sink in pieces, each only after the one before is done', async () => {
@@ -299,6 +362,16 @@ describe('an error status', () => {
     expect(await failure(url)).toMatchObject({ body: words });
   });
 
+  it.each(['<', '<style', '<script>'])(
+    'with a body of nothing but %s is looked through quickly',
+    async (tag) => {
+      const { url } = await serve(always(400, tag.repeat(10_000)));
+      const started = Date.now();
+      await failure(url);
+      expect(Date.now() - started).toBeLessThan(500);
+    },
+  );
+
   it('with a body of megabytes is cut short, and does not wait for the end of it', async () => {
     const { url } = await serve((_, response) => {
       response.writeHead(400);
@@ -360,6 +433,54 @@ describe('secrets', () => {
     const { message } = await failure(base, { environment, params: { since: '2026' } });
     expect(message).toContain(`request: GET http://127.0.0.1:${port}/users?api_key=***&token=***&since=2026`);
     expect(message).not.toMatch(/s3cr3t|signs|p@ss|p%40ss|user:|literal0token/);
+  });
+
+  it('in the path stay in use for the next page, and are not kept with its address', async () => {
+    const asked: string[] = [];
+    const { url } = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      const next = `http://${request.headers.host}/orgs/acme/repos?page=2&access_token=s3cr3t`;
+      response.end(page([], request.url === '/elsewhere/acme' ? { next: '/acme?page=2' } : { next }));
+    });
+    const spec: Partial<RequestSpec> = {
+      next: { in: 'body', path: ['next'], isAddress: true },
+      auth: { type: 'bearer', token: '${env:T}' },
+    };
+    const environment = { ORG: 'acme', T: 's3cr3t' };
+    const path = `${url}/orgs/\${env:ORG}/repos`;
+    const { nextToken } = await read(path, { spec, environment });
+    expect(nextToken).toBe('?page=2');
+    await read(path, { spec, environment, params: { scroll_param: String(nextToken) } });
+    expect(asked).toEqual(['/orgs/acme/repos', '/orgs/acme/repos?page=2']);
+    // What cannot be kept is not asked for with holes in it.
+    const thrown = await failure(`${url}/elsewhere/\${env:ORG}`, { spec, environment });
+    expect(thrown.message).toContain('cannot be kept: /***?page=2');
+  });
+
+  it.each<[string, Partial<RequestSpec>]>([
+    ['no JSON, s3cr3t-token-value!', { records: '$.data[*]' }],
+    ['{"data":[s3cr3t-token-value]}', { shape: { from: {}, parent: {}, where: '@.id' } }],
+    ['id,name\n1,s3cr3t-token-value"x"\n', { format: 'csv' }],
+  ])('stay out of what is quoted of a body that cannot be read: %s', async (body, spec) => {
+    const { url } = await serve(always(200, body));
+    const auth = { type: 'bearer', token: '${env:T}' } as const;
+    const options = { spec: { ...spec, auth }, environment: { T: 's3cr3t-token-value' } };
+    const thrown = await failure(url, options);
+    expect(thrown).toBeInstanceOf(MalformedAnswerError);
+    expect(thrown.message).toContain('***');
+    expect(thrown.message).not.toContain('s3cr3t');
+  });
+
+  it('stay out of what a hook says when it fails', async () => {
+    const folder = await scratch();
+    const source = "export const sign = (_, { key }) => { throw new Error('no such key: ' + key); };";
+    await writeFile(folder.file('fails.mjs'), source);
+    const auth = { type: 'signature', hook: 'fails', settings: { key: '${env:T}' } } as const;
+    const options = { spec: { auth }, environment: { T: 's3cr3t' }, hooks: folder.path };
+    const thrown = await failure('http://127.0.0.1:1', options);
+    expect(thrown).toBeInstanceOf(SourceUnavailableError);
+    expect(thrown.message).toContain('the hook fails failed: no such key: ***');
+    await folder.remove();
   });
 
   it('stay out of the message of a source that is not there', async () => {
@@ -617,6 +738,92 @@ describe('a proxy', () => {
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
     expect(thrown.message).toContain(`ECONNREFUSED 127.0.0.1:${gone.port}`);
     expect(thrown.message).not.toContain('hush');
+  });
+});
+
+describe('a token', () => {
+  it.each(['null', '3600', '"3600"'])('is used again while it is good, which lasts %s', async (seconds) => {
+    let given = 0;
+    const { url } = await serve((request, response) =>
+      request.url === '/token'
+        ? response.end(`{"access_token":"t${++given}","expires_in":${seconds}}`)
+        : response.end(page()),
+    );
+    const client = { clientId: 'c', clientSecret: 's', clientAuth: 'body', refreshToken: null } as const;
+    const auth = {
+      type: 'oauth2',
+      tokenUrl: `${url}/token`,
+      ...client,
+      scopes: [],
+      params: {},
+    } satisfies Auth;
+    for (let i = 0; i < 3; i++) await read(url, { spec: { auth } });
+    expect(given).toBe(1);
+  });
+});
+
+describe("a parent's value", () => {
+  it.each(['.', '..'])('never leads to another path: %s', async (id) => {
+    const asked: string[] = [];
+    const { url } = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(page());
+    });
+    const of = `${url}/companies/\${parent:id}/departments`;
+    await read(of, { parent: { id: '../..' } });
+    expect(asked).toEqual(['/companies/..%2F../departments']);
+    expect((await failure(of, { parent: { id } })).message).toContain('would be another address');
+    expect(asked).toHaveLength(1);
+  });
+});
+
+describe('requests on their way', () => {
+  it('get their turn in the order in which they asked for it', async () => {
+    const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
+    const budget = Budget.of('in order', limit);
+    const { signal } = new AbortController();
+    const order: number[] = [];
+    const take = async (number: number) => {
+      const end = await budget.turn(signal);
+      order.push(number);
+      return end;
+    };
+    const end = await take(0);
+    const [first, second] = [take(1), take(2)];
+    // One that asks at the very moment when the place becomes free.
+    end();
+    const third = take(3);
+    for (const one of [first, second, third]) (await one)();
+    expect(order).toEqual([0, 1, 2, 3]);
+    (await take(4))();
+  });
+
+  it('that are given up while they wait leave the turn to others', async () => {
+    const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
+    const budget = Budget.of('given up', limit);
+    const abort = new AbortController();
+    const end = await budget.turn(abort.signal);
+    const waiting = budget.turn(abort.signal);
+    const other = budget.turn(new AbortController().signal);
+    abort.abort(new Error('given up'));
+    await expect(waiting).rejects.toThrow('given up');
+    end();
+    (await other)();
+    (await budget.turn(new AbortController().signal))();
+  });
+
+  it('are for one parent each, whatever else they have in common', async () => {
+    const source = {
+      read: ({ parent }: { parent?: object }) =>
+        Promise.resolve({ nextToken: JSON.stringify(parent), total: null, more: null, undeclared: [] }),
+    };
+    const flights = InFlight.take('parents', source, new AbortController().signal);
+    const of = (id: number) => ({ params: {}, parent: { id } });
+    const sink: RecordSink = () => Promise.resolve();
+    await flights.read(of(1), [of(3)], sink);
+    // A row 2 has come between them meanwhile.
+    expect((await flights.read(of(2), [of(3)], sink)).nextToken).toBe('{"id":2}');
+    expect((await flights.read(of(3), [], sink)).nextToken).toBe('{"id":3}');
   });
 });
 

@@ -1,6 +1,8 @@
 /** The laws of a strategy that is run for each parent, over random parents, sources and interruptions. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ParentWalk } from '../../src/activities/parent-walk.js';
+import type { Destination } from '../../src/destinations/destination.js';
 import type { Json, PageRequest, PageSummary, StrategyOptions } from '../../src/protocol.js';
 import {
   createPerParent,
@@ -139,5 +141,28 @@ describe('a strategy for each parent', () => {
         }
       }),
     );
+  });
+});
+
+describe('the walk over parents', () => {
+  it('asks for the next ones ahead exactly as it asks when their turn comes, whatever the time', async () => {
+    const strategy = createPerParent(
+      createStrategy({
+        ...{ strategy: 'cursor', pageSize: null, tokenIsLastKey: false, shortPageEnds: false },
+        incremental: { start: null, lookbackSeconds: 0, sendsUntil: true },
+      }),
+    );
+    const rows = ['a', 'b'].map((id) => ({ key: [id], fields: { id }, mark: null }));
+    const destination = { parents: () => Promise.resolve(rows) } as unknown as Destination;
+    const key = { schema: 's', table: 't', strategy: 'cursor', source: 'x' } as const;
+    const table = { schema: 's', table: 'p', primaryKey: ['id'], columns: {} };
+    const walk = new ParentWalk(strategy, destination, key, { stream: 'p', table, fields: ['id'] });
+    const first = (await walk.enter(strategy.begin(null, time(0)))) as PerParentCursor;
+    const [ahead] = walk.ahead(first, 1);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const none = { keys: [], values: [], records: 0, nextToken: null, total: null, more: null };
+    const second = (await walk.enter(strategy.advance(first, none))) as PerParentCursor;
+    expect(ahead).toMatchObject({ params: { updated_until: expect.any(String) as string } });
+    expect(strategy.request(second)).toEqual(ahead);
   });
 });
