@@ -11,6 +11,8 @@ export class ParentWalk {
   /** The last of those that were read. */
   private readTo: string[] | null = null;
   private isLast = false;
+  /** Pages of the parent in hand, and of the one before it. */
+  private pages = { now: 1, before: 1 };
   /** One for all: a bound that is asked for by it is the same when its request is sent ahead and when its turn comes. */
   private readonly now = new Date().toISOString();
 
@@ -24,6 +26,8 @@ export class ParentWalk {
   /** The cursor in front of a page, or at the end; null while the parents have not been read themselves. */
   async enter(cursor: Cursor): Promise<Cursor | null> {
     let at = cursor as PerParentCursor;
+    if (at.position?.parent == null) this.pages = { now: 1, before: this.pages.now };
+    else this.pages.now++;
     while (at.ended === null && at.position?.parent === null) {
       const row = await this.take(at.position.after);
       if (row === 'not read yet') return null;
@@ -36,6 +40,8 @@ export class ParentWalk {
 
   /** The first requests for the parents that come next. */
   ahead(cursor: Cursor, count: number): PageRequest[] {
+    // Where parents have several pages, what follows is more likely this one's next page: guesses would be thrown away.
+    if (this.pages.now > 1 || this.pages.before > 1) return [];
     return this.waiting
       .slice(0, count)
       .flatMap((row) => this.strategy.firstRequest(cursor as PerParentCursor, row, row.mark, this.now) ?? []);

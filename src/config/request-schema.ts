@@ -127,7 +127,9 @@ export const authKinds = {
       token: answerPath.default(['token']).describe("Where the login's answer has the token."),
       expires_in: answerPath.optional().describe('Where it says for how many seconds the token is good.'),
       name: credentialName.default('Authorization').describe('Where the token goes.'),
-      prefix: plainText.default('Bearer ').describe('What stands before it.'),
+      prefix: plainText
+        .optional()
+        .describe('What stands before it. Left out: `Bearer ` in a header, nothing elsewhere.'),
       in: place,
     })
     .describe('A token that a login request gives, renewed when it expires or is refused.'),
@@ -177,9 +179,10 @@ export const auth = z.discriminatedUnion('type', [
 export function authOf(given: z.output<typeof auth>, base: string): Auth {
   switch (given.type) {
     case 'session': {
-      const { login, expires_in: expiresIn, ...rest } = given;
+      const { login, expires_in: expiresIn, prefix, ...rest } = given;
       return {
         ...rest,
+        prefix: prefix ?? (given.in === 'header' ? 'Bearer ' : ''),
         login: {
           url: joined(base, login.url),
           method: login.method,

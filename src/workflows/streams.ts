@@ -35,6 +35,13 @@ function parentsIn(configuration: Json): Map<string, string> {
   return parents;
 }
 
+/** Streams that are each other's parents would wait for ever; they are refused when they are opened. */
+function leadsRound(parents: ReadonlyMap<string, string>, name: string): boolean {
+  let above = parents.get(name);
+  for (let steps = 0; above !== undefined && steps <= parents.size; steps++) above = parents.get(above);
+  return above !== undefined;
+}
+
 /**
  * A child workflow for each stream, a few at once. One that fails does not stop the others; once all are done the
  * failure of the first is that of the whole.
@@ -85,7 +92,7 @@ export async function allStreams(
   const show = () => setCurrentDetails(details(names, results, failed, running, workflowId));
 
   const one = async (name: string) => {
-    const parent = goesOn ? undefined : parents.get(name);
+    const parent = goesOn || leadsRound(parents, name) ? undefined : parents.get(name);
     if (parent !== undefined && names.includes(parent)) {
       await condition(() => results.has(parent) || failed.has(parent));
       if (failed.has(parent)) {
