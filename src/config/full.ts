@@ -442,6 +442,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
           table: parent.table ?? parent.name,
           primaryKey: parent.primary_key,
           columns: typesOf(parent),
+          ...(parent.deletes !== 'keep' && { deletes: parent.deletes }),
         },
         fields: fieldsOf(stream),
       },

@@ -175,11 +175,16 @@ export class DuckDbDestination implements Destination {
         (text, i) =>
           `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
       );
+      const conditions = [
+        ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
+        // Of a parent that is gone nothing is asked.
+        ...(table.deletes === 'soft' ? [`p.${DELETED_AT} IS NULL`] : []),
+      ];
       const result = await connection.runAndReadAll(
         `WITH p AS (
            SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
            FROM ${tableName(table)} AS p
-           ${after === null ? '' : `WHERE (${keys.join(', ')}) > (${beyond.join(', ')})`}
+           ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
            ORDER BY ${keys.join(', ')} LIMIT ${limit})
          SELECT p.key, m.mark, ${fields.map((_, i) => `p.c${keys.length + i}`).join(', ') || 'NULL'}
          FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key

@@ -188,13 +188,18 @@ export class PostgresDestination implements Destination {
         const type = table.columns[table.primaryKey[i] ?? ''] ?? 'STRING';
         return ordered(`${literal(text)}::${postgresType(type)}`, type);
       });
+      const conditions = [
+        ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
+        // Of a parent that is gone nothing is asked.
+        ...(table.deletes === 'soft' ? [`p.${DELETED_AT} IS NULL`] : []),
+      ];
       const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
       const found = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
         `SELECT p.key, m.mark, p.fields FROM (
            SELECT json_build_array(${texts.join(', ')})::text AS key, row_number() OVER (ORDER BY ${keys.join(', ')}) AS place,
              json_build_object(${fields.map((name, i) => `${literal(name)}, ${values[i]}`).join(', ')}) AS fields
            FROM ${tableName(table)} AS p
-           ${after === null ? '' : `WHERE (${keys.join(', ')}) > (${beyond.join(', ')})`}
+           ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
            ORDER BY ${keys.join(', ')} LIMIT ${limit}) AS p
          LEFT JOIN ${identifier(key.schema)}._highwater_parents AS m ON ${KEY} AND m.parent = (p.key::jsonb)::text
          ORDER BY p.place`,

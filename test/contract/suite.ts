@@ -894,6 +894,10 @@ export function destinationContract(
         expect(await pass(of, 2, [1, 4, 5])).toMatchObject({ rows: 1, deleted: 2 });
         expect(await live(of)).toEqual([1, 4, 5]);
         expect(await of.rows()).toHaveLength(deletes === 'soft' ? 5 : 3);
+        // Of those that are gone no stream that has them as parents is told.
+        const parent = { stream: 'of', table: of.table, fields: ['a'] };
+        const parents = await tested.destination.parents({ key: of.key, parent, after: null, limit: 9 });
+        expect(parents?.map(({ fields }) => fields['a'])).toEqual([1, 4, 5]);
         // What comes back is there again.
         expect(await pass(of, 3, [1, 2, 4, 5])).not.toHaveProperty('deleted');
         expect(await live(of)).toEqual([1, 2, 4, 5]);
