@@ -127,7 +127,7 @@ describe.skipIf(!install.available)(
         ['{"id":"a","n":"NaN"}', 'column "n" cannot hold "NaN" as LONG'],
         [
           '{"id":"a","elsewhere":"\\u0000"}',
-          expect.stringMatching(/^it holds a character that this database/),
+          expect.stringMatching(/^it holds a character that this database/) as string,
         ],
       ])('%s is put aside where that is asked for', async (record, reason) => {
         expect(await written(record, '', 'UTF8', true)).toEqual([{ reason }]);
