@@ -856,7 +856,7 @@ test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'run worker start status query check preview init discover import-state schema config dev demo help',
+    'run worker start status query rejects check preview init discover import-state schema config dev demo help',
   );
   for (const name of commands.filter((one) => one !== 'help')) {
     const help = await highwater([name, '--help']);
