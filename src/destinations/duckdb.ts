@@ -1,12 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection } from '@duckdb/node-api';
-import {
-  CheckpointConflictError,
-  DestinationError,
-  messageOf,
-  RecordError,
-  StreamHeldError,
-} from '../errors.js';
+import { type RecordError, messageOf } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   DELETED_AT,
@@ -17,7 +11,23 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { isWholePass } from './deletes.js';
+import {
+  batchColumns,
+  cannotHold,
+  claimOf,
+  conflict,
+  doesNotFit,
+  isRead,
+  isWholePass,
+  keyValues,
+  notReady,
+  openWhenFree,
+  refuseOtherTypes,
+  sameKey,
+  somethingMisfits,
+  tableName,
+  type StoredCheckpoint,
+} from './checkpoints.js';
 import type {
   Destination,
   OpenRequest,
@@ -65,13 +75,6 @@ const tableIs = (key: StreamKey) =>
 const keyIs = (key: StreamKey) =>
   `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
 
-interface StoredCheckpoint {
-  key: StreamKey;
-  id: string;
-  cursor: Cursor | null;
-  holder: Holder;
-}
-
 /**
  * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
  * writer, one checkpoint) is what keeps keys unique.
@@ -89,19 +92,11 @@ export class DuckDbDestination implements Destination {
       .catch((thrown: unknown) => {
         throw refused(table, thrown);
       });
-    const asked = new Set<string>();
-    for (;;) {
-      const stored = await this.file.read((connection) => storedCheckpoints(connection, key));
-      for (const { holder } of stored) {
-        if (holder.workflowId === request.holder.workflowId || request.takeOver) continue;
-        if (!asked.has(JSON.stringify(holder)) && (await request.isRunning(holder))) {
-          throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
-        }
-        asked.add(JSON.stringify(holder));
-      }
-      const opened = await this.claim(request, asked);
-      if (opened !== null) return opened;
-    }
+    return openWhenFree(
+      request,
+      () => this.file.read((connection) => storedCheckpoints(connection, key)),
+      (asked) => this.claim(request, asked),
+    );
   }
 
   /** Null where the table has got a holder meanwhile that was not `asked` for. */
@@ -109,47 +104,33 @@ export class DuckDbDestination implements Destination {
     const { key, holder } = request;
     return this.file.transaction(async (connection) => {
       const stored = await storedCheckpoints(connection, key);
-      const unknown = stored.some(
-        (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
-      );
-      if (unknown && !request.takeOver) return null;
-      const own = stored.find((checkpoint) => sameKey(checkpoint.key, key));
-      const neighbours = stored
-        .filter((checkpoint) => checkpoint !== own)
-        .map((checkpoint) => checkpoint.key);
+      const claim = claimOf(stored, request, asked);
+      if (claim === null) return null;
+      const { checkpoint, neighbours, takenOver, isNew } = claim;
       const database = await databaseId(connection);
-      for (const other of stored) {
-        if (!request.takeOver || other === own || other.holder.workflowId === holder.workflowId) continue;
-        // Another strategy of the same table is taken over with it: its workflow's next write is refused.
+      for (const other of takenOver) {
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other.key)}`,
+          `UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other)}`,
           [randomUUID(), JSON.stringify(holder)],
         );
       }
-      if (
-        own !== undefined &&
-        own.holder.workflowId === holder.workflowId &&
-        own.holder.firstRunId === holder.firstRunId
-      ) {
-        return { checkpoint: { id: own.id, cursor: own.cursor }, database, neighbours };
-      }
-      // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
-      const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
+      if (!isNew) return { checkpoint, database, neighbours };
       if (request.full) {
         await connection.run(
           `DELETE FROM _highwater_parents WHERE ${keyIs(key)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
         );
       }
-      const values = [checkpoint.id, checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor)];
-      if (own === undefined) {
+      const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
+      const values = [checkpoint.id, cursor, JSON.stringify(holder)];
+      if (stored.some((one) => sameKey(one.key, key))) {
         await connection.run(
-          'INSERT INTO _highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())',
-          [...keyValues(key), ...values, JSON.stringify(holder)],
+          `UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
+          values,
         );
       } else {
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
-          [...values, JSON.stringify(holder)],
+          'INSERT INTO _highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())',
+          [...keyValues(key), ...values],
         );
       }
       return { checkpoint, database, neighbours };
@@ -164,9 +145,7 @@ export class DuckDbDestination implements Destination {
         schema: table.schema,
         table: table.table,
       });
-      // One pass is over once it says how, or the next has begun.
-      if (!stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1)))
-        return null;
+      if (!isRead(stored)) return null;
       const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
       const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
       const found = `to_json([${texts.join(', ')}])`;
@@ -249,8 +228,12 @@ export class DuckDbDestination implements Destination {
     return this.file.transaction(async (connection) => {
       const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
       if (stored?.id === next) {
-        const rejected = await countOf(connection, `FROM _highwater_rejects WHERE batch = ${literal(next)}`);
-        return { rows: await committedRows(connection, next), already: true, ...counted(rejected) };
+        const rejected = await rejectedOf(connection, request);
+        return {
+          rows: await committedRows(connection, next),
+          already: true,
+          ...(rejected > 0 && { rejected }),
+        };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
       if (sorts) await sortOut(this.file, connection, request);
@@ -258,18 +241,9 @@ export class DuckDbDestination implements Destination {
         request.records === 0 ? 0 : await upsert(this.file, connection, request, sorts || loaded !== null);
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
-      const rejected =
-        request.table.quarantine !== true
-          ? 0
-          : await countOf(connection, `FROM _highwater_rejects WHERE batch = ${literal(next)}`);
-      if (request.table.deletes !== undefined && rejected > 0) {
-        const unknown = `${keyValues(key).map(literal).join(', ')}, ${request.cursor.pass}, NULL`;
-        await connection.run(`INSERT INTO _highwater_seen VALUES (${unknown})`);
-      }
+      const rejected = await rejectedOf(connection, request);
       const deleted =
-        request.table.deletes === undefined || request.cursor.ended === null
-          ? 0
-          : await deleteUnseen(connection, request, isWholePass(request.cursor));
+        request.table.deletes === undefined ? 0 : await deleteUnseen(connection, request, rejected > 0);
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
@@ -280,7 +254,11 @@ export class DuckDbDestination implements Destination {
       );
       if (set.rowsChanged !== 1) throw conflict(key, base, stored);
       faultPoint('commit.before');
-      return { rows, already: false, ...counted(rejected), ...(deleted > 0 && { deleted }) };
+      return {
+        ...{ rows, already: false },
+        ...(rejected > 0 && { rejected }),
+        ...(deleted > 0 && { deleted }),
+      };
     }, loaded);
   }
 }
@@ -355,12 +333,7 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
     await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} TIMESTAMP WITH TIME ZONE`);
   }
-  if (differences.length > 0) {
-    throw new DestinationError(
-      `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
-        `Declare the types it has, or sync into another table.`,
-    );
-  }
+  refuseOtherTypes(table, differences);
 }
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
@@ -385,10 +358,6 @@ async function committedRows(connection: DuckDBConnection, id: string): Promise<
   return Number(result.getRowsJson()[0]?.[0] ?? 0);
 }
 
-/** The columns of a batch in its temporary table have names of our own: one called rowid would hide a row's place. */
-const batchColumns = (table: TableSpec) =>
-  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
-
 /** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
 async function load(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
   const { table, longest } = request;
@@ -406,15 +375,7 @@ async function load(file: DuckDbFile, connection: DuckDBConnection, request: Wri
   );
 }
 
-/**
- * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
- * for the rows that were found, and rows that stand there already cost no write.
- * @returns how many rows were inserted or changed.
- */
-/**
- * Remembers the keys of a batch for the end of its pass; null stands for records whose key is not known. Rows of a
- * former pass, which was given up, go.
- */
+/** Remembers the keys of a batch for the end of its pass. Those of a former pass, which was given up, go. */
 async function remember(connection: DuckDBConnection, { key, table, cursor }: WriteRequest): Promise<void> {
   const inBatch = batchColumns(table);
   const keys = table.primaryKey.map((name) => `CAST(${inBatch.get(name)} AS VARCHAR)`).join(', ');
@@ -433,17 +394,26 @@ async function remember(connection: DuckDBConnection, { key, table, cursor }: Wr
   );
 }
 
-/** At the end of a pass that has read everything: what it has not met is gone from the source. */
+/**
+ * At the end of a pass that has read everything: what it has not met is gone from the source.
+ * @param hasUnknown records of the batch have no key that is known: null stands for them.
+ * @returns how many rows were marked or removed.
+ */
 async function deleteUnseen(
   connection: DuckDBConnection,
   { key, table, cursor }: WriteRequest,
-  isWhole: boolean,
+  hasUnknown: boolean,
 ): Promise<number> {
+  if (hasUnknown) {
+    const unknown = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}, NULL`;
+    await connection.run(`INSERT INTO _highwater_seen VALUES (${unknown})`);
+  }
+  if (cursor.ended === null) return 0;
   const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
   const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
   let deleted = 0;
   // An empty list is more often a mistake of the source than the end of everything.
-  if (isWhole && met > 0 && met === known) {
+  if (isWholePass(cursor) && met > 0 && met === known) {
     const keys = table.primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ');
     const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})`;
     const target = `${tableName(table)} AS t`;
@@ -458,6 +428,11 @@ async function deleteUnseen(
   return deleted;
 }
 
+/**
+ * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
+ * for the rows that were found, and rows that stand there already cost no write.
+ * @returns how many rows were inserted or changed.
+ */
 async function upsert(
   file: DuckDbFile,
   connection: DuckDBConnection,
@@ -501,10 +476,13 @@ async function upsert(
   return rows;
 }
 
-const counted = (rejected: number) => (rejected > 0 ? { rejected } : {});
-
-async function countOf(connection: DuckDBConnection, from: string): Promise<number> {
-  const [count = 0] = await counts(connection, `SELECT count(*) ${from}`);
+/** How many records of a batch were put aside. */
+async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRequest): Promise<number> {
+  if (table.quarantine !== true) return 0;
+  const [count = 0] = await counts(
+    connection,
+    `SELECT count(*) FROM _highwater_rejects WHERE batch = ${literal(next)}`,
+  );
   return count;
 }
 
@@ -632,15 +610,10 @@ async function misfit(
       .then((result) => result.getRowsJson()[0])
       .catch(() => undefined);
     if (found !== undefined) {
-      return new RecordError(
-        `the record with primary key ${JSON.stringify(String(found[0]).slice(0, 200))} does not fit: column ${JSON.stringify(name)} cannot hold ` +
-          `${JSON.stringify(String(found[1]).slice(0, 200))} as ${type}. Declare another type for it in "columns".`,
-      );
+      return doesNotFit(String(found[0]), cannotHold(name, String(found[1]), type));
     }
   }
-  return new RecordError(
-    `a record of this batch does not fit table ${table.schema}.${table.table}: ${said.slice(0, 400)}`,
-  );
+  return somethingMisfits(table, said);
 }
 
 /** The value that a text becomes in a column, null in SQL where it cannot; null where every text can. */
@@ -664,25 +637,8 @@ function refused(table: TableSpec, thrown: unknown): unknown {
     !/^(Binder|Catalog|Parser|Not implemented|Constraint) Error/.test(thrown.message)
   )
     return thrown;
-  return new DestinationError(`table ${table.schema}.${table.table} cannot be made ready: ${thrown.message}`);
+  return notReady(table, thrown.message);
 }
 
 const isDataError = (thrown: unknown) =>
   thrown instanceof Error && /^(Conversion|Invalid Input|Out of Range|Constraint) Error/.test(thrown.message);
-
-function conflict(
-  key: StreamKey,
-  base: string,
-  stored: StoredCheckpoint | undefined,
-): CheckpointConflictError {
-  return new CheckpointConflictError(
-    `${key.schema}.${key.table} (${key.strategy})`,
-    base,
-    stored?.id ?? null,
-    stored === undefined ? null : `workflow "${stored.holder.workflowId}"`,
-  );
-}
-
-const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
-const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
-const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;

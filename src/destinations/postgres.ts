@@ -4,14 +4,12 @@ import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import {
-  CheckpointConflictError,
   DestinationBusyError,
   DestinationError,
   HighwaterError,
   messageOf,
-  RecordError,
+  type RecordError,
   StorageFullError,
-  StreamHeldError,
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
@@ -23,8 +21,23 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { isWholePass } from './deletes.js';
 import { memberTexts } from '../sources/paths.js';
+import {
+  batchColumns,
+  cannotHold,
+  claimOf,
+  conflict,
+  doesNotFit,
+  isRead,
+  isWholePass,
+  keyValues,
+  notReady,
+  openWhenFree,
+  refuseOtherTypes,
+  somethingMisfits,
+  tableName,
+  type StoredCheckpoint,
+} from './checkpoints.js';
 import type {
   Destination,
   OpenRequest,
@@ -69,19 +82,11 @@ const ownTables = (schema: string) => `
 `;
 
 const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
-const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
 
 /** Limits of one transaction; no statement of ours takes long unless something is wrong. */
 export interface PostgresLimits {
   lockSeconds: number;
   statementSeconds: number;
-}
-
-interface StoredCheckpoint {
-  key: StreamKey;
-  id: string;
-  cursor: Cursor | null;
-  holder: Holder;
 }
 
 /**
@@ -101,67 +106,45 @@ export class PostgresDestination implements Destination {
     await this.transaction((client) => prepare(client, table)).catch((thrown: unknown) => {
       throw refused(table, thrown);
     });
-    const asked = new Set<string>();
-    for (;;) {
-      const stored = await this.transaction((client) => storedCheckpoints(client, key, key));
-      for (const { holder } of stored) {
-        if (holder.workflowId === request.holder.workflowId || request.takeOver) continue;
-        if (!asked.has(JSON.stringify(holder)) && (await request.isRunning(holder))) {
-          throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
-        }
-        asked.add(JSON.stringify(holder));
-      }
-      const opened = await this.claim(request, asked);
-      if (opened !== null) return opened;
-    }
+    return openWhenFree(
+      request,
+      () => this.transaction((client) => storedCheckpoints(client, key)),
+      (asked) => this.claim(request, asked),
+    );
   }
 
   /** Null where the table has got a holder meanwhile that was not `asked` for. */
   private claim(request: OpenRequest, asked: ReadonlySet<string>): Promise<OpenResult | null> {
     const { key, holder } = request;
-    const checkpoints = `${identifier(key.schema)}._highwater_checkpoints`;
+    const schema = identifier(key.schema);
     return this.transaction(async (client) => {
       // Of several that claim a table at once, one after the other.
-      await lockTable(client, key);
+      await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+        `highwater ${key.schema}.${key.table}`,
+      ]);
       // A write that is under way is waited for: what it commits must not be undone here.
-      const stored = await storedCheckpoints(client, key, key, 'FOR UPDATE');
-      const unknown = stored.some(
-        (other) => other.holder.workflowId !== holder.workflowId && !asked.has(JSON.stringify(other.holder)),
-      );
-      if (unknown && !request.takeOver) return null;
-      const own = stored.find((checkpoint) => sameKey(checkpoint.key, key));
-      const neighbours = stored
-        .filter((checkpoint) => checkpoint !== own)
-        .map((checkpoint) => checkpoint.key);
+      const claim = claimOf(await storedCheckpoints(client, key, 'FOR UPDATE'), request, asked);
+      if (claim === null) return null;
+      const { checkpoint, neighbours, takenOver, isNew } = claim;
       const meta = await client.query<{ value: string }>(
-        `SELECT value FROM ${identifier(key.schema)}._highwater_meta WHERE name = 'database'`,
+        `SELECT value FROM ${schema}._highwater_meta WHERE name = 'database'`,
       );
       const database = String(meta.rows[0]?.value);
-      for (const other of stored) {
-        if (!request.takeOver || other === own || other.holder.workflowId === holder.workflowId) continue;
-        // Another strategy of the same table is taken over with it: its workflow's next write is refused.
+      for (const other of takenOver) {
         await client.query(
-          `UPDATE ${checkpoints} SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
-          [...keyValues(other.key), randomUUID(), JSON.stringify(holder)],
+          `UPDATE ${schema}._highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
+          [...keyValues(other), randomUUID(), JSON.stringify(holder)],
         );
       }
-      if (
-        own !== undefined &&
-        own.holder.workflowId === holder.workflowId &&
-        own.holder.firstRunId === holder.firstRunId
-      ) {
-        return { checkpoint: { id: own.id, cursor: own.cursor }, database, neighbours };
-      }
-      // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
-      const checkpoint = { id: randomUUID(), cursor: request.full ? null : (own?.cursor ?? null) };
+      if (!isNew) return { checkpoint, database, neighbours };
       if (request.full) {
         for (const own of ['_highwater_parents', '_highwater_seen']) {
-          await client.query(`DELETE FROM ${identifier(key.schema)}.${own} WHERE ${KEY}`, keyValues(key));
+          await client.query(`DELETE FROM ${schema}.${own} WHERE ${KEY}`, keyValues(key));
         }
       }
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       await client.query(
-        `INSERT INTO ${checkpoints} VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+        `INSERT INTO ${schema}._highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())
            ON CONFLICT ("schema", "table", strategy, source)
            DO UPDATE SET id = excluded.id, cursor = excluded.cursor, holder = excluded.holder, updated_at = now()`,
         [...keyValues(key), checkpoint.id, cursor, JSON.stringify(holder)],
@@ -178,10 +161,7 @@ export class PostgresDestination implements Destination {
         `${identifier(above.schema)}._highwater_checkpoints`,
       ]);
       if (exists.rows[0]?.found == null) return null;
-      const stored = await storedCheckpoints(client, above, above);
-      // One pass is over once it says how, or the next has begun.
-      if (!stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1)))
-        return null;
+      if (!isRead(await storedCheckpoints(client, above))) return null;
       const keys = table.primaryKey.map((name) => ordered(`p.${identifier(name)}`, table.columns[name]));
       const texts = table.primaryKey.map((name) => `p.${identifier(name)}::text`);
       const beyond = (after ?? []).map((text, i) => {
@@ -235,17 +215,16 @@ export class PostgresDestination implements Destination {
           `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5`,
           [...keyValues(key), next],
         );
-        return {
-          rows: Number(batch.rows[0]?.rows ?? 0),
-          already: true,
-          ...(await rejectedOf(client, request)),
-        };
+        const rejected = await rejectedOf(client, request);
+        return { rows: Number(batch.rows[0]?.rows ?? 0), already: true, ...(rejected > 0 && { rejected }) };
       }
-      if (stored?.id !== base) throw conflict(key, base, stored);
+      if (stored?.id !== base) {
+        throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
+      }
       const rows = request.records === 0 ? 0 : await upsert(client, request);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
-      const { rejected = 0 } = await rejectedOf(client, request);
+      const rejected = await rejectedOf(client, request);
       const deleted = request.table.deletes === undefined ? 0 : await deletes(client, request, rejected > 0);
       const cursor = JSON.stringify(request.cursor);
       await client.query(
@@ -320,13 +299,6 @@ export class PostgresDestination implements Destination {
 const ordered = (sql: string, type: ColumnType | undefined) =>
   type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
 
-/** A lock that ends with the transaction. */
-async function lockTable(client: PoolClient, key: { schema: string; table: string }): Promise<void> {
-  await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
-    `highwater ${key.schema}.${key.table}`,
-  ]);
-}
-
 async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
   // "IF NOT EXISTS" fails for one of two that create at once.
   await client.query("SELECT pg_advisory_xact_lock(hashtextextended('highwater', 0))");
@@ -376,12 +348,7 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
   if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
     await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} timestamptz`);
   }
-  if (differences.length > 0) {
-    throw new DestinationError(
-      `table ${table.schema}.${table.table} has other column types than declared: ${differences.join('; ')}. ` +
-        `Declare the types it has, or sync into another table.`,
-    );
-  }
+  refuseOtherTypes(table, differences);
   const unique = await client.query(
     `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
        AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
@@ -394,12 +361,8 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
 }
 
 /** Checkpoints of all strategies and sources of a table. */
-async function storedCheckpoints(
-  client: PoolClient,
-  key: StreamKey,
-  { schema, table }: Pick<StreamKey, 'schema' | 'table'>,
-  lock = '',
-): Promise<StoredCheckpoint[]> {
+async function storedCheckpoints(client: PoolClient, key: StreamKey, lock = ''): Promise<StoredCheckpoint[]> {
+  const { schema, table } = key;
   const result = await client.query<{
     strategy: StreamKey['strategy'];
     source: string;
@@ -412,7 +375,7 @@ async function storedCheckpoints(
     [schema, table],
   );
   return result.rows.map(({ strategy, source, id, cursor, holder }) => ({
-    key: { ...key, schema, table, strategy, source },
+    key: { ...key, strategy, source },
     id,
     cursor: cursor === null ? null : (JSON.parse(cursor) as Cursor),
     holder: JSON.parse(holder) as Holder,
@@ -422,12 +385,19 @@ async function storedCheckpoints(
 /** Bytes that no JSON holds: lines go through COPY as they are. */
 const COPY_OPTIONS = `(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
 
-async function copyLines(client: PoolClient, table: string, files: readonly string[]): Promise<void> {
+/** Makes a temporary table of the lines of files, in order; it goes with the transaction. */
+async function copyLines(
+  client: PoolClient,
+  name: string,
+  type: 'json' | 'text',
+  files: readonly string[],
+): Promise<void> {
+  await client.query(
+    `CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
+  );
   for (const file of files) {
-    await pipeline(
-      createReadStream(file),
-      client.query(copyFrom(`COPY ${table} (line) FROM STDIN ${COPY_OPTIONS}`)),
-    );
+    const copy = copyFrom(`COPY pg_temp.${name} (line) FROM STDIN ${COPY_OPTIONS}`);
+    await pipeline(createReadStream(file), client.query(copy));
   }
 }
 
@@ -437,13 +407,10 @@ async function copyLines(client: PoolClient, table: string, files: readonly stri
  */
 async function upsert(client: PoolClient, request: WriteRequest): Promise<number> {
   const { table } = request;
-  await client.query(
-    'CREATE TEMP TABLE _lines (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
-  );
   const files = await request.files();
   try {
     await client.query('SAVEPOINT loaded');
-    await copyLines(client, 'pg_temp._lines', files);
+    await copyLines(client, '_lines', 'json', files);
     return await merge(client, table, 'pg_temp._lines');
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
@@ -471,23 +438,20 @@ async function merge(client: PoolClient, table: TableSpec, from: string): Promis
   const set = rest.map((name) => `${name} = excluded.${name}`).join(', ');
   const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
   const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
+  let batch = `SELECT DISTINCT ON (${batchKeys}) ${[...inBatch.values()].join(', ')} FROM (${converted(table, from)}) AS b
+       ORDER BY ${batchKeys}, place DESC`;
   if (table.deletes !== undefined) {
-    await client.query(
-      `CREATE TEMP TABLE _met ON COMMIT DROP AS SELECT DISTINCT ${batchKeys} FROM (${converted(table, from)}) AS b`,
-    );
+    // Its keys are asked for once more.
+    await client.query(`CREATE TEMP TABLE _met ON COMMIT DROP AS ${batch}`);
+    batch = 'SELECT * FROM pg_temp._met';
   }
   const result = await client.query(
     `INSERT INTO ${tableName(table)} AS t (${names.join(', ')})
-       SELECT DISTINCT ON (${batchKeys}) ${[...inBatch.values()].join(', ')} FROM (${converted(table, from)}) AS b
-       ORDER BY ${batchKeys}, place DESC
+       ${batch}
      ON CONFLICT (${keys.join(', ')}) ${onConflict}`,
   );
   return result.rowCount ?? 0;
 }
-
-/** The columns of a batch have names of our own: one called place would hide a record's place. */
-const batchColumns = (table: TableSpec) =>
-  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
 
 /** The lines as typed columns. */
 function converted(table: TableSpec, from: string): string {
@@ -504,10 +468,7 @@ async function mergeWhatFits(
   files: readonly string[],
 ): Promise<number> {
   const { table, key, next } = request;
-  await client.query(
-    'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
-  );
-  await copyLines(client, 'pg_temp._texts', files);
+  await copyLines(client, '_texts', 'text', files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
     const column = identifier(name);
     const cannot = literal(`column ${JSON.stringify(name)} cannot hold `);
@@ -523,7 +484,7 @@ async function mergeWhatFits(
       BEGIN
         PERFORM r.x FROM json_to_record(line::json) AS r(x text);
       EXCEPTION WHEN data_exception THEN
-        RETURN 'it holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
+        RETURN 'it holds ${NO_TEXT}';
       END;`;
   // A function of this session only, and of this transaction.
   await client.query(
@@ -605,10 +566,7 @@ async function keepRejects(
   { key, next }: WriteRequest,
   files: readonly string[],
 ): Promise<void> {
-  await client.query(
-    'CREATE TEMP TABLE _rejects (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
-  );
-  await copyLines(client, 'pg_temp._rejects', files);
+  await copyLines(client, '_rejects', 'json', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_rejects
        SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp._rejects ORDER BY place`,
@@ -616,26 +574,19 @@ async function keepRejects(
   );
 }
 
-/** How many records of a batch were put aside, where there are any. */
-async function rejectedOf(
-  client: PoolClient,
-  { key, next, table }: WriteRequest,
-): Promise<{ rejected?: number }> {
-  if (table.quarantine !== true) return {};
+/** How many records of a batch were put aside. */
+async function rejectedOf(client: PoolClient, { key, next, table }: WriteRequest): Promise<number> {
+  if (table.quarantine !== true) return 0;
   const found = await client.query<{ count: string }>(
     `SELECT count(*) FROM ${identifier(key.schema)}._highwater_rejects WHERE ${KEY} AND batch = $5`,
     [...keyValues(key), next],
   );
-  const rejected = Number(found.rows[0]?.count ?? 0);
-  return rejected > 0 ? { rejected } : {};
+  return Number(found.rows[0]?.count ?? 0);
 }
 
 /** Marks of parents, the last one of each. */
 async function keepMarks(client: PoolClient, key: StreamKey, files: readonly string[]): Promise<void> {
-  await client.query(
-    'CREATE TEMP TABLE _marks (place bigint GENERATED ALWAYS AS IDENTITY, line json) ON COMMIT DROP',
-  );
-  await copyLines(client, 'pg_temp._marks', files);
+  await copyLines(client, '_marks', 'json', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_parents
        SELECT DISTINCT ON (parent) $1, $2, $3, $4, parent, mark
@@ -653,9 +604,7 @@ async function misfit(
   files: readonly string[],
   said: string,
 ): Promise<RecordError> {
-  const unknown = new RecordError(
-    `a record of this batch does not fit table ${table.schema}.${table.table}: ${said.slice(0, 400)}`,
-  );
+  const unknown = somethingMisfits(table, said);
   const fits = async (spec: TableSpec, first: number, last: number) => {
     await client.query('SAVEPOINT trial');
     try {
@@ -670,11 +619,8 @@ async function misfit(
       await client.query('ROLLBACK TO SAVEPOINT trial');
     }
   };
-  await client.query(
-    'CREATE TEMP TABLE _texts (place bigint GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP',
-  );
   try {
-    await copyLines(client, 'pg_temp._texts', files);
+    await copyLines(client, '_texts', 'text', files);
   } catch (thrown) {
     // A database that is not UTF-8.
     if (isDataError(thrown)) return unknown;
@@ -701,21 +647,16 @@ async function misfit(
     // It unescapes a record as a whole: no trial of one column tells which it is.
     const name = Object.keys(table.columns).find((column) => hasNoText(text(column)));
     const where = name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
-    return new RecordError(
-      `the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${where} holds a character that this database ` +
-        'cannot hold, such as NUL or half of a surrogate pair.',
-    );
+    return doesNotFit(key, `${where} holds ${NO_TEXT}.`);
   }
   for (const [name, type] of Object.entries(table.columns)) {
     if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
-    return new RecordError(
-      `the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: column ${JSON.stringify(name)} cannot hold ` +
-        `${JSON.stringify(text(name).slice(0, 200))} as ${type}. Declare another type for it in "columns".`,
-    );
+    return doesNotFit(key, cannotHold(name, text(name), type));
   }
   return unknown;
 }
 
+const NO_TEXT = 'a character that this database cannot hold, such as NUL or half of a surrogate pair';
 const hasNoText = (value: string) => /\0|\\u0000|\\ud[89a-f]|\p{Surrogate}/iu.test(value);
 
 /** What the server will not have whatever one does; anything else as it is. */
@@ -723,27 +664,8 @@ function refused(table: TableSpec, thrown: unknown): unknown {
   const { code = '' } = thrown as { code?: string };
   // Syntax or definition, a duplicate key of a table that was there before, a feature it has not.
   if (thrown instanceof HighwaterError || !/^(42|23|0A|22|54)/.test(code)) return thrown;
-  return new DestinationError(
-    `table ${table.schema}.${table.table} cannot be made ready: ${messageOf(thrown)}`,
-  );
+  return notReady(table, messageOf(thrown));
 }
 
 /** Data exceptions, NaN as a whole number, constraints that are not ours, and what is too long for an index. */
 const isDataError = (thrown: unknown) => /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');
-
-function conflict(
-  key: StreamKey,
-  base: string,
-  stored: { id: string; holder: string } | undefined,
-): CheckpointConflictError {
-  const holder = stored === undefined ? null : (JSON.parse(stored.holder) as Holder);
-  return new CheckpointConflictError(
-    `${key.schema}.${key.table} (${key.strategy})`,
-    base,
-    stored?.id ?? null,
-    holder === null ? null : `workflow "${holder.workflowId}"`,
-  );
-}
-
-const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
-const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;

@@ -1,0 +1,126 @@
+/** What destinations that keep their checkpoints in tables have in common: who may write, and what is said of it. */
+import { randomUUID } from 'node:crypto';
+import { CheckpointConflictError, DestinationError, RecordError, StreamHeldError } from '../errors.js';
+import {
+  INCOMPLETE,
+  type Checkpoint,
+  type ColumnType,
+  type Cursor,
+  type Holder,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import type { OpenRequest, OpenResult } from './destination.js';
+import { identifier } from './sql.js';
+
+export interface StoredCheckpoint extends Checkpoint {
+  key: StreamKey;
+  holder: Holder;
+}
+
+export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
+export const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;
+export const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
+
+/** The columns of a batch have names of our own: one called rowid or place would hide a record's place. */
+export const batchColumns = (table: TableSpec) =>
+  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
+
+/**
+ * Claims a stream once no other holder of its table is running.
+ * @param read the checkpoints of all strategies and sources of the table.
+ * @param claim null where the table has got a holder meanwhile that was not `asked` for.
+ * @throws {StreamHeldError}
+ */
+export async function openWhenFree(
+  { key, holder: own, takeOver, isRunning }: OpenRequest,
+  read: () => Promise<StoredCheckpoint[]>,
+  claim: (asked: ReadonlySet<string>) => Promise<OpenResult | null>,
+): Promise<OpenResult> {
+  const asked = new Set<string>();
+  for (;;) {
+    for (const { holder } of await read()) {
+      if (holder.workflowId === own.workflowId || takeOver) continue;
+      if (!asked.has(JSON.stringify(holder)) && (await isRunning(holder))) {
+        throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
+      }
+      asked.add(JSON.stringify(holder));
+    }
+    const opened = await claim(asked);
+    if (opened !== null) return opened;
+  }
+}
+
+/** What a claim comes to; its writing is the destination's. */
+export interface Claim {
+  checkpoint: Checkpoint;
+  /** Whether it has to be stored. */
+  isNew: boolean;
+  neighbours: StreamKey[];
+  /** Other strategies of the table that are taken over with it: their workflows' next writes are refused. */
+  takenOver: StreamKey[];
+}
+
+/** Null where the table has a holder that was not `asked` for. */
+export function claimOf(
+  stored: readonly StoredCheckpoint[],
+  { key, holder, full, takeOver }: OpenRequest,
+  asked: ReadonlySet<string>,
+): Claim | null {
+  const others = stored.filter((one) => one.holder.workflowId !== holder.workflowId);
+  if (!takeOver && others.some((one) => !asked.has(JSON.stringify(one.holder)))) return null;
+  const own = stored.find((one) => sameKey(one.key, key));
+  const neighbours = stored.filter((one) => one !== own).map((one) => one.key);
+  const takenOver = takeOver ? others.filter((one) => one !== own).map((one) => one.key) : [];
+  if (
+    own !== undefined &&
+    own.holder.workflowId === holder.workflowId &&
+    own.holder.firstRunId === holder.firstRunId
+  ) {
+    return { checkpoint: { id: own.id, cursor: own.cursor }, isNew: false, neighbours, takenOver };
+  }
+  // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
+  const checkpoint = { id: randomUUID(), cursor: full ? null : (own?.cursor ?? null) };
+  return { checkpoint, isNew: true, neighbours, takenOver };
+}
+
+/** Whether some pass over a table has ended: it says how, or the next has begun. */
+export const isRead = (stored: readonly StoredCheckpoint[]): boolean =>
+  stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1));
+
+/** Whether a pass that has ended has read everything: then what it has not met is gone from the source. */
+export const isWholePass = ({ ended, notes }: Cursor): boolean =>
+  ended !== null && !notes.some(({ code }) => (INCOMPLETE as readonly string[]).includes(code));
+
+export const conflict = (
+  key: StreamKey,
+  base: string,
+  stored: Pick<StoredCheckpoint, 'id' | 'holder'> | undefined,
+): CheckpointConflictError =>
+  new CheckpointConflictError(
+    `${key.schema}.${key.table} (${key.strategy})`,
+    base,
+    stored?.id ?? null,
+    stored === undefined ? null : `workflow "${stored.holder.workflowId}"`,
+  );
+
+/** @throws {DestinationError} where there are any. */
+export function refuseOtherTypes({ schema, table }: TableSpec, differences: readonly string[]): void {
+  if (differences.length === 0) return;
+  throw new DestinationError(
+    `table ${schema}.${table} has other column types than declared: ${differences.join('; ')}. ` +
+      `Declare the types it has, or sync into another table.`,
+  );
+}
+
+export const notReady = ({ schema, table }: TableSpec, said: string): DestinationError =>
+  new DestinationError(`table ${schema}.${table} cannot be made ready: ${said}`);
+
+/** A record that does not fit, where it was found, and where not. */
+export const doesNotFit = (key: string, why: string): RecordError =>
+  new RecordError(`the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${why}`);
+export const cannotHold = (column: string, value: string, type: ColumnType): string =>
+  `column ${JSON.stringify(column)} cannot hold ${JSON.stringify(value.slice(0, 200))} as ${type}. ` +
+  `Declare another type for it in "columns".`;
+export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
+  new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
