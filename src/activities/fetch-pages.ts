@@ -7,6 +7,7 @@ import type {
   BatchBudget,
   Cursor,
   FetchedPages,
+  Note,
   PageRecords,
   PageSummary,
   Reject,
@@ -18,7 +19,13 @@ import { InFlight } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
-import { strategyOf, type PerParentCursor, type Strategy, UnfollowableError } from '../strategies/index.js';
+import {
+  strategyOf,
+  type PerParentCursor,
+  type Strategy,
+  UnfollowableError,
+  withNote,
+} from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { streamKey } from './open-stream.js';
@@ -172,21 +179,22 @@ class PageRecordsRead {
   }
 }
 
-function withRemarks(cursor: Cursor, answer: PageAnswer): Cursor {
-  const code = 'answer_ignored';
-  if (answer.ignored !== true || cursor.notes.some((note) => note.code === code))
-    return withUndeclared(cursor, answer);
-  const message =
-    'an answer was taken for an empty page, as a rule for errors says: the pass may not have read everything';
-  return withUndeclared({ ...cursor, notes: [...cursor.notes, { code, message }] }, answer);
+/** The cursor with what an answer has to say. */
+function withRemarks(cursor: Cursor, { ignored, undeclared }: PageAnswer): Cursor {
+  let { notes } = cursor;
+  if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
+  if (undeclared.length > 0) {
+    const message = `records have members that no column is declared for, which are not stored: ${undeclared.join(', ')}`;
+    notes = withNote(notes, { code: 'undeclared_members', message });
+  }
+  return { ...cursor, notes };
 }
 
-function withUndeclared(cursor: Cursor, answer: PageAnswer): Cursor {
-  const code = 'undeclared_members';
-  if (answer.undeclared.length === 0 || cursor.notes.some((note) => note.code === code)) return cursor;
-  const message = `records have members that no column is declared for, which are not stored: ${answer.undeclared.join(', ')}`;
-  return { ...cursor, notes: [...cursor.notes, { code, message }] };
-}
+const ANSWER_IGNORED: Note = {
+  code: 'answer_ignored',
+  message:
+    'an answer was taken for an empty page, as a rule for errors says: the pass may not have read everything',
+};
 
 /** Stages pages as batches, each naming the checkpoint it follows. */
 class BatchStager {

@@ -5,9 +5,8 @@ import { Command } from 'commander';
 import { isServer, loadPlans, planNamed } from '../config/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
-import { destinationOf, print, visible, wrapped } from './output.js';
+import { destinationOf, print, probedFrom, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
-import { besideOf } from '../destinations/location.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 
@@ -39,12 +38,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() =>
-        Probe.of(plan, plans.plans, {
-          environment: process.env,
-          destination: besideOf(destination, process.env),
-        }),
-      )
+      .then(() => Probe.of(plan, plans.plans, probedFrom(plan)))
       .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }

@@ -3,8 +3,7 @@ import { loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
-import { destinationOf, note, print } from './output.js';
-import { besideOf } from '../destinations/location.js';
+import { note, print, probedFrom } from './output.js';
 
 interface Options {
   stream?: string;
@@ -50,11 +49,7 @@ async function run(file: string, options: Options): Promise<void> {
   const failed: { stream: string; error: unknown }[] = [];
   for (const plan of chosen) {
     try {
-      const where = {
-        environment: process.env,
-        destination: besideOf(destinationOf(undefined, plan), process.env),
-      };
-      const discovery = await discover(plan, options.sample, plans.plans, where);
+      const discovery = await discover(plan, options.sample, plans.plans, probedFrom(plan));
       found.set(plan.stream, discovery);
       if (options.json !== true) for (const request of discovery.requests) note(request);
     } catch (error) {

@@ -17,8 +17,7 @@ import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
 import { type Json, STRATEGIES } from '../protocol.js';
-import { destinationOf, note, print } from './output.js';
-import { besideOf } from '../destinations/location.js';
+import { note, print, probedFrom } from './output.js';
 
 const AUTHS = ['none', 'bearer', 'basic', 'api_key'] as const;
 type AuthType = (typeof AUTHS)[number];
@@ -234,11 +233,7 @@ async function written(
   const notes: string[] = [];
   if (asksApi) {
     try {
-      const where = {
-        environment: process.env,
-        destination: besideOf(destinationOf(undefined, plan), process.env),
-      };
-      const found = await discover(plan, SAMPLE, plans, where);
+      const found = await discover(plan, SAMPLE, plans, probedFrom(plan));
       const drafted = draft(configuration, plans, new Map([[plan.stream, found]]));
       if (found.records > 0 && isSound(drafted.configuration)) {
         return { text: commented(drafted.text, answers), notes: drafted.notes };

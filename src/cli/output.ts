@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { isServer } from '../config/index.js';
+import { besideOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
+import type { ProbeOptions } from '../inspect/probe.js';
 import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
 
 /** One clear message, exit status 1; a stack trace only for what nobody foresaw, and only when asked for. */
@@ -28,6 +30,12 @@ export function destinationOf(asked: string | undefined, plan: StreamPlan | unde
   const given = asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
   return isServer(given) ? given : resolve(given);
 }
+
+/** Where a command asks the source of a plan. @throws {ConfigurationError} */
+export const probedFrom = (plan: StreamPlan): ProbeOptions => ({
+  environment: process.env,
+  destination: besideOf(destinationOf(undefined, plan), process.env),
+});
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
 export const visible = (text: string): string =>

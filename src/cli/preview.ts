@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe, type ProbedPage } from '../inspect/probe.js';
-import { cut, destinationOf, note, outputWidth, print, table, tableWidth, visible, width } from './output.js';
-import { besideOf } from '../destinations/location.js';
+import { cut, note, outputWidth, print, probedFrom, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;
 
@@ -23,8 +22,7 @@ async function preview(
 ): Promise<void> {
   const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const destination = besideOf(destinationOf(undefined, plan), process.env);
-  const probe = await Probe.of(plan, plans.plans, { environment: process.env, destination });
+  const probe = await Probe.of(plan, plans.plans, probedFrom(plan));
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: ProbedPage['records'] = [];
   const requests: string[] = [];

@@ -23,9 +23,7 @@ export function queryCommand(): Command {
     .addHelpText('after', '\nExample:\n  highwater query \'SELECT count(*) FROM "user"\'')
     .action(async (sql: string, options: { destination?: string; json?: boolean }) => {
       const given = destinationOf(options.destination, undefined);
-      const { columns, rows } = isServer(given)
-        ? await queryServer(given, sql)
-        : await readDestination(await existing(given), sql);
+      const { columns, rows } = await query(given, sql);
       if (options.json === true) {
         print(
           JSON.stringify(
@@ -46,9 +44,14 @@ export function queryCommand(): Command {
     });
 }
 
-async function existing(path: string): Promise<string> {
-  if (!existsSync(path)) throw new DestinationError(`there is no destination at ${path}`);
-  return realpath(path);
+/**
+ * Reads a file or a server.
+ * @throws {DestinationError}
+ */
+export async function query(destination: string, sql: string): Promise<QueryAnswer> {
+  if (isServer(destination)) return queryServer(destination, sql);
+  if (!existsSync(destination)) throw new DestinationError(`there is no destination at ${destination}`);
+  return readDestination(await realpath(destination), sql);
 }
 
 /** Reads through the worker that owns the file, or opens the file where nobody does. */

@@ -1,12 +1,8 @@
-import { existsSync } from 'node:fs';
-import { realpath } from 'node:fs/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
-import { literal } from '../destinations/sql.js';
-import { DestinationError } from '../errors.js';
+import { identifier, literal } from '../destinations/sql.js';
 import { destinationOf, print, table, visible } from './output.js';
-import { queryServer } from './postgres.js';
-import { readDestination } from './query.js';
+import { query } from './query.js';
 
 interface Options {
   destination?: string;
@@ -45,14 +41,12 @@ function asLimit(text: string): number {
 async function rejects(options: Options): Promise<void> {
   const destination = destinationOf(options.destination, undefined);
   const from = isServer(destination)
-    ? `"${(options.schema ?? schemaOf({ destination })).replaceAll('"', '""')}"._highwater_rejects`
+    ? `${identifier(options.schema ?? schemaOf({ destination }))}._highwater_rejects`
     : '_highwater_rejects';
   const where = options.table === undefined ? '' : `WHERE "table" = ${literal(options.table)}`;
   const sql = `SELECT "table", CAST(rejected_at AS VARCHAR), reason, record FROM ${from} ${where}
     ORDER BY rejected_at DESC LIMIT ${options.limit}`;
-  const { rows } = isServer(destination)
-    ? await queryServer(destination, sql)
-    : await readDestination(await existing(destination), sql);
+  const { rows } = await query(destination, sql);
   const found = rows.map(([name, at, reason, record]) => ({
     table: String(name),
     rejected_at: String(at),
@@ -79,8 +73,3 @@ async function rejects(options: Options): Promise<void> {
 
 /** Of a record no more is shown in a table. */
 const CELL = 200;
-
-async function existing(path: string): Promise<string> {
-  if (!existsSync(path)) throw new DestinationError(`there is no destination at ${path}`);
-  return realpath(path);
-}

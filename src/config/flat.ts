@@ -162,6 +162,8 @@ export const columnType = z.string().transform((text, context): ColumnType => {
 /** `${env:NAME}` or `${file:PATH}`, resolved in activities only. */
 export const REFERENCE = /\$\{(env|file):((?<=env:)[A-Za-z_][A-Za-z0-9_]*|(?<=file:)[^}]+)\}/g;
 
+export const holdsReference = (text: string): boolean => text.search(REFERENCE) !== -1;
+
 /** Stands for a reference while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
 
@@ -234,7 +236,7 @@ export const baseUrl = z.string().superRefine((text, context) => {
 
 /** Whether a destination is a server and no file: an address, or a reference to one. */
 export const isServer = (destination: string): boolean =>
-  /^postgres(ql)?:/i.test(destination) || destination.search(REFERENCE) !== -1;
+  /^postgres(ql)?:/i.test(destination) || holdsReference(destination);
 
 /** The schema that is meant where none is named. */
 export const schemaOf = (flat: { schema?: string | undefined; destination?: string | undefined }): string =>

@@ -175,7 +175,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
       'cursor_field',
       `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
     );
-  for (const name of referred([stream.path, stream.params, stream.headers, stream.body], 'cursor')) {
+  for (const name of referred(textsOf(stream), 'cursor')) {
     if (!CURSOR_VALUES.includes(name)) {
       needs(
         'body',
@@ -184,7 +184,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     }
   }
   if (stream.parent === undefined) {
-    for (const name of referred([stream.path, stream.params, stream.headers, stream.body], 'parent'))
+    for (const name of referred(textsOf(stream), 'parent'))
       needs('parent', `is needed, as \${parent:${name}} refers to one`);
     if (stream.errors.some(({ action }) => action === 'skip_parent'))
       needs('errors', 'skip_parent goes with a parent');
@@ -254,10 +254,14 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
   return problems;
 }
 
+/** Where a stream may refer to what its strategy sends, or to its parent. */
+const textsOf = ({ path, params, headers, body }: Stream) => [path, params, headers, body];
+
 /** Columns of the parent that a stream refers to. */
 function fieldsOf(stream: Stream): string[] {
-  const texts = [stream.path, stream.params, stream.headers, stream.body];
-  return [...new Set([...referred(texts, 'parent'), ...Object.values(stream.parent?.include ?? {})])];
+  return [
+    ...new Set([...referred(textsOf(stream), 'parent'), ...Object.values(stream.parent?.include ?? {})]),
+  ];
 }
 
 /** How a record becomes a row; null where it is one as it stands. */

@@ -1,17 +1,23 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
 import { jsonPathProblem } from '../sources/paths.js';
-import { baseUrl, columnType, duration, isCredential, numeric, REFERENCE, withoutControl } from './flat.js';
+import {
+  baseUrl,
+  columnType,
+  duration,
+  isCredential,
+  numeric,
+  holdsReference,
+  withoutControl,
+} from './flat.js';
 
 /** The parts of the full form that say how an API is asked and how it answers. */
-
-const REFERENCE_IN = new RegExp(REFERENCE.source);
 
 const secret = z
   .string()
   .max(4096)
   .refine(
-    (text) => REFERENCE_IN.test(text),
+    holdsReference,
     'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
   )
   .meta({ title: 'reference' });
@@ -31,7 +37,7 @@ function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] 
     const at = [...path, name];
     if (typeof inner === 'object') return openSecrets(inner, at);
     const isSecret = isCredential(name) || /^(authorization|cookie)$/i.test(name);
-    return isSecret && typeof inner === 'string' && !REFERENCE_IN.test(inner) ? [at] : [];
+    return isSecret && typeof inner === 'string' && !holdsReference(inner) ? [at] : [];
   });
 }
 

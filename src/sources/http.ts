@@ -23,7 +23,7 @@ import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
 import { valueAtPath } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import { refuseHeader, SECRET_NAME, type ResolvedRequest } from './references.js';
+import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
 import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
 import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
@@ -165,7 +165,7 @@ export class HttpSource implements Source {
       headers[name.toLowerCase()] = value;
     }
     if (url.username !== '' || url.password !== '') {
-      const credentials = `${decodeSafely(url.username)}:${decodeSafely(url.password)}`;
+      const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
       headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
     }
     const { method = 'GET', bodyAs = 'json' } = this.spec;
@@ -245,7 +245,7 @@ export class HttpSource implements Source {
     const shown = new URL(url);
     shown.username = '';
     shown.password = '';
-    return this.options.resolved.mask(decodeSafely(shown.href));
+    return this.options.resolved.mask(unescaped(shown.href));
   }
 
   private async page(
@@ -500,14 +500,6 @@ export function namedMaximum(words: string): number | null {
     );
   const maximum = named === null ? NaN : Number(named[1]);
   return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;
-}
-
-function decodeSafely(href: string): string {
-  try {
-    return decodeURIComponent(href);
-  } catch {
-    return href;
-  }
 }
 
 const textOrNull = (value: unknown) =>

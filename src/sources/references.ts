@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
+import { holdsReference, REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
 import { ConfigurationError, messageOf, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
 import {
@@ -61,7 +61,7 @@ export function resolveRequest(
     );
   const headers = each(spec.headers, 'headers');
   const params = each(spec.params, 'params');
-  const secretParams = Object.keys(spec.params).filter((name) => hasReference(spec.params[name] ?? ''));
+  const secretParams = Object.keys(spec.params).filter((name) => holdsReference(spec.params[name] ?? ''));
   const body =
     spec.body === undefined || spec.body === null
       ? null
@@ -148,8 +148,6 @@ function encodeSegment(value: string): string {
   throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 
-const hasReference = (text: string) => text.search(REFERENCE) !== -1;
-
 /** Secrets that are found in texts, in whatever way they are written. */
 class Hidden {
   private readonly secrets = new Set<string>();
@@ -232,7 +230,8 @@ const FILE_LIMIT = 64 * 1024;
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
-function unescaped(text: string): string {
+/** A piece of an address as it is meant; as it stands where it is no such piece. */
+export function unescaped(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

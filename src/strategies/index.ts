@@ -9,7 +9,7 @@ import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { readValues } from './cursors.js';
+export { readValues, withNote } from './cursors.js';
 export { valuesOf } from './formats.js';
 export { FIRST as FIRST_TIMESTAMP, isTimestamp, minusSeconds } from './instants.js';
 export type { KeysetCursor } from './keyset.js';

@@ -168,6 +168,12 @@ export const configurationFor = (
   more: { [key: string]: Json } = {},
 ): { [key: string]: Json } => ({ strategy, base_url: url + PATHS[strategy], page_size: 50, ...more });
 
+/** All that a history says; in its JSON a payload is base64. */
+export const historyText = (history: unknown): string =>
+  JSON.stringify(history).replace(/"data":"([^"]+)"/g, (_, data: string) =>
+    Buffer.from(data, 'base64').toString(),
+  );
+
 /** Waits until something holds. */
 export async function until(
   holds: () => Promise<boolean> | boolean,

@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
 import { access, mkdir, rename, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePorts } from '../../src/dev/ports.js';
 
 /** The version of the reference API that everything here is compared with. */
 export const PLAYGROUND_VERSION = '1.1.9';
@@ -120,7 +120,7 @@ playground.main()
  * by itself when this process does.
  */
 export async function startPlayground(python: string, options: PlaygroundOptions = {}): Promise<Playground> {
-  const port = await freePort();
+  const [port = 0] = await freePorts([0]);
   const limit = options.rateLimit ? ['--rate-limit', '--capacity', String(options.capacity ?? 20)] : [];
   const child = spawn(python, ['-u', '-c', LAUNCHER, 'start', '--port', String(port), ...limit], {
     stdio: ['pipe', 'ignore', 'pipe'],
@@ -153,13 +153,4 @@ export async function startPlayground(python: string, options: PlaygroundOptions
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return { url, port, pid: child.pid as number, stop };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }

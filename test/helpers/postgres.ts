@@ -1,12 +1,12 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { access, chmod, chown, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { freePorts } from '../../src/dev/ports.js';
 
 const run = promisify(execFile);
 const cache = fileURLToPath(new URL('../../node_modules/.cache/highwater/postgres/', import.meta.url));
@@ -78,7 +78,7 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
     ['-D', data, '-U', 'highwater', '--auth=trust', '--encoding=UTF8', '--no-sync', '--no-instructions'],
     as,
   );
-  const port = await freePort();
+  const [port = 0] = await freePorts([0]);
   const url = `postgresql://highwater@127.0.0.1:${port}/postgres`;
   let child: ReturnType<typeof spawn>;
   let exited: Promise<void>;
@@ -149,12 +149,4 @@ function unprivileged(): { uid: number; gid: number } | null {
     }
   }
   return null;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

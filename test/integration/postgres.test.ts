@@ -8,6 +8,7 @@ import {
   configurationFor,
   connect,
   highwater,
+  historyText,
   scratch,
   startWorker,
   uniqueName,
@@ -104,9 +105,7 @@ describe.skipIf(!install.available)(
       await expectEqual(query);
       expect((await (await sync('keyset')).result()).streams[0]).toMatchObject({ rows: 0 });
       const history = await client.temporal.workflow.getHandle(first.workflowId).fetchHistory();
-      const text = JSON.stringify(history).replace(/"data":"([^"]+)"/g, (_, data: string) =>
-        Buffer.from(data, 'base64').toString(),
-      );
+      const text = historyText(history);
       expect(text).toContain('${env:PGSECRET}');
       for (const told of [text, worker.said()]) {
         expect(told).not.toContain(PASSWORD);

@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
 import type { Json } from '../../src/protocol.js';
-import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
+import { highwater, historyText, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, type System } from '../helpers/system.js';
 import { SECRETS, startVariousApi, USERS, type VariousApi } from '../helpers/various-api.js';
 
@@ -179,12 +179,7 @@ async function traces(): Promise<string> {
   const texts = [system.worker.said()];
   for await (const { workflowId, runId } of system.client.temporal.workflow.list()) {
     const history = await system.client.temporal.workflow.getHandle(workflowId, runId).fetchHistory();
-    // In JSON a payload is base64.
-    texts.push(
-      JSON.stringify(history).replace(/"data":"([^"]+)"/g, (_, data: string) =>
-        Buffer.from(data, 'base64').toString(),
-      ),
-    );
+    texts.push(historyText(history));
   }
   const folder = system.destination.replace(/[^/]*$/, '');
   for (const file of await readdir(folder, { recursive: true, withFileTypes: true })) {
