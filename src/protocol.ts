@@ -93,6 +93,8 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   ended: EndRule | null;
   /** What this pass has to say; at most a few, one per code. */
   notes: Note[];
+  /** A pass that has ended has read all that changed since then, whether it was read before or not (replay). */
+  since?: string;
 };
 
 export type StrategyOptions =
@@ -194,16 +196,40 @@ export interface TableSpec {
   columns: Record<string, ColumnType>;
   /** Records that do not fit are put aside; absent: they stop the sync. */
   quarantine?: true;
-  /** What becomes of rows that a whole pass has not met; absent: they stay. */
+  /** How a batch becomes rows; absent: upsert. */
+  mode?: Exclude<WriteMode, 'upsert'>;
+  /** Rows say when and by which batch they were written last, in {@link SYNCED_AT} and {@link BATCH}. */
+  stamps?: true;
+  /** What becomes of rows that are gone from the source; absent: they stay. */
   deletes?: DeleteMode;
+  /** The column by which a record says itself that it is gone. */
+  deletedField?: string;
+  /** Which rows are gone when a pass has not met them; absent: all. */
+  unseen?: Unseen;
 }
 
-/** Marked in the column {@link DELETED_AT}, or removed. */
+/** Rows by their key; every version there was; the last whole pass; versions with the time each was valid. */
+export const WRITE_MODES = ['upsert', 'append', 'replace', 'history'] as const;
+export type WriteMode = (typeof WRITE_MODES)[number];
+
+/** Marked in the column {@link DELETED_AT}, or removed; in a history both end the version. */
 export type DeleteMode = 'soft' | 'hard';
+
+/** None; or those whose time in a column lies within what the pass has asked for. */
+export type Unseen = 'stay' | { column: string };
+
+/** Columns of ours in the tables of streams. */
 export const DELETED_AT = '_highwater_deleted_at';
+export const SYNCED_AT = '_highwater_synced_at';
+export const BATCH = '_highwater_batch';
+/** Counts the rows of a table that is appended to, in the order in which they came. */
+export const SEQUENCE = '_highwater_sequence';
+export const VALID_FROM = '_highwater_valid_from';
+/** Null: it is still valid. */
+export const VALID_TO = '_highwater_valid_to';
 
 /** Notes of passes that have not read everything: what they have not met may be there all the same. */
-export const INCOMPLETE = ['answer_ignored', 'parent_skipped'] as const;
+export const INCOMPLETE = ['answer_ignored', 'parent_skipped', 'answer_cut'] as const;
 
 /** A record that could not become a row. */
 export type Reject = {

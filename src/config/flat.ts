@@ -11,6 +11,8 @@ import {
   type RequestSpec,
   type StrategyOptions,
   type StreamPlan,
+  type TableSpec,
+  WRITE_MODES,
 } from '../protocol.js';
 
 /**
@@ -140,6 +142,12 @@ const ownTable = identifier.refine(
   'must not begin with "_highwater": those tables are Highwater\'s own',
 );
 
+/** A column of a user's. */
+const ownColumn = identifier.refine(
+  (name) => !name.toLowerCase().startsWith('_highwater'),
+  'must not begin with "_highwater": those columns are Highwater\'s own',
+);
+
 const DECIMAL = /^DECIMAL\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$/;
 
 export const columnType = z.string().transform((text, context): ColumnType => {
@@ -264,7 +272,7 @@ function withoutPassword(text: string, context: z.RefinementCtx): void {
 /** Columns by their names. */
 export const columnsOf = <T extends z.ZodType>(column: T) =>
   z
-    .record(identifier, column)
+    .record(ownColumn, column)
     .refine((columns) => Object.keys(columns).length > 0, 'must name at least one column')
     .refine(
       (columns) => Object.keys(columns).length <= COLUMN_LIMIT,
@@ -322,6 +330,20 @@ export const flatFields = {
   columns: columnsOf(columnType)
     .default(REFERENCE_COLUMNS)
     .describe('Column names and types. Left out: the eight of the reference table.')
+    .register(themes, { theme: 'The table' }),
+  mode: z
+    .enum(WRITE_MODES)
+    .default('upsert')
+    .describe(
+      'How records become rows: `upsert` keeps one row a key; `append` adds a row whenever a record has changed; `history` also says from when until when each was valid; `replace` shows the last whole pass, at once when it has ended.',
+    )
+    .register(themes, { theme: 'The table' }),
+  stamps: z
+    .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
+    .default(true)
+    .describe(
+      'Each row says when it was written last (`_highwater_synced_at`), and by which batch (`_highwater_batch`).',
+    )
     .register(themes, { theme: 'The table' }),
   misfits: z
     .enum(['freeze', 'quarantine'])
@@ -404,7 +426,11 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   // Keys that are right by themselves may still contradict each other, and that is said at once too.
   const sound = parsed.data ?? schema.safeParse(without(raw, refused)).data;
   for (const key of draft ? ['columns', 'primary_key'] : []) refused.add(key);
-  if (sound !== undefined) problems.push(...contradictions(sound, refused));
+  if (sound !== undefined) {
+    const readsAll = sound.strategy === 'offset' && rescansAlways(sound.full_rescan);
+    if (sound.mode === 'replace' && !readsAll) problems.push(readsTooLittle('mode', 'replace '));
+    problems.push(...contradictions(sound, refused));
+  }
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 
   const flat = parsed.data;
@@ -420,6 +446,18 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   };
 }
 
+/** What a pass over a part of the source cannot tell. */
+export const readsTooLittle = (path: string, subject = ''): Problem => ({
+  path,
+  message:
+    `${subject}needs passes that read everything: page_number or cursor without names.updated_since, ` +
+    'or offset with "full_rescan": 1',
+});
+
+/** Whether each pass reads the whole list, of a list that is read by offset. */
+export const rescansAlways = (rescan: Flat['full_rescan']): boolean =>
+  rescan !== undefined && 'passes' in rescan && rescan.passes === 1;
+
 type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table'>;
 
 /** What both forms say of a stream in the same words. */
@@ -428,13 +466,7 @@ export function planBeside(
   table: string,
 ): Omit<StreamPlan, 'stream' | 'baseUrl' | 'request' | 'options' | 'cursorField' | 'notes'> {
   return {
-    table: {
-      schema: schemaOf(flat),
-      table,
-      primaryKey: flat.primary_key,
-      columns: flat.columns,
-      ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
-    },
+    table: tableSpec(flat, table),
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },
@@ -442,6 +474,22 @@ export function planBeside(
     requestTimeoutSeconds: flat.timeout,
     inFlight: flat.in_flight,
     historyLimit: flat.history_limit ?? null,
+  };
+}
+
+/** What both forms say of a table in the same words. */
+export function tableSpec(
+  flat: Pick<Shared, 'columns' | 'primary_key' | 'misfits' | 'mode' | 'stamps' | 'schema' | 'destination'>,
+  table: string,
+): TableSpec {
+  return {
+    schema: schemaOf(flat),
+    table,
+    primaryKey: flat.primary_key,
+    columns: flat.columns,
+    ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
+    ...(flat.mode !== 'upsert' && { mode: flat.mode }),
+    ...(flat.stamps && { stamps: true as const }),
   };
 }
 

@@ -64,7 +64,12 @@ export const streamSchema = z.strictObject({
       .enum(['keep', 'soft', 'hard'])
       .default('keep')
       .describe(
-        'What becomes of rows that a whole pass has not met: `soft` sets `_highwater_deleted_at`, `hard` removes them. For passes that read everything: page_number and cursor without `names.updated_since`, offset with `full_rescan: 1`.',
+        'What becomes of rows that are gone from the source: `soft` sets `_highwater_deleted_at`, `hard` removes them. Those that a whole pass has not met: page_number and cursor without `names.updated_since`, offset with `full_rescan: 1`; replay: of the time that it reads again. And those of which `deleted_field` says so.',
+      ),
+    deleted_field: identifier
+      .optional()
+      .describe(
+        'The column by which a record says that it is deleted: true, a number other than 0, a time, or a text other than "false" and "no".',
       ),
     parent: z
       .strictObject({

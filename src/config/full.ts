@@ -6,6 +6,7 @@ import type {
   RequestSpec,
   StrategyOptions,
   StreamPlan,
+  TableSpec,
 } from '../protocol.js';
 import { referred } from '../sources/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
@@ -13,10 +14,13 @@ import {
   contradictions,
   describe,
   planBeside,
+  readsTooLittle,
+  rescansAlways,
   schemaOf,
   shapeProblem,
   strategyOptions,
   suggestion,
+  tableSpec,
 } from './flat.js';
 import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
@@ -154,12 +158,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
       needs('names.updated_since', 'is needed: next "last_record" asks by it');
     }
   }
-  if (stream.deletes !== 'keep' && !readsEverything(stream)) {
-    needs(
-      'deletes',
-      'needs passes that read everything: page_number or cursor without names.updated_since, or offset with "full_rescan": 1',
-    );
-  }
+  problems.push(...misused(stream, draft));
   if (stream.body !== undefined && stream.method === 'GET')
     needs('method', 'must be POST, as there is a body');
   if (
@@ -211,8 +210,69 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
 /** Whether each pass reads the whole list. */
 function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream): boolean {
   if (names.updated_since !== undefined || next?.in === 'last_record') return false;
-  if (strategy === 'offset') return rescan !== undefined && 'passes' in rescan && rescan.passes === 1;
+  if (strategy === 'offset') return rescansAlways(rescan);
   return strategy === 'page_number' || strategy === 'cursor';
+}
+
+/** Modes of writing and deleting that do not go together, or not with how the source is read. */
+function misused(stream: Stream, draft: boolean): Problem[] {
+  const { mode, deletes, deleted_field: field, strategy, cursor_field: cursorField = '', columns } = stream;
+  const problems: Problem[] = [];
+  const needs = (path: string, message: string) => problems.push({ path, message });
+  if (mode === 'replace' && !readsEverything(stream)) problems.push(readsTooLittle('mode', 'replace '));
+  if (mode === 'replace' && Object.keys(columns).some((name) => name.toLowerCase() === 'rowid')) {
+    needs('columns', '"rowid" cannot be the name of a column in mode replace');
+  }
+  if (deletes === 'keep') {
+    if (field !== undefined)
+      needs('deletes', 'must be soft or hard, as deleted_field says which rows are gone');
+    return problems;
+  }
+  if (mode === 'append') needs('deletes', 'has no effect in mode append, which keeps every row');
+  else if (mode === 'replace' && field === undefined) {
+    needs(
+      'deletes',
+      'has no effect in mode replace, where a row that is gone from the source is gone at once',
+    );
+  } else if (mode === 'replace' && deletes === 'soft') {
+    needs('deletes', 'must be hard in mode replace');
+  } else if (mode === 'history' && deletes === 'hard') {
+    needs('deletes', 'must be soft in mode history: the version that was valid last ends');
+  }
+  if (field !== undefined && !draft) {
+    const type = Object.hasOwn(columns, field) ? columns[field]?.type : undefined;
+    if (type === undefined) {
+      needs(
+        'deleted_field',
+        `${JSON.stringify(field)} is not one of the columns${suggestion(field, Object.keys(columns))}`,
+      );
+    } else if (type === 'JSON' || type === 'BINARY') needs('deleted_field', `cannot be of type ${type}`);
+  }
+  if (field !== undefined || readsEverything(stream)) return problems;
+  if (strategy !== 'replay') return [...problems, readsTooLittle('deletes')];
+  const type = Object.hasOwn(columns, cursorField) ? columns[cursorField]?.type : undefined;
+  const isTime = type === 'UTC_DATETIME' || type === 'NAIVE_DATETIME';
+  if (!draft && (!isTime || stream.cursor_format !== 'timestamp')) {
+    needs(
+      'deletes',
+      'needs a cursor_field that is a timestamp, in a column of type UTC_DATETIME or NAIVE_DATETIME',
+    );
+  }
+  if (stream.names.updated_until !== undefined || stream.settle !== undefined) {
+    needs('deletes', 'does not go with settle and names.updated_until: what is newer is not read');
+  }
+  return problems;
+}
+
+/** How a stream's records become rows, and which of them go. */
+function tableOf(stream: Stream, destination: string | undefined): TableSpec {
+  const { deletes, deleted_field: field, cursor_field: column = '', strategy } = stream;
+  const table = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
+  if (deletes === 'keep') return table;
+  if (readsEverything(stream))
+    return { ...table, deletes, ...(field !== undefined && { deletedField: field }) };
+  const unseen = strategy === 'replay' && field === undefined ? { column } : 'stay';
+  return { ...table, deletes, unseen, ...(field !== undefined && { deletedField: field }) };
 }
 
 /** What strategies send. */
@@ -240,6 +300,9 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
     if (above !== undefined) {
       say('parent.stream', 'leads round to this stream itself');
       return;
+    }
+    if (parent.mode === 'append') {
+      say('parent.stream', `${parent.name} is appended to: which of its rows are parents cannot be told`);
     }
     for (const field of fieldsOf(stream)) {
       if (!draft && !Object.hasOwn(parent.columns, field)) {
@@ -432,7 +495,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
   return {
     ...beside,
-    table: { ...beside.table, ...(stream.deletes !== 'keep' && { deletes: stream.deletes }) },
+    table: tableOf(stream, full.destination),
     stream: stream.name,
     baseUrl: joined(source.base_url, stream.path),
     request,
@@ -441,13 +504,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     ...(parent !== undefined && {
       parent: {
         stream: parent.name,
-        table: {
-          schema: schemaOf({ ...parent, destination: full.destination }),
-          table: parent.table ?? parent.name,
-          primaryKey: parent.primary_key,
-          columns: typesOf(parent),
-          ...(parent.deletes !== 'keep' && { deletes: parent.deletes }),
-        },
+        table: tableOf(parent, full.destination),
         fields: fieldsOf(stream),
       },
     }),

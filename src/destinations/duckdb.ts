@@ -4,6 +4,7 @@ import { type RecordError, messageOf } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   DELETED_AT,
+  VALID_TO,
   type ColumnType,
   type Cursor,
   type Holder,
@@ -18,7 +19,6 @@ import {
   conflict,
   doesNotFit,
   isRead,
-  isWholePass,
   keyValues,
   notReady,
   openWhenFree,
@@ -39,6 +39,18 @@ import type {
 } from './destination.js';
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import type { DuckDbFile } from './duckdb-file.js';
+import {
+  counts,
+  definitions,
+  endOfPass,
+  keepsLast,
+  keyIs,
+  readyAside,
+  tableIs,
+  writeRows,
+  type Written,
+} from './duckdb-modes.js';
+import { marksDeleted, ownColumns, refuseOtherMode } from './modes.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -68,12 +80,6 @@ const OWN_TABLES = `
     source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
   );
 `;
-
-/** DuckDB does not tell the names of tables apart by their case. */
-const tableIs = (key: StreamKey) =>
-  `lower("schema") = lower(${literal(key.schema)}) AND lower("table") = lower(${literal(key.table)})`;
-const keyIs = (key: StreamKey) =>
-  `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
 
 /**
  * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
@@ -157,7 +163,8 @@ export class DuckDbDestination implements Destination {
       const conditions = [
         ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
         // Of a parent that is gone nothing is asked.
-        ...(table.deletes === 'soft' ? [`p.${DELETED_AT} IS NULL`] : []),
+        ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
+        ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
       ];
       const result = await connection.runAndReadAll(
         `WITH p AS (
@@ -236,14 +243,19 @@ export class DuckDbDestination implements Destination {
         };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
-      if (sorts) await sortOut(this.file, connection, request);
-      const rows =
-        request.records === 0 ? 0 : await upsert(this.file, connection, request, sorts || loaded !== null);
+      if (request.table.mode === 'replace') await readyAside(connection, request, stored.cursor);
+      let written: Written = { rows: 0, deleted: 0 };
+      if (request.records > 0) {
+        if (sorts) await sortOut(this.file, connection, request);
+        else if (loaded === null) await load(this.file, connection, request);
+        written = await writeRows(connection, request);
+      }
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
       const rejected = await rejectedOf(connection, request);
-      const deleted =
-        request.table.deletes === undefined ? 0 : await deleteUnseen(connection, request, rejected > 0);
+      const ended = await endOfPass(connection, request, rejected > 0);
+      const rows = written.rows + ended.rows;
+      const deleted = written.deleted + ended.deleted;
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
@@ -308,12 +320,8 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
     [randomUUID(), VERSION],
   );
   const columns = Object.entries(table.columns);
-  const definitions = columns.map(
-    ([name, type]) =>
-      `${identifier(name)} ${duckDbType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
-  );
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
-  await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')})`);
+  await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions(table).join(', ')})`);
   const found = await connection.runAndReadAll(
     `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
@@ -330,10 +338,13 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
       await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
     } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
-  if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
-    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} TIMESTAMP WITH TIME ZONE`);
-  }
   refuseOtherTypes(table, differences);
+  const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}`);
+  if (rows > 0) refuseOtherMode(table, new Set(existing.keys()));
+  for (const [name, type] of ownColumns(table)) {
+    if (existing.has(name)) continue;
+    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${duckDbType(type)}`);
+  }
 }
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
@@ -371,109 +382,8 @@ async function load(file: DuckDbFile, connection: DuckDBConnection, request: Wri
   // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(await request.files(), longest, columns, jsonType)};
-     ${lastOfEach(keys)}`,
+     ${keepsLast(table) ? lastOfEach(keys) : ''}`,
   );
-}
-
-/** Remembers the keys of a batch for the end of its pass. Those of a former pass, which was given up, go. */
-async function remember(connection: DuckDBConnection, { key, table, cursor }: WriteRequest): Promise<void> {
-  const inBatch = batchColumns(table);
-  const keys = table.primaryKey.map((name) => `CAST(${inBatch.get(name)} AS VARCHAR)`).join(', ');
-  const values = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}`;
-  await connection.run(
-    `DELETE FROM _highwater_seen WHERE ${keyIs(key)} AND pass <> ${cursor.pass};
-     INSERT INTO _highwater_seen SELECT ${values}, to_json([${keys}])::VARCHAR FROM _batch`,
-  );
-  if (table.deletes !== 'soft') return;
-  // What is there again is not deleted any more.
-  const sameKey = table.primaryKey
-    .map((name) => `t.${identifier(name)} = s.${inBatch.get(name)}`)
-    .join(' AND ');
-  await connection.run(
-    `UPDATE ${tableName(table)} AS t SET ${DELETED_AT} = NULL FROM _batch AS s WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
-  );
-}
-
-/**
- * At the end of a pass that has read everything: what it has not met is gone from the source.
- * @param hasUnknown records of the batch have no key that is known: null stands for them.
- * @returns how many rows were marked or removed.
- */
-async function deleteUnseen(
-  connection: DuckDBConnection,
-  { key, table, cursor }: WriteRequest,
-  hasUnknown: boolean,
-): Promise<number> {
-  if (hasUnknown) {
-    const unknown = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}, NULL`;
-    await connection.run(`INSERT INTO _highwater_seen VALUES (${unknown})`);
-  }
-  if (cursor.ended === null) return 0;
-  const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
-  const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
-  let deleted = 0;
-  // An empty list is more often a mistake of the source than the end of everything.
-  if (isWholePass(cursor) && met > 0 && met === known) {
-    const keys = table.primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ');
-    const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})`;
-    const target = `${tableName(table)} AS t`;
-    const gone = await connection.run(
-      table.deletes === 'soft'
-        ? `UPDATE ${target} SET ${DELETED_AT} = now() WHERE ${DELETED_AT} IS NULL AND ${unseen}`
-        : `DELETE FROM ${target} WHERE ${unseen}`,
-    );
-    deleted = gone.rowsChanged;
-  }
-  await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
-  return deleted;
-}
-
-/**
- * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
- * for the rows that were found, and rows that stand there already cost no write.
- * @returns how many rows were inserted or changed.
- */
-async function upsert(
-  file: DuckDbFile,
-  connection: DuckDBConnection,
-  request: WriteRequest,
-  isLoaded: boolean,
-): Promise<number> {
-  const { table } = request;
-  if (!isLoaded) await load(file, connection, request);
-  const inBatch = batchColumns(table);
-  const names = [...inBatch.keys()].map(identifier);
-  const target = tableName(table);
-  const sameKey = table.primaryKey
-    .map((name) => `t.${identifier(name)} = s.${inBatch.get(name)}`)
-    .join(' AND ');
-  const atSamePlace = names.some((name) => name.toLowerCase() === '"rowid"') ? sameKey : 't.rowid = k.stored';
-  const [known = 0] = await counts(
-    connection,
-    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN _batch AS s ON ${sameKey};
-     SELECT count(*) FROM _known`,
-  );
-  let rows = 0;
-  const rest = [...inBatch].filter(([name]) => !table.primaryKey.includes(name));
-  if (known > 0 && rest.length > 0) {
-    const updated = await connection.run(
-      `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
-         JOIN _batch AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace}
-         WHERE ${rest.map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`).join(' OR ')};
-       UPDATE ${target} AS t SET ${rest.map(([name, c]) => `${identifier(name)} = s.${c}`).join(', ')}
-         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE ${atSamePlace}`,
-    );
-    rows += updated.rowsChanged;
-  }
-  faultPoint('transaction.half');
-  const fresh = known === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
-  const inserted = await connection.run(
-    `INSERT INTO ${target} (${names.join(', ')}) SELECT ${[...inBatch.values()].join(', ')} FROM _batch ${fresh}`,
-  );
-  rows += inserted.rowsChanged;
-  if (table.deletes !== undefined) await remember(connection, request);
-  await connection.run('DROP TABLE _batch; DROP TABLE _known; DROP TABLE IF EXISTS _changed');
-  return rows;
 }
 
 /** How many records of a batch were put aside. */
@@ -532,7 +442,7 @@ async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: 
      INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
      CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
      DROP TABLE _sorted;
-     ${lastOfEach(keys)}`,
+     ${keepsLast(table) ? lastOfEach(keys) : ''}`,
   );
 }
 
@@ -567,11 +477,6 @@ function fieldOf(value: unknown, type: ColumnType | undefined): Json {
   if (type === 'BOOLEAN') return text === 'true';
   const isWhole = type === 'SHORT' || type === 'INT' || type === 'LONG';
   return isWhole && Number.isSafeInteger(Number(text)) ? Number(text) : text;
-}
-
-async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {
-  const result = await connection.runAndReadAll(sql);
-  return (result.getRowsJson()[0] ?? []).map(Number);
 }
 
 function readFiles(

@@ -12,5 +12,13 @@ export function createReplay(options: {
   incremental?: Incremental;
 }): Strategy<TimestampCursor> {
   const { bufferHours, incremental = EVERYTHING } = options;
-  return createAnswer('replay', { ...incremental, lookbackSeconds: bufferHours * 3600 });
+  const answer = createAnswer('replay', { ...incremental, lookbackSeconds: bufferHours * 3600 });
+  return {
+    ...answer,
+    advance(cursor, page) {
+      const since = cursor.position?.since ?? null;
+      // All that the source has since then was read: rows of that time that it no longer has are gone.
+      return { ...answer.advance(cursor, page), ...(since !== null && { since }) };
+    },
+  };
 }

@@ -17,6 +17,7 @@ import {
 } from '../../src/errors.js';
 import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
+import { modesContract } from './modes.js';
 
 /** A row, each value as text that does not depend on the destination; see {@link TestedDestination.rows}. */
 export type Row = Record<string, string | null>;
@@ -951,6 +952,8 @@ export function destinationContract(
         expect(await live(of)).toEqual([1, 2]);
       });
     });
+
+    modesContract(() => ({ tested, streamOf, tableOf }));
 
     describe('a table that puts misfits aside', () => {
       const COLUMNS_OF_ALL: TableSpec['columns'] = {

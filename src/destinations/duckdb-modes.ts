@@ -1,0 +1,362 @@
+/** How a batch that is loaded into the temporary table `_batch` becomes rows of a DuckDB table. */
+import type { DuckDBConnection } from '@duckdb/node-api';
+import { faultPoint } from '../faults.js';
+import {
+  DELETED_AT,
+  SEQUENCE,
+  VALID_FROM,
+  VALID_TO,
+  type Cursor,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import { batchColumns, isWholePass, keyValues, tableName } from './checkpoints.js';
+import type { WriteRequest } from './destination.js';
+import { duckDbType } from './duckdb-columns.js';
+import {
+  asideOf,
+  beginsPass,
+  marksDeleted,
+  missesRows,
+  modeOf,
+  ownColumns,
+  saysDeleted,
+  stamping,
+  stamps,
+  withinReach,
+} from './modes.js';
+import { identifier, literal } from './sql.js';
+
+export interface Written {
+  /** Inserted or changed. */
+  rows: number;
+  /** Of which the source says that they are gone. */
+  deleted: number;
+}
+
+/** Whether a key that is there twice in a batch becomes one row. */
+export const keepsLast = (table: TableSpec): boolean => table.mode !== 'append';
+
+/** DuckDB does not tell the names of tables apart by their case. */
+export const tableIs = (key: StreamKey) =>
+  `lower("schema") = lower(${literal(key.schema)}) AND lower("table") = lower(${literal(key.table)})`;
+export const keyIs = (key: StreamKey) =>
+  `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
+
+export async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {
+  const result = await connection.runAndReadAll(sql);
+  return (result.getRowsJson()[0] ?? []).map(Number);
+}
+
+/** Columns of the table and ours, as they are declared. */
+export const definitions = (table: TableSpec): string[] => [
+  ...Object.entries(table.columns).map(
+    ([name, type]) =>
+      `${identifier(name)} ${duckDbType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
+  ),
+  ...ownColumns(table).map(([name, type]) => `${name} ${duckDbType(type)}`),
+];
+
+const DROP_FOUND = 'DROP TABLE IF EXISTS _known; DROP TABLE IF EXISTS _changed; DROP TABLE IF EXISTS _latest';
+
+/** Rows to be written into a table: their relation, and its columns by those of the table. */
+interface Rows {
+  name: string;
+  columns: ReadonlyMap<string, string>;
+}
+
+const batchOf = (table: TableSpec): Rows => ({ name: '_batch', columns: batchColumns(table) });
+
+const sameKey = (table: TableSpec, { columns }: Rows) =>
+  table.primaryKey.map((name) => `t.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
+
+/** Writes the loaded batch in the table's mode, and drops it. */
+export async function writeRows(connection: DuckDBConnection, request: WriteRequest): Promise<Written> {
+  const { table, key, next } = request;
+  const batch = batchOf(table);
+  let deleted = await endDeleted(connection, request);
+  let rows: number;
+  switch (modeOf(table)) {
+    case 'append':
+      rows = await append(connection, table, next);
+      break;
+    case 'history':
+      rows = await supersede(connection, table, next);
+      break;
+    case 'replace':
+      await upsert(connection, asideOf(key, table), batch, next);
+      rows = 0;
+      break;
+    case 'upsert':
+      rows = await upsert(connection, table, batch, next);
+  }
+  if (marksDeleted(table)) deleted += await markDeleted(connection, request);
+  if (missesRows(table)) await remember(connection, request);
+  await connection.run(`DROP TABLE _batch; ${DROP_FOUND}`);
+  return { rows, deleted };
+}
+
+/**
+ * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
+ * for the rows that were found, and rows that stand there already cost no write.
+ * @returns how many rows were inserted or changed.
+ */
+async function upsert(
+  connection: DuckDBConnection,
+  table: TableSpec,
+  from: Rows,
+  next: string,
+): Promise<number> {
+  const known = await find(connection, table, from);
+  let rows = 0;
+  if (known.canDiffer) {
+    const set = [...from.columns]
+      .filter(([name]) => !table.primaryKey.includes(name))
+      .map(([name, c]) => `${identifier(name)} = s.${c}`);
+    const updated = await connection.run(
+      `${known.changed};
+       UPDATE ${tableName(table)} AS t SET ${set.join(', ')}${stamping(table, next)}
+         FROM _changed AS k JOIN ${from.name} AS s ON s.rowid = k.read WHERE ${known.atSamePlace}`,
+    );
+    rows += updated.rowsChanged;
+  }
+  faultPoint('transaction.half');
+  const fresh = known.count === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
+  return rows + (await insert(connection, table, from, next, [], fresh));
+}
+
+/** Ends the version of each key that has changed, and begins one for it and for each that is new. */
+async function supersede(connection: DuckDBConnection, table: TableSpec, next: string): Promise<number> {
+  const from = batchOf(table);
+  const known = await find(connection, table, from, `AND t.${VALID_TO} IS NULL`);
+  if (known.canDiffer) {
+    await connection.run(
+      `${known.changed};
+       UPDATE ${tableName(table)} AS t SET ${VALID_TO} = now()${stamping(table, next)}
+         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE ${known.atSamePlace}`,
+    );
+  }
+  faultPoint('transaction.half');
+  const changed = known.canDiffer ? ' OR rowid IN (SELECT read FROM _changed)' : '';
+  const fresh = known.count === 0 ? '' : `WHERE rowid NOT IN (SELECT read FROM _known)${changed}`;
+  return insert(connection, table, from, next, [[VALID_FROM, 'now()']], fresh);
+}
+
+interface Known {
+  count: number;
+  /** Whether any of them may have other contents than what is to be written. */
+  canDiffer: boolean;
+  /** The statement that finds those of `_known` that have, as `_changed`. */
+  changed: string;
+  /** Condition that `t` is the stored row of `k`. */
+  atSamePlace: string;
+}
+
+/** Finds the rows of the same keys: `_known`. @param which of the table's rows are meant. */
+async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, which = ''): Promise<Known> {
+  const target = tableName(table);
+  const same = `${sameKey(table, from)} ${which}`;
+  const hasRowid = Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid');
+  const atSamePlace = hasRowid ? same : 't.rowid = k.stored';
+  const [count = 0] = await counts(
+    connection,
+    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${from.name} AS s ON ${same};
+     SELECT count(*) FROM _known`,
+  );
+  const differs = [...from.columns]
+    .filter(([name]) => !table.primaryKey.includes(name))
+    .map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`);
+  const changed = `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
+     JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace} WHERE ${differs.join(' OR ')}`;
+  return { count, canDiffer: count > 0 && differs.length > 0, changed, atSamePlace };
+}
+
+async function insert(
+  connection: DuckDBConnection,
+  table: TableSpec,
+  { name, columns }: Rows,
+  next: string,
+  more: [string, string][],
+  which: string,
+): Promise<number> {
+  const own = [...more, ...stamps(table, next)];
+  const names = [...[...columns.keys()].map(identifier), ...own.map(([column]) => column)];
+  const values = [...columns.values(), ...own.map(([, sql]) => sql)];
+  const inserted = await connection.run(
+    `INSERT INTO ${tableName(table)} (${names.join(', ')}) SELECT ${values.join(', ')} FROM ${name} ${which}`,
+  );
+  return inserted.rowsChanged;
+}
+
+/** Adds every record that differs from the one before it of its key, in the batch or in the table. */
+async function append(connection: DuckDBConnection, table: TableSpec, next: string): Promise<number> {
+  const target = tableName(table);
+  const from = batchOf(table);
+  const names = [...from.columns.keys()].map((name) => `t.${identifier(name)}`);
+  const columns = [...from.columns.values()].join(', ');
+  const keys = table.primaryKey.map((name) => from.columns.get(name)).join(', ');
+  const own = stamps(table, next);
+  const into = [...[...from.columns.keys()].map(identifier), SEQUENCE, ...own.map(([name]) => name)].join(
+    ', ',
+  );
+  faultPoint('transaction.half');
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _latest AS SELECT ${names.map((name, i) => `${name} AS c${i}`).join(', ')} FROM ${target} AS t
+       SEMI JOIN _batch AS s ON ${sameKey(table, from)}
+       QUALIFY row_number() OVER (PARTITION BY ${table.primaryKey.map((name) => `t.${identifier(name)}`).join(', ')} ORDER BY t.${SEQUENCE} DESC) = 1`,
+  );
+  const inserted = await connection.run(
+    `INSERT INTO ${target} (${into})
+       SELECT ${columns}, coalesce((SELECT max(${SEQUENCE}) FROM ${target}), 0) + row_number() OVER (ORDER BY place)${own.map(([, sql]) => `, ${sql}`).join('')}
+       FROM (SELECT *, lag(row(${columns})) OVER (PARTITION BY ${keys} ORDER BY place) AS before
+         FROM (SELECT -1 AS place, ${columns} FROM _latest UNION ALL SELECT rowid, ${columns} FROM _batch))
+       WHERE place >= 0 AND before IS DISTINCT FROM row(${columns})
+       ORDER BY place`,
+  );
+  return inserted.rowsChanged;
+}
+
+/** Takes those out of the batch that say that they are gone, and out of the table; where rows are marked, neither. */
+async function endDeleted(connection: DuckDBConnection, request: WriteRequest): Promise<number> {
+  const { table, key, next } = request;
+  if (table.deletedField === undefined || marksDeleted(table)) return 0;
+  const batch = batchOf(table);
+  const gone = saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
+  const target = tableName(table.mode === 'replace' ? asideOf(key, table) : table);
+  const ended = await connection.run(
+    table.mode === 'history'
+      ? `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM _batch AS s
+           WHERE ${sameKey(table, batch)} AND t.${VALID_TO} IS NULL AND ${gone}`
+      : `DELETE FROM ${target} AS t USING _batch AS s WHERE ${sameKey(table, batch)} AND ${gone}`,
+  );
+  await connection.run(`DELETE FROM _batch AS s WHERE ${gone}`);
+  return table.mode === 'replace' ? 0 : ended.rowsChanged;
+}
+
+/** Marks the rows whose records say that they are gone, and no others: what is there again is not deleted any more. */
+async function markDeleted(connection: DuckDBConnection, { table, next }: WriteRequest): Promise<number> {
+  const batch = batchOf(table);
+  const gone =
+    table.deletedField === undefined
+      ? 'false'
+      : saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
+  const mark = (value: string, which: string) =>
+    connection.run(
+      `UPDATE ${tableName(table)} AS t SET ${DELETED_AT} = ${value}${stamping(table, next)} FROM _batch AS s
+         WHERE ${sameKey(table, batch)} AND ${which}`,
+    );
+  await mark('NULL', `t.${DELETED_AT} IS NOT NULL AND NOT ${gone}`);
+  if (table.deletedField === undefined) return 0;
+  return (await mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`)).rowsChanged;
+}
+
+/** Remembers the keys of a batch for the end of its pass. Those of a former pass, which was given up, go. */
+async function remember(connection: DuckDBConnection, { key, table, cursor }: WriteRequest): Promise<void> {
+  const { columns } = batchOf(table);
+  const keys = table.primaryKey.map((name) => `CAST(${columns.get(name)} AS VARCHAR)`).join(', ');
+  const values = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}`;
+  await connection.run(
+    `DELETE FROM _highwater_seen WHERE ${keyIs(key)} AND pass <> ${cursor.pass};
+     INSERT INTO _highwater_seen SELECT ${values}, to_json([${keys}])::VARCHAR FROM _batch`,
+  );
+}
+
+/** Notes that a pass has met something whose key is not known. */
+async function rememberUnknown(connection: DuckDBConnection, { key, cursor }: WriteRequest): Promise<void> {
+  const unknown = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}, NULL`;
+  await connection.run(`INSERT INTO _highwater_seen VALUES (${unknown})`);
+}
+
+/**
+ * Before the first batch of a pass of a table that is replaced: an empty place for its rows.
+ * @param before the stored cursor.
+ */
+export async function readyAside(
+  connection: DuckDBConnection,
+  request: WriteRequest,
+  before: Cursor | null,
+): Promise<void> {
+  const { key, table, cursor } = request;
+  const aside = asideOf(key, table);
+  const begins = beginsPass(before, cursor);
+  if (begins) {
+    await connection.run(
+      `DROP TABLE IF EXISTS ${tableName(aside)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
+    );
+  }
+  const [there = 0] = await counts(
+    connection,
+    `SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()
+       AND schema_name = ${literal(aside.schema)} AND table_name = ${literal(aside.table)}`,
+  );
+  if (there > 0) return;
+  await connection.run(`CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')})`);
+  // The pass began in another mode: what it has read until now is not here.
+  if (!begins) await rememberUnknown(connection, request);
+}
+
+/**
+ * At the end of a pass that has read everything: what it has not met is gone from the source.
+ * @param hasUnknown records of the batch have no key that is known: null stands for them.
+ */
+export async function endOfPass(
+  connection: DuckDBConnection,
+  request: WriteRequest,
+  hasUnknown: boolean,
+): Promise<Written> {
+  const { key, table, cursor, next } = request;
+  if (!missesRows(table) && table.mode !== 'replace') return { rows: 0, deleted: 0 };
+  if (hasUnknown) await rememberUnknown(connection, request);
+  if (cursor.ended === null) return { rows: 0, deleted: 0 };
+  const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
+  const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
+  const isWhole = isWholePass(cursor) && met === known;
+  let written = { rows: 0, deleted: 0 };
+  if (table.mode === 'replace') written = await publish(connection, request, isWhole);
+  // An empty list is more often a mistake of the source than the end of everything.
+  else if (isWhole && met > 0) {
+    const keys = table.primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ');
+    const reach = withinReach(
+      table,
+      cursor,
+      (name) => `t.${identifier(name)}`,
+      (text) =>
+        `${text}::${duckDbType(table.columns[typeof table.unseen === 'object' ? table.unseen.column : ''] ?? 'UTC_DATETIME')}`,
+    );
+    const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})${reach === null ? '' : ` AND ${reach}`}`;
+    const target = `${tableName(table)} AS t`;
+    const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    const gone = await connection.run(
+      table.deletes === 'soft'
+        ? `UPDATE ${target} SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`
+        : `DELETE FROM ${target} WHERE ${unseen}`,
+    );
+    written.deleted = gone.rowsChanged;
+  }
+  await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
+  return written;
+}
+
+/** Makes the table what the pass has read; what it may not have read stays as it was. */
+async function publish(
+  connection: DuckDBConnection,
+  { key, table, next }: WriteRequest,
+  isWhole: boolean,
+): Promise<Written> {
+  const aside = asideOf(key, table);
+  const from: Rows = {
+    name: tableName(aside),
+    columns: new Map(Object.keys(table.columns).map((name) => [name, identifier(name)])),
+  };
+  const [met = 0] = await counts(connection, `SELECT count(*) FROM ${from.name}`);
+  const rows = met === 0 ? 0 : await upsert(connection, table, from, next);
+  let deleted = 0;
+  if (isWhole && met > 0) {
+    const gone = await connection.run(
+      `DELETE FROM ${tableName(table)} AS t WHERE NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`,
+    );
+    deleted = gone.rowsChanged;
+  }
+  await connection.run(`DROP TABLE ${from.name}; ${DROP_FOUND}`);
+  return { rows, deleted };
+}

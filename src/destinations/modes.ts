@@ -1,0 +1,121 @@
+/** What the ways of writing have in common, whatever the database. */
+import { createHash } from 'node:crypto';
+import { DestinationError } from '../errors.js';
+import {
+  BATCH,
+  DELETED_AT,
+  SEQUENCE,
+  SYNCED_AT,
+  VALID_FROM,
+  VALID_TO,
+  type ColumnType,
+  type Cursor,
+  type StreamKey,
+  type TableSpec,
+  type WriteMode,
+} from '../protocol.js';
+import { keyValues } from './checkpoints.js';
+import { literal } from './sql.js';
+
+export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
+
+/** The columns of ours that a table has beside its own; {@link SEQUENCE} is the destination's to fill. */
+export function ownColumns(table: TableSpec): [name: string, type: ColumnType][] {
+  return [
+    ...(table.mode === 'append' ? [[SEQUENCE, 'LONG'] as [string, ColumnType]] : []),
+    ...(table.mode === 'history'
+      ? ([VALID_FROM, VALID_TO].map((name) => [name, 'UTC_DATETIME']) as [string, ColumnType][])
+      : []),
+    ...(marksDeleted(table) ? [[DELETED_AT, 'UTC_DATETIME'] as [string, ColumnType]] : []),
+    ...(table.stamps === true
+      ? ([
+          [SYNCED_AT, 'UTC_DATETIME'],
+          [BATCH, 'STRING'],
+        ] as [string, ColumnType][])
+      : []),
+  ];
+}
+
+/** Whether rows that are gone stay, and say so. */
+export const marksDeleted = (table: TableSpec): boolean =>
+  table.deletes === 'soft' && table.mode !== 'history';
+
+/** Whether rows are gone when a pass has not met them. */
+export const missesRows = (table: TableSpec): boolean =>
+  table.deletes !== undefined && table.unseen !== 'stay';
+
+/** The columns by which rows say when and by whom they were written, and the SQL of their values. */
+export const stamps = (table: TableSpec, batch: string): [name: string, sql: string][] =>
+  table.stamps === true
+    ? [
+        [SYNCED_AT, 'now()'],
+        [BATCH, literal(batch)],
+      ]
+    : [];
+
+/** `, name = value` for each of the stamps. */
+export const stamping = (table: TableSpec, batch: string): string =>
+  stamps(table, batch)
+    .map(([name, sql]) => `, ${name} = ${sql}`)
+    .join('');
+
+/**
+ * A table that was written in one mode cannot be read in another: its rows mean something else.
+ * @param columns those of a table that has rows.
+ * @throws {DestinationError}
+ */
+export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>): void {
+  const is: WriteMode = columns.has(SEQUENCE) ? 'append' : columns.has(VALID_FROM) ? 'history' : 'upsert';
+  const wanted = table.mode === 'replace' ? 'upsert' : modeOf(table);
+  if (is === wanted) return;
+  throw new DestinationError(
+    `table ${table.schema}.${table.table} has rows that were written in mode ${is}, and mode ${modeOf(table)} is configured. ` +
+      `Sync into another table, or set "mode" back.`,
+  );
+}
+
+/** Where the rows of a pass wait for its end, in mode `replace`. */
+export const asideOf = (key: StreamKey, { schema, primaryKey, columns }: TableSpec): TableSpec => ({
+  ...{ schema, primaryKey, columns },
+  table: `_highwater_aside_${createHash('sha256')
+    .update(JSON.stringify(keyValues(key)))
+    .digest('hex')
+    .slice(0, 16)}`,
+});
+
+/** Whether a batch is the first of its pass. */
+export const beginsPass = (before: Cursor | null, now: Cursor): boolean =>
+  before === null || before.ended !== null || before.pass !== now.pass;
+
+/** Whether a record says that it is deleted. @param value SQL of its `deletedField`. */
+export function saysDeleted(table: TableSpec, value: string): string {
+  const type = table.columns[table.deletedField ?? ''] ?? 'STRING';
+  switch (type) {
+    case 'BOOLEAN':
+      return `coalesce(${value}, false)`;
+    case 'STRING':
+      return `coalesce(lower(${value}) NOT IN ('', 'false', 'f', 'no', 'n', '0'), false)`;
+    case 'NAIVE_DATE':
+    case 'NAIVE_DATETIME':
+    case 'UTC_DATETIME':
+      return `(${value} IS NOT NULL)`;
+    default:
+      return `coalesce(${value} <> 0, false)`;
+  }
+}
+
+/**
+ * Which rows a pass would have met had they been there, as an SQL condition; null: all.
+ * @param type of the destination, for a time of the source.
+ */
+export function withinReach(
+  { unseen }: TableSpec,
+  { since }: Cursor,
+  column: (name: string) => string,
+  time: (text: string) => string,
+): string | null {
+  if (typeof unseen !== 'object') return null;
+  if (since === undefined) return 'false';
+  // An API may leave out what has the very time that is asked for, or be coarser than its own values.
+  return `${column(unseen.column)} > ${time(literal(since))} + INTERVAL '1 second'`;
+}

@@ -1,0 +1,384 @@
+/** What every destination promises of its ways of writing; part of the contract suite. */
+import { randomUUID } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { DestinationError } from '../../src/errors.js';
+import type { Cursor, Json, TableSpec } from '../../src/protocol.js';
+import type { SourceRecord, Stream, TestedDestination } from './suite.js';
+
+interface Suite {
+  tested: TestedDestination;
+  streamOf: (table: TableSpec) => Stream;
+  tableOf: (columns: TableSpec['columns'], primaryKey?: string[]) => TableSpec;
+}
+
+const COLUMNS: TableSpec['columns'] = { id: 'LONG', name: 'STRING', more: 'JSON', at: 'UTC_DATETIME' };
+
+const at = (
+  pass: number,
+  isEnd: boolean,
+  { notes = [], ...more }: Partial<Cursor> = {},
+): { cursor: Cursor } => ({
+  cursor: {
+    pass,
+    mark: null,
+    position: isEnd ? null : 'x',
+    ended: isEnd ? 'empty_page' : null,
+    notes,
+    ...more,
+  },
+});
+
+/** Writes from the stored checkpoint on. */
+async function write(of: Stream, records: SourceRecord[], cursor = at(1, false), id: string = randomUUID()) {
+  const { id: base } = await of.checkpoint();
+  return { ...(await of.write(base, id, records, cursor)), base, id };
+}
+
+const record = (id: number, name: string | null, more: { [name: string]: Json } = {}) => ({
+  id,
+  name,
+  ...more,
+});
+
+export function modesContract(suite: () => Suite): void {
+  const open = async (more: Partial<TableSpec>, columns = COLUMNS, primaryKey?: string[]) => {
+    const of = suite().streamOf({ ...suite().tableOf(columns, primaryKey), ...more });
+    await of.open();
+    return of;
+  };
+  const select = (of: Stream, columns: string, rest = '') =>
+    suite().tested.query(`SELECT ${columns} FROM main.${of.table.table} ${rest}`);
+  const texts = async (of: Stream, columns: string, rest = '') =>
+    (await select(of, columns, rest)).map((row) => row.map(String).join(' '));
+
+  describe('rows that are stamped', () => {
+    it('say when they were written last, and by which batch; those that stay the same, nothing new', async () => {
+      const of = await open({ stamps: true });
+      const first = await write(of, [record(1, 'a'), record(2, 'b')]);
+      const before = await texts(of, '_highwater_synced_at', 'ORDER BY id');
+      const second = await write(of, [record(1, 'a'), record(2, 'c'), record(3, 'd')]);
+      expect(await texts(of, 'id, _highwater_batch', 'ORDER BY id')).toEqual([
+        `1 ${first.id}`,
+        `2 ${second.id}`,
+        `3 ${second.id}`,
+      ]);
+      const after = await texts(of, '_highwater_synced_at', 'ORDER BY id');
+      expect(after[0]).toBe(before[0]);
+      expect(new Date(after[1] ?? '') > new Date(before[1] ?? '')).toBe(true);
+      expect(Math.abs(Date.now() - Date.parse(after[2] ?? ''))).toBeLessThan(60_000);
+      const logged = await suite().tested.query(
+        `SELECT count(*)::INTEGER FROM main.${of.table.table} AS t JOIN ${suite().tested.ownSchema}_highwater_batches AS b ON b.id = t._highwater_batch`,
+      );
+      expect(logged).toEqual([[3]]);
+    });
+
+    it('may be so later: a table gets the columns when they are asked for, and rows of before have none', async () => {
+      const of = await open({});
+      await write(of, [record(1, 'a')]);
+      const later = suite().streamOf({ ...of.table, stamps: true });
+      await later.open('w2');
+      const { checkpoint } = await later.open('w2');
+      await later.write(checkpoint.id, 'b2', [record(2, 'b')], { ...at(1, false), workflowId: 'w2' });
+      expect(await texts(of, 'id, _highwater_batch', 'ORDER BY id')).toEqual(['1 null', '2 b2']);
+    });
+  });
+
+  describe('a table that is appended to', () => {
+    it('has every version of a record in order, and what is read again unchanged once', async () => {
+      const of = await open({ mode: 'append', stamps: true });
+      const versions = (...names: (string | null)[]) => names.map((name) => record(1, name));
+      expect((await write(of, [...versions('a'), record(2, 'x')])).rows).toBe(2);
+      // The boundary is read again; the same content comes back later.
+      expect((await write(of, [...versions('a', 'b', 'b', 'a'), record(2, 'x')])).rows).toBe(2);
+      expect((await write(of, [...versions('a', null, null), record(3, 'y')])).rows).toBe(2);
+      expect((await write(of, versions(null))).rows).toBe(0);
+      expect(await texts(of, 'name', 'WHERE id = 1 ORDER BY _highwater_sequence')).toEqual([
+        'a',
+        'b',
+        'a',
+        'null',
+      ]);
+      const all = await texts(of, 'id', 'ORDER BY _highwater_sequence');
+      expect(all).toEqual(['1', '2', '1', '1', '1', '3']);
+    });
+
+    it('goes by all parts of a key, and by every value of a record', async () => {
+      const of = await open({ mode: 'append' }, { ...COLUMNS, b: 'DOUBLE', c: 'BOOLEAN', d: 'BINARY' }, [
+        'id',
+        'name',
+      ]);
+      const base = {
+        id: 1,
+        name: 'n',
+        more: { a: [1, null] },
+        at: '2026-01-01T00:00:00Z',
+        b: 0.1,
+        c: null,
+        d: null,
+      };
+      const others = [
+        { ...base, more: { a: [1, 2] } },
+        { ...base, at: '2026-01-01T00:00:00.000001Z' },
+        { ...base, b: 0.2 },
+        { ...base, c: false },
+        { ...base, d: 'AA==' },
+      ];
+      expect((await write(of, [base])).rows).toBe(1);
+      expect(
+        (
+          await write(of, [
+            { ...base, at: '2026-01-01T01:00:00+01:00' },
+            { ...base, name: 'm' },
+          ])
+        ).rows,
+      ).toBe(1);
+      expect((await write(of, others)).rows).toBe(5);
+      expect((await write(of, [others[4] ?? base])).rows).toBe(0);
+    });
+
+    it('has each batch once, however often it is written', async () => {
+      const of = await open({ mode: 'append', stamps: true });
+      const { base, id } = await write(of, [record(1, 'a'), record(1, 'b')]);
+      expect(await of.write(base, id, [record(1, 'a'), record(1, 'b')])).toMatchObject({
+        already: true,
+        rows: 2,
+      });
+      expect(await select(of, 'count(*)::INTEGER')).toEqual([[2]]);
+    });
+
+    it('puts misfits aside as well', async () => {
+      const of = await open({ mode: 'append', quarantine: true });
+      const written = await write(of, [record(1, 'a'), { id: 1, name: 'b', at: 'never' }, record(1, 'c')]);
+      expect(written).toMatchObject({ rows: 2, rejected: 1 });
+      expect(await texts(of, 'name', 'ORDER BY _highwater_sequence')).toEqual(['a', 'c']);
+    });
+  });
+
+  describe('a table with its history', () => {
+    const versions = (of: Stream) =>
+      texts(of, 'id, name, _highwater_valid_to IS NULL', 'ORDER BY id, _highwater_valid_from');
+    const yes = (rows: string[]) => rows.map((row) => row.replace(/\bt$/, 'true').replace(/\bf$/, 'false'));
+
+    it('says of each version from when until when it was valid', async () => {
+      const of = await open({ mode: 'history', stamps: true });
+      expect((await write(of, [record(1, 'a'), record(2, 'x')])).rows).toBe(2);
+      expect((await write(of, [record(1, 'a'), record(2, 'y'), record(3, 'z')])).rows).toBe(2);
+      expect((await write(of, [record(2, 'w'), record(2, 'x')])).rows).toBe(1);
+      expect(yes(await versions(of))).toEqual(['1 a true', '2 x false', '2 y false', '2 x true', '3 z true']);
+      // Where one ends the next begins.
+      const gaps = await suite().tested.query(
+        `SELECT count(*)::INTEGER FROM main.${of.table.table} AS a JOIN main.${of.table.table} AS b
+           ON a.id = b.id AND a._highwater_valid_to = b._highwater_valid_from`,
+      );
+      expect(gaps).toEqual([[2]]);
+    });
+
+    it('ends the version of what is gone, and begins another when it comes back', async () => {
+      const of = await open({ mode: 'history', deletes: 'soft', stamps: true });
+      await write(of, [record(1, 'a'), record(2, 'b')], at(1, true));
+      expect(await write(of, [record(1, 'a')], at(2, true))).toMatchObject({ rows: 0, deleted: 1 });
+      expect(yes(await versions(of))).toEqual(['1 a true', '2 b false']);
+      const parent = { stream: 'of', table: of.table, fields: ['name'] };
+      const parents = await suite().tested.destination.parents({
+        key: of.key,
+        parent,
+        after: null,
+        limit: 9,
+      });
+      expect(parents?.map(({ fields }) => fields['name'])).toEqual(['a']);
+      expect((await write(of, [record(1, 'a'), record(2, 'b')], at(3, true))).rows).toBe(1);
+      expect(yes(await versions(of))).toEqual(['1 a true', '2 b false', '2 b true']);
+    });
+
+    it('of nothing but its key has one version of each', async () => {
+      const of = await open({ mode: 'history' }, { id: 'LONG' });
+      await write(of, [{ id: 1 }]);
+      expect((await write(of, [{ id: 1 }, { id: 2 }])).rows).toBe(1);
+      expect(await select(of, 'count(*)::INTEGER')).toEqual([[2]]);
+    });
+  });
+
+  describe('a table that is replaced', () => {
+    const names = (of: Stream) => texts(of, 'name', 'ORDER BY id');
+    const aside = async () =>
+      (
+        await suite().tested.query(
+          `SELECT count(*)::INTEGER FROM information_schema.tables WHERE table_name LIKE '%highwater_aside%'`,
+        )
+      )[0]?.[0];
+
+    it('is as it was until a pass has ended, and then what the pass has read', async () => {
+      const of = await open({ mode: 'replace', stamps: true });
+      expect((await write(of, [record(1, 'a'), record(2, 'b')], at(1, false))).rows).toBe(0);
+      expect(await names(of)).toEqual([]);
+      const first = await write(of, [record(3, 'c')], at(1, true));
+      expect(first).toMatchObject({ rows: 3 });
+      expect(await names(of)).toEqual(['a', 'b', 'c']);
+      await write(of, [record(1, 'a'), record(3, 'x')], at(2, false));
+      expect(await names(of)).toEqual(['a', 'b', 'c']);
+      // The restart of a worker in between changes nothing.
+      expect(await write(of, [record(3, 'C'), record(4, 'd')], at(2, true))).toMatchObject({
+        rows: 2,
+        deleted: 1,
+      });
+      expect(await names(of)).toEqual(['a', 'C', 'd']);
+      expect(await texts(of, '_highwater_batch', 'WHERE id = 1')).toEqual([first.id]);
+      expect(await aside()).toBe(0);
+    });
+
+    it('ends with a batch that holds nothing, too', async () => {
+      const of = await open({ mode: 'replace' });
+      await write(of, [record(1, 'a')], at(1, true));
+      await write(of, [record(2, 'b')], at(2, false));
+      expect(await write(of, [], at(2, true))).toMatchObject({ rows: 1, deleted: 1 });
+      expect(await names(of)).toEqual(['b']);
+    });
+
+    it('forgets what a pass has read that was given up', async () => {
+      const of = await open({ mode: 'replace' });
+      await write(of, [record(1, 'a')], at(1, true));
+      await write(of, [record(7, 'given up')], at(2, false));
+      const { checkpoint } = await of.open('w2', { full: true });
+      await of.write(checkpoint.id, randomUUID(), [record(1, 'b')], { ...at(1, true), workflowId: 'w2' });
+      expect(await names(of)).toEqual(['b']);
+    });
+
+    it('loses nothing where the pass is not known to be whole, or met nothing', async () => {
+      const of = await open({ mode: 'replace', quarantine: true });
+      await write(of, [record(1, 'a'), record(2, 'b'), record(3, 'c')], at(1, true));
+      await write(of, [record(1, 'A')], at(2, true, { notes: [{ code: 'answer_ignored', message: '' }] }));
+      expect(await names(of)).toEqual(['A', 'b', 'c']);
+      await write(of, [], at(3, true));
+      expect(await names(of)).toEqual(['A', 'b', 'c']);
+      await write(of, [record(1, 'a'), { id: 2, at: 'never' }], at(4, false));
+      await write(of, [record(4, 'd')], at(4, true));
+      expect(await names(of)).toEqual(['a', 'b', 'c', 'd']);
+    });
+
+    it('loses nothing to the pass in which the mode was changed', async () => {
+      const of = await open({});
+      await write(of, [record(1, 'a'), record(2, 'b')], at(1, false));
+      const replaced = suite().streamOf({ ...of.table, mode: 'replace' });
+      await replaced.open('w1');
+      await write(replaced, [record(3, 'c')], at(1, true));
+      expect(await names(of)).toEqual(['a', 'b', 'c']);
+      await write(replaced, [record(3, 'c')], at(2, true));
+      expect(await names(of)).toEqual(['c']);
+    });
+  });
+
+  describe('a record that says that it is gone', () => {
+    const columns: TableSpec['columns'] = { id: 'LONG', name: 'STRING', gone: 'BOOLEAN' };
+    const mark = { deletes: 'soft', deletedField: 'gone', unseen: 'stay' } as const;
+
+    it('is marked, and is there again when it says so', async () => {
+      const of = await open({ ...mark, stamps: true }, columns);
+      const gone = (value: boolean | null) => [{ id: 1, name: 'a', gone: value }];
+      const isMarked = async () =>
+        (await select(of, '_highwater_deleted_at IS NOT NULL', 'WHERE id = 1'))[0]?.[0];
+      expect(await write(of, [...gone(null), { id: 2, name: 'b', gone: true }])).toMatchObject({
+        rows: 2,
+        deleted: 1,
+      });
+      expect(await isMarked()).toBe(false);
+      expect(await write(of, gone(true), at(1, true))).toMatchObject({ rows: 1, deleted: 1 });
+      const [when] = await texts(of, '_highwater_deleted_at', 'WHERE id = 1');
+      expect(await write(of, gone(true), at(2, true))).not.toHaveProperty('deleted');
+      expect(await texts(of, '_highwater_deleted_at', 'WHERE id = 1')).toEqual([when]);
+      await write(of, gone(false), at(3, true));
+      expect(await isMarked()).toBe(false);
+      // What a pass has not met stays as it is.
+      await write(of, [], at(4, true));
+      expect(await select(of, 'count(*)::INTEGER', 'WHERE _highwater_deleted_at IS NULL')).toEqual([[1]]);
+    });
+
+    it('is removed', async () => {
+      const of = await open({ ...mark, deletes: 'hard' }, columns);
+      await write(of, [record(1, 'a'), record(2, 'b')]);
+      const last = [
+        { id: 1, name: 'x', gone: true },
+        { id: 2, name: 'c', gone: true },
+        { id: 2, name: 'd', gone: false },
+        { id: 3, gone: true },
+      ];
+      expect(await write(of, last)).toMatchObject({ rows: 1, deleted: 1 });
+      expect(await texts(of, 'name')).toEqual(['d']);
+    });
+
+    it('ends its version in a history', async () => {
+      const of = await open({ ...mark, mode: 'history' }, columns);
+      await write(of, [record(1, 'a')]);
+      expect(await write(of, [{ id: 1, name: 'x', gone: true }])).toMatchObject({ rows: 0, deleted: 1 });
+      expect(await write(of, [{ id: 1, name: 'x', gone: true }])).not.toHaveProperty('deleted');
+      expect(await select(of, 'name', 'WHERE _highwater_valid_to IS NULL')).toEqual([]);
+      await write(of, [record(1, 'b')]);
+      expect(await texts(of, 'name', 'WHERE _highwater_valid_to IS NULL')).toEqual(['b']);
+    });
+
+    it.each([
+      ['STRING', ['yes', 'true', 'D'], ['', 'false', 'No', '0', null]],
+      ['LONG', [1, -3], [0, null]],
+      ['DECIMAL(9,2)', [0.01], [0, null]],
+      ['UTC_DATETIME', ['2026-01-01T00:00:00Z'], [null]],
+      ['NAIVE_DATE', ['2026-01-01'], [null]],
+    ] as const)('may say so by a %s', async (type, gone, here) => {
+      const of = await open({ ...mark, deletes: 'hard' }, { ...columns, gone: type });
+      const records = [...gone, ...here].map((value, id) => ({ id, name: 'n', gone: value }));
+      expect((await write(of, records)).rows).toBe(here.length);
+    });
+  });
+
+  describe('a pass that reads a window again', () => {
+    it('loses what it has not met there, and nothing before it', async () => {
+      const of = await open({ deletes: 'hard', unseen: { column: 'at' } });
+      const on = (day: number) => ({
+        id: day,
+        name: 'n',
+        at: `2026-01-${String(day).padStart(2, '0')}T00:00:00Z`,
+      });
+      const since = (text: string) => ({ since: text });
+      await write(of, [on(1), on(2), on(3), on(4), on(5)], at(1, true, since('0001-01-01T00:00:00Z')));
+      const window = at(2, true, since('2026-01-02T00:00:00Z'));
+      // What is of the very time that was asked for may have been left out.
+      expect(await write(of, [on(4)], window)).toMatchObject({ deleted: 2 });
+      expect(await texts(of, 'id', 'ORDER BY id')).toEqual(['1', '2', '4']);
+      // Of a pass that does not say what it asked for nothing is known.
+      expect(await write(of, [on(4)], at(3, true))).not.toHaveProperty('deleted');
+      const cut = { ...since('2026-01-01T00:00:00Z'), notes: [{ code: 'answer_cut', message: '' }] };
+      expect(await write(of, [on(4)], at(4, true, cut))).not.toHaveProperty('deleted');
+      expect(await write(of, [on(4)], at(5, true, since('2025-12-31T00:00:00Z')))).toMatchObject({
+        deleted: 2,
+      });
+    });
+  });
+
+  it.each([
+    ['append', 'upsert'],
+    ['history', 'upsert'],
+    ['upsert', 'append'],
+    ['upsert', 'history'],
+    ['append', 'replace'],
+    ['history', 'append'],
+  ] as const)('a table with rows of mode %s is refused for mode %s', async (is, wanted) => {
+    const { mode: _mode, ...table } = suite().tableOf(COLUMNS);
+    const spec = (mode: string): TableSpec =>
+      mode === 'upsert' ? table : { ...table, mode: mode as NonNullable<TableSpec['mode']> };
+    const of = suite().streamOf(spec(is));
+    await of.open();
+    await write(of, [record(1, 'a')]);
+    const other = suite().streamOf(spec(wanted)).open('w2');
+    await expect(other).rejects.toThrow(DestinationError);
+    await expect(other).rejects.toThrow(`were written in mode ${is}, and mode ${wanted} is configured`);
+  });
+
+  it('a table without rows takes any mode', async () => {
+    const table = suite().tableOf(COLUMNS);
+    await suite().streamOf(table).open();
+    const of = suite().streamOf({ ...table, mode: 'history' });
+    await of.open('w2');
+    const { checkpoint } = await of.open('w2');
+    await of.write(checkpoint.id, 'n1', [record(1, 'a')], { ...at(1, false), workflowId: 'w2' });
+    await of.write('n1', 'n2', [record(1, 'b')], { ...at(1, false), workflowId: 'w2' });
+    expect(await texts(of, 'name', 'ORDER BY _highwater_valid_from')).toEqual(['a', 'b']);
+  });
+}
