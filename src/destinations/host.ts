@@ -42,6 +42,8 @@ export interface HostedDestination {
 interface Owned extends HostedDestination {
   /** Whether nobody else has it meanwhile. */
   stands: () => Promise<boolean>;
+  /** Connects by another password from here on. */
+  renew?: (url: string) => void;
   release: () => Promise<void>;
 }
 
@@ -90,16 +92,17 @@ export class DestinationHost {
 
   /** Becomes the owner of a destination, or says who is. */
   async claim(path: string): Promise<HostedDestination | OwnerRecord> {
+    const server = this.servers.get(path);
     let claimed = this.owned.get(path);
     if (claimed !== undefined) {
       const known = await claimed;
       if ('release' in known) {
+        if (server !== undefined) known.renew?.(server.url);
         if (await known.stands()) return known;
         await known.release();
       }
       this.owned.delete(path);
     }
-    const server = this.servers.get(path);
     claimed = server === undefined ? this.own(path) : this.connect(server);
     this.owned.set(path, claimed);
     claimed.catch(() => this.owned.delete(path));
@@ -163,21 +166,30 @@ export class DestinationHost {
 
   /** Whoever writes to a server has a queue of its own: what it has staged is on its machine. */
   private async connect({ name, url, beside }: ServerLocation): Promise<Owned> {
-    const pool = new Pool({
-      connectionString: url,
-      application_name: 'highwater',
-      max: CONNECTIONS,
-      connectionTimeoutMillis: CONNECT_MILLISECONDS,
-      keepAlive: true,
-    });
-    // A connection that is cut while nobody uses it is no news.
-    pool.on('error', () => undefined);
-    const destination = new PostgresDestination(pool, name);
+    const connectBy = (connectionString: string) => {
+      const pool = new Pool({
+        connectionString,
+        application_name: 'highwater',
+        max: CONNECTIONS,
+        connectionTimeoutMillis: CONNECT_MILLISECONDS,
+        keepAlive: true,
+      });
+      // A connection that is cut while nobody uses it is no news.
+      pool.on('error', () => undefined);
+      return pool;
+    };
+    let current = url;
+    const destination = new PostgresDestination(connectBy(url), name);
     const queue = `highwater-destination-${new URL(url).pathname.slice(1)}-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);
     return {
       ...{ path: name, beside, queue, destination },
       stands: () => Promise.resolve(true),
+      renew: (newest) => {
+        if (newest === current) return;
+        current = newest;
+        destination.reconnect(connectBy(newest));
+      },
       release: async () => {
         await stopPolling();
         await destination.close();

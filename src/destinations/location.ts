@@ -11,7 +11,7 @@ export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): s
 
 /** A database server. */
 export interface ServerLocation {
-  /** For people and for history: without password and options. */
+  /** For people and for history: without the password. */
   name: string;
   /** As it is connected to; never kept. */
   url: string;
@@ -32,8 +32,12 @@ export function serverOf(destination: string, environment: NodeJS.ProcessEnv): S
     const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
     throw new ConfigurationError([{ path: 'destination', message }]);
   }
-  const { username, hostname, port, pathname } = new URL(url);
-  const name = `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}`;
+  const { username, hostname, port, pathname, searchParams } = new URL(url);
+  // Whoever asks for other certificates asks for another connection.
+  const words = [...searchParams].filter(([word]) => !/pass/i.test(word)).map((pair) => pair.join('='));
+  const name =
+    `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
+    (words.length === 0 ? '' : `?${words.join('&')}`);
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
   return { name, url, beside: join(stateDir(environment), 'destinations', `postgres-${hash}`) };
 }

@@ -14,6 +14,7 @@ import {
 import { faultPoint } from '../faults.js';
 import {
   DELETED_AT,
+  VALID_TO,
   type ColumnType,
   type Cursor,
   type Holder,
@@ -29,7 +30,6 @@ import {
   conflict,
   doesNotFit,
   isRead,
-  isWholePass,
   keyValues,
   notReady,
   openWhenFree,
@@ -48,6 +48,17 @@ import type {
   WriteRequest,
 } from './destination.js';
 import { fromText, parentValue, postgresType, recordType, storedType } from './postgres-columns.js';
+import { marksDeleted, ownColumns, refuseOtherMode } from './modes.js';
+import {
+  converted,
+  definitions,
+  endOfPass,
+  KEY,
+  merge,
+  ownDefinition,
+  readyPass,
+  type Written,
+} from './postgres-modes.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -81,8 +92,6 @@ const ownTables = (schema: string) => `
   );
 `;
 
-const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
-
 /** Limits of one transaction; no statement of ours takes long unless something is wrong. */
 export interface PostgresLimits {
   lockSeconds: number;
@@ -95,7 +104,7 @@ export interface PostgresLimits {
  */
 export class PostgresDestination implements Destination {
   constructor(
-    private readonly pool: Pool,
+    private pool: Pool,
     /** For people; without a password. */
     private readonly address: string,
     private readonly limits: PostgresLimits = { lockSeconds: 30, statementSeconds: 600 },
@@ -171,7 +180,8 @@ export class PostgresDestination implements Destination {
       const conditions = [
         ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
         // Of a parent that is gone nothing is asked.
-        ...(table.deletes === 'soft' ? [`p.${DELETED_AT} IS NULL`] : []),
+        ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
+        ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
       ];
       const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
       const found = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
@@ -193,6 +203,13 @@ export class PostgresDestination implements Destination {
     });
   }
 
+  /** Goes on by other connections; those that are in use are let go of when they are done. */
+  reconnect(pool: Pool): void {
+    const before = this.pool;
+    this.pool = pool;
+    void before.end();
+  }
+
   /** Nothing can be made ready outside of the transaction that a pooler keeps together. */
   prepare(): void {}
 
@@ -205,8 +222,8 @@ export class PostgresDestination implements Destination {
     const schema = identifier(key.schema);
     return this.transaction(async (client) => {
       // The row's lock makes writers of one stream wait for each other.
-      const held = await client.query<{ id: string; holder: string }>(
-        `SELECT id, holder FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
+      const held = await client.query<{ id: string; holder: string; cursor: string | null }>(
+        `SELECT id, holder, cursor FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
         keyValues(key),
       );
       const [stored] = held.rows;
@@ -221,11 +238,14 @@ export class PostgresDestination implements Destination {
       if (stored?.id !== base) {
         throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
-      const rows = request.records === 0 ? 0 : await upsert(client, request);
+      await readyPass(client, request, stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor));
+      const written = request.records === 0 ? { rows: 0, deleted: 0 } : await writeRows(client, request);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const rejected = await rejectedOf(client, request);
-      const deleted = request.table.deletes === undefined ? 0 : await deletes(client, request, rejected > 0);
+      const ended = await endOfPass(client, request, rejected > 0);
+      const rows = written.rows + ended.rows;
+      const deleted = written.deleted + ended.deleted;
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -288,8 +308,8 @@ export class PostgresDestination implements Destination {
       return new DestinationBusyError(
         `the destination ${this.address} cannot be reached or is busy: ${said}`,
       );
-    // Wrong password, no such database, no rights.
-    if (/^(28|3D|42501)/.test(code))
+    // Wrong password, no such database, no rights, or a certificate that nobody here trusts.
+    if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
       return new DestinationError(`the destination ${this.address} refuses: ${said}`);
     return thrown;
   }
@@ -319,13 +339,10 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     );
   }
   const columns = Object.entries(table.columns);
-  const definitions = columns.map(
-    ([name, type]) =>
-      `${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
-  );
-  const keys = table.primaryKey.map(identifier).join(', ');
+  const hasOneRowAKey = table.mode !== 'append' && table.mode !== 'history';
+  const primaryKey = hasOneRowAKey ? [`PRIMARY KEY (${table.primaryKey.map(identifier).join(', ')})`] : [];
   await client.query(
-    `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
+    `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${[...definitions(table), ...primaryKey].join(', ')})`,
   );
   const found = await client.query<{ name: string; type: string }>(
     `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
@@ -345,19 +362,56 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       );
     } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
-  if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
-    await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} timestamptz`);
-  }
   refuseOtherTypes(table, differences);
-  const unique = await client.query(
-    `SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indisvalid AND i.indimmediate
-       AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
+  const some = await client.query<{ some: boolean }>(
+    `SELECT EXISTS (SELECT 1 FROM ${tableName(table)}) AS some`,
+  );
+  if (some.rows[0]?.some === true) refuseOtherMode(table, new Set(existing.keys()));
+  for (const own of ownColumns(table)) {
+    if (existing.has(own[0])) continue;
+    await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
+  }
+  await prepareIndex(client, table);
+}
+
+/** The index by which rows are found: over the key, once each, or once each that is valid, or as often as it comes. */
+async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void> {
+  const found = await client.query<{
+    unique: boolean;
+    partial: boolean;
+    index: string;
+    constraint: string | null;
+  }>(
+    `SELECT i.indisunique AS unique, i.indpred IS NOT NULL AS partial, i.indexrelid::regclass::text AS index,
+         (SELECT quote_ident(c.conname) FROM pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u')) AS constraint
+       FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisvalid AND i.indimmediate
+       AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
        AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
     [tableName(table), [...table.primaryKey].sort()],
   );
-  // A table that was there before us.
-  if (unique.rows.length === 0) await client.query(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
+  const keys = table.primaryKey.map(identifier).join(', ');
+  const whole = found.rows.filter(({ unique, partial }) => unique && !partial);
+  if (table.mode !== 'append' && table.mode !== 'history') {
+    // A table that was there before us.
+    if (whole.length === 0) await client.query(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
+    return;
+  }
+  // The table has no rows yet, or it would have been refused.
+  for (const { index, constraint } of whole) {
+    await client.query(
+      constraint === null
+        ? `DROP INDEX ${index}`
+        : `ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${constraint}`,
+    );
+  }
+  const isHistory = table.mode === 'history';
+  if (found.rows.some(({ unique, partial }) => unique === isHistory && partial === isHistory)) return;
+  await client.query(
+    isHistory
+      ? `CREATE UNIQUE INDEX ON ${tableName(table)} (${keys}) WHERE ${VALID_TO} IS NULL`
+      : `CREATE INDEX ON ${tableName(table)} (${keys})`,
+  );
 }
 
 /** Checkpoints of all strategies and sources of a table. */
@@ -401,17 +455,14 @@ async function copyLines(
   }
 }
 
-/**
- * Writes what is new or differs; of a key that is there twice in the batch, the last.
- * @returns how many rows were inserted or changed.
- */
-async function upsert(client: PoolClient, request: WriteRequest): Promise<number> {
+/** Writes the staged lines; where they do not fit, those that do, or says which does not. */
+async function writeRows(client: PoolClient, request: WriteRequest): Promise<Written> {
   const { table } = request;
   const files = await request.files();
   try {
     await client.query('SAVEPOINT loaded');
     await copyLines(client, '_lines', 'json', files);
-    return await merge(client, table, 'pg_temp._lines');
+    return await merge(client, request, 'pg_temp._lines');
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
     await client.query('ROLLBACK TO SAVEPOINT loaded');
@@ -429,44 +480,12 @@ async function upsert(client: PoolClient, request: WriteRequest): Promise<number
   }
 }
 
-async function merge(client: PoolClient, table: TableSpec, from: string): Promise<number> {
-  const inBatch = batchColumns(table);
-  const names = [...inBatch.keys()].map(identifier);
-  const keys = table.primaryKey.map(identifier);
-  const batchKeys = table.primaryKey.map((name) => inBatch.get(name) ?? '').join(', ');
-  const rest = names.filter((name) => !keys.includes(name));
-  const set = rest.map((name) => `${name} = excluded.${name}`).join(', ');
-  const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
-  const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
-  let batch = `SELECT DISTINCT ON (${batchKeys}) ${[...inBatch.values()].join(', ')} FROM (${converted(table, from)}) AS b
-       ORDER BY ${batchKeys}, place DESC`;
-  if (table.deletes !== undefined) {
-    // Its keys are asked for once more.
-    await client.query(`CREATE TEMP TABLE _met ON COMMIT DROP AS ${batch}`);
-    batch = 'SELECT * FROM pg_temp._met';
-  }
-  const result = await client.query(
-    `INSERT INTO ${tableName(table)} AS t (${names.join(', ')})
-       ${batch}
-     ON CONFLICT (${keys.join(', ')}) ${onConflict}`,
-  );
-  return result.rowCount ?? 0;
-}
-
-/** The lines as typed columns. */
-function converted(table: TableSpec, from: string): string {
-  const columns = Object.entries(table.columns);
-  const record = columns.map(([name, type]) => `${identifier(name)} ${recordType(type)}`).join(', ');
-  const typed = columns.map(([name, type], i) => `${fromText(`r.${identifier(name)}`, type)} AS c${i}`);
-  return `SELECT l.place, ${typed.join(', ')} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
-}
-
 /** As {@link merge}, but for the records that do not fit, which go to `_highwater_rejects`. */
 async function mergeWhatFits(
   client: PoolClient,
   request: WriteRequest,
   files: readonly string[],
-): Promise<number> {
+): Promise<Written> {
   const { table, key, next } = request;
   await copyLines(client, '_texts', 'text', files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
@@ -496,68 +515,13 @@ async function mergeWhatFits(
        SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
     [...keyValues(key), next],
   );
-  const rows = await merge(
+  const written = await merge(
     client,
-    table,
+    request,
     '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)',
   );
   await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
-  return rows;
-}
-
-/**
- * Remembers the keys of a batch; at the end of a pass that has read everything, what it has not met is gone from the
- * source.
- * @param hasUnknown records of the batch have no key that is known.
- * @returns how many rows were marked or removed.
- */
-async function deletes(client: PoolClient, request: WriteRequest, hasUnknown: boolean): Promise<number> {
-  const { key, table, cursor, records } = request;
-  const seen = `${identifier(key.schema)}._highwater_seen`;
-  const target = tableName(table);
-  const inBatch = batchColumns(table);
-  const keyText = (of: (name: string) => string) =>
-    `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
-  const values = [...keyValues(key), cursor.pass];
-  // Of a pass that was given up.
-  await client.query(`DELETE FROM ${seen} WHERE ${KEY} AND pass <> $5`, values);
-  if (records > 0) {
-    await client.query(
-      `INSERT INTO ${seen} SELECT $1, $2, $3, $4, $5, ${keyText((name) => `m.${inBatch.get(name) ?? ''}`)} FROM pg_temp._met AS m`,
-      values,
-    );
-    const sameKey = table.primaryKey
-      .map((name) => `t.${identifier(name)} = m.${inBatch.get(name) ?? ''}`)
-      .join(' AND ');
-    // What is there again is not deleted any more.
-    if (table.deletes === 'soft') {
-      await client.query(
-        `UPDATE ${target} AS t SET ${DELETED_AT} = NULL FROM pg_temp._met AS m WHERE ${sameKey} AND t.${DELETED_AT} IS NOT NULL`,
-      );
-    }
-  }
-  if (hasUnknown) await client.query(`INSERT INTO ${seen} VALUES ($1, $2, $3, $4, $5, NULL)`, values);
-  if (cursor.ended === null) return 0;
-  const met = await client.query<{ met: string; known: string }>(
-    `SELECT count(*) AS met, count(key) AS known FROM ${seen} WHERE ${KEY} AND pass = $5`,
-    values,
-  );
-  const counted = met.rows[0] ?? { met: '0', known: '0' };
-  let gone = 0;
-  // An empty list is more often a mistake of the source than the end of everything.
-  if (isWholePass(cursor) && counted.met !== '0' && counted.met === counted.known) {
-    const unseen = `NOT EXISTS (SELECT 1 FROM ${seen} AS s WHERE s."schema" = $1 AND s."table" = $2 AND s.strategy = $3
-      AND s.source = $4 AND s.pass = $5 AND s.key = ${keyText((name) => `t.${identifier(name)}`)})`;
-    const result = await client.query(
-      table.deletes === 'soft'
-        ? `UPDATE ${target} AS t SET ${DELETED_AT} = now() WHERE ${DELETED_AT} IS NULL AND ${unseen}`
-        : `DELETE FROM ${target} AS t WHERE ${unseen}`,
-      values,
-    );
-    gone = result.rowCount ?? 0;
-  }
-  await client.query(`DELETE FROM ${seen} WHERE ${KEY}`, keyValues(key));
-  return gone;
+  return written;
 }
 
 /** What the reader has put aside. */

@@ -1,6 +1,18 @@
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { access, chmod, chown, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  chown,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,17 +72,59 @@ export interface PostgresServer {
   query: (sql: string) => Promise<Record<string, unknown>[]>;
   /** The same in another database. */
   queryIn: (database: string, sql: string) => Promise<Record<string, unknown>[]>;
+  /** Where its files are; it can reach what is in there. */
+  folder: string;
+  /** Gives it a folder to write to. */
+  own: (path: string) => Promise<void>;
+  /**
+   * Starts a pooler before it, which gives a connection to each transaction.
+   * @returns its port, and what ends it.
+   */
+  pooled: () => Promise<{ port: number; stop: () => Promise<void> }>;
   stop: () => Promise<void>;
 }
 
+/** Why there is no pooler to test with; null where there is one. */
+export const poolerProblem = (): Promise<string | null> =>
+  run('pgbouncer', ['--version']).then(
+    () => null,
+    () => ' (skipped: no pgbouncer on this machine)',
+  );
+
+/**
+ * Makes an authority, and a certificate of 127.0.0.1 that it has signed: `ca.pem`, `server.pem`, `server.key`.
+ * @returns why not, where openssl is missing.
+ */
+export async function makeCertificates(folder: string): Promise<string | null> {
+  const at = (name: string) => join(folder, name);
+  try {
+    await run('openssl', ['version']);
+  } catch {
+    return ' (skipped: no openssl on this machine)';
+  }
+  const key = ['-newkey', 'rsa:2048', '-nodes'];
+  const authority = ['-x509', '-days', '2', '-subj', '/CN=highwater test'];
+  await run('openssl', ['req', ...key, ...authority, '-keyout', at('ca.key'), '-out', at('ca.pem')]);
+  await run('openssl', [
+    ...['req', '-x509', '-days', '2', '-CA', at('ca.pem'), '-CAkey', at('ca.key'), ...key],
+    ...['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'],
+    ...['-keyout', at('server.key'), '-out', at('server.pem')],
+  ]);
+  return null;
+}
+
 /** A server of its own: in a folder that goes with it, on a free port, as an unprivileged user where we are root. */
-export async function startPostgres(bin: string): Promise<PostgresServer> {
+export async function startPostgres(
+  bin: string,
+  { certificates }: { certificates?: string } = {},
+): Promise<PostgresServer> {
   const folder = await mkdtemp(join(tmpdir(), 'highwater-postgres-'));
   const user = unprivileged();
-  if (user !== null) {
-    await chown(folder, user.uid, user.gid);
-    await chmod(folder, 0o755);
-  }
+  const own = async (path: string) => {
+    if (user !== null) await chown(path, user.uid, user.gid);
+  };
+  await own(folder);
+  await chmod(folder, 0o755);
   const data = join(folder, 'data');
   const as = { ...(user !== null && user), env: { ...process.env, LC_ALL: 'C', HOME: folder }, cwd: folder };
   await run(
@@ -78,6 +132,19 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
     ['-D', data, '-U', 'highwater', '--auth=trust', '--encoding=UTF8', '--no-sync', '--no-instructions'],
     as,
   );
+  // Who is called "writer" needs a password.
+  const rules = join(data, 'pg_hba.conf');
+  await writeFile(rules, `host all writer all scram-sha-256\n${await readFile(rules, 'utf8')}`);
+  const tls: string[] = [];
+  if (certificates !== undefined) {
+    // Where it may read them, and nobody else.
+    for (const name of ['server.key', 'server.pem']) {
+      await copyFile(join(certificates, name), join(data, name));
+      await chmod(join(data, name), 0o600);
+      await own(join(data, name));
+    }
+    tls.push('-c', 'ssl=on', '-c', 'ssl_cert_file=server.pem', '-c', 'ssl_key_file=server.key');
+  }
   const [port = 0] = await freePorts([0]);
   const url = `postgresql://highwater@127.0.0.1:${port}/postgres`;
   let child: ReturnType<typeof spawn>;
@@ -94,7 +161,17 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
   };
   const query = (sql: string) => queryIn('postgres', sql);
   const start = async () => {
-    const flags = ['-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', 'logging_collector=off'];
+    const flags = [
+      '-p',
+      String(port),
+      '-h',
+      '127.0.0.1',
+      '-k',
+      folder,
+      '-c',
+      'logging_collector=off',
+      ...tls,
+    ];
     let said = '';
     child = spawn(join(bin, 'postgres'), ['-D', data, ...flags], {
       ...as,
@@ -116,9 +193,32 @@ export async function startPostgres(bin: string): Promise<PostgresServer> {
     child.kill(signal);
     await exited;
   };
+  const pooled = async () => {
+    const [listen = 0] = await freePorts([0]);
+    const file = join(folder, `pooler-${listen}.ini`);
+    await writeFile(
+      file,
+      // Everybody is the one who is named here.
+      `[databases]\n* = host=127.0.0.1 port=${port} user=highwater\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${listen}\n` +
+        `unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n`,
+    );
+    await own(file);
+    const pooler = spawn('pgbouncer', ['-q', file], { ...as, stdio: 'ignore' });
+    const ended = new Promise<void>((resolve) => pooler.once('exit', () => resolve()));
+    return {
+      port: listen,
+      stop: async () => {
+        pooler.kill('SIGKILL');
+        await ended;
+      },
+    };
+  };
   await start();
   return {
     url,
+    folder,
+    own,
+    pooled,
     port,
     query,
     queryIn,

@@ -21,6 +21,7 @@ import {
   until,
   type WorkerProcess,
 } from '../helpers/harness.js';
+import { makeRoom, mount, mountProblem } from '../helpers/disks.js';
 import { testApi } from '../helpers/system.js';
 
 // Most of the time here is waiting for time to pass.
@@ -164,27 +165,7 @@ describe.skipIf(process.platform === 'win32').concurrent('a worker that is stopp
   });
 });
 
-async function mount({ onTestFinished }: TestContext, path: string, size: string): Promise<void> {
-  await mkdir(path, { recursive: true });
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path]);
-  onTestFinished(() => void run('umount', ['-l', path]).catch(() => undefined));
-}
-const makeRoom = (path: string) => run('mount', ['-o', 'remount,size=256m', path]);
-
-/** Whether this user may mount: root, and not in a container that forbids it. */
-async function mayMount(): Promise<string | null> {
-  const { path, remove } = await scratch();
-  try {
-    await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path]);
-    await run('umount', [path]);
-    return null;
-  } catch {
-    return ' (skipped: this user may not mount a file system)';
-  } finally {
-    await remove();
-  }
-}
-const unmountable = await mayMount();
+const unmountable = await mountProblem();
 
 describe.skipIf(unmountable !== null).concurrent(`a full disk${unmountable ?? ''}`, () => {
   test('under staging is named, and the sync goes on once there is room', async (context) => {

@@ -15,10 +15,20 @@ import {
   until,
   type WorkerProcess,
 } from '../helpers/harness.js';
-import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
+import { makeRoom, mount, mountProblem } from '../helpers/disks.js';
+import {
+  installPostgres,
+  makeCertificates,
+  poolerProblem,
+  startPostgres,
+  type PostgresServer,
+} from '../helpers/postgres.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 
 const install = await installPostgres();
+const [unmountable, unpooled] = await Promise.all([mountProblem(), poolerProblem()]);
+const certificates = await scratch();
+const untrusted = await makeCertificates(certificates.path);
 const ROWS = 10_000;
 const PASSWORD = 'pg-pass/word+5d';
 
@@ -47,6 +57,7 @@ describe.skipIf(!install.available)(
       await server.stop();
       await api.stop();
       await folder.remove();
+      await certificates.remove();
     });
 
     /** A database of its own, and a worker that knows the password. */
@@ -117,10 +128,12 @@ describe.skipIf(!install.available)(
       const { name, start, sync, query } = await bench();
       await start();
       const handle = await sync('offset');
+      const batches = () => query('SELECT 1 FROM public._highwater_batches').catch(() => []);
+      await until(async () => (await batches()).length > 0, 20, 'a batch');
       let cut = 0;
       let isDone = false;
       const cutting = (async () => {
-        while (!isDone && cut < 12) {
+        while (!isDone && cut < 5) {
           const rows = await server.query(
             `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}' AND application_name = 'highwater' AND state <> 'idle'`,
           );
@@ -167,6 +180,83 @@ describe.skipIf(!install.available)(
       expect(rows).toEqual([{ n: ROWS, d: ROWS }]);
     });
 
+    test.skipIf(unmountable !== null)(
+      `whose disk is full says so, and goes on once there is room${unmountable ?? ''}`,
+      async (context) => {
+        const { name, start, sync, query } = await bench();
+        const disk = `${server.folder}/disk`;
+        await mount(context, disk, '1500k');
+        await server.own(disk);
+        await server.query(`CREATE TABLESPACE small LOCATION '${disk}'`);
+        await server.query(`GRANT CREATE ON TABLESPACE small TO writer`);
+        await server.query(`ALTER DATABASE ${name} SET default_tablespace = small`);
+        await start();
+        const handle = await sync('offset', { retry_for: '5m' });
+        const trouble = async () => (await handle.trouble())?.message ?? '';
+        await until(async () => (await trouble()) !== '', 30, 'trouble');
+        expect(await trouble()).toMatch(
+          /^there is no room left for the destination postgresql:.*could not extend file.*Make room/s,
+        );
+        await makeRoom(disk);
+        await handle.result();
+        await expectEqual(query);
+      },
+    );
+
+    test.skipIf(unpooled !== null)(
+      `through a pooler that gives a connection to each transaction is exact${unpooled ?? ''}`,
+      async () => {
+        const { name, start, sync, query } = await bench();
+        const pooler = await server.pooled();
+        try {
+          await start();
+          const through = { destination: `postgresql://any@127.0.0.1:${pooler.port}/${name}` };
+          const handles = [
+            await sync('keyset', through),
+            await sync('offset', { ...through, schema: 'two' }),
+            await sync('step_size', { ...through, schema: 'three' }),
+          ];
+          for (const handle of handles)
+            expect((await handle.result()).streams[0]).toMatchObject({ rows: ROWS });
+          await expectEqual(query);
+        } finally {
+          await pooler.stop();
+        }
+      },
+    );
+
+    test.skipIf(untrusted !== null)(
+      `over TLS trusts whom it is told to trust, and nobody else${untrusted ?? ''}`,
+      async () => {
+        if (!install.available) return;
+        const { start, sync } = await bench();
+        const safe = await startPostgres(install.bin, { certificates: certificates.path });
+        try {
+          await start();
+          const over = (words: string) => ({ destination: `${safe.url}?sslmode=verify-full${words}` });
+          const trusted = await sync('keyset', over(`&sslrootcert=${certificates.file('ca.pem')}`));
+          await until(
+            async () =>
+              (
+                await safe.query(
+                  `SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'highwater'`,
+                )
+              ).some(({ ssl }) => ssl === true),
+            20,
+            'a connection over TLS',
+          );
+          await trusted.result();
+          expect(await safe.query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
+          const stranger = await sync('keyset', over(''));
+          await expect(stranger.result()).rejects.toThrow(
+            /postgresql:\/\/highwater@127[^ ]* refuses: .*certificate/,
+          );
+        } finally {
+          await safe.stop();
+        }
+      },
+    );
+
     test('of two strategies writes two tables side by side, by two workers', async () => {
       const { start, sync, query } = await bench();
       await start();
@@ -196,6 +286,33 @@ describe.skipIf(!install.available)(
         /postgresql:\/\/nobody_there@127\.0\.0\.1:\d+\/none refuses: .*does not exist/,
       );
       expect(failure?.message).not.toContain(PASSWORD);
+    });
+
+    test('whose password is changed goes on by the new one, without a restart of the worker', async () => {
+      const { name, start, sync, query } = await bench();
+      await start();
+      const file = folder.file('password');
+      const more = { destination: `postgresql://writer:\${file:${file}}@127.0.0.1:${server.port}/${name}` };
+      const change = async (password: string) => {
+        await writeFile(file, password);
+        await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
+      };
+      try {
+        await writeFile(file, 'not it');
+        await expect((await sync('offset', more)).result()).rejects.toThrow(
+          /refuses: password authentication failed/,
+        );
+        await change('first');
+        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
+        await change('second');
+        await server.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+        );
+        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
+        expect(await query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
+      } finally {
+        await change(PASSWORD);
+      }
     });
 
     test('is run, checked and queried from the command line', async () => {

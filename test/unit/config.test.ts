@@ -59,6 +59,7 @@ describe('an empty configuration', () => {
           updatedAt: 'UTC_DATETIME',
           createdAt: 'UTC_DATETIME',
         },
+        stamps: true,
       },
       cursorField: 'updatedAt',
       destination: null,

@@ -238,6 +238,66 @@ describe('a configuration in full form', () => {
     });
   });
 
+  const REPLAY = {
+    strategy: 'replay',
+    next: undefined,
+    cursor_field: 'at',
+    columns: { id: 'LONG', at: 'UTC_DATETIME', gone: 'BOOLEAN', more: 'JSON' },
+  };
+  it.each<[object, string, string]>([
+    [{ mode: 'replace', ...changes }, 'mode', 'needs passes that read everything'],
+    [{ mode: 'replace', columns: { id: 'LONG', RowId: 'LONG' } }, 'columns', '"rowid"'],
+    [{ mode: 'append', deletes: 'soft' }, 'deletes', 'append, which keeps every row'],
+    [{ mode: 'replace', deletes: 'hard' }, 'deletes', 'has no effect in mode replace'],
+    [{ mode: 'history', deletes: 'hard' }, 'deletes', 'must be soft in mode history'],
+    [{ deletes: 'soft', ...changes }, 'deletes', 'needs passes that read everything'],
+    [{ deleted_field: 'id' }, 'deletes', 'must be soft or hard'],
+    [{ deletes: 'soft', deleted_field: 'idd' }, 'deleted_field', 'did you mean "id"?'],
+    [{ ...REPLAY, deletes: 'soft', deleted_field: 'more' }, 'deleted_field', 'cannot be of type JSON'],
+    [
+      { ...REPLAY, deletes: 'soft', columns: { id: 'LONG', at: 'STRING' } },
+      'deletes',
+      'needs a cursor_field that is a',
+    ],
+    [
+      { ...REPLAY, deletes: 'soft', cursor_format: 'epoch_ms' },
+      'deletes',
+      'needs a cursor_field that is a timestamp',
+    ],
+    [{ ...REPLAY, deletes: 'soft', settle: '5m' }, 'deletes', 'does not go with settle'],
+    [
+      { columns: { id: 'LONG', _HIGHWATER_batch: 'STRING' } },
+      'columns._HIGHWATER_batch',
+      "are Highwater's own",
+    ],
+  ])('is refused where modes and deletes do not go together: %j', (more, path, said) => {
+    const problems = refusal({ ...base, streams: [{ ...stream, ...more }] });
+    expect(Object.keys(problems)).toEqual([`streams[0].${path}`]);
+    expect(problems[`streams[0].${path}`]).toContain(said);
+  });
+
+  it('says how rows are written, and which are gone', () => {
+    const tableOf = (more: object) =>
+      plansFrom({ ...base, streams: [{ ...stream, ...more }] }).plans[0]?.table;
+    expect(tableOf({})).toMatchObject({ stamps: true });
+    expect(tableOf({ stamps: false })).toEqual({
+      schema: 'main',
+      table: 'issues',
+      primaryKey: ['id'],
+      columns: { id: 'LONG' },
+    });
+    expect(tableOf({ mode: 'history', deletes: 'soft' })).toMatchObject({ mode: 'history', deletes: 'soft' });
+    expect(tableOf({ ...REPLAY, deletes: 'soft' })).toMatchObject({
+      deletes: 'soft',
+      unseen: { column: 'at' },
+    });
+    expect(tableOf({ ...REPLAY, deletes: 'soft', deleted_field: 'gone' })).toMatchObject({
+      deletedField: 'gone',
+      unseen: 'stay',
+    });
+    expect(tableOf({ deletes: 'hard', deleted_field: 'id' })).not.toHaveProperty('unseen');
+  });
+
   it('with one name or table twice is refused', () => {
     expect(refusal({ ...base, streams: [stream, { ...stream, name: 'Issues' }] })).toEqual({
       'streams[1].name': '"Issues" is that of streams[0] too',

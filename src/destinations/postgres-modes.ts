@@ -1,0 +1,330 @@
+/** How the lines of a batch become rows of a PostgreSQL table. */
+import type { PoolClient } from 'pg';
+import {
+  DELETED_AT,
+  SEQUENCE,
+  VALID_FROM,
+  VALID_TO,
+  type Cursor,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import { batchColumns, isWholePass, keyValues, tableName } from './checkpoints.js';
+import type { WriteRequest } from './destination.js';
+import {
+  asideOf,
+  beginsPass,
+  marksDeleted,
+  missesRows,
+  modeOf,
+  ownColumns,
+  saysDeleted,
+  stamping,
+  stamps,
+  withinReach,
+} from './modes.js';
+import { fromText, postgresType, recordType } from './postgres-columns.js';
+import { identifier } from './sql.js';
+
+export interface Written {
+  /** Inserted or changed. */
+  rows: number;
+  /** Of which the source says that they are gone. */
+  deleted: number;
+}
+
+/** Condition on Highwater's own tables, by the values of {@link keyValues}. */
+export const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
+
+const seenTable = (key: StreamKey) => `${identifier(key.schema)}._highwater_seen`;
+
+/** Columns of the table and ours, as they are declared. */
+export const definitions = (table: TableSpec): string[] => [
+  ...Object.entries(table.columns).map(
+    ([name, type]) =>
+      `${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
+  ),
+  ...ownColumns(table).map(ownDefinition),
+];
+
+/** A column of ours, as it is declared. */
+export const ownDefinition = ([name, type]: ReturnType<typeof ownColumns>[number]): string =>
+  `${name} ${postgresType(type)}${name === SEQUENCE ? ' GENERATED ALWAYS AS IDENTITY' : ''}`;
+
+/** Rows to be written into a table: their relation, and its columns by those of the table. */
+interface Rows {
+  name: string;
+  columns: ReadonlyMap<string, string>;
+}
+
+/** The batch, typed; of a key that is there twice the last, except where the table is appended to. */
+const batchOf = (table: TableSpec): Rows => ({ name: 'pg_temp._met', columns: batchColumns(table) });
+
+const sameKey = (table: TableSpec, { columns }: Rows) =>
+  table.primaryKey.map((name) => `t.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
+
+/** The lines as typed columns. */
+export function converted(table: TableSpec, from: string): string {
+  const columns = Object.entries(table.columns);
+  const record = columns.map(([name, type]) => `${identifier(name)} ${recordType(type)}`).join(', ');
+  const typed = columns.map(([name, type], i) => `${fromText(`r.${identifier(name)}`, type)} AS c${i}`);
+  return `SELECT l.place, ${typed.join(', ')} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+/** Writes lines in the table's mode. @param from their relation, with `place` and `line`. */
+export async function merge(client: PoolClient, request: WriteRequest, from: string): Promise<Written> {
+  const { table, key, next } = request;
+  const batch = batchOf(table);
+  const keys = table.primaryKey.map((name) => batch.columns.get(name)).join(', ');
+  const lines = `(${converted(table, from)}) AS b`;
+  const typed =
+    table.mode === 'append'
+      ? `SELECT * FROM ${lines}`
+      : `SELECT DISTINCT ON (${keys}) ${[...batch.columns.values()].join(', ')} FROM ${lines} ORDER BY ${keys}, place DESC`;
+  if (modeOf(table) === 'upsert' && table.deletes === undefined) {
+    // Nothing else asks for the batch: it is typed on its way.
+    const rows = await upsert(client, table, { ...batch, name: `(${typed})` }, next);
+    return { rows, deleted: 0 };
+  }
+  await client.query(`CREATE TEMP TABLE _met ON COMMIT DROP AS ${typed}`);
+  let deleted = await endDeleted(client, request);
+  let rows = 0;
+  switch (modeOf(table)) {
+    case 'append':
+      rows = await append(client, table, next);
+      break;
+    case 'history':
+      rows = await supersede(client, table, next);
+      break;
+    case 'replace':
+      await upsert(client, asideOf(key, table), batch, next);
+      break;
+    case 'upsert':
+      rows = await upsert(client, table, batch, next);
+  }
+  if (marksDeleted(table)) deleted += await markDeleted(client, request);
+  if (missesRows(table)) await remember(client, request);
+  return { rows, deleted };
+}
+
+/** Writes what is new or differs. */
+async function upsert(client: PoolClient, table: TableSpec, from: Rows, next: string): Promise<number> {
+  const keys = table.primaryKey.map(identifier);
+  const names = [...from.columns.keys()].map(identifier);
+  const rest = names.filter((name) => !keys.includes(name));
+  const own = stamps(table, next);
+  const set = [...rest, ...own.map(([name]) => name)].map((name) => `${name} = excluded.${name}`).join(', ');
+  const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
+  const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
+  const result = await client.query(
+    `INSERT INTO ${tableName(table)} AS t (${[...names, ...own.map(([name]) => name)].join(', ')})
+       SELECT ${[...from.columns.values(), ...own.map(([, sql]) => sql)].join(', ')} FROM ${from.name} AS s
+     ON CONFLICT (${keys.join(', ')}) ${onConflict}`,
+  );
+  return result.rowCount ?? 0;
+}
+
+/** Ends the version of each key that has changed, and begins one for it and for each that is new. */
+async function supersede(client: PoolClient, table: TableSpec, next: string): Promise<number> {
+  const from = batchOf(table);
+  const target = tableName(table);
+  const isCurrent = `${sameKey(table, from)} AND t.${VALID_TO} IS NULL`;
+  const differs = [...from.columns]
+    .filter(([name]) => !table.primaryKey.includes(name))
+    .map(([name, column]) => `t.${identifier(name)} IS DISTINCT FROM s.${column}`);
+  if (differs.length > 0) {
+    await client.query(
+      `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM ${from.name} AS s
+         WHERE ${isCurrent} AND (${differs.join(' OR ')})`,
+    );
+  }
+  const own: [string, string][] = [[VALID_FROM, 'now()'], ...stamps(table, next)];
+  const names = [...[...from.columns.keys()].map(identifier), ...own.map(([name]) => name)];
+  const result = await client.query(
+    `INSERT INTO ${target} (${names.join(', ')})
+       SELECT ${[...from.columns.values(), ...own.map(([, sql]) => sql)].join(', ')} FROM ${from.name} AS s
+       WHERE NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${isCurrent})`,
+  );
+  return result.rowCount ?? 0;
+}
+
+/** Adds every record that differs from the one before it of its key, in the batch or in the table. */
+async function append(client: PoolClient, table: TableSpec, next: string): Promise<number> {
+  const from = batchOf(table);
+  const columns = [...from.columns.values()].join(', ');
+  const names = [...from.columns.keys()].map((name) => `t.${identifier(name)}`);
+  const keys = table.primaryKey.map((name) => `t.${identifier(name)}`).join(', ');
+  const own = stamps(table, next);
+  const into = [...[...from.columns.keys()].map(identifier), ...own.map(([name]) => name)].join(', ');
+  const content = `md5(ROW(${columns})::text)`;
+  const result = await client.query(
+    `INSERT INTO ${tableName(table)} (${into})
+       SELECT ${[columns, ...own.map(([, sql]) => sql)].join(', ')} FROM (
+         SELECT *, lag(${content}) OVER (PARTITION BY ${table.primaryKey.map((name) => from.columns.get(name)).join(', ')} ORDER BY place) AS before
+         FROM (SELECT place, ${columns} FROM ${from.name} UNION ALL
+           (SELECT DISTINCT ON (${keys}) -1, ${names.join(', ')} FROM ${tableName(table)} AS t
+              WHERE EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})
+              ORDER BY ${keys}, t.${SEQUENCE} DESC)) AS all_versions) AS compared
+       WHERE place >= 0 AND before IS DISTINCT FROM ${content} ORDER BY place`,
+  );
+  return result.rowCount ?? 0;
+}
+
+/** Takes those out of the batch that say that they are gone, and out of the table; where rows are marked, neither. */
+async function endDeleted(client: PoolClient, request: WriteRequest): Promise<number> {
+  const { table, key, next } = request;
+  if (table.deletedField === undefined || marksDeleted(table)) return 0;
+  const batch = batchOf(table);
+  const gone = saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
+  const target = tableName(table.mode === 'replace' ? asideOf(key, table) : table);
+  const ended = await client.query(
+    table.mode === 'history'
+      ? `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM ${batch.name} AS s
+           WHERE ${sameKey(table, batch)} AND t.${VALID_TO} IS NULL AND ${gone}`
+      : `DELETE FROM ${target} AS t USING ${batch.name} AS s WHERE ${sameKey(table, batch)} AND ${gone}`,
+  );
+  await client.query(`DELETE FROM ${batch.name} AS s WHERE ${gone}`);
+  return table.mode === 'replace' ? 0 : (ended.rowCount ?? 0);
+}
+
+/** Marks the rows whose records say that they are gone, and no others: what is there again is not deleted any more. */
+async function markDeleted(client: PoolClient, { table, next }: WriteRequest): Promise<number> {
+  const batch = batchOf(table);
+  const gone =
+    table.deletedField === undefined
+      ? 'false'
+      : saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
+  const mark = async (value: string, which: string) => {
+    const marked = await client.query(
+      `UPDATE ${tableName(table)} AS t SET ${DELETED_AT} = ${value}${stamping(table, next)} FROM ${batch.name} AS s
+         WHERE ${sameKey(table, batch)} AND ${which}`,
+    );
+    return marked.rowCount ?? 0;
+  };
+  await mark('NULL', `t.${DELETED_AT} IS NOT NULL AND NOT ${gone}`);
+  return table.deletedField === undefined ? 0 : mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`);
+}
+
+const keyText = (table: TableSpec, of: (name: string) => string) =>
+  `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
+
+/** Remembers the keys of a batch for the end of its pass. */
+async function remember(client: PoolClient, { key, table, cursor }: WriteRequest): Promise<void> {
+  const { name, columns } = batchOf(table);
+  await client.query(
+    `INSERT INTO ${seenTable(key)} SELECT $1, $2, $3, $4, $5, ${keyText(table, (column) => `s.${columns.get(column) ?? ''}`)} FROM ${name} AS s`,
+    [...keyValues(key), cursor.pass],
+  );
+}
+
+/** Notes that a pass has met something whose key is not known. */
+async function rememberUnknown(client: PoolClient, { key, cursor }: WriteRequest): Promise<void> {
+  await client.query(`INSERT INTO ${seenTable(key)} VALUES ($1, $2, $3, $4, $5, NULL)`, [
+    ...keyValues(key),
+    cursor.pass,
+  ]);
+}
+
+/**
+ * Before a batch: what is remembered of a pass that was given up goes; of a table that is replaced, the first batch of
+ * a pass finds an empty place for its rows.
+ * @param before the stored cursor.
+ */
+export async function readyPass(
+  client: PoolClient,
+  request: WriteRequest,
+  before: Cursor | null,
+): Promise<void> {
+  const { key, table, cursor } = request;
+  if (!missesRows(table) && table.mode !== 'replace') return;
+  await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY} AND pass <> $5`, [
+    ...keyValues(key),
+    cursor.pass,
+  ]);
+  if (table.mode !== 'replace') return;
+  const aside = asideOf(key, table);
+  const begins = beginsPass(before, cursor);
+  if (begins) {
+    await client.query(`DROP TABLE IF EXISTS ${tableName(aside)}`);
+    await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  }
+  const there = await client.query<{ found: string | null }>('SELECT to_regclass($1)::text AS found', [
+    tableName(aside),
+  ]);
+  if (there.rows[0]?.found != null) return;
+  // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.
+  await client.query(
+    `CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')}, PRIMARY KEY (${aside.primaryKey.map(identifier).join(', ')}))`,
+  );
+  // The pass began in another mode: what it has read until now is not here.
+  if (!begins) await rememberUnknown(client, request);
+}
+
+/**
+ * At the end of a pass that has read everything: what it has not met is gone from the source.
+ * @param hasUnknown records of the batch have no key that is known: null stands for them.
+ */
+export async function endOfPass(
+  client: PoolClient,
+  request: WriteRequest,
+  hasUnknown: boolean,
+): Promise<Written> {
+  const { key, table, cursor, next } = request;
+  const written = { rows: 0, deleted: 0 };
+  if (!missesRows(table) && table.mode !== 'replace') return written;
+  if (hasUnknown) await rememberUnknown(client, request);
+  if (cursor.ended === null) return written;
+  const values = [...keyValues(key), cursor.pass];
+  const counted = await client.query<{ met: string; known: string }>(
+    `SELECT count(*) AS met, count(key) AS known FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5`,
+    values,
+  );
+  const { met, known } = counted.rows[0] ?? { met: '0', known: '0' };
+  const isWhole = isWholePass(cursor) && met === known;
+  if (table.mode === 'replace') Object.assign(written, await publish(client, request, isWhole));
+  // An empty list is more often a mistake of the source than the end of everything.
+  else if (isWhole && met !== '0') {
+    const time = table.columns[typeof table.unseen === 'object' ? table.unseen.column : ''] ?? 'UTC_DATETIME';
+    const reach = withinReach(
+      table,
+      cursor,
+      (name) => `t.${identifier(name)}`,
+      (text) => `${text}::${postgresType(time)}`,
+    );
+    const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE s."schema" = $1 AND s."table" = $2 AND s.strategy = $3
+      AND s.source = $4 AND s.pass = $5 AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
+    const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    const gone = await client.query(
+      table.deletes === 'soft'
+        ? `UPDATE ${tableName(table)} AS t SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`
+        : `DELETE FROM ${tableName(table)} AS t WHERE ${unseen}`,
+      values,
+    );
+    written.deleted = gone.rowCount ?? 0;
+  }
+  await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  return written;
+}
+
+/** Makes the table what the pass has read; what it may not have read stays as it was. */
+async function publish(
+  client: PoolClient,
+  { key, table, next }: WriteRequest,
+  isWhole: boolean,
+): Promise<Written> {
+  const from: Rows = {
+    name: tableName(asideOf(key, table)),
+    columns: new Map(Object.keys(table.columns).map((name) => [name, identifier(name)])),
+  };
+  const rows = await upsert(client, table, from, next);
+  const met = await client.query<{ some: boolean }>(`SELECT EXISTS (SELECT 1 FROM ${from.name}) AS some`);
+  let deleted = 0;
+  if (isWhole && met.rows[0]?.some === true) {
+    const gone = await client.query(
+      `DELETE FROM ${tableName(table)} AS t WHERE NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`,
+    );
+    deleted = gone.rowCount ?? 0;
+  }
+  await client.query(`DROP TABLE ${from.name}`);
+  return { rows, deleted };
+}
