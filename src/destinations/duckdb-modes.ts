@@ -3,6 +3,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import { faultPoint } from '../faults.js';
 import {
   DELETED_AT,
+  KEY_HASH,
   SEQUENCE,
   VALID_FROM,
   VALID_TO,
@@ -54,10 +55,55 @@ export const definitions = (table: TableSpec): string[] => [
     ([name, type]) =>
       `${identifier(name)} ${duckDbType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
   ),
-  ...ownColumns(table).map(([name, type]) => `${name} ${duckDbType(type)}`),
+  ...ownDefinitions(table).map(([name, type]) => `${name} ${type}`),
 ];
 
-const DROP_FOUND = 'DROP TABLE IF EXISTS _known; DROP TABLE IF EXISTS _changed; DROP TABLE IF EXISTS _latest';
+/** Our columns, with DuckDB's types. */
+export const ownDefinitions = (table: TableSpec): [name: string, type: string][] => [
+  ...ownColumns(table).map(([name, type]): [string, string] => [name, duckDbType(type)]),
+  ...(hashesKey(table) ? [[KEY_HASH, 'UBIGINT'] as [string, string]] : []),
+];
+
+/** Whether keys are found by their hash: of a text of 36 letters that is a fifth of the work, of a number more. */
+const hashesKey = ({ primaryKey, columns }: TableSpec): boolean =>
+  primaryKey.some((name) => columns[name] === 'STRING');
+
+/** @param column the SQL of a column of the key. */
+const keyHash = ({ primaryKey, columns }: TableSpec, column: (name: string) => string): string =>
+  `hash(${primaryKey.map((name) => (columns[name] === 'STRING' ? column(name) : `CAST(${column(name)} AS VARCHAR)`)).join(', ')})`;
+
+/**
+ * What tells one way of hashing from another: DuckDB does not promise that its own stays the same in all versions.
+ */
+const HASH_PROBE = `SELECT concat_ws(',', hash('a'), hash(repeat('highwater é', 9)), hash('a', 'b'), hash(NULL::VARCHAR))`;
+
+/** Gives every row of a table its hash: those that somebody else wrote have none, nor those of before. */
+export async function fillHashes(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+  if (!hashesKey(table)) return;
+  await connection.run(
+    `UPDATE ${tableName(table)} AS t SET ${KEY_HASH} = ${keyHash(table, (name) => `t.${identifier(name)}`)} WHERE ${KEY_HASH} IS NULL`,
+  );
+}
+
+/** When this DuckDB hashes in another way than the one that wrote the file, all hashes are made again. */
+export async function checkHashes(connection: DuckDBConnection): Promise<void> {
+  const read = async (sql: string) =>
+    (await connection.runAndReadAll(sql)).getRowsJson().map((row) => row.map(String));
+  const [[probe = ''] = []] = await read(HASH_PROBE);
+  const [[stored] = []] = await read("SELECT value FROM _highwater_meta WHERE name = 'key_hash'");
+  if (stored === probe) return;
+  const tables = await read(
+    `SELECT schema_name, table_name FROM duckdb_columns() WHERE database_name = current_database() AND column_name = '${KEY_HASH}'`,
+  );
+  for (const [schema = '', table = ''] of stored === undefined ? [] : tables) {
+    await connection.run(`UPDATE ${identifier(schema)}.${identifier(table)} SET ${KEY_HASH} = NULL`);
+  }
+  await connection.run(
+    `DELETE FROM _highwater_meta WHERE name = 'key_hash'; INSERT INTO _highwater_meta VALUES ('key_hash', ${literal(probe)})`,
+  );
+}
+
+const DROP_FOUND = 'DROP TABLE IF EXISTS _near; DROP TABLE IF EXISTS _known; DROP TABLE IF EXISTS _latest';
 
 /** Rows to be written into a table: their relation, and its columns by those of the table. */
 interface Rows {
@@ -97,7 +143,7 @@ export async function writeRows(connection: DuckDBConnection, request: WriteRequ
 }
 
 /**
- * Writes what is new or differs. Not one MERGE: finding the keys reads the key columns only, contents are compared
+ * Writes what is new or differs. Not one MERGE: finding the keys reads little of the table, contents are compared
  * for the rows that were found, and rows that stand there already cost no write.
  * @returns how many rows were inserted or changed.
  */
@@ -109,84 +155,102 @@ async function upsert(
 ): Promise<number> {
   const known = await find(connection, table, from);
   let rows = 0;
-  if (known.canDiffer) {
+  if (known.mayDiffer) {
     const set = [...from.columns]
       .filter(([name]) => !table.primaryKey.includes(name))
       .map(([name, c]) => `${identifier(name)} = s.${c}`);
     const updated = await connection.run(
-      `${known.changed};
-       UPDATE ${tableName(table)} AS t SET ${set.join(', ')}${stamping(table, next)}
-         FROM _changed AS k JOIN ${from.name} AS s ON s.rowid = k.read WHERE ${known.atSamePlace}`,
+      `UPDATE ${tableName(table)} AS t SET ${set.join(', ')}${stamping(table, next)}
+         FROM _known AS k JOIN ${from.name} AS s ON s.rowid = k.read WHERE k.differs AND ${known.atSamePlace}`,
     );
     rows += updated.rowsChanged;
   }
   faultPoint('transaction.half');
-  const fresh = known.count === 0 ? '' : 'WHERE rowid NOT IN (SELECT read FROM _known)';
-  return rows + (await insert(connection, table, from, next, [], fresh));
+  return rows + (await insert(connection, table, from, next, [], known.isNew));
 }
 
 /** Ends the version of each key that has changed, and begins one for it and for each that is new. */
 async function supersede(connection: DuckDBConnection, table: TableSpec, next: string): Promise<number> {
   const from = batchOf(table);
   const known = await find(connection, table, from, `AND t.${VALID_TO} IS NULL`);
-  if (known.canDiffer) {
+  if (known.mayDiffer) {
     await connection.run(
-      `${known.changed};
-       UPDATE ${tableName(table)} AS t SET ${VALID_TO} = now()${stamping(table, next)}
-         FROM _changed AS k JOIN _batch AS s ON s.rowid = k.read WHERE ${known.atSamePlace}`,
+      `UPDATE ${tableName(table)} AS t SET ${VALID_TO} = now()${stamping(table, next)}
+         FROM _known AS k JOIN _batch AS s ON s.rowid = k.read WHERE k.differs AND ${known.atSamePlace}`,
     );
   }
   faultPoint('transaction.half');
-  const changed = known.canDiffer ? ' OR rowid IN (SELECT read FROM _changed)' : '';
-  const fresh = known.count === 0 ? '' : `WHERE rowid NOT IN (SELECT read FROM _known)${changed}`;
-  return insert(connection, table, from, next, [[VALID_FROM, 'now()']], fresh);
+  const which =
+    known.isNew === '' ? '' : `${known.isNew} OR rowid IN (SELECT read FROM _known WHERE differs)`;
+  return insert(connection, table, from, next, [[VALID_FROM, 'now()']], which);
 }
 
 interface Known {
-  count: number;
-  /** Whether any of them may have other contents than what is to be written. */
-  canDiffer: boolean;
-  /** The statement that finds those of `_known` that have, as `_changed`. */
-  changed: string;
+  mayDiffer: boolean;
+  /** Condition on the batch: rows that the table has not got. */
+  isNew: string;
   /** Condition that `t` is the stored row of `k`. */
   atSamePlace: string;
 }
 
-/** Finds the rows of the same keys: `_known`. @param which of the table's rows are meant. */
+/**
+ * Finds the rows of the same keys, and whether they differ: `_known`.
+ * @param which of the table's rows are meant.
+ */
 async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, which = ''): Promise<Known> {
   const target = tableName(table);
   const same = `${sameKey(table, from)} ${which}`;
   const hasRowid = Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid');
   const atSamePlace = hasRowid ? same : 't.rowid = k.stored';
+  const [near, batch] =
+    hashesKey(table) && !hasRowid
+      ? [
+          `t.${KEY_HASH} = s.hash ${which}`,
+          `(SELECT rowid, ${keyHash(table, (name) => from.columns.get(name) ?? '')} AS hash FROM ${from.name})`,
+        ]
+      : [same, from.name];
   const [count = 0] = await counts(
     connection,
-    `CREATE OR REPLACE TEMP TABLE _known AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${from.name} AS s ON ${same};
-     SELECT count(*) FROM _known`,
+    `CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
+     SELECT count(*) FROM _near`,
   );
+  if (count === 0) return { mayDiffer: false, isNew: '', atSamePlace };
   const differs = [...from.columns]
     .filter(([name]) => !table.primaryKey.includes(name))
     .map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`);
-  const changed = `CREATE OR REPLACE TEMP TABLE _changed AS SELECT k.stored, k.read FROM _known AS k
-     JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace} WHERE ${differs.join(' OR ')}`;
-  return { count, canDiffer: count > 0 && differs.length > 0, changed, atSamePlace };
+  const [changed = 0] = await counts(
+    connection,
+    `CREATE OR REPLACE TEMP TABLE _known AS SELECT k.stored, k.read, ${differs.join(' OR ') || 'false'} AS differs
+       FROM _near AS k JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace} AND ${same};
+     SELECT count(*) FROM _known WHERE differs`,
+  );
+  return { mayDiffer: changed > 0, isNew: 'WHERE rowid NOT IN (SELECT read FROM _known)', atSamePlace };
 }
 
 async function insert(
   connection: DuckDBConnection,
   table: TableSpec,
-  { name, columns }: Rows,
+  from: Rows,
   next: string,
   more: [string, string][],
   which: string,
 ): Promise<number> {
-  const own = [...more, ...stamps(table, next)];
-  const names = [...[...columns.keys()].map(identifier), ...own.map(([column]) => column)];
-  const values = [...columns.values(), ...own.map(([, sql]) => sql)];
+  const own = [...more, ...ownValues(table, from, next)];
+  const names = [...[...from.columns.keys()].map(identifier), ...own.map(([column]) => column)];
+  const values = [...from.columns.values(), ...own.map(([, sql]) => sql)];
   const inserted = await connection.run(
-    `INSERT INTO ${tableName(table)} (${names.join(', ')}) SELECT ${values.join(', ')} FROM ${name} ${which}`,
+    `INSERT INTO ${tableName(table)} (${names.join(', ')}) SELECT ${values.join(', ')} FROM ${from.name} ${which}`,
   );
   return inserted.rowsChanged;
 }
+
+/** What each new row has besides what it was read with. */
+const ownValues = (table: TableSpec, { columns }: Rows, next: string): [name: string, sql: string][] => [
+  ...stamps(table, next),
+  ...(hashesKey(table)
+    ? [[KEY_HASH, keyHash(table, (name) => columns.get(name) ?? '')] as [string, string]]
+    : []),
+];
 
 /** Adds every record that differs from the one before it of its key, in the batch or in the table. */
 async function append(connection: DuckDBConnection, table: TableSpec, next: string): Promise<number> {
@@ -195,7 +259,7 @@ async function append(connection: DuckDBConnection, table: TableSpec, next: stri
   const names = [...from.columns.keys()].map((name) => `t.${identifier(name)}`);
   const columns = [...from.columns.values()].join(', ');
   const keys = table.primaryKey.map((name) => from.columns.get(name)).join(', ');
-  const own = stamps(table, next);
+  const own = ownValues(table, from, next);
   const into = [...[...from.columns.keys()].map(identifier), SEQUENCE, ...own.map(([name]) => name)].join(
     ', ',
   );

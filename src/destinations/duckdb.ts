@@ -40,17 +40,20 @@ import type {
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import {
+  checkHashes,
   counts,
   definitions,
   endOfPass,
+  fillHashes,
   keepsLast,
   keyIs,
+  ownDefinitions,
   readyAside,
   tableIs,
   writeRows,
   type Written,
 } from './duckdb-modes.js';
-import { marksDeleted, ownColumns, refuseOtherMode } from './modes.js';
+import { marksDeleted, refuseOtherMode } from './modes.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -88,21 +91,28 @@ const OWN_TABLES = `
 export class DuckDbDestination implements Destination {
   /** Batches that are loaded while the one before is written, by the checkpoint that they will make. */
   private readonly prepared = new Map<string, PreparedBatch>();
+  /** Tables that this program has made ready: a workflow may have opened its stream with an older one. */
+  private readonly ready = new Set<string>();
 
   constructor(private readonly file: DuckDbFile) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
     const { key, table } = request;
-    await this.file
-      .transaction((connection) => prepare(connection, table))
-      .catch((thrown: unknown) => {
-        throw refused(table, thrown);
-      });
+    await this.makeReady(table);
     return openWhenFree(
       request,
       () => this.file.read((connection) => storedCheckpoints(connection, key)),
       (asked) => this.claim(request, asked),
     );
+  }
+
+  private async makeReady(table: TableSpec): Promise<void> {
+    await this.file
+      .transaction((connection) => prepare(connection, table))
+      .catch((thrown: unknown) => {
+        throw refused(table, thrown);
+      });
+    this.ready.add(JSON.stringify(table));
   }
 
   /** Null where the table has got a holder meanwhile that was not `asked` for. */
@@ -205,6 +215,7 @@ export class DuckDbDestination implements Destination {
 
   async write(request: WriteRequest): Promise<WriteOutcome> {
     const { table, next } = request;
+    if (!this.ready.has(JSON.stringify(table))) await this.makeReady(table);
     const prepared = this.prepared.get(next);
     this.prepared.delete(next);
     // Where that failed, what follows fails in the same way and says why.
@@ -341,10 +352,12 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   refuseOtherTypes(table, differences);
   const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}`);
   if (rows > 0) refuseOtherMode(table, new Set(existing.keys()));
-  for (const [name, type] of ownColumns(table)) {
+  for (const [name, type] of ownDefinitions(table)) {
     if (existing.has(name)) continue;
-    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${duckDbType(type)}`);
+    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${type}`);
   }
+  await checkHashes(connection);
+  await fillHashes(connection, table);
 }
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
