@@ -154,6 +154,14 @@ async function upsert(
   next: string,
 ): Promise<number> {
   const known = await find(connection, table, from);
+  if (known.mayDiffer && (await mayMove(connection, table))) {
+    // Anew at the end: an update in place rewrites the columns of every part of the table that it touches.
+    await connection.run(
+      `DELETE FROM ${tableName(table)} AS t WHERE t.rowid IN (SELECT stored FROM _known WHERE differs)`,
+    );
+    faultPoint('transaction.half');
+    return insert(connection, table, from, next, [], `${known.isNew} OR rowid IN (${CHANGED})`);
+  }
   let rows = 0;
   if (known.mayDiffer) {
     const set = [...from.columns]
@@ -169,6 +177,27 @@ async function upsert(
   return rows + (await insert(connection, table, from, next, [], known.isNew));
 }
 
+const CHANGED = 'SELECT read FROM _known WHERE differs';
+
+/**
+ * Whether a row may be deleted and inserted in place of being updated: where it has no columns but those that are
+ * written, and no index (DuckDB takes a key that was deleted in the same transaction for one that is there).
+ */
+async function mayMove(connection: DuckDBConnection, table: TableSpec): Promise<boolean> {
+  if (Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid')) return false;
+  const here = `database_name = current_database() AND lower(schema_name) = lower(${literal(table.schema)}) AND lower(table_name) = lower(${literal(table.table)})`;
+  const [columns = 0, constraints = 0, indexes = 0] = await counts(
+    connection,
+    `SELECT (SELECT count(*) FROM duckdb_columns() WHERE ${here}),
+       (SELECT count(*) FROM duckdb_constraints() WHERE ${here} AND constraint_type <> 'NOT NULL'),
+       (SELECT count(*) FROM duckdb_indexes() WHERE ${here})`,
+  );
+  return (
+    constraints + indexes === 0 &&
+    columns === Object.keys(table.columns).length + ownDefinitions(table).length
+  );
+}
+
 /** Ends the version of each key that has changed, and begins one for it and for each that is new. */
 async function supersede(connection: DuckDBConnection, table: TableSpec, next: string): Promise<number> {
   const from = batchOf(table);
@@ -180,8 +209,7 @@ async function supersede(connection: DuckDBConnection, table: TableSpec, next: s
     );
   }
   faultPoint('transaction.half');
-  const which =
-    known.isNew === '' ? '' : `${known.isNew} OR rowid IN (SELECT read FROM _known WHERE differs)`;
+  const which = known.isNew === '' ? '' : `${known.isNew} OR rowid IN (${CHANGED})`;
   return insert(connection, table, from, next, [[VALID_FROM, 'now()']], which);
 }
 

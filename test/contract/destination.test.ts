@@ -213,7 +213,7 @@ describe('a DuckDB table', () => {
     ]);
   });
 
-  it('that has a key twice, because somebody else wrote it, still gets every new row', async () => {
+  it('that has a key twice, because somebody else wrote it, has it once when it changes, and gets every new row', async () => {
     await file.read((connection) =>
       connection.run(
         "CREATE TABLE twice (id VARCHAR, name VARCHAR); INSERT INTO twice VALUES ('a', 'x'), ('a', 'y'), ('a', 'z')",
@@ -227,8 +227,77 @@ describe('a DuckDB table', () => {
       ['a', 'b', 'c'].map((id) => ({ id, name: 'new' })),
     );
     const rows = await twice.rows();
-    expect(rows.map((row) => row['id'])).toEqual(['a', 'a', 'a', 'b', 'c']);
+    expect(rows.map((row) => row['id'])).toEqual(['a', 'b', 'c']);
     expect(new Set(rows.map((row) => row['name']))).toEqual(new Set(['new']));
+  });
+
+  it('with columns or an index of somebody else keeps them', async () => {
+    for (const [name, more] of [
+      ['extra', 'id VARCHAR, name VARCHAR, note VARCHAR'],
+      ['unique', 'id VARCHAR, name VARCHAR, note VARCHAR, UNIQUE (id)'],
+      ['indexed', 'id VARCHAR, name VARCHAR'],
+    ]) {
+      await file.read((connection) => connection.run(`CREATE TABLE "${name}" (${more})`));
+      const of = streamOf(table(name ?? '', { name: 'STRING' }));
+      const { checkpoint } = await of.open();
+      await of.write(checkpoint.id, 'c1', [
+        { id: 'a', name: 'x' },
+        { id: 'b', name: 'x' },
+      ]);
+      await file.read((connection) =>
+        connection.run(
+          name === 'indexed'
+            ? `CREATE UNIQUE INDEX i ON "${name}" (id)`
+            : `UPDATE "${name}" SET note = 'mine ' || id`,
+        ),
+      );
+      expect((await of.write('c1', 'c2', [{ id: 'a', name: 'y' }])).rows).toBe(1);
+      const note = name === 'indexed' ? 'NULL' : 'note';
+      const found = await file.read((connection) =>
+        connection.runAndReadAll(`SELECT id, name, ${note} FROM "${name}" ORDER BY id`),
+      );
+      expect(found.getRowsJson()).toEqual([
+        ['a', 'y', name === 'indexed' ? null : 'mine a'],
+        ['b', 'x', name === 'indexed' ? null : 'mine b'],
+      ]);
+    }
+  });
+
+  it('hashed by another DuckDB, or written to by hand, still has each key once', async () => {
+    const of = streamOf(table('hashed', { name: 'STRING' }));
+    const { checkpoint } = await of.open();
+    await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
+    await file.read((connection) =>
+      connection.run(
+        `INSERT INTO hashed (id, name) VALUES ('b', 'x'); UPDATE hashed SET _highwater_key = 7 WHERE id = 'a';
+         UPDATE _highwater_meta SET value = 'of another version' WHERE name = 'key_hash'`,
+      ),
+    );
+    const again = await of.open('w2');
+    const written = await of.write(
+      again.checkpoint.id,
+      'c2',
+      ['a', 'b', 'c'].map((id) => ({ id, name: 'y' })),
+      { workflowId: 'w2' },
+    );
+    expect(written.rows).toBe(3);
+    expect((await of.rows()).map((row) => [row['id'], row['name']])).toEqual([
+      ['a', 'y'],
+      ['b', 'y'],
+      ['c', 'y'],
+    ]);
+  });
+
+  it('takes two keys of one hash for two', async () => {
+    const of = streamOf(table('collide', { name: 'STRING' }));
+    const { checkpoint } = await of.open();
+    await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
+    await file.read((connection) => connection.run("UPDATE collide SET _highwater_key = hash('b')"));
+    expect((await of.write('c1', 'c2', [{ id: 'b', name: 'y' }])).rows).toBe(1);
+    expect((await of.rows()).map((row) => [row['id'], row['name']])).toEqual([
+      ['a', 'x'],
+      ['b', 'y'],
+    ]);
   });
 
   it('leaves no temporary table behind, after a failure either', async () => {
