@@ -140,21 +140,57 @@ const ownTable = identifier.refine(
   'must not begin with "_highwater": those tables are Highwater\'s own',
 );
 
-const DECIMAL = /^DECIMAL\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$/;
+const DECIMAL = /^(?:DECIMAL|NUMERIC)\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)$/;
+
+/** What SQL calls the types. FLOAT is not among them: it is a name of ours, of four bytes. */
+const SQL_TYPES: Record<string, ColumnType> = {
+  TEXT: 'STRING',
+  VARCHAR: 'STRING',
+  'CHARACTER VARYING': 'STRING',
+  CHAR: 'STRING',
+  CHARACTER: 'STRING',
+  UUID: 'STRING',
+  BOOL: 'BOOLEAN',
+  SMALLINT: 'SHORT',
+  INT2: 'SHORT',
+  INTEGER: 'INT',
+  INT4: 'INT',
+  BIGINT: 'LONG',
+  INT8: 'LONG',
+  REAL: 'FLOAT',
+  FLOAT4: 'FLOAT',
+  'DOUBLE PRECISION': 'DOUBLE',
+  FLOAT8: 'DOUBLE',
+  DATE: 'NAIVE_DATE',
+  TIMESTAMP: 'NAIVE_DATETIME',
+  'TIMESTAMP WITHOUT TIME ZONE': 'NAIVE_DATETIME',
+  DATETIME: 'NAIVE_DATETIME',
+  TIMESTAMPTZ: 'UTC_DATETIME',
+  'TIMESTAMP WITH TIME ZONE': 'UTC_DATETIME',
+  JSONB: 'JSON',
+  BYTEA: 'BINARY',
+  BLOB: 'BINARY',
+  VARBINARY: 'BINARY',
+};
+
+/** A length such as that of `varchar(20)`; text of any length is stored. */
+const LENGTH = /^(VARCHAR|CHARACTER VARYING|CHAR|CHARACTER)\s*\(\s*\d+\s*\)$/;
 
 export const columnType = z.string().transform((text, context): ColumnType => {
-  const word = text.trim().toUpperCase();
+  const word = text.trim().toUpperCase().replace(/\s+/g, ' ');
   if ((COLUMN_TYPES as readonly string[]).includes(word)) return word as ColumnType;
+  const known = SQL_TYPES[LENGTH.exec(word)?.[1] ?? word];
+  if (known !== undefined) return known;
   const decimal = DECIMAL.exec(word);
   if (decimal !== null) {
-    const [precision, scale] = [Number(decimal[1]), Number(decimal[2])];
+    const [precision, scale] = [Number(decimal[1]), Number(decimal[2] ?? 0)];
     if (precision >= 1 && precision <= 38 && scale <= precision) return `DECIMAL(${precision},${scale})`;
   }
   context.addIssue({
     code: 'custom',
     message:
-      `${show(text)} is not a column type${suggestion(word, COLUMN_TYPES)}; ` +
-      `there are ${COLUMN_TYPES.join(', ')} and DECIMAL(p,s)`,
+      `${show(text)} is not a column type${suggestion(word, [...COLUMN_TYPES, ...Object.keys(SQL_TYPES)])}; ` +
+      `there are ${COLUMN_TYPES.join(', ')}, DECIMAL(p,s) and their common SQL names`,
   });
   return z.NEVER;
 });

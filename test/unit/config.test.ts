@@ -263,7 +263,8 @@ describe('a configuration that cannot be used', () => {
     [{ baseUrl: 'x' }, 'baseUrl', 'base_url'],
     [{ primarykey: 'id' }, 'primarykey', 'primary_key'],
     [{ buffer_hour: 5 }, 'buffer_hour', 'buffer_hours'],
-    [{ columns: { id: 'TIMESTAMP_UTC' } }, 'columns.id', null],
+    [{ columns: { id: 'TIMESTAMP_UTC' } }, 'columns.id', 'TIMESTAMPTZ'],
+    [{ columns: { id: 'SOMETHING_ELSE' } }, 'columns.id', null],
     [{ columns: { id: 'UTC_DATETIM' } }, 'columns.id', 'UTC_DATETIME'],
     [{ primary_key: 'Id' }, 'primary_key[0]', 'id'],
     [{ strategy: 'zzzzzzzzzzzz' }, 'strategy', null],
@@ -352,15 +353,41 @@ describe('names in the destination', () => {
     expect(decimal('DECIMAL(1,0)')).toBe('DECIMAL(1,0)');
     for (const wrong of [
       'DECIMAL',
+      'NUMERIC',
       'DECIMAL(0,0)',
       'DECIMAL(39,0)',
       'DECIMAL(5,6)',
-      'DECIMAL(5)',
-      'VARCHAR',
+      'VARCHAR(x)',
     ]) {
       expect(refused({ columns: { id: wrong } })['columns.id']).toContain(`"${wrong}" is not a column type`);
     }
   });
+});
+
+it.each([
+  ['varchar', 'STRING'],
+  ['VarChar(20)', 'STRING'],
+  ['character  varying(20)', 'STRING'],
+  ['text', 'STRING'],
+  ['uuid', 'STRING'],
+  ['bool', 'BOOLEAN'],
+  ['smallint', 'SHORT'],
+  ['integer', 'INT'],
+  ['bigint', 'LONG'],
+  ['int8', 'LONG'],
+  ['numeric(12, 2)', 'DECIMAL(12,2)'],
+  ['numeric(5)', 'DECIMAL(5,0)'],
+  ['decimal(5)', 'DECIMAL(5,0)'],
+  ['real', 'FLOAT'],
+  ['double precision', 'DOUBLE'],
+  ['date', 'NAIVE_DATE'],
+  ['timestamp', 'NAIVE_DATETIME'],
+  ['timestamptz', 'UTC_DATETIME'],
+  ['timestamp with time zone', 'UTC_DATETIME'],
+  ['jsonb', 'JSON'],
+  ['bytea', 'BINARY'],
+])('the SQL type %s is %s', (name, type) => {
+  expect(planFromFlat({ columns: { id: name } }).table.columns).toEqual({ id: type });
 });
 
 describe('base_url', () => {
