@@ -6,6 +6,7 @@ import {
   REFERENCE_STRATEGIES,
   type ColumnType,
   type FullRescan,
+  type Inference,
   type Note,
   type ReferenceStrategy,
   type RequestSpec,
@@ -356,14 +357,32 @@ export const flatFields = {
     .describe('The columns whose values name a record.')
     .register(themes, { theme: 'The table' }),
   columns: columnsOf(columnType)
-    .default(REFERENCE_COLUMNS)
-    .describe('Column names and types. Left out: the eight of the reference table.')
+    .optional()
+    .describe(
+      'Column names and types. Left out: the eight of the reference table; with `misfits: evolve`, those that records have.',
+    )
     .register(themes, { theme: 'The table' }),
   misfits: z
-    .enum(['freeze', 'quarantine'])
-    .default('freeze')
+    .enum(['freeze', 'quarantine', 'evolve'])
+    .optional()
     .describe(
-      'What becomes of a record that does not fit its columns, or has no primary key: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`).',
+      'What becomes of a record that does not fit: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`), `evolve` adds columns and widens types. Left out: `freeze`; `evolve` where no columns are declared.',
+    )
+    .register(themes, { theme: 'The table' }),
+  flatten: z
+    .union([z.boolean(), numeric(z.number().int().min(1).max(20))])
+    .default(false)
+    .transform((levels) => (levels === true ? 20 : levels === false ? 0 : levels))
+    .meta({ title: '`true`, `false` or levels' })
+    .describe(
+      'Members of nested objects have columns of their own, `address__city`; for columns that are not declared. A number: so many levels.',
+    )
+    .register(themes, { theme: 'The table' }),
+  column_names: z
+    .enum(['as_is', 'snake_case'])
+    .default('as_is')
+    .describe(
+      'What columns that are not declared are called: as in the records, or `created_at` for `createdAt`.',
     )
     .register(themes, { theme: 'The table' }),
   ties: z
@@ -420,6 +439,10 @@ export const flatSchema = z.strictObject(flatFields);
 /** As `discover` takes it: nobody says that the columns are the reference table's. */
 const flatDraftSchema = flatSchema.extend({ columns: columnsOf(columnType).default({}) });
 
+/** What the flat form means where it names no columns. */
+const columnsOfFlat = ({ columns, misfits }: Pick<Flat, 'columns' | 'misfits'>) =>
+  columns ?? (misfits === 'evolve' ? {} : REFERENCE_COLUMNS);
+
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
 /**
@@ -440,10 +463,12 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   // Keys that are right by themselves may still contradict each other, and that is said at once too.
   const sound = parsed.data ?? schema.safeParse(without(raw, refused)).data;
   for (const key of draft ? ['columns', 'primary_key'] : []) refused.add(key);
-  if (sound !== undefined) problems.push(...contradictions(sound, refused));
+  if (sound !== undefined) {
+    problems.push(...contradictions({ ...sound, columns: columnsOfFlat(sound) }, refused));
+  }
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 
-  const flat = parsed.data;
+  const flat = { ...parsed.data, columns: columnsOfFlat(parsed.data) };
   const notes: Note[] = [];
   return {
     ...planBeside(flat, flat.table),
@@ -456,13 +481,28 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   };
 }
 
-type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table'>;
+type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table' | 'columns'> & {
+  columns: Record<string, ColumnType>;
+};
+
+/** Null where only columns that are declared are stored. */
+export function inferenceOf({
+  columns,
+  misfits,
+  flatten,
+  column_names: names,
+}: Pick<Flat, 'misfits' | 'flatten' | 'column_names'> & { columns: object }): Inference | null {
+  const isDeclared = Object.keys(columns).length > 0;
+  if (isDeclared && misfits !== 'evolve') return null;
+  return { policy: misfits ?? 'evolve', flatten, names };
+}
 
 /** What both forms say of a stream in the same words. */
 export function planBeside(
   flat: Shared,
   table: string,
 ): Omit<StreamPlan, 'stream' | 'baseUrl' | 'request' | 'options' | 'cursorField' | 'notes'> {
+  const inference = inferenceOf(flat);
   return {
     table: {
       schema: schemaOf(flat),
@@ -470,6 +510,7 @@ export function planBeside(
       primaryKey: flat.primary_key,
       columns: flat.columns,
       ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
+      ...(inference !== null && { inference }),
     },
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
@@ -543,7 +584,10 @@ function without(raw: unknown, keys: ReadonlySet<string>): object {
 
 /** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */
 export function contradictions(
-  flat: Pick<Flat, 'columns' | 'primary_key' | 'max_id' | 'initial_id'> & { strategy: string },
+  flat: Pick<Flat, 'primary_key' | 'max_id' | 'initial_id' | 'misfits' | 'flatten' | 'column_names'> & {
+    strategy: string;
+    columns: object;
+  },
   refused: ReadonlySet<string> = new Set(),
 ): Problem[] {
   const problems: Problem[] = [];
@@ -560,8 +604,21 @@ export function contradictions(
     }
     folded.set(name.toLowerCase(), name);
   }
+  const isInferred = inferenceOf(flat) !== null;
+  for (const [key, isSet] of [
+    ['flatten', flat.flatten > 0],
+    ['column_names', flat.column_names !== 'as_is'],
+  ] as const) {
+    if (isSet && !isInferred && stand('columns', 'misfits')) {
+      problems.push({
+        path: key,
+        message:
+          'has no effect where only declared columns are stored: set "misfits" to "evolve", or leave "columns" out',
+      });
+    }
+  }
   flat.primary_key.forEach((name, i) => {
-    if (!columns.includes(name) && stand('columns', 'primary_key')) {
+    if (!isInferred && !columns.includes(name) && stand('columns', 'primary_key')) {
       problems.push({
         path: `primary_key[${i}]`,
         message: `${JSON.stringify(name)} is not one of the columns${suggestion(name, columns)}`,

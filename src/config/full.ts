@@ -12,6 +12,7 @@ import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
   describe,
+  inferenceOf,
   planBeside,
   schemaOf,
   shapeProblem,
@@ -170,7 +171,14 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
   const { cursor_field: field } = stream;
-  if (field !== undefined && !draft && shapeOf(stream) !== null && !Object.hasOwn(stream.columns, field))
+  const isInferred = isFollowing(stream);
+  if (
+    field !== undefined &&
+    !draft &&
+    !isInferred &&
+    shapeOf(stream) !== null &&
+    !Object.hasOwn(stream.columns, field)
+  )
     needs(
       'cursor_field',
       `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
@@ -190,7 +198,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
       needs('errors', 'skip_parent goes with a parent');
   }
   for (const name of Object.keys(stream.parent?.include ?? {})) {
-    if (!draft && !Object.hasOwn(stream.columns, name))
+    if (!draft && !isInferred && !Object.hasOwn(stream.columns, name))
       needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
   }
   if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
@@ -242,7 +250,7 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
       return;
     }
     for (const field of fieldsOf(stream)) {
-      if (!draft && !Object.hasOwn(parent.columns, field)) {
+      if (!draft && !isFollowing(parent) && !Object.hasOwn(parent.columns, field)) {
         const names = Object.keys(parent.columns);
         say(
           'parent',
@@ -264,14 +272,18 @@ function fieldsOf(stream: Stream): string[] {
   ];
 }
 
+/** Whether columns are stored that nobody has declared. */
+const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
+
 /** How a record becomes a row; null where it is one as it stands. */
-function shapeOf({ columns, parent, where }: Stream): RecordShape | null {
+function shapeOf(stream: Stream): RecordShape | null {
+  const { columns, parent, where } = stream;
   const from = Object.fromEntries(
     Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
   );
   const include = parent?.include ?? {};
   if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
-  return { from, parent: include, where: where ?? null };
+  return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
 }
 
 /** What is wrong with how the cursor field is read, or bounded. */
@@ -430,6 +442,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     stream.table ?? stream.name,
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
+  const parentInference = parent === undefined ? null : inferenceOf(parent);
   return {
     ...beside,
     table: { ...beside.table, ...(stream.deletes !== 'keep' && { deletes: stream.deletes }) },
@@ -447,6 +460,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
           primaryKey: parent.primary_key,
           columns: typesOf(parent),
           ...(parent.deletes !== 'keep' && { deletes: parent.deletes }),
+          ...(parentInference !== null && { inference: parentInference }),
         },
         fields: fieldsOf(stream),
       },

@@ -1,4 +1,13 @@
-import type { Checkpoint, Cursor, Holder, Json, ParentSpec, StreamKey, TableSpec } from '../protocol.js';
+import type {
+  Checkpoint,
+  Cursor,
+  Holder,
+  Json,
+  ParentSpec,
+  SchemaChange,
+  StreamKey,
+  TableSpec,
+} from '../protocol.js';
 
 /**
  * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
@@ -81,6 +90,8 @@ export interface WriteOutcome {
   rejected?: number;
   /** Rows marked or removed as deleted; absent where there are none. */
   deleted?: number;
+  /** Columns that were added or widened; absent where none were. */
+  changes?: SchemaChange[];
   /** An earlier attempt had committed this batch. */
   already: boolean;
 }

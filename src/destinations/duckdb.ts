@@ -8,6 +8,7 @@ import {
   type Cursor,
   type Holder,
   type Json,
+  type SchemaChange,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
@@ -37,8 +38,10 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import { columnType, duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import { changesOf, duckDbNames, duckDbStore, SCHEMA_CHANGES, storedTable } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
+import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -67,6 +70,7 @@ const OWN_TABLES = `
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
     source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
   );
+  ${SCHEMA_CHANGES}
 `;
 
 /** DuckDB does not tell the names of tables apart by their case. */
@@ -138,18 +142,22 @@ export class DuckDbDestination implements Destination {
   }
 
   parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
-    const { table, fields } = parent;
     return this.file.read(async (connection) => {
       const stored = await storedCheckpoints(connection, {
         ...key,
-        schema: table.schema,
-        table: table.table,
+        schema: parent.table.schema,
+        table: parent.table.table,
       });
       if (!isRead(stored)) return null;
+      const above = parentTable(parent, await columnsOf(connection, parent.table));
+      if (above === null) return [];
+      const { table, columnOf } = above;
+      const { fields } = parent;
+      const columns = fields.map((field) => columnOf.get(field) ?? field);
       const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
       const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
       const found = `to_json([${texts.join(', ')}])`;
-      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+      const values = columns.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
       const beyond = (after ?? []).map(
         (text, i) =>
           `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
@@ -173,7 +181,7 @@ export class DuckDbDestination implements Destination {
         key: JSON.parse(String(name)) as string[],
         mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
         fields: Object.fromEntries(
-          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[field])]),
+          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[columns[i] ?? ''])]),
         ),
       }));
     });
@@ -183,6 +191,8 @@ export class DuckDbDestination implements Destination {
     const { next, records, bytes } = request;
     if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
     if (records === 0 || bytes > PREPARED_BYTES) return;
+    // What the table's columns will be, the write before it has its say in.
+    if (request.table.inference !== undefined) return;
     const batch = new PreparedBatch(
       this.file,
       (connection) => load(this.file, connection, request),
@@ -229,21 +239,26 @@ export class DuckDbDestination implements Destination {
       const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
       if (stored?.id === next) {
         const rejected = await rejectedOf(connection, request);
+        const changes = request.table.inference === undefined ? [] : await changesOf(connection, next);
         return {
           rows: await committedRows(connection, next),
           already: true,
           ...(rejected > 0 && { rejected }),
+          ...(changes.length > 0 && { changes }),
         };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
-      if (sorts) await sortOut(this.file, connection, request);
-      const rows =
-        request.records === 0 ? 0 : await upsert(this.file, connection, request, sorts || loaded !== null);
+      const { rows, table, exists, changes } =
+        request.table.inference === undefined
+          ? await this.rows(connection, request, loaded !== null, sorts)
+          : await this.followed(connection, request, sorts);
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
       const rejected = await rejectedOf(connection, request);
       const deleted =
-        request.table.deletes === undefined ? 0 : await deleteUnseen(connection, request, rejected > 0);
+        request.table.deletes === undefined || !exists
+          ? 0
+          : await deleteUnseen(connection, { ...request, table }, rejected > 0);
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
@@ -258,9 +273,69 @@ export class DuckDbDestination implements Destination {
         ...{ rows, already: false },
         ...(rejected > 0 && { rejected }),
         ...(deleted > 0 && { deleted }),
+        ...(changes.length > 0 && { changes }),
       };
     }, loaded);
   }
+
+  private async rows(
+    connection: DuckDBConnection,
+    request: WriteRequest,
+    isLoaded: boolean,
+    sorts: boolean,
+  ): Promise<Written> {
+    const { records, table } = request;
+    if (sorts && records > 0) await sortOut(this.file, connection, request);
+    const rows = records === 0 ? 0 : await upsert(this.file, connection, request, sorts || isLoaded);
+    return { rows, table, exists: true, changes: [] };
+  }
+
+  /** As {@link rows}, after the table was made to hold the batch. */
+  private async followed(
+    connection: DuckDBConnection,
+    request: WriteRequest,
+    sorts: boolean,
+  ): Promise<Written> {
+    const { key, table, next } = request;
+    const files = request.records === 0 ? [] : await request.files();
+    const store = duckDbStore(connection, key, table, next, (spec) =>
+      prepare(connection, declaredOnly(spec)),
+    );
+    const batch = await follow(table, store, files, request.longest);
+    const own = {
+      ...request,
+      table: batch.table,
+      records: batch.records,
+      longest: batch.longest,
+      files: () => Promise.resolve(batch.files),
+    };
+    try {
+      if (batch.rejects.length > 0) await keepRejects(connection, request, batch.rejects);
+      const { exists, changes } = batch;
+      return { ...(await this.rows(connection, own, false, sorts)), exists, changes };
+    } catch (thrown) {
+      if (!isDataError(thrown) || table.quarantine === true) throw thrown;
+      throw await this.file.read((reading) =>
+        misfit(reading, batch.table, batch.files, batch.longest, messageOf(thrown)),
+      );
+    } finally {
+      await batch.discard();
+    }
+  }
+}
+
+/** What a batch has come to, and the table that it went into. */
+interface Written {
+  rows: number;
+  table: TableSpec;
+  exists: boolean;
+  changes: SchemaChange[];
+}
+
+/** Null for a table that does not follow its source. */
+async function columnsOf(connection: DuckDBConnection, table: TableSpec): Promise<Columns | null> {
+  if (table.inference === undefined) return null;
+  return new Columns(table, await storedTable(connection, table), duckDbNames);
 }
 
 /** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
@@ -313,7 +388,11 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
       `${identifier(name)} ${duckDbType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
   );
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
-  await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')})`);
+  const known = await columnsOf(connection, table);
+  // The first records will say what its columns are.
+  if (known?.exists === false && !hasKeys(table)) return;
+  if (known?.exists !== true)
+    await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')})`);
   const found = await connection.runAndReadAll(
     `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
@@ -328,7 +407,8 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
     const is = existing.get(name.toLowerCase());
     if (is === undefined) {
       await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
-    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+    } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
+      differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
     await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} TIMESTAMP WITH TIME ZONE`);

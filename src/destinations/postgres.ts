@@ -18,6 +18,7 @@ import {
   type Cursor,
   type Holder,
   type Json,
+  type SchemaChange,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
@@ -47,7 +48,16 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { fromText, parentValue, postgresType, recordType, storedType } from './postgres-columns.js';
+import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import {
+  columnType,
+  fromText,
+  parentValue,
+  postgresType,
+  recordType,
+  storedType,
+} from './postgres-columns.js';
+import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -79,6 +89,7 @@ const ownTables = (schema: string) => `
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     reason text NOT NULL, record text NOT NULL, rejected_at timestamptz NOT NULL
   );
+  ${schemaChanges(schema)}
 `;
 
 const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
@@ -154,14 +165,17 @@ export class PostgresDestination implements Destination {
   }
 
   parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
-    const { table, fields } = parent;
     return this.transaction(async (client) => {
-      const above = { ...key, schema: table.schema, table: table.table };
+      const above = { ...key, schema: parent.table.schema, table: parent.table.table };
       const exists = await client.query<{ found: string | null }>(`SELECT to_regclass($1)::text AS found`, [
         `${identifier(above.schema)}._highwater_checkpoints`,
       ]);
       if (exists.rows[0]?.found == null) return null;
       if (!isRead(await storedCheckpoints(client, above))) return null;
+      const found = parentTable(parent, await columnsOf(client, parent.table));
+      if (found === null) return [];
+      const { table, columnOf } = found;
+      const { fields } = parent;
       const keys = table.primaryKey.map((name) => ordered(`p.${identifier(name)}`, table.columns[name]));
       const texts = table.primaryKey.map((name) => `p.${identifier(name)}::text`);
       const beyond = (after ?? []).map((text, i) => {
@@ -173,8 +187,11 @@ export class PostgresDestination implements Destination {
         // Of a parent that is gone nothing is asked.
         ...(table.deletes === 'soft' ? [`p.${DELETED_AT} IS NULL`] : []),
       ];
-      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
-      const found = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
+      const values = fields.map((field) => {
+        const name = columnOf.get(field) ?? field;
+        return parentValue(`p.${identifier(name)}`, table.columns[name]);
+      });
+      const rows = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
         `SELECT p.key, m.mark, p.fields FROM (
            SELECT json_build_array(${texts.join(', ')})::text AS key, row_number() OVER (ORDER BY ${keys.join(', ')}) AS place,
              json_build_object(${fields.map((name, i) => `${literal(name)}, ${values[i]}`).join(', ')}) AS fields
@@ -185,7 +202,7 @@ export class PostgresDestination implements Destination {
          ORDER BY p.place`,
         keyValues(key),
       );
-      return found.rows.map((row) => ({
+      return rows.rows.map((row) => ({
         key: JSON.parse(row.key) as string[],
         mark: row.mark === null ? null : (JSON.parse(row.mark) as Json),
         fields: row.fields,
@@ -216,16 +233,27 @@ export class PostgresDestination implements Destination {
           [...keyValues(key), next],
         );
         const rejected = await rejectedOf(client, request);
-        return { rows: Number(batch.rows[0]?.rows ?? 0), already: true, ...(rejected > 0 && { rejected }) };
+        const changes = request.table.inference === undefined ? [] : await changesOf(client, key, next);
+        return {
+          ...{ rows: Number(batch.rows[0]?.rows ?? 0), already: true },
+          ...(rejected > 0 && { rejected }),
+          ...(changes.length > 0 && { changes }),
+        };
       }
       if (stored?.id !== base) {
         throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
-      const rows = request.records === 0 ? 0 : await upsert(client, request);
+      const { rows, table, exists, changes } =
+        request.table.inference === undefined
+          ? await written(client, request)
+          : await followed(client, request);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const rejected = await rejectedOf(client, request);
-      const deleted = request.table.deletes === undefined ? 0 : await deletes(client, request, rejected > 0);
+      const deleted =
+        request.table.deletes === undefined || !exists
+          ? 0
+          : await deletes(client, { ...request, table }, rejected > 0);
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -240,6 +268,7 @@ export class PostgresDestination implements Destination {
         ...{ rows, already: false },
         ...(rejected > 0 && { rejected }),
         ...(deleted > 0 && { deleted }),
+        ...(changes.length > 0 && { changes }),
       };
     });
   }
@@ -295,6 +324,41 @@ export class PostgresDestination implements Destination {
   }
 }
 
+/** What a batch has come to, and the table that it went into. */
+interface Written {
+  rows: number;
+  table: TableSpec;
+  exists: boolean;
+  changes: SchemaChange[];
+}
+
+async function written(client: PoolClient, request: WriteRequest): Promise<Written> {
+  const rows = request.records === 0 ? 0 : await upsert(client, request);
+  return { rows, table: request.table, exists: true, changes: [] };
+}
+
+/** As {@link written}, after the table was made to hold the batch. */
+async function followed(client: PoolClient, request: WriteRequest): Promise<Written> {
+  const { key, table, next } = request;
+  const files = request.records === 0 ? [] : await request.files();
+  const store = postgresStore(client, key, table, next, (spec) => prepare(client, declaredOnly(spec)));
+  const batch = await follow(table, store, files, request.longest);
+  const { exists, changes, records, longest } = batch;
+  const own = { ...request, table: batch.table, records, longest, files: () => Promise.resolve(batch.files) };
+  try {
+    if (batch.rejects.length > 0) await keepRejects(client, request, batch.rejects, '_misfits');
+    return { ...(await written(client, own)), exists, changes };
+  } finally {
+    await batch.discard();
+  }
+}
+
+/** Null for a table that does not follow its source. */
+async function columnsOf(client: PoolClient, table: TableSpec): Promise<Columns | null> {
+  if (table.inference === undefined) return null;
+  return new Columns(table, await storedTable(client, table), postgresNames);
+}
+
 /** Text is compared byte by byte: whatever the database's collation, `after` and the order agree. */
 const ordered = (sql: string, type: ColumnType | undefined) =>
   type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
@@ -323,10 +387,15 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     ([name, type]) =>
       `${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
   );
-  const keys = table.primaryKey.map(identifier).join(', ');
-  await client.query(
-    `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
-  );
+  const columnsThere = await columnsOf(client, table);
+  // The first records will say what its columns are.
+  if (columnsThere?.exists === false && !hasKeys(table)) return;
+  const primaryKey = columnsThere?.spec().primaryKey ?? table.primaryKey;
+  const keys = primaryKey.map(identifier).join(', ');
+  if (columnsThere?.exists !== true)
+    await client.query(
+      `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions.join(', ')}, PRIMARY KEY (${keys}))`,
+    );
   const found = await client.query<{ name: string; type: string }>(
     `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
@@ -343,7 +412,8 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       await client.query(
         `ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`,
       );
-    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+    } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
+      differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   if (table.deletes === 'soft' && !existing.has(DELETED_AT)) {
     await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${DELETED_AT} timestamptz`);
@@ -354,7 +424,7 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
        AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
        AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
-    [tableName(table), [...table.primaryKey].sort()],
+    [tableName(table), [...primaryKey].sort()],
   );
   // A table that was there before us.
   if (unique.rows.length === 0) await client.query(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
@@ -565,11 +635,12 @@ async function keepRejects(
   client: PoolClient,
   { key, next }: WriteRequest,
   files: readonly string[],
+  name = '_rejects',
 ): Promise<void> {
-  await copyLines(client, '_rejects', 'json', files);
+  await copyLines(client, name, 'json', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp._rejects ORDER BY place`,
+       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp.${name} ORDER BY place`,
     [...keyValues(key), next],
   );
 }

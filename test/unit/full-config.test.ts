@@ -108,7 +108,7 @@ describe('a configuration in full form', () => {
         streams: [
           { ...stream, strateg: 'cursor' },
           { name: 'a', strategy: 'curser', columns: { id: 'LONG' } },
-          { name: 'b', strategy: 'cursor' },
+          { name: 'b', strategy: 'cursor', columns: 5 },
         ],
       }),
     ).toMatchObject({
