@@ -38,10 +38,11 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { columnType, duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
 import { changesOf, duckDbNames, duckDbStore, SCHEMA_CHANGES, storedTable } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -278,6 +279,50 @@ export class DuckDbDestination implements Destination {
     }, loaded);
   }
 
+  /**
+   * Tries records again that were put aside.
+   * @throws {DestinationError}
+   */
+  replay(request: ReplayRequest): Promise<ReplayOutcome> {
+    const { table } = request;
+    const next = `replay-${randomUUID()}`;
+    const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
+    return replay(request, exactColumns, (work) =>
+      this.file.transaction(async (connection) => {
+        await prepare(connection, table).catch((thrown: unknown) => {
+          throw refused(table, thrown);
+        });
+        return work({
+          take: (before, limit) => takeRejects(connection, key, before, limit),
+          follow: (spec, files, longest) => {
+            const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
+            return follow(spec, duckDbStore(connection, key, spec, next, create), files, longest);
+          },
+          write: async ({ deletes: _, ...spec }, path, { records, longest }, cursor) => {
+            await sort(this.file, connection, spec, [path], longest);
+            if (cursor !== undefined) await connection.run(markOlder(spec, cursor));
+            const found = await connection.runAndReadAll(
+              'SELECT place - 1, reason FROM _sorted WHERE reason IS NOT NULL',
+            );
+            await connection.run(batchOfWhatFits(spec));
+            const own = {
+              ...aloneIn(key, spec, next),
+              records,
+              longest,
+              files: () => Promise.resolve([path]),
+            };
+            const rows = await upsert(this.file, connection, own, true);
+            const aside = found
+              .getRowsJson()
+              .map(([place, reason]): [number, string] => [Number(place), String(reason)]);
+            return { rows, aside: new Map(aside) };
+          },
+          keep: (file) => keepRejects(connection, aloneIn(key, table, next), [file]),
+        });
+      }),
+    );
+  }
+
   private async rows(
     connection: DuckDBConnection,
     request: WriteRequest,
@@ -323,6 +368,16 @@ export class DuckDbDestination implements Destination {
     }
   }
 }
+
+/** A batch that no stream has fetched: its rows go with the transaction that they are in, and move no checkpoint. */
+const aloneIn = (
+  key: StreamKey,
+  table: TableSpec,
+  next: string,
+): Omit<WriteRequest, 'files' | 'records' | 'longest'> => ({
+  ...{ key, table, base: '', next, pages: 0, bytes: 0, workflowId: '' },
+  cursor: { pass: 0, mark: null, position: null, ended: null, notes: [] },
+});
 
 /** What a batch has come to, and the table that it went into. */
 interface Written {
@@ -556,6 +611,31 @@ async function upsert(
   return rows;
 }
 
+/** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
+async function takeRejects(
+  connection: DuckDBConnection,
+  key: StreamKey,
+  before: string | null,
+  limit: number,
+) {
+  const time = before === null ? 'now()' : `CAST(${literal(before)} AS TIMESTAMPTZ)`;
+  const first = `FROM _highwater_rejects WHERE ${tableIs(key)} AND rejected_at < ${time} ORDER BY rejected_at, rowid LIMIT ${limit}`;
+  const found = await connection.runAndReadAll(`SELECT record ${first}`);
+  const records = found.getRowsJson().map(([record]) => String(record));
+  await connection.run(`DELETE FROM _highwater_rejects WHERE rowid IN (SELECT rowid ${first})`);
+  const now = await connection.runAndReadAll('SELECT CAST(now() AS VARCHAR)');
+  return { records, now: String(now.getRowsJson()[0]?.[0]) };
+}
+
+/** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
+function markOlder(table: TableSpec, cursor: string | null): string {
+  const read = (name: string) => fromJson(`s.r.${identifier(name)}`, table.columns[name] ?? 'STRING');
+  const sameRow = table.primaryKey.map((name) => `t.${identifier(name)} = ${read(name)}`).join(' AND ');
+  const isNewer = cursor === null ? 'false' : `coalesce(${read(cursor)} >= t.${identifier(cursor)}, false)`;
+  return `UPDATE _sorted SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)} WHERE place IN (
+    SELECT s.place FROM _sorted AS s JOIN ${tableName(table)} AS t ON ${sameRow} WHERE s.reason IS NULL AND NOT ${isNewer})`;
+}
+
 /** How many records of a batch were put aside. */
 async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRequest): Promise<number> {
   if (table.quarantine !== true) return 0;
@@ -569,7 +649,7 @@ async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRe
 /** What the reader has put aside. */
 async function keepRejects(
   connection: DuckDBConnection,
-  { key, next }: WriteRequest,
+  { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: string[],
 ): Promise<void> {
   const values = [next, ...keyValues(key)].map(literal).join(', ');
@@ -586,9 +666,25 @@ const REJECT_BYTES = 48 * 1024 * 1024;
 /** As {@link load}, but for the records that do not fit, which go to `_highwater_rejects`. */
 async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
   const { table, longest, key, next } = request;
+  await sort(file, connection, table, await request.files(), longest);
+  const values = [next, ...keyValues(key)].map(literal).join(', ');
+  await connection.run(
+    `INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
+     ${batchOfWhatFits(table)}`,
+  );
+}
+
+/** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
+async function sort(
+  file: DuckDbFile,
+  connection: DuckDBConnection,
+  table: TableSpec,
+  paths: readonly string[],
+  longest: number,
+): Promise<void> {
   await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
-  const files = (await request.files()).map(literal).join(', ');
+  const files = paths.map(literal).join(', ');
   // A value fits where DuckDB makes one of it, and it is still the same.
   const reasons = columns.map(([name, type]) => {
     const text = `(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
@@ -598,22 +694,24 @@ async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: 
     return `WHEN ${text} IS NOT NULL AND (${lost.join(' OR ')}) THEN ${said}`;
   });
   const spec = Object.fromEntries(columns.map(([name, type]) => [name, jsonType(type)]));
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT row_number() OVER () AS place, line, r, CASE ${reasons.join(' ')} END AS reason
+       FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
+         FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
+           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}))`,
+  );
+}
+
+/** Makes the temporary table `_batch` of `_sorted`, which goes. */
+function batchOfWhatFits(table: TableSpec): string {
   const inBatch = batchColumns(table);
-  const selected = columns.map(
+  const selected = Object.entries(table.columns).map(
     ([name, type]) => `${fromJson(`r.${identifier(name)}`, type)} AS ${inBatch.get(name)}`,
   );
   const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
-  const values = [next, ...keyValues(key)].map(literal).join(', ');
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT line, r, CASE ${reasons.join(' ')} END AS reason
-       FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
-         FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
-           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}));
-     INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
-     CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
-     DROP TABLE _sorted;
-     ${lastOfEach(keys)}`,
-  );
+  return `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
+    DROP TABLE _sorted;
+    ${lastOfEach(keys)}`;
 }
 
 /** Of a key that is there twice in the batch, the last. */

@@ -60,6 +60,10 @@ export interface Followed {
   changes: SchemaChange[];
   /** Files of {@link Reject}s: records that the table does not hold. */
   rejects: string[];
+  /** The same by their places in the batch. */
+  refused: ReadonlyMap<number, string>;
+  /** The column that a member has; null where it has none. */
+  columnOf: (member: string) => string | null;
   /** Removes the files that were made for it. */
   discard: () => Promise<void>;
 }
@@ -218,6 +222,12 @@ export class Columns {
     };
   }
 
+  /** The column of a member; null where it has none. */
+  columnOf(member: string): string | null {
+    const column = this.byPath.get(JSON.stringify([member]));
+    return column === undefined || column.type === null ? null : column.name;
+  }
+
   /** The column of a member, or the column of that name; null where there is neither. */
   find(name: string): string | null {
     const column = this.byPath.get(JSON.stringify([name])) ?? this.byName.get(this.rules.fold(name));
@@ -278,6 +288,8 @@ export async function follow(
       .filter(({ from, to }) => from !== to)
       .map(({ column, from, to }) => ({ column, from, to })),
     rejects: [],
+    refused: batch.rejected,
+    columnOf: (member) => columns.columnOf(member),
     discard: async () => void (await Promise.all(made.map((path) => rm(path, { force: true })))),
   };
   if (!batch.needsRewriting()) return followed;
@@ -351,7 +363,7 @@ class Batch {
   private readonly walker: FieldWalker<Known>;
   private readonly known: Known[] = [];
   /** Places of records that the table does not hold. */
-  readonly rejected = new Set<number>();
+  readonly rejected = new Map<number, string>();
   private readonly differences: string[] = [];
 
   constructor(
@@ -388,7 +400,7 @@ class Batch {
         const place = this.records++;
         if (reason === null) return;
         const record = b.toString('utf8', start, end);
-        this.rejected.add(place);
+        this.rejected.set(place, reason);
         if (this.table.inference?.policy === 'quarantine') this.rejects.push({ reason, record });
         if (this.differences.length < DIFFERENCES) {
           const said = `${reason} (record ${this.keyOf(record)})`;

@@ -48,6 +48,7 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
+import { exactColumns } from './duckdb-columns.js';
 import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
   columnType,
@@ -58,6 +59,7 @@ import {
   storedType,
 } from './postgres-columns.js';
 import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
+import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -271,6 +273,44 @@ export class PostgresDestination implements Destination {
         ...(changes.length > 0 && { changes }),
       };
     });
+  }
+
+  /**
+   * Tries records again that were put aside.
+   * @throws {DestinationError}
+   */
+  replay(request: ReplayRequest): Promise<ReplayOutcome> {
+    const { table } = request;
+    const next = `replay-${randomUUID()}`;
+    const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
+    return replay(request, exactColumns, (work) =>
+      this.transaction(async (client) => {
+        await prepare(client, table).catch((thrown: unknown) => {
+          throw refused(table, thrown);
+        });
+        return work({
+          take: (before, limit) => takeRejects(client, key, before, limit),
+          follow: (spec, files, longest) => {
+            const create = (made: TableSpec) => prepare(client, declaredOnly(made));
+            return follow(spec, postgresStore(client, key, spec, next, create), files, longest);
+          },
+          write: async ({ deletes: _, ...spec }, path, _lines, cursor) => {
+            await sort(client, spec, [path]);
+            if (cursor !== undefined) await client.query(markOlder(spec, cursor));
+            const found = await client.query<{ place: string; reason: string }>(
+              'SELECT place, reason FROM pg_temp._sorted WHERE reason IS NOT NULL',
+            );
+            const rows = await merge(client, spec, WHAT_FITS);
+            const aside = found.rows.map(({ place, reason }): [number, string] => [
+              Number(place) - 1,
+              reason,
+            ]);
+            return { rows, aside: new Map(aside) };
+          },
+          keep: (file) => keepRejects(client, { key, next }, [file]),
+        });
+      }),
+    );
   }
 
   /** All that is asked of the server: a connection is ours for a transaction, and no longer. */
@@ -538,6 +578,19 @@ async function mergeWhatFits(
   files: readonly string[],
 ): Promise<number> {
   const { table, key, next } = request;
+  await sort(client, table, files);
+  await client.query(
+    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
+    [...keyValues(key), next],
+  );
+  return merge(client, table, WHAT_FITS);
+}
+
+const WHAT_FITS = '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)';
+
+/** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
+async function sort(client: PoolClient, table: TableSpec, files: readonly string[]): Promise<void> {
   await copyLines(client, '_texts', 'text', files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
     const column = identifier(name);
@@ -559,20 +612,42 @@ async function mergeWhatFits(
   // A function of this session only, and of this transaction.
   await client.query(
     `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)};
-     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts`,
+     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts;
+     DROP FUNCTION pg_temp._highwater_misfit(text)`,
   );
+}
+
+/** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
+async function takeRejects(client: PoolClient, key: StreamKey, before: string | null, limit: number) {
+  const rejects = `${identifier(key.schema)}._highwater_rejects`;
+  // A write that is under way is waited for, and others wait for this.
   await client.query(
-    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
-    [...keyValues(key), next],
+    `SELECT 1 FROM ${identifier(key.schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
+    [key.schema, key.table],
   );
-  const rows = await merge(
-    client,
-    table,
-    '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)',
+  const time = before === null ? 'now()' : `${literal(before)}::timestamptz`;
+  const taken = await client.query<{ record: string }>(
+    `WITH taken AS (DELETE FROM ${rejects} WHERE ctid IN (
+         SELECT ctid FROM ${rejects} WHERE "schema" = $1 AND "table" = $2 AND rejected_at < ${time} ORDER BY rejected_at, ctid LIMIT ${limit})
+       RETURNING record, rejected_at, ctid AS place)
+     SELECT record FROM taken ORDER BY rejected_at, place`,
+    [key.schema, key.table],
   );
-  await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
-  return rows;
+  const now = await client.query<{ now: string }>('SELECT now()::text AS now');
+  return { records: taken.rows.map(({ record }) => record), now: now.rows[0]?.now ?? '' };
+}
+
+/** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
+function markOlder(table: TableSpec, cursor: string | null): string {
+  const inBatch = batchColumns(table);
+  const sameRow = table.primaryKey
+    .map((name) => `t.${identifier(name)} = b.${inBatch.get(name) ?? ''}`)
+    .join(' AND ');
+  const isNewer =
+    cursor === null ? 'false' : `coalesce(b.${inBatch.get(cursor) ?? ''} >= t.${identifier(cursor)}, false)`;
+  return `UPDATE pg_temp._sorted AS o SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)}
+    FROM (${converted(table, WHAT_FITS)}) AS b JOIN ${tableName(table)} AS t ON ${sameRow}
+    WHERE o.place = b.place AND NOT ${isNewer}`;
 }
 
 /**
@@ -633,7 +708,7 @@ async function deletes(client: PoolClient, request: WriteRequest, hasUnknown: bo
 /** What the reader has put aside. */
 async function keepRejects(
   client: PoolClient,
-  { key, next }: WriteRequest,
+  { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: readonly string[],
   name = '_rejects',
 ): Promise<void> {
