@@ -59,6 +59,32 @@ function isDay(year: number, month: number, day: number): boolean {
   return year >= 1 && day >= 1 && day <= days;
 }
 
+/** Whether bytes are an instant as most are written; a third of all time would go into these as text. Others may be one too. */
+export function isPlainInstant(b: Buffer, start: number, end: number): boolean {
+  // "2026-01-28T10:00:00Z", and the same with up to six digits of a second.
+  const length = end - start;
+  if (length < 22 || length > 29 || b[end - 2] !== 0x5a) return false;
+  for (let i = 0; i < 19; i++) {
+    const c = b[start + 1 + i] as number;
+    const wanted = INSTANT[i] as number;
+    if (wanted === 0x30 ? c < 0x30 || c > 0x39 : c !== wanted) return false;
+  }
+  if (length > 22) {
+    if (length < 24 || b[start + 20] !== 0x2e) return false;
+    for (let i = start + 21; i < end - 2; i++)
+      if ((b[i] as number) < 0x30 || (b[i] as number) > 0x39) return false;
+  }
+  const day = twoDigits(b, start + 9);
+  const month = twoDigits(b, start + 6);
+  if (day < 1 || day > 28 || month < 1 || month > 12) return false;
+  if (twoDigits(b, start + 1) + twoDigits(b, start + 3) === 0) return false;
+  return twoDigits(b, start + 12) <= 23 && twoDigits(b, start + 15) <= 59 && twoDigits(b, start + 18) <= 59;
+}
+
+const twoDigits = (b: Buffer, at: number) => ((b[at] as number) - 0x30) * 10 + (b[at + 1] as number) - 0x30;
+
+const INSTANT = Buffer.from('0000-00-00T00:00:00');
+
 /** Digits before and after the point of a number without an exponent; null with one. */
 function digitsOf(raw: string): { before: number; after: number } | null {
   const match = /^-?(\d+)(?:\.(\d+))?$/.exec(raw);

@@ -7,7 +7,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { DestinationError, RecordError } from '../errors.js';
 import type { ColumnType, Inference, ParentSpec, Reject, SchemaChange, TableSpec } from '../protocol.js';
 import { memberTexts } from '../sources/paths.js';
-import { Facts, holds, isAbove, kindOf, snakeCase, takes } from './evolution.js';
+import { Facts, holds, isAbove, isPlainInstant, kindOf, snakeCase, takes } from './evolution.js';
 import { type Field, FieldWalker } from './fields.js';
 
 /** A column as it stands in the table. */
@@ -428,6 +428,7 @@ class Batch {
     if (type === 'STRING') return known.column.isDeclared || (first !== 0x7b && first !== 0x5b);
     const isShort = isNumber && !known.isOdd && end - start < 16;
     if (isShort && (type === 'LONG' || type === 'DOUBLE')) return true;
+    if (type === 'UTC_DATETIME' && isPlainInstant(b, start, end)) return true;
     const raw = b.toString('latin1', start, end);
     return known.column.isDeclared ? takes(type, raw) : holds(type, raw);
   }

@@ -4,6 +4,7 @@ import {
   Facts,
   holds,
   isAbove,
+  isPlainInstant,
   kindOf,
   snakeCase,
   takes,
@@ -39,6 +40,29 @@ describe('a value is', () => {
   ])('%s: %s', (raw, kind) => {
     expect(kindOf(raw)).toBe(kind);
   });
+});
+
+it('an instant that is known by its bytes is one by its text', () => {
+  const plain = (raw: string) => isPlainInstant(Buffer.from(`x${raw}x`), 1, raw.length + 1);
+  for (const raw of ['"2026-01-28T10:00:00Z"', '"2026-01-28T23:59:59.123456Z"', '"0001-12-01T00:00:00.5Z"']) {
+    expect(plain(raw)).toBe(true);
+  }
+  const near = fc
+    .date({
+      noInvalidDate: true,
+      min: new Date('0000-01-01T00:00:00Z'),
+      max: new Date('9999-12-31T00:00:00Z'),
+    })
+    .chain((date) =>
+      fc.tuple(fc.constant(date.toISOString()), fc.nat(23), fc.constantFrom(...'0123456789.-:TZ "x')),
+    )
+    .map(([text, at, c]) => JSON.stringify(text.slice(0, at) + c + text.slice(at + 1)));
+  fc.assert(
+    fc.property(near, (raw) => {
+      if (plain(raw)) expect(kindOf(raw)).toBe('utc');
+    }),
+    { numRuns: 20_000 },
+  );
 });
 
 /** The JSON text of a value as APIs send them. */
