@@ -371,8 +371,8 @@ export const flatFields = {
     .register(themes, { theme: 'The table' }),
   flatten: z
     .union([z.boolean(), numeric(z.number().int().min(1).max(20))])
-    .default(false)
     .transform((levels) => (levels === true ? 20 : levels === false ? 0 : levels))
+    .prefault(false)
     .meta({ title: '`true`, `false` or levels' })
     .describe(
       'Members of nested objects have columns of their own, `address__city`; for columns that are not declared. A number: so many levels.',

@@ -265,6 +265,12 @@ export function evolutionContract(
       expect(changesOf(changes)).toEqual({ v: 'LONG → STRING', w: 'LONG' });
     });
 
+    it('is not made of records that no column can hold', async () => {
+      const thrown = await thrownBy(written(spec, ['{"id":1,"v":"x"}', String.raw`{"id":2,"v":"\ud800"}`]));
+      expect(thrown).toBeInstanceOf(RecordError);
+      await thrownBy(tested.query(`SELECT * FROM main.${spec.table}`));
+    });
+
     it('is changed once by two writers that meet the same new member at once', async () => {
       await written(spec, [{ id: 0, v: 1 }]);
       const streams = ['a', 'b', 'c'].map(

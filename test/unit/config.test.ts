@@ -549,3 +549,42 @@ describe('a configuration file', () => {
     expect(bomb.message).toContain(folder.file('bomb.yaml'));
   });
 });
+
+describe('a table that follows its source', () => {
+  const tableOf = (more: object) => planFromFlat(more).table;
+
+  it('is one whose columns are left out where the flat form is told to, or that is told to go on from those declared', () => {
+    expect(tableOf({})).not.toHaveProperty('inference');
+    expect(tableOf({ misfits: 'quarantine' })).not.toHaveProperty('inference');
+    const inference = { policy: 'evolve', flatten: 0, names: 'as_is' };
+    expect(tableOf({ misfits: 'evolve' })).toMatchObject({ columns: {}, inference });
+    expect(tableOf({ misfits: 'evolve', columns: { id: 'int' } })).toMatchObject({
+      columns: { id: 'INT' },
+      inference,
+    });
+  });
+
+  it('may have names and nested members of its own, which nothing else has', () => {
+    const more = { misfits: 'evolve', column_names: 'snake_case' };
+    for (const [flatten, levels] of [
+      [true, 20],
+      [false, 0],
+      ['3', 3],
+    ] as const) {
+      expect(tableOf({ ...more, flatten }).inference).toEqual({
+        policy: 'evolve',
+        flatten: levels,
+        names: 'snake_case',
+      });
+    }
+    const problems = refused({ flatten: true, column_names: 'snake_case' });
+    expect(Object.keys(problems)).toEqual(['flatten', 'column_names']);
+    expect(problems['flatten']).toContain('set "misfits" to "evolve"');
+    expect(Object.keys(refused({ ...more, flatten: 0 }))).toEqual(['flatten']);
+    expect(refused({ misfits: 'evole' })['misfits']).toContain('did you mean "evolve"');
+  });
+
+  it('has any primary key', () => {
+    expect(tableOf({ misfits: 'evolve', primary_key: ['a', 'b'] }).primaryKey).toEqual(['a', 'b']);
+  });
+});
