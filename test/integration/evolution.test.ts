@@ -2,7 +2,8 @@
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Json } from '../../src/protocol.js';
-import { highwater, uniqueName } from '../helpers/harness.js';
+import { readDestination } from '../../src/cli/query.js';
+import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
 
@@ -78,6 +79,49 @@ describe('a stream without columns', () => {
     expect(again.warnings.map(({ code }) => code)).not.toContain('schema_changed');
     expect(again.rows).toBe(0);
   });
+
+  test.each(['transaction.half', 'commit.after'])(
+    'is changed once where the worker dies at %s',
+    async (point) => {
+      records = Array.from({ length: COUNT }, (_, i) => ({ id: i, v: i < 30 ? i : `text ${i}` }));
+      const { table, configuration } = configured({});
+      const folder = await scratch();
+      const taskQueue = uniqueName('evolution');
+      const destination = folder.file('x.duckdb');
+      const address = inject('temporalAddress');
+      // The second batch is the one that widens a column.
+      let worker = await startWorker({
+        address,
+        taskQueue,
+        destination,
+        env: { HIGHWATER_FAULT: `${point}:2` },
+      });
+      const handle = await system.client.start(
+        { ...configuration, destination },
+        { taskQueue, workflowId: uniqueName('evolution') },
+      );
+      const isGone = () => worker.child.exitCode !== null || worker.child.signalCode !== null;
+      await until(async () => isGone(), 30, 'its end');
+      worker = await startWorker({ address, taskQueue, destination });
+      await handle.result();
+      const { rows } = await readDestination(
+        destination,
+        `SELECT id::INTEGER, v FROM "${table}" ORDER BY id`,
+      );
+      expect(rows).toEqual(records.map(({ id, v }) => [id, String(v)]));
+      const changes = await readDestination(
+        destination,
+        'SELECT "column", from_type, to_type FROM _highwater_schema_changes ORDER BY changed_at, "column"',
+      );
+      expect(changes.rows).toEqual([
+        ['id', null, 'LONG'],
+        ['v', null, 'LONG'],
+        ['v', 'LONG', 'STRING'],
+      ]);
+      await worker.end();
+      await folder.remove();
+    },
+  );
 
   test('that is frozen stops with the difference', async () => {
     records = [{ id: 1, v: 1 }];
