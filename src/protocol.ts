@@ -206,7 +206,26 @@ export interface TableSpec {
   deletedField?: string;
   /** Which rows are gone when a pass has not met them; absent: all. */
   unseen?: Unseen;
+  /** Columns that are not declared follow from the records; absent: what has no column is not stored. */
+  inference?: Inference;
 }
+
+/** How a table follows its source. */
+export interface Inference {
+  /** What becomes of a record that the table, once it is there, does not hold as it is. */
+  policy: 'evolve' | 'freeze' | 'quarantine';
+  /** The members of objects so deep in a record have columns of their own; 0: an object is one value. */
+  flatten: number;
+  names: 'as_is' | 'snake_case';
+}
+
+/** What was done to a table. */
+export type SchemaChange = {
+  column: string;
+  /** Null: the column is new. */
+  from: ColumnType | null;
+  to: ColumnType;
+};
 
 /** Rows by their key; every version there was; the last whole pass; versions with the time each was valid. */
 export const WRITE_MODES = ['upsert', 'append', 'replace', 'history'] as const;
@@ -341,6 +360,8 @@ export interface RecordShape {
   parent: { [column: string]: string };
   /** A JSONPath filter expression such as `@.status == 'open'`; records that it does not hold for are left out. */
   where: string | null;
+  /** Members that no column takes keep their names; absent: they are left out. */
+  rest?: true;
 }
 
 /** The stream whose rows are the parents of this one's: a request is made for each. */
@@ -533,6 +554,8 @@ export interface WrittenBatch {
   rejected?: number;
   /** Rows that were marked or removed as deleted; likewise. */
   deleted?: number;
+  /** Columns that were added or widened; absent where none were. */
+  changes?: SchemaChange[];
   /** True when an earlier attempt had committed it. */
   already: boolean;
 }

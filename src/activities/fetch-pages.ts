@@ -93,7 +93,12 @@ export const fetchPages =
                     if (kept > 0) await stager.append(lines, kept, longest, before);
                   },
                 );
-                cursor = withRemarks(strategy.advance(cursor, page.summary(answer)), answer);
+                // What has no column yet gets one.
+                const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
+                cursor = withRemarks(strategy.advance(cursor, page.summary(answer)), {
+                  ...answer,
+                  undeclared,
+                });
                 stager.endPage();
                 if (walk !== null && strategy.remembers.values === 'all') stager.keepMark(cursor);
               } catch (thrown) {

@@ -41,7 +41,9 @@ async function preview(
     print(JSON.stringify({ stream: plan.stream, requests, records: shown }));
     return;
   }
-  print(shownRecords(Object.keys(plan.table.columns), shown, outputWidth()));
+  const { columns, inference } = plan.table;
+  const others = inference === undefined ? [] : shown.flatMap((record) => Object.keys(record));
+  print(shownRecords([...new Set([...Object.keys(columns), ...others])], shown, outputWidth()));
 }
 
 /** A row a record where the columns have room beside each other, else a line a column, record by record. */

@@ -1,8 +1,10 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
 import { identifier, literal } from '../destinations/sql.js';
+import { ConfigurationError } from '../errors.js';
 import { destinationOf, print, table, visible } from './output.js';
 import { query } from './query.js';
+import { replayRejects } from './replay.js';
 
 interface Options {
   destination?: string;
@@ -10,12 +12,15 @@ interface Options {
   table?: string;
   limit: number;
   json?: boolean;
+  replay?: string;
+  stream?: string;
+  overwrite?: boolean;
 }
 
 export function rejectsCommand(): Command {
   return new Command('rejects')
     .description(
-      'List the records that did not fit and were put aside (misfits: quarantine), the latest first.',
+      'List the records that did not fit and were put aside (misfits: quarantine), the latest first; or try them again.',
     )
     .option(
       '-d, --destination <file>',
@@ -25,9 +30,15 @@ export function rejectsCommand(): Command {
     .option('--table <name>', 'those of one table only')
     .option('--limit <n>', 'how many', asLimit, 20)
     .option('--json', 'a JSON array of objects, with the records whole')
+    .option(
+      '--replay <configuration>',
+      'write those that fit the columns of this configuration by now, also while a worker runs; the rest stays',
+    )
+    .option('--stream <name>', '--replay: of this stream only')
+    .option('--overwrite', '--replay: also replace rows that are not known to be older than the record')
     .addHelpText(
       'after',
-      '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json',
+      '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json\n  highwater rejects --replay users.yaml',
     )
     .action(rejects);
 }
@@ -39,6 +50,14 @@ function asLimit(text: string): number {
 }
 
 async function rejects(options: Options): Promise<void> {
+  if (options.replay !== undefined) {
+    await replayRejects(options.replay, options);
+    return;
+  }
+  for (const key of ['stream', 'overwrite'] as const) {
+    if (options[key] === undefined) continue;
+    throw new ConfigurationError([{ path: `--${key}`, message: 'goes with --replay' }]);
+  }
   const destination = destinationOf(options.destination, undefined);
   const from = isServer(destination)
     ? `${identifier(options.schema ?? schemaOf({ destination }))}._highwater_rejects`

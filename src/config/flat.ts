@@ -6,6 +6,7 @@ import {
   REFERENCE_STRATEGIES,
   type ColumnType,
   type FullRescan,
+  type Inference,
   type Note,
   type ReferenceStrategy,
   type RequestSpec,
@@ -148,21 +149,57 @@ const ownColumn = identifier.refine(
   'must not begin with "_highwater": those columns are Highwater\'s own',
 );
 
-const DECIMAL = /^DECIMAL\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)$/;
+const DECIMAL = /^(?:DECIMAL|NUMERIC)\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)$/;
+
+/** What SQL calls the types. FLOAT is not among them: it is a name of ours, of four bytes. */
+const SQL_TYPES: Record<string, ColumnType> = {
+  TEXT: 'STRING',
+  VARCHAR: 'STRING',
+  'CHARACTER VARYING': 'STRING',
+  CHAR: 'STRING',
+  CHARACTER: 'STRING',
+  UUID: 'STRING',
+  BOOL: 'BOOLEAN',
+  SMALLINT: 'SHORT',
+  INT2: 'SHORT',
+  INTEGER: 'INT',
+  INT4: 'INT',
+  BIGINT: 'LONG',
+  INT8: 'LONG',
+  REAL: 'FLOAT',
+  FLOAT4: 'FLOAT',
+  'DOUBLE PRECISION': 'DOUBLE',
+  FLOAT8: 'DOUBLE',
+  DATE: 'NAIVE_DATE',
+  TIMESTAMP: 'NAIVE_DATETIME',
+  'TIMESTAMP WITHOUT TIME ZONE': 'NAIVE_DATETIME',
+  DATETIME: 'NAIVE_DATETIME',
+  TIMESTAMPTZ: 'UTC_DATETIME',
+  'TIMESTAMP WITH TIME ZONE': 'UTC_DATETIME',
+  JSONB: 'JSON',
+  BYTEA: 'BINARY',
+  BLOB: 'BINARY',
+  VARBINARY: 'BINARY',
+};
+
+/** A length such as that of `varchar(20)`; text of any length is stored. */
+const LENGTH = /^(VARCHAR|CHARACTER VARYING|CHAR|CHARACTER)\s*\(\s*\d+\s*\)$/;
 
 export const columnType = z.string().transform((text, context): ColumnType => {
-  const word = text.trim().toUpperCase();
+  const word = text.trim().toUpperCase().replace(/\s+/g, ' ');
   if ((COLUMN_TYPES as readonly string[]).includes(word)) return word as ColumnType;
+  const known = SQL_TYPES[LENGTH.exec(word)?.[1] ?? word];
+  if (known !== undefined) return known;
   const decimal = DECIMAL.exec(word);
   if (decimal !== null) {
-    const [precision, scale] = [Number(decimal[1]), Number(decimal[2])];
+    const [precision, scale] = [Number(decimal[1]), Number(decimal[2] ?? 0)];
     if (precision >= 1 && precision <= 38 && scale <= precision) return `DECIMAL(${precision},${scale})`;
   }
   context.addIssue({
     code: 'custom',
     message:
-      `${show(text)} is not a column type${suggestion(word, COLUMN_TYPES)}; ` +
-      `there are ${COLUMN_TYPES.join(', ')} and DECIMAL(p,s)`,
+      `${show(text)} is not a column type${suggestion(word, [...COLUMN_TYPES, ...Object.keys(SQL_TYPES)])}; ` +
+      `there are ${COLUMN_TYPES.join(', ')}, DECIMAL(p,s) and their common SQL names`,
   });
   return z.NEVER;
 });
@@ -328,8 +365,10 @@ export const flatFields = {
     .describe('The columns whose values name a record.')
     .register(themes, { theme: 'The table' }),
   columns: columnsOf(columnType)
-    .default(REFERENCE_COLUMNS)
-    .describe('Column names and types. Left out: the eight of the reference table.')
+    .optional()
+    .describe(
+      'Column names and types. Left out: the eight of the reference table; with `misfits: evolve`, those that records have.',
+    )
     .register(themes, { theme: 'The table' }),
   mode: z
     .enum(WRITE_MODES)
@@ -346,10 +385,26 @@ export const flatFields = {
     )
     .register(themes, { theme: 'The table' }),
   misfits: z
-    .enum(['freeze', 'quarantine'])
-    .default('freeze')
+    .enum(['freeze', 'quarantine', 'evolve'])
+    .optional()
     .describe(
-      'What becomes of a record that does not fit its columns, or has no primary key: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`).',
+      'What becomes of a record that does not fit: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`), `evolve` adds columns and widens types. Left out: `freeze`; `evolve` where no columns are declared.',
+    )
+    .register(themes, { theme: 'The table' }),
+  flatten: z
+    .union([z.boolean(), numeric(z.number().int().min(1).max(20))])
+    .transform((levels) => (levels === true ? 20 : levels === false ? 0 : levels))
+    .prefault(false)
+    .meta({ title: '`true`, `false` or levels' })
+    .describe(
+      'Members of nested objects have columns of their own, `address__city`; for columns that are not declared. A number: so many levels.',
+    )
+    .register(themes, { theme: 'The table' }),
+  column_names: z
+    .enum(['as_is', 'snake_case'])
+    .default('as_is')
+    .describe(
+      'What columns that are not declared are called: as in the records, or `created_at` for `createdAt`.',
     )
     .register(themes, { theme: 'The table' }),
   ties: z
@@ -406,6 +461,10 @@ export const flatSchema = z.strictObject(flatFields);
 /** As `discover` takes it: nobody says that the columns are the reference table's. */
 const flatDraftSchema = flatSchema.extend({ columns: columnsOf(columnType).default({}) });
 
+/** What the flat form means where it names no columns. */
+const columnsOfFlat = ({ columns, misfits }: Pick<Flat, 'columns' | 'misfits'>) =>
+  columns ?? (misfits === 'evolve' ? {} : REFERENCE_COLUMNS);
+
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
 /**
@@ -429,11 +488,11 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   if (sound !== undefined) {
     const readsAll = sound.strategy === 'offset' && rescansAlways(sound.full_rescan);
     if (sound.mode === 'replace' && !readsAll) problems.push(readsTooLittle('mode', 'replace '));
-    problems.push(...contradictions(sound, refused));
+    problems.push(...contradictions({ ...sound, columns: columnsOfFlat(sound) }, refused));
   }
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
 
-  const flat = parsed.data;
+  const flat = { ...parsed.data, columns: columnsOfFlat(parsed.data) };
   const notes: Note[] = [];
   return {
     ...planBeside(flat, flat.table),
@@ -458,7 +517,21 @@ export const readsTooLittle = (path: string, subject = ''): Problem => ({
 export const rescansAlways = (rescan: Flat['full_rescan']): boolean =>
   rescan !== undefined && 'passes' in rescan && rescan.passes === 1;
 
-type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table'>;
+type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table' | 'columns'> & {
+  columns: Record<string, ColumnType>;
+};
+
+/** Null where only columns that are declared are stored. */
+export function inferenceOf({
+  columns,
+  misfits,
+  flatten,
+  column_names: names,
+}: Pick<Flat, 'misfits' | 'flatten' | 'column_names'> & { columns: object }): Inference | null {
+  const isDeclared = Object.keys(columns).length > 0;
+  if (isDeclared && misfits !== 'evolve') return null;
+  return { policy: misfits ?? 'evolve', flatten, names };
+}
 
 /** What both forms say of a stream in the same words. */
 export function planBeside(
@@ -479,9 +552,21 @@ export function planBeside(
 
 /** What both forms say of a table in the same words. */
 export function tableSpec(
-  flat: Pick<Shared, 'columns' | 'primary_key' | 'misfits' | 'mode' | 'stamps' | 'schema' | 'destination'>,
+  flat: Pick<
+    Shared,
+    | 'columns'
+    | 'primary_key'
+    | 'misfits'
+    | 'flatten'
+    | 'column_names'
+    | 'mode'
+    | 'stamps'
+    | 'schema'
+    | 'destination'
+  >,
   table: string,
 ): TableSpec {
+  const inference = inferenceOf(flat);
   return {
     schema: schemaOf(flat),
     table,
@@ -490,6 +575,7 @@ export function tableSpec(
     ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
     ...(flat.mode !== 'upsert' && { mode: flat.mode }),
     ...(flat.stamps && { stamps: true as const }),
+    ...(inference !== null && { inference }),
   };
 }
 
@@ -555,7 +641,10 @@ function without(raw: unknown, keys: ReadonlySet<string>): object {
 
 /** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */
 export function contradictions(
-  flat: Pick<Flat, 'columns' | 'primary_key' | 'max_id' | 'initial_id'> & { strategy: string },
+  flat: Pick<Flat, 'primary_key' | 'max_id' | 'initial_id' | 'misfits' | 'flatten' | 'column_names'> & {
+    strategy: string;
+    columns: object;
+  },
   refused: ReadonlySet<string> = new Set(),
 ): Problem[] {
   const problems: Problem[] = [];
@@ -572,8 +661,21 @@ export function contradictions(
     }
     folded.set(name.toLowerCase(), name);
   }
+  const isInferred = inferenceOf(flat) !== null;
+  for (const [key, isSet] of [
+    ['flatten', flat.flatten > 0],
+    ['column_names', flat.column_names !== 'as_is'],
+  ] as const) {
+    if (isSet && !isInferred && stand('columns', 'misfits')) {
+      problems.push({
+        path: key,
+        message:
+          'has no effect where only declared columns are stored: set "misfits" to "evolve", or leave "columns" out',
+      });
+    }
+  }
   flat.primary_key.forEach((name, i) => {
-    if (!columns.includes(name) && stand('columns', 'primary_key')) {
+    if (!isInferred && !columns.includes(name) && stand('columns', 'primary_key')) {
       problems.push({
         path: `primary_key[${i}]`,
         message: `${JSON.stringify(name)} is not one of the columns${suggestion(name, columns)}`,

@@ -56,9 +56,11 @@ export const streamSchema = z.strictObject({
     name: identifier.describe('What the stream is called; also its table, unless `table` says otherwise.'),
     strategy: z.enum(STRATEGIES).describe('How the source is read.'),
     table: shared.table.unwrap().optional().describe('The table. Left out: the name of the stream.'),
-    columns: columnsOf(column).describe(
-      'Column names and types, or `{type, from}` where the record has the value elsewhere; `highwater discover` finds them.',
-    ),
+    columns: columnsOf(column)
+      .default({})
+      .describe(
+        'Column names and types, or `{type, from}` where the record has the value elsewhere; `highwater discover` finds them. Left out: those that records have.',
+      ),
     cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
     deletes: z
       .enum(['keep', 'soft', 'hard'])

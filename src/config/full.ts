@@ -13,6 +13,7 @@ import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
   describe,
+  inferenceOf,
   planBeside,
   readsTooLittle,
   rescansAlways,
@@ -169,7 +170,14 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
   const { cursor_field: field } = stream;
-  if (field !== undefined && !draft && shapeOf(stream) !== null && !Object.hasOwn(stream.columns, field))
+  const isInferred = isFollowing(stream);
+  if (
+    field !== undefined &&
+    !draft &&
+    !isInferred &&
+    shapeOf(stream) !== null &&
+    !Object.hasOwn(stream.columns, field)
+  )
     needs(
       'cursor_field',
       `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
@@ -189,7 +197,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
       needs('errors', 'skip_parent goes with a parent');
   }
   for (const name of Object.keys(stream.parent?.include ?? {})) {
-    if (!draft && !Object.hasOwn(stream.columns, name))
+    if (!draft && !isInferred && !Object.hasOwn(stream.columns, name))
       needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
   }
   if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
@@ -305,7 +313,7 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
       say('parent.stream', `${parent.name} is appended to: which of its rows are parents cannot be told`);
     }
     for (const field of fieldsOf(stream)) {
-      if (!draft && !Object.hasOwn(parent.columns, field)) {
+      if (!draft && !isFollowing(parent) && !Object.hasOwn(parent.columns, field)) {
         const names = Object.keys(parent.columns);
         say(
           'parent',
@@ -327,14 +335,18 @@ function fieldsOf(stream: Stream): string[] {
   ];
 }
 
+/** Whether columns are stored that nobody has declared. */
+const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
+
 /** How a record becomes a row; null where it is one as it stands. */
-function shapeOf({ columns, parent, where }: Stream): RecordShape | null {
+function shapeOf(stream: Stream): RecordShape | null {
+  const { columns, parent, where } = stream;
   const from = Object.fromEntries(
     Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
   );
   const include = parent?.include ?? {};
   if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
-  return { from, parent: include, where: where ?? null };
+  return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
 }
 
 /** What is wrong with how the cursor field is read, or bounded. */

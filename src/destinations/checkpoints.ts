@@ -10,7 +10,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import type { OpenRequest, OpenResult } from './destination.js';
+import type { OpenRequest, OpenResult, WriteRequest } from './destination.js';
 import { identifier } from './sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
@@ -124,3 +124,13 @@ export const cannotHold = (column: string, value: string, type: ColumnType): str
   `Declare another type for it in "columns".`;
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
+
+/** A batch that no stream has fetched: its rows go with the transaction that they are in, and move no checkpoint. */
+export const aloneIn = (
+  key: StreamKey,
+  table: TableSpec,
+  next: string,
+): Omit<WriteRequest, 'files' | 'records' | 'longest'> => ({
+  ...{ key, table, base: '', next, pages: 0, bytes: 0, workflowId: '' },
+  cursor: { pass: 0, mark: null, position: null, ended: null, notes: [] },
+});

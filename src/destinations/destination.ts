@@ -1,4 +1,14 @@
-import type { Checkpoint, Cursor, Holder, Json, ParentSpec, StreamKey, TableSpec } from '../protocol.js';
+import type {
+  Checkpoint,
+  Cursor,
+  Holder,
+  Json,
+  ParentSpec,
+  SchemaChange,
+  StreamKey,
+  TableSpec,
+} from '../protocol.js';
+import type { ReplayOutcome, ReplayRequest } from './replay.js';
 
 /**
  * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
@@ -29,6 +39,13 @@ export interface Destination {
 
   /** A hint: this write will come soon. What can be done for it beside the write in hand may be done. */
   prepare(request: WriteRequest): void;
+
+  /**
+   * Tries the records of a table again that were put aside, beside whatever writes it meanwhile; absent where a
+   * destination cannot.
+   * @throws {DestinationError}
+   */
+  replay?(request: ReplayRequest): Promise<ReplayOutcome>;
 
   /** Lets go of everything. */
   close(): Promise<void>;
@@ -81,6 +98,8 @@ export interface WriteOutcome {
   rejected?: number;
   /** Rows marked or removed as deleted; absent where there are none. */
   deleted?: number;
+  /** Columns that were added or widened; absent where none were. */
+  changes?: SchemaChange[];
   /** An earlier attempt had committed this batch. */
   already: boolean;
 }

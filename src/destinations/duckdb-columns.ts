@@ -19,6 +19,12 @@ const TYPES: Record<string, string> = {
 /** The type of the column in the table. */
 export const duckDbType = (type: ColumnType): string => TYPES[type] ?? type;
 
+/** The type of ours that a column of the table has; null where it has another. */
+export const columnType = (stored: string): ColumnType | null =>
+  /^DECIMAL\(/.test(stored)
+    ? (stored as ColumnType)
+    : ((Object.keys(TYPES).find((type) => TYPES[type] === stored) ?? null) as ColumnType | null);
+
 /** The type a value is read as from JSON, before {@link fromJson}. */
 export const jsonType = (type: ColumnType): string => (type === 'BINARY' ? 'VARCHAR' : duckDbType(type));
 

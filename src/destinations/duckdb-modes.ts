@@ -8,11 +8,13 @@ import {
   VALID_FROM,
   VALID_TO,
   type Cursor,
+  type SchemaChange,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
 import { batchColumns, isWholePass, keyValues, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
+import { storedTable, widened } from './duckdb-evolution.js';
 import { duckDbType } from './duckdb-columns.js';
 import {
   asideOf,
@@ -77,8 +79,30 @@ const keyHash = ({ primaryKey, columns }: TableSpec, column: (name: string) => s
  */
 const HASH_PROBE = `SELECT concat_ws(',', hash('a'), hash(repeat('highwater é', 9)), hash('a', 'b'), hash(NULL::VARCHAR))`;
 
+/**
+ * Adds our columns where they are missing, and fills those that must not be empty.
+ * @param changes what was done to the table just now.
+ */
+export async function prepareOwnColumns(
+  connection: DuckDBConnection,
+  table: TableSpec,
+  changes: readonly SchemaChange[],
+): Promise<void> {
+  const { columns: there } = await storedTable(connection, table);
+  const names = new Set(there?.map(({ name }) => name.toLowerCase()));
+  for (const [name, type] of ownDefinitions(table)) {
+    if (names.has(name)) continue;
+    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${type}`);
+  }
+  await checkHashes(connection);
+  // The text of a key may be another in another type.
+  const isOther = changes.some(({ column, from }) => from !== null && table.primaryKey.includes(column));
+  if (isOther && hashesKey(table)) await connection.run(`UPDATE ${tableName(table)} SET ${KEY_HASH} = NULL`);
+  await fillHashes(connection, table);
+}
+
 /** Gives every row of a table its hash: those that somebody else wrote have none, nor those of before. */
-export async function fillHashes(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+async function fillHashes(connection: DuckDBConnection, table: TableSpec): Promise<void> {
   if (!hashesKey(table)) return;
   await connection.run(
     `UPDATE ${tableName(table)} AS t SET ${KEY_HASH} = ${keyHash(table, (name) => `t.${identifier(name)}`)} WHERE ${KEY_HASH} IS NULL`,
@@ -86,7 +110,7 @@ export async function fillHashes(connection: DuckDBConnection, table: TableSpec)
 }
 
 /** When this DuckDB hashes in another way than the one that wrote the file, all hashes are made again. */
-export async function checkHashes(connection: DuckDBConnection): Promise<void> {
+async function checkHashes(connection: DuckDBConnection): Promise<void> {
   const read = async (sql: string) =>
     (await connection.runAndReadAll(sql)).getRowsJson().map((row) => row.map(String));
   const [[probe = ''] = []] = await read(HASH_PROBE);
@@ -376,15 +400,28 @@ export async function readyAside(
       `DROP TABLE IF EXISTS ${tableName(aside)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
     );
   }
-  const [there = 0] = await counts(
-    connection,
-    `SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()
-       AND schema_name = ${literal(aside.schema)} AND table_name = ${literal(aside.table)}`,
-  );
-  if (there > 0) return;
-  await connection.run(`CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')})`);
-  // The pass began in another mode: what it has read until now is not here.
-  if (!begins) await rememberUnknown(connection, request);
+  const { columns: there } = await storedTable(connection, aside);
+  if (there === null) {
+    await connection.run(`CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')})`);
+    // The pass began in another mode: what it has read until now is not here.
+    if (!begins) await rememberUnknown(connection, request);
+    return;
+  }
+  // The table may have changed since.
+  const changes: SchemaChange[] = [];
+  for (const [column, to] of Object.entries(aside.columns)) {
+    const is = there.find(({ name }) => name.toLowerCase() === column.toLowerCase());
+    if (is?.stored === duckDbType(to)) continue;
+    const from = is?.type ?? null;
+    const name = identifier(column);
+    await connection.run(
+      from === null
+        ? `ALTER TABLE ${tableName(aside)} ADD COLUMN ${name} ${duckDbType(to)}`
+        : `ALTER TABLE ${tableName(aside)} ALTER COLUMN ${name} SET DATA TYPE ${duckDbType(to)} USING ${widened(name, from, to)}`,
+    );
+    changes.push({ column, from, to });
+  }
+  if (changes.length > 0) await prepareOwnColumns(connection, aside, changes);
 }
 
 /**

@@ -9,10 +9,12 @@ import {
   type Cursor,
   type Holder,
   type Json,
+  type SchemaChange,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
 import {
+  aloneIn,
   batchColumns,
   cannotHold,
   claimOf,
@@ -37,23 +39,24 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
+import { changesOf, duckDbNames, duckDbStore, SCHEMA_CHANGES, storedTable } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import {
-  checkHashes,
   counts,
   definitions,
   endOfPass,
-  fillHashes,
   keepsLast,
   keyIs,
-  ownDefinitions,
+  prepareOwnColumns,
   readyAside,
   tableIs,
   writeRows,
   type Written,
 } from './duckdb-modes.js';
 import { marksDeleted, refuseOtherMode } from './modes.js';
+import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
 
 const VERSION = '1';
@@ -82,6 +85,7 @@ const OWN_TABLES = `
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
     source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
   );
+  ${SCHEMA_CHANGES}
 `;
 
 /**
@@ -154,18 +158,22 @@ export class DuckDbDestination implements Destination {
   }
 
   parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
-    const { table, fields } = parent;
     return this.file.read(async (connection) => {
       const stored = await storedCheckpoints(connection, {
         ...key,
-        schema: table.schema,
-        table: table.table,
+        schema: parent.table.schema,
+        table: parent.table.table,
       });
       if (!isRead(stored)) return null;
+      const above = parentTable(parent, await columnsOf(connection, parent.table));
+      if (above === null) return [];
+      const { table, columnOf } = above;
+      const { fields } = parent;
+      const columns = fields.map((field) => columnOf.get(field) ?? field);
       const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
       const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
       const found = `to_json([${texts.join(', ')}])`;
-      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+      const values = columns.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
       const beyond = (after ?? []).map(
         (text, i) =>
           `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
@@ -190,7 +198,7 @@ export class DuckDbDestination implements Destination {
         key: JSON.parse(String(name)) as string[],
         mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
         fields: Object.fromEntries(
-          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[field])]),
+          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[columns[i] ?? ''])]),
         ),
       }));
     });
@@ -200,6 +208,8 @@ export class DuckDbDestination implements Destination {
     const { next, records, bytes } = request;
     if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
     if (records === 0 || bytes > PREPARED_BYTES) return;
+    // What the table's columns will be, the write before it has its say in.
+    if (request.table.inference !== undefined) return;
     const batch = new PreparedBatch(
       this.file,
       (connection) => load(this.file, connection, request),
@@ -247,43 +257,156 @@ export class DuckDbDestination implements Destination {
       const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
       if (stored?.id === next) {
         const rejected = await rejectedOf(connection, request);
+        const changes = request.table.inference === undefined ? [] : await changesOf(connection, next);
         return {
           rows: await committedRows(connection, next),
           already: true,
           ...(rejected > 0 && { rejected }),
+          ...(changes.length > 0 && { changes }),
         };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
-      if (request.table.mode === 'replace') await readyAside(connection, request, stored.cursor);
-      let written: Written = { rows: 0, deleted: 0 };
-      if (request.records > 0) {
-        if (sorts) await sortOut(this.file, connection, request);
-        else if (loaded === null) await load(this.file, connection, request);
-        written = await writeRows(connection, request);
-      }
+      const { rows, deleted, table, exists, changes } =
+        request.table.inference === undefined
+          ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
+          : await this.followed(connection, request, stored.cursor, sorts);
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
       const rejected = await rejectedOf(connection, request);
-      const ended = await endOfPass(connection, request, rejected > 0);
-      const rows = written.rows + ended.rows;
-      const deleted = written.deleted + ended.deleted;
+      const ended = exists
+        ? await endOfPass(connection, { ...request, table }, rejected > 0)
+        : { rows: 0, deleted: 0 };
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
         `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
-           ${request.pages}, ${request.records}, ${rows}, now());
+           ${request.pages}, ${request.records}, ${rows + ended.rows}, now());
          UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
            WHERE ${keyIs(key)} AND id = ${literal(base)}`,
       );
       if (set.rowsChanged !== 1) throw conflict(key, base, stored);
       faultPoint('commit.before');
       return {
-        ...{ rows, already: false },
+        ...{ rows: rows + ended.rows, already: false },
         ...(rejected > 0 && { rejected }),
-        ...(deleted > 0 && { deleted }),
+        ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
+        ...(changes.length > 0 && { changes }),
       };
     }, loaded);
   }
+
+  /**
+   * Tries records again that were put aside.
+   * @throws {DestinationError}
+   */
+  replay(request: ReplayRequest): Promise<ReplayOutcome> {
+    const { table } = request;
+    const next = `replay-${randomUUID()}`;
+    const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
+    return replay(request, exactColumns, (work) =>
+      this.file.transaction(async (connection) => {
+        await prepare(connection, table).catch((thrown: unknown) => {
+          throw refused(table, thrown);
+        });
+        return work({
+          take: (before, limit) => takeRejects(connection, key, before, limit),
+          follow: (spec, files, longest) => {
+            const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
+            return follow(spec, duckDbStore(connection, key, spec, next, create), files, longest);
+          },
+          write: async ({ deletes: _, mode, ...rest }, path, { records, longest }, cursor) => {
+            // Of a table that is replaced it is the rows of the last pass that they go to.
+            const spec: TableSpec = mode === undefined || mode === 'replace' ? rest : { ...rest, mode };
+            await sort(this.file, connection, spec, [path], longest);
+            if (cursor !== undefined) await connection.run(markOlder(spec, cursor));
+            const found = await connection.runAndReadAll(
+              'SELECT place - 1, reason FROM _sorted WHERE reason IS NOT NULL',
+            );
+            await connection.run(batchOfWhatFits(spec));
+            const own = {
+              ...aloneIn(key, spec, next),
+              records,
+              longest,
+              files: () => Promise.resolve([path]),
+            };
+            const { rows } = await writeRows(connection, own);
+            const aside = found
+              .getRowsJson()
+              .map(([place, reason]): [number, string] => [Number(place), String(reason)]);
+            return { rows, aside: new Map(aside) };
+          },
+          keep: (file) => keepRejects(connection, aloneIn(key, table, next), [file]),
+        });
+      }),
+    );
+  }
+
+  private async rows(
+    connection: DuckDBConnection,
+    request: WriteRequest,
+    before: Cursor | null,
+    isLoaded: boolean,
+    sorts: boolean,
+  ): Promise<WrittenInto> {
+    const { records, table } = request;
+    if (table.mode === 'replace') await readyAside(connection, request, before);
+    let written: Written = { rows: 0, deleted: 0 };
+    if (records > 0) {
+      if (sorts) await sortOut(this.file, connection, request);
+      else if (!isLoaded) await load(this.file, connection, request);
+      written = await writeRows(connection, request);
+    }
+    return { ...written, table, exists: true, changes: [] };
+  }
+
+  /** As {@link rows}, after the table was made to hold the batch. */
+  private async followed(
+    connection: DuckDBConnection,
+    request: WriteRequest,
+    before: Cursor | null,
+    sorts: boolean,
+  ): Promise<WrittenInto> {
+    const { key, table, next } = request;
+    const files = request.records === 0 ? [] : await request.files();
+    const store = duckDbStore(connection, key, table, next, (spec) =>
+      prepare(connection, declaredOnly(spec)),
+    );
+    const batch = await follow(table, store, files, request.longest);
+    const own = {
+      ...request,
+      table: batch.table,
+      records: batch.records,
+      longest: batch.longest,
+      files: () => Promise.resolve(batch.files),
+    };
+    try {
+      if (batch.rejects.length > 0) await keepRejects(connection, request, batch.rejects);
+      const { exists, changes } = batch;
+      if (!exists) return { rows: 0, deleted: 0, table, exists, changes };
+      if (changes.length > 0) await prepareOwnColumns(connection, batch.table, changes);
+      return { ...(await this.rows(connection, own, before, false, sorts)), changes };
+    } catch (thrown) {
+      if (!isDataError(thrown) || table.quarantine === true) throw thrown;
+      throw await this.file.read((reading) =>
+        misfit(reading, batch.table, batch.files, batch.longest, messageOf(thrown)),
+      );
+    } finally {
+      await batch.discard();
+    }
+  }
+}
+
+/** What a batch has come to, and the table that it went into. */
+interface WrittenInto extends Written {
+  table: TableSpec;
+  exists: boolean;
+  changes: SchemaChange[];
+}
+
+/** Null for a table that does not follow its source. */
+async function columnsOf(connection: DuckDBConnection, table: TableSpec): Promise<Columns | null> {
+  if (table.inference === undefined) return null;
+  return new Columns(table, await storedTable(connection, table), duckDbNames);
 }
 
 /** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
@@ -332,7 +455,11 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   );
   const columns = Object.entries(table.columns);
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
-  await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions(table).join(', ')})`);
+  const known = await columnsOf(connection, table);
+  // The first records will say what its columns are.
+  if (known?.exists === false && !hasKeys(table)) return;
+  if (known?.exists !== true)
+    await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions(table).join(', ')})`);
   const found = await connection.runAndReadAll(
     `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
@@ -347,17 +474,13 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
     const is = existing.get(name.toLowerCase());
     if (is === undefined) {
       await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
-    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+    } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
+      differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   refuseOtherTypes(table, differences);
   const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}`);
   if (rows > 0) refuseOtherMode(table, new Set(existing.keys()));
-  for (const [name, type] of ownDefinitions(table)) {
-    if (existing.has(name)) continue;
-    await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${type}`);
-  }
-  await checkHashes(connection);
-  await fillHashes(connection, table);
+  await prepareOwnColumns(connection, known?.exists === true ? known.spec() : table, []);
 }
 
 async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
@@ -399,6 +522,35 @@ async function load(file: DuckDbFile, connection: DuckDBConnection, request: Wri
   );
 }
 
+/** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
+async function takeRejects(
+  connection: DuckDBConnection,
+  key: StreamKey,
+  before: string | null,
+  limit: number,
+) {
+  const time = before === null ? 'now()' : `CAST(${literal(before)} AS TIMESTAMPTZ)`;
+  const first = `FROM _highwater_rejects WHERE ${tableIs(key)} AND rejected_at < ${time} ORDER BY rejected_at, rowid LIMIT ${limit}`;
+  const found = await connection.runAndReadAll(`SELECT record ${first}`);
+  const records = found.getRowsJson().map(([record]) => String(record));
+  await connection.run(`DELETE FROM _highwater_rejects WHERE rowid IN (SELECT rowid ${first})`);
+  const now = await connection.runAndReadAll('SELECT CAST(now() AS VARCHAR)');
+  return { records, now: String(now.getRowsJson()[0]?.[0]) };
+}
+
+/** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
+function markOlder(table: TableSpec, cursor: string | null): string {
+  const read = (name: string) => fromJson(`s.r.${identifier(name)}`, table.columns[name] ?? 'STRING');
+  const current = table.mode === 'history' ? [`t.${VALID_TO} IS NULL`] : [];
+  const sameRow = [
+    ...table.primaryKey.map((name) => `t.${identifier(name)} = ${read(name)}`),
+    ...current,
+  ].join(' AND ');
+  const isNewer = cursor === null ? 'false' : `coalesce(${read(cursor)} >= t.${identifier(cursor)}, false)`;
+  return `UPDATE _sorted SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)} WHERE place IN (
+    SELECT s.place FROM _sorted AS s JOIN ${tableName(table)} AS t ON ${sameRow} WHERE s.reason IS NULL AND NOT ${isNewer})`;
+}
+
 /** How many records of a batch were put aside. */
 async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRequest): Promise<number> {
   if (table.quarantine !== true) return 0;
@@ -412,7 +564,7 @@ async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRe
 /** What the reader has put aside. */
 async function keepRejects(
   connection: DuckDBConnection,
-  { key, next }: WriteRequest,
+  { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: string[],
 ): Promise<void> {
   const values = [next, ...keyValues(key)].map(literal).join(', ');
@@ -429,9 +581,25 @@ const REJECT_BYTES = 48 * 1024 * 1024;
 /** As {@link load}, but for the records that do not fit, which go to `_highwater_rejects`. */
 async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
   const { table, longest, key, next } = request;
+  await sort(file, connection, table, await request.files(), longest);
+  const values = [next, ...keyValues(key)].map(literal).join(', ');
+  await connection.run(
+    `INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
+     ${batchOfWhatFits(table)}`,
+  );
+}
+
+/** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
+async function sort(
+  file: DuckDbFile,
+  connection: DuckDBConnection,
+  table: TableSpec,
+  paths: readonly string[],
+  longest: number,
+): Promise<void> {
   await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
-  const files = (await request.files()).map(literal).join(', ');
+  const files = paths.map(literal).join(', ');
   // A value fits where DuckDB makes one of it, and it is still the same.
   const reasons = columns.map(([name, type]) => {
     const text = `(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
@@ -441,22 +609,24 @@ async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: 
     return `WHEN ${text} IS NOT NULL AND (${lost.join(' OR ')}) THEN ${said}`;
   });
   const spec = Object.fromEntries(columns.map(([name, type]) => [name, jsonType(type)]));
+  await connection.run(
+    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT row_number() OVER () AS place, line, r, CASE ${reasons.join(' ')} END AS reason
+       FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
+         FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
+           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}))`,
+  );
+}
+
+/** Makes the temporary table `_batch` of `_sorted`, which goes. */
+function batchOfWhatFits(table: TableSpec): string {
   const inBatch = batchColumns(table);
-  const selected = columns.map(
+  const selected = Object.entries(table.columns).map(
     ([name, type]) => `${fromJson(`r.${identifier(name)}`, type)} AS ${inBatch.get(name)}`,
   );
   const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
-  const values = [next, ...keyValues(key)].map(literal).join(', ');
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT line, r, CASE ${reasons.join(' ')} END AS reason
-       FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
-         FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
-           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}));
-     INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
-     CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
-     DROP TABLE _sorted;
-     ${keepsLast(table) ? lastOfEach(keys) : ''}`,
-  );
+  return `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
+    DROP TABLE _sorted;
+    ${keepsLast(table) ? lastOfEach(keys) : ''}`;
 }
 
 /** Of a key that is there twice in the batch, the last. */

@@ -17,7 +17,7 @@ import { DuckDbFile } from './duckdb-file.js';
 import { serverOf, type ServerLocation } from './location.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
-import { runQuery, serveQueries, socketPath } from './query-socket.js';
+import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
 
 /** What a worker tells others of itself when it owns a destination. */
 export interface HostOptions {
@@ -56,6 +56,13 @@ const LONG_RECORDS_MEMORY = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
 /** One core is left to the reader: on two cores a second thread made the same load cost a quarter more CPU time. */
 const THREADS = Math.min(Math.max(availableParallelism() - 1, 1), 4);
 const IDLE_MILLISECONDS = 2000;
+
+export const SETTINGS = {
+  memoryLimit: MEMORY_LIMIT,
+  longRecordsMemory: LONG_RECORDS_MEMORY,
+  threads: THREADS,
+  idleMilliseconds: IDLE_MILLISECONDS,
+};
 
 /** Connections to one server: streams write side by side, each in one. */
 const CONNECTIONS = 8;
@@ -140,15 +147,14 @@ export class DestinationHost {
     const details = { queue, taskQueue, address, namespace, socket };
     const ownership = await orRefused(path, () => Ownership.claim(path, details));
     if (!(ownership instanceof Ownership)) return ownership;
-    const file = new DuckDbFile(path, {
-      memoryLimit: MEMORY_LIMIT,
-      longRecordsMemory: LONG_RECORDS_MEMORY,
-      threads: THREADS,
-      idleMilliseconds: IDLE_MILLISECONDS,
-    });
-    const server = await serveQueries(socket, (sql) => file.read((connection) => runQuery(connection, sql)));
-    const stopPolling = await this.options.poll(queue);
+    const file = new DuckDbFile(path, SETTINGS);
     const destination = new DuckDbDestination(file);
+    const server = await serveQueries(socket, (text) => {
+      const request = ownerRequest(text);
+      if (request !== null) return destination.replay(request.replay);
+      return file.read((connection) => runQuery(connection, text));
+    });
+    const stopPolling = await this.options.poll(queue);
     return {
       ...{ path, beside: path, queue, destination },
       stands: () => ownership.stands(),

@@ -25,6 +25,12 @@ export function storedType(type: ColumnType): string {
   return postgresType(type);
 }
 
+/** The type of ours that a column of the table has; null where it has another. */
+export function columnType(stored: string): ColumnType | null {
+  if (/^numeric\(\d+,\d+\)$/.test(stored)) return stored.replace('numeric', 'DECIMAL') as ColumnType;
+  return (Object.keys(TYPES) as ColumnType[]).find((type) => storedType(type) === stored) ?? null;
+}
+
 /** What a member of a record is taken as, before {@link fromText}. */
 export const recordType = (type: ColumnType): string => (type === 'JSON' ? 'jsonb' : 'text');
 

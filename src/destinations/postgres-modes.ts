@@ -23,7 +23,8 @@ import {
   stamps,
   withinReach,
 } from './modes.js';
-import { fromText, postgresType, recordType } from './postgres-columns.js';
+import { fromText, postgresType, recordType, storedType } from './postgres-columns.js';
+import { storedTable, widened } from './postgres-evolution.js';
 import { identifier } from './sql.js';
 
 export interface Written {
@@ -248,16 +249,27 @@ export async function readyPass(
     await client.query(`DROP TABLE IF EXISTS ${tableName(aside)}`);
     await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
   }
-  const there = await client.query<{ found: string | null }>('SELECT to_regclass($1)::text AS found', [
-    tableName(aside),
-  ]);
-  if (there.rows[0]?.found != null) return;
-  // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.
-  await client.query(
-    `CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')}, PRIMARY KEY (${aside.primaryKey.map(identifier).join(', ')}))`,
-  );
-  // The pass began in another mode: what it has read until now is not here.
-  if (!begins) await rememberUnknown(client, request);
+  const { columns: there } = await storedTable(client, aside);
+  if (there === null) {
+    // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.
+    await client.query(
+      `CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')}, PRIMARY KEY (${aside.primaryKey.map(identifier).join(', ')}))`,
+    );
+    // The pass began in another mode: what it has read until now is not here.
+    if (!begins) await rememberUnknown(client, request);
+    return;
+  }
+  // The table may have changed since.
+  for (const [column, to] of Object.entries(aside.columns)) {
+    const is = there.find(({ name }) => name === column);
+    if (is?.stored === storedType(to)) continue;
+    const name = identifier(column);
+    await client.query(
+      is?.type == null
+        ? `ALTER TABLE ${tableName(aside)} ADD COLUMN ${name} ${postgresType(to)}`
+        : `ALTER TABLE ${tableName(aside)} ALTER COLUMN ${name} TYPE ${postgresType(to)} USING ${widened(name, is.type, to)}`,
+    );
+  }
 }
 
 /**

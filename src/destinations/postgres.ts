@@ -19,11 +19,13 @@ import {
   type Cursor,
   type Holder,
   type Json,
+  type SchemaChange,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
 import { memberTexts } from '../sources/paths.js';
 import {
+  aloneIn,
   batchColumns,
   cannotHold,
   claimOf,
@@ -47,7 +49,18 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { fromText, parentValue, postgresType, recordType, storedType } from './postgres-columns.js';
+import { exactColumns } from './duckdb-columns.js';
+import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import {
+  columnType,
+  fromText,
+  parentValue,
+  postgresType,
+  recordType,
+  storedType,
+} from './postgres-columns.js';
+import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
+import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { marksDeleted, ownColumns, refuseOtherMode } from './modes.js';
 import {
   converted,
@@ -90,6 +103,7 @@ const ownTables = (schema: string) => `
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     reason text NOT NULL, record text NOT NULL, rejected_at timestamptz NOT NULL
   );
+  ${schemaChanges(schema)}
 `;
 
 /** Limits of one transaction; no statement of ours takes long unless something is wrong. */
@@ -163,14 +177,17 @@ export class PostgresDestination implements Destination {
   }
 
   parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
-    const { table, fields } = parent;
     return this.transaction(async (client) => {
-      const above = { ...key, schema: table.schema, table: table.table };
+      const above = { ...key, schema: parent.table.schema, table: parent.table.table };
       const exists = await client.query<{ found: string | null }>(`SELECT to_regclass($1)::text AS found`, [
         `${identifier(above.schema)}._highwater_checkpoints`,
       ]);
       if (exists.rows[0]?.found == null) return null;
       if (!isRead(await storedCheckpoints(client, above))) return null;
+      const found = parentTable(parent, await columnsOf(client, parent.table));
+      if (found === null) return [];
+      const { table, columnOf } = found;
+      const { fields } = parent;
       const keys = table.primaryKey.map((name) => ordered(`p.${identifier(name)}`, table.columns[name]));
       const texts = table.primaryKey.map((name) => `p.${identifier(name)}::text`);
       const beyond = (after ?? []).map((text, i) => {
@@ -183,8 +200,11 @@ export class PostgresDestination implements Destination {
         ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
         ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
       ];
-      const values = fields.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
-      const found = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
+      const values = fields.map((field) => {
+        const name = columnOf.get(field) ?? field;
+        return parentValue(`p.${identifier(name)}`, table.columns[name]);
+      });
+      const rows = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
         `SELECT p.key, m.mark, p.fields FROM (
            SELECT json_build_array(${texts.join(', ')})::text AS key, row_number() OVER (ORDER BY ${keys.join(', ')}) AS place,
              json_build_object(${fields.map((name, i) => `${literal(name)}, ${values[i]}`).join(', ')}) AS fields
@@ -195,7 +215,7 @@ export class PostgresDestination implements Destination {
          ORDER BY p.place`,
         keyValues(key),
       );
-      return found.rows.map((row) => ({
+      return rows.rows.map((row) => ({
         key: JSON.parse(row.key) as string[],
         mark: row.mark === null ? null : (JSON.parse(row.mark) as Json),
         fields: row.fields,
@@ -233,23 +253,40 @@ export class PostgresDestination implements Destination {
           [...keyValues(key), next],
         );
         const rejected = await rejectedOf(client, request);
-        return { rows: Number(batch.rows[0]?.rows ?? 0), already: true, ...(rejected > 0 && { rejected }) };
+        const changes = request.table.inference === undefined ? [] : await changesOf(client, key, next);
+        return {
+          ...{ rows: Number(batch.rows[0]?.rows ?? 0), already: true },
+          ...(rejected > 0 && { rejected }),
+          ...(changes.length > 0 && { changes }),
+        };
       }
       if (stored?.id !== base) {
         throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
-      await readyPass(client, request, stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor));
-      const written = request.records === 0 ? { rows: 0, deleted: 0 } : await writeRows(client, request);
+      const before = stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor);
+      const { rows, deleted, table, exists, changes } =
+        request.table.inference === undefined
+          ? await written(client, request, before)
+          : await followed(client, request, before);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const rejected = await rejectedOf(client, request);
-      const ended = await endOfPass(client, request, rejected > 0);
-      const rows = written.rows + ended.rows;
-      const deleted = written.deleted + ended.deleted;
+      const ended = exists
+        ? await endOfPass(client, { ...request, table }, rejected > 0)
+        : { rows: 0, deleted: 0 };
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
-        [...keyValues(key), next, base, cursor, request.workflowId, request.pages, request.records, rows],
+        [
+          ...keyValues(key),
+          next,
+          base,
+          cursor,
+          request.workflowId,
+          request.pages,
+          request.records,
+          rows + ended.rows,
+        ],
       );
       await client.query(
         `UPDATE ${schema}._highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY}`,
@@ -257,11 +294,58 @@ export class PostgresDestination implements Destination {
       );
       faultPoint('commit.before');
       return {
-        ...{ rows, already: false },
+        ...{ rows: rows + ended.rows, already: false },
         ...(rejected > 0 && { rejected }),
-        ...(deleted > 0 && { deleted }),
+        ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
+        ...(changes.length > 0 && { changes }),
       };
     });
+  }
+
+  /**
+   * Tries records again that were put aside.
+   * @throws {DestinationError}
+   */
+  replay(request: ReplayRequest): Promise<ReplayOutcome> {
+    const { table } = request;
+    const next = `replay-${randomUUID()}`;
+    const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
+    return replay(request, exactColumns, (work) =>
+      this.transaction(async (client) => {
+        await prepare(client, table).catch((thrown: unknown) => {
+          throw refused(table, thrown);
+        });
+        return work({
+          take: (before, limit) => takeRejects(client, key, before, limit),
+          follow: (spec, files, longest) => {
+            const create = (made: TableSpec) => prepare(client, declaredOnly(made));
+            return follow(spec, postgresStore(client, key, spec, next, create), files, longest);
+          },
+          write: async ({ deletes: _, mode, ...rest }, path, { records, longest }, cursor) => {
+            // Of a table that is replaced it is the rows of the last pass that they go to.
+            const spec: TableSpec = mode === undefined || mode === 'replace' ? rest : { ...rest, mode };
+            await sort(client, spec, [path]);
+            if (cursor !== undefined) await client.query(markOlder(spec, cursor));
+            const found = await client.query<{ place: string; reason: string }>(
+              'SELECT place, reason FROM pg_temp._sorted WHERE reason IS NOT NULL',
+            );
+            const own = {
+              ...aloneIn(key, spec, next),
+              records,
+              longest,
+              files: () => Promise.resolve([path]),
+            };
+            const { rows } = await merge(client, own, WHAT_FITS);
+            const aside = found.rows.map(({ place, reason }): [number, string] => [
+              Number(place) - 1,
+              reason,
+            ]);
+            return { rows, aside: new Map(aside) };
+          },
+          keep: (file) => keepRejects(client, { key, next }, [file]),
+        });
+      }),
+    );
   }
 
   /** All that is asked of the server: a connection is ours for a transaction, and no longer. */
@@ -315,6 +399,50 @@ export class PostgresDestination implements Destination {
   }
 }
 
+/** What a batch has come to, and the table that it went into. */
+interface WrittenInto extends Written {
+  table: TableSpec;
+  exists: boolean;
+  changes: SchemaChange[];
+}
+
+async function written(
+  client: PoolClient,
+  request: WriteRequest,
+  before: Cursor | null,
+): Promise<WrittenInto> {
+  await readyPass(client, request, before);
+  const rows = request.records === 0 ? { rows: 0, deleted: 0 } : await writeRows(client, request);
+  return { ...rows, table: request.table, exists: true, changes: [] };
+}
+
+/** As {@link written}, after the table was made to hold the batch. */
+async function followed(
+  client: PoolClient,
+  request: WriteRequest,
+  before: Cursor | null,
+): Promise<WrittenInto> {
+  const { key, table, next } = request;
+  const files = request.records === 0 ? [] : await request.files();
+  const store = postgresStore(client, key, table, next, (spec) => prepare(client, declaredOnly(spec)));
+  const batch = await follow(table, store, files, request.longest);
+  const { exists, changes, records, longest } = batch;
+  const own = { ...request, table: batch.table, records, longest, files: () => Promise.resolve(batch.files) };
+  try {
+    if (batch.rejects.length > 0) await keepRejects(client, request, batch.rejects, '_misfits');
+    if (!exists) return { rows: 0, deleted: 0, table: batch.table, exists, changes };
+    return { ...(await written(client, own, before)), changes };
+  } finally {
+    await batch.discard();
+  }
+}
+
+/** Null for a table that does not follow its source. */
+async function columnsOf(client: PoolClient, table: TableSpec): Promise<Columns | null> {
+  if (table.inference === undefined) return null;
+  return new Columns(table, await storedTable(client, table), postgresNames);
+}
+
 /** Text is compared byte by byte: whatever the database's collation, `after` and the order agree. */
 const ordered = (sql: string, type: ColumnType | undefined) =>
   type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
@@ -339,11 +467,17 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     );
   }
   const columns = Object.entries(table.columns);
-  const hasOneRowAKey = table.mode !== 'append' && table.mode !== 'history';
-  const primaryKey = hasOneRowAKey ? [`PRIMARY KEY (${table.primaryKey.map(identifier).join(', ')})`] : [];
-  await client.query(
-    `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${[...definitions(table), ...primaryKey].join(', ')})`,
-  );
+  const columnsThere = await columnsOf(client, table);
+  // The first records will say what its columns are.
+  if (columnsThere?.exists === false && !hasKeys(table)) return;
+  const whole = columnsThere?.exists === true ? columnsThere.spec() : table;
+  if (columnsThere?.exists !== true) {
+    const hasOneRowAKey = table.mode !== 'append' && table.mode !== 'history';
+    const primaryKey = hasOneRowAKey ? [`PRIMARY KEY (${table.primaryKey.map(identifier).join(', ')})`] : [];
+    await client.query(
+      `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${[...definitions(table), ...primaryKey].join(', ')})`,
+    );
+  }
   const found = await client.query<{ name: string; type: string }>(
     `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
@@ -360,7 +494,8 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       await client.query(
         `ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`,
       );
-    } else if (is !== wanted) differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
+    } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
+      differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   refuseOtherTypes(table, differences);
   const some = await client.query<{ some: boolean }>(
@@ -371,7 +506,7 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     if (existing.has(own[0])) continue;
     await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
   }
-  await prepareIndex(client, table);
+  await prepareIndex(client, whole);
 }
 
 /** The index by which rows are found: over the key, once each, or once each that is valid, or as often as it comes. */
@@ -487,6 +622,19 @@ async function mergeWhatFits(
   files: readonly string[],
 ): Promise<Written> {
   const { table, key, next } = request;
+  await sort(client, table, files);
+  await client.query(
+    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
+    [...keyValues(key), next],
+  );
+  return merge(client, request, WHAT_FITS);
+}
+
+const WHAT_FITS = '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)';
+
+/** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
+async function sort(client: PoolClient, table: TableSpec, files: readonly string[]): Promise<void> {
   await copyLines(client, '_texts', 'text', files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
     const column = identifier(name);
@@ -508,32 +656,57 @@ async function mergeWhatFits(
   // A function of this session only, and of this transaction.
   await client.query(
     `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)};
-     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts`,
+     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts;
+     DROP FUNCTION pg_temp._highwater_misfit(text)`,
   );
+}
+
+/** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
+async function takeRejects(client: PoolClient, key: StreamKey, before: string | null, limit: number) {
+  const rejects = `${identifier(key.schema)}._highwater_rejects`;
+  // A write that is under way is waited for, and others wait for this.
   await client.query(
-    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
-    [...keyValues(key), next],
+    `SELECT 1 FROM ${identifier(key.schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
+    [key.schema, key.table],
   );
-  const written = await merge(
-    client,
-    request,
-    '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)',
+  const time = before === null ? 'now()' : `${literal(before)}::timestamptz`;
+  const taken = await client.query<{ record: string }>(
+    `WITH taken AS (DELETE FROM ${rejects} WHERE ctid IN (
+         SELECT ctid FROM ${rejects} WHERE "schema" = $1 AND "table" = $2 AND rejected_at < ${time} ORDER BY rejected_at, ctid LIMIT ${limit})
+       RETURNING record, rejected_at, ctid AS place)
+     SELECT record FROM taken ORDER BY rejected_at, place`,
+    [key.schema, key.table],
   );
-  await client.query('DROP FUNCTION pg_temp._highwater_misfit(text)');
-  return written;
+  const now = await client.query<{ now: string }>('SELECT now()::text AS now');
+  return { records: taken.rows.map(({ record }) => record), now: now.rows[0]?.now ?? '' };
+}
+
+/** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
+function markOlder(table: TableSpec, cursor: string | null): string {
+  const inBatch = batchColumns(table);
+  const current = table.mode === 'history' ? [`t.${VALID_TO} IS NULL`] : [];
+  const sameRow = [
+    ...table.primaryKey.map((name) => `t.${identifier(name)} = b.${inBatch.get(name) ?? ''}`),
+    ...current,
+  ].join(' AND ');
+  const isNewer =
+    cursor === null ? 'false' : `coalesce(b.${inBatch.get(cursor) ?? ''} >= t.${identifier(cursor)}, false)`;
+  return `UPDATE pg_temp._sorted AS o SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)}
+    FROM (${converted(table, WHAT_FITS)}) AS b JOIN ${tableName(table)} AS t ON ${sameRow}
+    WHERE o.place = b.place AND NOT ${isNewer}`;
 }
 
 /** What the reader has put aside. */
 async function keepRejects(
   client: PoolClient,
-  { key, next }: WriteRequest,
+  { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: readonly string[],
+  name = '_rejects',
 ): Promise<void> {
-  await copyLines(client, '_rejects', 'json', files);
+  await copyLines(client, name, 'json', files);
   await client.query(
     `INSERT INTO ${identifier(key.schema)}._highwater_rejects
-       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp._rejects ORDER BY place`,
+       SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp.${name} ORDER BY place`,
     [...keyValues(key), next],
   );
 }

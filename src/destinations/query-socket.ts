@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { StatementType, type DuckDBConnection } from '@duckdb/node-api';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
+import type { ReplayOutcome, ReplayRequest } from './replay.js';
 
 /** A query's answer: column names and rows, every value as JSON has it. */
 export interface QueryAnswer {
@@ -47,10 +48,19 @@ export async function runQuery(connection: DuckDBConnection, sql: string): Promi
   }
 }
 
+/** What an owner is asked for besides queries: JSON, which no statement is. */
+export interface OwnerRequest {
+  replay: ReplayRequest;
+}
+
+/** A request that is no query; null for a query. */
+export const ownerRequest = (text: string): OwnerRequest | null =>
+  text.startsWith('{"replay":') ? (JSON.parse(text) as OwnerRequest) : null;
+
 /** Answers queries for as long as a worker owns a destination: DuckDB lets no other program in meanwhile. */
 export async function serveQueries(
   path: string,
-  answer: (sql: string) => Promise<QueryAnswer>,
+  answer: (text: string) => Promise<QueryAnswer | ReplayOutcome>,
 ): Promise<Server> {
   if (process.platform !== 'win32') {
     await ownFolder(dirname(path));
@@ -93,17 +103,23 @@ async function ownFolder(path: string): Promise<void> {
   if ((info.mode & 0o077) !== 0) await chmod(path, 0o700);
 }
 
+/** Has the owner of a destination try records again that were put aside. @throws {DestinationError} */
+export const replayAtOwner = (path: string, request: ReplayRequest): Promise<ReplayOutcome> =>
+  ask<ReplayOutcome>(path, JSON.stringify({ replay: request }));
+
 /** Asks the owner of a destination. */
-export async function askOwner(path: string, sql: string): Promise<QueryAnswer> {
+export const askOwner = (path: string, sql: string): Promise<QueryAnswer> => ask<QueryAnswer>(path, sql);
+
+async function ask<Answer>(path: string, request: string): Promise<Answer> {
   const text = await new Promise<string>((resolve, reject) => {
     const socket = createConnection(path);
     const chunks: Buffer[] = [];
-    socket.on('connect', () => socket.end(sql));
+    socket.on('connect', () => socket.end(request));
     socket.on('data', (chunk) => chunks.push(chunk));
     socket.on('error', reject);
     socket.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
   });
-  let answer: { result?: QueryAnswer; error?: string };
+  let answer: { result?: Answer; error?: string };
   try {
     answer = JSON.parse(text) as typeof answer;
   } catch {

@@ -7,7 +7,7 @@ import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
 import { exec } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json, RecordShape, RequestSpec } from '../protocol.js';
-import { memberTexts, selectTexts } from './paths.js';
+import { memberTexts, otherMembers, selectTexts } from './paths.js';
 import { RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
@@ -205,6 +205,8 @@ async function* asList(
 class Shaper {
   private readonly paths: Map<string, readonly string[]>;
   private readonly given: string[];
+  /** Members of a record that are not part of the rest. */
+  private readonly taken: ReadonlySet<string>;
 
   constructor(
     private readonly shape: RecordShape,
@@ -221,6 +223,8 @@ class Shaper {
         .filter((column) => !Object.hasOwn(shape.parent, column))
         .map((column) => [column, shape.from[column] ?? [column]]),
     );
+    const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path : []));
+    this.taken = new Set([...this.paths.keys(), ...Object.keys(shape.parent), ...whole]);
   }
 
   async *shaped(body: Bytes, records: readonly string[], onEnvelope: (value: unknown) => void): Bytes {
@@ -269,6 +273,7 @@ class Shaper {
     const members = [...memberTexts(text, this.paths)].map(
       ([column, value]) => `${JSON.stringify(column)}:${value}`,
     );
-    return `{${[...members, ...this.given].join(',')}}`;
+    const rest = this.shape.rest === true ? otherMembers(text, this.taken) : [];
+    return `{${[...members, ...this.given, ...rest].join(',')}}`;
   }
 }

@@ -51,6 +51,13 @@ export function memberTexts(
   return texts;
 }
 
+/** The members of a record, names and all, but for those with these names. */
+export function otherMembers(record: string, names: ReadonlySet<string>): string[] {
+  return (parseTree(record)?.children ?? []).flatMap(({ offset, length, children }) =>
+    names.has(String(children?.[0]?.value)) ? [] : record.slice(offset, offset + length),
+  );
+}
+
 /** What is wrong with a filter expression such as `@.status == 'open'`; null where nothing is. */
 export const filterProblem = (where: string): string | null => jsonPathProblem(`$[?${where}]`);
 

@@ -21,7 +21,8 @@ export function sourceOf(
     primaryKey: plan.table.primaryKey,
     cursorField: plan.cursorField,
     columns: Object.keys(plan.table.columns),
-    exact: exactColumns(plan.table.columns),
+    // A table that follows its source looks at each value itself, as it came.
+    ...(plan.table.inference === undefined && { exact: exactColumns(plan.table.columns) }),
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),

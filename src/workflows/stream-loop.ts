@@ -21,6 +21,7 @@ import type {
   Note,
   OpenedStream,
   Progress,
+  SchemaChange,
   StagedBatch,
   StreamPlan,
   StreamResult,
@@ -37,6 +38,8 @@ interface Counts {
   /** Absent from what older versions hand over. */
   rejected?: number;
   deleted?: number;
+  /** Columns that were added or widened. */
+  changes?: SchemaChange[];
 }
 
 /** What one run hands to the next when the workflow continues as new. */
@@ -72,6 +75,9 @@ const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds:
 const GROWTH = 5;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
+/** Of the changes of a pass so many are kept, and so many told. */
+const CHANGES_LIMIT = 100;
+const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
@@ -272,7 +278,8 @@ export class StreamLoop {
       rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
       deleted: (counts.deleted ?? 0) + (written.deleted ?? 0),
     });
-    this.pass = add(this.pass);
+    const changes = [...(this.pass.changes ?? []), ...(written.changes ?? [])].slice(-CHANGES_LIMIT);
+    this.pass = { ...add(this.pass), ...(changes.length > 0 && { changes }) };
     this.totals = { ...this.totals, ...add(this.totals) };
   }
 
@@ -370,6 +377,8 @@ export class StreamLoop {
 
   private warnings(): Note[] {
     const { rejected } = counted(this.pass);
+    const { changes = [] } = this.pass;
+    const changed: Note[] = changes.length === 0 ? [] : [{ code: 'schema_changed', message: told(changes) }];
     const aside: Note[] =
       rejected === 0
         ? []
@@ -379,7 +388,7 @@ export class StreamLoop {
               message: `${rejected} records did not fit and were put aside; "highwater rejects" lists them.`,
             },
           ];
-    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? []), ...aside];
+    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? []), ...changed, ...aside];
   }
 
   private progress(): Progress {
@@ -410,7 +419,18 @@ export class StreamLoop {
   }
 }
 
-const counted = (counts: Counts) => ({
+/** What was done to the table, in a sentence. */
+function told(changes: readonly SchemaChange[]): string {
+  const shown = changes.slice(-CHANGES_SHOWN).map(({ column, from, to }) => {
+    const name = column.slice(0, 60);
+    return from === null ? `${name} ${to} is new` : `${name} was ${from}, is ${to}`;
+  });
+  const more = changes.length - shown.length;
+  const others = more === 0 ? '' : `; ${more} more before`;
+  return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
+}
+
+const counted = ({ changes: _, ...counts }: Counts) => ({
   ...counts,
   rejected: counts.rejected ?? 0,
   deleted: counts.deleted ?? 0,

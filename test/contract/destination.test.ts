@@ -14,6 +14,8 @@ import { identifier } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
+import { evolutionContract } from './evolution.js';
+import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
 const SETTINGS: DuckDbSettings = { memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 };
@@ -70,6 +72,8 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
 
 destinationContract('DuckDB', () => startDuckDb(false));
 destinationContract('DuckDB that knows of each write beforehand', () => startDuckDb(true));
+evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
+replayContract('DuckDB', () => startDuckDb(false));
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let path: string;
@@ -315,6 +319,7 @@ describe('a DuckDB table', () => {
       '_highwater_meta',
       '_highwater_parents',
       '_highwater_rejects',
+      '_highwater_schema_changes',
       '_highwater_seen',
       'odd',
     ]);

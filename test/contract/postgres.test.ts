@@ -11,6 +11,8 @@ import { RecordError } from '../../src/errors.js';
 import type { ColumnType, Cursor, TableSpec } from '../../src/protocol.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { scratch } from '../helpers/harness.js';
+import { evolutionContract } from './evolution.js';
+import { replayContract } from './replay.js';
 import { destinationContract, holderOf, keyOf, type Row, type TestedDestination } from './suite.js';
 
 const install = await installPostgres();
@@ -183,6 +185,8 @@ describe.skipIf(!install.available)(
 
     // With what the suite appends it is 63 bytes long.
     destinationContract('PostgreSQL', start, { longestName: 57 });
+    evolutionContract('PostgreSQL', start, { caseApart: true });
+    replayContract('PostgreSQL', start);
   },
 );
 

@@ -1,4 +1,5 @@
 /** Records that do not fit: put aside with their reason where that is asked for, by a sync from end to end. */
+import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Json } from '../../src/protocol.js';
 import { highwater, uniqueName } from '../helpers/harness.js';
@@ -84,6 +85,39 @@ describe('a record that does not fit', () => {
     expect(JSON.parse(json.stdout)).toHaveLength(20);
     const none = await highwater(['rejects', '--destination', system.destination, '--table', 'other'], {});
     expect(none.stdout).toBe('No record was put aside.\n');
+  });
+
+  test('is written later, once it fits, beside the worker that owns the file', async () => {
+    const { table, configuration: kept } = configuration({ misfits: 'quarantine' });
+    await system.sync(kept);
+    const file = `${system.destination}.yaml`;
+    const replay = async (more: { [key: string]: Json }, ...flags: string[]) => {
+      const [stream] = kept['streams'] as { [key: string]: Json }[];
+      await writeFile(file, JSON.stringify({ ...kept, streams: [{ ...stream, ...more }] }));
+      return highwater(['rejects', '--replay', file, ...flags], {});
+    };
+    const aside = RECORDS.filter(misfits).length;
+    const withoutKey = RECORDS.filter(({ id }) => id === undefined).length;
+    const still = await replay({ misfits: 'quarantine' });
+    expect(still.stdout).toBe(
+      `${table}: 0 of ${aside} records fit now; 0 rows were inserted or changed. ` +
+        `${aside} still do not fit: "highwater rejects" lists them, with the reasons of today.\n`,
+    );
+    const evolved = await replay({ misfits: 'evolve' }, '--json', '--stream', table);
+    expect(JSON.parse(evolved.stdout)).toEqual([
+      { stream: table, records: aside, replayed: aside - withoutKey, rows: aside - withoutKey },
+    ]);
+    const [[count]] = (await system.query(
+      `SELECT count(*)::INTEGER FROM "${table}" WHERE amount = 'a lot'`,
+    )) as [[Json]];
+    expect(count).toBe(aside - withoutKey);
+    const [[left]] = (await system.query(
+      `SELECT count(*)::INTEGER FROM _highwater_rejects WHERE "table" = '${table}'`,
+    )) as [[Json]];
+    expect(left).toBe(withoutKey);
+    const other = await highwater(['rejects', '--overwrite'], {});
+    expect(other).toMatchObject({ status: 1 });
+    expect(other.stderr).toContain('--overwrite: goes with --replay');
   });
 
   test('and that a filter leaves out is no misfit', async () => {

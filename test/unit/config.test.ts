@@ -264,7 +264,8 @@ describe('a configuration that cannot be used', () => {
     [{ baseUrl: 'x' }, 'baseUrl', 'base_url'],
     [{ primarykey: 'id' }, 'primarykey', 'primary_key'],
     [{ buffer_hour: 5 }, 'buffer_hour', 'buffer_hours'],
-    [{ columns: { id: 'TIMESTAMP_UTC' } }, 'columns.id', null],
+    [{ columns: { id: 'TIMESTAMP_UTC' } }, 'columns.id', 'TIMESTAMPTZ'],
+    [{ columns: { id: 'SOMETHING_ELSE' } }, 'columns.id', null],
     [{ columns: { id: 'UTC_DATETIM' } }, 'columns.id', 'UTC_DATETIME'],
     [{ primary_key: 'Id' }, 'primary_key[0]', 'id'],
     [{ strategy: 'zzzzzzzzzzzz' }, 'strategy', null],
@@ -353,15 +354,41 @@ describe('names in the destination', () => {
     expect(decimal('DECIMAL(1,0)')).toBe('DECIMAL(1,0)');
     for (const wrong of [
       'DECIMAL',
+      'NUMERIC',
       'DECIMAL(0,0)',
       'DECIMAL(39,0)',
       'DECIMAL(5,6)',
-      'DECIMAL(5)',
-      'VARCHAR',
+      'VARCHAR(x)',
     ]) {
       expect(refused({ columns: { id: wrong } })['columns.id']).toContain(`"${wrong}" is not a column type`);
     }
   });
+});
+
+it.each([
+  ['varchar', 'STRING'],
+  ['VarChar(20)', 'STRING'],
+  ['character  varying(20)', 'STRING'],
+  ['text', 'STRING'],
+  ['uuid', 'STRING'],
+  ['bool', 'BOOLEAN'],
+  ['smallint', 'SHORT'],
+  ['integer', 'INT'],
+  ['bigint', 'LONG'],
+  ['int8', 'LONG'],
+  ['numeric(12, 2)', 'DECIMAL(12,2)'],
+  ['numeric(5)', 'DECIMAL(5,0)'],
+  ['decimal(5)', 'DECIMAL(5,0)'],
+  ['real', 'FLOAT'],
+  ['double precision', 'DOUBLE'],
+  ['date', 'NAIVE_DATE'],
+  ['timestamp', 'NAIVE_DATETIME'],
+  ['timestamptz', 'UTC_DATETIME'],
+  ['timestamp with time zone', 'UTC_DATETIME'],
+  ['jsonb', 'JSON'],
+  ['bytea', 'BINARY'],
+])('the SQL type %s is %s', (name, type) => {
+  expect(planFromFlat({ columns: { id: name } }).table.columns).toEqual({ id: type });
 });
 
 describe('base_url', () => {
@@ -521,5 +548,44 @@ describe('a configuration file', () => {
     });
     const bomb = await refusal('bomb.yaml', `${levels.join('\n')}\n`);
     expect(bomb.message).toContain(folder.file('bomb.yaml'));
+  });
+});
+
+describe('a table that follows its source', () => {
+  const tableOf = (more: object) => planFromFlat(more).table;
+
+  it('is one whose columns are left out where the flat form is told to, or that is told to go on from those declared', () => {
+    expect(tableOf({})).not.toHaveProperty('inference');
+    expect(tableOf({ misfits: 'quarantine' })).not.toHaveProperty('inference');
+    const inference = { policy: 'evolve', flatten: 0, names: 'as_is' };
+    expect(tableOf({ misfits: 'evolve' })).toMatchObject({ columns: {}, inference });
+    expect(tableOf({ misfits: 'evolve', columns: { id: 'int' } })).toMatchObject({
+      columns: { id: 'INT' },
+      inference,
+    });
+  });
+
+  it('may have names and nested members of its own, which nothing else has', () => {
+    const more = { misfits: 'evolve', column_names: 'snake_case' };
+    for (const [flatten, levels] of [
+      [true, 20],
+      [false, 0],
+      ['3', 3],
+    ] as const) {
+      expect(tableOf({ ...more, flatten }).inference).toEqual({
+        policy: 'evolve',
+        flatten: levels,
+        names: 'snake_case',
+      });
+    }
+    const problems = refused({ flatten: true, column_names: 'snake_case' });
+    expect(Object.keys(problems)).toEqual(['flatten', 'column_names']);
+    expect(problems['flatten']).toContain('set "misfits" to "evolve"');
+    expect(Object.keys(refused({ ...more, flatten: 0 }))).toEqual(['flatten']);
+    expect(refused({ misfits: 'evole' })['misfits']).toContain('did you mean "evolve"');
+  });
+
+  it('has any primary key', () => {
+    expect(tableOf({ misfits: 'evolve', primary_key: ['a', 'b'] }).primaryKey).toEqual(['a', 'b']);
   });
 });

@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { plansFrom } from '../../src/config/index.js';
+import { Facts, holds } from '../../src/destinations/evolution.js';
+import type { ColumnType } from '../../src/protocol.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const files = ['README.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)];
@@ -21,5 +23,26 @@ describe('a configuration in the documentation', () => {
   it.each(blocks)('%s is a whole one that is accepted', (_, text) => {
     const { plans } = plansFrom(parse(text));
     expect(plans.length).toBeGreaterThan(0);
+  });
+});
+
+describe('how docs/schema.md says that types are widened', () => {
+  const [, table = ''] =
+    /<!-- widening -->([\s\S]*?)<!-- \/widening -->/.exec(readFileSync(`${root}docs/schema.md`, 'utf8')) ??
+    [];
+  const rows = [...table.matchAll(/^\| (\(new\)|`[^`]+`) +\| `([^`]+)` +\| `([^`]+)` +\|/gm)].map(
+    ([, from = '', value = '', to = '']) => [from.replaceAll('`', ''), value, to] as const,
+  );
+
+  it('is a table', () => {
+    expect(rows.length).toBeGreaterThan(15);
+  });
+
+  it.each(rows)('%s that meets %s is %s', (from, value, to) => {
+    const facts = new Facts();
+    facts.see(value);
+    const current = from === '(new)' ? null : (from as ColumnType);
+    if (current !== null) expect(holds(current, value)).toBe(false);
+    expect(facts.next(current)).toBe(to);
   });
 });

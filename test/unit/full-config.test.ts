@@ -108,7 +108,7 @@ describe('a configuration in full form', () => {
         streams: [
           { ...stream, strateg: 'cursor' },
           { name: 'a', strategy: 'curser', columns: { id: 'LONG' } },
-          { name: 'b', strategy: 'cursor' },
+          { name: 'b', strategy: 'cursor', columns: 5 },
         ],
       }),
     ).toMatchObject({
@@ -316,5 +316,42 @@ describe('a configuration in full form', () => {
       expect.arrayContaining(['name', 'strategy', 'next', 'records']),
     );
     expect(plansFrom({ $schema: 'x', ...base }).plans).toHaveLength(1);
+  });
+});
+
+describe('a stream without columns', () => {
+  const { columns: _, ...bare } = stream;
+  const planOf = (more: object, ...others: object[]) =>
+    plansFrom({ ...base, streams: [{ ...bare, ...more }, ...others] }).plans;
+
+  it.each(['evolve', 'freeze', 'quarantine'] as const)('follows its records, told to %s', (misfits) => {
+    const [plan] = planOf({ misfits });
+    expect(plan?.table).toMatchObject({
+      columns: {},
+      inference: { policy: misfits, flatten: 0, names: 'as_is' },
+    });
+    expect(plan?.table.quarantine).toBe(misfits === 'quarantine' ? true : undefined);
+  });
+
+  it('evolves unless it is told otherwise; one with columns does not', () => {
+    expect(planOf({})[0]?.table.inference?.policy).toBe('evolve');
+    expect(planOf({ columns: { id: 'LONG' } })[0]?.table).not.toHaveProperty('inference');
+  });
+
+  it('keeps what is not picked, and may be a parent, or have one', () => {
+    const [first, second] = planOf(
+      { where: "@.state == 'open'", cursor_field: 'updated' },
+      {
+        ...bare,
+        name: 'comments',
+        path: '/${parent:number}',
+        parent: { stream: 'issues', include: { issue: 'id' } },
+      },
+    );
+    expect(first?.request.shape).toMatchObject({ rest: true, from: {} });
+    expect(second?.parent).toMatchObject({
+      fields: ['number', 'id'],
+      table: { inference: { policy: 'evolve' } },
+    });
   });
 });

@@ -55,13 +55,13 @@ describe('in JSON', () => {
   "primary_key": ["id",
     "uid"],
   "columns": { "id": "STRNG",
-    "a.b": "NUMBER", "x[0]": "TEXT" },
+    "a.b": "NUMBER", "x[0]": "WORDS" },
   "base_url": "ftp://h"
 }`;
     expect(await pointed('keys.json', text)).toMatchObject({
       'columns.id': '"id": "STRNG",',
-      'columns.a.b': '"a.b": "NUMBER", "x[0]": "TEXT" },',
-      'columns.x[0]': '"x[0]": "TEXT" },',
+      'columns.a.b': '"a.b": "NUMBER", "x[0]": "WORDS" },',
+      'columns.x[0]': '"x[0]": "WORDS" },',
       base_url: '"base_url": "ftp://h"',
     });
     const twice = '\uFEFF{"columns": {"id": "LONG"},\r\n "primary_key": ["id",\r\n  "uid", "id"]}';
@@ -117,7 +117,7 @@ describe('in YAML', () => {
 streams:
   - name: a
     strategy: curser
-    columns: { id: LONG, at: DATE }
+    columns: { id: LONG, at: WHEN }
   - strategy: offset
     primary_key:
       - id
@@ -131,7 +131,7 @@ streams:
     expect(await pointed('block.yaml', text)).toEqual({
       'source.header': 'header: {}',
       'streams[0].strategy': 'strategy: curser',
-      'streams[0].columns.at': 'at: DATE }',
+      'streams[0].columns.at': 'at: WHEN }',
       'streams[1].primary_key[1]': 'uid',
       'streams[2].name': 'columns: {id: LONG}',
       'streams[2].strategy': 'columns: {id: LONG}',
@@ -141,7 +141,7 @@ streams:
   it('what an alias stands for, or a merge brings in, stands where it is used', async () => {
     const text = `source: { base_url: "https://h" }
 defaults: &shared
-  columns: &columns { id: LONG, at: DATE }
+  columns: &columns { id: LONG, at: WHEN }
 streams:
   - name: a
     strategy: offset

@@ -1,0 +1,157 @@
+/** What PostgreSQL does for a table that follows its source. */
+import type { PoolClient } from 'pg';
+import { messageOf } from '../errors.js';
+import type { ColumnType, SchemaChange, StreamKey, TableSpec } from '../protocol.js';
+import { keyValues, notReady, tableName } from './checkpoints.js';
+import type { SchemaStore, StoredTable } from './inference.js';
+import { columnType, postgresType } from './postgres-columns.js';
+import { identifier, literal } from './sql.js';
+
+/** Highwater's own table of what was done to tables. */
+export const schemaChanges = (schema: string) => `
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_schema_changes (
+    batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
+    "column" text NOT NULL, path text NOT NULL, from_type text, to_type text NOT NULL, example text NOT NULL, record text NOT NULL,
+    changed_at timestamptz NOT NULL, place bigint GENERATED ALWAYS AS IDENTITY
+  );
+`;
+
+/** PostgreSQL cuts longer names short. */
+export const postgresNames = { fold: (name: string) => name, nameBytes: 63 };
+
+export async function storedTable(client: PoolClient, { schema, table }: TableSpec): Promise<StoredTable> {
+  const found = await client.query<{ name: string; type: string }>(
+    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
+         || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
+       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+       WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`,
+    [schema, table],
+  );
+  const own = `${identifier(schema)}._highwater_schema_changes`;
+  const exists = await client.query<{ found: string | null }>('SELECT to_regclass($1)::text AS found', [own]);
+  const origins =
+    exists.rows[0]?.found == null
+      ? []
+      : (
+          await client.query<{ column: string; path: string }>(
+            `SELECT "column", path FROM ${own} WHERE "schema" = $1 AND "table" = $2 ORDER BY place`,
+            [schema, table],
+          )
+        ).rows;
+  return {
+    columns:
+      found.rows.length === 0
+        ? null
+        : found.rows.map(({ name, type }) => ({ name, type: columnType(type), stored: type })),
+    origins: origins.map(({ column, path }) => ({ column, path: JSON.parse(path) as string[] })),
+  };
+}
+
+/**
+ * @param create makes a table that is not there.
+ * @param batch the checkpoint that the changes are committed with.
+ */
+export function postgresStore(
+  client: PoolClient,
+  key: StreamKey,
+  table: TableSpec,
+  batch: string,
+  create: (table: TableSpec) => Promise<void>,
+): SchemaStore {
+  const run = (sql: string) =>
+    client.query(sql).catch((thrown: unknown) => {
+      // A view or a generated column that depends on it, no right to change the table, too many columns.
+      if (/^(42|0A|2B|54|22|23)/.test((thrown as { code?: string }).code ?? ''))
+        throw notReady(table, messageOf(thrown));
+      throw thrown;
+    });
+  return {
+    ...postgresNames,
+    read: async () => {
+      // Of several that write a table that may change, one after the other.
+      await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+        `highwater columns of ${table.schema}.${table.table}`,
+      ]);
+      return storedTable(client, table);
+    },
+    survives: async (column) => {
+      const name = identifier(column);
+      const found = await client.query(
+        `SELECT 1 FROM ${tableName(table)} WHERE ${name}::double precision::numeric IS DISTINCT FROM ${name}::numeric LIMIT 1`,
+      );
+      return found.rows.length === 0;
+    },
+    apply: async (spec, isNew, changes) => {
+      if (isNew) await create(spec);
+      for (const { column, from, to } of changes) {
+        const name = identifier(column);
+        if (isNew || from === to) continue;
+        await run(
+          from === null
+            ? `ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${postgresType(to)}`
+            : `ALTER TABLE ${tableName(table)} ALTER COLUMN ${name} TYPE ${postgresType(to)} USING ${widened(name, from, to)}`,
+        );
+      }
+      if (changes.length === 0) return;
+      const values = [batch, ...keyValues(key)].map(literal).join(', ');
+      const rows = changes.map(
+        ({ column, path, from, to, example, record }) =>
+          `(${values}, ${[column, JSON.stringify(path)].map(literal).join(', ')}, ${from === null ? 'NULL' : literal(from)}, ${[to, example, record].map(plain).join(', ')}, now())`,
+      );
+      await client.query(
+        `INSERT INTO ${identifier(key.schema)}._highwater_schema_changes
+           (batch, "schema", "table", strategy, source, "column", path, from_type, to_type, example, record, changed_at)
+           VALUES ${rows.join(', ')}`,
+      );
+    },
+  };
+}
+
+/** What an example is cut to may end in half a character. */
+const plain = (text: string) => literal(text.replace(/[\0\p{Surrogate}]/gu, '\uFFFD'));
+
+/** A column's values in a wider type. */
+export function widened(name: string, from: ColumnType, to: ColumnType): string {
+  if (to === 'STRING') return asText(name, from);
+  if (to !== 'JSON') return `${name}::${postgresType(to)}`;
+  switch (from) {
+    case 'BOOLEAN':
+    case 'SHORT':
+    case 'INT':
+    case 'LONG':
+    case 'STRING':
+      return `to_jsonb(${name})`;
+    case 'FLOAT':
+    case 'DOUBLE':
+      return `${name}::text::jsonb`;
+    default:
+      return from.startsWith('DECIMAL')
+        ? `trim_scale(${name})::text::jsonb`
+        : `to_jsonb(${asText(name, from)})`;
+  }
+}
+
+/** A column's values as the source may have written them. */
+function asText(name: string, from: ColumnType): string {
+  switch (from) {
+    case 'NAIVE_DATETIME':
+      return `replace(${name}::text, ' ', 'T')`;
+    case 'UTC_DATETIME':
+      return `replace((${name} AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z'`;
+    case 'BINARY':
+      return `replace(encode(${name}, 'base64'), E'\\n', '')`;
+    default:
+      // The zeros that the scale adds.
+      return from.startsWith('DECIMAL') ? `trim_scale(${name})::text` : `${name}::text`;
+  }
+}
+
+/** What a batch that was committed before has done to the table. */
+export async function changesOf(client: PoolClient, key: StreamKey, batch: string): Promise<SchemaChange[]> {
+  const found = await client.query<SchemaChange>(
+    `SELECT "column", from_type AS "from", to_type AS "to" FROM ${identifier(key.schema)}._highwater_schema_changes
+       WHERE batch = $1 AND from_type IS DISTINCT FROM to_type ORDER BY place`,
+    [batch],
+  );
+  return found.rows;
+}
