@@ -45,12 +45,8 @@ export async function replayRejects(configuration: string, options: ReplayOption
     }
     const stay = records - replayed;
     const rest =
-      stay === 0
-        ? ''
-        : ` ${stay} still do not fit: "highwater rejects" lists them, with the reasons of today.`;
-    print(
-      `${stream}: ${replayed} of ${records} records fit now; ${rows} rows were inserted or changed.${rest}`,
-    );
+      stay === 0 ? '' : `; ${stay} stay: "highwater rejects" lists them, with the reasons of today`;
+    print(`${stream}: ${replayed} of ${records} fit now, rows inserted or changed: ${rows}${rest}.`);
   }
 }
 

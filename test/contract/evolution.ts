@@ -296,11 +296,29 @@ export function evolutionContract(
       ]);
     });
 
+    it('is made once by writers that begin at once', async () => {
+      const streams = ['a', 'b', 'c'].map(
+        (source) => new Stream(tested, folder.file, spec, keyOf(spec, { source: `http://${source}` })),
+      );
+      const bases: string[] = [];
+      for (const stream of streams) bases.push((await stream.open('w1')).checkpoint.id);
+      await Promise.all(
+        streams.map((stream, i) =>
+          stream.write(bases[i] ?? '', `${spec.table}-${i}`, [{ id: i, [`v${i}`]: i }]),
+        ),
+      );
+      expect(await rowsOf(spec, { id: 'LONG', v0: 'LONG', v1: 'LONG', v2: 'LONG' })).toEqual([
+        { id: '0', v0: '0', v1: null, v2: null },
+        { id: '1', v0: null, v1: '1', v2: null },
+        { id: '2', v0: null, v1: null, v2: '2' },
+      ]);
+    });
+
     it('takes declared columns for what they are, until a value does not fit', async () => {
       const declared = tableOf({ columns: { id: 'LONG', n: 'SHORT', at: 'UTC_DATETIME' } });
       const [first, second] = await written(
         declared,
-        [{ id: '1', n: '12', at: '2026-01-01T00:00:00+02:00', more: 1 }],
+        [{ id: '1', n: '12', at: '2026-01-01T00:00:00+02:00', more: 1 }, '{"id":"4","n":2e3}'],
         [{ id: '2', n: 70000, at: '2026-01-01' }],
       );
       expect(changesOf(first?.changes)).toEqual({ more: 'LONG' });
@@ -311,6 +329,7 @@ export function evolutionContract(
         { id: '1', n: '12', at: '2025-12-31T22:00:00.000000Z' },
         { id: '2', n: '70000', at: '2026-01-01T00:00:00.000000Z' },
         { id: '3', n: '1', at: null },
+        { id: '4', n: '2000', at: null },
       ]);
     });
 

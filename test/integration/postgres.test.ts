@@ -108,6 +108,34 @@ describe.skipIf(!install.available)(
       expect(batches.reduce((sum, { rows: count }) => sum + Number(count), 0)).toBe(sorted.length);
     }
 
+    test('finds its columns by itself, and writes what was put aside once it fits', async () => {
+      const { start, sync, query } = await bench();
+      await start();
+      const done = await sync('keyset', { misfits: 'evolve', column_names: 'snake_case' });
+      expect((await done.result()).streams[0]).toMatchObject({ rows: ROWS });
+      await expectEqual(query);
+      const types = await query(
+        `SELECT column_name AS name, data_type AS type FROM information_schema.columns WHERE table_name = 'user' ORDER BY ordinal_position`,
+      );
+      expect(types).toContainEqual({ name: 'updated_at', type: 'timestamp with time zone' });
+      expect(types).toContainEqual({ name: 'id', type: 'text' });
+      await query(
+        `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
+      );
+      const file = folder.file('replay.json');
+      await writeFile(
+        file,
+        JSON.stringify(
+          configurationFor('keyset', api.url, { destination, misfits: 'evolve', column_names: 'snake_case' }),
+        ),
+      );
+      const replayed = await highwater(['rejects', '--replay', file], { env: { PGSECRET: PASSWORD } });
+      expect(replayed.stdout).toBe('user: 1 of 1 fit now, rows inserted or changed: 1.\n');
+      expect(await query(`SELECT name, created_at IS NULL AS empty FROM "user" WHERE id = 'late'`)).toEqual([
+        { name: '5', empty: false },
+      ]);
+    });
+
     test('is exact, goes on from its checkpoint, and tells nobody the password', async () => {
       const { start, sync, query } = await bench();
       const worker = await start();

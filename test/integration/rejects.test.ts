@@ -100,8 +100,8 @@ describe('a record that does not fit', () => {
     const withoutKey = RECORDS.filter(({ id }) => id === undefined).length;
     const still = await replay({ misfits: 'quarantine' });
     expect(still.stdout).toBe(
-      `${table}: 0 of ${aside} records fit now; 0 rows were inserted or changed. ` +
-        `${aside} still do not fit: "highwater rejects" lists them, with the reasons of today.\n`,
+      `${table}: 0 of ${aside} fit now, rows inserted or changed: 0; ${aside} stay: "highwater rejects" lists them, ` +
+        'with the reasons of today.\n',
     );
     const evolved = await replay({ misfits: 'evolve' }, '--json', '--stream', table);
     expect(JSON.parse(evolved.stdout)).toEqual([
