@@ -371,6 +371,56 @@ export function modesContract(suite: () => Suite): void {
     await expect(other).rejects.toThrow(`were written in mode ${is}, and mode ${wanted} is configured`);
   });
 
+  describe('a table that follows its source', () => {
+    const inference = { policy: 'evolve', flatten: 0, names: 'snake_case' } as const;
+    const following = (more: Partial<TableSpec>) => open({ inference, stamps: true, ...more }, {});
+
+    it('is replaced by a pass in the middle of which columns come and widen', async () => {
+      const of = await following({ mode: 'replace' });
+      await write(of, [{ id: 1, someName: 'a', n: 1 }], at(1, true));
+      await write(of, [{ id: 1, someName: 'b', n: 2 }], at(2, false));
+      const last = await write(of, [{ id: 'x-2', someName: 'c', n: 'two', isNew: true }], at(2, true));
+      expect(last).toMatchObject({ rows: 2 });
+      expect(last).not.toHaveProperty('deleted');
+      expect(await texts(of, 'id, some_name, n, is_new', 'ORDER BY some_name')).toEqual([
+        '1 b 2 null',
+        'x-2 c two true',
+      ]);
+      await write(of, [{ id: 1, someName: 'd' }], at(3, true));
+      expect(await texts(of, 'id, some_name, n', 'ORDER BY some_name')).toEqual(['1 d null']);
+    });
+
+    it('finds its rows again when the type of their key has changed', async () => {
+      const of = await following({ deletes: 'soft' });
+      await write(of, [record(1, 'a'), record(2, 'b')], at(1, true));
+      await write(of, [record(2, 'c'), { id: 'x', name: 'd' }, { id: 'y', name: 'e' }], at(2, false));
+      expect((await write(of, [record(1, 'f'), { id: 'x', name: 'g' }], at(2, true))).rows).toBe(2);
+      expect(await texts(of, 'id, name', 'ORDER BY name')).toEqual(['2 c', 'y e', '1 f', 'x g']);
+      expect(await write(of, [{ id: 'x', name: 'g' }], at(3, true))).toMatchObject({ rows: 0, deleted: 3 });
+    });
+
+    it.each(['append', 'history'] as const)('keeps its versions in mode %s', async (mode) => {
+      const of = await following({ mode });
+      await write(of, [record(1, 'a'), record(2, 'b')]);
+      expect((await write(of, [record(1, 'a', { extra: 7 }), record(2, 'b')])).rows).toBe(1);
+      expect((await write(of, [record(1, 'a', { extra: 7 }), record(2, 'b', { extra: 'seven' })])).rows).toBe(
+        1,
+      );
+      const found = await texts(of, 'id, extra', 'ORDER BY id, _highwater_synced_at, extra');
+      expect(found.sort()).toEqual(['1 7', '1 null', '2 null', '2 seven']);
+    });
+
+    it('removes what says that it is gone', async () => {
+      const of = await open(
+        { inference, deletes: 'hard', deletedField: 'gone', unseen: 'stay' },
+        { gone: 'BOOLEAN' },
+      );
+      await write(of, [record(1, 'a'), record(2, 'b')]);
+      expect(await write(of, [{ id: 2, name: 'b', gone: true, more: {} }])).toMatchObject({ deleted: 1 });
+      expect(await texts(of, 'id')).toEqual(['1']);
+    });
+  });
+
   it('a table without rows takes any mode', async () => {
     const table = suite().tableOf(COLUMNS);
     await suite().streamOf(table).open();

@@ -63,7 +63,7 @@ describe('a stream without columns', () => {
     expect(result.warnings.map(({ code }) => code)).not.toContain('undeclared_members');
     expect(
       await system.query(
-        `SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = '${table}' ORDER BY column_index`,
+        `SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = '${table}' AND column_name NOT LIKE '%highwater%' ORDER BY column_index`,
       ),
     ).toEqual([
       ['id', 'BIGINT'],
