@@ -1,5 +1,6 @@
 /** What every destination promises of a table that follows its source; see `docs/configuration.md`. */
 import { readdir, readFile } from 'node:fs/promises';
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { WriteOutcome } from '../../src/destinations/destination.js';
 import { DestinationError, RecordError } from '../../src/errors.js';
@@ -515,10 +516,88 @@ export function evolutionContract(
       expect((await thrownBy(ask(['color']))).message).toContain('stream orders has no column "color"');
     });
 
+    it('gives back whatever was put in, in any order, by any batches', async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.array(VALUES, { maxLength: 5 }), { minLength: 1, maxLength: 4 }),
+          async (batches) => {
+            const table = tableOf();
+            let id = 0;
+            const records = batches.map((batch) => batch.map((raw) => ({ id: id++, raw })));
+            const outcomes = await written(
+              table,
+              ...records.map((batch) => batch.map((record) => `{"id":${record.id},"v":${record.raw}}`)),
+            );
+            const changes = outcomes.flatMap((outcome) => outcome.changes ?? []);
+            const type = changes.findLast(({ column }) => column === 'v')?.to;
+            if (type === undefined) return;
+            const rows = await rowsOf(table, { id: 'LONG', v: type });
+            const found = new Map(rows.map((row) => [Number(row['id']), row['v'] ?? null]));
+            for (const record of records.flat()) {
+              expect(meaning(found.get(record.id) ?? null, type)).toEqual(
+                meaning(type === 'JSON' ? record.raw : plainText(record.raw), type),
+              );
+            }
+          },
+        ),
+        { numRuns: 25, endOnFailure: true, interruptAfterTimeLimit: 30_000 },
+      );
+    });
+
     it('leaves no file behind', async () => {
       const left = (await readdir(folder.file('.'))).filter((file) => !file.endsWith('.ndjson'));
       expect(left).toEqual([]);
       expect(await readFile(folder.file((await readdir(folder.file('.')))[0] ?? ''), 'utf8')).not.toBe('');
     });
   });
+}
+
+const VALUES = fc.oneof(
+  fc.boolean().map(String),
+  fc.integer().map(String),
+  fc.bigInt({ min: -(10n ** 22n), max: 10n ** 22n }).map(String),
+  fc
+    .double({ noNaN: true, noDefaultInfinity: true, min: -1e9, max: 1e9 })
+    .map((value) => JSON.stringify(value)),
+  fc.stringMatching(/^[1-9]\d{0,20}\.\d{1,20}$/),
+  fc
+    .date({
+      min: new Date('1000-01-01T00:00:00Z'),
+      max: new Date('9999-12-31T00:00:00Z'),
+      noInvalidDate: true,
+    })
+    .chain((date) =>
+      fc.constantFrom(date.toISOString(), date.toISOString().slice(0, 10), date.toISOString().slice(0, -1)),
+    )
+    .map((text) => JSON.stringify(text)),
+  fc.string().map((text) => JSON.stringify(text)),
+  fc.constantFrom('{"a":[1,"b"]}', '[]', '{}'),
+);
+
+/** A value's text as a column of text has it. */
+const plainText = (raw: string) => (raw.startsWith('"') ? (JSON.parse(raw) as string) : raw);
+
+/** What two spellings of one value have in common: numbers without their zeros, a day as its midnight. */
+function meaning(text: string | null, type: ColumnType): unknown {
+  if (text === null) return null;
+  if (type === 'JSON') {
+    const value = JSON.parse(text) as unknown;
+    // A number or a time that was text in between is text.
+    if (typeof value === 'object') return value;
+    const plain = plainText(text);
+    // DuckDB keeps of a number in JSON what a double keeps.
+    return /^-?[\d.eE+-]+$/.test(plain) ? Number(plain) : meaning(plain, 'STRING');
+  }
+  const number = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text);
+  if (number !== null) {
+    const [, sign = '', whole = '', fraction = '', exponent = '0'] = number;
+    const digits = BigInt(whole + fraction);
+    if (digits === 0n) return 'number 0';
+    const zeros = /0*$/.exec(String(digits))?.[0].length ?? 0;
+    return `number ${sign}${String(digits).slice(0, String(digits).length - zeros)}e${Number(exponent) - fraction.length + zeros}`;
+  }
+  const time = /^(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z?))?$/.exec(text);
+  if (time === null) return text;
+  const [, day, clock = '00:00:00', fraction = '', zone = ''] = time;
+  return `time ${day} ${clock} ${fraction.padEnd(6, '0')} ${zone}`;
 }
