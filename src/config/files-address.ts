@@ -23,6 +23,10 @@ export interface BucketAddress {
   pathStyle: boolean | null;
 }
 
+/** Why a table of files cannot have `deletes`. */
+export const NO_DELETES =
+  'deletes go with a database: files only ever are added, and what a pass has not met is not looked for in them';
+
 const LOCAL_WORDS = ['format', 'partition_by'];
 const S3_WORDS = [...LOCAL_WORDS, 'endpoint', 'region', 'path_style'];
 

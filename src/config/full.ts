@@ -18,6 +18,7 @@ import {
   strategyOptions,
   suggestion,
 } from './flat.js';
+import { isFiles, NO_DELETES } from './files-address.js';
 import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
@@ -74,6 +75,7 @@ export function plansFromFull(
     return read.data;
   });
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
+  problems.push(...unkept(sound, parsed.data?.destination));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
@@ -217,6 +219,16 @@ function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream)
 
 /** What strategies send. */
 const CURSOR_VALUES = [...NAME_KEYS];
+
+/** What a destination does not do. */
+function unkept(streams: (Stream | undefined)[], destination = ''): Problem[] {
+  if (!isFiles(destination)) return [];
+  return streams.flatMap((stream, i) =>
+    stream === undefined || stream.deletes === 'keep'
+      ? []
+      : [{ path: `streams[${i}].deletes`, message: NO_DELETES }],
+  );
+}
 
 /** Streams whose parent is not there, comes round to themselves, or lacks a field. */
 function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {

@@ -1,6 +1,6 @@
 /** Rows as files have them: each with the batch that brought it, when, and its place among all versions. */
 import type { ColumnType, TableSpec } from '../protocol.js';
-import type { FileFormat } from '../config/files-address.js';
+import { NO_DELETES, type FileFormat } from '../config/files-address.js';
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import { readFiles } from './duckdb.js';
 import type { Commit, Manifest } from './manifest.js';
@@ -116,8 +116,9 @@ export function tableQueries(
   };
 }
 
-/** What a table must not have, or cannot be partitioned by; null where all is well. */
-export function unfit({ columns }: TableSpec, partitionBy: string | null): string | null {
+/** What files cannot do for a table; null where all is well. Ways of writing that they do not have are refused here too. */
+export function unfit({ columns, deletes }: TableSpec, partitionBy: string | null): string | null {
+  if (deletes !== undefined) return NO_DELETES;
   const own = Object.keys(columns).find((name) => name.toLowerCase() in OWN_COLUMNS);
   if (own !== undefined) return `the column ${JSON.stringify(own)} is Highwater's own`;
   if (partitionBy === null) return null;

@@ -16,7 +16,7 @@ export async function openToRead(destination: string, environment: NodeJS.Proces
   const { at } = address;
   const store: ObjectStore =
     at.kind === 'local' ? new LocalStore(at.path) : await S3Store.open(at, `${beside}.cache`, false);
-  return { name, store };
+  return { name, address, store };
 }
 
 /**
