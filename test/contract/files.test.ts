@@ -1,6 +1,8 @@
 /** Files pass the contract in both formats, in a folder and in a bucket; and what is their own: manifests, orphans, partitions. */
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BucketAddress, FileFormat } from '../../src/config/files-address.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb-file.js';
@@ -15,7 +17,7 @@ import {
 } from '../../src/destinations/manifest.js';
 import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/object-store.js';
 import { S3Store } from '../../src/destinations/s3-store.js';
-import { identifier } from '../../src/destinations/sql.js';
+import { identifier, literal } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
@@ -232,6 +234,35 @@ describe('a folder of files', () => {
     expect(await dataFiles()).toEqual(files.map(([path]) => String(path)));
     await first.destination.close();
     await second.destination.close();
+  });
+
+  it('is read by the program and the query that the documentation shows', async (context) => {
+    const tested = make();
+    const stream = streamOf(tested, { ...TABLE, table: 'user' });
+    let base = (await stream.open()).checkpoint.id;
+    // More than one list of commits, the oldest one a file of its own.
+    for (let i = 0; i < OPEN_COMMITS + 5; i++) {
+      await stream.write(base, `b${i}`, [{ id: String(i % 7), name: `version ${i}` }]);
+      base = `b${i}`;
+    }
+    const text = await readFile(new URL('../../docs/files.md', import.meta.url), 'utf8');
+    const shown = (language: string) =>
+      new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 's').exec(text)?.[1] ?? '';
+    const program = shown('python').replace('lake/main/user', folder.file('main/user'));
+    const run = await promisify(execFile)('python3', ['-c', `${program}\nprint(json.dumps(files))`]).catch(
+      (thrown: NodeJS.ErrnoException) => {
+        if (thrown.code !== 'ENOENT') throw thrown;
+        return context.skip('there is no python3');
+      },
+    );
+    const files = JSON.parse(run.stdout) as string[];
+    expect(files).toHaveLength(OPEN_COMMITS + 5);
+    const list = `[${files.map(literal).join(', ')}]`;
+    const latest = shown('sql').replace('$files', () => list);
+    const seen = await query(`SELECT id, name FROM (${latest}) ORDER BY id`);
+    expect(seen).toEqual((await stream.rows()).map(({ id, name }) => [id, name]));
+    expect(seen[6]).toEqual(['6', 'version 104']);
+    await tested.destination.close();
   });
 
   it('is partitioned by the dates of a column where that is asked for', async () => {
