@@ -1,6 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { FileFormat } from '../config/files-address.js';
 import { messageOf } from '../errors.js';
@@ -284,7 +286,7 @@ export class FilesDestination implements Destination {
     made.rejected = rejected;
     if (rejected > 0) {
       const path = `_highwater/rejects/${attempt.id}.ndjson`;
-      made.rejects = [await copy(connection, 'SELECT * FROM _highwater_rejects', attempt, path, rejected)];
+      made.rejects = [await copy(connection, ['SELECT * FROM _highwater_rejects'], attempt, path, rejected)];
     }
     if (request.marks !== undefined) {
       const known = attempt.stored.marks;
@@ -296,7 +298,7 @@ export class FilesDestination implements Destination {
       const path = `${MARKS}${attempt.id}.ndjson`;
       if (count > 0)
         made.marks = [
-          await copy(connection, 'SELECT parent, mark FROM _highwater_parents', attempt, path, count),
+          await copy(connection, ['SELECT parent, mark FROM _highwater_parents'], attempt, path, count),
         ];
     }
     return made;
@@ -305,7 +307,7 @@ export class FilesDestination implements Destination {
   /** The rows of `_batch`, a file for each partition. */
   private async copyBatch(
     connection: DuckDBConnection,
-    { table, next }: WriteRequest,
+    { table, next, longest }: WriteRequest,
     attempt: Attempt,
   ): Promise<MadeFile[]> {
     const { format, partitionBy } = this.options;
@@ -330,12 +332,14 @@ export class FilesDestination implements Destination {
     const partitions = await connection.runAndReadAll(
       `SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
     );
+    const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : ['true'];
     const files: MadeFile[] = [];
     for (const [name, count] of partitions.getRowsJson()) {
       const day = String(name);
       const rows = `SELECT ${values.join(', ')} FROM _batch WHERE ${date} = ${literal(day)}`;
+      const queries = slices.map((slice) => `${rows} AND ${slice}`);
       const path = `data/date=${day === NO_DATE ? day : folderName(day)}/${attempt.id}.${format}`;
-      files.push(await copy(connection, rows, attempt, path, Number(count)));
+      files.push(await copy(connection, queries, attempt, path, Number(count)));
     }
     return files;
   }
@@ -486,17 +490,41 @@ export async function pathsOf(
   return paths;
 }
 
-/** Writes what a query gives into a file, and looks at what has become of it. */
+/** As JSON DuckDB holds so many rows at once, several times over. */
+const VECTOR_ROWS = 2048;
+const SLICE_BYTES = 4 * 1024 * 1024;
+
+/** Conditions that part `_batch` where its records are long, so that few of them are in memory as JSON. */
+async function slicesOf(connection: DuckDBConnection, table: TableSpec, longest: number): Promise<string[]> {
+  if (longest * VECTOR_ROWS <= SLICE_BYTES) return ['true'];
+  const lengths = [...batchColumns(table).values()].map(
+    (column) => `coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
+  );
+  const found = await connection.runAndReadAll(
+    `SELECT min(place), max(place) FROM (
+       SELECT rowid AS place, sum(${lengths.join(' + ')}) OVER (ORDER BY rowid) // ${SLICE_BYTES} AS slice FROM _batch)
+     GROUP BY slice ORDER BY 1`,
+  );
+  return found.getRowsJson().map(([first, last]) => `rowid BETWEEN ${String(first)} AND ${String(last)}`);
+}
+
+/** Writes what queries give into a file, one after the other, and looks at what has become of it. */
 async function copy(
   connection: DuckDBConnection,
-  query: string,
+  queries: readonly string[],
   attempt: Attempt,
   path: string,
   rows: number,
 ): Promise<MadeFile> {
   const format: FileFormat = path.endsWith('.ndjson') ? 'ndjson' : 'parquet';
   const local = join(attempt.local, `${randomUUID()}.${format}`);
-  await connection.run(`COPY (${query}) TO ${literal(local)} (${copyOptions(format)})`);
+  for (const [i, query] of queries.entries()) {
+    const part = i === 0 ? local : `${local}.part`;
+    await connection.run(`COPY (${query}) TO ${literal(part)} (${copyOptions(format)})`);
+    if (i === 0) continue;
+    await pipeline(piecesOf(part), createWriteStream(local, { flags: 'a' }));
+    await rm(part);
+  }
   const hash = createHash('sha256');
   let bytes = 0;
   let line = 0;

@@ -57,11 +57,16 @@ const LONG_RECORDS_MEMORY = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
 /** One core is left to the reader: on two cores a second thread made the same load cost a quarter more CPU time. */
 const THREADS = Math.min(Math.max(availableParallelism() - 1, 1), 4);
 const IDLE_MILLISECONDS = 2000;
-const SETTINGS: DuckDbSettings = {
+export const SETTINGS: DuckDbSettings = {
   memoryLimit: MEMORY_LIMIT,
   longRecordsMemory: LONG_RECORDS_MEMORY,
   threads: THREADS,
   idleMilliseconds: IDLE_MILLISECONDS,
+};
+/** Written as JSON, a record doubles its buffer until it fits, so that long ones take more. */
+export const JSON_MEMORY = {
+  memoryLimit: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '256MiB',
+  longRecordsMemory: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '448MiB',
 };
 
 /** Connections to one server: streams write side by side, each in one. */
@@ -206,7 +211,11 @@ export class DestinationHost {
     // In the folder itself, so that a finished file is moved and not copied.
     const scratch = at.kind === 'local' ? join(at.path, TEMPORARY) : `${beside}.tmp`;
     if (at.kind === 'local') await orRefused(at.path, () => mkdir(scratch, { recursive: true }));
-    const duckdb = new DuckDbFile(name, { ...SETTINGS, spill: join(scratch, `spill-${randomUUID()}`) });
+    const duckdb = new DuckDbFile(name, {
+      ...SETTINGS,
+      ...(format === 'ndjson' && JSON_MEMORY),
+      spill: join(scratch, `spill-${randomUUID()}`),
+    });
     const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch });
     const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);

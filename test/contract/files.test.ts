@@ -5,7 +5,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BucketAddress, FileFormat } from '../../src/config/files-address.js';
-import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb-file.js';
+import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
 import { queryStore } from '../../src/destinations/files-reader.js';
 import { FilesDestination } from '../../src/destinations/files.js';
 import {
@@ -15,6 +15,7 @@ import {
   type Commit,
   type Manifest,
 } from '../../src/destinations/manifest.js';
+import { JSON_MEMORY, SETTINGS } from '../../src/destinations/host.js';
 import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/object-store.js';
 import { S3Store } from '../../src/destinations/s3-store.js';
 import { identifier, literal } from '../../src/destinations/sql.js';
@@ -29,7 +30,6 @@ const TABLE: TableSpec = {
   ...{ schema: 'main', table: 'things', primaryKey: ['id'] },
   columns: { id: 'STRING', name: 'STRING', at: 'UTC_DATETIME' },
 };
-const SETTINGS: DuckDbSettings = { memoryLimit: '128MiB', threads: 1, idleMilliseconds: 2000 };
 
 /** A value of a column as the contract's suite writes it. */
 function plain(name: string, type: ColumnType): string {
@@ -60,7 +60,8 @@ function testedOf(
   format: FileFormat,
   partitionBy: string | null = null,
 ): TestedDestination {
-  const duckdb = new DuckDbFile(store.name, { ...SETTINGS, spill: `${temporary}/spill` });
+  const memory = format === 'ndjson' ? JSON_MEMORY : {};
+  const duckdb = new DuckDbFile(store.name, { ...SETTINGS, ...memory, spill: `${temporary}/spill` });
   const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch: temporary });
   return {
     destination,
@@ -264,6 +265,32 @@ describe('a folder of files', () => {
     expect(seen[6]).toEqual(['6', 'version 104']);
     await tested.destination.close();
   });
+
+  it.each(['parquet', 'ndjson'] as const)(
+    'takes long records whole, in the memory that a worker gives it: %s',
+    async (format) => {
+      const tested = make(format);
+      const stream = streamOf(tested, { ...TABLE, columns: { id: 'STRING', name: 'STRING', more: 'JSON' } });
+      let base = (await stream.open()).checkpoint.id;
+      for (const [count, length] of [
+        [1, 19_000_000],
+        [9, 7_000_000],
+        [20, 3_000_000],
+      ] as const) {
+        // In parts, as they are staged.
+        const parts = Array.from({ length: count }, (_, i) => [
+          { id: `${length}-${i}`, name: `${i}é`.repeat(length / 8), more: { text: 'x'.repeat(length / 2) } },
+        ]);
+        await stream.write(base, `b${length}`, parts);
+        base = `b${length}`;
+        const seen = await query(
+          `SELECT count(*)::INT, min(length(more ->> '$.text'))::INT FROM things WHERE _highwater_batch = 'b${length}'`,
+        );
+        expect(seen).toEqual([[count, length / 2]]);
+      }
+      await tested.destination.close();
+    },
+  );
 
   it('is partitioned by the dates of a column where that is asked for', async () => {
     const tested = make('ndjson', store, 'at');
