@@ -4,9 +4,9 @@
  * DuckDB reads the files, and the next batch is fetched while one is written.
  *
  * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb`. With `-` for the file it only
- * reads: that is the time of the API.
+ * reads: that is the time of the API. With `files:FOLDER` or `files:FOLDER?format=ndjson` each batch becomes a file.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,7 +39,9 @@ const struct = columns.map(([name, type]) => `"${name}" ${type}`).join(', ');
 
 const folder = await mkdtemp(join(tmpdir(), 'highwater-limit-'));
 const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
-const instance = await DuckDBInstance.create(file, {
+const [, lake, format = 'parquet'] = /^files:([^?]*)(?:\?format=(.*))?$/.exec(file) ?? [];
+if (lake !== undefined) await mkdir(lake, { recursive: true });
+const instance = await DuckDBInstance.create(lake === undefined ? file : ':memory:', {
   // Faster here than two: the other core fetches.
   threads: String(Math.max(availableParallelism() - 1, 1)),
   memory_limit: '192MiB',
@@ -96,6 +98,16 @@ async function fetchBatch(first: number): Promise<string[]> {
 
 async function writeBatch(files: string[]): Promise<void> {
   const list = files.map((path) => `'${path}'`).join(', ');
+  if (lake !== undefined) {
+    const options = format === 'ndjson' ? 'FORMAT json' : 'FORMAT parquet, COMPRESSION zstd';
+    const copied = await connection.run(
+      `COPY (SELECT * FROM read_json([${list}], columns = {${columns.map(([n, t]) => `'${n}':'${t}'`).join(',')}}, format = 'array', maximum_object_size = 1048576))
+         TO '${join(lake, `${files.length}-${copiedRows}.${format}`)}' (${options})`,
+    );
+    copiedRows += copied.rowsChanged;
+    await Promise.all(files.map((path) => rm(path)));
+    return;
+  }
   await connection.run('BEGIN TRANSACTION');
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE batch AS SELECT * FROM read_json([${list}], columns = {${columns.map(([n, t]) => `'${n}':'${t}'`).join(',')}}, format = 'array', maximum_object_size = 1048576)`,
@@ -117,6 +129,7 @@ async function writeBatch(files: string[]): Promise<void> {
   await Promise.all(files.map((path) => rm(path)));
 }
 
+let copiedRows = 0;
 let ahead = fetchBatch(0);
 for (let page = 0; page < pages; page += pagesPerBatch) {
   const files = await ahead;
@@ -131,5 +144,6 @@ const [[count]] = (await connection.runAndReadAll('SELECT count(*)::INTEGER FROM
 connection.closeSync();
 instance.closeSync();
 await rm(folder, { recursive: true });
-console.log(JSON.stringify({ rows: count, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
+const written = lake === undefined ? count : copiedRows;
+console.log(JSON.stringify({ rows: written, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
 process.exit(0);

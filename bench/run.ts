@@ -40,7 +40,7 @@ const options = new Command('bench')
   .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone gives in so many seconds')
   .addOption(
     new Option('--destination <kind>', 'what is written; the peers write DuckDB only')
-      .choices(['duckdb', 'postgres'])
+      .choices(['duckdb', 'postgres', 'parquet', 'ndjson'])
       .default('duckdb'),
   )
   .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
@@ -55,7 +55,7 @@ const options = new Command('bench')
     strategy: 'offset' | 'keyset' | 'timestamp';
     only: string;
     apiSeconds?: string;
-    destination: 'duckdb' | 'postgres';
+    destination: 'duckdb' | 'postgres' | 'parquet' | 'ndjson';
     out: string;
   }>();
 
@@ -125,7 +125,7 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
       for (const name of names) {
         const file = await destinationOf(name, run);
         const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
-        await rm(file, { force: true });
+        await rm(file.replace(/^files:|\?.*$/g, ''), { recursive: true, force: true });
         if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
         console.error(`${name}: ${Math.round(rows / measure.seconds)} rows/s${run < 0 ? ' (warm-up)' : ''}`);
         if (run >= 0) measures.get(name)?.push(measure);
@@ -165,8 +165,11 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
   }
 }
 
-/** A new file, or a new database on the server. */
+/** A new file, a new folder of files, or a new database on the server. */
 async function destinationOf(name: string, run: number): Promise<string> {
+  const { destination } = options;
+  if (destination === 'parquet' || destination === 'ndjson')
+    return `files:${join(folder, `${name}-${run}`)}?format=${destination}`;
   if (postgres === null) return join(folder, `${name}-${run}.duckdb`);
   const database = `bench${databases++}`;
   await postgres.query(`CREATE DATABASE ${database}`);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { isServer, planFrom } from '../config/index.js';
+import { destinationKind, planFrom } from '../config/index.js';
 import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
@@ -31,7 +31,7 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           // Fails here, before anything is written, when a variable is not set.
           resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
-          if (input.expectDatabase !== null && !isServer(path) && !existsSync(path)) {
+          if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
             throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);
           }
           const hosted = await host.claim(path);

@@ -2,8 +2,12 @@ import { existsSync } from 'node:fs';
 import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { isServer, loadPlans, planNamed } from '../config/index.js';
+import { destinationKind, loadPlans, planNamed } from '../config/index.js';
+import { unfit } from '../destinations/files-columns.js';
+import { openToRead } from '../destinations/files-reader.js';
+import { IDENTITY } from '../destinations/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
+import type { StreamPlan } from '../protocol.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
 import { destinationOf, print, probedFrom, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
@@ -35,7 +39,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const { plans } = await loadPlans(file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const destination = destinationOf(undefined, chosen[0]);
-  const found: Record<string, Finding[]> = { destination: [await writable(destination)] };
+  const found: Record<string, Finding[]> = { destination: await destinationFindings(destination, chosen) };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
       .then(() => Probe.of(plan, plans.plans, probedFrom(plan)))
@@ -64,8 +68,45 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   }
 }
 
+async function destinationFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
+  switch (destinationKind(destination)) {
+    case 'server':
+      return [await reachable(destination)];
+    case 'files':
+      return filesFindings(destination, plans);
+    case 'duckdb':
+      return [await writable(destination)];
+  }
+}
+
+/** Of a folder whether it can be written; of a bucket whether it answers. */
+async function filesFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
+  try {
+    const { name, address, store } = await openToRead(destination, process.env);
+    const misfits = plans.flatMap(({ table }): Finding[] => {
+      const wrong = unfit(table, address.partitionBy);
+      return wrong === null ? [] : [{ kind: 'problem', message: `table ${table.table}: ${wrong}` }];
+    });
+    try {
+      const { at } = address;
+      const isThere = (await store.get(IDENTITY)) !== null;
+      const found: Finding =
+        at.kind === 'local'
+          ? await writable(at.path)
+          : {
+              kind: 'fine',
+              message: `${name} can be reached${isThere ? '' : ', and has nothing of Highwater yet'}; whether it may be written shows at the first sync`,
+            };
+      return [found, ...misfits];
+    } finally {
+      await store.close();
+    }
+  } catch (thrown) {
+    return [{ kind: 'problem', message: messageOf(thrown) }];
+  }
+}
+
 async function writable(destination: string): Promise<Finding> {
-  if (isServer(destination)) return reachable(destination);
   const exists = existsSync(destination);
   // Folders on the way are made by the sync.
   let at = destination;

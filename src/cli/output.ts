@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import { isServer } from '../config/index.js';
-import { besideOf } from '../destinations/location.js';
+import { destinationKind } from '../config/index.js';
+import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
 import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
@@ -25,10 +25,13 @@ export const note = (line: string) =>
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
 
-/** The file or server that a command here writes: the one asked for, else the configuration's, else the environment's. */
+/** The file, server or store of files that a command here writes: the one asked for, else the configuration's, else the environment's. */
 export function destinationOf(asked: string | undefined, plan: StreamPlan | undefined): string {
   const given = asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
-  return isServer(given) ? given : resolve(given);
+  const kind = destinationKind(given);
+  if (kind === 'duckdb') return resolve(given);
+  // A folder means the one that is seen from here; what holds a reference stays as it is.
+  return kind === 'files' && !given.includes('${') ? filesOf(given, process.env).name : given;
 }
 
 /** Where a command asks the source of a plan. @throws {ConfigurationError} */

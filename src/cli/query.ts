@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
-import { isServer } from '../config/index.js';
+import { destinationKind } from '../config/index.js';
 import { liveOwner } from '../destinations/owner.js';
 import { openError } from '../destinations/duckdb-file.js';
+import { queryFiles } from '../destinations/files-reader.js';
 import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
@@ -17,7 +18,7 @@ export function queryCommand(): Command {
     .argument('<sql>', 'one statement that reads')
     .option(
       '-d, --destination <file>',
-      'the DuckDB file, or the address of a PostgreSQL server (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+      'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
     )
     .option('--json', 'a JSON array of objects')
     .addHelpText('after', '\nExample:\n  highwater query \'SELECT count(*) FROM "user"\'')
@@ -45,11 +46,13 @@ export function queryCommand(): Command {
 }
 
 /**
- * Reads a file or a server.
+ * Reads a file, a server or a store of files.
  * @throws {DestinationError}
  */
 export async function query(destination: string, sql: string): Promise<QueryAnswer> {
-  if (isServer(destination)) return queryServer(destination, sql);
+  const kind = destinationKind(destination);
+  if (kind === 'server') return queryServer(destination, sql);
+  if (kind === 'files') return queryFiles(destination, sql, process.env);
   if (!existsSync(destination)) throw new DestinationError(`there is no destination at ${destination}`);
   return readDestination(await realpath(destination), sql);
 }

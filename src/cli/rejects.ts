@@ -24,7 +24,7 @@ export function rejectsCommand(): Command {
     )
     .option(
       '-d, --destination <file>',
-      'the DuckDB file, or the address of a PostgreSQL server (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+      'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
     )
     .option('--schema <name>', 'PostgreSQL: where the table is (default: public)')
     .option('--table <name>', 'those of one table only')

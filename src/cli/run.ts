@@ -7,7 +7,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { isServer, loadPlans } from '../config/index.js';
+import { destinationKind, loadPlans } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -94,7 +94,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
-  const owner = isServer(destination) ? null : await liveOwner(destination);
+  const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
   // Another run ends when its own sync does: beside it this one brings a worker too, which then takes over.
   if (owner !== null && owner.taskQueue !== ownQueue) {
     note(`The destination belongs to a running worker (process ${owner.pid}); the sync runs there.`);

@@ -15,6 +15,7 @@ import {
   type TableSpec,
   WRITE_MODES,
 } from '../protocol.js';
+import { filesAddress, isFiles } from './files-address.js';
 
 /**
  * The flat form: the keys of the reference connector's `configuration.json`, and a few more beside them.
@@ -279,16 +280,27 @@ export const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
-/** Whether a destination is a server and no file: an address, or a reference to one. */
-export const isServer = (destination: string): boolean =>
-  /^postgres(ql)?:/i.test(destination) || holdsReference(destination);
+/** What a destination is: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file. */
+export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {
+  if (isFiles(destination)) return 'files';
+  return /^postgres(ql)?:/i.test(destination) || holdsReference(destination) ? 'server' : 'duckdb';
+}
+
+/** Whether a destination is a server and no file. */
+export const isServer = (destination: string): boolean => destinationKind(destination) === 'server';
 
 /** The schema that is meant where none is named. */
 export const schemaOf = (flat: { schema?: string | undefined; destination?: string | undefined }): string =>
   flat.schema ?? (isServer(flat.destination ?? '') ? 'public' : 'main');
 
-/** A server's password must be a reference, as it would stay in history. */
-function withoutPassword(text: string, context: z.RefinementCtx): void {
+/** What the address of a destination says must be known; a password must be a reference, as it would stay in history. */
+function destinationAddress(text: string, context: z.RefinementCtx): void {
+  if (isFiles(text)) {
+    const plain = text.replace(REFERENCE, PLACEHOLDER);
+    const address = filesAddress(plain, (value) => value.includes(PLACEHOLDER));
+    if (typeof address === 'string') context.addIssue({ code: 'custom', message: address });
+    return;
+  }
   if (!/^postgres(ql)?:/i.test(text)) return;
   const plain = text.replace(REFERENCE, PLACEHOLDER);
   if (!URL.canParse(plain)) {
@@ -346,10 +358,10 @@ export const flatFields = {
     .min(1)
     .max(4096)
     .refine(...withoutControl)
-    .superRefine(withoutPassword)
+    .superRefine(destinationAddress)
     .optional()
     .describe(
-      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
+      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`, or files: `files:./lake`, `s3://bucket/prefix`, with `?format=ndjson` for others than Parquet. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
     )
     .register(themes, { theme: 'The table' }),
   schema: identifier

@@ -23,6 +23,7 @@ import {
   suggestion,
   tableSpec,
 } from './flat.js';
+import { filesProblem, isFiles } from './files-address.js';
 import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
@@ -79,6 +80,7 @@ export function plansFromFull(
     return read.data;
   });
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
+  problems.push(...unkept(sound, parsed.data?.destination, draft));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
@@ -285,6 +287,17 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
 
 /** What strategies send. */
 const CURSOR_VALUES = [...NAME_KEYS];
+
+/** What a destination does not do. */
+function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
+  if (!isFiles(destination)) return [];
+  return streams.flatMap((stream, i) => {
+    const [key, message] = (stream && filesProblem(tableOf(stream, destination))) ?? [];
+    return key === undefined || message === undefined || (draft && key === 'columns')
+      ? []
+      : [{ path: `streams[${i}].${key}`, message }];
+  });
+}
 
 /** Streams whose parent is not there, comes round to themselves, or lacks a field. */
 function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {

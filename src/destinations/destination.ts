@@ -92,7 +92,10 @@ export interface WriteRequest {
 }
 
 export interface WriteOutcome {
-  /** Rows inserted or changed; rows that stood there with the same content are not counted. */
+  /**
+   * Rows inserted or changed; rows that stood there with the same content are not counted. A destination that only
+   * adds does not compare, and counts every version that it has written.
+   */
   rows: number;
   /** Records put aside in `_highwater_rejects`, those of the reader included; absent where there are none. */
   rejected?: number;

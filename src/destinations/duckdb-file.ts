@@ -15,6 +15,8 @@ export interface DuckDbSettings {
   threads: number;
   /** Close the file this long after the last use, so that other programs can read it. */
   idleMilliseconds: number;
+  /** The database is in memory, and this folder takes what has no room there; absent: it is the file. */
+  spill?: string;
 }
 
 /** Bytes; the JSON reader takes eight times as much. */
@@ -150,15 +152,16 @@ export class DuckDbFile {
   }
 
   private async create(): Promise<DuckDBInstance> {
+    const { spill } = this.settings;
     try {
-      const instance = await DuckDBInstance.create(this.path, {
+      const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(this.settings.threads),
         memory_limit: this.settings.memoryLimit,
         autoinstall_known_extensions: 'false',
         autoload_known_extensions: 'false',
         // A checkpoint compresses what was written since the last one; rarely is cheaper.
         checkpoint_threshold: '256MB',
-        temp_directory: `${this.path}.tmp`,
+        temp_directory: spill ?? `${this.path}.tmp`,
       });
       const connection = await instance.connect();
       await connection.run("SET GLOBAL TimeZone = 'UTC'");

@@ -157,7 +157,8 @@ export class DuckDbDestination implements Destination {
     });
   }
 
-  parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
+  parents(request: ParentsRequest): Promise<ParentRow[] | null> {
+    const { key, parent } = request;
     return this.file.read(async (connection) => {
       const stored = await storedCheckpoints(connection, {
         ...key,
@@ -168,39 +169,7 @@ export class DuckDbDestination implements Destination {
       const above = parentTable(parent, await columnsOf(connection, parent.table));
       if (above === null) return [];
       const { table, columnOf } = above;
-      const { fields } = parent;
-      const columns = fields.map((field) => columnOf.get(field) ?? field);
-      const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
-      const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
-      const found = `to_json([${texts.join(', ')}])`;
-      const values = columns.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
-      const beyond = (after ?? []).map(
-        (text, i) =>
-          `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
-      );
-      const conditions = [
-        ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
-        // Of a parent that is gone nothing is asked.
-        ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
-        ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
-      ];
-      const result = await connection.runAndReadAll(
-        `WITH p AS (
-           SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
-           FROM ${tableName(table)} AS p
-           ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-           ORDER BY ${keys.join(', ')} LIMIT ${limit})
-         SELECT p.key, m.mark, ${fields.map((_, i) => `p.c${keys.length + i}`).join(', ') || 'NULL'}
-         FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key
-         ORDER BY ${keys.map((_, i) => `p.c${i}`).join(', ')}`,
-      );
-      return result.getRowsJson().map(([name, mark, ...rest]) => ({
-        key: JSON.parse(String(name)) as string[],
-        mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
-        fields: Object.fromEntries(
-          fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[columns[i] ?? ''])]),
-        ),
-      }));
+      return parentRows(connection, { ...request, parent: { ...parent, table } }, tableName(table), columnOf);
     });
   }
 
@@ -506,7 +475,11 @@ async function committedRows(connection: DuckDBConnection, id: string): Promise<
 }
 
 /** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
-async function load(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
+export async function load(
+  file: DuckDbFile,
+  connection: DuckDBConnection,
+  request: WriteRequest,
+): Promise<void> {
   const { table, longest } = request;
   await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
@@ -562,7 +535,7 @@ async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRe
 }
 
 /** What the reader has put aside. */
-async function keepRejects(
+export async function keepRejects(
   connection: DuckDBConnection,
   { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: string[],
@@ -579,7 +552,11 @@ async function keepRejects(
 const REJECT_BYTES = 48 * 1024 * 1024;
 
 /** As {@link load}, but for the records that do not fit, which go to `_highwater_rejects`. */
-async function sortOut(file: DuckDbFile, connection: DuckDBConnection, request: WriteRequest): Promise<void> {
+export async function sortOut(
+  file: DuckDbFile,
+  connection: DuckDBConnection,
+  request: WriteRequest,
+): Promise<void> {
   const { table, longest, key, next } = request;
   await sort(file, connection, table, await request.files(), longest);
   const values = [next, ...keyValues(key)].map(literal).join(', ');
@@ -636,7 +613,11 @@ const lastOfEach = (keys: readonly string[]) => `
   DROP TABLE _last`;
 
 /** Marks of parents, the last one of each. */
-async function keepMarks(connection: DuckDBConnection, key: StreamKey, files: string[]): Promise<void> {
+export async function keepMarks(
+  connection: DuckDBConnection,
+  key: StreamKey,
+  files: string[],
+): Promise<void> {
   const values = keyValues(key).map(literal).join(', ');
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _marks AS SELECT parent, last(mark) AS mark
@@ -646,6 +627,52 @@ async function keepMarks(connection: DuckDBConnection, key: StreamKey, files: st
      INSERT INTO _highwater_parents SELECT ${values}, parent, mark FROM _marks;
      DROP TABLE _marks`,
   );
+}
+
+/**
+ * Rows of a parent's table with their marks.
+ * @param from what stands for the table; `_highwater_parents` has the marks.
+ * @param columnOf columns of fields that have another name there.
+ */
+export async function parentRows(
+  connection: DuckDBConnection,
+  { key, parent, after, limit }: ParentsRequest,
+  from: string,
+  columnOf: ReadonlyMap<string, string> = new Map(),
+): Promise<ParentRow[]> {
+  const { table, fields } = parent;
+  const columns = fields.map((field) => columnOf.get(field) ?? field);
+  const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
+  const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
+  const found = `to_json([${texts.join(', ')}])`;
+  const values = columns.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+  const beyond = (after ?? []).map(
+    (text, i) =>
+      `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
+  );
+  const conditions = [
+    ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
+    // Of a parent that is gone nothing is asked.
+    ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
+    ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
+  ];
+  const result = await connection.runAndReadAll(
+    `WITH p AS (
+       SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
+       FROM ${from} AS p
+       ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
+       ORDER BY ${keys.join(', ')} LIMIT ${limit})
+     SELECT p.key, m.mark, ${fields.map((_, i) => `p.c${keys.length + i}`).join(', ') || 'NULL'}
+     FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key
+     ORDER BY ${keys.map((_, i) => `p.c${i}`).join(', ')}`,
+  );
+  return result.getRowsJson().map(([name, mark, ...rest]) => ({
+    key: JSON.parse(String(name)) as string[],
+    mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
+    fields: Object.fromEntries(
+      fields.map((field, i) => [field, fieldOf(rest[i] ?? null, table.columns[columns[i] ?? ''])]),
+    ),
+  }));
 }
 
 /** A parent's value as text that means the same in a request as it did in the source's answer. */
@@ -662,7 +689,7 @@ function fieldOf(value: unknown, type: ColumnType | undefined): Json {
   return isWhole && Number.isSafeInteger(Number(text)) ? Number(text) : text;
 }
 
-function readFiles(
+export function readFiles(
   files: string[],
   longest: number,
   columns: [string, ColumnType][],
@@ -677,7 +704,7 @@ function readFiles(
 }
 
 /** Finds the record that does not fit, for the message; slow, and only run once a batch has failed. */
-async function misfit(
+export async function misfit(
   connection: DuckDBConnection,
   table: TableSpec,
   files: string[],
@@ -728,5 +755,5 @@ function refused(table: TableSpec, thrown: unknown): unknown {
   return notReady(table, thrown.message);
 }
 
-const isDataError = (thrown: unknown) =>
+export const isDataError = (thrown: unknown) =>
   thrown instanceof Error && /^(Conversion|Invalid Input|Out of Range|Constraint) Error/.test(thrown.message);

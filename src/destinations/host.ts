@@ -10,14 +10,17 @@ import {
   StorageFullError,
 } from '../errors.js';
 import { Pool } from 'pg';
-import { isServer } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
 import type { Destination } from './destination.js';
 import { DuckDbDestination } from './duckdb.js';
-import { DuckDbFile } from './duckdb-file.js';
-import { serverOf, type ServerLocation } from './location.js';
+import { DuckDbFile, type DuckDbSettings } from './duckdb-file.js';
+import { FilesDestination } from './files.js';
+import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './location.js';
+import { LocalStore, TEMPORARY } from './object-store.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
 import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
+import { S3Store } from './s3-store.js';
 
 /** What a worker tells others of itself when it owns a destination. */
 export interface HostOptions {
@@ -31,7 +34,7 @@ export interface HostOptions {
 }
 
 export interface HostedDestination {
-  /** Absolute path of a file, or the address of a server without its password. */
+  /** Absolute path of a file, or the address of a server without its password, or of files. */
   path: string;
   /** What belongs to the destination on this machine has names that begin with this. */
   beside: string;
@@ -56,12 +59,16 @@ const LONG_RECORDS_MEMORY = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
 /** One core is left to the reader: on two cores a second thread made the same load cost a quarter more CPU time. */
 const THREADS = Math.min(Math.max(availableParallelism() - 1, 1), 4);
 const IDLE_MILLISECONDS = 2000;
-
-export const SETTINGS = {
+export const SETTINGS: DuckDbSettings = {
   memoryLimit: MEMORY_LIMIT,
   longRecordsMemory: LONG_RECORDS_MEMORY,
   threads: THREADS,
   idleMilliseconds: IDLE_MILLISECONDS,
+};
+/** Written as JSON, a record doubles its buffer until it fits, so that long ones take more. */
+export const JSON_MEMORY = {
+  memoryLimit: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '256MiB',
+  longRecordsMemory: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '448MiB',
 };
 
 /** Connections to one server: streams write side by side, each in one. */
@@ -69,24 +76,31 @@ const CONNECTIONS = 8;
 const CONNECT_MILLISECONDS = 10_000;
 
 /**
- * The destinations that this worker writes. A file has one owner; a server may have many writers. Either way a task
- * queue of its own is polled, so that every batch staged here is written here.
+ * The destinations that this worker writes. A DuckDB file has one owner; a server and a folder or bucket of files may
+ * have many writers. Either way a task queue of its own is polled, so that every batch staged here is written here.
  */
 export class DestinationHost {
   private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
   private readonly servers = new Map<string, ServerLocation>();
+  private readonly files = new Map<string, FilesLocation>();
 
   constructor(private readonly options: HostOptions) {}
 
   /**
    * The one true name of a destination: the path of a file, absolute and with links followed; the address of a server
-   * without its password.
+   * without its password; that of files.
    */
   async locate(path: string): Promise<string> {
-    if (isServer(path)) {
+    const kind = destinationKind(path);
+    if (kind === 'server') {
       const server = serverOf(path, this.options.environment);
       this.servers.set(server.name, server);
       return server.name;
+    }
+    if (kind === 'files') {
+      const files = filesOf(path, this.options.environment);
+      this.files.set(files.name, files);
+      return files.name;
     }
     const absolute = resolve(path);
     const known = await realpath(absolute).catch(() => null);
@@ -110,7 +124,9 @@ export class DestinationHost {
       }
       this.owned.delete(path);
     }
-    claimed = server === undefined ? this.own(path) : this.connect(server);
+    const files = this.files.get(path);
+    claimed =
+      server !== undefined ? this.connect(server) : files !== undefined ? this.keep(files) : this.own(path);
     this.owned.set(path, claimed);
     claimed.catch(() => this.owned.delete(path));
     return claimed;
@@ -196,6 +212,32 @@ export class DestinationHost {
         current = newest;
         destination.reconnect(connectBy(newest));
       },
+      release: async () => {
+        await stopPolling();
+        await destination.close();
+        await rmdir(`${beside}.staging`).catch(() => undefined);
+      },
+    };
+  }
+
+  /** Whoever adds files has a queue of its own, as with a server: the manifest decides whose commit is the next. */
+  private async keep({ name, address, beside }: FilesLocation): Promise<Owned> {
+    const { at, format, partitionBy } = address;
+    const store = at.kind === 'local' ? new LocalStore(at.path) : await S3Store.open(at, `${beside}.cache`);
+    // In the folder itself, so that a finished file is moved and not copied.
+    const scratch = at.kind === 'local' ? join(at.path, TEMPORARY) : `${beside}.tmp`;
+    if (at.kind === 'local') await orRefused(at.path, () => mkdir(scratch, { recursive: true }));
+    const duckdb = new DuckDbFile(name, {
+      ...SETTINGS,
+      ...(format === 'ndjson' && JSON_MEMORY),
+      spill: join(scratch, `spill-${randomUUID()}`),
+    });
+    const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch });
+    const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
+    const stopPolling = await this.options.poll(queue);
+    return {
+      ...{ path: name, beside, queue, destination },
+      stands: () => Promise.resolve(true),
       release: async () => {
         await stopPolling();
         await destination.close();

@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
-import { isServer } from '../config/flat.js';
+import { basename, dirname, join, resolve } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
+import { destinationKind } from '../config/flat.js';
 import { ConfigurationError } from '../errors.js';
 import { References } from '../sources/references.js';
 import { stateDir } from '../state-dir.js';
 
 /** What belongs to a destination on this machine has names that begin with this. @throws {ConfigurationError} */
 export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): string =>
-  isServer(destination) ? serverOf(destination, environment).beside : destination;
+  ({
+    duckdb: () => destination,
+    server: () => serverOf(destination, environment).beside,
+    files: () => filesOf(destination, environment).beside,
+  })[destinationKind(destination)]();
 
 /** A database server. */
 export interface ServerLocation {
@@ -40,4 +46,45 @@ export function serverOf(destination: string, environment: NodeJS.ProcessEnv): S
     (words.length === 0 ? '' : `?${words.join('&')}`);
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
   return { name, url, beside: join(stateDir(environment), 'destinations', `postgres-${hash}`) };
+}
+
+/** A folder or bucket of files. */
+export interface FilesLocation {
+  /** The address without what is said by itself; a folder is absolute, and links to it are followed. */
+  name: string;
+  address: FilesAddress;
+  /** What belongs to it on this machine has names that begin with this. */
+  beside: string;
+}
+
+/**
+ * The address of a file destination with its references resolved.
+ * @throws {ConfigurationError}
+ */
+export function filesOf(destination: string, environment: NodeJS.ProcessEnv): FilesLocation {
+  const references = new References(environment);
+  const text = references.resolve(destination, 'destination');
+  references.check();
+  const address = filesAddress(text);
+  if (typeof address === 'string') throw new ConfigurationError([{ path: 'destination', message: address }]);
+  const { at } = address;
+  if (at.kind === 'local') {
+    const path = realFolder(resolve(at.path));
+    const located: FilesAddress = { ...address, at: { kind: 'local', path } };
+    return { name: addressText(located), address: located, beside: path };
+  }
+  const name = addressText(address);
+  const place = `${at.endpoint ?? ''} ${at.bucket} ${at.prefix}`;
+  const hash = createHash('sha256').update(place).digest('hex').slice(0, 16);
+  return { name, address, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
+}
+
+/** A path with links followed, as far as it is there. */
+function realFolder(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : join(realFolder(above), basename(path));
+  }
 }

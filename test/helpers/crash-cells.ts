@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { readDestination } from '../../src/cli/query.js';
+import { query, readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { planFromFlat } from '../../src/config/index.js';
 import { duckDbType } from '../../src/destinations/duckdb-columns.js';
@@ -65,6 +65,8 @@ export interface DestinationUnderTest {
   difference: (api: DemoClient, at: string, view: 'list' | 'step') => Promise<Difference>;
   /** What a worker that has stopped leaves in the folder. */
   remains: string[];
+  /** What a second pass meets again is written, and counted, once more. */
+  countsVersions?: true;
 }
 
 const duckdb: DestinationUnderTest = {
@@ -92,7 +94,18 @@ const duckdb: DestinationUnderTest = {
 };
 
 /** The destinations of the matrix, by name. */
-export const DESTINATIONS: Record<string, DestinationUnderTest> = { duckdb };
+const files: DestinationUnderTest = {
+  name: 'files',
+  at: (folder) => `files:${join(folder, 'lake')}`,
+  // There is nothing to be changed in place.
+  fill: () => Promise.resolve(),
+  read: async (at, sql) => (await query(at, sql)).rows,
+  difference: (api, at, view) => difference(api, at, { view }),
+  remains: ['lake'],
+  countsVersions: true,
+};
+
+export const DESTINATIONS: Record<string, DestinationUnderTest> = { duckdb, files };
 
 /** One cell. */
 export interface Cell {
@@ -508,7 +521,9 @@ class CellRun {
     if (stored?.[0] !== commits.at(-1)?.id) throw new Error('the checkpoint is not that of the last commit');
     const written = commits.reduce((sum, { rows }) => sum + rows, 0);
     const { rows } = SIZES[strategy];
-    if (!changing && written !== rows) throw new Error(`${written} rows were written, not ${rows}`);
+    const isMore = this.destination.countsVersions === true && written > rows;
+    if (!changing && written !== rows && !isMore)
+      throw new Error(`${written} rows were written, not ${rows}`);
     const cursor = comparable(JSON.parse(String(stored?.[1])) as Cursor, this.cell);
     // A page that came twice, or rows that moved, are told in notes, and other rows in another mark.
     if (

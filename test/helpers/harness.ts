@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { readDestination } from '../../src/cli/query.js';
+import { query } from '../../src/cli/query.js';
 import { HighwaterClient } from '../../src/client.js';
 import { target } from '../../src/connection.js';
 import type { DemoClient, DemoRecord } from '../../src/dev/demo-api.js';
@@ -107,7 +107,7 @@ export async function tableRows(
   table = 'user',
 ): Promise<Map<string, string>> {
   const time = (name: string) => `strftime("${name}" AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ')`;
-  const { rows } = await readDestination(
+  const { rows } = await query(
     destination,
     `SELECT id, name, email, address, company, job, ${time('createdAt')}, ${time('updatedAt')} FROM "${schema}"."${table}"`,
   );

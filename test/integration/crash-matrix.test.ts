@@ -10,7 +10,7 @@ const LANES = 3;
 /** What the others of `POINTS` are held by: crash.test.ts (the server), hostile.test.ts (an API that misbehaves). */
 const ELSEWHERE = /^(server|api\.(hung|500|reset|gzip|shape|repeat))$/;
 
-const SAMPLE: [point: Point, strategy: ReferenceStrategy][] = [
+const SAMPLE: [point: Point, strategy: ReferenceStrategy, destination?: string][] = [
   ['open.after', 'offset'],
   ['page.before', 'keyset'],
   ['page.after', 'step_size'],
@@ -29,6 +29,10 @@ const SAMPLE: [point: Point, strategy: ReferenceStrategy][] = [
   ['api.long_wait', 'offset'],
   ['api.changing', 'keyset'],
   ['api.changing', 'offset'],
+  // Between the upload and the manifest, and between the manifest and the report.
+  ['transaction.half', 'keyset', 'files'],
+  ['commit.before', 'offset', 'files'],
+  ['commit.after', 'step_size', 'files'],
 ];
 
 let matrix: CrashMatrix;
@@ -54,14 +58,16 @@ test('the sample leaves out no fault point', () => {
 });
 
 describe.concurrent('the table equals the source, and every batch was committed once, after', () => {
-  for (const [point, strategy] of SAMPLE) {
+  for (const [point, strategy, destination = 'duckdb'] of SAMPLE) {
     const killed = !point.startsWith('api.') || point === 'api.long_wait';
-    test(`${killed ? 'a kill at ' : ''}${point}, ${strategy}`, { timeout: 240_000 }, async () => {
-      const { failure, recovery } = await queued(() =>
-        matrix.run({ point, strategy, destination: 'duckdb' }),
-      );
-      expect(failure).toBeNull();
-      if (recovery !== null) console.log(`${point}, ${strategy}: on again after ${recovery.toFixed(1)} s`);
-    });
+    test(
+      `${killed ? 'a kill at ' : ''}${point}, ${strategy}${destination === 'duckdb' ? '' : `, ${destination}`}`,
+      { timeout: 240_000 },
+      async () => {
+        const { failure, recovery } = await queued(() => matrix.run({ point, strategy, destination }));
+        expect(failure).toBeNull();
+        if (recovery !== null) console.log(`${point}, ${strategy}: on again after ${recovery.toFixed(1)} s`);
+      },
+    );
   }
 });

@@ -1,0 +1,130 @@
+import type { TableSpec } from '../protocol.js';
+
+/** Addresses of file destinations: a folder, or a bucket of an S3-compatible store, and words after a question mark. */
+
+/** What is written; a table may hold files of both. */
+export const FILE_FORMATS = ['parquet', 'ndjson'] as const;
+export type FileFormat = (typeof FILE_FORMATS)[number];
+
+/** A file destination as its address says it. Holds no secret: credentials are the environment's. */
+export interface FilesAddress {
+  at: { kind: 'local'; path: string } | ({ kind: 's3' } & BucketAddress);
+  format: FileFormat;
+  /** The column whose dates are the partitions; null = the date of the commit. */
+  partitionBy: string | null;
+}
+
+export interface BucketAddress {
+  bucket: string;
+  /** Without slashes at its ends; may be empty. */
+  prefix: string;
+  /** Null = what the environment says, else AWS. */
+  endpoint: string | null;
+  region: string | null;
+  /** Whether the bucket stands in the path; null = where there is an endpoint. */
+  pathStyle: boolean | null;
+}
+
+/** Why a table of files cannot be as it is configured: the key, and what it asks for; nothing where it can. */
+export function filesProblem(table: TableSpec): [key: string, why: string] | null {
+  if (table.deletes !== undefined) {
+    return [
+      'deletes',
+      'deletes go with a database: files only ever are added, and what a pass has not met is not looked for in them',
+    ];
+  }
+  if (table.mode !== undefined) {
+    return [
+      'mode',
+      'files have every version anyway: read them by the views "TABLE" (the latest) and "TABLE_appended" (all)',
+    ];
+  }
+  if (table.inference !== undefined) {
+    return [
+      'columns',
+      'columns must be declared for files, and cannot evolve there; "highwater discover" finds them',
+    ];
+  }
+  return null;
+}
+
+const LOCAL_WORDS = ['format', 'partition_by'];
+const S3_WORDS = [...LOCAL_WORDS, 'endpoint', 'region', 'path_style'];
+
+/** Whether a destination is a folder of files, or a bucket of them. */
+export const isFiles = (destination: string): boolean => /^(files|s3):/i.test(destination);
+
+/**
+ * Takes an address apart.
+ * @param isOpen a value that cannot be judged yet, as a reference stands in it.
+ * @returns what is wrong with it, as text, where something is.
+ */
+export function filesAddress(
+  text: string,
+  isOpen: (value: string) => boolean = () => false,
+): FilesAddress | string {
+  const [, scheme = '', place = '', query = ''] = /^(files|s3):([^?]*)(?:\?(.*))?$/is.exec(text) ?? [];
+  const isLocal = scheme.toLowerCase() === 'files';
+  const words = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(query)) {
+    const known = isLocal ? LOCAL_WORDS : S3_WORDS;
+    // Never its value: it may be a secret that somebody put there.
+    if (!known.includes(name))
+      return `has the unknown word ${JSON.stringify(name)}; there are ${known.join(', ')}`;
+    if (words.has(name)) return `has the word ${JSON.stringify(name)} twice`;
+    words.set(name, value);
+  }
+  const among = (name: string, choices: readonly string[]) => {
+    const value = words.get(name);
+    return value === undefined || choices.includes(value) || isOpen(value)
+      ? null
+      : `has ${name}=${value}; there are ${choices.join(', ')}`;
+  };
+  const wrong = among('format', FILE_FORMATS) ?? among('path_style', ['true', 'false']);
+  if (wrong !== null) return wrong;
+  const partitionBy = words.get('partition_by') ?? null;
+  if (partitionBy === '') return 'has partition_by without a column';
+  const rest = { format: (words.get('format') ?? 'parquet') as FileFormat, partitionBy };
+  if (isLocal) {
+    const path = place.replace(/^\/\/(?=\/)/, '');
+    if (path === '' || path.startsWith('//'))
+      return 'names no folder; write "files:./lake", or "files:///data/lake"';
+    return { at: { kind: 'local', path }, ...rest };
+  }
+  const [, bucket = '', prefix = ''] = /^\/\/([^/@:]+)(?:\/(.*))?$/s.exec(place) ?? [];
+  if (bucket === '') return 'names no bucket; write "s3://bucket/prefix"';
+  const endpoint = words.get('endpoint') ?? null;
+  if (endpoint !== null && !isOpen(endpoint)) {
+    const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
+    if (url === null || !/^https?:$/.test(url.protocol))
+      return 'has an endpoint that is no URL, such as "https://s3.example.com"';
+    if (url.username !== '' || url.password !== '' || url.search !== '')
+      return 'has an endpoint with credentials; they come from the environment (AWS_ACCESS_KEY_ID, …), or from a profile';
+  }
+  const style = words.get('path_style');
+  return {
+    at: {
+      kind: 's3',
+      bucket,
+      prefix: prefix.replace(/^\/+|\/+$/g, ''),
+      endpoint,
+      region: words.get('region') ?? null,
+      pathStyle: style === undefined ? null : style === 'true',
+    },
+    ...rest,
+  };
+}
+
+/** The address that all who mean this destination in this way have in common. */
+export function addressText({ at, format, partitionBy }: FilesAddress): string {
+  const words = new URLSearchParams();
+  if (format !== 'parquet') words.set('format', format);
+  if (partitionBy !== null) words.set('partition_by', partitionBy);
+  if (at.kind === 's3') {
+    if (at.endpoint !== null) words.set('endpoint', at.endpoint);
+    if (at.region !== null) words.set('region', at.region);
+    if (at.pathStyle !== null) words.set('path_style', String(at.pathStyle));
+  }
+  const place = at.kind === 'local' ? `files:${at.path}` : `s3://${at.bucket}${at.prefix && `/${at.prefix}`}`;
+  return words.size === 0 ? place : `${place}?${words.toString()}`;
+}

@@ -1,0 +1,132 @@
+/** Rows as files have them: each with the batch that brought it, when, and its place among all versions. */
+import type { ColumnType, TableSpec } from '../protocol.js';
+import { filesProblem, type FileFormat } from '../config/files-address.js';
+import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
+import { readFiles } from './duckdb.js';
+import type { Commit, Manifest } from './manifest.js';
+import { identifier, literal } from './sql.js';
+
+export const BATCH = '_highwater_batch';
+export const SYNCED_AT = '_highwater_synced_at';
+/** Of two versions of a row the one with the greater number is the later one. */
+export const SEQUENCE = '_highwater_sequence';
+export const OWN_COLUMNS: { [name: string]: ColumnType } = {
+  [BATCH]: 'STRING',
+  [SYNCED_AT]: 'UTC_DATETIME',
+  [SEQUENCE]: 'LONG',
+};
+/** Rows that one version may have. */
+export const SEQUENCE_STEP = 2n ** 32n;
+
+/** A value as a file of a format holds it; what NDJSON has no type for is text that reads back as the same value. */
+export function written(column: string, type: ColumnType, format: FileFormat): string {
+  if (format === 'parquet') return column;
+  // Years that ISO 8601 has no form for stay as DuckDB writes them.
+  const time = (text: string, of: string) =>
+    `CASE WHEN year(${of}) BETWEEN 1 AND 9999 THEN ${text} ELSE CAST(${of} AS VARCHAR) END`;
+  switch (type) {
+    case 'BINARY':
+      return `to_base64(${column})`;
+    case 'UTC_DATETIME':
+      return time(`strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`, column);
+    case 'NAIVE_DATETIME':
+      return time(`strftime(${column}, '%Y-%m-%dT%H:%M:%S.%f')`, column);
+    // JSON knows no number that is none.
+    case 'DOUBLE':
+    case 'FLOAT':
+      return `CASE WHEN isfinite(${column}) THEN to_json(${column}) WHEN ${column} IS NOT NULL THEN to_json(CAST(${column} AS VARCHAR)) END`;
+    default:
+      // Programs that read it would round the number.
+      return type.startsWith('DECIMAL') ? `CAST(${column} AS VARCHAR)` : column;
+  }
+}
+
+/** How files of a format are written. */
+export const copyOptions = (format: FileFormat): string =>
+  format === 'parquet' ? 'FORMAT parquet, COMPRESSION zstd' : 'FORMAT json';
+
+/** All columns that a table has had, by their last names and types. */
+export function columnsOf({ schemas }: Pick<Manifest, 'schemas'>): [string, ColumnType][] {
+  const columns = new Map<string, [string, ColumnType]>();
+  for (const schema of schemas) {
+    for (const [name, type] of Object.entries(schema)) columns.set(name.toLowerCase(), [name, type]);
+  }
+  return [...columns.values()];
+}
+
+/**
+ * Queries over a table's files.
+ * @param pathOf where a file that the manifest names can be read.
+ * @returns `all` versions of every row, and the `latest` of each primary key. A column that was not declared while a
+ * version was written keeps the value that it had before.
+ */
+export function tableQueries(
+  manifest: Manifest,
+  commits: readonly Commit[],
+  pathOf: (path: string) => string,
+): { all: string; latest: string } {
+  const columns = [...columnsOf(manifest), ...Object.entries(OWN_COLUMNS)];
+  const names = columns.map(([name]) => identifier(name));
+  const groups = new Map<string, { schema: number; format: FileFormat; paths: string[]; longest: number }>();
+  for (const { schema, files } of commits) {
+    for (const { path, longest = 0 } of files) {
+      const format = path.endsWith('.ndjson') ? 'ndjson' : 'parquet';
+      const name = `${schema} ${format}`;
+      const group = groups.get(name) ?? { schema, format, paths: [], longest: 0 };
+      groups.set(name, group);
+      group.paths.push(pathOf(path));
+      group.longest = Math.max(group.longest, longest);
+    }
+  }
+  const has = (schema: number, name: string) =>
+    name in OWN_COLUMNS ||
+    Object.keys(manifest.schemas[schema] ?? {}).some((one) => one.toLowerCase() === name.toLowerCase());
+  const parts = [...groups.values()].map(({ schema, format, paths, longest }) => {
+    const stored = Object.entries({ ...manifest.schemas[schema], ...OWN_COLUMNS });
+    const from =
+      format === 'parquet'
+        ? `read_parquet([${paths.map(literal).join(', ')}], hive_partitioning = false)`
+        : readFiles(paths, longest, stored, jsonType);
+    const values = columns.map(([name, type]) => {
+      const was = stored.find(([one]) => one.toLowerCase() === name.toLowerCase());
+      const value =
+        was === undefined
+          ? 'NULL'
+          : format === 'parquet'
+            ? identifier(was[0])
+            : fromJson(identifier(was[0]), was[1]);
+      return `CAST(${value} AS ${duckDbType(type)}) AS ${identifier(name)}`;
+    });
+    return `SELECT ${values.join(', ')}, ${schema} AS "_highwater_schema" FROM ${from}`;
+  });
+  const empty = `SELECT ${columns.map(([name, type]) => `CAST(NULL AS ${duckDbType(type)}) AS ${identifier(name)}`).join(', ')}, 0 AS "_highwater_schema" WHERE false`;
+  const versions = parts.length === 0 ? empty : parts.join(' UNION ALL ');
+  const keys = manifest.primary_key.map(identifier).join(', ');
+  const schemas = [...new Set([...groups.values()].map(({ schema }) => schema))];
+  const latest = columns.map(([name], i) => {
+    const having = schemas.filter((schema) => has(schema, name));
+    if (having.length === schemas.length) return names[i] ?? '';
+    // No schema at all has it: nothing was ever written to it.
+    const known = having.length === 0 ? 'false' : `"_highwater_schema" IN (${having.join(', ')})`;
+    return `first_value(${names[i]}) OVER (PARTITION BY ${keys} ORDER BY (${known}) DESC, ${SEQUENCE} DESC) AS ${names[i]}`;
+  });
+  return {
+    all: `SELECT ${names.join(', ')} FROM (${versions})`,
+    latest: `SELECT ${latest.join(', ')} FROM (${versions}) QUALIFY row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) = 1`,
+  };
+}
+
+/** What files cannot do for a table; null where all is well. Ways of writing that they do not have are refused here too. */
+export function unfit(table: TableSpec, partitionBy: string | null): string | null {
+  const [, problem = null] = filesProblem(table) ?? [];
+  if (problem !== null) return problem;
+  const { columns } = table;
+  const own = Object.keys(columns).find((name) => name.toLowerCase() in OWN_COLUMNS);
+  if (own !== undefined) return `the column ${JSON.stringify(own)} is Highwater's own`;
+  if (partitionBy === null) return null;
+  const type = columns[partitionBy];
+  if (type === undefined) return `it has no column ${JSON.stringify(partitionBy)} to be partitioned by`;
+  return ['NAIVE_DATE', 'NAIVE_DATETIME', 'UTC_DATETIME'].includes(type)
+    ? null
+    : `its column ${JSON.stringify(partitionBy)} is ${type}: partitions are dates`;
+}

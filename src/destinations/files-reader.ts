@@ -1,0 +1,193 @@
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { filesOf } from './location.js';
+import { DestinationError } from '../errors.js';
+import type { Json } from '../protocol.js';
+import { IDENTITY, pathsOf } from './files.js';
+import { tableQueries } from './files-columns.js';
+import { Manifests, type Commit, type Manifest } from './manifest.js';
+import { LocalStore, type ObjectStore } from './object-store.js';
+import { runQuery, type QueryAnswer } from './query-socket.js';
+import { S3Store } from './s3-store.js';
+import { identifier } from './sql.js';
+
+/** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
+export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
+  const { name, address, beside } = filesOf(destination, environment);
+  const { at } = address;
+  const store: ObjectStore =
+    at.kind === 'local' ? new LocalStore(at.path) : await S3Store.open(at, `${beside}.cache`, false);
+  return { name, address, store };
+}
+
+/**
+ * Runs one reading statement on a file destination, as its manifests have it at this moment.
+ * @throws {ConfigurationError | DestinationError}
+ */
+export async function queryFiles(
+  destination: string,
+  sql: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<QueryAnswer> {
+  const { name, store } = await openToRead(destination, environment);
+  try {
+    if ((await store.get(IDENTITY)) === null)
+      throw new DestinationError(`there is no destination at ${name}`);
+    return await queryStore(store, sql);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
+export async function queryStore(store: ObjectStore, sql: string): Promise<QueryAnswer> {
+  const instance = await DuckDBInstance.create(':memory:', {
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  });
+  const connection = await instance.connect();
+  try {
+    await connection.run("SET GLOBAL TimeZone = 'UTC'");
+    await makeViews(connection, store, sql);
+    return await runQuery(connection, sql);
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
+
+/** A table of the store, as its manifest has it. */
+interface Read {
+  folder: string;
+  manifest: Manifest;
+  commits: Commit[];
+}
+
+async function makeViews(connection: DuckDBConnection, store: ObjectStore, sql: string): Promise<void> {
+  const said = sql.toLowerCase().replaceAll('""', '"');
+  const own = OWN_TABLES.filter(({ name }) => said.includes(name));
+  const tables: Read[] = [];
+  const named: Read[] = [];
+  for (const schema of await store.folders('')) {
+    // What is Highwater's own is no schema.
+    if (schema.startsWith('_')) continue;
+    for (const table of await store.folders(`${schema}/`)) {
+      const isNamed = said.includes(decodeURIComponent(table));
+      if (!isNamed && own.length === 0) continue;
+      const manifests = new Manifests(store, `${schema}/${table}/`);
+      const manifest = await manifests.latest();
+      if (manifest === null) continue;
+      const read = { folder: manifests.folder, manifest, commits: await manifests.commits(manifest) };
+      tables.push(read);
+      if (isNamed) named.push(read);
+    }
+  }
+  const queries: { schema: string; table: string; latest: string; all: string }[] = [];
+  for (const { folder, manifest, commits } of named) {
+    const paths = await pathsOf(
+      store,
+      folder,
+      commits.flatMap(({ files }) => files),
+    );
+    const { schema, table } = manifest;
+    queries.push({ schema, table, ...tableQueries(manifest, commits, (path) => paths.get(path) ?? '') });
+  }
+  // A table's own name goes before what another's is made of.
+  for (const { schema, table, latest } of queries) {
+    await connection.run(
+      `CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}; CREATE VIEW ${identifier(schema)}.${identifier(table)} AS ${latest}`,
+    );
+  }
+  for (const { schema, table, all } of queries) {
+    await connection.run(
+      `CREATE VIEW IF NOT EXISTS ${identifier(schema)}.${identifier(`${table}_appended`)} AS ${all}`,
+    );
+  }
+  for (const { name, columns, rows } of own) await fill(connection, name, columns, await rows(store, tables));
+}
+
+type Row = { [column: string]: Json };
+
+/** What SQL destinations have as tables. */
+const OWN_TABLES: {
+  name: string;
+  columns: { [column: string]: string };
+  rows: (store: ObjectStore, tables: readonly Read[]) => Promise<Row[]>;
+}[] = [
+  {
+    name: '_highwater_batches',
+    columns: {
+      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
+      ...{ source: 'VARCHAR', workflow_id: 'VARCHAR', pages: 'BIGINT', records: 'BIGINT', rows: 'BIGINT' },
+      ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table }, commits }) =>
+        commits.map(({ batch, files: _files, rejects: _rejects, schema: _schema, ...rest }) => ({
+          ...rest,
+          id: batch,
+          schema,
+          table,
+        })),
+      ),
+  },
+  {
+    name: '_highwater_files',
+    columns: {
+      ...{ schema: 'VARCHAR', table: 'VARCHAR', path: 'VARCHAR', rows: 'BIGINT', bytes: 'BIGINT' },
+      ...{ sha256: 'VARCHAR', batch: 'VARCHAR', version: 'BIGINT' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ folder, manifest: { schema, table }, commits }) =>
+        commits.flatMap(({ batch, version, files }) =>
+          files.map(({ path, rows, bytes, sha256 }) => ({
+            ...{ schema, table, path: `${folder}${path}`, rows, bytes, sha256, batch, version },
+          })),
+        ),
+      ),
+  },
+  {
+    name: '_highwater_checkpoints',
+    columns: {
+      ...{ schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR', id: 'VARCHAR' },
+      ...{ cursor: 'VARCHAR', holder: 'VARCHAR', updated_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table, checkpoints } }) =>
+        checkpoints.map(({ strategy, source, id, cursor, holder, updated_at }) => ({
+          ...{ schema, table, strategy, source, id, updated_at },
+          cursor: cursor === null ? null : JSON.stringify(cursor),
+          holder: JSON.stringify(holder),
+        })),
+      ),
+  },
+  {
+    name: '_highwater_rejects',
+    columns: {
+      ...{ batch: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR' },
+      ...{ reason: 'VARCHAR', record: 'VARCHAR', rejected_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (store, tables) => {
+      const rows: Row[] = [];
+      for (const { folder, commits } of tables) {
+        for (const { path } of commits.flatMap(({ rejects }) => rejects)) {
+          const body = await store.get(`${folder}${path}`);
+          const lines = body?.toString('utf8').split('\n') ?? [];
+          rows.push(...lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Row));
+        }
+      }
+      return rows;
+    },
+  },
+];
+
+async function fill(
+  connection: DuckDBConnection,
+  name: string,
+  columns: { [column: string]: string },
+  rows: readonly Row[],
+): Promise<void> {
+  await connection.run(`CREATE TABLE ${name} AS SELECT r.* FROM (SELECT unnest(from_json($1, $2)) AS r)`, [
+    JSON.stringify(rows),
+    JSON.stringify([columns]),
+  ]);
+}

@@ -1,0 +1,555 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import type { FileFormat } from '../config/files-address.js';
+import { messageOf } from '../errors.js';
+import { faultPoint } from '../faults.js';
+import type { ColumnType, StreamKey, TableSpec } from '../protocol.js';
+import {
+  batchColumns,
+  claimOf,
+  conflict,
+  isRead,
+  notReady,
+  openWhenFree,
+  refuseOtherTypes,
+  sameKey,
+  somethingMisfits,
+} from './checkpoints.js';
+import type {
+  Destination,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  WriteOutcome,
+  WriteRequest,
+} from './destination.js';
+import { isDataError, keepMarks, keepRejects, load, misfit, parentRows, sortOut } from './duckdb.js';
+import type { DuckDbFile } from './duckdb-file.js';
+import {
+  BATCH,
+  columnsOf,
+  copyOptions,
+  SEQUENCE,
+  SEQUENCE_STEP,
+  SYNCED_AT,
+  tableQueries,
+  unfit,
+  written,
+} from './files-columns.js';
+import {
+  folderName,
+  Manifests,
+  ownFolder,
+  storedIn,
+  tableFolder,
+  type Commit,
+  type Manifest,
+  type ManifestCheckpoint,
+  type TableFile,
+} from './manifest.js';
+import { piecesOf, type ObjectStore } from './object-store.js';
+import { identifier, literal } from './sql.js';
+
+/** The identity of a destination. */
+export const IDENTITY = '_highwater/destination.json';
+const MARKS = '_highwater/marks/';
+/** More files of marks than these become one. */
+const MARK_FILES = 50;
+/** An attempt that has not committed after a day has died. */
+const DEAD_MILLISECONDS = 24 * 60 * 60 * 1000;
+const NO_DATE = '__HIVE_DEFAULT_PARTITION__';
+
+export interface FilesOptions {
+  format: FileFormat;
+  /** The column whose dates are the partitions; null = the date of the commit. */
+  partitionBy: string | null;
+  /** A folder of this machine where files are made. */
+  scratch: string;
+}
+
+/** What an attempt is about to put: without a commit that names it, nobody will ever ask for it. */
+interface Pending {
+  strategy: string;
+  source: string;
+  base: string;
+  at: string;
+  paths: string[];
+}
+
+/** A file that has been made and not yet put. */
+interface MadeFile extends TableFile {
+  local: string;
+}
+
+interface Made {
+  rows: number;
+  rejected: number;
+  files: MadeFile[];
+  rejects: MadeFile[];
+  marks: MadeFile[];
+}
+
+/**
+ * Rows as files that only ever are added: each batch brings new versions of its rows, and a manifest names the files
+ * that count. Readers who follow it see whole batches, each once. An in-memory DuckDB gives rows their types and writes
+ * the files; it holds one batch at a time.
+ */
+export class FilesDestination implements Destination {
+  constructor(
+    private readonly store: ObjectStore,
+    private readonly duckdb: DuckDbFile,
+    private readonly options: FilesOptions,
+  ) {}
+
+  async openStream(request: OpenRequest): Promise<OpenResult> {
+    const { key, table } = request;
+    const wrong = unfit(table, this.options.partitionBy);
+    if (wrong !== null) throw notReady(table, wrong);
+    const manifests = this.manifests(key);
+    const database = await this.identity();
+    const opened = await openWhenFree(
+      request,
+      async () => {
+        const manifest = await manifests.latest();
+        refuseOthers(table, manifest);
+        return storedIn(manifest, key);
+      },
+      (asked) => claim(manifests, request, asked, database),
+    );
+    await this.removeOrphans(manifests);
+    return opened;
+  }
+
+  async parents(request: ParentsRequest): Promise<ParentRow[] | null> {
+    const { key, parent } = request;
+    const above = this.manifests(parent.table);
+    const manifest = await above.latest();
+    if (manifest === null || !isRead(storedIn(manifest, { ...key, ...parent.table }))) return null;
+    const commits = await above.commits(manifest);
+    const paths = await pathsOf(
+      this.store,
+      above.folder,
+      commits.flatMap(({ files }) => files),
+    );
+    const { latest } = tableQueries(manifest, commits, (path) => paths.get(path) ?? '');
+    const own = this.manifests(key);
+    const marks = checkpointOf(await own.latest(), key)?.marks ?? [];
+    const markPaths = await pathsOf(this.store, own.folder, marks);
+    return this.duckdb.read(async (connection) => {
+      await connection.run(MARKS_TABLE);
+      if (marks.length > 0) await keepMarks(connection, key, [...markPaths.values()]);
+      return parentRows(connection, request, `(${latest})`);
+    });
+  }
+
+  /** Nothing is made before its version is known. */
+  prepare(): void {}
+
+  async close(): Promise<void> {
+    await this.duckdb.close();
+    await this.store.close();
+  }
+
+  async write(request: WriteRequest): Promise<WriteOutcome> {
+    const { key, base, next } = request;
+    const manifests = this.manifests(key);
+    for (;;) {
+      const manifest = await manifests.latest();
+      const stored = checkpointOf(manifest, key);
+      if (manifest !== null && stored?.id === next) {
+        const { rows, rejected } = stored;
+        return { rows, already: true, ...(rejected > 0 && { rejected }) };
+      }
+      if (manifest === null || stored?.id !== base) throw conflict(key, base, stored);
+      const outcome = await this.attempt(manifests, manifest, stored, request);
+      if (outcome !== null) return outcome;
+      // Another has made the next version: what it says decides.
+    }
+  }
+
+  /** Null where another was first. */
+  private async attempt(
+    manifests: Manifests,
+    manifest: Manifest,
+    stored: ManifestCheckpoint,
+    request: WriteRequest,
+  ): Promise<WriteOutcome | null> {
+    const { key, table, next } = request;
+    const { folder } = manifests;
+    const id = `${folderName(next).slice(0, 80)}-${randomUUID().slice(0, 8)}`;
+    const local = join(this.options.scratch, id);
+    const now = new Date().toISOString();
+    const pending = `${ownFolder(folder)}pending/${id}.json`;
+    let put: MadeFile[] = [];
+    let isCommitted = false;
+    let isSent = false;
+    try {
+      const made = await this.make(request, {
+        id,
+        local,
+        now,
+        folder,
+        version: manifest.version + 1,
+        stored,
+      });
+      const files = [...made.files, ...made.rejects, ...made.marks];
+      if (files.length > 0) {
+        // Said beforehand, so that what a crash leaves is found without a look at every file.
+        const { strategy, source } = key;
+        const paths = files.map(({ path }) => path);
+        const promise: Pending = { strategy, source, base: request.base, at: now, paths };
+        await this.store.putIfAbsent(pending, JSON.stringify(promise));
+        put = files;
+        for (const file of files) await this.store.put(`${folder}${file.path}`, file.local);
+      }
+      faultPoint('transaction.half');
+      const { schemas, schema } = withSchema(manifest, table);
+      const { rows, rejected } = made;
+      const marks =
+        made.marks.length === 0
+          ? stored.marks
+          : [...(stored.marks.length < MARK_FILES ? stored.marks : []), ...made.marks.map(named)];
+      const commit: Commit = {
+        version: manifest.version + 1,
+        ...{ batch: next, base: request.base, strategy: key.strategy, source: key.source },
+        ...{ workflow_id: request.workflowId, pages: request.pages, records: request.records, rows },
+        ...{ committed_at: now, schema, files: made.files.map(named), rejects: made.rejects.map(named) },
+      };
+      const checkpoint: ManifestCheckpoint = {
+        ...stored,
+        ...{ id: next, cursor: request.cursor, updated_at: now, rows, rejected, marks },
+      };
+      faultPoint('commit.before');
+      isSent = true;
+      isCommitted = await manifests.append(manifest, {
+        ...manifest,
+        ...{ primary_key: table.primaryKey, schemas },
+        checkpoints: manifest.checkpoints.map((one) => (one === stored ? checkpoint : one)),
+        commits: [...manifest.commits, commit],
+      });
+      return isCommitted ? { rows, already: false, ...(rejected > 0 && { rejected }) } : null;
+    } catch (thrown) {
+      // Whether it was committed is not known: the files may be needed.
+      if (isSent) put = [];
+      throw thrown;
+    } finally {
+      await rm(local, { recursive: true, force: true });
+      if (put.length > 0) {
+        const merged = put.some(({ path }) => path.startsWith(MARKS)) && stored.marks.length >= MARK_FILES;
+        const gone = isCommitted ? (merged ? stored.marks : []) : put;
+        const lost = gone.map(({ path }) => `${folder}${path}`);
+        await this.store.delete([...lost, pending]).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Makes the files of a batch in a folder of this machine. */
+  private async make(request: WriteRequest, attempt: Attempt): Promise<Made> {
+    const { table } = request;
+    await mkdir(attempt.local, { recursive: true });
+    const run = (sorts: boolean) =>
+      this.duckdb.transaction((connection) => this.makeFiles(connection, request, attempt, sorts));
+    try {
+      return await run(false);
+    } catch (thrown) {
+      if (!isDataError(thrown)) throw thrown;
+      if (table.quarantine === true) return run(true);
+      throw await this.duckdb.read(async (connection) =>
+        misfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
+      );
+    }
+  }
+
+  private async makeFiles(
+    connection: DuckDBConnection,
+    request: WriteRequest,
+    attempt: Attempt,
+    sorts: boolean,
+  ): Promise<Made> {
+    const { key } = request;
+    const made: Made = { rows: 0, rejected: 0, files: [], rejects: [], marks: [] };
+    await connection.run(`${REJECTS_TABLE}; ${MARKS_TABLE}`);
+    if (sorts) await sortOut(this.duckdb, connection, request);
+    else if (request.records > 0) await load(this.duckdb, connection, request);
+    if (sorts || request.records > 0) {
+      made.files = await this.copyBatch(connection, request, attempt);
+      made.rows = made.files.reduce((sum, { rows }) => sum + rows, 0);
+      await connection.run('DROP TABLE _batch');
+    }
+    if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
+    const [rejected = 0] = await numbers(connection, 'SELECT count(*) FROM _highwater_rejects');
+    made.rejected = rejected;
+    if (rejected > 0) {
+      const path = `_highwater/rejects/${attempt.id}.ndjson`;
+      made.rejects = [await copy(connection, ['SELECT * FROM _highwater_rejects'], attempt, path, rejected)];
+    }
+    if (request.marks !== undefined) {
+      const known = attempt.stored.marks;
+      // All of them become one file where there are many.
+      const before = known.length < MARK_FILES ? [] : known;
+      const paths = await pathsOf(this.store, attempt.folder, before);
+      await keepMarks(connection, key, [...paths.values(), ...(await request.marks())]);
+      const [count = 0] = await numbers(connection, 'SELECT count(*) FROM _highwater_parents');
+      const path = `${MARKS}${attempt.id}.ndjson`;
+      if (count > 0)
+        made.marks = [
+          await copy(connection, ['SELECT parent, mark FROM _highwater_parents'], attempt, path, count),
+        ];
+    }
+    return made;
+  }
+
+  /** The rows of `_batch`, a file for each partition. */
+  private async copyBatch(
+    connection: DuckDBConnection,
+    { table, next, longest }: WriteRequest,
+    attempt: Attempt,
+  ): Promise<MadeFile[]> {
+    const { format, partitionBy } = this.options;
+    const inBatch = batchColumns(table);
+    const keys = table.primaryKey.map((name) => `${inBatch.get(name) ?? ''} IS NULL`);
+    const [keyless = 0] = await numbers(connection, `SELECT count(*) FROM _batch WHERE ${keys.join(' OR ')}`);
+    if (keyless > 0) throw somethingMisfits(table, 'a part of its primary key is null');
+    const first = (BigInt(attempt.version) * SEQUENCE_STEP).toString();
+    const own: [string, string, ColumnType][] = [
+      [BATCH, literal(next), 'STRING'],
+      [SYNCED_AT, `TIMESTAMPTZ ${literal(attempt.now)}`, 'UTC_DATETIME'],
+      [SEQUENCE, `CAST(${first} + rowid AS BIGINT)`, 'LONG'],
+    ];
+    const values = [
+      ...[...inBatch].map(([name, column]) => [name, column, table.columns[name] ?? 'STRING'] as const),
+      ...own,
+    ].map(([name, value, type]) => `${written(value, type, format)} AS ${identifier(name)}`);
+    const date =
+      partitionBy === null
+        ? literal(attempt.now.slice(0, 10))
+        : `coalesce(strftime(${inBatch.get(partitionBy) ?? ''}, '%Y-%m-%d'), '${NO_DATE}')`;
+    const partitions = await connection.runAndReadAll(
+      `SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
+    );
+    const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : ['true'];
+    const files: MadeFile[] = [];
+    for (const [name, count] of partitions.getRowsJson()) {
+      const day = String(name);
+      const rows = `SELECT ${values.join(', ')} FROM _batch WHERE ${date} = ${literal(day)}`;
+      const queries = slices.map((slice) => `${rows} AND ${slice}`);
+      const path = `data/date=${day === NO_DATE ? day : folderName(day)}/${attempt.id}.${format}`;
+      files.push(await copy(connection, queries, attempt, path, Number(count)));
+    }
+    return files;
+  }
+
+  /** Tells this destination from every other; made by whoever is first. */
+  private async identity(): Promise<string> {
+    for (;;) {
+      const found = await this.store.get(IDENTITY);
+      if (found !== null) return (JSON.parse(found.toString('utf8')) as { database: string }).database;
+      const identity = { highwater: 1, database: randomUUID(), made_at: new Date().toISOString() };
+      await this.store.putIfAbsent(IDENTITY, JSON.stringify(identity));
+    }
+  }
+
+  /** Removes what attempts have left that can commit no more. Where that fails it is tried again the next time. */
+  private async removeOrphans(manifests: Manifests): Promise<void> {
+    const { folder } = manifests;
+    const pendings = await this.store.list(`${ownFolder(folder)}pending/`);
+    const found = await Promise.all(
+      pendings.map(async (path) => ({ path, body: await this.store.get(path) })),
+    );
+    // Asked for after the list: whatever of it is committed by now is named here.
+    const manifest = found.length === 0 ? null : await manifests.latest();
+    if (manifest !== null) {
+      const commits = await manifests.commits(manifest);
+      const kept = new Set([
+        ...commits.flatMap(({ files, rejects }) => [...files, ...rejects].map(({ path }) => path)),
+        ...manifest.checkpoints.flatMap(({ marks }) => marks.map(({ path }) => path)),
+      ]);
+      for (const { path, body } of found) {
+        if (body === null) continue;
+        const { base, at, paths } = JSON.parse(body.toString('utf8')) as Pending;
+        const isNamed = paths.some((one) => kept.has(one));
+        // A checkpoint that is stored no more never comes back.
+        const mayCommit =
+          manifest.checkpoints.some(({ id }) => id === base) &&
+          Date.now() - Date.parse(at) < DEAD_MILLISECONDS;
+        if (!isNamed && mayCommit) continue;
+        const lost = isNamed ? [] : paths.map((one) => `${folder}${one}`);
+        await this.store.delete([...lost, path]).catch(() => undefined);
+      }
+    }
+    const { scratch } = this.options;
+    for (const name of await readdir(scratch).catch(() => [])) {
+      const info = await stat(join(scratch, name)).catch(() => null);
+      if (info === null || Date.now() - info.mtimeMs < DEAD_MILLISECONDS) continue;
+      await rm(join(scratch, name), { recursive: true, force: true }).catch(() => undefined);
+    }
+  }
+
+  private manifests(key: Pick<StreamKey, 'schema' | 'table'>): Manifests {
+    return new Manifests(this.store, tableFolder(key));
+  }
+}
+
+interface Attempt {
+  id: string;
+  /** Where its files are made. */
+  local: string;
+  now: string;
+  folder: string;
+  version: number;
+  stored: ManifestCheckpoint;
+}
+
+const named = ({ local: _, ...file }: MadeFile): TableFile => file;
+
+const checkpointOf = (manifest: Manifest | null, key: StreamKey): ManifestCheckpoint | undefined =>
+  manifest?.checkpoints.find(({ strategy, source }) => strategy === key.strategy && source === key.source);
+
+/** Null where the table has got a holder meanwhile that was not `asked` for. */
+async function claim(
+  manifests: Manifests,
+  request: OpenRequest,
+  asked: ReadonlySet<string>,
+  database: string,
+): Promise<OpenResult | null> {
+  const { key, table, holder } = request;
+  for (;;) {
+    const manifest = await manifests.latest();
+    refuseOthers(table, manifest);
+    const stored = storedIn(manifest, key);
+    const claimed = claimOf(stored, request, asked);
+    if (claimed === null) return null;
+    const { checkpoint, neighbours, takenOver, isNew } = claimed;
+    const result: OpenResult = { checkpoint, database, neighbours };
+    const { schemas } = withSchema(manifest, table);
+    if (!isNew && takenOver.length === 0 && schemas.length === manifest?.schemas.length) return result;
+    const now = new Date().toISOString();
+    const own = checkpointOf(manifest, key);
+    const others = (manifest?.checkpoints ?? [])
+      .filter((one) => one !== own)
+      .map((one) =>
+        takenOver.some((other) =>
+          sameKey(other, { ...key, strategy: one.strategy as StreamKey['strategy'], source: one.source }),
+        )
+          ? { ...one, id: randomUUID(), holder, updated_at: now }
+          : one,
+      );
+    const mine: ManifestCheckpoint = {
+      ...{ strategy: key.strategy, source: key.source, ...checkpoint, holder, updated_at: now },
+      ...{ rows: own?.rows ?? 0, rejected: own?.rejected ?? 0 },
+      marks: isNew && request.full ? [] : (own?.marks ?? []),
+    };
+    const isMade = await manifests.append(manifest, {
+      ...{ schema: key.schema, table: key.table, primary_key: table.primaryKey, schemas },
+      checkpoints: [...others, isNew || own === undefined ? mine : own],
+      sealed: manifest?.sealed ?? [],
+      commits: manifest?.commits ?? [],
+    });
+    if (isMade) return result;
+  }
+}
+
+/** The manifest's sets of columns with the declared one, and which that is. */
+function withSchema(
+  manifest: Manifest | null,
+  { columns }: TableSpec,
+): { schemas: Manifest['schemas']; schema: number } {
+  const schemas = manifest?.schemas ?? [];
+  const text = JSON.stringify(columns);
+  const known = schemas.findIndex((one) => JSON.stringify(one) === text);
+  return known !== -1
+    ? { schemas, schema: known }
+    : { schemas: [...schemas, columns], schema: schemas.length };
+}
+
+/** @throws {DestinationError} where the table has a column with another type. */
+function refuseOthers(table: TableSpec, manifest: Manifest | null): void {
+  const existing = new Map(
+    columnsOf({ schemas: manifest?.schemas ?? [] }).map(([name, type]) => [name.toLowerCase(), type]),
+  );
+  const differences = Object.entries(table.columns).flatMap(([name, type]) => {
+    const is = existing.get(name.toLowerCase());
+    return is === undefined || is === type ? [] : [`${name} is ${is} there, declared ${type}`];
+  });
+  refuseOtherTypes(table, differences);
+}
+
+/** Where files can be read on this machine, by their paths in the table's folder. */
+export async function pathsOf(
+  store: ObjectStore,
+  folder: string,
+  files: readonly TableFile[],
+): Promise<Map<string, string>> {
+  const paths = new Map<string, string>();
+  for (const { path } of files) paths.set(path, await store.fileOf(`${folder}${path}`));
+  return paths;
+}
+
+/** As JSON DuckDB holds so many rows at once, several times over. */
+const VECTOR_ROWS = 2048;
+const SLICE_BYTES = 4 * 1024 * 1024;
+
+/** Conditions that part `_batch` where its records are long, so that few of them are in memory as JSON. */
+async function slicesOf(connection: DuckDBConnection, table: TableSpec, longest: number): Promise<string[]> {
+  if (longest * VECTOR_ROWS <= SLICE_BYTES) return ['true'];
+  const lengths = [...batchColumns(table).values()].map(
+    (column) => `coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
+  );
+  const found = await connection.runAndReadAll(
+    `SELECT min(place), max(place) FROM (
+       SELECT rowid AS place, sum(${lengths.join(' + ')}) OVER (ORDER BY rowid) // ${SLICE_BYTES} AS slice FROM _batch)
+     GROUP BY slice ORDER BY 1`,
+  );
+  return found.getRowsJson().map(([first, last]) => `rowid BETWEEN ${String(first)} AND ${String(last)}`);
+}
+
+/** Writes what queries give into a file, one after the other, and looks at what has become of it. */
+async function copy(
+  connection: DuckDBConnection,
+  queries: readonly string[],
+  attempt: Attempt,
+  path: string,
+  rows: number,
+): Promise<MadeFile> {
+  const format: FileFormat = path.endsWith('.ndjson') ? 'ndjson' : 'parquet';
+  const local = join(attempt.local, `${randomUUID()}.${format}`);
+  for (const [i, query] of queries.entries()) {
+    const part = i === 0 ? local : `${local}.part`;
+    await connection.run(`COPY (${query}) TO ${literal(part)} (${copyOptions(format)})`);
+    if (i === 0) continue;
+    await pipeline(piecesOf(part), createWriteStream(local, { flags: 'a' }));
+    await rm(part);
+  }
+  const hash = createHash('sha256');
+  let bytes = 0;
+  let line = 0;
+  let longest = 0;
+  for await (const piece of piecesOf(local) as AsyncIterable<Buffer>) {
+    hash.update(piece);
+    bytes += piece.length;
+    if (format === 'parquet') continue;
+    let from = 0;
+    for (let end = piece.indexOf(10); end !== -1; end = piece.indexOf(10, from)) {
+      longest = Math.max(longest, line + end - from);
+      line = 0;
+      from = end + 1;
+    }
+    line += piece.length - from;
+  }
+  longest = Math.max(longest, line);
+  return { path, rows, bytes, sha256: hash.digest('hex'), ...(format === 'ndjson' && { longest }), local };
+}
+
+const KEY_COLUMNS = '"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR';
+const REJECTS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_rejects (batch VARCHAR, ${KEY_COLUMNS}, reason VARCHAR, record VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE)`;
+const MARKS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_parents (${KEY_COLUMNS}, parent VARCHAR, mark VARCHAR)`;
+
+async function numbers(connection: DuckDBConnection, sql: string): Promise<number[]> {
+  const result = await connection.runAndReadAll(sql);
+  return (result.getRowsJson()[0] ?? []).map(Number);
+}

@@ -1,0 +1,115 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { freePorts } from '../../src/dev/ports.js';
+
+const run = promisify(execFile);
+const cache = fileURLToPath(new URL('../../node_modules/.cache/highwater/versitygw/', import.meta.url));
+const VERSION = 'v1.8.0';
+
+export type S3Install = { available: true; program: string } | { available: false; reason: string };
+
+/** A server that speaks S3 over a folder (Versity's gateway), built once from its Go module. */
+export async function installS3(): Promise<S3Install> {
+  const home = join(cache, VERSION);
+  const program = join(home, 'versitygw');
+  const isThere = () =>
+    access(program).then(
+      () => true,
+      () => false,
+    );
+  if (await isThere()) return { available: true, program };
+  const fresh = `${home}.${process.pid}`;
+  try {
+    await mkdir(fresh, { recursive: true });
+    await run('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSION}`], {
+      // Its own go.mod may ask for a newer toolchain than there is, which is no package.
+      env: { ...process.env, GOBIN: fresh, GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
+      timeout: 420_000,
+      maxBuffer: 1 << 24,
+    });
+    await rename(fresh, home).catch(() => access(program));
+    return { available: true, program };
+  } catch (thrown) {
+    const { stderr = '', message } = thrown as { stderr?: string; message: string };
+    const last = (stderr.trim() || message).split('\n').at(-1) ?? '';
+    return { available: false, reason: `no S3 server can be built with Go: ${last.slice(0, 200)}` };
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+  }
+}
+
+export interface S3Server {
+  url: string;
+  /** What the AWS SDK finds its credentials by. */
+  env: { AWS_ACCESS_KEY_ID: string; AWS_SECRET_ACCESS_KEY: string; AWS_REGION: string };
+  /** Where the objects of a bucket lie as files. */
+  folder: (bucket: string) => string;
+  makeBucket: (bucket: string) => Promise<void>;
+  /** Ends it as a power cut does. */
+  kill: () => Promise<void>;
+  /** Starts it again over its files. */
+  start: () => Promise<void>;
+  stop: () => Promise<void>;
+}
+
+/** A server with data of its own, on a free port of the loopback. */
+export async function startS3(program: string, { honoursConditions = true } = {}): Promise<S3Server> {
+  const home = await mkdtemp(join(tmpdir(), 'highwater-s3-'));
+  const [port = 0] = await freePorts([0]);
+  const env = { AWS_ACCESS_KEY_ID: 'a-key', AWS_SECRET_ACCESS_KEY: 's3/secret+5f', AWS_REGION: 'us-east-1' };
+  const data = join(home, 'data');
+  const meta = join(home, 'meta');
+  await mkdir(data);
+  await mkdir(meta);
+  // It honours them only where it may keep what it knows of an object.
+  const keeps = honoursConditions ? ['--sidecar', meta] : ['--nometa'];
+  let child: ReturnType<typeof spawn> | null = null;
+  const url = `http://127.0.0.1:${port}`;
+  const start = async () => {
+    let said = '';
+    const started = spawn(program, ['--quiet', '--port', `127.0.0.1:${port}`, 'posix', ...keeps, data], {
+      env: {
+        ...process.env,
+        ROOT_ACCESS_KEY: env.AWS_ACCESS_KEY_ID,
+        ROOT_SECRET_KEY: env.AWS_SECRET_ACCESS_KEY,
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    child = started;
+    started.stderr?.setEncoding('utf8').on('data', (text: string) => (said += text));
+    for (const deadline = Date.now() + 20_000; ;) {
+      if (started.exitCode !== null) throw new Error(`the S3 server did not start: ${said}`);
+      const answers = await fetch(url).then(
+        () => true,
+        () => false,
+      );
+      if (answers) return;
+      if (Date.now() > deadline) throw new Error(`the S3 server does not answer: ${said}`);
+      await delay(50);
+    }
+  };
+  const kill = async () => {
+    const running = child;
+    child = null;
+    if (running === null || running.exitCode !== null || running.signalCode !== null) return;
+    running.kill('SIGKILL');
+    await once(running, 'exit');
+  };
+  await start();
+  return {
+    ...{ url, env, start, kill },
+    folder: (bucket) => join(data, bucket),
+    // A bucket is a folder there.
+    makeBucket: async (bucket) => void (await mkdir(join(data, bucket))),
+    stop: async () => {
+      await kill();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
