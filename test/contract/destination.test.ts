@@ -15,6 +15,7 @@ import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } 
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
+import { modesContract } from './modes.js';
 import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
@@ -72,6 +73,7 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
 
 destinationContract('DuckDB', () => startDuckDb(false));
 destinationContract('DuckDB that knows of each write beforehand', () => startDuckDb(true));
+modesContract('DuckDB', () => startDuckDb(true));
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
 

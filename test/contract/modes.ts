@@ -1,15 +1,10 @@
-/** What every destination promises of its ways of writing; part of the contract suite. */
+/** What every database promises of its ways of writing; part of the contract suite. */
 import { randomUUID } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DestinationError } from '../../src/errors.js';
 import type { Cursor, Json, TableSpec } from '../../src/protocol.js';
-import type { SourceRecord, Stream, TestedDestination } from './suite.js';
-
-interface Suite {
-  tested: TestedDestination;
-  streamOf: (table: TableSpec) => Stream;
-  tableOf: (columns: TableSpec['columns'], primaryKey?: string[]) => TableSpec;
-}
+import { scratch } from '../helpers/harness.js';
+import { Stream, type SourceRecord, type TestedDestination } from './suite.js';
 
 const COLUMNS: TableSpec['columns'] = { id: 'LONG', name: 'STRING', more: 'JSON', at: 'UTC_DATETIME' };
 
@@ -40,14 +35,33 @@ const record = (id: number, name: string | null, more: { [name: string]: Json } 
   ...more,
 });
 
-export function modesContract(suite: () => Suite): void {
+export function modesContract(name: string, start: () => Promise<TestedDestination>): void {
+  describe(`${name}, in its ways of writing,`, () => claims(start));
+}
+
+function claims(start: () => Promise<TestedDestination>): void {
+  let folder: Awaited<ReturnType<typeof scratch>>;
+  let tested: TestedDestination;
+  let tests = 0;
+  beforeAll(async () => {
+    folder = await scratch();
+    tested = await start();
+  });
+  afterAll(async () => {
+    await tested.close();
+    await folder.remove();
+  });
+  const tableOf = (columns: TableSpec['columns'], primaryKey = ['id']): TableSpec => ({
+    ...{ schema: 'main', table: `mode${tests++}`, primaryKey, columns },
+  });
+  const streamOf = (table: TableSpec) => new Stream(tested, folder.file, table);
   const open = async (more: Partial<TableSpec>, columns = COLUMNS, primaryKey?: string[]) => {
-    const of = suite().streamOf({ ...suite().tableOf(columns, primaryKey), ...more });
+    const of = streamOf({ ...tableOf(columns, primaryKey), ...more });
     await of.open();
     return of;
   };
   const select = (of: Stream, columns: string, rest = '') =>
-    suite().tested.query(`SELECT ${columns} FROM main.${of.table.table} ${rest}`);
+    tested.query(`SELECT ${columns} FROM main.${of.table.table} ${rest}`);
   const texts = async (of: Stream, columns: string, rest = '') =>
     (await select(of, columns, rest)).map((row) => row.map(String).join(' '));
 
@@ -66,8 +80,8 @@ export function modesContract(suite: () => Suite): void {
       expect(after[0]).toBe(before[0]);
       expect((after[1] ?? '') > (before[1] ?? '')).toBe(true);
       expect(Math.abs(Date.now() - Date.parse(after[2] ?? ''))).toBeLessThan(60_000);
-      const logged = await suite().tested.query(
-        `SELECT count(*)::INTEGER FROM main.${of.table.table} AS t JOIN ${suite().tested.ownSchema}_highwater_batches AS b ON b.id = t._highwater_batch`,
+      const logged = await tested.query(
+        `SELECT count(*)::INTEGER FROM main.${of.table.table} AS t JOIN ${tested.ownSchema}_highwater_batches AS b ON b.id = t._highwater_batch`,
       );
       expect(logged).toEqual([[3]]);
     });
@@ -75,7 +89,7 @@ export function modesContract(suite: () => Suite): void {
     it('may be so later: a table gets the columns when they are asked for, and rows of before have none', async () => {
       const of = await open({});
       await write(of, [record(1, 'a')]);
-      const later = suite().streamOf({ ...of.table, stamps: true });
+      const later = streamOf({ ...of.table, stamps: true });
       await later.open('w2');
       const { checkpoint } = await later.open('w2');
       await later.write(checkpoint.id, 'b2', [record(2, 'b')], { ...at(1, false), workflowId: 'w2' });
@@ -166,7 +180,7 @@ export function modesContract(suite: () => Suite): void {
       expect((await write(of, [record(2, 'w'), record(2, 'x')])).rows).toBe(1);
       expect(yes(await versions(of))).toEqual(['1 a true', '2 x false', '2 y false', '2 x true', '3 z true']);
       // Where one ends the next begins.
-      const gaps = await suite().tested.query(
+      const gaps = await tested.query(
         `SELECT count(*)::INTEGER FROM main.${of.table.table} AS a JOIN main.${of.table.table} AS b
            ON a.id = b.id AND a._highwater_valid_to = b._highwater_valid_from`,
       );
@@ -179,7 +193,7 @@ export function modesContract(suite: () => Suite): void {
       expect(await write(of, [record(1, 'a')], at(2, true))).toMatchObject({ rows: 0, deleted: 1 });
       expect(yes(await versions(of))).toEqual(['1 a true', '2 b false']);
       const parent = { stream: 'of', table: of.table, fields: ['name'] };
-      const parents = await suite().tested.destination.parents({
+      const parents = await tested.destination.parents({
         key: of.key,
         parent,
         after: null,
@@ -202,7 +216,7 @@ export function modesContract(suite: () => Suite): void {
     const names = (of: Stream) => texts(of, 'name', 'ORDER BY id');
     const aside = async () =>
       (
-        await suite().tested.query(
+        await tested.query(
           `SELECT count(*)::INTEGER FROM information_schema.tables WHERE table_name LIKE '%highwater_aside%'`,
         )
       )[0]?.[0];
@@ -258,7 +272,7 @@ export function modesContract(suite: () => Suite): void {
     it('loses nothing to the pass in which the mode was changed', async () => {
       const of = await open({});
       await write(of, [record(1, 'a'), record(2, 'b')], at(1, false));
-      const replaced = suite().streamOf({ ...of.table, mode: 'replace' });
+      const replaced = streamOf({ ...of.table, mode: 'replace' });
       await replaced.open('w1');
       await write(replaced, [record(3, 'c')], at(1, true));
       expect(await names(of)).toEqual(['a', 'b', 'c']);
@@ -360,13 +374,13 @@ export function modesContract(suite: () => Suite): void {
     ['append', 'replace'],
     ['history', 'append'],
   ] as const)('a table with rows of mode %s is refused for mode %s', async (is, wanted) => {
-    const { mode: _mode, ...table } = suite().tableOf(COLUMNS);
+    const { mode: _mode, ...table } = tableOf(COLUMNS);
     const spec = (mode: string): TableSpec =>
       mode === 'upsert' ? table : { ...table, mode: mode as NonNullable<TableSpec['mode']> };
-    const of = suite().streamOf(spec(is));
+    const of = streamOf(spec(is));
     await of.open();
     await write(of, [record(1, 'a')]);
-    const other = suite().streamOf(spec(wanted)).open('w2');
+    const other = streamOf(spec(wanted)).open('w2');
     await expect(other).rejects.toThrow(DestinationError);
     await expect(other).rejects.toThrow(`were written in mode ${is}, and mode ${wanted} is configured`);
   });
@@ -422,9 +436,9 @@ export function modesContract(suite: () => Suite): void {
   });
 
   it('a table without rows takes any mode', async () => {
-    const table = suite().tableOf(COLUMNS);
-    await suite().streamOf(table).open();
-    const of = suite().streamOf({ ...table, mode: 'history' });
+    const table = tableOf(COLUMNS);
+    await streamOf(table).open();
+    const of = streamOf({ ...table, mode: 'history' });
     await of.open('w2');
     const { checkpoint } = await of.open('w2');
     await of.write(checkpoint.id, 'n1', [record(1, 'a')], { ...at(1, false), workflowId: 'w2' });

@@ -12,6 +12,7 @@ import type { ColumnType, Cursor, TableSpec } from '../../src/protocol.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
+import { modesContract } from './modes.js';
 import { replayContract } from './replay.js';
 import { destinationContract, holderOf, keyOf, type Row, type TestedDestination } from './suite.js';
 
@@ -185,6 +186,7 @@ describe.skipIf(!install.available)(
 
     // With what the suite appends it is 63 bytes long.
     destinationContract('PostgreSQL', start, { longestName: 57 });
+    modesContract('PostgreSQL', start);
     evolutionContract('PostgreSQL', start, { caseApart: true });
     replayContract('PostgreSQL', start);
   },

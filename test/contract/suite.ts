@@ -17,7 +17,6 @@ import {
 } from '../../src/errors.js';
 import type { ColumnType, Cursor, Holder, Json, StreamKey, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { modesContract } from './modes.js';
 
 /** A row, each value as text that does not depend on the destination; see {@link TestedDestination.rows}. */
 export type Row = Record<string, string | null>;
@@ -978,8 +977,6 @@ export function destinationContract(
         });
       },
     );
-
-    modesContract(() => ({ tested, streamOf, tableOf }));
 
     describe('a table that puts misfits aside', () => {
       const COLUMNS_OF_ALL: TableSpec['columns'] = {
