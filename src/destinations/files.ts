@@ -60,7 +60,7 @@ export const IDENTITY = '_highwater/destination.json';
 const MARKS = '_highwater/marks/';
 /** More files of marks than these become one. */
 const MARK_FILES = 50;
-/** An attempt that has not committed after a day has died. */
+/** Of an attempt that has not ended after a day nobody needs what it has made and not put. */
 const DEAD_MILLISECONDS = 24 * 60 * 60 * 1000;
 const NO_DATE = '__HIVE_DEFAULT_PARTITION__';
 
@@ -371,12 +371,10 @@ export class FilesDestination implements Destination {
       ]);
       for (const { path, body } of found) {
         if (body === null) continue;
-        const { base, at, paths } = JSON.parse(body.toString('utf8')) as Pending;
+        const { base, paths } = JSON.parse(body.toString('utf8')) as Pending;
         const isNamed = paths.some((one) => kept.has(one));
-        // A checkpoint that is stored no more never comes back.
-        const mayCommit =
-          manifest.checkpoints.some(({ id }) => id === base) &&
-          Date.now() - Date.parse(at) < DEAD_MILLISECONDS;
+        // A checkpoint that is stored no more never comes back; from one that is stored even an old attempt may commit.
+        const mayCommit = manifest.checkpoints.some(({ id }) => id === base);
         if (!isNamed && mayCommit) continue;
         const lost = isNamed ? [] : paths.map((one) => `${folder}${one}`);
         await this.store.delete([...lost, path]).catch(() => undefined);

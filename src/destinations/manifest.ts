@@ -117,8 +117,15 @@ export class Manifests {
   async append(before: Manifest | null, next: Omit<Manifest, 'highwater' | 'version'>): Promise<boolean> {
     const version = (before?.version ?? 0) + 1;
     const whole: Manifest = { ...(await this.sealed(next)), highwater: FORM, version };
-    if (!(await this.store.putIfAbsent(manifestKey(this.folder, version), JSON.stringify(whole))))
-      return false;
+    const key = manifestKey(this.folder, version);
+    const body = JSON.stringify(whole);
+    if (!(await this.store.putIfAbsent(key, body))) {
+      // A request that was sent again because its answer was lost finds its own.
+      const there = await this.store.get(key);
+      if (there === null)
+        throw new DestinationBusyError(`${this.store.name}/${key} was there, and is not any more`);
+      if (there.toString('utf8') !== body) return false;
+    }
     const versions = await this.versions();
     const newest = versions.at(-1) ?? version;
     // A process that was stopped for long finds the place of its version free once that was removed as old.
@@ -152,7 +159,8 @@ export class Manifests {
     const { commits } = next;
     const [first] = commits;
     const last = commits[OPEN_COMMITS - 1];
-    if (first === undefined || last === undefined) return next;
+    // Never the newest: it is not committed yet, and another may be in its place.
+    if (first === undefined || last === undefined || commits.length === OPEN_COMMITS) return next;
     const path = `_highwater/commits/${first.version}-${last.version}.json`;
     const full = commits.slice(0, OPEN_COMMITS);
     // Whoever else puts it puts the same.

@@ -375,12 +375,13 @@ describe('a folder of files', () => {
   });
 
   /** A store whose manifests fail to be put in a way. */
-  function failing(how: 'before' | 'after'): ObjectStore {
+  function failing(how: 'before' | 'after' | 'sent again'): ObjectStore {
     const broken: ObjectStore = Object.create(store) as ObjectStore;
     broken.putIfAbsent = async (key, body) => {
       const isCommit = key.includes('/manifest/') && body.includes('"c1"');
       if (isCommit && how === 'before') throw new Error('the power went');
       const done = await store.putIfAbsent(key, body);
+      if (isCommit && how === 'sent again') return store.putIfAbsent(key, body);
       if (isCommit) throw new Error('the answer was lost');
       return done;
     };
@@ -404,6 +405,16 @@ describe('a folder of files', () => {
     expect(await streamOf(next).rows()).toHaveLength(1);
     await tested.destination.close();
     await next.destination.close();
+  });
+
+  it('knows its own commit where a request was sent again, as its answer was lost on the way', async () => {
+    const tested = make('parquet', failing('sent again'));
+    const { checkpoint } = await streamOf(tested).open();
+    const outcome = await streamOf(tested).write(checkpoint.id, 'c1', [{ id: '1' }]);
+    expect(outcome).toEqual({ rows: 1, already: false });
+    expect(await streamOf(tested).rows()).toHaveLength(1);
+    expect(await store.list(`${TABLE_FOLDER}_highwater/pending/`)).toEqual([]);
+    await tested.destination.close();
   });
 
   it('removes what a dead attempt has left once it can commit no more, and not before', async () => {
@@ -434,6 +445,14 @@ describe('a folder of files', () => {
       checkpoints: [],
     };
     const COMMITS = 2 * KEPT_VERSIONS + 30;
+    // One that has listed what it must, and is then too late.
+    let win: () => Promise<void> = () => Promise.resolve();
+    const late: ObjectStore = Object.create(store) as ObjectStore;
+    late.putIfAbsent = async (key, body) => {
+      if (key.includes('/manifest/')) await win();
+      return store.putIfAbsent(key, body);
+    };
+    const loser = new Manifests(late, TABLE_FOLDER);
     let before: Manifest | null = null;
     for (let i = 1; i <= COMMITS; i++) {
       const commit: Commit = {
@@ -449,8 +468,11 @@ describe('a folder of files', () => {
         ...{ records: 0, rows: 0, committed_at: '', schema: 0, files: [], rejects: [] },
       };
       const { sealed = [], commits = [] }: Partial<Manifest> = before ?? {};
-      expect(await manifests.append(before, { ...base, sealed, commits: [...commits, commit] })).toBe(true);
-      const stale = before;
+      const lost = { ...base, sealed, commits: [...commits, { ...commit, batch: 'lost' }] };
+      const stale: Manifest | null = before;
+      win = async () =>
+        expect(await manifests.append(stale, { ...base, sealed, commits: [...commits, commit] })).toBe(true);
+      expect(await loser.append(stale, lost)).toBe(false);
       before = await manifests.latest();
       expect(before?.version).toBe(i);
       // Whoever comes second from the same version is told so.
@@ -465,8 +487,8 @@ describe('a folder of files', () => {
     const kept = await store.list(`${TABLE_FOLDER}_highwater/manifest/`);
     expect(kept.length).toBeLessThanOrEqual(KEPT_VERSIONS + 1);
     // One that was stopped for so long that the place of its version is free again has not committed.
-    const late = manifests.append({ ...latest, version: 3 }, { ...base, sealed: [], commits: [] });
-    expect(await thrownBy(late)).toBeInstanceOf(DestinationBusyError);
+    const tooLate = manifests.append({ ...latest, version: 3 }, { ...base, sealed: [], commits: [] });
+    expect(await thrownBy(tooLate)).toBeInstanceOf(DestinationBusyError);
     expect((await manifests.latest())?.version).toBe(COMMITS);
   });
 
