@@ -165,7 +165,7 @@ async function recordAll(): Promise<void> {
 
   const down = { kind: 'status', status: 500, after: 1, times: 1000 } as const;
   await subject('outage', { fail: [down] }, keyset({ interval: '15m', retry_for: '1s' }), async (sync) => {
-    await sync.status('waiting');
+    await sync.status('failing');
     await sync.source.set({ fail: [] });
     await sync.handle.signal('resume');
     await sync.status('sleeping');

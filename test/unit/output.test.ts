@@ -194,6 +194,7 @@ describe('one line on how far a sync is', () => {
     staged: 1,
     endRule: null,
     waiting: null,
+    ...{ trouble: null, recordsPerSecond: null, completeAsOf: null, recent: [], settings: {}, streams: [] },
     warnings: [],
     totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0 },
   };
