@@ -488,6 +488,8 @@ export const SEARCH_ATTRIBUTES = {
   HighwaterRows: 'INT',
   HighwaterLagSeconds: 'INT',
 } as const;
+/** One of {@link SEARCH_ATTRIBUTES}. */
+export type SearchAttributeName = keyof typeof SEARCH_ATTRIBUTES;
 
 export interface FetchPagesInput {
   plan: StreamPlan;

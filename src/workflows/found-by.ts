@@ -1,9 +1,9 @@
 import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@temporalio/common';
 import { upsertSearchAttributes } from '@temporalio/workflow';
-import { SEARCH_ATTRIBUTES } from '../protocol.js';
+import { SEARCH_ATTRIBUTES, type SearchAttributeName } from '../protocol.js';
 
 /** What a sync is to be found by; null where it is not known. */
-export type FoundBy = { [Name in keyof typeof SEARCH_ATTRIBUTES]: string | number | Date | null };
+export type FoundBy = { [Name in SearchAttributeName]: string | number | Date | null };
 
 /** Each upsert is an event of the history: in quick succession only the last one counts. */
 const LEAST_MILLISECONDS = 10_000;
@@ -25,7 +25,7 @@ export class SearchAttributes {
       const compared = value instanceof Date ? value.getTime() : value;
       if (value === null || compared === null || this.shown.get(name) === compared) continue;
       this.shown.set(name, compared);
-      const key = defineSearchAttributeKey(name, SEARCH_ATTRIBUTES[name as keyof FoundBy]);
+      const key = defineSearchAttributeKey(name, SEARCH_ATTRIBUTES[name as SearchAttributeName]);
       const kept = typeof value === 'string' ? value.slice(0, KEYWORD_LIMIT) : value;
       pairs.push({ key, value: kept } as SearchAttributeUpdatePair);
     }

@@ -1,4 +1,4 @@
-import { ApplicationFailure } from '@temporalio/workflow';
+import { ApplicationFailure } from '@temporalio/common';
 import { durationText, parseDuration } from '../durations.js';
 import type { Json, StreamPlan } from '../protocol.js';
 
