@@ -198,12 +198,15 @@ describe.concurrent('what is to be seen', () => {
 
   test('status --watch goes on until the sync ends', async () => {
     const id = await sleeping();
-    const watching = run('status', id, '--watch');
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const child = spawn(process.execPath, [CLI, 'status', id, '--watch'], {
+      ...{ env: envWithoutTemporal(env), stdio: ['ignore', 'pipe', 'inherit'] },
+    });
+    let stdout = '';
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => (stdout += part));
+    const closed = once(child, 'close');
+    await until(() => / · sleeping until /.test(stdout), 30, 'the first screen');
     await system.client.sync(id).stop();
-    const { status, stdout } = await watching;
-    expect(status).toBe(0);
-    expect(stdout).toMatch(/ · sleeping until /);
+    expect(await closed).toEqual([0, null]);
     expect(stdout).toMatch(/^stopped\nstream +strategy/m);
   });
 
