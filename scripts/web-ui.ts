@@ -10,7 +10,9 @@ import { configurationFor, connect, scratch, startWorker, until } from '../test/
 import { testServer } from '../test/helpers/temporal.js';
 
 const docs = (name: string) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url));
-const SIZE = { width: 1200, height: 760 };
+const SIZE = { width: 1200, height: 1500 };
+/** What the run itself says, without the frame around it. */
+const CLIP = { x: 280, width: 900 };
 
 const server = await testServer();
 const folder = await scratch();
@@ -34,15 +36,15 @@ try {
   });
   await until(async () => (await users.progress()).status === 'sleeping', 30, 'a pass');
   await until(async () => (await orders.progress()).status === 'failing', 30, 'the failure');
-  for (const [handle, file, path] of [
-    [users, 'web-ui-timeline.png', 'timeline'],
-    [orders, 'web-ui-failing.png', 'user-metadata'],
+  for (const [handle, file, path, y, height] of [
+    [users, 'web-ui-timeline.png', 'timeline', 795, 410],
+    [orders, 'web-ui-failing.png', 'user-metadata', 540, 520],
   ] as const) {
     const run = `${server.uiUrl}/namespaces/default/workflows/${handle.workflowId}/${await handle.runId()}`;
     await pages.goto(`${run}/${path}`);
     // It asks on and on, so that the network is never idle.
     await pages.waitForTimeout(4000);
-    await pages.screenshot({ path: docs(file) });
+    await pages.screenshot({ path: docs(file), clip: { ...CLIP, y, height } });
     console.log(file, await pages.title());
   }
 } finally {

@@ -19,23 +19,20 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
   const cursor = Object.entries(state)
     .filter(([name]) => name !== 'checkpoint')
     .map(([name, value]) => `\`${name}\` = ${value === null ? '(none)' : `\`${oneLine(String(value))}\``}`);
+  const said = trouble?.message.split('\n') ?? [];
   const place = [`pass ${progress.pass}`, ...cursor].join(' · ');
   return [
-    `**${progress.status}** · ${trouble === null ? place : oneLine(trouble.message)}`,
+    `**${progress.status}** · ${trouble === null ? place : oneLine(said[0] ?? '')}`,
     '',
-    ...(trouble === null ? [] : [whatIsDone(progress), '', place, '']),
+    ...(trouble === null ? [] : [whatIsDone(progress), '']),
+    ...(said.length > 1 ? [oneLine(said.slice(1).join(' ')), ''] : []),
+    ...(trouble === null ? [] : [place, '']),
     ...(waiting === null || trouble !== null
       ? []
       : [`Waiting until ${waiting.until}: ${oneLine(waiting.reason)}`, '']),
-    '| | records | rows written | pages | batches |',
-    '| --- | --- | --- | --- | --- |',
-    ...[
-      { what: 'this pass', of: progress },
-      { what: 'in all', of: totals },
-    ].map(
-      ({ what, of }) =>
-        `| ${what} | ${countText(of.records)} | ${countText(of.rows)} | ${countText(of.pages)} | ${countText(of.batches)} |`,
-    ),
+    // A list: the pane draws tables without a gap between columns.
+    `- this pass: ${countsText(progress)}`,
+    `- in all: ${countsText(totals)}`,
     '',
     ...pace(progress, now),
     ...progress.recent.slice(0, 1).flatMap((pass) => [lastPass(pass), '']),
@@ -43,6 +40,8 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
     '',
   ].join('\n');
 }
+
+type Counts = Pick<Progress, 'records' | 'rows' | 'pages' | 'batches'>;
 
 /** What becomes of a sync that something keeps from going on. */
 function whatIsDone({ status, trouble }: Progress): string {
@@ -64,12 +63,15 @@ function pace({ recordsPerSecond, completeAsOf, settings }: Progress, now: numbe
   return said.length === 0 ? [] : [said.join(' · '), ''];
 }
 
+const countsText = ({ records, rows, pages, batches }: Counts) =>
+  `${plural(records, 'record')}, ${plural(rows, 'row')} written, ${plural(pages, 'page')}, ${plural(batches, 'batch', 'batches')}`;
+
 const lastPass = ({ ended, endRule, records, rows }: PassSummary) =>
   `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${countText(records)} records, ${countText(rows)} rows written.`;
 
 /** 1234567 → "1,234,567". */
 export const countText = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
-const plural = (n: number, word: string) => `${countText(n)} ${word}${n === 1 ? '' : 's'}`;
+const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
 
 const oneLine = (text: string) => text.replace(/[\s`|]+/g, ' ').slice(0, 300);

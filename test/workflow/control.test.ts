@@ -279,6 +279,12 @@ describe('an interval sync', () => {
     expect(await once.failure()).toMatchObject({ type: 'SourceRefusedError' });
     const progress = await once.progress();
     expect(progress).toMatchObject({ status: 'failed', trouble: { type: 'SourceRefusedError' } });
+    const { currentDetails } = await once.handle.query<{ currentDetails: string }>(
+      '__temporal_workflow_metadata',
+    );
+    expect(currentDetails).toMatch(
+      /^\*\*failed\*\* · the source answered 403 .*\n\nThe sync has ended\. Mend it, /,
+    );
   });
 });
 

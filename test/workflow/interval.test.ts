@@ -84,7 +84,7 @@ describe('the Web UI', () => {
       (await run.handle.query<{ currentDetails: string }>('__temporal_workflow_metadata')).currentDetails;
     expect(await details()).toMatch(/^\*\*waiting\*\* · pass 1 · `last_updated_at` = /);
     expect(await details()).toMatch(/Waiting until \S+: 429 /);
-    expect(await details()).toContain('| this pass | 50 | 50 | 1 | 1 |');
+    expect(await details()).toContain('- this pass: 50 records, 50 rows written, 1 page, 1 batch');
     await run.sync.resume();
     await run.status('sleeping');
     expect(await details()).toMatch(
