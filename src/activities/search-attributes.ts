@@ -8,6 +8,7 @@ const TYPES = { KEYWORD: 2, INT: 3, DATETIME: 6 } as const satisfies Record<
 >;
 /** Asked again after so long where a namespace did not know them, or did not let us add them. */
 const AGAIN_MILLISECONDS = 60_000;
+const ANSWER_MILLISECONDS = 3000;
 
 /** Servers and namespaces that workers of this process have asked. */
 const asked = new Map<string, { known: boolean; at: number }>();
@@ -24,7 +25,9 @@ export async function searchAttributesKnown(cluster: string): Promise<boolean> {
   if (before !== undefined && (before.known || Date.now() - before.at < AGAIN_MILLISECONDS))
     return before.known;
   // Not permitted, not there in this version, or not within reach just now: a sync runs as well without.
-  const known = await register(client, namespace).catch(() => false);
+  const known = await client
+    .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => register(client, namespace))
+    .catch(() => false);
   asked.set(where, { known, at: Date.now() });
   return known;
 }

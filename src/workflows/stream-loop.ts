@@ -242,9 +242,9 @@ export class StreamLoop {
         if (this.historyIsFull()) return this.handOver();
         continue;
       }
+      if (end !== 'history is full') this.trouble = null;
+      if (this.stopping) continue;
       if (end === 'history is full') return this.handOver();
-      this.trouble = null;
-      if (end === 'stopped') continue;
       if (this.interval() === null) {
         if (!this.triggered) return this.end('drained');
       } else {

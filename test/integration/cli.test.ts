@@ -795,7 +795,7 @@ describe.concurrent('without any Temporal server', () => {
         const third = await up('--reset');
         expect(third.said.stderr).toContain('The local Temporal server starts empty.');
         expect((await desk.run('status', 'users')).stderr).toBe(
-          'highwater: there is no sync with the id "users"\n',
+          'highwater: there is no sync with the id "users"; "highwater list" shows those that there are\n',
         );
         await down(third);
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
