@@ -50,7 +50,7 @@ export default tseslint.config(
   ),
   forbid(
     ['src/workflows/**'],
-    ['^\\.\\./(?!protocol)', '^node:'],
+    ['^\\.\\./(?!protocol|durations)', '^node:'],
     'workflows are deterministic: other folders by import type only',
   ),
   forbid(

@@ -2,15 +2,25 @@ import { createHash } from 'node:crypto';
 import {
   Client,
   Connection,
+  ServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowFailedError,
+  type WorkflowExecutionDescription,
+  type WorkflowExecutionInfo,
   type WorkflowHandle,
+  WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { ActivityFailure, ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancelledFailure,
+  TerminatedFailure,
+  WorkflowNotFoundError,
+} from '@temporalio/common';
 import { plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError } from './errors.js';
-import type { Json, Progress, StreamPlan, SyncResult } from './protocol.js';
+import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 import type { SyncOptions } from './workflows/sync.js';
 
@@ -50,6 +60,50 @@ export class AlreadyRunningError extends HighwaterError {
   }
 }
 
+/** There is no sync of that id. */
+export class NoSuchSyncError extends HighwaterError {
+  override readonly name = 'NoSuchSyncError';
+  readonly retry = 'never';
+  constructor(readonly workflowId: string) {
+    super(`there is no sync with the id "${workflowId}"; "highwater list" shows those that there are`);
+  }
+}
+
+/** The sync has ended, so that nothing can be asked of it any more. */
+export class NotRunningError extends HighwaterError {
+  override readonly name = 'NotRunningError';
+  readonly retry = 'never';
+  constructor(
+    readonly workflowId: string,
+    /** COMPLETED, FAILED, … */
+    readonly status: string,
+    ended: Date | null,
+  ) {
+    const when = ended === null ? '' : ` at ${ended.toISOString()}`;
+    super(
+      `the sync "${workflowId}" does not run: it has ${ENDED[status] ?? 'ended'}${when}. ` +
+        `Start it again with "highwater start"; it goes on from its checkpoint.`,
+    );
+  }
+}
+
+const ENDED: Record<string, string> = {
+  ...{ COMPLETED: 'completed', FAILED: 'failed', CANCELLED: 'been cancelled' },
+  ...{ TERMINATED: 'been terminated', TIMED_OUT: 'timed out' },
+};
+
+/** The server does not understand a query. */
+export class QueryRefusedError extends HighwaterError {
+  override readonly name = 'QueryRefusedError';
+  readonly retry = 'never';
+}
+
+/** A setting cannot be changed, or not to this; nothing was. */
+export class SettingRefusedError extends HighwaterError {
+  override readonly name = 'SettingRefusedError';
+  readonly retry = 'never';
+}
+
 /** A sync that was started. */
 export class SyncHandle {
   constructor(private readonly handle: WorkflowHandle) {}
@@ -73,17 +127,17 @@ export class SyncHandle {
 
   /** The run that is current: continue-as-new makes new ones. */
   async runId(): Promise<string> {
-    return (await this.handle.describe()).runId;
+    return (await this.described()).runId;
   }
 
   /** RUNNING, COMPLETED, FAILED, CANCELLED, TERMINATED, … */
   async status(): Promise<string> {
-    return (await this.handle.describe()).status.name;
+    return (await this.described()).status.name;
   }
 
   /** What a pending activity that keeps failing says, or null. */
   async trouble(): Promise<{ activity: string; attempt: number; message: string } | null> {
-    const { raw } = await this.handle.describe();
+    const { raw } = await this.described();
     for (const pending of raw.pendingActivities ?? []) {
       if (pending.lastFailure?.message) {
         return {
@@ -104,6 +158,48 @@ export class SyncHandle {
     return this.handle.query<{ [name: string]: Json }>('state');
   }
 
+  /** What it does now, where it runs. @throws {NotRunningError} @throws {NoSuchSyncError} */
+  async mustRun(): Promise<void> {
+    const { status, closeTime } = await this.described();
+    if (status.name !== 'RUNNING') throw new NotRunningError(this.workflowId, status.name, closeTime ?? null);
+  }
+
+  private async described(): Promise<WorkflowExecutionDescription> {
+    try {
+      return await this.handle.describe();
+    } catch (thrown) {
+      if (thrown instanceof WorkflowNotFoundError) throw new NoSuchSyncError(this.workflowId);
+      throw thrown;
+    }
+  }
+
+  /** Ends it after the batch in hand. */
+  stop(): Promise<void> {
+    return this.handle.signal('stop');
+  }
+
+  /** A pass now, or once more after the one in hand. */
+  trigger(): Promise<void> {
+    return this.handle.signal('trigger');
+  }
+
+  /**
+   * Changes settings from the next batch on; `default` takes one back.
+   * @returns all that are changed; durations in seconds.
+   * @throws {SettingRefusedError} with every reason; then nothing is changed.
+   */
+  async set(settings: { [name: string]: Json }): Promise<{ [name: string]: number }> {
+    try {
+      return await this.handle.executeUpdate<{ [name: string]: number }, [{ [name: string]: Json }]>('set', {
+        args: [settings],
+      });
+    } catch (thrown) {
+      if (thrown instanceof WorkflowUpdateFailedError)
+        throw new SettingRefusedError(thrown.cause?.message ?? thrown.message);
+      throw thrown;
+    }
+  }
+
   pause(): Promise<void> {
     return this.handle.signal('pause');
   }
@@ -115,6 +211,54 @@ export class SyncHandle {
   async cancel(): Promise<void> {
     await this.handle.cancel();
   }
+}
+
+/** A sync as Temporal knows it, without a worker that answers. */
+export interface ListedSync {
+  id: string;
+  runId: string;
+  /** RUNNING, COMPLETED, FAILED, … */
+  execution: string;
+  started: string;
+  ended: string | null;
+  /** What its search attributes say; null where the namespace does not know them. */
+  attributes: {
+    status: string | null;
+    stream: string | null;
+    strategy: string | null;
+    rows: number | null;
+    lagSeconds: number | null;
+    lastPassEnd: string | null;
+    schedule: string | null;
+  };
+  /** The schedule that started it. */
+  schedule: string | null;
+  /** When that starts the next one. */
+  nextRun: string | null;
+}
+
+function attributesOf({ typedSearchAttributes }: WorkflowExecutionInfo): ListedSync['attributes'] {
+  const values = new Map(
+    typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value as unknown]),
+  );
+  const text = (name: SearchAttributeName | 'TemporalScheduledById') => {
+    const value = values.get(name);
+    return typeof value === 'string' ? value : null;
+  };
+  const number = (name: SearchAttributeName) => {
+    const value = values.get(name);
+    return typeof value === 'number' ? value : null;
+  };
+  const ended = values.get('HighwaterLastPassEnd');
+  return {
+    status: text('HighwaterStatus'),
+    stream: text('HighwaterStream'),
+    strategy: text('HighwaterStrategy'),
+    rows: number('HighwaterRows'),
+    lagSeconds: number('HighwaterLagSeconds'),
+    lastPassEnd: ended instanceof Date ? ended.toISOString() : null,
+    schedule: text('TemporalScheduledById'),
+  };
 }
 
 /** Starts syncs and looks after them. */
@@ -149,14 +293,51 @@ export class HighwaterClient {
         taskQueue: options.taskQueue ?? DEFAULT_TASK_QUEUE,
         args: Object.keys(syncOptions).length === 0 ? [configuration] : [configuration, syncOptions],
         memo: { configuration: configurationHash(configuration) },
-        staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
-        staticDetails: plans.plans.map(streamDetails).join('\n\n'),
+        ...described(plans),
       });
       return new SyncHandle(handle);
     } catch (thrown) {
       if (thrown instanceof WorkflowExecutionAlreadyStartedError) throw new AlreadyRunningError(workflowId);
       throw thrown;
     }
+  }
+
+  /**
+   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest.
+   * @param options.query a filter in Temporal's words.
+   */
+  async list(options: { limit?: number; runningOnly?: boolean; query?: string } = {}): Promise<ListedSync[]> {
+    const filters = [
+      'WorkflowType = "sync"',
+      ...(options.runningOnly === true ? ['ExecutionStatus = "Running"'] : []),
+      ...(options.query === undefined ? [] : [`(${options.query})`]),
+    ];
+    const nextRuns = new Map<string, string>();
+    for await (const { scheduleId, info, state } of this.temporal.schedule.list()) {
+      const next = state.paused ? undefined : info?.nextActionTimes[0];
+      if (next !== undefined) nextRuns.set(scheduleId, next.toISOString());
+    }
+    const found = new Map<string, ListedSync>();
+    for await (const one of explained(this.temporal.workflow.list({ query: filters.join(' AND ') }))) {
+      if (one.status.name === 'CONTINUED_AS_NEW') continue;
+      const attributes = attributesOf(one);
+      const schedule = attributes.schedule;
+      const key = schedule === null ? one.workflowId : `schedule ${schedule}`;
+      if (found.has(key)) continue;
+      if (found.size >= (options.limit ?? 50)) break;
+      found.set(key, {
+        id: one.workflowId,
+        runId: one.runId,
+        execution: one.status.name,
+        started: one.startTime.toISOString(),
+        ended: one.closeTime?.toISOString() ?? null,
+        attributes,
+        schedule,
+        nextRun: schedule === null ? null : (nextRuns.get(schedule) ?? null),
+      });
+    }
+    const rank = ({ execution }: ListedSync) => (execution === 'RUNNING' ? 0 : 1);
+    return [...found.values()].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
   }
 
   /** A sync that was started before, by its workflow id. */
@@ -189,6 +370,23 @@ export class HighwaterClient {
     await this.temporal.connection.close();
   }
 }
+
+/** What the server says of a query that it does not understand, in its own words. */
+async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
+  try {
+    yield* found;
+  } catch (thrown) {
+    const details =
+      thrown instanceof ServiceError ? (thrown.cause as { details?: string }).details : undefined;
+    throw details === undefined ? thrown : new QueryRefusedError(`Temporal refused the query: ${details}`);
+  }
+}
+
+/** What the Web UI shows of a sync, whatever it does. */
+export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
+  staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
+  staticDetails: plans.plans.map(streamDetails).join('\n\n'),
+});
 
 const streamSummary = ({ plans }: Plans) =>
   plans

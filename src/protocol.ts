@@ -425,6 +425,8 @@ export interface StreamPlan {
   destination: string | null;
   /** Seconds between passes; null = one pass. */
   intervalSeconds: number | null;
+  /** What the interval may grow to while passes bring nothing; absent: it does not grow. */
+  idleIntervalSeconds?: number;
   batch: BatchBudget;
   /** For how long a source that does not answer is tried again, in seconds. */
   retrySeconds: number;
@@ -521,7 +523,22 @@ export interface OpenedStream {
   destination: string;
   state: { [name: string]: Json };
   notes: Note[];
+  /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and one that was set would block the workflow. */
+  searchAttributes?: true;
 }
+
+/** What a sync can be found by, with the types that Temporal keeps them as. */
+export const SEARCH_ATTRIBUTES = {
+  HighwaterStrategy: 'KEYWORD',
+  HighwaterStream: 'KEYWORD',
+  HighwaterDestination: 'KEYWORD',
+  HighwaterStatus: 'KEYWORD',
+  HighwaterLastPassEnd: 'DATETIME',
+  HighwaterRows: 'INT',
+  HighwaterLagSeconds: 'INT',
+} as const;
+/** One of {@link SEARCH_ATTRIBUTES}. */
+export type SearchAttributeName = keyof typeof SEARCH_ATTRIBUTES;
 
 export interface FetchPagesInput {
   plan: StreamPlan;
@@ -560,7 +577,45 @@ export interface WrittenBatch {
   already: boolean;
 }
 
-export type SyncStatus = 'opening' | 'running' | 'waiting' | 'paused' | 'sleeping' | 'drained';
+/**
+ * `waiting`: as the source asked. `failing`: it tries again by itself. `blocked`: somebody must mend something, and
+ * `resume`. The last four are how it ended.
+ */
+export type SyncStatus =
+  | 'opening'
+  | 'running'
+  | 'waiting'
+  | 'paused'
+  | 'sleeping'
+  | 'failing'
+  | 'blocked'
+  | 'drained'
+  | 'stopped'
+  | 'failed'
+  | 'cancelled';
+
+/** What keeps a sync from going on. */
+export interface Trouble {
+  /** The name of the error, for example `SourceUnavailableError`. */
+  type: string;
+  message: string;
+  since: string;
+  /** How often in a row. */
+  failures: number;
+  /** Null where it waits for `resume`. */
+  nextTry: string | null;
+}
+
+/** A pass that has ended. */
+export interface PassSummary {
+  ended: string;
+  endRule: EndRule | null;
+  /** Null where another run began it. */
+  seconds: number | null;
+  pages: number;
+  records: number;
+  rows: number;
+}
 
 /** What `temporal workflow query --type progress` prints. */
 export interface Progress {
@@ -581,6 +636,17 @@ export interface Progress {
   staged: number;
   endRule: EndRule | null;
   waiting: { until: string; reason: string } | null;
+  trouble: Trouble | null;
+  /** Records a second over the last batches; null before there are two. */
+  recordsPerSecond: number | null;
+  /** The table holds what the source had then: when the last finished pass began. Null where that is not known. */
+  completeAsOf: string | null;
+  /** The last passes, the latest first. */
+  recent: PassSummary[];
+  /** What `set` has changed, in the words of the configuration; durations in seconds. */
+  settings: { [name: string]: number };
+  /** Of a sync of several streams: each is a workflow of its own, `ID/STREAM`. */
+  streams: { stream: string; status: 'waits for its turn' | 'running' | 'done' | 'failed' }[];
   warnings: Note[];
   totals: {
     passes: number;
@@ -609,6 +675,7 @@ export interface StreamResult {
 }
 
 export interface SyncResult {
-  status: 'completed';
+  /** `stopped`: by `stop`, before it came to an end by itself. */
+  status: 'completed' | 'stopped';
   streams: StreamResult[];
 }

@@ -105,7 +105,9 @@ export class HighwaterWorker {
 }
 
 /** The bundle made by the build; from source, the SDK bundles at start. */
-function workflowCode(bundle: string | undefined): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+export function workflowCode(
+  bundle: string | undefined,
+): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
   const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
   if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
   const sources = fileURLToPath(new URL('./workflows/index.ts', import.meta.url));

@@ -18,6 +18,7 @@ import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
+import { searchAttributesKnown } from './search-attributes.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
 export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
@@ -53,7 +54,13 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           faultPoint('open.after');
           // What was staged and not committed is fetched again from the checkpoint.
           await new Staging(hosted.beside, key).clear();
-          return describe(plan, opened.checkpoint, opened.neighbours, hosted.queue, opened.database, path);
+          const described = describe(
+            ...([plan, opened.checkpoint, opened.neighbours] as const),
+            ...([hosted.queue, opened.database, path] as const),
+          );
+          return (await searchAttributesKnown(cluster))
+            ? { ...described, searchAttributes: true }
+            : described;
         },
       ),
     );

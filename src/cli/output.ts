@@ -127,6 +127,9 @@ export function wrapped(text: string, indent: number, limit = outputWidth()): st
 
 export const count = (n: number) => n.toLocaleString('en-US');
 
+/** `1 batch`, `2 batches`. */
+export const counted = (n: number, one: string, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
+
 /** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
 export function cursorText(cursor: { [name: string]: Json }): string {
   const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
@@ -165,10 +168,33 @@ export function summary(streams: StreamResult[], limit = outputWidth()): string 
   return [cursorTable(header, rows, limit), ...notes].join('\n');
 }
 
+/** Roughly how long, for a column: "35s", "12m", "3h", "2d". */
+export function roughly(seconds: number): string {
+  const [, unit, length] = [
+    ...([
+      [172_800, 'd', 86_400],
+      [7200, 'h', 3600],
+      [120, 'm', 60],
+    ] as const),
+    [0, 's', 1] as const,
+  ].find(([from]) => seconds >= from) ?? [0, 's', 1];
+  return `${Math.max(0, Math.floor(seconds / length))}${unit}`;
+}
+
+/** Roughly how long since a time, or until it; '' where there is none. */
+export const since = (time: string | null, now: number): string =>
+  time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);
+
 /** One line on how far a sync is. */
 export function progressLine(progress: Progress): string {
+  const { trouble } = progress;
+  const first = (text: string) => text.split('\n')[0] ?? '';
   const waiting =
-    progress.waiting === null ? '' : ` until ${progress.waiting.until}: ${progress.waiting.reason}`;
+    progress.waiting !== null
+      ? ` until ${progress.waiting.until}: ${first(progress.waiting.reason)}`
+      : trouble !== null && ['blocked', 'failed'].includes(progress.status)
+        ? `: ${first(trouble.message)}`
+        : '';
   // Before the stream is open there is nothing to count.
   if (progress.stream === '') return visible(`${progress.status}${waiting}`);
   return visible(

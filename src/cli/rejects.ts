@@ -4,7 +4,7 @@ import { identifier, literal } from '../destinations/sql.js';
 import { ConfigurationError } from '../errors.js';
 import { destinationOf, print, table, visible } from './output.js';
 import { query } from './query.js';
-import { replayRejects } from './replay.js';
+import { replayRejects } from './replay-rejects.js';
 
 interface Options {
   destination?: string;

@@ -1,82 +1,116 @@
 import { existsSync } from 'node:fs';
-import { realpath } from 'node:fs/promises';
-import { Pool } from 'pg';
-import { isServer, loadPlans, planNamed } from '../config/index.js';
-import { DuckDbDestination } from '../destinations/duckdb.js';
-import { DuckDbFile } from '../destinations/duckdb-file.js';
-import { SETTINGS } from '../destinations/host.js';
-import { serverOf } from '../destinations/location.js';
-import { liveOwner } from '../destinations/owner.js';
-import { PostgresDestination } from '../destinations/postgres.js';
-import { replayAtOwner } from '../destinations/query-socket.js';
-import type { ReplayOutcome, ReplayRequest } from '../destinations/replay.js';
-import { DestinationError } from '../errors.js';
-import { destinationOf, print } from './output.js';
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { Worker } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import { messageOf } from '../errors.js';
+import { createLogger, installRuntime } from '../logger.js';
+import { workflowCode } from '../worker.js';
+import { connected } from './asking.js';
+import { outputWidth, print, wrapped } from './output.js';
+import { firstLine } from './report.js';
 
-export interface ReplayOptions {
-  destination?: string;
-  stream?: string;
-  overwrite?: boolean;
-  json?: boolean;
+type History = Parameters<typeof Worker.runReplayHistory>[1];
+
+interface Replayed {
+  what: string;
+  events: number;
+  safe: boolean;
+  reason: string | null;
 }
 
-/** Tries the records that were put aside of a configuration's streams again, and says what came of it. */
-export async function replayRejects(configuration: string, options: ReplayOptions): Promise<void> {
-  const { plans } = await loadPlans(configuration);
-  const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const outcomes: ({ stream: string } & ReplayOutcome)[] = [];
-  for (const plan of chosen) {
-    const request = {
-      table: plan.table,
-      cursorField: plan.cursorField,
-      overwrite: options.overwrite === true,
-    };
-    const outcome = await replayIn(destinationOf(options.destination, plan), request);
-    outcomes.push({ stream: plan.stream, ...outcome });
-  }
-  if (options.json === true) {
-    print(JSON.stringify(outcomes));
-    return;
-  }
-  for (const { stream, records, replayed, rows } of outcomes) {
-    if (records === 0) {
-      print(`${stream}: no record was put aside.`);
-      continue;
-    }
-    const stay = records - replayed;
-    const rest =
-      stay === 0 ? '' : `; ${stay} stay: "highwater rejects" lists them, with the reasons of today`;
-    print(`${stream}: ${replayed} of ${records} fit now, rows inserted or changed: ${rows}${rest}.`);
-  }
+export function replayCommand(): Command {
+  return new Command('replay')
+    .description("Replay histories with this version's workflows: whether it is safe to deploy.")
+    .argument(
+      '[file-or-id...]',
+      'a history as "temporal workflow show --output json" prints it, or the id of a sync',
+    )
+    .option('--running', 'all syncs that run now')
+    .option('--json', 'print a JSON array of objects')
+    .addHelpText(
+      'after',
+      `
+Nothing is written, and no activity runs. The exit code is 1 where one of them could not go on with this version.
+
+Examples:
+  highwater replay users
+  highwater replay users.json --json
+  highwater replay --running`,
+    )
+    .action(replay);
 }
 
-/** @throws {DestinationError} */
-async function replayIn(given: string, request: ReplayRequest): Promise<ReplayOutcome> {
-  if (isServer(given)) {
-    const { name, url } = serverOf(given, process.env);
-    const pool = new Pool({
-      connectionString: url,
-      application_name: 'highwater',
-      max: 1,
-      connectionTimeoutMillis: 10_000,
+async function replay(given: string[], options: { running?: boolean; json?: boolean }): Promise<void> {
+  if (given.length === 0 && options.running !== true)
+    throw new Error('name a file or a sync, or give --running');
+  const outcomes: Replayed[] = [];
+  let isInstalled = false;
+  const add = async (what: string, history: History) => {
+    // Not before it is used: it keeps the process up until its last worker ends. What goes wrong is said here.
+    if (!isInstalled) installRuntime(createLogger('silent'));
+    isInstalled = true;
+    outcomes.push(await replayed(what, history));
+  };
+  for (const file of given.filter((name) => existsSync(name))) await add(file, await historyIn(file));
+  const ids = given.filter((name) => !existsSync(name));
+  if (ids.length > 0 || options.running === true) {
+    await connected(async ({ client }) => {
+      const query = 'WorkflowType = "sync" AND ExecutionStatus = "Running"';
+      if (options.running === true)
+        for await (const { workflowId } of client.temporal.workflow.list({ query })) ids.push(workflowId);
+      for (const id of new Set(ids)) {
+        // Refuses an id that is not there with words of ours.
+        await client.sync(id).status();
+        await add(id, await client.temporal.workflow.getHandle(id).fetchHistory());
+      }
     });
-    pool.on('error', () => undefined);
-    const server = new PostgresDestination(pool, name);
-    try {
-      return await server.replay(request);
-    } finally {
-      await server.close();
-    }
   }
-  if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
-  const path = await realpath(given);
-  const owner = await liveOwner(path);
-  // Whoever owns the file writes it; nobody else can.
-  if (owner !== null) return replayAtOwner(owner.socket, request);
-  const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
+  const broken = outcomes.filter(({ safe }) => !safe);
+  if (options.json === true) print(JSON.stringify(outcomes));
+  else {
+    for (const { what, events, safe, reason } of outcomes)
+      print(
+        wrapped(
+          `${safe ? '✓' : '✗'} ${what}: ${safe ? `${events} events replayed` : (reason ?? '')}`,
+          2,
+          outputWidth(),
+        ),
+      );
+    print(
+      outcomes.length === 0
+        ? 'No sync runs: this version is safe to deploy.'
+        : broken.length === 0
+          ? 'Safe to deploy: syncs with such histories go on with this version.'
+          : `Not safe to deploy: ${broken.length} of ${outcomes.length} could not go on with this version. Stop them first (they go on from their checkpoint when they are started again), or keep a worker of the old version until they have ended.`,
+    );
+  }
+  if (broken.length > 0) process.exitCode = 1;
+}
+
+async function historyIn(file: string): Promise<History> {
   try {
-    return await destination.replay(request);
-  } finally {
-    await destination.close();
+    const history = JSON.parse(await readFile(file, 'utf8')) as { events?: unknown };
+    if (!Array.isArray(history.events)) throw new Error('it has no list of events');
+    return history;
+  } catch (thrown) {
+    throw new Error(
+      `${file} is not a history as "temporal workflow show --output json" prints it: ${messageOf(thrown)}`,
+      { cause: thrown },
+    );
+  }
+}
+
+async function replayed(what: string, history: History): Promise<Replayed> {
+  const events = (history as { events?: unknown[] }).events?.length ?? 0;
+  try {
+    await Worker.runReplayHistory(workflowCode(undefined), history, what);
+    return { what, events, safe: true, reason: null };
+  } catch (thrown) {
+    const reason =
+      thrown instanceof DeterminismViolationError
+        ? `it would do something else than the history says: ${firstLine(messageOf(thrown), 400)}`
+        : firstLine(messageOf(thrown), 400);
+    return { what, events, safe: false, reason };
   }
 }

@@ -7,7 +7,7 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { destinationKind, loadPlans } from '../config/index.js';
+import { asOnePass, destinationKind, loadPlans } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -89,8 +89,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const { configuration: given, plans } = await loadPlans(file);
   const destination = destinationOf(options.destination, plans.plans[0]);
   // One pass: `interval` is for syncs that a worker keeps.
-  const { interval: _, ...flat } = given as { [key: string]: Json };
-  const configuration: Json = { ...flat, destination };
+  const configuration: Json = { ...(asOnePass(given) as { [key: string]: Json }), destination };
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;

@@ -77,7 +77,7 @@ export async function runningServer(): Promise<{ server: TemporalServer; to: Tar
 }
 
 /** HIGHWATER_TEMPORAL_PORT is looked at, and used, in place of 7233; 0 looks at none and uses any that is free. */
-function serverOptions(): ServerOptions {
+export function serverOptions(): ServerOptions {
   const text = process.env['HIGHWATER_TEMPORAL_PORT'] ?? '';
   if (text === '') return {};
   const grpc = Number(text);

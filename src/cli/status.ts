@@ -1,81 +1,136 @@
-import { WorkflowNotFoundError } from '@temporalio/common';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { HighwaterClient } from '../client.js';
-import { cursorText, note, print, progressLine, summary, webUiLink } from './output.js';
-import { runningServer } from './server.js';
+import type { SyncHandle } from '../client.js';
+import { messageOf } from '../errors.js';
+import type { SyncResult } from '../protocol.js';
+import { ask, connected, type Answer, type Connected } from './asking.js';
+import { note, outputWidth, print, summary, webUiLink, wrapped } from './output.js';
+import { firstLine, report, streamsReport } from './report.js';
+
+const EVERY_MILLISECONDS = 2000;
 
 export function statusCommand(): Command {
   return new Command('status')
-    .description('Show a sync: how far it is, its cursor, what it waits for, or how it ended.')
-    .argument('<id>', 'the workflow id')
-    .option('--json', 'print one JSON object')
-    .addHelpText('after', '\nExample:\n  highwater status users')
-    .action(status);
+    .description(
+      'Show a sync: how far it is, its cursor, what it waits for, its last passes, or how it ended.',
+    )
+    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .option('--watch', 'show it again every two seconds, until the sync ends')
+    .option('--json', 'print one JSON object; with --watch one a line')
+    .addHelpText(
+      'after',
+      `
+The exit code is 0 whatever the sync does, and 1 where there is none of that id.
+
+Examples:
+  highwater status users
+  highwater status users --watch
+  highwater status users --json`,
+    )
+    .action((id: string, options: { watch?: boolean; json?: boolean }) =>
+      connected((to) => (options.watch === true ? watch(to, id, options) : once(to, id, options))),
+    );
 }
 
-/** A query needs a worker; without one it would wait for long. */
-const QUERY_MILLISECONDS = 5000;
+async function once(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
+  const shown = await look(to, id);
+  if (options.json === true) {
+    print(JSON.stringify(shown.json));
+    return;
+  }
+  if (shown.isSilent) note('running, but no worker answers: start one with "npx highwater worker"');
+  if (shown.screen !== '') print(shown.screen);
+  if (shown.json.webUi !== null) print(`Web UI: ${shown.json.webUi}`);
+}
 
-async function status(id: string, options: { json?: boolean }): Promise<void> {
-  const { server, to } = await runningServer();
-  const client = await HighwaterClient.connect(to);
-  try {
-    const handle = client.sync(id);
-    const [state, runId] = await Promise.all([handle.status(), handle.runId()]).catch((thrown: unknown) => {
-      if (thrown instanceof WorkflowNotFoundError) throw new Error(`there is no sync with the id "${id}"`);
-      throw thrown;
-    });
-    const link = webUiLink(server.uiUrl, to.namespace, id, runId);
-    if (state === 'RUNNING') {
-      const deadline = Date.now() + QUERY_MILLISECONDS;
-      // Both to their end: one that is still being tried again when the connection closes would crash.
-      const [progress, cursor] = await client.temporal.withDeadline(deadline, () =>
-        Promise.allSettled([handle.progress(), handle.state()]),
-      );
-      const asked =
-        progress.status === 'fulfilled' && cursor.status === 'fulfilled'
-          ? { progress: progress.value, state: cursor.value }
-          : null;
-      const trouble = await handle.trouble();
-      if (options.json === true) {
-        print(
-          JSON.stringify({
-            id,
-            runId,
-            status: state,
-            progress: asked?.progress ?? null,
-            state: asked?.state ?? null,
-            trouble,
-            webUi: link,
-          }),
-        );
-        return;
-      }
-      if (asked === null) note('running, but no worker answers: start one with "npx highwater worker"');
-      else {
-        print(progressLine(asked.progress));
-        print(`cursor: ${cursorText(asked.state)}`);
-        for (const { message } of asked.progress.warnings) print(`note: ${message}`);
-      }
-      if (trouble !== null) print(`trying again (attempt ${trouble.attempt}): ${trouble.message}`);
-    } else {
-      const outcome = await handle.result().then(
-        (result) => ({ result, error: null }),
-        (thrown: unknown) => ({
-          result: null,
-          error: thrown instanceof Error ? thrown.message : String(thrown),
-        }),
-      );
-      if (options.json === true) {
-        print(JSON.stringify({ id, runId, status: state, ...outcome, webUi: link }));
-        return;
-      }
-      print(state.toLowerCase());
-      if (outcome.result !== null) print(summary(outcome.result.streams));
-      else print(outcome.error ?? '');
-    }
-    if (link !== null) print(`Web UI: ${link}`);
-  } finally {
-    await client.close();
+/** On a terminal the screen is drawn over; elsewhere what has changed follows. */
+async function watch(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
+  const terminal = process.stdout.isTTY === true;
+  for (let before = ''; ; await delay(EVERY_MILLISECONDS)) {
+    const shown = await look(to, id);
+    const text =
+      options.json === true
+        ? JSON.stringify(shown.json)
+        : shown.isSilent
+          ? 'running, but no worker answers'
+          : shown.screen;
+    if (terminal && options.json !== true) process.stdout.write('\u001b[2J\u001b[H');
+    if (terminal || text !== before) print(text);
+    before = text;
+    if (shown.json.status !== 'RUNNING') return;
   }
 }
+
+interface Shown {
+  screen: string;
+  /** It runs, and no worker answers. */
+  isSilent: boolean;
+  json: { status: string; webUi: string | null; [name: string]: unknown };
+}
+
+async function look({ client, server, to }: Connected, id: string): Promise<Shown> {
+  const handle = client.sync(id);
+  const [status, runId] = await Promise.all([handle.status(), handle.runId()]);
+  const webUi = webUiLink(server.uiUrl, to.namespace, id, runId);
+  const known = { id, runId, status };
+  if (status !== 'RUNNING') {
+    const outcome = await ended(handle);
+    const screen = [
+      outcome.result?.status ?? status.toLowerCase(),
+      outcome.result === null ? (outcome.error ?? '') : summary(outcome.result.streams),
+    ].join('\n');
+    return { screen, isSilent: false, json: { ...known, ...outcome, webUi } };
+  }
+  const [answer = null] = await ask(client, [handle]);
+  const trouble = await handle.trouble();
+  const streams = answer === null ? [] : await each({ client, id, answer });
+  const again =
+    trouble === null
+      ? []
+      : [
+          wrapped(
+            `trying again (attempt ${trouble.attempt}): ${firstLine(trouble.message, 1000)}`,
+            2,
+            outputWidth(),
+          ),
+        ];
+  const screen = [...(answer === null ? [] : [body(answer, streams)]), ...again].join('\n');
+  const { progress = null, state = null } = answer ?? {};
+  return {
+    screen,
+    isSilent: answer === null,
+    json: {
+      ...{ ...known, progress, state, trouble },
+      ...(streams.length > 0 && {
+        streams: streams.map(({ stream, answer: own }) => ({
+          stream,
+          ...(own ?? { progress: null, state: null }),
+        })),
+      }),
+      webUi,
+    },
+  };
+}
+
+type Streams = { stream: string; status: string; answer: Answer | null }[];
+
+const body = (answer: Answer, streams: Streams) =>
+  streams.length === 0 ? report(answer, Date.now()) : streamsReport(streams, Date.now());
+
+/** The streams of a sync of several: those that have begun are asked themselves. */
+async function each(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
+  const { streams } = of.answer.progress;
+  const begun = streams.filter(({ status }) => status !== 'waits for its turn');
+  const answers = await ask(
+    of.client,
+    begun.map(({ stream }) => of.client.sync(`${of.id}/${stream}`)),
+  );
+  const byName = new Map(begun.map(({ stream }, i) => [stream, answers[i] ?? null]));
+  return streams.map(({ stream, status }) => ({ stream, status, answer: byName.get(stream) ?? null }));
+}
+
+const ended = (handle: SyncHandle): Promise<{ result: SyncResult | null; error: string | null }> =>
+  handle.result().then(
+    (result) => ({ result, error: null }),
+    (thrown: unknown) => ({ result: null, error: messageOf(thrown) }),
+  );

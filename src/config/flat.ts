@@ -1,5 +1,6 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { parseDuration } from '../durations.js';
 import { ConfigurationError, type Problem } from '../errors.js';
 import {
   COLUMN_TYPES,
@@ -7,6 +8,7 @@ import {
   type ColumnType,
   type FullRescan,
   type Inference,
+  type Json,
   type Note,
   type ReferenceStrategy,
   type RequestSpec,
@@ -84,15 +86,6 @@ const bigInteger = z
 const positiveBigInteger = bigInteger
   .refine((text) => text !== '0', 'must be at least 1')
   .meta({ title: 'whole number of any size' });
-
-const SECONDS_PER: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400 };
-
-/** "90s", "15m", "2h", "1d" → seconds; null for anything else. */
-export function parseDuration(text: string): number | null {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$/.exec(text);
-  if (match === null) return null;
-  return Number(match[1]) * (SECONDS_PER[match[2] ?? ''] ?? NaN);
-}
 
 export const duration = z
   .string()
@@ -438,6 +431,12 @@ export const flatFields = {
     .optional()
     .describe('Make a pass, sleep this long, and so on for ever. Left out: one pass.')
     .register(themes, { theme: 'Pace' }),
+  idle_interval: duration
+    .optional()
+    .describe(
+      'While passes bring nothing, `interval` doubles up to this; the first news bring it back. Left out: it stays.',
+    )
+    .register(themes, { theme: 'Pace' }),
   batch_rows: numeric(z.number().int().min(1).max(10_000_000))
     .default(50_000)
     .describe('Rows a batch, at most. The first limit reached closes a batch; the first ones are smaller.')
@@ -500,6 +499,7 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   if (sound !== undefined) {
     const readsAll = sound.strategy === 'offset' && rescansAlways(sound.full_rescan);
     if (sound.mode === 'replace' && !readsAll) problems.push(readsTooLittle('mode', 'replace '));
+    problems.push(...paceProblems(sound));
     problems.push(...contradictions({ ...sound, columns: columnsOfFlat(sound) }, refused));
   }
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
@@ -554,6 +554,7 @@ export function planBeside(
     table: tableSpec(flat, table),
     destination: flat.destination ?? null,
     intervalSeconds: flat.interval ?? null,
+    ...(flat.idle_interval !== undefined && { idleIntervalSeconds: flat.idle_interval }),
     batch: { rows: flat.batch_rows, bytes: flat.batch_bytes, seconds: flat.batch_seconds },
     retrySeconds: flat.retry_for,
     requestTimeoutSeconds: flat.timeout,
@@ -624,7 +625,7 @@ type Flat = z.output<typeof flatSchema>;
 
 /** What both forms say of the reference strategies in the same words. */
 export function strategyOptions(
-  flat: Omit<Shared, 'destination' | 'interval'> & Pick<Flat, 'strategy' | 'page_size'>,
+  flat: Omit<Shared, 'destination' | 'interval' | 'idle_interval'> & Pick<Flat, 'strategy' | 'page_size'>,
 ): StrategyOptions {
   switch (flat.strategy) {
     case 'keyset':
@@ -649,6 +650,26 @@ export function strategyOptions(
 
 function without(raw: unknown, keys: ReadonlySet<string>): object {
   return Object.fromEntries(Object.entries(Object(raw) as object).filter(([key]) => !keys.has(key)));
+}
+
+/** `idle_interval` is what `interval` may grow to. */
+export function paceProblems(pace: Pick<Flat, 'interval' | 'idle_interval'>): Problem[] {
+  const { interval, idle_interval: idle } = pace;
+  if (idle === undefined) return [];
+  const path = 'idle_interval';
+  if (interval === undefined)
+    return [{ path, message: 'is for a sync with "interval", which it grows from' }];
+  return idle < interval
+    ? [{ path, message: 'must not be shorter than "interval", which it grows from' }]
+    : [];
+}
+
+/** The same configuration for one pass only. */
+export function asOnePass(configuration: Json): Json {
+  if (typeof configuration !== 'object' || configuration === null || Array.isArray(configuration))
+    return configuration;
+  const { interval: _interval, idle_interval: _idle, ...rest } = configuration;
+  return rest;
 }
 
 /** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */

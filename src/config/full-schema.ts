@@ -38,6 +38,7 @@ const {
   base_url: _url,
   destination,
   interval,
+  idle_interval,
   strategy: _strategy,
   columns: _columns,
   page_size: pageSize,
@@ -222,6 +223,7 @@ export const fullSchema = z.strictObject({
     .describe('The API.'),
   destination,
   interval,
+  idle_interval,
   defaults: z
     .record(z.string(), z.unknown())
     // Also where every stream has its own: the configuration as a whole is in history.

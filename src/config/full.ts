@@ -14,6 +14,7 @@ import {
   contradictions,
   describe,
   inferenceOf,
+  paceProblems,
   planBeside,
   readsTooLittle,
   rescansAlways,
@@ -84,6 +85,7 @@ export function plansFromFull(
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
+  if (parsed.data !== undefined) problems.push(...paceProblems(parsed.data));
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
   const full = parsed.data;
   return {
@@ -514,7 +516,11 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     ends: stream.ends ?? null,
   };
   const beside = planBeside(
-    { ...stream, columns: typesOf(stream), destination: full.destination, interval: full.interval },
+    {
+      ...stream,
+      ...{ columns: typesOf(stream), destination: full.destination },
+      ...{ interval: full.interval, idle_interval: full.idle_interval },
+    },
     stream.table ?? stream.name,
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);

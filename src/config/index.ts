@@ -4,7 +4,8 @@ import { planFromFlat } from './flat.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
 import { openConfiguration } from './load.js';
 
-export { destinationKind, isServer, planFromFlat, schemaOf, parseDuration } from './flat.js';
+export { parseDuration } from '../durations.js';
+export { asOnePass, destinationKind, isServer, planFromFlat, schemaOf } from './flat.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { loadConfiguration, openConfiguration } from './load.js';

@@ -1,33 +1,77 @@
-import type { Json, Progress, StagedBatch } from '../protocol.js';
+import { durationText } from '../durations.js';
+import type { Json, PassSummary, Progress, StagedBatch } from '../protocol.js';
+import { settingsText } from './settings.js';
 
 /** One line for the Web UI's timeline: what a write holds. */
-export function batchSummary(number: number, batch: StagedBatch): string {
+export function batchSummary(number: number, batch: StagedBatch, state: { [name: string]: Json }): string {
   const end = batch.cursor.ended === null ? '' : ` · ${batch.cursor.ended}`;
-  return `batch ${number} · ${batch.records} records · ${batch.pages} pages${end}`;
+  const [to] = Object.values(state).filter((value) => value !== null && typeof value !== 'object');
+  const reach = to === undefined ? '' : ` · to ${oneLine(String(to)).slice(0, 60)}`;
+  return `batch ${number} · ${plural(batch.records, 'record')} · ${plural(batch.pages, 'page')}${reach}${end}`;
 }
 
-/** A short report in Markdown for the Web UI; the pane crops its last line, so the state comes first. */
-export function currentDetails(progress: Progress, state: { [name: string]: Json }): string {
-  const waiting =
-    progress.waiting === null
-      ? []
-      : [`Waiting until ${progress.waiting.until}: ${oneLine(progress.waiting.reason)}`, ''];
+/**
+ * A short report in Markdown for the Web UI. The pane crops its last line, so the state comes first; what is wrong
+ * comes before all else.
+ */
+export function currentDetails(progress: Progress, state: { [name: string]: Json }, now: number): string {
+  const { trouble, waiting, totals } = progress;
   const cursor = Object.entries(state)
     .filter(([name]) => name !== 'checkpoint')
     .map(([name, value]) => `\`${name}\` = ${value === null ? '(none)' : `\`${oneLine(String(value))}\``}`);
+  const said = trouble?.message.split('\n') ?? [];
+  const place = [`pass ${progress.pass}`, ...cursor].join(' · ');
   return [
-    `**${progress.status}** · pass ${progress.pass} · ${cursor.join(' · ')}`,
+    `**${progress.status}** · ${trouble === null ? place : oneLine(said[0] ?? '')}`,
     '',
-    ...waiting,
-    '| | records | rows written | pages | batches |',
-    '| --- | --- | --- | --- | --- |',
-    `| this pass | ${progress.records} | ${progress.rows} | ${progress.pages} | ${progress.batches} |`,
-    `| in all | ${progress.totals.records} | ${progress.totals.rows} | ${progress.totals.pages} | ${progress.totals.batches} |`,
+    ...(trouble === null ? [] : [whatIsDone(progress), '']),
+    ...(said.length > 1 ? [oneLine(said.slice(1).join(' ')), ''] : []),
+    ...(trouble === null ? [] : [place, '']),
+    ...(waiting === null || trouble !== null
+      ? []
+      : [`Waiting until ${waiting.until}: ${oneLine(waiting.reason)}`, '']),
+    // A list: the pane draws tables without a gap between columns.
+    `- this pass: ${countsText(progress)}`,
+    `- in all: ${countsText(totals)}`,
     '',
-    ...(progress.endRule === null ? [] : [`Last pass ended by \`${progress.endRule}\`.`, '']),
+    ...pace(progress, now),
+    ...progress.recent.slice(0, 1).flatMap((pass) => [lastPass(pass), '']),
     ...progress.warnings.map((note) => `- ⚠ ${oneLine(note.message)}`),
     '',
   ].join('\n');
 }
+
+type Counts = Pick<Progress, 'records' | 'rows' | 'pages' | 'batches'>;
+
+/** What becomes of a sync that something keeps from going on. */
+function whatIsDone({ status, trouble }: Progress): string {
+  if (trouble === null || status === 'failed')
+    return 'The sync has ended. Mend it, and start it again: it goes on from here.';
+  const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
+  return trouble.nextTry === null
+    ? `${since}. It waits: mend what is said above, then \`resume\`; or \`stop\`.`
+    : `${since}. The next try is at ${trouble.nextTry}; \`trigger\` tries at once.`;
+}
+
+function pace({ recordsPerSecond, completeAsOf, settings }: Progress, now: number): string[] {
+  const lag = completeAsOf === null ? null : Math.max(0, Math.round((now - Date.parse(completeAsOf)) / 1000));
+  const said = [
+    ...(recordsPerSecond === null ? [] : [`${countText(recordsPerSecond)} records/s`]),
+    ...(lag === null ? [] : [`complete as of ${completeAsOf} (lag ${durationText(lag)})`]),
+    ...(Object.keys(settings).length === 0 ? [] : [`set: ${settingsText(settings)}`]),
+  ];
+  return said.length === 0 ? [] : [said.join(' · '), ''];
+}
+
+const countsText = ({ records, rows, pages, batches }: Counts) =>
+  `${plural(records, 'record')}, ${plural(rows, 'row')} written, ${plural(pages, 'page')}, ${plural(batches, 'batch', 'batches')}`;
+
+const lastPass = ({ ended, endRule, records, rows }: PassSummary) =>
+  `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${countText(records)} records, ${countText(rows)} rows written.`;
+
+/** 1234567 → "1,234,567". */
+export const countText = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
+
+const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
 
 const oneLine = (text: string) => text.replace(/[\s`|]+/g, ' ').slice(0, 300);

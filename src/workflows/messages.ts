@@ -1,10 +1,19 @@
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Json, Progress } from '../protocol.js';
+import type { Change, Settings } from './settings.js';
 
 /** Stop after the batch in hand, until `resume`. */
 export const pauseSignal = defineSignal('pause');
-/** Go on; also ends a wait that the source asked for. */
+/** Go on; also ends a wait that the source asked for, and tries again what has failed. */
 export const resumeSignal = defineSignal('resume');
+/** End after the batch in hand; the next sync goes on from there. */
+export const stopSignal = defineSignal('stop');
+/** Make a pass now, or once more after the one in hand. */
+export const triggerSignal = defineSignal('trigger');
+/** What a sync of several streams hands on to each of them. */
+export const settingsSignal = defineSignal<[Change]>('settings');
+/** Change settings while it runs; answers with all that are changed. */
+export const setUpdate = defineUpdate<Settings, [{ [name: string]: Json }]>('set');
 /** The committed cursor, under the names of the reference connector's state. */
 export const stateQuery = defineQuery<{ [name: string]: Json }>('state');
 /** Counts, status, and what is being waited for. */

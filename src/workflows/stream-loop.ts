@@ -5,6 +5,7 @@ import {
   CancellationScope,
   condition,
   isCancellation,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -20,14 +21,36 @@ import type {
   Json,
   Note,
   OpenedStream,
+  OpenStreamInput,
   Progress,
   SchemaChange,
   StagedBatch,
   StreamPlan,
   StreamResult,
+  Trouble,
 } from '../protocol.js';
-import { currentDetails, batchSummary } from './details.js';
-import { pauseSignal, progressQuery, resumeSignal, stateQuery } from './messages.js';
+import { batchSummary, countText, currentDetails } from './details.js';
+import { SearchAttributes } from './found-by.js';
+import {
+  pauseSignal,
+  progressQuery,
+  resumeSignal,
+  settingsSignal,
+  setUpdate,
+  stateQuery,
+  stopSignal,
+  triggerSignal,
+} from './messages.js';
+import { PassLog, type PassLogCarry } from './pass-log.js';
+import {
+  checkChange,
+  passedOn,
+  readChange,
+  withChange,
+  withSettings,
+  type Change,
+  type Settings,
+} from './settings.js';
 import type { SyncOptions } from './sync.js';
 
 interface Counts {
@@ -53,11 +76,21 @@ export interface Carry {
   wait: FetchedPages['wait'];
   /** How often the stream was opened again since a batch was written. */
   reopened: number;
+  // Absent from what older versions hand over.
+  /** Whether it makes pass after pass. */
+  goesOn?: boolean;
+  stopping?: boolean;
+  triggered?: boolean;
+  settings?: Settings;
+  trouble?: Trouble | null;
+  /** Passes in a row that brought nothing. */
+  idle?: number;
+  log?: PassLogCarry;
 }
 
-type Outcome = { result: StreamResult } | { carry: Carry };
-/** How a pass stopped: drained, or with the history full. */
-type PassEnd = 'drained' | 'history is full';
+type Outcome = { result: StreamResult | null; status: 'completed' | 'stopped' } | { carry: Carry };
+/** How a pass stopped. */
+type PassEnd = 'drained' | 'history is full' | 'stopped';
 
 /** What was read and waits to be written, and how the pass ended once all of it is read. */
 interface Staged {
@@ -81,8 +114,16 @@ const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
-/** Failures that an interval sync waits out. */
+/** A sync that goes on for ever asks a source that fails no less often than this. */
+const LONGEST_FAILING_SECONDS = 5 * 60;
+/** Failures that such a sync waits out. */
 const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
+/** Somebody else has the stream now: nothing that could be mended here. */
+const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
+/** What is read or opened when a stop comes may take this long to end. */
+const STOP_PATIENCE = '10s';
+/** A state that lasts longer than this is shown at once. */
+const SHOWN_AT_ONCE_MILLISECONDS = 10_000;
 
 /** The loop of one stream: open, then fetch and write, each fetch overlapping the write before it. */
 export class StreamLoop {
@@ -103,6 +144,19 @@ export class StreamLoop {
   private database: string | null;
   /** Counts signals, so that a wait can see that one came. */
   private signals = 0;
+  /** Counts changes of settings, likewise. */
+  private changes = 0;
+  private stopping: boolean;
+  /** A pass is to follow at once. */
+  private triggered: boolean;
+  private settings: Settings;
+  private trouble: Trouble | null;
+  private idle: number;
+  private readonly log: PassLog;
+  private readonly attributes = new SearchAttributes();
+  /** What a stop need not wait for any longer, once its patience is at an end. */
+  private readonly interruptible = new Set<CancellationScope>();
+  private interrupted = false;
 
   constructor(
     private readonly configuration: Json,
@@ -115,6 +169,12 @@ export class StreamLoop {
     this.wait = carry?.wait ?? null;
     this.reopened = carry?.reopened ?? 0;
     this.database = carry?.database ?? null;
+    this.stopping = carry?.stopping ?? false;
+    this.triggered = carry?.triggered ?? false;
+    this.settings = carry?.settings ?? options.settings ?? {};
+    this.trouble = carry?.trouble ?? null;
+    this.idle = carry?.idle ?? 0;
+    this.log = new PassLog(carry?.log);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -124,7 +184,37 @@ export class StreamLoop {
         this.paused = false;
         this.signals++;
       },
-      { description: 'Go on; also ends a wait that the source asked for, or the sleep between passes.' },
+      {
+        description:
+          'Go on; also ends a wait that the source asked for, or the sleep between passes, and tries again what has failed.',
+      },
+    );
+    setHandler(stopSignal, () => this.stop(), {
+      description: 'End after the batch in hand. The next sync goes on from there.',
+    });
+    setHandler(triggerSignal, () => void (this.triggered = true), {
+      description: 'Make a pass now, or once more after the one in hand.',
+    });
+    setHandler(settingsSignal, (change) => this.change(passedOn(change)), {
+      description: 'What a sync of several streams hands on to each; use the update "set".',
+    });
+    setHandler(
+      setUpdate,
+      async (raw) => {
+        await condition(() => this.opened !== null);
+        const change = readChange(raw);
+        checkChange(change, this.openedStream().plan);
+        this.change(change);
+        return this.settings;
+      },
+      {
+        validator: (raw) => {
+          const change = readChange(raw);
+          if (this.opened !== null) checkChange(change, this.opened.plan);
+        },
+        description:
+          'Change settings while it runs, from the next batch on: {"interval": "15m", "page_size": 50, "rate": 2}; "default" takes one back.',
+      },
     );
     setHandler(stateQuery, () => this.stateNow(), {
       description: "The committed cursor, under the names of the reference connector's state.",
@@ -135,29 +225,90 @@ export class StreamLoop {
   }
 
   async run(): Promise<Outcome> {
+    try {
+      return await this.loop();
+    } catch (thrown) {
+      if (isCancellation(thrown)) this.show('cancelled');
+      throw thrown;
+    }
+  }
+
+  private async loop(): Promise<Outcome> {
     for (;;) {
-      let plan: StreamPlan;
       let end: PassEnd;
       try {
-        plan = (await this.open()).plan;
-        end = await this.drain(plan);
+        if (this.stopping) return await this.end('stopped');
+        this.triggered = false;
+        await this.open();
+        end = await this.drain();
       } catch (thrown) {
+        if (isCancellation(thrown) && this.interrupted) continue;
         if (isCancellation(thrown)) throw thrown;
-        const { seconds, reason } = this.afterFailure(thrown);
-        if (seconds > 0) await this.sleep('waiting', seconds * 1000, reason);
-        if (this.historyIsFull(this.opened?.plan ?? null)) return this.handOver();
+        await this.afterFailure(thrown);
+        if (this.historyIsFull()) return this.handOver();
         continue;
       }
+      if (end !== 'history is full') this.trouble = null;
+      if (this.stopping) continue;
       if (end === 'history is full') return this.handOver();
-      if (plan.intervalSeconds === null) {
-        this.show('drained');
-        await condition(allHandlersFinished);
-        return { result: this.result(plan) };
+      if (this.interval() === null) {
+        if (!this.triggered) return this.end('drained');
+      } else {
+        const ended = Date.now();
+        if (!this.triggered)
+          await this.sleep('sleeping', () => ended + (this.interval() ?? 0) * 1000, 'until the next pass');
+        if (this.stopping) continue;
       }
-      await this.sleep('sleeping', plan.intervalSeconds * 1000, 'until the next pass');
       this.pass = NOTHING;
-      if (this.historyIsFull(plan)) return this.handOver();
+      if (this.historyIsFull()) return this.handOver();
     }
+  }
+
+  /** The end of the sync, once everybody who asked has been answered. */
+  private async end(how: 'drained' | 'stopped'): Promise<Outcome> {
+    // A sync that makes one pass and was stopped when it was through is through.
+    const isThrough = this.interval() === null && this.committed.cursor?.ended != null;
+    this.show(how);
+    await condition(allHandlersFinished);
+    const result = this.opened === null ? null : this.result(this.opened.plan);
+    return { result, status: how === 'drained' || isThrough ? 'completed' : 'stopped' };
+  }
+
+  private stop(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    void (async () => {
+      await condition(() => this.interruptible.size === 0, STOP_PATIENCE, {
+        summary: 'stop: the batch in hand',
+      });
+      if (this.interruptible.size > 0) this.interrupted = true;
+      for (const scope of this.interruptible) scope.cancel();
+    })();
+  }
+
+  private change(change: Change): void {
+    this.settings = withChange(this.settings, change);
+    this.changes++;
+  }
+
+  /** The plan as the settings make it now. */
+  private plan(): StreamPlan {
+    return withSettings(this.openedStream().plan, this.settings);
+  }
+
+  /** Seconds until the next pass; null where there is none. */
+  private interval(): number | null {
+    if (this.opened === null) return null;
+    const { intervalSeconds, idleIntervalSeconds } = this.plan();
+    if (intervalSeconds === null || idleIntervalSeconds === undefined) return intervalSeconds;
+    return Math.min(Math.max(intervalSeconds, idleIntervalSeconds), intervalSeconds * 2 ** this.idle);
+  }
+
+  /** Whether it makes pass after pass, also while the stream could not be opened again yet. */
+  private goesOn(): boolean {
+    return this.opened === null
+      ? (this.options.carry?.goesOn ?? false)
+      : this.opened.plan.intervalSeconds !== null;
   }
 
   /** Opens the stream where its destination is. */
@@ -172,6 +323,19 @@ export class StreamLoop {
       firstRunId: workflowInfo().firstExecutionRunId,
       expectDatabase: this.database,
     };
+    const scope = new CancellationScope();
+    this.interruptible.add(scope);
+    const opened = await scope
+      .run(() => this.openWhereItIs(input))
+      .finally(() => this.interruptible.delete(scope));
+    this.opened = opened;
+    this.database = opened.database;
+    this.committed = opened.checkpoint;
+    this.state = opened.state;
+    return opened;
+  }
+
+  private async openWhereItIs(input: OpenStreamInput): Promise<OpenedStream> {
     const { openStream } = proxyActivities<Activities>({
       startToCloseTimeout: '2m',
       heartbeatTimeout: HEARTBEAT,
@@ -187,10 +351,6 @@ export class StreamLoop {
       const message = `the destination has changed hands: ${opened.redirect} owns it now`;
       throw ApplicationFailure.create({ message, type: 'DestinationElsewhereError' });
     }
-    this.opened = opened;
-    this.database = opened.database;
-    this.committed = opened.checkpoint;
-    this.state = opened.state;
     return opened;
   }
 
@@ -198,53 +358,69 @@ export class StreamLoop {
    * Makes a pass, from begin or from where it was left, until it ends: one reads, one writes, and at most a set
    * number of batches lie between them.
    */
-  private async drain(plan: StreamPlan): Promise<PassEnd> {
-    const scope = new CancellationScope();
+  private async drain(): Promise<PassEnd> {
+    const [reading, writing] = [new CancellationScope(), new CancellationScope()];
     const staged: Staged = { batches: [], end: null };
-    const both = [scope.run(() => this.read(plan, staged)), scope.run(() => this.writeAll(plan, staged))];
+    const { cursor } = this.committed;
+    if (cursor === null || cursor.ended !== null) this.log.begin();
+    this.interruptible.add(reading);
+    const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged))];
     try {
       await Promise.all(both);
     } finally {
-      scope.cancel();
+      reading.cancel();
+      writing.cancel();
       // The one that did not fail must not go on beside the next pass.
       await Promise.allSettled(both);
+      this.interruptible.delete(reading);
       this.staged = 0;
     }
-    if (staged.end === 'drained') this.totals = { ...this.totals, passes: this.totals.passes + 1 };
+    if (staged.end === 'drained') {
+      this.totals = { ...this.totals, passes: this.totals.passes + 1 };
+      const { rows, deleted } = counted(this.pass);
+      this.idle = rows + deleted === 0 ? this.idle + 1 : 0;
+      this.log.end(this.committed.cursor?.ended ?? null, this.pass);
+    }
     return staged.end ?? 'history is full';
   }
 
-  private async read(plan: StreamPlan, staged: Staged): Promise<void> {
+  private async read(staged: Staged): Promise<void> {
     let from = this.committed;
     for (let begin = true; staged.end === null; begin = false) {
-      await condition(() => this.staged < STAGED_LIMIT);
-      if (this.wait !== null || this.paused) {
+      await condition(() => this.staged < STAGED_LIMIT || this.stopping);
+      if ((this.wait !== null || this.paused) && !this.stopping) {
         // What has been read is written first, whatever the wait.
         await condition(() => this.staged === 0);
         await this.waitForSource();
         await this.whilePaused();
       }
+      if (this.stopping) {
+        staged.end = 'stopped';
+        return;
+      }
       this.show('running');
-      const fetched = await this.fetch(plan, from, begin).catch(async (thrown: unknown) => {
+      const fetched = await this.fetch(from, begin).catch(async (thrown: unknown) => {
+        if (this.interrupted && isCancellation(thrown)) return null;
         // What has been read is written first, whatever comes of the rest.
         await condition(() => this.staged === 0);
         throw thrown;
       });
+      if (fetched === null) continue;
       this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
       this.staged += fetched.batches.length;
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
       if (fetched.cursor.ended !== null) staged.end = 'drained';
-      else if (this.historyIsFull(plan)) staged.end = 'history is full';
+      else if (this.historyIsFull()) staged.end = 'history is full';
       staged.batches.push(...fetched.batches.map((batch) => ({ batch, state: fetched.state })));
     }
   }
 
-  private async writeAll(plan: StreamPlan, staged: Staged): Promise<void> {
+  private async writeAll(staged: Staged): Promise<void> {
     for (;;) {
       await condition(() => staged.batches.length > 0 || staged.end !== null);
       const next = staged.batches.shift();
       if (next === undefined) return;
-      await this.write(plan, next.batch);
+      await this.write(next.batch, next.state);
       // Batches that one answer was cut into share its state, which the last of them makes true.
       if (next.batch.cursor.ended !== null || staged.batches[0]?.state !== next.state)
         this.state = next.state;
@@ -252,23 +428,27 @@ export class StreamLoop {
     }
   }
 
-  private fetch(plan: StreamPlan, base: Checkpoint, begin: boolean): Promise<FetchedPages> {
+  private fetch(base: Checkpoint, begin: boolean): Promise<FetchedPages> {
+    const plan = this.plan();
     const budget = budgetOf(plan.batch, this.fetches++);
     const { fetchPages } = this.onDestination(plan);
     return fetchPages.executeWithOptions(
-      { ...this.destinationOptions(plan), summary: `read up to ${budget.rows} records` },
+      { ...this.destinationOptions(plan), summary: `read up to ${countText(budget.rows)} records` },
       [{ plan, destination: this.openedStream().destination, base, budget, begin }],
     );
   }
 
-  private async write(plan: StreamPlan, batch: StagedBatch): Promise<void> {
+  private async write(batch: StagedBatch, state: { [name: string]: Json }): Promise<void> {
+    const plan = this.plan();
     const { writeBatch } = this.onDestination(plan);
     const written = await writeBatch.executeWithOptions(
-      { ...this.destinationOptions(plan), summary: batchSummary(this.totals.batches + 1, batch) },
+      { ...this.destinationOptions(plan), summary: batchSummary(this.totals.batches + 1, batch, state) },
       [{ plan, destination: this.openedStream().destination, batch }],
     );
     this.staged--;
     this.reopened = 0;
+    this.trouble = null;
+    this.log.wrote(batch.records);
     this.committed = { id: batch.next, cursor: batch.cursor };
     const add = (counts: Counts): Counts => ({
       pages: counts.pages + batch.pages,
@@ -298,30 +478,66 @@ export class StreamLoop {
   }
 
   /**
-   * How long to wait until the stream is opened again, where that can help.
+   * Waits until the stream is opened again, where that can help.
    * @throws {ApplicationFailure} the end, with the cause's own words first.
    */
-  private afterFailure(thrown: unknown): { seconds: number; reason: string } {
+  private async afterFailure(thrown: unknown): Promise<void> {
     // An error of this code itself fails no sync: Temporal holds the workflow until a worker is put right.
     if (!(thrown instanceof TemporalFailure)) throw thrown;
     const failure = cause(thrown);
-    const type = failure instanceof ApplicationFailure ? failure.type : null;
+    const type = (failure instanceof ApplicationFailure ? failure.type : null) ?? 'SyncFailed';
     const ours =
       type === 'CheckpointConflictError' && failure?.message.includes(`"${workflowInfo().workflowId}"`);
     const gone = neverStarted(thrown);
-    const reason = gone ? 'the worker that owns the destination does not answer' : (failure?.message ?? '');
+    const reason = gone
+      ? 'the worker that owns the destination does not answer'
+      : (failure?.message ?? String(thrown));
     if (gone || type === 'BatchLostError' || type === 'DestinationElsewhereError' || ours === true) {
       // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
       const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
-      if (this.reopened++ < REOPEN_LIMIT)
-        return { seconds: Math.min(seconds, LONGEST_BACK_OFF_SECONDS), reason };
+      if (this.reopened++ < REOPEN_LIMIT) {
+        if (seconds > 0) await this.sleepFor(Math.min(seconds, LONGEST_BACK_OFF_SECONDS), 'waiting', reason);
+        return;
+      }
     }
-    // What may pass by itself does not end a sync that goes on for ever.
-    const interval = this.opened?.plan.intervalSeconds ?? null;
-    if (interval !== null && MAY_PASS.includes(type ?? '')) {
-      return { seconds: Math.min(interval, LONGEST_BACK_OFF_SECONDS), reason };
+    // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
+    if (this.goesOn()) {
+      if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
+      if (!TAKEN.includes(type) && patched('blocked')) {
+        const isPassing = type === 'MalformedAnswerError' || failure instanceof TimeoutFailure;
+        return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
+      }
     }
-    throw ApplicationFailure.nonRetryable(failure?.message ?? String(thrown), type ?? 'SyncFailed');
+    this.trouble = this.troubled(type, reason, null);
+    this.show('failed');
+    throw ApplicationFailure.nonRetryable(reason, type);
+  }
+
+  /** Tries again by itself, ever less often. */
+  private async whileFailing(type: string, reason: string): Promise<void> {
+    const first = Math.min(this.interval() ?? LONGEST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS);
+    const failures = this.trouble?.failures ?? 0;
+    const seconds = Math.min(first * 2 ** Math.min(failures, 20), Math.max(first, LONGEST_FAILING_SECONDS));
+    this.trouble = this.troubled(type, reason, seconds);
+    await this.sleepFor(seconds, 'failing', reason);
+  }
+
+  /** Waits until somebody has mended it. */
+  private async whileBlocked(type: string, reason: string): Promise<void> {
+    this.trouble = this.troubled(type, reason, null);
+    const { signals } = this;
+    this.show('blocked');
+    await condition(() => this.signals !== signals || this.triggered || this.stopping);
+    await this.whilePaused();
+  }
+
+  private troubled(type: string, message: string, seconds: number | null): Trouble {
+    const now = Date.now();
+    return {
+      ...{ type, message, since: this.trouble?.since ?? new Date(now).toISOString() },
+      failures: (this.trouble?.failures ?? 0) + 1,
+      nextTry: seconds === null ? null : new Date(now + seconds * 1000).toISOString(),
+    };
   }
 
   private async waitForSource(): Promise<void> {
@@ -329,36 +545,54 @@ export class StreamLoop {
     if (wait === null) return;
     this.wait = null;
     const milliseconds = Date.parse(wait.until) - Date.now();
-    if (milliseconds > 0) await this.sleep('waiting', milliseconds, wait.reason);
+    if (milliseconds > 0) await this.sleepFor(milliseconds / 1000, 'waiting', wait.reason);
   }
 
-  /** A named timer that pause and resume end. */
-  private async sleep(status: Progress['status'], milliseconds: number, reason: string): Promise<void> {
-    const until = new Date(Date.now() + milliseconds).toISOString();
-    this.waiting = { until, reason };
-    this.show(status);
+  private sleepFor(seconds: number, status: Progress['status'], reason: string): Promise<void> {
+    const until = Date.now() + seconds * 1000;
+    return this.sleep(status, () => until, reason);
+  }
+
+  /**
+   * A named timer that pause, resume and stop end, and trigger where it is not the source that has asked for it.
+   * @param until asked again when settings change.
+   */
+  private async sleep(status: Progress['status'], until: () => number, reason: string): Promise<void> {
     const { signals } = this;
     const summary = `${status}: ${reason}`.slice(0, 150);
-    await condition(() => this.signals !== signals || this.paused, milliseconds, { summary });
+    const isWoken = () =>
+      this.signals !== signals || this.paused || this.stopping || (this.triggered && status !== 'waiting');
+    for (let left = until() - Date.now(); left > 0 && !isWoken(); left = until() - Date.now()) {
+      const { changes } = this;
+      this.waiting = { until: new Date(Date.now() + left).toISOString(), reason };
+      this.show(status);
+      if (!(await condition(() => isWoken() || this.changes !== changes, left, { summary }))) break;
+    }
     this.waiting = null;
     await this.whilePaused();
   }
 
   private async whilePaused(): Promise<void> {
-    if (!this.paused) return;
+    if (!this.paused || this.stopping) return;
     this.show('paused');
-    await condition(() => !this.paused);
+    await condition(() => !this.paused || this.stopping);
   }
 
-  private historyIsFull(plan: StreamPlan | null): boolean {
+  private historyIsFull(): boolean {
     const info = workflowInfo();
-    return info.continueAsNewSuggested || info.historyLength >= (plan?.historyLimit ?? Infinity);
+    return info.continueAsNewSuggested || info.historyLength >= (this.opened?.plan.historyLimit ?? Infinity);
   }
 
   private async handOver(): Promise<Outcome> {
     await condition(allHandlersFinished);
     const { database, pass, totals, paused, wait, reopened } = this;
-    return { carry: { database, pass, totals, paused, wait, reopened } };
+    const { stopping, triggered, settings, trouble, idle } = this;
+    return {
+      carry: {
+        ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
+        ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
+      },
+    };
   }
 
   private openedStream(): OpenedStream {
@@ -368,7 +602,28 @@ export class StreamLoop {
 
   private show(status: Progress['status']): void {
     this.status = status;
-    setCurrentDetails(currentDetails(this.progress(), this.stateNow()));
+    setCurrentDetails(currentDetails(this.progress(), this.stateNow(), Date.now()));
+    if (this.opened?.searchAttributes === true && status !== 'opening') this.showAttributes(this.opened);
+  }
+
+  private showAttributes({ plan, destination }: OpenedStream): void {
+    const { status, waiting, totals } = this;
+    const { completeAsOf, recent } = this.log;
+    const [last] = recent;
+    const lasts = waiting === null ? Infinity : Date.parse(waiting.until) - Date.now();
+    this.attributes.show(
+      {
+        HighwaterStrategy: plan.options.strategy,
+        HighwaterStream: plan.stream,
+        HighwaterDestination: withoutCredentials(destination),
+        HighwaterStatus: status,
+        HighwaterLastPassEnd: last === undefined ? null : new Date(last.ended),
+        HighwaterRows: totals.rows,
+        HighwaterLagSeconds:
+          completeAsOf === null ? null : Math.round((Date.now() - Date.parse(completeAsOf)) / 1000),
+      },
+      status !== 'running' && lasts >= SHOWN_AT_ONCE_MILLISECONDS,
+    );
   }
 
   private stateNow(): { [name: string]: Json } {
@@ -402,6 +657,12 @@ export class StreamLoop {
       staged: this.staged,
       endRule: this.committed.cursor?.ended ?? null,
       waiting: this.waiting ?? this.wait,
+      trouble: this.trouble,
+      recordsPerSecond: this.log.recordsPerSecond(),
+      completeAsOf: this.log.completeAsOf,
+      recent: this.log.recent,
+      settings: this.settings,
+      streams: [],
       warnings: this.warnings(),
       totals: { ...this.totals, ...counted(this.totals) },
     };
@@ -435,6 +696,9 @@ const counted = ({ changes: _, ...counts }: Counts) => ({
   rejected: counts.rejected ?? 0,
   deleted: counts.deleted ?? 0,
 });
+
+/** The address of a server without the name and the password in it. */
+const withoutCredentials = (destination: string) => destination.replace(/^(\w+:\/\/)[^/]*@/, '$1');
 
 /** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
 function budgetOf(limit: BatchBudget, fetches: number): BatchBudget {

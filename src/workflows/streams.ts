@@ -1,16 +1,30 @@
 import {
+  allHandlersFinished,
   ApplicationFailure,
   ChildWorkflowFailure,
   condition,
   executeChild,
   getExternalWorkflowHandle,
   isCancellation,
+  patched,
   setCurrentDetails,
   setHandler,
+  type SignalDefinition,
+  sleep,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Json, Progress, StreamResult } from '../protocol.js';
-import { pauseSignal, progressQuery, resumeSignal, stateQuery } from './messages.js';
+import type { Json, Progress, StreamResult, SyncResult } from '../protocol.js';
+import {
+  pauseSignal,
+  progressQuery,
+  resumeSignal,
+  settingsSignal,
+  setUpdate,
+  stateQuery,
+  stopSignal,
+  triggerSignal,
+} from './messages.js';
+import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
 const MOST_AT_ONCE = 4;
@@ -50,7 +64,7 @@ export async function allStreams(
   configuration: Json,
   options: SyncOptions,
   names: readonly string[],
-): Promise<StreamResult[]> {
+): Promise<SyncResult> {
   const { workflowId } = workflowInfo();
   const idOf = (name: string) => `${workflowId}/${name}`;
   const running = new Set<string>();
@@ -61,17 +75,32 @@ export async function allStreams(
   // Where passes never end, a stream waits for its parents by itself.
   const goesOn = isObject(configuration) && configuration['interval'] !== undefined;
   let paused = false;
-  const toAll = (signal: typeof pauseSignal | typeof resumeSignal) => {
-    for (const name of running)
-      void getExternalWorkflowHandle(idOf(name))
-        .signal(signal)
-        .catch(() => undefined);
+  let stopping = false;
+  let stopped = false;
+  let settings: Settings = options.settings ?? {};
+  const tell = async <Args extends unknown[]>(
+    name: string,
+    signal: SignalDefinition<Args>,
+    ...args: Args
+  ) => {
+    while (running.has(name)) {
+      try {
+        await getExternalWorkflowHandle(idOf(name)).signal(signal, ...args);
+        return;
+      } catch {
+        // It may be that its start is still on the way.
+        if (!patched('tell again')) return;
+        await sleep('1s');
+      }
+    }
   };
+  const toAll = <Args extends unknown[]>(signal: SignalDefinition<Args>, ...args: Args) =>
+    Promise.all([...running].map((name) => tell(name, signal, ...args)));
   setHandler(
     pauseSignal,
     () => {
       paused = true;
-      toAll(pauseSignal);
+      void toAll(pauseSignal);
     },
     { description: 'Pause all streams after the batch in hand, until resume.' },
   );
@@ -79,16 +108,49 @@ export async function allStreams(
     resumeSignal,
     () => {
       paused = false;
-      toAll(resumeSignal);
+      void toAll(resumeSignal);
     },
     { description: 'All streams go on.' },
+  );
+  setHandler(
+    stopSignal,
+    () => {
+      stopping = true;
+      void toAll(stopSignal);
+    },
+    { description: 'End all streams after the batch in hand; those that have not begun do not begin.' },
+  );
+  setHandler(triggerSignal, () => void toAll(triggerSignal), {
+    description: 'All streams that run make a pass now, or once more after the one in hand.',
+  });
+  setHandler(
+    setUpdate,
+    async (raw) => {
+      const change = changeOfAll(raw, goesOn);
+      settings = withChange(settings, change);
+      await toAll(settingsSignal, change);
+      return settings;
+    },
+    {
+      validator: (raw) => void changeOfAll(raw, goesOn),
+      description:
+        'Change settings of all streams from the next batch on: {"interval": "15m", "rate": 2}; "default" takes one back.',
+    },
   );
   setHandler(stateQuery, () => Object.fromEntries([...results].map(([name, { cursor }]) => [name, cursor])), {
     description: 'The committed cursors of the streams that are done; ask the child of a stream for its own.',
   });
-  setHandler(progressQuery, () => overall(names, results, running, paused), {
-    description: 'Counts of the streams that are done; ask the child of a stream for its own.',
-  });
+  setHandler(
+    progressQuery,
+    () => ({
+      ...overall(names, results, running, paused, stopping),
+      settings,
+      streams: names.map((stream) => ({ stream, status: statusOf(stream, results, failed, running) })),
+    }),
+    {
+      description: 'Counts of the streams that are done; ask the child of a stream for its own.',
+    },
+  );
   const show = () => setCurrentDetails(details(names, results, failed, running, workflowId));
 
   const one = async (name: string) => {
@@ -105,17 +167,22 @@ export async function allStreams(
       }
     }
     // Several may wake at once, and only one find room.
-    const mayRun = () => running.size < most && !paused;
+    const mayRun = () => stopping || (running.size < most && !paused);
     while (!mayRun()) await condition(mayRun);
+    if (stopping) return;
     running.add(name);
     show();
     try {
-      const { streams } = await executeChild<typeof sync>('sync', {
+      const { streams, status } = await executeChild<typeof sync>('sync', {
         workflowId: idOf(name),
-        args: [configuration, { ...options, stream: name }],
+        args: [
+          configuration,
+          { ...options, stream: name, ...(Object.keys(settings).length > 0 && { settings }) },
+        ],
         staticSummary: name,
       });
       for (const result of streams) results.set(name, result);
+      stopped ||= status === 'stopped';
     } catch (thrown) {
       if (isCancellation(thrown)) throw thrown;
       failed.set(name, thrown instanceof Error ? thrown : new Error(String(thrown)));
@@ -134,7 +201,35 @@ export async function allStreams(
       failed.size === 1 ? '' : ` (and ${failed.size - 1} more of ${names.length} streams failed)`;
     throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type);
   }
-  return names.flatMap((name) => results.get(name) ?? []);
+  await condition(allHandlersFinished);
+  const streams = names.flatMap((name) => results.get(name) ?? []);
+  return {
+    status: stopping && (stopped || streams.length < names.length) ? 'stopped' : 'completed',
+    streams,
+  };
+}
+
+/** @throws {ApplicationFailure} for what each stream has of its own. */
+function changeOfAll(raw: unknown, goesOn: boolean): Change {
+  const change = readChange(raw);
+  const problem =
+    'page_size' in change
+      ? 'page_size: is for one stream; set it on the workflow ID/STREAM'
+      : !goesOn && ('interval' in change || 'idle_interval' in change)
+        ? 'interval: this sync makes one pass; its configuration has no "interval"'
+        : null;
+  if (problem === null) return change;
+  throw ApplicationFailure.nonRetryable(`nothing was set:\n  ${problem}`, 'SettingRefused');
+}
+
+function statusOf(
+  name: string,
+  results: ReadonlyMap<string, StreamResult>,
+  failed: ReadonlyMap<string, Error>,
+  running: ReadonlySet<string>,
+): Progress['streams'][number]['status'] {
+  if (results.has(name)) return 'done';
+  return failed.has(name) ? 'failed' : running.has(name) ? 'running' : 'waits for its turn';
 }
 
 function mostAtOnce(configuration: Json, streams: number): number {
@@ -150,8 +245,10 @@ function overall(
   results: ReadonlyMap<string, StreamResult>,
   running: ReadonlySet<string>,
   paused: boolean,
+  stopping: boolean,
 ): Progress {
   const done = [...results.values()];
+  const ended = running.size === 0 && (stopping || results.size === names.length);
   const sum = (of: 'pages' | 'records' | 'rows' | 'batches' | 'rejected' | 'deleted') =>
     done.reduce((total, result) => total + result[of], 0);
   const counts = {
@@ -163,7 +260,7 @@ function overall(
     deleted: sum('deleted'),
   };
   return {
-    status: paused ? 'paused' : results.size === names.length ? 'drained' : 'running',
+    status: ended ? (stopping ? 'stopped' : 'drained') : paused ? 'paused' : 'running',
     stream: running.size === 0 ? `${names.length} streams` : [...running].join(', '),
     strategy: '',
     destination: '',
@@ -171,7 +268,8 @@ function overall(
     ...counts,
     staged: 0,
     endRule: null,
-    waiting: null,
+    ...{ waiting: null, trouble: null, recordsPerSecond: null, completeAsOf: null },
+    ...{ recent: [], settings: {}, streams: [] },
     warnings: done.flatMap((result) => result.warnings),
     totals: { passes: 0, ...counts },
   };
@@ -186,7 +284,7 @@ function details(
 ): string {
   const line = (name: string) => {
     const result = results.get(name);
-    if (result !== undefined) return `| ${name} | drained | ${result.records} | ${result.rows} |`;
+    if (result !== undefined) return `| ${name} | done | ${result.records} | ${result.rows} |`;
     const status = failed.has(name) ? '**failed**' : running.has(name) ? 'running' : 'waits for its turn';
     return `| ${name} | ${status} | | |`;
   };

@@ -1,6 +1,7 @@
 import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
 import type { Json, SyncResult } from '../protocol.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
+import type { Settings } from './settings.js';
 import { allStreams, streamNames } from './streams.js';
 
 /** What a start may ask for besides the configuration, and what one run hands to the next. */
@@ -11,6 +12,8 @@ export interface SyncOptions {
   takeOver?: boolean;
   /** Which stream of a configuration with several; set by the workflow itself when it starts one for each. */
   stream?: string;
+  /** What `set` has changed before this stream began; set by the workflow itself. */
+  settings?: Settings;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
@@ -25,13 +28,15 @@ export interface SyncOptions {
 export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
   checkOptions(options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
-  if (names.length > 1)
-    return { status: 'completed', streams: await allStreams(configuration, options, names) };
+  if (names.length > 1) return allStreams(configuration, options, names);
   const outcome = await new StreamLoop(configuration, options).run();
   if ('carry' in outcome)
     return continueAsNew<typeof sync>(configuration, { ...options, carry: outcome.carry });
-  return { status: 'completed', streams: [outcome.result] };
+  return { status: outcome.status, streams: outcome.result === null ? [] : [outcome.result] };
 }
+
+const isNumbers = (value: unknown) =>
+  typeof value === 'object' && value !== null && Object.values(value).every(Number.isFinite);
 
 /** Anybody's client may have started this: what is not understood is refused, not passed over. */
 function checkOptions(options: unknown): void {
@@ -39,6 +44,7 @@ function checkOptions(options: unknown): void {
   const problems = isObject
     ? Object.entries(options).flatMap(([name, value]) => {
         if (name === 'carry') return [];
+        if (name === 'settings') return isNumbers(value) ? [] : `${name}: must be an object of numbers`;
         if (name === 'stream')
           return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
         if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver`;

@@ -542,7 +542,7 @@ describe.concurrent('a worker of its own', () => {
         const status = await desk.run('status', id);
         expect(status).toMatchObject({ status: 0, stderr: '' });
         expect(status.stdout).toMatch(/^user · keyset · running · [\d,]+ records, /);
-        expect(status.stdout).toMatch(/^cursor: last_updated_at \d{4}-/m);
+        expect(status.stdout).toMatch(/^cursor +last_updated_at \d{4}-/m);
         await desk.api.client.set({ latency_ms: 0 });
 
         // `run` sees who owns the file, and waits for its own sync there.
@@ -611,7 +611,9 @@ describe.concurrent('a worker of its own', () => {
       await client.sync(id).cancel();
       const unknown = await desk.run('status', uniqueName('unknown'));
       expect(unknown.status).toBe(1);
-      expect(unknown.stderr).toMatch(/^highwater: there is no sync with the id "unknown-[^"]+"\n$/);
+      expect(unknown.stderr).toMatch(
+        /^highwater: there is no sync with the id "unknown-[^"]+"; "highwater list" shows/,
+      );
     });
   });
 });
@@ -793,7 +795,7 @@ describe.concurrent('without any Temporal server', () => {
         const third = await up('--reset');
         expect(third.said.stderr).toContain('The local Temporal server starts empty.');
         expect((await desk.run('status', 'users')).stderr).toBe(
-          'highwater: there is no sync with the id "users"\n',
+          'highwater: there is no sync with the id "users"; "highwater list" shows those that there are\n',
         );
         await down(third);
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
@@ -852,15 +854,32 @@ describe.skipIf(!install.available)(
   },
 );
 
+const OPERATING = [
+  'status',
+  'list',
+  'pause',
+  'resume',
+  'trigger',
+  'set',
+  'stop',
+  'cancel',
+  'logs',
+  'doctor',
+  'replay',
+];
+
 test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'run worker start status query rejects check preview init discover import-state schema config dev demo help',
+    'run worker start status list pause resume trigger set stop cancel schedule logs query rejects check preview ' +
+      'init discover import-state doctor replay schema config dev demo help',
   );
   for (const name of commands.filter((one) => one !== 'help')) {
     const help = await highwater([name, '--help']);
     expect(help.stdout, name).toContain(`Usage: highwater ${name}`);
+    // Those that say what to type need an example of it.
+    if (OPERATING.includes(name)) expect(help.stdout, name).toMatch(/Examples?:\n {2}highwater /);
   }
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;

@@ -414,6 +414,6 @@ describe('credentials in the configuration itself', () => {
     const workflowId = uniqueName('never');
     const start = client.start({ base_url: 'http://h/?api_key=hunter22' }, { taskQueue, workflowId });
     await expect(start).rejects.toMatchObject({ name: 'ConfigurationError' });
-    await expect(client.sync(workflowId).status()).rejects.toThrow(/not found/i);
+    await expect(client.sync(workflowId).status()).rejects.toMatchObject({ name: 'NoSuchSyncError' });
   });
 });

@@ -2,12 +2,13 @@
  * Records the histories that `replay.test.ts` replays: `npx tsx test/replay/record.ts`, after a build.
  *
  * They are recorded once, from the code of a release, and never again: they stand for the syncs that were started
- * with it and are running still. A new release adds a folder of its own version. What each file holds is what
- * `temporal workflow show --output json` prints, of real runs against the demo API.
+ * with it and are running still. A new release adds a folder of its own version; until then what is new to it is
+ * added, and what is there stays as it is. What each file holds is what `temporal workflow show --output json` prints,
+ * of real runs against the demo API.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -27,13 +28,8 @@ const TASK_QUEUE = 'record';
 
 const { version } = JSON.parse(await readFile(root('package.json'), 'utf8')) as { version: string };
 const folder = join(import.meta.dirname, 'histories', version);
-if (existsSync(folder)) {
-  console.error(
-    `${folder} exists. Histories are never recorded again: they stand for syncs that run with ${version} now. ` +
-      `Where a replay fails, the workflow code must be changed: patched(), or a workflow type of its own.`,
-  );
-  process.exit(1);
-}
+/** Never recorded again: where their replay fails, the workflow code must be changed (patched(), a new type). */
+const kept = existsSync(folder) ? await readdir(folder) : [];
 
 installRuntime(createLogger('error'));
 const server = await testServer();
@@ -86,6 +82,7 @@ async function subject(
   act: (subject: Subject) => Promise<unknown>,
   options?: SyncOptions,
 ): Promise<void> {
+  if (kept.some((file) => file.startsWith(name))) return;
   const demo = new DemoServer({ rows: 80, ...settings });
   const url = `http://127.0.0.1:${await demo.listen()}`;
   const destination = bench.file(`${name}.duckdb`);
@@ -165,7 +162,7 @@ async function recordAll(): Promise<void> {
 
   const down = { kind: 'status', status: 500, after: 1, times: 1000 } as const;
   await subject('outage', { fail: [down] }, keyset({ interval: '15m', retry_for: '1s' }), async (sync) => {
-    await sync.status('waiting');
+    await sync.status('failing');
     await sync.source.set({ fail: [] });
     await sync.handle.signal('resume');
     await sync.status('sleeping');
@@ -234,6 +231,75 @@ async function recordAll(): Promise<void> {
     },
   );
 
+  await subject('stopped', { latency_ms: 100, rows: 170 }, keyset({}), async (sync) => {
+    await sync.reaches(({ batches }) => batches >= 1, 'a batch');
+    await sync.handle.signal('stop');
+    await sync.handle.result();
+    await sync.record('stopped');
+  });
+
+  await subject('set-and-triggered', {}, keyset({ interval: '15m', idle_interval: '1h' }), async (sync) => {
+    await sync.status('sleeping');
+    await sync.handle.executeUpdate('set', { args: [{ interval: '10m', batch_rows: 20 }] });
+    await sync.source.mutate({ insert: 50 });
+    await sync.handle.signal('trigger');
+    await sync.reaches(({ totals, status }) => totals.passes === 2 && status === 'sleeping', 'two passes');
+    await sync.record('set-and-triggered');
+    await sync.handle.signal('stop');
+    await sync.handle.result();
+    await sync.record('set-and-triggered-and-stopped');
+  });
+
+  const forbidden = { kind: 'status', status: 403, after: 1, times: 1000 } as const;
+  await subject('blocked', { fail: [forbidden] }, keyset({ interval: '15m' }), async (sync) => {
+    await sync.status('blocked');
+    await sync.record('blocked');
+    await sync.source.set({ fail: [] });
+    await sync.handle.signal('resume');
+    await sync.status('sleeping');
+    await sync.record('blocked-and-mended');
+  });
+
+  const brokenly = { kind: 'status', status: 500, after: 1, times: 1000 } as const;
+  await subject(
+    'failing',
+    { fail: [brokenly] },
+    keyset({ interval: '15m', retry_for: '1s' }),
+    async (sync) => {
+      await sync.status('failing');
+      await sync.handle.signal('trigger');
+      await sync.reaches(
+        ({ trouble, status }) => status === 'failing' && trouble?.failures === 2,
+        'a second try',
+      );
+      await sync.source.set({ fail: [] });
+      await sync.handle.signal('trigger');
+      await sync.status('sleeping');
+      await sync.record('failing-and-triggered');
+    },
+  );
+
+  await subject(
+    'streams-controlled',
+    { rows: 5 },
+    (url) => ({ ...streams(url), interval: '15m', streams: streams(url).streams.slice(1, 3) }),
+    async (sync) => {
+      const child = client.temporal.workflow.getHandle(`${sync.handle.workflowId}/parent`);
+      const sleeps = () =>
+        child.query<Progress>('progress').then(
+          ({ status }) => status === 'sleeping',
+          () => false,
+        );
+      await until(sleeps, 30, 'the child sleeping');
+      await sync.handle.executeUpdate('set', { args: [{ batch_rows: 20 }] });
+      await sync.handle.signal('trigger');
+      await sync.handle.signal('stop');
+      await sync.handle.result();
+      await sync.record('streams-controlled');
+      await new Subject(child, sync.source, sync.destination).record('streams-controlled-child');
+    },
+  );
+
   await subject('refused', {}, keyset({ bogus: true }), async (sync) => {
     await sync.handle.result().catch(() => undefined);
     await sync.record('refused-configuration');
@@ -249,10 +315,9 @@ try {
   await server.stop();
 }
 
-/** All or nothing: a folder that is there is complete. */
+/** All or nothing: they are written once all are recorded. */
 async function keep(): Promise<void> {
-  const unfinished = `${folder}.unfinished`;
-  await mkdir(unfinished, { recursive: true });
-  for (const [name, history] of recorded) await writeFile(join(unfinished, `${name}.json`), history);
-  await rename(unfinished, folder);
+  await mkdir(folder, { recursive: true });
+  for (const [name, history] of recorded)
+    await writeFile(join(folder, `${name}.json`), history, { flag: 'wx' });
 }

@@ -2,7 +2,14 @@ import { writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { REFERENCE_REQUEST } from '../../src/config/flat.js';
-import { loadConfiguration, parseDuration, planFromFlat } from '../../src/config/index.js';
+import {
+  asOnePass,
+  loadConfiguration,
+  parseDuration,
+  planFromFlat,
+  plansFrom,
+} from '../../src/config/index.js';
+import { durationText } from '../../src/durations.js';
 import { ConfigurationError, type Problem } from '../../src/errors.js';
 import {
   COLUMN_TYPES,
@@ -148,7 +155,47 @@ describe('numbers', () => {
   });
 });
 
+describe('idle_interval', () => {
+  it('is what interval may grow to, for one pass left out with it', () => {
+    expect(planFromFlat({ interval: '15m', idle_interval: '6h' })).toMatchObject({
+      ...{ intervalSeconds: 900, idleIntervalSeconds: 21_600 },
+    });
+    expect(refused({ idle_interval: '1h' })).toEqual({
+      idle_interval: 'is for a sync with "interval", which it grows from',
+    });
+    expect(refused({ interval: '15m', idle_interval: '1m' })).toEqual({
+      idle_interval: 'must not be shorter than "interval", which it grows from',
+    });
+    const source = { base_url: 'http://127.0.0.1:1' };
+    const stream = { name: 'one', strategy: 'cursor', primary_key: 'id', columns: { id: 'STRING' } };
+    const streams = [{ ...stream, next: 'link' }];
+    expect(plansFrom({ source, streams, interval: '1m', idle_interval: '1h' }).plans).toMatchObject([
+      { intervalSeconds: 60, idleIntervalSeconds: 3600 },
+    ]);
+    expect(() => plansFrom({ source, streams, idle_interval: '1h' })).toThrow(/idle_interval: is for a sync/);
+    expect(asOnePass({ strategy: 'keyset', interval: '15m', idle_interval: '6h' })).toEqual({
+      strategy: 'keyset',
+    });
+  });
+});
+
 describe('durations', () => {
+  it('are shown in the largest unit that says them well', () => {
+    const seconds = [0, 0.5, 59, 90, 900, 5400, 7200, 86_400, 100_000];
+    expect(seconds.map(durationText)).toEqual([
+      '0s',
+      '0.5s',
+      '59s',
+      '1.5m',
+      '15m',
+      '1.5h',
+      '2h',
+      '1d',
+      '100000s',
+    ]);
+    for (const one of seconds.slice(1)) expect(parseDuration(durationText(one))).toBe(one);
+  });
+
   it('are a number and a unit', () => {
     expect(['30s', '15m', '2h', '1d', ' 1.5 h '].map(parseDuration)).toEqual([30, 900, 7200, 86_400, 5400]);
     expect(['', '15', 'm', '-1m', '1 week', '1h30m', '1e3s', 'Infinitys'].map(parseDuration)).toEqual(

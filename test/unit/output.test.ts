@@ -4,6 +4,7 @@ import {
   cursorTable,
   cursorText,
   progressLine,
+  roughly,
   summary,
   table,
   webUiLink,
@@ -11,6 +12,13 @@ import {
   wrapped,
 } from '../../src/cli/output.js';
 import type { Progress, StreamResult } from '../../src/protocol.js';
+
+describe('how long', () => {
+  it('is said roughly, in one unit', () => {
+    const seconds = [-1, 0, 35.9, 119, 120, 7199, 7200, 172_799, 172_800, 900_000];
+    expect(seconds.map(roughly)).toEqual(['0s', '0s', '35s', '119s', '2m', '119m', '2h', '47h', '2d', '10d']);
+  });
+});
 
 describe('a table', () => {
   it('has aligned columns, numbers to the right with their thousands set apart', () => {
@@ -194,6 +202,7 @@ describe('one line on how far a sync is', () => {
     staged: 1,
     endRule: null,
     waiting: null,
+    ...{ trouble: null, recordsPerSecond: null, completeAsOf: null, recent: [], settings: {}, streams: [] },
     warnings: [],
     totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0 },
   };

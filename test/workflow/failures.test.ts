@@ -287,7 +287,7 @@ describe('a source that stays unavailable', () => {
   test('does not end an interval sync, which waits with the reason and goes on when the source is back', async () => {
     const bench = await lab().bench({ fail: down });
     const run = await bench.start({ interval: '1h', retry_for: '1s' });
-    const { waiting } = await run.status('waiting');
+    const { waiting } = await run.status('failing');
     expect(waiting?.reason).toContain('the source answered 500');
     expect(Date.parse(waiting?.until ?? '') - Date.now()).toBeLessThanOrEqual(60_000);
     await bench.source.set({ fail: [] });
@@ -313,7 +313,7 @@ describe('a source that stays unavailable', () => {
           },
         },
       );
-      expect((await run.status('waiting')).waiting?.reason).toBe('not just now');
+      expect((await run.status('failing')).waiting?.reason).toBe('not just now');
       await run.sync.resume();
       await run.status('sleeping');
       expect(await bench.difference()).toEqual(EQUAL);

@@ -84,17 +84,20 @@ describe('the Web UI', () => {
       (await run.handle.query<{ currentDetails: string }>('__temporal_workflow_metadata')).currentDetails;
     expect(await details()).toMatch(/^\*\*waiting\*\* · pass 1 · `last_updated_at` = /);
     expect(await details()).toMatch(/Waiting until \S+: 429 /);
-    expect(await details()).toContain('| this pass | 50 | 50 | 1 | 1 |');
+    expect(await details()).toContain('- this pass: 50 records, 50 rows written, 1 page, 1 batch');
     await run.sync.resume();
     await run.status('sleeping');
-    expect(await details()).toContain('Last pass ended by `no_next_token`.');
+    expect(await details()).toMatch(
+      /^Last pass ended by `no_next_token` at \S+Z: 123 records, 120 rows written\.$/m,
+    );
+    expect(await details()).toMatch(/^\d+ records\/s · complete as of \S+Z \(lag \d+s\)$/m);
 
     const summaries = (await run.events()).flatMap((event) => summaryOf(event) ?? []);
     expect(summaries).toContain('open the stream');
     expect(summaries).toContain('read up to 50 records');
-    expect(summaries).toContainEqual(expect.stringMatching(/^batch 1 · 50 records · 1 pages$/));
+    expect(summaries).toContainEqual(expect.stringMatching(/^batch 1 · 50 records · 1 page · to 2026-\S+Z$/));
     expect(summaries).toContainEqual(
-      expect.stringMatching(/^batch 3 · \d+ records · 1 pages · no_next_token$/),
+      expect.stringMatching(/^batch 3 · \d+ records · 1 page · to 2026-\S+Z · no_next_token$/),
     );
     expect(summaries).toContainEqual(expect.stringMatching(/^waiting: 429 /));
     expect(summaries).toContain('sleeping: until the next pass');
@@ -110,7 +113,10 @@ describe('the Web UI', () => {
     const { definition } = await run.handle.query<Metadata>('__temporal_workflow_metadata');
     const described = (what: string) =>
       (definition[what] ?? []).filter(({ description }) => description).map(({ name }) => name);
-    expect(described('signalDefinitions').sort()).toEqual(['pause', 'resume']);
+    expect(described('signalDefinitions').sort()).toEqual([
+      ...['pause', 'resume', 'settings', 'stop', 'trigger'],
+    ]);
+    expect(described('updateDefinitions')).toEqual(['set']);
     expect(described('queryDefinitions')).toEqual(expect.arrayContaining(['state', 'progress']));
   });
 });

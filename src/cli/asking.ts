@@ -1,0 +1,52 @@
+import { HighwaterClient, type SyncHandle } from '../client.js';
+import type { Target } from '../connection.js';
+import type { TemporalServer } from '../dev/temporal-server.js';
+import type { Json, Progress } from '../protocol.js';
+import { runningServer } from './server.js';
+
+/** A query needs a worker; without one it would wait for long. */
+const QUERY_MILLISECONDS = 5000;
+
+/** A Temporal server, and a client of it. */
+export interface Connected {
+  client: HighwaterClient;
+  server: TemporalServer;
+  to: Target;
+}
+
+/** Does something with a server that is there already. */
+export async function connected<T>(use: (connected: Connected) => Promise<T>): Promise<T> {
+  const { server, to } = await runningServer();
+  const client = await HighwaterClient.connect(to);
+  try {
+    return await use({ client, server, to });
+  } finally {
+    await client.close();
+  }
+}
+
+/** What a sync says of itself. */
+export interface Answer {
+  progress: Progress;
+  state: { [name: string]: Json };
+}
+
+/** What each sync says of itself, or null where no worker answers in time. */
+export async function ask(
+  client: HighwaterClient,
+  handles: readonly SyncHandle[],
+  milliseconds = QUERY_MILLISECONDS,
+): Promise<(Answer | null)[]> {
+  const deadline = Date.now() + milliseconds;
+  // All to their end: one that is still being tried again when the connection closes would crash.
+  return client.temporal.withDeadline(deadline, () =>
+    Promise.all(
+      handles.map(async (handle) => {
+        const [progress, state] = await Promise.allSettled([handle.progress(), handle.state()]);
+        return progress.status === 'fulfilled' && state.status === 'fulfilled'
+          ? { progress: progress.value, state: state.value }
+          : null;
+      }),
+    ),
+  );
+}

@@ -1,0 +1,12 @@
+import type { Command } from 'commander';
+import { controlCommand } from './control.js';
+
+export const cancelCommand = (): Command =>
+  controlCommand({
+    name: 'cancel',
+    description: 'End a sync at once; a batch in hand is written as a whole or not at all.',
+    help: 'The table and its checkpoint agree; the next sync goes on from there. "stop" ends it after the batch in hand.',
+    // It is when the workflow has ended.
+    isDone: () => false,
+    later: 'is being cancelled',
+  });

@@ -1,0 +1,96 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Command } from 'commander';
+import type { SyncHandle } from '../client.js';
+import type { Progress } from '../protocol.js';
+import { ask, connected, type Connected } from './asking.js';
+import { note, print, progressLine } from './output.js';
+
+/** Something that a sync which runs can be asked for. */
+export interface Control {
+  name: 'pause' | 'resume' | 'stop' | 'cancel' | 'trigger';
+  description: string;
+  /** More for the help, a sentence or two. */
+  help: string;
+  /** Whether it is done; `before` is what the sync said when it was asked. */
+  isDone: (now: Progress, before: Progress | null) => boolean;
+  /** Whether it is of no use to wait for that. */
+  comesLater?: (now: Progress) => boolean;
+  /** What is said while that is still to come. */
+  later: string;
+}
+
+const POLL_MILLISECONDS = 200;
+const WAIT_SECONDS = 15;
+
+export function controlCommand(control: Control): Command {
+  return new Command(control.name)
+    .description(control.description)
+    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .option('--no-wait', 'return when it is asked, not when it is done')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `\n${control.help}\n\nExamples:\n  highwater ${control.name} users\n  highwater ${control.name} shop/orders --json`,
+    )
+    .action((id: string, options: { wait: boolean; json?: boolean }) =>
+      connected((to) => act(control, to, id, options)),
+    );
+}
+
+async function act(
+  control: Control,
+  { client }: Connected,
+  id: string,
+  options: { wait: boolean; json?: boolean },
+): Promise<void> {
+  const handle = client.sync(id);
+  await handle.mustRun();
+  const [before] = await ask(client, [handle], 3000);
+  await handle[control.name]();
+  const outcome =
+    options.wait && before !== null ? await watch(control, client, handle, before?.progress) : null;
+  if (options.json === true) {
+    print(
+      JSON.stringify({
+        ...{ id, asked: control.name, done: outcome?.done ?? false },
+        status: outcome?.ended ?? outcome?.progress?.status ?? null,
+      }),
+    );
+    return;
+  }
+  if (before === null) note('no worker answers; it is done as soon as there is one ("npx highwater worker")');
+  if (outcome?.ended != null) print(`${id}: ${outcome.ended}`);
+  else if (outcome?.done !== true) print(`${id}: ${control.later}`);
+  else print(`${id}: ${outcome.progress === null ? 'done' : progressLine(outcome.progress)}`);
+}
+
+interface Outcome {
+  done: boolean;
+  /** How the sync has ended, where it has. */
+  ended: string | null;
+  progress: Progress | null;
+}
+
+async function watch(
+  control: Control,
+  client: Connected['client'],
+  handle: SyncHandle,
+  before: Progress | undefined,
+): Promise<Outcome> {
+  const deadline = Date.now() + WAIT_SECONDS * 1000;
+  for (let progress: Progress | null = null; ; await delay(POLL_MILLISECONDS)) {
+    const ended = await handle.status();
+    if (ended !== 'RUNNING') {
+      const how = await handle.result().then(
+        ({ status }) => status,
+        () => ended.toLowerCase(),
+      );
+      return { done: true, ended: how, progress };
+    }
+    progress = (await ask(client, [handle], 3000))[0]?.progress ?? null;
+    if (progress !== null && control.isDone(progress, before ?? null))
+      return { done: true, ended: null, progress };
+    const isLater = progress !== null && control.comesLater?.(progress) === true;
+    if (isLater || Date.now() > deadline) return { done: false, ended: null, progress };
+  }
+}

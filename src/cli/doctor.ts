@@ -1,0 +1,284 @@
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { Command } from 'commander';
+import fetch from 'node-fetch';
+import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
+import { isServer, loadPlans } from '../config/index.js';
+import { target } from '../connection.js';
+import { openError } from '../destinations/duckdb-file.js';
+import { liveOwner } from '../destinations/owner.js';
+import { portAnswers } from '../dev/ports.js';
+import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
+import { messageOf } from '../errors.js';
+import { SEARCH_ATTRIBUTES } from '../protocol.js';
+import { resolveRequest } from '../sources/references.js';
+import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
+import { queryServer } from './postgres.js';
+import { serverOptions } from './server.js';
+
+/** What a check found; `bad`: syncs cannot run so. */
+export interface Finding {
+  check: string;
+  outcome: 'good' | 'note' | 'bad';
+  message: string;
+}
+
+interface Options {
+  taskQueue: string;
+  destination?: string;
+  json?: boolean;
+}
+
+/** Clocks that differ by more than this make what is said of lag and of waits wrong. */
+const SKEW_SECONDS = 5;
+/** A poll is kept open for a minute, and some more where there is much to do. */
+const POLL_MILLISECONDS = 80_000;
+const LITTLE_ROOM_BYTES = 1024 ** 3;
+const NODE_LEAST = [20, 15] as const;
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('Look at all that a sync needs: versions, server, workers, destination, clocks, ports.')
+    .argument('[configuration]', 'also whether this one can be used here; "check" asks its source too')
+    .option('--task-queue <name>', 'the task queue that a worker should poll', DEFAULT_TASK_QUEUE)
+    .option(
+      '-d, --destination <file>',
+      'the DuckDB file, or the address of a PostgreSQL server (default: as of a sync)',
+    )
+    .option('--json', 'print a JSON array of objects')
+    .addHelpText(
+      'after',
+      `
+Nothing is started or written. The exit code is 1 where something keeps syncs from running; notes (!) do not.
+
+Examples:
+  highwater doctor
+  highwater doctor users.yaml --json`,
+    )
+    .action(doctor);
+}
+
+async function doctor(file: string | undefined, options: Options): Promise<void> {
+  const findings: Finding[] = [versions()];
+  const { found, destination } = await configured(file, options);
+  findings.push(...found, await ports());
+  const server = await findServer(serverOptions()).then(
+    (there) => ({ there, problem: null }),
+    (thrown: unknown) => ({ there: null, problem: messageOf(thrown) }),
+  );
+  if (server.there !== null) findings.push(...(await ofServer(server.there, options.taskQueue)));
+  else if (server.problem !== null)
+    findings.push({ check: 'server', outcome: 'bad', message: server.problem });
+  else {
+    const message =
+      'none was found: "highwater run" and "highwater dev" start one, the other commands need one';
+    findings.push({ check: 'server', outcome: 'note', message });
+  }
+  findings.push(...(await ofDestination(destination)));
+  if (options.json === true) print(JSON.stringify(findings));
+  else
+    for (const { check, outcome, message } of findings)
+      print(wrapped(`${MARKS[outcome]} ${check}: ${message}`, 2, outputWidth()));
+  if (findings.some(({ outcome }) => outcome === 'bad')) process.exitCode = 1;
+}
+
+const MARKS = { good: '✓', note: '!', bad: '✗' } as const;
+
+function versions(): Finding {
+  const versionIn = (path: string) =>
+    (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version;
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const isOld = major < NODE_LEAST[0] || (major === NODE_LEAST[0] && minor < NODE_LEAST[1]);
+  const message = `Highwater ${versionIn('../../package.json')}, Node ${process.versions.node}, ${process.platform} ${process.arch}`;
+  return isOld
+    ? {
+        check: 'versions',
+        outcome: 'bad',
+        message: `${message}; Node ${NODE_LEAST.join('.')} or later is needed`,
+      }
+    : { check: 'versions', outcome: 'good', message };
+}
+
+/** Whether a configuration can be used here, and the destination that is meant. */
+async function configured(
+  file: string | undefined,
+  options: Options,
+): Promise<{ found: Finding[]; destination: string }> {
+  const check = 'configuration';
+  if (file === undefined) return { found: [], destination: destinationOf(options.destination, undefined) };
+  try {
+    const { plans } = (await loadPlans(file)).plans;
+    const destination = destinationOf(options.destination, plans[0]);
+    try {
+      // Names each variable that is not set.
+      for (const plan of plans) resolveRequest(plan.baseUrl, plan.request, process.env);
+    } catch (thrown) {
+      return { found: [{ check, outcome: 'bad', message: messageOf(thrown) }], destination };
+    }
+    const message = `${file} can be used: ${plans.map(({ stream }) => stream).join(', ')}`;
+    return { found: [{ check, outcome: 'good', message }], destination };
+  } catch (thrown) {
+    const destination = destinationOf(options.destination, undefined);
+    return { found: [{ check, outcome: 'bad', message: messageOf(thrown) }], destination };
+  }
+}
+
+async function ports(): Promise<Finding> {
+  const asked = serverOptions().ports ?? USUAL_PORTS;
+  const said = await Promise.all(
+    Object.entries(asked).map(
+      async ([what, port]) =>
+        `${what === 'grpc' ? 'Temporal' : 'Web UI'} ${port} ${port !== 0 && (await portAnswers(port)) ? 'is in use' : 'is free'}`,
+    ),
+  );
+  return { check: 'ports', outcome: 'good', message: `of a local server: ${said.join(', ')}` };
+}
+
+async function ofServer(server: TemporalServer, taskQueue: string): Promise<Finding[]> {
+  const to = target(server.address);
+  const client = await HighwaterClient.connect(to);
+  const { workflowService, operatorService } = client.temporal.connection;
+  const { namespace } = to;
+  try {
+    const { serverVersion } = await workflowService.getSystemInfo({});
+    const where = `Temporal ${serverVersion} at ${server.address}, namespace ${namespace}`;
+    try {
+      await workflowService.describeNamespace({ namespace });
+    } catch (thrown) {
+      return [{ check: 'server', outcome: 'bad', message: `${where}: ${messageOf(thrown)}` }];
+    }
+    const findings: Finding[] = [{ check: 'server', outcome: 'good', message: where }];
+    const [{ pollers }, running] = await Promise.all([
+      workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 }),
+      client.temporal.workflow.count(
+        `WorkflowType = "sync" AND ExecutionStatus = "Running" AND TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`,
+      ),
+    ]);
+    const syncs = `${running.count} running sync${running.count === 1 ? '' : 's'}`;
+    findings.push(
+      pollers.length > 0
+        ? {
+            check: 'workers',
+            outcome: 'good',
+            message: `${pollers.length} on the task queue "${taskQueue}", ${syncs}`,
+          }
+        : {
+            ...{ check: 'workers', outcome: running.count > 0 ? 'bad' : 'note' },
+            message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
+          },
+    );
+    findings.push(
+      await operatorService.listSearchAttributes({ namespace }).then(
+        ({ customAttributes }): Finding => {
+          const missing = Object.keys(SEARCH_ATTRIBUTES).filter(
+            (name) => customAttributes[name] === undefined,
+          );
+          const message =
+            missing.length === 0
+              ? 'all are known'
+              : `${missing.join(', ')} are not known; the first sync adds them where that is permitted`;
+          return { check: 'search attributes', outcome: missing.length === 0 ? 'good' : 'note', message };
+        },
+        (thrown: unknown): Finding => ({
+          ...{ check: 'search attributes', outcome: 'note' },
+          message: `cannot be asked for: ${messageOf(thrown)}`,
+        }),
+      ),
+    );
+    const polled = pollers.map(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000);
+    findings.push(...(server.uiUrl === null ? clockByPolls(polled) : await clockOf(server.uiUrl)));
+    return findings;
+  } catch (thrown) {
+    return [{ check: 'server', outcome: 'bad', message: `${server.address}: ${messageOf(thrown)}` }];
+  } finally {
+    await client.close();
+  }
+}
+
+/** A server says what time it has in each answer's header. */
+async function clockOf(url: string): Promise<Finding[]> {
+  const before = Date.now();
+  const answer = await fetch(url, { signal: AbortSignal.timeout(5000), redirect: 'manual' }).catch(
+    () => null,
+  );
+  const date = Date.parse(answer?.headers.get('date') ?? '');
+  // To the second, cut.
+  return Number.isNaN(date) ? [] : [skew("Temporal's", date + 500 - (before + Date.now()) / 2)];
+}
+
+/** A worker polls at least once a minute, and the server says when it did: a rougher measure. */
+function clockByPolls(polled: readonly number[]): Finding[] {
+  if (polled.length === 0) return [];
+  const age = Date.now() - Math.max(...polled);
+  return [skew("Temporal's", age < 0 ? -age : Math.min(0, POLL_MILLISECONDS - age))];
+}
+
+function skew(whose: string, milliseconds: number): Finding {
+  const seconds = Math.abs(milliseconds) / 1000;
+  return seconds <= SKEW_SECONDS
+    ? { check: 'clock', outcome: 'good', message: `${whose} and this machine's agree` }
+    : {
+        ...{ check: 'clock', outcome: 'note' },
+        message: `${whose} is ${roughly(seconds)} ${milliseconds > 0 ? 'ahead of' : 'behind'} this machine's: lag and waits are wrong by as much`,
+      };
+}
+
+async function ofDestination(destination: string): Promise<Finding[]> {
+  const check = 'destination';
+  try {
+    return isServer(destination) ? await ofPostgres(destination) : [await ofFile(destination)];
+  } catch (thrown) {
+    return [{ check, outcome: 'bad', message: messageOf(thrown) }];
+  }
+}
+
+async function ofPostgres(destination: string): Promise<Finding[]> {
+  const { name, rows } = await queryServer(
+    destination,
+    `SELECT has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery(),
+            extract(epoch FROM clock_timestamp()) * 1000, current_setting('server_version')`,
+  );
+  const [mayCreate, isReplica, milliseconds, version] = (rows[0] ?? []).map(String);
+  const where = `${name}, PostgreSQL ${version}`;
+  const isTrue = (text: string | undefined) => text === 't' || text === 'true';
+  return [
+    isTrue(isReplica)
+      ? { check: 'destination', outcome: 'bad', message: `${where} is a replica: it cannot be written` }
+      : isTrue(mayCreate)
+        ? { check: 'destination', outcome: 'good', message: `${where} answers` }
+        : {
+            ...{ check: 'destination', outcome: 'note' },
+            message: `${where} answers; this user makes no schemas, so that the one of the table must be there`,
+          },
+    skew("PostgreSQL's", Number(milliseconds) - Date.now()),
+  ];
+}
+
+async function ofFile(path: string): Promise<Finding> {
+  const check = 'destination';
+  const owner = await liveOwner(path);
+  if (owner !== null) {
+    const message = `${path} belongs to a running worker (process ${owner.pid} on ${owner.host})`;
+    return { check, outcome: 'good', message };
+  }
+  const folder = dirname(path);
+  if (!existsSync(folder)) return { check, outcome: 'bad', message: `${path}: there is no folder ${folder}` };
+  try {
+    accessSync(folder, constants.W_OK);
+    if (existsSync(path)) {
+      // As a worker would open it: says who holds it, and whether it is a database at all.
+      const instance = await DuckDBInstance.create(path).catch((thrown: unknown) => {
+        throw openError(path, messageOf(thrown));
+      });
+      instance.closeSync();
+    }
+  } catch (thrown) {
+    return { check, outcome: 'bad', message: `${path} cannot be written: ${messageOf(thrown)}` };
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  const room = `${((bavail * bsize) / 1024 ** 3).toFixed(1)} GB free`;
+  return bavail * bsize < LITTLE_ROOM_BYTES
+    ? { check, outcome: 'note', message: `${path} can be written; there is little room, ${room}` }
+    : { check, outcome: 'good', message: `${path} can be written, ${room}` };
+}

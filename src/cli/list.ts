@@ -1,0 +1,127 @@
+import { Command, InvalidArgumentError } from 'commander';
+import type { ListedSync } from '../client.js';
+import { ask, connected, type Answer, type Connected } from './asking.js';
+import { note, outputWidth, print, roughly, since, table, visible, wrapped } from './output.js';
+import { firstLine } from './report.js';
+
+interface Options {
+  running?: boolean;
+  query?: string;
+  limit: number;
+  json?: boolean;
+}
+
+export function listCommand(): Command {
+  return new Command('list')
+    .description('List the syncs: status, last pass, rows, lag, and when they go on.')
+    .option('--running', 'only those that run')
+    .option('--query <query>', "a filter in Temporal's words, on Highwater's search attributes too")
+    .option('--limit <n>', 'how many', asLimit, 50)
+    .option('--json', 'print a JSON array of objects')
+    .addHelpText(
+      'after',
+      `
+Of a schedule's syncs the latest is shown. "lag": how long ago the table held all that the source had.
+
+Examples:
+  highwater list
+  highwater list --running --json
+  highwater list --query 'HighwaterStatus = "failing" OR HighwaterStatus = "blocked"'`,
+    )
+    .action((options: Options) => connected((to) => list(to, options)));
+}
+
+export function asLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1) return limit;
+  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
+}
+
+async function list({ client }: Connected, options: Options): Promise<void> {
+  const found = await client.list({
+    limit: options.limit,
+    runningOnly: options.running === true,
+    ...(options.query !== undefined && { query: options.query }),
+  });
+  const running = found.filter(({ execution }) => execution === 'RUNNING');
+  const answers = await ask(
+    client,
+    running.map(({ id }) => client.sync(id)),
+  );
+  const byId = new Map(running.map(({ id }, i) => [id, answers[i] ?? null]));
+  const lines = found.map((sync) => lineOf(sync, byId.get(sync.id) ?? null));
+  if (options.json === true) {
+    print(JSON.stringify(lines));
+    return;
+  }
+  if (lines.length === 0) {
+    print('There is no sync.');
+    return;
+  }
+  print(screen(lines, Date.now(), outputWidth()));
+  for (const { id, reason } of lines)
+    if (reason !== null) print(wrapped(visible(`${id}: ${firstLine(reason, 500)}`), 2, outputWidth()));
+  const silent = running.filter((_, i) => answers[i] === null).length;
+  if (silent > 0) note(`no worker answers for ${silent} of them: what is shown is what Temporal knows`);
+}
+
+/** Below this, what can be done without is left out. */
+const NARROW = 64;
+
+function screen(lines: Line[], now: number, limit: number): string {
+  const columns: [string, (line: Line) => string | number][] = [
+    ['sync', ({ id }) => id],
+    ['status', ({ status }) => status],
+    ['strategy', ({ strategy }) => strategy],
+    ['last pass', ({ lastPassEnd }) => (lastPassEnd === null ? '' : `${since(lastPassEnd, now)} ago`)],
+    ['rows', ({ rows }) => rows ?? ''],
+    ['lag', ({ lagSeconds }) => (lagSeconds === null ? '' : roughly(lagSeconds))],
+    ['next', ({ nextRun }) => (nextRun === null ? '' : `in ${since(nextRun, now)}`)],
+  ];
+  const shown = columns.filter(([name]) => limit >= NARROW || !['strategy', 'last pass'].includes(name));
+  return table(
+    shown.map(([name]) => name),
+    lines.map((line) => shown.map(([, cell]) => cell(line))),
+    limit,
+  );
+}
+
+interface Line {
+  id: string;
+  status: string;
+  stream: string;
+  strategy: string;
+  lastPassEnd: string | null;
+  rows: number | null;
+  lagSeconds: number | null;
+  nextRun: string | null;
+  /** Why it does not go on. */
+  reason: string | null;
+  schedule: string | null;
+}
+
+/** What the sync says of itself; else what Temporal knows of it. */
+function lineOf(sync: ListedSync, answer: Answer | null): Line {
+  const { id, attributes, schedule } = sync;
+  const progress = answer?.progress ?? null;
+  const isRunning = sync.execution === 'RUNNING';
+  const complete = progress?.completeAsOf ?? null;
+  const lag = complete === null ? attributes.lagSeconds : (Date.now() - Date.parse(complete)) / 1000;
+  return {
+    id,
+    status: isRunning
+      ? (progress?.status ?? attributes.status ?? 'running')
+      : attributes.status === 'stopped'
+        ? 'stopped'
+        : sync.execution.toLowerCase(),
+    stream: progress?.stream ?? attributes.stream ?? '',
+    strategy: progress?.strategy ?? attributes.strategy ?? '',
+    lastPassEnd: progress?.recent[0]?.ended ?? attributes.lastPassEnd,
+    rows: progress === null ? attributes.rows : progress.totals.rows,
+    // Of one that has ended it was true then.
+    lagSeconds: lag === null || !isRunning ? null : Math.round(lag),
+    nextRun: progress?.waiting?.until ?? sync.nextRun,
+    reason: progress?.trouble?.message ?? null,
+    schedule,
+  };
+}

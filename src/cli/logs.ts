@@ -1,0 +1,223 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { WorkflowHandle } from '@temporalio/client';
+import { defaultPayloadConverter, type Payload } from '@temporalio/common';
+import { Command } from 'commander';
+import type { Json } from '../protocol.js';
+import { connected, type Connected } from './asking.js';
+import { asLimit } from './list.js';
+import { count, outputWidth, print, visible, wrapped } from './output.js';
+import { firstLine } from './report.js';
+
+type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
+
+/** Something that happened to a sync. */
+export interface Line {
+  time: string;
+  level: 'info' | 'warn' | 'error';
+  text: string;
+}
+
+const POLL_MILLISECONDS = 1000;
+
+export function logsCommand(): Command {
+  return new Command('logs')
+    .description('Show what happened to a sync, in order: batches, waits, failures, what was asked of it.')
+    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .option('--limit <n>', 'the last so many lines', asLimit, 50)
+    .option('--follow', 'go on until the sync ends')
+    .option('--json', 'print one JSON object a line')
+    .addHelpText(
+      'after',
+      `
+They are read from Temporal's history, so that they are there without the worker that made them. What a worker has
+to say of itself is on its standard error.
+
+Examples:
+  highwater logs users
+  highwater logs users --follow
+  highwater logs users --limit 500 --json`,
+    )
+    .action((id: string, options: { limit: number; follow?: boolean; json?: boolean }) =>
+      connected((to) => logs(to, id, options)),
+    );
+}
+
+async function logs(
+  { client }: Connected,
+  id: string,
+  options: { limit: number; follow?: boolean; json?: boolean },
+): Promise<void> {
+  const show = (lines: Line[]) => {
+    for (const line of lines)
+      print(
+        options.json === true
+          ? JSON.stringify(line)
+          : wrapped(
+              visible(`${line.time.slice(0, 19)}Z ${MARKS[line.level]} ${line.text}`),
+              2,
+              outputWidth(),
+            ),
+      );
+  };
+  let runId: string | null = await client.sync(id).runId();
+  const run = async (which: string): Promise<Event[]> =>
+    (await client.temporal.workflow.getHandle(id, which).fetchHistory()).events ?? [];
+  let events = await run(runId);
+  const lines = linesOf(events);
+  // Runs that were continued as new come before.
+  for (let first = events[0]; lines.length < options.limit;) {
+    const before: string | null | undefined =
+      first?.workflowExecutionStartedEventAttributes?.continuedExecutionRunId;
+    if (!before) break;
+    // It may be gone already: histories are kept for as long as the namespace says.
+    const earlier = await run(before).catch(() => []);
+    lines.unshift(...linesOf(earlier));
+    first = earlier[0];
+  }
+  show(lines.slice(-options.limit));
+  while (options.follow === true && runId !== null) {
+    const last = events.at(-1);
+    const next: string | null | undefined =
+      last?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
+    if (next) {
+      runId = next;
+      events = [];
+    } else if (last !== undefined && hasEnded(last)) return;
+    else await delay(POLL_MILLISECONDS);
+    const known = events.length;
+    events = await run(runId);
+    show(linesOf(events, known));
+  }
+}
+
+const MARKS = { info: ' ', warn: '!', error: '✗' } as const;
+
+const hasEnded = (event: Event) =>
+  Boolean(
+    event.workflowExecutionCompletedEventAttributes ??
+    event.workflowExecutionFailedEventAttributes ??
+    event.workflowExecutionCanceledEventAttributes ??
+    event.workflowExecutionTerminatedEventAttributes ??
+    event.workflowExecutionTimedOutEventAttributes,
+  );
+
+interface Scheduled {
+  activity: string;
+  summary: string;
+  /** The attempt that was the last, and why the one before it failed. */
+  before: { attempt: number; failure: Failure } | null;
+}
+
+/** What a history says, from its n-th event on. */
+export function linesOf(events: readonly Event[], from = 0): Line[] {
+  const scheduled = new Map<string, Scheduled>();
+  for (const event of events) {
+    const activity = event.activityTaskScheduledEventAttributes?.activityType?.name;
+    if (activity)
+      scheduled.set(String(event.eventId), { activity, summary: summaryOf(event) ?? activity, before: null });
+    const started = event.activityTaskStartedEventAttributes;
+    const of = scheduled.get(String(started?.scheduledEventId));
+    if (of !== undefined && started?.lastFailure)
+      of.before = { attempt: started.attempt ?? 0, failure: started.lastFailure };
+  }
+  return events.slice(from).flatMap((event): Line[] => {
+    const said = lineOf(
+      event,
+      (id) => scheduled.get(String(id)) ?? { activity: '', summary: 'an activity', before: null },
+    );
+    if (said === null) return [];
+    const { seconds, nanos } = event.eventTime ?? {};
+    const time = new Date(Number(seconds ?? 0) * 1000 + Math.floor((nanos ?? 0) / 1e6)).toISOString();
+    return [{ time, level: 'info', ...said }];
+  });
+}
+
+/** Null for what only Temporal needs to know. */
+function lineOf(
+  event: Event,
+  scheduled: (id: unknown) => Scheduled,
+): (Partial<Line> & { text: string }) | null {
+  const started = event.workflowExecutionStartedEventAttributes;
+  if (started) return { text: started.continuedExecutionRunId ? 'goes on in a new history' : 'began' };
+  const done = event.activityTaskCompletedEventAttributes;
+  if (done) {
+    const { activity, summary, before } = scheduled(done.scheduledEventId);
+    // The server tells of attempts that failed only once one has not.
+    const tries: Partial<Line> & { again: string } =
+      before === null
+        ? { again: '' }
+        : { level: 'warn', again: `, at attempt ${before.attempt}, after: ${said(before.failure)}` };
+    const { again, ...level } = tries;
+    if (activity === 'openStream') return { ...level, text: `${summary}${again}` };
+    if (activity !== 'writeBatch') return before === null ? null : { ...level, text: `${summary}${again}` };
+    const { rows, rejected } = (valueOf(done.result?.payloads?.[0]) ?? {}) as {
+      rows?: number;
+      rejected?: number;
+    };
+    const aside = rejected === undefined || rejected === 0 ? '' : `, ${count(rejected)} put aside`;
+    return { ...level, text: `${summary}: ${count(rows ?? 0)} rows written${aside}${again}` };
+  }
+  const failed = event.activityTaskFailedEventAttributes;
+  if (failed)
+    return { level: 'error', text: `${scheduled(failed.scheduledEventId).summary}: ${said(failed.failure)}` };
+  const late = event.activityTaskTimedOutEventAttributes;
+  if (late)
+    return { level: 'error', text: `${scheduled(late.scheduledEventId).summary}: ${said(late.failure)}` };
+  const timer = event.timerStartedEventAttributes;
+  if (timer) {
+    const seconds = Number(timer.startToFireTimeout?.seconds ?? 0);
+    return { text: `${summaryOf(event) ?? 'waits'} (for ${seconds} s)` };
+  }
+  const signal = event.workflowExecutionSignaledEventAttributes;
+  if (signal) return { text: `asked to ${signal.signalName ?? ''} by ${signal.identity ?? ''}` };
+  const cancel = event.workflowExecutionCancelRequestedEventAttributes;
+  if (cancel) return { level: 'warn', text: `asked to cancel by ${cancel.identity ?? ''}` };
+  const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
+  if (update) {
+    const input = JSON.stringify(valueOf(update.input?.args?.payloads?.[0]) ?? null);
+    return { text: `${update.input?.name ?? 'update'} ${input} by ${update.meta?.identity ?? ''}` };
+  }
+  const child = event.childWorkflowExecutionStartedEventAttributes;
+  if (child) return { text: `${child.workflowExecution?.workflowId ?? ''} began` };
+  const childDone = event.childWorkflowExecutionCompletedEventAttributes;
+  if (childDone) return { text: `${childDone.workflowExecution?.workflowId ?? ''} has ended` };
+  const childFailed = event.childWorkflowExecutionFailedEventAttributes;
+  if (childFailed) {
+    const text = `${childFailed.workflowExecution?.workflowId ?? ''} failed: ${said(childFailed.failure)}`;
+    return { level: 'error', text };
+  }
+  const task = event.workflowTaskFailedEventAttributes;
+  if (task) return { level: 'error', text: `the worker could not go on with it: ${said(task.failure)}` };
+  const ended = event.workflowExecutionFailedEventAttributes;
+  if (ended) return { level: 'error', text: `failed: ${said(ended.failure)}` };
+  const terminated = event.workflowExecutionTerminatedEventAttributes;
+  if (terminated) return { level: 'warn', text: `terminated: ${terminated.reason ?? ''}` };
+  if (event.workflowExecutionTimedOutEventAttributes) return { level: 'error', text: 'timed out' };
+  if (event.workflowExecutionCanceledEventAttributes) return { level: 'warn', text: 'cancelled' };
+  const result = event.workflowExecutionCompletedEventAttributes;
+  if (!result) return null;
+  const value = valueOf(result.result?.payloads?.[0]) as { status?: string } | null;
+  return { text: value?.status ?? 'completed' };
+}
+
+type Failure = NonNullable<Event['activityTaskFailedEventAttributes']>['failure'];
+
+function said(failure: Failure): string {
+  let innermost = failure;
+  while (innermost?.cause && !innermost.applicationFailureInfo) innermost = innermost.cause;
+  return firstLine(innermost?.message ?? '', 1000);
+}
+
+const summaryOf = (event: Event): string | null => {
+  const value = valueOf(event.userMetadata?.summary);
+  return typeof value === 'string' ? value : null;
+};
+
+/** Null also for what is encrypted. */
+function valueOf(payload: Payload | null | undefined): Json {
+  try {
+    return payload ? defaultPayloadConverter.fromPayload<Json>(payload) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,82 @@
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { Pool } from 'pg';
+import { isServer, loadPlans, planNamed } from '../config/index.js';
+import { DuckDbDestination } from '../destinations/duckdb.js';
+import { DuckDbFile } from '../destinations/duckdb-file.js';
+import { SETTINGS } from '../destinations/host.js';
+import { serverOf } from '../destinations/location.js';
+import { liveOwner } from '../destinations/owner.js';
+import { PostgresDestination } from '../destinations/postgres.js';
+import { replayAtOwner } from '../destinations/query-socket.js';
+import type { ReplayOutcome, ReplayRequest } from '../destinations/replay.js';
+import { DestinationError } from '../errors.js';
+import { destinationOf, print } from './output.js';
+
+export interface ReplayOptions {
+  destination?: string;
+  stream?: string;
+  overwrite?: boolean;
+  json?: boolean;
+}
+
+/** Tries the records that were put aside of a configuration's streams again, and says what came of it. */
+export async function replayRejects(configuration: string, options: ReplayOptions): Promise<void> {
+  const { plans } = await loadPlans(configuration);
+  const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
+  const outcomes: ({ stream: string } & ReplayOutcome)[] = [];
+  for (const plan of chosen) {
+    const request = {
+      table: plan.table,
+      cursorField: plan.cursorField,
+      overwrite: options.overwrite === true,
+    };
+    const outcome = await replayIn(destinationOf(options.destination, plan), request);
+    outcomes.push({ stream: plan.stream, ...outcome });
+  }
+  if (options.json === true) {
+    print(JSON.stringify(outcomes));
+    return;
+  }
+  for (const { stream, records, replayed, rows } of outcomes) {
+    if (records === 0) {
+      print(`${stream}: no record was put aside.`);
+      continue;
+    }
+    const stay = records - replayed;
+    const rest =
+      stay === 0 ? '' : `; ${stay} stay: "highwater rejects" lists them, with the reasons of today`;
+    print(`${stream}: ${replayed} of ${records} fit now, rows inserted or changed: ${rows}${rest}.`);
+  }
+}
+
+/** @throws {DestinationError} */
+async function replayIn(given: string, request: ReplayRequest): Promise<ReplayOutcome> {
+  if (isServer(given)) {
+    const { name, url } = serverOf(given, process.env);
+    const pool = new Pool({
+      connectionString: url,
+      application_name: 'highwater',
+      max: 1,
+      connectionTimeoutMillis: 10_000,
+    });
+    pool.on('error', () => undefined);
+    const server = new PostgresDestination(pool, name);
+    try {
+      return await server.replay(request);
+    } finally {
+      await server.close();
+    }
+  }
+  if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
+  const path = await realpath(given);
+  const owner = await liveOwner(path);
+  // Whoever owns the file writes it; nobody else can.
+  if (owner !== null) return replayAtOwner(owner.socket, request);
+  const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
+  try {
+    return await destination.replay(request);
+  } finally {
+    await destination.close();
+  }
+}

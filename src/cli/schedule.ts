@@ -1,0 +1,219 @@
+import { ScheduleAlreadyRunning, ScheduleNotFoundError, type ScheduleHandle } from '@temporalio/client';
+import { Command, InvalidArgumentError } from 'commander';
+import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from '../client.js';
+import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
+import { durationText } from '../durations.js';
+import { messageOf } from '../errors.js';
+import { connected, type Connected } from './asking.js';
+import { note, print, since, table } from './output.js';
+
+interface CreateOptions {
+  id?: string;
+  every?: number;
+  cron?: string[];
+  timeZone?: string;
+  jitter?: number;
+  catchUp: number;
+  taskQueue: string;
+  paused?: boolean;
+  json?: boolean;
+}
+
+export function scheduleCommand(): Command {
+  const schedule = new Command('schedule').description(
+    'Syncs of one pass at set times: Temporal starts them, also while no terminal is open.',
+  );
+  schedule.addCommand(createCommand());
+  schedule.addCommand(listCommand());
+  schedule.addCommand(
+    one('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
+      await handle.pause('highwater schedule pause');
+      return 'paused';
+    }),
+  );
+  schedule.addCommand(
+    one('resume', 'Start syncs again, from the next time on.', async (handle) => {
+      await handle.unpause('highwater schedule resume');
+      return 'goes on';
+    }),
+  );
+  schedule.addCommand(
+    one('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
+      await handle.trigger();
+      return 'triggered';
+    }),
+  );
+  schedule.addCommand(
+    one(
+      'delete',
+      'Forget the schedule; a sync that runs goes on, and table and checkpoint stay.',
+      async (handle) => {
+        await handle.delete();
+        return 'deleted';
+      },
+    ),
+  );
+  return schedule;
+}
+
+function createCommand(): Command {
+  return new Command('create')
+    .description('Start a sync of one pass every so often.')
+    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option('--id <schedule-id>', 'the id of the schedule (default: as of "start")')
+    .option('--every <duration>', 'such as 15m or 1h', asSeconds)
+    .option('--cron <expression>', 'such as "0 6 * * MON-FRI"; may be given more than once', collect)
+    .option('--time-zone <name>', 'of --cron, such as Europe/Berlin (default: UTC)')
+    .option('--jitter <duration>', 'begin up to so much later, at random', asSeconds)
+    .option('--catch-up <duration>', 'make up for what was missed while the server was away', asSeconds, 3600)
+    .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
+    .option('--paused', 'begin only at "schedule resume"')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+A time that comes while the sync before still runs is skipped.
+
+Examples:
+  highwater schedule create users.yaml --every 15m --jitter 30s
+  highwater schedule create users.yaml --id nightly --cron "0 3 * * *" --time-zone Europe/Berlin`,
+    )
+    .action((file: string, options: CreateOptions) => connected((to) => create(to, file, options)));
+}
+
+async function create({ client }: Connected, file: string, options: CreateOptions): Promise<void> {
+  const { every, cron = [] } = options;
+  if ((every === undefined) === (cron.length === 0)) throw new Error('give either --every or --cron');
+  const { configuration, plans } = await loadPlans(file);
+  const id = options.id ?? defaultWorkflowId(plans);
+  if (plans.plans.some(({ intervalSeconds }) => intervalSeconds !== null))
+    note('note: "interval" is left out: each sync of a schedule makes one pass');
+  try {
+    await client.temporal.schedule.create({
+      scheduleId: id,
+      spec: {
+        ...(every !== undefined && { intervals: [{ every: every * 1000 }] }),
+        ...(cron.length > 0 && { cronExpressions: cron }),
+        ...(options.timeZone !== undefined && { timezone: options.timeZone }),
+        ...(options.jitter !== undefined && { jitter: options.jitter * 1000 }),
+      },
+      // The server keeps a cron expression as a calendar, which nobody would know again.
+      memo: { when: timesOf(options) },
+      policies: { overlap: 'SKIP', catchupWindow: options.catchUp * 1000 },
+      state: { paused: options.paused === true },
+      action: {
+        type: 'startWorkflow',
+        workflowType: 'sync',
+        workflowId: id,
+        taskQueue: options.taskQueue,
+        args: [asOnePass(configuration)],
+        ...described(plans),
+      },
+    });
+  } catch (thrown) {
+    if (thrown instanceof ScheduleAlreadyRunning)
+      throw new Error(`there is a schedule "${id}" already; delete it first, or give another --id`, {
+        cause: thrown,
+      });
+    throw refused(thrown);
+  }
+  const { info } = await client.temporal.schedule.getHandle(id).describe();
+  const next = info.nextActionTimes[0]?.toISOString() ?? null;
+  if (options.json === true) print(JSON.stringify({ id, nextRun: next, paused: options.paused === true }));
+  else {
+    print(
+      `Created the schedule ${id}; ${options.paused === true ? 'it is paused' : `first sync at ${next ?? '?'}`}`,
+    );
+    print('Its syncs: npx highwater list');
+  }
+}
+
+const timesOf = ({ every, cron = [], timeZone = 'UTC' }: CreateOptions): string =>
+  every === undefined ? `${cron.join(', ')} (${timeZone})` : `every ${durationText(every)}`;
+
+/** What the server says of times that it cannot read is what the user needs to know. */
+function refused(thrown: unknown): unknown {
+  const isInvalid = (thrown as { code?: unknown }).code === INVALID_ARGUMENT;
+  return isInvalid ? new Error(`Temporal refused the schedule: ${messageOf(thrown)}`) : thrown;
+}
+
+/** Of gRPC's status codes. */
+const INVALID_ARGUMENT = 3;
+
+function listCommand(): Command {
+  return new Command('list')
+    .description('List the schedules: when they start syncs, the last one, and the next.')
+    .option('--json', 'print a JSON array of objects')
+    .addHelpText('after', '\nExample:\n  highwater schedule list')
+    .action((options: { json?: boolean }) =>
+      connected(async ({ client }) => {
+        const found: {
+          id: string;
+          when: string;
+          paused: boolean;
+          lastRun: string | null;
+          nextRun: string | null;
+        }[] = [];
+        for await (const { scheduleId, action, spec, state, info, memo } of client.temporal.schedule.list()) {
+          if (action?.workflowType !== 'sync') continue;
+          const intervals = (spec?.intervals ?? []).map(({ every }) => `every ${durationText(every / 1000)}`);
+          const times = spec?.calendars?.length ? [...intervals, 'by calendar'] : intervals;
+          found.push({
+            id: scheduleId,
+            when: typeof memo?.['when'] === 'string' ? memo['when'] : times.join(', '),
+            paused: state.paused,
+            lastRun: info?.recentActions.at(-1)?.takenAt.toISOString() ?? null,
+            nextRun: state.paused ? null : (info?.nextActionTimes[0]?.toISOString() ?? null),
+          });
+        }
+        if (options.json === true) {
+          print(JSON.stringify(found));
+          return;
+        }
+        if (found.length === 0) {
+          print('There is no schedule; "highwater schedule create" makes one.');
+          return;
+        }
+        const now = Date.now();
+        print(
+          table(
+            ['schedule', 'when', 'last sync', 'next'],
+            found.map(({ id, when, paused, lastRun, nextRun }) => [
+              id,
+              when,
+              lastRun === null ? '' : `${since(lastRun, now)} ago`,
+              paused ? 'paused' : nextRun === null ? '' : `in ${since(nextRun, now)}`,
+            ]),
+          ),
+        );
+      }),
+    );
+}
+
+function one(name: string, description: string, act: (handle: ScheduleHandle) => Promise<string>): Command {
+  return new Command(name)
+    .description(description)
+    .argument('<id>', 'the id of the schedule')
+    .option('--json', 'print one JSON object')
+    .addHelpText('after', `\nExample:\n  highwater schedule ${name} users`)
+    .action((id: string, options: { json?: boolean }) =>
+      connected(async ({ client }) => {
+        const outcome = await act(client.temporal.schedule.getHandle(id)).catch((thrown: unknown) => {
+          if (!(thrown instanceof ScheduleNotFoundError)) throw thrown;
+          throw new Error(
+            `there is no schedule "${id}"; "highwater schedule list" shows those that there are`,
+          );
+        });
+        if (options.json === true) print(JSON.stringify({ id, schedule: outcome }));
+        else print(`${id}: ${outcome}`);
+      }),
+    );
+}
+
+const collect = (text: string, before: string[] = []) => [...before, text];
+
+function asSeconds(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds !== null && seconds > 0) return seconds;
+  throw new InvalidArgumentError('A duration such as 30s, 15m, 2h or 1d is needed.');
+}

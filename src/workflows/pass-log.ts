@@ -1,0 +1,60 @@
+import type { EndRule, PassSummary } from '../protocol.js';
+
+const PASSES_KEPT = 5;
+const WRITES_KEPT = 6;
+
+/** What one run hands to the next. */
+export interface PassLogCarry {
+  began: number | null;
+  completeAsOf: string | null;
+  recent: PassSummary[];
+}
+
+/** When passes began and ended, and how fast they are. */
+export class PassLog {
+  /** Null where the pass in hand was begun by somebody else, and nobody knows when. */
+  private began: number | null;
+  completeAsOf: string | null;
+  /** The latest first. */
+  recent: PassSummary[];
+  private writes: { at: number; records: number }[] = [];
+
+  constructor(carry: PassLogCarry | undefined) {
+    this.began = carry?.began ?? null;
+    this.completeAsOf = carry?.completeAsOf ?? null;
+    this.recent = carry?.recent ?? [];
+  }
+
+  begin(): void {
+    this.began = Date.now();
+    this.writes = [{ at: this.began, records: 0 }];
+  }
+
+  wrote(records: number): void {
+    this.writes = [...this.writes, { at: Date.now(), records }].slice(-WRITES_KEPT);
+  }
+
+  end(endRule: EndRule | null, counts: { pages: number; records: number; rows: number }): void {
+    const { pages, records, rows } = counts;
+    const { began } = this;
+    const seconds = began === null ? null : Math.round((Date.now() - began) / 100) / 10;
+    if (began !== null) this.completeAsOf = new Date(began).toISOString();
+    const summary = { ended: new Date().toISOString(), endRule, seconds, pages, records, rows };
+    this.recent = [summary, ...this.recent].slice(0, PASSES_KEPT);
+    this.began = null;
+  }
+
+  /** Over the last batches, waits included. */
+  recordsPerSecond(): number | null {
+    const [first, ...others] = this.writes;
+    const last = others.at(-1);
+    if (first === undefined || last === undefined || last.at === first.at) return null;
+    const records = others.reduce((sum, write) => sum + write.records, 0);
+    return Math.round((records * 1000) / (last.at - first.at));
+  }
+
+  carry(): PassLogCarry {
+    const { began, completeAsOf, recent } = this;
+    return { began, completeAsOf, recent };
+  }
+}
