@@ -40,7 +40,7 @@ describe('continue as new', () => {
       const history = await client.temporal.workflow.getHandle(run.id, runId).fetchHistory();
       const events = history.events ?? [];
       expect(scheduled(events, 'fetchPages').length).toBe(scheduled(events, 'writeBatch').length);
-      expect(events.length).toBeLessThan(60);
+      expect(events.length).toBeLessThan(80);
       const next = events.at(-1)?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
       runId = next ?? null;
       runs++;
