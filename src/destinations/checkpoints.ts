@@ -18,6 +18,21 @@ export interface StoredCheckpoint extends Checkpoint {
   holder: Holder;
 }
 
+/**
+ * Of Highwater's own tables. 1: checkpoints, batches, parents. 2: what has been seen, rejects, changes of the schema. What
+ * a version has added is made on opening where it is missing.
+ */
+export const TABLES_VERSION = 2;
+
+/** @throws {DestinationError} where a newer Highwater has written the tables: what they mean is not known here. */
+export function refuseNewer(stored: string | undefined): void {
+  if (stored === undefined || Number(stored) <= TABLES_VERSION) return;
+  throw new DestinationError(
+    `a newer Highwater has written this destination: its own tables are of version ${stored}, and this one knows ` +
+      `version ${TABLES_VERSION}. Use that one, or sync into another destination.`,
+  );
+}
+
 export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
 export const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;
 export const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;

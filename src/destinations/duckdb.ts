@@ -24,10 +24,12 @@ import {
   keyValues,
   notReady,
   openWhenFree,
+  refuseNewer,
   refuseOtherTypes,
   sameKey,
   somethingMisfits,
   tableName,
+  TABLES_VERSION,
   type StoredCheckpoint,
 } from './checkpoints.js';
 import type {
@@ -58,8 +60,6 @@ import { marksDeleted, refuseOtherMode } from './modes.js';
 import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
-
-const VERSION = '1';
 
 /** Highwater's own tables, in the schema `main`. */
 const OWN_TABLES = `
@@ -420,8 +420,14 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   await connection.run(
     `INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
      WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta)`,
-    [randomUUID(), VERSION],
+    [randomUUID(), String(TABLES_VERSION)],
   );
+  const versions = await connection.runAndReadAll("SELECT value FROM _highwater_meta WHERE name = 'version'");
+  const version = String(versions.getRowsJson()[0]?.[0]);
+  refuseNewer(version);
+  if (Number(version) < TABLES_VERSION) {
+    await connection.run(`UPDATE _highwater_meta SET value = '${TABLES_VERSION}' WHERE name = 'version'`);
+  }
   const columns = Object.entries(table.columns);
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
   const known = await columnsOf(connection, table);

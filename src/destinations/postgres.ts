@@ -35,9 +35,11 @@ import {
   keyValues,
   notReady,
   openWhenFree,
+  refuseNewer,
   refuseOtherTypes,
   somethingMisfits,
   tableName,
+  TABLES_VERSION,
   type StoredCheckpoint,
 } from './checkpoints.js';
 import type {
@@ -74,7 +76,6 @@ import {
 } from './postgres-modes.js';
 import { identifier, literal } from './sql.js';
 
-const VERSION = '1';
 const NAME_BYTES = 63;
 
 /** Highwater's own tables, in the schema of the stream's table: there the user may create some. */
@@ -457,8 +458,18 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
   await client.query(ownTables(schema));
   await client.query(
     `INSERT INTO ${schema}._highwater_meta VALUES ('database', $1), ('version', $2) ON CONFLICT DO NOTHING`,
-    [randomUUID(), VERSION],
+    [randomUUID(), String(TABLES_VERSION)],
   );
+  const versions = await client.query<{ value: string }>(
+    `SELECT value FROM ${schema}._highwater_meta WHERE name = 'version'`,
+  );
+  const version = versions.rows[0]?.value;
+  refuseNewer(version);
+  if (Number(version) < TABLES_VERSION) {
+    await client.query(`UPDATE ${schema}._highwater_meta SET value = $1 WHERE name = 'version'`, [
+      String(TABLES_VERSION),
+    ]);
+  }
   for (const name of [table.schema, table.table, ...Object.keys(table.columns)]) {
     if (Buffer.byteLength(name) <= NAME_BYTES) continue;
     // It would cut them short, and take two for one.

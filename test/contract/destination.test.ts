@@ -5,6 +5,7 @@ import { chmod, mkdir, readFile, stat, utimes, writeFile } from 'node:fs/promise
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DuckDbDestination } from '../../src/destinations/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb-file.js';
@@ -16,6 +17,7 @@ import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
 import { modesContract } from './modes.js';
+import { upgradesFromVersion1 } from './upgrades.js';
 import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
@@ -74,6 +76,29 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
 destinationContract('DuckDB', () => startDuckDb(false));
 destinationContract('DuckDB that knows of each write beforehand', () => startDuckDb(true));
 modesContract('DuckDB', () => startDuckDb(true));
+describe('a DuckDB file', () =>
+  upgradesFromVersion1('main', async () => {
+    const made = await scratch();
+    const old = await readFile(new URL('versions/duckdb-1.gz', import.meta.url));
+    await writeFile(made.file('x.duckdb'), gunzipSync(old));
+    const at = new DuckDbFile(made.file('x.duckdb'), SETTINGS);
+    const destination = new DuckDbDestination(at);
+    const tested: TestedDestination = {
+      destination,
+      prepares: false,
+      rows: (of) => rowsOf(at, of),
+      query: (sql) =>
+        at.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+      ownSchema: '',
+      reopen: () => Promise.reject(new Error('not here')),
+      close: () => destination.close(),
+    };
+    const end = async () => {
+      await destination.close();
+      await made.remove();
+    };
+    return { tested, file: made.file, end };
+  }));
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
 

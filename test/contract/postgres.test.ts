@@ -1,6 +1,6 @@
 /** PostgreSQL passes the contract whole, on a real server; and what is its own: connections that are cut, a pooler, the catalogue. */
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,6 +13,7 @@ import { installPostgres, startPostgres, type PostgresServer } from '../helpers/
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
 import { modesContract } from './modes.js';
+import { upgradesFromVersion1 } from './upgrades.js';
 import { replayContract } from './replay.js';
 import { destinationContract, holderOf, keyOf, type Row, type TestedDestination } from './suite.js';
 
@@ -187,6 +188,18 @@ describe.skipIf(!install.available)(
     // With what the suite appends it is 63 bytes long.
     destinationContract('PostgreSQL', start, { longestName: 57 });
     modesContract('PostgreSQL', start);
+    describe('a PostgreSQL database', () =>
+      upgradesFromVersion1('public', async () => {
+        const folder = await scratch();
+        const tested = await start();
+        const dump = await readFile(new URL('versions/postgres-1.sql', import.meta.url), 'utf8');
+        await tested.query(`DO $$ BEGIN ${dump} END $$`);
+        const end = async () => {
+          await tested.close();
+          await folder.remove();
+        };
+        return { tested, file: folder.file, end };
+      }));
     evolutionContract('PostgreSQL', start, { caseApart: true });
     replayContract('PostgreSQL', start);
   },
