@@ -131,7 +131,7 @@ export const fetchPages =
               faultPoint('page.after');
               progress.pages = stager.pages;
               progress.records = stager.records;
-              if (stager.records >= budget.rows || stager.bytes >= budget.bytes || Date.now() >= deadline)
+              if (stager.records >= budget.rows || stager.bytes >= stager.mostBytes || Date.now() >= deadline)
                 break;
             }
             const batches = await stager.end(cursor);
@@ -202,6 +202,10 @@ const ANSWER_IGNORED: Note = {
 };
 
 /** Stages pages as batches, each naming the checkpoint it follows. */
+/** Bytes; a value that has no room in a block of DuckDB's stays in memory, several times over, until its batch is written. */
+const WIDE_RECORD = 128 * 1024;
+const WIDE_BATCH = 4 * 1024 * 1024;
+
 class BatchStager {
   pages = 0;
   records = 0;
@@ -209,6 +213,8 @@ class BatchStager {
 
   private readonly finished: StagedBatch[] = [];
   private batch: OpenBatch | null = null;
+  /** Length of the longest record. */
+  private longest = 0;
   /** Of parents that are done. */
   private marks: ParentMark[] = [];
   /** Where the page in hand began. */
@@ -235,14 +241,20 @@ class BatchStager {
     this.page = { batch: this.batch, mark, records: 0, bytes: 0, rejects: [] };
   }
 
+  /** How many bytes a batch may have; fewer where records are wide. */
+  get mostBytes(): number {
+    return this.longest < WIDE_RECORD ? this.limit.bytes : Math.min(this.limit.bytes, WIDE_BATCH);
+  }
+
   /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
   async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
     const { batch, limit } = this;
-    const isFull = batch !== null && (batch.records >= limit.rows || batch.writer.bytes >= limit.bytes);
+    const isFull = batch !== null && (batch.records >= limit.rows || batch.writer.bytes >= this.mostBytes);
     if (isFull && this.page.records > 0) await this.cut(before);
     this.batch ??= this.start();
     this.batch.records += records;
     this.batch.longest = Math.max(this.batch.longest, longest);
+    this.longest = Math.max(this.longest, longest);
     this.page.records += records;
     this.page.bytes += lines.length;
     await this.batch.writer.append(lines);

@@ -62,7 +62,10 @@ async function list({ client }: Connected, options: Options): Promise<void> {
   for (const { id, reason } of lines)
     if (reason !== null) print(wrapped(visible(`${id}: ${firstLine(reason, 500)}`), 2, outputWidth()));
   const silent = running.filter((_, i) => answers[i] === null).length;
-  if (silent > 0) note(`no worker answers for ${silent} of them: what is shown is what Temporal knows`);
+  if (silent > 0) {
+    const said = `no worker answers for ${silent} of them: what is shown is what Temporal knows`;
+    note(wrapped(said, 2, outputWidth()));
+  }
 }
 
 /** Below this, what can be done without is left out. */

@@ -263,12 +263,9 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   if (field !== undefined || readsEverything(stream)) return problems;
   if (strategy !== 'replay') return [...problems, readsTooLittle('deletes')];
   const type = Object.hasOwn(columns, cursorField) ? columns[cursorField]?.type : undefined;
-  const isTime = type === 'UTC_DATETIME' || type === 'NAIVE_DATETIME';
+  const isTime = type === 'UTC_DATETIME';
   if (!draft && (!isTime || stream.cursor_format !== 'timestamp')) {
-    needs(
-      'deletes',
-      'needs a cursor_field that is a timestamp, in a column of type UTC_DATETIME or NAIVE_DATETIME',
-    );
+    needs('deletes', 'needs a cursor_field that is a timestamp, in a column of type UTC_DATETIME');
   }
   if (stream.names.updated_until !== undefined || stream.settle !== undefined) {
     needs('deletes', 'does not go with settle and names.updated_until: what is newer is not read');

@@ -66,6 +66,10 @@ export async function openWhenFree(
   }
 }
 
+/** Whether rows are gone when a pass has not met them. */
+export const missesRows = (table: TableSpec): boolean =>
+  table.deletes !== undefined && table.unseen !== 'stay';
+
 /** What a claim comes to; its writing is the destination's. */
 export interface Claim {
   checkpoint: Checkpoint;
@@ -79,13 +83,21 @@ export interface Claim {
 /** Null where the table has a holder that was not `asked` for. */
 export function claimOf(
   stored: readonly StoredCheckpoint[],
-  { key, holder, full, takeOver }: OpenRequest,
+  { key, table, holder, full, takeOver }: OpenRequest,
   asked: ReadonlySet<string>,
 ): Claim | null {
   const others = stored.filter((one) => one.holder.workflowId !== holder.workflowId);
   if (!takeOver && others.some((one) => !asked.has(JSON.stringify(one.holder)))) return null;
   const own = stored.find((one) => sameKey(one.key, key));
   const neighbours = stored.filter((one) => one !== own).map((one) => one.key);
+  const elsewhere = neighbours.find(({ source }) => source !== key.source);
+  if (elsewhere !== undefined && !takeOver && (missesRows(table) || table.mode === 'replace')) {
+    throw new DestinationError(
+      `table ${key.schema}.${key.table} has rows of another source too (${elsewhere.source}): what one source does not have ` +
+        'is not gone from the other. Give each a table of its own, leave "deletes" and "mode" out, or start with --take-over, and ' +
+        "the table is all this one's.",
+    );
+  }
   const takenOver = takeOver ? others.filter((one) => one !== own).map((one) => one.key) : [];
   if (
     own !== undefined &&
@@ -139,6 +151,18 @@ export const cannotHold = (column: string, value: string, type: ColumnType): str
   `Declare another type for it in "columns".`;
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
+
+/**
+ * A table as records outside of any pass are written to it: nothing can be missing from them, and where the table is
+ * replaced it is the rows of the last pass that they go to.
+ */
+export function alone({ deletes, mode, ...rest }: TableSpec): TableSpec {
+  return {
+    ...rest,
+    ...(deletes !== undefined && rest.deletedField !== undefined && { deletes, unseen: 'stay' as const }),
+    ...(mode !== undefined && mode !== 'replace' && { mode }),
+  };
+}
 
 /** A batch that no stream has fetched: its rows go with the transaction that they are in, and move no checkpoint. */
 export const aloneIn = (

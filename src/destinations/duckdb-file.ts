@@ -12,6 +12,8 @@ export interface DuckDbSettings {
   memoryLimit: string;
   /** The limit while batches with records of megabytes are written; absent: the same. */
   longRecordsMemory?: string;
+  /** Limits that are tried one after the other when memory does not do; absent: none. */
+  spareMemory?: readonly string[];
   threads: number;
   /** Close the file this long after the last use, so that other programs can read it. */
   idleMilliseconds: number;
@@ -78,7 +80,10 @@ export class DuckDbFile {
     await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
   }
 
-  /** Runs `work` in one transaction; transactions of this process take turns. */
+  /**
+   * Runs `work` in one transaction; transactions of this process take turns. Where DuckDB's memory does not do, it is
+   * rolled back and run again with more.
+   */
   async transaction<T>(
     work: (connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null = null,
@@ -88,19 +93,20 @@ export class DuckDbFile {
     this.turn = new Promise<void>((resolve) => (done = resolve));
     await before;
     try {
-      return await this.read(async (connection) => {
-        await connection.run('BEGIN TRANSACTION');
-        let result: T;
+      for (const limit of [null, ...(this.settings.spareMemory ?? [])]) {
         try {
-          result = await work(connection);
+          return await this.read(async (connection) => {
+            if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+            return inTransaction(connection, work);
+          }, lent);
         } catch (thrown) {
-          // The transaction may be gone already; what matters is why.
-          await connection.run('ROLLBACK').catch(() => undefined);
-          throw thrown;
+          if (!isOutOfMemory(thrown)) throw thrown;
         }
-        await connection.run('COMMIT');
-        return result;
-      }, lent);
+      }
+      throw new DestinationError(
+        `DuckDB has too little memory for a batch of ${this.path}. Make batches smaller ("batch_rows", "batch_bytes"), or give ` +
+          'it more: HIGHWATER_DUCKDB_MEMORY=1GiB in the environment of the worker.',
+      );
     } finally {
       done();
     }
@@ -185,3 +191,23 @@ export function openError(path: string, said: string): Error {
   }
   return new DestinationError(`the destination ${path} cannot be opened: ${said}`);
 }
+
+async function inTransaction<T>(
+  connection: DuckDBConnection,
+  work: (connection: DuckDBConnection) => Promise<T>,
+): Promise<T> {
+  await connection.run('BEGIN TRANSACTION');
+  let result: T;
+  try {
+    result = await work(connection);
+  } catch (thrown) {
+    // The transaction may be gone already; what matters is why.
+    await connection.run('ROLLBACK').catch(() => undefined);
+    throw thrown;
+  }
+  await connection.run('COMMIT');
+  return result;
+}
+
+const isOutOfMemory = (thrown: unknown): boolean =>
+  /Out of Memory Error|failed to (pin|allocate) block|could not allocate block/i.test(messageOf(thrown));

@@ -12,7 +12,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, isWholePass, keyValues, tableName } from './checkpoints.js';
+import { batchColumns, isWholePass, missesRows, keyValues, notReady, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import { storedTable, widened } from './duckdb-evolution.js';
 import { duckDbType } from './duckdb-columns.js';
@@ -20,7 +20,7 @@ import {
   asideOf,
   beginsPass,
   marksDeleted,
-  missesRows,
+  MODE_COLUMNS,
   modeOf,
   ownColumns,
   saysDeleted,
@@ -79,8 +79,19 @@ const keyHash = ({ primaryKey, columns }: TableSpec, column: (name: string) => s
  */
 const HASH_PROBE = `SELECT concat_ws(',', hash('a'), hash(repeat('highwater é', 9)), hash('a', 'b'), hash(NULL::VARCHAR))`;
 
+/** Of a table without rows: removes the columns that it had for another mode. */
+export async function forgetMode(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+  const own = new Set(ownDefinitions(table).map(([name]) => name));
+  const { columns: there } = await storedTable(connection, table);
+  const names = there?.map(({ name }) => name) ?? [];
+  for (const name of MODE_COLUMNS) {
+    if (own.has(name) || !names.includes(name)) continue;
+    await connection.run(`ALTER TABLE ${tableName(table)} DROP COLUMN ${name}`);
+  }
+}
+
 /**
- * Adds our columns where they are missing, and fills those that must not be empty.
+ * Adds our columns where they are missing.
  * @param changes what was done to the table just now.
  */
 export async function prepareOwnColumns(
@@ -98,16 +109,11 @@ export async function prepareOwnColumns(
   // The text of a key may be another in another type.
   const isOther = changes.some(({ column, from }) => from !== null && table.primaryKey.includes(column));
   if (isOther && hashesKey(table)) await connection.run(`UPDATE ${tableName(table)} SET ${KEY_HASH} = NULL`);
-  await fillHashes(connection, table);
 }
 
 /** Gives every row of a table its hash: those that somebody else wrote have none, nor those of before. */
-async function fillHashes(connection: DuckDBConnection, table: TableSpec): Promise<void> {
-  if (!hashesKey(table)) return;
-  await connection.run(
-    `UPDATE ${tableName(table)} AS t SET ${KEY_HASH} = ${keyHash(table, (name) => `t.${identifier(name)}`)} WHERE ${KEY_HASH} IS NULL`,
-  );
-}
+const fillingHashes = (table: TableSpec): string =>
+  `UPDATE ${tableName(table)} AS t SET ${KEY_HASH} = ${keyHash(table, (name) => `t.${identifier(name)}`)} WHERE ${KEY_HASH} IS NULL;`;
 
 /** When this DuckDB hashes in another way than the one that wrote the file, all hashes are made again. */
 async function checkHashes(connection: DuckDBConnection): Promise<void> {
@@ -117,7 +123,8 @@ async function checkHashes(connection: DuckDBConnection): Promise<void> {
   const [[stored] = []] = await read("SELECT value FROM _highwater_meta WHERE name = 'key_hash'");
   if (stored === probe) return;
   const tables = await read(
-    `SELECT schema_name, table_name FROM duckdb_columns() WHERE database_name = current_database() AND column_name = '${KEY_HASH}'`,
+    `SELECT schema_name, table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (database_name, schema_name, table_name)
+       WHERE database_name = current_database() AND column_name = '${KEY_HASH}'`,
   );
   for (const [schema = '', table = ''] of stored === undefined ? [] : tables) {
     await connection.run(`UPDATE ${identifier(schema)}.${identifier(table)} SET ${KEY_HASH} = NULL`);
@@ -208,7 +215,9 @@ const CHANGED = 'SELECT read FROM _known WHERE differs';
  * written, and no index (DuckDB takes a key that was deleted in the same transaction for one that is there).
  */
 async function mayMove(connection: DuckDBConnection, table: TableSpec): Promise<boolean> {
-  if (Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid')) return false;
+  if (hasRowid(table)) return false;
+  // When it was found to be gone stays.
+  if (marksDeleted(table) && table.deletedField !== undefined) return false;
   const here = `database_name = current_database() AND lower(schema_name) = lower(${literal(table.schema)}) AND lower(table_name) = lower(${literal(table.table)})`;
   const [columns = 0, constraints = 0, indexes = 0] = await counts(
     connection,
@@ -237,6 +246,10 @@ async function supersede(connection: DuckDBConnection, table: TableSpec, next: s
   return insert(connection, table, from, next, [[VALID_FROM, 'now()']], which);
 }
 
+/** A column of this name hides a row's place. */
+const hasRowid = (table: TableSpec): boolean =>
+  Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid');
+
 interface Known {
   mayDiffer: boolean;
   /** Condition on the batch: rows that the table has not got. */
@@ -252,10 +265,9 @@ interface Known {
 async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, which = ''): Promise<Known> {
   const target = tableName(table);
   const same = `${sameKey(table, from)} ${which}`;
-  const hasRowid = Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid');
-  const atSamePlace = hasRowid ? same : 't.rowid = k.stored';
+  const atSamePlace = hasRowid(table) ? same : 't.rowid = k.stored';
   const [near, batch] =
-    hashesKey(table) && !hasRowid
+    hashesKey(table) && !hasRowid(table)
       ? [
           `t.${KEY_HASH} = s.hash ${which}`,
           `(SELECT rowid, ${keyHash(table, (name) => from.columns.get(name) ?? '')} AS hash FROM ${from.name})`,
@@ -263,7 +275,8 @@ async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, 
       : [same, from.name];
   const [count = 0] = await counts(
     connection,
-    `CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
+    `${near === same ? '' : fillingHashes(table)}
+     CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
      SELECT count(*) FROM _near`,
   );
   if (count === 0) return { mayDiffer: false, isNew: '', atSamePlace };
@@ -366,14 +379,13 @@ async function markDeleted(connection: DuckDBConnection, { table, next }: WriteR
   return (await mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`)).rowsChanged;
 }
 
-/** Remembers the keys of a batch for the end of its pass. Those of a former pass, which was given up, go. */
+/** Remembers the keys of a batch for the end of its pass. */
 async function remember(connection: DuckDBConnection, { key, table, cursor }: WriteRequest): Promise<void> {
   const { columns } = batchOf(table);
   const keys = table.primaryKey.map((name) => `CAST(${columns.get(name)} AS VARCHAR)`).join(', ');
   const values = `${keyValues(key).map(literal).join(', ')}, ${cursor.pass}`;
   await connection.run(
-    `DELETE FROM _highwater_seen WHERE ${keyIs(key)} AND pass <> ${cursor.pass};
-     INSERT INTO _highwater_seen SELECT ${values}, to_json([${keys}])::VARCHAR FROM _batch`,
+    `INSERT INTO _highwater_seen SELECT ${values}, to_json([${keys}])::VARCHAR FROM _batch`,
   );
 }
 
@@ -384,22 +396,39 @@ async function rememberUnknown(connection: DuckDBConnection, { key, cursor }: Wr
 }
 
 /**
- * Before the first batch of a pass of a table that is replaced: an empty place for its rows.
+ * Before a batch: what is remembered of a pass that was given up goes; of a table that is replaced, the first batch of
+ * a pass finds an empty place for its rows.
  * @param before the stored cursor.
  */
-export async function readyAside(
+export async function readyPass(
   connection: DuckDBConnection,
   request: WriteRequest,
   before: Cursor | null,
 ): Promise<void> {
   const { key, table, cursor } = request;
-  const aside = asideOf(key, table);
+  if (!missesRows(table) && table.mode !== 'replace') return;
   const begins = beginsPass(before, cursor);
-  if (begins) {
-    await connection.run(
-      `DROP TABLE IF EXISTS ${tableName(aside)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
+  if (begins) await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
+  if (table.mode === 'replace') return readyAside(connection, request, begins);
+  const ofPass = `SELECT count(*) FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
+  // The pass began when nothing was deleted: what it met until now is not known.
+  if (!begins && (await counts(connection, ofPass))[0] === 0) await rememberUnknown(connection, request);
+}
+
+async function readyAside(
+  connection: DuckDBConnection,
+  request: WriteRequest,
+  begins: boolean,
+): Promise<void> {
+  const { key, table } = request;
+  const aside = asideOf(key, table);
+  if (hasRowid(table)) {
+    throw notReady(
+      table,
+      'in mode replace no column can be called "rowid": declare it by another name ({type, from})',
     );
   }
+  if (begins) await connection.run(`DROP TABLE IF EXISTS ${tableName(aside)}`);
   const { columns: there } = await storedTable(connection, aside);
   if (there === null) {
     await connection.run(`CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')})`);

@@ -14,6 +14,7 @@ import {
   type TableSpec,
 } from '../protocol.js';
 import {
+  alone,
   aloneIn,
   batchColumns,
   cannotHold,
@@ -48,10 +49,11 @@ import {
   counts,
   definitions,
   endOfPass,
+  forgetMode,
   keepsLast,
   keyIs,
   prepareOwnColumns,
-  readyAside,
+  readyPass,
   tableIs,
   writeRows,
   type Written,
@@ -281,11 +283,14 @@ export class DuckDbDestination implements Destination {
           take: (before, limit) => takeRejects(connection, key, before, limit),
           follow: (spec, files, longest) => {
             const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
-            return follow(spec, duckDbStore(connection, key, spec, next, create), files, longest);
+            const store = duckDbStore(connection, key, spec, next, create);
+            return follow(spec, store, files, longest).then(async (batch) => {
+              if (batch.changes.length > 0) await prepareOwnColumns(connection, batch.table, batch.changes);
+              return batch;
+            });
           },
-          write: async ({ deletes: _, mode, ...rest }, path, { records, longest }, cursor) => {
-            // Of a table that is replaced it is the rows of the last pass that they go to.
-            const spec: TableSpec = mode === undefined || mode === 'replace' ? rest : { ...rest, mode };
+          write: async (table, path, { records, longest }, cursor) => {
+            const spec = alone(table);
             await sort(this.file, connection, spec, [path], longest);
             if (cursor !== undefined) await connection.run(markOlder(spec, cursor));
             const found = await connection.runAndReadAll(
@@ -318,7 +323,7 @@ export class DuckDbDestination implements Destination {
     sorts: boolean,
   ): Promise<WrittenInto> {
     const { records, table } = request;
-    if (table.mode === 'replace') await readyAside(connection, request, before);
+    await readyPass(connection, request, before);
     let written: Written = { rows: 0, deleted: 0 };
     if (records > 0) {
       if (sorts) await sortOut(this.file, connection, request);
@@ -455,6 +460,7 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   refuseOtherTypes(table, differences);
   const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}`);
   if (rows > 0) refuseOtherMode(table, new Set(existing.keys()));
+  else await forgetMode(connection, table);
   await prepareOwnColumns(connection, known?.exists === true ? known.spec() : table, []);
 }
 

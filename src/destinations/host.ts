@@ -62,6 +62,7 @@ const IDLE_MILLISECONDS = 2000;
 export const SETTINGS: DuckDbSettings = {
   memoryLimit: MEMORY_LIMIT,
   longRecordsMemory: LONG_RECORDS_MEMORY,
+  ...(process.env['HIGHWATER_DUCKDB_MEMORY'] === undefined && { spareMemory: ['256MiB', '512MiB'] }),
   threads: THREADS,
   idleMilliseconds: IDLE_MILLISECONDS,
 };

@@ -19,6 +19,9 @@ import { literal } from './sql.js';
 
 export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
 
+/** Columns by which the mode is known that a table was written in. */
+export const MODE_COLUMNS = [SEQUENCE, VALID_FROM, VALID_TO] as const;
+
 /** The columns of ours that a table has beside its own; {@link SEQUENCE} is the destination's to fill. */
 export function ownColumns(table: TableSpec): [name: string, type: ColumnType][] {
   return [
@@ -39,10 +42,6 @@ export function ownColumns(table: TableSpec): [name: string, type: ColumnType][]
 /** Whether rows that are gone stay, and say so. */
 export const marksDeleted = (table: TableSpec): boolean =>
   table.deletes === 'soft' && table.mode !== 'history';
-
-/** Whether rows are gone when a pass has not met them. */
-export const missesRows = (table: TableSpec): boolean =>
-  table.deletes !== undefined && table.unseen !== 'stay';
 
 /** The columns by which rows say when and by whom they were written, and the SQL of their values. */
 export const stamps = (table: TableSpec, batch: string): [name: string, sql: string][] =>
@@ -99,6 +98,11 @@ export function saysDeleted(table: TableSpec, value: string): string {
     case 'NAIVE_DATETIME':
     case 'UTC_DATETIME':
       return `(${value} IS NOT NULL)`;
+    // It may have become so since it was declared.
+    case 'JSON':
+      return `coalesce(CAST(${value} AS VARCHAR) NOT IN ('null', 'false', '0', '""'), false)`;
+    case 'BINARY':
+      return `(${value} IS NOT NULL)`;
     default:
       return `coalesce(${value} <> 0, false)`;
   }
@@ -109,13 +113,14 @@ export function saysDeleted(table: TableSpec, value: string): string {
  * @param type of the destination, for a time of the source.
  */
 export function withinReach(
-  { unseen }: TableSpec,
+  { unseen, columns }: TableSpec,
   { since }: Cursor,
   column: (name: string) => string,
   time: (text: string) => string,
 ): string | null {
   if (typeof unseen !== 'object') return null;
-  if (since === undefined) return 'false';
+  // A column that holds other texts too by now is none of instants.
+  if (since === undefined || columns[unseen.column] !== 'UTC_DATETIME') return 'false';
   // An API may leave out what has the very time that is asked for, or be coarser than its own values.
   return `${column(unseen.column)} > ${time(literal(since))} + INTERVAL '1 second'`;
 }

@@ -9,13 +9,12 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, isWholePass, keyValues, tableName } from './checkpoints.js';
+import { batchColumns, isWholePass, missesRows, keyValues, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import {
   asideOf,
   beginsPass,
   marksDeleted,
-  missesRows,
   modeOf,
   ownColumns,
   saysDeleted,
@@ -238,17 +237,20 @@ export async function readyPass(
 ): Promise<void> {
   const { key, table, cursor } = request;
   if (!missesRows(table) && table.mode !== 'replace') return;
-  await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY} AND pass <> $5`, [
-    ...keyValues(key),
-    cursor.pass,
-  ]);
-  if (table.mode !== 'replace') return;
-  const aside = asideOf(key, table);
   const begins = beginsPass(before, cursor);
-  if (begins) {
-    await client.query(`DROP TABLE IF EXISTS ${tableName(aside)}`);
-    await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  if (begins) await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  if (table.mode !== 'replace') {
+    if (begins) return;
+    const some = await client.query(`SELECT 1 FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5 LIMIT 1`, [
+      ...keyValues(key),
+      cursor.pass,
+    ]);
+    // The pass began when nothing was deleted: what it met until now is not known.
+    if (some.rows.length === 0) await rememberUnknown(client, request);
+    return;
   }
+  const aside = asideOf(key, table);
+  if (begins) await client.query(`DROP TABLE IF EXISTS ${tableName(aside)}`);
   const { columns: there } = await storedTable(client, aside);
   if (there === null) {
     // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.

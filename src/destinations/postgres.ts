@@ -25,6 +25,7 @@ import {
 } from '../protocol.js';
 import { memberTexts } from '../sources/paths.js';
 import {
+  alone,
   aloneIn,
   batchColumns,
   cannotHold,
@@ -63,7 +64,7 @@ import {
 } from './postgres-columns.js';
 import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
-import { marksDeleted, ownColumns, refuseOtherMode } from './modes.js';
+import { marksDeleted, MODE_COLUMNS, ownColumns, refuseOtherMode } from './modes.js';
 import {
   converted,
   definitions,
@@ -322,9 +323,8 @@ export class PostgresDestination implements Destination {
             const create = (made: TableSpec) => prepare(client, declaredOnly(made));
             return follow(spec, postgresStore(client, key, spec, next, create), files, longest);
           },
-          write: async ({ deletes: _, mode, ...rest }, path, { records, longest }, cursor) => {
-            // Of a table that is replaced it is the rows of the last pass that they go to.
-            const spec: TableSpec = mode === undefined || mode === 'replace' ? rest : { ...rest, mode };
+          write: async (table, path, { records, longest }, cursor) => {
+            const spec = alone(table);
             await sort(client, spec, [path]);
             if (cursor !== undefined) await client.query(markOlder(spec, cursor));
             const found = await client.query<{ place: string; reason: string }>(
@@ -513,6 +513,12 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
     `SELECT EXISTS (SELECT 1 FROM ${tableName(table)}) AS some`,
   );
   if (some.rows[0]?.some === true) refuseOtherMode(table, new Set(existing.keys()));
+  else {
+    const own = new Set(ownColumns(table).map(([name]) => name));
+    for (const name of MODE_COLUMNS.filter((one) => existing.has(one) && !own.has(one))) {
+      await client.query(`ALTER TABLE ${tableName(table)} DROP COLUMN ${name}`);
+    }
+  }
   for (const own of ownColumns(table)) {
     if (existing.has(own[0])) continue;
     await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);

@@ -300,7 +300,7 @@ describe('a DuckDB table', () => {
     await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
     await file.read((connection) =>
       connection.run(
-        `INSERT INTO hashed (id, name) VALUES ('b', 'x'); UPDATE hashed SET _highwater_key = 7 WHERE id = 'a';
+        `CREATE VIEW seen AS SELECT * FROM hashed; INSERT INTO hashed (id, name) VALUES ('b', 'x'); UPDATE hashed SET _highwater_key = 7 WHERE id = 'a';
          UPDATE _highwater_meta SET value = 'of another version' WHERE name = 'key_hash'`,
       ),
     );
@@ -316,6 +316,18 @@ describe('a DuckDB table', () => {
       ['a', 'y'],
       ['b', 'y'],
       ['c', 'y'],
+    ]);
+  });
+
+  it('written to by hand between two batches still has each key once', async () => {
+    const of = streamOf(table('byhand', { name: 'STRING' }));
+    const { checkpoint } = await of.open();
+    await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
+    await file.read((connection) => connection.run("INSERT INTO byhand (id, name) VALUES ('b', 'x')"));
+    expect((await of.write('c1', 'c2', [{ id: 'b', name: 'y' }])).rows).toBe(1);
+    expect((await of.rows()).map((row) => [row['id'], row['name']])).toEqual([
+      ['a', 'x'],
+      ['b', 'y'],
     ]);
   });
 

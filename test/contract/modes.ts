@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DestinationError } from '../../src/errors.js';
 import type { Cursor, Json, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { Stream, type SourceRecord, type TestedDestination } from './suite.js';
+import { keyOf, Stream, type SourceRecord, type TestedDestination } from './suite.js';
 
 const COLUMNS: TableSpec['columns'] = { id: 'LONG', name: 'STRING', more: 'JSON', at: 'UTC_DATETIME' };
 
@@ -299,6 +299,10 @@ function claims(start: () => Promise<TestedDestination>): void {
       const [when] = await texts(of, '_highwater_deleted_at', 'WHERE id = 1');
       expect(await write(of, gone(true), at(2, true))).not.toHaveProperty('deleted');
       expect(await texts(of, '_highwater_deleted_at', 'WHERE id = 1')).toEqual([when]);
+      // Nor when it changes after its end.
+      const changed = [{ id: 1, name: 'after', gone: true }];
+      expect(await write(of, changed, at(2, true))).not.toHaveProperty('deleted');
+      expect(await texts(of, '_highwater_deleted_at', 'WHERE id = 1')).toEqual([when]);
       await write(of, gone(false), at(3, true));
       expect(await isMarked()).toBe(false);
       // What a pass has not met stays as it is.
@@ -433,6 +437,89 @@ function claims(start: () => Promise<TestedDestination>): void {
       expect(await write(of, [{ id: 2, name: 'b', gone: true, more: {} }])).toMatchObject({ deleted: 1 });
       expect(await texts(of, 'id')).toEqual(['1']);
     });
+  });
+
+  describe('deletes', () => {
+    it('that are switched on in the middle of a pass delete nothing in it', async () => {
+      const of = await open({});
+      await write(of, [record(1, 'a'), record(2, 'b')], at(1, false));
+      const deleting = streamOf({ ...of.table, deletes: 'hard' });
+      await deleting.open('w1');
+      await write(deleting, [record(3, 'c')], at(1, true));
+      expect(await texts(of, 'id', 'ORDER BY id')).toEqual(['1', '2', '3']);
+      await write(deleting, [record(3, 'c')], at(2, true));
+      expect(await texts(of, 'id')).toEqual(['3']);
+    });
+
+    it('and modes that would remove the rows of another source are refused', async () => {
+      const of = await open({});
+      await write(of, [record(1, 'a')], at(1, true));
+      const key = keyOf(of.table, { source: 'http://elsewhere/users' });
+      for (const more of [{ deletes: 'soft' }, { mode: 'replace' }] as const) {
+        const other = new Stream(tested, folder.file, { ...of.table, ...more }, key);
+        await expect(other.open('w2')).rejects.toThrow(
+          /rows of another source too \(http:\/\/source\/users\)/,
+        );
+      }
+      const other = new Stream(tested, folder.file, { ...of.table, deletes: 'hard' }, key);
+      const { checkpoint } = await other.open('w2', { takeOver: true });
+      await other.write(checkpoint.id, randomUUID(), [record(2, 'b')], { ...at(1, true), workflowId: 'w2' });
+      expect(await texts(of, 'id')).toEqual(['2']);
+    });
+
+    it('of a window do nothing once its column is none of instants any more', async () => {
+      const of = await open({ deletes: 'hard', unseen: { column: 'at' } }, { id: 'LONG', at: 'STRING' });
+      await write(
+        of,
+        [
+          { id: 1, at: '2026-01-02' },
+          { id: 2, at: 'soon' },
+        ],
+        at(1, true, { since: '0001-01-01T00:00:00Z' }),
+      );
+      const later = await write(of, [{ id: 2, at: 'soon' }], at(2, true, { since: '2026-01-01T00:00:00Z' }));
+      expect(later).not.toHaveProperty('deleted');
+    });
+
+    it('by a field that has become JSON go by what it says', async () => {
+      const of = await open(
+        { deletes: 'hard', deletedField: 'gone', unseen: 'stay' },
+        { id: 'LONG', gone: 'JSON' },
+      );
+      const said = [true, { by: 'me' }, false, null, 0, ''];
+      expect(
+        (
+          await write(
+            of,
+            said.map((gone, id) => ({ id, gone })),
+          )
+        ).rows,
+      ).toBe(4);
+    });
+  });
+
+  it('a table that was emptied takes another mode for good', async () => {
+    for (const [before, after] of [
+      ['append', undefined],
+      ['history', undefined],
+      ['history', 'append'],
+    ] as const) {
+      const of = await open({ mode: before });
+      await write(of, [record(1, 'a')]);
+      await tested.query(`DELETE FROM main.${of.table.table}`);
+      const { mode: _mode, ...table } = of.table;
+      const spec: TableSpec = after === undefined ? table : { ...table, mode: after };
+      for (const workflow of ['w2', 'w3']) {
+        const now = streamOf(spec);
+        const { checkpoint } = await now.open(workflow);
+        await now.write(checkpoint.id, randomUUID(), [record(1, workflow)], {
+          ...at(1, false),
+          workflowId: workflow,
+        });
+      }
+      const names = (await texts(of, 'name')).sort();
+      expect(names).toEqual(after === 'append' ? ['w2', 'w3'] : ['w3']);
+    }
   });
 
   it('a table without rows takes any mode', async () => {

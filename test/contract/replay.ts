@@ -68,6 +68,39 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
       expect(before).toHaveLength(2);
     });
 
+    it('marks those that say that they are gone', async () => {
+      table = {
+        ...table,
+        columns: { ...table.columns, gone: 'BOOLEAN' },
+        ...{ deletes: 'soft', deletedField: 'gone', unseen: 'stay' },
+      };
+      stream = new Stream(tested, folder.file, table);
+      const { checkpoint } = await stream.open();
+      await stream.write(checkpoint.id, `${table.table}-1`, [
+        { id: 1, amount: 1, gone: false },
+        { id: 2, amount: 'a lot', gone: true },
+      ]);
+      expect(await again({ table: following('evolve') })).toMatchObject({ replayed: 1 });
+      const marked = `SELECT count(*)::INTEGER, count(_highwater_deleted_at)::INTEGER FROM main.${table.table}`;
+      expect(await tested.query(marked)).toEqual([[2, 1]]);
+    });
+
+    it('finds rows by a key that has become text', async () => {
+      const { checkpoint } = await stream.open();
+      await stream.write(checkpoint.id, `${table.table}-1`, [
+        { id: 1, amount: 1 },
+        { id: 'x', amount: 2 },
+      ]);
+      expect(await again({ table: following('evolve') })).toMatchObject({ replayed: 1, rows: 1 });
+      const evolved = new Stream(tested, folder.file, following('evolve'));
+      const later = await evolved.write(`${table.table}-1`, `${table.table}-2`, [
+        { id: 'x', amount: 3 },
+        { id: 1, amount: 3 },
+      ]);
+      expect(later.rows).toBe(2);
+      expect(await tested.query(`SELECT count(*)::INTEGER FROM main.${table.table}`)).toEqual([[2]]);
+    });
+
     it('writes those that fit the table by now, once, and moves no checkpoint', async () => {
       const base = await begun();
       expect(await again({ table: following('evolve') })).toEqual({ records: 2, replayed: 2, rows: 2 });
