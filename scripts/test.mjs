@@ -1,5 +1,5 @@
 // Lint, types and all tests; prints what each took, and the counts once more at the end.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,11 @@ const results = join(scratch, 'results.json');
 const node =
   (...args) =>
   () =>
-    spawnSync(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status;
+    new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+      child.once('error', reject);
+      child.once('exit', resolve);
+    });
 const steps = [
   ['lint', node('node_modules/eslint/bin/eslint.js', '.')],
   ['format', node('node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.')],
@@ -25,13 +29,17 @@ const steps = [
 
 const times = [];
 let failed = false;
-for (const [name, step] of steps) {
+async function run(name, step) {
   console.log(`\n── ${name}`);
   const started = Date.now();
-  const status = step();
+  const status = await step();
   times.push([name, (Date.now() - started) / 1000, status === 0 ? 'ok' : 'FAILED']);
   failed ||= status !== 0;
 }
+const [lint, format, types, tests] = steps;
+// One core each.
+await Promise.all([run(...lint), run(...format).then(() => run(...types))]);
+await run(...tests);
 
 let counts = '0 passed, 1 failed';
 try {

@@ -72,18 +72,18 @@ describe.skipIf(!isLinux)(
       if (!install.available) return;
       const server = await startPostgres(install.bin);
       try {
-        expect(await peak(300, 1_000_000, server.url)).toBeLessThan(600);
+        expect(await peak(150, 1_000_000, server.url)).toBeLessThan(600);
       } finally {
         await server.stop();
       }
     });
 
     test('of a megabyte need less than 600 MB into files', async () => {
-      expect(await peak(300, 1_000_000, `files:${folder.file('wide')}`)).toBeLessThan(600);
+      expect(await peak(150, 1_000_000, `files:${folder.file('wide')}`)).toBeLessThan(600);
     });
 
     test('of 100 kB into DuckDB need what 2,048 of them have, as it reads so many at once', async () => {
-      expect(await peak(2500, 100_000, folder.file('wide.duckdb'))).toBeLessThan(1000);
+      expect(await peak(2500, 100_000, folder.file('wide.duckdb'))).toBeLessThan(1200);
     });
 
     test('that have no room in the memory of DuckDB say what to do, and go in with more', async () => {
