@@ -3,7 +3,8 @@
  * checkpoint, no checks, no JavaScript per row: the list in each body is cut out by its brackets and goes to a file,
  * DuckDB reads the files, and the next batch is fetched while one is written.
  *
- * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb`. With `-` for the file it only
+ * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb [stamps]`. With `stamps` its rows have the
+ * two columns that Highwater's have by default, when and by which batch they were written. With `-` for the file it only
  * reads: that is the time of the API. With `files:FOLDER` or `files:FOLDER?format=ndjson` each batch becomes a file.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,7 +14,7 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import fetch from 'node-fetch';
 
-const [url = '', rowsText = '', pageSizeText = '', file = ''] = process.argv.slice(2);
+const [url = '', rowsText = '', pageSizeText = '', file = '', stamps] = process.argv.slice(2);
 const rows = Number(rowsText);
 const pageSize = Number(pageSizeText);
 const IN_FLIGHT = 4;
@@ -36,6 +37,9 @@ const COLUMNS = {
 };
 const columns = Object.entries(COLUMNS);
 const struct = columns.map(([name, type]) => `"${name}" ${type}`).join(', ');
+const own = stamps === undefined ? [] : ['_highwater_synced_at TIMESTAMPTZ', '_highwater_batch VARCHAR'];
+const ownValues = (batch: number) =>
+  stamps === undefined ? '' : `, now(), 'batch${String(batch).padStart(7, '0')}'`;
 
 const folder = await mkdtemp(join(tmpdir(), 'highwater-limit-'));
 const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
@@ -49,7 +53,7 @@ const instance = await DuckDBInstance.create(lake === undefined ? file : ':memor
 });
 const connection = await instance.connect();
 await connection.run("SET TimeZone = 'UTC'");
-await connection.run(`CREATE TABLE "user" (${struct})`);
+await connection.run(`CREATE TABLE "user" (${[struct, ...own].join(', ')})`);
 
 const started = performance.now();
 const pages = Math.ceil(rows / pageSize);
@@ -116,20 +120,22 @@ async function writeBatch(files: string[]): Promise<void> {
     'SELECT count(*) FROM "user" AS t JOIN batch AS s ON t.id = s.id',
   );
   if (Number(known.getRowsJson()[0]?.[0]) === 0)
-    await connection.run('INSERT INTO "user" SELECT * FROM batch');
+    await connection.run(`INSERT INTO "user" SELECT *${ownValues(batches)} FROM batch`);
   else {
     const names = columns.map(([name]) => `"${name}"`);
     await connection.run(
       `MERGE INTO "user" AS t USING batch AS s ON t.id = s.id
          WHEN MATCHED THEN UPDATE SET ${names.map((name) => `${name} = s.${name}`).join(', ')}
-         WHEN NOT MATCHED THEN INSERT VALUES (${names.map((name) => `s.${name}`).join(', ')})`,
+         WHEN NOT MATCHED THEN INSERT VALUES (${names.map((name) => `s.${name}`).join(', ')}${ownValues(batches)})`,
     );
   }
   await connection.run('COMMIT');
+  batches++;
   await Promise.all(files.map((path) => rm(path)));
 }
 
 let copiedRows = 0;
+let batches = 0;
 let ahead = fetchBatch(0);
 for (let page = 0; page < pages; page += pagesPerBatch) {
   const files = await ahead;
@@ -145,5 +151,7 @@ connection.closeSync();
 instance.closeSync();
 await rm(folder, { recursive: true });
 const written = lake === undefined ? count : copiedRows;
-console.log(JSON.stringify({ rows: written, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
+const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
+const cpuSeconds = (userCPUTime + systemCPUTime) / 1e6;
+console.log(JSON.stringify({ rows: written, seconds, cpuSeconds, peakRssMb: maxRSS / 1024 }));
 process.exit(0);

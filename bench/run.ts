@@ -17,6 +17,7 @@ import { HighwaterClient } from '../src/client.js';
 import { target } from '../src/connection.js';
 import { startDemoApi } from '../src/dev/demo-api.js';
 import { startLocalServer } from '../src/dev/temporal-server.js';
+import { cpuSecondsOf } from './cpu.js';
 import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -24,6 +25,8 @@ const execute = promisify(execFile);
 
 interface Measure {
   seconds: number;
+  /** Of all processes but the API; absent where not known. */
+  cpuSeconds?: number;
   rows: number;
   peakRssMb: number;
   events?: number;
@@ -43,6 +46,10 @@ const options = new Command('bench')
       .choices(['duckdb', 'postgres', 'parquet', 'ndjson'])
       .default('duckdb'),
   )
+  .option(
+    '--no-stamps',
+    'rows do not say when and by which batch they were written, in Highwater and in the limit',
+  )
   .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
   .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
   .parse()
@@ -56,6 +63,7 @@ const options = new Command('bench')
     only: string;
     apiSeconds?: string;
     destination: 'duckdb' | 'postgres' | 'parquet' | 'ndjson';
+    stamps: boolean;
     out: string;
   }>();
 
@@ -94,6 +102,7 @@ try {
     'min',
     'max',
     `of ${base}`,
+    'CPU s',
     'peak RSS MB',
     'events',
     'history KB',
@@ -149,6 +158,9 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
       Math.round(Math.min(...rates)),
       Math.round(Math.max(...rates)),
       Number.isNaN(median(ratios)) ? '' : median(ratios).toFixed(2),
+      median(all.map((m) => m.cpuSeconds ?? NaN))
+        .toFixed(1)
+        .replace('NaN', ''),
       Math.round(Math.max(...all.map((m) => m.peakRssMb))),
       last?.events ?? '',
       last?.historyBytes === undefined ? '' : Math.round(last.historyBytes / 1024),
@@ -198,7 +210,11 @@ async function program(
 async function bare(url: string, rows: number, pageSize: number, file: string): Promise<Measure> {
   const script = postgres === null || file === '-' ? 'bench/limit.ts' : 'bench/limit-postgres.ts';
   const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, script)];
-  const { stdout } = await execute(process.execPath, [...args, url, String(rows), String(pageSize), file]);
+  const stamps = options.stamps && postgres === null && file !== '-' ? ['stamps'] : [];
+  const { stdout } = await execute(process.execPath, [
+    ...[...args, url, String(rows), String(pageSize), file],
+    ...stamps,
+  ]);
   return JSON.parse(stdout) as Measure;
 }
 
@@ -231,19 +247,26 @@ async function highwater(url: string, pageSize: number, file: string): Promise<M
     if (worker.exitCode !== null) throw new Error(said);
     await delay(20);
   }
+  const cpu = () => cpuSecondsOf(worker.pid ?? 0) + cpuSecondsOf(server.pid ?? 0);
+  const before = cpu();
   const started = performance.now();
   const handle = await client.start(
-    { strategy: options.strategy, base_url: url, page_size: pageSize, destination: file },
+    {
+      ...{ strategy: options.strategy, base_url: url, page_size: pageSize, destination: file },
+      ...(!options.stamps && { stamps: false }),
+    },
     { taskQueue: 'bench' },
   );
   const result = await handle.result();
   const seconds = (performance.now() - started) / 1000;
+  const cpuSeconds = cpu() - before;
   const description = await client.temporal.workflow.getHandle(handle.workflowId).describe();
   const status = await readFile(`/proc/${worker.pid}/status`, 'utf8').catch(() => '');
   worker.kill('SIGTERM');
   await once(worker, 'exit');
   return {
     seconds,
+    ...(!Number.isNaN(cpuSeconds) && { cpuSeconds }),
     rows: result.streams[0]?.rows ?? 0,
     peakRssMb: Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024,
     events: description.historyLength,

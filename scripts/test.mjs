@@ -6,13 +6,17 @@ import { join } from 'node:path';
 
 const scratch = mkdtempSync(join(tmpdir(), 'highwater-results-'));
 const results = join(scratch, 'results.json');
+/** @returns status, and the output unless it was shown at once. */
 const node =
   (...args) =>
-  () =>
+  (isShown) =>
     new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+      const output = isShown ? 'inherit' : 'pipe';
+      const child = spawn(process.execPath, args, { stdio: ['ignore', output, output] });
+      let said = '';
+      for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (said += chunk));
       child.once('error', reject);
-      child.once('exit', resolve);
+      child.once('close', (status) => resolve({ status, said }));
     });
 const steps = [
   ['lint', node('node_modules/eslint/bin/eslint.js', '.')],
@@ -29,17 +33,22 @@ const steps = [
 
 const times = [];
 let failed = false;
-async function run(name, step) {
-  console.log(`\n── ${name}`);
+async function run([name, step], isShown) {
   const started = Date.now();
-  const status = await step();
+  const { status, said } = await step(isShown);
   times.push([name, (Date.now() - started) / 1000, status === 0 ? 'ok' : 'FAILED']);
   failed ||= status !== 0;
+  return isShown ? '' : `\n── ${name}${said === '' ? '' : `\n${said.trimEnd()}`}`;
 }
-const [lint, format, types, tests] = steps;
-// One core each.
-await Promise.all([run(...lint), run(...format).then(() => run(...types))]);
-await run(...tests);
+// The checks go beside the tests, which wait half of their time; what they say comes after.
+const checks = (async () => {
+  const said = [];
+  for (const check of steps.slice(0, -1)) said.push(await run(check, false));
+  return said;
+})();
+console.log('\n── tests');
+await run(steps.at(-1), true);
+for (const said of await checks) console.log(said);
 
 let counts = '0 passed, 1 failed';
 try {

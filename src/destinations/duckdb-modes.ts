@@ -134,15 +134,45 @@ async function checkHashes(connection: DuckDBConnection): Promise<void> {
   );
 }
 
+/** The column of a loaded batch that has the hash of each key, where keys are found by it. */
+const BATCH_HASH = 'hash';
+
+/**
+ * What a loaded batch has besides its columns, as part of a list of them.
+ * @param column the SQL of a column of the key as it is read.
+ */
+export const hashOfBatch = (table: TableSpec, column: (name: string) => string): string[] =>
+  hashesKey(table) ? [`${keyHash(table, column)} AS ${BATCH_HASH}`] : [];
+
+/** Of a key that is there twice in the batch, keeps the last. */
+export function lastOfEach(table: TableSpec): string {
+  const { columns } = batchOf(table);
+  const keys = table.primaryKey.map((name) => columns.get(name));
+  // Texts are compared only where their hashes are the same.
+  const which = hashesKey(table)
+    ? `WHERE ${BATCH_HASH} IN (SELECT ${BATCH_HASH} FROM _batch GROUP BY ${BATCH_HASH} HAVING count(*) > 1)`
+    : '';
+  return `
+    CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch ${which} GROUP BY ALL HAVING count(*) > 1;
+    DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
+    DROP TABLE _last`;
+}
+
 const DROP_FOUND = 'DROP TABLE IF EXISTS _near; DROP TABLE IF EXISTS _known; DROP TABLE IF EXISTS _latest';
 
 /** Rows to be written into a table: their relation, and its columns by those of the table. */
 interface Rows {
   name: string;
   columns: ReadonlyMap<string, string>;
+  /** SQL of the hash of the key, where keys are found by it. */
+  hash: string;
 }
 
-const batchOf = (table: TableSpec): Rows => ({ name: '_batch', columns: batchColumns(table) });
+const batchOf = (table: TableSpec): Rows => ({
+  name: '_batch',
+  columns: batchColumns(table),
+  hash: BATCH_HASH,
+});
 
 const sameKey = (table: TableSpec, { columns }: Rows) =>
   table.primaryKey.map((name) => `t.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
@@ -268,10 +298,7 @@ async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, 
   const atSamePlace = hasRowid(table) ? same : 't.rowid = k.stored';
   const [near, batch] =
     hashesKey(table) && !hasRowid(table)
-      ? [
-          `t.${KEY_HASH} = s.hash ${which}`,
-          `(SELECT rowid, ${keyHash(table, (name) => from.columns.get(name) ?? '')} AS hash FROM ${from.name})`,
-        ]
+      ? [`t.${KEY_HASH} = s.hash ${which}`, `(SELECT rowid, ${from.hash} AS hash FROM ${from.name})`]
       : [same, from.name];
   const [count = 0, first = 0, last = 0] = await counts(
     connection,
@@ -313,11 +340,9 @@ async function insert(
 }
 
 /** What each new row has besides what it was read with. */
-const ownValues = (table: TableSpec, { columns }: Rows, next: string): [name: string, sql: string][] => [
+const ownValues = (table: TableSpec, { hash }: Rows, next: string): [name: string, sql: string][] => [
   ...stamps(table, next),
-  ...(hashesKey(table)
-    ? [[KEY_HASH, keyHash(table, (name) => columns.get(name) ?? '')] as [string, string]]
-    : []),
+  ...(hashesKey(table) ? [[KEY_HASH, hash] as [string, string]] : []),
 ];
 
 /** Adds every record that differs from the one before it of its key, in the batch or in the table. */
@@ -327,7 +352,11 @@ async function append(connection: DuckDBConnection, table: TableSpec, next: stri
   const names = [...from.columns.keys()].map((name) => `t.${identifier(name)}`);
   const columns = [...from.columns.values()].join(', ');
   const keys = table.primaryKey.map((name) => from.columns.get(name)).join(', ');
-  const own = ownValues(table, from, next);
+  const own = ownValues(
+    table,
+    { ...from, hash: keyHash(table, (name) => from.columns.get(name) ?? '') },
+    next,
+  );
   const into = [...[...from.columns.keys()].map(identifier), SEQUENCE, ...own.map(([name]) => name)].join(
     ', ',
   );
@@ -508,6 +537,7 @@ async function publish(
   const from: Rows = {
     name: tableName(aside),
     columns: new Map(Object.keys(table.columns).map((name) => [name, identifier(name)])),
+    hash: keyHash(table, identifier),
   };
   const [met = 0] = await counts(connection, `SELECT count(*) FROM ${from.name}`);
   const rows = met === 0 ? 0 : await upsert(connection, table, from, next);

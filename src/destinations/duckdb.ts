@@ -50,8 +50,10 @@ import {
   definitions,
   endOfPass,
   forgetMode,
+  hashOfBatch,
   keepsLast,
   keyIs,
+  lastOfEach,
   prepareOwnColumns,
   readyPass,
   tableIs,
@@ -495,15 +497,11 @@ export async function load(
   const { table, longest } = request;
   await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
-  const inBatch = batchColumns(table);
-  const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
-  const selected = columns.map(
-    ([name, type]) => `${fromJson(identifier(name), type)} AS ${inBatch.get(name)}`,
-  );
+  const selected = selectedForBatch(table, identifier);
   // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
   await connection.run(
     `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(await request.files(), longest, columns, jsonType)};
-     ${keepsLast(table) ? lastOfEach(keys) : ''}`,
+     ${keepsLast(table) ? lastOfEach(table) : ''}`,
   );
 }
 
@@ -608,21 +606,23 @@ async function sort(
 
 /** Makes the temporary table `_batch` of `_sorted`, which goes. */
 function batchOfWhatFits(table: TableSpec): string {
-  const inBatch = batchColumns(table);
-  const selected = Object.entries(table.columns).map(
-    ([name, type]) => `${fromJson(`r.${identifier(name)}`, type)} AS ${inBatch.get(name)}`,
-  );
-  const keys = table.primaryKey.map((name) => inBatch.get(name) ?? '');
+  const selected = selectedForBatch(table, (name) => `r.${identifier(name)}`);
   return `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
     DROP TABLE _sorted;
-    ${keepsLast(table) ? lastOfEach(keys) : ''}`;
+    ${keepsLast(table) ? lastOfEach(table) : ''}`;
 }
 
-/** Of a key that is there twice in the batch, the last. */
-const lastOfEach = (keys: readonly string[]) => `
-  CREATE OR REPLACE TEMP TABLE _last AS SELECT ${keys.join(', ')}, max(rowid) AS place FROM _batch GROUP BY ALL HAVING count(*) > 1;
-  DELETE FROM _batch AS s USING _last AS l WHERE ${keys.map((c) => `s.${c} = l.${c}`).join(' AND ')} AND s.rowid <> l.place;
-  DROP TABLE _last`;
+/**
+ * The columns of `_batch`, as part of a query.
+ * @param read the SQL of a column as it was read.
+ */
+function selectedForBatch(table: TableSpec, read: (name: string) => string): string[] {
+  const value = (name: string) => fromJson(read(name), table.columns[name] ?? 'STRING');
+  return [
+    ...[...batchColumns(table)].map(([name, column]) => `${value(name)} AS ${column}`),
+    ...hashOfBatch(table, value),
+  ];
+}
 
 /** Marks of parents, the last one of each. */
 export async function keepMarks(

@@ -21,6 +21,7 @@ import type {
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
+import { PageBuffer } from './page-buffer.js';
 import { valueAtPath } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
@@ -307,30 +308,22 @@ export class HttpSource implements Source {
         watch.touch();
       }
     };
-    const hand = (chunks: Buffer[]) =>
-      sunk(() => {
-        scanner.push(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks));
-      });
+    const gathered = new PageBuffer();
+    const hand = () => sunk(() => scanner.push(gathered.take()));
     let envelope: unknown;
     try {
-      let chunks: Buffer[] = [];
-      let size = 0;
       for await (const chunk of body.bytes) {
-        chunks.push(chunk);
-        size += chunk.length;
-        if (size >= CHUNK) {
-          await hand(chunks);
-          chunks = [];
-          size = 0;
-        }
+        gathered.add(chunk);
+        if (gathered.length >= CHUNK) await hand();
       }
-      await hand(chunks);
+      await hand();
       envelope = await sunk(() => scanner.end());
       if (body.isOwnEnvelope) envelope = body.envelope();
     } catch (thrown) {
       if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
       throw thrown;
     } finally {
+      gathered.release();
       // What is not read to its end would keep its connection.
       answered.destroy();
     }

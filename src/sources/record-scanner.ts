@@ -30,7 +30,7 @@ export interface ScannerOptions {
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
   mask?: (text: string) => string;
   /**
-   * Receives records as newline-delimited JSON, each line ended. The bytes belong to the receiver from then on.
+   * Receives records as newline-delimited JSON, each line ended. They stand in the bytes that were pushed.
    * @param rejects places, among these records, of those that `lines` does not hold.
    */
   sink: (lines: Buffer, records: PageRecords, rejects: readonly number[]) => void;
@@ -126,10 +126,15 @@ export class RecordScanner {
   private envelopeBytes = 0;
 
   private b: Buffer = Buffer.alloc(0);
+  /** Whether these bytes are nobody else's. */
+  private isOwn = false;
   private p = 0;
   private readonly fields = new Map<string, Field>();
-  /** The field met at each place in the last record: records of one API name their members in one order. */
-  private readonly layout: Field[] = [];
+  /**
+   * The field met at each place in the last record, and the bytes from its name up to its value: records of one API
+   * name their members in one order, and are written in one way.
+   */
+  private readonly layout: { field: Field; lead: Buffer }[] = [];
   /** Where the parts of the primary key stand: of the record in hand, and of the last whole one. */
   private parts: Place[];
   private lastParts: Place[];
@@ -148,8 +153,9 @@ export class RecordScanner {
     for (const name of options.columns) this.field(name, true);
   }
 
-  /** Takes the next bytes of the body; they are changed in place. */
+  /** Takes the next bytes of the body; they are changed in place, and not looked at any more once the sink has got them. */
   push(chunk: Buffer): void {
+    this.isOwn = this.pending !== null;
     this.b = this.pending === null ? chunk : Buffer.concat([this.pending, chunk]);
     this.pending = null;
     this.quotes = [];
@@ -422,7 +428,7 @@ export class RecordScanner {
 
   /** Keeps what is not read yet; no value is longer than `limit`. */
   private keep(from: number, limit: number): void {
-    this.pending = from === 0 ? this.b : Buffer.from(this.b.subarray(from));
+    this.pending = from === 0 && this.isOwn ? this.b : Buffer.from(this.b.subarray(from));
     this.wanted = Math.min(this.pending.length * 2, limit + 1);
   }
 
@@ -436,7 +442,7 @@ export class RecordScanner {
 
   /** One record, from its `{` to behind its `}`. */
   private record(): void {
-    const { parts, cursorValue, remembers } = this;
+    const { b, parts, cursorValue, remembers } = this;
     for (const part of parts) part.start = ABSENT;
     cursorValue.start = ABSENT;
     this.beyond = null;
@@ -446,20 +452,21 @@ export class RecordScanner {
     else {
       for (let place = 0; ; place++) {
         const field = this.name(place);
-        this.space();
-        this.expect(COLON, '":"');
-        this.space();
         const start = this.p;
         this.fraction = false;
         if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
+        else if (b[start] === QUOTE) this.string();
         else this.value(2);
         if (this.fraction && field.exact !== null) this.keepDigits(field, start);
-        this.space();
-        const c = this.byte();
+        let c = b[this.p];
+        if (c !== COMMA && c !== CLOSE_OBJECT) {
+          this.space();
+          c = this.byte();
+        }
         this.p++;
         if (c === CLOSE_OBJECT) break;
         if (c !== COMMA) throw this.unexpected('"," or "}"');
-        this.space();
+        if (b[this.p] !== QUOTE) this.space();
       }
     }
     let length = 0;
@@ -522,32 +529,37 @@ export class RecordScanner {
     this.quotes.push(start, this.p);
   }
 
-  /** A member's name; by its place in the last record where it stands there again. */
+  /** A member's name and what stands before its value; by its place in the last record where it stands there again. */
   private name(place: number): Field {
     const { b } = this;
+    const start = this.p;
     const guess = this.layout[place];
     if (guess !== undefined) {
-      const { bytes } = guess;
-      const end = this.p + bytes.length;
-      if (end <= b.length) {
+      const { lead } = guess;
+      const { length } = lead;
+      // What comes behind it is looked at next, so that it must be there.
+      if (start + length < b.length) {
         let i = 0;
-        while (i < bytes.length && bytes[i] === b[this.p + i]) i++;
-        if (i === bytes.length) {
-          this.p = end;
-          return guess;
+        while (i < length && lead[i] === b[start + i]) i++;
+        if (i === length && (b[start + i] as number) > SPACE) {
+          this.p = start + length;
+          return guess.field;
         }
       }
     }
-    const start = this.p;
     const name = this.text();
+    const nameEnd = this.p;
+    this.space();
+    this.expect(COLON, '":"');
+    this.space();
     let field = this.fields.get(name);
     if (field === undefined) {
       if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(cutShort(name));
       field = this.field(name, this.fields.size < 1000 && name.length <= REMEMBERED_LENGTH);
     }
     // Only a name that was written plainly can be known again by its bytes.
-    if (this.p - start === field.bytes.length && field.bytes.length <= REMEMBERED_LENGTH) {
-      this.layout[place] = field;
+    if (nameEnd - start === field.bytes.length && this.p - start <= REMEMBERED_LENGTH) {
+      this.layout[place] = { field, lead: Buffer.from(b.subarray(start, this.p)) };
     }
     return field;
   }

@@ -11,8 +11,8 @@ export interface Source {
 }
 
 /**
- * Takes records as newline-delimited JSON; the bytes are the sink's from then on. `kept` of the records stand in
- * `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
+ * Takes records as newline-delimited JSON; the bytes are the sink's until its promise is settled. `kept` of the records
+ * stand in `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
  */
 export type RecordSink = (
   lines: Buffer,

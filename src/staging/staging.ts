@@ -37,12 +37,13 @@ export class Staging {
     const path = this.path(file);
     let bytes = 0;
     let sum = 0;
+    const buffer = spareReading ?? Buffer.allocUnsafeSlow(2 * PART_BYTES);
+    spareReading = null;
     try {
       const handle = await open(path, 'r');
       try {
-        // As a rule a part is read at once; one more byte would show that it has grown.
-        const buffer = Buffer.allocUnsafe(Math.min(file.bytes + 1, 2 * PART_BYTES));
         for (;;) {
+          // As a rule a part is read at once.
           const { bytesRead } = await handle.read(buffer, 0, buffer.length);
           if (bytesRead === 0) break;
           sum = crc32(buffer.subarray(0, bytesRead), sum);
@@ -50,6 +51,7 @@ export class Staging {
         }
       } finally {
         await handle.close();
+        spareReading = buffer;
       }
     } catch (thrown) {
       throw new BatchLostError(`the staged file ${path} is gone: ${messageOf(thrown)}`);
@@ -90,12 +92,16 @@ export class Staging {
   }
 }
 
+/** Memory that is used again: new memory for each part makes V8 collect garbage. Null while somebody has it. */
+let spareReading: Buffer | null = null;
+
 /** Writes one batch's records into part files. */
 export class StagedWriter {
   private readonly finished: StagedFile[] = [];
   /** The part in hand; `file` counts what waits to be written as well. */
   private current: { handle: FileHandle; file: StagedFile } | null = null;
-  private waiting: Buffer[] = [];
+  /** What waits to be written. */
+  private readonly waiting = Buffer.allocUnsafeSlow(WRITE_BYTES);
   private waitingBytes = 0;
   /** Why a write failed: what it should have written is gone, and nothing can be added. */
   private failure: unknown = null;
@@ -107,30 +113,37 @@ export class StagedWriter {
     private readonly id: string,
   ) {}
 
-  /** Appends whole lines; `lines` need not end with a line end. The buffer is ours from here on. */
+  /** Appends whole lines; `lines` need not end with a line end. The buffer is the caller's again once they are taken. */
   async append(lines: Buffer): Promise<void> {
     this.current ??= await this.part();
-    const { file } = this.current;
+    const { file, handle } = this.current;
     const length = lines.length + 1;
-    this.waiting.push(lines, NEWLINE);
-    this.waitingBytes += length;
+    if (this.waitingBytes + length > WRITE_BYTES) await this.flush(handle);
+    if (length > WRITE_BYTES) await this.writeOut(handle, [lines, NEWLINE], length);
+    else {
+      lines.copy(this.waiting, this.waitingBytes);
+      this.waiting[this.waitingBytes + lines.length] = NEWLINE_BYTE;
+      this.waitingBytes += length;
+    }
     file.crc32 = crc32(NEWLINE, crc32(lines, file.crc32));
     file.bytes += length;
     this.bytes += length;
     if (file.bytes >= PART_BYTES) await this.closePart();
-    else if (this.waitingBytes >= WRITE_BYTES) await this.flush(this.current.handle);
   }
 
   private async flush(handle: FileHandle): Promise<void> {
     if (this.failure !== null) throw this.failure;
     const { waiting, waitingBytes } = this;
     if (waitingBytes === 0) return;
-    this.waiting = [];
     this.waitingBytes = 0;
+    await this.writeOut(handle, [waiting.subarray(0, waitingBytes)], waitingBytes);
+  }
+
+  private async writeOut(handle: FileHandle, buffers: Buffer[], bytes: number): Promise<void> {
     try {
-      const { bytesWritten } = await handle.writev(waiting);
+      const { bytesWritten } = await handle.writev(buffers);
       // On a disk that runs full the first write is only cut short; the next one says why.
-      if (bytesWritten < waitingBytes) await handle.writeFile(Buffer.concat(waiting).subarray(bytesWritten));
+      if (bytesWritten < bytes) await handle.writeFile(Buffer.concat(buffers).subarray(bytesWritten));
     } catch (thrown) {
       this.failure = this.refused(thrown);
       throw this.failure;
@@ -179,7 +192,6 @@ export class StagedWriter {
 
   /** Removes what has been written. */
   async abandon(): Promise<void> {
-    this.waiting = [];
     this.waitingBytes = 0;
     this.failure = null;
     await this.closePart();
@@ -226,4 +238,5 @@ export interface StagedMark {
   current: StagedFile | null;
 }
 
-const NEWLINE = Buffer.from('\n');
+const NEWLINE_BYTE = 0x0a;
+const NEWLINE = Buffer.from([NEWLINE_BYTE]);

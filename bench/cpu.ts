@@ -1,0 +1,31 @@
+/** CPU time of other processes, from /proc: on other systems than Linux nothing is known. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+
+/** Clock ticks a second; the same on every Linux. */
+const TICKS = 100;
+
+/** CPU seconds so far by the name of the thread; threads of one name together. */
+export function cpuOf(pid: number): Map<string, number> {
+  const seconds = new Map<string, number>();
+  const tasks = `/proc/${pid}/task`;
+  for (const task of existsSync(tasks) ? readdirSync(tasks) : []) {
+    let stat: string;
+    try {
+      stat = readFileSync(`${tasks}/${task}/stat`, 'utf8');
+    } catch {
+      continue; // It has ended meanwhile.
+    }
+    const end = stat.lastIndexOf(')');
+    const name = Number(task) === pid ? 'main thread' : stat.slice(stat.indexOf('(') + 1, end);
+    const fields = stat.slice(end + 2).split(' ');
+    seconds.set(name, (seconds.get(name) ?? 0) + (Number(fields[11]) + Number(fields[12])) / TICKS);
+  }
+  return seconds;
+}
+
+/** CPU seconds so far of a whole process, also of threads that have ended. */
+export function cpuSecondsOf(pid: number): number {
+  const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : '';
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return stat === '' ? NaN : (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
