@@ -38,6 +38,7 @@ const commands = {
   'import-state': async () => (await import('./cli/import-state.js')).importStateCommand(),
   doctor: async () => (await import('./cli/doctor.js')).doctorCommand(),
   replay: async () => (await import('./cli/replay.js')).replayCommand(),
+  'codec-server': async () => (await import('./cli/codec-server.js')).codecServerCommand(),
   schema: async () => (await import('./cli/schema.js')).schemaCommand(),
   config: async () => (await import('./cli/config.js')).configCommand(),
   dev: async () => (await import('./cli/dev.js')).devCommand(),

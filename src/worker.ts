@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { DataConverter } from '@temporalio/common';
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createActivities } from './activities/index.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
+import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 
 export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
@@ -17,6 +19,8 @@ export interface HighwaterWorkerOptions {
   graceSeconds?: number;
   /** Another bundle of the workflows. */
   workflowBundle?: string;
+  /** How payloads look on the server. Default: what the environment says. */
+  dataConverter?: DataConverter;
 }
 
 /** Defaults cost ten seconds twice after a crash; these about three. */
@@ -39,10 +43,12 @@ export class HighwaterWorker {
     const { connection: how, namespace, address } = options.target ?? target();
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
     const environment = options.environment ?? process.env;
+    const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
     const connection = await NativeConnection.connect(how);
     const common = {
       connection,
       namespace,
+      dataConverter,
       shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
       ...RECOVERY,
     } as const;
@@ -72,7 +78,7 @@ export class HighwaterWorker {
         ...common,
         taskQueue,
         activities: { ...activities },
-        ...workflowCode(options.workflowBundle),
+        ...workflowCode(dataConverter, options.workflowBundle),
       });
       return new HighwaterWorker(connection, main, host, taskQueue);
     } catch (thrown) {
@@ -104,13 +110,22 @@ export class HighwaterWorker {
   }
 }
 
-/** The bundle made by the build; from source, the SDK bundles at start. */
+/**
+ * The bundle made by the build. From source, and for a data converter that workflows need a part of, the SDK bundles
+ * at start.
+ */
 export function workflowCode(
-  bundle: string | undefined,
+  dataConverter: DataConverter = {},
+  bundle?: string,
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
-  if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
-  const sources = fileURLToPath(new URL('./workflows/index.ts', import.meta.url));
-  if (existsSync(sources)) return { workflowsPath: sources };
-  throw new Error(`the bundle of the workflows, ${prebuilt}, is missing: build or install Highwater again`);
+  const inBuild = bundleFor(dataConverter);
+  const prebuilt = bundle ?? (inBuild === null ? null : here(inBuild));
+  if (prebuilt !== null && existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
+  const sources = [here('workflows/index.ts'), ...(inBuild === null ? [here('workflows/index.js')] : [])];
+  const found = sources.find((path) => existsSync(path));
+  if (found !== undefined) return { workflowsPath: found };
+  const missing = prebuilt ?? sources.join(', ');
+  throw new Error(`the bundle of the workflows, ${missing}, is missing: build or install Highwater again`);
 }
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

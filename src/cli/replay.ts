@@ -5,6 +5,7 @@ import { Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { messageOf } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
+import { dataConverterFrom } from '../payloads/converter.js';
 import { workflowCode } from '../worker.js';
 import { connected } from './asking.js';
 import { outputWidth, print, wrapped } from './output.js';
@@ -104,7 +105,8 @@ async function historyIn(file: string): Promise<History> {
 async function replayed(what: string, history: History): Promise<Replayed> {
   const events = (history as { events?: unknown[] }).events?.length ?? 0;
   try {
-    await Worker.runReplayHistory(workflowCode(undefined), history, what);
+    const dataConverter = await dataConverterFrom();
+    await Worker.runReplayHistory({ ...workflowCode(dataConverter), dataConverter }, history, what);
     return { what, events, safe: true, reason: null };
   } catch (thrown) {
     const reason =

@@ -5,7 +5,7 @@ import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
 import { messageOf } from '../errors.js';
 import { connected, type Connected } from './asking.js';
-import { note, print, since, table } from './output.js';
+import { collect, note, print, since, table } from './output.js';
 
 interface CreateOptions {
   id?: string;
@@ -209,8 +209,6 @@ function one(name: string, description: string, act: (handle: ScheduleHandle) =>
       }),
     );
 }
-
-const collect = (text: string, before: string[] = []) => [...before, text];
 
 function asSeconds(text: string): number {
   const seconds = parseDuration(text);
