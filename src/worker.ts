@@ -1,7 +1,12 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter } from '@temporalio/common';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import {
+  NativeConnection,
+  Worker,
+  type WorkerDeploymentOptions,
+  type WorkerOptions,
+} from '@temporalio/worker';
 import { createActivities } from './activities/index.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
@@ -19,6 +24,8 @@ export interface HighwaterWorkerOptions {
   graceSeconds?: number;
   /** Another bundle of the workflows. */
   workflowBundle?: string;
+  /** Which version of a worker deployment it is; it takes syncs while that is the current one. Default: of none. */
+  deployment?: { name: string; buildId: string };
   /** How payloads look on the server. Default: what the environment says. */
   dataConverter?: DataConverter;
 }
@@ -29,6 +36,19 @@ const RECOVERY = {
   defaultHeartbeatThrottleInterval: '500ms',
   stickyQueueScheduleToStartTimeout: '1s',
 } as const satisfies Partial<WorkerOptions>;
+
+/**
+ * A sync runs for months in few, long histories, while the one process that owns a file is replaced: it moves to the
+ * current version at its next step, which replays (see docs/deploying.md). Only the workflows' queue is versioned: a
+ * destination's queue is polled by whoever owns the destination, of whatever version.
+ */
+const versioned = ({ name, buildId }: { name: string; buildId: string }): WorkerDeploymentOptions => ({
+  version: { deploymentName: name, buildId },
+  useWorkerVersioning: true,
+  defaultVersioningBehavior: 'AUTO_UPGRADE',
+});
+
+const ANSWER_MILLISECONDS = 2000;
 
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
 export class HighwaterWorker {
@@ -78,6 +98,7 @@ export class HighwaterWorker {
         ...common,
         taskQueue,
         activities: { ...activities },
+        ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         ...workflowCode(dataConverter, options.workflowBundle),
       });
       return new HighwaterWorker(connection, main, host, taskQueue);
@@ -102,6 +123,19 @@ export class HighwaterWorker {
       await this.host.close();
       await this.connection.close();
     }
+  }
+
+  /** Why it takes no work just now, or null. */
+  async notReady(): Promise<string | null> {
+    const state = this.main.getState();
+    if (state !== 'RUNNING') return state === 'INITIALIZED' ? 'it starts' : 'it stops';
+    const { workflowService } = this.connection;
+    return this.connection
+      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => workflowService.getSystemInfo({}))
+      .then(
+        () => null,
+        () => 'the Temporal server does not answer',
+      );
   }
 
   /** Takes no more work, lets what is in hand end, and ends {@link run}. */
