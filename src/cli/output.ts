@@ -143,6 +143,12 @@ export function wrapped(text: string, indent: number, limit = outputWidth()): st
   return lines.join(`\n${' '.repeat(indent)}`);
 }
 
+/** A help text with its prose as wide as the terminal; what is indented stays as it is. */
+export function fitted(help: string, limit = outputWidth()): string {
+  if (limit === Infinity) return help;
+  return help.replace(/^\S.*(?:\n\S.*)*$/gm, (lines) => wrapped(lines.replaceAll('\n', ' '), 0, limit));
+}
+
 export const count = (n: number) => n.toLocaleString('en-US');
 
 /** `1 batch`, `2 batches`. */

@@ -23,6 +23,10 @@ export function scheduleCommand(): Command {
   const schedule = new Command('schedule').description(
     'Syncs of one pass at set times: Temporal starts them, also while no terminal is open.',
   );
+  schedule.addHelpText(
+    'after',
+    '\nExamples:\n  highwater schedule create users.yaml --every 15m\n  highwater schedule list --json\n  highwater schedule create --help',
+  );
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
   schedule.addCommand(
