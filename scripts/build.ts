@@ -11,9 +11,17 @@ execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', r
   stdio: 'inherit',
 });
 const quiet = () => undefined;
-const { code } = await bundleWorkflowCode({
-  workflowsPath: root('dist/workflows/index.js'),
-  logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
-});
-writeFileSync(root('dist/workflow-bundle.cjs'), code);
+/** Where payloads are encrypted, what workflows say of failures is too: that is decided inside of a bundle. */
+const bundles = {
+  'workflow-bundle.cjs': {},
+  'workflow-bundle-encrypted.cjs': { failureConverterPath: root('dist/payloads/encoded-failures.cjs') },
+};
+for (const [name, options] of Object.entries(bundles)) {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: root('dist/workflows/index.js'),
+    logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
+    ...options,
+  });
+  writeFileSync(root(`dist/${name}`), code);
+}
 chmodSync(root('dist/cli.js'), 0o755);

@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { fail } from './cli/output.js';
+import { fail, fitted } from './cli/output.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
+
+const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason on standard error · 130 interrupted';
 
 const program = new Command('highwater')
   .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')
   .version(version)
   .configureHelp({ sortSubcommands: false })
   .showHelpAfterError('(see highwater --help)')
-  .addHelpText('after', '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted');
+  .addHelpText('after', EXIT_CODES);
 
 /** One file a command, loaded when it is asked for: most of the start-up time is modules of the Temporal SDK. */
 const commands = {
@@ -38,6 +40,7 @@ const commands = {
   'import-state': async () => (await import('./cli/import-state.js')).importStateCommand(),
   doctor: async () => (await import('./cli/doctor.js')).doctorCommand(),
   replay: async () => (await import('./cli/replay.js')).replayCommand(),
+  'codec-server': async () => (await import('./cli/codec-server.js')).codecServerCommand(),
   schema: async () => (await import('./cli/schema.js')).schemaCommand(),
   config: async () => (await import('./cli/config.js')).configCommand(),
   dev: async () => (await import('./cli/dev.js')).devCommand(),
@@ -47,6 +50,12 @@ const commands = {
 const asked = Object.entries(commands).filter(([name]) => name === process.argv[2]);
 const wanted = asked.length === 0 ? Object.entries(commands) : asked;
 const loaded = process.argv[2] === '--version' ? [] : await Promise.all(wanted.map(([, load]) => load()));
-for (const command of loaded) program.addCommand(command);
+for (const command of loaded) {
+  program.addCommand(command);
+  for (const one of [command, ...command.commands])
+    one
+      .addHelpText('after', EXIT_CODES)
+      .configureOutput({ writeOut: (text) => void process.stdout.write(fitted(text)) });
+}
 
 program.parseAsync().catch(fail);

@@ -14,12 +14,14 @@ import {
   ActivityFailure,
   ApplicationFailure,
   CancelledFailure,
+  type DataConverter,
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
 import { plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError } from './errors.js';
+import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
 import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 import type { SyncOptions } from './workflows/sync.js';
@@ -106,7 +108,10 @@ export class SettingRefusedError extends HighwaterError {
 
 /** A sync that was started. */
 export class SyncHandle {
-  constructor(private readonly handle: WorkflowHandle) {}
+  constructor(
+    private readonly handle: WorkflowHandle,
+    private readonly payloads: PayloadReader,
+  ) {}
 
   get workflowId(): string {
     return this.handle.workflowId;
@@ -138,14 +143,9 @@ export class SyncHandle {
   /** What a pending activity that keeps failing says, or null. */
   async trouble(): Promise<{ activity: string; attempt: number; message: string } | null> {
     const { raw } = await this.described();
-    for (const pending of raw.pendingActivities ?? []) {
-      if (pending.lastFailure?.message) {
-        return {
-          activity: pending.activityType?.name ?? '',
-          attempt: pending.attempt ?? 0,
-          message: pending.lastFailure.message,
-        };
-      }
+    for (const { activityType, attempt, lastFailure } of raw.pendingActivities ?? []) {
+      const { message } = (await this.payloads.readable(lastFailure)) ?? {};
+      if (message) return { activity: activityType?.name ?? '', attempt: attempt ?? 0, message };
     }
     return null;
   }
@@ -267,12 +267,20 @@ export class HighwaterClient {
     /** Temporal's own client, for whatever this one does not have. */
     readonly temporal: Client,
     readonly address: string,
+    /** Reads what Temporal's client hands out as it is on the server. */
+    readonly payloads: PayloadReader,
   ) {}
 
-  /** Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`. */
-  static async connect(to: Target = target()): Promise<HighwaterClient> {
+  /**
+   * Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`.
+   * @param converter how payloads look on the server; default: what the environment says.
+   */
+  static async connect(to: Target = target(), converter?: DataConverter): Promise<HighwaterClient> {
+    const dataConverter = converter ?? (await dataConverterFrom());
+    const payloads = new PayloadReader(dataConverter);
     const connection = await Connection.connect(to.connection);
-    return new HighwaterClient(new Client({ connection, namespace: to.namespace }), to.address);
+    const client = new Client({ connection, namespace: to.namespace, dataConverter });
+    return new HighwaterClient(client, to.address, payloads);
   }
 
   /**
@@ -295,7 +303,7 @@ export class HighwaterClient {
         memo: { configuration: configurationHash(configuration) },
         ...described(plans),
       });
-      return new SyncHandle(handle);
+      return new SyncHandle(handle, this.payloads);
     } catch (thrown) {
       if (thrown instanceof WorkflowExecutionAlreadyStartedError) throw new AlreadyRunningError(workflowId);
       throw thrown;
@@ -342,7 +350,7 @@ export class HighwaterClient {
 
   /** A sync that was started before, by its workflow id. */
   sync(workflowId: string): SyncHandle {
-    return new SyncHandle(this.temporal.workflow.getHandle(workflowId));
+    return new SyncHandle(this.temporal.workflow.getHandle(workflowId), this.payloads);
   }
 
   /** Whether a sync of this id is running, and with this very configuration. */

@@ -1,10 +1,17 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { DataConverter } from '@temporalio/common';
+import {
+  NativeConnection,
+  Worker,
+  type WorkerDeploymentOptions,
+  type WorkerOptions,
+} from '@temporalio/worker';
 import { createActivities } from './activities/index.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
+import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 
 export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
@@ -17,6 +24,10 @@ export interface HighwaterWorkerOptions {
   graceSeconds?: number;
   /** Another bundle of the workflows. */
   workflowBundle?: string;
+  /** Which version of a worker deployment it is; it takes syncs while that is the current one. Default: of none. */
+  deployment?: { name: string; buildId: string };
+  /** How payloads look on the server. Default: what the environment says. */
+  dataConverter?: DataConverter;
 }
 
 /** Defaults cost ten seconds twice after a crash; these about three. */
@@ -25,6 +36,19 @@ const RECOVERY = {
   defaultHeartbeatThrottleInterval: '500ms',
   stickyQueueScheduleToStartTimeout: '1s',
 } as const satisfies Partial<WorkerOptions>;
+
+/**
+ * A sync runs for months in few, long histories, while the one process that owns a file is replaced: it moves to the
+ * current version at its next step, which replays (see docs/deploying.md). Only the workflows' queue is versioned: a
+ * destination's queue is polled by whoever owns the destination, of whatever version.
+ */
+const versioned = ({ name, buildId }: { name: string; buildId: string }): WorkerDeploymentOptions => ({
+  version: { deploymentName: name, buildId },
+  useWorkerVersioning: true,
+  defaultVersioningBehavior: 'AUTO_UPGRADE',
+});
+
+const ANSWER_MILLISECONDS = 2000;
 
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
 export class HighwaterWorker {
@@ -39,10 +63,12 @@ export class HighwaterWorker {
     const { connection: how, namespace, address } = options.target ?? target();
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
     const environment = options.environment ?? process.env;
+    const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
     const connection = await NativeConnection.connect(how);
     const common = {
       connection,
       namespace,
+      dataConverter,
       shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
       ...RECOVERY,
     } as const;
@@ -72,7 +98,8 @@ export class HighwaterWorker {
         ...common,
         taskQueue,
         activities: { ...activities },
-        ...workflowCode(options.workflowBundle),
+        ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
+        ...workflowCode(dataConverter, options.workflowBundle),
       });
       return new HighwaterWorker(connection, main, host, taskQueue);
     } catch (thrown) {
@@ -98,19 +125,41 @@ export class HighwaterWorker {
     }
   }
 
+  /** Why it takes no work just now, or null. */
+  async notReady(): Promise<string | null> {
+    const state = this.main.getState();
+    if (state !== 'RUNNING') return state === 'INITIALIZED' ? 'it starts' : 'it stops';
+    const { workflowService } = this.connection;
+    return this.connection
+      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => workflowService.getSystemInfo({}))
+      .then(
+        () => null,
+        () => 'the Temporal server does not answer',
+      );
+  }
+
   /** Takes no more work, lets what is in hand end, and ends {@link run}. */
   shutdown(): void {
     if (this.main.getState() === 'RUNNING') this.main.shutdown();
   }
 }
 
-/** The bundle made by the build; from source, the SDK bundles at start. */
+/**
+ * The bundle made by the build. From source, and for a data converter that workflows need a part of, the SDK bundles
+ * at start.
+ */
 export function workflowCode(
-  bundle: string | undefined,
+  dataConverter: DataConverter = {},
+  bundle?: string,
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
-  if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
-  const sources = fileURLToPath(new URL('./workflows/index.ts', import.meta.url));
-  if (existsSync(sources)) return { workflowsPath: sources };
-  throw new Error(`the bundle of the workflows, ${prebuilt}, is missing: build or install Highwater again`);
+  const inBuild = bundleFor(dataConverter);
+  const prebuilt = bundle ?? (inBuild === null ? null : here(inBuild));
+  if (prebuilt !== null && existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
+  const sources = [here('workflows/index.ts'), ...(inBuild === null ? [here('workflows/index.js')] : [])];
+  const found = sources.find((path) => existsSync(path));
+  if (found !== undefined) return { workflowsPath: found };
+  const missing = prebuilt ?? sources.join(', ');
+  throw new Error(`the bundle of the workflows, ${missing}, is missing: build or install Highwater again`);
 }
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

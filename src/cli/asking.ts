@@ -1,6 +1,7 @@
 import { HighwaterClient, type SyncHandle } from '../client.js';
 import type { Target } from '../connection.js';
 import type { TemporalServer } from '../dev/temporal-server.js';
+import { PayloadKeyError } from '../payloads/encryption.js';
 import type { Json, Progress } from '../protocol.js';
 import { runningServer } from './server.js';
 
@@ -43,6 +44,9 @@ export async function ask(
     Promise.all(
       handles.map(async (handle) => {
         const [progress, state] = await Promise.allSettled([handle.progress(), handle.state()]);
+        // A worker has answered, and the answer cannot be read here.
+        if (progress.status === 'rejected' && progress.reason instanceof PayloadKeyError)
+          throw progress.reason;
         return progress.status === 'fulfilled' && state.status === 'fulfilled'
           ? { progress: progress.value, state: state.value }
           : null;

@@ -6,6 +6,7 @@ export function configCommand(): Command {
   return new Command('config')
     .description('Check a configuration and print it as plain JSON, as the Temporal CLI wants it.')
     .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .option('--json', 'on one line')
     .addHelpText(
       'after',
       `
@@ -13,9 +14,9 @@ Example:
   highwater config configuration.json > plain.json
   temporal workflow start --type sync --task-queue highwater --workflow-id users --input-file plain.json`,
     )
-    .action(async (file: string) => {
+    .action(async (file: string, options: { json?: boolean }) => {
       const { configuration, plans } = await loadPlans(file);
       for (const { message } of plans.plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
-      print(JSON.stringify(configuration, null, 2));
+      print(JSON.stringify(configuration, null, options.json === true ? 0 : 2));
     });
 }

@@ -31,15 +31,21 @@ export function demoCommand(): Command {
     )
     .option('-d, --destination <file>', 'the DuckDB file; made anew', 'highwater-demo.duckdb')
     .option('--exit', 'do not stay up for the Web UI at the end')
+    .option('--json', 'print one JSON object at the end, and exit')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  highwater demo\n  highwater demo --exit --destination /tmp/demo.duckdb',
+    )
     .action(demo);
 }
 
-async function demo(options: { destination: string; exit?: boolean }): Promise<void> {
+async function demo(options: { destination: string; exit?: boolean; json?: boolean }): Promise<void> {
+  const say = options.json === true ? () => undefined : print;
   const destination = resolve(options.destination);
   await Promise.all(
     ['', '.wal', '.owner', '.staging'].map((end) => rm(destination + end, { recursive: true, force: true })),
   );
-  const stay = process.stdout.isTTY && options.exit !== true;
+  const stay = process.stdout.isTTY && options.exit !== true && options.json !== true;
   const interrupted = new Promise<void>((done) => {
     process.once('SIGINT', done);
     process.once('SIGTERM', done);
@@ -47,9 +53,9 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
 
   const { server, to } = await localServer();
   const api = await startDemoApi({ settings: { rows: ROWS } });
-  print(`Temporal server  ${server.address}${server.uiUrl === null ? '' : `, Web UI ${server.uiUrl}`}`);
-  print(`Demo API         ${api.url}, table user, ${ROWS.toLocaleString('en-US')} rows`);
-  print(`Destination      ${destination}, a schema for each strategy\n`);
+  say(`Temporal server  ${server.address}${server.uiUrl === null ? '' : `, Web UI ${server.uiUrl}`}`);
+  say(`Demo API         ${api.url}, table user, ${ROWS.toLocaleString('en-US')} rows`);
+  say(`Destination      ${destination}, a schema for each strategy\n`);
   // What fails is shown by the command itself.
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
@@ -73,29 +79,30 @@ async function demo(options: { destination: string; exit?: boolean }): Promise<v
       };
 
       const first = await syncAll(1);
-      await report('First sync', first, api.client, destination, null);
+      const reports = [await report(say, 'First sync', first, api.client, destination, null)];
 
       const changes = await api.client.mutate(CHANGES);
-      print(
+      say(
         `\nThe source changes: ${changes.inserted.length} new rows (their ids after a gap of ${CHANGES.gap}), ` +
           `${changes.updated.length} updated rows, ${changes.late.length} late arrival ` +
           `(${CHANGES.late.hours_ago} h before the newest row; replay looks back 2 h).\n`,
       );
       const second = await syncAll(2);
-      await report('Second sync', second, api.client, destination, changes);
+      reports.push(await report(say, 'Second sync', second, api.client, destination, changes));
+      if (options.json === true) print(JSON.stringify({ destination, syncs: reports.flat() }));
 
       const sql =
         'SELECT strategy, count(*) AS batches, sum(records) AS records FROM _highwater_batches GROUP BY ALL ORDER BY ALL';
-      print(`\nThe DuckDB file: ${destination}`);
-      print(
+      say(`\nThe DuckDB file: ${destination}`);
+      say(
         `A query to try (just run by a second program):\n\n  npx highwater query '${sql}' --destination ${options.destination}\n`,
       );
-      print(indent(await secondProgram(sql, destination)));
-      print('\nRuns in the Web UI:');
+      say(indent(await secondProgram(sql, destination)));
+      say('\nRuns in the Web UI:');
       for (const run of [...first, ...second])
-        print(`  ${run.strategy.padEnd(9)}  ${run.link ?? '(no Web UI)'}`);
+        say(`  ${run.strategy.padEnd(9)}  ${run.link ?? '(no Web UI)'}`);
       if (stay) {
-        print('\nThe Web UI stays up until Ctrl-C.');
+        say('\nThe Web UI stays up until Ctrl-C.');
         await interrupted;
       }
     });
@@ -131,16 +138,21 @@ function configuration(strategy: ReferenceStrategy, url: string): Json {
   };
 }
 
+/** One sync of the demo, as `--json` has it. */
+type Reported = StreamResult & { title: string; equal: boolean; differences: string[] };
+
 /** A row for each strategy: what the workflow returned, and what a SELECT finds next to what the source has. */
 async function report(
+  say: (line: string) => void,
   title: string,
   runs: Run[],
   source: DemoClient,
   destination: string,
   changes: MutationReport | null,
-): Promise<void> {
+): Promise<Reported[]> {
   const rows: (string | number)[][] = [];
   const differences: string[] = [];
+  const reported: Reported[] = [];
   for (const { strategy, stream } of runs) {
     const wanted = await source.records(strategy === 'step_size' ? 'step' : 'list');
     const found = await storedRecords(destination, strategy);
@@ -156,9 +168,10 @@ async function report(
       wanted.length,
       difference.length === 0 ? 'yes' : 'no',
     ]);
+    reported.push({ title, ...stream, equal: difference.length === 0, differences: difference });
     for (const line of difference) differences.push(`  ${strategy}: ${line}`);
   }
-  print(title);
+  say(title);
   const header = [
     'strategy',
     'records read',
@@ -170,12 +183,13 @@ async function report(
     'in source',
     'equal?',
   ];
-  print(cursorTable(header, rows));
-  if (differences.length > 0) print(`Which rows differ, and why:\n${differences.join('\n')}`);
+  say(cursorTable(header, rows));
+  if (differences.length > 0) say(`Which rows differ, and why:\n${differences.join('\n')}`);
   const warnings = new Set(
     runs.flatMap(({ strategy, stream }) => stream.warnings.map((w) => `  ${strategy}: ${w.message}`)),
   );
-  if (warnings.size > 0) print(`Notes of the runs:\n${[...warnings].join('\n')}`);
+  if (warnings.size > 0) say(`Notes of the runs:\n${[...warnings].join('\n')}`);
+  return reported;
 }
 
 async function storedRecords(destination: string, schema: string): Promise<Map<string, string>> {

@@ -1,26 +1,35 @@
 import { Command } from 'commander';
-import { DEFAULT_TASK_QUEUE } from '../client.js';
 import { resetServerState } from '../dev/temporal-server.js';
 import { note, print } from './output.js';
 import { localServer } from './server.js';
-import { runWorker, type WorkerCommandOptions } from './worker.js';
+import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worker.js';
 
 export function devCommand(): Command {
-  return new Command('dev')
-    .description('Keep a local Temporal server and a worker up, until Ctrl-C.')
-    .option('--task-queue <name>', 'the task queue to take syncs from', DEFAULT_TASK_QUEUE)
-    .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
-    .option('--grace <seconds>', 'how long work in hand may take to end at a stop', '10')
+  return withWorkerOptions(
+    new Command('dev').description('Keep a local Temporal server and a worker up, until Ctrl-C.'),
+  )
     .option('--reset', "forget the local server's state first: every workflow and history")
+    .option('--json', 'print one JSON object a line: server, then ready, stopping, stopped')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  highwater dev
+  highwater dev --destination users.duckdb --reset`,
+    )
     .action(async ({ reset, ...options }: WorkerCommandOptions & { reset?: boolean }) => {
       if (reset === true) {
         await resetServerState();
         note('The local Temporal server starts empty.');
       }
       const { server, to } = await localServer();
-      print(`Temporal server: ${server.address}${server.started ? '' : ' (was running)'}`);
-      if (server.uiUrl !== null) print(`Web UI: ${server.uiUrl}`);
-      print('Start a sync from another terminal: npx highwater start configuration.json');
+      if (options.json === true)
+        print(JSON.stringify({ event: 'server', address: server.address, webUi: server.uiUrl }));
+      else {
+        print(`Temporal server: ${server.address}${server.started ? '' : ' (was running)'}`);
+        if (server.uiUrl !== null) print(`Web UI: ${server.uiUrl}`);
+        print('Start a sync from another terminal: npx highwater start configuration.json');
+      }
       try {
         await runWorker(to, options);
       } finally {

@@ -149,7 +149,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
       return [{ check: 'server', outcome: 'bad', message: `${where}: ${messageOf(thrown)}` }];
     }
     const findings: Finding[] = [{ check: 'server', outcome: 'good', message: where }];
-    const [{ pollers }, running] = await Promise.all([
+    const [{ pollers, versioningInfo }, running] = await Promise.all([
       workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 }),
       client.temporal.workflow.count(
         `WorkflowType = "sync" AND ExecutionStatus = "Running" AND TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`,
@@ -168,6 +168,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
             message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
           },
     );
+    findings.push(...ofVersions(pollers, versioningInfo?.currentDeploymentVersion ?? null));
     findings.push(
       await operatorService.listSearchAttributes({ namespace }).then(
         ({ customAttributes }): Finding => {
@@ -194,6 +195,51 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
   } finally {
     await client.close();
   }
+}
+
+interface Version {
+  deploymentName?: string | null;
+  buildId?: string | null;
+}
+
+/** Whether the version that is to take syncs has a worker, where workers are versions of a deployment. */
+function ofVersions(
+  pollers: readonly { deploymentOptions?: Version | null }[],
+  current: Version | null,
+): Finding[] {
+  const check = 'versions of workers';
+  const nameOf = ({ deploymentName, buildId }: Version) => `${buildId ?? ''} of ${deploymentName ?? ''}`;
+  const versions = pollers
+    .map(({ deploymentOptions }) => deploymentOptions ?? {})
+    .filter(({ deploymentName, buildId }) => deploymentName && buildId);
+  const [first] = versions;
+  if (first === undefined && current === null) return [];
+  const set = (to: Version) =>
+    `temporal worker deployment set-current-version --deployment-name ${to.deploymentName ?? 'NAME'} --build-id ${to.buildId ?? 'ID'}`;
+  if (current === null)
+    return versions.length < pollers.length || first === undefined
+      ? [
+          {
+            check,
+            outcome: 'good',
+            message: 'none is the current one; workers of no deployment take the syncs',
+          },
+        ]
+      : [
+          {
+            ...{ check, outcome: 'bad' },
+            message: `${[...new Set(versions.map(nameOf))].join(', ')}, and none is the current one, so that no sync goes on: ${set(first)}`,
+          },
+        ];
+  const isThere = versions.some((one) => nameOf(one) === nameOf(current));
+  return [
+    isThere
+      ? { check, outcome: 'good', message: `${nameOf(current)} is the current one` }
+      : {
+          ...{ check, outcome: 'bad' },
+          message: `${nameOf(current)} is the current one, and has no worker: start one, or ${first === undefined ? 'set another' : set(first)}`,
+        },
+  ];
 }
 
 /** A server says what time it has in each answer's header. */

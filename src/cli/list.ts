@@ -1,7 +1,7 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { ListedSync } from '../client.js';
 import { ask, connected, type Answer, type Connected } from './asking.js';
-import { note, outputWidth, print, roughly, since, table, visible, wrapped } from './output.js';
+import { asLimit, note, outputWidth, print, roughly, since, table, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
 interface Options {
@@ -29,12 +29,6 @@ Examples:
   highwater list --query 'HighwaterStatus = "failing" OR HighwaterStatus = "blocked"'`,
     )
     .action((options: Options) => connected((to) => list(to, options)));
-}
-
-export function asLimit(text: string): number {
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1) return limit;
-  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
 }
 
 async function list({ client }: Connected, options: Options): Promise<void> {

@@ -1,11 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
-import { defaultPayloadConverter, type Payload } from '@temporalio/common';
 import { Command } from 'commander';
-import type { Json } from '../protocol.js';
+import type { PayloadReader } from '../payloads/converter.js';
 import { connected, type Connected } from './asking.js';
-import { asLimit } from './list.js';
-import { count, outputWidth, print, visible, wrapped } from './output.js';
+import { asLimit, count, outputWidth, print, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
 type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
@@ -60,10 +58,11 @@ async function logs(
       );
   };
   let runId: string | null = await client.sync(id).runId();
+  const { payloads } = client;
   const run = async (which: string): Promise<Event[]> =>
-    (await client.temporal.workflow.getHandle(id, which).fetchHistory()).events ?? [];
+    payloads.readable((await client.temporal.workflow.getHandle(id, which).fetchHistory()).events ?? []);
   let events = await run(runId);
-  const lines = linesOf(events);
+  const lines = linesOf(payloads, events);
   // Runs that were continued as new come before.
   for (let first = events[0]; lines.length < options.limit;) {
     const before: string | null | undefined =
@@ -71,7 +70,7 @@ async function logs(
     if (!before) break;
     // It may be gone already: histories are kept for as long as the namespace says.
     const earlier = await run(before).catch(() => []);
-    lines.unshift(...linesOf(earlier));
+    lines.unshift(...linesOf(payloads, earlier));
     first = earlier[0];
   }
   show(lines.slice(-options.limit));
@@ -86,7 +85,7 @@ async function logs(
     else await delay(POLL_MILLISECONDS);
     const known = events.length;
     events = await run(runId);
-    show(linesOf(events, known));
+    show(linesOf(payloads, events, known));
   }
 }
 
@@ -108,13 +107,17 @@ interface Scheduled {
   before: { attempt: number; failure: Failure } | null;
 }
 
-/** What a history says, from its n-th event on. */
-export function linesOf(events: readonly Event[], from = 0): Line[] {
+/** What a readable history says, from its n-th event on. */
+function linesOf(payloads: PayloadReader, events: readonly Event[], from = 0): Line[] {
   const scheduled = new Map<string, Scheduled>();
   for (const event of events) {
     const activity = event.activityTaskScheduledEventAttributes?.activityType?.name;
     if (activity)
-      scheduled.set(String(event.eventId), { activity, summary: summaryOf(event) ?? activity, before: null });
+      scheduled.set(String(event.eventId), {
+        activity,
+        summary: summaryOf(payloads, event) ?? activity,
+        before: null,
+      });
     const started = event.activityTaskStartedEventAttributes;
     const of = scheduled.get(String(started?.scheduledEventId));
     if (of !== undefined && started?.lastFailure)
@@ -122,6 +125,7 @@ export function linesOf(events: readonly Event[], from = 0): Line[] {
   }
   return events.slice(from).flatMap((event): Line[] => {
     const said = lineOf(
+      payloads,
       event,
       (id) => scheduled.get(String(id)) ?? { activity: '', summary: 'an activity', before: null },
     );
@@ -134,6 +138,7 @@ export function linesOf(events: readonly Event[], from = 0): Line[] {
 
 /** Null for what only Temporal needs to know. */
 function lineOf(
+  payloads: PayloadReader,
   event: Event,
   scheduled: (id: unknown) => Scheduled,
 ): (Partial<Line> & { text: string }) | null {
@@ -150,7 +155,7 @@ function lineOf(
     const { again, ...level } = tries;
     if (activity === 'openStream') return { ...level, text: `${summary}${again}` };
     if (activity !== 'writeBatch') return before === null ? null : { ...level, text: `${summary}${again}` };
-    const { rows, rejected } = (valueOf(done.result?.payloads?.[0]) ?? {}) as {
+    const { rows, rejected } = (payloads.valueOf(done.result?.payloads?.[0]) ?? {}) as {
       rows?: number;
       rejected?: number;
     };
@@ -166,7 +171,7 @@ function lineOf(
   const timer = event.timerStartedEventAttributes;
   if (timer) {
     const seconds = Number(timer.startToFireTimeout?.seconds ?? 0);
-    return { text: `${summaryOf(event) ?? 'waits'} (for ${seconds} s)` };
+    return { text: `${summaryOf(payloads, event) ?? 'waits'} (for ${seconds} s)` };
   }
   const signal = event.workflowExecutionSignaledEventAttributes;
   if (signal) return { text: `asked to ${signal.signalName ?? ''} by ${signal.identity ?? ''}` };
@@ -174,7 +179,7 @@ function lineOf(
   if (cancel) return { level: 'warn', text: `asked to cancel by ${cancel.identity ?? ''}` };
   const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
   if (update) {
-    const input = JSON.stringify(valueOf(update.input?.args?.payloads?.[0]) ?? null);
+    const input = JSON.stringify(payloads.valueOf(update.input?.args?.payloads?.[0]) ?? null);
     return { text: `${update.input?.name ?? 'update'} ${input} by ${update.meta?.identity ?? ''}` };
   }
   const child = event.childWorkflowExecutionStartedEventAttributes;
@@ -196,7 +201,7 @@ function lineOf(
   if (event.workflowExecutionCanceledEventAttributes) return { level: 'warn', text: 'cancelled' };
   const result = event.workflowExecutionCompletedEventAttributes;
   if (!result) return null;
-  const value = valueOf(result.result?.payloads?.[0]) as { status?: string } | null;
+  const value = payloads.valueOf(result.result?.payloads?.[0]) as { status?: string } | null;
   return { text: value?.status ?? 'completed' };
 }
 
@@ -208,16 +213,7 @@ function said(failure: Failure): string {
   return firstLine(innermost?.message ?? '', 1000);
 }
 
-const summaryOf = (event: Event): string | null => {
-  const value = valueOf(event.userMetadata?.summary);
+const summaryOf = (payloads: PayloadReader, event: Event): string | null => {
+  const value = payloads.valueOf(event.userMetadata?.summary);
   return typeof value === 'string' ? value : null;
 };
-
-/** Null also for what is encrypted. */
-function valueOf(payload: Payload | null | undefined): Json {
-  try {
-    return payload ? defaultPayloadConverter.fromPayload<Json>(payload) : null;
-  } catch {
-    return null;
-  }
-}

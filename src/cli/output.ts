@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { InvalidArgumentError } from 'commander';
 import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -24,6 +25,23 @@ export const note = (line: string) =>
   void process.stderr.write(`${line.split('\n').map(visible).join('\n')}\n`);
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
+
+/** An option that may be given more than once. */
+export const collect = (text: string, before: string[] = []): string[] => [...before, text];
+
+/** The port of an option. @throws {InvalidArgumentError} */
+export function asPort(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw new InvalidArgumentError('A port, 0 to 65535, is needed.');
+}
+
+/** A whole number of at least 1. @throws {InvalidArgumentError} */
+export function asLimit(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1) return limit;
+  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
+}
 
 /** The file, server or store of files that a command here writes: the one asked for, else the configuration's, else the environment's. */
 export function destinationOf(asked: string | undefined, plan: StreamPlan | undefined): string {
@@ -123,6 +141,12 @@ export function wrapped(text: string, indent: number, limit = outputWidth()): st
     else lines[lines.length - 1] = `${last} ${word}`;
   }
   return lines.join(`\n${' '.repeat(indent)}`);
+}
+
+/** A help text with its prose as wide as the terminal; what is indented stays as it is. */
+export function fitted(help: string, limit = outputWidth()): string {
+  if (limit === Infinity) return help;
+  return help.replace(/^\S.*(?:\n\S.*)*$/gm, (lines) => wrapped(lines.replaceAll('\n', ' '), 0, limit));
 }
 
 export const count = (n: number) => n.toLocaleString('en-US');

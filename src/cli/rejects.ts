@@ -1,8 +1,8 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
 import { identifier, literal } from '../destinations/sql.js';
 import { ConfigurationError } from '../errors.js';
-import { destinationOf, print, table, visible } from './output.js';
+import { asLimit, destinationOf, print, table, visible } from './output.js';
 import { query } from './query.js';
 import { replayRejects } from './replay-rejects.js';
 
@@ -41,12 +41,6 @@ export function rejectsCommand(): Command {
       '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json\n  highwater rejects --replay users.yaml',
     )
     .action(rejects);
-}
-
-function asLimit(text: string): number {
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1) return limit;
-  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
 }
 
 async function rejects(options: Options): Promise<void> {

@@ -1,22 +1,21 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import { Worker } from '@temporalio/worker';
-import { DeterminismViolationError } from '@temporalio/workflow';
 import { messageOf } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
+import { dataConverterFrom } from '../payloads/converter.js';
+import { replay, situationOf, WOULD_STAND_STILL, type History } from '../replaying.js';
 import { workflowCode } from '../worker.js';
 import { connected } from './asking.js';
 import { outputWidth, print, wrapped } from './output.js';
-import { firstLine } from './report.js';
-
-type History = Parameters<typeof Worker.runReplayHistory>[1];
 
 interface Replayed {
   what: string;
   events: number;
   safe: boolean;
   reason: string | null;
+  /** What its history holds, and how it ends. */
+  situation: string;
 }
 
 export function replayCommand(): Command {
@@ -38,10 +37,10 @@ Examples:
   highwater replay users.json --json
   highwater replay --running`,
     )
-    .action(replay);
+    .action(replayAll);
 }
 
-async function replay(given: string[], options: { running?: boolean; json?: boolean }): Promise<void> {
+async function replayAll(given: string[], options: { running?: boolean; json?: boolean }): Promise<void> {
   if (given.length === 0 && options.running !== true)
     throw new Error('name a file or a sync, or give --running');
   const outcomes: Replayed[] = [];
@@ -50,7 +49,10 @@ async function replay(given: string[], options: { running?: boolean; json?: bool
     // Not before it is used: it keeps the process up until its last worker ends. What goes wrong is said here.
     if (!isInstalled) installRuntime(createLogger('silent'));
     isInstalled = true;
-    outcomes.push(await replayed(what, history));
+    const dataConverter = await dataConverterFrom();
+    const { events, broken } = await replay({ ...workflowCode(dataConverter), dataConverter }, history, what);
+    const situation = situationOf(history);
+    outcomes.push({ what, events, safe: broken === null, reason: broken?.reason ?? null, situation });
   };
   for (const file of given.filter((name) => existsSync(name))) await add(file, await historyIn(file));
   const ids = given.filter((name) => !existsSync(name));
@@ -69,20 +71,17 @@ async function replay(given: string[], options: { running?: boolean; json?: bool
   const broken = outcomes.filter(({ safe }) => !safe);
   if (options.json === true) print(JSON.stringify(outcomes));
   else {
-    for (const { what, events, safe, reason } of outcomes)
-      print(
-        wrapped(
-          `${safe ? '✓' : '✗'} ${what}: ${safe ? `${events} events replayed` : (reason ?? '')}`,
-          2,
-          outputWidth(),
-        ),
-      );
+    for (const { what, events, safe, reason, situation } of outcomes) {
+      const said = safe ? `${events} events replayed` : (reason ?? '');
+      print(wrapped(`${safe ? '✓' : '✗'} ${what}: ${said}`, 2, outputWidth()));
+      if (!safe) print(wrapped(`  (${situation}) With this version ${WOULD_STAND_STILL}.`, 2, outputWidth()));
+    }
     print(
       outcomes.length === 0
         ? 'No sync runs: this version is safe to deploy.'
         : broken.length === 0
           ? 'Safe to deploy: syncs with such histories go on with this version.'
-          : `Not safe to deploy: ${broken.length} of ${outcomes.length} could not go on with this version. Stop them first (they go on from their checkpoint when they are started again), or keep a worker of the old version until they have ended.`,
+          : `Not safe to deploy: ${broken.length} of ${outcomes.length} could not go on with this version. Stop them while a worker of their version runs (they go on from their checkpoint when they are started again), or pin them to that version: docs/deploying.md.`,
     );
   }
   if (broken.length > 0) process.exitCode = 1;
@@ -98,19 +97,5 @@ async function historyIn(file: string): Promise<History> {
       `${file} is not a history as "temporal workflow show --output json" prints it: ${messageOf(thrown)}`,
       { cause: thrown },
     );
-  }
-}
-
-async function replayed(what: string, history: History): Promise<Replayed> {
-  const events = (history as { events?: unknown[] }).events?.length ?? 0;
-  try {
-    await Worker.runReplayHistory(workflowCode(undefined), history, what);
-    return { what, events, safe: true, reason: null };
-  } catch (thrown) {
-    const reason =
-      thrown instanceof DeterminismViolationError
-        ? `it would do something else than the history says: ${firstLine(messageOf(thrown), 400)}`
-        : firstLine(messageOf(thrown), 400);
-    return { what, events, safe: false, reason };
   }
 }

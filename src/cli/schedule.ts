@@ -5,7 +5,7 @@ import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
 import { messageOf } from '../errors.js';
 import { connected, type Connected } from './asking.js';
-import { note, print, since, table } from './output.js';
+import { collect, note, print, since, table } from './output.js';
 
 interface CreateOptions {
   id?: string;
@@ -22,6 +22,10 @@ interface CreateOptions {
 export function scheduleCommand(): Command {
   const schedule = new Command('schedule').description(
     'Syncs of one pass at set times: Temporal starts them, also while no terminal is open.',
+  );
+  schedule.addHelpText(
+    'after',
+    '\nExamples:\n  highwater schedule create users.yaml --every 15m\n  highwater schedule list --json\n  highwater schedule create --help',
   );
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
@@ -209,8 +213,6 @@ function one(name: string, description: string, act: (handle: ScheduleHandle) =>
       }),
     );
 }
-
-const collect = (text: string, before: string[] = []) => [...before, text];
 
 function asSeconds(text: string): number {
   const seconds = parseDuration(text);

@@ -7,6 +7,9 @@ export function schemaCommand(): Command {
     .description(
       'Print the JSON Schema of the full form, by which editors complete and check a configuration.',
     )
+    .option('--json', 'on one line')
     .addHelpText('after', '\nExample:\n  highwater schema > highwater.schema.json')
-    .action(() => print(JSON.stringify(jsonSchema(), null, 2)));
+    .action((options: { json?: boolean }) =>
+      print(JSON.stringify(jsonSchema(), null, options.json === true ? 0 : 2)),
+    );
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import { messageOf } from '../errors.js';
+import { PayloadKeyError } from '../payloads/encryption.js';
 import type { SyncResult } from '../protocol.js';
 import { ask, connected, type Answer, type Connected } from './asking.js';
 import { note, outputWidth, print, summary, webUiLink, wrapped } from './output.js';
@@ -132,5 +133,8 @@ async function each(of: { client: Connected['client']; id: string; answer: Answe
 const ended = (handle: SyncHandle): Promise<{ result: SyncResult | null; error: string | null }> =>
   handle.result().then(
     (result) => ({ result, error: null }),
-    (thrown: unknown) => ({ result: null, error: messageOf(thrown) }),
+    (thrown: unknown) => {
+      if (thrown instanceof PayloadKeyError) throw thrown;
+      return { result: null, error: messageOf(thrown) };
+    },
   );

@@ -1,26 +1,52 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
 import type { Target } from '../connection.js';
 import { createLogger, installRuntime } from '../logger.js';
 import { HighwaterWorker } from '../worker.js';
-import { note } from './output.js';
+import { serveHealth } from './health.js';
+import { asPort, note, print } from './output.js';
 import { runningServer } from './server.js';
 
 export interface WorkerCommandOptions {
   taskQueue: string;
   destination?: string;
-  grace: string;
+  grace: number;
+  healthPort?: number;
+  deployment?: string;
+  buildId?: string;
+  json?: boolean;
 }
 
 export function workerCommand(): Command {
-  return new Command('worker')
-    .description('Run a worker: takes the syncs that are started, until Ctrl-C.')
-    .option('--task-queue <name>', 'the task queue to take syncs from', DEFAULT_TASK_QUEUE)
-    .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
-    .option('--grace <seconds>', 'how long work in hand may take to end at a stop', '10')
+  return withWorkerOptions(
+    new Command('worker').description('Run a worker: takes the syncs that are started, until Ctrl-C.'),
+  )
+    .addOption(
+      new Option('--health-port <n>', 'answer probes: /healthz and /readyz')
+        .env('HIGHWATER_HEALTH_PORT')
+        .argParser(asPort),
+    )
+    .addOption(
+      new Option('--deployment <name>', 'be a version of this worker deployment; needs --build-id').env(
+        'HIGHWATER_DEPLOYMENT',
+      ),
+    )
+    .addOption(
+      new Option('--build-id <id>', 'the version; takes syncs once it is the current one').env(
+        'HIGHWATER_BUILD_ID',
+      ),
+    )
+    .option('--json', 'print one JSON object a line: ready, stopping, stopped')
     .addHelpText(
       'after',
-      '\nExample:\n  TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb',
+      `
+SIGTERM or Ctrl-C: no more work is taken, what is in hand may end within --grace; the exit code is 0. A second one ends
+it at once, which loses nothing either.
+
+Examples:
+  TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
+  highwater worker --health-port 8080 --grace 30
+  highwater worker --deployment highwater --build-id 0.2.0`,
     )
     .action(async (options: WorkerCommandOptions) => {
       const { server, to } = await runningServer();
@@ -29,21 +55,64 @@ export function workerCommand(): Command {
     });
 }
 
+/** The options that "worker" and "dev" share. */
+export const withWorkerOptions = (command: Command): Command =>
+  command
+    .addOption(
+      new Option('--task-queue <name>', 'the task queue to take syncs from')
+        .default(DEFAULT_TASK_QUEUE)
+        .env('HIGHWATER_TASK_QUEUE'),
+    )
+    .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
+    .addOption(
+      new Option('--grace <seconds>', 'how long work in hand may take to end at a stop')
+        .default(10)
+        .env('HIGHWATER_GRACE')
+        .argParser(asGrace),
+    );
+
+function asGrace(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== '' && seconds >= 0 && seconds <= 86_400) return seconds;
+  throw new InvalidArgumentError('A number of seconds is needed.');
+}
+
 /** Runs a worker until SIGINT or SIGTERM. */
 export async function runWorker(to: Target, options: WorkerCommandOptions): Promise<void> {
+  const { taskQueue, deployment, buildId } = options;
+  if ((deployment === undefined) !== (buildId === undefined))
+    throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
   installRuntime(createLogger());
   const worker = await HighwaterWorker.create({
     target: to,
-    taskQueue: options.taskQueue,
-    graceSeconds: Number(options.grace),
+    taskQueue,
+    graceSeconds: options.grace,
     ...(options.destination !== undefined && { destination: options.destination }),
+    ...(deployment !== undefined && buildId !== undefined && { deployment: { name: deployment, buildId } }),
   });
+  const tell = (event: string, more = {}) => {
+    if (options.json === true) print(JSON.stringify({ event, ...more }));
+  };
   const stop = () => {
     note('Stopping: work in hand ends first.');
+    tell('stopping');
     worker.shutdown();
   };
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
-  note(`Worker ready on the task queue "${options.taskQueue}".`);
-  await worker.run();
+  const running = worker.run();
+  const health =
+    options.healthPort === undefined
+      ? null
+      : await serveHealth(options.healthPort, () => worker.notReady()).catch((thrown: unknown) => {
+          worker.shutdown();
+          return running.then(() => Promise.reject(thrown as Error));
+        });
+  const version =
+    deployment === undefined ? '' : `, as the version ${buildId} of the deployment ${deployment}`;
+  note(`Worker ready on the task queue "${taskQueue}"${version}.`);
+  tell('ready', { taskQueue, address: to.address, namespace: to.namespace, deployment, buildId });
+  await running;
+  health?.close();
+  tell('stopped');
 }

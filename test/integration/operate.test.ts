@@ -449,7 +449,10 @@ describe.concurrent('replay', () => {
     expect(unsafe).toMatchObject({ status: 1 });
     const said = (unsafe as { stdout: string }).stdout;
     expect(said).toMatch(/^✗ other\.json: it would do something else than the history says: .*TMPRL1100/m);
-    expect(said).toMatch(/^Not safe to deploy: 1 of 2 could not go on with this version\. Stop them first/m);
+    expect(said).toMatch(
+      /^Not safe to deploy: 1 of 2 could not go on with this version\. Stop them while a worker of their version runs /m,
+    );
+    expect(said.replace(/\s+/g, ' ')).toMatch(/ With this version it would stand still: .* Nothing is lost/);
     expect(none).toMatchObject({ status: 1, stdout: '' });
     expect(none.stderr).toMatch(
       /^highwater: none\.json is not a history as "temporal workflow show --output json"/,

@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DefaultLogger, makeTelemetryFilterString, Runtime, Worker } from '@temporalio/worker';
+import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { describe, expect, test } from 'vitest';
+import { replay as replayHistory, type Replayed } from '../../src/replaying.js';
+import { whatBreaks } from './words.js';
 
 // Where a replay fails on purpose, the log would only repeat it.
 Runtime.install({
@@ -44,35 +46,32 @@ const find = (version: string, name: string) => {
   return found;
 };
 
-/** Replays a history as a worker does when it takes over a running sync; returns what went wrong, or null. */
-async function replay({ history, name }: Recorded, code?: string): Promise<unknown> {
+/** What went wrong with a history, or null. */
+async function replay({ history, name }: Recorded, code?: string): Promise<Replayed['broken']> {
   const workflowBundle = code === undefined ? { codePath: BUNDLE } : { code };
-  return Worker.runReplayHistory({ workflowBundle }, history, name).then(
-    () => null,
-    (error: unknown) => error ?? new Error('failed without a reason'),
-  );
+  return (await replayHistory({ workflowBundle }, history, name)).broken;
 }
 
 describe('a sync that was started with a released version goes on with this code', () => {
   test.each(NAMES)('%s: %s', async (version, name) => {
-    const broken = await replay(find(version, name));
-    const meaning =
-      `Running syncs of version ${version} would break: their workers could not go on with them (here: ${name}). ` +
-      `Do not record the history again. Keep the old path under patched() from @temporalio/workflow, or give the ` +
-      `new code a workflow type of its own.\n${String(broken)}`;
-    expect(broken, meaning).toBeNull();
+    const one = find(version, name);
+    const broken = await replay(one);
+    expect(broken, whatBreaks(version, name, one.history, broken)).toBeNull();
   });
 
-  test('and there is a history of every strategy, and of every way to wait', () => {
-    const names = recorded.filter(({ version }) => version === '0.1.0').map(({ name }) => name);
-    expect(names).toEqual(
-      expect.arrayContaining([
-        ...['keyset', 'offset', 'timestamp', 'step_size', 'replay'],
-        ...['continue-as-new-middle-run', 'paused', 'rate-limit-waiting', 'interval-sleeping'],
-        ...['stopped', 'set-and-triggered', 'blocked', 'failing-and-triggered', 'streams-controlled'],
-      ]),
-    );
-  });
+  test.each(readdirSync(HISTORIES))(
+    'of %s there is a history of every strategy, and of every way to wait',
+    (version) => {
+      const names = recorded.filter((one) => one.version === version).map(({ name }) => name);
+      expect(names).toEqual(
+        expect.arrayContaining([
+          ...['keyset', 'offset', 'timestamp', 'step_size', 'replay'],
+          ...['continue-as-new-middle-run', 'paused', 'rate-limit-waiting', 'interval-sleeping'],
+          ...['stopped', 'set-and-triggered', 'blocked', 'failing-and-triggered', 'streams-controlled'],
+        ]),
+      );
+    },
+  );
 });
 
 describe('these replays would notice a change', () => {
@@ -95,8 +94,47 @@ describe('these replays would notice a change', () => {
     expect(affected.length).toBeGreaterThan(8);
     for (const one of affected) {
       const broken = await replay(one, swapped);
-      expect(broken, one.name).toBeInstanceOf(DeterminismViolationError);
-      expect(String(broken), one.name).toContain('TMPRL1100');
+      expect(broken?.error, one.name).toBeInstanceOf(DeterminismViolationError);
+      expect(broken?.reason, one.name).toContain('TMPRL1100');
     }
+  });
+
+  // What a developer gets to read, on a bundle with a change such as one makes without a second thought.
+  test.each([
+    [
+      'a write that comes before a fetch',
+      [
+        ['const { fetchPages } =', 'const { writeBatch: fetchPages } ='],
+        ['const { writeBatch } =', 'const { fetchPages: writeBatch } ='],
+      ],
+      "Activity type of scheduled event 'fetchPages' does not match activity type of activity command 'writeBatch'",
+    ],
+    [
+      'a timer that was not there',
+      [
+        [
+          '        this.triggered = false;\n',
+          '        this.triggered = false; await (0,_temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.condition)(() => false, 1);\n',
+        ],
+      ],
+      'Timer machine does not handle this event: HistoryEvent(id: 5, ActivityTaskScheduled)',
+    ],
+  ] as const)('and says what would break, and what to do: %s', async (_, changes, place) => {
+    const one = find('0.1.0', 'paused');
+    const broken = await replay(one, changed(...changes.map(([from, to]): [string, string] => [from, to])));
+    const said = whatBreaks(one.version, one.name, one.history, broken);
+    expect(said).toMatch(
+      /^Incompatible change: syncs that were started with version 0\.1\.0 would not go on with this code\.$/m,
+    );
+    expect(said).toContain('  history      test/replay/histories/0.1.0/paused.json\n');
+    expect(said).toMatch(
+      /^ {2}such a sync {2}38 events: openStream, 2 × fetchPages, 2 × writeBatch, signal pause; runs still$/m,
+    );
+    expect(said).toMatch(/^ {2}breaks {7}it would do something else than the history says: .*TMPRL1100/m);
+    expect(said).toContain(place);
+    expect(said).toMatch(/^ {2}what then {4}it would stand still: .*Nothing is lost/m);
+    expect(said).toMatch(
+      /patched\(\) from @temporalio\/workflow; or give the new way a workflow type of its own/,
+    );
   });
 });
