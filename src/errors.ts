@@ -130,6 +130,12 @@ export class StreamHeldError extends HighwaterError {
   }
 }
 
+/** A stream cannot be moved there; it stays where it is. */
+export class MoveRefusedError extends HighwaterError {
+  override readonly name = 'MoveRefusedError';
+  readonly retry = 'never';
+}
+
 /** A staged batch is missing, cut short or altered; it is fetched again. */
 export class BatchLostError extends HighwaterError {
   override readonly name = 'BatchLostError';

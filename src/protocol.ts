@@ -457,6 +457,23 @@ export interface Checkpoint {
   cursor: Cursor | null;
 }
 
+/**
+ * Where a stream is to be moved to: the beginning; where it stood when a batch was committed (its id, or how that
+ * begins), or at a time; where a state of the reference connector says; or where it is, with a checkpoint anew.
+ */
+export type MoveTarget =
+  | { start: true }
+  | { batch: string }
+  | { time: string }
+  | { state: { [name: string]: Json } }
+  | { here: true };
+
+/** Moves a stream once: its id becomes the checkpoint's. */
+export interface Move {
+  id: string;
+  to: MoveTarget;
+}
+
 /** Names one checkpoint row: kept per table, strategy and source, side by side. */
 export interface StreamKey {
   schema: string;
