@@ -136,6 +136,18 @@ export class MoveRefusedError extends HighwaterError {
   readonly retry = 'never';
 }
 
+/** A configuration is one of another sync than the one that runs; that goes on as it is. */
+export class ChangeRefusedError extends HighwaterError {
+  override readonly name = 'ChangeRefusedError';
+  readonly retry = 'never';
+  constructor(problems: string[]) {
+    super(
+      `that is another sync, which cannot take the place of one that runs:\n  ${problems.join('\n  ')}\n` +
+        'Stop the one that runs, and start the other.',
+    );
+  }
+}
+
 /** A staged batch is missing, cut short or altered; it is fetched again. */
 export class BatchLostError extends HighwaterError {
   override readonly name = 'BatchLostError';

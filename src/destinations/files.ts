@@ -131,18 +131,8 @@ export class FilesDestination implements Destination {
     return opened;
   }
 
-  async history({ key, limit }: HistoryRequest): Promise<History> {
-    const manifests = this.manifests(key);
-    const manifest = await manifests.latest();
-    const own = checkpointOf(manifest, key);
-    if (manifest === null || own === undefined) return { stored: null, total: 0, entries: [] };
-    const entries = await entriesOf(manifests, manifest, key);
-    const { id, cursor, holder, updated_at: since } = own;
-    return {
-      stored: { checkpoint: { id, cursor }, holder, since },
-      total: entries.length,
-      entries: entries.slice(0, limit),
-    };
+  history(request: HistoryRequest): Promise<History> {
+    return historyIn(this.store, request);
   }
 
   async parents(request: ParentsRequest): Promise<ParentRow[] | null> {
@@ -483,6 +473,21 @@ async function claim(
     });
     if (isMade) return result;
   }
+}
+
+/** What a store has of a stream. */
+export async function historyIn(store: ObjectStore, { key, limit }: HistoryRequest): Promise<History> {
+  const manifests = new Manifests(store, tableFolder(key));
+  const manifest = await manifests.latest();
+  const own = checkpointOf(manifest, key);
+  if (manifest === null || own === undefined) return { stored: null, total: 0, entries: [] };
+  const entries = await entriesOf(manifests, manifest, key);
+  const { id, cursor, holder, updated_at: since } = own;
+  return {
+    stored: { checkpoint: { id, cursor }, holder, since },
+    total: entries.length,
+    entries: entries.slice(0, limit),
+  };
 }
 
 /** Commits and moves of a stream, the latest first. */
