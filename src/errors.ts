@@ -140,7 +140,7 @@ export class MoveRefusedError extends HighwaterError {
 export class ChangeRefusedError extends HighwaterError {
   override readonly name = 'ChangeRefusedError';
   readonly retry = 'never';
-  constructor(problems: string[]) {
+  constructor(readonly problems: string[]) {
     super(
       `that is another sync, which cannot take the place of one that runs:\n  ${problems.join('\n  ')}\n` +
         'Stop the one that runs, and start the other.',
