@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   Client,
   Connection,
@@ -18,12 +17,13 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import { plansFrom, type Plans } from './config/index.js';
+import { hashOf, plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
-import { HighwaterError } from './errors.js';
+import { HighwaterError, MoveRefusedError } from './errors.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
 import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
+import type { MoveInput, Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
 /** The task queue that workers take syncs from unless told otherwise. */
@@ -37,6 +37,12 @@ export interface StartOptions {
   full?: boolean;
   /** Take the stream from a workflow that is still running. */
   takeOver?: boolean;
+  /** Move the cursor first. */
+  move?: MoveInput;
+  /** Do nothing else. */
+  moveOnly?: boolean;
+  /** One stream of several, by itself. */
+  stream?: string;
 }
 
 /** A sync failed; the message is the cause's own. */
@@ -184,6 +190,41 @@ export class SyncHandle {
   }
 
   /**
+   * Moves the cursor, in the workflow and in the destination together, and goes on from there.
+   * @returns the cursor that it then stands at; `done` is false where the next run does it.
+   * @throws {MoveRefusedError} and then it stays where it is.
+   */
+  async move(to: MoveInput): Promise<Reopened> {
+    return this.update<MoveInput>('move', to, (said) => new MoveRefusedError(said));
+  }
+
+  /**
+   * Goes on with another configuration of the same sync.
+   * @throws {SettingRefusedError} and then it goes on as it was.
+   */
+  async configure(configuration: Json): Promise<Reopened> {
+    return this.update<Json>('configure', configuration, (said) => new SettingRefusedError(said));
+  }
+
+  /** What it works by; secrets in it are references. */
+  configuration(): Promise<Json> {
+    return this.handle.query<Json>('configuration');
+  }
+
+  private async update<Input>(
+    name: string,
+    input: Input,
+    refused: (said: string) => Error,
+  ): Promise<Reopened> {
+    try {
+      return await this.handle.executeUpdate<Reopened, [Input]>(name, { args: [input] });
+    } catch (thrown) {
+      if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
+      throw thrown;
+    }
+  }
+
+  /**
    * Changes settings from the next batch on; `default` takes one back.
    * @returns all that are changed; durations in seconds.
    * @throws {SettingRefusedError} with every reason; then nothing is changed.
@@ -294,13 +335,16 @@ export class HighwaterClient {
     const syncOptions: SyncOptions = {
       ...(options.full === true && { full: true }),
       ...(options.takeOver === true && { takeOver: true }),
+      ...(options.move !== undefined && { move: options.move }),
+      ...(options.moveOnly === true && { moveOnly: true }),
+      ...(options.stream !== undefined && { stream: options.stream }),
     };
     try {
       const handle = await this.temporal.workflow.start('sync', {
         workflowId,
         taskQueue: options.taskQueue ?? DEFAULT_TASK_QUEUE,
         args: Object.keys(syncOptions).length === 0 ? [configuration] : [configuration, syncOptions],
-        memo: { configuration: configurationHash(configuration) },
+        memo: { configuration: hashOf(configuration) },
         ...described(plans),
       });
       return new SyncHandle(handle, this.payloads);
@@ -360,9 +404,7 @@ export class HighwaterClient {
       .describe()
       .catch(() => null);
     if (description === null || description.status.name !== 'RUNNING') return 'no';
-    return description.memo?.['configuration'] === configurationHash(configuration)
-      ? 'same'
-      : 'other configuration';
+    return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
   }
 
   /** The task queue of a sync that is running, or null. */
@@ -418,13 +460,9 @@ export function defaultWorkflowId({ plans, shape }: Plans, destination?: string)
     return [destination ?? plan.destination, schema, table, sourceIdentity(plan.baseUrl)];
   });
   const [first] = plans;
-  if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hash(what)}`;
-  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hash(what[0])}`;
+  if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hashOf(what)}`;
+  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hashOf(what[0])}`;
 }
-
-const hash = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
-
-const configurationHash = (configuration: Json) => hash(configuration);
 
 function failed(workflowId: string, failure: WorkflowFailedError): SyncFailedError {
   const { cause } = failure;

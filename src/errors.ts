@@ -130,6 +130,24 @@ export class StreamHeldError extends HighwaterError {
   }
 }
 
+/** A stream cannot be moved there; it stays where it is. */
+export class MoveRefusedError extends HighwaterError {
+  override readonly name = 'MoveRefusedError';
+  readonly retry = 'never';
+}
+
+/** A configuration is one of another sync than the one that runs; that goes on as it is. */
+export class ChangeRefusedError extends HighwaterError {
+  override readonly name = 'ChangeRefusedError';
+  readonly retry = 'never';
+  constructor(readonly problems: string[]) {
+    super(
+      `that is another sync, which cannot take the place of one that runs:\n  ${problems.join('\n  ')}\n` +
+        'Stop the one that runs, and start the other.',
+    );
+  }
+}
+
 /** A staged batch is missing, cut short or altered; it is fetched again. */
 export class BatchLostError extends HighwaterError {
   override readonly name = 'BatchLostError';

@@ -457,6 +457,23 @@ export interface Checkpoint {
   cursor: Cursor | null;
 }
 
+/**
+ * Where a stream is to be moved to: the beginning; where it stood when a batch was committed (its id, or how that
+ * begins), or at a time; where a state of the reference connector says; or where it is, with a checkpoint anew.
+ */
+export type MoveTarget =
+  | { start: true }
+  | { batch: string }
+  | { time: string }
+  | { state: { [name: string]: Json } }
+  | { here: true };
+
+/** Moves a stream once: its id becomes the checkpoint's. */
+export interface Move {
+  id: string;
+  to: MoveTarget;
+}
+
 /** Names one checkpoint row: kept per table, strategy and source, side by side. */
 export interface StreamKey {
   schema: string;
@@ -505,6 +522,21 @@ export interface OpenStreamInput {
   firstRunId: string;
   /** The database this sync has written before; another one is refused. */
   expectDatabase: string | null;
+  // Absent from what older versions ask.
+  move?: Move;
+  /** The configuration is a new one: it must be one of the same stream. */
+  change?: {
+    id: string;
+    /** Null where it is not known. */
+    from: LastOpened | null;
+  };
+}
+
+/** How a stream was opened the last time. */
+export interface LastOpened {
+  plan: StreamPlan;
+  /** As {@link OpenedStream} names it. */
+  destination: string;
 }
 
 /** The destination is owned by another worker: open the stream there. */
@@ -523,6 +555,10 @@ export interface OpenedStream {
   destination: string;
   state: { [name: string]: Json };
   notes: Note[];
+  /** What has come of the move that was asked for; an older worker does not say, and makes none. */
+  moved?: { refused: string | null };
+  /** Of a configuration that is a new one: tells it from others. */
+  configurationHash?: string;
   /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and one that was set would block the workflow. */
   searchAttributes?: true;
 }
@@ -579,7 +615,7 @@ export interface WrittenBatch {
 
 /**
  * `waiting`: as the source asked. `failing`: it tries again by itself. `blocked`: somebody must mend something, and
- * `resume`. The last four are how it ended.
+ * `resume`. The last five are how it ended.
  */
 export type SyncStatus =
   | 'opening'
@@ -591,6 +627,7 @@ export type SyncStatus =
   | 'blocked'
   | 'drained'
   | 'stopped'
+  | 'moved'
   | 'failed'
   | 'cancelled';
 
@@ -675,7 +712,7 @@ export interface StreamResult {
 }
 
 export interface SyncResult {
-  /** `stopped`: by `stop`, before it came to an end by itself. */
-  status: 'completed' | 'stopped';
+  /** `stopped`: by `stop`, before it came to an end by itself. `moved`: nothing else was asked. */
+  status: 'completed' | 'stopped' | 'moved';
   streams: StreamResult[];
 }

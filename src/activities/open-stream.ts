@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { destinationKind, planFrom } from '../config/index.js';
-import { DestinationBusyError, DestinationElsewhereError } from '../errors.js';
+import { destinationKind, hashOf, planFrom } from '../config/index.js';
+import type { StreamMove } from '../destinations/destination.js';
+import { DestinationBusyError, DestinationElsewhereError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
   Holder,
+  LastOpened,
   Note,
   OpenedStream,
   OpenStreamInput,
@@ -18,6 +20,7 @@ import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
+import { readsOtherwise, streamMove } from './moves.js';
 import { searchAttributesKnown } from './search-attributes.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
@@ -32,19 +35,25 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           // Fails here, before anything is written, when a variable is not set.
           resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
+          const { move, refused } = wanted(input, { plan, destination: path });
           if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
             throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);
           }
           const hosted = await host.claim(path);
           if (!('destination' in hosted)) return redirect(path, hosted, dependencies);
           const key = streamKey(plan);
-          const opened = await hosted.destination.openStream({
-            key,
-            table: plan.table,
-            holder: holder(input, cluster),
-            full: input.full,
-            takeOver: input.takeOver,
-            isRunning: (other) => isRunning(other, cluster),
+          const open = (move?: StreamMove) =>
+            hosted.destination.openStream({
+              ...{ key, table: plan.table, holder: holder(input, cluster) },
+              ...{ full: input.full, takeOver: input.takeOver },
+              isRunning: (other) => isRunning(other, cluster),
+              ...(move !== undefined && { move }),
+            });
+          const moved = { refused };
+          const opened = await open(move).catch((thrown: unknown) => {
+            if (!(thrown instanceof MoveRefusedError)) throw thrown;
+            moved.refused = thrown.message;
+            return open();
           });
           if (input.expectDatabase !== null && opened.database !== input.expectDatabase) {
             throw new DestinationElsewhereError(
@@ -58,13 +67,37 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
             ...([plan, opened.checkpoint, opened.neighbours] as const),
             ...([hosted.queue, opened.database, path] as const),
           );
-          return (await searchAttributesKnown(cluster))
-            ? { ...described, searchAttributes: true }
-            : described;
+          return {
+            ...described,
+            ...(input.move !== undefined && { moved }),
+            ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
+            ...((await searchAttributesKnown(cluster)) && { searchAttributes: true }),
+          };
         },
       ),
     );
 };
+
+/**
+ * How the stream is to be moved while it is opened, or why it cannot be.
+ * @throws {ChangeRefusedError}
+ */
+function wanted(
+  { move, change }: OpenStreamInput,
+  opened: LastOpened,
+): { move?: StreamMove; refused: string | null } {
+  // What was read by the configuration before is stale, and a pass in the middle does not end as a whole one.
+  const { plan } = opened;
+  if (change !== undefined && (change.from === null || readsOtherwise(change.from, opened)))
+    return { move: streamMove({ id: change.id, to: { here: true } }, plan), refused: null };
+  if (move === undefined) return { refused: null };
+  try {
+    return { move: streamMove(move, plan), refused: null };
+  } catch (thrown) {
+    if (!(thrown instanceof MoveRefusedError)) throw thrown;
+    return { refused: thrown.message };
+  }
+}
 
 export const streamKey = (plan: StreamPlan): StreamKey => ({
   schema: plan.table.schema,

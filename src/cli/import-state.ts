@@ -1,23 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { WorkflowNotFoundError } from '@temporalio/common';
 import { Command } from 'commander';
 import { streamKey } from '../activities/open-stream.js';
-import { HighwaterClient } from '../client.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';
-import { target } from '../connection.js';
 import type { Destination } from '../destinations/destination.js';
-import { DestinationHost } from '../destinations/host.js';
-import {
-  DestinationBusyError,
-  HighwaterError,
-  messageOf,
-  StreamHeldError,
-  ConfigurationError,
-} from '../errors.js';
-import type { Cursor, Holder, StreamPlan } from '../protocol.js';
+import { ConfigurationError, HighwaterError, StreamHeldError } from '../errors.js';
+import type { Cursor, StreamPlan } from '../protocol.js';
 import { createStrategy } from '../strategies/index.js';
-import { cursorText, destinationOf, note, print } from './output.js';
+import { commandHolder, inDestination, isRunning } from './in-destination.js';
+import { cursorText, destinationOf, print } from './output.js';
 
 interface Options {
   stream?: string;
@@ -81,7 +72,7 @@ async function importState(stateFile: string, file: string, options: Options): P
 }
 
 /** @throws {ConfigurationError} where it is not said which of several is meant. */
-function chosen(plans: Plans, stream: string | undefined): StreamPlan {
+export function chosen(plans: Plans, stream: string | undefined): StreamPlan {
   if (stream === undefined && plans.plans.length > 1) {
     const names = plans.plans.map((plan) => plan.stream).join(', ');
     throw new ConfigurationError([
@@ -89,35 +80,6 @@ function chosen(plans: Plans, stream: string | undefined): StreamPlan {
     ]);
   }
   return planNamed(plans, stream ?? null);
-}
-
-/**
- * Works with a destination as its owner, as a worker does.
- * @throws {DestinationBusyError} while a worker owns it.
- */
-async function inDestination<T extends object>(
-  path: string,
-  work: (destination: Destination) => Promise<T>,
-): Promise<T & { destination: string }> {
-  const idle = () => Promise.resolve();
-  const host = new DestinationHost({
-    ...{ taskQueue: 'highwater-import-state', address: '', namespace: '' },
-    environment: process.env,
-    poll: () => Promise.resolve(idle),
-  });
-  try {
-    const located = await host.locate(path);
-    const hosted = await host.claim(located);
-    if (!('destination' in hosted)) {
-      throw new DestinationBusyError(
-        `the destination ${located} belongs to a running worker (process ${hosted.pid} on ${hosted.host}): stop it ` +
-          'first, so that it does not go on from another checkpoint meanwhile',
-      );
-    }
-    return { ...(await work(hosted.destination)), destination: located };
-  } finally {
-    await host.close();
-  }
 }
 
 /** By the contract of every sync: claimed, and an empty batch written by compare-and-set. */
@@ -133,8 +95,7 @@ async function store(
   const opened = await destination
     .openStream({
       ...{ key, table, isRunning, full: false, takeOver: false },
-      // Of no server: a workflow that comes later need not ask whether it still runs.
-      holder: { workflowId: IMPORTER, firstRunId: randomUUID(), runId: '', namespace: '', cluster: '' },
+      holder: commandHolder(IMPORTER),
     })
     .catch((thrown: unknown) => {
       if (!(thrown instanceof StreamHeldError)) throw thrown;
@@ -159,26 +120,3 @@ async function store(
 
 /** What stands where a workflow's id does. */
 const IMPORTER = 'highwater import-state';
-
-/** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */
-async function isRunning(holder: Holder): Promise<boolean> {
-  if (holder.cluster === '') return false;
-  let client: HighwaterClient;
-  try {
-    client = await HighwaterClient.connect({ ...target(holder.cluster), namespace: holder.namespace });
-  } catch (thrown) {
-    note(
-      `note: whether the workflow "${holder.workflowId}" still runs could not be asked, it is taken for ended: ${messageOf(thrown)}`,
-    );
-    return false;
-  }
-  try {
-    const { status } = await client.temporal.workflow.getHandle(holder.workflowId).describe();
-    return status.name === 'RUNNING';
-  } catch (thrown) {
-    if (thrown instanceof WorkflowNotFoundError) return false;
-    throw thrown;
-  } finally {
-    await client.close();
-  }
-}

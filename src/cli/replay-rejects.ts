@@ -1,16 +1,14 @@
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
-import { Pool } from 'pg';
 import { isServer, loadPlans, planNamed } from '../config/index.js';
 import { DuckDbDestination } from '../destinations/duckdb.js';
 import { DuckDbFile } from '../destinations/duckdb-file.js';
 import { SETTINGS } from '../destinations/host.js';
-import { serverOf } from '../destinations/location.js';
 import { liveOwner } from '../destinations/owner.js';
-import { PostgresDestination } from '../destinations/postgres.js';
 import { replayAtOwner } from '../destinations/query-socket.js';
 import type { ReplayOutcome, ReplayRequest } from '../destinations/replay.js';
 import { DestinationError } from '../errors.js';
+import { inServer } from './in-destination.js';
 import { destinationOf, print } from './output.js';
 
 export interface ReplayOptions {
@@ -52,22 +50,7 @@ export async function replayRejects(configuration: string, options: ReplayOption
 
 /** @throws {DestinationError} */
 async function replayIn(given: string, request: ReplayRequest): Promise<ReplayOutcome> {
-  if (isServer(given)) {
-    const { name, url } = serverOf(given, process.env);
-    const pool = new Pool({
-      connectionString: url,
-      application_name: 'highwater',
-      max: 1,
-      connectionTimeoutMillis: 10_000,
-    });
-    pool.on('error', () => undefined);
-    const server = new PostgresDestination(pool, name);
-    try {
-      return await server.replay(request);
-    } finally {
-      await server.close();
-    }
-  }
+  if (isServer(given)) return inServer(given, (server) => server.replay(request));
   if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
   const path = await realpath(given);
   const owner = await liveOwner(path);

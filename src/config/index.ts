@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ConfigurationError } from '../errors.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
@@ -54,3 +55,7 @@ export function planNamed({ plans }: Plans, stream: string | null): StreamPlan {
   }
   return plan;
 }
+
+/** Short, and the same for the same value. */
+export const hashOf = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);

@@ -69,6 +69,32 @@ export function cursorFromState(
   return cursor;
 }
 
+/**
+ * The cursor where a state of ours says, as the query `state` shows it: also of strategies that the reference connector
+ * does not know.
+ * @throws {ConfigurationError}
+ */
+export function cursorFromOwnState(
+  state: { [name: string]: Json },
+  options: StrategyOptions,
+  now: string,
+  name: string,
+): Cursor {
+  const { strategy } = options;
+  if (strategy !== 'page_number' && strategy !== 'cursor') return cursorFromState(state, options, now, name);
+  const { incremental } = options;
+  const problems: Problem[] = [];
+  const problem = (path: string, message: string) => void problems.push({ path, message });
+  if (incremental === null)
+    problem('', `each pass of ${strategy} reads everything here: there is nothing to set`);
+  for (const key of Object.keys(state)) {
+    if (key !== 'newest') problem(key, `is not what ${strategy} can be set to; that is: newest`);
+  }
+  const newest = markIn(state, 'newest', valuesOf(incremental?.format), problem);
+  if (problems.length > 0) throw new ConfigurationError(problems, name);
+  return ended({ mark: { newest }, rule: 'no_next_token' });
+}
+
 type Reference = keyof typeof KEYS;
 const isReference = (name: string): name is Reference => Object.hasOwn(KEYS, name);
 

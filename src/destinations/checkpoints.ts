@@ -1,6 +1,12 @@
 /** What destinations that keep their checkpoints in tables have in common: who may write, and what is said of it. */
 import { randomUUID } from 'node:crypto';
-import { CheckpointConflictError, DestinationError, RecordError, StreamHeldError } from '../errors.js';
+import {
+  CheckpointConflictError,
+  DestinationError,
+  MoveRefusedError,
+  RecordError,
+  StreamHeldError,
+} from '../errors.js';
 import {
   INCOMPLETE,
   type Checkpoint,
@@ -10,7 +16,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import type { OpenRequest, OpenResult, WriteRequest } from './destination.js';
+import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
 import { identifier } from './sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
@@ -20,7 +26,7 @@ export interface StoredCheckpoint extends Checkpoint {
 
 /**
  * Of Highwater's own tables. 1: checkpoints, batches, parents. 2: what has been seen, rejects, changes of the schema. What
- * a version has added is made on opening where it is missing.
+ * a version has added is made on opening where it is missing. (Moves came later, and older programs do well without.)
  */
 export const TABLES_VERSION = 2;
 
@@ -109,6 +115,71 @@ export function claimOf(
   // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
   const checkpoint = { id: randomUUID(), cursor: full ? null : (own?.cursor ?? null) };
   return { checkpoint, isNew: true, neighbours, takenOver };
+}
+
+/** Reads the log of a stream, the latest first. */
+export interface StreamLog {
+  entries: (which: {
+    /** How the id begins. */
+    batch?: string;
+    /** At this time or before it, to the millisecond. */
+    until?: string;
+    limit: number;
+  }) => Promise<HistoryEntry[]>;
+  /** Whether a move of this id was made. */
+  hasMoved: (id: string) => Promise<boolean>;
+}
+
+/**
+ * The claim with what moves it.
+ * @returns `said` is null where nothing does, or where it was moved before.
+ * @throws {MoveRefusedError}
+ */
+export async function movedClaim(
+  claim: Claim,
+  own: Pick<StoredCheckpoint, 'id' | 'cursor'> | undefined,
+  { full, move }: OpenRequest,
+  log: StreamLog,
+): Promise<Claim & { said: string | null }> {
+  if (claim.isNew && full) return { ...claim, said: 'started over' };
+  if (move === undefined || (await log.hasMoved(move.id))) return { ...claim, said: null };
+  const cursor = await targetOf(move.to, own, log);
+  return { ...claim, checkpoint: { id: move.id, cursor }, isNew: true, said: move.said };
+}
+
+async function targetOf(
+  to: StreamMove['to'],
+  own: Pick<StoredCheckpoint, 'id' | 'cursor'> | undefined,
+  log: StreamLog,
+): Promise<Cursor | null> {
+  if ('start' in to) return null;
+  if ('cursor' in to) return to.cursor;
+  if ('here' in to) return own?.cursor ?? null;
+  if ('time' in to) {
+    const [last] = await log.entries({ until: to.time, limit: 1 });
+    if (last !== undefined) return cursorOf(last);
+    throw new MoveRefusedError(
+      `nothing was committed at ${to.time} or before it; the beginning is "start", and "highwater state get" lists all there is`,
+    );
+  }
+  // As it stands it may be in no log: whoever opens a stream makes a checkpoint.
+  if (to.batch !== '' && own?.id === to.batch) return own.cursor;
+  const found = to.batch === '' ? [] : await log.entries({ batch: to.batch, limit: 2 });
+  const [entry] = found.length > 1 ? found.filter(({ id }) => id === to.batch) : found;
+  if (entry !== undefined) return cursorOf(entry);
+  const shown = JSON.stringify(to.batch.slice(0, 100));
+  throw new MoveRefusedError(
+    found.length > 1
+      ? `several batches have an id that begins with ${shown}: give more of it`
+      : `${shown} is none of the batches of this stream; "highwater state get" lists them`,
+  );
+}
+
+function cursorOf({ id, at, cursor }: HistoryEntry): Cursor | null {
+  if (cursor !== undefined) return cursor;
+  throw new MoveRefusedError(
+    `where the stream stood at batch ${id}, of ${at}, is not known: an older version wrote it`,
+  );
 }
 
 /** Whether some pass over a table has ended: it says how, or the next has begun. */

@@ -20,6 +20,7 @@ export interface Destination {
    * The same holder (workflow and chain of runs) asking again gets what is stored, unchanged.
    * @throws {StreamHeldError} while another running workflow holds the table.
    * @throws {DestinationError} when the table cannot take the declared columns.
+   * @throws {MoveRefusedError} when there is no place such as it is to be moved to; then nothing is changed.
    */
   openStream(request: OpenRequest): Promise<OpenResult>;
 
@@ -40,6 +41,9 @@ export interface Destination {
   /** A hint: this write will come soon. What can be done for it beside the write in hand may be done. */
   prepare(request: WriteRequest): void;
 
+  /** What is stored of a stream: where it stands, and the log of how it came there, the latest first. */
+  history(request: HistoryRequest): Promise<History>;
+
   /**
    * Tries the records of a table again that were put aside, beside whatever writes it meanwhile; absent where a
    * destination cannot.
@@ -57,8 +61,48 @@ export interface OpenRequest {
   holder: Holder;
   full: boolean;
   takeOver: boolean;
+  /** Moves the checkpoint, once; absent: it stays where it is. */
+  move?: StreamMove;
   /** Whether a workflow that holds a checkpoint of this table is still running. */
   isRunning: (holder: Holder) => Promise<boolean>;
+}
+
+/** A move, as destinations know it. */
+export interface StreamMove {
+  /** The new checkpoint's id. */
+  id: string;
+  to: { start: true } | { batch: string } | { time: string } | { cursor: Cursor } | { here: true };
+  /** What is said of it in the log. */
+  said: string;
+}
+
+export interface HistoryRequest {
+  key: StreamKey;
+  limit: number;
+}
+
+export interface History {
+  /** Null where the stream was never opened. */
+  stored: { checkpoint: Checkpoint; holder: Holder; since: string } | null;
+  /** How many entries there are. */
+  total: number;
+  entries: HistoryEntry[];
+}
+
+/** A commit or a move. */
+export interface HistoryEntry {
+  /** Of the checkpoint that it made. */
+  id: string;
+  base: string;
+  at: string;
+  /** Null for the beginning; absent where the version that made it did not keep it. */
+  cursor?: Cursor | null;
+  workflowId: string;
+  pages: number;
+  records: number;
+  rows: number;
+  /** What a move has to say; null for a commit. */
+  moved: string | null;
 }
 
 export interface OpenResult {

@@ -23,6 +23,7 @@ import {
   doesNotFit,
   isRead,
   keyValues,
+  movedClaim,
   notReady,
   openWhenFree,
   refuseNewer,
@@ -32,9 +33,12 @@ import {
   tableName,
   TABLES_VERSION,
   type StoredCheckpoint,
+  type StreamLog,
 } from './checkpoints.js';
 import type {
   Destination,
+  History,
+  HistoryRequest,
   OpenRequest,
   OpenResult,
   ParentRow,
@@ -60,7 +64,7 @@ import {
   writeRows,
   type Written,
 } from './duckdb-modes.js';
-import { marksDeleted, refuseOtherMode } from './modes.js';
+import { asideOf, marksDeleted, refuseOtherMode } from './modes.js';
 import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
@@ -84,6 +88,11 @@ const OWN_TABLES = `
   CREATE TABLE IF NOT EXISTS _highwater_seen (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     pass BIGINT NOT NULL, key VARCHAR
+  );
+  CREATE TABLE IF NOT EXISTS _highwater_moves (
+    id VARCHAR NOT NULL, base VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL,
+    strategy VARCHAR NOT NULL, source VARCHAR NOT NULL, cursor VARCHAR, workflow_id VARCHAR NOT NULL,
+    moved VARCHAR NOT NULL, moved_at TIMESTAMP WITH TIME ZONE NOT NULL
   );
   CREATE TABLE IF NOT EXISTS _highwater_rejects (
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
@@ -130,7 +139,9 @@ export class DuckDbDestination implements Destination {
       const stored = await storedCheckpoints(connection, key);
       const claim = claimOf(stored, request, asked);
       if (claim === null) return null;
-      const { checkpoint, neighbours, takenOver, isNew } = claim;
+      const own = stored.find((one) => sameKey(one.key, key));
+      const log = logOf(connection, key);
+      const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claim, own, request, log);
       const database = await databaseId(connection);
       for (const other of takenOver) {
         await connection.run(
@@ -139,14 +150,21 @@ export class DuckDbDestination implements Destination {
         );
       }
       if (!isNew) return { checkpoint, database, neighbours };
-      if (request.full) {
+      const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
+      if (said !== null) {
+        // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
         await connection.run(
-          `DELETE FROM _highwater_parents WHERE ${keyIs(key)}; DELETE FROM _highwater_seen WHERE ${keyIs(key)}`,
+          `DELETE FROM _highwater_seen WHERE ${keyIs(key)};
+           DROP TABLE IF EXISTS ${tableName(asideOf(key, request.table))};
+           ${checkpoint.cursor === null ? `DELETE FROM _highwater_parents WHERE ${keyIs(key)}` : ''}`,
+        );
+        await connection.run(
+          'INSERT INTO _highwater_moves VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())',
+          [checkpoint.id, own?.id ?? '', ...keyValues(key), cursor, holder.workflowId, said],
         );
       }
-      const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       const values = [checkpoint.id, cursor, JSON.stringify(holder)];
-      if (stored.some((one) => sameKey(one.key, key))) {
+      if (own !== undefined) {
         await connection.run(
           `UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
           values,
@@ -158,6 +176,29 @@ export class DuckDbDestination implements Destination {
         );
       }
       return { checkpoint, database, neighbours };
+    });
+  }
+
+  history({ key, limit }: HistoryRequest): Promise<History> {
+    return this.file.read(async (connection) => {
+      const nothing: History = { stored: null, total: 0, entries: [] };
+      if (!(await hasTable(connection, '_highwater_checkpoints'))) return nothing;
+      const found = await connection.runAndReadAll(
+        `SELECT id, cursor, holder, ${momentText('updated_at')} FROM _highwater_checkpoints WHERE ${keyIs(key)}`,
+      );
+      const [row] = found.getRowsJson();
+      if (row === undefined) return nothing;
+      const [id, cursor, holder, since] = row.map((value) => (value === null ? null : String(value)));
+      const checkpoint = { id: id ?? '', cursor: cursor == null ? null : (JSON.parse(cursor) as Cursor) };
+      const [total = 0] = await counts(
+        connection,
+        `SELECT count(*) FROM (${await logQuery(connection, key)})`,
+      );
+      return {
+        stored: { checkpoint, holder: JSON.parse(holder ?? '') as Holder, since: since ?? '' },
+        total,
+        entries: await logOf(connection, key).entries({ limit }),
+      };
     });
   }
 
@@ -477,6 +518,56 @@ async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): 
     holder: JSON.parse(String(holder)) as Holder,
   }));
 }
+
+const hasTable = async (connection: DuckDBConnection, name: string) =>
+  (
+    await counts(
+      connection,
+      `SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ${literal(name)}`,
+    )
+  )[0] === 1;
+
+const momentText = (column: string) =>
+  `strftime(date_trunc('milliseconds', ${column} AT TIME ZONE 'UTC'), '%Y-%m-%dT%H:%M:%S.%gZ')`;
+
+/** Commits and moves of a stream. */
+async function logQuery(connection: DuckDBConnection, key: StreamKey): Promise<string> {
+  // A file that an older program has written, and nobody has opened since, has no moves.
+  const moves = !(await hasTable(connection, '_highwater_moves'))
+    ? ''
+    : `UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM _highwater_moves WHERE ${keyIs(key)}`;
+  return `SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL AS moved, committed_at AS made_at
+    FROM _highwater_batches WHERE ${keyIs(key)} ${moves}`;
+}
+
+const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
+  entries: async ({ batch, until, limit }) => {
+    const which = [
+      ...(batch === undefined ? [] : [`starts_with(id, ${literal(batch)})`]),
+      ...(until === undefined
+        ? []
+        : [`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS TIMESTAMPTZ)`]),
+    ];
+    const found = await connection.runAndReadAll(
+      `SELECT id, base, ${momentText('made_at')}, cursor, workflow_id, pages, records, "rows", moved
+         FROM (${await logQuery(connection, key)}) ${which.length === 0 ? '' : `WHERE ${which.join(' AND ')}`}
+         ORDER BY made_at DESC LIMIT ${limit}`,
+    );
+    return found.getRowsJson().map(([id, base, at, cursor, workflowId, pages, records, rows, moved]) => ({
+      ...{ id: String(id), base: String(base), at: String(at), workflowId: String(workflowId) },
+      cursor: cursor === null ? null : (JSON.parse(String(cursor)) as Cursor),
+      ...{ pages: Number(pages), records: Number(records), rows: Number(rows) },
+      moved: moved === null ? null : String(moved),
+    }));
+  },
+  hasMoved: async (id) =>
+    (
+      await counts(
+        connection,
+        `SELECT count(*) FROM _highwater_moves WHERE ${keyIs(key)} AND id = ${literal(id)}`,
+      )
+    )[0] !== 0,
+});
 
 async function databaseId(connection: DuckDBConnection): Promise<string> {
   const result = await connection.runAndReadAll("SELECT value FROM _highwater_meta WHERE name = 'database'");

@@ -118,15 +118,31 @@ const OWN_TABLES: {
     columns: {
       ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
       ...{ source: 'VARCHAR', workflow_id: 'VARCHAR', pages: 'BIGINT', records: 'BIGINT', rows: 'BIGINT' },
-      ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT' },
+      ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT', cursor: 'VARCHAR' },
     },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table }, commits }) =>
-        commits.map(({ batch, files: _files, rejects: _rejects, schema: _schema, ...rest }) => ({
+        commits.map(({ batch, files: _files, rejects: _rejects, schema: _schema, cursor, ...rest }) => ({
           ...rest,
+          cursor: cursor === undefined ? null : JSON.stringify(cursor),
           id: batch,
           schema,
           table,
+        })),
+      ),
+  },
+  {
+    name: '_highwater_moves',
+    columns: {
+      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
+      ...{ source: 'VARCHAR', cursor: 'VARCHAR', workflow_id: 'VARCHAR', moved: 'VARCHAR' },
+      ...{ moved_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table, moves = [] } }) =>
+        moves.map(({ cursor, ...rest }) => ({
+          ...{ ...rest, schema, table },
+          cursor: cursor === null ? null : JSON.stringify(cursor),
         })),
       ),
   },

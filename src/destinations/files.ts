@@ -13,14 +13,19 @@ import {
   claimOf,
   conflict,
   isRead,
+  movedClaim,
   notReady,
   openWhenFree,
   refuseOtherTypes,
   sameKey,
   somethingMisfits,
+  type StreamLog,
 } from './checkpoints.js';
 import type {
   Destination,
+  History,
+  HistoryEntry,
+  HistoryRequest,
   OpenRequest,
   OpenResult,
   ParentRow,
@@ -50,6 +55,7 @@ import {
   type Commit,
   type Manifest,
   type ManifestCheckpoint,
+  type ManifestMove,
   type TableFile,
 } from './manifest.js';
 import { piecesOf, type ObjectStore } from './object-store.js';
@@ -123,6 +129,10 @@ export class FilesDestination implements Destination {
     );
     await this.removeOrphans(manifests);
     return opened;
+  }
+
+  history(request: HistoryRequest): Promise<History> {
+    return historyIn(this.store, request);
   }
 
   async parents(request: ParentsRequest): Promise<ParentRow[] | null> {
@@ -218,6 +228,7 @@ export class FilesDestination implements Destination {
         version: manifest.version + 1,
         ...{ batch: next, base: request.base, strategy: key.strategy, source: key.source },
         ...{ workflow_id: request.workflowId, pages: request.pages, records: request.records, rows },
+        cursor: request.cursor,
         ...{ committed_at: now, schema, files: made.files.map(named), rejects: made.rejects.map(named) },
       };
       const checkpoint: ManifestCheckpoint = {
@@ -422,12 +433,13 @@ async function claim(
     const stored = storedIn(manifest, key);
     const claimed = claimOf(stored, request, asked);
     if (claimed === null) return null;
-    const { checkpoint, neighbours, takenOver, isNew } = claimed;
+    const own = checkpointOf(manifest, key);
+    const log = logOf(manifests, manifest, key);
+    const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claimed, own, request, log);
     const result: OpenResult = { checkpoint, database, neighbours };
     const { schemas } = withSchema(manifest, table);
     if (!isNew && takenOver.length === 0 && schemas.length === manifest?.schemas.length) return result;
     const now = new Date().toISOString();
-    const own = checkpointOf(manifest, key);
     const others = (manifest?.checkpoints ?? [])
       .filter((one) => one !== own)
       .map((one) =>
@@ -440,17 +452,77 @@ async function claim(
     const mine: ManifestCheckpoint = {
       ...{ strategy: key.strategy, source: key.source, ...checkpoint, holder, updated_at: now },
       ...{ rows: own?.rows ?? 0, rejected: own?.rejected ?? 0 },
-      marks: isNew && request.full ? [] : (own?.marks ?? []),
+      marks: said !== null && checkpoint.cursor === null ? [] : (own?.marks ?? []),
     };
+    const moved: ManifestMove[] =
+      said === null
+        ? []
+        : [
+            {
+              ...{ id: checkpoint.id, base: own?.id ?? '', strategy: key.strategy, source: key.source },
+              ...{ cursor: checkpoint.cursor, workflow_id: holder.workflowId, moved: said, moved_at: now },
+            },
+          ];
+    const moves = [...(manifest?.moves ?? []), ...moved];
     const isMade = await manifests.append(manifest, {
       ...{ schema: key.schema, table: key.table, primary_key: table.primaryKey, schemas },
       checkpoints: [...others, isNew || own === undefined ? mine : own],
+      ...(moves.length > 0 && { moves }),
       sealed: manifest?.sealed ?? [],
       commits: manifest?.commits ?? [],
     });
     if (isMade) return result;
   }
 }
+
+/** What a store has of a stream. */
+export async function historyIn(store: ObjectStore, { key, limit }: HistoryRequest): Promise<History> {
+  const manifests = new Manifests(store, tableFolder(key));
+  const manifest = await manifests.latest();
+  const own = checkpointOf(manifest, key);
+  if (manifest === null || own === undefined) return { stored: null, total: 0, entries: [] };
+  const entries = await entriesOf(manifests, manifest, key);
+  const { id, cursor, holder, updated_at: since } = own;
+  return {
+    stored: { checkpoint: { id, cursor }, holder, since },
+    total: entries.length,
+    entries: entries.slice(0, limit),
+  };
+}
+
+/** Commits and moves of a stream, the latest first. */
+async function entriesOf(manifests: Manifests, manifest: Manifest, key: StreamKey): Promise<HistoryEntry[]> {
+  const isOwn = ({ strategy, source }: { strategy: string; source: string }) =>
+    strategy === key.strategy && source === key.source;
+  const commits = (await manifests.commits(manifest)).filter(isOwn).map((commit): HistoryEntry => {
+    const { batch, base, cursor, pages, records, rows } = commit;
+    const [at, workflowId] = [commit.committed_at, commit.workflow_id];
+    return {
+      ...{ id: batch, base, at, workflowId, pages, records, rows, moved: null },
+      ...(cursor !== undefined && { cursor }),
+    };
+  });
+  const moves = (manifest.moves ?? []).filter(isOwn).map((move): HistoryEntry => {
+    const { id, base, cursor, moved } = move;
+    const [at, workflowId] = [move.moved_at, move.workflow_id];
+    return { id, base, at, cursor, workflowId, pages: 0, records: 0, rows: 0, moved };
+  });
+  const order = new Map([...commits, ...moves].map(({ id, base }) => [base, id]));
+  // Of one millisecond: what was made from another came after it.
+  return [...commits, ...moves].sort((a, b) =>
+    a.at === b.at ? (order.get(a.id) === b.id ? 1 : -1) : a.at < b.at ? 1 : -1,
+  );
+}
+
+const logOf = (manifests: Manifests, manifest: Manifest | null, key: StreamKey): StreamLog => ({
+  entries: async ({ batch, until, limit }) => {
+    const all = manifest === null ? [] : await entriesOf(manifests, manifest, key);
+    const bound = until === undefined ? Infinity : Date.parse(until);
+    return all.filter(({ id, at }) => id.startsWith(batch ?? '') && Date.parse(at) <= bound).slice(0, limit);
+  },
+  hasMoved: (id) =>
+    Promise.resolve((manifest?.moves ?? []).some((move) => move.id === id && move.strategy === key.strategy)),
+});
 
 /** The manifest's sets of columns with the declared one, and which that is. */
 function withSchema(

@@ -168,7 +168,10 @@ export class DestinationHost {
     const destination = new DuckDbDestination(file);
     const server = await serveQueries(socket, (text) => {
       const request = ownerRequest(text);
-      if (request !== null) return destination.replay(request.replay);
+      if (request !== null)
+        return 'replay' in request
+          ? destination.replay(request.replay)
+          : destination.history(request.history);
       return file.read((connection) => runQuery(connection, text));
     });
     const stopPolling = await this.options.poll(queue);

@@ -35,11 +35,25 @@ export interface Commit {
   pages: number;
   records: number;
   rows: number;
+  /** Where the stream stood then; absent from what older versions wrote. */
+  cursor?: Cursor;
   committed_at: string;
   /** Which of the manifest's `schemas` its files have. */
   schema: number;
   files: TableFile[];
   rejects: TableFile[];
+}
+
+/** A checkpoint that was moved. */
+export interface ManifestMove {
+  id: string;
+  base: string;
+  strategy: string;
+  source: string;
+  cursor: Cursor | null;
+  workflow_id: string;
+  moved: string;
+  moved_at: string;
 }
 
 /** Where a stream stands: one for each strategy and source. */
@@ -66,6 +80,8 @@ export interface Manifest {
   /** Every set of columns that files were written with, the latest last. */
   schemas: { [column: string]: ColumnType }[];
   checkpoints: ManifestCheckpoint[];
+  /** Absent where there were none. */
+  moves?: ManifestMove[];
   /** Lists of older commits, in order. */
   sealed: string[];
   /** The commits after those, in order. */

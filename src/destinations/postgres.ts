@@ -34,17 +34,22 @@ import {
   doesNotFit,
   isRead,
   keyValues,
+  movedClaim,
   notReady,
   openWhenFree,
   refuseNewer,
   refuseOtherTypes,
+  sameKey,
   somethingMisfits,
   tableName,
   TABLES_VERSION,
   type StoredCheckpoint,
+  type StreamLog,
 } from './checkpoints.js';
 import type {
   Destination,
+  History,
+  HistoryRequest,
   OpenRequest,
   OpenResult,
   ParentRow,
@@ -64,7 +69,7 @@ import {
 } from './postgres-columns.js';
 import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
-import { marksDeleted, MODE_COLUMNS, ownColumns, refuseOtherMode } from './modes.js';
+import { asideOf, marksDeleted, MODE_COLUMNS, ownColumns, refuseOtherMode } from './modes.js';
 import {
   converted,
   definitions,
@@ -100,6 +105,12 @@ const ownTables = (schema: string) => `
   );
   CREATE TABLE IF NOT EXISTS ${schema}._highwater_seen (
     "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL, pass bigint NOT NULL, key text
+  );
+  CREATE TABLE IF NOT EXISTS ${schema}._highwater_moves (
+    id text NOT NULL, base text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL,
+    strategy text NOT NULL, source text NOT NULL, cursor text, workflow_id text NOT NULL,
+    moved text NOT NULL, moved_at timestamptz NOT NULL,
+    PRIMARY KEY (id, "schema", "table", strategy, source)
   );
   CREATE TABLE IF NOT EXISTS ${schema}._highwater_rejects (
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
@@ -148,9 +159,12 @@ export class PostgresDestination implements Destination {
         `highwater ${key.schema}.${key.table}`,
       ]);
       // A write that is under way is waited for: what it commits must not be undone here.
-      const claim = claimOf(await storedCheckpoints(client, key, 'FOR UPDATE'), request, asked);
+      const stored = await storedCheckpoints(client, key, 'FOR UPDATE');
+      const claim = claimOf(stored, request, asked);
       if (claim === null) return null;
-      const { checkpoint, neighbours, takenOver, isNew } = claim;
+      const own = stored.find((one) => sameKey(one.key, key));
+      const log = logOf(client, key);
+      const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claim, own, request, log);
       const meta = await client.query<{ value: string }>(
         `SELECT value FROM ${schema}._highwater_meta WHERE name = 'database'`,
       );
@@ -162,12 +176,18 @@ export class PostgresDestination implements Destination {
         );
       }
       if (!isNew) return { checkpoint, database, neighbours };
-      if (request.full) {
-        for (const own of ['_highwater_parents', '_highwater_seen']) {
-          await client.query(`DELETE FROM ${schema}.${own} WHERE ${KEY}`, keyValues(key));
-        }
-      }
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
+      if (said !== null) {
+        // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
+        await client.query(`DELETE FROM ${schema}._highwater_seen WHERE ${KEY}`, keyValues(key));
+        await client.query(`DROP TABLE IF EXISTS ${tableName(asideOf(key, request.table))}`);
+        if (cursor === null)
+          await client.query(`DELETE FROM ${schema}._highwater_parents WHERE ${KEY}`, keyValues(key));
+        await client.query(
+          `INSERT INTO ${schema}._highwater_moves VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, now())`,
+          [...keyValues(key), checkpoint.id, own?.id ?? '', cursor, holder.workflowId, said],
+        );
+      }
       await client.query(
         `INSERT INTO ${schema}._highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())
            ON CONFLICT ("schema", "table", strategy, source)
@@ -178,13 +198,37 @@ export class PostgresDestination implements Destination {
     });
   }
 
+  history({ key, limit }: HistoryRequest): Promise<History> {
+    return this.transaction(async (client) => {
+      const nothing: History = { stored: null, total: 0, entries: [] };
+      const checkpoints = `${identifier(key.schema)}._highwater_checkpoints`;
+      if (!(await hasTable(client, checkpoints))) return nothing;
+      const found = await client.query<{ id: string; cursor: string | null; holder: string; since: string }>(
+        `SELECT id, cursor, holder, ${momentText('updated_at')} AS since FROM ${checkpoints} WHERE ${KEY}`,
+        keyValues(key),
+      );
+      const [row] = found.rows;
+      if (row === undefined) return nothing;
+      const total = await client.query<{ total: string }>(
+        `SELECT count(*) AS total FROM (${await logQuery(client, key)}) AS l`,
+        keyValues(key),
+      );
+      const { id, cursor, holder, since } = row;
+      return {
+        stored: {
+          checkpoint: { id, cursor: cursor === null ? null : (JSON.parse(cursor) as Cursor) },
+          ...{ holder: JSON.parse(holder) as Holder, since },
+        },
+        total: Number(total.rows[0]?.total),
+        entries: await logOf(client, key).entries({ limit }),
+      };
+    });
+  }
+
   parents({ key, parent, after, limit }: ParentsRequest): Promise<ParentRow[] | null> {
     return this.transaction(async (client) => {
       const above = { ...key, schema: parent.table.schema, table: parent.table.table };
-      const exists = await client.query<{ found: string | null }>(`SELECT to_regclass($1)::text AS found`, [
-        `${identifier(above.schema)}._highwater_checkpoints`,
-      ]);
-      if (exists.rows[0]?.found == null) return null;
+      if (!(await hasTable(client, `${identifier(above.schema)}._highwater_checkpoints`))) return null;
       if (!isRead(await storedCheckpoints(client, above))) return null;
       const found = parentTable(parent, await columnsOf(client, parent.table));
       if (found === null) return [];
@@ -442,6 +486,66 @@ async function followed(
 async function columnsOf(client: PoolClient, table: TableSpec): Promise<Columns | null> {
   if (table.inference === undefined) return null;
   return new Columns(table, await storedTable(client, table), postgresNames);
+}
+
+async function hasTable(client: PoolClient, name: string): Promise<boolean> {
+  const found = await client.query<{ found: string | null }>('SELECT to_regclass($1)::text AS found', [name]);
+  return found.rows[0]?.found != null;
+}
+
+const momentText = (column: string) =>
+  `to_char(date_trunc('milliseconds', ${column}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+
+/** Commits and moves of a stream, by the values of {@link keyValues}. */
+async function logQuery(client: PoolClient, key: StreamKey): Promise<string> {
+  const schema = identifier(key.schema);
+  // A schema that an older program has written, and nobody has opened since, has no moves.
+  const moves = !(await hasTable(client, `${schema}._highwater_moves`))
+    ? ''
+    : `UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM ${schema}._highwater_moves WHERE ${KEY}`;
+  return `SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL::text AS moved, committed_at AS made_at
+    FROM ${schema}._highwater_batches WHERE ${KEY} ${moves}`;
+}
+
+const logOf = (client: PoolClient, key: StreamKey): StreamLog => ({
+  entries: async ({ batch, until, limit }) => {
+    const which = [
+      ...(batch === undefined ? [] : [`starts_with(id, ${literal(batch)})`]),
+      ...(until === undefined
+        ? []
+        : [`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS timestamptz)`]),
+    ];
+    const found = await client.query<LogRow>(
+      `SELECT id, base, ${momentText('made_at')} AS at, cursor, workflow_id, pages, records, "rows", moved
+         FROM (${await logQuery(client, key)}) AS l ${which.length === 0 ? '' : `WHERE ${which.join(' AND ')}`}
+         ORDER BY made_at DESC LIMIT ${limit}`,
+      keyValues(key),
+    );
+    return found.rows.map(({ id, base, at, cursor, workflow_id: workflowId, moved, ...counts }) => ({
+      ...{ id, base, at, workflowId, moved },
+      cursor: cursor === null ? null : (JSON.parse(cursor) as Cursor),
+      ...{ pages: Number(counts.pages), records: Number(counts.records), rows: Number(counts.rows) },
+    }));
+  },
+  hasMoved: async (id) => {
+    const found = await client.query(
+      `SELECT 1 FROM ${identifier(key.schema)}._highwater_moves WHERE ${KEY} AND id = $5`,
+      [...keyValues(key), id],
+    );
+    return found.rows.length > 0;
+  },
+});
+
+interface LogRow {
+  id: string;
+  base: string;
+  at: string;
+  cursor: string | null;
+  workflow_id: string;
+  pages: string;
+  records: string;
+  rows: string;
+  moved: string | null;
 }
 
 /** Text is compared byte by byte: whatever the database's collation, `after` and the order agree. */

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { StatementType, type DuckDBConnection } from '@duckdb/node-api';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
+import type { History, HistoryRequest } from './destination.js';
 import type { ReplayOutcome, ReplayRequest } from './replay.js';
 
 /** A query's answer: column names and rows, every value as JSON has it. */
@@ -49,18 +50,16 @@ export async function runQuery(connection: DuckDBConnection, sql: string): Promi
 }
 
 /** What an owner is asked for besides queries: JSON, which no statement is. */
-export interface OwnerRequest {
-  replay: ReplayRequest;
-}
+export type OwnerRequest = { replay: ReplayRequest } | { history: HistoryRequest };
 
 /** A request that is no query; null for a query. */
 export const ownerRequest = (text: string): OwnerRequest | null =>
-  text.startsWith('{"replay":') ? (JSON.parse(text) as OwnerRequest) : null;
+  /^\{"(replay|history)":/.test(text) ? (JSON.parse(text) as OwnerRequest) : null;
 
 /** Answers queries for as long as a worker owns a destination: DuckDB lets no other program in meanwhile. */
 export async function serveQueries(
   path: string,
-  answer: (text: string) => Promise<QueryAnswer | ReplayOutcome>,
+  answer: (text: string) => Promise<QueryAnswer | ReplayOutcome | History>,
 ): Promise<Server> {
   if (process.platform !== 'win32') {
     await ownFolder(dirname(path));
@@ -106,6 +105,10 @@ async function ownFolder(path: string): Promise<void> {
 /** Has the owner of a destination try records again that were put aside. @throws {DestinationError} */
 export const replayAtOwner = (path: string, request: ReplayRequest): Promise<ReplayOutcome> =>
   ask<ReplayOutcome>(path, JSON.stringify({ replay: request }));
+
+/** Asks the owner of a destination for what is stored of a stream. @throws {DestinationError} */
+export const historyAtOwner = (path: string, request: HistoryRequest): Promise<History> =>
+  ask<History>(path, JSON.stringify({ history: request }));
 
 /** Asks the owner of a destination. */
 export const askOwner = (path: string, sql: string): Promise<QueryAnswer> => ask<QueryAnswer>(path, sql);

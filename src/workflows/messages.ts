@@ -1,5 +1,6 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Json, Progress } from '../protocol.js';
+import type { MoveInput, Reopened } from './moves.js';
 import type { Change, Settings } from './settings.js';
 
 /** Stop after the batch in hand, until `resume`. */
@@ -18,3 +19,11 @@ export const setUpdate = defineUpdate<Settings, [{ [name: string]: Json }]>('set
 export const stateQuery = defineQuery<{ [name: string]: Json }>('state');
 /** Counts, status, and what is being waited for. */
 export const progressQuery = defineQuery<Progress>('progress');
+/** Move the cursor, here and in the destination together; answers with the cursor that it then stands at. */
+export const moveUpdate = defineUpdate<Reopened, [MoveInput]>('move');
+/** Go on with another configuration of the same sync. */
+export const configureUpdate = defineUpdate<Reopened, [Json]>('configure');
+/** What a sync of several streams hands on to each of them. */
+export const configurationSignal = defineSignal<[Json]>('configuration');
+/** The configuration that it works by; secrets in it are references. */
+export const configurationQuery = defineQuery<Json>('configuration');

@@ -30,6 +30,12 @@ export class PassLog {
     this.writes = [{ at: this.began, records: 0 }];
   }
 
+  /** The pass in hand is another one by now, begun nobody knows when. */
+  forget(): void {
+    this.began = null;
+    this.writes = [];
+  }
+
   wrote(records: number): void {
     this.writes = [...this.writes, { at: Date.now(), records }].slice(-WRITES_KEPT);
   }

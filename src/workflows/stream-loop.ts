@@ -11,6 +11,8 @@ import {
   setHandler,
   TemporalFailure,
   TimeoutFailure,
+  upsertMemo,
+  uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
@@ -20,6 +22,7 @@ import type {
   FetchedPages,
   Json,
   Note,
+  LastOpened,
   OpenedStream,
   OpenStreamInput,
   Progress,
@@ -27,11 +30,16 @@ import type {
   StagedBatch,
   StreamPlan,
   StreamResult,
+  SyncResult,
   Trouble,
 } from '../protocol.js';
 import { batchSummary, countText, currentDetails } from './details.js';
 import { SearchAttributes } from './found-by.js';
 import {
+  configurationQuery,
+  configurationSignal,
+  configureUpdate,
+  moveUpdate,
   pauseSignal,
   progressQuery,
   resumeSignal,
@@ -41,6 +49,7 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
+import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
 import {
   checkChange,
@@ -51,6 +60,7 @@ import {
   type Change,
   type Settings,
 } from './settings.js';
+import { streamNames } from './streams.js';
 import type { SyncOptions } from './sync.js';
 
 interface Counts {
@@ -86,9 +96,12 @@ export interface Carry {
   /** Passes in a row that brought nothing. */
   idle?: number;
   log?: PassLogCarry;
+  asked?: Asked[];
+  last?: LastOpened | null;
+  remarks?: Note[];
 }
 
-type Outcome = { result: StreamResult | null; status: 'completed' | 'stopped' } | { carry: Carry };
+type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | { carry: Carry };
 /** How a pass stopped. */
 type PassEnd = 'drained' | 'history is full' | 'stopped';
 
@@ -120,6 +133,8 @@ const LONGEST_FAILING_SECONDS = 5 * 60;
 const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
 /** Somebody else has the stream now: nothing that could be mended here. */
 const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
+/** What an opening says where a new configuration is of no use. */
+const CANNOT_BE_CONFIGURED = ['ConfigurationError', 'ChangeRefusedError', 'DestinationError'];
 /** What is read or opened when a stop comes may take this long to end. */
 const STOP_PATIENCE = '10s';
 /** A state that lasts longer than this is shown at once. */
@@ -157,9 +172,22 @@ export class StreamLoop {
   /** What a stop need not wait for any longer, once its patience is at an end. */
   private readonly interruptible = new Set<CancellationScope>();
   private interrupted = false;
+  /** What waits for the stream to be opened anew; the first comes first. */
+  private asked: Asked[];
+  /** Something was asked that no opening has been tried with. */
+  private unheard = false;
+  /** What has come of it: null where it was done, or why it was refused. */
+  private readonly answers = new Map<string, ApplicationFailure | null>();
+  /** The reading of the pass in hand, which a move makes stale. */
+  private reading: CancellationScope | null = null;
+  /** The run comes to its end: what is asked now is not done in it. */
+  private over: 'ended' | 'as new' | null = null;
+  private last: LastOpened | null;
+  /** What nobody waits for an answer of. */
+  private remarks: Note[];
 
   constructor(
-    private readonly configuration: Json,
+    public configuration: Json,
     private readonly options: SyncOptions,
   ) {
     const { carry } = options;
@@ -175,6 +203,13 @@ export class StreamLoop {
     this.trouble = carry?.trouble ?? null;
     this.idle = carry?.idle ?? 0;
     this.log = new PassLog(carry?.log);
+    const atStart: Asked[] =
+      options.move === undefined
+        ? []
+        : [{ id: workflowInfo().firstExecutionRunId, kind: 'move', to: readTarget(options.move) }];
+    this.asked = carry === undefined ? atStart : (carry.asked ?? []);
+    this.last = carry?.last ?? null;
+    this.remarks = carry?.remarks ?? [];
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -201,7 +236,7 @@ export class StreamLoop {
     setHandler(
       setUpdate,
       async (raw) => {
-        await condition(() => this.opened !== null);
+        await condition(() => this.opened !== null || this.over !== null);
         const change = readChange(raw);
         checkChange(change, this.openedStream().plan);
         this.change(change);
@@ -216,6 +251,42 @@ export class StreamLoop {
           'Change settings while it runs, from the next batch on: {"interval": "15m", "page_size": 50, "rate": 2}; "default" takes one back.',
       },
     );
+    setHandler(moveUpdate, (raw) => this.ask({ id: uuid4(), kind: 'move', to: readTarget(raw) }), {
+      validator: (raw) => {
+        readTarget(raw);
+        if (this.stopping || this.over === 'ended') throw moveRefused(ENDING);
+      },
+      description:
+        'Move the cursor, here and in the destination together: {"to": "start"}, {"to": "2026-11-22T10:00:00Z"} (where it ' +
+        'stood then), {"to": "BATCH"}, or {"state": {"last_updated_at": "…"}}.',
+    });
+    setHandler(
+      configureUpdate,
+      (configuration) => this.ask({ id: uuid4(), kind: 'configure', configuration }),
+      {
+        validator: (configuration: Json) => {
+          const problem =
+            this.stopping || this.over === 'ended'
+              ? ENDING
+              : configurationProblem(configuration, this.options.stream ?? null);
+          if (problem !== null) throw changeRefused(problem);
+        },
+        description:
+          'Go on with another configuration of the same sync: the whole of it, as it is started with. Table, strategy, ' +
+          'source and destination stay.',
+      },
+    );
+    setHandler(
+      configurationSignal,
+      (configuration) => {
+        this.asked.push({ id: uuid4(), kind: 'configure', configuration, isPassedOn: true });
+        this.hear();
+      },
+      { description: 'What a sync of several streams hands on to each; use the update "configure".' },
+    );
+    setHandler(configurationQuery, () => this.configuration, {
+      description: 'The configuration that it works by; secrets in it are references.',
+    });
     setHandler(stateQuery, () => this.stateNow(), {
       description: "The committed cursor, under the names of the reference connector's state.",
     });
@@ -240,16 +311,19 @@ export class StreamLoop {
         if (this.stopping) return await this.end('stopped');
         this.triggered = false;
         await this.open();
+        if (this.options.moveOnly === true && this.asked.length === 0) return await this.end('moved');
+        if (this.unheard) continue;
         end = await this.drain();
       } catch (thrown) {
-        if (isCancellation(thrown) && this.interrupted) continue;
+        if (isCancellation(thrown) && (this.interrupted || this.unheard)) continue;
         if (isCancellation(thrown)) throw thrown;
+        if (this.unheard && thrown instanceof TemporalFailure) continue;
         await this.afterFailure(thrown);
-        if (this.historyIsFull()) return this.handOver();
+        if (this.historyIsFull() && !this.unheard) return this.handOver();
         continue;
       }
       if (end !== 'history is full') this.trouble = null;
-      if (this.stopping) continue;
+      if (this.stopping || this.unheard) continue;
       if (end === 'history is full') return this.handOver();
       if (this.interval() === null) {
         if (!this.triggered) return this.end('drained');
@@ -257,7 +331,7 @@ export class StreamLoop {
         const ended = Date.now();
         if (!this.triggered)
           await this.sleep('sleeping', () => ended + (this.interval() ?? 0) * 1000, 'until the next pass');
-        if (this.stopping) continue;
+        if (this.stopping || this.unheard) continue;
       }
       this.pass = NOTHING;
       if (this.historyIsFull()) return this.handOver();
@@ -265,13 +339,45 @@ export class StreamLoop {
   }
 
   /** The end of the sync, once everybody who asked has been answered. */
-  private async end(how: 'drained' | 'stopped'): Promise<Outcome> {
+  private async end(how: 'drained' | 'stopped' | 'moved'): Promise<Outcome> {
     // A sync that makes one pass and was stopped when it was through is through.
     const isThrough = this.interval() === null && this.committed.cursor?.ended != null;
     this.show(how);
+    this.over = 'ended';
     await condition(allHandlersFinished);
     const result = this.opened === null ? null : this.result(this.opened.plan);
+    if (how === 'moved') return { result, status: how };
     return { result, status: how === 'drained' || isThrough ? 'completed' : 'stopped' };
+  }
+
+  /** Has something done that needs the stream opened anew, and waits for what comes of it. */
+  private async ask(asked: Asked): Promise<Reopened> {
+    this.asked.push(asked);
+    this.hear();
+    await condition(() => this.answers.has(asked.id) || this.over !== null);
+    const refusal = this.answers.get(asked.id);
+    if (refusal === undefined && this.over === 'ended')
+      throw asked.kind === 'move' ? moveRefused(ENDING) : changeRefused(ENDING);
+    if (refusal !== undefined && refusal !== null) throw refusal;
+    return { done: refusal === null, state: this.stateNow() };
+  }
+
+  /** Ends whatever is in hand, so that the stream is opened anew. A write on its way is waited for. */
+  private hear(): void {
+    this.unheard = true;
+    this.reading?.cancel();
+  }
+
+  /** What was asked first has been done, or refused. */
+  private answer(asked: Asked, refusal: ApplicationFailure | null): void {
+    this.asked = this.asked.filter((one) => one !== asked);
+    if (this.asked.length > 0) this.unheard = true;
+    this.answers.set(asked.id, refusal);
+    if (refusal === null) return;
+    // Of what a start has asked for nobody waits for an answer.
+    if (asked.id === workflowInfo().firstExecutionRunId) throw refusal;
+    if (asked.kind === 'configure' && asked.isPassedOn === true)
+      this.remarks = [{ code: 'configuration_refused', message: refusal.message }];
   }
 
   private stop(): void {
@@ -314,25 +420,61 @@ export class StreamLoop {
   /** Opens the stream where its destination is. */
   private async open(): Promise<OpenedStream> {
     this.show('opening');
-    const input = {
-      configuration: this.configuration,
+    this.unheard = false;
+    const [asked] = this.asked;
+    const input: OpenStreamInput = {
+      configuration: asked?.kind === 'configure' ? asked.configuration : this.configuration,
       stream: this.options.stream ?? null,
       full: this.options.full ?? false,
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
       expectDatabase: this.database,
+      ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
+      ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
     };
     const scope = new CancellationScope();
     this.interruptible.add(scope);
     const opened = await scope
       .run(() => this.openWhereItIs(input))
+      .catch((thrown: unknown) => {
+        const failure = cause(thrown);
+        const type = failure instanceof ApplicationFailure ? failure.type : null;
+        // What is configured anew must be of use; where it is not, the configuration stays.
+        if (asked?.kind !== 'configure' || !CANNOT_BE_CONFIGURED.includes(type ?? '')) throw thrown;
+        this.answer(asked, changeRefused(failure?.message ?? '', type));
+        return null;
+      })
       .finally(() => this.interruptible.delete(scope));
+    if (opened === null) return this.open();
     this.opened = opened;
     this.database = opened.database;
     this.committed = opened.checkpoint;
     this.state = opened.state;
+    this.last = { plan: opened.plan, destination: opened.destination };
+    if (asked !== undefined) this.reopenedFor(asked, opened);
     return opened;
+  }
+
+  private reopenedFor(asked: Asked, { moved, configurationHash }: OpenedStream): void {
+    if (asked.kind === 'move') {
+      const problem = moved === undefined ? 'its worker is of an older version' : moved.refused;
+      if (problem === null) {
+        this.pass = NOTHING;
+        this.idle = 0;
+        this.log.forget();
+      }
+      this.answer(asked, problem === null ? null : moveRefused(problem));
+      return;
+    }
+    if (configurationHash === undefined) {
+      this.answer(asked, changeRefused('its worker is of an older version'));
+      return;
+    }
+    this.configuration = asked.configuration;
+    this.remarks = [];
+    upsertMemo({ configuration: configurationHash });
+    this.answer(asked, null);
   }
 
   private async openWhereItIs(input: OpenStreamInput): Promise<OpenedStream> {
@@ -364,12 +506,18 @@ export class StreamLoop {
     const { cursor } = this.committed;
     if (cursor === null || cursor.ended !== null) this.log.begin();
     this.interruptible.add(reading);
+    this.reading = reading;
     const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged))];
     try {
       await Promise.all(both);
     } finally {
+      this.reading = null;
       reading.cancel();
-      writing.cancel();
+      if (this.unheard) {
+        // A write on its way is in time, what waits for its turn is not.
+        staged.batches.length = 0;
+        staged.end ??= 'stopped';
+      } else writing.cancel();
       // The one that did not fail must not go on beside the next pass.
       await Promise.allSettled(both);
       this.interruptible.delete(reading);
@@ -501,7 +649,7 @@ export class StreamLoop {
       }
     }
     // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
-    if (this.goesOn()) {
+    if (this.goesOn() && type !== MOVE_REFUSED) {
       if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
       if (!TAKEN.includes(type) && patched('blocked')) {
         const isPassing = type === 'MalformedAnswerError' || failure instanceof TimeoutFailure;
@@ -527,7 +675,7 @@ export class StreamLoop {
     this.trouble = this.troubled(type, reason, null);
     const { signals } = this;
     this.show('blocked');
-    await condition(() => this.signals !== signals || this.triggered || this.stopping);
+    await condition(() => this.signals !== signals || this.triggered || this.stopping || this.unheard);
     await this.whilePaused();
   }
 
@@ -545,7 +693,14 @@ export class StreamLoop {
     if (wait === null) return;
     this.wait = null;
     const milliseconds = Date.parse(wait.until) - Date.now();
-    if (milliseconds > 0) await this.sleepFor(milliseconds / 1000, 'waiting', wait.reason);
+    if (milliseconds <= 0) return;
+    try {
+      await this.sleepFor(milliseconds / 1000, 'waiting', wait.reason);
+    } finally {
+      this.waiting = null;
+      // A move does not make the source readier.
+      if (this.unheard && !this.paused) this.wait = wait;
+    }
   }
 
   private sleepFor(seconds: number, status: Progress['status'], reason: string): Promise<void> {
@@ -561,7 +716,11 @@ export class StreamLoop {
     const { signals } = this;
     const summary = `${status}: ${reason}`.slice(0, 150);
     const isWoken = () =>
-      this.signals !== signals || this.paused || this.stopping || (this.triggered && status !== 'waiting');
+      this.signals !== signals ||
+      this.paused ||
+      this.stopping ||
+      this.unheard ||
+      (this.triggered && status !== 'waiting');
     for (let left = until() - Date.now(); left > 0 && !isWoken(); left = until() - Date.now()) {
       const { changes } = this;
       this.waiting = { until: new Date(Date.now() + left).toISOString(), reason };
@@ -573,9 +732,9 @@ export class StreamLoop {
   }
 
   private async whilePaused(): Promise<void> {
-    if (!this.paused || this.stopping) return;
+    if (!this.paused || this.stopping || this.unheard) return;
     this.show('paused');
-    await condition(() => !this.paused || this.stopping);
+    await condition(() => !this.paused || this.stopping || this.unheard);
   }
 
   private historyIsFull(): boolean {
@@ -584,6 +743,7 @@ export class StreamLoop {
   }
 
   private async handOver(): Promise<Outcome> {
+    this.over = 'as new';
     await condition(allHandlersFinished);
     const { database, pass, totals, paused, wait, reopened } = this;
     const { stopping, triggered, settings, trouble, idle } = this;
@@ -591,6 +751,7 @@ export class StreamLoop {
       carry: {
         ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
         ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
+        ...{ asked: this.asked, last: this.last, remarks: this.remarks },
       },
     };
   }
@@ -643,7 +804,13 @@ export class StreamLoop {
               message: `${rejected} records did not fit and were put aside; "highwater rejects" lists them.`,
             },
           ];
-    return [...(this.opened?.notes ?? []), ...(this.committed.cursor?.notes ?? []), ...changed, ...aside];
+    return [
+      ...this.remarks,
+      ...(this.opened?.notes ?? []),
+      ...(this.committed.cursor?.notes ?? []),
+      ...changed,
+      ...aside,
+    ];
   }
 
   private progress(): Progress {
@@ -678,6 +845,26 @@ export class StreamLoop {
       warnings: this.warnings(),
     };
   }
+}
+
+const ENDING = 'it comes to its end';
+
+const changeRefused = (problem: string, type: string | null = null) =>
+  ApplicationFailure.nonRetryable(
+    `the configuration was not changed: ${problem}`,
+    type ?? 'ChangeRefusedError',
+  );
+
+/** What can be seen of a configuration here; an activity checks the rest. */
+function configurationProblem(configuration: Json, stream: string | null): string | null {
+  if (typeof configuration !== 'object' || configuration === null || Array.isArray(configuration))
+    return 'it must be an object of keys and values';
+  const names = streamNames(configuration);
+  if (stream !== null && names.length === 0) return `it has no streams; ${stream} is one of several`;
+  if (stream !== null && !names.includes(stream)) return `it has no stream ${stream}`;
+  if (stream === null && names.length > 1)
+    return 'it has several streams, and the sync that runs has one: stop it, and start the other';
+  return null;
 }
 
 /** What was done to the table, in a sentence. */

@@ -15,6 +15,10 @@ import {
 } from '@temporalio/workflow';
 import type { Json, Progress, StreamResult, SyncResult } from '../protocol.js';
 import {
+  configurationQuery,
+  configurationSignal,
+  configureUpdate,
+  moveUpdate,
   pauseSignal,
   progressQuery,
   resumeSignal,
@@ -24,6 +28,7 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
+import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
 import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
@@ -61,10 +66,12 @@ function leadsRound(parents: ReadonlyMap<string, string>, name: string): boolean
  * failure of the first is that of the whole.
  */
 export async function allStreams(
-  configuration: Json,
+  begun: Json,
   options: SyncOptions,
   names: readonly string[],
 ): Promise<SyncResult> {
+  if (options.move !== undefined || options.moveOnly === true) throw moveRefused(EACH_BY_ITSELF);
+  let configuration = begun;
   const { workflowId } = workflowInfo();
   const idOf = (name: string) => `${workflowId}/${name}`;
   const running = new Set<string>();
@@ -137,6 +144,36 @@ export async function allStreams(
         'Change settings of all streams from the next batch on: {"interval": "15m", "rate": 2}; "default" takes one back.',
     },
   );
+  setHandler(moveUpdate, (_to: MoveInput): Reopened => ({ done: false, state: {} }), {
+    validator: (_to: MoveInput) => {
+      throw moveRefused(EACH_BY_ITSELF);
+    },
+    description: 'Each stream has a cursor of its own: ask the workflow ID/STREAM.',
+  });
+  setHandler(
+    configureUpdate,
+    async (next) => {
+      configuration = next;
+      await toAll(configurationSignal, next);
+      return { done: true, state: {} };
+    },
+    {
+      validator: (next: Json) => {
+        const problem = changeProblem(configuration, next);
+        if (problem === null) return;
+        throw ApplicationFailure.nonRetryable(
+          `the configuration was not changed: ${problem}`,
+          'ChangeRefusedError',
+        );
+      },
+      description:
+        'Go on with another configuration of the same sync, which is handed on to all streams. One that cannot use it ' +
+        'goes on as it is, with a warning.',
+    },
+  );
+  setHandler(configurationQuery, () => configuration, {
+    description: 'The configuration that it works by; secrets in it are references.',
+  });
   setHandler(stateQuery, () => Object.fromEntries([...results].map(([name, { cursor }]) => [name, cursor])), {
     description: 'The committed cursors of the streams that are done; ask the child of a stream for its own.',
   });
@@ -207,6 +244,30 @@ export async function allStreams(
     status: stopping && (stopped || streams.length < names.length) ? 'stopped' : 'completed',
     streams,
   };
+}
+
+const EACH_BY_ITSELF = 'each of its streams has a cursor of its own: ask for ID/STREAM';
+
+/** Why a configuration cannot take the place of another while it runs; an activity of each stream checks the rest. */
+function changeProblem(is: Json, next: Json): string | null {
+  if (!isObject(next)) return 'it must be an object of keys and values';
+  const [before, after] = [streamNames(is), streamNames(next)];
+  const [gone, more] = [
+    before.filter((name) => !after.includes(name)),
+    after.filter((name) => !before.includes(name)),
+  ];
+  if (gone.length + more.length > 0) {
+    const said = [
+      ...(more.length > 0 ? [`${more.join(', ')} would be added`] : []),
+      ...(gone.length > 0 ? [`${gone.join(', ')} would be gone`] : []),
+    ];
+    return `its streams are other ones (${said.join('; ')}): stop the sync and start it with the new one`;
+  }
+  const goesOn = (configuration: Json) => isObject(configuration) && configuration['interval'] !== undefined;
+  return goesOn(is) === goesOn(next)
+    ? null
+    : 'a sync of several streams cannot be made one that goes on, or one of one pass, while it runs: stop it and start it ' +
+        'with the new one';
 }
 
 /** @throws {ApplicationFailure} for what each stream has of its own. */

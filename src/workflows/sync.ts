@@ -1,5 +1,6 @@
-import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
+import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
 import type { Json, SyncResult } from '../protocol.js';
+import { readTarget, type MoveInput } from './moves.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
 import type { Settings } from './settings.js';
 import { allStreams, streamNames } from './streams.js';
@@ -14,6 +15,10 @@ export interface SyncOptions {
   stream?: string;
   /** What `set` has changed before this stream began; set by the workflow itself. */
   settings?: Settings;
+  /** Move the cursor; done once, however often the workflow continues as new. */
+  move?: MoveInput;
+  /** Do nothing else. */
+  moveOnly?: boolean;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
@@ -29,14 +34,28 @@ export async function sync(configuration: Json, options: SyncOptions = {}): Prom
   checkOptions(options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
   if (names.length > 1) return allStreams(configuration, options, names);
-  const outcome = await new StreamLoop(configuration, options).run();
-  if ('carry' in outcome)
-    return continueAsNew<typeof sync>(configuration, { ...options, carry: outcome.carry });
+  const loop = new StreamLoop(configuration, options);
+  const outcome = await loop.run();
+  if ('carry' in outcome) {
+    // By itself the new run has the memo that the first one was started with.
+    const { memo = {} } = workflowInfo();
+    const asNew = makeContinueAsNewFunc<typeof sync>({ memo });
+    return asNew(loop.configuration, { ...options, carry: outcome.carry });
+  }
   return { status: outcome.status, streams: outcome.result === null ? [] : [outcome.result] };
 }
 
 const isNumbers = (value: unknown) =>
   typeof value === 'object' && value !== null && Object.values(value).every(Number.isFinite);
+
+function moveProblem(value: unknown): string[] {
+  try {
+    readTarget(value);
+    return [];
+  } catch (thrown) {
+    return [`move: ${thrown instanceof Error ? thrown.message : String(thrown)}`];
+  }
+}
 
 /** Anybody's client may have started this: what is not understood is refused, not passed over. */
 function checkOptions(options: unknown): void {
@@ -47,7 +66,9 @@ function checkOptions(options: unknown): void {
         if (name === 'settings') return isNumbers(value) ? [] : `${name}: must be an object of numbers`;
         if (name === 'stream')
           return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
-        if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver`;
+        if (name === 'move') return moveProblem(value);
+        if (name !== 'full' && name !== 'takeOver' && name !== 'moveOnly')
+          return `${name}: is not one of full, takeOver, move, moveOnly`;
         return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
       })
     : ['must be an object such as {"full": true}'];

@@ -356,6 +356,7 @@ describe('a DuckDB table', () => {
       '_highwater_batches',
       '_highwater_checkpoints',
       '_highwater_meta',
+      '_highwater_moves',
       '_highwater_parents',
       '_highwater_rejects',
       '_highwater_schema_changes',

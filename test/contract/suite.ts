@@ -5,6 +5,7 @@ import type {
   Destination,
   OpenRequest,
   OpenResult,
+  StreamMove,
   WriteOutcome,
   WriteRequest,
 } from '../../src/destinations/destination.js';
@@ -12,6 +13,7 @@ import {
   BatchLostError,
   CheckpointConflictError,
   DestinationError,
+  MoveRefusedError,
   RecordError,
   StreamHeldError,
 } from '../../src/errors.js';
@@ -861,6 +863,104 @@ export function destinationContract(
         expect(await stream.rows()).toHaveLength(2);
       });
 
+      it('is moved to any place where it stood, once, and what is in flight becomes stale', async () => {
+        const { checkpoint } = await stream.open();
+        const made: string[] = [checkpoint.id];
+        const commit = async (id: string, base = made.at(-1) ?? '') => {
+          await stream.write(base, id, [{ id }]);
+          made.push(id);
+        };
+        const [a, b, c] = [`aa-${randomUUID()}`, `ab-${randomUUID()}`, randomUUID()] as const;
+        for (const id of [a, b, c]) await commit(id);
+        const before = await tested.destination.history({ key: stream.key, limit: 9 });
+        expect(before.entries.map(({ id, rows, moved }) => [id, rows, moved])).toEqual([
+          [c, 1, null],
+          [b, 1, null],
+          [a, 1, null],
+        ]);
+        expect(before.entries[1]).toMatchObject({ base: a, cursor: cursorAt(b), workflowId: 'w1', pages: 1 });
+        expect(before.stored).toMatchObject({
+          checkpoint: { id: c, cursor: cursorAt(c) },
+          holder: { workflowId: 'w1' },
+        });
+        expect(Date.parse(before.stored?.since ?? '')).toBeGreaterThan(Date.now() - 60_000);
+        // To a batch, by how its id begins.
+        const move: StreamMove = { id: randomUUID(), to: { batch: b.slice(0, 8) }, said: 'rewound to b' };
+        const moved = await stream.open('w1', { move });
+        expect(moved.checkpoint).toEqual({ id: move.id, cursor: cursorAt(b) });
+        expect(await thrownBy(stream.write(c, randomUUID(), [{ id: 'late' }]))).toBeInstanceOf(
+          CheckpointConflictError,
+        );
+        // Again, as an attempt that comes late would: also once it has gone on from there.
+        expect((await stream.open('w1', { move })).checkpoint).toEqual(moved.checkpoint);
+        const d = randomUUID();
+        await stream.write(move.id, d, [{ id: 'd' }]);
+        expect((await stream.open('w1', { move })).checkpoint).toEqual({ id: d, cursor: cursorAt(d) });
+        // To a time: that of a commit is still it; forward, too.
+        const entries = async () => (await tested.destination.history({ key: stream.key, limit: 9 })).entries;
+        const times = await entries();
+        const timeOf = (id: string) => times.find((entry) => entry.id === id)?.at ?? '';
+        const at = { id: randomUUID(), to: { time: timeOf(d) }, said: 'rewound to d' };
+        expect((await stream.open('w1', { move: at })).checkpoint).toEqual({
+          id: at.id,
+          cursor: cursorAt(d),
+        });
+        // To the start, by another workflow, and to a state.
+        const start: StreamMove = { id: randomUUID(), to: { start: true }, said: 'started over' };
+        expect((await stream.open('w2', { move: start })).checkpoint).toEqual({ id: start.id, cursor: null });
+        const set: StreamMove = { id: randomUUID(), to: { cursor: cursorAt('set') }, said: 'set' };
+        expect((await stream.open('w2', { move: set })).checkpoint).toEqual({
+          id: set.id,
+          cursor: cursorAt('set'),
+        });
+        const here: StreamMove = { id: randomUUID(), to: { here: true }, said: 'here' };
+        expect((await stream.open('w2', { move: here })).checkpoint).toEqual({
+          id: here.id,
+          cursor: cursorAt('set'),
+        });
+        const { entries: after, total } = await tested.destination.history({ key: stream.key, limit: 5 });
+        expect(total).toBe(9);
+        expect(
+          after.map(({ base, cursor, moved: said, workflowId }) => [base, cursor, said, workflowId]),
+        ).toEqual([
+          [set.id, cursorAt('set'), 'here', 'w2'],
+          [start.id, cursorAt('set'), 'set', 'w2'],
+          [at.id, null, 'started over', 'w2'],
+          [d, cursorAt(d), 'rewound to d', 'w1'],
+          [move.id, cursorAt(d), null, 'w1'],
+        ]);
+        expect(await stream.rows()).toHaveLength(4);
+      });
+
+      it('is moved nowhere where it never stood, and stays as it was', async () => {
+        const { checkpoint } = await stream.open();
+        for (const id of ['same-1', 'same-2'])
+          await stream.write(id === 'same-1' ? checkpoint.id : 'same-1', id, [{ id }]);
+        const other = streamOf(stream.table, keyOf(stream.table, { source: 'http://elsewhere' }));
+        const opened = await other.open();
+        await other.write(opened.checkpoint.id, 'of-another', [{ id: '3' }]);
+        const refused = async (to: StreamMove['to']) => {
+          const thrown = await thrownBy(stream.open('w2', { move: { id: randomUUID(), to, said: '' } }));
+          expect(thrown).toBeInstanceOf(MoveRefusedError);
+          return thrown.message;
+        };
+        expect(await refused({ batch: 'same-' })).toMatch(/several batches .* "same-": give more of it/);
+        expect(await refused({ batch: 'of-another' })).toMatch(
+          /"of-another" is none of the batches of this stream/,
+        );
+        expect(await refused({ batch: '' })).toMatch(/none of the batches/);
+        expect(await refused({ batch: "o'%_" })).toMatch(/none of the batches/);
+        expect(await refused({ time: '2001-01-01T00:00:00Z' })).toMatch(
+          /nothing was committed at 2001-01-01T00:00:00Z or before it/,
+        );
+        expect(await stream.checkpoint()).toEqual({ id: 'same-2', cursor: cursorAt('same-2') });
+        expect(await tested.destination.history({ key: keyOf(tableOf(COLUMNS)), limit: 9 })).toEqual({
+          stored: null,
+          total: 0,
+          entries: [],
+        });
+      });
+
       it('has a checkpoint for each strategy and source, and knows the others', async () => {
         const { checkpoint } = await stream.open();
         await stream.write(checkpoint.id, 'c1', [{ id: '1' }]);
@@ -960,6 +1060,38 @@ export function destinationContract(
           await pass(of, 3, [1, 2]);
           expect(await live(of)).toEqual([1, 2]);
         });
+
+        it.each([undefined, 'replace'] as const)(
+          'that is moved into the middle of a pass keeps all of them in that pass (mode %s)',
+          async (mode) => {
+            const of = streamOf({
+              ...tableOf(composite, ['b']),
+              ...(mode === undefined ? { deletes: 'hard' as const } : { mode }),
+            });
+            const open = await of.open('w1');
+            await of.write(open.checkpoint.id, randomUUID(), rowsOf([1, 2, 3, 4]), at(1, true));
+            const [half, more, end] = [randomUUID(), randomUUID(), randomUUID()];
+            const { id } = await of.checkpoint();
+            await of.write(id, half, rowsOf([1]), at(2, false));
+            await of.write(half, more, rowsOf([2]), at(2, false));
+            const to = async (batch: string) => {
+              const move: StreamMove = { id: randomUUID(), to: { batch }, said: 'rewound' };
+              return (await of.open('w1', { move })).checkpoint.id;
+            };
+            // What it has met before the move is not known any more: 1 was met, and is there.
+            await of.write(await to(half), end, rowsOf([3]), at(2, true));
+            expect(await live(of)).toEqual([1, 2, 3, 4]);
+            // The same where the pass had come to its end, and rows were lost by it.
+            await pass(of, 3, [1, 2, 3]);
+            expect(await live(of)).toEqual([1, 2, 3]);
+            await of.write(await to(more), randomUUID(), rowsOf([2]), at(2, true));
+            expect(await live(of)).toEqual([1, 2, 3]);
+            // Between two passes nothing is lost by a move: the next is a whole one.
+            await to(end);
+            await pass(of, 3, [2, 3, 5]);
+            expect(await live(of)).toEqual([2, 3, 5]);
+          },
+        );
 
         it('started over forgets what the pass before has met', async () => {
           const of = streamOf({ ...tableOf(composite, ['b']), deletes: 'hard' });

@@ -861,6 +861,9 @@ const OPERATING = [
   'resume',
   'trigger',
   'set',
+  'configure',
+  'state',
+  'resync',
   'stop',
   'cancel',
   'logs',
@@ -872,7 +875,7 @@ test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'run worker start status list pause resume trigger set stop cancel schedule logs query rejects check preview ' +
+    'run worker start status list pause resume trigger set configure state resync stop cancel schedule logs query rejects check preview ' +
       'init discover import-state doctor replay schema config dev demo help',
   );
   for (const name of commands.filter((one) => one !== 'help')) {

@@ -66,6 +66,7 @@ async function users(): Promise<void> {
   const sync = client.sync('users');
   const isAsleep = async () => {
     const status = await sync.status().catch(() => 'NONE');
+    // By now a block may have stopped it, or left it to the next block to start it.
     if (status !== 'RUNNING') await client.start(configuration, { workflowId: 'users' });
     return (await sync.progress()).status === 'sleeping';
   };
@@ -76,7 +77,9 @@ test('there are commands under every heading that says what to do', () => {
   expect(blocks.map(({ heading }) => heading)).toEqual([
     ...['What is it doing?', 'It fails', 'It is stuck', 'It is slow'],
     ...['I must stop it for an hour', 'I must stop it for an hour', 'I want a pass now', 'At set times'],
-    ...['I changed the configuration, or the schema', 'I must deploy a new version'],
+    ...['I must rewind', 'I must rewind', 'I must rewind'],
+    ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
+    ...['I must move it to another cluster', 'I must deploy a new version'],
     ...['With the Temporal CLI', 'With the Temporal CLI'],
   ]);
 });

@@ -300,6 +300,39 @@ async function recordAll(): Promise<void> {
     },
   );
 
+  await subject('moved', { latency_ms: 100, rows: 170 }, keyset({ interval: '15m' }), async (sync) => {
+    const move = (to: string) => sync.handle.executeUpdate('move', { args: [{ to }] });
+    await sync.reaches(({ batches }) => batches >= 1, 'a batch');
+    await move('start');
+    await sync.reaches(({ totals, status }) => totals.passes === 1 && status === 'sleeping', 'a pass');
+    await move('start');
+    await move('nowhere').catch(() => undefined);
+    await sync.status('sleeping');
+    await sync.record('moved');
+  });
+
+  await subject('configured', {}, keyset({ interval: '15m', history_limit: 25 }), async (sync) => {
+    await sync.status('sleeping');
+    const to = { ...keyset({})(sync.source.url), destination: sync.destination, interval: '20m' };
+    const configure = (more: { [key: string]: Json }) =>
+      sync.handle.executeUpdate('configure', { args: [{ ...to, ...more }] });
+    await configure({ page_size: 20 });
+    await configure({ bogus: true }).catch(() => undefined);
+    await sync.status('sleeping');
+    await sync.record('configured');
+  });
+
+  await subject(
+    'only-moved',
+    {},
+    keyset({}),
+    async (sync) => {
+      await sync.handle.result();
+      await sync.record('only-moved');
+    },
+    { move: { to: 'start' }, moveOnly: true },
+  );
+
   await subject('refused', {}, keyset({ bogus: true }), async (sync) => {
     await sync.handle.result().catch(() => undefined);
     await sync.record('refused-configuration');

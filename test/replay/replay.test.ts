@@ -68,6 +68,7 @@ describe('a sync that was started with a released version goes on with this code
           ...['keyset', 'offset', 'timestamp', 'step_size', 'replay'],
           ...['continue-as-new-middle-run', 'paused', 'rate-limit-waiting', 'interval-sleeping'],
           ...['stopped', 'set-and-triggered', 'blocked', 'failing-and-triggered', 'streams-controlled'],
+          ...['moved', 'configured', 'only-moved'],
         ]),
       );
     },

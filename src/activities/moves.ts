@@ -1,0 +1,61 @@
+import { isDeepStrictEqual } from 'node:util';
+import { cursorFromOwnState } from '../config/state.js';
+import type { StreamMove } from '../destinations/destination.js';
+import { ChangeRefusedError, ConfigurationError, MoveRefusedError } from '../errors.js';
+import type { Json, LastOpened, Move, StreamPlan } from '../protocol.js';
+import { strategyOf } from '../strategies/index.js';
+import { sourceIdentity } from '../sources/references.js';
+
+/**
+ * A move as destinations know it.
+ * @throws {MoveRefusedError} where a stream cannot be moved so.
+ */
+export function streamMove({ id, to }: Move, plan: StreamPlan): StreamMove {
+  if ('start' in to) return { id, to, said: 'started over' };
+  if ('here' in to) return { id, to, said: 'configured anew' };
+  if (plan.parent != null) {
+    throw new MoveRefusedError(
+      `${plan.stream} is read for each row of ${plan.parent.stream} and keeps a mark for each, of which there is no history: ` +
+        'it can be moved to the start only',
+    );
+  }
+  if ('batch' in to) return { id, to, said: `moved to batch ${to.batch}` };
+  if ('time' in to) return { id, to, said: `moved to where it stood at ${to.time}` };
+  try {
+    const cursor = cursorFromOwnState(to.state, plan.options, new Date().toISOString(), 'the state');
+    return { id, to: { cursor }, said: `set to ${stateText(strategyOf(plan).strategy.state(cursor))}` };
+  } catch (thrown) {
+    throw thrown instanceof ConfigurationError ? new MoveRefusedError(thrown.message) : thrown;
+  }
+}
+
+const stateText = (state: { [name: string]: Json }) =>
+  Object.entries(state)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name} ${String(value)}`)
+    .join(', ');
+
+/**
+ * Whether a plan reads or writes otherwise than the one before: what a pass has met until then is then not all that it
+ * would have met.
+ * @throws {ChangeRefusedError} where it is another stream.
+ */
+export function readsOtherwise(
+  { plan: from, destination }: LastOpened,
+  { plan: to, destination: wantedDestination }: LastOpened,
+): boolean {
+  const problems = (
+    [
+      ['the table', `${from.table.schema}.${from.table.table}`, `${to.table.schema}.${to.table.table}`],
+      ['the strategy', from.options.strategy, to.options.strategy],
+      ['the source', sourceIdentity(from.baseUrl), sourceIdentity(to.baseUrl)],
+      ['the parent', from.parent?.stream ?? 'none', to.parent?.stream ?? 'none'],
+      ['the destination', destination, wantedDestination],
+    ] as const
+  ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} would be ${wanted}, and is ${is}`]));
+  if (problems.length > 0) throw new ChangeRefusedError(problems);
+  const reading = ({ options, request, table, cursorField, parent = null }: StreamPlan) => ({
+    ...{ options, request: { ...request, rateLimit: null }, table, cursorField, parent },
+  });
+  return !isDeepStrictEqual(reading(from), reading(to));
+}

@@ -1,0 +1,122 @@
+/** Work in a destination that a command here does itself, with no workflow. */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import { Pool } from 'pg';
+import { HighwaterClient } from '../client.js';
+import { destinationKind } from '../config/index.js';
+import { target } from '../connection.js';
+import type { Destination, History, HistoryRequest } from '../destinations/destination.js';
+import { DuckDbDestination } from '../destinations/duckdb.js';
+import { DuckDbFile } from '../destinations/duckdb-file.js';
+import { historyIn } from '../destinations/files.js';
+import { openToRead } from '../destinations/files-reader.js';
+import { DestinationHost, SETTINGS } from '../destinations/host.js';
+import { serverOf } from '../destinations/location.js';
+import { liveOwner } from '../destinations/owner.js';
+import { PostgresDestination } from '../destinations/postgres.js';
+import { historyAtOwner } from '../destinations/query-socket.js';
+import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
+import type { Holder } from '../protocol.js';
+import { note } from './output.js';
+
+/**
+ * Works with a destination as its owner, as a worker does.
+ * @throws {DestinationBusyError} while a worker owns it.
+ */
+export async function inDestination<T extends object>(
+  path: string,
+  work: (destination: Destination) => Promise<T>,
+): Promise<T & { destination: string }> {
+  const idle = () => Promise.resolve();
+  const host = new DestinationHost({
+    ...{ taskQueue: 'highwater-command', address: '', namespace: '' },
+    environment: process.env,
+    poll: () => Promise.resolve(idle),
+  });
+  try {
+    const located = await host.locate(path);
+    const hosted = await host.claim(located);
+    if (!('destination' in hosted)) {
+      throw new DestinationBusyError(
+        `the destination ${located} belongs to a running worker (process ${hosted.pid} on ${hosted.host}): stop it ` +
+          'first, so that it does not go on from another checkpoint meanwhile',
+      );
+    }
+    return { ...(await work(hosted.destination)), destination: located };
+  } finally {
+    await host.close();
+  }
+}
+
+/** Who holds a stream that a command has claimed. Of no server: a workflow that comes later need not ask whether it still runs. */
+export const commandHolder = (name: string): Holder => ({
+  ...{ workflowId: name, firstRunId: randomUUID(), runId: '', namespace: '', cluster: '' },
+});
+
+/** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */
+export async function isRunning(holder: Holder): Promise<boolean> {
+  if (holder.cluster === '') return false;
+  let client: HighwaterClient;
+  try {
+    client = await HighwaterClient.connect({ ...target(holder.cluster), namespace: holder.namespace });
+  } catch (thrown) {
+    note(
+      `note: whether the workflow "${holder.workflowId}" still runs could not be asked, it is taken for ended: ${messageOf(thrown)}`,
+    );
+    return false;
+  }
+  try {
+    const { status } = await client.temporal.workflow.getHandle(holder.workflowId).describe();
+    return status.name === 'RUNNING';
+  } catch (thrown) {
+    if (thrown instanceof WorkflowNotFoundError) return false;
+    throw thrown;
+  } finally {
+    await client.close();
+  }
+}
+
+/** A server that a command uses by itself. */
+export async function inServer<T>(
+  destination: string,
+  work: (server: PostgresDestination) => Promise<T>,
+): Promise<T> {
+  const { name, url } = serverOf(destination, process.env);
+  const pool = new Pool({
+    connectionString: url,
+    application_name: 'highwater',
+    max: 1,
+    connectionTimeoutMillis: 10_000,
+  });
+  pool.on('error', () => undefined);
+  const server = new PostgresDestination(pool, name);
+  try {
+    return await work(server);
+  } finally {
+    await server.close();
+  }
+}
+
+/**
+ * What a destination has of a stream, also while a worker owns it.
+ * @throws {DestinationError}
+ */
+export async function historyOf(destination: string, request: HistoryRequest): Promise<History> {
+  const kind = destinationKind(destination);
+  if (kind === 'server') return inServer(destination, (server) => server.history(request));
+  if (kind === 'files') {
+    const { store } = await openToRead(destination, process.env);
+    return historyIn(store, request).finally(() => store.close());
+  }
+  if (!existsSync(destination))
+    throw new DestinationError(
+      `there is no destination at ${destination}; what is in a file is read on the machine that it is on`,
+    );
+  const path = await realpath(destination);
+  const owner = await liveOwner(path);
+  if (owner !== null) return historyAtOwner(owner.socket, request);
+  const file = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
+  return file.history(request).finally(() => file.close());
+}

@@ -1,0 +1,231 @@
+/** Streams and where they stand: what "state", "resync" and "configure" have in common. */
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
+import type { Payload } from '@temporalio/common';
+import { streamMove } from '../activities/moves.js';
+import { streamKey } from '../activities/open-stream.js';
+import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
+import { destinationKind, loadPlans, plansFrom } from '../config/index.js';
+import { target } from '../connection.js';
+import { liveOwner } from '../destinations/owner.js';
+import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
+import type { Json, OpenedStream, StreamPlan } from '../protocol.js';
+import { strategyOf } from '../strategies/index.js';
+import { readTarget, type MoveInput } from '../workflows/moves.js';
+import type { SyncOptions } from '../workflows/sync.js';
+import { connected, type Connected } from './asking.js';
+import { chosen } from './import-state.js';
+import { commandHolder, inDestination, isRunning } from './in-destination.js';
+import { destinationOf } from './output.js';
+import { randomUUID } from 'node:crypto';
+
+/** A stream that a command is about. */
+export interface Place {
+  plan: StreamPlan;
+  /** As it is reached from here: of a file the path. */
+  destination: string;
+  configuration: Json;
+  /** Null where a configuration names it. */
+  sync: { id: string; isRunning: boolean; taskQueue: string; stream: string | null } | null;
+}
+
+/** A sync that has said nothing of what was looked for. */
+class NotKnownError extends HighwaterError {
+  override readonly name = 'NotKnownError';
+  readonly retry = 'never';
+}
+
+/** Whether what was given is a file with a configuration, and no id. */
+export const isFile = (given: string): boolean => existsSync(given);
+
+/** The stream of a configuration file. @throws {ConfigurationError} */
+export async function placeOfFile(
+  file: string,
+  options: { stream?: string; destination?: string },
+): Promise<Place> {
+  const { configuration, plans } = await loadPlans(file);
+  const plan = chosen(plans, options.stream);
+  return { plan, destination: destinationOf(options.destination, plan), configuration, sync: null };
+}
+
+/**
+ * The stream of a sync, as its history has it: without a worker, and also when it has ended.
+ * @throws {NoSuchSyncError | NotKnownError}
+ */
+export async function placeOfSync({ client }: Connected, id: string): Promise<Place> {
+  const handle = client.sync(id);
+  const isActive = (await handle.status()) === 'RUNNING';
+  const { taskQueue } = await client.temporal.workflow.getHandle(id).describe();
+  let configuration: Json | undefined;
+  let options: SyncOptions = {};
+  for (let run: string | null = await handle.runId(); run !== null;) {
+    const events: readonly Event[] =
+      (await client.temporal.workflow.getHandle(id, run).fetchHistory()).events ?? [];
+    const started = events[0]?.workflowExecutionStartedEventAttributes;
+    const [given, given2] = await Promise.all(
+      (started?.input?.payloads ?? []).map((payload) => decoded(client, payload)),
+    );
+    if (configuration === undefined) {
+      configuration = (await configuredIn(client, events)) ?? (given as Json);
+      options = given2 ?? {};
+    }
+    const names = options.stream === undefined ? plansFrom(configuration).plans : [];
+    if (names.length > 1) {
+      const all = names.map(({ stream }) => `${id}/${stream}`).join(', ');
+      throw new NotKnownError(`each stream of "${id}" has a cursor of its own; ask for one of ${all}`);
+    }
+    const opened = await openedIn(client, events);
+    if (opened !== null) {
+      const { plan, destination } = opened;
+      const isFileHere = destinationKind(destination) === 'duckdb';
+      return {
+        ...{ plan, configuration },
+        destination: isFileHere ? destination : destinationOf(undefined, plan),
+        sync: { id, isRunning: isActive, taskQueue, stream: options.stream ?? null },
+      };
+    }
+    run = started?.continuedExecutionRunId || null;
+  }
+  throw new NotKnownError(
+    `the sync "${id}" has not opened its stream yet; "highwater status ${id}" says what keeps it`,
+  );
+}
+
+type Event = NonNullable<
+  Awaited<
+    ReturnType<ReturnType<HighwaterClient['temporal']['workflow']['getHandle']>['fetchHistory']>
+  >['events']
+>[number];
+
+async function decoded(client: HighwaterClient, payload: Payload): Promise<unknown> {
+  const { payloadConverter, payloadCodecs } = client.temporal.options.loadedDataConverter;
+  let payloads = [payload];
+  for (const codec of [...payloadCodecs].reverse()) payloads = await codec.decode(payloads);
+  const [plain] = payloads;
+  return plain === undefined ? undefined : payloadConverter.fromPayload(plain);
+}
+
+/** How the stream was opened last. */
+async function openedIn(client: HighwaterClient, events: readonly Event[]): Promise<OpenedStream | null> {
+  const openings = new Set(
+    events
+      .filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'openStream')
+      .map(({ eventId }) => String(eventId)),
+  );
+  for (const { activityTaskCompletedEventAttributes: completed } of [...events].reverse()) {
+    const payload = completed?.result?.payloads?.[0];
+    if (payload === undefined || !openings.has(String(completed?.scheduledEventId))) continue;
+    const result = (await decoded(client, payload)) as OpenedStream | { redirect: string };
+    if ('plan' in result) return result;
+  }
+  return null;
+}
+
+/** The last configuration that an update has put in place of another. */
+async function configuredIn(client: HighwaterClient, events: readonly Event[]): Promise<Json | null> {
+  const done = new Set(
+    events.flatMap(({ workflowExecutionUpdateCompletedEventAttributes: completed }) =>
+      completed?.outcome?.success ? String(completed.acceptedEventId) : [],
+    ),
+  );
+  for (const event of [...events].reverse()) {
+    const input = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input;
+    const payload = input?.args?.payloads?.[0];
+    if (input?.name !== 'configure' || payload === undefined || !done.has(String(event.eventId))) continue;
+    return (await decoded(client, payload)) as Json;
+  }
+  return null;
+}
+
+/** Where a stream stands once it was moved. */
+export interface MovedTo {
+  state: { [name: string]: Json };
+  /** False: it is done as soon as the sync can. */
+  done: boolean;
+}
+
+const ANSWER_MILLISECONDS = 20_000;
+/** What stands where a workflow's id does. */
+const OPERATOR = 'highwater state';
+
+/**
+ * Moves a stream: by its workflow where that runs, else in its destination, through whoever owns that.
+ * @throws {MoveRefusedError | NotRunningError}
+ */
+export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
+  const { sync, plan, destination } = place;
+  if (sync?.isRunning === true)
+    return connected(({ client }) => answered(client, sync.id, (one) => one.move(move)));
+  if (destinationKind(destination) === 'duckdb') {
+    const owner = existsSync(destination) ? await liveOwner(await realpath(destination)) : null;
+    if (owner !== null) {
+      const client = await HighwaterClient.connect({ ...target(owner.address), namespace: owner.namespace });
+      return throughWorker(client, place, move, owner.taskQueue).finally(() => client.close());
+    }
+    if (sync !== null && !existsSync(destination))
+      return connected(({ client }) => throughWorker(client, place, move, sync.taskQueue));
+  }
+  const { checkpoint } = await inDestination(destination, (opened) =>
+    opened.openStream({
+      ...{ key: streamKey(plan), table: plan.table, holder: commandHolder(OPERATOR) },
+      ...{ full: false, takeOver: false, isRunning },
+      move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan),
+    }),
+  ).catch((thrown: unknown) => {
+    if (!(thrown instanceof StreamHeldError)) throw thrown;
+    throw new MoveRefusedError(
+      `the stream is held by the running sync "${thrown.holder}": give its id in place of the configuration`,
+    );
+  });
+  const { strategy } = strategyOf(plan);
+  const cursor = checkpoint.cursor ?? strategy.begin(null, new Date(0).toISOString());
+  return { done: true, state: { ...strategy.state(cursor), checkpoint: checkpoint.id } };
+}
+
+/** Has a running sync do something, and waits for so long as a person does. */
+export async function answered<T>(
+  client: HighwaterClient,
+  id: string,
+  work: (sync: ReturnType<HighwaterClient['sync']>) => Promise<T>,
+): Promise<T> {
+  return client.temporal
+    .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => work(client.sync(id)))
+    .catch((thrown: unknown) => {
+      if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
+      throw new Error(
+        `"${id}" has not answered within ${ANSWER_MILLISECONDS / 1000} s. Without a worker it was not asked: start one, and ask again. ` +
+          `Where its destination cannot be reached, it does it as soon as it can: see "highwater status ${id}"`,
+      );
+    });
+}
+
+/** A sync that does nothing but that, wherever its worker is. */
+async function throughWorker(
+  client: HighwaterClient,
+  { configuration, plan, destination, sync }: Place,
+  move: MoveInput,
+  taskQueue: string,
+): Promise<MovedTo> {
+  const isFileHere = existsSync(destination);
+  const input: Json = isFileHere
+    ? { ...(configuration as { [key: string]: Json }), destination }
+    : configuration;
+  const plans = plansFrom(input);
+  const stream = sync?.stream ?? (plans.plans.length > 1 ? plan.stream : null);
+  const workflowId =
+    sync?.id ?? defaultWorkflowId(plans, destination) + (stream === null ? '' : `/${stream}`);
+  const handle = await client
+    .start(input, { workflowId, taskQueue, move, moveOnly: true, ...(stream !== null && { stream }) })
+    .catch((thrown: unknown) => {
+      if (!(thrown instanceof AlreadyRunningError)) throw thrown;
+      throw new MoveRefusedError(`the sync "${workflowId}" runs: give its id in place of the configuration`);
+    });
+  const late = delay(ANSWER_MILLISECONDS, null, { ref: false });
+  const result = await Promise.race([handle.result(), late]);
+  const [moved] = result?.streams ?? [];
+  if (moved !== undefined) return { done: true, state: moved.cursor };
+  await client.temporal.workflow.getHandle(workflowId).terminate('no worker took it');
+  throw new NotRunningError(workflowId, 'TERMINATED', null);
+}

@@ -1,0 +1,51 @@
+import { Command } from 'commander';
+import { connected, type Connected } from './asking.js';
+import { print } from './output.js';
+import { answered, placeOfSync } from './places.js';
+
+export function resyncCommand(): Command {
+  return new Command('resync')
+    .description('Read everything once more, from the beginning. Rows stay, and are upserted.')
+    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+A sync that runs begins anew at once; one that has ended is started again. Of a sync of several streams all that run
+begin anew.
+
+Examples:
+  highwater resync users
+  highwater resync shop/orders --json`,
+    )
+    .action((id: string, options: { json?: boolean }) =>
+      connected(async (to) => {
+        const done = await resync(to, id);
+        if (options.json === true) print(JSON.stringify({ id, ...done }));
+        else if (done.started) print(`${id}: started again, from the beginning`);
+        else print(done.streams.map((one) => `${one}: begins anew`).join('\n'));
+      }),
+    );
+}
+
+async function resync(to: Connected, id: string): Promise<{ started: boolean; streams: string[] }> {
+  const { client } = to;
+  const handle = client.sync(id);
+  if ((await handle.status()) === 'RUNNING') {
+    const { streams } = await answered(client, id, (sync) => sync.progress());
+    const running = streams
+      .filter(({ status }) => status === 'running')
+      .map(({ stream }) => `${id}/${stream}`);
+    const ids = streams.length === 0 ? [id] : running;
+    for (const one of ids) await answered(client, one, (sync) => sync.move({ to: 'start' }));
+    return { started: false, streams: ids };
+  }
+  const { configuration, sync } = await placeOfSync(to, id);
+  const { taskQueue = undefined, stream = null } = sync ?? {};
+  await client.start(configuration, {
+    ...{ workflowId: id, full: true },
+    ...(taskQueue !== undefined && { taskQueue }),
+    ...(stream !== null && { stream }),
+  });
+  return { started: true, streams: [id] };
+}

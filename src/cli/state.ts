@@ -1,0 +1,199 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { streamKey } from '../activities/open-stream.js';
+import { ConfigurationError } from '../errors.js';
+import type { Cursor, Json, StreamPlan } from '../protocol.js';
+import { strategyOf } from '../strategies/index.js';
+import type { MoveInput } from '../workflows/moves.js';
+import { connected } from './asking.js';
+import { historyOf } from './in-destination.js';
+import { counted, cursorTable, cursorText, note, print, visible, wrapped, outputWidth } from './output.js';
+import { isFile, moveTo, placeOfFile, placeOfSync, type MovedTo, type Place } from './places.js';
+
+interface Options {
+  stream?: string;
+  destination?: string;
+  json?: boolean;
+}
+
+const WHICH = 'the workflow id (of one stream of several: ID/STREAM), or a configuration file';
+
+const which = (command: Command) =>
+  command
+    .option('--stream <name>', 'with a file of several streams: which')
+    .option('-d, --destination <file>', "with a file: the DuckDB file (default: the configuration's)")
+    .option('--json', 'print one JSON object');
+
+export function stateCommand(): Command {
+  const get = which(new Command('get'))
+    .description('Show where a stream stands, who holds it, and every place where it stood.')
+    .argument('<sync>', WHICH)
+    .option('--limit <n>', 'the last so many commits and moves, or "all"', asLimit, 20)
+    .action((sync: string, options: Options & { limit: number }) => show(sync, options));
+  const set = which(new Command('set'))
+    .description(
+      'Put a stream where a state says, under the names that "state get" and the reference connector use.',
+    )
+    .argument('<sync>', WHICH)
+    .argument('<key=value...>', 'the state; or one JSON object')
+    .action((sync: string, pairs: string[], options: Options) =>
+      move(sync, { state: stateOf(pairs) }, options),
+    );
+  const rewind = which(new Command('rewind'))
+    .description('Put a stream back where it stood.')
+    .argument('<sync>', WHICH)
+    .requiredOption(
+      '--to <time|batch|start>',
+      'a time such as 2026-11-22T10:00:00Z, the id of a batch or how it begins, or start',
+    )
+    .action((sync: string, options: Options & { to: string }) => move(sync, { to: options.to }, options));
+  return new Command('state')
+    .description('Show where a stream stands and stood, and move it.')
+    .addCommand(get)
+    .addCommand(set)
+    .addCommand(rewind)
+    .addHelpText(
+      'after',
+      `
+A stream is moved in its destination and in the workflow together, by a checkpoint of its own: what is in flight is
+dropped, and the sync goes on from there. Rows stay; what is read again is upserted. Where no sync runs, the next one
+goes on from there.
+
+Examples:
+  highwater state get users
+  highwater state get shop/orders --limit all --json
+  highwater state rewind users --to 2026-11-22T10:00:00Z
+  highwater state rewind users --to 1f0c7c1e
+  highwater state rewind users.json --to start
+  highwater state set users last_updated_at=2026-11-22T10:00:00Z`,
+    );
+}
+
+function asLimit(text: string): number {
+  if (text === 'all') return Number.MAX_SAFE_INTEGER;
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1) return limit;
+  throw new InvalidArgumentError('A whole number of at least 1 is needed, or "all".');
+}
+
+const placeOf = (sync: string, options: Options): Promise<Place> => {
+  if (isFile(sync)) return placeOfFile(sync, options);
+  if (options.stream !== undefined || options.destination !== undefined) {
+    const path = options.stream !== undefined ? '--stream' : '--destination';
+    throw new ConfigurationError([
+      { path, message: 'goes with a configuration file, and there is none of that name' },
+    ]);
+  }
+  return connected((to) => placeOfSync(to, sync));
+};
+
+async function show(sync: string, options: Options & { limit: number }): Promise<void> {
+  const { plan, destination, sync: running } = await placeOf(sync, options);
+  const { stored, total, entries } = await historyOf(destination, {
+    key: streamKey(plan),
+    limit: options.limit,
+  });
+  const state = (cursor: Cursor | null | undefined) => (cursor === undefined ? null : stateAt(plan, cursor));
+  const { schema, table } = plan.table;
+  if (options.json === true) {
+    print(
+      JSON.stringify({
+        ...{ stream: plan.stream, strategy: plan.options.strategy, table: `${schema}.${table}`, destination },
+        state: state(stored?.checkpoint.cursor ?? null),
+        ...{
+          checkpoint: stored?.checkpoint ?? null,
+          since: stored?.since ?? null,
+          holder: stored?.holder ?? null,
+        },
+        total,
+        history: entries.map((entry) => ({ ...entry, state: state(entry.cursor) })),
+      }),
+    );
+    return;
+  }
+  if (stored === null) {
+    print(`${plan.stream}: nothing was ever read`);
+    return;
+  }
+  const { cursor } = stored.checkpoint;
+  const pass =
+    cursor === null
+      ? 'before the first pass'
+      : cursor.ended === null
+        ? `in pass ${cursor.pass}`
+        : `after pass ${cursor.pass} (${cursor.ended})`;
+  const holds = running?.isRunning === true && stored.holder.workflowId === running.id ? ', which runs' : '';
+  const line = (name: string, value: string) =>
+    print(wrapped(`${name.padEnd(12)}${visible(value)}`, 12, outputWidth()));
+  line('stream', `${plan.stream} · ${plan.options.strategy} · ${schema}.${table}`);
+  line('cursor', `${cursorText(state(cursor) ?? {})} · ${pass}`);
+  line('checkpoint', `${stored.checkpoint.id} since ${stored.since}`);
+  line('holder', `${stored.holder.workflowId}${holds}`);
+  line('destination', destination);
+  if (entries.length === 0) return;
+  print('');
+  print(
+    cursorTable(
+      ['when', 'batch', 'records', 'rows', 'cursor'],
+      entries.map(({ at, id, records, rows, moved, cursor: at2 }) => [
+        at,
+        id.slice(0, BATCH_LETTERS),
+        moved === null ? records : '',
+        moved === null ? rows : '',
+        [...(moved === null ? [] : [`↩ ${moved}:`]), at2 === undefined ? '?' : placeText(plan, at2)].join(
+          ' ',
+        ),
+      ]),
+    ),
+  );
+  if (entries.length < total)
+    note(`(${counted(total - entries.length, 'older one')} not shown: --limit all)`);
+}
+
+/** Enough to tell one batch from another. */
+const BATCH_LETTERS = 13;
+
+/** The state at a cursor; of the beginning, that of a stream that was never read. */
+function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Json } {
+  const { strategy } = strategyOf(plan);
+  return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
+}
+
+const placeText = (plan: StreamPlan, cursor: Cursor | null) =>
+  cursor === null ? 'the start' : `${cursorText(stateAt(plan, cursor))}${cursor.ended === null ? '' : ' ■'}`;
+
+async function move(sync: string, to: MoveInput, options: Options): Promise<void> {
+  const place = await placeOf(sync, options);
+  const moved = await moveTo(place, to);
+  if (options.json === true) {
+    print(JSON.stringify({ sync, stream: place.plan.stream, ...moved }));
+    return;
+  }
+  print(movedText(sync, place, moved));
+}
+
+/** What has come of it, for people. */
+export function movedText(sync: string, { sync: running }: Place, { done, state }: MovedTo): string {
+  const goesOn = running?.isRunning === true ? 'goes on from' : 'the next sync goes on from';
+  return done
+    ? `${sync}: ${goesOn} ${cursorText(state)}`
+    : `${sync}: is moved as soon as its stream can be opened; "highwater status" says what keeps it`;
+}
+
+function stateOf(pairs: readonly string[]): { [name: string]: Json } {
+  const [first = ''] = pairs;
+  if (pairs.length === 1 && first.trim().startsWith('{')) {
+    try {
+      return JSON.parse(first) as { [name: string]: Json };
+    } catch {
+      throw new ConfigurationError([{ path: 'the state', message: `is no JSON: ${first.slice(0, 80)}` }]);
+    }
+  }
+  return Object.fromEntries(
+    pairs.map((text) => {
+      const at = text.indexOf('=');
+      if (at < 1)
+        throw new Error(`${JSON.stringify(text)} is no part of a state; write one such as offset=1000`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}

@@ -1,0 +1,51 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { Json, MoveTarget } from '../protocol.js';
+
+/** What `move` takes: a place in the stream's own past, or a state of the reference connector. */
+export type MoveInput = { to: string } | { state: { [name: string]: Json } };
+
+/** What has come of something that was asked for and needs the stream opened anew. */
+export interface Reopened {
+  /** False: the run ended before it could be done, and the next one does it. */
+  done: boolean;
+  /** The cursor that the sync stands at, as the query `state` has it. */
+  state: { [name: string]: Json };
+}
+
+/** What waits for the stream to be opened anew. */
+export type Asked = { id: string } & (
+  { kind: 'move'; to: MoveTarget } | { kind: 'configure'; configuration: Json; isPassedOn?: true }
+);
+
+const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/;
+const LIKE_A_TIME = /^\d{4}-\d{2}-\d{2}($|[T ])/;
+const BATCH_LIMIT = 200;
+
+/**
+ * Reads `{"to": "start"}`, `{"to": "2026-11-22T10:00:00Z"}`, `{"to": "BATCH"}` or `{"state": {…}}`.
+ * @throws {ApplicationFailure}
+ */
+export function readTarget(raw: unknown): MoveTarget {
+  const given: { [name: string]: unknown } = isObject(raw) ? raw : {};
+  const { to, state, ...others } = given;
+  if (Object.keys(others).length > 0 || (to === undefined) === (state === undefined))
+    throw refused('give {"to": "start"}, a time or a batch in its place, or {"state": {…}}');
+  if (state !== undefined) {
+    if (isObject(state)) return { state };
+    throw refused('"state" must be an object such as {"last_updated_at": "2026-11-22T10:00:00Z"}');
+  }
+  if (typeof to !== 'string' || to.trim() === '' || to.length > BATCH_LIMIT)
+    throw refused('"to" must be "start", a time such as "2026-11-22T10:00:00Z", or the id of a batch');
+  if (to === 'start') return { start: true };
+  if (INSTANT.test(to) && !Number.isNaN(Date.parse(to))) return { time: to };
+  if (LIKE_A_TIME.test(to))
+    throw refused(`${JSON.stringify(to)} is no time with a zone; write it such as "2026-11-22T10:00:00Z"`);
+  return { batch: to };
+}
+
+export const MOVE_REFUSED = 'MoveRefused';
+export const refused = (problem: string) =>
+  ApplicationFailure.nonRetryable(`the sync was not moved: ${problem}`, MOVE_REFUSED);
+
+const isObject = (value: unknown): value is { [name: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
