@@ -11,9 +11,18 @@ execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', r
   stdio: 'inherit',
 });
 const quiet = () => undefined;
-const { code } = await bundleWorkflowCode({
-  workflowsPath: root('dist/workflows/index.js'),
-  logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
-});
-writeFileSync(root('dist/workflow-bundle.cjs'), code);
+/** One as it is, and one for workers that send traces: without them nothing of OpenTelemetry is there to cost anything. */
+const bundles: [file: string, interceptors: string[]][] = [
+  ['workflow-bundle-traced.cjs', [root('dist/workflows/traced.js')]],
+  // The last one made: the build is up to date where this one is.
+  ['workflow-bundle.cjs', []],
+];
+for (const [file, workflowInterceptorModules] of bundles) {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: root('dist/workflows/index.js'),
+    workflowInterceptorModules,
+    logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
+  });
+  writeFileSync(root(`dist/${file}`), code);
+}
 chmodSync(root('dist/cli.js'), 0o755);

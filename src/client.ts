@@ -20,6 +20,7 @@ import {
 import { plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError } from './errors.js';
+import { tracing, type Tracing } from './observe/tracing.js';
 import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 import type { SyncOptions } from './workflows/sync.js';
@@ -267,12 +268,16 @@ export class HighwaterClient {
     /** Temporal's own client, for whatever this one does not have. */
     readonly temporal: Client,
     readonly address: string,
+    private readonly traces: Tracing | null,
   ) {}
 
   /** Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`. */
   static async connect(to: Target = target()): Promise<HighwaterClient> {
+    const traces = await tracing();
     const connection = await Connection.connect(to.connection);
-    return new HighwaterClient(new Client({ connection, namespace: to.namespace }), to.address);
+    const interceptors = { workflow: traces?.clientInterceptors ?? [] };
+    const client = new Client({ connection, namespace: to.namespace, interceptors });
+    return new HighwaterClient(client, to.address, traces);
   }
 
   /**
@@ -368,6 +373,7 @@ export class HighwaterClient {
 
   async close(): Promise<void> {
     await this.temporal.connection.close();
+    await this.traces?.flush();
   }
 }
 

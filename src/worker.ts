@@ -1,10 +1,14 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createActivities } from './activities/index.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
+import { watched } from './observe/activities.js';
+import { Meter } from './observe/meter.js';
+import { requestsWatched } from './observe/requests.js';
+import { tracing, type Tracing } from './observe/tracing.js';
 
 export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
@@ -33,19 +37,25 @@ export class HighwaterWorker {
     private readonly main: Worker,
     private readonly host: DestinationHost,
     readonly taskQueue: string,
+    private readonly traces: Tracing | null,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
     const { connection: how, namespace, address } = options.target ?? target();
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
     const environment = options.environment ?? process.env;
+    const traces = await tracing(environment);
+    const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
+    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), watched(meter)];
     const common = {
       connection,
       namespace,
       shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
+      interceptors: { activity: activityInterceptors },
+      ...(traces !== null && { sinks: traces.sinks }),
       ...RECOVERY,
-    } as const;
+    };
 
     const host: DestinationHost = new DestinationHost({
       taskQueue,
@@ -65,6 +75,7 @@ export class HighwaterWorker {
       host,
       cluster: address,
       environment,
+      observe: requestsWatched(meter, traces),
       defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
     });
     try {
@@ -72,9 +83,9 @@ export class HighwaterWorker {
         ...common,
         taskQueue,
         activities: { ...activities },
-        ...workflowCode(options.workflowBundle),
+        ...workflowCode(options.workflowBundle, traces !== null),
       });
-      return new HighwaterWorker(connection, main, host, taskQueue);
+      return new HighwaterWorker(connection, main, host, taskQueue, traces);
     } catch (thrown) {
       // Left open, it would keep the process from ending.
       await connection.close();
@@ -95,6 +106,7 @@ export class HighwaterWorker {
     } finally {
       await this.host.close();
       await this.connection.close();
+      await this.traces?.flush();
     }
   }
 
@@ -104,11 +116,16 @@ export class HighwaterWorker {
   }
 }
 
-/** The bundle made by the build; from source, the SDK bundles at start. */
+/**
+ * The bundle made by the build; from source, the SDK bundles at start.
+ * @param isTraced the one whose workflows make spans.
+ */
 export function workflowCode(
   bundle: string | undefined,
+  isTraced = false,
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const prebuilt = bundle ?? fileURLToPath(new URL('./workflow-bundle.cjs', import.meta.url));
+  const file = isTraced ? './workflow-bundle-traced.cjs' : './workflow-bundle.cjs';
+  const prebuilt = bundle ?? fileURLToPath(new URL(file, import.meta.url));
   if (existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
   const sources = fileURLToPath(new URL('./workflows/index.ts', import.meta.url));
   if (existsSync(sources)) return { workflowsPath: sources };

@@ -3,7 +3,7 @@ import { DEFAULT_TASK_QUEUE } from '../client.js';
 import { resetServerState } from '../dev/temporal-server.js';
 import { note, print } from './output.js';
 import { localServer } from './server.js';
-import { runWorker, type WorkerCommandOptions } from './worker.js';
+import { metricsOption, runWorker, type WorkerCommandOptions } from './worker.js';
 
 export function devCommand(): Command {
   return new Command('dev')
@@ -11,6 +11,7 @@ export function devCommand(): Command {
     .option('--task-queue <name>', 'the task queue to take syncs from', DEFAULT_TASK_QUEUE)
     .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
     .option('--grace <seconds>', 'how long work in hand may take to end at a stop', '10')
+    .addOption(metricsOption())
     .option('--reset', "forget the local server's state first: every workflow and history")
     .action(async ({ reset, ...options }: WorkerCommandOptions & { reset?: boolean }) => {
       if (reset === true) {

@@ -1,7 +1,7 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
 import type { Target } from '../connection.js';
-import { createLogger, installRuntime } from '../logger.js';
+import { createLogger, installRuntime, metricsAddress } from '../logger.js';
 import { HighwaterWorker } from '../worker.js';
 import { note } from './output.js';
 import { runningServer } from './server.js';
@@ -10,6 +10,7 @@ export interface WorkerCommandOptions {
   taskQueue: string;
   destination?: string;
   grace: string;
+  metricsPort?: string;
 }
 
 export function workerCommand(): Command {
@@ -18,9 +19,13 @@ export function workerCommand(): Command {
     .option('--task-queue <name>', 'the task queue to take syncs from', DEFAULT_TASK_QUEUE)
     .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
     .option('--grace <seconds>', 'how long work in hand may take to end at a stop', '10')
+    .addOption(metricsOption())
     .addHelpText(
       'after',
-      '\nExample:\n  TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb',
+      `
+Examples:
+  TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
+  HIGHWATER_LOG=info highwater worker --metrics-port 9464`,
     )
     .action(async (options: WorkerCommandOptions) => {
       const { server, to } = await runningServer();
@@ -29,9 +34,17 @@ export function workerCommand(): Command {
     });
 }
 
+/** Where the metrics of a worker are served; the same for each command that runs one. */
+export const metricsOption = () =>
+  new Option(
+    '--metrics-port <[host:]port>',
+    'serve metrics for Prometheus at http://HOST:PORT/metrics (host: 127.0.0.1)',
+  ).env('HIGHWATER_METRICS');
+
 /** Runs a worker until SIGINT or SIGTERM. */
 export async function runWorker(to: Target, options: WorkerCommandOptions): Promise<void> {
-  installRuntime(createLogger());
+  const metrics = options.metricsPort === undefined ? undefined : metricsAddress(options.metricsPort);
+  installRuntime(createLogger(), metrics);
   const worker = await HighwaterWorker.create({
     target: to,
     taskQueue: options.taskQueue,
@@ -44,6 +57,7 @@ export async function runWorker(to: Target, options: WorkerCommandOptions): Prom
   };
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
+  if (metrics !== undefined) note(`Metrics: http://${metrics}/metrics`);
   note(`Worker ready on the task queue "${options.taskQueue}".`);
   await worker.run();
 }

@@ -13,6 +13,8 @@ Runtime.install({
 });
 
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
+/** For workers that send traces. */
+const TRACED = fileURLToPath(new URL('../../dist/workflow-bundle-traced.cjs', import.meta.url));
 const HISTORIES = join(import.meta.dirname, 'histories');
 
 interface RecordedEvent {
@@ -61,6 +63,11 @@ describe('a sync that was started with a released version goes on with this code
       `Do not record the history again. Keep the old path under patched() from @temporalio/workflow, or give the ` +
       `new code a workflow type of its own.\n${String(broken)}`;
     expect(broken, meaning).toBeNull();
+  });
+
+  test('on a worker that sends traces too, and back', async () => {
+    const code = readFileSync(TRACED, 'utf8');
+    for (const one of recorded) expect(await replay(one, code), one.name).toBeNull();
   });
 
   test('and there is a history of every strategy, and of every way to wait', () => {
