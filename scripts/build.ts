@@ -21,6 +21,8 @@ for (const [file, workflowInterceptorModules] of bundles) {
   const { code } = await bundleWorkflowCode({
     workflowsPath: root('dist/workflows/index.js'),
     workflowInterceptorModules,
+    // Stack traces need to know where a line comes from, not what it says.
+    webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-source-map' }),
     logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
   });
   writeFileSync(root(`dist/${file}`), code);

@@ -25,8 +25,8 @@ export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Lo
 export function installRuntime(logger: Logger, metrics?: string): void {
   const log =
     (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: LogMetadata) => {
-      // The worker of a destination's queue has activities only, which is as it should be.
-      if (!message.startsWith('No workflows registered')) logger[level](plain(meta), message);
+      // There are workers of activities only, and none of Nexus, which is as it should be.
+      if (!/^No (workflows|Nexus services) registered/.test(message)) logger[level](plain(meta), message);
     };
   const temporalLogger: TemporalLogger = {
     log: (level, message, meta) => log(level.toLowerCase() as 'info')(message, meta),
@@ -76,9 +76,19 @@ export function metricsAddress(text: string): string {
 }
 
 /** What stands on a line of its own accord, by the names that people look for. */
-const RENAMED: Record<string, string> = { workflowId: 'sync', activityType: 'activity', error: 'err' };
+const RENAMED: Record<string, string> = {
+  ...{ workflowId: 'sync', workflowRunId: 'runId', activityType: 'activity', error: 'err' },
+};
 /** What the SDK says of each line, and nobody needs. */
-const LEFT_OUT = ['namespace', 'workflowType', 'activityId', 'sdkComponent', 'isLocal', 'trace_flags'];
+const LEFT_OUT = [
+  'taskToken',
+  'namespace',
+  'workflowType',
+  'activityId',
+  'sdkComponent',
+  'isLocal',
+  'trace_flags',
+];
 
 /** Arguments and payloads stay out of the log: only plain values are let through. */
 function plain(meta: LogMetadata | undefined): Record<string, unknown> {

@@ -98,16 +98,18 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
             : 'has failed';
   const next =
     event !== 'failing'
-      ? ''
+      ? []
       : nextTry !== null
-        ? ` The next try is at ${nextTry}.`
+        ? [`The next try is at ${nextTry}.`]
         : status === 'blocked'
-          ? ` Mend it, then: highwater resume ${sync}`
-          : ' Mend it, and start it again: it goes on from where it was.';
-  const lag = notice.lagSeconds === null ? '' : ` Lag: ${durationText(notice.lagSeconds)}.`;
+          ? [`Mend it, then: highwater resume ${sync}`]
+          : ['Mend it, and start it again: it goes on from where it was.'];
+  const isBehind = notice.lagSeconds !== null && event === 'failing';
   return [
     `${HEAD[event]} Sync ${sync} (${stream}) ${what}, since ${since}.`,
-    `${message}${/[.!?]$/.test(message) ? '' : '.'}${next}${event === 'lag' ? '' : lag}`,
+    message,
+    ...next,
+    ...(isBehind ? [`Lag: ${durationText(notice.lagSeconds ?? 0)}.`] : []),
     ...(link === null ? [] : [link]),
   ].join('\n');
 }

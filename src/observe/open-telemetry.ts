@@ -42,7 +42,12 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
   const resource = defaultResource()
     .merge(resourceFromAttributes({ 'service.name': 'highwater' }))
     .merge(detectResources({ detectors: [envDetector] }));
-  const exporter = protocol === 'http/json' ? new JsonExporter() : new ProtobufExporter();
+  const Exporter = protocol === 'http/json' ? JsonExporter : ProtobufExporter;
+  const isTimed = ['OTEL_EXPORTER_OTLP_TIMEOUT', 'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT'].some(
+    (name) => process.env[name],
+  );
+  // What it tries keeps a command from ending.
+  const exporter = new Exporter(isTimed ? {} : { timeoutMillis: FLUSH_MILLISECONDS });
   const processor = new BatchSpanProcessor(exporter);
   const provider = new NodeTracerProvider({ resource, spanProcessors: [processor] });
   // Where the program that we are part of has one already, that one stays.

@@ -124,6 +124,7 @@ export class Notices {
   private tell(event: NoticeEvent, what: Pick<Notice, 'status' | 'type' | 'message' | 'since' | 'nextTry'>) {
     if (this.hook?.on.includes(event) !== true) return;
     const completeAsOf = this.completeAsOf();
+    const from = completeAsOf ?? (event === 'lag' ? this.started : null);
     const now = Date.now();
     const notice: Notice = {
       ...{
@@ -132,7 +133,7 @@ export class Notices {
         stream: this.stream,
       },
       ...{ ...what, message: what.message.slice(0, MESSAGE_LIMIT), completeAsOf },
-      lagSeconds: completeAsOf === null ? null : Math.round((now - Date.parse(completeAsOf)) / 1000),
+      lagSeconds: from === null ? null : Math.round((now - Date.parse(from)) / 1000),
       at: new Date(now).toISOString(),
     };
     this.waiting = [...this.waiting, notice].slice(-WAITING_LIMIT);

@@ -279,6 +279,21 @@ async function recordAll(): Promise<void> {
     },
   );
 
+  // Nobody listens there: what is told is tried until it ends.
+  const notify = { url: 'http://127.0.0.1:9/hook', lag: '2s' };
+  const paced = { interval: '1s', retry_for: '0.5s', notify };
+  await subject('notified', { fail: [{ ...brokenly, after: 0 }] }, keyset(paced), async (sync) => {
+    await sync.status('failing');
+    await delay(2500);
+    await sync.source.set({ fail: [] });
+    await sync.handle.signal('trigger');
+    await sync.status('sleeping');
+    await sync.record('notified');
+    await sync.handle.signal('stop');
+    await sync.handle.result();
+    await sync.record('notified-and-stopped');
+  });
+
   await subject(
     'streams-controlled',
     { rows: 5 },

@@ -80,7 +80,7 @@ describe('of a sync that goes on', () => {
     expect(failing?.error.message).toContain('the source answered 500');
     expect(failing?.nextTry).toMatch(/Z$/);
     expect(failing?.text).toMatch(
-      /^🔴 Sync \S+ \(user\) is failing, since \S+\.\n[\s\S]* The next try is at /,
+      /^🔴 Sync \S+ \(user\) is failing, since \S+\.\n[\s\S]*\nThe next try is at /,
     );
     expect(recovered?.text).toMatch(/^🟢 Sync \S+ \(user\) is well again, since /);
     expect(recovered?.since).toBe(failing?.since);
