@@ -50,7 +50,7 @@ export default tseslint.config(
   ),
   forbid(
     ['src/workflows/**'],
-    ['^\\.\\./(?!protocol|durations)', '^node:'],
+    ['^\\.\\./(?!protocol|durations|metrics)', '^node:'],
     'workflows are deterministic: other folders by import type only',
   ),
   forbid(

@@ -11,16 +11,25 @@ execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', r
   stdio: 'inherit',
 });
 const quiet = () => undefined;
-/** Where payloads are encrypted, what workflows say of failures is too: that is decided inside of a bundle. */
-const bundles = {
-  'workflow-bundle.cjs': {},
-  'workflow-bundle-encrypted.cjs': { failureConverterPath: root('dist/payloads/encoded-failures.cjs') },
-};
-for (const [name, options] of Object.entries(bundles)) {
+/**
+ * One as it is, and one for workers that send traces: without them nothing of OpenTelemetry is there to cost anything.
+ * Where payloads are encrypted, what workflows say of failures is too: that is decided inside of a bundle.
+ */
+const bundles = [
+  { name: 'workflow-bundle-traced-encrypted.cjs', isTraced: true, isEncrypted: true },
+  { name: 'workflow-bundle-traced.cjs', isTraced: true, isEncrypted: false },
+  { name: 'workflow-bundle-encrypted.cjs', isTraced: false, isEncrypted: true },
+  // The last one made: the build is up to date where this one is.
+  { name: 'workflow-bundle.cjs', isTraced: false, isEncrypted: false },
+];
+for (const { name, isTraced, isEncrypted } of bundles) {
   const { code } = await bundleWorkflowCode({
     workflowsPath: root('dist/workflows/index.js'),
+    workflowInterceptorModules: isTraced ? [root('dist/workflows/traced.js')] : [],
+    // Stack traces need to know where a line comes from, not what it says.
+    webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-source-map' }),
     logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
-    ...options,
+    ...(isEncrypted && { failureConverterPath: root('dist/payloads/encoded-failures.cjs') }),
   });
   writeFileSync(root(`dist/${name}`), code);
 }

@@ -1,6 +1,7 @@
 /**
- * Writes what the schema of configurations says where people and editors read it: the tables of keys in
- * `docs/configuration.md`, between markers, and `highwater.schema.json`. The prose around the tables is written by hand.
+ * Writes what the code says where people and editors read it: the tables of keys in `docs/configuration.md`, between
+ * markers, `highwater.schema.json`, and the table of metrics in `docs/monitoring.md`. The prose around the tables is
+ * written by hand.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,9 +9,11 @@ import { format, resolveConfig } from 'prettier';
 import { z } from 'zod';
 import { themes } from '../src/config/flat.js';
 import { documented, jsonSchema } from '../src/config/full-schema.js';
+import { labelNames, METRICS, type MetricSpec } from '../src/metrics.js';
 import { STRATEGIES } from '../src/protocol.js';
 
 export const DOCUMENT = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
+export const MONITORING = fileURLToPath(new URL('../docs/monitoring.md', import.meta.url));
 export const SCHEMA = fileURLToPath(new URL('../highwater.schema.json', import.meta.url));
 
 type Shape = Record<string, z.ZodType>;
@@ -277,6 +280,24 @@ export async function documentFrom(text: string): Promise<string> {
   return format(filled, { ...(await resolveConfig(DOCUMENT)), parser: 'markdown' });
 }
 
+/** What is said of metrics with its table made anew. */
+export async function monitoringFrom(text: string): Promise<string> {
+  const rows = Object.entries(METRICS).map(([name, spec]: [string, MetricSpec]) => [
+    code(name),
+    spec.kind,
+    labelNames({ ...spec, labels: [] }).length > 2
+      ? ['…', ...(spec.labels ?? [])].join(', ')
+      : labelNames(spec).join(', '),
+    spec.help,
+  ]);
+  const made = markdown(['metric', 'kind', 'labels', ''], rows);
+  const filled = text.replace(
+    /(<!-- metrics -->)[\s\S]*?(<!-- \/metrics -->)/,
+    (_, begin: string, end: string) => `${begin}\n\n${made}\n\n${end}`,
+  );
+  return format(filled, { ...(await resolveConfig(MONITORING)), parser: 'markdown' });
+}
+
 /** The JSON Schema as it is checked in. */
 export const schemaText = (): string => `${JSON.stringify(jsonSchema(), null, 2)}\n`;
 
@@ -291,5 +312,6 @@ export function undescribed(): string[] {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(DOCUMENT, await documentFrom(readFileSync(DOCUMENT, 'utf8')));
+  writeFileSync(MONITORING, await monitoringFrom(readFileSync(MONITORING, 'utf8')));
   writeFileSync(SCHEMA, schemaText());
 }

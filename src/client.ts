@@ -20,6 +20,7 @@ import {
 import { hashOf, plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError, MoveRefusedError } from './errors.js';
+import { tracing, type Tracing } from './observe/tracing.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
 import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
@@ -310,6 +311,7 @@ export class HighwaterClient {
     readonly address: string,
     /** Reads what Temporal's client hands out as it is on the server. */
     readonly payloads: PayloadReader,
+    private readonly traces: Tracing | null,
   ) {}
 
   /**
@@ -317,11 +319,13 @@ export class HighwaterClient {
    * @param converter how payloads look on the server; default: what the environment says.
    */
   static async connect(to: Target = target(), converter?: DataConverter): Promise<HighwaterClient> {
+    const traces = await tracing();
     const dataConverter = converter ?? (await dataConverterFrom());
     const payloads = new PayloadReader(dataConverter);
     const connection = await Connection.connect(to.connection);
-    const client = new Client({ connection, namespace: to.namespace, dataConverter });
-    return new HighwaterClient(client, to.address, payloads);
+    const interceptors = { workflow: traces?.clientInterceptors ?? [] };
+    const client = new Client({ connection, namespace: to.namespace, dataConverter, interceptors });
+    return new HighwaterClient(client, to.address, payloads, traces);
   }
 
   /**
@@ -418,6 +422,7 @@ export class HighwaterClient {
 
   async close(): Promise<void> {
     await this.temporal.connection.close();
+    await this.traces?.flush();
   }
 }
 

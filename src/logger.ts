@@ -1,5 +1,12 @@
-import { Runtime, type Logger as TemporalLogger, type LogMetadata } from '@temporalio/worker';
+import {
+  Runtime,
+  type Logger as TemporalLogger,
+  type LogMetadata,
+  type MetricsExporterConfig,
+} from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
+import { messageOf } from './errors.js';
+import { histogramBuckets } from './observe/meter.js';
 
 export type { Logger };
 
@@ -13,12 +20,13 @@ export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Lo
 
 /**
  * Sends the Temporal SDK's logs the same way. Call once, before the first worker; signals are the caller's.
+ * @param metrics host and port at which Prometheus finds the metrics; absent: nothing is counted.
  */
-export function installRuntime(logger: Logger): void {
+export function installRuntime(logger: Logger, metrics?: string): void {
   const log =
     (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: LogMetadata) => {
-      // The worker of a destination's queue has activities only, which is as it should be.
-      if (!message.startsWith('No workflows registered')) logger[level](plain(meta), message);
+      // There are workers of activities only, and none of Nexus, which is as it should be.
+      if (!/^No (workflows|Nexus services) registered/.test(message)) logger[level](plain(meta), message);
     };
   const temporalLogger: TemporalLogger = {
     log: (level, message, meta) => log(level.toLowerCase() as 'info')(message, meta),
@@ -28,22 +36,67 @@ export function installRuntime(logger: Logger): void {
     warn: log('warn'),
     error: log('error'),
   };
-  Runtime.install({
-    logger: temporalLogger,
-    // What the SDK's native side has to say comes the same way, not as text of its own.
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
-    shutdownSignals: [],
-  });
+  try {
+    Runtime.install({
+      logger: temporalLogger,
+      telemetryOptions: {
+        // What the SDK's native side has to say comes the same way, not as text of its own.
+        logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
+        ...(metrics !== undefined && { metrics: metricsAt(metrics) }),
+      },
+      shutdownSignals: [],
+    });
+  } catch (thrown) {
+    if (metrics === undefined || !messageOf(thrown).includes('prometheus')) throw thrown;
+    const why = messageOf(thrown).split(': ').at(-1) ?? '';
+    throw new Error(`metrics cannot be served at ${metrics}: ${why}. Choose another port.`, {
+      cause: thrown,
+    });
+  }
 }
 
-/** Arguments and payloads stay out of the log. */
+/** One port for what we count and for what the SDK does. */
+const metricsAt = (bindAddress: string): MetricsExporterConfig => ({
+  attachServiceName: false,
+  prometheus: {
+    bindAddress,
+    ...{ countersTotalSuffix: true, unitSuffix: true, useSecondsForDurations: true },
+    histogramBucketOverrides: histogramBuckets(),
+  },
+});
+
+/** `9464` or `HOST:9464` → host and port. @throws {Error} */
+export function metricsAddress(text: string): string {
+  const [, host = '127.0.0.1', port] = /^(?:(.+):)?(\d{1,5})$/.exec(text.trim()) ?? [];
+  if (port === undefined || Number(port) > 65_535)
+    throw new Error(
+      `${JSON.stringify(text)} is no address for metrics; write a port, or host:port such as 0.0.0.0:9464`,
+    );
+  return `${host === 'localhost' ? '127.0.0.1' : host}:${port}`;
+}
+
+/** What stands on a line of its own accord, by the names that people look for. */
+const RENAMED: Record<string, string> = {
+  ...{ workflowId: 'sync', workflowRunId: 'runId', activityType: 'activity', error: 'err' },
+};
+/** What the SDK says of each line, and nobody needs. */
+const LEFT_OUT = [
+  'taskToken',
+  'namespace',
+  'workflowType',
+  'activityId',
+  'sdkComponent',
+  'isLocal',
+  'trace_flags',
+];
+
+/** Arguments and payloads stay out of the log: only plain values are let through. */
 function plain(meta: LogMetadata | undefined): Record<string, unknown> {
-  const { error, workflowId, runId, activityType, taskQueue, attempt } = (meta ?? {}) as Record<
-    string,
-    unknown
-  >;
-  const known = { workflowId, runId, activityType, taskQueue, attempt };
-  return error === undefined
-    ? known
-    : { ...known, err: error instanceof Error ? error.message : String(error) };
+  return Object.fromEntries(
+    Object.entries(meta ?? {}).flatMap(([name, value]: [string, unknown]) => {
+      if (LEFT_OUT.includes(name)) return [];
+      const text = value instanceof Error ? value.message : value;
+      return ['string', 'number', 'boolean'].includes(typeof text) ? [[RENAMED[name] ?? name, text]] : [];
+    }),
+  );
 }

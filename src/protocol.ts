@@ -643,6 +643,33 @@ export interface Trouble {
   nextTry: string | null;
 }
 
+/** What somebody can be told of: a sync cannot go on, it is well again, its lag has passed the limit. */
+export const NOTICE_EVENTS = ['failing', 'recovered', 'lag'] as const;
+export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
+
+/** What is told of a sync, once for each incident. */
+export interface Notice {
+  /** The same when it is sent again because nobody can say whether it arrived. */
+  id: string;
+  event: NoticeEvent;
+  stream: string;
+  status: SyncStatus;
+  /** What is wrong, or, of `recovered`, what was. */
+  type: string;
+  message: string;
+  since: string;
+  nextTry: string | null;
+  completeAsOf: string | null;
+  lagSeconds: number | null;
+  at: string;
+}
+
+export interface SendNoticeInput {
+  /** The address; may hold references. */
+  url: string;
+  notice: Notice;
+}
+
 /** A pass that has ended. */
 export interface PassSummary {
   ended: string;

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { DataConverter } from '@temporalio/common';
 import {
   NativeConnection,
+  Runtime,
   Worker,
   type WorkerDeploymentOptions,
   type WorkerOptions,
@@ -11,6 +12,10 @@ import { createActivities } from './activities/index.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
+import { watched } from './observe/activities.js';
+import { Meter } from './observe/meter.js';
+import { requestsWatched } from './observe/requests.js';
+import { tracing, type Tracing } from './observe/tracing.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 
 export interface HighwaterWorkerOptions {
@@ -57,6 +62,7 @@ export class HighwaterWorker {
     private readonly main: Worker,
     private readonly host: DestinationHost,
     readonly taskQueue: string,
+    private readonly traces: Tracing | null,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -64,14 +70,19 @@ export class HighwaterWorker {
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
     const environment = options.environment ?? process.env;
     const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
+    const traces = await tracing(environment);
+    const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
+    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), watched(meter)];
     const common = {
       connection,
       namespace,
       dataConverter,
       shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
+      interceptors: { activity: activityInterceptors },
+      ...(traces !== null && { sinks: traces.sinks }),
       ...RECOVERY,
-    } as const;
+    };
 
     const host: DestinationHost = new DestinationHost({
       taskQueue,
@@ -91,6 +102,7 @@ export class HighwaterWorker {
       host,
       cluster: address,
       environment,
+      observe: requestsWatched(meter, traces),
       defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
     });
     try {
@@ -99,9 +111,9 @@ export class HighwaterWorker {
         taskQueue,
         activities: { ...activities },
         ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
-        ...workflowCode(dataConverter, options.workflowBundle),
+        ...workflowCode(dataConverter, traces !== null, options.workflowBundle),
       });
-      return new HighwaterWorker(connection, main, host, taskQueue);
+      return new HighwaterWorker(connection, main, host, taskQueue, traces);
     } catch (thrown) {
       // Left open, it would keep the process from ending.
       await connection.close();
@@ -122,6 +134,7 @@ export class HighwaterWorker {
     } finally {
       await this.host.close();
       await this.connection.close();
+      await this.traces?.flush();
     }
   }
 
@@ -147,12 +160,14 @@ export class HighwaterWorker {
 /**
  * The bundle made by the build. From source, and for a data converter that workflows need a part of, the SDK bundles
  * at start.
+ * @param isTraced the one whose workflows make spans.
  */
 export function workflowCode(
   dataConverter: DataConverter = {},
+  isTraced = false,
   bundle?: string,
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const inBuild = bundleFor(dataConverter);
+  const inBuild = bundleFor(dataConverter, isTraced);
   const prebuilt = bundle ?? (inBuild === null ? null : here(inBuild));
   if (prebuilt !== null && existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
   const sources = [here('workflows/index.ts'), ...(inBuild === null ? [here('workflows/index.js')] : [])];

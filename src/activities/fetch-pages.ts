@@ -13,6 +13,7 @@ import type {
   Reject,
   StagedBatch,
   StagedFile,
+  StreamPlan,
 } from '../protocol.js';
 import { refusedPageSize } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
@@ -34,7 +35,7 @@ import { writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
-  ({ host, environment }: Dependencies): Activities['fetchPages'] =>
+  ({ host, environment, observe }: Dependencies): Activities['fetchPages'] =>
   ({ plan, destination: path, base, budget, begin }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
@@ -48,7 +49,8 @@ export const fetchPages =
             perParent === null || plan.parent == null
               ? null
               : new ParentWalk(perParent, destination, streamKey(plan), plan.parent);
-          const http = sourceOf(plan, environment, beside, strategy.remembers);
+          const watched = observe?.(Context.current(), plan, path);
+          const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
           /** Names the call that goes on from a checkpoint. */
           const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
           const resumed = base.cursor === null || begin;
@@ -73,7 +75,7 @@ export const fetchPages =
               const entered = walk === null ? cursor : await walk.enter(cursor);
               if (entered === null) {
                 const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                wait = { until, reason: `stream ${plan.parent?.stream ?? ''} has not been read yet` };
+                wait = { until, reason: notReadYet(plan) };
                 break;
               }
               cursor = entered;
@@ -156,6 +158,11 @@ const REJECTS_LIMIT = 10_000;
 
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;
+
+const notReadYet = ({ parent }: StreamPlan) => `stream ${parent?.stream ?? ''} has not been read yet`;
+
+/** Whether a wait is for the stream's parent, and not for the source. */
+export const isWaitForParent = (plan: StreamPlan, reason: string): boolean => reason === notReadYet(plan);
 
 /** What a page's records tell the strategy; condensed part by part where the strategy can. */
 class PageRecordsRead {

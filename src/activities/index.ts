@@ -1,5 +1,7 @@
+import type { Context } from '@temporalio/activity';
 import { fetchPages } from './fetch-pages.js';
 import { openStream } from './open-stream.js';
+import { sendNotice } from './send-notice.js';
 import { writeBatch } from './write-batch.js';
 import type { DestinationHost } from '../destinations/host.js';
 import type {
@@ -8,9 +10,12 @@ import type {
   OpenedStream,
   OpenStreamInput,
   Redirect,
+  SendNoticeInput,
+  StreamPlan,
   WriteBatchInput,
   WrittenBatch,
 } from '../protocol.js';
+import type { RequestInHand, RequestStarted } from '../sources/source.js';
 
 /** What activities need of the worker that runs them. */
 export interface Dependencies {
@@ -20,6 +25,12 @@ export interface Dependencies {
   /** The Temporal server's address: tells one server's workflows from another's. */
   cluster: string;
   environment: NodeJS.ProcessEnv;
+  /** Gives what is told of a stream's requests. */
+  observe?: (
+    context: Context,
+    plan: StreamPlan,
+    destination: string,
+  ) => (request: RequestStarted) => RequestInHand;
 }
 
 /** The activities of the workflow `sync`, by the names in its history. */
@@ -27,6 +38,7 @@ export interface Activities {
   openStream(input: OpenStreamInput): Promise<OpenedStream | Redirect>;
   fetchPages(input: FetchPagesInput): Promise<FetchedPages>;
   writeBatch(input: WriteBatchInput): Promise<WrittenBatch>;
+  sendNotice(input: SendNoticeInput): Promise<void>;
 }
 
 export function createActivities(dependencies: Dependencies): Activities {
@@ -34,5 +46,6 @@ export function createActivities(dependencies: Dependencies): Activities {
     openStream: openStream(dependencies),
     fetchPages: fetchPages(dependencies),
     writeBatch: writeBatch(dependencies),
+    sendNotice: sendNotice(dependencies),
   };
 }

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
 import type { Target } from '../connection.js';
-import { createLogger, installRuntime } from '../logger.js';
+import { createLogger, installRuntime, metricsAddress } from '../logger.js';
 import { HighwaterWorker } from '../worker.js';
 import { serveHealth } from './health.js';
 import { asPort, note, print } from './output.js';
@@ -12,6 +12,7 @@ export interface WorkerCommandOptions {
   destination?: string;
   grace: number;
   healthPort?: number;
+  metricsPort?: string;
   deployment?: string;
   buildId?: string;
   json?: boolean;
@@ -46,6 +47,7 @@ it at once, which loses nothing either.
 Examples:
   TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
   highwater worker --health-port 8080 --grace 30
+  HIGHWATER_LOG=info highwater worker --metrics-port 9464
   highwater worker --deployment highwater --build-id 0.2.0`,
     )
     .action(async (options: WorkerCommandOptions) => {
@@ -69,6 +71,12 @@ export const withWorkerOptions = (command: Command): Command =>
         .default(10)
         .env('HIGHWATER_GRACE')
         .argParser(asGrace),
+    )
+    .addOption(
+      new Option(
+        '--metrics-port <[host:]port>',
+        'serve metrics for Prometheus at http://HOST:PORT/metrics (host: 127.0.0.1)',
+      ).env('HIGHWATER_METRICS'),
     );
 
 function asGrace(text: string): number {
@@ -82,7 +90,8 @@ export async function runWorker(to: Target, options: WorkerCommandOptions): Prom
   const { taskQueue, deployment, buildId } = options;
   if ((deployment === undefined) !== (buildId === undefined))
     throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
-  installRuntime(createLogger());
+  const metrics = options.metricsPort === undefined ? undefined : metricsAddress(options.metricsPort);
+  installRuntime(createLogger(), metrics);
   const worker = await HighwaterWorker.create({
     target: to,
     taskQueue,
@@ -108,6 +117,7 @@ export async function runWorker(to: Target, options: WorkerCommandOptions): Prom
           worker.shutdown();
           return running.then(() => Promise.reject(thrown as Error));
         });
+  if (metrics !== undefined) note(`Metrics: http://${metrics}/metrics`);
   const version =
     deployment === undefined ? '' : `, as the version ${buildId} of the deployment ${deployment}`;
   note(`Worker ready on the task queue "${taskQueue}"${version}.`);

@@ -1,9 +1,10 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { parseDuration } from '../durations.js';
+import { durationText, parseDuration } from '../durations.js';
 import { ConfigurationError, type Problem } from '../errors.js';
 import {
   COLUMN_TYPES,
+  NOTICE_EVENTS,
   REFERENCE_STRATEGIES,
   type ColumnType,
   type FullRescan,
@@ -273,6 +274,32 @@ export const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
+/** Hosts that know whoever calls by the path alone. */
+const HOOK_HOSTS = /(^|\.)(hooks\.slack\.com|discord(app)?\.com|webhook\.office\.com|logic\.azure\.com)$/i;
+
+/** A webhook's address: where its path is the secret, it must be a reference. */
+const hookUrl = z.string().superRefine((text, context) => {
+  if (/^\$\{(env|file):[^}]+\}$/.test(text.trim())) return;
+  const checked = baseUrl.safeParse(text);
+  for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
+  if (!checked.success || holdsReference(text) || !HOOK_HOSTS.test(new URL(text).hostname)) return;
+  const message =
+    'is a secret as a whole, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+  context.addIssue({ code: 'custom', message });
+});
+
+const notify = z.strictObject({
+  url: hookUrl.describe('Where to: an address, or `${env:NAME}`, which only the worker reads.'),
+  on: z
+    .array(z.enum(NOTICE_EVENTS))
+    .min(1)
+    .optional()
+    .describe('Of what. Left out: `failing` and `recovered`, and `lag` where there is a limit.'),
+  lag: duration
+    .optional()
+    .describe('The limit: how far the table may be behind its source. Longer than `interval`.'),
+});
+
 /** What a destination is: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file. */
 export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {
   if (isFiles(destination)) return 'files';
@@ -460,6 +487,10 @@ export const flatFields = {
   in_flight: numeric(z.number().int().min(1).max(32))
     .default(4)
     .describe('Requests on their way at once, where a strategy knows the next ones.')
+    .register(themes, { theme: 'Pace' }),
+  notify: notify
+    .optional()
+    .describe('A webhook that is called when the sync cannot go on, and when it is well again.')
     .register(themes, { theme: 'Pace' }),
   history_limit: numeric(z.number().int().min(20))
     .optional()
@@ -652,9 +683,36 @@ function without(raw: unknown, keys: ReadonlySet<string>): object {
   return Object.fromEntries(Object.entries(Object(raw) as object).filter(([key]) => !keys.has(key)));
 }
 
-/** `idle_interval` is what `interval` may grow to. */
-export function paceProblems(pace: Pick<Flat, 'interval' | 'idle_interval'>): Problem[] {
-  const { interval, idle_interval: idle } = pace;
+/** `idle_interval` is what `interval` may grow to, and no lag can be less than what lies between two passes. */
+export function paceProblems(pace: Pick<Flat, 'interval' | 'idle_interval' | 'notify'>): Problem[] {
+  return [...idleProblems(pace), ...noticeProblems(pace)];
+}
+
+function noticeProblems({
+  notify,
+  interval = 0,
+  idle_interval: idle = 0,
+}: Pick<Flat, 'interval' | 'idle_interval' | 'notify'>): Problem[] {
+  if (notify === undefined) return [];
+  const path = 'notify.lag';
+  const { lag, on } = notify;
+  if (lag === undefined)
+    return on?.includes('lag') === true ? [{ path, message: 'must be given, as "on" names lag' }] : [];
+  const longest = Math.max(interval, idle);
+  if (lag > longest) return [];
+  const key = idle > interval ? 'idle_interval' : 'interval';
+  return [
+    {
+      path,
+      message: `must be longer than "${key}", ${durationText(longest)}: a table is as far behind between two passes`,
+    },
+  ];
+}
+
+function idleProblems({
+  interval,
+  idle_interval: idle,
+}: Pick<Flat, 'interval' | 'idle_interval'>): Problem[] {
   if (idle === undefined) return [];
   const path = 'idle_interval';
   if (interval === undefined)

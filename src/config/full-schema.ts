@@ -39,6 +39,7 @@ const {
   destination,
   interval,
   idle_interval,
+  notify,
   strategy: _strategy,
   columns: _columns,
   page_size: pageSize,
@@ -224,6 +225,7 @@ export const fullSchema = z.strictObject({
   destination,
   interval,
   idle_interval,
+  notify,
   defaults: z
     .record(z.string(), z.unknown())
     // Also where every stream has its own: the configuration as a whole is in history.

@@ -43,11 +43,18 @@ export async function dataConverterFrom(
   };
 }
 
-/** Which of the workflow bundles of the build a converter goes with; null where it needs one of its own. */
-export function bundleFor({ payloadConverterPath, failureConverterPath }: DataConverter): string | null {
-  if (payloadConverterPath !== undefined) return null;
-  if (failureConverterPath === undefined) return 'workflow-bundle.cjs';
-  return failureConverterPath === ENCODED_FAILURES ? 'workflow-bundle-encrypted.cjs' : null;
+/**
+ * Which of the workflow bundles of the build a converter goes with; null where it needs one of its own.
+ * @param isTraced whether workflows make spans.
+ */
+export function bundleFor(
+  { payloadConverterPath, failureConverterPath }: DataConverter,
+  isTraced = false,
+): string | null {
+  const isPlain = failureConverterPath === undefined;
+  if (payloadConverterPath !== undefined || (!isPlain && failureConverterPath !== ENCODED_FAILURES))
+    return null;
+  return `workflow-bundle${isTraced ? '-traced' : ''}${isPlain ? '' : '-encrypted'}.cjs`;
 }
 
 async function converterIn(path: string): Promise<DataConverter> {

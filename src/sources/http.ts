@@ -26,7 +26,15 @@ import { valueAtPath } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
 import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
-import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
+import {
+  ABORTED,
+  RateLimitedError,
+  type PageAnswer,
+  type RecordSink,
+  type RequestInHand,
+  type RequestStarted,
+  type Source,
+} from './source.js';
 import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 
 export interface HttpSourceOptions {
@@ -50,6 +58,8 @@ export interface HttpSourceOptions {
   destination?: string | null;
   /** The folder of the hooks that sign requests. */
   hooks?: string;
+  /** Is told of each request for a page. */
+  observe?: (request: RequestStarted) => RequestInHand;
 }
 
 /** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */
@@ -132,9 +142,13 @@ export class HttpSource implements Source {
     signal: AbortSignal,
   ): Promise<PageAnswer | { action: ErrorAction | 'default'; refusal: Error }> {
     const watch = new Watch(signal, this.options.timeoutSeconds * 1000);
+    const { method, shown } = call;
+    const told = this.options.observe?.({ method, address: shown.replace(/[?#].*$/s, '') });
+    let error: string | undefined;
     try {
       const response = await send(call, watch);
       watch.touch();
+      told?.answered(response.status);
       this.budget.learn(response.headers);
       if (response.ok) {
         return await this.page(response, request, sink, watch).catch((thrown: unknown) => {
@@ -142,11 +156,15 @@ export class HttpSource implements Source {
           return this.ruled(response, call, thrown);
         });
       }
+      error = String(response.status);
       return this.refused(response, call, await readSome(response));
     } catch (thrown) {
-      throw this.explain(thrown, call, watch, signal);
+      const explained = this.explain(thrown, call, watch, signal);
+      error = signal.aborted ? ABORTED : explained instanceof Error ? explained.name : 'Error';
+      throw explained;
     } finally {
       watch.end();
+      told?.ended(watch.bytes, error);
     }
   }
 
@@ -261,7 +279,7 @@ export class HttpSource implements Source {
     const raw = (async function* () {
       try {
         for await (const chunk of answered) {
-          watch.touch();
+          watch.touch((chunk as Buffer).length);
           yield chunk as Buffer;
         }
       } catch (thrown) {

@@ -30,6 +30,26 @@ export interface PageAnswer extends Pick<
   undeclared: string[];
 }
 
+/** A request that goes to the source. */
+export interface RequestStarted {
+  method: string;
+  /** Without its query; secrets are masked. */
+  address: string;
+}
+
+/** What is said of a request that nobody waits for any longer. */
+export const ABORTED = 'aborted';
+
+/** Is told how a request goes. */
+export interface RequestInHand {
+  answered(status: number): void;
+  /**
+   * @param bytes of the answer, unpacked.
+   * @param error the name of what has gone wrong.
+   */
+  ended(bytes: number, error?: string): void;
+}
+
 /** The source asked to wait before the next request. Not a failure. */
 export class RateLimitedError extends Error {
   override readonly name = 'RateLimitedError';

@@ -2,11 +2,13 @@ import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
+import type { RequestInHand, RequestStarted } from './source.js';
 
 /**
  * The source of a stream, its references resolved.
  * @param destination what refresh tokens are kept beside.
  * @param remembers what is wanted of each record's key and cursor value; everything unless told.
+ * @param observe is told of each request for a page.
  * @throws {ConfigurationError} where a reference leads nowhere.
  */
 export function sourceOf(
@@ -14,6 +16,7 @@ export function sourceOf(
   environment: NodeJS.ProcessEnv,
   destination: string | null,
   remembers?: Remembered,
+  observe?: (request: RequestStarted) => RequestInHand,
 ): HttpSource {
   return new HttpSource({
     resolved: resolveRequest(plan.baseUrl, plan.request, environment),
@@ -28,6 +31,7 @@ export function sourceOf(
     ...(plan.table.quarantine === true && { quarantine: true }),
     hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
+    ...(observe !== undefined && { observe }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
 }

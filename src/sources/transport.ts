@@ -79,6 +79,8 @@ export async function send(request: HttpRequest, watch: Watch): Promise<Response
 /** Aborts when the caller does, or when nothing has come for too long. */
 export class Watch {
   timedOut = false;
+  /** That have come. */
+  bytes = 0;
   private readonly controller = new AbortController();
   private timer: NodeJS.Timeout | undefined;
   private readonly onAbort = () => this.controller.abort();
@@ -96,7 +98,9 @@ export class Watch {
     return this.controller.signal;
   }
 
-  touch(): void {
+  /** @param bytes that have come just now. */
+  touch(bytes = 0): void {
+    this.bytes += bytes;
     if (this.timer !== undefined) this.timer.refresh();
     else {
       this.timer = setTimeout(() => {
@@ -118,7 +122,7 @@ export class Watch {
 }
 
 /** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes through NODE_EXTRA_CA_CERTS. */
-function agentFor(url: URL): Agent {
+export function agentFor(url: URL): Agent {
   const proxy = getProxyForUrl(url.href);
   const name = `${url.protocol} ${proxy}`;
   let agent = agents.get(name);

@@ -5,6 +5,7 @@ import {
   CancellationScope,
   condition,
   isCancellation,
+  log,
   patched,
   proxyActivities,
   setCurrentDetails,
@@ -16,6 +17,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
+import { withoutCredentials } from '../metrics.js';
 import type {
   BatchBudget,
   Checkpoint,
@@ -35,6 +37,7 @@ import type {
 } from '../protocol.js';
 import { batchSummary, countText, currentDetails } from './details.js';
 import { SearchAttributes } from './found-by.js';
+import { Gauges } from './gauges.js';
 import {
   configurationQuery,
   configurationSignal,
@@ -50,6 +53,7 @@ import {
   triggerSignal,
 } from './messages.js';
 import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
+import { Notices, type NoticesCarry } from './notices.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
 import {
   checkChange,
@@ -60,7 +64,7 @@ import {
   type Change,
   type Settings,
 } from './settings.js';
-import { streamNames } from './streams.js';
+import { streamName, streamNames } from './streams.js';
 import type { SyncOptions } from './sync.js';
 
 interface Counts {
@@ -99,6 +103,7 @@ export interface Carry {
   asked?: Asked[];
   last?: LastOpened | null;
   remarks?: Note[];
+  notices?: NoticesCarry;
 }
 
 type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | { carry: Carry };
@@ -169,6 +174,9 @@ export class StreamLoop {
   private idle: number;
   private readonly log: PassLog;
   private readonly attributes = new SearchAttributes();
+  private readonly gauges: Gauges;
+  private readonly notices: Notices;
+  private readonly stream: string;
   /** What a stop need not wait for any longer, once its patience is at an end. */
   private readonly interruptible = new Set<CancellationScope>();
   private interrupted = false;
@@ -210,6 +218,9 @@ export class StreamLoop {
     this.asked = carry === undefined ? atStart : (carry.asked ?? []);
     this.last = carry?.last ?? null;
     this.remarks = carry?.remarks ?? [];
+    this.stream = options.stream ?? streamName(configuration);
+    this.gauges = new Gauges(this.stream, { trouble: this.trouble, totals: this.totals });
+    this.notices = new Notices(configuration, this.stream, () => this.log.completeAsOf, carry?.notices);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -305,6 +316,7 @@ export class StreamLoop {
   }
 
   private async loop(): Promise<Outcome> {
+    this.notices.begin();
     for (;;) {
       let end: PassEnd;
       try {
@@ -323,6 +335,7 @@ export class StreamLoop {
         continue;
       }
       if (end !== 'history is full') this.trouble = null;
+      if (end === 'drained') this.notices.goesWell(true, this.status);
       if (this.stopping || this.unheard) continue;
       if (end === 'history is full') return this.handOver();
       if (this.interval() === null) {
@@ -344,6 +357,7 @@ export class StreamLoop {
     const isThrough = this.interval() === null && this.committed.cursor?.ended != null;
     this.show(how);
     this.over = 'ended';
+    await this.notices.end();
     await condition(allHandlersFinished);
     const result = this.opened === null ? null : this.result(this.opened.plan);
     if (how === 'moved') return { result, status: how };
@@ -527,7 +541,10 @@ export class StreamLoop {
       this.totals = { ...this.totals, passes: this.totals.passes + 1 };
       const { rows, deleted } = counted(this.pass);
       this.idle = rows + deleted === 0 ? this.idle + 1 : 0;
-      this.log.end(this.committed.cursor?.ended ?? null, this.pass);
+      const endRule = this.committed.cursor?.ended ?? null;
+      this.log.end(endRule, this.pass);
+      const { seconds, pages, records } = this.log.recent[0] ?? {};
+      log.info('pass ended', { stream: this.stream, endRule, seconds, pages, records, rows, deleted });
     }
     return staged.end ?? 'history is full';
   }
@@ -596,6 +613,7 @@ export class StreamLoop {
     this.staged--;
     this.reopened = 0;
     this.trouble = null;
+    this.notices.goesWell(false, this.status);
     this.log.wrote(batch.records);
     this.committed = { id: batch.next, cursor: batch.cursor };
     const add = (counts: Counts): Counts => ({
@@ -656,8 +674,9 @@ export class StreamLoop {
         return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
       }
     }
-    this.trouble = this.troubled(type, reason, null);
+    this.trouble = this.troubled('failed', type, reason, null);
     this.show('failed');
+    await this.notices.end();
     throw ApplicationFailure.nonRetryable(reason, type);
   }
 
@@ -666,26 +685,34 @@ export class StreamLoop {
     const first = Math.min(this.interval() ?? LONGEST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS);
     const failures = this.trouble?.failures ?? 0;
     const seconds = Math.min(first * 2 ** Math.min(failures, 20), Math.max(first, LONGEST_FAILING_SECONDS));
-    this.trouble = this.troubled(type, reason, seconds);
+    this.trouble = this.troubled('failing', type, reason, seconds);
     await this.sleepFor(seconds, 'failing', reason);
   }
 
   /** Waits until somebody has mended it. */
   private async whileBlocked(type: string, reason: string): Promise<void> {
-    this.trouble = this.troubled(type, reason, null);
+    this.trouble = this.troubled('blocked', type, reason, null);
     const { signals } = this;
     this.show('blocked');
     await condition(() => this.signals !== signals || this.triggered || this.stopping || this.unheard);
     await this.whilePaused();
   }
 
-  private troubled(type: string, message: string, seconds: number | null): Trouble {
+  private troubled(
+    status: 'failing' | 'blocked' | 'failed',
+    type: string,
+    message: string,
+    seconds: number | null,
+  ): Trouble {
     const now = Date.now();
-    return {
+    const trouble = {
       ...{ type, message, since: this.trouble?.since ?? new Date(now).toISOString() },
       failures: (this.trouble?.failures ?? 0) + 1,
       nextTry: seconds === null ? null : new Date(now + seconds * 1000).toISOString(),
     };
+    this.notices.failing(status, trouble);
+    log.warn(status, { stream: this.stream, type, reason: message, until: trouble.nextTry });
+    return trouble;
   }
 
   private async waitForSource(): Promise<void> {
@@ -725,6 +752,7 @@ export class StreamLoop {
       const { changes } = this;
       this.waiting = { until: new Date(Date.now() + left).toISOString(), reason };
       this.show(status);
+      if (status !== 'failing') log.info(status, { stream: this.stream, ...this.waiting });
       if (!(await condition(() => isWoken() || this.changes !== changes, left, { summary }))) break;
     }
     this.waiting = null;
@@ -747,11 +775,13 @@ export class StreamLoop {
     await condition(allHandlersFinished);
     const { database, pass, totals, paused, wait, reopened } = this;
     const { stopping, triggered, settings, trouble, idle } = this;
+    const notices = await this.notices.handOver();
     return {
       carry: {
         ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
         ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
         ...{ asked: this.asked, last: this.last, remarks: this.remarks },
+        ...(notices !== undefined && { notices }),
       },
     };
   }
@@ -763,7 +793,9 @@ export class StreamLoop {
 
   private show(status: Progress['status']): void {
     this.status = status;
-    setCurrentDetails(currentDetails(this.progress(), this.stateNow(), Date.now()));
+    const progress = this.progress();
+    setCurrentDetails(currentDetails(progress, this.stateNow(), Date.now()));
+    this.gauges.show(progress);
     if (this.opened?.searchAttributes === true && status !== 'opening') this.showAttributes(this.opened);
   }
 
@@ -883,9 +915,6 @@ const counted = ({ changes: _, ...counts }: Counts) => ({
   rejected: counts.rejected ?? 0,
   deleted: counts.deleted ?? 0,
 });
-
-/** The address of a server without the name and the password in it. */
-const withoutCredentials = (destination: string) => destination.replace(/^(\w+:\/\/)[^/]*@/, '$1');
 
 /** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
 function budgetOf(limit: BatchBudget, fetches: number): BatchBudget {

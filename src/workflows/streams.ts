@@ -42,6 +42,14 @@ export function streamNames(configuration: Json): string[] {
   return texts.length === names.length && new Set(texts).size === names.length ? texts : [];
 }
 
+/** What the only stream is called, as far as a configuration that was not checked yet has it. */
+export function streamName(configuration: Json): string {
+  const [name] = streamNames(configuration);
+  if (name !== undefined) return name;
+  const table = isObject(configuration) ? configuration['table'] : undefined;
+  return typeof table === 'string' ? table : 'user';
+}
+
 /** The parent of each stream that has one, as far as a configuration that was not checked yet says so. */
 function parentsIn(configuration: Json): Map<string, string> {
   const parents = new Map<string, string>();

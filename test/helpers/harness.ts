@@ -44,11 +44,13 @@ export interface WorkerProcessOptions {
   cwd?: string;
   /** Another build than the one in `dist`. */
   cli?: string;
+  /** Besides those for queue and destination. */
+  flags?: string[];
 }
 
 /** Starts a worker and waits until it is ready. */
 export async function startWorker(options: WorkerProcessOptions): Promise<WorkerProcess> {
-  const flags = ['--task-queue', options.taskQueue];
+  const flags = ['--task-queue', options.taskQueue, ...(options.flags ?? [])];
   if (options.destination !== undefined) flags.push('--destination', options.destination);
   const child = spawn(process.execPath, [options.cli ?? CLI, 'worker', ...flags], {
     env: envWithoutTemporal({ ...options.env, TEMPORAL_ADDRESS: options.address }),

@@ -25,6 +25,7 @@ import { envWithoutTemporal, testServer } from '../helpers/temporal.js';
 
 const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const TASK_QUEUE = 'record';
+const TRACED_QUEUE = 'record-traced';
 
 const { version } = JSON.parse(await readFile(root('package.json'), 'utf8')) as { version: string };
 const folder = join(import.meta.dirname, 'histories', version);
@@ -35,11 +36,15 @@ installRuntime(createLogger('error'));
 const server = await testServer();
 const bench = await scratch();
 const client = await connect(server.address);
-const worker = await HighwaterWorker.create({
-  target: target(server.address),
-  taskQueue: TASK_QUEUE,
-  workflowBundle: root('dist/workflow-bundle.cjs'),
-});
+const workerOf = (taskQueue: string, bundle: string) =>
+  HighwaterWorker.create({
+    target: target(server.address),
+    taskQueue,
+    workflowBundle: root(`dist/${bundle}`),
+  });
+const worker = await workerOf(TASK_QUEUE, 'workflow-bundle.cjs');
+/** One that sends traces: its workflows make spans, and tell their activities. */
+const traced = await workerOf(TRACED_QUEUE, 'workflow-bundle-traced.cjs');
 const recorded = new Map<string, string>();
 
 /** A sync, with all that a recording does to it. */
@@ -91,7 +96,7 @@ async function subject(
   const handle = await client.temporal.workflow.start('sync', {
     args: options === undefined ? [input] : [input, options],
     workflowId: name,
-    taskQueue: TASK_QUEUE,
+    taskQueue: name.startsWith('traced') ? TRACED_QUEUE : TASK_QUEUE,
   });
   await act(new Subject(handle, new DemoClient(url), destination));
   await handle.terminate().catch(() => undefined);
@@ -279,6 +284,33 @@ async function recordAll(): Promise<void> {
     },
   );
 
+  const everything = { interval: '15m', retry_for: '1s', history_limit: 30, batch_rows: 20 };
+  await subject('traced', { fail: [{ ...brokenly, times: 5 }] }, keyset(everything), async (sync) => {
+    await sync.status('failing');
+    await sync.handle.signal('trigger');
+    await sync.handle.executeUpdate('set', { args: [{ interval: '10m' }] });
+    await sync.status('sleeping');
+    await sync.record('traced-sleeping');
+    await sync.handle.signal('stop');
+    await sync.handle.result();
+    await sync.record('traced-stopped');
+  });
+
+  // Nobody listens there: what is told is tried until it ends.
+  const notify = { url: 'http://127.0.0.1:9/hook', lag: '2s' };
+  const paced = { interval: '1s', retry_for: '0.5s', notify };
+  await subject('notified', { fail: [{ ...brokenly, after: 0 }] }, keyset(paced), async (sync) => {
+    await sync.status('failing');
+    await delay(2500);
+    await sync.source.set({ fail: [] });
+    await sync.handle.signal('trigger');
+    await sync.status('sleeping');
+    await sync.record('notified');
+    await sync.handle.signal('stop');
+    await sync.handle.result();
+    await sync.record('notified-and-stopped');
+  });
+
   await subject(
     'streams-controlled',
     { rows: 5 },
@@ -340,7 +372,7 @@ async function recordAll(): Promise<void> {
 }
 
 try {
-  await worker.run(recordAll);
+  await worker.run(async () => void (await traced.run(recordAll)));
   await keep();
 } finally {
   await client.close();

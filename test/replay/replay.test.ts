@@ -15,6 +15,8 @@ Runtime.install({
 });
 
 const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
+/** For workers that send traces. */
+const TRACED = fileURLToPath(new URL('../../dist/workflow-bundle-traced.cjs', import.meta.url));
 const HISTORIES = join(import.meta.dirname, 'histories');
 
 interface RecordedEvent {
@@ -57,6 +59,11 @@ describe('a sync that was started with a released version goes on with this code
     const one = find(version, name);
     const broken = await replay(one);
     expect(broken, whatBreaks(version, name, one.history, broken)).toBeNull();
+  });
+
+  test('on a worker that sends traces too, and back', async () => {
+    const code = readFileSync(TRACED, 'utf8');
+    for (const one of recorded) expect(await replay(one, code), one.name).toBeNull();
   });
 
   test.each(readdirSync(HISTORIES))(

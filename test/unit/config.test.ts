@@ -179,6 +179,51 @@ describe('idle_interval', () => {
   });
 });
 
+describe('notify', () => {
+  const url = '${env:HOOK}';
+
+  it('is a webhook, in both forms', () => {
+    const notify = { url, on: ['failing', 'recovered', 'lag'], lag: '1h' };
+    expect(planFromFlat({ interval: '15m', notify }).intervalSeconds).toBe(900);
+    const source = { base_url: 'http://127.0.0.1:1' };
+    const stream = { name: 'one', strategy: 'cursor', primary_key: 'id', columns: { id: 'STRING' } };
+    const streams = [{ ...stream, next: 'link' }];
+    expect(plansFrom({ source, streams, interval: '15m', notify }).plans).toHaveLength(1);
+    expect(() => plansFrom({ source, streams, interval: '2h', notify })).toThrow(
+      /notify\.lag: must be longer than "interval", 2h: a table is as far behind between two passes/,
+    );
+  });
+
+  it('says what it cannot be told of', () => {
+    expect(refused({ notify: { url, on: ['lag'] } })).toEqual({
+      'notify.lag': 'must be given, as "on" names lag',
+    });
+    expect(refused({ interval: '1m', idle_interval: '2h', notify: { url, lag: '1h' } })).toEqual({
+      'notify.lag': 'must be longer than "idle_interval", 2h: a table is as far behind between two passes',
+    });
+    expect(refused({ notify: { url, on: ['sometimes'] } })['notify.on[0]']).toContain(
+      'failing, recovered, lag',
+    );
+    expect(refused({ notify: {} })).toHaveProperty(['notify.url']);
+  });
+
+  it('has no secret in the open', () => {
+    const SECRET = 'T0/B0/x9f31';
+    const secret =
+      'is a secret as a whole, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+    expect(refused({ notify: { url: `https://hooks.slack.com/services/${SECRET}` } })).toEqual({
+      'notify.url': secret,
+    });
+    expect(refused({ notify: { url: `https://example.com/?token=${SECRET}` } })['notify.url']).toContain(
+      'token',
+    );
+    expect(refused({ notify: { url: 'ftp://example.com' } })['notify.url']).toContain(
+      'only http:// and https://',
+    );
+    expect(planFromFlat({ notify: { url: 'http://127.0.0.1:8080/hook' } }).stream).toBe('user');
+  });
+});
+
 describe('durations', () => {
   it('are shown in the largest unit that says them well', () => {
     const seconds = [0, 0.5, 59, 90, 900, 5400, 7200, 86_400, 100_000];

@@ -2,7 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { documented } from '../../src/config/full-schema.js';
-import { DOCUMENT, documentFrom, SCHEMA, schemaText, undescribed } from '../../scripts/docs.js';
+import {
+  DOCUMENT,
+  documentFrom,
+  MONITORING,
+  monitoringFrom,
+  SCHEMA,
+  schemaText,
+  undescribed,
+} from '../../scripts/docs.js';
 
 const REMEDY = 'run "npm run docs"';
 
@@ -30,9 +38,15 @@ describe('docs/configuration.md', () => {
 
   it('may ask for no table that there is not', async () => {
     await expect(documentFrom('<!-- keys: sauce -->\n<!-- /keys -->\n')).rejects.toThrow(
-      'asks for the keys of "sauce"; there are flat; flat, by strategy; full; sync; source; stream; stream, by strategy',
+      'asks for the keys of "sauce"; there are flat; flat, by strategy; full; sync; source; notify; stream; stream, by strategy',
     );
   });
+});
+
+it('docs/monitoring.md has the table of metrics that the code makes', async () => {
+  const text = readFileSync(MONITORING, 'utf8');
+  expect(text, REMEDY).toContain('highwater_rows_total');
+  expect(text, REMEDY).toBe(await monitoringFrom(text));
 });
 
 it('the schema says of every key what it means', () => {

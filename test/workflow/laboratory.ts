@@ -97,10 +97,12 @@ export class Laboratory {
     const open: Activities['openStream'] = (input) => real.openStream(input);
     const fetch: Activities['fetchPages'] = (input) => real.fetchPages(input);
     const write: Activities['writeBatch'] = (input) => real.writeBatch(input);
+    const send: Activities['sendNotice'] = (input) => real.sendNotice(input);
     const wrapped: Activities = {
       openStream: (input) => wrapper()?.openStream?.(input, open) ?? open(input),
       fetchPages: (input) => wrapper()?.fetchPages?.(input, fetch) ?? fetch(input),
       writeBatch: (input) => wrapper()?.writeBatch?.(input, write) ?? write(input),
+      sendNotice: (input) => wrapper()?.sendNotice?.(input, send) ?? send(input),
     };
     const worker = await Worker.create({
       ...common,

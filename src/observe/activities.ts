@@ -1,0 +1,148 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { Context } from '@temporalio/activity';
+import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@temporalio/worker';
+import { isWaitForParent } from '../activities/fetch-pages.js';
+import type { Activities } from '../activities/index.js';
+import { syncLabel, withoutCredentials } from '../metrics.js';
+import type { FetchedPages, OpenedStream, Redirect, StreamPlan, WrittenBatch } from '../protocol.js';
+import type { Labels, Meter } from './meter.js';
+
+type Input<Name extends keyof Activities> = Parameters<Activities[Name]>[0];
+
+/** What an activity's input says of itself. */
+interface Subject {
+  stream: string;
+  /** What stands on each line of the log. */
+  attributes: Record<string, unknown>;
+  labels: Labels;
+}
+
+/** Counts what activities do, and says in the log what a person wants to know; every line names what it is about. */
+export const watched =
+  (meter: Meter): ActivityInterceptorsFactory =>
+  (context): ActivityInterceptors => {
+    let subject: Subject | null = null;
+    return {
+      inbound: {
+        execute: async (input, next) => {
+          const { activityType } = context.info;
+          subject = subjectOf(context, input.args[0]);
+          const began = performance.now();
+          try {
+            const result = await next(input);
+            const seconds = (performance.now() - began) / 1000;
+            tell(meter, context, subject, input.args[0], result, seconds);
+            return result;
+          } catch (thrown) {
+            if (thrown instanceof ApplicationFailure) {
+              const error = thrown.type ?? 'Error';
+              meter.add('highwater_retries_total', 1, { ...subject.labels, activity: activityType, error });
+            }
+            throw thrown;
+          }
+        },
+      },
+      outbound: {
+        getLogAttributes: (input, next) => next({ ...input, ...subject?.attributes }),
+      },
+    };
+  };
+
+/** The labels of what a worker counts. */
+export function labelsOf(context: Context, plan: StreamPlan, destination: string): Labels {
+  const workflowId = context.info.workflowExecution?.workflowId ?? '';
+  const { stream, options } = plan;
+  return {
+    ...{ sync: syncLabel(workflowId, stream), stream },
+    ...{ strategy: options.strategy, destination: withoutCredentials(destination) },
+  };
+}
+
+function subjectOf(context: Context, given: unknown): Subject {
+  const input = given as Partial<
+    Input<'openStream'> & Input<'fetchPages'> & Input<'writeBatch'> & Input<'sendNotice'>
+  >;
+  const stream = input.plan?.stream ?? input.notice?.stream ?? input.stream ?? '';
+  const checkpoint = input.base?.id ?? input.batch?.base;
+  const batch = input.batch?.next;
+  const workflowId = context.info.workflowExecution?.workflowId ?? '';
+  return {
+    stream,
+    attributes: {
+      ...(stream !== '' && { stream }),
+      ...(checkpoint !== undefined && { checkpoint }),
+      ...(batch !== undefined && { batch }),
+    },
+    labels:
+      input.plan === undefined
+        ? { sync: syncLabel(workflowId, stream), stream, strategy: '', destination: '' }
+        : labelsOf(context, input.plan, input.destination ?? ''),
+  };
+}
+
+function tell(
+  meter: Meter,
+  { info, log }: Context,
+  { labels }: Subject,
+  input: unknown,
+  result: unknown,
+  seconds: number,
+): void {
+  const rounded = Math.round(seconds * 1000) / 1000;
+  switch (info.activityType as keyof Activities) {
+    case 'openStream': {
+      const opened = result as OpenedStream | Redirect;
+      if ('redirect' in opened) return;
+      const { plan, destination, checkpoint } = opened;
+      const table = `${plan.table.schema}.${plan.table.table}`;
+      const { strategy } = plan.options;
+      log.info('stream opened', {
+        ...{ stream: plan.stream, strategy, table, destination: withoutCredentials(destination) },
+        ...{ checkpoint: checkpoint.id, pass: checkpoint.cursor?.pass ?? 0 },
+      });
+      return;
+    }
+    case 'fetchPages': {
+      const { plan } = input as Input<'fetchPages'>;
+      const { batches, wait } = result as FetchedPages;
+      if (batches.length > 0) meter.record('highwater_batch_seconds', seconds, labels);
+      for (const { next, records, pages, bytes } of batches)
+        log.debug('batch read', { batch: next, records, pages, bytes, seconds: rounded });
+      if (wait === null) return;
+      const waits = Math.max(0, (Date.parse(wait.until) - Date.now()) / 1000);
+      const whom = isWaitForParent(plan, wait.reason) ? 'parent' : 'source';
+      meter.record('highwater_source_wait_seconds', waits, { ...labels, for: whom });
+      log.info('must wait', { until: wait.until, reason: wait.reason });
+      return;
+    }
+    case 'writeBatch': {
+      const { batch } = input as Input<'writeBatch'>;
+      const { already, ...written } = result as WrittenBatch;
+      meter.record('highwater_commit_seconds', seconds, labels);
+      // The attempt that has committed it has counted it.
+      if (already) return;
+      const { rows, rejected = 0, deleted = 0 } = written;
+      meter.add('highwater_rows_total', rows, labels);
+      meter.add('highwater_records_total', batch.records, labels);
+      meter.add('highwater_pages_total', batch.pages, labels);
+      meter.add('highwater_batches_total', 1, labels);
+      meter.add('highwater_bytes_total', batch.bytes, labels);
+      meter.add('highwater_rejected_total', rejected, labels);
+      meter.add('highwater_deleted_total', deleted, labels);
+      const { records, pages, bytes, cursor } = batch;
+      log.info('batch committed', {
+        ...{ rows, records, pages, bytes, seconds: rounded },
+        ...(rejected > 0 && { rejected }),
+        ...(deleted > 0 && { deleted }),
+        ...(cursor.ended !== null && { endRule: cursor.ended }),
+      });
+      return;
+    }
+    case 'sendNotice': {
+      const { notice } = input as Input<'sendNotice'>;
+      meter.add('highwater_notices_total', 1, { ...labels, event: notice.event, outcome: 'sent' });
+      log.info('notice sent', { event: notice.event });
+      return;
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import type { WorkflowClientInterceptor } from '@temporalio/client';
+import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
+import type { Sinks } from '@temporalio/workflow';
+import type { RequestInHand, RequestStarted } from '../sources/source.js';
+
+/** What makes spans of what a sync does. */
+export interface Tracing {
+  clientInterceptors: WorkflowClientInterceptor[];
+  activity: ActivityInterceptorsFactory;
+  /** Take the spans that workflows make. */
+  sinks: InjectedSinks<Sinks>;
+  request: (request: RequestStarted) => RequestInHand;
+  /** Sends what is waiting to be sent, within a few seconds. */
+  flush: () => Promise<void>;
+}
+
+let started: Promise<Tracing | null> | undefined;
+
+/**
+ * Traces, where the environment asks for them in OpenTelemetry's words: OTEL_EXPORTER_OTLP_ENDPOINT or
+ * OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Otherwise null, and nothing of OpenTelemetry is loaded.
+ */
+export function tracing(environment: NodeJS.ProcessEnv = process.env): Promise<Tracing | null> {
+  started ??= start(environment);
+  return started;
+}
+
+async function start(environment: NodeJS.ProcessEnv): Promise<Tracing | null> {
+  const variable = (...names: string[]) => names.map((name) => environment[name]).find(Boolean);
+  const endpoint = variable('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT');
+  const isOff =
+    environment['OTEL_SDK_DISABLED']?.toLowerCase() === 'true' ||
+    !['otlp', undefined].includes(variable('OTEL_TRACES_EXPORTER'));
+  if (endpoint === undefined || isOff) return null;
+  const protocol =
+    variable('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf';
+  if (protocol !== 'http/protobuf' && protocol !== 'http/json') {
+    throw new Error(
+      `OTEL_EXPORTER_OTLP_PROTOCOL is ${protocol}: traces are sent as http/protobuf or http/json, which a collector ` +
+        'takes on port 4318',
+    );
+  }
+  return (await import('./open-telemetry.js')).openTelemetry(protocol);
+}
