@@ -17,11 +17,22 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import { plansFrom, type Plans } from './config/index.js';
+import { planNamed, plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
-import { HighwaterError } from './errors.js';
-import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
+import { HighwaterError, RangeRefusedError } from './errors.js';
+import type {
+  Json,
+  Note,
+  Progress,
+  Range,
+  RangeRequest,
+  RangeResult,
+  SearchAttributeName,
+  StreamPlan,
+  SyncResult,
+} from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
+import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { SyncOptions } from './workflows/sync.js';
 
 /** The task queue that workers take syncs from unless told otherwise. */
@@ -35,6 +46,22 @@ export interface StartOptions {
   full?: boolean;
   /** Take the stream from a workflow that is still running. */
   takeOver?: boolean;
+}
+
+/** A range of a stream that is to be read beside its sync. */
+export interface RangeOptions extends Range {
+  /** Which stream of several. */
+  stream?: string;
+  taskQueue?: string;
+}
+
+export interface AuditOptions extends Partial<RangeOptions> {
+  /** Write what is missing or stale, and treat rows that the source does not have as the stream's `deletes` says. */
+  repair?: boolean;
+  /** With `repair`: remove such rows also where nothing says what becomes of them. */
+  removeExtra?: boolean;
+  /** How many keys of each kind of difference are named; 20 unless told. */
+  keys?: number;
 }
 
 /** A sync failed; the message is the cause's own. */
@@ -213,6 +240,24 @@ export class SyncHandle {
   }
 }
 
+/** A range that is read beside a sync. Pause, resume, stop and cancel do to it what they do to a sync. */
+export class RangeHandle extends SyncHandle {
+  /** Waits for the end. @throws {SyncFailedError} also where it was stopped before. */
+  async range(): Promise<RangeResult & { stream: string; pages: number; warnings: Note[] }> {
+    const { status, streams } = await this.result();
+    const [stream] = streams;
+    if (status === 'stopped' || stream?.range === undefined) {
+      throw new SyncFailedError(
+        this.workflowId,
+        'Stopped',
+        'it was stopped before its end; a backfill goes on from there when it is started again',
+      );
+    }
+    const { range, stream: name, pages, warnings } = stream;
+    return { ...range, stream: name, pages, warnings };
+  }
+}
+
 /** A sync as Temporal knows it, without a worker that answers. */
 export interface ListedSync {
   id: string;
@@ -340,6 +385,95 @@ export class HighwaterClient {
     return [...found.values()].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
   }
 
+  /**
+   * Reads a range of a source once more, or for the first time, beside the sync's own cursor, and writes it where the
+   * table has nothing newer.
+   * @param of the id of a sync, which may be running or have ended; or a configuration.
+   * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError} before anything is started.
+   * @throws {AlreadyRunningError} when the same range is being read.
+   */
+  backfill(of: string | Json, options: RangeOptions): Promise<RangeHandle> {
+    return this.startRange(of, { kind: 'backfill', ...endsOf(options) }, options);
+  }
+
+  /**
+   * Compares a table with its source, all of it or a range, beside the sync.
+   * @param of as for {@link backfill}.
+   * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError | AlreadyRunningError}
+   */
+  audit(of: string | Json, options: AuditOptions = {}): Promise<RangeHandle> {
+    const { repair = false, removeExtra = false, keys } = options;
+    const asked = { repair, removeExtra, ...(keys !== undefined && { keys }) };
+    return this.startRange(of, { kind: 'audit', ...endsOf(options), ...asked }, options);
+  }
+
+  /** A range that was started before, by its workflow id. */
+  range(workflowId: string): RangeHandle {
+    return new RangeHandle(this.temporal.workflow.getHandle(workflowId));
+  }
+
+  private async startRange(
+    of: string | Json,
+    range: RangeRequest,
+    options: Partial<RangeOptions>,
+  ): Promise<RangeHandle> {
+    const known = typeof of === 'string' ? await this.inputOf(of) : null;
+    const configuration = known === null ? of : known.configuration;
+    const plans = plansFrom(configuration);
+    const named = options.stream ?? known?.stream ?? null;
+    if (named === null && plans.plans.length > 1) {
+      const names = plans.plans.map(({ stream }) => stream).join(', ');
+      throw new RangeRefusedError(`a range is read of one stream: name it; there are ${names}`);
+    }
+    const plan = planNamed(plans, named);
+    const problem = problemOf(plan, range);
+    if (problem !== null) throw new RangeRefusedError(problem);
+    const base = typeof of === 'string' ? of : defaultWorkflowId(plans);
+    const ofStream = plans.plans.length > 1 && known?.stream == null ? `${base}/${plan.stream}` : base;
+    const workflowId = `${ofStream}/${range.kind}-${hash([range.from, range.to])}`;
+    const taskQueue =
+      options.taskQueue ?? known?.taskQueue ?? (await this.taskQueueOf(base)) ?? DEFAULT_TASK_QUEUE;
+    const syncOptions: SyncOptions = { range, ...(named !== null && { stream: named }) };
+    const ends = `${range.from ?? 'the beginning'} to ${range.to ?? 'the end'}`;
+    try {
+      const handle = await this.temporal.workflow.start('sync', {
+        ...{ workflowId, taskQueue, args: [configuration, syncOptions] },
+        staticSummary: `${range.kind} of ${plan.stream} · ${ends}`,
+        staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range, ${ends}, beside the sync.`,
+      });
+      return new RangeHandle(handle);
+    } catch (thrown) {
+      if (thrown instanceof WorkflowExecutionAlreadyStartedError) throw new AlreadyRunningError(workflowId);
+      throw thrown;
+    }
+  }
+
+  /** What a sync was started with. @throws {NoSuchSyncError} */
+  private async inputOf(
+    workflowId: string,
+  ): Promise<{ configuration: Json; stream: string | null; taskQueue: string }> {
+    const { workflowService } = this.temporal.connection;
+    const { namespace } = this.temporal.options;
+    const request = { namespace, execution: { workflowId }, maximumPageSize: 1 };
+    const { history } = await workflowService.getWorkflowExecutionHistory(request).catch((thrown: unknown) => {
+      if ((thrown as { code?: unknown }).code === NOT_FOUND) throw new NoSuchSyncError(workflowId);
+      throw thrown;
+    });
+    const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
+    const payloads = started?.input?.payloads ?? [];
+    const { loadedDataConverter } = this.temporal.options;
+    const decoded = await Promise.all(
+      payloads.map(async (payload) => {
+        let [plain] = [payload];
+        for (const codec of [...loadedDataConverter.payloadCodecs].reverse())
+          [plain = payload] = await codec.decode([plain]);
+        return loadedDataConverter.payloadConverter.fromPayload<Json>(plain);
+      }),
+    );
+    const [configuration = null, options] = decoded as [Json?, SyncOptions?];
+    return { configuration, stream: options?.stream ?? null, taskQueue: started?.taskQueue?.name ?? '' };
+  }
+
   /** A sync that was started before, by its workflow id. */
   sync(workflowId: string): SyncHandle {
     return new SyncHandle(this.temporal.workflow.getHandle(workflowId));
@@ -369,6 +503,22 @@ export class HighwaterClient {
   async close(): Promise<void> {
     await this.temporal.connection.close();
   }
+}
+
+const NOT_FOUND = 5;
+
+const endsOf = ({ from, to }: Partial<Range>): Partial<RangeRequest> => ({
+  ...(from != null && { from }),
+  ...(to != null && { to }),
+});
+
+/** What is wrong with a range; null where nothing is that can be told from here. */
+function problemOf(plan: StreamPlan, range: RangeRequest): string | null {
+  const { options } = plan;
+  const [from, to] = [range.from, range.to].map((text) =>
+    text === undefined ? null : boundText(options, text),
+  ) as [string | null, string | null];
+  return rangeProblem(options, { from, to }) ?? unfitRange(plan, { ...range, from, to });
 }
 
 /** What the server says of a query that it does not understand, in its own words. */

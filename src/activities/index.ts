@@ -1,5 +1,6 @@
 import { fetchPages } from './fetch-pages.js';
 import { openStream } from './open-stream.js';
+import { concludeRange, forgetRange } from './ranges.js';
 import { writeBatch } from './write-batch.js';
 import type { DestinationHost } from '../destinations/host.js';
 import type {
@@ -7,6 +8,8 @@ import type {
   FetchPagesInput,
   OpenedStream,
   OpenStreamInput,
+  RangeFound,
+  RangeInput,
   Redirect,
   WriteBatchInput,
   WrittenBatch,
@@ -27,6 +30,8 @@ export interface Activities {
   openStream(input: OpenStreamInput): Promise<OpenedStream | Redirect>;
   fetchPages(input: FetchPagesInput): Promise<FetchedPages>;
   writeBatch(input: WriteBatchInput): Promise<WrittenBatch>;
+  concludeRange(input: RangeInput): Promise<RangeFound>;
+  forgetRange(input: Pick<RangeInput, 'plan' | 'destination'>): Promise<void>;
 }
 
 export function createActivities(dependencies: Dependencies): Activities {
@@ -34,5 +39,7 @@ export function createActivities(dependencies: Dependencies): Activities {
     openStream: openStream(dependencies),
     fetchPages: fetchPages(dependencies),
     writeBatch: writeBatch(dependencies),
+    concludeRange: concludeRange(dependencies),
+    forgetRange: forgetRange(dependencies),
   };
 }

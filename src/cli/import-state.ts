@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { Command } from 'commander';
-import { streamKey } from '../activities/open-stream.js';
+import { streamKey } from '../activities/stream-key.js';
 import { HighwaterClient } from '../client.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';

@@ -1,5 +1,6 @@
 import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
+import { comparedRange, withinRange } from '../strategies/index.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
 
@@ -28,6 +29,7 @@ export function sourceOf(
     ...(plan.table.quarantine === true && { quarantine: true }),
     hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
+    ...(plan.range !== undefined && { within: withinRange(plan.options, comparedRange(plan.options, plan.range)) }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
 }

@@ -23,6 +23,9 @@ import type {
   OpenedStream,
   OpenStreamInput,
   Progress,
+  RangeFound,
+  RangePlan,
+  RangeResult,
   SchemaChange,
   StagedBatch,
   StreamPlan,
@@ -63,6 +66,9 @@ interface Counts {
   deleted?: number;
   /** Columns that were added or widened. */
   changes?: SchemaChange[];
+  /** Of a range: records that are not of it, and rows that were not written. */
+  outside?: number;
+  left?: number;
 }
 
 /** What one run hands to the next when the workflow continues as new. */
@@ -86,6 +92,8 @@ export interface Carry {
   /** Passes in a row that brought nothing. */
   idle?: number;
   log?: PassLogCarry;
+  /** The range that is read, as it began. */
+  range?: RangePlan;
 }
 
 type Outcome = { result: StreamResult | null; status: 'completed' | 'stopped' } | { carry: Carry };
@@ -152,6 +160,8 @@ export class StreamLoop {
   private settings: Settings;
   private trouble: Trouble | null;
   private idle: number;
+  private range: RangePlan | undefined;
+  private found: RangeFound | null = null;
   private readonly log: PassLog;
   private readonly attributes = new SearchAttributes();
   /** What a stop need not wait for any longer, once its patience is at an end. */
@@ -174,6 +184,7 @@ export class StreamLoop {
     this.settings = carry?.settings ?? options.settings ?? {};
     this.trouble = carry?.trouble ?? null;
     this.idle = carry?.idle ?? 0;
+    this.range = carry?.range;
     this.log = new PassLog(carry?.log);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
@@ -228,7 +239,11 @@ export class StreamLoop {
     try {
       return await this.loop();
     } catch (thrown) {
-      if (isCancellation(thrown)) this.show('cancelled');
+      if (isCancellation(thrown)) {
+        this.show('cancelled');
+        // What has been read of it stays written, and nobody goes on with it.
+        await CancellationScope.nonCancellable(() => this.forgetRange());
+      }
       throw thrown;
     }
   }
@@ -237,7 +252,11 @@ export class StreamLoop {
     for (;;) {
       let end: PassEnd;
       try {
-        if (this.stopping) return await this.end('stopped');
+        if (this.stopping) {
+          // A backfill goes on from there when it is started again; of an audit nothing is left to go on with.
+          if (this.range?.kind === 'audit') await this.forgetRange();
+          return await this.end('stopped');
+        }
         this.triggered = false;
         await this.open();
         end = await this.drain();
@@ -249,6 +268,16 @@ export class StreamLoop {
         continue;
       }
       if (end !== 'history is full') this.trouble = null;
+      if (end === 'drained' && this.range !== undefined) {
+        try {
+          await this.concludeRange(this.range);
+          return await this.end('drained');
+        } catch (thrown) {
+          if (isCancellation(thrown)) throw thrown;
+          await this.afterFailure(thrown);
+          continue;
+        }
+      }
       if (this.stopping) continue;
       if (end === 'history is full') return this.handOver();
       if (this.interval() === null) {
@@ -322,6 +351,7 @@ export class StreamLoop {
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
       expectDatabase: this.database,
+      ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
     };
     const scope = new CancellationScope();
     this.interruptible.add(scope);
@@ -329,6 +359,7 @@ export class StreamLoop {
       .run(() => this.openWhereItIs(input))
       .finally(() => this.interruptible.delete(scope));
     this.opened = opened;
+    this.range = opened.plan.range;
     this.database = opened.database;
     this.committed = opened.checkpoint;
     this.state = opened.state;
@@ -457,10 +488,45 @@ export class StreamLoop {
       batches: counts.batches + 1,
       rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
       deleted: (counts.deleted ?? 0) + (written.deleted ?? 0),
+      ...(this.range !== undefined && {
+        outside: (counts.outside ?? 0) + (batch.outside ?? 0),
+        left: (counts.left ?? 0) + (written.left ?? 0),
+      }),
     });
     const changes = [...(this.pass.changes ?? []), ...(written.changes ?? [])].slice(-CHANGES_LIMIT);
     this.pass = { ...add(this.pass), ...(changes.length > 0 && { changes }) };
     this.totals = { ...this.totals, ...add(this.totals) };
+  }
+
+  /** The last look at a range that was read to its end; what is kept of it goes. */
+  private async concludeRange({ kind }: RangePlan): Promise<void> {
+    const plan = this.plan();
+    const { destination } = this.openedStream();
+    const { cursor } = this.committed;
+    if (kind === 'audit' && cursor !== null) {
+      const { concludeRange } = this.onDestination(plan);
+      const met = this.pass.records + (this.pass.outside ?? 0);
+      this.found = await concludeRange.executeWithOptions(
+        { ...this.destinationOptions(plan), summary: 'compare with what the source does not have' },
+        [{ plan, destination, cursor, met }],
+      );
+    }
+    await this.forgetRange();
+  }
+
+  private async forgetRange(): Promise<void> {
+    if (this.opened === null || this.range === undefined) return;
+    const plan = this.plan();
+    const { forgetRange } = this.onDestination(plan);
+    // Where that fails it goes with a later range of the table.
+    await forgetRange
+      .executeWithOptions(
+        { ...this.destinationOptions(plan), retry: retryFor(10), summary: 'forget the range' },
+        [{ plan, destination: this.opened.destination }],
+      )
+      .catch((thrown: unknown) => {
+        if (isCancellation(thrown)) throw thrown;
+      });
   }
 
   private onDestination(plan: StreamPlan) {
@@ -591,6 +657,7 @@ export class StreamLoop {
       carry: {
         ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
         ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
+        ...(this.range !== undefined && { range: this.range }),
       },
     };
   }
@@ -676,8 +743,24 @@ export class StreamLoop {
       endRule: this.committed.cursor?.ended ?? null,
       cursor: this.state,
       warnings: this.warnings(),
+      ...(this.range !== undefined && { range: rangeResult(this.range, this.pass, this.found) }),
     };
   }
+}
+
+function rangeResult({ kind, from, to }: RangePlan, pass: Counts, found: RangeFound | null): RangeResult {
+  const { missing, stale, extra, changed, extraUnknown } = found ?? {};
+  const { records, rows, outside = 0, left = 0 } = pass;
+  const differing = [missing, stale, extra].some((one) => one != null && one.count > one.repaired);
+  return {
+    ...{ kind, from, to, records, outside, rows, left },
+    differences:
+      missing === undefined || stale === undefined
+        ? null
+        : { missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+    extraUnknown: extraUnknown ?? null,
+    equal: found === null ? null : !differing,
+  };
 }
 
 /** What was done to the table, in a sentence. */
@@ -691,7 +774,7 @@ function told(changes: readonly SchemaChange[]): string {
   return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
 }
 
-const counted = ({ changes: _, ...counts }: Counts) => ({
+const counted = ({ changes: _, outside: _outside, left: _left, ...counts }: Counts) => ({
   ...counts,
   rejected: counts.rejected ?? 0,
   deleted: counts.deleted ?? 0,

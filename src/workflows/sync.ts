@@ -1,5 +1,5 @@
 import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
-import type { Json, SyncResult } from '../protocol.js';
+import { RANGE_KINDS, type Json, type RangeRequest, type SyncResult } from '../protocol.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
 import type { Settings } from './settings.js';
 import { allStreams, streamNames } from './streams.js';
@@ -14,6 +14,8 @@ export interface SyncOptions {
   stream?: string;
   /** What `set` has changed before this stream began; set by the workflow itself. */
   settings?: Settings;
+  /** Read this range beside the sync of the same stream, and end. */
+  range?: RangeRequest;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
@@ -28,6 +30,10 @@ export interface SyncOptions {
 export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
   checkOptions(options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
+  if (names.length > 1 && options.range !== undefined) {
+    const message = `a range is read of one stream: name it in "stream"; there are ${names.join(', ')}`;
+    throw ApplicationFailure.nonRetryable(message, 'RangeRefusedError');
+  }
   if (names.length > 1) return allStreams(configuration, options, names);
   const outcome = await new StreamLoop(configuration, options).run();
   if ('carry' in outcome)
@@ -38,6 +44,27 @@ export async function sync(configuration: Json, options: SyncOptions = {}): Prom
 const isNumbers = (value: unknown) =>
   typeof value === 'object' && value !== null && Object.values(value).every(Number.isFinite);
 
+/** Which of a range's keys are texts, and which are true or false. */
+const RANGE_KEYS: { [name: string]: 'string' | 'boolean' | 'number' } = {
+  ...{ from: 'string', to: 'string', repair: 'boolean', removeExtra: 'boolean', keys: 'number' },
+};
+
+function rangeProblems(range: unknown): string[] {
+  if (typeof range !== 'object' || range === null || Array.isArray(range))
+    return ['range: must be an object such as {"kind": "backfill", "from": "2026-01-01T00:00:00Z"}'];
+  const { kind, ...rest } = range as { [name: string]: unknown };
+  const kinds: readonly unknown[] = RANGE_KINDS;
+  return [
+    ...(kinds.includes(kind) ? [] : [`range.kind: must be one of ${RANGE_KINDS.join(', ')}`]),
+    ...Object.entries(rest).flatMap(([name, value]) => {
+      const wanted = RANGE_KEYS[name];
+      if (wanted === undefined)
+        return `range.${name}: is not one of kind, ${Object.keys(RANGE_KEYS).join(', ')}`;
+      return typeof value === wanted ? [] : `range.${name}: must be a ${wanted === 'string' ? 'text' : wanted}`;
+    }),
+  ];
+}
+
 /** Anybody's client may have started this: what is not understood is refused, not passed over. */
 function checkOptions(options: unknown): void {
   const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
@@ -45,9 +72,10 @@ function checkOptions(options: unknown): void {
     ? Object.entries(options).flatMap(([name, value]) => {
         if (name === 'carry') return [];
         if (name === 'settings') return isNumbers(value) ? [] : `${name}: must be an object of numbers`;
+        if (name === 'range') return rangeProblems(value);
         if (name === 'stream')
           return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
-        if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver`;
+        if (name !== 'full' && name !== 'takeOver') return `${name}: is not one of full, takeOver, range`;
         return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
       })
     : ['must be an object such as {"full": true}'];

@@ -98,6 +98,7 @@ export class Laboratory {
     const fetch: Activities['fetchPages'] = (input) => real.fetchPages(input);
     const write: Activities['writeBatch'] = (input) => real.writeBatch(input);
     const wrapped: Activities = {
+      ...real,
       openStream: (input) => wrapper()?.openStream?.(input, open) ?? open(input),
       fetchPages: (input) => wrapper()?.fetchPages?.(input, fetch) ?? fetch(input),
       writeBatch: (input) => wrapper()?.writeBatch?.(input, write) ?? write(input),
