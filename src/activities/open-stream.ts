@@ -43,7 +43,8 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           if (input.range !== undefined)
             plan.range = await checkedRange(whole, hosted.destination, input.range);
           const key = streamKey(plan);
-          if (plan.range !== undefined) await removeForsaken(key, hosted.destination, (other) => isRunning(other, cluster));
+          if (plan.range !== undefined)
+            await removeForsaken(key, hosted.destination, (other) => isRunning(other, cluster));
           const opened = await hosted.destination.openStream({
             key,
             table: plan.table,

@@ -30,7 +30,8 @@ const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
 
 /** @throws {RangeRefusedError} */
 export function rangesOf({ ranges }: Destination): Ranges {
-  if (ranges === undefined) throw new RangeRefusedError('this destination cannot have ranges read beside a sync');
+  if (ranges === undefined)
+    throw new RangeRefusedError('this destination cannot have ranges read beside a sync');
   return ranges;
 }
 
@@ -83,7 +84,11 @@ function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): stri
 }
 
 /** Removes what is kept of other ranges of the table that nobody goes on with. */
-export async function removeForsaken(key: StreamKey, destination: Destination, isRunning: (holder: Holder) => Promise<boolean>): Promise<void> {
+export async function removeForsaken(
+  key: StreamKey,
+  destination: Destination,
+  isRunning: (holder: Holder) => Promise<boolean>,
+): Promise<void> {
   const ranges = rangesOf(destination);
   for (const { key: other, holder, updated } of await ranges.kept(key)) {
     if (Date.now() - Date.parse(updated) < KEPT_MILLISECONDS) continue;
@@ -151,7 +156,8 @@ export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scop
         : 'which rows of the table lie between two places of the list cannot be told; without --from and --to all are compared';
     case 'ids': {
       if (options.strategy !== 'step_size') return null;
-      if (to === null && cursor.ended === 'max_empty_steps') return 'ids after the last empty range were not asked for';
+      if (to === null && cursor.ended === 'max_empty_steps')
+        return 'ids after the last empty range were not asked for';
       const [key = '', ...others] = table.primaryKey;
       const field = others.length === 0 ? key : cursorField;
       return { field, format: 'integer', from: from ?? options.initialId, to: to ?? options.maxId };

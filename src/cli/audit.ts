@@ -20,7 +20,11 @@ export function auditCommand(): Command {
     .option('--to <value>', 'where the range ends; it belongs to it (default: as far as the sync has come)')
     .option('--repair', 'write what is missing or stale; extra rows as "deletes" says')
     .option('--remove-extra', 'with --repair: remove extra rows also where "deletes" does not say so')
-    .option('--keys <count>', `name so many keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`, asCount)
+    .option(
+      '--keys <count>',
+      `name so many keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
+      asCount,
+    )
     .option('--stream <name>', 'which stream of several')
     .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
     .option('--no-wait', 'return when it is started')
@@ -79,7 +83,10 @@ export function shown({ stream, range }: EndedRange): string {
   const line = (name: string, found: Differences | null) =>
     found === null ? [name, 'not told', '', ''] : [name, found.count, found.repaired, keysText(found)];
   const found = [missing, stale, extra].reduce((sum, one) => sum + (one?.count ?? 0), 0);
-  const left = [missing, stale, extra].reduce((sum, one) => sum + (one?.count ?? 0) - (one?.repaired ?? 0), 0);
+  const left = [missing, stale, extra].reduce(
+    (sum, one) => sum + (one?.count ?? 0) - (one?.repaired ?? 0),
+    0,
+  );
   const said =
     found === 0
       ? 'equal'
@@ -111,4 +118,5 @@ export function shown({ stream, range }: EndedRange): string {
 }
 
 const keysText = ({ count: all, keys }: Differences): string =>
-  keys.join(', ') + (all > keys.length ? `${keys.length > 0 ? ', ' : ''}… (${count(all - keys.length)} more)` : '');
+  keys.join(', ') +
+  (all > keys.length ? `${keys.length > 0 ? ', ' : ''}… (${count(all - keys.length)} more)` : '');

@@ -253,10 +253,16 @@ export class DuckDbDestination implements Destination {
         };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
-      const { rows, deleted, left = 0, table, exists, changes } =
-        request.table.inference === undefined
-          ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
-          : await this.followed(connection, request, stored.cursor, sorts);
+      const {
+        rows,
+        deleted,
+        left = 0,
+        table,
+        exists,
+        changes,
+      } = request.table.inference === undefined
+        ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
+        : await this.followed(connection, request, stored.cursor, sorts);
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
       const rejected = await rejectedOf(connection, request);

@@ -333,7 +333,8 @@ export class FilesDestination implements Destination {
     );
     const { latest } = tableQueries(manifest, commits, (path) => paths.get(path) ?? '');
     const ours = commits.filter(({ strategy, source }) => strategy === key.strategy && source === key.source);
-    const values = (id: string) => [id, key.schema, key.table, key.strategy, key.source].map(literal).join(', ');
+    const values = (id: string) =>
+      [id, key.schema, key.table, key.strategy, key.source].map(literal).join(', ');
     await connection.run(
       `CREATE OR REPLACE TEMP VIEW _stands AS ${latest};
        CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS});
@@ -342,7 +343,9 @@ export class FilesDestination implements Destination {
     );
     const stands = { ...table, schema: 'temp', table: '_stands', stamps: true as const };
     const left = await judge(rangeSql(connection, table), { ...request, table: stands }, '_batch', true);
-    await connection.run('DROP VIEW _stands; DROP TABLE _highwater_batches; DROP TABLE _highwater_differences');
+    await connection.run(
+      'DROP VIEW _stands; DROP TABLE _highwater_batches; DROP TABLE _highwater_differences',
+    );
     return left;
   }
 

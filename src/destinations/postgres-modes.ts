@@ -324,8 +324,7 @@ export async function endOfPass(
     const sql = rangeSql(client, key, null);
     const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE ${sql.keyIs(key)} AND s.pass = ${cursor.pass} AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
     const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
-    if (table.deletes === 'hard')
-      await noteGone(sql, request, `${tableName(table)} AS t WHERE ${unseen}`);
+    if (table.deletes === 'hard') await noteGone(sql, request, `${tableName(table)} AS t WHERE ${unseen}`);
     const gone = await client.query(
       table.deletes === 'soft'
         ? `UPDATE ${tableName(table)} AS t SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`

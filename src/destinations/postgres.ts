@@ -286,10 +286,16 @@ export class PostgresDestination implements Destination {
         throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
       const before = stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor);
-      const { rows, deleted, left = 0, table, exists, changes } =
-        request.table.inference === undefined
-          ? await written(client, request, before)
-          : await followed(client, request, before);
+      const {
+        rows,
+        deleted,
+        left = 0,
+        table,
+        exists,
+        changes,
+      } = request.table.inference === undefined
+        ? await written(client, request, before)
+        : await followed(client, request, before);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const rejected = await rejectedOf(client, request);
@@ -662,8 +668,11 @@ async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void>
 }
 
 /** Checkpoints of all strategies and sources of a table. */
-const storedCheckpoints = async (client: PoolClient, key: StreamKey, lock = ''): Promise<StoredCheckpoint[]> =>
-  thatMatter(key, await allCheckpoints(client, key, lock));
+const storedCheckpoints = async (
+  client: PoolClient,
+  key: StreamKey,
+  lock = '',
+): Promise<StoredCheckpoint[]> => thatMatter(key, await allCheckpoints(client, key, lock));
 
 async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string): Promise<StoredCheckpoint[]> {
   const { schema, table } = key;

@@ -54,7 +54,8 @@ export interface RangeSql {
 /** Why a kind of range cannot be had for a table. */
 export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
   if (mode !== 'replace' || !writes) return null;
-  const what = kind === 'backfill' ? 'a backfill has no place in it' : 'an audit can only report, without --repair';
+  const what =
+    kind === 'backfill' ? 'a backfill has no place in it' : 'an audit can only report, without --repair';
   return `a table in mode replace is what the last whole pass has read: ${what}; "highwater trigger" makes a pass now`;
 }
 
@@ -132,13 +133,16 @@ function later(sql: RangeSql, a: string, b: string, type: ColumnType, format: Cu
 const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, string>, row = 't') =>
   primaryKey.map((name) => `${row}.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
 
-const keysOf = ({ primaryKey }: TableSpec, row = 't') => primaryKey.map((name) => `${row}.${identifier(name)}`);
+const keysOf = ({ primaryKey }: TableSpec, row = 't') =>
+  primaryKey.map((name) => `${row}.${identifier(name)}`);
 
 /** The rows of a table that stand for what the source has: of several versions the last. */
 function current(table: TableSpec, where = 'true'): string {
   const target = tableName(table);
-  if (table.mode === 'history') return `(SELECT * FROM ${target} AS t WHERE ${VALID_TO} IS NULL AND ${where})`;
-  if (table.mode !== 'append') return where === 'true' ? target : `(SELECT * FROM ${target} AS t WHERE ${where})`;
+  if (table.mode === 'history')
+    return `(SELECT * FROM ${target} AS t WHERE ${VALID_TO} IS NULL AND ${where})`;
+  if (table.mode !== 'append')
+    return where === 'true' ? target : `(SELECT * FROM ${target} AS t WHERE ${where})`;
   const keys = keysOf(table).join(', ');
   return `(SELECT * FROM (SELECT t.*, row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) AS _highwater_place
     FROM ${target} AS t WHERE ${where}) AS v WHERE _highwater_place = 1)`;
@@ -154,7 +158,11 @@ async function isWritten(sql: RangeSql, key: StreamKey, since: string): Promise<
 }
 
 /** Remembers the keys of a batch, for the end of an audit. @param batch its relation. */
-export async function meet(sql: RangeSql, { key, table, cursor }: WriteRequest, batch: string): Promise<void> {
+export async function meet(
+  sql: RangeSql,
+  { key, table, cursor }: WriteRequest,
+  batch: string,
+): Promise<void> {
   const columns = batchColumns(table);
   const keys = sql.keyText(table.primaryKey.map((name) => `s.${columns.get(name)}`));
   await sql.run(
@@ -180,7 +188,8 @@ export async function judge(
   const column = (name: string) => `s.${columns.get(name)}`;
   const began = instant(range.began);
   const rest = Object.keys(table.columns).filter((name) => !table.primaryKey.includes(name));
-  const differs = rest.map((name) => `t.${identifier(name)} IS DISTINCT FROM ${column(name)}`).join(' OR ') || 'false';
+  const differs =
+    rest.map((name) => `t.${identifier(name)} IS DISTINCT FROM ${column(name)}`).join(' OR ') || 'false';
   const gone = table.deletedField === undefined ? 'false' : saysDeleted(table, column(table.deletedField));
   const there = `t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
   const field = range.cursor === null ? null : await sql.columnOf(range.cursor.field);
@@ -208,7 +217,12 @@ export async function judge(
     ? `CASE WHEN NOT (${there}) THEN 'missing' WHEN ${differs} OR (t.${DELETED_AT} IS NOT NULL) <> (${gone}) THEN 'stale' ELSE 'equal' END`
     : `CASE WHEN NOT (${there}) THEN CASE WHEN ${gone} THEN 'equal' ELSE 'missing' END
         WHEN ${gone} THEN 'extra' WHEN ${differs} THEN 'stale' ELSE 'equal' END`;
-  const from = current(table, table.mode === 'append' ? `EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})` : 'true');
+  const from = current(
+    table,
+    table.mode === 'append'
+      ? `EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
+      : 'true',
+  );
   const judged = sql.temp('_judged');
   const keys = table.primaryKey.map((name, i) => `${column(name)} AS k${i}`);
   await sql.run(`DROP TABLE IF EXISTS ${judged}`);
@@ -271,7 +285,13 @@ export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise
   const differences = sql.own('_highwater_differences');
   const text = sql.keyText(keysOf(table));
   const some = async (kind: string) =>
-    Number((await sql.query(`SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = '${kind}' AND NOT repaired`))[0]?.[0]);
+    Number(
+      (
+        await sql.query(
+          `SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = '${kind}' AND NOT repaired`,
+        )
+      )[0]?.[0],
+    );
   // The sync has come to them by now, or they are gone from the source too.
   if ((await some('missing')) > 0) {
     for (const known of [
@@ -323,7 +343,10 @@ function keyShown(text: string): string {
 }
 
 /** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
-async function findExtra(sql: RangeSql, { key, table, range, scope }: ConcludeRequest): Promise<string | null> {
+async function findExtra(
+  sql: RangeSql,
+  { key, table, range, scope }: ConcludeRequest,
+): Promise<string | null> {
   if (typeof scope === 'string') return scope;
   const rejects = `SELECT count(*) FROM ${sql.own('_highwater_rejects')} WHERE ${sql.keyIs(key)}`;
   const [[aside = '0'] = []] = await sql.query(rejects);
@@ -342,7 +365,15 @@ async function findExtra(sql: RangeSql, { key, table, range, scope }: ConcludeRe
     ] as const) {
       if (bound === null) continue;
       const at = boundOf(sql, bound, column.type, scope.format);
-      const beyond = at === null ? null : later(sql, ...(isLower ? ([at, value] as const) : ([value, at] as const)), column.type, scope.format);
+      const beyond =
+        at === null
+          ? null
+          : later(
+              sql,
+              ...(isLower ? ([at, value] as const) : ([value, at] as const)),
+              column.type,
+              scope.format,
+            );
       if (beyond === null) return cannot;
       conditions.push(`NOT (${beyond})`);
     }

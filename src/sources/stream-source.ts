@@ -29,7 +29,9 @@ export function sourceOf(
     ...(plan.table.quarantine === true && { quarantine: true }),
     hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
-    ...(plan.range !== undefined && { within: withinRange(plan.options, comparedRange(plan.options, plan.range)) }),
+    ...(plan.range !== undefined && {
+      within: withinRange(plan.options, comparedRange(plan.options, plan.range)),
+    }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
 }

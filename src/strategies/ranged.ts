@@ -1,5 +1,13 @@
 /** Strategies that read a range of a source, beside the cursor that keeps the sync's place. */
-import type { Cursor, Json, Range, RangePlan, RangeRequest, StrategyOptions, StreamPlan } from '../protocol.js';
+import type {
+  Cursor,
+  Json,
+  Range,
+  RangePlan,
+  RangeRequest,
+  StrategyOptions,
+  StreamPlan,
+} from '../protocol.js';
 import { endPass, quote } from './cursors.js';
 import { valuesOf } from './formats.js';
 import type { KeysetPosition } from './keyset.js';
@@ -91,7 +99,9 @@ export function unfitRange(
   }
   if (!removeExtra) return null;
   if (!repair) return '--remove-extra goes with --repair';
-  return table.mode === 'append' ? 'a table that is appended to keeps every row: --remove-extra has no use' : null;
+  return table.mode === 'append'
+    ? 'a table that is appended to keeps every row: --remove-extra has no use'
+    : null;
 }
 
 /** How far a sync has come, in the terms of its ranges; null where it has no such mark. */

@@ -60,7 +60,9 @@ function rangeProblems(range: unknown): string[] {
       const wanted = RANGE_KEYS[name];
       if (wanted === undefined)
         return `range.${name}: is not one of kind, ${Object.keys(RANGE_KEYS).join(', ')}`;
-      return typeof value === wanted ? [] : `range.${name}: must be a ${wanted === 'string' ? 'text' : wanted}`;
+      return typeof value === wanted
+        ? []
+        : `range.${name}: must be a ${wanted === 'string' ? 'text' : wanted}`;
     }),
   ];
 }

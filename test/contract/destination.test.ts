@@ -357,6 +357,7 @@ describe('a DuckDB table', () => {
     expect(names).toEqual([
       '_highwater_batches',
       '_highwater_checkpoints',
+      '_highwater_differences',
       '_highwater_meta',
       '_highwater_parents',
       '_highwater_rejects',
