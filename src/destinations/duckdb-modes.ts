@@ -9,7 +9,6 @@ import {
   VALID_TO,
   type Cursor,
   type SchemaChange,
-  type StreamKey,
   type TableSpec,
 } from '../protocol.js';
 import { batchColumns, isWholePass, missesRows, keyValues, notReady, tableName } from './checkpoints.js';

@@ -48,7 +48,7 @@ import type {
 } from './destination.js';
 import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
 import { columnsOf, keyIs, rangeSql, tableIs } from './duckdb-ranges.js';
-import { changesOf, duckDbStore, SCHEMA_CHANGES, storedTable } from './duckdb-evolution.js';
+import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import {
   counts,
@@ -62,7 +62,7 @@ import {
   type Written,
 } from './duckdb-modes.js';
 import { marksDeleted, refuseOtherMode } from './modes.js';
-import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
   besideTable,
   comparedTable,

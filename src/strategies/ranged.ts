@@ -205,8 +205,10 @@ export function createRanged(
     // A source out of order may have more of it anywhere.
     if ((cursor.position as KeysetPosition | null)?.unordered !== false) return false;
     const { isValue, compare } = valuesFor(options);
-    const last = values.filter((text): text is string => text !== null && isValue(text)).at(-1);
-    return last !== undefined && compare(last, end) > 0;
+    const readable = values.filter((text): text is string => text !== null && isValue(text));
+    const [first, last] = [readable[0], readable.at(-1)];
+    // A page of one value shows no order: the next one may lie before it.
+    return first !== undefined && last !== undefined && compare(first, last) < 0 && compare(last, end) > 0;
   }
 
   return {
@@ -251,7 +253,7 @@ function ranged(options: StrategyOptions, { from, to }: Range): StrategyOptions 
   const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
   const given = incremental ?? { start: null, lookbackSeconds: 0 };
   const start = from === null ? given.start : (below(options, from) ?? given.start);
-  return { ...options, incremental: { ...given, lookbackSeconds: 0, start } } as StrategyOptions;
+  return { ...options, incremental: { ...given, lookbackSeconds: 0, start } };
 }
 
 /** A value just below: an API may leave out what has the very value that is asked for. Null where there is none. */

@@ -495,7 +495,7 @@ export function rangesContract(name: string, start: () => Promise<TestedDestinat
     });
 
     it('says what cannot be', () => {
-      const { refusal } = ranges();
+      const refusal: Ranges['refusal'] = (...asked) => ranges().refusal(...asked);
       const replaced: TableSpec = { ...table, mode: 'replace' };
       expect(refusal('backfill', replaced, true)).toContain('mode replace');
       expect(refusal('audit', replaced, true)).toContain('without --repair');
