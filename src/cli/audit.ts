@@ -71,12 +71,13 @@ async function audit(given: string, options: Options): Promise<void> {
   );
   if (ended === null) return;
   if (ended.range.equal !== true) process.exitCode = 1;
-  if (options.json !== true) print(shown(ended));
-  if (options.json !== true) printNotes(ended.warnings);
+  if (options.json === true) return;
+  print(shown(ended, repair === true));
+  printNotes(ended.warnings);
 }
 
 /** What an audit has found, for people. */
-export function shown({ stream, range }: EndedRange): string {
+export function shown({ stream, range }: EndedRange, repaired: boolean): string {
   const { differences, extraUnknown } = range;
   if (differences === null) return `${stream}: nothing was compared`;
   const { missing, stale, extra, changed } = differences;
@@ -98,7 +99,7 @@ export function shown({ stream, range }: EndedRange): string {
       ? [`the sync changed ${counted(changed, 'row')} meanwhile; nothing is said of them.`]
       : []),
     ...(extraUnknown === null ? [] : [`extra rows were not looked for: ${extraUnknown}`]),
-    ...(extra !== null && extra.count > extra.repaired && range.rows > 0
+    ...(extra !== null && extra.count > extra.repaired && repaired
       ? ['extra rows stay where "deletes" does not say what becomes of them; --remove-extra removes them.']
       : []),
   ];

@@ -38,10 +38,11 @@ async function backfill(given: string, options: RangeCommandOptions): Promise<vo
   );
   if (ended === null || options.json === true) return;
   const { range, pages } = ended;
+  print(wrapped(`${ended.stream} · ${endsText(range)}\n`, 2));
   print(
     table(
-      ['stream', 'range', 'records', 'rows written', 'left', 'outside', 'pages'],
-      [[ended.stream, endsText(range), range.records, range.rows, range.left, range.outside, pages]],
+      ['records', 'rows written', 'left', 'outside', 'pages'],
+      [[range.records, range.rows, range.left, range.outside, pages]],
     ),
   );
   if (range.left > 0) {

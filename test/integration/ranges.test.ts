@@ -133,7 +133,6 @@ describe.concurrent('a table and its source', () => {
     ['timestamp', {}, { late: LATE }],
     ['keyset', {}, { late: LATE }],
     ['step_size', { step_size: 50, max_id: 400, id_lookback: 0 }, { update: 5 }],
-    ['replay', { buffer_hours: 1 }, { late: LATE }],
   ];
   test.each(misses)('%s: what it does not see is found and repaired', async (strategy, more, change) => {
     const source = await api({ rows: 120, numeric_ids: false });
@@ -236,7 +235,7 @@ describe.concurrent('a backfill', () => {
     expect(rows.flat()).toEqual(wanted.map((record) => record.id).sort());
     expect(done.stdout).toMatch(
       new RegExp(
-        `^stream +range +records +rows written +left +outside +pages\\n.*\\nuser +${from} to ${to} +\\d+ +${wanted.length} +0 +\\d+ +\\d+\\n$`,
+        `^user · ${from} to ${to}\\n\\nrecords +rows written +left +outside +pages\\n.*\\n +\\d+ +${wanted.length} +0 +\\d+ +\\d+\\n$`,
       ),
     );
     expect((await source.client.stats()).requests).toBeLessThan(8);
