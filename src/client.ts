@@ -17,13 +17,24 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import { hashOf, plansFrom, type Plans } from './config/index.js';
+import { hashOf, planNamed, plansFrom, type Plans } from './config/index.js';
 import { target, type Target } from './connection.js';
-import { HighwaterError, MoveRefusedError } from './errors.js';
+import { HighwaterError, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
-import type { Json, Progress, SearchAttributeName, StreamPlan, SyncResult } from './protocol.js';
+import type {
+  Json,
+  Note,
+  Progress,
+  Range,
+  RangeRequest,
+  RangeResult,
+  SearchAttributeName,
+  StreamPlan,
+  SyncResult,
+} from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
+import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { MoveInput, Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
@@ -44,6 +55,22 @@ export interface StartOptions {
   moveOnly?: boolean;
   /** One stream of several, by itself. */
   stream?: string;
+}
+
+/** A range of a stream that is to be read beside its sync. */
+export interface RangeOptions extends Range {
+  /** Which stream of several. */
+  stream?: string;
+  taskQueue?: string;
+}
+
+export interface AuditOptions extends Partial<RangeOptions> {
+  /** Write what is missing or stale, and treat rows that the source does not have as the stream's `deletes` says. */
+  repair?: boolean;
+  /** With `repair`: remove such rows also where nothing says what becomes of them. */
+  removeExtra?: boolean;
+  /** How many keys of each kind of difference are named; 20 unless told. */
+  keys?: number;
 }
 
 /** A sync failed; the message is the cause's own. */
@@ -255,6 +282,24 @@ export class SyncHandle {
   }
 }
 
+/** A range that is read beside a sync. Pause, resume, stop and cancel do to it what they do to a sync. */
+export class RangeHandle extends SyncHandle {
+  /** Waits for the end. @throws {SyncFailedError} also where it was stopped before. */
+  async range(): Promise<RangeResult & { stream: string; pages: number; warnings: Note[] }> {
+    const { status, streams } = await this.result();
+    const [stream] = streams;
+    if (status === 'stopped' || stream?.range === undefined) {
+      throw new SyncFailedError(
+        this.workflowId,
+        'Stopped',
+        'it was stopped before its end; a backfill goes on from there when it is started again',
+      );
+    }
+    const { range, stream: name, pages, warnings } = stream;
+    return { ...range, stream: name, pages, warnings };
+  }
+}
+
 /** A sync as Temporal knows it, without a worker that answers. */
 export interface ListedSync {
   id: string;
@@ -396,6 +441,96 @@ export class HighwaterClient {
     return [...found.values()].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
   }
 
+  /**
+   * Reads a range of a source once more, or for the first time, beside the sync's own cursor, and writes it where the
+   * table has nothing newer.
+   * @param of the id of a sync, which may be running or have ended; or a configuration.
+   * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError} before anything is started.
+   * @throws {AlreadyRunningError} when the same range is being read.
+   */
+  backfill(of: string | Json, options: RangeOptions): Promise<RangeHandle> {
+    return this.startRange(of, { kind: 'backfill', ...endsOf(options) }, options);
+  }
+
+  /**
+   * Compares a table with its source, all of it or a range, beside the sync.
+   * @param of as for {@link backfill}.
+   * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError | AlreadyRunningError}
+   */
+  audit(of: string | Json, options: AuditOptions = {}): Promise<RangeHandle> {
+    const { repair = false, removeExtra = false, keys } = options;
+    const asked = { repair, removeExtra, ...(keys !== undefined && { keys }) };
+    return this.startRange(of, { kind: 'audit', ...endsOf(options), ...asked }, options);
+  }
+
+  /** A range that was started before, by its workflow id. */
+  range(workflowId: string): RangeHandle {
+    return new RangeHandle(this.temporal.workflow.getHandle(workflowId), this.payloads);
+  }
+
+  private async startRange(
+    of: string | Json,
+    range: RangeRequest,
+    options: Partial<RangeOptions>,
+  ): Promise<RangeHandle> {
+    const known = typeof of === 'string' ? await this.inputOf(of) : null;
+    const configuration = known === null ? of : known.configuration;
+    const plans = plansFrom(configuration);
+    const named = options.stream ?? known?.stream ?? null;
+    if (named === null && plans.plans.length > 1) {
+      const names = plans.plans.map(({ stream }) => stream).join(', ');
+      throw new RangeRefusedError(`a range is read of one stream: name it; there are ${names}`);
+    }
+    const plan = planNamed(plans, named);
+    const problem = problemOf(plan, range);
+    if (problem !== null) throw new RangeRefusedError(problem);
+    const base = typeof of === 'string' ? of : defaultWorkflowId(plans);
+    const ofStream = plans.plans.length > 1 && known?.stream == null ? `${base}/${plan.stream}` : base;
+    const workflowId = `${ofStream}/${range.kind}-${hashOf([range.from, range.to])}`;
+    const taskQueue =
+      options.taskQueue ?? known?.taskQueue ?? (await this.taskQueueOf(base)) ?? DEFAULT_TASK_QUEUE;
+    const syncOptions: SyncOptions = { range, ...(named !== null && { stream: named }) };
+    const ends = `${range.from ?? 'the beginning'} to ${range.to ?? 'the end'}`;
+    try {
+      const handle = await this.temporal.workflow.start('sync', {
+        ...{ workflowId, taskQueue, args: [configuration, syncOptions] },
+        staticSummary: `${range.kind} of ${plan.stream} · ${ends}`,
+        staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range, ${ends}, beside the sync.`,
+      });
+      return new RangeHandle(handle, this.payloads);
+    } catch (thrown) {
+      if (thrown instanceof WorkflowExecutionAlreadyStartedError) throw new AlreadyRunningError(workflowId);
+      throw thrown;
+    }
+  }
+
+  /** What a sync works by. @throws {NoSuchSyncError} */
+  private async inputOf(
+    workflowId: string,
+  ): Promise<{ configuration: Json; stream: string | null; taskQueue: string }> {
+    const { workflowService } = this.temporal.connection;
+    const { namespace } = this.temporal.options;
+    const request = { namespace, execution: { workflowId }, maximumPageSize: 1 };
+    const { history } = await workflowService
+      .getWorkflowExecutionHistory(request)
+      .catch((thrown: unknown) => {
+        if ((thrown as { code?: unknown }).code === NOT_FOUND) throw new NoSuchSyncError(workflowId);
+        throw thrown;
+      });
+    const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
+    const decoded = await Promise.all(
+      (started?.input?.payloads ?? []).map(async (payload) =>
+        this.payloads.valueOf(await this.payloads.decoded(payload)),
+      ),
+    );
+    const [startedWith = null, options] = decoded as [Json?, SyncOptions?];
+    // It may have been configured anew since; where no worker answers, that is not known.
+    const configuration = await this.temporal
+      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => this.sync(workflowId).configuration())
+      .catch(() => startedWith);
+    return { configuration, stream: options?.stream ?? null, taskQueue: started?.taskQueue?.name ?? '' };
+  }
+
   /** A sync that was started before, by its workflow id. */
   sync(workflowId: string): SyncHandle {
     return new SyncHandle(this.temporal.workflow.getHandle(workflowId), this.payloads);
@@ -424,6 +559,24 @@ export class HighwaterClient {
     await this.temporal.connection.close();
     await this.traces?.flush();
   }
+}
+
+/** How long a worker may take to answer a question that need not be answered. */
+const ANSWER_MILLISECONDS = 3000;
+const NOT_FOUND = 5;
+
+const endsOf = ({ from, to }: Partial<Range>): Partial<RangeRequest> => ({
+  ...(from != null && { from }),
+  ...(to != null && { to }),
+});
+
+/** What is wrong with a range; null where nothing is that can be told from here. */
+function problemOf(plan: StreamPlan, range: RangeRequest): string | null {
+  const { options } = plan;
+  const [from, to] = [range.from, range.to].map((text) =>
+    text === undefined ? null : boundText(options, text),
+  ) as [string | null, string | null];
+  return rangeProblem(options, { from, to }) ?? unfitRange(plan, { ...range, from, to });
 }
 
 /** What the server says of a query that it does not understand, in its own words. */

@@ -115,6 +115,12 @@ export class CheckpointConflictError extends HighwaterError {
   }
 }
 
+/** A range cannot be read beside the sync, or not this one; nothing was written. */
+export class RangeRefusedError extends HighwaterError {
+  override readonly name = 'RangeRefusedError';
+  readonly retry = 'never';
+}
+
 /** Another running workflow holds the stream. */
 export class StreamHeldError extends HighwaterError {
   override readonly name = 'StreamHeldError';

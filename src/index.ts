@@ -5,9 +5,12 @@ export {
   HighwaterClient,
   NoSuchSyncError,
   NotRunningError,
+  RangeHandle,
   SettingRefusedError,
   SyncFailedError,
   SyncHandle,
+  type AuditOptions,
+  type RangeOptions,
   type StartOptions,
 } from './client.js';
 export { loadConfiguration, planFromFlat, plansFrom } from './config/index.js';
@@ -15,11 +18,13 @@ export { target, type Target } from './connection.js';
 export * from './errors.js';
 export type {
   ColumnType,
+  Differences,
   EndRule,
   Json,
   Note,
   PassSummary,
   Progress,
+  RangeResult,
   StrategyName,
   StreamResult,
   SyncResult,

@@ -89,13 +89,13 @@ export const labelNames = ({ kind, labels = [] }: MetricSpec): string[] => [
 ];
 
 /**
- * What the label `sync` says of a workflow: its id, but for what makes each run of a schedule, and each of several
- * streams, a workflow of its own: the labels of a sync stay the same, and few.
+ * What the label `sync` says of a workflow: its id, but for what makes each run of a schedule, each of several streams,
+ * and each range, a workflow of its own: the labels of a sync stay the same, and few.
  */
 export function syncLabel(workflowId: string, stream: string): string {
   const end = `/${stream}`;
   const whole = workflowId.endsWith(end) ? workflowId.slice(0, -end.length) : workflowId;
-  return whole.replace(/-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, '');
+  return whole.replace(/-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, '').replace(/(\/(backfill|audit))-\w+$/, '$1');
 }
 
 /** The address of a server without the name and the password in it. */

@@ -23,7 +23,8 @@ export type EndRule =
   | 'last_page'
   | 'max_id'
   | 'max_empty_steps'
-  | 'all_parents';
+  | 'all_parents'
+  | 'range_end';
 
 /** Something that a reader of the run should know; `code` is stable, `message` is for people. */
 export type Note = {
@@ -166,6 +167,79 @@ export type CursorFormat =
   | 'string'
   /** A pattern of luxon's tokens, and the zone of texts that name none. */
   | { pattern: string; zone: string };
+
+/** A part of a source; both ends belong to it, and null is no end. */
+export type Range = { from: string | null; to: string | null };
+
+/** What is done with a range that is read beside the sync. */
+export const RANGE_KINDS = ['backfill', 'audit'] as const;
+export type RangeKind = (typeof RANGE_KINDS)[number];
+
+/** A range as somebody asks for it. */
+export interface RangeRequest {
+  kind: RangeKind;
+  /** In the terms of the strategy: values of the cursor field, ids, or offsets. */
+  from?: string;
+  to?: string;
+  /** audit: write what is missing or stale, and treat extra rows as `deletes` says. */
+  repair?: boolean;
+  /** audit with `repair`: remove extra rows also where nothing says what becomes of them. */
+  removeExtra?: boolean;
+  /** How many keys of each kind of difference the result names. */
+  keys?: number;
+}
+
+/** A range that is read beside the sync, as its workflow holds it. */
+export interface RangePlan extends Range {
+  kind: RangeKind;
+  repair: boolean;
+  removeExtra: boolean;
+  keys: number;
+  /** When it began, by the destination's clock. */
+  began: string;
+  /** How far the sync had come then: what lies beyond is still ahead of it. Null: it does not go by such a mark. */
+  reached: string | null;
+}
+
+/** Stands in the source of a {@link StreamKey} before what names a range of it. */
+export const RANGE_SIGN = '#';
+
+/** How a row and the source differ. `changed`: the sync wrote the row while it was compared, so that nothing is said of it. */
+export const DIFFERENCES = ['missing', 'stale', 'extra', 'changed'] as const;
+export type DifferenceKind = (typeof DIFFERENCES)[number];
+
+/** Rows that differ in one way. */
+export interface Differences {
+  count: number;
+  /** How many of them were mended. */
+  repaired: number;
+  /** The first of them, in the order of their keys; a composite key is the JSON text of the array of its parts. */
+  keys: string[];
+}
+
+/** What came of a range. */
+export interface RangeResult extends Range {
+  kind: RangeKind;
+  /** Records of the range. */
+  records: number;
+  /** Records that were read and lie outside of it, or are still ahead of the sync. */
+  outside: number;
+  /** Rows inserted or changed. */
+  rows: number;
+  /** Rows that were not written, as the table has a newer version, or may have. */
+  left: number;
+  /** Of an audit. */
+  differences: {
+    missing: Differences;
+    stale: Differences;
+    extra: Differences | null;
+    changed: number;
+  } | null;
+  /** Why extra rows were not looked for; null where they were. */
+  extraUnknown: string | null;
+  /** No difference is left. */
+  equal: boolean | null;
+}
 
 /** Re-read the whole list every `passes` passes, or when `seconds` have gone by since the last time. */
 export type FullRescan = { passes: number } | { seconds: number };
@@ -435,6 +509,8 @@ export interface StreamPlan {
   inFlight: number;
   /** Continue as new after this many history events; null = when Temporal suggests it. */
   historyLimit: number | null;
+  /** A range to be read beside the sync; absent: it is the sync itself. */
+  range?: RangePlan;
   /** What the configuration's reader should know (a path that was replaced, …). */
   notes: Note[];
 }
@@ -503,6 +579,12 @@ export interface StagedBatch {
   marks?: StagedFile[];
   /** Records that were put aside while they were read; absent where there are none. */
   rejects?: StagedFile[];
+  /** Of a range that is audited: records outside of it, whose keys were met all the same. */
+  beyond?: StagedFile[];
+  /** Of a range: how many records were outside of it. */
+  outside?: number;
+  /** Of a range: no record of the batch was asked for before then, by the destination's clock. */
+  began?: string;
   pages: number;
   records: number;
   bytes: number;
@@ -523,6 +605,8 @@ export interface OpenStreamInput {
   /** The database this sync has written before; another one is refused. */
   expectDatabase: string | null;
   // Absent from what older versions ask.
+  /** A range to be read beside the sync: as it was asked for, or as it began. */
+  range?: RangeRequest | RangePlan;
   move?: Move;
   /** The configuration is a new one: it must be one of the same stream. */
   change?: {
@@ -609,8 +693,29 @@ export interface WrittenBatch {
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
+  /** Of a range: rows that were not written, as the table has a newer version, or may have. */
+  left?: number;
   /** True when an earlier attempt had committed it. */
   already: boolean;
+}
+
+export interface RangeInput {
+  plan: StreamPlan;
+  destination: string;
+  /** The last cursor of the range. */
+  cursor: Cursor;
+  /** Records that were read, in the range or not. */
+  met: number;
+}
+
+/** What an audit found. */
+export interface RangeFound {
+  missing: Differences;
+  stale: Differences;
+  /** Null where they were not looked for. */
+  extra: Differences | null;
+  changed: number;
+  extraUnknown: string | null;
 }
 
 /**
@@ -736,6 +841,8 @@ export interface StreamResult {
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];
+  /** Of a range that was read beside the sync. */
+  range?: RangeResult;
 }
 
 export interface SyncResult {

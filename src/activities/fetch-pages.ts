@@ -29,9 +29,10 @@ import {
 } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
-import { streamKey } from './open-stream.js';
 import { ParentWalk } from './parent-walk.js';
-import { writeRequest } from './write-batch.js';
+import { rangesOf } from './ranges.js';
+import { streamKey } from './stream-key.js';
+import { stagedFiles, writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
@@ -45,10 +46,13 @@ export const fetchPages =
         async () => {
           const { destination, beside } = await host.get(path);
           const { strategy, perParent } = strategyOf(plan);
+          const { range, ...whole } = plan;
+          // Before anything is asked for: what is written from here on may be newer.
+          const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
           const walk =
             perParent === null || plan.parent == null
               ? null
-              : new ParentWalk(perParent, destination, streamKey(plan), plan.parent);
+              : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
           const watched = observe?.(Context.current(), plan, path);
           const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
           /** Names the call that goes on from a checkpoint. */
@@ -58,7 +62,8 @@ export const fetchPages =
             ? strategy.begin(base.cursor, new Date().toISOString())
             : (base.cursor as Cursor);
           const staging = new Staging(beside, streamKey(plan));
-          const stager = new BatchStager(staging, base.id, plan.batch);
+          const stager = new BatchStager(staging, base.id, plan.batch, began);
+          const keepsOutside = range?.kind === 'audit';
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
@@ -89,10 +94,12 @@ export const fetchPages =
                 const answer = await source.read(
                   request,
                   ahead(),
-                  async (lines, records, longest, kept, rejects) => {
+                  async (lines, records, longest, kept, rejects, outside) => {
                     page.add(records);
                     stager.putAside(rejects);
                     if (kept > 0) await stager.append(lines, kept, longest, before);
+                    if (outside === undefined || outside.records === 0) return;
+                    await stager.appendOutside(outside, longest, before, keepsOutside);
                   },
                 );
                 // What has no column yet gets one.
@@ -102,7 +109,8 @@ export const fetchPages =
                   undeclared,
                 });
                 stager.endPage();
-                if (walk !== null && strategy.remembers.values === 'all') stager.keepMark(cursor);
+                if (walk !== null && range === undefined && strategy.remembers.values === 'all')
+                  stager.keepMark(cursor);
               } catch (thrown) {
                 const maximum =
                   strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
@@ -139,7 +147,9 @@ export const fetchPages =
             const batches = await stager.end(cursor);
             for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
             const next = batches.at(-1)?.next;
-            if (next !== undefined && wait === null && cursor.ended === null) keepAs = callFrom(next);
+            // What a range asks for ahead would be older than the call that reads it.
+            if (next !== undefined && wait === null && cursor.ended === null && range === undefined)
+              keepAs = callFrom(next);
             return { batches, cursor, state: strategy.state(cursor), wait };
           } catch (thrown) {
             await stager.abandon();
@@ -228,24 +238,29 @@ class BatchStager {
   private page: {
     batch: OpenBatch | null;
     mark: StagedMark | null;
+    markBeyond: StagedMark | null;
     records: number;
+    outside: number;
     bytes: number;
     rejects: Reject[];
   };
   /** Of whole pages. */
   private rejects: Reject[] = [];
 
+  /** @param began when the first record may have been asked for, where that is to be kept. */
   constructor(
     private readonly staging: Staging,
     private base: string,
     private readonly limit: Pick<BatchBudget, 'rows' | 'bytes'>,
+    private readonly began: string | null,
   ) {
-    this.page = { batch: null, mark: null, records: 0, bytes: 0, rejects: [] };
+    this.page = NO_PAGE;
   }
 
   beginPage(): void {
-    const mark = this.batch?.writer.mark() ?? null;
-    this.page = { batch: this.batch, mark, records: 0, bytes: 0, rejects: [] };
+    const { batch } = this;
+    const [mark, markBeyond] = [batch?.writer.mark() ?? null, batch?.beyond.mark() ?? null];
+    this.page = { ...NO_PAGE, batch, mark, markBeyond, rejects: [] };
   }
 
   /** How many bytes a batch may have; fewer where records are wide. */
@@ -255,16 +270,38 @@ class BatchStager {
 
   /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
   async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
-    const { batch, limit } = this;
-    const isFull = batch !== null && (batch.records >= limit.rows || batch.writer.bytes >= this.mostBytes);
-    if (isFull && this.page.records > 0) await this.cut(before);
+    const batch = await this.room(lines.length, longest, before);
+    batch.records += records;
+    this.page.records += records;
+    await batch.writer.append(lines);
+  }
+
+  /** Counts records of the page in hand that are outside of a range. @param keeps their keys are wanted. */
+  async appendOutside(
+    { lines, records }: { lines: Buffer; records: number },
+    longest: number,
+    before: Cursor,
+    keeps: boolean,
+  ): Promise<void> {
+    const batch = await this.room(keeps ? lines.length : 0, longest, before);
+    batch.outside += records;
+    this.page.outside += records;
+    if (keeps) await batch.beyond.append(lines);
+  }
+
+  /** The batch that takes what comes next: a new one where it is full in the middle of a page. */
+  private async room(bytes: number, longest: number, before: Cursor): Promise<OpenBatch> {
+    const { batch, limit, page } = this;
+    const isFull =
+      batch !== null &&
+      (batch.records + (batch.beyond.bytes > 0 ? batch.outside : 0) >= limit.rows ||
+        batch.writer.bytes + batch.beyond.bytes >= this.mostBytes);
+    if (isFull && page.records + page.outside > 0) await this.cut(before);
     this.batch ??= this.start();
-    this.batch.records += records;
     this.batch.longest = Math.max(this.batch.longest, longest);
     this.longest = Math.max(this.longest, longest);
-    this.page.records += records;
-    this.page.bytes += lines.length;
-    await this.batch.writer.append(lines);
+    this.page.bytes += bytes;
+    return this.batch;
   }
 
   /** Takes records of the page in hand that cannot be stored. @throws {RecordError} where they are no exception. */
@@ -280,7 +317,7 @@ class BatchStager {
     this.rejects.push(...this.page.rejects);
     if (this.batch !== null) this.batch.pages++;
     this.pages++;
-    this.records += this.page.records;
+    this.records += this.page.records + this.page.outside;
     this.bytes += this.page.bytes;
   }
 
@@ -298,11 +335,14 @@ class BatchStager {
   async undoPage(): Promise<void> {
     const { batch, page } = this;
     if (batch === null) return;
-    if (batch === page.batch && page.mark !== null) {
+    if (batch === page.batch && page.mark !== null && page.markBeyond !== null) {
       await batch.writer.rollback(page.mark);
+      await batch.beyond.rollback(page.markBeyond);
       batch.records -= page.records;
+      batch.outside -= page.outside;
     } else {
       await batch.writer.abandon();
+      await batch.beyond.abandon();
       this.batch = null;
     }
   }
@@ -315,19 +355,21 @@ class BatchStager {
 
   async abandon(): Promise<void> {
     await this.batch?.writer.abandon();
-    for (const { files, marks = [], rejects = [] } of this.finished)
-      await this.staging.discard([...files, ...marks, ...rejects]);
+    await this.batch?.beyond.abandon();
+    for (const batch of this.finished) await this.staging.discard(stagedFiles(batch));
   }
 
   private start(): OpenBatch {
     // Short: DuckDB keeps texts of up to 12 letters in a row's own place, and each row names its batch. 72 random bits.
     const id = randomBytes(9).toString('base64url');
-    return { id, writer: this.staging.begin(id), pages: 0, records: 0, longest: 0 };
+    const [writer, beyond] = [this.staging.begin(id), this.staging.begin(`${id}.beyond`)];
+    return { id, writer, beyond, pages: 0, records: 0, outside: 0, longest: 0 };
   }
 
   private async cut(cursor: Cursor): Promise<void> {
-    const { id, writer, pages, records, longest } = this.batch ?? this.start();
+    const { id, writer, beyond: other, pages, records, outside, longest } = this.batch ?? this.start();
     const files = await writer.end();
+    const beyond = await other.end();
     const marks = await this.stageBeside(`${id}.marks`, this.marks.splice(0));
     const rejects = await this.stageBeside(`${id}.rejects`, this.rejects.splice(0));
     this.finished.push({
@@ -337,6 +379,8 @@ class BatchStager {
       files,
       ...(marks.length > 0 && { marks }),
       ...(rejects.length > 0 && { rejects }),
+      ...(beyond.length > 0 && { beyond }),
+      ...(this.began !== null && { outside, began: this.began }),
       pages,
       records,
       bytes: writer.bytes,
@@ -355,11 +399,19 @@ class BatchStager {
   }
 }
 
+const NO_PAGE = {
+  ...{ batch: null, mark: null, markBeyond: null },
+  ...{ records: 0, outside: 0, bytes: 0, rejects: [] },
+};
+
 interface OpenBatch {
   /** The checkpoint that the batch will make. */
   id: string;
   writer: StagedWriter;
+  /** Takes what is outside of a range. */
+  beyond: StagedWriter;
   pages: number;
   records: number;
+  outside: number;
   longest: number;
 }

@@ -1,6 +1,7 @@
 import type { Context } from '@temporalio/activity';
 import { fetchPages } from './fetch-pages.js';
 import { openStream } from './open-stream.js';
+import { concludeRange, forgetRange } from './ranges.js';
 import { sendNotice } from './send-notice.js';
 import { writeBatch } from './write-batch.js';
 import type { DestinationHost } from '../destinations/host.js';
@@ -9,6 +10,8 @@ import type {
   FetchPagesInput,
   OpenedStream,
   OpenStreamInput,
+  RangeFound,
+  RangeInput,
   Redirect,
   SendNoticeInput,
   StreamPlan,
@@ -39,6 +42,8 @@ export interface Activities {
   fetchPages(input: FetchPagesInput): Promise<FetchedPages>;
   writeBatch(input: WriteBatchInput): Promise<WrittenBatch>;
   sendNotice(input: SendNoticeInput): Promise<void>;
+  concludeRange(input: RangeInput): Promise<RangeFound>;
+  forgetRange(input: Pick<RangeInput, 'plan' | 'destination'>): Promise<void>;
 }
 
 export function createActivities(dependencies: Dependencies): Activities {
@@ -47,5 +52,7 @@ export function createActivities(dependencies: Dependencies): Activities {
     fetchPages: fetchPages(dependencies),
     writeBatch: writeBatch(dependencies),
     sendNotice: sendNotice(dependencies),
+    concludeRange: concludeRange(dependencies),
+    forgetRange: forgetRange(dependencies),
   };
 }

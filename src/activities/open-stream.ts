@@ -15,13 +15,15 @@ import type {
   StreamKey,
   StreamPlan,
 } from '../protocol.js';
-import { resolveRequest, sourceIdentity } from '../sources/references.js';
+import { resolveRequest } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 import { readsOtherwise, streamMove } from './moves.js';
+import { checkedRange, removeForsaken } from './ranges.js';
 import { searchAttributesKnown } from './search-attributes.js';
+import { streamKey } from './stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
 export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
@@ -31,7 +33,8 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
       beating(
         () => 'opening',
         async () => {
-          const plan = planFrom(input.configuration, input.stream ?? null);
+          const whole = planFrom(input.configuration, input.stream ?? null);
+          const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
           // Fails here, before anything is written, when a variable is not set.
           resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
@@ -41,11 +44,17 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           }
           const hosted = await host.claim(path);
           if (!('destination' in hosted)) return redirect(path, hosted, dependencies);
+          if (input.range !== undefined)
+            plan.range = await checkedRange(whole, hosted.destination, input.range);
           const key = streamKey(plan);
+          if (plan.range !== undefined)
+            await removeForsaken(key, hosted.destination, (other) => isRunning(other, cluster));
           const open = (move?: StreamMove) =>
             hosted.destination.openStream({
               ...{ key, table: plan.table, holder: holder(input, cluster) },
-              ...{ full: input.full, takeOver: input.takeOver },
+              // What an earlier audit has met says nothing of what was written since.
+              full: input.full || plan.range?.kind === 'audit',
+              takeOver: input.takeOver,
               isRunning: (other) => isRunning(other, cluster),
               ...(move !== undefined && { move }),
             });
@@ -99,13 +108,6 @@ function wanted(
   }
 }
 
-export const streamKey = (plan: StreamPlan): StreamKey => ({
-  schema: plan.table.schema,
-  table: plan.table.table,
-  strategy: plan.options.strategy,
-  source: sourceIdentity(plan.baseUrl),
-});
-
 function describe(
   plan: StreamPlan,
   checkpoint: OpenedStream['checkpoint'],
@@ -127,7 +129,9 @@ function describe(
     });
   }
   const { options } = plan;
-  if (options.strategy === 'offset' && options.fullRescan === null && options.incremental == null) {
+  const seesNoUpdates =
+    options.strategy === 'offset' && options.fullRescan === null && options.incremental == null;
+  if (seesNoUpdates && plan.range === undefined) {
     notes.push({
       code: 'updates_unseen',
       message:

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Command } from 'commander';
-import { streamKey } from '../activities/open-stream.js';
+import { streamKey } from '../activities/stream-key.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';
 import type { Destination } from '../destinations/destination.js';

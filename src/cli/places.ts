@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import type { Payload } from '@temporalio/common';
 import { streamMove } from '../activities/moves.js';
-import { streamKey } from '../activities/open-stream.js';
+import { streamKey } from '../activities/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
 import { destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';

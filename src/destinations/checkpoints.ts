@@ -9,6 +9,7 @@ import {
 } from '../errors.js';
 import {
   INCOMPLETE,
+  RANGE_SIGN,
   type Checkpoint,
   type ColumnType,
   type Cursor,
@@ -22,6 +23,8 @@ import { identifier } from './sql.js';
 export interface StoredCheckpoint extends Checkpoint {
   key: StreamKey;
   holder: Holder;
+  /** When it was written last. */
+  updated: string;
 }
 
 /**
@@ -41,6 +44,11 @@ export function refuseNewer(stored: string | undefined): void {
 
 export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
 export const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;
+/** Whether a checkpoint is that of a range, which is read beside the sync. */
+export const isRange = ({ source }: Pick<StreamKey, 'source'>): boolean => source.includes(RANGE_SIGN);
+/** Of the checkpoints of a table those that matter to one: a sync and the ranges beside it do not know each other. */
+export const thatMatter = (key: StreamKey, stored: StoredCheckpoint[]): StoredCheckpoint[] =>
+  stored.filter((one) => (isRange(key) ? sameKey(one.key, key) : !isRange(one.key)));
 export const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
 
 /** The columns of a batch have names of our own: one called rowid or place would hide a record's place. */
@@ -234,6 +242,10 @@ export function alone({ deletes, mode, ...rest }: TableSpec): TableSpec {
     ...(mode !== undefined && mode !== 'replace' && { mode }),
   };
 }
+
+/** Of the checkpoints of ranges of a table those that are not `key`'s. */
+export const otherRanges = (key: StreamKey, stored: readonly StoredCheckpoint[]): StoredCheckpoint[] =>
+  stored.filter((one) => isRange(one.key) && !sameKey(one.key, key));
 
 /** A batch that no stream has fetched: its rows go with the transaction that they are in, and move no checkpoint. */
 export const aloneIn = (

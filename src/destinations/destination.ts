@@ -1,9 +1,13 @@
 import type {
   Checkpoint,
   Cursor,
+  CursorFormat,
   Holder,
   Json,
   ParentSpec,
+  RangeFound,
+  RangeKind,
+  RangePlan,
   SchemaChange,
   StreamKey,
   TableSpec,
@@ -51,8 +55,58 @@ export interface Destination {
    */
   replay?(request: ReplayRequest): Promise<ReplayOutcome>;
 
+  /** Ranges that are read beside the sync; absent where a destination cannot have them. */
+  ranges?: Ranges;
+
   /** Lets go of everything. */
   close(): Promise<void>;
+}
+
+/** What a destination does for ranges of a stream besides opening and writing them. */
+export interface Ranges {
+  /** Why a kind of range cannot be had for a table; null where it can. */
+  refusal(kind: RangeKind, table: TableSpec, repairs: boolean): string | null;
+  /** The time, by the clock that rows are stamped by. */
+  now(key: StreamKey): Promise<string>;
+  /** How far the sync itself has come, by its key; null where it has never been opened. */
+  stands(key: StreamKey): Promise<Checkpoint | null>;
+  /** Other ranges of the table that are kept, with who holds them. */
+  kept(key: StreamKey): Promise<{ key: StreamKey; holder: Holder; updated: string }[]>;
+  /** Looks at the differences once more when all of an audit has been read, and for rows that the source does not have. */
+  conclude(request: ConcludeRequest): Promise<RangeFound>;
+  /** Removes all that is kept of a range. */
+  forget(key: StreamKey): Promise<void>;
+}
+
+/** A column that says which of two versions of a row is the newer one. */
+export interface CursorColumn {
+  field: string;
+  format: CursorFormat;
+}
+
+/** A batch of a range. */
+export interface RangeWrite {
+  kind: RangeKind;
+  /** Whether rows are written, and not only compared. */
+  writes: boolean;
+  /** The batch holds nothing that was asked for before then. */
+  began: string;
+  cursor: CursorColumn | null;
+  /** Paths of files of records that are not compared, but were met. */
+  beyond?: () => Promise<string[]>;
+}
+
+export interface ConcludeRequest {
+  key: StreamKey;
+  table: TableSpec;
+  range: RangePlan;
+  /**
+   * Which rows the pass would have met had they been there, by the values of a column from one end to the other, both
+   * included; null: all. Absent: that cannot be told, for a reason.
+   */
+  scope: { field: string; format: CursorFormat; from: string | null; to: string | null } | null | string;
+  /** Whether rows that are gone may be removed: the source has answered with something. */
+  removes: boolean;
 }
 
 export interface OpenRequest {
@@ -133,6 +187,8 @@ export interface WriteRequest {
   /** Paths of files of {@link Reject}s, likewise. */
   rejects?: () => Promise<string[]>;
   workflowId: string;
+  /** Absent: the batch is one of the sync itself. */
+  range?: RangeWrite;
 }
 
 export interface WriteOutcome {
@@ -147,6 +203,8 @@ export interface WriteOutcome {
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
+  /** Of a range: rows that were left as they are, as they are newer or may be; absent where there are none. */
+  left?: number;
   /** An earlier attempt had committed this batch. */
   already: boolean;
 }

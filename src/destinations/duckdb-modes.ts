@@ -9,12 +9,12 @@ import {
   VALID_TO,
   type Cursor,
   type SchemaChange,
-  type StreamKey,
   type TableSpec,
 } from '../protocol.js';
 import { batchColumns, isWholePass, missesRows, keyValues, notReady, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import { storedTable, widened } from './duckdb-evolution.js';
+import { keyIs, rangeSql } from './duckdb-ranges.js';
 import { duckDbType } from './duckdb-columns.js';
 import {
   asideOf,
@@ -28,6 +28,7 @@ import {
   stamps,
   withinReach,
 } from './modes.js';
+import { noteGone } from './ranges.js';
 import { identifier, literal } from './sql.js';
 
 export interface Written {
@@ -39,12 +40,6 @@ export interface Written {
 
 /** Whether a key that is there twice in a batch becomes one row. */
 export const keepsLast = (table: TableSpec): boolean => table.mode !== 'append';
-
-/** DuckDB does not tell the names of tables apart by their case. */
-export const tableIs = (key: StreamKey) =>
-  `lower("schema") = lower(${literal(key.schema)}) AND lower("table") = lower(${literal(key.table)})`;
-export const keyIs = (key: StreamKey) =>
-  `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
 
 export async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {
   const result = await connection.runAndReadAll(sql);
@@ -384,6 +379,13 @@ async function endDeleted(connection: DuckDBConnection, request: WriteRequest): 
   const batch = batchOf(table);
   const gone = saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
   const target = tableName(table.mode === 'replace' ? asideOf(key, table) : table);
+  if (table.mode === undefined) {
+    await noteGone(
+      rangeSql(connection, null),
+      request,
+      `${target} AS t JOIN _batch AS s ON ${sameKey(table, batch)} WHERE ${gone}`,
+    );
+  }
   const ended = await connection.run(
     table.mode === 'history'
       ? `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM _batch AS s
@@ -516,6 +518,8 @@ export async function endOfPass(
     const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})${reach === null ? '' : ` AND ${reach}`}`;
     const target = `${tableName(table)} AS t`;
     const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    if (table.deletes === 'hard')
+      await noteGone(rangeSql(connection, null), request, `${target} WHERE ${unseen}`);
     const gone = await connection.run(
       table.deletes === 'soft'
         ? `UPDATE ${target} SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`

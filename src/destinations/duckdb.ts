@@ -28,10 +28,12 @@ import {
   openWhenFree,
   refuseNewer,
   refuseOtherTypes,
+  otherRanges,
   sameKey,
   somethingMisfits,
   tableName,
   TABLES_VERSION,
+  thatMatter,
   type StoredCheckpoint,
   type StreamLog,
 } from './checkpoints.js';
@@ -43,11 +45,14 @@ import type {
   OpenResult,
   ParentRow,
   ParentsRequest,
+  Ranges,
+  RangeWrite,
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
 import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
-import { changesOf, duckDbNames, duckDbStore, SCHEMA_CHANGES, storedTable } from './duckdb-evolution.js';
+import { columnsOf, keyIs, rangeSql, tableIs } from './duckdb-ranges.js';
+import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import {
   counts,
@@ -56,16 +61,26 @@ import {
   forgetMode,
   hashOfBatch,
   keepsLast,
-  keyIs,
   lastOfEach,
   prepareOwnColumns,
   readyPass,
-  tableIs,
   writeRows,
   type Written,
 } from './duckdb-modes.js';
 import { asideOf, marksDeleted, refuseOtherMode } from './modes.js';
-import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import {
+  besideTable,
+  comparedTable,
+  conclude,
+  differencesTable,
+  forget,
+  judge,
+  keysOnly,
+  meet,
+  rangeRefusal,
+  withBeyond,
+} from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { identifier, literal } from './sql.js';
 
@@ -98,6 +113,7 @@ const OWN_TABLES = `
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
     source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
   );
+  ${differencesTable()}
   ${SCHEMA_CHANGES}
 `;
 
@@ -223,7 +239,7 @@ export class DuckDbDestination implements Destination {
     if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
     if (records === 0 || bytes > PREPARED_BYTES) return;
     // What the table's columns will be, the write before it has its say in.
-    if (request.table.inference !== undefined) return;
+    if (request.table.inference !== undefined || request.range !== undefined) return;
     const batch = new PreparedBatch(
       this.file,
       (connection) => load(this.file, connection, request),
@@ -280,16 +296,23 @@ export class DuckDbDestination implements Destination {
         };
       }
       if (stored?.id !== base) throw conflict(key, base, stored);
-      const { rows, deleted, table, exists, changes } =
-        request.table.inference === undefined
-          ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
-          : await this.followed(connection, request, stored.cursor, sorts);
+      const {
+        rows,
+        deleted,
+        left = 0,
+        table,
+        exists,
+        changes,
+      } = request.table.inference === undefined
+        ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
+        : await this.followed(connection, request, stored.cursor, sorts);
       if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
       const rejected = await rejectedOf(connection, request);
-      const ended = exists
-        ? await endOfPass(connection, { ...request, table }, rejected > 0)
-        : { rows: 0, deleted: 0 };
+      const ended =
+        exists && request.range === undefined
+          ? await endOfPass(connection, { ...request, table }, rejected > 0)
+          : { rows: 0, deleted: 0 };
       const cursor = literal(JSON.stringify(request.cursor));
       const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
       const set = await connection.run(
@@ -304,6 +327,7 @@ export class DuckDbDestination implements Destination {
         ...{ rows: rows + ended.rows, already: false },
         ...(rejected > 0 && { rejected }),
         ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
+        ...(left > 0 && { left }),
         ...(changes.length > 0 && { changes }),
       };
     }, loaded);
@@ -365,7 +389,8 @@ export class DuckDbDestination implements Destination {
     isLoaded: boolean,
     sorts: boolean,
   ): Promise<WrittenInto> {
-    const { records, table } = request;
+    const { records, table, range } = request;
+    if (range !== undefined) return this.besideSync(connection, { ...request, range }, sorts);
     await readyPass(connection, request, before);
     let written: Written = { rows: 0, deleted: 0 };
     if (records > 0) {
@@ -376,19 +401,76 @@ export class DuckDbDestination implements Destination {
     return { ...written, table, exists: true, changes: [] };
   }
 
+  /** As {@link rows}, for a range: written is what the sync has not written meanwhile. */
+  private async besideSync(
+    connection: DuckDBConnection,
+    request: WriteRequest & { range: RangeWrite },
+    sorts: boolean,
+  ): Promise<WrittenInto> {
+    const { range, records } = request;
+    const sql = rangeSql(connection, request.table);
+    const table = besideTable(request.table);
+    const into = { table, exists: true, changes: [] };
+    const paths = (await range.beyond?.()) ?? [];
+    if (paths.length > 0) {
+      // Following its source has made the key's columns what they are.
+      const met = { ...request, table: keysOnly(table), files: () => Promise.resolve(paths) };
+      await load(this.file, connection, met);
+      await meet(sql, met, '_batch');
+    }
+    if (records === 0) return { ...into, rows: 0, deleted: 0 };
+    // Of a key that comes twice the last record counts, however the table is written.
+    const oneEach = { ...request, table: { ...table, mode: 'replace' as const } };
+    await (sorts ? sortOut : load)(this.file, connection, oneEach);
+    if (range.kind === 'audit') await meet(sql, { ...request, table }, '_batch');
+    const left = await judge(sql, { ...request, table }, '_batch');
+    if (range.writes) return { ...into, ...(await writeRows(connection, { ...request, table })), left };
+    await connection.run('DROP TABLE _batch');
+    return { ...into, rows: 0, deleted: 0 };
+  }
+
+  readonly ranges: Ranges = {
+    refusal: rangeRefusal,
+    now: () => Promise.resolve(new Date().toISOString()),
+    stands: (key) =>
+      this.file.read(async (connection) => {
+        if (!(await hasOwnTables(connection))) return null;
+        return (await storedCheckpoints(connection, key)).find((one) => sameKey(one.key, key)) ?? null;
+      }),
+    kept: (key) =>
+      this.file.read(async (connection) => {
+        if (!(await hasOwnTables(connection))) return [];
+        return otherRanges(key, await allCheckpoints(connection, key));
+      }),
+    conclude: (request) =>
+      this.file.transaction(async (connection) => {
+        const known = await columnsOf(connection, request.table);
+        const table = besideTable(known?.spec() ?? request.table);
+        return conclude(rangeSql(connection, request.table), { ...request, table });
+      }),
+    forget: (key) =>
+      this.file.transaction(async (connection) => {
+        await connection.run(OWN_TABLES);
+        await forget(rangeSql(connection, null), key);
+      }),
+  };
+
   /** As {@link rows}, after the table was made to hold the batch. */
   private async followed(
     connection: DuckDBConnection,
-    request: WriteRequest,
+    asked: WriteRequest,
     before: Cursor | null,
     sorts: boolean,
   ): Promise<WrittenInto> {
-    const { key, table, next } = request;
-    const files = request.records === 0 ? [] : await request.files();
-    const store = duckDbStore(connection, key, table, next, (spec) =>
-      prepare(connection, declaredOnly(spec)),
-    );
-    const batch = await follow(table, store, files, request.longest);
+    const { key, next } = asked;
+    const table = comparedTable(asked);
+    const files = asked.records === 0 ? [] : await asked.files();
+    const following = (spec: TableSpec, paths: string[]) => {
+      const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
+      return follow(spec, duckDbStore(connection, key, spec, next, create), paths, asked.longest);
+    };
+    const batch = await following(table, files);
+    const { request, ...beyond } = await withBeyond(asked, following);
     const own = {
       ...request,
       table: batch.table,
@@ -397,7 +479,8 @@ export class DuckDbDestination implements Destination {
       files: () => Promise.resolve(batch.files),
     };
     try {
-      if (batch.rejects.length > 0) await keepRejects(connection, request, batch.rejects);
+      const rejects = [...batch.rejects, ...beyond.rejects];
+      if (rejects.length > 0) await keepRejects(connection, request, rejects);
       const { exists, changes } = batch;
       if (!exists) return { rows: 0, deleted: 0, table, exists, changes };
       if (changes.length > 0) await prepareOwnColumns(connection, batch.table, changes);
@@ -409,21 +492,27 @@ export class DuckDbDestination implements Destination {
       );
     } finally {
       await batch.discard();
+      await beyond.discard();
     }
   }
 }
 
+/** Databases of one file have Highwater's own tables once something was opened there. */
+async function hasOwnTables(connection: DuckDBConnection): Promise<boolean> {
+  const [tables = 0] = await counts(
+    connection,
+    "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = '_highwater_checkpoints'",
+  );
+  return tables > 0;
+}
+
 /** What a batch has come to, and the table that it went into. */
 interface WrittenInto extends Written {
+  /** Rows that were left as they are. */
+  left?: number;
   table: TableSpec;
   exists: boolean;
   changes: SchemaChange[];
-}
-
-/** Null for a table that does not follow its source. */
-async function columnsOf(connection: DuckDBConnection, table: TableSpec): Promise<Columns | null> {
-  if (table.inference === undefined) return null;
-  return new Columns(table, await storedTable(connection, table), duckDbNames);
 }
 
 /** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
@@ -507,11 +596,15 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   await prepareOwnColumns(connection, known?.exists === true ? known.spec() : table, []);
 }
 
-async function storedCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
+const storedCheckpoints = async (connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> =>
+  thatMatter(key, await allCheckpoints(connection, key));
+
+async function allCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
   const result = await connection.runAndReadAll(
-    `SELECT strategy, source, id, cursor, holder FROM _highwater_checkpoints WHERE ${tableIs(key)}`,
+    `SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`,
   );
-  return result.getRowsJson().map(([strategy, source, id, cursor, holder]) => ({
+  return result.getRowsJson().map(([strategy, source, id, cursor, holder, updated]) => ({
+    updated: String(updated),
     key: { ...key, strategy: strategy as StreamKey['strategy'], source: String(source) },
     id: String(id),
     cursor: cursor === null ? null : (JSON.parse(String(cursor)) as Cursor),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { FileFormat } from '../config/files-address.js';
-import { messageOf } from '../errors.js';
+import { DestinationError, messageOf } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { ColumnType, StreamKey, TableSpec } from '../protocol.js';
 import {
@@ -16,6 +16,7 @@ import {
   movedClaim,
   notReady,
   openWhenFree,
+  otherRanges,
   refuseOtherTypes,
   sameKey,
   somethingMisfits,
@@ -30,6 +31,8 @@ import type {
   OpenResult,
   ParentRow,
   ParentsRequest,
+  Ranges,
+  RangeWrite,
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
@@ -47,6 +50,7 @@ import {
   written,
 } from './files-columns.js';
 import {
+  allIn,
   folderName,
   Manifests,
   ownFolder,
@@ -58,7 +62,9 @@ import {
   type ManifestMove,
   type TableFile,
 } from './manifest.js';
+import { rangeSql } from './duckdb-ranges.js';
 import { piecesOf, type ObjectStore } from './object-store.js';
+import { differencesTable, judge, rangeRefusal } from './ranges.js';
 import { identifier, literal } from './sql.js';
 
 /** The identity of a destination. */
@@ -95,6 +101,8 @@ interface MadeFile extends TableFile {
 interface Made {
   rows: number;
   rejected: number;
+  /** Rows of a range that were left as they are. */
+  left: number;
   files: MadeFile[];
   rejects: MadeFile[];
   marks: MadeFile[];
@@ -206,6 +214,7 @@ export class FilesDestination implements Destination {
         folder,
         version: manifest.version + 1,
         stored,
+        manifest,
       });
       const files = [...made.files, ...made.rejects, ...made.marks];
       if (files.length > 0) {
@@ -243,7 +252,9 @@ export class FilesDestination implements Destination {
         checkpoints: manifest.checkpoints.map((one) => (one === stored ? checkpoint : one)),
         commits: [...manifest.commits, commit],
       });
-      return isCommitted ? { rows, already: false, ...(rejected > 0 && { rejected }) } : null;
+      if (!isCommitted) return null;
+      const { left } = made;
+      return { rows, already: false, ...(rejected > 0 && { rejected }), ...(left > 0 && { left }) };
     } catch (thrown) {
       // Whether it was committed is not known: the files may be needed.
       if (isSent) put = [];
@@ -283,11 +294,14 @@ export class FilesDestination implements Destination {
     sorts: boolean,
   ): Promise<Made> {
     const { key } = request;
-    const made: Made = { rows: 0, rejected: 0, files: [], rejects: [], marks: [] };
+    const made: Made = { rows: 0, rejected: 0, left: 0, files: [], rejects: [], marks: [] };
     await connection.run(`${REJECTS_TABLE}; ${MARKS_TABLE}`);
     if (sorts) await sortOut(this.duckdb, connection, request);
     else if (request.records > 0) await load(this.duckdb, connection, request);
     if (sorts || request.records > 0) {
+      if (request.range !== undefined) {
+        made.left = await this.leave(connection, { ...request, range: request.range }, attempt);
+      }
       made.files = await this.copyBatch(connection, request, attempt);
       made.rows = made.files.reduce((sum, { rows }) => sum + rows, 0);
       await connection.run('DROP TABLE _batch');
@@ -314,6 +328,58 @@ export class FilesDestination implements Destination {
     }
     return made;
   }
+
+  /** Takes out of `_batch` what files have in a newer version, or may have, and what they have already. */
+  private async leave(
+    connection: DuckDBConnection,
+    request: WriteRequest & { range: RangeWrite },
+    { folder, manifest }: Attempt,
+  ): Promise<number> {
+    const { key, table } = request;
+    const commits = await new Manifests(this.store, folder).commits(manifest);
+    const paths = await pathsOf(
+      this.store,
+      folder,
+      commits.flatMap(({ files }) => files),
+    );
+    const { latest } = tableQueries(manifest, commits, (path) => paths.get(path) ?? '');
+    const ours = commits.filter(({ strategy, source }) => strategy === key.strategy && source === key.source);
+    const values = (id: string) =>
+      [id, key.schema, key.table, key.strategy, key.source].map(literal).join(', ');
+    await connection.run(
+      `CREATE OR REPLACE TEMP VIEW _stands AS ${latest};
+       CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS});
+       ${ours.map(({ batch }) => `INSERT INTO _highwater_batches VALUES (${values(batch)});`).join('\n')}
+       ${differencesTable().replace('CREATE TABLE IF NOT EXISTS', 'CREATE OR REPLACE TEMP TABLE')}`,
+    );
+    const stands = { ...table, schema: 'temp', table: '_stands', stamps: true as const };
+    const left = await judge(rangeSql(connection, table), { ...request, table: stands }, '_batch', true);
+    await connection.run(
+      'DROP VIEW _stands; DROP TABLE _highwater_batches; DROP TABLE _highwater_differences',
+    );
+    return left;
+  }
+
+  readonly ranges: Ranges = {
+    refusal: (kind, table, writes) =>
+      kind === 'audit'
+        ? 'files cannot be audited: what was met cannot be kept beside them. "highwater backfill" writes a range again where it differs'
+        : rangeRefusal(kind, table, writes),
+    now: () => Promise.resolve(new Date().toISOString()),
+    stands: async (key) => checkpointOf(await this.manifests(key).latest(), key) ?? null,
+    kept: async (key) => otherRanges(key, allIn(await this.manifests(key).latest(), key)),
+    conclude: () => Promise.reject(new DestinationError('files cannot be audited')),
+    forget: async (key) => {
+      const manifests = this.manifests(key);
+      for (;;) {
+        const manifest = await manifests.latest();
+        const own = checkpointOf(manifest, key);
+        if (manifest === null || own === undefined) return;
+        const checkpoints = manifest.checkpoints.filter((one) => one !== own);
+        if (await manifests.append(manifest, { ...manifest, checkpoints })) return;
+      }
+    },
+  };
 
   /** The rows of `_batch`, a file for each partition. */
   private async copyBatch(
@@ -412,6 +478,7 @@ interface Attempt {
   folder: string;
   version: number;
   stored: ManifestCheckpoint;
+  manifest: Manifest;
 }
 
 const named = ({ local: _, ...file }: MadeFile): TableFile => file;

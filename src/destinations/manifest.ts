@@ -4,7 +4,7 @@
  */
 import { DestinationBusyError, DestinationError } from '../errors.js';
 import type { ColumnType, Cursor, Holder, StreamKey } from '../protocol.js';
-import type { StoredCheckpoint } from './checkpoints.js';
+import { thatMatter, type StoredCheckpoint } from './checkpoints.js';
 import type { ObjectStore } from './object-store.js';
 
 /** What this code writes and reads. */
@@ -205,7 +205,11 @@ function parsed<T extends { highwater: number }>(body: Buffer, path: string): T 
 
 /** The checkpoints of a table, as all destinations know them. */
 export const storedIn = (manifest: Manifest | null, key: StreamKey): StoredCheckpoint[] =>
-  (manifest?.checkpoints ?? []).map(({ strategy, source, id, cursor, holder }) => ({
+  thatMatter(key, allIn(manifest, key));
+
+/** Those of ranges too. */
+export const allIn = (manifest: Manifest | null, key: StreamKey): StoredCheckpoint[] =>
+  (manifest?.checkpoints ?? []).map(({ strategy, source, id, cursor, holder, updated_at: updated }) => ({
     key: { ...key, strategy: strategy as StreamKey['strategy'], source },
-    ...{ id, cursor, holder },
+    ...{ id, cursor, holder, updated },
   }));

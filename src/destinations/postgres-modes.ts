@@ -24,6 +24,8 @@ import {
 } from './modes.js';
 import { fromText, postgresType, recordType, storedType } from './postgres-columns.js';
 import { storedTable, widened } from './postgres-evolution.js';
+import { rangeSql } from './postgres-ranges.js';
+import { judge, meet, noteGone } from './ranges.js';
 import { identifier } from './sql.js';
 
 export interface Written {
@@ -31,6 +33,8 @@ export interface Written {
   rows: number;
   /** Of which the source says that they are gone. */
   deleted: number;
+  /** Rows that were left as they are, beside a sync. */
+  left?: number;
 }
 
 /** Condition on Highwater's own tables, by the values of {@link keyValues}. */
@@ -77,16 +81,24 @@ export async function merge(client: PoolClient, request: WriteRequest, from: str
   const batch = batchOf(table);
   const keys = table.primaryKey.map((name) => batch.columns.get(name)).join(', ');
   const lines = `(${converted(table, from)}) AS b`;
+  const { range } = request;
   const typed =
-    table.mode === 'append'
+    table.mode === 'append' && range === undefined
       ? `SELECT * FROM ${lines}`
-      : `SELECT DISTINCT ON (${keys}) ${[...batch.columns.values()].join(', ')} FROM ${lines} ORDER BY ${keys}, place DESC`;
-  if (modeOf(table) === 'upsert' && table.deletes === undefined) {
+      : `SELECT DISTINCT ON (${keys}) place, ${[...batch.columns.values()].join(', ')} FROM ${lines} ORDER BY ${keys}, place DESC`;
+  if (modeOf(table) === 'upsert' && table.deletes === undefined && range === undefined) {
     // Nothing else asks for the batch: it is typed on its way.
     const rows = await upsert(client, table, { ...batch, name: `(${typed})` }, next);
     return { rows, deleted: 0 };
   }
   await client.query(`CREATE TEMP TABLE _met ON COMMIT DROP AS ${typed}`);
+  let left = 0;
+  if (range !== undefined) {
+    const sql = rangeSql(client, key, request.table);
+    if (range.kind === 'audit') await meet(sql, request, batch.name);
+    left = await judge(sql, { ...request, range }, batch.name);
+    if (!range.writes) return { rows: 0, deleted: 0 };
+  }
   let deleted = await endDeleted(client, request);
   let rows = 0;
   switch (modeOf(table)) {
@@ -104,7 +116,7 @@ export async function merge(client: PoolClient, request: WriteRequest, from: str
   }
   if (marksDeleted(table)) deleted += await markDeleted(client, request);
   if (missesRows(table)) await remember(client, request);
-  return { rows, deleted };
+  return { rows, deleted, ...(left > 0 && { left }) };
 }
 
 /** Writes what is new or differs. */
@@ -177,6 +189,10 @@ async function endDeleted(client: PoolClient, request: WriteRequest): Promise<nu
   const batch = batchOf(table);
   const gone = saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
   const target = tableName(table.mode === 'replace' ? asideOf(key, table) : table);
+  if (table.mode === undefined) {
+    const rows = `${target} AS t JOIN ${batch.name} AS s ON ${sameKey(table, batch)} WHERE ${gone}`;
+    await noteGone(rangeSql(client, key, null), request, rows);
+  }
   const ended = await client.query(
     table.mode === 'history'
       ? `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM ${batch.name} AS s
@@ -305,14 +321,14 @@ export async function endOfPass(
       (name) => `t.${identifier(name)}`,
       (text) => `${text}::${postgresType(time)}`,
     );
-    const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE s."schema" = $1 AND s."table" = $2 AND s.strategy = $3
-      AND s.source = $4 AND s.pass = $5 AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
+    const sql = rangeSql(client, key, null);
+    const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE ${sql.keyIs(key)} AND s.pass = ${cursor.pass} AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
     const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    if (table.deletes === 'hard') await noteGone(sql, request, `${tableName(table)} AS t WHERE ${unseen}`);
     const gone = await client.query(
       table.deletes === 'soft'
         ? `UPDATE ${tableName(table)} AS t SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`
         : `DELETE FROM ${tableName(table)} AS t WHERE ${unseen}`,
-      values,
     );
     written.deleted = gone.rowCount ?? 0;
   }

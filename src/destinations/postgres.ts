@@ -38,11 +38,13 @@ import {
   notReady,
   openWhenFree,
   refuseNewer,
+  otherRanges,
   refuseOtherTypes,
   sameKey,
   somethingMisfits,
   tableName,
   TABLES_VERSION,
+  thatMatter,
   type StoredCheckpoint,
   type StreamLog,
 } from './checkpoints.js';
@@ -54,11 +56,13 @@ import type {
   OpenResult,
   ParentRow,
   ParentsRequest,
+  Ranges,
+  RangeWrite,
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
 import { exactColumns } from './duckdb-columns.js';
-import { Columns, declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
+import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
   columnType,
   fromText,
@@ -67,7 +71,19 @@ import {
   recordType,
   storedType,
 } from './postgres-columns.js';
-import { changesOf, postgresNames, postgresStore, schemaChanges, storedTable } from './postgres-evolution.js';
+import { changesOf, postgresStore, schemaChanges } from './postgres-evolution.js';
+import { columnsOf, rangeSql } from './postgres-ranges.js';
+import {
+  besideTable,
+  comparedTable,
+  conclude,
+  differencesTable,
+  forget,
+  keysOnly,
+  meet,
+  rangeRefusal,
+  withBeyond,
+} from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
 import { asideOf, marksDeleted, MODE_COLUMNS, ownColumns, refuseOtherMode } from './modes.js';
 import {
@@ -116,6 +132,7 @@ const ownTables = (schema: string) => `
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     reason text NOT NULL, record text NOT NULL, rejected_at timestamptz NOT NULL
   );
+  ${differencesTable(`${schema}.`)}
   ${schemaChanges(schema)}
 `;
 
@@ -287,6 +304,8 @@ export class PostgresDestination implements Destination {
     const { key, base, next } = request;
     const schema = identifier(key.schema);
     return this.transaction(async (client) => {
+      // Beside a range the sync writes before it or after it, never meanwhile.
+      if (request.range !== undefined) await lockTable(client, key);
       // The row's lock makes writers of one stream wait for each other.
       const held = await client.query<{ id: string; holder: string; cursor: string | null }>(
         `SELECT id, holder, cursor FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
@@ -310,16 +329,23 @@ export class PostgresDestination implements Destination {
         throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
       const before = stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor);
-      const { rows, deleted, table, exists, changes } =
-        request.table.inference === undefined
-          ? await written(client, request, before)
-          : await followed(client, request, before);
+      const {
+        rows,
+        deleted,
+        left = 0,
+        table,
+        exists,
+        changes,
+      } = request.table.inference === undefined
+        ? await written(client, request, before)
+        : await followed(client, request, before);
       if (request.marks !== undefined) await keepMarks(client, key, await request.marks());
       if (request.rejects !== undefined) await keepRejects(client, request, await request.rejects());
       const rejected = await rejectedOf(client, request);
-      const ended = exists
-        ? await endOfPass(client, { ...request, table }, rejected > 0)
-        : { rows: 0, deleted: 0 };
+      const ended =
+        exists && request.range === undefined
+          ? await endOfPass(client, { ...request, table }, rejected > 0)
+          : { rows: 0, deleted: 0 };
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -343,6 +369,7 @@ export class PostgresDestination implements Destination {
         ...{ rows: rows + ended.rows, already: false },
         ...(rejected > 0 && { rejected }),
         ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
+        ...(left > 0 && { left }),
         ...(changes.length > 0 && { changes }),
       };
     });
@@ -392,6 +419,38 @@ export class PostgresDestination implements Destination {
       }),
     );
   }
+
+  readonly ranges: Ranges = {
+    refusal: rangeRefusal,
+    now: () =>
+      this.transaction(async (client) => {
+        const found = await client.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
+        return found.rows[0]?.now ?? '';
+      }),
+    stands: (key) =>
+      this.transaction(async (client) => {
+        if (!(await hasOwnTables(client, key))) return null;
+        return (await storedCheckpoints(client, key)).find((one) => sameKey(one.key, key)) ?? null;
+      }),
+    kept: (key) =>
+      this.transaction(async (client) =>
+        (await hasOwnTables(client, key)) ? otherRanges(key, await allCheckpoints(client, key, '')) : [],
+      ),
+    conclude: (request) =>
+      this.transaction(async (client) => {
+        const { key } = request;
+        await lockTable(client, key);
+        const known = await columnsOf(client, request.table);
+        const table = besideTable(known?.spec() ?? request.table);
+        return conclude(rangeSql(client, key, request.table), { ...request, table });
+      }),
+    forget: (key) =>
+      this.transaction(async (client) => {
+        if (!(await hasOwnTables(client, key))) return;
+        await lockTable(client, key);
+        await forget(rangeSql(client, key, null), key);
+      }),
+  };
 
   /** All that is asked of the server: a connection is ours for a transaction, and no longer. */
   private async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
@@ -456,36 +515,77 @@ async function written(
   request: WriteRequest,
   before: Cursor | null,
 ): Promise<WrittenInto> {
+  if (request.range !== undefined) return besideSync(client, { ...request, range: request.range });
   await readyPass(client, request, before);
   const rows = request.records === 0 ? { rows: 0, deleted: 0 } : await writeRows(client, request);
   return { ...rows, table: request.table, exists: true, changes: [] };
 }
 
+/** As {@link written}, for a range: written is what the sync has not written meanwhile. */
+async function besideSync(
+  client: PoolClient,
+  request: WriteRequest & { range: RangeWrite },
+): Promise<WrittenInto> {
+  const { range, key, records } = request;
+  const table = besideTable(request.table);
+  const into = { table, exists: true, changes: [] };
+  const paths = (await range.beyond?.()) ?? [];
+  if (paths.length > 0) {
+    // Following its source has made the key's columns what they are.
+    const met = { ...request, table: keysOnly(table) };
+    await copyLines(client, '_beyond', 'json', paths);
+    await client.query(
+      `CREATE TEMP TABLE _outside ON COMMIT DROP AS ${converted(met.table, 'pg_temp._beyond')}`,
+    );
+    await meet(rangeSql(client, key, request.table), met, 'pg_temp._outside');
+  }
+  if (records === 0) return { ...into, rows: 0, deleted: 0 };
+  return { ...into, ...(await writeRows(client, { ...request, table })) };
+}
+
+/** Makes the sync's writes of a table wait until this transaction has ended, and waits for those in hand. */
+const lockTable = (client: PoolClient, { schema, table }: StreamKey) =>
+  client.query(
+    `SELECT 1 FROM ${identifier(schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
+    [schema, table],
+  );
+
+/** Schemas have Highwater's own tables once something was opened there. */
+async function hasOwnTables(client: PoolClient, { schema }: StreamKey): Promise<boolean> {
+  const names = ['_highwater_checkpoints', '_highwater_differences'];
+  const found = await client.query<{ found: boolean }>(
+    `SELECT bool_and(to_regclass(name) IS NOT NULL) AS found FROM unnest($1::text[]) AS name`,
+    [names.map((name) => `${identifier(schema)}.${name}`)],
+  );
+  return found.rows[0]?.found === true;
+}
+
 /** As {@link written}, after the table was made to hold the batch. */
 async function followed(
   client: PoolClient,
-  request: WriteRequest,
+  asked: WriteRequest,
   before: Cursor | null,
 ): Promise<WrittenInto> {
-  const { key, table, next } = request;
-  const files = request.records === 0 ? [] : await request.files();
-  const store = postgresStore(client, key, table, next, (spec) => prepare(client, declaredOnly(spec)));
-  const batch = await follow(table, store, files, request.longest);
+  const { key, next } = asked;
+  const table = comparedTable(asked);
+  const files = asked.records === 0 ? [] : await asked.files();
+  const following = (spec: TableSpec, paths: string[]) => {
+    const create = (made: TableSpec) => prepare(client, declaredOnly(made));
+    return follow(spec, postgresStore(client, key, spec, next, create), paths, asked.longest);
+  };
+  const batch = await following(table, files);
+  const { request, ...beyond } = await withBeyond(asked, following);
   const { exists, changes, records, longest } = batch;
   const own = { ...request, table: batch.table, records, longest, files: () => Promise.resolve(batch.files) };
   try {
-    if (batch.rejects.length > 0) await keepRejects(client, request, batch.rejects, '_misfits');
+    const rejects = [...batch.rejects, ...beyond.rejects];
+    if (rejects.length > 0) await keepRejects(client, request, rejects, '_misfits');
     if (!exists) return { rows: 0, deleted: 0, table: batch.table, exists, changes };
     return { ...(await written(client, own, before)), changes };
   } finally {
     await batch.discard();
+    await beyond.discard();
   }
-}
-
-/** Null for a table that does not follow its source. */
-async function columnsOf(client: PoolClient, table: TableSpec): Promise<Columns | null> {
-  if (table.inference === undefined) return null;
-  return new Columns(table, await storedTable(client, table), postgresNames);
 }
 
 async function hasTable(client: PoolClient, name: string): Promise<boolean> {
@@ -671,7 +771,13 @@ async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void>
 }
 
 /** Checkpoints of all strategies and sources of a table. */
-async function storedCheckpoints(client: PoolClient, key: StreamKey, lock = ''): Promise<StoredCheckpoint[]> {
+const storedCheckpoints = async (
+  client: PoolClient,
+  key: StreamKey,
+  lock = '',
+): Promise<StoredCheckpoint[]> => thatMatter(key, await allCheckpoints(client, key, lock));
+
+async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string): Promise<StoredCheckpoint[]> {
   const { schema, table } = key;
   const result = await client.query<{
     strategy: StreamKey['strategy'];
@@ -679,13 +785,15 @@ async function storedCheckpoints(client: PoolClient, key: StreamKey, lock = ''):
     id: string;
     cursor: string | null;
     holder: string;
+    updated: Date;
   }>(
-    `SELECT strategy, source, id, cursor, holder FROM ${identifier(schema)}._highwater_checkpoints
+    `SELECT strategy, source, id, cursor, holder, updated_at AS updated FROM ${identifier(schema)}._highwater_checkpoints
        WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source ${lock}`,
     [schema, table],
   );
-  return result.rows.map(({ strategy, source, id, cursor, holder }) => ({
+  return result.rows.map(({ strategy, source, id, cursor, holder, updated }) => ({
     key: { ...key, strategy, source },
+    updated: updated.toISOString(),
     id,
     cursor: cursor === null ? null : (JSON.parse(cursor) as Cursor),
     holder: JSON.parse(holder) as Holder,
@@ -785,11 +893,7 @@ async function sort(client: PoolClient, table: TableSpec, files: readonly string
 /** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
 async function takeRejects(client: PoolClient, key: StreamKey, before: string | null, limit: number) {
   const rejects = `${identifier(key.schema)}._highwater_rejects`;
-  // A write that is under way is waited for, and others wait for this.
-  await client.query(
-    `SELECT 1 FROM ${identifier(key.schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
-    [key.schema, key.table],
-  );
+  await lockTable(client, key);
   const time = before === null ? 'now()' : `${literal(before)}::timestamptz`;
   const taken = await client.query<{ record: string }>(
     `WITH taken AS (DELETE FROM ${rejects} WHERE ctid IN (

@@ -1,10 +1,17 @@
 import { ApplicationFailure } from '@temporalio/common';
-import type { Context } from '@temporalio/activity';
+import type { RangeFound, Context } from '@temporalio/activity';
 import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@temporalio/worker';
 import { isWaitForParent } from '../activities/fetch-pages.js';
 import type { Activities } from '../activities/index.js';
 import { syncLabel, withoutCredentials } from '../metrics.js';
-import type { FetchedPages, OpenedStream, Redirect, StreamPlan, WrittenBatch } from '../protocol.js';
+import type {
+  FetchedPages,
+  OpenedStream,
+  RangeFound,
+  Redirect,
+  StreamPlan,
+  WrittenBatch,
+} from '../protocol.js';
 import type { Labels, Meter } from './meter.js';
 
 type Input<Name extends keyof Activities> = Parameters<Activities[Name]>[0];
@@ -138,6 +145,15 @@ function tell(
       });
       return;
     }
+    case 'concludeRange': {
+      const { missing, stale, extra, changed } = result as RangeFound;
+      log.info('range compared', {
+        ...{ missing: missing.count, stale: stale.count, extra: extra?.count ?? null, changed },
+      });
+      return;
+    }
+    case 'forgetRange':
+      return;
     case 'sendNotice': {
       const { notice } = input as Input<'sendNotice'>;
       meter.add('highwater_notices_total', 1, { ...labels, event: notice.event, outcome: 'sent' });

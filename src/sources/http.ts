@@ -54,6 +54,11 @@ export interface HttpSourceOptions {
   timeoutSeconds: number;
   /** Records that cannot be stored are handed over as such, and are no error. */
   quarantine?: boolean;
+  /**
+   * Which records are meant, of those whose key and cursor value are remembered; absent: all. `place`: after the offset
+   * that was asked for.
+   */
+  within?: (record: { key: string; value: string | null; place: number }) => boolean;
   /** What refresh tokens are kept beside; null or absent keeps none. */
   destination?: string | null;
   /** The folder of the hooks that sign requests. */
@@ -291,6 +296,7 @@ export class HttpSource implements Source {
     const { texts = [], resolved } = options;
     const body = readableBody(raw, spec, options.columns, texts, request.parent ?? {}, resolved.mask);
     let judged = 0;
+    let place = Number(request.params['offset'] ?? 0);
     let aside: Reject[] = [];
     const scanner = new RecordScanner({
       records: body.records,
@@ -308,9 +314,23 @@ export class HttpSource implements Source {
         const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);
         aside = [];
         const kept = wanted?.filter((_, i) => !rejected.includes(i)) ?? null;
-        const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
-        const count = kept === null ? part.records - rejected.length : kept.filter(Boolean).length;
-        pendingSinks.push(sink(rest, part, scanner.longest, count, rejects));
+        const { within } = options;
+        const first = place;
+        place += part.records;
+        if (within === undefined) {
+          const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
+          const count = kept === null ? part.records - rejected.length : kept.filter(Boolean).length;
+          pendingSinks.push(sink(rest, part, scanner.longest, count, rejects));
+          return;
+        }
+        const meant = part.keys
+          .map((key, i) => within({ key, value: part.values[i] ?? null, place: first + i }))
+          .filter((_, i) => !rejected.includes(i));
+        const inside = meant.map((is, i) => is && kept?.[i] !== false);
+        const beyond = meant.map((is, i) => !is && kept?.[i] !== false);
+        const outside = { lines: keptLines(lines, beyond), records: beyond.filter(Boolean).length };
+        const count = inside.filter(Boolean).length;
+        pendingSinks.push(sink(keptLines(lines, inside), part, scanner.longest, count, rejects, outside));
       },
     });
     /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */

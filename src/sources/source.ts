@@ -13,6 +13,7 @@ export interface Source {
 /**
  * Takes records as newline-delimited JSON; the bytes are the sink's until its promise is settled. `kept` of the records
  * stand in `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
+ * `outside`: records that are not meant, where only a range is.
  */
 export type RecordSink = (
   lines: Buffer,
@@ -20,6 +21,7 @@ export type RecordSink = (
   longest: number,
   kept: number,
   rejects: Reject[],
+  outside?: { lines: Buffer; records: number },
 ) => Promise<void>;
 
 export interface PageAnswer extends Pick<

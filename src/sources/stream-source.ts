@@ -1,5 +1,6 @@
 import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
+import { comparedRange, withinRange } from '../strategies/index.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
 import type { RequestInHand, RequestStarted } from './source.js';
@@ -32,6 +33,9 @@ export function sourceOf(
     hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
+    ...(plan.range !== undefined && {
+      within: withinRange(plan.options, comparedRange(plan.options, plan.range)),
+    }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
 }

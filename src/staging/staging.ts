@@ -101,7 +101,7 @@ export class StagedWriter {
   /** The part in hand; `file` counts what waits to be written as well. */
   private current: { handle: FileHandle; file: StagedFile } | null = null;
   /** What waits to be written. */
-  private readonly waiting = Buffer.allocUnsafeSlow(WRITE_BYTES);
+  private waiting: Buffer | null = null;
   private waitingBytes = 0;
   /** Why a write failed: what it should have written is gone, and nothing can be added. */
   private failure: unknown = null;
@@ -121,6 +121,7 @@ export class StagedWriter {
     if (this.waitingBytes + length > WRITE_BYTES) await this.flush(handle);
     if (length > WRITE_BYTES) await this.writeOut(handle, [lines, NEWLINE], length);
     else {
+      this.waiting ??= Buffer.allocUnsafeSlow(WRITE_BYTES);
       lines.copy(this.waiting, this.waitingBytes);
       this.waiting[this.waitingBytes + lines.length] = NEWLINE_BYTE;
       this.waitingBytes += length;
@@ -134,7 +135,7 @@ export class StagedWriter {
   private async flush(handle: FileHandle): Promise<void> {
     if (this.failure !== null) throw this.failure;
     const { waiting, waitingBytes } = this;
-    if (waitingBytes === 0) return;
+    if (waiting === null || waitingBytes === 0) return;
     this.waitingBytes = 0;
     await this.writeOut(handle, [waiting.subarray(0, waitingBytes)], waitingBytes);
   }

@@ -1,9 +1,10 @@
-import type { StrategyOptions, StreamPlan } from '../protocol.js';
+import type { Range, StrategyOptions, StreamPlan } from '../protocol.js';
 import { createCursor } from './cursor.js';
 import { createKeyset } from './keyset.js';
 import { createOffset } from './offset.js';
 import { createPageNumber } from './page-number.js';
 import { createPerParent, type PerParentStrategy } from './per-parent.js';
+import { comparedRange, createRanged } from './ranged.js';
 import { createReplay } from './replay.js';
 import { createStepSize } from './step-size.js';
 import type { Strategy } from './strategy.js';
@@ -16,6 +17,18 @@ export type { KeysetCursor } from './keyset.js';
 export type { OffsetCursor } from './offset.js';
 export { createPerParent, type Parent, type PerParentCursor, type PerParentStrategy } from './per-parent.js';
 export type { StepSizeCursor } from './step-size.js';
+export {
+  boundText,
+  comparedRange,
+  lowerEnd,
+  rangeProblem,
+  rangeTerms,
+  reachedBy,
+  unfitRange,
+  valuesFor,
+  withinRange,
+  type Located,
+} from './ranged.js';
 export { type Strategy, TokenCycleError, UnfollowableError } from './strategy.js';
 export type { TimestampCursor } from './timestamp.js';
 export type { Values } from './values.js';
@@ -40,12 +53,19 @@ export function createStrategy(options: StrategyOptions): Strategy {
   }
 }
 
+/** The strategy of that name over a range; see {@link createRanged}. */
+export const createRangedStrategy = (options: StrategyOptions, range: Range, stops: boolean): Strategy =>
+  createRanged(options, range, stops, createStrategy);
+
 /** The strategy of a plan, and that strategy again where it is run for each parent in turn. */
-export function strategyOf({ options, parent = null }: StreamPlan): {
+export function strategyOf({ options, parent = null, range }: StreamPlan): {
   strategy: Strategy;
   perParent: PerParentStrategy | null;
 } {
-  const inner = createStrategy(options);
+  const inner =
+    range === undefined
+      ? createStrategy(options)
+      : createRangedStrategy(options, comparedRange(options, range), range.kind !== 'audit');
   const perParent = parent === null ? null : createPerParent(inner);
   return { strategy: perParent ?? inner, perParent };
 }

@@ -40,11 +40,16 @@ export class PassLog {
     this.writes = [...this.writes, { at: Date.now(), records }].slice(-WRITES_KEPT);
   }
 
-  end(endRule: EndRule | null, counts: { pages: number; records: number; rows: number }): void {
+  /** @param isWhole the table then held all that the source had; of a range that is not said. */
+  end(
+    endRule: EndRule | null,
+    counts: { pages: number; records: number; rows: number },
+    isWhole = true,
+  ): void {
     const { pages, records, rows } = counts;
     const { began } = this;
     const seconds = began === null ? null : Math.round((Date.now() - began) / 100) / 10;
-    if (began !== null) this.completeAsOf = new Date(began).toISOString();
+    if (began !== null && isWhole) this.completeAsOf = new Date(began).toISOString();
     const summary = { ended: new Date().toISOString(), endRule, seconds, pages, records, rows };
     this.recent = [summary, ...this.recent].slice(0, PASSES_KEPT);
     this.began = null;

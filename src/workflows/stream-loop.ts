@@ -28,6 +28,9 @@ import type {
   OpenedStream,
   OpenStreamInput,
   Progress,
+  RangeFound,
+  RangePlan,
+  RangeResult,
   SchemaChange,
   StagedBatch,
   StreamPlan,
@@ -77,6 +80,9 @@ interface Counts {
   deleted?: number;
   /** Columns that were added or widened. */
   changes?: SchemaChange[];
+  /** Of a range: records that are not of it, and rows that were not written. */
+  outside?: number;
+  left?: number;
 }
 
 /** What one run hands to the next when the workflow continues as new. */
@@ -104,6 +110,8 @@ export interface Carry {
   last?: LastOpened | null;
   remarks?: Note[];
   notices?: NoticesCarry;
+  /** The range that is read, as it began. */
+  range?: RangePlan;
 }
 
 type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | { carry: Carry };
@@ -172,6 +180,8 @@ export class StreamLoop {
   private settings: Settings;
   private trouble: Trouble | null;
   private idle: number;
+  private range: RangePlan | undefined;
+  private found: RangeFound | null = null;
   private readonly log: PassLog;
   private readonly attributes = new SearchAttributes();
   private readonly gauges: Gauges;
@@ -210,6 +220,7 @@ export class StreamLoop {
     this.settings = carry?.settings ?? options.settings ?? {};
     this.trouble = carry?.trouble ?? null;
     this.idle = carry?.idle ?? 0;
+    this.range = carry?.range;
     this.log = new PassLog(carry?.log);
     const atStart: Asked[] =
       options.move === undefined
@@ -220,7 +231,9 @@ export class StreamLoop {
     this.remarks = carry?.remarks ?? [];
     this.stream = options.stream ?? streamName(configuration);
     this.gauges = new Gauges(this.stream, { trouble: this.trouble, totals: this.totals });
-    this.notices = new Notices(configuration, this.stream, () => this.log.completeAsOf, carry?.notices);
+    // Who asks for a range looks at what comes of it.
+    const told = options.range === undefined ? configuration : null;
+    this.notices = new Notices(told, this.stream, () => this.log.completeAsOf, carry?.notices);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -265,7 +278,8 @@ export class StreamLoop {
     setHandler(moveUpdate, (raw) => this.ask({ id: uuid4(), kind: 'move', to: readTarget(raw) }), {
       validator: (raw) => {
         readTarget(raw);
-        if (this.stopping || this.over === 'ended') throw moveRefused(ENDING);
+        const problem = this.cannotReopen();
+        if (problem !== null) throw moveRefused(problem);
       },
       description:
         'Move the cursor, here and in the destination together: {"to": "start"}, {"to": "2026-11-22T10:00:00Z"} (where it ' +
@@ -277,9 +291,7 @@ export class StreamLoop {
       {
         validator: (configuration: Json) => {
           const problem =
-            this.stopping || this.over === 'ended'
-              ? ENDING
-              : configurationProblem(configuration, this.options.stream ?? null);
+            this.cannotReopen() ?? configurationProblem(configuration, this.options.stream ?? null);
           if (problem !== null) throw changeRefused(problem);
         },
         description:
@@ -310,7 +322,11 @@ export class StreamLoop {
     try {
       return await this.loop();
     } catch (thrown) {
-      if (isCancellation(thrown)) this.show('cancelled');
+      if (isCancellation(thrown)) {
+        this.show('cancelled');
+        // What has been read of it stays written, and nobody goes on with it.
+        await CancellationScope.nonCancellable(() => this.forgetRange());
+      }
       throw thrown;
     }
   }
@@ -320,7 +336,11 @@ export class StreamLoop {
     for (;;) {
       let end: PassEnd;
       try {
-        if (this.stopping) return await this.end('stopped');
+        if (this.stopping) {
+          // A backfill goes on from there when it is started again; of an audit nothing is left to go on with.
+          if (this.range?.kind === 'audit') await this.forgetRange();
+          return await this.end('stopped');
+        }
         this.triggered = false;
         await this.open();
         if (this.options.moveOnly === true && this.asked.length === 0) return await this.end('moved');
@@ -336,6 +356,16 @@ export class StreamLoop {
       }
       if (end !== 'history is full') this.trouble = null;
       if (end === 'drained') this.notices.goesWell(true, this.status);
+      if (end === 'drained' && this.range !== undefined) {
+        try {
+          await this.concludeRange(this.range);
+          return await this.end('drained');
+        } catch (thrown) {
+          if (isCancellation(thrown)) throw thrown;
+          await this.afterFailure(thrown);
+          continue;
+        }
+      }
       if (this.stopping || this.unheard) continue;
       if (end === 'history is full') return this.handOver();
       if (this.interval() === null) {
@@ -362,6 +392,13 @@ export class StreamLoop {
     const result = this.opened === null ? null : this.result(this.opened.plan);
     if (how === 'moved') return { result, status: how };
     return { result, status: how === 'drained' || isThrough ? 'completed' : 'stopped' };
+  }
+
+  /** Why nothing can be asked that needs the stream opened anew, or null. */
+  private cannotReopen(): string | null {
+    if (this.options.range !== undefined)
+      return `it is the ${this.options.range.kind} of a range, and keeps to it; ask the sync itself`;
+    return this.stopping || this.over === 'ended' ? ENDING : null;
   }
 
   /** Has something done that needs the stream opened anew, and waits for what comes of it. */
@@ -446,6 +483,7 @@ export class StreamLoop {
       expectDatabase: this.database,
       ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
       ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
+      ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
     };
     const scope = new CancellationScope();
     this.interruptible.add(scope);
@@ -462,6 +500,7 @@ export class StreamLoop {
       .finally(() => this.interruptible.delete(scope));
     if (opened === null) return this.open();
     this.opened = opened;
+    this.range = opened.plan.range;
     this.database = opened.database;
     this.committed = opened.checkpoint;
     this.state = opened.state;
@@ -623,10 +662,45 @@ export class StreamLoop {
       batches: counts.batches + 1,
       rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
       deleted: (counts.deleted ?? 0) + (written.deleted ?? 0),
+      ...(this.range !== undefined && {
+        outside: (counts.outside ?? 0) + (batch.outside ?? 0),
+        left: (counts.left ?? 0) + (written.left ?? 0),
+      }),
     });
     const changes = [...(this.pass.changes ?? []), ...(written.changes ?? [])].slice(-CHANGES_LIMIT);
     this.pass = { ...add(this.pass), ...(changes.length > 0 && { changes }) };
     this.totals = { ...this.totals, ...add(this.totals) };
+  }
+
+  /** The last look at a range that was read to its end; what is kept of it goes. */
+  private async concludeRange({ kind }: RangePlan): Promise<void> {
+    const plan = this.plan();
+    const { destination } = this.openedStream();
+    const { cursor } = this.committed;
+    if (kind === 'audit' && cursor !== null) {
+      const { concludeRange } = this.onDestination(plan);
+      const met = this.pass.records + (this.pass.outside ?? 0);
+      this.found = await concludeRange.executeWithOptions(
+        { ...this.destinationOptions(plan), summary: 'compare with what the source does not have' },
+        [{ plan, destination, cursor, met }],
+      );
+    }
+    await this.forgetRange();
+  }
+
+  private async forgetRange(): Promise<void> {
+    if (this.opened === null || this.range === undefined) return;
+    const plan = this.plan();
+    const { forgetRange } = this.onDestination(plan);
+    // Where that fails it goes with a later range of the table.
+    await forgetRange
+      .executeWithOptions(
+        { ...this.destinationOptions(plan), retry: retryFor(10), summary: 'forget the range' },
+        [{ plan, destination: this.opened.destination }],
+      )
+      .catch((thrown: unknown) => {
+        if (isCancellation(thrown)) throw thrown;
+      });
   }
 
   private onDestination(plan: StreamPlan) {
@@ -782,6 +856,7 @@ export class StreamLoop {
         ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
         ...{ asked: this.asked, last: this.last, remarks: this.remarks },
         ...(notices !== undefined && { notices }),
+        ...(this.range !== undefined && { range: this.range }),
       },
     };
   }
@@ -875,6 +950,7 @@ export class StreamLoop {
       endRule: this.committed.cursor?.ended ?? null,
       cursor: this.state,
       warnings: this.warnings(),
+      ...(this.range !== undefined && { range: rangeResult(this.range, this.pass, this.found) }),
     };
   }
 }
@@ -899,6 +975,21 @@ function configurationProblem(configuration: Json, stream: string | null): strin
   return null;
 }
 
+function rangeResult({ kind, from, to }: RangePlan, pass: Counts, found: RangeFound | null): RangeResult {
+  const { missing, stale, extra, changed, extraUnknown } = found ?? {};
+  const { records, rows, outside = 0, left = 0 } = pass;
+  const differing = [missing, stale, extra].some((one) => one != null && one.count > one.repaired);
+  return {
+    ...{ kind, from, to, records, outside, rows, left },
+    differences:
+      missing === undefined || stale === undefined
+        ? null
+        : { missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+    extraUnknown: extraUnknown ?? null,
+    equal: found === null ? null : !differing,
+  };
+}
+
 /** What was done to the table, in a sentence. */
 function told(changes: readonly SchemaChange[]): string {
   const shown = changes.slice(-CHANGES_SHOWN).map(({ column, from, to }) => {
@@ -910,7 +1001,7 @@ function told(changes: readonly SchemaChange[]): string {
   return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
 }
 
-const counted = ({ changes: _, ...counts }: Counts) => ({
+const counted = ({ changes: _, outside: _outside, left: _left, ...counts }: Counts) => ({
   ...counts,
   rejected: counts.rejected ?? 0,
   deleted: counts.deleted ?? 0,

@@ -1,5 +1,5 @@
 import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
-import type { Json, SyncResult } from '../protocol.js';
+import { RANGE_KINDS, type Json, type RangeRequest, type SyncResult } from '../protocol.js';
 import { readTarget, type MoveInput } from './moves.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
 import type { Settings } from './settings.js';
@@ -19,6 +19,8 @@ export interface SyncOptions {
   move?: MoveInput;
   /** Do nothing else. */
   moveOnly?: boolean;
+  /** Read this range beside the sync of the same stream, and end. */
+  range?: RangeRequest;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
@@ -33,6 +35,10 @@ export interface SyncOptions {
 export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
   checkOptions(options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
+  if (names.length > 1 && options.range !== undefined) {
+    const message = `a range is read of one stream: name it in "stream"; there are ${names.join(', ')}`;
+    throw ApplicationFailure.nonRetryable(message, 'RangeRefusedError');
+  }
   if (names.length > 1) return allStreams(configuration, options, names);
   const loop = new StreamLoop(configuration, options);
   const outcome = await loop.run();
@@ -57,6 +63,29 @@ function moveProblem(value: unknown): string[] {
   }
 }
 
+/** Which of a range's keys are texts, and which are true or false. */
+const RANGE_KEYS: { [name: string]: 'string' | 'boolean' | 'number' } = {
+  ...{ from: 'string', to: 'string', repair: 'boolean', removeExtra: 'boolean', keys: 'number' },
+};
+
+function rangeProblems(range: unknown): string[] {
+  if (typeof range !== 'object' || range === null || Array.isArray(range))
+    return ['range: must be an object such as {"kind": "backfill", "from": "2026-01-01T00:00:00Z"}'];
+  const { kind, ...rest } = range as { [name: string]: unknown };
+  const kinds: readonly unknown[] = RANGE_KINDS;
+  return [
+    ...(kinds.includes(kind) ? [] : [`range.kind: must be one of ${RANGE_KINDS.join(', ')}`]),
+    ...Object.entries(rest).flatMap(([name, value]) => {
+      const wanted = RANGE_KEYS[name];
+      if (wanted === undefined)
+        return `range.${name}: is not one of kind, ${Object.keys(RANGE_KEYS).join(', ')}`;
+      return typeof value === wanted
+        ? []
+        : `range.${name}: must be a ${wanted === 'string' ? 'text' : wanted}`;
+    }),
+  ];
+}
+
 /** Anybody's client may have started this: what is not understood is refused, not passed over. */
 function checkOptions(options: unknown): void {
   const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
@@ -64,11 +93,12 @@ function checkOptions(options: unknown): void {
     ? Object.entries(options).flatMap(([name, value]) => {
         if (name === 'carry') return [];
         if (name === 'settings') return isNumbers(value) ? [] : `${name}: must be an object of numbers`;
+        if (name === 'range') return rangeProblems(value);
         if (name === 'stream')
           return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
         if (name === 'move') return moveProblem(value);
         if (name !== 'full' && name !== 'takeOver' && name !== 'moveOnly')
-          return `${name}: is not one of full, takeOver, move, moveOnly`;
+          return `${name}: is not one of full, takeOver, move, moveOnly, range`;
         return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
       })
     : ['must be an object such as {"full": true}'];

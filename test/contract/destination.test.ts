@@ -18,6 +18,7 @@ import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
+import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
@@ -101,6 +102,7 @@ describe('a DuckDB file', () =>
   }));
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
+rangesContract('DuckDB', () => startDuckDb(true));
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let path: string;
@@ -355,6 +357,7 @@ describe('a DuckDB table', () => {
     expect(names).toEqual([
       '_highwater_batches',
       '_highwater_checkpoints',
+      '_highwater_differences',
       '_highwater_meta',
       '_highwater_moves',
       '_highwater_parents',

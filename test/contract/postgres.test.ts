@@ -14,6 +14,7 @@ import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
+import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract, holderOf, keyOf, type Row, type TestedDestination } from './suite.js';
 
@@ -202,6 +203,7 @@ describe.skipIf(!install.available)(
       }));
     evolutionContract('PostgreSQL', start, { caseApart: true });
     replayContract('PostgreSQL', start);
+    rangesContract('PostgreSQL', start);
   },
 );
 

@@ -44,6 +44,10 @@ beforeAll(async () => {
     folder.file('users.json'),
     JSON.stringify(configurationFor('keyset', api.url, { interval: '1h', destination })),
   );
+  await writeFile(
+    folder.file('january.json'),
+    JSON.stringify({ range: { kind: 'backfill', from: '2026-01-01', to: '2026-02-01' } }),
+  );
   const program = (command: string) => `#!/bin/sh\nexec ${command} "$@"\n`;
   for (const [name, command] of [
     ['highwater', `"${process.execPath}" "${CLI}"`],
@@ -79,8 +83,9 @@ test('there are commands under every heading that says what to do', () => {
     ...['I must stop it for an hour', 'I must stop it for an hour', 'I want a pass now', 'At set times'],
     ...['I must rewind', 'I must rewind', 'I must rewind'],
     ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
-    ...['I must move it to another cluster', 'I must deploy a new version'],
-    ...['With the Temporal CLI', 'With the Temporal CLI'],
+    ...['I must move it to another cluster', 'Is the table right?', 'I must read a range again'],
+    ...['I must deploy a new version', 'With the Temporal CLI', 'With the Temporal CLI'],
+    ...['With the Temporal CLI'],
   ]);
 });
 

@@ -365,6 +365,44 @@ async function recordAll(): Promise<void> {
     { move: { to: 'start' }, moveOnly: true },
   );
 
+  await subject(
+    'backfill',
+    { rows: 220 },
+    keyset({ history_limit: 20 }),
+    async (sync) => {
+      const first = (await sync.handle.describe()).runId;
+      await sync.handle.result();
+      await sync.record('backfill-first-run', first);
+      await sync.record('backfill-last-run');
+    },
+    { range: { kind: 'backfill', from: '2000-01-01', to: '2100-01-01' } },
+  );
+
+  await subject(
+    'range-cancelled',
+    { rows: 220, latency_ms: 100 },
+    keyset({}),
+    async (sync) => {
+      await sync.reaches(({ batches }) => batches >= 1, 'a batch');
+      await sync.handle.cancel();
+      await sync.handle.result().catch(() => undefined);
+      await sync.record('range-cancelled');
+    },
+    { range: { kind: 'backfill', from: '2000-01-01' } },
+  );
+
+  await subject('audit', {}, keyset({}), async (sync) => {
+    await sync.handle.result();
+    const { source, destination } = sync;
+    const handle = await client.temporal.workflow.start('sync', {
+      args: [{ ...keyset({})(source.url), destination }, { range: { kind: 'audit', repair: true } }],
+      workflowId: 'audit/audit',
+      taskQueue: TASK_QUEUE,
+    });
+    await handle.result();
+    await new Subject(handle, source, destination).record('audit');
+  });
+
   await subject('refused', {}, keyset({ bogus: true }), async (sync) => {
     await sync.handle.result().catch(() => undefined);
     await sync.record('refused-configuration');

@@ -99,6 +99,7 @@ export class Laboratory {
     const write: Activities['writeBatch'] = (input) => real.writeBatch(input);
     const send: Activities['sendNotice'] = (input) => real.sendNotice(input);
     const wrapped: Activities = {
+      ...real,
       openStream: (input) => wrapper()?.openStream?.(input, open) ?? open(input),
       fetchPages: (input) => wrapper()?.fetchPages?.(input, fetch) ?? fetch(input),
       writeBatch: (input) => wrapper()?.writeBatch?.(input, write) ?? write(input),

@@ -1,0 +1,172 @@
+import type { ConcludeRequest, CursorColumn, Destination, Ranges } from '../destinations/destination.js';
+import { RangeRefusedError } from '../errors.js';
+import {
+  INCOMPLETE,
+  type Checkpoint,
+  type Cursor,
+  type Holder,
+  type Range,
+  type RangePlan,
+  type RangeRequest,
+  type StreamKey,
+  type StreamPlan,
+} from '../protocol.js';
+import {
+  boundText,
+  comparedRange,
+  rangeProblem,
+  rangeTerms,
+  reachedBy,
+  unfitRange,
+} from '../strategies/index.js';
+import { beating, reporting } from './failures.js';
+import type { Activities, Dependencies } from './index.js';
+import { streamKey } from './stream-key.js';
+
+const KEYS_SHOWN = 20;
+const KEYS_LIMIT = 1000;
+/** Of a range whose workflow was terminated nobody needs what is kept, after so long. */
+const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
+
+/** @throws {RangeRefusedError} */
+export function rangesOf({ ranges }: Destination): Ranges {
+  if (ranges === undefined)
+    throw new RangeRefusedError('this destination cannot have ranges read beside a sync');
+  return ranges;
+}
+
+/**
+ * A range as it was asked for, checked: what cannot be is refused before anything is written.
+ * @throws {RangeRefusedError}
+ */
+export async function checkedRange(
+  plan: StreamPlan,
+  destination: Destination,
+  asked: RangeRequest | RangePlan,
+): Promise<RangePlan> {
+  // It began in an earlier run or on another worker.
+  if ('began' in asked) return asked;
+  const { options } = plan;
+  const ends: Range = {
+    from: asked.from === undefined ? null : boundText(options, asked.from),
+    to: asked.to === undefined ? null : boundText(options, asked.to),
+  };
+  const { kind, repair = false, removeExtra = false, keys = KEYS_SHOWN } = asked;
+  const ranges = rangesOf(destination);
+  const problem =
+    rangeProblem(options, ends) ??
+    unfitRange(plan, { ...asked, ...ends }) ??
+    ranges.refusal(kind, plan.table, kind === 'backfill' || repair);
+  if (problem !== null) throw new RangeRefusedError(problem);
+  const key = streamKey(plan);
+  const began = await ranges.now(key);
+  return {
+    ...ends,
+    ...{ kind, repair, removeExtra, began, keys: Math.min(Math.max(0, Math.floor(keys)), KEYS_LIMIT) },
+    reached: kind === 'audit' ? reach(plan, await ranges.stands(key)) : null,
+  };
+}
+
+/** How far the sync has come: what an audit may expect of the table. */
+function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): string | null {
+  // Of each parent there is a mark of its own.
+  if (parent != null || rangeTerms(options) === null) return null;
+  const cursor = stands?.cursor ?? null;
+  const reached = reachedBy(options, cursor);
+  if (reached !== null) return reached;
+  // A source without records has no mark either.
+  if (cursor !== null && (cursor.ended !== null || cursor.pass > 1)) return null;
+  throw new RangeRefusedError(
+    cursor === null
+      ? 'nothing was synced with this configuration yet: there is nothing to audit'
+      : 'the first pass of the sync has not ended yet: audit it when it has',
+  );
+}
+
+/** Removes what is kept of other ranges of the table that nobody goes on with. */
+export async function removeForsaken(
+  key: StreamKey,
+  destination: Destination,
+  isRunning: (holder: Holder) => Promise<boolean>,
+): Promise<void> {
+  const ranges = rangesOf(destination);
+  for (const { key: other, holder, updated } of await ranges.kept(key)) {
+    if (Date.now() - Date.parse(updated) < KEPT_MILLISECONDS) continue;
+    if (!(await isRunning(holder))) await ranges.forget(other);
+  }
+}
+
+/** The column that says which version of a row is the newer one; null where the source has none. */
+export const cursorColumn = ({ cursorField: field, options }: StreamPlan): CursorColumn | null =>
+  field === '' || options.strategy === 'step_size'
+    ? null
+    : { field, format: ('incremental' in options ? options.incremental?.format : undefined) ?? 'timestamp' };
+
+/** Looks at what an audit has found once more, now that all of it is read. */
+export const concludeRange =
+  ({ host }: Dependencies): Activities['concludeRange'] =>
+  ({ plan, destination: path, cursor, met }) =>
+    reporting(() =>
+      beating(
+        () => 'comparing',
+        async () => {
+          const { destination } = await host.get(path);
+          const { range, table } = plan;
+          if (range === undefined) throw new Error('a sync has nothing to conclude');
+          return rangesOf(destination).conclude({
+            ...{ key: streamKey(plan), table, range },
+            scope: scopeOf(plan, cursor),
+            removes: met > 0,
+          });
+        },
+      ),
+    );
+
+/** Removes all that is kept of a range. */
+export const forgetRange =
+  ({ host }: Dependencies): Activities['forgetRange'] =>
+  ({ plan, destination: path }) =>
+    reporting(() =>
+      beating(
+        () => 'forgetting',
+        async () => rangesOf((await host.get(path)).destination).forget(streamKey(plan)),
+      ),
+    );
+
+/** Notes of passes that may have left out records which are there. */
+const UNSURE = [
+  ...INCOMPLETE,
+  ...['ties_out_of_reach', 'ties_scroll', 'unordered', 'list_moving', 'no_overlap', 'empty_with_token'],
+];
+
+/** Which rows an audit would have met had they been there, or why that cannot be told. */
+export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scope'] {
+  const { options, range, table, cursorField } = plan;
+  if (range === undefined) return 'it is no range';
+  if (cursor.ended === null) return 'it was not read to its end';
+  const unsure = cursor.notes.find(({ code }) => UNSURE.includes(code));
+  if (unsure !== undefined) return `not all records may have been read: ${unsure.message}`;
+  const { from, to } = comparedRange(options, range);
+  switch (rangeTerms(options)) {
+    case null:
+      return null;
+    case 'offsets':
+      return (from === null || from === '0') && range.to === null
+        ? null
+        : 'which rows of the table lie between two places of the list cannot be told; without --from and --to all are compared';
+    case 'ids': {
+      if (options.strategy !== 'step_size') return null;
+      if (to === null && cursor.ended === 'max_empty_steps')
+        return 'ids after the last empty range were not asked for';
+      const [key = '', ...others] = table.primaryKey;
+      const field = others.length === 0 ? key : cursorField;
+      return { field, format: 'integer', from: from ?? options.initialId, to: to ?? options.maxId };
+    }
+    case 'values': {
+      const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
+      const lower = from ?? incremental?.start ?? null;
+      if (lower === null && to === null) return null;
+      return { field: cursorField, format: incremental?.format ?? 'timestamp', from: lower, to };
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import { Command } from 'commander';
+import { count, print, table, wrapped } from './output.js';
+import { endsText, printNotes, ranged, type RangeCommandOptions } from './ranges.js';
+
+export function backfillCommand(): Command {
+  return new Command('backfill')
+    .description("Read a range again, beside the sync's cursor, which stays where it is.")
+    .argument('<id-or-file>', 'the id of a sync, or a configuration')
+    .option('--from <value>', 'where the range begins; it belongs to it')
+    .option('--to <value>', 'where the range ends; it belongs to it')
+    .option('--stream <name>', 'which stream of several')
+    .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
+    .option('--no-wait', 'return when it is started')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+A range is told by values of the cursor field (keyset, timestamp, replay; offset, page_number and cursor with
+updated_since), by ids (step_size), or by offsets. A day such as 2026-01-31 is its first instant. The sync may run
+meanwhile: rows for which it has a newer version, or may have, are left as they are, and counted.
+
+Examples:
+  highwater backfill users --from 2026-01-01 --to 2026-02-01
+  highwater backfill users.json --from 2026-01-01T00:00:00Z --json
+  highwater backfill shop --stream orders --from 100000 --to 200000 --no-wait`,
+    )
+    .action(backfill);
+}
+
+async function backfill(given: string, options: RangeCommandOptions): Promise<void> {
+  const { from = null, to = null, stream, taskQueue } = options;
+  const ended = await ranged(given, options, (client, of) =>
+    client.backfill(of, {
+      ...{ from, to },
+      ...(stream !== undefined && { stream }),
+      ...(taskQueue !== undefined && { taskQueue }),
+    }),
+  );
+  if (ended === null || options.json === true) return;
+  const { range, pages } = ended;
+  print(wrapped(`${ended.stream} · ${endsText(range)}\n`, 2));
+  print(
+    table(
+      ['records', 'rows written', 'left', 'outside', 'pages'],
+      [[range.records, range.rows, range.left, range.outside, pages]],
+    ),
+  );
+  if (range.left > 0) {
+    const rows = range.left === 1 ? '1 row was' : `${count(range.left)} rows were`;
+    print(wrapped(`note: ${rows} left as they are: the sync has a newer version of them, or may have.`, 2));
+  }
+  printNotes(ended.warnings);
+}

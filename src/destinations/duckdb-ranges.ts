@@ -1,0 +1,41 @@
+/** How DuckDB says what ranges need, and names of Highwater's own rows. */
+import type { DuckDBConnection } from '@duckdb/node-api';
+import type { StreamKey, TableSpec } from '../protocol.js';
+import { duckDbType } from './duckdb-columns.js';
+import { duckDbNames, storedTable } from './duckdb-evolution.js';
+import { Columns } from './inference.js';
+import { columnNamed, type RangeSql } from './ranges.js';
+import { literal } from './sql.js';
+
+/** DuckDB does not tell the names of tables apart by their case. */
+export const tableIs = (key: StreamKey) =>
+  `lower("schema") = lower(${literal(key.schema)}) AND lower("table") = lower(${literal(key.table)})`;
+export const keyIs = (key: StreamKey) =>
+  `${tableIs(key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
+
+/** Null for a table that does not follow its source. */
+export async function columnsOf(connection: DuckDBConnection, table: TableSpec): Promise<Columns | null> {
+  if (table.inference === undefined) return null;
+  return new Columns(table, await storedTable(connection, table), duckDbNames);
+}
+
+/** How this database says what ranges need. @param table as it is declared. */
+export const rangeSql = (connection: DuckDBConnection, table: TableSpec | null): RangeSql => ({
+  run: async (sql) => (await connection.run(sql)).rowsChanged,
+  query: async (sql) =>
+    (await connection.runAndReadAll(sql))
+      .getRowsJson()
+      .map((row) => row.map((value) => (value === null ? null : String(value)))),
+  temp: (name) => name,
+  own: (name) => name,
+  ...{ keyIs, tableIs },
+  keyText: (columns) =>
+    `to_json([${columns.map((column) => `CAST(${column} AS VARCHAR)`).join(', ')}])::VARCHAR`,
+  typed: (text, type) => `CAST(${literal(text)} AS ${duckDbType(type)})`,
+  bytes: (sql) => sql,
+  columnOf: async (member) => {
+    if (table === null) return null;
+    const known = await columnsOf(connection, table);
+    return columnNamed(table, known, member);
+  },
+});

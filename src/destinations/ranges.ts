@@ -1,0 +1,442 @@
+/**
+ * Ranges that are read beside the sync, in destinations that speak SQL: what of a batch may be written, how a table
+ * differs from what was read, and what the source does not have. Each function is part of one transaction, and the sync
+ * writes before it or after it, never meanwhile.
+ */
+import {
+  BATCH,
+  DELETED_AT,
+  SEQUENCE,
+  SYNCED_AT,
+  VALID_TO,
+  type ColumnType,
+  type CursorFormat,
+  type DifferenceKind,
+  type Differences,
+  type RangeFound,
+  type RangeKind,
+  type StreamKey,
+  type TableSpec,
+} from '../protocol.js';
+import { batchColumns, keyValues, tableName } from './checkpoints.js';
+import type { ConcludeRequest, RangeWrite, WriteRequest } from './destination.js';
+import type { Columns, Followed } from './inference.js';
+import { marksDeleted, saysDeleted, stamping } from './modes.js';
+import { isOrdered } from './replay.js';
+import { identifier, literal } from './sql.js';
+
+/** Where rows that differ are noted, until their range is forgotten. `gone`: a row that the sync removed meanwhile. */
+export const differencesTable = (schema = '') => `CREATE TABLE IF NOT EXISTS ${schema}_highwater_differences (
+    "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL, key VARCHAR NOT NULL, repaired BOOLEAN NOT NULL, batch VARCHAR
+  );`;
+
+/** What databases say in their own ways. */
+export interface RangeSql {
+  /** Rows that were changed. */
+  run: (sql: string) => Promise<number>;
+  query: (sql: string) => Promise<(string | null)[][]>;
+  /** Names of a table that is gone with the session, of one of ours, and conditions on ours. */
+  temp: (name: string) => string;
+  own: (name: string) => string;
+  keyIs: (key: StreamKey) => string;
+  tableIs: (key: StreamKey) => string;
+  /** The JSON text of the array of texts of columns. */
+  keyText: (columns: readonly string[]) => string;
+  /** A text of the source as a value of a column. */
+  typed: (text: string, type: ColumnType) => string;
+  /** Text in the order of its bytes. */
+  bytes: (sql: string) => string;
+  /** The type of the column that a member of records has, and its name; null where it has none. */
+  columnOf: (member: string) => Promise<{ name: string; type: ColumnType } | null>;
+}
+
+/** Why a kind of range cannot be had for a table. */
+export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
+  if (mode !== 'replace' || !writes) return null;
+  const what =
+    kind === 'backfill' ? 'a backfill has no place in it' : 'an audit can only report, without --repair';
+  return `a table in mode replace is what the last whole pass has read: ${what}; "highwater trigger" makes a pass now`;
+}
+
+/** A table as rows of a range are written to it: what it does not hold is not gone. */
+export const besideTable = (table: TableSpec): TableSpec =>
+  table.deletes === undefined ? table : { ...table, unseen: 'stay' };
+
+/** As much of a table as tells which rows are meant. */
+export const keysOnly = (table: TableSpec): TableSpec => ({
+  ...{ schema: table.schema, table: table.table, primaryKey: table.primaryKey },
+  columns: Object.fromEntries(
+    table.primaryKey.map((name): [string, ColumnType] => [name, table.columns[name] ?? 'STRING']),
+  ),
+});
+
+/** The table of a request as its batch is to be followed: what is only compared changes no table. */
+export function comparedTable({ table, range }: Pick<WriteRequest, 'table' | 'range'>): TableSpec {
+  if (range === undefined || range.writes || table.inference === undefined) return table;
+  return { ...table, inference: { ...table.inference, policy: 'quarantine' } };
+}
+
+/**
+ * A request whose records that were met, and are not compared, are as its table takes them.
+ * @param follow makes them so; see {@link Followed}.
+ */
+export async function withBeyond(
+  request: WriteRequest,
+  follow: (table: TableSpec, files: string[]) => Promise<Followed>,
+): Promise<{ request: WriteRequest; rejects: string[]; discard: () => Promise<void> }> {
+  const { table, range } = request;
+  const files = (await range?.beyond?.()) ?? [];
+  if (range === undefined || files.length === 0)
+    return { request, rejects: [], discard: () => Promise.resolve() };
+  const met = await follow(comparedTable({ table, range: { ...range, writes: false } }), files);
+  const own = { ...range, beyond: () => Promise.resolve(met.files) };
+  return { request: { ...request, range: own }, rejects: met.rejects, discard: met.discard };
+}
+
+/** The column that a member has. @param known of a table that follows its source. */
+export function columnNamed(
+  table: TableSpec,
+  known: Columns | null,
+  member: string,
+): { name: string; type: ColumnType } | null {
+  const name = known === null ? member : known.find(member);
+  const type = name === null ? undefined : (known?.spec() ?? table).columns[name];
+  return name === null || type === undefined ? null : { name, type };
+}
+
+const instant = (text: string) => `CAST(${literal(text)} AS TIMESTAMPTZ)`;
+const UNKNOWN = 'CAST(NULL AS BOOLEAN)';
+
+/** SQL of whether value `a` is later than `b`; it is null where that is not known. Null: it never is. */
+function later(sql: RangeSql, a: string, b: string, type: ColumnType, format: CursorFormat): string | null {
+  if (!isOrdered(type)) return null;
+  if (type !== 'STRING') return format === 'string' ? null : `${a} > ${b}`;
+  const inBytes = `${sql.bytes(a)} > ${sql.bytes(b)}`;
+  switch (format) {
+    case 'string':
+      return inBytes;
+    case 'timestamp':
+      // Of the same length and in UTC they sort as text does.
+      return `CASE WHEN length(${a}) = length(${b}) AND ${a} LIKE '%Z' AND ${b} LIKE '%Z' THEN ${inBytes} END`;
+    case 'epoch_s':
+    case 'epoch_ms':
+    case 'integer': {
+      const plain = (value: string) => `${value} SIMILAR TO '0|[1-9][0-9]*'`;
+      return `CASE WHEN ${plain(a)} AND ${plain(b)} THEN length(${a}) > length(${b}) OR length(${a}) = length(${b}) AND ${inBytes} END`;
+    }
+    default:
+      return null;
+  }
+}
+
+const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, string>, row = 't') =>
+  primaryKey.map((name) => `${row}.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
+
+const keysOf = ({ primaryKey }: TableSpec, row = 't') =>
+  primaryKey.map((name) => `${row}.${identifier(name)}`);
+
+/** The rows of a table that stand for what the source has: of several versions the last. */
+function current(table: TableSpec, where = 'true'): string {
+  const target = tableName(table);
+  if (table.mode === 'history')
+    return `(SELECT * FROM ${target} AS t WHERE ${VALID_TO} IS NULL AND ${where})`;
+  if (table.mode !== 'append')
+    return where === 'true' ? target : `(SELECT * FROM ${target} AS t WHERE ${where})`;
+  const keys = keysOf(table).join(', ');
+  return `(SELECT * FROM (SELECT t.*, row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) AS _highwater_place
+    FROM ${target} AS t WHERE ${where}) AS v WHERE _highwater_place = 1)`;
+}
+
+/** Whether the sync has written rows since a time that do not say when; for tables without stamps. */
+async function isWritten(sql: RangeSql, key: StreamKey, since: string): Promise<boolean> {
+  const [[count = '0'] = []] = await sql.query(
+    `SELECT count(*) FROM ${sql.own('_highwater_batches')} WHERE ${sql.tableIs(key)} AND NOT (${sql.keyIs(key)})
+       AND "rows" > 0 AND committed_at >= ${instant(since)}`,
+  );
+  return count !== '0';
+}
+
+/** Remembers the keys of a batch, for the end of an audit. @param batch its relation. */
+export async function meet(
+  sql: RangeSql,
+  { key, table, cursor }: WriteRequest,
+  batch: string,
+): Promise<void> {
+  const columns = batchColumns(table);
+  const keys = sql.keyText(table.primaryKey.map((name) => `s.${columns.get(name)}`));
+  await sql.run(
+    `INSERT INTO ${sql.own('_highwater_seen')} SELECT ${keyValues(key).map(literal).join(', ')}, ${cursor.pass}, ${keys} FROM ${batch} AS s`,
+  );
+}
+
+/**
+ * Compares a batch with the table, and takes out of it what must not be written: where the table has a newer version,
+ * or one that was written since the batch was asked for and is not known to be older, or where the row is gone since.
+ * @param batch the relation of the batch, one record a key.
+ * @param skipsEqual what stands in the table already is taken out too.
+ * @returns how many records were taken out that differ.
+ */
+export async function judge(
+  sql: RangeSql,
+  request: WriteRequest & { range: RangeWrite },
+  batch: string,
+  skipsEqual = false,
+): Promise<number> {
+  const { key, table, range } = request;
+  const columns = batchColumns(table);
+  const column = (name: string) => `s.${columns.get(name)}`;
+  const began = instant(range.began);
+  const rest = Object.keys(table.columns).filter((name) => !table.primaryKey.includes(name));
+  const differs =
+    rest.map((name) => `t.${identifier(name)} IS DISTINCT FROM ${column(name)}`).join(' OR ') || 'false';
+  const gone = table.deletedField === undefined ? 'false' : saysDeleted(table, column(table.deletedField));
+  const there = `t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
+  const field = range.cursor === null ? null : await sql.columnOf(range.cursor.field);
+  const order = (isNewer: boolean) => {
+    if (field === null || range.cursor === null) return UNKNOWN;
+    const [read, stored] = [`s.${columns.get(field.name) ?? 'NULL'}`, `t.${identifier(field.name)}`];
+    if (!columns.has(field.name)) return UNKNOWN;
+    const [a, b] = isNewer ? [read, stored] : [stored, read];
+    return later(sql, a, b, field.type, range.cursor.format) ?? UNKNOWN;
+  };
+  const ofOurs = `SELECT id FROM ${sql.own('_highwater_batches')} WHERE ${sql.keyIs(key)}`;
+  const isFresh =
+    table.stamps === true
+      ? `(t.${SYNCED_AT} >= ${began} AND t.${BATCH} NOT IN (${ofOurs}))`
+      : String(await isWritten(sql, key, range.began));
+  const noted = `SELECT 1 FROM ${sql.own('_highwater_differences')} AS d WHERE ${sql.keyIs(key)}`;
+  const text = sql.keyText(table.primaryKey.map(column));
+  const isGone = `EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
+  const hasEnded =
+    table.mode === 'history'
+      ? `EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, columns, 'e')} AND e.${VALID_TO} >= ${began})`
+      : isGone;
+  const ended = marksDeleted(table) ? `t.${DELETED_AT} >= ${began}` : `NOT (${there}) AND ${hasEnded}`;
+  const verdict = marksDeleted(table)
+    ? `CASE WHEN NOT (${there}) THEN 'missing' WHEN ${differs} OR (t.${DELETED_AT} IS NOT NULL) <> (${gone}) THEN 'stale' ELSE 'equal' END`
+    : `CASE WHEN NOT (${there}) THEN CASE WHEN ${gone} THEN 'equal' ELSE 'missing' END
+        WHEN ${gone} THEN 'extra' WHEN ${differs} THEN 'stale' ELSE 'equal' END`;
+  const from = current(
+    table,
+    table.mode === 'append'
+      ? `EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
+      : 'true',
+  );
+  const judged = sql.temp('_judged');
+  const keys = table.primaryKey.map((name, i) => `${column(name)} AS k${i}`);
+  await sql.run(`DROP TABLE IF EXISTS ${judged}`);
+  await sql.run(
+    `CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
+         NOT ended AND (NOT there OR newer OR (NOT fresh AND NOT older)) AS allowed
+       FROM (SELECT ${keys.join(', ')}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
+           coalesce(${order(true)}, false) AS newer, coalesce(${order(false)}, false) AS older,
+           coalesce(${isFresh}, false) AS fresh, coalesce(${ended}, false) AS ended,
+           ${table.stamps === true ? `t.${BATCH}` : 'CAST(NULL AS VARCHAR)'} AS batch
+         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? ` AND t.${VALID_TO} IS NULL` : ''}) AS j`,
+  );
+  const [[count = '0'] = []] = await sql.query(
+    `SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
+  );
+  if (range.kind === 'audit') {
+    const kind = `CASE WHEN changed THEN 'changed' ELSE verdict END`;
+    await sql.run(
+      `INSERT INTO ${sql.own('_highwater_differences')}
+         SELECT ${keyValues(key).map(literal).join(', ')}, ${kind}, j.key, allowed AND ${range.writes}, j.batch FROM ${judged} AS j
+         WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
+    );
+  }
+  if (range.writes && (count !== '0' || skipsEqual)) {
+    const taken = `CASE WHEN verdict = 'equal' THEN ${skipsEqual} ELSE NOT allowed END`;
+    const same = table.primaryKey.map((name, i) => `j.k${i} = ${column(name)}`).join(' AND ');
+    await sql.run(
+      `DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
+    );
+  }
+  await sql.run(`DROP TABLE ${judged}`);
+  return range.writes ? Number(count) : 0;
+}
+
+/**
+ * Notes rows that the sync is about to remove, for the ranges that are read beside it: what they have in hand may be a
+ * version from before.
+ * @param rows the rows as `t`: what stands after FROM.
+ */
+export async function noteGone(
+  sql: RangeSql,
+  { key, table }: Pick<WriteRequest, 'key' | 'table'>,
+  rows: string,
+): Promise<void> {
+  const ranges = `FROM ${sql.own('_highwater_checkpoints')} WHERE ${sql.tableIs(key)} AND strpos(source, '#') > 0`;
+  const [[count = '0'] = []] = await sql.query(`SELECT count(*) ${ranges}`);
+  if (count === '0') return;
+  await sql.run(
+    `INSERT INTO ${sql.own('_highwater_differences')}
+       SELECT r."schema", r."table", r.strategy, r.source, 'gone', g.key, false, NULL
+       FROM (SELECT ${sql.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
+         (SELECT "schema", "table", strategy, source ${ranges}) AS r`,
+  );
+}
+
+/** What an audit has found, once all of it is read. May run again: it then does what is left to do. */
+export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise<RangeFound> {
+  const { key, table, range } = request;
+  const ours = sql.keyIs(key);
+  const differences = sql.own('_highwater_differences');
+  const text = sql.keyText(keysOf(table));
+  const some = async (kind: string) =>
+    Number(
+      (
+        await sql.query(
+          `SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = '${kind}' AND NOT repaired`,
+        )
+      )[0]?.[0],
+    );
+  // The sync has come to them by now, or they are gone from the source too.
+  if ((await some('missing')) > 0) {
+    for (const known of [
+      `SELECT ${text} FROM ${current(table)} AS t`,
+      `SELECT key FROM ${differences} WHERE ${ours} AND kind = 'gone'`,
+    ]) {
+      await sql.run(
+        `UPDATE ${differences} SET kind = 'changed' WHERE ${ours} AND kind = 'missing' AND NOT repaired AND key IN (${known})`,
+      );
+    }
+  }
+  if (table.stamps === true && (await some('stale')) > 0) {
+    await sql.run(
+      `UPDATE ${differences} AS d SET kind = 'changed' WHERE ${ours} AND kind = 'stale' AND NOT repaired AND NOT EXISTS (
+         SELECT 1 FROM (SELECT ${text} AS key, t.${BATCH} AS batch FROM ${current(table)} AS t) AS c
+         WHERE c.key = d.key AND c.batch IS NOT DISTINCT FROM d.batch)`,
+    );
+  }
+  const extraUnknown = await findExtra(sql, request);
+  if (extraUnknown === null && range.repair && request.removes) await removeExtra(sql, request);
+  const told = async (kind: DifferenceKind): Promise<Differences> => {
+    const which = `FROM ${differences} WHERE ${ours} AND kind = '${kind}'`;
+    const [[count, repaired] = []] = await sql.query(
+      `SELECT count(*), count(CASE WHEN repaired THEN 1 END) ${which}`,
+    );
+    const first = await sql.query(`SELECT key ${which} ORDER BY ${sql.bytes('key')} LIMIT ${range.keys}`);
+    let room = KEYS_LENGTH;
+    const keys = first.map(([one]) => keyShown(one ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
+    return { count: Number(count), repaired: Number(repaired), keys };
+  };
+  const extra = await told('extra');
+  return {
+    missing: await told('missing'),
+    stale: await told('stale'),
+    // Records may say themselves that their rows are to go.
+    extra: extraUnknown === null || extra.count > 0 ? extra : null,
+    changed: (await told('changed')).count,
+    extraUnknown,
+  };
+}
+
+/** Keys go into history, which takes no megabytes. */
+const KEYS_LENGTH = 150_000;
+
+/** A key as people write it. */
+function keyShown(text: string): string {
+  const parts = JSON.parse(text) as string[];
+  return parts.length === 1 ? (parts[0] ?? '') : JSON.stringify(parts);
+}
+
+/** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
+async function findExtra(
+  sql: RangeSql,
+  { key, table, range, scope }: ConcludeRequest,
+): Promise<string | null> {
+  if (typeof scope === 'string') return scope;
+  const rejects = `SELECT count(*) FROM ${sql.own('_highwater_rejects')} WHERE ${sql.keyIs(key)}`;
+  const [[aside = '0'] = []] = await sql.query(rejects);
+  if (aside !== '0') return `${aside} records do not fit the table, and their keys are not known`;
+  if (table.stamps !== true && (await isWritten(sql, key, range.began)))
+    return 'the sync wrote rows meanwhile, and rows do not say when they were written (stamps: false)';
+  const conditions: string[] = [];
+  if (scope !== null) {
+    const column = await sql.columnOf(scope.field);
+    const cannot = `which rows lie in the range cannot be told: the table has no column for ${scope.field} whose values can be compared`;
+    if (column === null) return cannot;
+    const value = `t.${identifier(column.name)}`;
+    for (const [bound, isLower] of [
+      [scope.from, true],
+      [scope.to, false],
+    ] as const) {
+      if (bound === null) continue;
+      const at = boundOf(sql, bound, column.type, scope.format);
+      const beyond =
+        at === null
+          ? null
+          : later(
+              sql,
+              ...(isLower ? ([at, value] as const) : ([value, at] as const)),
+              column.type,
+              scope.format,
+            );
+      if (beyond === null) return cannot;
+      conditions.push(`NOT (${beyond})`);
+    }
+    conditions.push(`${value} IS NOT NULL`);
+  }
+  const text = sql.keyText(keysOf(table));
+  const unmet = [
+    ...(marksDeleted(table) ? [`t.${DELETED_AT} IS NULL`] : []),
+    // Written since, also by what the audit has repaired.
+    ...(table.stamps === true ? [`coalesce(t.${SYNCED_AT} < ${instant(range.began)}, true)`] : []),
+    `NOT EXISTS (SELECT 1 FROM ${sql.own('_highwater_seen')} AS m WHERE ${sql.keyIs(key)} AND m.key = ${text})`,
+    `NOT EXISTS (SELECT 1 FROM ${sql.own('_highwater_differences')} AS d WHERE ${sql.keyIs(key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
+  ].join(' AND ');
+  const inScope = conditions.length === 0 ? 'true' : `(${conditions.join(' AND ')})`;
+  const from = `FROM ${current(table)} AS t WHERE ${unmet}`;
+  if (conditions.length > 0) {
+    const [[unknown = '0'] = []] = await sql.query(`SELECT count(*) ${from} AND ${inScope} IS NULL`);
+    if (unknown !== '0')
+      return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
+  }
+  await sql.run(
+    `INSERT INTO ${sql.own('_highwater_differences')}
+       SELECT ${keyValues(key).map(literal).join(', ')}, 'extra', ${text}, false, ${table.stamps === true ? `t.${BATCH}` : 'NULL'} ${from} AND ${inScope}`,
+  );
+  return null;
+}
+
+/** A bound as the values of a column; null where they are of another kind. */
+function boundOf(sql: RangeSql, bound: string, type: ColumnType, format: CursorFormat): string | null {
+  if (type === 'STRING') return literal(bound);
+  const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
+  if (format === 'timestamp') return isTime ? sql.typed(bound, type) : null;
+  if (isTime || typeof format === 'object' || format === 'string') return null;
+  return `CAST(${literal(bound)} AS DECIMAL(38, 9))`;
+}
+
+/** Treats the rows that the source does not have as the stream says. */
+async function removeExtra(sql: RangeSql, { key, table, range }: ConcludeRequest): Promise<void> {
+  if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
+  const differences = sql.own('_highwater_differences');
+  const which = `${sql.keyIs(key)} AND kind = 'extra' AND NOT repaired`;
+  const [[count = '0'] = []] = await sql.query(`SELECT count(*) FROM ${differences} WHERE ${which}`);
+  if (count === '0') return;
+  const [[batch = ''] = []] = await sql.query(
+    `SELECT id FROM ${sql.own('_highwater_checkpoints')} WHERE ${sql.keyIs(key)}`,
+  );
+  const target = `${tableName(table)} AS t`;
+  const isExtra = `${sql.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
+  const ending = table.mode === 'history' ? VALID_TO : marksDeleted(table) ? DELETED_AT : null;
+  await sql.run(
+    ending === null
+      ? `DELETE FROM ${target} WHERE ${isExtra}`
+      : `UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
+  );
+  await sql.run(`UPDATE ${differences} SET repaired = true WHERE ${which}`);
+}
+
+/** Removes all that is kept of a range. */
+export async function forget(sql: RangeSql, key: StreamKey): Promise<void> {
+  const kept = ['_highwater_checkpoints', '_highwater_seen', '_highwater_differences', '_highwater_parents'];
+  // What an audit put aside is told by the sync too, or will be.
+  const isAudit = key.source.includes('#audit ');
+  for (const name of [...kept, ...(isAudit ? ['_highwater_rejects'] : [])]) {
+    await sql.run(`DELETE FROM ${sql.own(name)} WHERE ${sql.keyIs(key)}`);
+  }
+}
