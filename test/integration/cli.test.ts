@@ -876,4 +876,4 @@ test('every command explains itself', async () => {
   const unknown = await highwater(['frobnicate']);
   expect(unknown).toMatchObject({ status: 1, stdout: '' });
   expect(unknown.stderr).toContain("unknown command 'frobnicate'");
-});
+}, 180_000);
