@@ -7,7 +7,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
   version: string;
 };
 
-const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason on standard error · 130 interrupted';
+const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted';
 
 const program = new Command('highwater')
   .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')

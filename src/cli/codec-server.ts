@@ -27,7 +27,7 @@ Whoever asks must know the token in its address, which is a new one each time un
 Examples:
   highwater codec-server
   highwater codec-server --port 8888 --origin https://temporal.example.com
-  temporal workflow show --workflow-id users --codec-endpoint http://127.0.0.1:8081/TOKEN`,
+  temporal workflow show -w users --codec-endpoint http://127.0.0.1:8081/TOKEN`,
     )
     .action(codecServer);
 }

@@ -12,7 +12,8 @@ export function configCommand(): Command {
       `
 Example:
   highwater config configuration.json > plain.json
-  temporal workflow start --type sync --task-queue highwater --workflow-id users --input-file plain.json`,
+  temporal workflow start --type sync --task-queue highwater \\
+    --workflow-id users --input-file plain.json`,
     )
     .action(async (file: string, options: { json?: boolean }) => {
       const { configuration, plans } = await loadPlans(file);

@@ -101,7 +101,8 @@ interface JsonPayload {
 }
 
 function payloadsIn(body: string): Payload[] {
-  const { payloads } = JSON.parse(body) as { payloads?: unknown };
+  // Protobuf's JSON leaves out a list that is empty: a signal without arguments.
+  const { payloads = [] } = JSON.parse(body) as { payloads?: unknown };
   if (!Array.isArray(payloads)) throw new Error('the body has no list of payloads');
   return (payloads as JsonPayload[]).map(({ metadata = {}, data = '' }) => ({
     metadata: Object.fromEntries(

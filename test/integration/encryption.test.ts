@@ -169,6 +169,9 @@ test('the codec server decodes for the Temporal CLI and for the Web UI, and for 
   });
   const [said] = (await once(server.stdout as NonNullable<typeof server.stdout>, 'data')) as [Buffer];
   const { endpoint } = JSON.parse(said.toString()) as { endpoint: string };
+  // Signals without arguments are in the history too.
+  await client.sync(id).pause();
+  await client.sync(id).resume();
 
   const show = [
     ...['workflow', 'show', '--workflow-id', id, '--output', 'json'],
@@ -217,6 +220,11 @@ test('the codec server decodes for the Temporal CLI and for the Web UI, and for 
   const { text: sealed } = await ask(`${pathname}/default/encode`, {}, 'POST', plain);
   expect(sealed).not.toContain(there);
   expect(JSON.parse((await ask(`${pathname}/decode`, {}, 'POST', sealed)).text)).toEqual(JSON.parse(plain));
+  // As the Temporal CLI asks of a signal without arguments.
+  expect(await ask(`${pathname}/decode`, {}, 'POST', '{}')).toMatchObject({
+    status: 200,
+    text: '{"payloads":[]}',
+  });
   const refused = await Promise.all([
     ask('/decode', {}),
     ask('/guessed/decode', { Authorization: 'Bearer guessed' }),
