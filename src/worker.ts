@@ -102,7 +102,7 @@ export class HighwaterWorker {
       host,
       cluster: address,
       environment,
-      observe: requestsWatched(meter, traces),
+      ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
     });
     try {

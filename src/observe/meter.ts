@@ -1,28 +1,34 @@
-import type { MetricCounter, MetricGauge, MetricHistogram, MetricMeter } from '@temporalio/common';
-import { METRICS, type GaugeName, type MetricName, type MetricSpec } from '../metrics.js';
+import {
+  noopMetricMeter,
+  type MetricCounter,
+  type MetricHistogram,
+  type MetricMeter,
+} from '@temporalio/common';
+import { METRICS, type MetricName, type MetricSpec } from '../metrics.js';
 
 export type Labels = Record<string, string>;
 
 /** So many series of one metric; what comes after them is counted as the sync `other`. */
 const SYNCS_LIMIT = 500;
 
-/** The instruments of {@link METRICS}, made when they are first used. */
+/** The counters and histograms of {@link METRICS}, made when they are first used; workflows have the gauges. */
 export class Meter {
-  private readonly instruments = new Map<MetricName, MetricCounter | MetricHistogram | MetricGauge>();
+  private readonly instruments = new Map<MetricName, MetricCounter | MetricHistogram>();
   private readonly syncs = new Set<string>();
 
   constructor(private readonly meter: MetricMeter) {}
 
+  /** Whether anybody collects what is counted. */
+  get isOn(): boolean {
+    return this.meter !== noopMetricMeter;
+  }
+
   add(name: MetricName, value: number, labels: Labels): void {
-    (this.instrument(name) as MetricCounter).add(value, this.bounded(labels));
+    if (this.isOn) (this.instrument(name) as MetricCounter).add(value, this.bounded(labels));
   }
 
   record(name: MetricName, value: number, labels: Labels): void {
-    (this.instrument(name) as MetricHistogram).record(value, this.bounded(labels));
-  }
-
-  set(name: GaugeName, value: number, labels: Labels): void {
-    (this.instrument(name) as MetricGauge).set(value, this.bounded(labels));
+    if (this.isOn) (this.instrument(name) as MetricHistogram).record(value, this.bounded(labels));
   }
 
   private instrument(name: MetricName) {
@@ -33,9 +39,7 @@ export class Meter {
         kind === 'counter'
           ? // Prometheus is given the ending by the SDK.
             this.meter.createCounter(name.replace(/_total$/, ''), '', help)
-          : kind === 'histogram'
-            ? this.meter.createHistogram(name, 'float', '', help)
-            : this.meter.createGauge(name, 'float', '', help);
+          : this.meter.createHistogram(name, 'float', '', help);
       this.instruments.set(name, found);
     }
     return found;

@@ -845,11 +845,12 @@ export class StreamLoop {
   }
 
   private async handOver(): Promise<Outcome> {
+    const notices = await this.notices.handOver();
+    // What signals say while these wait is handed over too.
     this.over = 'as new';
     await condition(allHandlersFinished);
     const { database, pass, totals, paused, wait, reopened } = this;
     const { stopping, triggered, settings, trouble, idle } = this;
-    const notices = await this.notices.handOver();
     return {
       carry: {
         ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },

@@ -1,7 +1,9 @@
 /** What machines see of a worker: traces, metrics and logs of real syncs, and the files in docs/ that read them. */
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { HighwaterClient } from '../../src/client.js';
 import { freePorts } from '../../src/dev/ports.js';
@@ -19,6 +21,7 @@ import {
 } from '../helpers/harness.js';
 import { receiver, type Receiver } from '../helpers/receivers.js';
 import { testApi, type TestApi } from '../helpers/system.js';
+import { envWithoutTemporal } from '../helpers/temporal.js';
 
 const SECRET = 'hunter2-9f31';
 
@@ -153,6 +156,31 @@ describe('traces', () => {
     expect(Math.max(...read)).toBeGreaterThan(5000);
     expect(collector.received.map(({ bytes }) => bytes.toString()).join('')).not.toContain(SECRET);
   });
+});
+
+test('what is off is not loaded', async () => {
+  const worker = fileURLToPath(new URL('../../dist/worker.js', import.meta.url));
+  const traces = fileURLToPath(new URL('../../dist/observe/tracing.js', import.meta.url));
+  const program = `
+    import { createRequire } from 'node:module';
+    await import(${JSON.stringify(worker)});
+    const { tracing } = await import(${JSON.stringify(traces)});
+    const isOn = (await tracing()) !== null;
+    const loaded = Object.keys(createRequire(import.meta.url).cache).filter((path) => path.includes('opentelemetry'));
+    console.log(JSON.stringify({ isOn, loaded: loaded.length }));`;
+  const loaded = async (env: NodeJS.ProcessEnv) => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+      env: envWithoutTemporal(env),
+    });
+    return JSON.parse(stdout) as { isOn: boolean; loaded: number };
+  };
+  const [off, on] = await Promise.all([
+    loaded({}),
+    loaded({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces` }),
+  ]);
+  expect(off).toEqual({ isOn: false, loaded: 0 });
+  expect(on.isOn).toBe(true);
+  expect(on.loaded).toBeGreaterThan(0);
 });
 
 test('traces go as protobuf unless told otherwise, and a collector that is not there holds nothing up', async () => {
