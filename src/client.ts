@@ -455,10 +455,12 @@ export class HighwaterClient {
     const { workflowService } = this.temporal.connection;
     const { namespace } = this.temporal.options;
     const request = { namespace, execution: { workflowId }, maximumPageSize: 1 };
-    const { history } = await workflowService.getWorkflowExecutionHistory(request).catch((thrown: unknown) => {
-      if ((thrown as { code?: unknown }).code === NOT_FOUND) throw new NoSuchSyncError(workflowId);
-      throw thrown;
-    });
+    const { history } = await workflowService
+      .getWorkflowExecutionHistory(request)
+      .catch((thrown: unknown) => {
+        if ((thrown as { code?: unknown }).code === NOT_FOUND) throw new NoSuchSyncError(workflowId);
+        throw thrown;
+      });
     const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
     const payloads = started?.input?.payloads ?? [];
     const { loadedDataConverter } = this.temporal.options;

@@ -229,7 +229,12 @@ export interface RangeResult extends Range {
   /** Rows that were not written, as the table has a newer version, or may have. */
   left: number;
   /** Of an audit. */
-  differences: { missing: Differences; stale: Differences; extra: Differences | null; changed: number } | null;
+  differences: {
+    missing: Differences;
+    stale: Differences;
+    extra: Differences | null;
+    changed: number;
+  } | null;
   /** Why extra rows were not looked for; null where they were. */
   extraUnknown: string | null;
   /** No difference is left. */
