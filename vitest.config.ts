@@ -7,6 +7,7 @@ const LONGEST = [
   'integration/fence',
   'integration/crash.test',
   'integration/operate',
+  'integration/ranges',
   'integration/cli',
   'contract/files',
   'contract/destination',

@@ -91,6 +91,55 @@ const ADDS = { comparesRows: false, deletes: false };
 destinationContract('A folder of Parquet', () => startFolder('parquet'), ADDS);
 destinationContract('A folder of NDJSON', () => startFolder('ndjson'), ADDS);
 
+it.each(['parquet', 'ndjson'] as const)(
+  'A folder of %s takes no version of a range that is older than its own, and none that it has',
+  async (format) => {
+    const folder = await scratch();
+    const tested = await startFolder(format);
+    const table: TableSpec = {
+      ...{ schema: 'main', table: 'ranged', primaryKey: ['id'] },
+      columns: { id: 'STRING', name: 'STRING', at: 'UTC_DATETIME' },
+    };
+    const { ranges } = tested.destination;
+    const record = (id: string, second: number, name: string) => ({
+      ...{ id, name, at: `2026-01-01T00:00:0${second}Z` },
+    });
+    const main = new Stream(tested, folder.file, table);
+    const { checkpoint } = await main.open();
+    await main.write(checkpoint.id, 'm1', [
+      record('1', 1, 'a'),
+      record('2', 9, 'newer'),
+      record('3', 3, 'a'),
+    ]);
+    const key = { ...main.key, source: `${main.key.source}#backfill ..` };
+    const beside = new Stream(tested, folder.file, table, key);
+    const opened = await beside.open('beside', { isRunning: async () => true });
+    const began = (await ranges?.now(key)) ?? '';
+    await main.write('m1', 'm2', [record('3', 4, 'b')]);
+    const written = await beside.write(
+      opened.checkpoint.id,
+      'b1',
+      [record('1', 1, 'a'), record('2', 8, 'older'), record('3', 3, 'a'), record('4', 4, 'new')],
+      { range: { kind: 'backfill', writes: true, began, cursor: { field: 'at', format: 'timestamp' } } },
+    );
+    expect(written).toEqual({ rows: 1, left: 2, already: false });
+    const names = await tested.query('SELECT id, name FROM main.ranged ORDER BY 1');
+    expect(names).toEqual([
+      ['1', 'a'],
+      ['2', 'newer'],
+      ['3', 'b'],
+      ['4', 'new'],
+    ]);
+    expect((await ranges?.stands(main.key))?.id).toBe('m2');
+    expect(ranges?.refusal('audit', table, false)).toMatch(/^files cannot be audited/);
+    await ranges?.forget(key);
+    await ranges?.forget(key);
+    expect(await tested.query('SELECT id FROM _highwater_checkpoints')).toEqual([['m2']]);
+    await tested.close();
+    await folder.remove();
+  },
+);
+
 describe.skipIf(!install.available)(
   `an S3 server${install.available ? '' : ` (skipped: ${install.reason})`}`,
   () => {

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Range, RangePlan, StreamPlan, StrategyOptions } from '../../src/protocol.js';
-import { scopeOf } from '../../src/activities/ranges.js';
+import { removeForsaken, scopeOf } from '../../src/activities/ranges.js';
+import type { Destination } from '../../src/destinations/destination.js';
 import {
   boundText,
   createRangedStrategy,
@@ -340,4 +341,30 @@ test('which rows an audit would have met, or why that cannot be told', () => {
   for (const note of ['answer_cut', 'parent_skipped', 'ties_out_of_reach', 'unordered'])
     expect(scope(keyset, {}, [note])).toMatch(/^not all records may have been read/);
   expect(scope(keyset, {}, ['no_cursor_value'])).toBeNull();
+});
+
+test('what is kept of other ranges goes once nobody goes on with them', async () => {
+  const key = { schema: 's', table: 't', strategy: 'keyset' as const, source: 'a#backfill 1..' };
+  const day = 24 * 60 * 60 * 1000;
+  const kept = [
+    ['young', 0, false],
+    ['old and running', 2, true],
+    ['old', 2, false],
+  ] as const;
+  const gone: string[] = [];
+  const destination = {
+    ranges: {
+      kept: async () =>
+        kept.map(([source, days]) => ({
+          key: { ...key, source },
+          holder: { workflowId: source },
+          updated: new Date(Date.now() - days * day).toISOString(),
+        })),
+      forget: async ({ source }: { source: string }) => void gone.push(source),
+    },
+  } as unknown as Destination;
+  const isRunning = async ({ workflowId }: { workflowId: string }) =>
+    kept.some(([source, , runs]) => source === workflowId && runs);
+  await removeForsaken(key, destination, isRunning);
+  expect(gone).toEqual(['old']);
 });
