@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import type { Json } from '../protocol.js';
 import { connected, type Connected } from './asking.js';
 import { asLimit } from './list.js';
-import { count, outputWidth, print, visible, wrapped } from './output.js';
+import { count, cut, outputWidth, print, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
 type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
@@ -174,7 +174,8 @@ function lineOf(
   if (cancel) return { level: 'warn', text: `asked to cancel by ${cancel.identity ?? ''}` };
   const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
   if (update) {
-    const input = JSON.stringify(valueOf(update.input?.args?.payloads?.[0]) ?? null);
+    // A whole configuration, too, is an input.
+    const input = cut(JSON.stringify(valueOf(update.input?.args?.payloads?.[0]) ?? null), 200);
     return { text: `${update.input?.name ?? 'update'} ${input} by ${update.meta?.identity ?? ''}` };
   }
   const child = event.childWorkflowExecutionStartedEventAttributes;

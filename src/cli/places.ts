@@ -69,7 +69,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     );
     if (configuration === undefined) {
       configuration = (await configuredIn(client, events)) ?? (given as Json);
-      options = (given2 ?? {});
+      options = given2 ?? {};
     }
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
     if (names.length > 1) {
