@@ -31,3 +31,4 @@ export type {
   SyncStatus,
   Trouble,
 } from './protocol.js';
+export type { MoveInput, Reopened } from './workflows/moves.js';

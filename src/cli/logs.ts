@@ -3,7 +3,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { Command } from 'commander';
 import type { PayloadReader } from '../payloads/converter.js';
 import { connected, type Connected } from './asking.js';
-import { asLimit, count, outputWidth, print, visible, wrapped } from './output.js';
+import { asLimit, count, cut, outputWidth, print, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
 type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
@@ -179,7 +179,8 @@ function lineOf(
   if (cancel) return { level: 'warn', text: `asked to cancel by ${cancel.identity ?? ''}` };
   const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
   if (update) {
-    const input = JSON.stringify(payloads.valueOf(update.input?.args?.payloads?.[0]) ?? null);
+    // A whole configuration, too, is an input.
+    const input = cut(JSON.stringify(payloads.valueOf(update.input?.args?.payloads?.[0]) ?? null), 200);
     return { text: `${update.input?.name ?? 'update'} ${input} by ${update.meta?.identity ?? ''}` };
   }
   const child = event.childWorkflowExecutionStartedEventAttributes;

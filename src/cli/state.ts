@@ -6,7 +6,7 @@ import { strategyOf } from '../strategies/index.js';
 import type { MoveInput } from '../workflows/moves.js';
 import { connected } from './asking.js';
 import { historyOf } from './in-destination.js';
-import { counted, cursorTable, cursorText, note, print, visible, wrapped, outputWidth } from './output.js';
+import { counted, cursorText, note, print, table, visible, wrapped, outputWidth } from './output.js';
 import { isFile, moveTo, placeOfFile, placeOfSync, type MovedTo, type Place } from './places.js';
 
 interface Options {
@@ -56,7 +56,7 @@ export function stateCommand(): Command {
       `
 A stream is moved in its destination and in the workflow together, by a checkpoint of its own: what is in flight is
 dropped, and the sync goes on from there. Rows stay; what is read again is upserted. Where no sync runs, the next one
-goes on from there.
+goes on from there. In the list "…" stands for the middle of a pass, "↩" for a move.
 
 Examples:
   highwater state get users
@@ -93,11 +93,11 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     limit: options.limit,
   });
   const state = (cursor: Cursor | null | undefined) => (cursor === undefined ? null : stateAt(plan, cursor));
-  const { schema, table } = plan.table;
+  const { schema, table: name } = plan.table;
   if (options.json === true) {
     print(
       JSON.stringify({
-        ...{ stream: plan.stream, strategy: plan.options.strategy, table: `${schema}.${table}`, destination },
+        ...{ stream: plan.stream, strategy: plan.options.strategy, table: `${schema}.${name}`, destination },
         state: state(stored?.checkpoint.cursor ?? null),
         ...{
           checkpoint: stored?.checkpoint ?? null,
@@ -124,7 +124,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
   const holds = running?.isRunning === true && stored.holder.workflowId === running.id ? ', which runs' : '';
   const line = (name: string, value: string) =>
     print(wrapped(`${name.padEnd(12)}${visible(value)}`, 12, outputWidth()));
-  line('stream', `${plan.stream} · ${plan.options.strategy} · ${schema}.${table}`);
+  line('stream', `${plan.stream} · ${plan.options.strategy} · ${schema}.${name}`);
   line('cursor', `${cursorText(state(cursor) ?? {})} · ${pass}`);
   line('checkpoint', `${stored.checkpoint.id} since ${stored.since}`);
   line('holder', `${stored.holder.workflowId}${holds}`);
@@ -132,14 +132,12 @@ async function show(sync: string, options: Options & { limit: number }): Promise
   if (entries.length === 0) return;
   print('');
   print(
-    cursorTable(
+    table(
       ['when', 'batch', 'records', 'rows', 'cursor'],
-      entries.map(({ at, id, records, rows, moved, cursor: at2 }) => [
-        at,
-        id.slice(0, BATCH_LETTERS),
-        moved === null ? records : '',
-        moved === null ? rows : '',
-        [...(moved === null ? [] : [`↩ ${moved}:`]), at2 === undefined ? '?' : placeText(plan, at2)].join(
+      entries.map(({ at, id, records, rows, moved, cursor: place }) => [
+        ...[at, id.slice(0, BATCH_LETTERS)],
+        ...(moved === null ? [records, rows] : ['', '']),
+        [place === undefined ? '?' : placeText(plan, place), ...(moved === null ? [] : [`↩ ${moved}`])].join(
           ' ',
         ),
       ]),
@@ -158,8 +156,13 @@ function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Jso
   return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
 }
 
-const placeText = (plan: StreamPlan, cursor: Cursor | null) =>
-  cursor === null ? 'the start' : `${cursorText(stateAt(plan, cursor))}${cursor.ended === null ? '' : ' ■'}`;
+/** Where a name says nothing new, the value alone; "…" in the middle of a pass. */
+function placeText(plan: StreamPlan, cursor: Cursor | null): string {
+  if (cursor === null) return 'start';
+  const state = Object.entries(stateAt(plan, cursor)).filter(([, value]) => value !== null);
+  const text = state.length === 1 ? String(state[0]?.[1]) : cursorText(Object.fromEntries(state));
+  return cursor.ended === null ? `${text} …` : text;
+}
 
 async function move(sync: string, to: MoveInput, options: Options): Promise<void> {
   const place = await placeOf(sync, options);

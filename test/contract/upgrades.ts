@@ -23,6 +23,10 @@ export function upgradesFromVersion1(
     try {
       const spec: TableSpec = { ...table, stamps: true, quarantine: true, deletes: 'soft' };
       const of = new Stream(tested, file, spec);
+      // Before anybody has opened it with this version.
+      const { stored, entries } = await tested.destination.history({ key: keyOf(spec), limit: 9 });
+      expect(stored?.holder.workflowId).toBe('users');
+      expect(entries.map(({ id, rows }) => [id, rows])).toEqual([['batch-1', 3]]);
       const opened = await of.open('users');
       expect(opened.checkpoint.cursor).toMatchObject({
         pass: 1,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { planFromFlat } from '../../src/config/index.js';
-import { cursorFromState } from '../../src/config/state.js';
+import { cursorFromOwnState, cursorFromState } from '../../src/config/state.js';
 import { ConfigurationError } from '../../src/errors.js';
-import type { Json } from '../../src/protocol.js';
+import type { Incremental, Json } from '../../src/protocol.js';
 import { createStrategy } from '../../src/strategies/index.js';
 
 const NOW = '2026-06-01T00:00:00Z';
@@ -126,5 +126,26 @@ describe('a state that cannot be used', () => {
       incremental: null,
     } as const;
     expect(() => cursorFromState({ offset: 1 }, options, NOW)).toThrow(/knows no strategy page_number/);
+  });
+
+  it('of ours is one of these strategies too, where it asks for changes', () => {
+    const options = (incremental: Incremental | null) =>
+      ({ strategy: 'page_number', firstPage: 1, pageSize: null, shortPageEnds: false, incremental }) as const;
+    const changes = options({ start: null, lookbackSeconds: 0 });
+    const strategy = createStrategy(changes);
+    const cursor = cursorFromOwnState({ newest: '2026-01-02T00:00:00Z' }, changes, NOW, 'the state');
+    expect(strategy.state(cursor)).toMatchObject({ page: 1, newest: '2026-01-02T00:00:00Z' });
+    expect(strategy.request(strategy.begin(cursor, NOW))).toEqual({
+      params: { page: '1', updated_since: '2026-01-02T00:00:00Z' },
+    });
+    const said = (state: { [name: string]: Json }, of: ReturnType<typeof options>) => () =>
+      cursorFromOwnState(state, of, NOW, 'the state');
+    expect(said({ newest: '2026-01-02T00:00:00Z' }, options(null))).toThrow(
+      /each pass of page_number reads everything here/,
+    );
+    expect(said({ page: 3 }, changes)).toThrow(
+      /page: is not what page_number can be set to; that is: newest/,
+    );
+    expect(said({ newest: 'x' }, changes)).toThrow(/newest: must be a timestamp/);
   });
 });

@@ -1,7 +1,8 @@
 /** The cursor as something an operator moves, and a configuration that is changed, while a sync runs. */
 import { WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, test, vi } from 'vitest';
-import { EQUAL } from '../helpers/harness.js';
+import { EQUAL, until } from '../helpers/harness.js';
 import { gate, useLaboratory, type Bench, type Run } from './laboratory.js';
 import type { Json } from '../../src/protocol.js';
 
@@ -154,6 +155,37 @@ describe('the cursor of a sync that runs', () => {
     expect(odd.message).toMatch(/move: the sync was not moved: "to" must be "start"/);
   });
 
+  test('is moved over continue-as-new where it cannot be at once, and says so', async () => {
+    const bench = await lab().bench({ rows: 60 });
+    let isAway = false;
+    const away = () => ApplicationFailure.nonRetryable('away', 'DestinationBusyError');
+    const run = await bench.start(
+      { ...HOUR, history_limit: 40 },
+      { openStream: (input, real) => (isAway ? Promise.reject(away()) : real(input)) },
+    );
+    await passes(run, 1);
+    isAway = true;
+    let isAnswered = false;
+    const asked = move(run, { to: 'start' }).finally(() => (isAnswered = true));
+    await until(
+      async () => {
+        await run.sync.trigger();
+        return isAnswered;
+      },
+      30,
+      'an answer',
+    );
+    expect((await asked).done).toBe(false);
+    isAway = false;
+    await run.sync.trigger();
+    const { totals } = await run.reaches(
+      ({ totals: { passes: n }, status }) => n >= 2 && status === 'sleeping',
+      'the pass after it',
+    );
+    expect(totals.records).toBeGreaterThanOrEqual(120);
+    expect(await bench.read('SELECT count(*) FROM _highwater_moves')).toEqual(['1']);
+  });
+
   test('of a sync that fails is moved, which may mend it', async () => {
     const bench = await lab().bench({
       rows: 60,
@@ -196,6 +228,30 @@ describe('the configuration of a sync that runs', () => {
     expect((await ask(run, 'configure', otherwise)).done).toBe(true);
     await passes(run, 5);
     expect(await bench.difference()).toEqual(EQUAL);
+  });
+
+  test('mends a sync that is blocked by the one that it has', async () => {
+    const bench = await lab().bench({ rows: 60 });
+    let isWrong = false;
+    const wrong = () =>
+      ApplicationFailure.nonRetryable('page_size: is of no use any more', 'ConfigurationError');
+    const run = await bench.start(HOUR, {
+      openStream: (input, real) =>
+        isWrong && (input.configuration as { page_size: number }).page_size !== 10
+          ? Promise.reject(wrong())
+          : real(input),
+    });
+    await passes(run, 1);
+    isWrong = true;
+    await run.sync.trigger();
+    await run.status('blocked');
+    const useless = bench.configuration({ ...HOUR, page_size: 20 });
+    expect(await refusal(ask(run, 'configure', useless))).toMatch(/of no use any more/);
+    await run.status('blocked');
+    const next = bench.configuration({ ...HOUR, page_size: 10 });
+    expect((await ask(run, 'configure', next)).done).toBe(true);
+    const { trouble } = await passes(run, 2);
+    expect(trouble).toBeNull();
   });
 
   test('is refused where it is one of another sync, or of no use, and the sync goes on as it was', async () => {
