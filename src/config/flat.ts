@@ -465,7 +465,7 @@ export const flatFields = {
     )
     .register(themes, { theme: 'Pace' }),
   batch_rows: numeric(z.number().int().min(1).max(10_000_000))
-    .default(50_000)
+    .default(100_000)
     .describe('Rows a batch, at most. The first limit reached closes a batch; the first ones are smaller.')
     .register(themes, { theme: 'Pace' }),
   batch_bytes: numeric(z.number().int().min(1024))
