@@ -59,7 +59,7 @@ for (const command of loaded) {
   program.addCommand(command);
   for (const one of [command, ...command.commands])
     one
-      .addHelpText('after', EXIT_CODES)
+      .addHelpText('after', one.name() === 'audit' ? '' : EXIT_CODES)
       .configureOutput({ writeOut: (text) => void process.stdout.write(fitted(text)) });
 }
 

@@ -223,7 +223,7 @@ export class SyncHandle {
    * @throws {MoveRefusedError} and then it stays where it is.
    */
   async move(to: MoveInput): Promise<Reopened> {
-    return this.update<MoveInput>('move', to, (said) => new MoveRefusedError(said));
+    return this.update('move', [to], (said) => new MoveRefusedError(said));
   }
 
   /**
@@ -231,7 +231,8 @@ export class SyncHandle {
    * @throws {SettingRefusedError} and then it goes on as it was.
    */
   async configure(configuration: Json): Promise<Reopened> {
-    return this.update<Json>('configure', configuration, (said) => new SettingRefusedError(said));
+    const args: [Json, string] = [configuration, hashOf(configuration)];
+    return this.update('configure', args, (said) => new SettingRefusedError(said));
   }
 
   /** What it works by; secrets in it are references. */
@@ -239,13 +240,13 @@ export class SyncHandle {
     return this.handle.query<Json>('configuration');
   }
 
-  private async update<Input>(
+  private async update(
     name: string,
-    input: Input,
+    args: [unknown, ...unknown[]],
     refused: (said: string) => Error,
   ): Promise<Reopened> {
     try {
-      return await this.handle.executeUpdate<Reopened, [Input]>(name, { args: [input] });
+      return await this.handle.executeUpdate<Reopened, typeof args>(name, { args });
     } catch (thrown) {
       if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
       throw thrown;
@@ -519,9 +520,7 @@ export class HighwaterClient {
       });
     const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
     const decoded = await Promise.all(
-      (started?.input?.payloads ?? []).map(async (payload) =>
-        this.payloads.valueOf(await this.payloads.decoded(payload)),
-      ),
+      (started?.input?.payloads ?? []).map((payload) => this.payloads.read(payload)),
     );
     const [startedWith = null, options] = decoded as [Json?, SyncOptions?];
     // It may have been configured anew since; where no worker answers, that is not known.
@@ -538,20 +537,14 @@ export class HighwaterClient {
 
   /** Whether a sync of this id is running, and with this very configuration. */
   async running(workflowId: string, configuration: Json): Promise<'no' | 'same' | 'other configuration'> {
-    const description = await this.temporal.workflow
-      .getHandle(workflowId)
-      .describe()
-      .catch(() => null);
+    const description = await this.temporal.workflow.getHandle(workflowId).describe().catch(nullIfAbsent);
     if (description === null || description.status.name !== 'RUNNING') return 'no';
     return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
   }
 
   /** The task queue of a sync that is running, or null. */
   async taskQueueOf(workflowId: string): Promise<string | null> {
-    const description = await this.temporal.workflow
-      .getHandle(workflowId)
-      .describe()
-      .catch(() => null);
+    const description = await this.temporal.workflow.getHandle(workflowId).describe().catch(nullIfAbsent);
     return description?.status.name === 'RUNNING' ? description.taskQueue : null;
   }
 
@@ -577,6 +570,11 @@ function problemOf(plan: StreamPlan, range: RangeRequest): string | null {
     text === undefined ? null : boundText(options, text),
   ) as [string | null, string | null];
   return rangeProblem(options, { from, to }) ?? unfitRange(plan, { ...range, from, to });
+}
+
+function nullIfAbsent(thrown: unknown): null {
+  if (thrown instanceof WorkflowNotFoundError) return null;
+  throw thrown;
 }
 
 /** What the server says of a query that it does not understand, in its own words. */

@@ -36,7 +36,7 @@ Every record of the range is read again and compared with its row, all columns. 
 stale: the row differs. extra: the source does not have it. The sync may run meanwhile: what it changes is not
 reported, and records that are ahead of it are not compared. Ranges are told as for "highwater backfill".
 
-Exit codes: 0 equal, or all was repaired · 1 there are differences · 2 it could not be told, with the reason
+Exit codes: 0 equal, or all was repaired · 1 there are differences · 2 it could not be told, with the reason · 130 interrupted
 
 Examples:
   highwater audit users

@@ -80,7 +80,7 @@ async function destinationFindings(destination: string, plans: readonly StreamPl
 }
 
 /** Of a folder whether it can be written; of a bucket whether it answers. */
-async function filesFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
+export async function filesFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
   try {
     const { name, address, store } = await openToRead(destination, process.env);
     const misfits = plans.flatMap(({ table }): Finding[] => {

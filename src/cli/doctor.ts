@@ -4,7 +4,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
 import fetch from 'node-fetch';
 import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
-import { isServer, loadPlans } from '../config/index.js';
+import { destinationKind, loadPlans } from '../config/index.js';
 import { target } from '../connection.js';
 import { openError } from '../destinations/duckdb-file.js';
 import { liveOwner } from '../destinations/owner.js';
@@ -13,6 +13,7 @@ import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-se
 import { messageOf } from '../errors.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
 import { resolveRequest } from '../sources/references.js';
+import { filesFindings } from './check.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 import { serverOptions } from './server.js';
@@ -137,10 +138,12 @@ async function ports(): Promise<Finding> {
 
 async function ofServer(server: TemporalServer, taskQueue: string): Promise<Finding[]> {
   const to = target(server.address);
-  const client = await HighwaterClient.connect(to);
-  const { workflowService, operatorService } = client.temporal.connection;
   const { namespace } = to;
+  let client: HighwaterClient | null = null;
   try {
+    client = await HighwaterClient.connect(to);
+    const { workflow, connection } = client.temporal;
+    const { workflowService, operatorService } = connection;
     const { serverVersion } = await workflowService.getSystemInfo({});
     const where = `Temporal ${serverVersion} at ${server.address}, namespace ${namespace}`;
     try {
@@ -151,7 +154,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
     const findings: Finding[] = [{ check: 'server', outcome: 'good', message: where }];
     const [{ pollers, versioningInfo }, running] = await Promise.all([
       workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 }),
-      client.temporal.workflow.count(
+      workflow.count(
         `WorkflowType = "sync" AND ExecutionStatus = "Running" AND TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`,
       ),
     ]);
@@ -193,7 +196,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
   } catch (thrown) {
     return [{ check: 'server', outcome: 'bad', message: `${server.address}: ${messageOf(thrown)}` }];
   } finally {
-    await client.close();
+    await client?.close();
   }
 }
 
@@ -273,7 +276,17 @@ function skew(whose: string, milliseconds: number): Finding {
 async function ofDestination(destination: string): Promise<Finding[]> {
   const check = 'destination';
   try {
-    return isServer(destination) ? await ofPostgres(destination) : [await ofFile(destination)];
+    switch (destinationKind(destination)) {
+      case 'server':
+        return await ofPostgres(destination);
+      case 'files':
+        return (await filesFindings(destination, [])).map(({ kind, message }) => ({
+          ...{ check, message },
+          outcome: kind === 'fine' ? 'good' : kind === 'problem' ? 'bad' : 'note',
+        }));
+      case 'duckdb':
+        return [await ofFile(destination)];
+    }
   } catch (thrown) {
     return [{ check, outcome: 'bad', message: messageOf(thrown) }];
   }

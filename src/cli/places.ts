@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
-import type { Payload } from '@temporalio/common';
 import { streamMove } from '../activities/moves.js';
 import { streamKey } from '../activities/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
@@ -64,12 +63,15 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     const events: readonly Event[] =
       (await client.temporal.workflow.getHandle(id, run).fetchHistory()).events ?? [];
     const started = events[0]?.workflowExecutionStartedEventAttributes;
-    const [given, given2] = await Promise.all(
-      (started?.input?.payloads ?? []).map((payload) => decoded(client, payload)),
-    );
     if (configuration === undefined) {
-      configuration = (await configuredIn(client, events)) ?? (given as Json);
-      options = given2 ?? {};
+      const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
+      const [given = null, givenOptions] = await Promise.all(input);
+      // What was handed on by signal, or waits to be tried, its worker knows best.
+      const answered = client.temporal.withDeadline(Date.now() + QUERY_MILLISECONDS, () =>
+        handle.configuration(),
+      );
+      configuration = await answered.catch(async () => (await configuredIn(client, events)) ?? given);
+      options = (givenOptions as SyncOptions | undefined) ?? {};
     }
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
     if (names.length > 1) {
@@ -99,14 +101,6 @@ type Event = NonNullable<
   >['events']
 >[number];
 
-async function decoded(client: HighwaterClient, payload: Payload): Promise<unknown> {
-  const { payloadConverter, payloadCodecs } = client.temporal.options.loadedDataConverter;
-  let payloads = [payload];
-  for (const codec of [...payloadCodecs].reverse()) payloads = await codec.decode(payloads);
-  const [plain] = payloads;
-  return plain === undefined ? undefined : payloadConverter.fromPayload(plain);
-}
-
 /** How the stream was opened last. */
 async function openedIn(client: HighwaterClient, events: readonly Event[]): Promise<OpenedStream | null> {
   const openings = new Set(
@@ -117,7 +111,7 @@ async function openedIn(client: HighwaterClient, events: readonly Event[]): Prom
   for (const { activityTaskCompletedEventAttributes: completed } of [...events].reverse()) {
     const payload = completed?.result?.payloads?.[0];
     if (payload === undefined || !openings.has(String(completed?.scheduledEventId))) continue;
-    const result = (await decoded(client, payload)) as OpenedStream | { redirect: string };
+    const result = (await client.payloads.read(payload)) as unknown as OpenedStream | { redirect: string };
     if ('plan' in result) return result;
   }
   return null;
@@ -134,7 +128,7 @@ async function configuredIn(client: HighwaterClient, events: readonly Event[]): 
     const input = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input;
     const payload = input?.args?.payloads?.[0];
     if (input?.name !== 'configure' || payload === undefined || !done.has(String(event.eventId))) continue;
-    return (await decoded(client, payload)) as Json;
+    return client.payloads.read(payload);
   }
   return null;
 }
@@ -147,6 +141,7 @@ export interface MovedTo {
 }
 
 const ANSWER_MILLISECONDS = 20_000;
+const QUERY_MILLISECONDS = 3000;
 /** What stands where a workflow's id does. */
 const OPERATOR = 'highwater state';
 

@@ -227,7 +227,7 @@ export const doesNotFit = (key: string, why: string): RecordError =>
   new RecordError(`the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${why}`);
 export const cannotHold = (column: string, value: string, type: ColumnType): string =>
   `column ${JSON.stringify(column)} cannot hold ${JSON.stringify(value.slice(0, 200))} as ${type}. ` +
-  `Declare another type for it in "columns".`;
+  `Declare another type for it in "columns"; a table that is there keeps its types: set "misfits" to "evolve" or "quarantine".`;
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
 

@@ -433,7 +433,7 @@ async function removeExtra(sql: RangeSql, { key, table, range }: ConcludeRequest
 
 /** Removes all that is kept of a range. */
 export async function forget(sql: RangeSql, key: StreamKey): Promise<void> {
-  const kept = ['_highwater_checkpoints', '_highwater_seen', '_highwater_differences', '_highwater_parents'];
+  const kept = ['checkpoints', 'moves', 'seen', 'differences', 'parents'].map((name) => `_highwater_${name}`);
   // What an audit put aside is told by the sync too, or will be.
   const isAudit = key.source.includes('#audit ');
   for (const name of [...kept, ...(isAudit ? ['_highwater_rejects'] : [])]) {

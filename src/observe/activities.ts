@@ -44,6 +44,11 @@ export const watched =
             if (thrown instanceof ApplicationFailure) {
               const error = thrown.type ?? 'Error';
               meter.add('highwater_retries_total', 1, { ...subject.labels, activity: activityType, error });
+              if (activityType === 'sendNotice') {
+                const { notice } = input.args[0] as Input<'sendNotice'>;
+                const failed = { event: notice.event, outcome: 'failed' };
+                meter.add('highwater_notices_total', 1, { ...subject.labels, ...failed });
+              }
             }
             throw thrown;
           }

@@ -62,7 +62,8 @@ async function answer(
   const words = new URL(request.url ?? '/', 'http://localhost').pathname.split('/').filter(Boolean);
   const action = words.at(-1);
   const knows =
-    words.slice(0, -1).some((word) => same(word, token)) || same(authorization, `Bearer ${token}`);
+    words.slice(0, -1).some((word) => same(word, token) || same(word, encodeURIComponent(token))) ||
+    same(authorization, `Bearer ${token}`);
   if (!knows) return send(response, 401, { message: 'the token is missing or wrong' });
   if (action !== 'decode' && action !== 'encode')
     return send(response, 404, { message: 'only /decode and /encode are here' });

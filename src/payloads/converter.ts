@@ -108,6 +108,11 @@ export class PayloadReader {
     }
   }
 
+  /** What a payload of the server holds, or null where that cannot be said. @throws {PayloadKeyError} */
+  async read(payload: Payload): Promise<Json> {
+    return this.valueOf(await this.decoded(payload));
+  }
+
   /** A part of a history, or a failure, with all payloads decoded, and the messages of failures in their place. */
   async readable<T>(part: T): Promise<T> {
     return (await this.walk(part)) as T;

@@ -21,8 +21,8 @@ export const stateQuery = defineQuery<{ [name: string]: Json }>('state');
 export const progressQuery = defineQuery<Progress>('progress');
 /** Move the cursor, here and in the destination together; answers with the cursor that it then stands at. */
 export const moveUpdate = defineUpdate<Reopened, [MoveInput]>('move');
-/** Go on with another configuration of the same sync. */
-export const configureUpdate = defineUpdate<Reopened, [Json]>('configure');
+/** Go on with another configuration of the same sync; by its hash, if that is given, it is known again. */
+export const configureUpdate = defineUpdate<Reopened, [configuration: Json, hash?: string]>('configure');
 /** What a sync of several streams hands on to each of them. */
 export const configurationSignal = defineSignal<[Json]>('configuration');
 /** The configuration that it works by; secrets in it are references. */

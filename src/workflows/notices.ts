@@ -55,7 +55,7 @@ const HAND_OVER_PATIENCE = '5s';
  * where a schedule makes a sync again and again, across these. It never holds the sync up, but at its very end.
  */
 export class Notices {
-  private readonly hook: Hook | null;
+  private hook: Hook | null;
   private incident: Incident | null;
   private late: string | null;
   private waiting: Notice[];
@@ -63,6 +63,8 @@ export class Notices {
   private told: number;
   private isSending = false;
   private readonly scope = new CancellationScope();
+  /** Of the watch on the lag. */
+  private watching: CancellationScope | null = null;
 
   /** @param completeAsOf as of when the table holds what the source had. */
   constructor(
@@ -83,8 +85,26 @@ export class Notices {
   begin(): void {
     if (this.hook === null) return;
     this.send();
-    const { lagSeconds } = this.hook;
-    if (lagSeconds !== null) this.inBackground(() => this.watchLag(lagSeconds));
+    this.watch(this.hook.lagSeconds);
+  }
+
+  /** Tells by another configuration from here on. */
+  configure(configuration: Json): void {
+    const before = this.hook?.lagSeconds ?? null;
+    this.hook = hookOf(configuration);
+    if (this.hook === null) this.waiting = [];
+    const lagSeconds = this.hook?.lagSeconds ?? null;
+    if (lagSeconds === before) return;
+    this.watching?.cancel();
+    this.watch(lagSeconds);
+  }
+
+  private watch(lagSeconds: number | null): void {
+    if (lagSeconds === null) return;
+    this.inBackground(async () => {
+      this.watching = new CancellationScope();
+      await this.watching.run(() => this.watchLag(lagSeconds));
+    });
   }
 
   /** The sync cannot go on. Told once, and once more where somebody must do something now. */

@@ -194,6 +194,8 @@ export class StreamLoop {
   private asked: Asked[];
   /** Something was asked that no opening has been tried with. */
   private unheard = false;
+  /** Somebody in this run waits for what comes of it. */
+  private readonly awaited = new Set<string>();
   /** What has come of it: null where it was done, or why it was refused. */
   private readonly answers = new Map<string, ApplicationFailure | null>();
   /** The reading of the pass in hand, which a move makes stale. */
@@ -231,9 +233,12 @@ export class StreamLoop {
     this.remarks = carry?.remarks ?? [];
     this.stream = options.stream ?? streamName(configuration);
     this.gauges = new Gauges(this.stream, { trouble: this.trouble, totals: this.totals });
-    // Who asks for a range looks at what comes of it.
-    const told = options.range === undefined ? configuration : null;
-    this.notices = new Notices(told, this.stream, () => this.log.completeAsOf, carry?.notices);
+    this.notices = new Notices(
+      this.told(configuration),
+      this.stream,
+      () => this.log.completeAsOf,
+      carry?.notices,
+    );
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -287,9 +292,9 @@ export class StreamLoop {
     });
     setHandler(
       configureUpdate,
-      (configuration) => this.ask({ id: uuid4(), kind: 'configure', configuration }),
+      (configuration, _hash?: string) => this.ask({ id: uuid4(), kind: 'configure', configuration }),
       {
-        validator: (configuration: Json) => {
+        validator: (configuration: Json, _hash?: string) => {
           const problem =
             this.cannotReopen() ?? configurationProblem(configuration, this.options.stream ?? null);
           if (problem !== null) throw changeRefused(problem);
@@ -349,7 +354,7 @@ export class StreamLoop {
       } catch (thrown) {
         if (isCancellation(thrown) && (this.interrupted || this.unheard)) continue;
         if (isCancellation(thrown)) throw thrown;
-        if (this.unheard && thrown instanceof TemporalFailure) continue;
+        if (this.unheard && thrown instanceof TemporalFailure && !isMoveRefused(thrown)) continue;
         await this.afterFailure(thrown);
         if (this.historyIsFull() && !this.unheard) return this.handOver();
         continue;
@@ -384,7 +389,8 @@ export class StreamLoop {
   /** The end of the sync, once everybody who asked has been answered. */
   private async end(how: 'drained' | 'stopped' | 'moved'): Promise<Outcome> {
     // A sync that makes one pass and was stopped when it was through is through.
-    const isThrough = this.interval() === null && this.committed.cursor?.ended != null;
+    const isThrough =
+      this.range === undefined && this.interval() === null && this.committed.cursor?.ended != null;
     this.show(how);
     this.over = 'ended';
     await this.notices.end();
@@ -392,6 +398,11 @@ export class StreamLoop {
     const result = this.opened === null ? null : this.result(this.opened.plan);
     if (how === 'moved') return { result, status: how };
     return { result, status: how === 'drained' || isThrough ? 'completed' : 'stopped' };
+  }
+
+  /** The configuration by which a webhook is told; who asks for a range, or only for a move, looks at what comes of it. */
+  private told(configuration: Json): Json {
+    return this.options.range === undefined && this.options.moveOnly !== true ? configuration : null;
   }
 
   /** Why nothing can be asked that needs the stream opened anew, or null. */
@@ -404,6 +415,7 @@ export class StreamLoop {
   /** Has something done that needs the stream opened anew, and waits for what comes of it. */
   private async ask(asked: Asked): Promise<Reopened> {
     this.asked.push(asked);
+    this.awaited.add(asked.id);
     this.hear();
     await condition(() => this.answers.has(asked.id) || this.over !== null);
     const refusal = this.answers.get(asked.id);
@@ -425,10 +437,10 @@ export class StreamLoop {
     if (this.asked.length > 0) this.unheard = true;
     this.answers.set(asked.id, refusal);
     if (refusal === null) return;
-    // Of what a start has asked for nobody waits for an answer.
     if (asked.id === workflowInfo().firstExecutionRunId) throw refusal;
-    if (asked.kind === 'configure' && asked.isPassedOn === true)
-      this.remarks = [{ code: 'configuration_refused', message: refusal.message }];
+    // Handed on by another workflow, or by the run before: nobody waits for an answer.
+    if (!this.awaited.has(asked.id))
+      this.remarks = [{ code: `${asked.kind}_refused`, message: refusal.message }];
   }
 
   private stop(): void {
@@ -525,6 +537,7 @@ export class StreamLoop {
       return;
     }
     this.configuration = asked.configuration;
+    this.notices.configure(this.told(asked.configuration));
     this.remarks = [];
     upsertMemo({ configuration: configurationHash });
     this.answer(asked, null);
@@ -557,7 +570,10 @@ export class StreamLoop {
     const [reading, writing] = [new CancellationScope(), new CancellationScope()];
     const staged: Staged = { batches: [], end: null };
     const { cursor } = this.committed;
-    if (cursor === null || cursor.ended !== null) this.log.begin();
+    if (cursor === null || cursor.ended !== null) {
+      this.log.begin();
+      this.pass = NOTHING;
+    }
     this.interruptible.add(reading);
     this.reading = reading;
     const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged))];
@@ -581,7 +597,7 @@ export class StreamLoop {
       const { rows, deleted } = counted(this.pass);
       this.idle = rows + deleted === 0 ? this.idle + 1 : 0;
       const endRule = this.committed.cursor?.ended ?? null;
-      this.log.end(endRule, this.pass);
+      this.log.end(endRule, this.pass, this.range === undefined);
       const { seconds, pages, records } = this.log.recent[0] ?? {};
       log.info('pass ended', { stream: this.stream, endRule, seconds, pages, records, rows, deleted });
     }
@@ -748,9 +764,14 @@ export class StreamLoop {
         return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
       }
     }
-    this.trouble = this.troubled('failed', type, reason, null);
-    this.show('failed');
+    if (!isMoveRefused(failure)) {
+      this.trouble = this.troubled('failed', type, reason, null);
+      this.show('failed');
+    }
+    // Whoever asks for something now is told that it is over.
+    this.over = 'ended';
     await this.notices.end();
+    await condition(allHandlersFinished);
     throw ApplicationFailure.nonRetryable(reason, type);
   }
 
@@ -957,6 +978,9 @@ export class StreamLoop {
 }
 
 const ENDING = 'it comes to its end';
+
+const isMoveRefused = (thrown: unknown) =>
+  thrown instanceof ApplicationFailure && thrown.type === MOVE_REFUSED;
 
 const changeRefused = (problem: string, type: string | null = null) =>
   ApplicationFailure.nonRetryable(

@@ -11,6 +11,7 @@ import {
   setHandler,
   type SignalDefinition,
   sleep,
+  upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Json, Progress, StreamResult, SyncResult } from '../protocol.js';
@@ -160,13 +161,14 @@ export async function allStreams(
   });
   setHandler(
     configureUpdate,
-    async (next) => {
+    async (next, hash?: string) => {
       configuration = next;
+      upsertMemo({ configuration: hash ?? '' });
       await toAll(configurationSignal, next);
       return { done: true, state: {} };
     },
     {
-      validator: (next: Json) => {
+      validator: (next: Json, _hash?: string) => {
         const problem = changeProblem(configuration, next);
         if (problem === null) return;
         throw ApplicationFailure.nonRetryable(

@@ -83,7 +83,7 @@ test('there are commands under every heading that says what to do', () => {
     ...['I must stop it for an hour', 'I must stop it for an hour', 'I want a pass now', 'At set times'],
     ...['I must rewind', 'I must rewind', 'I must rewind'],
     ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
-    ...['I must move it to another cluster', 'Is the table right?', 'I must read a range again'],
+    ...['Is the table right?', 'I must read a range again'],
     ...['I must deploy a new version', 'With the Temporal CLI', 'With the Temporal CLI'],
     ...['With the Temporal CLI'],
   ]);
