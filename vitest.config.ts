@@ -27,8 +27,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
-    // One more than the cores of a small machine: suites wait for timers, kills and servers half of their time.
-    maxWorkers: 3,
+    maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
     globalSetup: ['test/helpers/global-setup.ts'],
     testTimeout: 60_000,

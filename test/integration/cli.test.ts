@@ -663,7 +663,7 @@ describe.concurrent('the Temporal CLI, with nothing of ours but the worker', () 
         expect(await ask('state')).toMatchObject({
           last_updated_at: '2026-01-01T01:04:30Z',
           scroll_param: null,
-          checkpoint: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+          checkpoint: expect.stringMatching(/^[\w-]{12}$/) as string,
         });
         expect(await ask('progress')).toMatchObject({
           status: 'drained',
@@ -865,9 +865,9 @@ test('every command explains itself', async () => {
     const help = await highwater([name, '--help']);
     expect(help.stdout, name).toContain(`Usage: highwater ${name}`);
     expect(help.stdout, name).toMatch(/Examples?:\n {2}(?:\w+=\S+ )?highwater /);
-    expect(help.stdout, name).toContain('Exit codes: 0 done');
-    // "schedule" has commands of its own, each with it.
-    if (name !== 'schedule') expect(help.stdout, name).toMatch(/^ {2}--json /m);
+    expect(help.stdout, name).toMatch(/^Exit codes: 0 /m);
+    // These have commands of their own, each with it.
+    if (name !== 'schedule' && name !== 'state') expect(help.stdout, name).toMatch(/^ {2}--json /m);
   }
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;

@@ -28,7 +28,6 @@ const SAMPLE: [point: Point, strategy: ReferenceStrategy, destination?: string][
   ['api.slow', 'step_size'],
   ['api.long_wait', 'offset'],
   ['api.changing', 'keyset'],
-  ['api.changing', 'offset'],
   // Between the upload and the manifest, and between the manifest and the report.
   ['transaction.half', 'keyset', 'files'],
   ['commit.before', 'offset', 'files'],

@@ -300,7 +300,7 @@ describe('logs', () => {
     expect(batches.length).toBeGreaterThan(1);
     for (const line of batches) {
       expect(line).toMatchObject({ stream: 'watched', activity: 'writeBatch' });
-      expect(line['batch']).toMatch(/^[0-9a-f-]{36}$/);
+      expect(line['batch']).toMatch(/^[\w-]{12}$/);
       expect(typeof line['seconds']).toBe('number');
     }
     expect(batches.reduce((sum, { rows }) => sum + Number(rows), 0)).toBe(120);
