@@ -2,13 +2,12 @@
  * Highwater next to the least that any program must do, and to its peers: the same API process, the same rows,
  * alternating runs. `npm run bench -- --help` says what can be set.
  */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
@@ -18,6 +17,7 @@ import { target } from '../src/connection.js';
 import { startDemoApi } from '../src/dev/demo-api.js';
 import { startLocalServer } from '../src/dev/temporal-server.js';
 import { cpuSecondsOf } from './cpu.js';
+import { startBenchWorker, TASK_QUEUE } from './worker.js';
 import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -237,17 +237,8 @@ async function rowsIn(seconds: number, settings: object, most: number, pageSize:
 
 /** A worker that is up, and the time from the start of the workflow to its result. */
 async function highwater(url: string, pageSize: number, file: string): Promise<Measure> {
-  const worker = spawn(process.execPath, [join(root, 'dist/cli.js'), 'worker', '--task-queue', 'bench'], {
-    env: { ...process.env, TEMPORAL_ADDRESS: server.address },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let said = '';
-  worker.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-  while (!said.includes('Worker ready')) {
-    if (worker.exitCode !== null) throw new Error(said);
-    await delay(20);
-  }
-  const cpu = () => cpuSecondsOf(worker.pid ?? 0) + cpuSecondsOf(server.pid ?? 0);
+  const worker = await startBenchWorker(server.address);
+  const cpu = () => cpuSecondsOf(worker.pid) + cpuSecondsOf(server.pid ?? 0);
   const before = cpu();
   const started = performance.now();
   const handle = await client.start(
@@ -255,7 +246,7 @@ async function highwater(url: string, pageSize: number, file: string): Promise<M
       ...{ strategy: options.strategy, base_url: url, page_size: pageSize, destination: file },
       ...(!options.stamps && { stamps: false }),
     },
-    { taskQueue: 'bench' },
+    { taskQueue: TASK_QUEUE },
   );
   const result = await handle.result();
   const seconds = (performance.now() - started) / 1000;

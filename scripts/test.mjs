@@ -1,8 +1,12 @@
-// Lint, types and all tests; prints what each took, and the counts once more at the end.
+// Lint, types and all tests; prints what each took, and the counts once more at the end. With --long also the tests that
+// `npm test` has no time for.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+const given = process.argv.slice(2).filter((word) => word !== '--long');
+if (process.argv.includes('--long')) process.env.HIGHWATER_LONG_TESTS = '1';
 
 const scratch = mkdtempSync(join(tmpdir(), 'highwater-results-'));
 const results = join(scratch, 'results.json');
@@ -25,7 +29,7 @@ const steps = [
   [
     'tests',
     node(
-      ...['node_modules/vitest/vitest.mjs', 'run', ...process.argv.slice(2)],
+      ...['node_modules/vitest/vitest.mjs', 'run', ...given],
       ...['--reporter=default', '--reporter=json', `--outputFile.json=${results}`],
     ),
   ],

@@ -31,7 +31,6 @@ const SAMPLE: [point: Point, strategy: ReferenceStrategy, destination?: string][
   // Between the upload and the manifest, and between the manifest and the report.
   ['transaction.half', 'keyset', 'files'],
   ['commit.before', 'offset', 'files'],
-  ['commit.after', 'step_size', 'files'],
 ];
 
 let matrix: CrashMatrix;

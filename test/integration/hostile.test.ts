@@ -569,7 +569,8 @@ describe.concurrent('a value that does not fit its column', () => {
           const value = first?.[column as 'name' | 'updatedAt'] ?? '';
           expect(failure.message).toBe(
             `the record with primary key ${JSON.stringify(first?.id)} does not fit: column "${column}" cannot hold ` +
-              `${JSON.stringify(value)} as ${type}. Declare another type for it in "columns".`,
+              `${JSON.stringify(value)} as ${type}. Declare another type for it in "columns"; a table that is there keeps its types: ` +
+              'set "misfits" to "evolve" or "quarantine".',
           );
           const [count] = await system.query(`SELECT count(*)::INT FROM "${made.schema}"."user"`);
           expect(count).toEqual([0]);

@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, describe, expect, inject, test } from 'vitest';
 import { connect, scratch, startWorker, uniqueName } from '../helpers/harness.js';
+import { LONG } from '../helpers/long.js';
 import { installPostgres, startPostgres } from '../helpers/postgres.js';
 
 /** One answer of so many records, made while it is sent; half of each is noise that nothing can compress. */
@@ -82,16 +83,24 @@ describe.skipIf(!isLinux)(
       expect(await peak(150, 1_000_000, `files:${folder.file('wide')}`)).toBeLessThan(600);
     });
 
-    test('of 100 kB into DuckDB need what 2,048 of them have, as it reads so many at once', async () => {
-      expect(await peak(2500, 100_000, folder.file('wide.duckdb'))).toBeLessThan(1200);
-    });
+    test.runIf(LONG)(
+      'of 100 kB into DuckDB need what 2,048 of them have, as it reads so many at once',
+      async () => {
+        expect(await peak(2500, 100_000, folder.file('wide.duckdb'))).toBeLessThan(1200);
+      },
+    );
 
-    test('that have no room in the memory of DuckDB say what to do, and go in with more', async () => {
-      const destination = folder.file('wider.duckdb');
-      const given = (memory: string) =>
-        peak(200, 1_000_000, destination, { HIGHWATER_DUCKDB_MEMORY: memory });
-      await expect(given('64MiB')).rejects.toThrow(/DuckDB has too little memory .*HIGHWATER_DUCKDB_MEMORY/);
-      await given('512MiB');
-    });
+    test.runIf(LONG)(
+      'that have no room in the memory of DuckDB say what to do, and go in with more',
+      async () => {
+        const destination = folder.file('wider.duckdb');
+        const given = (memory: string) =>
+          peak(200, 1_000_000, destination, { HIGHWATER_DUCKDB_MEMORY: memory });
+        await expect(given('64MiB')).rejects.toThrow(
+          /DuckDB has too little memory .*HIGHWATER_DUCKDB_MEMORY/,
+        );
+        await given('512MiB');
+      },
+    );
   },
 );
