@@ -389,8 +389,9 @@ describe.concurrent('doctor', () => {
       JSON.stringify({ strategy: 'keyset', base_url: 'http://127.0.0.1:1/${env:NOT_SET_ANYWHERE}' }),
     );
     const queue = ['--task-queue', system.worker.taskQueue];
-    const [well, ill, away] = await Promise.all([
+    const [well, files, ill, away] = await Promise.all([
       json('doctor', 'doctor.json', ...queue, '-d', system.destination),
+      json('doctor', 'doctor.json', ...queue, '-d', `files:${folder.file('lake')}`),
       run('doctor', 'bad.json', '--task-queue', 'nobody-polls-this', '-d', '/nowhere/x.duckdb'),
       highwater(['doctor'], { env: { ...env, TEMPORAL_ADDRESS: '127.0.0.1:1' }, cwd: folder.path }),
     ]);
@@ -409,6 +410,8 @@ describe.concurrent('doctor', () => {
     );
     expect(found.find(({ check }) => check === 'workers')?.message).toMatch(/^1 on the task queue "system-/);
     expect(found.find(({ check }) => check === 'server')?.message).toMatch(/^Temporal \d+\.\d+\S* at /);
+    const lake = (files as typeof found).find(({ check }) => check === 'destination');
+    expect(lake).toMatchObject({ outcome: 'good', message: expect.stringContaining('lake') as string });
     expect(ill.status).toBe(1);
     expect(ill.stdout).toMatch(
       /^✗ configuration: the configuration has 1 problem:\n {2}base_url: .*NOT_SET_ANYWHERE/m,
