@@ -1,6 +1,7 @@
 /** A webhook is told of what becomes of a sync: each incident once, its end once, and it holds nothing up. */
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Json } from '../../src/protocol.js';
 import { uniqueName, until } from '../helpers/harness.js';
 import { receiver } from '../helpers/receivers.js';
 import { useLaboratory, type Bench, type Run, type Wrapper } from './laboratory.js';
@@ -92,6 +93,21 @@ describe('of a sync that goes on', () => {
     expect(bodies()[2]?.text).toContain(`is blocked and needs you`);
     expect(bodies()[2]?.text).toContain(`highwater resume ${run.id}`);
     await run.status('blocked');
+  });
+
+  test('a new configuration names another receiver, and the lag to be watched, from then on', async () => {
+    const [before, after] = [await listening(), await listening()];
+    const bench = await lab().bench({ rows: 20 });
+    const run = await bench.start(before.goingOn);
+    await run.status('sleeping');
+    const was = await run.sync.configuration();
+    const notify = { url: after.hook.url, lag: '3s', on: ['lag'] };
+    await run.sync.configure({ ...(was as { [key: string]: Json }), interval: '2s', notify });
+    await run.status('sleeping');
+    await run.handle.signal('pause');
+    await after.isTold(1);
+    expect(after.told()).toEqual(['lag: running']);
+    expect(before.told()).toEqual([]);
   });
 
   test('a lag is told while it is stuck, and once it has caught up', async () => {
