@@ -240,13 +240,13 @@ export class SyncHandle {
     return this.handle.query<Json>('configuration');
   }
 
-  private async update(
+  private async update<Result>(
     name: string,
     args: [unknown, ...unknown[]],
     refused: (said: string) => Error,
-  ): Promise<Reopened> {
+  ): Promise<Result> {
     try {
-      return await this.handle.executeUpdate<Reopened, typeof args>(name, { args });
+      return await this.handle.executeUpdate<Result, typeof args>(name, { args });
     } catch (thrown) {
       if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
       throw thrown;
@@ -258,16 +258,8 @@ export class SyncHandle {
    * @returns all that are changed; durations in seconds.
    * @throws {SettingRefusedError} with every reason; then nothing is changed.
    */
-  async set(settings: { [name: string]: Json }): Promise<{ [name: string]: number }> {
-    try {
-      return await this.handle.executeUpdate<{ [name: string]: number }, [{ [name: string]: Json }]>('set', {
-        args: [settings],
-      });
-    } catch (thrown) {
-      if (thrown instanceof WorkflowUpdateFailedError)
-        throw new SettingRefusedError(thrown.cause?.message ?? thrown.message);
-      throw thrown;
-    }
+  set(settings: { [name: string]: Json }): Promise<{ [name: string]: number }> {
+    return this.update('set', [settings], (said) => new SettingRefusedError(said));
   }
 
   pause(): Promise<void> {
@@ -505,6 +497,13 @@ export class HighwaterClient {
     }
   }
 
+  /** What a sync works by as its worker knows it; null where none answers soon. */
+  configurationOf(workflowId: string): Promise<Json> {
+    return this.temporal
+      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => this.sync(workflowId).configuration())
+      .catch(() => null);
+  }
+
   /** What a sync works by. @throws {NoSuchSyncError} */
   private async inputOf(
     workflowId: string,
@@ -524,9 +523,7 @@ export class HighwaterClient {
     );
     const [startedWith = null, options] = decoded as [Json?, SyncOptions?];
     // It may have been configured anew since; where no worker answers, that is not known.
-    const configuration = await this.temporal
-      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => this.sync(workflowId).configuration())
-      .catch(() => startedWith);
+    const configuration = (await this.configurationOf(workflowId)) ?? startedWith;
     return { configuration, stream: options?.stream ?? null, taskQueue: started?.taskQueue?.name ?? '' };
   }
 

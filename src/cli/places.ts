@@ -1,4 +1,5 @@
 /** Streams and where they stand: what "state", "resync" and "configure" have in common. */
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +19,6 @@ import { connected, type Connected } from './asking.js';
 import { chosen } from './import-state.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
 import { destinationOf } from './output.js';
-import { randomUUID } from 'node:crypto';
 
 /** A stream that a command is about. */
 export interface Place {
@@ -67,10 +67,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
       const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
       const [given = null, givenOptions] = await Promise.all(input);
       // What was handed on by signal, or waits to be tried, its worker knows best.
-      const answered = client.temporal.withDeadline(Date.now() + QUERY_MILLISECONDS, () =>
-        handle.configuration(),
-      );
-      configuration = await answered.catch(async () => (await configuredIn(client, events)) ?? given);
+      configuration = (await client.configurationOf(id)) ?? (await configuredIn(client, events)) ?? given;
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
@@ -141,7 +138,6 @@ export interface MovedTo {
 }
 
 const ANSWER_MILLISECONDS = 20_000;
-const QUERY_MILLISECONDS = 3000;
 /** What stands where a workflow's id does. */
 const OPERATOR = 'highwater state';
 

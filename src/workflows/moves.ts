@@ -14,7 +14,7 @@ export interface Reopened {
 
 /** What waits for the stream to be opened anew. */
 export type Asked = { id: string } & (
-  { kind: 'move'; to: MoveTarget } | { kind: 'configure'; configuration: Json; isPassedOn?: true }
+  { kind: 'move'; to: MoveTarget } | { kind: 'configure'; configuration: Json }
 );
 
 const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/;

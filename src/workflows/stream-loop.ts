@@ -307,7 +307,7 @@ export class StreamLoop {
     setHandler(
       configurationSignal,
       (configuration) => {
-        this.asked.push({ id: uuid4(), kind: 'configure', configuration, isPassedOn: true });
+        this.asked.push({ id: uuid4(), kind: 'configure', configuration });
         this.hear();
       },
       { description: 'What a sync of several streams hands on to each; use the update "configure".' },
@@ -757,7 +757,7 @@ export class StreamLoop {
       }
     }
     // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
-    if (this.goesOn() && type !== MOVE_REFUSED) {
+    if (this.goesOn() && !isMoveRefused(failure)) {
       if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
       if (!TAKEN.includes(type) && patched('blocked')) {
         const isPassing = type === 'MalformedAnswerError' || failure instanceof TimeoutFailure;
