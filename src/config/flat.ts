@@ -469,7 +469,7 @@ export const flatFields = {
     .describe('Rows a batch, at most. The first limit reached closes a batch; the first ones are smaller.')
     .register(themes, { theme: 'Pace' }),
   batch_bytes: numeric(z.number().int().min(1024))
-    .default(64 * 1024 * 1024)
+    .default(24 * 1024 * 1024)
     .describe('Bytes a batch, at most.')
     .register(themes, { theme: 'Pace' }),
   batch_seconds: numeric(z.number().min(0.05).max(600))

@@ -3,6 +3,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import type { ColumnType, SchemaChange, StreamKey, TableSpec } from '../protocol.js';
 import { keyValues, notReady, tableName } from './checkpoints.js';
 import { columnType, duckDbType } from './duckdb-columns.js';
+import { counts, rowsOf } from './duckdb-query.js';
 import type { SchemaStore, StoredTable } from './inference.js';
 import { identifier, literal } from './sql.js';
 import { messageOf } from '../errors.js';
@@ -21,22 +22,24 @@ export const duckDbNames = { fold: (name: string) => name.toLowerCase(), nameByt
 
 export async function storedTable(connection: DuckDBConnection, table: TableSpec): Promise<StoredTable> {
   const { schema, table: name } = table;
-  const found = await connection.runAndReadAll(
+  const found = await rowsOf(
+    connection,
     `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2) ORDER BY column_index`,
     [schema, name],
   );
-  const columns = found.getRowsJson().map(([column, type]) => ({
+  const columns = found.map(([column, type]) => ({
     ...{ name: String(column), type: columnType(String(type)), stored: String(type) },
   }));
-  const origins = await connection.runAndReadAll(
+  const origins = await rowsOf(
+    connection,
     `SELECT "column", path FROM _highwater_schema_changes
        WHERE lower("schema") = lower($1) AND lower("table") = lower($2) ORDER BY changed_at, rowid`,
     [schema, name],
   );
   return {
     columns: columns.length === 0 ? null : columns,
-    origins: origins.getRowsJson().map(([column, path]) => ({
+    origins: origins.map(([column, path]) => ({
       ...{ column: String(column), path: JSON.parse(String(path)) as string[] },
     })),
   };
@@ -62,10 +65,11 @@ export function duckDbStore(
     read: () => storedTable(connection, table),
     survives: async (column) => {
       const name = identifier(column);
-      const found = await connection.runAndReadAll(
+      const [lost] = await counts(
+        connection,
         `SELECT count(*) FROM ${tableName(table)} WHERE TRY_CAST(CAST(${name} AS DOUBLE) AS HUGEINT) IS DISTINCT FROM CAST(${name} AS HUGEINT)`,
       );
-      return Number(found.getRowsJson()[0]?.[0]) === 0;
+      return lost === 0;
     },
     apply: async (spec, isNew, changes) => {
       if (isNew) await create(spec);
@@ -131,12 +135,13 @@ function asText(name: string, from: ColumnType): string {
 
 /** What a batch that was committed before has done to the table. */
 export async function changesOf(connection: DuckDBConnection, batch: string): Promise<SchemaChange[]> {
-  const found = await connection.runAndReadAll(
+  const found = await rowsOf(
+    connection,
     `SELECT "column", from_type, to_type FROM _highwater_schema_changes
        WHERE batch = $1 AND from_type IS DISTINCT FROM to_type ORDER BY rowid`,
     [batch],
   );
-  return found.getRowsJson().map(([column, from, to]) => ({
+  return found.map(([column, from, to]) => ({
     column: String(column),
     from: from as ColumnType | null,
     to: to as ColumnType,

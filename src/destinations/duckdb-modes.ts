@@ -16,6 +16,7 @@ import type { WriteRequest } from './destination.js';
 import { storedTable, widened } from './duckdb-evolution.js';
 import { keyIs, rangeSql } from './duckdb-ranges.js';
 import { duckDbType } from './duckdb-columns.js';
+import { counts, rowsOf } from './duckdb-query.js';
 import {
   asideOf,
   beginsPass,
@@ -40,11 +41,6 @@ export interface Written {
 
 /** Whether a key that is there twice in a batch becomes one row. */
 export const keepsLast = (table: TableSpec): boolean => table.mode !== 'append';
-
-export async function counts(connection: DuckDBConnection, sql: string): Promise<number[]> {
-  const result = await connection.runAndReadAll(sql);
-  return (result.getRowsJson()[0] ?? []).map(Number);
-}
 
 /** Columns of the table and ours, as they are declared. */
 export const definitions = (table: TableSpec): string[] => [
@@ -112,8 +108,7 @@ const fillingHashes = (table: TableSpec): string =>
 
 /** When this DuckDB hashes in another way than the one that wrote the file, all hashes are made again. */
 async function checkHashes(connection: DuckDBConnection): Promise<void> {
-  const read = async (sql: string) =>
-    (await connection.runAndReadAll(sql)).getRowsJson().map((row) => row.map(String));
+  const read = async (sql: string) => (await rowsOf(connection, sql)).map((row) => row.map(String));
   const [[probe = ''] = []] = await read(HASH_PROBE);
   const [[stored] = []] = await read("SELECT value FROM _highwater_meta WHERE name = 'key_hash'");
   if (stored === probe) return;
@@ -295,23 +290,27 @@ async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, 
     hashesKey(table) && !hasRowid(table)
       ? [`t.${KEY_HASH} = s.hash ${which}`, `(SELECT rowid, ${from.hash} AS hash FROM ${from.name})`]
       : [same, from.name];
-  const [count = 0, first = 0, last = 0] = await counts(
+  const [[count, ...places] = []] = await rowsOf(
     connection,
     `${near === same ? '' : fillingHashes(table)}
      CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
-     SELECT count(*), min(stored), max(stored) FROM _near`,
+     SELECT count(*), min(stored), max(stored), min(read), max(read) FROM _near`,
   );
-  if (count === 0) return { mayDiffer: false, isNew: '', atSamePlace };
-  // Said in so many words, as a plan does not always find it out: what lies elsewhere is not read.
-  const isBounded = !hasRowid(table) && Number.isSafeInteger(last);
+  if (Number(count) === 0) return { mayDiffer: false, isNew: '', atSamePlace };
+  // As texts: of rows that are not committed yet they are larger than a number here can be.
+  const [first, last, firstRead, lastRead] = places.map(String);
   const differs = [...from.columns]
     .filter(([name]) => !table.primaryKey.includes(name))
     .map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`);
+  // By place only, and within bounds: joined by key too, the plan reads all of the batch for a single row that is there.
+  const sameRow = hasRowid(table)
+    ? same
+    : `t.rowid = k.stored WHERE coalesce(${sameKey(table, from)}, false)
+         AND t.rowid BETWEEN ${first} AND ${last} AND s.rowid BETWEEN ${firstRead} AND ${lastRead}`;
   const [changed = 0] = await counts(
     connection,
     `CREATE OR REPLACE TEMP TABLE _known AS SELECT k.stored, k.read, ${differs.join(' OR ') || 'false'} AS differs
-       FROM _near AS k JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${atSamePlace} AND ${same}
-       ${isBounded ? `WHERE t.rowid BETWEEN ${first} AND ${last}` : ''};
+       FROM _near AS k JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${sameRow};
      SELECT count(*) FROM _known WHERE differs`,
   );
   return { mayDiffer: changed > 0, isNew: 'WHERE rowid NOT IN (SELECT read FROM _known)', atSamePlace };

@@ -3,6 +3,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import type { StreamKey, TableSpec } from '../protocol.js';
 import { duckDbType } from './duckdb-columns.js';
 import { duckDbNames, storedTable } from './duckdb-evolution.js';
+import { rowsOf } from './duckdb-query.js';
 import { Columns } from './inference.js';
 import { columnNamed, type RangeSql } from './ranges.js';
 import { literal } from './sql.js';
@@ -23,9 +24,7 @@ export async function columnsOf(connection: DuckDBConnection, table: TableSpec):
 export const rangeSql = (connection: DuckDBConnection, table: TableSpec | null): RangeSql => ({
   run: async (sql) => (await connection.run(sql)).rowsChanged,
   query: async (sql) =>
-    (await connection.runAndReadAll(sql))
-      .getRowsJson()
-      .map((row) => row.map((value) => (value === null ? null : String(value)))),
+    (await rowsOf(connection, sql)).map((row) => row.map((value) => (value === null ? null : String(value)))),
   temp: (name) => name,
   own: (name) => name,
   ...{ keyIs, tableIs },

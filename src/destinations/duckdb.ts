@@ -54,8 +54,8 @@ import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duck
 import { columnsOf, keyIs, rangeSql, tableIs } from './duckdb-ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
+import { counts, rowsOf } from './duckdb-query.js';
 import {
-  counts,
   definitions,
   endOfPass,
   forgetMode,
@@ -199,10 +199,10 @@ export class DuckDbDestination implements Destination {
     return this.file.read(async (connection) => {
       const nothing: History = { stored: null, total: 0, entries: [] };
       if (!(await hasTable(connection, '_highwater_checkpoints'))) return nothing;
-      const found = await connection.runAndReadAll(
+      const [row] = await rowsOf(
+        connection,
         `SELECT id, cursor, holder, ${momentText('updated_at')} FROM _highwater_checkpoints WHERE ${keyIs(key)}`,
       );
-      const [row] = found.getRowsJson();
       if (row === undefined) return nothing;
       const [id, cursor, holder, since] = row.map((value) => (value === null ? null : String(value)));
       const checkpoint = { id: id ?? '', cursor: cursor == null ? null : (JSON.parse(cursor) as Cursor) };
@@ -360,7 +360,8 @@ export class DuckDbDestination implements Destination {
             const spec = alone(table);
             await sort(this.file, connection, spec, [path], longest);
             if (cursor !== undefined) await connection.run(markOlder(spec, cursor));
-            const found = await connection.runAndReadAll(
+            const found = await rowsOf(
+              connection,
               'SELECT place - 1, reason FROM _sorted WHERE reason IS NOT NULL',
             );
             await connection.run(batchOfWhatFits(spec));
@@ -371,9 +372,7 @@ export class DuckDbDestination implements Destination {
               files: () => Promise.resolve([path]),
             };
             const { rows } = await writeRows(connection, own);
-            const aside = found
-              .getRowsJson()
-              .map(([place, reason]): [number, string] => [Number(place), String(reason)]);
+            const aside = found.map(([place, reason]): [number, string] => [Number(place), String(reason)]);
             return { rows, aside: new Map(aside) };
           },
           keep: (file) => keepRejects(connection, aloneIn(key, table, next), [file]),
@@ -517,7 +516,7 @@ interface WrittenInto extends Written {
 
 /** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
 const PREPARED_LIMIT = 2;
-const PREPARED_BYTES = 24 * 1024 * 1024;
+const PREPARED_BYTES = 32 * 1024 * 1024;
 /** Who has not come for it by then (a sync that was paused or cancelled) does without. */
 const PREPARED_MILLISECONDS = 10_000;
 
@@ -559,8 +558,11 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
      WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta)`,
     [randomUUID(), String(TABLES_VERSION)],
   );
-  const versions = await connection.runAndReadAll("SELECT value FROM _highwater_meta WHERE name = 'version'");
-  const version = String(versions.getRowsJson()[0]?.[0]);
+  const [[stored] = []] = await rowsOf(
+    connection,
+    "SELECT value FROM _highwater_meta WHERE name = 'version'",
+  );
+  const version = String(stored);
   refuseNewer(version);
   if (Number(version) < TABLES_VERSION) {
     await connection.run(`UPDATE _highwater_meta SET value = '${TABLES_VERSION}' WHERE name = 'version'`);
@@ -572,14 +574,13 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   if (known?.exists === false && !hasKeys(table)) return;
   if (known?.exists !== true)
     await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions(table).join(', ')})`);
-  const found = await connection.runAndReadAll(
+  const found = await rowsOf(
+    connection,
     `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
     [table.schema, table.table],
   );
-  const existing = new Map(
-    found.getRowsJson().map(([name, type]) => [String(name).toLowerCase(), String(type)]),
-  );
+  const existing = new Map(found.map(([name, type]) => [String(name).toLowerCase(), String(type)]));
   const differences: string[] = [];
   for (const [name, type] of columns) {
     const wanted = duckDbType(type);
@@ -600,10 +601,11 @@ const storedCheckpoints = async (connection: DuckDBConnection, key: StreamKey): 
   thatMatter(key, await allCheckpoints(connection, key));
 
 async function allCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
-  const result = await connection.runAndReadAll(
+  const result = await rowsOf(
+    connection,
     `SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`,
   );
-  return result.getRowsJson().map(([strategy, source, id, cursor, holder, updated]) => ({
+  return result.map(([strategy, source, id, cursor, holder, updated]) => ({
     updated: String(updated),
     key: { ...key, strategy: strategy as StreamKey['strategy'], source: String(source) },
     id: String(id),
@@ -641,12 +643,13 @@ const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
         ? []
         : [`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS TIMESTAMPTZ)`]),
     ];
-    const found = await connection.runAndReadAll(
+    const found = await rowsOf(
+      connection,
       `SELECT id, base, ${momentText('made_at')}, cursor, workflow_id, pages, records, "rows", moved
          FROM (${await logQuery(connection, key)}) ${which.length === 0 ? '' : `WHERE ${which.join(' AND ')}`}
          ORDER BY made_at DESC LIMIT ${limit}`,
     );
-    return found.getRowsJson().map(([id, base, at, cursor, workflowId, pages, records, rows, moved]) => ({
+    return found.map(([id, base, at, cursor, workflowId, pages, records, rows, moved]) => ({
       ...{ id: String(id), base: String(base), at: String(at), workflowId: String(workflowId) },
       cursor: cursor === null ? null : (JSON.parse(String(cursor)) as Cursor),
       ...{ pages: Number(pages), records: Number(records), rows: Number(rows) },
@@ -663,13 +666,16 @@ const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
 });
 
 async function databaseId(connection: DuckDBConnection): Promise<string> {
-  const result = await connection.runAndReadAll("SELECT value FROM _highwater_meta WHERE name = 'database'");
-  return String(result.getRowsJson()[0]?.[0]);
+  const [[id] = []] = await rowsOf(connection, "SELECT value FROM _highwater_meta WHERE name = 'database'");
+  return String(id);
 }
 
 async function committedRows(connection: DuckDBConnection, id: string): Promise<number> {
-  const result = await connection.runAndReadAll('SELECT "rows" FROM _highwater_batches WHERE id = $1', [id]);
-  return Number(result.getRowsJson()[0]?.[0] ?? 0);
+  const [rows = 0] = await counts(
+    connection,
+    `SELECT "rows" FROM _highwater_batches WHERE id = ${literal(id)}`,
+  );
+  return rows;
 }
 
 /** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
@@ -698,11 +704,11 @@ async function takeRejects(
 ) {
   const time = before === null ? 'now()' : `CAST(${literal(before)} AS TIMESTAMPTZ)`;
   const first = `FROM _highwater_rejects WHERE ${tableIs(key)} AND rejected_at < ${time} ORDER BY rejected_at, rowid LIMIT ${limit}`;
-  const found = await connection.runAndReadAll(`SELECT record ${first}`);
-  const records = found.getRowsJson().map(([record]) => String(record));
+  const found = await rowsOf(connection, `SELECT record ${first}`);
+  const records = found.map(([record]) => String(record));
   await connection.run(`DELETE FROM _highwater_rejects WHERE rowid IN (SELECT rowid ${first})`);
-  const now = await connection.runAndReadAll('SELECT CAST(now() AS VARCHAR)');
-  return { records, now: String(now.getRowsJson()[0]?.[0]) };
+  const [[now] = []] = await rowsOf(connection, 'SELECT CAST(now() AS VARCHAR)');
+  return { records, now: String(now) };
 }
 
 /** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
@@ -852,7 +858,8 @@ export async function parentRows(
     ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
     ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
   ];
-  const result = await connection.runAndReadAll(
+  const result = await rowsOf(
+    connection,
     `WITH p AS (
        SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
        FROM ${from} AS p
@@ -862,7 +869,7 @@ export async function parentRows(
      FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key
      ORDER BY ${keys.map((_, i) => `p.c${i}`).join(', ')}`,
   );
-  return result.getRowsJson().map(([name, mark, ...rest]) => ({
+  return result.map(([name, mark, ...rest]) => ({
     key: JSON.parse(String(name)) as string[],
     mark: mark === null ? null : (JSON.parse(String(mark)) as Json),
     fields: Object.fromEntries(
@@ -914,12 +921,10 @@ export async function misfit(
     const text = `(${identifier(name)} ->> '$')`;
     const value = valueOf(text, type);
     if (value === null) continue;
-    const found = await connection
-      .runAndReadAll(
-        `SELECT ${key}, ${text} FROM ${source} WHERE ${text} IS NOT NULL AND ${value} IS NULL LIMIT 1`,
-      )
-      .then((result) => result.getRowsJson()[0])
-      .catch(() => undefined);
+    const [found] = await rowsOf(
+      connection,
+      `SELECT ${key}, ${text} FROM ${source} WHERE ${text} IS NOT NULL AND ${value} IS NULL LIMIT 1`,
+    ).catch(() => []);
     if (found !== undefined) {
       return doesNotFit(String(found[0]), cannotHold(name, String(found[1]), type));
     }

@@ -38,6 +38,7 @@ import type {
 } from './destination.js';
 import { isDataError, keepMarks, keepRejects, load, misfit, parentRows, sortOut } from './duckdb.js';
 import type { DuckDbFile } from './duckdb-file.js';
+import { counts, rowsOf } from './duckdb-query.js';
 import {
   BATCH,
   columnsOf,
@@ -307,7 +308,7 @@ export class FilesDestination implements Destination {
       await connection.run('DROP TABLE _batch');
     }
     if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
-    const [rejected = 0] = await numbers(connection, 'SELECT count(*) FROM _highwater_rejects');
+    const [rejected = 0] = await counts(connection, 'SELECT count(*) FROM _highwater_rejects');
     made.rejected = rejected;
     if (rejected > 0) {
       const path = `_highwater/rejects/${attempt.id}.ndjson`;
@@ -319,7 +320,7 @@ export class FilesDestination implements Destination {
       const before = known.length < MARK_FILES ? [] : known;
       const paths = await pathsOf(this.store, attempt.folder, before);
       await keepMarks(connection, key, [...paths.values(), ...(await request.marks())]);
-      const [count = 0] = await numbers(connection, 'SELECT count(*) FROM _highwater_parents');
+      const [count = 0] = await counts(connection, 'SELECT count(*) FROM _highwater_parents');
       const path = `${MARKS}${attempt.id}.ndjson`;
       if (count > 0)
         made.marks = [
@@ -390,7 +391,7 @@ export class FilesDestination implements Destination {
     const { format, partitionBy } = this.options;
     const inBatch = batchColumns(table);
     const keys = table.primaryKey.map((name) => `${inBatch.get(name) ?? ''} IS NULL`);
-    const [keyless = 0] = await numbers(connection, `SELECT count(*) FROM _batch WHERE ${keys.join(' OR ')}`);
+    const [keyless = 0] = await counts(connection, `SELECT count(*) FROM _batch WHERE ${keys.join(' OR ')}`);
     if (keyless > 0) throw somethingMisfits(table, 'a part of its primary key is null');
     const first = (BigInt(attempt.version) * SEQUENCE_STEP).toString();
     const own: [string, string, ColumnType][] = [
@@ -406,12 +407,13 @@ export class FilesDestination implements Destination {
       partitionBy === null
         ? literal(attempt.now.slice(0, 10))
         : `coalesce(strftime(${inBatch.get(partitionBy) ?? ''}, '%Y-%m-%d'), '${NO_DATE}')`;
-    const partitions = await connection.runAndReadAll(
+    const partitions = await rowsOf(
+      connection,
       `SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
     );
     const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : ['true'];
     const files: MadeFile[] = [];
-    for (const [name, count] of partitions.getRowsJson()) {
+    for (const [name, count] of partitions) {
       const day = String(name);
       const rows = `SELECT ${values.join(', ')} FROM _batch WHERE ${date} = ${literal(day)}`;
       const queries = slices.map((slice) => `${rows} AND ${slice}`);
@@ -637,12 +639,13 @@ async function slicesOf(connection: DuckDBConnection, table: TableSpec, longest:
   const lengths = [...batchColumns(table).values()].map(
     (column) => `coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
   );
-  const found = await connection.runAndReadAll(
+  const found = await rowsOf(
+    connection,
     `SELECT min(place), max(place) FROM (
        SELECT rowid AS place, sum(${lengths.join(' + ')}) OVER (ORDER BY rowid) // ${SLICE_BYTES} AS slice FROM _batch)
      GROUP BY slice ORDER BY 1`,
   );
-  return found.getRowsJson().map(([first, last]) => `rowid BETWEEN ${String(first)} AND ${String(last)}`);
+  return found.map(([first, last]) => `rowid BETWEEN ${String(first)} AND ${String(last)}`);
 }
 
 /** Writes what queries give into a file, one after the other, and looks at what has become of it. */
@@ -685,8 +688,3 @@ async function copy(
 const KEY_COLUMNS = '"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR';
 const REJECTS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_rejects (batch VARCHAR, ${KEY_COLUMNS}, reason VARCHAR, record VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE)`;
 const MARKS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_parents (${KEY_COLUMNS}, parent VARCHAR, mark VARCHAR)`;
-
-async function numbers(connection: DuckDBConnection, sql: string): Promise<number[]> {
-  const result = await connection.runAndReadAll(sql);
-  return (result.getRowsJson()[0] ?? []).map(Number);
-}

@@ -131,7 +131,7 @@ const OWNER_ANSWERS = '5s';
 /** An activity cannot take longer than this, whatever it does; heartbeats notice a dead worker long before. */
 const ACTIVITY_LIMIT = '6h';
 const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds: 1 };
-const GROWTH = 5;
+const GROWTH = 10;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
 /** Of the changes of a pass so many are kept, and so many told. */

@@ -71,7 +71,7 @@ describe('an empty configuration', () => {
       cursorField: 'updatedAt',
       destination: null,
       intervalSeconds: null,
-      batch: { rows: 100_000, bytes: 64 * 1024 * 1024, seconds: 10 },
+      batch: { rows: 100_000, bytes: 24 * 1024 * 1024, seconds: 10 },
       retrySeconds: 60,
       requestTimeoutSeconds: 60,
       inFlight: 4,
