@@ -19,7 +19,7 @@ const forbid = (files, patterns, message) => ({
 });
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', 'test/replay/histories/**'] },
+  { ignores: ['dist/**', 'node_modules/**', 'test/replay/histories/**', 'src/sources/assembly/**'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

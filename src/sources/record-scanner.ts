@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { PageRecords, Reject, Remembered } from '../protocol.js';
 import { valueAt } from './paths.js';
+import { RecordWalker } from './record-walker.js';
 
 /**
  * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
@@ -36,6 +37,8 @@ export interface ScannerOptions {
   sink: (lines: Buffer, records: PageRecords, rejects: readonly number[]) => void;
   /** Takes a record that cannot be stored; where absent, it is an error. */
   reject?: (reject: Reject) => void;
+  /** Whether records like those before them are left to WebAssembly, as they are unless told. */
+  walks?: boolean;
 }
 
 /** Columns whose numbers need care, by the kind of it. */
@@ -135,6 +138,7 @@ export class RecordScanner {
    * name their members in one order, and are written in one way.
    */
   private readonly layout: { field: Field; lead: Buffer }[] = [];
+  private readonly walker: RecordWalker | null;
   /** Where the parts of the primary key stand: of the record in hand, and of the last whole one. */
   private parts: Place[];
   private lastParts: Place[];
@@ -148,6 +152,7 @@ export class RecordScanner {
 
   constructor(private readonly options: ScannerOptions) {
     this.remembers = options.remembers ?? { keys: 'all', values: 'all' };
+    this.walker = options.walks === false ? null : RecordWalker.of(options.primaryKey.length);
     this.parts = options.primaryKey.map(nowhere);
     this.lastParts = options.primaryKey.map(nowhere);
     for (const name of options.columns) this.field(name, true);
@@ -305,8 +310,19 @@ export class RecordScanner {
     let count = 0;
     const rejects: number[] = [];
     let resume = this.p;
+    /** What stood between two records (a comma, spaces) becomes one line end, in place. */
+    const line = (start: number, end: number): void => {
+      if (lineStart === -1) lineStart = start;
+      else {
+        b[lineEnd] = NEWLINE;
+        for (let i = lineEnd + 1; i < start; i++) b[i] = SPACE;
+      }
+      lineEnd = end;
+      count++;
+    };
     try {
       for (;;) {
+        if (this.phase === 'next') this.walkRecords(line);
         resume = this.p;
         this.space();
         let c = this.byte();
@@ -332,14 +348,7 @@ export class RecordScanner {
         const length = this.p - start + this.quotes.length - quotes;
         if (length > this.options.recordLimit) throw this.tooLong(this.count - 1);
         if (length > this.longest) this.longest = length;
-        // What stood between two records (a comma, spaces) becomes one line end, in place.
-        if (lineStart === -1) lineStart = start;
-        else {
-          b[lineEnd] = NEWLINE;
-          for (let i = lineEnd + 1; i < start; i++) b[i] = SPACE;
-        }
-        lineEnd = this.p;
-        count++;
+        line(start, this.p);
         this.phase = 'next';
       }
     } catch (thrown) {
@@ -360,6 +369,43 @@ export class RecordScanner {
       this.keys = [];
       this.values = [];
       this.options.sink(lines, { records: count, keys, values }, rejects);
+    }
+  }
+
+  /**
+   * Takes the records at hand that the walker takes, as {@link record} would.
+   * @param line takes the place of each.
+   */
+  private walkRecords(line: (start: number, end: number) => void): void {
+    const { walker, remembers, options, cursorValue } = this;
+    if (walker === null) return;
+    while (walker.isOfUse) {
+      const walked = walker.walk(this.b, this.p);
+      if (walked === 0) return;
+      const { quotes } = walker;
+      let quote = 0;
+      for (let i = 0; i < walked; i++) {
+        const [start, end] = [walker.start(i), walker.end(i)];
+        const firstQuote = quote;
+        while (quote < quotes.length && (quotes[quote] as number) < end) quote++;
+        const length = end - start + quote - firstQuote;
+        // Too long, or the text of its key may be: that is said elsewhere.
+        if (length > options.recordLimit || (this.parts.length > 1 && walker.keyLength(i) > KEY_LIMIT / 2))
+          return;
+        for (let q = firstQuote; q < quote; q++) this.quotes.push(quotes[q] as number);
+        if (length > this.longest) this.longest = length;
+        this.count++;
+        const isWanted = remembers.keys === 'all' || (remembers.keys === 'ends' && this.keys.length === 0);
+        // The last one is asked for at the end.
+        if (isWanted || remembers.keys === 'ends') walker.key(i, this.lastParts);
+        if (isWanted) this.keys.push(this.key(this.lastParts));
+        if (remembers.values === 'all') {
+          walker.value(i, this.parts.length, cursorValue);
+          this.values.push(cursorValue.start < 0 ? null : this.decoded(cursorValue));
+        }
+        line(start, end);
+        this.p = end;
+      }
     }
   }
 
@@ -559,7 +605,9 @@ export class RecordScanner {
     }
     // Only a name that was written plainly can be known again by its bytes.
     if (nameEnd - start === field.bytes.length && this.p - start <= REMEMBERED_LENGTH) {
-      this.layout[place] = { field, lead: Buffer.from(b.subarray(start, this.p)) };
+      const lead = Buffer.from(b.subarray(start, this.p));
+      this.layout[place] = { field, lead };
+      this.walker?.learn(lead, field.keyPart, field.isCursor, field.exact);
     }
     return field;
   }

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RecordScanner, ScanError, type ScannerOptions } from '../../src/sources/record-scanner.js';
+import { RecordWalker } from '../../src/sources/record-walker.js';
+import { COMPILED, compiled } from '../../scripts/assembly.js';
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -133,7 +136,54 @@ const json = (() => {
         (mark ? '\uFEFF' : '') + (s[2] ?? '') + list('{', '}', [...before, data, ...after], s) + (s[3] ?? '')
       );
     });
-  return { document };
+  /** What APIs answer: records of one kind, written in one way, most of them with all members in one order. */
+  const rows = fc
+    .tuple(
+      fc.uniqueArray(
+        fc.constantFrom('name', 'updatedAt', 'price', 'rank', 'other', 'very_long_name_of_a_member'),
+        {
+          minLength: 1,
+        },
+      ),
+      fc.constantFrom(':', ': ', ' :', ':  '),
+      fc.constantFrom(',', ', ', ',\t', ' , ', ',\n'),
+      fc.array(
+        fc.record({
+          id: fc.oneof(
+            { weight: 9, arbitrary: id },
+            { weight: 1, arbitrary: fc.constantFrom('null', '[]', 'true') },
+          ),
+          values: fc.array(
+            fc.oneof({ weight: 3, arbitrary: string }, { weight: 2, arbitrary: number }, value),
+            {
+              minLength: 6,
+              maxLength: 6,
+            },
+          ),
+          left: fc.option(fc.nat(6), { nil: 9, freq: 4 }),
+          turned: fc.option(fc.nat(6), { nil: 0, freq: 8 }),
+          again: fc.option(fc.nat(6), { nil: 9, freq: 8 }),
+          gap: fc.constantFrom(',', ',', ', ', '\n  ,\r\n'),
+        }),
+        { minLength: 2, maxLength: 25 },
+      ),
+    )
+    .map(([names, colon, comma, records]) => {
+      const texts = records.map(({ id: own, values, left, turned, again, gap }, i) => {
+        const members = ['id', ...names].map(
+          (name, k) => `"${name}"${colon}${k === 0 ? own : (values[k - 1] ?? '0')}`,
+        );
+        const kept = members.filter((_, k) => k !== left);
+        const all = [
+          ...kept.slice(turned),
+          ...kept.slice(0, turned),
+          ...members.slice(again, again + 1),
+        ].join(comma);
+        return `${i === 0 ? '' : gap}{${all}}`;
+      });
+      return `{"data":[${texts.join('')}],"total":${records.length}}`;
+    });
+  return { document, rows };
 })();
 
 const withoutMark = (text: string) => text.replace(/^\uFEFF/, '');
@@ -190,6 +240,141 @@ describe('a body cut anywhere', () => {
     const head = `{"note": "${'x'.repeat(500)}", "data": []}`;
     for (const last of [1, 2, 3, 10]) expect(scan(head, [head.length - last]).keys).toEqual([]);
   });
+});
+
+/** All that comes of a body, its refusal too. */
+function outcome(body: Buffer, cuts: number[], options: Partial<ScannerOptions>): unknown {
+  const rejects: unknown[] = [];
+  const aside = { reject: (one: unknown) => void rejects.push(one) };
+  const given = { ...options, ...(options.reject !== undefined && aside) };
+  const parts: unknown[] = [];
+  const scanner = new RecordScanner({
+    ...{ records: ['data'], primaryKey: ['id'], cursorField: 'updatedAt', recordLimit: 64 * MEBIBYTE },
+    columns: ['id', 'updatedAt', 'name', 'price', 'rank'],
+    sink: (lines, records, rejected) => void parts.push([lines.toString('latin1'), records, rejected]),
+    ...given,
+  });
+  const places = [...new Set([0, ...cuts.map((cut) => cut % (body.length + 1)), body.length])];
+  places.sort((a, b) => a - b);
+  let end: unknown;
+  try {
+    places.forEach((from, i) => {
+      if (places[i + 1] !== undefined) scanner.push(Buffer.from(body.subarray(from, places[i + 1])));
+    });
+    end = scanner.end();
+  } catch (thrown) {
+    if (!(thrown instanceof ScanError)) throw thrown;
+    end = [thrown.kind, thrown.message];
+  }
+  const { count, longest, undeclared } = scanner;
+  return { parts, rejects, end, count, longest, undeclared: [...undeclared] };
+}
+
+describe('records that are walked in WebAssembly', () => {
+  const options = fc.record(
+    {
+      primaryKey: fc.constantFrom(['id'], ['id', 'name'], ['rank', 'id']),
+      exact: fc.constantFrom(
+        { text: ['price'], whole: ['rank'], double: ['other'] },
+        { text: ['rank', 'name'], whole: [], double: ['price', 'id'] },
+      ),
+      remembers: fc.record({
+        keys: fc.constantFrom('all', 'ends', 'none'),
+        values: fc.constantFrom('all', 'none'),
+      }),
+      recordLimit: fc.constantFrom(40, 120, MEBIBYTE),
+      reject: fc.constant(() => undefined),
+      cursorField: fc.constantFrom('updatedAt', 'id', 'price'),
+    },
+    { requiredKeys: [] },
+  ) as fc.Arbitrary<Partial<ScannerOptions>>;
+  const cuts = fc.array(fc.nat(), { maxLength: 3 });
+
+  it('are what they are without it', () => {
+    let whole = 0;
+    fc.assert(
+      fc.property(json.rows, cuts, options, (body, places, given) => {
+        const bytes = Buffer.from(body);
+        const walked = outcome(bytes, places, given);
+        expect(walked).toEqual(outcome(bytes, places, { ...given, walks: false }));
+        if (!Array.isArray((walked as { end: unknown }).end)) whole++;
+      }),
+      { numRuns: 2000 },
+    );
+    expect(whole).toBeGreaterThan(500);
+  });
+
+  it('are refused as they are without it, where a byte is another', () => {
+    fc.assert(
+      fc.property(json.rows, cuts, options, fc.nat(), fc.nat(255), (body, places, given, at, byte) => {
+        const bytes = Buffer.from(body);
+        bytes[at % bytes.length] = byte;
+        expect(outcome(bytes, places, given)).toEqual(outcome(bytes, places, { ...given, walks: false }));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('may be more than its memory holds, and come of several bodies at once', () => {
+    const bodyOf = (name: string) => {
+      const records = Array.from({ length: 9000 }, (_, i) => ({
+        id: `${name}${i}`,
+        name: 'x'.repeat(i % 400),
+        rank: i,
+      }));
+      return Buffer.from(JSON.stringify({ data: records }));
+    };
+    const [first, second] = [bodyOf('a'), bodyOf('b')];
+    expect(first.length).toBeGreaterThan(1.5 * MEBIBYTE);
+    const scannerOf = (into: string[]) =>
+      new RecordScanner({
+        ...{ records: ['data'], primaryKey: ['id'], cursorField: '', columns: ['id', 'name', 'rank'] },
+        recordLimit: MEBIBYTE,
+        sink: (lines) => void into.push(lines.toString()),
+      });
+    const texts: [string[], string[]] = [[], []];
+    const scanners = [scannerOf(texts[0]), scannerOf(texts[1])] as const;
+    const step = 700_000;
+    for (let from = 0; from < first.length; from += step) {
+      scanners[0].push(Buffer.from(first.subarray(from, from + step)));
+      scanners[1].push(Buffer.from(second.subarray(from, from + step)));
+    }
+    for (const scanner of scanners) scanner.end();
+    for (const [i, body] of [first, second].entries()) {
+      const { data } = JSON.parse(body.toString()) as { data: unknown[] };
+      expect(
+        texts[i]
+          ?.join('\n')
+          .split('\n')
+          .map((line) => JSON.parse(line) as unknown),
+      ).toEqual(data);
+    }
+  });
+
+  it('are walked at all', () => {
+    const walker = RecordWalker.of(1);
+    walker?.learn(Buffer.from('"id":'), 0, false, null);
+    walker?.learn(Buffer.from('"price":'), -1, true, 'text');
+    const body = Buffer.from(
+      ' , {"id":7,"price":1.5},{"price":2.5,"id":"a\\n"}, {"id":9,"price":{"a":[1.5,null]}},',
+    );
+    expect(walker?.walk(body, 0)).toBe(2);
+    const [key, value] = [
+      { start: 0, end: 0, escaped: false },
+      { start: 0, end: 0, escaped: false },
+    ];
+    const textOf = ({ start, end }: { start: number; end: number }) => body.toString('latin1', start, end);
+    walker?.key(1, [key]);
+    walker?.value(1, 1, value);
+    expect([textOf(key), key.escaped, textOf(value), value.escaped]).toEqual(['"a\\n"', true, '2.5', false]);
+    expect(walker?.quotes.map((at) => body.toString('latin1', at, at + 1))).toEqual(['1', '}', '2', ',']);
+    expect(walker?.isOfUse).toBe(true);
+  });
+
+  it('are walked by what its source says', async () => {
+    const remedy = 'run `npm run assembly`';
+    expect(readFileSync(COMPILED, 'utf8'), remedy).toBe(await compiled());
+  }, 60_000);
 });
 
 describe('a body with one byte changed', () => {

@@ -1,0 +1,311 @@
+/**
+ * Walks records of a JSON list as fast as a core can: AssemblyScript, compiled to WebAssembly with 16 bytes a step.
+ *
+ * It takes only what is certain: a record of members that were met before, written in the same way, that nothing has to be
+ * done to. Before anything else it stops, and the scanner in TypeScript (record-scanner.ts) goes on with that record, which
+ * knows the whole grammar and every error. What it accepts is what the scanner accepts, which a test compares.
+ */
+
+/** Where things are in memory; the other side of it is record-walker.ts. */
+const FIELDS: i32 = 1024; // per field: address and length of its lead, its kind
+const FIELD_BYTES: i32 = 12;
+const SPANS: i32 = 0x10000; // per record: start, end, and of each wanted value start, end, escaped
+const QUOTES: i32 = 0x50000;
+const QUOTES_END: i32 = 0x60000;
+
+const QUOTE: i32 = 0x22;
+const BACKSLASH: i32 = 0x5c;
+const COMMA: i32 = 0x2c;
+const COLON: i32 = 0x3a;
+const OPEN_OBJECT: i32 = 0x7b;
+const CLOSE_OBJECT: i32 = 0x7d;
+const OPEN_ARRAY: i32 = 0x5b;
+const CLOSE_ARRAY: i32 = 0x5d;
+const SPACE: i32 = 0x20;
+const TAB: i32 = 0x09;
+
+/** Of a field: which wanted value it is, plus one; that it is the cursor's too; how its numbers are kept. */
+const WANTED: i32 = 0xff;
+const CURSOR: i32 = 0x100;
+const EXACT_SHIFT: i32 = 12;
+const TEXT: i32 = 1;
+const WHOLE: i32 = 2;
+const DOUBLE: i32 = 3;
+
+const DEPTH_LIMIT: i32 = 64;
+/** Characters; longer keys and cursor values are looked at by the scanner. */
+const WANTED_LIMIT: i32 = 1024;
+/** A number of fewer characters and no exponent is no larger than a double can be. */
+const PLAIN_NUMBER: i32 = 300;
+
+/** Where the walk stands, or -1 where what is there is not for it. */
+let p: i32 = 0;
+/** Whether the value just read was a string with an escape, or a number with a fraction or an exponent. */
+let escaped: i32 = 0;
+let fraction: i32 = 0;
+let exponent: i32 = 0;
+let quotes: i32 = 0;
+
+export function quoteCount(): i32 {
+  return (quotes - QUOTES) >> 2;
+}
+
+function at(place: i32): i32 {
+  return <i32>load<u8>(place);
+}
+
+/**
+ * Walks records behind `from`, each with a comma before it.
+ * @param fields how many fields are known.
+ * @param keys how many parts the primary key has; wanted values are those, and the cursor's.
+ * @param most records at most.
+ * @returns how many were walked.
+ */
+export function walk(from: i32, end: i32, fields: i32, keys: i32, most: i32): i32 {
+  const slots = keys + 1;
+  let span = SPANS;
+  let count = 0;
+  let place = from;
+  quotes = QUOTES;
+  while (count < most) {
+    p = blank(place);
+    if (at(p) != COMMA) break;
+    p = blank(p + 1);
+    if (at(p) != OPEN_OBJECT) break;
+    const start = p;
+    const quoted = quotes;
+    for (let i = 0; i < slots; i++) store<i32>(span + 8 + i * 12, -1);
+    if (!record(span + 8, fields, keys) || p > end) {
+      quotes = quoted;
+      break;
+    }
+    store<i32>(span, start);
+    store<i32>(span + 4, p);
+    span += 8 + slots * 12;
+    place = p;
+    count++;
+  }
+  return count;
+}
+
+function record(wanted: i32, fields: i32, keys: i32): bool {
+  p++;
+  let next = 0;
+  while (true) {
+    const field = fieldAt(next, fields);
+    if (field < 0) return false;
+    next = field + 1;
+    const kind = load<i32>(FIELDS + field * FIELD_BYTES + 8);
+    const start = p;
+    escaped = 0;
+    fraction = 0;
+    exponent = 0;
+    const first = at(p);
+    if (first == QUOTE) {
+      if (!text()) return false;
+    } else if (!value(0)) return false;
+    if (kind != 0) {
+      if (fraction && first != OPEN_OBJECT && first != OPEN_ARRAY && !digits(kind >> EXACT_SHIFT, start))
+        return false;
+      if (kind & (WANTED | CURSOR)) {
+        // Neither too long, nor a list or an object.
+        if (p - start > WANTED_LIMIT || first == OPEN_OBJECT || first == OPEN_ARRAY) return false;
+        const part = kind & WANTED;
+        if (part != 0) {
+          // Null, or there twice.
+          if (first == 0x6e || load<i32>(wanted + (part - 1) * 12) != -1) return false;
+          keep(wanted + (part - 1) * 12, start, first);
+        }
+        if (kind & CURSOR) keep(wanted + keys * 12, start, first);
+      }
+    }
+    let c = at(p);
+    if (c == SPACE || c == TAB) {
+      spaces();
+      c = at(p);
+    }
+    p++;
+    if (c == CLOSE_OBJECT) break;
+    if (c != COMMA) return false;
+    if (at(p) != QUOTE) spaces();
+  }
+  for (let i = 0; i < keys; i++) if (load<i32>(wanted + i * 12) < 0) return false;
+  return true;
+}
+
+function keep(slot: i32, start: i32, first: i32): void {
+  store<i32>(slot, first == 0x6e ? -2 : start);
+  store<i32>(slot + 4, p);
+  store<i32>(slot + 8, escaped);
+}
+
+/** The field whose lead stands here: the one that came next in other records, or any. Behind it a value begins. */
+function fieldAt(next: i32, fields: i32): i32 {
+  for (let i = 0; i < fields; i++) {
+    let field = next + i;
+    if (field >= fields) field -= fields;
+    const entry = FIELDS + field * FIELD_BYTES;
+    const length = load<i32>(entry + 4);
+    if (equal(load<i32>(entry), p, length) && at(p + length) > SPACE) {
+      p += length;
+      return field;
+    }
+  }
+  return -1;
+}
+
+/** Leads are followed by 16 bytes of nobody's. */
+
+function equal(a: i32, b: i32, length: i32): bool {
+  let i = 0;
+  for (; i + 16 <= length; i += 16) {
+    if (v128.any_true(v128.xor(v128.load(a + i), v128.load(b + i)))) return false;
+  }
+  const rest = length - i;
+  if (rest == 0) return true;
+  const same = i8x16.bitmask(i8x16.eq(v128.load(a + i), v128.load(b + i)));
+  const mask = (1 << rest) - 1;
+  return (same & mask) == mask;
+}
+
+/** Keeps the digits of a number with a fraction or an exponent. */
+function digits(exact: i32, start: i32): bool {
+  if (exact == 0) return true;
+  if (exact == DOUBLE) return exponent == 0 && p - start < PLAIN_NUMBER;
+  if (exact != TEXT || quotes + 8 > QUOTES_END) return false;
+  store<i32>(quotes, start);
+  store<i32>(quotes + 4, p);
+  quotes += 8;
+  return true;
+}
+
+/** Behind white space of any kind. */
+function blank(place: i32): i32 {
+  while (true) {
+    const c = at(place);
+    if (c != SPACE && c != TAB && c != 0x0a && c != 0x0d) return place;
+    place++;
+  }
+}
+
+/** Spaces only: a line end inside a record is the scanner's. */
+function spaces(): void {
+  while (at(p) == SPACE || at(p) == TAB) p++;
+}
+
+function text(): bool {
+  p++;
+  while (true) {
+    let stop: i32;
+    while (true) {
+      const bytes = v128.load(p);
+      const hits = v128.or(
+        v128.or(i8x16.eq(bytes, i8x16.splat(<i8>QUOTE)), i8x16.eq(bytes, i8x16.splat(<i8>BACKSLASH))),
+        i8x16.lt_u(bytes, i8x16.splat(<i8>SPACE)),
+      );
+      stop = i8x16.bitmask(hits);
+      if (stop != 0) break;
+      p += 16;
+    }
+    p += ctz(stop);
+    const c = at(p);
+    if (c == QUOTE) {
+      p++;
+      return true;
+    }
+    if (c != BACKSLASH) return false;
+    escaped = 1;
+    const e = at(p + 1);
+    if (e == 0x75) {
+      for (let i = 2; i < 6; i++) if (!isHex(at(p + i))) return false;
+      p += 6;
+    } else if (isEscape(e)) p += 2;
+    else return false;
+  }
+}
+
+function value(depth: i32): bool {
+  const c = at(p);
+  if (c == QUOTE) return text();
+  if (c == OPEN_OBJECT || c == OPEN_ARRAY) return container(c == OPEN_OBJECT, depth);
+  // "true", "null", "alse", little endian
+  if (c == 0x74) return literal(0x65757274, 4);
+  if (c == 0x6e) return literal(0x6c6c756e, 4);
+  if (c == 0x66) {
+    p++;
+    return literal(0x65736c61, 4);
+  }
+  return number();
+}
+
+function literal(word: i32, length: i32): bool {
+  if (load<i32>(p) != word) return false;
+  p += length;
+  return true;
+}
+
+function container(isObject: bool, depth: i32): bool {
+  if (depth > DEPTH_LIMIT) return false;
+  const close = isObject ? CLOSE_OBJECT : CLOSE_ARRAY;
+  p++;
+  spaces();
+  if (at(p) == close) {
+    p++;
+    return true;
+  }
+  while (true) {
+    if (isObject) {
+      if (at(p) != QUOTE || !text()) return false;
+      spaces();
+      if (at(p) != COLON) return false;
+      p++;
+      spaces();
+    }
+    if (!value(depth + 1)) return false;
+    spaces();
+    const c = at(p);
+    p++;
+    if (c == close) return true;
+    if (c != COMMA) return false;
+    spaces();
+  }
+}
+
+function number(): bool {
+  if (at(p) == 0x2d) p++;
+  if (at(p) == 0x30) p++;
+  else if (!digitsHere()) return false;
+  if (at(p) == 0x2e) {
+    fraction = 1;
+    p++;
+    if (!digitsHere()) return false;
+  }
+  if ((at(p) | 0x20) == 0x65) {
+    fraction = 1;
+    exponent = 1;
+    p++;
+    const sign = at(p);
+    if (sign == 0x2b || sign == 0x2d) p++;
+    if (!digitsHere()) return false;
+  }
+  return true;
+}
+
+function digitsHere(): bool {
+  const start = p;
+  while (isDigit(at(p))) p++;
+  return p > start;
+}
+
+function isDigit(c: i32): bool {
+  return c >= 0x30 && c <= 0x39;
+}
+function isHex(c: i32): bool {
+  return isDigit(c) || ((c | 0x20) >= 0x61 && (c | 0x20) <= 0x66);
+}
+// " \ / b f n r t
+function isEscape(c: i32): bool {
+  return (
+    c == QUOTE || c == BACKSLASH || c == 0x2f || c == 0x62 || c == 0x66 || c == 0x6e || c == 0x72 || c == 0x74
+  );
+}
