@@ -682,6 +682,8 @@ export interface WriteBatchInput {
   plan: StreamPlan;
   destination: string;
   batch: StagedBatch;
+  /** The batch before it is still being written: this one waits its turn. */
+  behind?: boolean;
 }
 
 export interface WrittenBatch {
@@ -695,6 +697,8 @@ export interface WrittenBatch {
   changes?: SchemaChange[];
   /** Of a range: rows that were not written, as the table has a newer version, or may have. */
   left?: number;
+  /** Seconds until it was its turn; absent where nothing was before it. */
+  waited?: number;
   /** True when an earlier attempt had committed it. */
   already: boolean;
 }

@@ -1,7 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
-import type { WriteRequest } from '../destinations/destination.js';
+import { holderText } from '../destinations/checkpoints.js';
+import type { WriteOutcome, WriteRequest } from '../destinations/destination.js';
+import { CheckpointConflictError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { StagedBatch, StagedFile, StreamPlan } from '../protocol.js';
+import type { StagedBatch, StagedFile, StreamPlan, WrittenBatch } from '../protocol.js';
 import { Staging } from '../staging/staging.js';
 import { beating, reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
@@ -11,7 +14,7 @@ import { streamKey } from './stream-key.js';
 /** Puts a staged batch and the checkpoint it makes into the destination, in one transaction. */
 export const writeBatch =
   ({ host }: Dependencies): Activities['writeBatch'] =>
-  ({ plan, destination: path, batch }) =>
+  ({ plan, destination: path, batch, behind = false }) =>
     reporting(() =>
       beating(
         () => ({ records: batch.records }),
@@ -19,7 +22,8 @@ export const writeBatch =
           const { destination, beside } = await host.get(path);
           const staging = new Staging(beside, streamKey(plan));
           faultPoint('transaction.before');
-          const outcome = await destination.write(writeRequest(plan, staging, batch));
+          const request = writeRequest(plan, staging, batch);
+          const outcome = await inTurn(request, behind, () => destination.write(request));
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
           // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
@@ -29,6 +33,54 @@ export const writeBatch =
         },
       ),
     );
+
+/** Writes in hand here, by the checkpoint that each makes. */
+const inHand = new Map<string, Promise<unknown>>();
+/** Who is tried again sooner or later is waited for so long. */
+const TURN_MILLISECONDS = 10_000;
+/** Between looks whether it has come to that; twice as long each time. */
+const FIRST_LOOK_MILLISECONDS = 50;
+
+/**
+ * Writes a batch once the one before it is written.
+ * @param behind whether that one is still on its way, so that its checkpoint may be missing for a while.
+ * @throws {CheckpointConflictError}
+ */
+async function inTurn(
+  { base, next, workflowId }: WriteRequest,
+  behind: boolean,
+  write: () => Promise<WriteOutcome>,
+): Promise<WrittenBatch> {
+  if (!behind) return during(next, write());
+  const { cancellationSignal: signal } = Context.current();
+  const came = Date.now();
+  const isEarly = (thrown: unknown) =>
+    thrown instanceof CheckpointConflictError &&
+    thrown.holder === holderText(workflowId) &&
+    Date.now() < came + TURN_MILLISECONDS;
+  const work = async (): Promise<WrittenBatch> => {
+    for (let look = FIRST_LOOK_MILLISECONDS; ; look *= 2) {
+      await inHand.get(base)?.catch(() => undefined);
+      const waited = (Date.now() - came) / 1000;
+      try {
+        return { ...(await write()), ...(waited > 0 && { waited }) };
+      } catch (thrown) {
+        if (!isEarly(thrown)) throw thrown;
+        await delay(look, undefined, { signal });
+      }
+    }
+  };
+  return during(next, work());
+}
+
+async function during<T>(next: string, working: Promise<T>): Promise<T> {
+  inHand.set(next, working);
+  try {
+    return await working;
+  } finally {
+    if (inHand.get(next) === working) inHand.delete(next);
+  }
+}
 
 export const stagedFiles = ({ files, marks = [], rejects = [], beyond = [] }: StagedBatch): StagedFile[] => [
   ...files,

@@ -207,8 +207,10 @@ export const conflict = (
     `${key.schema}.${key.table} (${key.strategy})`,
     base,
     stored?.id ?? null,
-    stored === undefined ? null : `workflow "${stored.holder.workflowId}"`,
+    stored === undefined ? null : holderText(stored.holder.workflowId),
   );
+
+export const holderText = (workflowId: string): string => `workflow "${workflowId}"`;
 
 /** @throws {DestinationError} where there are any. */
 export function refuseOtherTypes({ schema, table }: TableSpec, differences: readonly string[]): void {

@@ -285,17 +285,18 @@ export class DuckDbDestination implements Destination {
     const { key, base, next } = request;
     return this.file.transaction(async (connection) => {
       const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
-      if (stored?.id === next) {
+      if (stored?.id !== base) {
+        // Others may have been committed after it.
+        const rows = await committedRows(connection, request);
+        if (rows === null) throw conflict(key, base, stored);
         const rejected = await rejectedOf(connection, request);
         const changes = request.table.inference === undefined ? [] : await changesOf(connection, next);
         return {
-          rows: await committedRows(connection, next),
-          already: true,
+          ...{ rows, already: true },
           ...(rejected > 0 && { rejected }),
           ...(changes.length > 0 && { changes }),
         };
       }
-      if (stored?.id !== base) throw conflict(key, base, stored);
       const {
         rows,
         deleted,
@@ -670,10 +671,14 @@ async function databaseId(connection: DuckDBConnection): Promise<string> {
   return String(id);
 }
 
-async function committedRows(connection: DuckDBConnection, id: string): Promise<number> {
-  const [rows = 0] = await counts(
+/** Rows of a batch that was committed; null where it was not. */
+async function committedRows(
+  connection: DuckDBConnection,
+  { key, base, next }: WriteRequest,
+): Promise<number | null> {
+  const [rows = null] = await counts(
     connection,
-    `SELECT "rows" FROM _highwater_batches WHERE id = ${literal(id)}`,
+    `SELECT "rows" FROM _highwater_batches WHERE ${keyIs(key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
   );
   return rows;
 }

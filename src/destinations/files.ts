@@ -180,11 +180,19 @@ export class FilesDestination implements Destination {
     for (;;) {
       const manifest = await manifests.latest();
       const stored = checkpointOf(manifest, key);
-      if (manifest !== null && stored?.id === next) {
-        const { rows, rejected } = stored;
-        return { rows, already: true, ...(rejected > 0 && { rejected }) };
+      if (manifest === null) throw conflict(key, base, undefined);
+      if (stored?.id !== base) {
+        // Others may have been committed after it.
+        const commits = await manifests.commits(manifest);
+        const { strategy, source } = key;
+        const committed = commits.find(
+          (one) =>
+            one.batch === next && one.base === base && one.strategy === strategy && one.source === source,
+        );
+        if (committed === undefined) throw conflict(key, base, stored);
+        const rejected = committed.rejects.reduce((sum, { rows }) => sum + rows, 0);
+        return { rows: committed.rows, already: true, ...(rejected > 0 && { rejected }) };
       }
-      if (manifest === null || stored?.id !== base) throw conflict(key, base, stored);
       const outcome = await this.attempt(manifests, manifest, stored, request);
       if (outcome !== null) return outcome;
       // Another has made the next version: what it says decides.

@@ -312,21 +312,22 @@ export class PostgresDestination implements Destination {
         keyValues(key),
       );
       const [stored] = held.rows;
-      if (stored?.id === next) {
-        const batch = await client.query<{ rows: string }>(
-          `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5`,
-          [...keyValues(key), next],
+      if (stored?.id !== base) {
+        // Others may have been committed after it.
+        const committed = await client.query<{ rows: string }>(
+          `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5 AND base = $6`,
+          [...keyValues(key), next, base],
         );
+        const [batch] = committed.rows;
+        if (batch === undefined)
+          throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
         const rejected = await rejectedOf(client, request);
         const changes = request.table.inference === undefined ? [] : await changesOf(client, key, next);
         return {
-          ...{ rows: Number(batch.rows[0]?.rows ?? 0), already: true },
+          ...{ rows: Number(batch.rows), already: true },
           ...(rejected > 0 && { rejected }),
           ...(changes.length > 0 && { changes }),
         };
-      }
-      if (stored?.id !== base) {
-        throw conflict(key, base, stored && { ...stored, holder: JSON.parse(stored.holder) as Holder });
       }
       const before = stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor);
       const {

@@ -100,7 +100,6 @@ function tell(
   result: unknown,
   seconds: number,
 ): void {
-  const rounded = Math.round(seconds * 1000) / 1000;
   switch (info.activityType as keyof Activities) {
     case 'openStream': {
       const opened = result as OpenedStream | Redirect;
@@ -119,7 +118,7 @@ function tell(
       const { batches, wait } = result as FetchedPages;
       if (batches.length > 0) meter.record('highwater_batch_seconds', seconds, labels);
       for (const { next, records, pages, bytes } of batches)
-        log.debug('batch read', { batch: next, records, pages, bytes, seconds: rounded });
+        log.debug('batch read', { batch: next, records, pages, bytes, seconds: toMilliseconds(seconds) });
       if (wait === null) return;
       const waits = Math.max(0, (Date.parse(wait.until) - Date.now()) / 1000);
       const whom = isWaitForParent(plan, wait.reason) ? 'parent' : 'source';
@@ -129,8 +128,9 @@ function tell(
     }
     case 'writeBatch': {
       const { batch } = input as Input<'writeBatch'>;
-      const { already, ...written } = result as WrittenBatch;
-      meter.record('highwater_commit_seconds', seconds, labels);
+      const { already, waited = 0, ...written } = result as WrittenBatch;
+      const taken = Math.max(seconds - waited, 0);
+      meter.record('highwater_commit_seconds', taken, labels);
       // The attempt that has committed it has counted it.
       if (already) return;
       const { rows, rejected = 0, deleted = 0 } = written;
@@ -143,7 +143,7 @@ function tell(
       meter.add('highwater_deleted_total', deleted, labels);
       const { records, pages, bytes, cursor } = batch;
       log.info('batch committed', {
-        ...{ rows, records, pages, bytes, seconds: rounded },
+        ...{ rows, records, pages, bytes, seconds: toMilliseconds(taken) },
         ...(rejected > 0 && { rejected }),
         ...(deleted > 0 && { deleted }),
         ...(cursor.ended !== null && { endRule: cursor.ended }),
@@ -167,3 +167,5 @@ function tell(
     }
   }
 }
+
+const toMilliseconds = (seconds: number) => Math.round(seconds * 1000) / 1000;

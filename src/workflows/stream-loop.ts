@@ -37,6 +37,7 @@ import type {
   StreamResult,
   SyncResult,
   Trouble,
+  WrittenBatch,
 } from '../protocol.js';
 import { batchSummary, countText, currentDetails } from './details.js';
 import { SearchAttributes } from './found-by.js';
@@ -130,8 +131,8 @@ const HEARTBEAT = '4s';
 const OWNER_ANSWERS = '5s';
 /** An activity cannot take longer than this, whatever it does; heartbeats notice a dead worker long before. */
 const ACTIVITY_LIMIT = '6h';
-const FIRST_BUDGET: BatchBudget = { rows: 2000, bytes: 4 * 1024 * 1024, seconds: 1 };
-const GROWTH = 10;
+const FIRST_BUDGET: BatchBudget = { rows: 10_000, bytes: 4 * 1024 * 1024, seconds: 1 };
+const GROWTH = 5;
 /** Re-opening the stream more often than this without a batch written means that it does not help. */
 const REOPEN_LIMIT = 1000;
 /** Of the changes of a pass so many are kept, and so many told. */
@@ -576,7 +577,7 @@ export class StreamLoop {
     }
     this.interruptible.add(reading);
     this.reading = reading;
-    const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged))];
+    const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged, writing))];
     try {
       await Promise.all(both);
     } finally {
@@ -635,16 +636,50 @@ export class StreamLoop {
     }
   }
 
-  private async writeAll(staged: Staged): Promise<void> {
-    for (;;) {
-      await condition(() => staged.batches.length > 0 || staged.end !== null);
+  /**
+   * Writes what is staged, in order. While one write is in hand the next one is on its way already, and waits where it is
+   * written: there is nothing to wait for between the two.
+   * @param scope all of this, which ends with the first write that fails.
+   */
+  private async writeAll(staged: Staged, scope: CancellationScope): Promise<void> {
+    let inHand = 0;
+    let before = Promise.resolve();
+    const isOver = () => staged.batches.length === 0 && staged.end !== null;
+    const writeNext = async (): Promise<void> => {
       const next = staged.batches.shift();
       if (next === undefined) return;
-      await this.write(next.batch, next.state);
+      const { batch, state } = next;
       // Batches that one answer was cut into share its state, which the last of them makes true.
-      if (next.batch.cursor.ended !== null || staged.batches[0]?.state !== next.state)
-        this.state = next.state;
-      this.show(this.status);
+      const isTrue = batch.cursor.ended !== null || staged.batches[0]?.state !== state;
+      const written = this.write(batch, state, inHand++);
+      written.catch(() => undefined);
+      before = before.then(async () => {
+        this.wrote(batch, await written);
+        if (isTrue) this.state = state;
+        this.show(this.status);
+      });
+      await before.finally(() => inHand--);
+    };
+    const first = async () => {
+      for (;;) {
+        await condition(() => staged.batches.length > 0 || staged.end !== null);
+        if (isOver()) return;
+        await writeNext();
+      }
+    };
+    const second = async () => {
+      for (;;) {
+        await condition(() => (inHand === 1 && staged.batches.length > 0) || isOver());
+        if (isOver() || !patched('next write on its way')) return;
+        await writeNext();
+      }
+    };
+    const both = [first(), second()];
+    try {
+      await Promise.all(both);
+    } finally {
+      scope.cancel();
+      await Promise.allSettled(both);
     }
   }
 
@@ -658,13 +693,18 @@ export class StreamLoop {
     );
   }
 
-  private async write(batch: StagedBatch, state: { [name: string]: Json }): Promise<void> {
+  /** @param before how many writes are still in hand before it. */
+  private write(batch: StagedBatch, state: { [name: string]: Json }, before: number): Promise<WrittenBatch> {
     const plan = this.plan();
     const { writeBatch } = this.onDestination(plan);
-    const written = await writeBatch.executeWithOptions(
-      { ...this.destinationOptions(plan), summary: batchSummary(this.totals.batches + 1, batch, state) },
-      [{ plan, destination: this.openedStream().destination, batch }],
-    );
+    const summary = batchSummary(this.totals.batches + before + 1, batch, state);
+    const { destination } = this.openedStream();
+    return writeBatch.executeWithOptions({ ...this.destinationOptions(plan), summary }, [
+      { plan, destination, batch, ...(before > 0 && { behind: true }) },
+    ]);
+  }
+
+  private wrote(batch: StagedBatch, written: WrittenBatch): void {
     this.staged--;
     this.reopened = 0;
     this.trouble = null;

@@ -228,6 +228,20 @@ export function destinationContract(
         expect((await stream.checkpoint()).id).toBe(next);
       });
 
+      it('that was committed before others is acknowledged, and stays as they left it', async () => {
+        const { checkpoint } = await stream.open();
+        const [first, second] = [randomUUID(), randomUUID()];
+        const records = [{ id: '1', name: 'one' }, { id: '2' }];
+        await stream.write(checkpoint.id, first, records);
+        await stream.write(first, second, [{ id: '1', name: 'changed' }]);
+        expect(await stream.write(checkpoint.id, first, records)).toEqual({ rows: 2, already: true });
+        expect((await stream.checkpoint()).id).toBe(second);
+        expect(await stream.rows()).toMatchObject([{ name: 'changed' }, { name: null }]);
+        // Not one that others have made.
+        const other = await thrownBy(stream.write(randomUUID(), first, records));
+        expect(other).toBeInstanceOf(CheckpointConflictError);
+      });
+
       it('from any other checkpoint is refused with the name of the holder, and nothing is written', async () => {
         const { checkpoint } = await stream.open('the-holder');
         await stream.write(checkpoint.id, 'c1', [{ id: '1', name: 'one' }]);

@@ -97,6 +97,59 @@ describe('a write', () => {
     expect(await bench.difference()).toEqual(EQUAL);
   });
 
+  test('that is on its way behind another waits for it, though it came first and the other failed once', async () => {
+    const bench = await lab().bench({ rows: 240 });
+    const second = gate();
+    let [writes, behind] = [0, 0];
+    const run = await bench.start(
+      {},
+      {
+        writeBatch: async (input, real) => {
+          const { attempt } = Context.current().info;
+          if (input.behind === true) {
+            behind++;
+            second.open();
+          } else if (attempt === 1 && ++writes === 1) {
+            await second.pass();
+            throw new Error('not yet');
+          }
+          return real(input);
+        },
+      },
+    );
+    expect(await run.result()).toMatchObject({ rows: 240, batches: 5, endRule: 'no_next_token' });
+    const events = await run.events();
+    expect(scheduled(events, 'openStream')).toHaveLength(1);
+    expect(scheduled(events, 'writeBatch')).toHaveLength(5);
+    expect(behind).toBeGreaterThan(0);
+    await isConsistent(bench);
+    expect(await bench.difference()).toEqual(EQUAL);
+  });
+
+  test('that is on its way behind one that fails for good writes nothing', async () => {
+    const bench = await lab().bench({ rows: 240 });
+    const second = gate();
+    let behind: Promise<unknown> | undefined;
+    const run = await bench.start(
+      {},
+      {
+        writeBatch: async (input, real) => {
+          if (input.behind === true) {
+            second.open();
+            const written = real(input);
+            behind ??= written.catch((error: unknown) => error);
+            return written;
+          }
+          await second.pass();
+          throw ApplicationFailure.nonRetryable('no', 'DestinationError');
+        },
+      },
+    );
+    await expect(run.result()).rejects.toThrow();
+    expect(await behind).toBeInstanceOf(Error);
+    expect(await bench.read('SELECT count(*) FROM "user"')).toEqual(['0']);
+  });
+
   test('that runs on beside its own retry writes nothing', async () => {
     const bench = await lab().bench({ rows: 300 });
     let outcome: Promise<unknown> | undefined;
@@ -178,7 +231,8 @@ describe('a staged batch', () => {
     );
     await until(async () => (await bench.requests()) > 0, 10, 'the first request');
     await delay(3000);
-    expect(scheduled(await run.events(), 'writeBatch').length).toBeLessThanOrEqual(5);
+    expect(scheduled(await run.events(), 'fetchPages').length).toBeLessThanOrEqual(15);
+    expect(scheduled(await run.events(), 'openStream').length).toBeLessThanOrEqual(5);
     expect((await run.status('waiting')).waiting?.reason).toMatch(/staged file .* is gone/);
     broken = false;
     expect(await run.result()).toMatchObject({ rows: 300 });
