@@ -93,7 +93,12 @@ export const stagedFiles = ({ files, marks = [], rejects = [], beyond = [] }: St
 export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBatch): WriteRequest {
   const { base, next, cursor, records, pages, bytes, longest } = batch;
   const { range } = plan;
-  const verified = (files: StagedFile[] = []) => Promise.all(files.map((file) => staging.verify(file)));
+  // One after the other, in the same memory.
+  const verified = async (files: StagedFile[] = []) => {
+    const paths: string[] = [];
+    for (const file of files) paths.push(await staging.verify(file));
+    return paths;
+  };
   return {
     ...{ key: streamKey(plan), table: plan.table, base, next, cursor, records, pages, bytes, longest },
     files: () => verified(batch.files),

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { rowsOf, type QueryRows } from './duckdb-query.js';
 import {
   DestinationBusyError,
   DestinationError,
@@ -83,10 +84,12 @@ export class DuckDbFile {
   /**
    * Runs `work` in one transaction; transactions of this process take turns. Where DuckDB's memory does not do, it is
    * rolled back and run again with more.
+   * @param query a look at the database that comes first, in the call that begins the transaction.
    */
   async transaction<T>(
-    work: (connection: DuckDBConnection) => Promise<T>,
+    work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
     lent: DuckDBConnection | null = null,
+    query = '',
   ): Promise<T> {
     const before = this.turn;
     let done = () => {};
@@ -97,7 +100,7 @@ export class DuckDbFile {
         try {
           return await this.read(async (connection) => {
             if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
-            return inTransaction(connection, work);
+            return inTransaction(connection, query, work);
           }, lent);
         } catch (thrown) {
           if (!isOutOfMemory(thrown)) throw thrown;
@@ -194,12 +197,13 @@ export function openError(path: string, said: string): Error {
 
 async function inTransaction<T>(
   connection: DuckDBConnection,
-  work: (connection: DuckDBConnection) => Promise<T>,
+  query: string,
+  work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
 ): Promise<T> {
-  await connection.run('BEGIN TRANSACTION');
   let result: T;
   try {
-    result = await work(connection);
+    const found = await rowsOf(connection, `BEGIN TRANSACTION; ${query}`);
+    result = await work(connection, found);
   } catch (thrown) {
     // The transaction may be gone already; what matters is why.
     await connection.run('ROLLBACK').catch(() => undefined);

@@ -148,8 +148,6 @@ export function lastOfEach(table: TableSpec): string {
     DROP TABLE _last`;
 }
 
-const DROP_FOUND = 'DROP TABLE IF EXISTS _near; DROP TABLE IF EXISTS _known; DROP TABLE IF EXISTS _latest';
-
 /** Rows to be written into a table: their relation, and its columns by those of the table. */
 interface Rows {
   name: string;
@@ -167,7 +165,7 @@ const batchOf = (table: TableSpec): Rows => ({
 const sameKey = (table: TableSpec, { columns }: Rows) =>
   table.primaryKey.map((name) => `t.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
 
-/** Writes the loaded batch in the table's mode, and drops it. */
+/** Writes the loaded batch in the table's mode. Temporary tables go with their connection. */
 export async function writeRows(connection: DuckDBConnection, request: WriteRequest): Promise<Written> {
   const { table, key, next } = request;
   const batch = batchOf(table);
@@ -189,7 +187,6 @@ export async function writeRows(connection: DuckDBConnection, request: WriteRequ
   }
   if (marksDeleted(table)) deleted += await markDeleted(connection, request);
   if (missesRows(table)) await remember(connection, request);
-  await connection.run(`DROP TABLE _batch; ${DROP_FOUND}`);
   return { rows, deleted };
 }
 
@@ -290,29 +287,22 @@ async function find(connection: DuckDBConnection, table: TableSpec, from: Rows, 
     hashesKey(table) && !hasRowid(table)
       ? [`t.${KEY_HASH} = s.hash ${which}`, `(SELECT rowid, ${from.hash} AS hash FROM ${from.name})`]
       : [same, from.name];
-  const [[count, ...places] = []] = await rowsOf(
-    connection,
-    `${near === same ? '' : fillingHashes(table)}
-     CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
-     SELECT count(*), min(stored), max(stored), min(read), max(read) FROM _near`,
-  );
-  if (Number(count) === 0) return { mayDiffer: false, isNew: '', atSamePlace };
-  // As texts: of rows that are not committed yet they are larger than a number here can be.
-  const [first, last, firstRead, lastRead] = places.map(String);
   const differs = [...from.columns]
     .filter(([name]) => !table.primaryKey.includes(name))
     .map(([name, c]) => `t.${identifier(name)} IS DISTINCT FROM s.${c}`);
-  // By place only, and within bounds: joined by key too, the plan reads all of the batch for a single row that is there.
+  // By place only: joined by key too, the plan reads all of the batch for a single row that is there.
   const sameRow = hasRowid(table)
     ? same
-    : `t.rowid = k.stored WHERE coalesce(${sameKey(table, from)}, false)
-         AND t.rowid BETWEEN ${first} AND ${last} AND s.rowid BETWEEN ${firstRead} AND ${lastRead}`;
-  const [changed = 0] = await counts(
+    : `t.rowid = k.stored WHERE coalesce(${sameKey(table, from)}, false)`;
+  const [count = 0, changed = 0] = await counts(
     connection,
-    `CREATE OR REPLACE TEMP TABLE _known AS SELECT k.stored, k.read, ${differs.join(' OR ') || 'false'} AS differs
+    `${near === same ? '' : fillingHashes(table)}
+     CREATE OR REPLACE TEMP TABLE _near AS SELECT t.rowid AS stored, s.rowid AS read FROM ${target} AS t JOIN ${batch} AS s ON ${near};
+     CREATE OR REPLACE TEMP TABLE _known AS SELECT k.stored, k.read, ${differs.join(' OR ') || 'false'} AS differs
        FROM _near AS k JOIN ${from.name} AS s ON s.rowid = k.read JOIN ${target} AS t ON ${sameRow};
-     SELECT count(*) FROM _known WHERE differs`,
+     SELECT count(*), count(*) FILTER (differs) FROM _known`,
   );
+  if (count === 0) return { mayDiffer: false, isNew: '', atSamePlace };
   return { mayDiffer: changed > 0, isNew: 'WHERE rowid NOT IN (SELECT read FROM _known)', atSamePlace };
 }
 
@@ -551,6 +541,6 @@ async function publish(
     );
     deleted = gone.rowsChanged;
   }
-  await connection.run(`DROP TABLE ${from.name}; ${DROP_FOUND}`);
+  await connection.run(`DROP TABLE ${from.name}`);
   return { rows, deleted };
 }

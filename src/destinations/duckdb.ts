@@ -54,7 +54,7 @@ import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duck
 import { columnsOf, keyIs, rangeSql, tableIs } from './duckdb-ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
-import { counts, rowsOf } from './duckdb-query.js';
+import { counts, rowsOf, type QueryRows } from './duckdb-query.js';
 import {
   definitions,
   endOfPass,
@@ -283,55 +283,60 @@ export class DuckDbDestination implements Destination {
     sorts: boolean,
   ): Promise<WriteOutcome> {
     const { key, base, next } = request;
-    return this.file.transaction(async (connection) => {
-      const stored = (await storedCheckpoints(connection, key)).find((c) => sameKey(c.key, key));
-      if (stored?.id !== base) {
-        // Others may have been committed after it.
-        const rows = await committedRows(connection, request);
-        if (rows === null) throw conflict(key, base, stored);
+    const look = checkpointsQuery(key);
+    return this.file.transaction(
+      async (connection, found) => {
+        const stored = checkpointsIn(found, key).find((one) => sameKey(one.key, key));
+        if (stored?.id !== base) {
+          // Others may have been committed after it.
+          const rows = await committedRows(connection, request);
+          if (rows === null) throw conflict(key, base, stored);
+          const rejected = await rejectedOf(connection, request);
+          const changes = request.table.inference === undefined ? [] : await changesOf(connection, next);
+          return {
+            ...{ rows, already: true },
+            ...(rejected > 0 && { rejected }),
+            ...(changes.length > 0 && { changes }),
+          };
+        }
+        const {
+          rows,
+          deleted,
+          left = 0,
+          table,
+          exists,
+          changes,
+        } = request.table.inference === undefined
+          ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
+          : await this.followed(connection, request, stored.cursor, sorts);
+        if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
+        if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
         const rejected = await rejectedOf(connection, request);
-        const changes = request.table.inference === undefined ? [] : await changesOf(connection, next);
-        return {
-          ...{ rows, already: true },
-          ...(rejected > 0 && { rejected }),
-          ...(changes.length > 0 && { changes }),
-        };
-      }
-      const {
-        rows,
-        deleted,
-        left = 0,
-        table,
-        exists,
-        changes,
-      } = request.table.inference === undefined
-        ? await this.rows(connection, request, stored.cursor, loaded !== null, sorts)
-        : await this.followed(connection, request, stored.cursor, sorts);
-      if (request.marks !== undefined) await keepMarks(connection, key, await request.marks());
-      if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
-      const rejected = await rejectedOf(connection, request);
-      const ended =
-        exists && request.range === undefined
-          ? await endOfPass(connection, { ...request, table }, rejected > 0)
-          : { rows: 0, deleted: 0 };
-      const cursor = literal(JSON.stringify(request.cursor));
-      const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
-      const set = await connection.run(
-        `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
+        const ended =
+          exists && request.range === undefined
+            ? await endOfPass(connection, { ...request, table }, rejected > 0)
+            : { rows: 0, deleted: 0 };
+        const cursor = literal(JSON.stringify(request.cursor));
+        const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
+        const set = await connection.run(
+          `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
            ${request.pages}, ${request.records}, ${rows + ended.rows}, now());
          UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
            WHERE ${keyIs(key)} AND id = ${literal(base)}`,
-      );
-      if (set.rowsChanged !== 1) throw conflict(key, base, stored);
-      faultPoint('commit.before');
-      return {
-        ...{ rows: rows + ended.rows, already: false },
-        ...(rejected > 0 && { rejected }),
-        ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
-        ...(left > 0 && { left }),
-        ...(changes.length > 0 && { changes }),
-      };
-    }, loaded);
+        );
+        if (set.rowsChanged !== 1) throw conflict(key, base, stored);
+        faultPoint('commit.before');
+        return {
+          ...{ rows: rows + ended.rows, already: false },
+          ...(rejected > 0 && { rejected }),
+          ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
+          ...(left > 0 && { left }),
+          ...(changes.length > 0 && { changes }),
+        };
+      },
+      loaded,
+      look,
+    );
   }
 
   /**
@@ -601,12 +606,15 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
 const storedCheckpoints = async (connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> =>
   thatMatter(key, await allCheckpoints(connection, key));
 
-async function allCheckpoints(connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> {
-  const result = await rowsOf(
-    connection,
-    `SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`,
-  );
-  return result.map(([strategy, source, id, cursor, holder, updated]) => ({
+const checkpointsQuery = (key: StreamKey): string =>
+  `SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`;
+
+const allCheckpoints = async (connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> =>
+  checkpointsIn(await rowsOf(connection, checkpointsQuery(key)), key);
+
+/** What the answer to {@link checkpointsQuery} says. */
+function checkpointsIn(found: QueryRows, key: StreamKey): StoredCheckpoint[] {
+  return found.map(([strategy, source, id, cursor, holder, updated]) => ({
     updated: String(updated),
     key: { ...key, strategy: strategy as StreamKey['strategy'], source: String(source) },
     id: String(id),
