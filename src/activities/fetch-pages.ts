@@ -141,9 +141,8 @@ export const fetchPages =
               faultPoint('page.after');
               progress.pages = stager.pages;
               progress.records = stager.records;
-              const { records, bytes, mostBytes } = stager;
-              const rows = rowsWanted(budget.rows, records, strategy.left?.(cursor) ?? null);
-              if (records >= rows || bytes >= mostBytes || Date.now() >= deadline) break;
+              if (stager.records >= budget.rows || stager.bytes >= stager.mostBytes || Date.now() >= deadline)
+                break;
             }
             const batches = await stager.end(cursor);
             for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
@@ -163,14 +162,6 @@ export const fetchPages =
       ),
     );
   };
-
-/** Of what is left before a known end, a call takes no more than this part of it, unless it is little. */
-const LAST_SHARE = 3;
-const LITTLE_ROWS = 20_000;
-
-/** Fewer rows towards the end of a source: once all of it is read, nothing is done beside the last writes. */
-const rowsWanted = (most: number, read: number, left: number | null): number =>
-  left === null ? most : Math.min(most, Math.max(Math.ceil((read + left) / LAST_SHARE), LITTLE_ROWS));
 
 /** Records put aside of one answer; more than that is a wrong column, and would fill memory. */
 const REJECTS_LIMIT = 10_000;

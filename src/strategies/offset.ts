@@ -139,9 +139,6 @@ export function createOffset(
       return requests;
     },
 
-    left: ({ position }) =>
-      position === null || position.total === null ? null : Math.max(position.total - position.offset, 0),
-
     lowerPageSize(cursor, maximum) {
       const position = positionOf(cursor);
       const limit = Math.max(1, Math.min(Math.floor(maximum), plan(position).limit));

@@ -54,9 +54,6 @@ export interface Strategy<C extends Cursor = Cursor> {
    */
   ahead?(cursor: C, count: number): PageRequest[];
 
-  /** How many records are still to come, where the source has said so; absent where none does. */
-  left?(cursor: C): number | null;
-
   /** The cursor after the source refused the page size and named its maximum; absent where no size is sent. */
   lowerPageSize?(cursor: C, maximum: number): C;
 
