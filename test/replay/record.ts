@@ -136,6 +136,13 @@ async function recordAll(): Promise<void> {
     await sync.record('continue-as-new-last-run', runs.at(-1));
   });
 
+  await subject('next-write-on-its-way', { rows: 600 }, keyset({}), async (sync) => {
+    await sync.handle.result();
+    await sync.record('next-write-on-its-way');
+    if (!recorded.get('next-write-on-its-way')?.includes('core_patch'))
+      throw new Error('no write was on its way behind another');
+  });
+
   await subject('paused', { latency_ms: 100, rows: 170 }, keyset({}), async (sync) => {
     await sync.reaches(({ batches }) => batches >= 1, 'a batch');
     await sync.handle.signal('pause');
