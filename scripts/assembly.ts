@@ -4,13 +4,22 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import asc from 'assemblyscript/asc';
 
 const SOURCE = 'src/sources/assembly/record-walker.ts';
 export const COMPILED = fileURLToPath(new URL('../src/sources/record-walker.wasm.ts', import.meta.url));
 
+interface Compiler {
+  main: (
+    args: string[],
+    options: { writeFile: (name: string, contents: Uint8Array) => void },
+  ) => Promise<{ error: Error | null; stderr: { toString: () => string } }>;
+}
+/** Not named in so many words: its types would change those of arrays everywhere. */
+const COMPILER: string = 'assemblyscript/asc';
+
 /** @throws {Error} with what the compiler says. */
 export async function compiled(): Promise<string> {
+  const { default: asc } = (await import(COMPILER)) as { default: Compiler };
   let wasm = new Uint8Array();
   const { error, stderr } = await asc.main(
     [

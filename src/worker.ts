@@ -55,6 +55,9 @@ const versioned = ({ name, buildId }: { name: string; buildId: string }): Worker
 
 const ANSWER_MILLISECONDS = 2000;
 
+/** Of a destination: a stream reads one, writes one and has one behind it. None may wait for a place. */
+const AT_ONCE = 300;
+
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
 export class HighwaterWorker {
   private constructor(
@@ -90,7 +93,10 @@ export class HighwaterWorker {
       namespace,
       environment,
       poll: async (queue) => {
-        const worker = await Worker.create({ ...common, taskQueue: queue, activities: { ...activities } });
+        const worker = await Worker.create({
+          ...{ ...common, taskQueue: queue, activities: { ...activities } },
+          maxConcurrentActivityTaskExecutions: AT_ONCE,
+        });
         const running = worker.run();
         return async () => {
           if (worker.getState() === 'RUNNING') worker.shutdown();

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { holderText } from '../destinations/checkpoints.js';
 import type { WriteOutcome, WriteRequest } from '../destinations/destination.js';
@@ -26,7 +25,7 @@ export const writeBatch =
           const outcome = await inTurn(request, behind, () => destination.write(request));
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
-          // a pass nothing else is in hand, so that what remains was left by attempts whose answer never arrived.
+          // a pass all is committed, so that what remains was left by attempts whose answer never arrived.
           await (batch.cursor.ended === null ? staging.discard(stagedFiles(batch)) : staging.clear());
           faultPoint('report.before');
           return outcome;
@@ -36,15 +35,16 @@ export const writeBatch =
 
 /** Writes in hand here, by the checkpoint that each makes. */
 const inHand = new Map<string, Promise<unknown>>();
-/** Who is tried again sooner or later is waited for so long. */
-const TURN_MILLISECONDS = 10_000;
-/** Between looks whether it has come to that; twice as long each time. */
-const FIRST_LOOK_MILLISECONDS = 50;
+/** For so long the checkpoint before may be missing while nobody here makes it: that write is tried again, or comes yet. */
+const TURN_MILLISECONDS = 5000;
+/** Between two looks; twice as long each time. */
+const [FIRST_LOOK_MILLISECONDS, LONGEST_LOOK_MILLISECONDS] = [20, 1000];
 
 /**
  * Writes a batch once the one before it is written.
  * @param behind whether that one is still on its way, so that its checkpoint may be missing for a while.
  * @throws {CheckpointConflictError}
+ * @throws {CancelledFailure}
  */
 async function inTurn(
   { base, next, workflowId }: WriteRequest,
@@ -52,21 +52,26 @@ async function inTurn(
   write: () => Promise<WriteOutcome>,
 ): Promise<WrittenBatch> {
   if (!behind) return during(next, write());
-  const { cancellationSignal: signal } = Context.current();
+  const context = Context.current();
   const came = Date.now();
-  const isEarly = (thrown: unknown) =>
-    thrown instanceof CheckpointConflictError &&
-    thrown.holder === holderText(workflowId) &&
-    Date.now() < came + TURN_MILLISECONDS;
   const work = async (): Promise<WrittenBatch> => {
-    for (let look = FIRST_LOOK_MILLISECONDS; ; look *= 2) {
-      await inHand.get(base)?.catch(() => undefined);
+    let patience = came + TURN_MILLISECONDS;
+    // Who comes first is asked for first: a look too early costs what was made ready.
+    if (!inHand.has(base)) await context.sleep(FIRST_LOOK_MILLISECONDS);
+    for (let look = FIRST_LOOK_MILLISECONDS; ; look = Math.min(look * 2, LONGEST_LOOK_MILLISECONDS)) {
+      const before = inHand.get(base);
+      if (before !== undefined) {
+        await Promise.race([before.catch(() => undefined), context.cancelled]);
+        patience = Date.now() + TURN_MILLISECONDS;
+      }
+      if (context.cancellationSignal.aborted) await context.cancelled;
       const waited = (Date.now() - came) / 1000;
       try {
         return { ...(await write()), ...(waited > 0 && { waited }) };
       } catch (thrown) {
-        if (!isEarly(thrown)) throw thrown;
-        await delay(look, undefined, { signal });
+        const isEarly = thrown instanceof CheckpointConflictError && thrown.holder === holderText(workflowId);
+        if (!isEarly || Date.now() > patience) throw thrown;
+        await context.sleep(look);
       }
     }
   };

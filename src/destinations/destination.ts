@@ -30,7 +30,8 @@ export interface Destination {
 
   /**
    * Writes rows and checkpoint in one transaction, by compare-and-set on the checkpoint's id.
-   * @throws {CheckpointConflictError} when the stored checkpoint is neither `base` nor `next`; nothing is written.
+   * @throws {CheckpointConflictError} when the stored checkpoint is not `base`, and `next` was never committed from
+   * `base`; nothing is written. (A retry may come when later batches are committed already.)
    * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
    * `quarantine`, such a record is put aside instead.
    */

@@ -523,7 +523,7 @@ interface WrittenInto extends Written {
 /** At most so many are held, and none that is larger: DuckDB's memory must do for them and the write in hand. */
 const PREPARED_LIMIT = 2;
 const PREPARED_BYTES = 32 * 1024 * 1024;
-/** Who has not come for it by then (a sync that was paused or cancelled) does without. */
+/** Who has not come for it by then (a sync that was paused or cancelled, or waits for a long write) does without. */
 const PREPARED_MILLISECONDS = 10_000;
 
 /** A batch in temporary tables of a connection of its own. */

@@ -182,13 +182,15 @@ export class FilesDestination implements Destination {
       const stored = checkpointOf(manifest, key);
       if (manifest === null) throw conflict(key, base, undefined);
       if (stored?.id !== base) {
-        // Others may have been committed after it.
-        const commits = await manifests.commits(manifest);
+        if (stored?.id === next) {
+          const { rows, rejected } = stored;
+          return { rows, already: true, ...(rejected > 0 && { rejected }) };
+        }
+        // Others may have been committed after it; as a rule it is among the last.
         const { strategy, source } = key;
-        const committed = commits.find(
-          (one) =>
-            one.batch === next && one.base === base && one.strategy === strategy && one.source === source,
-        );
+        const isIt = (one: Commit) =>
+          one.batch === next && one.base === base && one.strategy === strategy && one.source === source;
+        const committed = manifest.commits.find(isIt) ?? (await manifests.commits(manifest)).find(isIt);
         if (committed === undefined) throw conflict(key, base, stored);
         const rejected = committed.rejects.reduce((sum, { rows }) => sum + rows, 0);
         return { rows: committed.rows, already: true, ...(rejected > 0 && { rejected }) };

@@ -122,7 +122,8 @@ export class RecordWalker {
     if (!isHere) this.load(b, from);
     if (!this.isCurrent) this.describe();
     let count = this.go(from);
-    if (count === 0 && this.from < from && this.to < b.length) {
+    // It may have been cut by the end of what is in memory; while much of that is left, it was something else.
+    if (count === 0 && this.to < b.length && this.to - from < BODY_BYTES / 4) {
       this.load(b, from);
       count = this.go(from);
     }

@@ -577,14 +577,17 @@ export class StreamLoop {
     }
     this.interruptible.add(reading);
     this.reading = reading;
-    const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged, writing))];
+    const write = patched('next write on its way')
+      ? () => this.writeAll(staged, writing)
+      : () => this.writeOneByOne(staged);
+    const both = [reading.run(() => this.read(staged)), writing.run(write)];
     try {
       await Promise.all(both);
     } finally {
       this.reading = null;
       reading.cancel();
       if (this.unheard) {
-        // A write on its way is in time, what waits for its turn is not.
+        // Writes on their way are in time, what is only staged is not.
         staged.batches.length = 0;
         staged.end ??= 'stopped';
       } else writing.cancel();
@@ -670,7 +673,7 @@ export class StreamLoop {
     const second = async () => {
       for (;;) {
         await condition(() => (inHand === 1 && staged.batches.length > 0) || isOver());
-        if (isOver() || !patched('next write on its way')) return;
+        if (isOver()) return;
         await writeNext();
       }
     };
@@ -691,6 +694,22 @@ export class StreamLoop {
       { ...this.destinationOptions(plan), summary: `read up to ${countText(budget.rows)} records` },
       [{ plan, destination: this.openedStream().destination, base, budget, begin }],
     );
+  }
+
+  /** As it was before, for histories of then: which of two commands came first hangs on every promise in between. */
+  private async writeOneByOne(staged: Staged): Promise<void> {
+    const write = async (batch: StagedBatch, state: { [name: string]: Json }): Promise<void> => {
+      this.wrote(batch, await this.write(batch, state, 0));
+    };
+    for (;;) {
+      await condition(() => staged.batches.length > 0 || staged.end !== null);
+      const next = staged.batches.shift();
+      if (next === undefined) return;
+      await write(next.batch, next.state);
+      if (next.batch.cursor.ended !== null || staged.batches[0]?.state !== next.state)
+        this.state = next.state;
+      this.show(this.status);
+    }
   }
 
   /** @param before how many writes are still in hand before it. */
