@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { PageRecords, Reject, Remembered } from '../protocol.js';
 import { valueAt } from './paths.js';
-import { RecordWalker } from './record-walker.js';
+import { ABSENT, NULL, RecordWalker, type Place } from './record-walker.js';
 
 /**
  * Cuts the records out of a JSON body of any size, as bytes: they go to staging as they came, so that no number
@@ -97,17 +97,6 @@ interface Field {
   exact: keyof ExactColumns | null;
 }
 
-/** Where a value stands in the bytes at hand. */
-interface Place {
-  /** Or ABSENT, or NULL. */
-  start: number;
-  end: number;
-  /** A string that holds an escape. */
-  escaped: boolean;
-}
-
-const ABSENT = -1;
-const NULL = -2;
 const nowhere = (): Place => ({ start: ABSENT, end: ABSENT, escaped: false });
 
 export class RecordScanner {

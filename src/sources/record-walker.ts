@@ -1,12 +1,10 @@
+import type { ExactColumns } from './record-scanner.js';
 import { WALKER } from './record-walker.wasm.js';
 
 /**
  * The quick half of the scanner: `assembly/record-walker.ts`, compiled to WebAssembly. It walks records that are as others
  * before them and need nothing done, five times as fast as JavaScript does; it stops before any other.
  */
-
-/** How the numbers of a field are kept where they have a fraction or an exponent; see the scanner. */
-export type Exact = 'text' | 'whole' | 'double' | null;
 
 /** A member of a record that was met: its bytes from the name up to the value, and what it is to the scanner. */
 interface KnownField {
@@ -43,8 +41,14 @@ declare const WebAssembly: {
   Instance: new (module: object, imports: object) => { exports: unknown };
 };
 
+interface Shared {
+  walk: Walk;
+  bytes: Uint8Array;
+  words: Int32Array;
+}
+
 /** One for all scanners: each walks in one piece. Null where there is no WebAssembly of this kind. */
-const shared = ((): { walk: Walk; bytes: Uint8Array; words: Int32Array } | null => {
+const shared = ((): Shared | null => {
   try {
     const instance = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(WALKER, 'base64')), {});
     const walk = instance.exports as Walk;
@@ -58,12 +62,16 @@ let made = 0;
 let holder = 0;
 
 /** Where a value stands in the bytes at hand. */
-interface Span {
+export interface Place {
+  /** Or ABSENT, or NULL. */
   start: number;
   end: number;
   /** A string that holds an escape. */
   escaped: boolean;
 }
+
+export const ABSENT = -1;
+export const NULL = -2;
 
 /** A walker for the records of one body. */
 export class RecordWalker {
@@ -71,7 +79,9 @@ export class RecordWalker {
   readonly quotes: number[] = [];
 
   private readonly id = ++made;
-  private readonly words = shared?.words ?? new Int32Array();
+  private readonly words: Int32Array;
+  /** Words of a record: its place, and those of its wanted values. */
+  private readonly stride: number;
   private readonly fields: KnownField[] = [];
   private readonly leads = new Set<string>();
   private leadBytes = 0;
@@ -82,14 +92,20 @@ export class RecordWalker {
   private from = 0;
   private to = 0;
 
-  private constructor(private readonly keys: number) {}
+  private constructor(
+    private readonly keys: number,
+    private readonly shared: Shared,
+  ) {
+    this.words = shared.words;
+    this.stride = 2 + (keys + 1) * 3;
+  }
 
   /**
    * @param keys how many parts the primary key has.
    * @returns null where there is none for it.
    */
   static of(keys: number): RecordWalker | null {
-    return shared === null || keys > KEY_PARTS_LIMIT ? null : new RecordWalker(keys);
+    return shared === null || keys > KEY_PARTS_LIMIT ? null : new RecordWalker(keys, shared);
   }
 
   /** Whether it is still of use. */
@@ -101,7 +117,7 @@ export class RecordWalker {
    * Takes note of a member that was met.
    * @param keyPart which part of the primary key it is, or -1.
    */
-  learn(lead: Buffer, keyPart: number, isCursor: boolean, exact: Exact): void {
+  learn(lead: Buffer, keyPart: number, isCursor: boolean, exact: keyof ExactColumns | null): void {
     const text = lead.toString('latin1');
     if (this.leads.has(text) || this.fields.length >= FIELD_LIMIT) return;
     if (LEADS + this.leadBytes + lead.length + SLACK > SPANS) return;
@@ -117,7 +133,6 @@ export class RecordWalker {
    * @returns how many; where each stands is in {@link start} and {@link end}.
    */
   walk(b: Buffer, from: number): number {
-    if (shared === null) return 0;
     const isHere = holder === this.id && this.b === b && from >= this.from && from < this.to;
     if (!isHere) this.load(b, from);
     if (!this.isCurrent) this.describe();
@@ -150,15 +165,15 @@ export class RecordWalker {
   }
 
   /** Where the parts of a record's key stand. */
-  key(record: number, into: readonly Span[]): void {
-    for (let k = 0; k < into.length; k++) this.value(record, k, into[k] as Span);
+  key(record: number, into: readonly Place[]): void {
+    for (let k = 0; k < into.length; k++) this.value(record, k, into[k] as Place);
   }
 
   /**
    * Where a wanted value of a record stands: a part of its key, or after those the value of its cursor field.
-   * @param into takes it: `start` is -1 where it is absent, -2 where it is null.
+   * @param into takes it: `start` is ABSENT or NULL where there is none.
    */
-  value(record: number, slot: number, into: Span): void {
+  value(record: number, slot: number, into: Place): void {
     const word = this.word(record) + 2 + slot * 3;
     const start = this.words[word] as number;
     into.start = start < 0 ? start : this.place(word);
@@ -167,7 +182,7 @@ export class RecordWalker {
   }
 
   private word(record: number): number {
-    return SPANS / 4 + record * (2 + (this.keys + 1) * 3);
+    return SPANS / 4 + record * this.stride;
   }
 
   private place(word: number): number {
@@ -175,22 +190,20 @@ export class RecordWalker {
   }
 
   private go(from: number): number {
-    if (shared === null) return 0;
-    const { walk, words } = shared;
+    const { walk } = this.shared;
     const end = BODY + this.to - this.from;
-    const most = Math.floor((QUOTES - SPANS) / (4 * (2 + (this.keys + 1) * 3)));
+    const most = Math.floor((QUOTES - SPANS) / (4 * this.stride));
     const count = walk.walk(BODY + from - this.from, end, this.fields.length, this.keys, most);
     this.quotes.length = 0;
-    for (let i = walk.quoteCount() - 1; i >= 0; i--)
-      this.quotes[i] = (words[QUOTES / 4 + i] ?? 0) - BODY + this.from;
+    for (let i = walk.quoteCount() - 1; i >= 0; i--) this.quotes[i] = this.place(QUOTES / 4 + i);
     return count;
   }
 
   private load(b: Buffer, from: number): void {
-    if (shared === null) return;
+    const { bytes } = this.shared;
     const to = Math.min(b.length, from + BODY_BYTES);
-    shared.bytes.set(b.subarray(from, to), BODY);
-    shared.bytes.fill(0, BODY + to - from, BODY + to - from + SLACK);
+    bytes.set(b.subarray(from, to), BODY);
+    bytes.fill(0, BODY + to - from, BODY + to - from + SLACK);
     if (holder !== this.id) this.isCurrent = false;
     holder = this.id;
     this.b = b;
@@ -199,11 +212,11 @@ export class RecordWalker {
   }
 
   private describe(): void {
-    if (shared === null) return;
+    const { bytes } = this.shared;
     let at = LEADS;
     for (const [i, { lead, kind }] of this.fields.entries()) {
-      shared.bytes.set(lead, at);
-      shared.words.set([at, lead.length, kind], FIELDS / 4 + i * 3);
+      bytes.set(lead, at);
+      this.words.set([at, lead.length, kind], FIELDS / 4 + i * 3);
       at += lead.length + SLACK;
     }
     this.isCurrent = true;
