@@ -24,7 +24,13 @@ export type EndRule =
   | 'max_id'
   | 'max_empty_steps'
   | 'all_parents'
-  | 'range_end';
+  | 'range_end'
+  /** A rule for errors says that the request lies past the end of the list. */
+  | 'past_end'
+  /** The answer names the page that it answers as the next one, and has nothing new. */
+  | 'same_token'
+  /** The source answers with the page before again, as some do past their last page. */
+  | 'repeated_page';
 
 /** Something that a reader of the run should know; `code` is stable, `message` is for people. */
 export type Note = {
@@ -79,6 +85,13 @@ export interface PageSummary extends PageRecords {
   ignored?: true;
   /** The API's own count of all pages, null or absent where it gives none. */
   totalPages?: number | null;
+  /**
+   * How the answer lacks a next token: `null` where it has the member or header without a value, `absent` where it has
+   * none. Left out where there is a token, or where no token is configured.
+   */
+  noToken?: 'null' | 'absent';
+  /** A rule for errors says that the request lies past the end of the list. */
+  pastEnd?: true;
 }
 
 /**
