@@ -92,6 +92,21 @@ export class MalformedAnswerError extends HighwaterError {
   }
 }
 
+/**
+ * The source insists on an answer that contradicts itself: the page was asked for several times, and the pass was begun
+ * again. The message has both statements.
+ */
+export class ContradictingAnswerError extends HighwaterError {
+  override readonly name = 'ContradictingAnswerError';
+  readonly retry = 'never';
+  constructor(request: string, message: string, method = 'GET') {
+    super(
+      `${message}. The page was asked for several times, and nothing was deleted. If the source is right as it is, remove what ` +
+        `counts something else ("total", "total_pages", "more") from the configuration\n  request: ${method} ${request}`,
+    );
+  }
+}
+
 /** A record that cannot be stored. */
 export class RecordError extends HighwaterError {
   override readonly name = 'RecordError';

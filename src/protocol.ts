@@ -92,6 +92,12 @@ export interface PageSummary extends PageRecords {
   noToken?: 'null' | 'absent';
   /** A rule for errors says that the request lies past the end of the list. */
   pastEnd?: true;
+  /** Checksum over the beginning and the end of the records; absent where it was not made. */
+  probe?: string;
+  /** How often the same request was answered in a row, this time included; absent: once. */
+  asked?: number;
+  /** Most records that an earlier one of these answers held; absent where there was none. */
+  heldBefore?: number;
 }
 
 /**
@@ -112,7 +118,15 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
 };
 
 export type StrategyOptions =
-  | { strategy: 'keyset'; ties: 'auto' | 'scroll'; incremental?: Incremental }
+  | {
+      strategy: 'keyset';
+      ties: 'auto' | 'scroll';
+      incremental?: Incremental;
+      /** Null or absent: none is sent. */
+      pageSize?: number | null;
+      /** The filter is sent beside a page token too. */
+      filtersTokens?: boolean;
+    }
   | {
       strategy: 'offset';
       pageSize: number;
@@ -336,8 +350,18 @@ export const KEY_HASH = '_highwater_key';
 /** Null: it is still valid. */
 export const VALID_TO = '_highwater_valid_to';
 
-/** Notes of passes that have not read everything: what they have not met may be there all the same. */
-export const INCOMPLETE = ['answer_ignored', 'parent_skipped', 'answer_cut'] as const;
+/** Notes of passes that are not known to have read everything: rows that such a pass has not met are not gone. */
+export const INCOMPLETE = [
+  'answer_ignored',
+  'parent_skipped',
+  'answer_cut',
+  'end_unproven',
+  'empty_page_inside',
+  'repeated_page_inside',
+  'list_shrank',
+  'list_moving',
+  'no_overlap',
+] as const;
 
 /** A record that could not become a row. */
 export type Reject = {

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import { Context } from '@temporalio/activity';
 import type { ParentMark } from '../destinations/destination.js';
-import { RecordError, SourceRefusedError } from '../errors.js';
+import { ContradictingAnswerError, RecordError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
   BatchBudget,
@@ -21,6 +23,10 @@ import { RateLimitedError, type PageAnswer } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
 import {
+  ContradictionError,
+  DoubtError,
+  PASS_RESTARTED,
+  restartPass,
   strategyOf,
   type PerParentCursor,
   type Strategy,
@@ -67,6 +73,13 @@ export const fetchPages =
           const deadline = Date.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
+          /** Answers to the same request, which was asked again because the ones before were not believed. */
+          let asked = 1;
+          let heldBefore: number | undefined;
+          const askFrom = async (next: Cursor) => {
+            cursor = next;
+            await stager.undoPage();
+          };
           /** What to ask for already; what this call does not take is kept for the next. */
           const ahead = () => {
             const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
@@ -95,7 +108,7 @@ export const fetchPages =
                   request,
                   ahead(),
                   async (lines, records, longest, kept, rejects, outside) => {
-                    page.add(records);
+                    page.add(records, lines);
                     stager.putAside(rejects);
                     if (kept > 0) await stager.append(lines, kept, longest, before);
                     if (outside === undefined || outside.records === 0) return;
@@ -104,20 +117,39 @@ export const fetchPages =
                 );
                 // What has no column yet gets one.
                 const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-                cursor = withRemarks(strategy.advance(cursor, page.summary(answer)), {
+                const summary = {
+                  ...page.summary(answer),
+                  asked,
+                  ...(heldBefore !== undefined && { heldBefore }),
+                };
+                cursor = withRemarks(strategy.advance(cursor, summary), {
                   ...answer,
                   undeclared,
                 });
                 stager.endPage();
                 if (walk !== null && range === undefined && strategy.remembers.values === 'all')
                   stager.keepMark(cursor);
+                [asked, heldBefore] = [1, undefined];
               } catch (thrown) {
                 const maximum =
                   strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
                 if (maximum !== null && strategy.lowerPageSize !== undefined) {
-                  cursor = strategy.lowerPageSize(cursor, maximum);
                   lowered = true;
-                  await stager.undoPage();
+                  await askFrom(strategy.lowerPageSize(cursor, maximum));
+                  continue;
+                }
+                if (thrown instanceof DoubtError) {
+                  await askFrom(cursor);
+                  await sleep(ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1), undefined, {
+                    signal: cancellationSignal,
+                  });
+                  [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
+                  continue;
+                }
+                [asked, heldBefore] = [1, undefined];
+                const restart = restartFor(thrown, cursor);
+                if (restart !== null) {
+                  await askFrom(restartPass(strategy, cursor, restart, new Date().toISOString()));
                   continue;
                 }
                 if (thrown instanceof RateLimitedError) {
@@ -126,17 +158,13 @@ export const fetchPages =
                   break;
                 }
                 // Pages that are here are worth keeping; the next call meets the failure on its own.
-                if (
-                  stager.pages > 0 &&
-                  !cancellationSignal.aborted &&
-                  !(thrown instanceof UnfollowableError)
-                ) {
+                const leadsNowhere =
+                  thrown instanceof UnfollowableError || thrown instanceof ContradictionError;
+                if (stager.pages > 0 && !cancellationSignal.aborted && !leadsNowhere) {
                   await stager.undoPage();
                   break;
                 }
-                throw thrown instanceof UnfollowableError
-                  ? new SourceRefusedError(plan.baseUrl, thrown.message)
-                  : thrown;
+                throw leadsNowhere ? ofStream(thrown, http.shownRequest(request)) : thrown;
               }
               faultPoint('page.after');
               progress.pages = stager.pages;
@@ -174,19 +202,70 @@ const notReadYet = ({ parent }: StreamPlan) => `stream ${parent?.stream ?? ''} h
 /** Whether a wait is for the stream's parent, and not for the source. */
 export const isWaitForParent = (plan: StreamPlan, reason: string): boolean => reason === notReadYet(plan);
 
+/** Pause before a page is asked for again, and how much longer the next one is: a slip passes, and so may a short outage. */
+const [ASK_AGAIN_MILLISECONDS, ASK_AGAIN_GROWTH] = [250, 6];
+
+/** A failure of the source's pages as an error of the stream. @param request method and address, secrets masked. */
+function ofStream(thrown: UnfollowableError | ContradictionError, request: string): Error {
+  const [method = 'GET', address = ''] = request.split(' ');
+  return thrown instanceof ContradictionError
+    ? new ContradictingAnswerError(address, thrown.message, method)
+    : new SourceRefusedError(address, thrown.message, null, '', method);
+}
+
+/** Statuses by which a source says that it does not know a page token any more. */
+const DEAD_TOKEN = [400, 404, 410];
+
+/**
+ * Why a pass is to begin again from its mark, once: what contradicts the source may lie before this page, or the page
+ * token has grown old. Null where it is not.
+ */
+function restartFor(thrown: unknown, { pass, notes, position }: Cursor): string | null {
+  if (notes.some(({ code }) => code === PASS_RESTARTED)) return null;
+  if (thrown instanceof ContradictionError) return thrown.message;
+  const token = heldToken(position);
+  if (!(thrown instanceof SourceRefusedError) || token === null || pass === 0) return null;
+  if (thrown.status === null || !DEAD_TOKEN.includes(thrown.status)) return null;
+  return `the source refused a page token that it had given (${String(thrown.status)}), as sources do with old ones`;
+}
+
+/** The page token that a position asks by; null where it asks by none. */
+function heldToken(position: Cursor['position']): string | null {
+  if (typeof position !== 'object' || position === null || Array.isArray(position)) return null;
+  const { token, inner } = position;
+  if (typeof inner === 'object' && inner !== null && !Array.isArray(inner))
+    return heldToken(inner['position'] ?? null);
+  return typeof token === 'string' ? token : null;
+}
+
+/** Bytes at each end of a part of a page that its checksum is made of. */
+const PROBED_BYTES = 512;
+
 /** What a page's records tell the strategy; condensed part by part where the strategy can. */
 class PageRecordsRead {
   private keys: string[] = [];
   private values: (string | null)[] = [];
   private records = 0;
+  private first: number | null = null;
+  private last = 0;
 
   constructor(
     private readonly strategy: Strategy,
     private readonly cursor: Cursor,
   ) {}
 
-  add(part: PageRecords): void {
+  /** Records so far. */
+  get count(): number {
+    return this.records;
+  }
+
+  /** @param lines the records that are kept, as text. */
+  add(part: PageRecords, lines: Buffer): void {
     this.records += part.records;
+    if (lines.length > 0) {
+      this.first ??= crc32(lines.subarray(0, PROBED_BYTES));
+      this.last = crc32(lines.subarray(-PROBED_BYTES));
+    }
     this.keys = this.keys.concat(part.keys);
     this.values = this.values.concat(part.values);
     const condensed = this.strategy.condense?.(this.cursor, { keys: this.keys, values: this.values });
@@ -197,7 +276,9 @@ class PageRecordsRead {
   }
 
   summary({ undeclared: _, ...said }: PageAnswer): PageSummary {
-    return { keys: this.keys, values: this.values, records: this.records, ...said };
+    const probe =
+      this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
+    return { keys: this.keys, values: this.values, records: this.records, ...probe, ...said };
   }
 }
 

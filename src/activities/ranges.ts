@@ -134,10 +134,7 @@ export const forgetRange =
     );
 
 /** Notes of passes that may have left out records which are there. */
-const UNSURE = [
-  ...INCOMPLETE,
-  ...['ties_out_of_reach', 'ties_scroll', 'unordered', 'list_moving', 'no_overlap', 'empty_with_token'],
-];
+const UNSURE = [...INCOMPLETE, ...['ties_out_of_reach', 'ties_scroll', 'unordered']];
 
 /** Which rows an audit would have met had they been there, or why that cannot be told. */
 export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scope'] {

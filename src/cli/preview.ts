@@ -34,7 +34,7 @@ async function preview(
     requests.push(page.request);
     if (options.json !== true) note(`${page.request}: ${page.records.length} records`);
     records.push(...page.records);
-    cursor = probe.strategy.advance(read.cursor, page.summary);
+    cursor = probe.after(read.cursor, page.summary);
   }
   const shown = records.slice(0, limit);
   if (options.json === true) {

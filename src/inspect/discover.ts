@@ -3,7 +3,7 @@ import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
-import { lowered, parentFields, type ProbeOptions } from './probe.js';
+import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
 
 /** What was found out about a stream. No value of a record is in it. */
 export interface Discovery {
@@ -113,7 +113,7 @@ async function readSample(
         },
         enough.signal,
       );
-      cursor = strategy.advance(cursor, { keys, values, records, ...said });
+      cursor = advanceOnce(strategy, cursor, { keys, values, records, ...said });
     } catch (thrown) {
       // One answer may hold the whole table: the rest of it is not waited for.
       if (enough.signal.aborted) break;

@@ -3,7 +3,15 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { createStrategy, readValues, type Strategy, valuesOf } from '../strategies/index.js';
+import {
+  ASKED_ENOUGH,
+  ContradictionError,
+  createStrategy,
+  readValues,
+  type Strategy,
+  UnfollowableError,
+  valuesOf,
+} from '../strategies/index.js';
 
 export interface ProbedPage {
   /** Method and address, secrets masked. */
@@ -63,6 +71,14 @@ export class Probe {
     }
   }
 
+  /**
+   * The cursor after a page, which is taken as it is.
+   * @throws {HighwaterError} where the source's pages do not lead on.
+   */
+  after(cursor: Cursor, summary: PageSummary): Cursor {
+    return advanceOnce(this.strategy, cursor, summary);
+  }
+
   async read(of: PageRequest): Promise<ProbedPage> {
     const request = this.parent === null ? of : { ...of, parent: this.parent };
     const records: ProbedPage['records'] = [];
@@ -93,6 +109,19 @@ export class Probe {
 class CheckError extends HighwaterError {
   override readonly name = 'CheckError';
   readonly retry = 'never';
+}
+
+/**
+ * Advances by a page as it is: nothing hangs on it, so that it is not asked for again.
+ * @throws {HighwaterError} where the source's pages do not lead on.
+ */
+export function advanceOnce(strategy: Strategy, cursor: Cursor, page: PageSummary): Cursor {
+  try {
+    return strategy.advance(cursor, { ...page, asked: ASKED_ENOUGH });
+  } catch (thrown) {
+    const leadsNowhere = thrown instanceof ContradictionError || thrown instanceof UnfollowableError;
+    throw leadsNowhere ? new CheckError(thrown.message) : thrown;
+  }
 }
 
 /** The cursor to ask by instead, where the source refused the page size and named its maximum; else null. */
@@ -137,7 +166,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   let { page, cursor } = first;
   // The first windows of a backfill, or ranges of ids, may hold nothing.
   for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
-    const next = await probe.page(probe.strategy.advance(cursor, page.summary));
+    const next = await probe.page(probe.after(cursor, page.summary));
     if ('end' in next) break;
     ({ page, cursor } = next);
   }
@@ -163,6 +192,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
   pageSize(plan, summary, say);
+  await secondPage(probe, cursor, summary, say);
   const request = probe.strategy.request(cursor);
   if (plan.cursorField !== '' && 'params' in request) await boundary(probe, request, summary, say);
   if (
@@ -177,6 +207,34 @@ export async function examine(probe: Probe): Promise<Finding[]> {
     );
   }
   return findings;
+}
+
+/** Asks for the page that follows, and says whether it is another one, and why there is none. */
+async function secondPage(probe: Probe, cursor: Cursor, first: PageSummary, say: Say): Promise<void> {
+  let next: Cursor;
+  try {
+    next = probe.after(cursor, first);
+  } catch (thrown) {
+    if (!(thrown instanceof CheckError)) throw thrown;
+    say('problem', thrown.message);
+    return;
+  }
+  const asked = await probe.page(next);
+  if ('end' in asked) {
+    for (const { code, message } of next.notes) if (code === 'end_unproven') say('advice', message);
+    return;
+  }
+  const { summary, request } = asked.page;
+  const isSame = summary.records > 0 && JSON.stringify(summary.keys) === JSON.stringify(first.keys);
+  if (isSame && first.records === 1) return;
+  if (isSame) {
+    say(
+      'problem',
+      `${request}: the second page holds the same ${first.records} records as the first: the API does not know the parameter that the page ` +
+        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none',
+    );
+  } else if (summary.records > 0)
+    say('fine', `${request}: the second page holds other records than the first`);
 }
 
 type Say = (kind: Finding['kind'], message: string) => void;

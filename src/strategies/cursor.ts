@@ -1,8 +1,26 @@
-import type { Cursor, PageSummary, StrategyOptions } from '../protocol.js';
-import { ANSWER_CUT, beginPass, endPass, positionOf, quote, withNote } from './cursors.js';
+import type { Cursor, EndRule, PageSummary, StrategyOptions } from '../protocol.js';
+import { ANSWER_CUT, beginPass, endPass, endsOf, positionOf, quote, withNote } from './cursors.js';
+import {
+  countsMore,
+  doubtEmptyPage,
+  type Evidence,
+  EMPTY_PAGES_NOTE,
+  hear,
+  type Heard,
+  judgeEnding,
+  mayMoveMark,
+  NO_EVIDENCE,
+  refuseRepetition,
+  tooManyEmpty,
+} from './evidence.js';
 import { createSince, shown, type SinceMark, type SincePosition } from './since.js';
-import { type Strategy, UnfollowableError } from './strategy.js';
+import { type Care, type Strategy, UnfollowableError } from './strategy.js';
 import { follow, type TokenTrail } from './tokens.js';
+
+export type CursorMark = SinceMark & {
+  /** The last page of the last pass had an empty next token: a page that lacks the member altogether is another matter. */
+  endedWithNull?: true;
+};
 
 export type CursorPosition = SincePosition & {
   /** What the last answer said is next: an opaque token, an address, or its last record's key. */
@@ -10,16 +28,27 @@ export type CursorPosition = SincePosition & {
   /** The last record's cursor value, where that is asked for too. */
   after?: string;
   trail: TokenTrail | null;
+  /** The token was that of the page before too. */
+  isConstant?: true;
+  /** What the pages of this pass, or of this window of it, have shown. */
+  evidence?: Evidence;
 };
 
-export type CursorCursor = Cursor<SinceMark, CursorPosition>;
+/** What a page is asked for by. */
+type Next = Pick<CursorPosition, 'token' | 'after'>;
+
+export type CursorCursor = Cursor<CursorMark, CursorPosition>;
 
 /**
  * Pages that each name the next one, by a token or by an address, or by their last record. An empty page that names
- * another is no end. A token may grow old: one that the source has forgotten fails the pass, and `--full` begins anew.
+ * another is no end. A source that names the page it answers as the next one is at its end once it has nothing new; with
+ * a token that is the same for every page it goes on until then.
+ *
+ * @param care see {@link Care}.
  */
 export function createCursor(
   options: Extract<StrategyOptions, { strategy: 'cursor' }>,
+  care: Care = 'usual',
 ): Strategy<CursorCursor> {
   const { pageSize, incremental, shortPageEnds = false } = options;
   const follows = options.follows ?? (options.tokenIsLastKey ? 'last_key' : 'token');
@@ -27,7 +56,7 @@ export function createCursor(
   const since = createSince(incremental);
 
   /** Where the page after this one begins; null where there is none. */
-  function following({ keys, values, nextToken }: PageSummary): Pick<CursorPosition, 'token' | 'after'> {
+  function following({ keys, values, nextToken }: PageSummary): Next {
     if (follows === 'nothing') return { token: null };
     if (!byKey) return { token: nextToken };
     const key = keys.at(-1);
@@ -43,15 +72,31 @@ export function createCursor(
     return { token: key, after };
   }
 
+  /** The rule by which a page looks like the last one; null where it leads on. */
+  function looksLast(page: PageSummary, next: Next, asked: CursorPosition, heard: Heard): EndRule | null {
+    if (page.pastEnd === true) return 'past_end';
+    if (follows === 'nothing') return 'whole_answer';
+    if (page.more === false) return 'no_next_token';
+    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, heard))
+      return page.records === 0 ? 'empty_page' : 'short_page';
+    if (next.token === null) return page.records === 0 ? 'empty_page' : 'no_next_token';
+    if (!isSame(next, asked)) return null;
+    // By key: nothing but the record that was asked from. By token: nothing new.
+    const isOver = byKey
+      ? page.records === 1
+      : page.records === 0 || (asked.isConstant === true && heard.repeats !== null);
+    return isOver ? 'same_token' : null;
+  }
+
   return {
     name: 'cursor',
-    remembers: { keys: byKey ? 'ends' : 'none', values: incremental === null ? 'none' : 'all' },
+    remembers: { keys: 'ends', values: incremental === null ? 'none' : 'all' },
 
     begin: (checkpoint, now) =>
-      beginPass<SinceMark, CursorPosition>(
+      beginPass<CursorMark, CursorPosition>(
         checkpoint,
         { newest: null },
-        (mark) => ({ ...mark, ...since.reach(since.from(mark.newest), now), token: null, trail: null }),
+        ({ newest }) => ({ newest, ...since.reach(since.from(newest), now), token: null, trail: null }),
         ({ mark, position }) =>
           since.isReadable([mark.newest, position?.newest, position?.after], position?.span) &&
           // An opaque token is no key, and a key no token.
@@ -74,37 +119,52 @@ export function createCursor(
     advance(cursor, page) {
       const position = positionOf(cursor);
       const { span } = position;
+      const asked = since.from(cursor.mark.newest);
+      const isWhole = asked === null && span === undefined;
+      const before = position.evidence ?? NO_EVIDENCE;
+      const heard = hear(before, page, before.read + page.records, {});
       const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
       const isCut = follows === 'nothing' && (page.more === true || (page.total ?? 0) > page.records);
-      const notes = isCut ? withNote(seen, ANSWER_CUT) : seen;
-      const isShort = shortPageEnds && page.records < (pageSize ?? 0);
-      const next = page.more === false || isShort ? { token: null } : following(page);
-      if (next.token !== null) {
-        const trail = follow(
-          position.trail,
-          next.after === undefined ? next.token : `${next.after} ${next.token}`,
-        );
-        return { ...cursor, position: { ...mark, ...(span && { span }), ...next, trail }, notes };
+      let notes = isCut ? withNote(seen, ANSWER_CUT) : seen;
+      const next = page.more === false || page.pastEnd === true ? { token: null } : following(page);
+      let rule = looksLast(page, next, position, heard);
+      if (rule === null && tooManyEmpty(heard)) {
+        rule = 'empty_page';
+        notes = withNote(notes, EMPTY_PAGES_NOTE);
+      } else if (rule !== null && rule !== 'whole_answer') {
+        const { endedWithNull = false } = cursor.mark;
+        ({ notes } = judgeEnding({ page, heard, rule, pageSize, isWhole, endedWithNull, care }, notes));
       }
-      const window = since.next(since.from(cursor.mark.newest), span);
+      if (rule === null && next.token !== null) {
+        // A token that is the same for every page leads on as long as there is something new.
+        const isConstant = isSame(next, position) && !byKey;
+        refuseRepetition(page, heard);
+        doubtEmptyPage(page, heard);
+        const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
+        const trail = isConstant ? position.trail : follow(position.trail, name);
+        const on = {
+          ...mark,
+          ...(span && { span }),
+          ...next,
+          trail,
+          ...(isConstant && { isConstant }),
+          evidence: heard.now,
+        };
+        return { ...cursor, position: on, notes };
+      }
+      const window = since.next(asked, span);
       if (window !== null) {
         return { ...cursor, position: { ...mark, span: window, token: null, trail: null }, notes };
       }
-      const end =
-        follows === 'nothing'
-          ? 'whole_answer'
-          : page.records === 0 && page.more !== false
-            ? 'empty_page'
-            : page.more !== false && isShort
-              ? 'short_page'
-              : 'no_next_token';
-      return endPass(cursor, end, mark, notes);
+      const reached = mayMoveMark(notes) ? mark : { newest: cursor.mark.newest };
+      const ended = { ...reached, ...(page.noToken === 'null' && { endedWithNull: true as const }) };
+      return endPass(cursor, rule ?? 'no_next_token', ended, notes);
     },
 
     condense(cursor, part) {
       const { values } = since.condense(cursor.mark, positionOf(cursor), part);
       return {
-        keys: part.keys.slice(-1),
+        keys: endsOf(part.keys),
         values: follows === 'last_record' ? [...values, ...part.values.slice(-1)] : values,
       };
     },
@@ -116,3 +176,5 @@ export function createCursor(
     }),
   };
 }
+
+const isSame = (a: Next, b: Next): boolean => a.token === b.token && a.after === b.after;

@@ -18,7 +18,11 @@ export function beginPass<M extends Json, P extends Json>(
   if (checkpoint !== null && !isReadable(checkpoint)) {
     return { pass, mark: first, position: start(first, pass), ended: null, notes: [FORMAT_CHANGED] };
   }
-  if (checkpoint !== null && checkpoint.ended === null) return checkpoint;
+  if (checkpoint !== null && checkpoint.ended === null) {
+    // A stream that is opened anew may have its pass begun again once more.
+    const notes = checkpoint.notes.filter(({ code }) => code !== PASS_RESTARTED);
+    return notes.length === checkpoint.notes.length ? checkpoint : { ...checkpoint, notes };
+  }
   const mark = checkpoint === null ? first : checkpoint.mark;
   return { pass, mark, position: start(mark, pass), ended: null, notes: [] };
 }
@@ -38,6 +42,9 @@ export function endPass<M extends Json, P extends Json>(
   return { ...cursor, mark, position: null, ended: rule, notes };
 }
 
+/** The code of the note on a pass that was begun again. */
+export const PASS_RESTARTED = 'pass_restarted';
+
 /** The position of a pass that has not ended. */
 export function positionOf<P extends Json>(cursor: Cursor<Json, P>): P {
   if (cursor.position === null) throw new Error(`pass ${String(cursor.pass)} has ended: begin the next one`);
@@ -53,6 +60,10 @@ export function withNote(notes: Note[], note: Note): Note[] {
 export function withLatestNote(notes: Note[], note: Note): Note[] {
   return [...notes.filter(({ code }) => code !== note.code), note];
 }
+
+/** The first key and the last one: what a page is recognised by. */
+export const endsOf = (keys: readonly string[]): readonly string[] =>
+  keys.length > 2 ? [keys[0] ?? '', keys.at(-1) ?? ''] : keys;
 
 /** The two greatest distinct values seen: where a filter leaves out the value asked, the lower one is asked. */
 export type Peak = { greatest: string | null; below: string | null };

@@ -7,10 +7,11 @@ import { createPerParent, type PerParentStrategy } from './per-parent.js';
 import { comparedRange, createRanged } from './ranged.js';
 import { createReplay } from './replay.js';
 import { createStepSize } from './step-size.js';
-import type { Strategy } from './strategy.js';
+import type { Care, Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { readValues, withNote } from './cursors.js';
+export { PASS_RESTARTED, readValues, withNote } from './cursors.js';
+export { restartPass } from './restart.js';
 export { valuesOf } from './formats.js';
 export { FIRST as FIRST_TIMESTAMP, isTimestamp, minusSeconds } from './instants.js';
 export type { KeysetCursor } from './keyset.js';
@@ -29,25 +30,35 @@ export {
   withinRange,
   type Located,
 } from './ranged.js';
-export { type Strategy, TokenCycleError, UnfollowableError } from './strategy.js';
+export { ASKED_ENOUGH } from './evidence.js';
+export {
+  ContradictionError,
+  DoubtError,
+  type Strategy,
+  TokenCycleError,
+  UnfollowableError,
+} from './strategy.js';
 export type { TimestampCursor } from './timestamp.js';
 export type { Values } from './values.js';
 
-/** The strategy of that name. A cursor belongs to the strategy that made it: keep them apart by name. */
-export function createStrategy(options: StrategyOptions): Strategy {
+/**
+ * The strategy of that name. A cursor belongs to the strategy that made it: keep them apart by name.
+ * @param care what is done about an end that rests on one answer.
+ */
+export function createStrategy(options: StrategyOptions, care: Care = 'usual'): Strategy {
   switch (options.strategy) {
     case 'keyset':
-      return createKeyset(options);
+      return createKeyset(options, care);
     case 'offset':
-      return createOffset(options);
+      return createOffset(options, care);
     case 'timestamp':
       return createTimestamp(options);
     case 'step_size':
       return createStepSize(options);
     case 'page_number':
-      return createPageNumber(options);
+      return createPageNumber(options, care);
     case 'cursor':
-      return createCursor(options);
+      return createCursor(options, care);
     case 'replay':
       return createReplay(options);
   }
@@ -55,16 +66,23 @@ export function createStrategy(options: StrategyOptions): Strategy {
 
 /** The strategy of that name over a range; see {@link createRanged}. */
 export const createRangedStrategy = (options: StrategyOptions, range: Range, stops: boolean): Strategy =>
-  createRanged(options, range, stops, createStrategy);
+  createRanged(options, range, stops, (inner) => createStrategy(inner));
+
+/** How much an end is worth confirming: most where rows are deleted that a pass has not met. */
+function careFor({ options, parent, table }: Pick<StreamPlan, 'options' | 'parent' | 'table'>): Care {
+  if ((table.deletes !== undefined && table.unseen !== 'stay') || table.mode === 'replace') return 'thorough';
+  const isIncremental = 'incremental' in options && options.incremental != null;
+  return parent != null && !isIncremental ? 'none' : 'usual';
+}
 
 /** The strategy of a plan, and that strategy again where it is run for each parent in turn. */
-export function strategyOf({ options, parent = null, range }: StreamPlan): {
+export function strategyOf({ options, parent = null, range, table }: StreamPlan): {
   strategy: Strategy;
   perParent: PerParentStrategy | null;
 } {
   const inner =
     range === undefined
-      ? createStrategy(options)
+      ? createStrategy(options, careFor({ options, parent, table }))
       : createRangedStrategy(options, comparedRange(options, range), range.kind !== 'audit');
   const perParent = parent === null ? null : createPerParent(inner);
   return { strategy: perParent ?? inner, perParent };

@@ -1,7 +1,20 @@
-import type { Cursor, Incremental, Note } from '../protocol.js';
+import type { Cursor, EndRule, Incremental, Note, PageSummary } from '../protocol.js';
 import { beginPass, climb, endPass, type Peak, positionOf, readValues, withNote } from './cursors.js';
+import {
+  doubtEmptyPage,
+  EMPTY_PAGES_NOTE,
+  type Evidence,
+  hear,
+  type Heard,
+  isFull,
+  judgeEnding,
+  mayMoveMark,
+  NO_EVIDENCE,
+  refuseRepetition,
+  tooManyEmpty,
+} from './evidence.js';
 import { createSince, EVERYTHING, type Since, type Span } from './since.js';
-import type { Strategy } from './strategy.js';
+import type { Care, Strategy } from './strategy.js';
 import { follow, type TokenTrail } from './tokens.js';
 import type { Values } from './values.js';
 
@@ -14,6 +27,8 @@ export type KeysetMark = {
   inclusive: boolean;
   /** The source was seen to answer out of order, or not to filter: only its tokens are followed. */
   unordered: boolean;
+  /** The source was seen to give page tokens: a page without one is then the last. */
+  hasTokens?: true;
 };
 
 export type KeysetPosition = Peak & {
@@ -30,6 +45,15 @@ export type KeysetPosition = Peak & {
   unordered: boolean;
   trail: TokenTrail | null;
   span?: Span;
+  /** What the pages have shown since the walk asked for a timestamp last. */
+  evidence?: Evidence;
+  /** The timestamp that the token's first page was asked by; absent: the floor. */
+  asked?: string | null;
+  hasTokens?: true;
+  /** The token was that of the page before too. */
+  isConstant?: true;
+  /** The walk began by asking for everything, and has asked for no timestamp since: counts are of what it reads. */
+  isWhole?: true;
 };
 
 export type KeysetCursor = Cursor<KeysetMark, KeysetPosition>;
@@ -44,28 +68,60 @@ const NOTHING_READ: KeysetMark = { last_updated_at: null, below: null, inclusive
  * asks one of them again: the last where the filter is known to include it, else the one below it. A page of a single
  * timestamp leaves nothing to ask but that page, so its token is followed, and the pass says what that may lose.
  *
+ * A source without tokens is read by its timestamps alone, as long as each page leads to a later one.
+ *
  * @param options.ties `scroll` follows tokens only.
+ * @param options.pageSize sent as the limit; null or absent: none is sent.
+ * @param options.filtersTokens the pages of a token are asked for with the filter too.
+ * @param care see {@link Care}.
  */
-export function createKeyset(options: {
-  ties: 'auto' | 'scroll';
-  incremental?: Incremental;
-}): Strategy<KeysetCursor> {
-  const { ties, incremental = EVERYTHING } = options;
+export function createKeyset(
+  options: {
+    ties: 'auto' | 'scroll';
+    incremental?: Incremental;
+    pageSize?: number | null;
+    filtersTokens?: boolean;
+  },
+  care: Care = 'usual',
+): Strategy<KeysetCursor> {
+  const { ties, incremental = EVERYTHING, pageSize = null, filtersTokens = false } = options;
   const since = createSince(incremental);
   const { values } = since;
 
   /** Where a pass begins: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
-  function firstPosition({ last_updated_at, below, inclusive, unordered }: KeysetMark): KeysetPosition {
+  function firstPosition(mark: KeysetMark): KeysetPosition {
+    const { last_updated_at, below, inclusive, unordered, hasTokens } = mark;
+    const from = since.from(inclusive ? last_updated_at : below);
     return {
       greatest: last_updated_at,
       below,
       token: null,
-      floor: since.from(inclusive ? last_updated_at : below) ?? values.first,
+      floor: from ?? values.first,
+      ...(from === null && { isWhole: true }),
+      ...(hasTokens === true && { hasTokens }),
       jumped: false,
       inclusive,
       unordered,
       trail: null,
     };
+  }
+
+  /** The rule by which a page without a next one looks like the last. */
+  function looksLast(page: PageSummary): EndRule {
+    if (page.pastEnd === true) return 'past_end';
+    if (page.records > 0) return 'no_next_token';
+    return page.nextToken === null || page.more === false ? 'empty_page' : 'same_token';
+  }
+
+  /**
+   * Whether a page without a token is to be gone on from by its timestamps: the source says that there is more, or it
+   * has never shown a token, and the page may have been cut off.
+   */
+  function leadsOnByTime(page: PageSummary, { now }: Heard, { hasTokens, isWhole }: KeysetPosition): boolean {
+    if (page.more !== null) return page.more;
+    if (page.total !== null && isWhole === true && now.read < page.total) return true;
+    const isShort = pageSize !== null && page.records < pageSize;
+    return hasTokens !== true && page.noToken === 'absent' && !isShort;
   }
 
   /** The pass from its first request, by tokens alone: jumping over a disorder has left rows behind. */
@@ -75,7 +131,7 @@ export function createKeyset(options: {
 
   return {
     name: 'keyset',
-    remembers: { keys: 'none', values: 'all' },
+    remembers: { keys: 'ends', values: 'all' },
 
     begin: (checkpoint, now) =>
       beginPass<KeysetMark, KeysetPosition>(
@@ -94,39 +150,79 @@ export function createKeyset(options: {
 
     request(cursor) {
       if (cursor.ended !== null) return { end: cursor.ended };
-      const { token, floor, span } = positionOf(cursor);
-      return { params: token === null ? since.params(floor, span) : { scroll_param: token } };
+      const { token, floor, asked = floor, span } = positionOf(cursor);
+      return {
+        params: {
+          ...(token === null ? since.params(floor, span) : { scroll_param: token }),
+          ...(token !== null && filtersTokens && since.params(asked, span)),
+          ...(pageSize !== null && { limit: String(pageSize) }),
+        },
+      };
     },
 
     advance(cursor, page) {
       const { readable, notes: soFar } = readValues(page.values, cursor.notes, values);
-      const shown = survey(readable, positionOf(cursor).floor, values);
-      const position = learn(positionOf(cursor), readable, shown, since);
-      const notes = position.unordered ? withNote(soFar, UNORDERED) : soFar;
-      const { nextToken } = page;
+      const stood = positionOf(cursor);
+      const shown = survey(readable, stood.floor, values);
+      const learned = learn(stood, readable, shown, since);
+      const before = stood.evidence ?? NO_EVIDENCE;
+      const heard = hear(before, page, before.read + page.records, { byValue: true });
+      const { isConstant: _, ...onward } = learned;
+      const position: KeysetPosition = {
+        ...onward,
+        ...((stood.hasTokens === true || page.nextToken !== null) && { hasTokens: true }),
+        evidence: heard.now,
+      };
+      let notes = position.unordered ? withNote(soFar, UNORDERED) : soFar;
+      const nextToken = page.more === false || page.pastEnd === true ? null : page.nextToken;
 
       if (position.unordered && position.jumped) {
         return { ...cursor, position: startAgain(cursor, position), notes };
       }
-      if (page.records === 0) {
-        const said = nextToken === null ? notes : withNote(notes, EMPTY_WITH_TOKEN);
-        return endPass(cursor, 'empty_page', markOf(position), said);
+      const mayJump = ties === 'auto' && !position.unordered;
+      const end = (rule: EndRule): KeysetCursor =>
+        endPass(cursor, rule, mayMoveMark(notes) ? markOf(position) : cursor.mark, notes);
+
+      if (nextToken === null || (page.records === 0 && nextToken === stood.token)) {
+        const rule = looksLast(page);
+        const next = mayJump ? nextSince(shown, position, values) : null;
+        // Without tokens there may be more by the timestamps alone.
+        if (next !== null && leadsOnByTime(page, heard, position))
+          return { ...cursor, position: jumpTo(position, next), notes };
+        const isWhole = position.isWhole === true && position.span === undefined;
+        ({ notes } = judgeEnding({ page, heard, rule, pageSize, isWhole, care }, notes));
+        const isCut =
+          (isFull(page, heard, pageSize) || position.unordered) &&
+          position.hasTokens !== true &&
+          page.noToken === 'absent';
+        if (isCut && page.more !== false && !(isWhole && page.total === heard.now.read))
+          notes = withNote(notes, NO_TOKENS);
+        return end(rule);
       }
-      if (nextToken === null || page.more === false) {
-        return endPass(cursor, 'no_next_token', markOf(position), notes);
+      if (tooManyEmpty(heard)) {
+        notes = withNote(notes, EMPTY_PAGES_NOTE);
+        return end('empty_page');
       }
 
-      const next = ties === 'scroll' || position.unordered ? null : nextSince(shown, position, values);
+      const next = mayJump ? nextSince(shown, position, values) : null;
       if (next !== null) return { ...cursor, position: jumpTo(position, next), notes };
 
+      // A token that is the same for every page leads on as long as there is something new.
+      const isConstant = nextToken === stood.token;
+      if (isConstant && stood.isConstant === true && heard.repeats !== null) return end('same_token');
+      refuseRepetition(page, heard);
+      doubtEmptyPage(page, heard);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
+      const asked = stood.token === null ? stood.floor : (stood.asked ?? null);
       return {
         ...cursor,
         position: {
           ...position,
           token: nextToken,
           floor: shown.last ?? position.floor,
-          trail: follow(position.trail, nextToken),
+          ...(filtersTokens && { asked }),
+          ...(isConstant && { isConstant }),
+          trail: isConstant ? position.trail : follow(position.trail, nextToken),
         },
         notes: loss === null ? notes : withNote(notes, loss),
       };
@@ -198,11 +294,13 @@ function nextSince(
 
 /** Tokens belong to the request that they came with, so their trail starts anew. */
 function jumpTo(position: KeysetPosition, since: string): KeysetPosition {
-  return { ...position, token: null, floor: since, jumped: true, trail: null };
+  const { isWhole: _, ...rest } = position;
+  const evidence = { ...(position.evidence ?? NO_EVIDENCE), content: null };
+  return { ...rest, evidence, token: null, floor: since, jumped: true, trail: null };
 }
 
-function markOf({ greatest, below, inclusive, unordered }: KeysetPosition): KeysetMark {
-  return { last_updated_at: greatest, below, inclusive, unordered };
+function markOf({ greatest, below, inclusive, unordered, hasTokens }: KeysetPosition): KeysetMark {
+  return { last_updated_at: greatest, below, inclusive, unordered, ...(hasTokens === true && { hasTokens }) };
 }
 
 const UNORDERED: Note = {
@@ -223,7 +321,9 @@ const TIES_SCROLL: Note = {
     'Page tokens were followed (ties: scroll): if they skip to the next timestamp, records that share the last ' +
     'timestamp of a page are out of reach.',
 };
-const EMPTY_WITH_TOKEN: Note = {
-  code: 'empty_with_token',
-  message: 'An empty page came with a page token: it was taken for the end, as most sources mean it.',
+const NO_TOKENS: Note = {
+  code: 'end_unproven',
+  message:
+    'A full page came without a page token, and its timestamps lead no further: more records may follow. Check "next", which says ' +
+    'where the answer has the token; configure "more" or "total", where the source says how many there are; or use the strategy page_number or offset.',
 };

@@ -1,8 +1,28 @@
-import type { Cursor, FullRescan, Note, PageRequest, PageSummary, StrategyOptions } from '../protocol.js';
+import type {
+  Cursor,
+  EndRule,
+  FullRescan,
+  Note,
+  PageRequest,
+  PageSummary,
+  StrategyOptions,
+} from '../protocol.js';
 import { beginPass, endPass, positionOf, withLatestNote, withNote } from './cursors.js';
+import {
+  ASKED_ENOUGH,
+  countsMore,
+  doubt,
+  type Evidence,
+  hear,
+  type Heard,
+  judgeEnding,
+  mayMoveMark,
+  NO_EVIDENCE,
+  reachesTotal,
+} from './evidence.js';
 import { compare, minusSeconds } from './instants.js';
 import { createSince, shown, type Span } from './since.js';
-import type { Strategy } from './strategy.js';
+import { type Care, ContradictionError, type Strategy } from './strategy.js';
 
 /** A record that was read, and where: as long as it is there, nothing before it was inserted or removed. */
 export type Anchor = { offset: number; key: string };
@@ -28,12 +48,16 @@ export type OffsetPosition = OffsetMark & {
   /** The list's length, as the source said it last. */
   total: number | null;
   span?: Span;
+  /** What the pages of this pass, or of this window of it, have shown. */
+  evidence?: Evidence;
 };
 
 export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
 
 /** After so many steps back in a pass the list is taken for one that never stands still, and is read to its end. */
 const MAX_STEPS_BACK = 64;
+/** After so many, a source that gives the same page again is taken not to know the offset. */
+const STEPS_BACK_WHEN_REPEATED = 8;
 const MAX_ANCHORS = 40;
 
 /**
@@ -44,9 +68,11 @@ const MAX_ANCHORS = 40;
  * @param options.pageSize sent as the limit; the source may give less.
  * @param options.fullRescan when to read the whole list again, for updates that move no row.
  * @param options.incremental each pass asks for another list, that of what has changed, and reads it from its beginning.
+ * @param care see {@link Care}.
  */
 export function createOffset(
   options: Omit<Extract<StrategyOptions, { strategy: 'offset' }>, 'strategy'>,
+  care: Care = 'usual',
 ): Strategy<OffsetCursor> {
   const { pageSize, fullRescan, shortPageEnds = false, incremental = null } = options;
   const since = createSince(incremental);
@@ -65,6 +91,23 @@ export function createOffset(
 
   function paramsOf({ mark, position }: OffsetCursor, offset: number, limit: number): Record<string, string> {
     return { offset: String(offset), limit: String(limit), ...since.params(asked(mark), position?.span) };
+  }
+
+  /** The rule by which a page looks like the last one; null where it leads on. */
+  function looksLast(
+    page: PageSummary,
+    limit: number,
+    heard: Heard,
+    isRepeated: boolean,
+    inPlace: boolean,
+  ): EndRule | null {
+    if (page.pastEnd === true) return 'past_end';
+    if (page.records === 0) return 'empty_page';
+    if (isRepeated) return 'repeated_page';
+    if (!inPlace) return null;
+    if (reachesTotal(page, heard, limit)) return 'total_reached';
+    if (page.more === false) return 'no_next_token';
+    return shortPageEnds && page.records < limit && !countsMore(page, heard) ? 'short_page' : null;
   }
 
   return {
@@ -93,37 +136,43 @@ export function createOffset(
     advance(cursor, page) {
       const position = positionOf(cursor);
       const { base, limit, overlap } = plan(position);
+      const heard = hear(position.evidence ?? NO_EVIDENCE, page, base + page.records, { byPlace: true });
+      // Records that were inserted before the offset may show the same page twice: first the list is gone back over.
+      const isRepeated =
+        heard.repeats !== null &&
+        base > 0 &&
+        page.total === position.total &&
+        (overlap === undefined || position.steps_back >= STEPS_BACK_WHEN_REPEATED);
       const inPlace = overlap === undefined || page.keys[0] === overlap.key;
-      if (!inPlace && position.steps_back < MAX_STEPS_BACK) return stepBack(cursor, position);
+      if (!inPlace && !isRepeated && page.pastEnd !== true) {
+        if (page.records === 0) doubtVanished(page, overlap);
+        if (position.steps_back < MAX_STEPS_BACK) return stepBack(cursor, position);
+      }
 
-      const checked = inPlace ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
+      const checked = inPlace || isRepeated ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
       const isBlind = limit === 1 || (position.bare && page.records > 0);
-      const said = isBlind ? withNote(checked, NO_OVERLAP) : checked;
-      const { mark, notes } = since.watch(cursor.mark, position, page, said);
+      let notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
+      const watched = since.watch(cursor.mark, position, page, notes);
+      ({ notes } = watched);
       const read = {
-        ...readOn(position, base, page),
+        ...(isRepeated ? position : readOn(position, base, page)),
         total: page.total,
-        ...(incremental !== null && mark),
+        evidence: heard.now,
+        ...(incremental !== null && watched.mark),
       };
-      // A total below what was read is no total: the list then ends where nothing follows.
-      const end =
-        page.records === 0
-          ? 'empty_page'
-          : !inPlace
-            ? null
-            : read.offset === page.total
-              ? 'total_reached'
-              : page.more === false
-                ? 'no_next_token'
-                : shortPageEnds && page.records < limit
-                  ? 'short_page'
-                  : null;
-      if (end === null) return { ...cursor, position: read, notes };
-      if (incremental === null) return endPass(cursor, end, markOf(read), notes);
+      const rule = looksLast(page, limit, heard, isRepeated, inPlace);
+      if (rule === null) return { ...cursor, position: read, notes };
+      const isWhole = incremental === null || (asked(cursor.mark) === null && position.span === undefined);
+      ({ notes } = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes));
+      if (incremental === null) return endPass(cursor, rule, markOf(read), notes);
       const window = since.next(asked(cursor.mark), position.span);
       const again = { ...read, ...LIST_BEGINS };
-      if (window === null) return endPass(cursor, end, markOf(again), notes);
-      return { ...cursor, position: { ...again, span: window }, notes };
+      if (window !== null) {
+        const { evidence: _, ...begun } = again;
+        return { ...cursor, position: { ...begun, span: window }, notes };
+      }
+      const newest = mayMoveMark(notes) ? again.newest : cursor.mark.newest;
+      return endPass(cursor, rule, markOf({ ...again, ...(newest !== undefined && { newest }) }), notes);
     },
 
     ahead(cursor, count) {
@@ -171,6 +220,21 @@ function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, 
   return mark.scanned_at === null || compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0;
 }
 
+/**
+ * Doubts an answer without records where the record before the offset should be.
+ * @throws {DoubtError} until it was asked for often enough.
+ * @throws {ContradictionError} where the source counts that record itself.
+ */
+function doubtVanished(page: PageSummary, overlap: Anchor): void {
+  const statement = `the page at offset ${String(overlap.offset)} is empty, and a record was read there`;
+  doubt(page, ASKED_ENOUGH, statement);
+  if (page.total !== null && page.total > overlap.offset) {
+    throw new ContradictionError(
+      `the source contradicts itself: ${statement}; its "total" is ${String(page.total)}`,
+    );
+  }
+}
+
 /** The position at the next older anchor, or at the start of the list: everything from there is read again. */
 function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor {
   const anchors = position.anchors.slice(0, -1);
@@ -185,6 +249,8 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
     ...cursor,
     position: {
       ...position,
+      // What lies behind is read again, and is no repetition.
+      evidence: { ...(position.evidence ?? NO_EVIDENCE), content: null },
       offset: (anchors.at(-1)?.offset ?? -1) + 1,
       anchors,
       bare: false,

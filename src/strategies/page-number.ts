@@ -1,12 +1,28 @@
-import { beginPass, endPass, positionOf } from './cursors.js';
+import { beginPass, endPass, endsOf, positionOf } from './cursors.js';
+import {
+  countsMore,
+  doubtShortPage,
+  type Evidence,
+  hear,
+  isStuck,
+  noteRepetition,
+  type Heard,
+  judgeEnding,
+  mayMoveMark,
+  NO_EVIDENCE,
+  noteShrinking,
+  reachesTotal,
+} from './evidence.js';
 import { createSince, shown, type SinceMark, type SincePosition } from './since.js';
 import type { Cursor, EndRule, PageSummary, StrategyOptions } from '../protocol.js';
-import type { Strategy } from './strategy.js';
+import type { Care, Strategy } from './strategy.js';
 
 export type PageNumberPosition = SincePosition & {
   page: number;
   /** Records read in this pass, or in this window of it. */
   read: number;
+  /** What the pages of this pass, or of this window of it, have shown. */
+  evidence?: Evidence;
 };
 
 export type PageNumberCursor = Cursor<SinceMark, PageNumberPosition>;
@@ -14,9 +30,12 @@ export type PageNumberCursor = Cursor<SinceMark, PageNumberPosition>;
 /**
  * Pages by their number. A pass reads them all, or with `incremental` those that hold what has changed since the
  * mark; rows that are inserted or removed meanwhile shift the pages, which the next pass makes good.
+ *
+ * @param care see {@link Care}.
  */
 export function createPageNumber(
   options: Extract<StrategyOptions, { strategy: 'page_number' }>,
+  care: Care = 'usual',
 ): Strategy<PageNumberCursor> {
   const { firstPage, pageSize, shortPageEnds, incremental } = options;
   const since = createSince(incremental);
@@ -29,21 +48,29 @@ export function createPageNumber(
     };
   }
 
-  function endOf(
-    { records, total, totalPages, more }: PageSummary,
-    page: number,
-    read: number,
-  ): EndRule | null {
-    if (records === 0) return 'empty_page';
-    if (read === total) return 'total_reached';
-    if (totalPages != null && page - firstPage + 1 >= totalPages) return 'last_page';
-    if (shortPageEnds && records < (pageSize ?? 0)) return 'short_page';
-    return more === false ? 'no_next_token' : null;
+  /** The rule by which a page looks like the last one; null where it does not. */
+  function looksLast(page: PageSummary, number: number, heard: Heard): EndRule | null {
+    if (page.pastEnd === true) return 'past_end';
+    if (page.records === 0) return 'empty_page';
+    if (isStuck(page, heard)) return 'repeated_page';
+    if (reachesTotal(page, heard, pageSize)) return 'total_reached';
+    if (page.totalPages != null && number >= page.totalPages && page.more !== true) return 'last_page';
+    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, heard)) return 'short_page';
+    return page.more === false ? 'no_next_token' : null;
+  }
+
+  /** Whether pages are left by what the source counts. */
+  function hasPagesLeft(page: PageSummary, number: number, { now }: Heard): boolean {
+    if (page.totalPages != null) return number < page.totalPages;
+    const size = Math.max(pageSize ?? 0, now.largest);
+    if (page.total !== null && now.miscounted !== true && size > 0)
+      return number < Math.ceil(page.total / size);
+    return page.more === true;
   }
 
   return {
     name: 'page_number',
-    remembers: { keys: 'none', values: incremental === null ? 'none' : 'all' },
+    remembers: { keys: 'ends', values: incremental === null ? 'none' : 'all' },
 
     begin: (checkpoint, now) =>
       beginPass<SinceMark, PageNumberPosition>(
@@ -61,22 +88,36 @@ export function createPageNumber(
     advance(cursor, page) {
       const position = positionOf(cursor);
       const { span } = position;
-      const { mark, notes } = since.watch(cursor.mark, position, page, cursor.notes);
-      const read = position.read + page.records;
-      const end = endOf(page, position.page, read);
-      if (end === null) {
-        return {
-          ...cursor,
-          position: { ...mark, ...(span && { span }), page: position.page + 1, read },
-          notes,
-        };
+      const asked = since.from(cursor.mark.newest);
+      const isWhole = asked === null && span === undefined;
+      const number = position.page - firstPage + 1;
+      const heard = hear(position.evidence ?? NO_EVIDENCE, page, position.read + page.records, {
+        byPlace: true,
+      });
+      const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
+      const rule = looksLast(page, number, heard);
+      let notes = noteRepetition(heard, isWhole ? noteShrinking(heard, seen) : seen);
+      if (rule === null) {
+        if (isWhole) doubtShortPage(page, heard);
+      } else {
+        const ending = { page, heard, rule, pageSize, isWhole, pageNumber: number, care };
+        const canSkip = page.records === 0 && hasPagesLeft(page, number, heard);
+        const verdict = judgeEnding({ ...ending, canSkip }, notes);
+        ({ notes } = verdict);
+        if (verdict.outcome !== 'goes on') {
+          const window = since.next(asked, span);
+          if (window === null) return endPass(cursor, rule, mayMoveMark(notes) ? mark : cursor.mark, notes);
+          return { ...cursor, position: { ...mark, span: window, page: firstPage, read: 0 }, notes };
+        }
       }
-      const window = since.next(since.from(cursor.mark.newest), span);
-      if (window === null) return endPass(cursor, end, mark, notes);
-      return { ...cursor, position: { ...mark, span: window, page: firstPage, read: 0 }, notes };
+      const next = { page: position.page + 1, read: heard.now.read, evidence: heard.now };
+      return { ...cursor, position: { ...mark, ...(span && { span }), ...next }, notes };
     },
 
-    condense: (cursor, part) => since.condense(cursor.mark, positionOf(cursor), part),
+    condense: (cursor, part) => ({
+      ...since.condense(cursor.mark, positionOf(cursor), part),
+      keys: endsOf(part.keys),
+    }),
 
     ahead(cursor, count) {
       const { position } = cursor;

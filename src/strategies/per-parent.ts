@@ -117,6 +117,12 @@ export function createPerParent(inner: Strategy): PerParentStrategy {
       return requests.map((request) => ({ ...request, parent: parent.fields }));
     },
 
+    // The parents before this one are done.
+    restart(cursor, now) {
+      const { at } = standing(cursor);
+      return { ...cursor, position: { ...positionOf(cursor), inner: begin(cursor.pass, at.mark, now) } };
+    },
+
     ...(inner.lowerPageSize !== undefined && {
       lowerPageSize: (cursor: PerParentCursor, maximum: number) => {
         const { at } = standing(cursor);

@@ -21,6 +21,10 @@ import type {
  *    within an hour that a clock on the wall shows twice may be asked for twice.)
  * 3. Resumption: stop after any page, resume from the JSON of the cursor: the same records are read.
  * 4. Monotonicity: the mark never moves back, and only when a pass ends. (An offset does where the list has shrunk.)
+ * 5. Evidence: a pass never ends against what the source says; see `evidence.ts`. Over a source that stumbles once it
+ *    reads the same as over one that does not.
+ * 6. Termination: a pass ends or fails after a number of requests that depends on the source's pages only, also where
+ *    the source ignores what it is asked, or repeats itself.
  */
 export interface Strategy<C extends Cursor = Cursor> {
   readonly name: StrategyName;
@@ -38,7 +42,9 @@ export interface Strategy<C extends Cursor = Cursor> {
 
   /**
    * The cursor to commit together with the page.
-   * @throws {UnfollowableError} when the source's page tokens run in a circle, or a page cannot be gone on from.
+   * @throws {DoubtError} when the page is to be asked for again first.
+   * @throws {ContradictionError} when the source insists on an answer that contradicts itself.
+   * @throws {UnfollowableError} when the source's pages run in a circle, or one names no page that can be asked for.
    */
   advance(cursor: C, page: PageSummary): C;
 
@@ -54,11 +60,38 @@ export interface Strategy<C extends Cursor = Cursor> {
    */
   ahead?(cursor: C, count: number): PageRequest[];
 
+  /**
+   * The cursor that begins the pass again, where that takes more than `begin` from the mark.
+   * @param now ISO 8601 instant.
+   */
+  restart?(cursor: C, now: string): C;
+
   /** The cursor after the source refused the page size and named its maximum; absent where no size is sent. */
   lowerPageSize?(cursor: C, maximum: number): C;
 
   /** The cursor under the names that the reference connector uses in its state. */
   state(cursor: C): { [name: string]: Json };
+}
+
+/**
+ * How an end is treated that rests on one answer, such as an empty page where nothing counts the records.
+ * - `thorough`: the answer is asked for once more. For passes after which rows are deleted that were not met.
+ * - `usual`: likewise, but a page that is plainly not full is believed. Costs a request in passes of several pages.
+ * - `none`: it is believed. For many short lists, where rows that a slip leaves out are read by the next pass.
+ */
+export type Care = 'thorough' | 'usual' | 'none';
+
+/**
+ * An answer that is not believed at once: it contradicts itself or the answers before it, or an end rests on it alone.
+ * The page is to be asked for again, and `advance` to be called with that answer and the number of times it was `asked`.
+ */
+export class DoubtError extends Error {
+  override readonly name = 'DoubtError';
+}
+
+/** The source insists on an answer that contradicts itself: the pass cannot be taken for ended, nor go on. */
+export class ContradictionError extends Error {
+  override readonly name = 'ContradictionError';
 }
 
 /** The source's answers do not lead on: it would be read for ever, or not to its end. */
@@ -72,6 +105,17 @@ export class TokenCycleError extends UnfollowableError {
   constructor(readonly token: string) {
     super(
       `the source's page token ${JSON.stringify(token.slice(0, 200))} came round again: its pages run in a circle`,
+    );
+  }
+}
+
+/** Another token or place gives a page that was read before: what is asked for does not reach the source. */
+export class RepeatedPageError extends UnfollowableError {
+  override readonly name = 'RepeatedPageError';
+  constructor(repeats: string, records: number) {
+    super(
+      `the source answers a request for another page with the same ${records === 1 ? 'record' : `${String(records)} records`} as ${repeats}: ` +
+        'it may not know the parameter that the token is sent in; set "names" (scroll_param) to its own name, or "next" to where the answer has the token of the next page',
     );
   }
 }

@@ -145,6 +145,8 @@ const LONGEST_BACK_OFF_SECONDS = 60;
 const LONGEST_FAILING_SECONDS = 5 * 60;
 /** Failures that such a sync waits out. */
 const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
+/** The source answers nonsense: it may answer well again by itself. */
+const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
 /** Somebody else has the stream now: nothing that could be mended here. */
 const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
 /** What an opening says where a new configuration is of no use. */
@@ -819,7 +821,7 @@ export class StreamLoop {
     if (this.goesOn() && !isMoveRefused(failure)) {
       if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
       if (!TAKEN.includes(type) && patched('blocked')) {
-        const isPassing = type === 'MalformedAnswerError' || failure instanceof TimeoutFailure;
+        const isPassing = MAY_HEAL.includes(type) || failure instanceof TimeoutFailure;
         return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
       }
     }

@@ -4,7 +4,8 @@
  * ticks here and turn to text on the way out.
  */
 import type { Cursor, EndRule, PageRequest, PageSummary, Remembered } from '../../src/protocol.js';
-import type { Strategy } from '../../src/strategies/strategy.js';
+import { restartPass } from '../../src/strategies/restart.js';
+import { ContradictionError, DoubtError, type Strategy } from '../../src/strategies/strategy.js';
 
 export interface Row {
   id: string;
@@ -165,6 +166,8 @@ export interface Pass {
   pages: Answer[];
   /** Codes of the notes. */
   notes: string[];
+  /** How often an answer was not believed, and asked for again. */
+  doubts: number;
 }
 
 export interface PassOptions {
@@ -194,6 +197,8 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
   const requests: string[] = [];
   const pages: Answer[] = [];
   const held = new Set(lost);
+  let doubts = 0;
+  let hasRestarted = false;
   let cursor = committed(strategy.begin(checkpoint, now));
   const mark = JSON.stringify(checkpoint?.mark ?? cursor.mark);
 
@@ -202,7 +207,14 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
     if ('end' in request) {
       if (cursor.ended !== request.end || cursor.position !== null)
         throw new Error('ended without saying so');
-      return { cursor, end: request.end, requests, pages, notes: cursor.notes.map((note) => note.code) };
+      return {
+        cursor,
+        end: request.end,
+        requests,
+        pages,
+        notes: cursor.notes.map((note) => note.code),
+        doubts,
+      };
     }
     if (cursor.ended === null && JSON.stringify(cursor.mark) !== mark)
       throw new Error('the mark moved within a pass');
@@ -215,7 +227,19 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
       cursor = committed(strategy.lowerPageSize(cursor, thrown.maximum));
       continue;
     }
-    const next = committed(strategy.advance(cursor, asRemembered(page, strategy.remembers)));
+    const at = cursor;
+    let advanced: ReturnType<typeof advanceTwiceAsked<Cursor, Answer>>;
+    try {
+      advanced = advanceTwiceAsked(strategy, at, page, () => source(request.params));
+    } catch (thrown) {
+      if (!(thrown instanceof ContradictionError) || hasRestarted) throw thrown;
+      hasRestarted = true;
+      cursor = committed(restartPass(strategy, cursor, thrown.message, now));
+      continue;
+    }
+    page = advanced.page;
+    doubts += advanced.doubts;
+    const next = committed(advanced.cursor);
     if (held.delete(pages.length)) {
       cursor = committed(strategy.begin(cursor, now));
       continue;
@@ -226,6 +250,33 @@ export function readPass(strategy: Strategy, source: Source, options: PassOption
     strategy.state(next);
     cursor = next;
     options.afterPage?.(pages.length);
+  }
+}
+
+/** Advances by a page; one that the strategy does not believe is asked for again, as the activity does. */
+export function advanceTwiceAsked<C extends Cursor, P extends PageSummary>(
+  strategy: Strategy<C>,
+  cursor: C,
+  first: P,
+  again: () => P = () => first,
+): { cursor: C; page: P; doubts: number } {
+  for (
+    let [page, asked, held] = [first, 1, 0];
+    ;
+    [page, asked, held] = [again(), asked + 1, Math.max(held, page.records)]
+  ) {
+    try {
+      const heldBefore = asked > 1 ? { heldBefore: held } : {};
+      const next = strategy.advance(cursor, {
+        ...asRemembered(page, strategy.remembers),
+        asked,
+        ...heldBefore,
+      });
+      return { cursor: next, page, doubts: asked - 1 };
+    } catch (thrown) {
+      if (!(thrown instanceof DoubtError)) throw thrown;
+      if (asked > 10) throw new Error('an answer is doubted for ever', { cause: thrown });
+    }
   }
 }
 

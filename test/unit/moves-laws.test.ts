@@ -12,6 +12,7 @@ import {
   offsetSource,
   type Row,
   type Source,
+  advanceTwiceAsked,
   stepSource,
   type Table,
   timestampSource,
@@ -28,7 +29,7 @@ function pass(options: StrategyOptions, source: Source, from: Cursor | null, tab
   for (let request = strategy.request(cursor); 'params' in request; request = strategy.request(cursor)) {
     const page = source(request.params);
     for (const row of page.rows) table.set(row.id, row.version);
-    cursor = JSON.parse(JSON.stringify(strategy.advance(cursor, page))) as Cursor;
+    cursor = JSON.parse(JSON.stringify(advanceTwiceAsked(strategy, cursor, page).cursor)) as Cursor;
     commits.push({ cursor, table: new Map(table) });
   }
   return commits;

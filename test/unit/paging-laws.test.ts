@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Cursor, Incremental, StrategyOptions } from '../../src/protocol.js';
-import { createStrategy, TokenCycleError } from '../../src/strategies/index.js';
+import { ASKED_ENOUGH, createStrategy, TokenCycleError } from '../../src/strategies/index.js';
 import {
   type Answer,
   missing,
@@ -159,7 +159,7 @@ describe.each([
         (values, size) => {
           const strategy = createStrategy(optionsFor({ rows: [], pageSize: 100, says: 'nothing' }, NO_TIME));
           const begun = strategy.begin(null, '');
-          const page = { ...answer([], {}), records: values.length, nextToken: 't' };
+          const page = { ...answer([], {}), records: values.length, nextToken: 't', asked: ASKED_ENOUGH };
           let held: (string | null)[] = [];
           for (let from = 0; from < values.length; from += size) {
             const part = { keys: [], values: [...held, ...values.slice(from, from + size)] };
@@ -216,7 +216,8 @@ describe('a pass', () => {
     let asked = 0;
     return () => {
       const at = asked++;
-      return answer(shown[at] ?? [], { nextToken: `t${String(at)}`, ...said[at] });
+      const rows = (shown[at] ?? []).map((row) => ({ ...row, id: `${String(at)}.${row.id}` }));
+      return answer(rows, { nextToken: `t${String(at)}`, ...said[at] });
     };
   };
   const offset: Extract<StrategyOptions, { strategy: 'offset' }> = {

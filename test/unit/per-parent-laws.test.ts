@@ -1,6 +1,7 @@
 /** The laws of a strategy that is run for each parent, over random parents, sources and interruptions. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { advanceTwiceAsked } from '../helpers/model-source.js';
 import { ParentWalk } from '../../src/activities/parent-walk.js';
 import type { Destination } from '../../src/destinations/destination.js';
 import type { Json, PageRequest, PageSummary, StrategyOptions } from '../../src/protocol.js';
@@ -63,7 +64,8 @@ function readPass(
     asked.push(JSON.stringify(request));
     const page = answer(of, request, skip);
     read.push(...page.keys);
-    cursor = strategy.advance(JSON.parse(JSON.stringify(cursor)) as PerParentCursor, page);
+    const at = JSON.parse(JSON.stringify(cursor)) as PerParentCursor;
+    cursor = advanceTwiceAsked(strategy, at, page).cursor;
     const { finished } = cursor.position ?? {};
     if (finished != null) kept.marks.set(finished.parent[0] ?? '', finished.mark);
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Cursor, PageSummary, StrategyOptions } from '../../src/protocol.js';
-import { createStrategy, TokenCycleError } from '../../src/strategies/index.js';
+import { ASKED_ENOUGH, createStrategy, TokenCycleError } from '../../src/strategies/index.js';
 import { compare, FIRST, minusSeconds, parse } from '../../src/strategies/instants.js';
 import type { Strategy } from '../../src/strategies/strategy.js';
 import { follow, type TokenTrail } from '../../src/strategies/tokens.js';
@@ -28,7 +28,7 @@ function play(options: StrategyOptions, pages: Partial<PageSummary>[], checkpoin
     const request = strategy.request(cursor);
     asked.push('params' in request ? request.params : request);
     const values = page.values ?? [];
-    const keys = values.map((_, i) => `k${String(i)}`);
+    const keys = values.map((_, i) => `k${String(asked.length)}.${String(i)}`);
     cursor = strategy.advance(cursor, {
       keys,
       values,
@@ -36,6 +36,7 @@ function play(options: StrategyOptions, pages: Partial<PageSummary>[], checkpoin
       nextToken: null,
       total: null,
       more: null,
+      asked: ASKED_ENOUGH,
       ...page,
     });
   }
@@ -267,7 +268,11 @@ describe('keyset', () => {
   it('ends at an empty page or without a next token, and says which', () => {
     expect(play(auto, [{}]).next).toEqual({ end: 'empty_page' });
     expect(play(auto, [page(null, 1)]).next).toEqual({ end: 'no_next_token' });
-    expect(play(auto, [{ nextToken: 't' }]).notes).toEqual(['empty_with_token']);
+  });
+
+  it('goes on from an empty page that names a next one', () => {
+    expect(play(auto, [{ nextToken: 't' }]).next).toEqual({ params: { scroll_param: 't' } });
+    expect(play(auto, [page('t', 1, 1), { nextToken: 't' }]).next).toEqual({ end: 'same_token' });
   });
 
   it('walks past records without a timestamp or with one that cannot be read, and says so', () => {

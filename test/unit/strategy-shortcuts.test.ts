@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PageTexts, PageRequest, PageSummary, StrategyOptions } from '../../src/protocol.js';
 import { createStrategy } from '../../src/strategies/index.js';
-import { offsetSource, type Row, type Source, stepSource } from '../helpers/model-source.js';
+import {
+  advanceTwiceAsked,
+  offsetSource,
+  type Row,
+  type Source,
+  stepSource,
+} from '../helpers/model-source.js';
 
 const NOW = '2024-06-01T00:00:00.000Z';
 
@@ -72,7 +78,7 @@ describe('the requests that are sent ahead', () => {
       else if (guess !== undefined)
         guesses[JSON.stringify(guess) === JSON.stringify(request) ? 'right' : 'wrong']++;
       guess = strategy.ahead?.(cursor, 1)[0] ?? null;
-      cursor = strategy.advance(cursor, source(request.params));
+      cursor = advanceTwiceAsked(strategy, cursor, source(request.params)).cursor;
     }
   }
 
@@ -85,8 +91,8 @@ describe('the requests that are sent ahead', () => {
           source,
         );
         expect({ wrong, unused }).toEqual({ wrong: 0, unused: null });
-        // Only the first answer tells the total; pages of one are read without looking ahead.
-        if (pageSize > 1) expect(none).toBeLessThanOrEqual(1);
+        // Only the first answer tells the total, and a full last page is gone on from; pages of one are read without looking ahead.
+        if (pageSize > 1) expect(none).toBeLessThanOrEqual(2);
         if (pageSize > 1 && count > 3 * pageSize) expect(right).toBeGreaterThan(0);
       }),
     );

@@ -1,0 +1,411 @@
+/**
+ * Decides whether a pass has ended. A page that looks like the last one is held against everything else that the source
+ * has said: its counts, its flags, the pages before. The outcome is one of three: the end is proven; it is taken for the
+ * end without proof, and the pass says so; or it is contradicted, and the pass does not end.
+ */
+import type { EndRule, Note, PageSummary } from '../protocol.js';
+import { compareContents, type ContentTrail, type Repetition } from './contents.js';
+import { withLatestNote, withNote } from './cursors.js';
+import { type Care, ContradictionError, DoubtError, RepeatedPageError } from './strategy.js';
+
+/** What the pages of a pass have shown so far, as far as later pages are judged by it. Part of a position, so plain JSON. */
+export type Evidence = {
+  pages: number;
+  /** Records read. */
+  read: number;
+  /** Records on the largest page. */
+  largest: number;
+  /** Pages without records in a row, up to the last page. */
+  empty: number;
+  /** The count of all records that the source gave last. */
+  total?: number;
+  /** More records came than that count: it counts something else, and is not believed for the rest of the pass. */
+  miscounted?: true;
+  /** The list became shorter while it was read. */
+  shrunk?: true;
+  content: ContentTrail | null;
+};
+
+export const NO_EVIDENCE: Evidence = { pages: 0, read: 0, largest: 0, empty: 0, content: null };
+
+/** How often an answer that contradicts itself is asked for before the source is taken at its word. */
+const ASKS_WHEN_CONTRADICTED = 3;
+/** How often an answer is asked for on which alone an end rests. */
+const ASKS_WHEN_ALONE = 2;
+/** The number of times after which no answer is doubted any more. */
+export const ASKED_ENOUGH = ASKS_WHEN_CONTRADICTED;
+/** Empty pages in a row, each with a new token, after which a source is taken to have no more. */
+const EMPTY_PAGES_LIMIT = 100;
+/** Empty pages in a row that are passed over because the source counts more. */
+const HOLES_LIMIT = 20;
+
+/** What a page adds. `repeats` tells whether it has been read before. */
+export interface Heard {
+  before: Evidence;
+  now: Evidence;
+  repeats: Repetition;
+}
+
+/**
+ * The evidence with one more page.
+ * @param read records read so far, this page included.
+ * @param how by what pages are told apart; see {@link compareContents}.
+ */
+export function hear(
+  before: Evidence,
+  page: PageSummary,
+  read: number,
+  how: Parameters<typeof compareContents>[2],
+): Heard {
+  const { repeats, trail: content } = compareContents(before.content, page, how);
+  const total = page.total ?? before.total;
+  const counted = repeats === null ? read : before.read;
+  const shrunk =
+    before.shrunk === true ||
+    (before.total !== undefined && page.total !== null && page.total < before.total);
+  // A list that shrinks while it is read is no wrong count.
+  const miscounts = before.miscounted === true || (total !== undefined && total < counted && !shrunk);
+  return {
+    before,
+    repeats,
+    now: {
+      pages: before.pages + 1,
+      read: counted,
+      largest: Math.max(before.largest, page.records),
+      empty: page.records === 0 ? before.empty + 1 : 0,
+      ...(total !== undefined && { total }),
+      ...(miscounts && { miscounted: true as const }),
+      ...(shrunk && { shrunk: true as const }),
+      content,
+    },
+  };
+}
+
+/** Whether a page may be cut off by its size: it holds as many records as were asked for, or as pages hold otherwise. */
+export function isFull({ records }: PageSummary, { before }: Heard, pageSize: number | null): boolean {
+  if (records === 0) return false;
+  if (pageSize !== null) return records >= pageSize || (before.pages > 0 && records === before.largest);
+  return before.pages > 0 ? records >= before.largest : isUsualPageSize(records);
+}
+
+/** Sizes that APIs give a page by themselves. */
+const isUsualPageSize = (records: number): boolean =>
+  records >= 10 && (records % 10 === 0 || records % 25 === 0 || (records & (records - 1)) === 0);
+
+/**
+ * Whether the count of all records is reached by a page that shows the end by itself too. A full page does not: some
+ * sources count a page and call it all, others stop counting. One more page is asked for then.
+ */
+export function reachesTotal(page: PageSummary, heard: Heard, pageSize: number | null): boolean {
+  const { read, miscounted } = heard.now;
+  if (page.total !== read || miscounted === true || page.more === true) return false;
+  return !isFull(page, heard, pageSize) && (heard.before.pages > 0 || !isUsualPageSize(page.records));
+}
+
+/** Whether the source counts more records than were read, or says that there are more. */
+export const countsMore = ({ total, more }: PageSummary, { now }: Heard): boolean =>
+  more === true || (total !== null && now.miscounted !== true && now.read < total);
+
+/** A page that looks like the last one. */
+export interface Ending {
+  page: PageSummary;
+  heard: Heard;
+  /** The rule that says so. */
+  rule: EndRule;
+  /** Records asked for; null where no size is sent. */
+  pageSize: number | null;
+  /** The pass asks for everything, so that the source's counts are of what it reads. */
+  isWhole: boolean;
+  /** The page's number, counted from 1, where pages have one. */
+  pageNumber?: number;
+  /** The pass can ask for what lies behind this page, whatever the page says. */
+  canSkip?: boolean;
+  /** A pass before ended with an empty next token, not without one. */
+  endedWithNull?: boolean;
+  care: Care;
+}
+
+/** `proven` and `unproven` end the pass; `goes on`: the page is no end, against its looks. */
+export interface Verdict {
+  outcome: 'proven' | 'unproven' | 'goes on';
+  notes: Note[];
+}
+
+/**
+ * Judges a page that looks like the last one.
+ * @param notes of the pass so far.
+ * @throws {DoubtError} when the page is to be asked for again first.
+ * @throws {ContradictionError} when the source insists on an end that it contradicts.
+ */
+export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
+  const { page, heard, rule, canSkip = false } = ending;
+  const { now } = heard;
+  const said = aboutCounts(ending, notes);
+  // A rule of the configuration, for such answers.
+  if (page.ignored === true) return { outcome: 'proven', notes: said };
+
+  const against = objections(ending);
+  if (against.length > 0) {
+    const statements = `${LOOKS[rule](ending)}, but ${against.join(', and ')}`;
+    doubt(page, ASKS_WHEN_CONTRADICTED, statements);
+    if (canSkip && now.empty <= HOLES_LIMIT) {
+      return { outcome: 'goes on', notes: page.records === 0 ? withNote(said, hole(statements)) : said };
+    }
+    throw new ContradictionError(`the source contradicts itself: ${statements}`);
+  }
+
+  const isCounted = agreesWithCounts(ending);
+  // Two answers that differ need a third.
+  const differs = (page.heldBefore ?? page.records) > page.records;
+  if (!isCounted && (differs || restsOnOneAnswer(ending))) {
+    doubt(page, differs ? ASKS_WHEN_CONTRADICTED : ASKS_WHEN_ALONE, LOOKS[rule](ending));
+  }
+  const doubtful = isCounted ? null : whatIsUnproven(ending);
+  if (doubtful !== null) return { outcome: 'unproven', notes: withNote(said, unproven(doubtful)) };
+  // Pages that were passed over held nothing after all.
+  const cleared =
+    isCounted && ending.isWhole && now.total === now.read ? said.filter(({ code }) => code !== HOLE) : said;
+  return { outcome: 'proven', notes: cleared };
+}
+
+/**
+ * Asks for a page again.
+ * @throws {DoubtError} unless it was asked for so often already.
+ */
+export function doubt({ asked = 1 }: PageSummary, asks: number, statements: string): void {
+  if (asked < asks) throw new DoubtError(statements);
+}
+
+/**
+ * A page with fewer records than the pages before it, in the middle of a list by the source's own count: asked for once
+ * more, since what is missing there would be met nowhere else.
+ * @throws {DoubtError}
+ */
+export function doubtShortPage(page: PageSummary, { before, now }: Heard): void {
+  const { records, total } = page;
+  if (records === 0 || records >= before.largest || total === null || now.miscounted === true) return;
+  if (now.read < total) {
+    doubt(
+      page,
+      ASKS_WHEN_ALONE,
+      `the page holds ${count(records)}, those before it ${String(before.largest)}, and "total" is ${String(total)}`,
+    );
+  }
+}
+
+/**
+ * Refuses a page under a new token that holds what was read before: the token leads nowhere.
+ * @throws {DoubtError} the first time.
+ * @throws {RepeatedPageError}
+ */
+export function refuseRepetition(page: PageSummary, { repeats }: Heard): void {
+  if (repeats === null) return;
+  doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  throw new RepeatedPageError(repeats, page.records);
+}
+
+/**
+ * Whether the source answers with one page over and over, where pages are asked for by number. A list that has changed
+ * meanwhile may show a page twice, and so may a slip: the page is asked for again, and then the next one.
+ * @throws {DoubtError} the first time.
+ */
+export function isStuck(page: PageSummary, { before, now, repeats }: Heard): boolean {
+  if (repeats === null || (page.total !== null && page.total !== before.total)) return false;
+  doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  return repeats === 'an earlier page' || (now.content?.alike ?? 0) > 1;
+}
+
+/** The notes with one where the page before this one was a repetition that was passed over: its own records are missing. */
+export const noteRepetition = ({ before, now }: Heard, notes: Note[]): Note[] =>
+  (before.content?.alike ?? 0) > 0 && now.content?.alike === 0 && now.content.last.single === false
+    ? withNote(notes, REPEATED_INSIDE)
+    : notes;
+
+/**
+ * Doubts an empty page that names a next one: sources that filter after paging give such pages, and so does a slip. Of
+ * several in a row the first is asked for again.
+ * @throws {DoubtError} the first time.
+ */
+export function doubtEmptyPage(page: PageSummary, { before }: Heard): void {
+  if (page.records === 0 && page.ignored !== true && before.empty === 0)
+    doubt(page, ASKS_WHEN_ALONE, 'the page is empty, and names a next one');
+}
+
+/** Whether so many empty pages that each name a next one have come that the source is taken to have no more. */
+export const tooManyEmpty = ({ now }: Heard): boolean => now.empty >= EMPTY_PAGES_LIMIT;
+
+/** Tells that a pass was ended by {@link tooManyEmpty}. */
+export const EMPTY_PAGES_NOTE: Note = {
+  code: 'end_unproven',
+  message:
+    `${String(EMPTY_PAGES_LIMIT)} empty pages in a row each named a next one, and were taken for the end: whether records follow is not known. ` +
+    'Configure "more" or "ends", if the source says anywhere that it is through. Rows that this pass has not met are not taken for deleted.',
+};
+
+/** What the page that looks like the last one shows, in words. */
+const LOOKS: Record<EndRule, (ending: Ending) => string> = {
+  empty_page: (ending) => `${pageName(ending)} is empty`,
+  short_page: (ending) =>
+    `${pageName(ending)} holds ${count(ending.page.records)}, fewer than were asked for`,
+  no_next_token: ({ page }) =>
+    page.more === false ? 'the answer says that there is no more' : 'the answer names no next page',
+  total_reached: ({ page }) => `"total" is ${String(page.total)}, which is reached`,
+  last_page: ({ page }) => `"total_pages" is ${String(page.totalPages)}, which is reached`,
+  repeated_page: (ending) =>
+    `${pageName(ending)} holds the same records as ${ending.heard.repeats ?? 'the page before'}`,
+  same_token: () => 'the answer names the page that it answers as the next one',
+  past_end: (ending) => `${pageName(ending)} lies past the end, by a rule in "errors"`,
+  whole_answer: () => 'one answer is all',
+  max_id: () => 'max_id is reached',
+  max_empty_steps: () => 'too many ranges in a row are empty',
+  all_parents: () => 'all parents were read',
+  range_end: () => 'the end of the range is reached',
+};
+
+const pageName = ({ pageNumber }: Ending): string =>
+  pageNumber === undefined ? 'the page' : `page ${String(pageNumber)}`;
+const count = (records: number): string => (records === 1 ? '1 record' : `${String(records)} records`);
+
+/** What the answer itself says against its being the last. */
+function objections(ending: Ending): string[] {
+  const { page, heard, rule, isWhole, pageNumber, pageSize, endedWithNull = false } = ending;
+  const { read, miscounted } = heard.now;
+  const against: string[] = [];
+  if (rule === 'past_end') return against;
+  if (page.more === true) against.push('it says that there is more ("more" is true)');
+  if (isWhole && page.total !== null && miscounted !== true && read < page.total) {
+    against.push(`its "total" is ${String(page.total)} and ${count(read)} were read`);
+  }
+  if (page.totalPages != null && pageNumber !== undefined && pageNumber < page.totalPages) {
+    against.push(`its "total_pages" is ${String(page.totalPages)}`);
+  }
+  if (endedWithNull && page.noToken === 'absent' && page.more !== false && isFull(page, heard, pageSize)) {
+    against.push('it has no "next" at all where earlier passes ended with an empty one, and it is full');
+  }
+  return against;
+}
+
+/** Whether the source counts as many records or pages as were read, or says in so many words that there is no more. */
+function agreesWithCounts({ page, heard, isWhole, pageNumber, rule }: Ending): boolean {
+  const { read, total, miscounted } = heard.now;
+  // Of an empty page that says so too, the page before may have said otherwise.
+  if (page.more === false && page.records > 0 && rule !== 'repeated_page') return true;
+  if (rule === 'last_page') return true;
+  if (page.totalPages != null && pageNumber !== undefined && pageNumber > page.totalPages) return true;
+  return isWhole && total === read && miscounted !== true;
+}
+
+/** Whether an end would go unnoticed if this one answer were a slip of the source. */
+function restsOnOneAnswer({ page, heard, rule, pageSize, care }: Ending): boolean {
+  if (care === 'none' || heard.now.read === 0) return false;
+  switch (rule) {
+    case 'empty_page':
+      return true;
+    case 'no_next_token':
+      return page.records === 0 || care === 'thorough' || isFull(page, heard, pageSize);
+    case 'short_page':
+      return care === 'thorough';
+    case 'same_token':
+      return page.records > 0;
+    default:
+      return false;
+  }
+}
+
+/** Why it cannot be told whether everything was read, and what to configure; null where it can. */
+function whatIsUnproven(ending: Ending): string | null {
+  const { page, heard, rule, isWhole, pageSize } = ending;
+  const { read, total, miscounted, pages } = heard.now;
+  const isLess = total !== undefined && miscounted !== true && read < total;
+  if (isLess && isWhole)
+    return `an earlier answer's "total" was ${String(total)}, and ${count(read)} were read`;
+  if (rule === 'repeated_page') {
+    const isShort = pages > 2 ? page.records < heard.before.largest : isShortAlone(ending);
+    if (isShort) return null;
+    return pages > 2
+      ? `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know where to go on; configure "total", "total_pages" or "more", if it says so anywhere`
+      : `the second page holds the same records as the first, ${String(page.records)} of them: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`;
+  }
+  if (page.records === 0 && page.totalPages != null && ending.pageNumber === page.totalPages) {
+    return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
+  }
+  const isOnlyPage = pages === 1 && page.records > 0;
+  if (
+    rule === 'no_next_token' &&
+    isOnlyPage &&
+    page.noToken === 'absent' &&
+    page.more !== false &&
+    isFull(page, heard, pageSize)
+  ) {
+    return (
+      `one full page of ${count(page.records)} came, and no next page was named in it: either this is all there is, or "next" looks ` +
+      'in the wrong place. Check "next"; or configure "total" or "more", where the source says how many there are; or next: none, where one answer holds everything'
+    );
+  }
+  return null;
+}
+
+/** A first page that the source repeats is all there is where it is plainly no full page. */
+const isShortAlone = ({ page, pageSize }: Ending): boolean =>
+  pageSize === null ? !isUsualPageSize(page.records) : page.records < pageSize;
+
+/** The notes with what the source's counts have to say. */
+function aboutCounts({ page, heard, isWhole }: Ending, notes: Note[]): Note[] {
+  const { now } = heard;
+  let said = notes;
+  if (now.miscounted === true) said = withLatestNote(said, miscounted(page.total ?? now.total, now.read));
+  if (
+    !isWhole &&
+    now.total !== undefined &&
+    now.miscounted !== true &&
+    now.read < now.total &&
+    page.more !== false
+  ) {
+    said = withNote(said, disagrees(now.total, now.read));
+  }
+  return said;
+}
+
+/** The notes of a list that is read by page number, with one where it has become shorter meanwhile. */
+export const noteShrinking = ({ now }: Heard, notes: Note[]): Note[] =>
+  now.shrunk === true ? withNote(notes, SHRANK) : notes;
+
+/** Whether what a pass has seen may move its mark: not where records may lie before it that were not read. */
+export const mayMoveMark = (notes: readonly Note[]): boolean =>
+  !notes.some(({ code }) => code === UNPROVEN || code === HOLE || code === REPEATED_INSIDE.code);
+
+const SHRANK: Note = {
+  code: 'list_shrank',
+  message:
+    'The list became shorter while it was read by page number: a row may have slipped to a page that was read before. No row is taken for deleted after this pass.',
+};
+
+const REPEATED_INSIDE: Note = {
+  code: 'repeated_page_inside',
+  message:
+    'The source gave one page twice, and others after it: what belongs in its place was not read. Rows that this pass has not met are not taken for deleted.',
+};
+
+const HOLE = 'empty_page_inside';
+const hole = (statements: string): Note => ({
+  code: HOLE,
+  message: `${capitalised(statements)}. The pages behind it were read; rows that this pass has not met are not taken for deleted.`,
+});
+
+const UNPROVEN = 'end_unproven';
+const unproven = (why: string): Note => ({
+  code: UNPROVEN,
+  message: `It is not proven that everything was read: ${why}. Rows that this pass has not met are not taken for deleted.`,
+});
+
+const miscounted = (total: number | undefined, read: number): Note => ({
+  code: 'total_wrong',
+  message: `"total" is ${String(total)}, and ${count(read)} came: it counts something else (a page, perhaps, or no more than a limit). It was not relied on; remove "total", or set it to where the source counts all records.`,
+});
+
+const disagrees = (total: number, read: number): Note => ({
+  code: 'total_disagrees',
+  message: `"total" is ${String(total)}, and ${count(read)} came of what was asked for: if it counts the whole list and not what has changed, remove "total"; otherwise records are missing.`,
+});
+
+const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
