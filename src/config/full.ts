@@ -578,6 +578,12 @@ function optionsOf(stream: Stream): StrategyOptions {
     case 'offset':
       return { ...options, shortPageEnds, incremental };
     case 'keyset':
+      return {
+        ...options,
+        incremental: changes,
+        ...(stream.names.limit !== undefined && pageSize !== null && { pageSize }),
+        ...(sendsFilterWithTokens(stream) && { filtersTokens: true }),
+      };
     case 'timestamp':
     case 'replay':
       return { ...options, incremental: changes };
@@ -585,6 +591,10 @@ function optionsOf(stream: Stream): StrategyOptions {
       return options;
   }
 }
+
+/** keyset: a filter that the configuration names itself, or puts into the request by reference, belongs to every page. */
+const sendsFilterWithTokens = (stream: Stream): boolean =>
+  stream.names.updated_since !== undefined || referred(textsOf(stream), 'cursor').has('updated_since');
 
 /** The name nearest to one that is not there. */
 export function unknownStream(name: string, plans: readonly StreamPlan[]): string {

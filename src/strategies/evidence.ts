@@ -60,10 +60,10 @@ export function hear(
   const { repeats, trail: content } = compareContents(before.content, page, how);
   const total = page.total ?? before.total;
   const counted = repeats === null ? read : before.read;
-  const shrunk =
-    before.shrunk === true ||
-    (before.total !== undefined && page.total !== null && page.total < before.total);
-  // A list that shrinks while it is read is no wrong count.
+  // A count of the page shrinks with the last page; a list that shrinks while it is read is no wrong count.
+  const isOfPage = before.pages > 0 && page.total === page.records && page.total < counted;
+  const becameLess = before.total !== undefined && page.total !== null && page.total < before.total;
+  const shrunk = before.shrunk === true || (becameLess && !isOfPage && before.miscounted !== true);
   const miscounts = before.miscounted === true || (total !== undefined && total < counted && !shrunk);
   return {
     before,
@@ -320,11 +320,11 @@ function whatIsUnproven(ending: Ending): string | null {
   if (isLess && isWhole)
     return `an earlier answer's "total" was ${String(total)}, and ${count(read)} were read`;
   if (rule === 'repeated_page') {
-    const isShort = pages > 2 ? page.records < heard.before.largest : isShortAlone(ending);
-    if (isShort) return null;
-    return pages > 2
-      ? `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know where to go on; configure "total", "total_pages" or "more", if it says so anywhere`
-      : `the second page holds the same records as the first, ${String(page.records)} of them: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`;
+    const isFirst = heard.now.content?.alike === pages - 1;
+    if (isFirst ? isShortAlone(ending) : page.records < heard.now.largest) return null;
+    return isFirst
+      ? `the second page holds the same ${count(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
+      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know where to go on; configure "total", "total_pages" or "more", if it says so anywhere`;
   }
   if (page.records === 0 && page.totalPages != null && ending.pageNumber === page.totalPages) {
     return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
