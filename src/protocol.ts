@@ -293,6 +293,8 @@ export interface TableSpec {
   deletedField?: string;
   /** Which rows are gone when a pass has not met them; absent: all. */
   unseen?: Unseen;
+  /** How many rows the end of a pass may remove without asking; absent: {@link DEFAULT_MAX_DELETES}. */
+  maxDeletes?: MaxDeletes;
   /** Columns that are not declared follow from the records; absent: what has no column is not stored. */
   inference?: Inference;
 }
@@ -320,6 +322,30 @@ export type WriteMode = (typeof WRITE_MODES)[number];
 
 /** Marked in the column {@link DELETED_AT}, or removed; in a history both end the version. */
 export type DeleteMode = 'soft' | 'hard';
+
+/** How many rows the end of a pass may remove, mark or end because the pass has not met them: a count, or a share of the table's. */
+export type MaxDeletes = { rows: number } | { percent: number } | 'any';
+
+/** A pass asks once it would remove more than this share of the rows, and more than this many. */
+export const DEFAULT_MAX_DELETES = { percent: 10, rows: 20 } as const;
+
+/** Rows that the end of a pass would remove, where they are more than `max_deletes` allows. */
+export type TooManyDeletes = {
+  /** `SCHEMA.TABLE` */
+  table: string;
+  /** What would become of the rows; `ended`: their current versions in a history. */
+  how: 'removed' | 'marked' | 'ended';
+  deletes: number;
+  /** Rows of the table that count as there. */
+  rows: number;
+  /** How many of them may go without asking. */
+  allowed: number;
+  /** Which pass of the stream asks. */
+  pass: number;
+};
+
+/** What was decided about the deletes of a pass that asked: at most so many rows may go, or none. */
+export type DeletesDecision = { approved: number } | 'withheld';
 
 /** None; or those whose time in a column lies within what the pass has asked for. */
 export type Unseen = 'stay' | { column: string };
@@ -697,6 +723,8 @@ export interface WriteBatchInput {
   batch: StagedBatch;
   /** The batch before it is still being written: this one waits its turn. */
   behind?: boolean;
+  /** Of the last batch of a pass that asked. */
+  deletes?: DeletesDecision;
 }
 
 export interface WrittenBatch {
