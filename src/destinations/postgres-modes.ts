@@ -226,6 +226,9 @@ async function markDeleted(client: PoolClient, { table, next }: WriteRequest): P
   return table.deletedField === undefined ? 0 : mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`);
 }
 
+/** Among so few keys a row is found by looking at each. */
+const FEW_KEYS = 1000;
+
 const keyText = (table: TableSpec, of: (name: string) => string) =>
   `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
 
@@ -332,6 +335,8 @@ export async function endOfPass(
     values,
   );
   const { met, known } = counted.rows[0] ?? { met: '0', known: '0' };
+  // The planner takes a table that was filled just now for a small one, and would compare each row with each key.
+  if (Number(met) > FEW_KEYS) await client.query(`ANALYZE ${seenTable(key)}`);
   const isWhole = mayRemove(request) && met === known;
   if (table.mode === 'replace') Object.assign(written, await publish(client, request, isWhole, before));
   // An empty list is more often a mistake of the source than the end of everything.
