@@ -789,8 +789,10 @@ export interface Trouble {
   since: string;
   /** How often in a row. */
   failures: number;
-  /** Null where it waits for `resume`. */
+  /** Null where it waits for `resume`, or for a decision. */
   nextTry: string | null;
+  /** It waits for `approve` or `reject` of these deletes. */
+  deletes?: TooManyDeletes;
 }
 
 /** What somebody can be told of: a sync cannot go on, it is well again, its lag has passed the limit. */
@@ -809,6 +811,8 @@ export interface Notice {
   message: string;
   since: string;
   nextTry: string | null;
+  /** The sync waits for a decision about these deletes. */
+  deletes?: TooManyDeletes;
   completeAsOf: string | null;
   lagSeconds: number | null;
   at: string;
@@ -829,6 +833,8 @@ export interface PassSummary {
   pages: number;
   records: number;
   rows: number;
+  /** Rows marked or removed as deleted; absent from what older versions kept. */
+  deleted?: number;
 }
 
 /** What `temporal workflow query --type progress` prints. */
@@ -860,7 +866,7 @@ export interface Progress {
   /** What `set` has changed, in the words of the configuration; durations in seconds. */
   settings: { [name: string]: number };
   /** Of a sync of several streams: each is a workflow of its own, `ID/STREAM`. */
-  streams: { stream: string; status: 'waits for its turn' | 'running' | 'done' | 'failed' }[];
+  streams: { stream: string; status: 'waits for its turn' | 'running' | 'blocked' | 'done' | 'failed' }[];
   warnings: Note[];
   totals: {
     passes: number;
