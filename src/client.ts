@@ -32,10 +32,12 @@ import type {
   SearchAttributeName,
   StreamPlan,
   SyncResult,
+  TooManyDeletes,
 } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
+import { questionOf } from './workflows/questions.js';
 import type { MoveInput, Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
@@ -85,6 +87,8 @@ export class SyncFailedError extends HighwaterError {
     /** The name of the error that ended it, for example `SourceRefusedError`. */
     readonly type: string,
     message: string,
+    /** What a pass would have removed, where that is what ended the sync. */
+    readonly deletes: TooManyDeletes | null = null,
   ) {
     super(message);
   }
@@ -655,5 +659,6 @@ function failed(workflowId: string, failure: WorkflowFailedError): SyncFailedErr
   }
   const inner = cause instanceof ActivityFailure ? cause.cause : cause;
   const type = inner instanceof ApplicationFailure ? (inner.type ?? 'Error') : (inner?.name ?? 'Error');
-  return new SyncFailedError(workflowId, type, inner?.message ?? failure.message);
+  const deletes = questionOf(inner ?? null);
+  return new SyncFailedError(workflowId, type, inner?.message ?? failure.message, deletes);
 }

@@ -14,9 +14,6 @@ import type {
 } from '../protocol.js';
 import { approveUpdate, asksSignal, decideSignal, rejectUpdate } from './messages.js';
 
-/** The type of the failure by which a write asks. */
-export const TOO_MANY_DELETES = 'TooManyDeletesError';
-
 /** A decision that a sync of several streams hands on; an approval is for at most so many rows. */
 export type Decide = { how: 'approve' | 'reject'; deletes: number };
 
@@ -44,12 +41,6 @@ export const nothingWaits = (status: string): ApplicationFailure =>
     `nothing was decided: no pass waits for a decision about deletes (the sync is ${status})`,
     'NothingToDecide',
   );
-
-/** What a failure asks about; null where it is another failure. */
-export function questionOf(failure: Error | null): TooManyDeletes | null {
-  if (!(failure instanceof ApplicationFailure) || failure.type !== TOO_MANY_DELETES) return null;
-  return (failure.details?.[0] as TooManyDeletes | undefined) ?? null;
-}
 
 /** What to do about a question of a sync that waits. */
 export const decideAdvice = (workflowId: string): string =>

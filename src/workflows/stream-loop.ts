@@ -41,7 +41,7 @@ import type {
   WrittenBatch,
 } from '../protocol.js';
 import { batchSummary, countText, currentDetails, plural } from './details.js';
-import { decideAdvice, DeletesGuard, questionOf, runAdvice, type DecisionCarry } from './deletes.js';
+import { decideAdvice, DeletesGuard, runAdvice, type DecisionCarry } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
 import { Gauges } from './gauges.js';
 import {
@@ -61,6 +61,7 @@ import {
 import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
 import { Notices, type NoticesCarry } from './notices.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
+import { questionOf } from './questions.js';
 import {
   checkChange,
   passedOn,

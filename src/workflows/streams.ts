@@ -43,6 +43,7 @@ import {
   triggerSignal,
 } from './messages.js';
 import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
+import { questionOf } from './questions.js';
 import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
@@ -296,7 +297,9 @@ export async function allStreams(
     const type = cause instanceof ApplicationFailure ? (cause.type ?? 'SyncFailed') : 'SyncFailed';
     const others =
       failed.size === 1 ? '' : ` (and ${failed.size - 1} more of ${names.length} streams failed)`;
-    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type);
+    const deletes = questionOf(cause);
+    const details = deletes === null ? [] : [deletes];
+    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type, ...details);
   }
   await condition(allHandlersFinished);
   const streams = names.flatMap((name) => results.get(name) ?? []);
