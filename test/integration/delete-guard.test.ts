@@ -154,4 +154,24 @@ describe('a sync that goes on', () => {
     expect(logs.stdout).toMatch(/ approve by /);
     await system.client.sync(id).stop();
   });
+
+  test('that waits is not waited for by a run which joins it', async () => {
+    const source = await losing();
+    const id = uniqueName('joined');
+    const table = id.replace(/\W/g, '_');
+    const whole = { ...configuration(source.url, table), destination: system.destination };
+    await system.sync(whole);
+    source.holds(50);
+    await system.start(whole, { workflowId: id });
+    await reaches(id, 'blocked');
+    const file = folder.file(`${id}.json`);
+    await writeFile(file, JSON.stringify(configuration(source.url, table)));
+    const joined = await command('run', file, '--destination', system.destination, '--id', id);
+    expect(joined).toMatchObject({ status: 1, stdout: '' });
+    expect(joined.stderr).toContain(`Going on with the sync "${id}", which was still running.`);
+    expect(joined.stderr).toMatch(/^highwater: this pass would remove 50 of the 100 rows /m);
+    expect(joined.stderr).toContain(`"highwater approve ${id}" removes them`);
+    await system.client.sync(id).reject();
+    expect(await system.client.sync(id).result()).toMatchObject({ streams: [{ deleted: 0 }] });
+  });
 });
