@@ -263,8 +263,8 @@ export async function allStreams(
         return;
       }
     }
-    // Several may wake at once, and only one find room.
-    const mayRun = () => stopping || (running.size < most && !paused);
+    // Several may wake at once, and only one find room. Streams that wait for a decision take none of it.
+    const mayRun = () => stopping || (running.size - asking.size < most && !paused);
     while (!mayRun()) await condition(mayRun);
     if (stopping) return;
     running.add(name);
