@@ -32,9 +32,12 @@ import type {
   SearchAttributeName,
   StreamPlan,
   SyncResult,
+  TooManyDeletes,
 } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
+import type { Decided } from './workflows/deletes.js';
+import { questionOf } from './workflows/questions.js';
 import type { MoveInput, Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
@@ -55,6 +58,8 @@ export interface StartOptions {
   moveOnly?: boolean;
   /** One stream of several, by itself. */
   stream?: string;
+  /** False: a pass that would remove more rows than `max_deletes` allows fails, and does not wait for a decision. */
+  waitForApproval?: boolean;
 }
 
 /** A range of a stream that is to be read beside its sync. */
@@ -82,6 +87,8 @@ export class SyncFailedError extends HighwaterError {
     /** The name of the error that ended it, for example `SourceRefusedError`. */
     readonly type: string,
     message: string,
+    /** What a pass would have removed, where that is what ended the sync. */
+    readonly deletes: TooManyDeletes | null = null,
   ) {
     super(message);
   }
@@ -137,6 +144,12 @@ export class QueryRefusedError extends HighwaterError {
 /** A setting cannot be changed, or not to this; nothing was. */
 export class SettingRefusedError extends HighwaterError {
   override readonly name = 'SettingRefusedError';
+  readonly retry = 'never';
+}
+
+/** No pass waits for a decision about deletes. */
+export class NothingToDecideError extends HighwaterError {
+  override readonly name = 'NothingToDecideError';
   readonly retry = 'never';
 }
 
@@ -240,13 +253,32 @@ export class SyncHandle {
     return this.handle.query<Json>('configuration');
   }
 
+  /**
+   * Lets a pass that waits remove the rows that it asks about, and no more. Of a sync of several streams: all that wait.
+   * @throws {NothingToDecideError} where no pass waits.
+   */
+  approve(): Promise<Decided> {
+    return this.update('approve', [], (said) => new NothingToDecideError(said));
+  }
+
+  /**
+   * Lets a pass that waits end without removing rows; the next one asks again if they are still gone.
+   * @throws {NothingToDecideError} where no pass waits.
+   */
+  reject(): Promise<Decided> {
+    return this.update('reject', [], (said) => new NothingToDecideError(said));
+  }
+
   private async update<Result>(
     name: string,
-    args: [unknown, ...unknown[]],
+    args: unknown[],
     refused: (said: string) => Error,
   ): Promise<Result> {
     try {
-      return await this.handle.executeUpdate<Result, typeof args>(name, { args });
+      // The types of Temporal's client know either updates without arguments or such with some.
+      return await (args.length === 0
+        ? this.handle.executeUpdate<Result, []>(name)
+        : this.handle.executeUpdate<Result, [unknown]>(name, { args: args as [unknown] }));
     } catch (thrown) {
       if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
       throw thrown;
@@ -380,6 +412,7 @@ export class HighwaterClient {
       ...(options.move !== undefined && { move: options.move }),
       ...(options.moveOnly === true && { moveOnly: true }),
       ...(options.stream !== undefined && { stream: options.stream }),
+      ...(options.waitForApproval === false && { waitForApproval: false }),
     };
     try {
       const handle = await this.temporal.workflow.start('sync', {
@@ -626,5 +659,6 @@ function failed(workflowId: string, failure: WorkflowFailedError): SyncFailedErr
   }
   const inner = cause instanceof ActivityFailure ? cause.cause : cause;
   const type = inner instanceof ApplicationFailure ? (inner.type ?? 'Error') : (inner?.name ?? 'Error');
-  return new SyncFailedError(workflowId, type, inner?.message ?? failure.message);
+  const deletes = questionOf(inner ?? null);
+  return new SyncFailedError(workflowId, type, inner?.message ?? failure.message, deletes);
 }

@@ -1,3 +1,5 @@
+import type { Json, TooManyDeletes } from './protocol.js';
+
 /**
  * Errors are for the person who reads them: what happened, where, what to do. `retry` says whether trying the
  * same thing again can help; `activities/failures.ts` turns it into Temporal's terms.
@@ -7,6 +9,8 @@ export type Retry = 'never' | 'a few times' | 'while it lasts';
 export abstract class HighwaterError extends Error {
   abstract override readonly name: string;
   abstract readonly retry: Retry;
+  /** The facts of the message, for programs. */
+  readonly details?: Json;
 }
 
 /** A place in a file, both counted from 1. */
@@ -103,6 +107,32 @@ export class ContradictingAnswerError extends HighwaterError {
     super(
       `${message}. The page was asked for several times, and nothing was deleted. If the source is right as it is, remove what ` +
         `counts something else ("total", "total_pages", "more") from the configuration\n  request: ${method} ${request}`,
+    );
+  }
+}
+
+const WOULD: Record<TooManyDeletes['how'], [verb: string, rest: string]> = {
+  removed: ['remove', ''],
+  marked: ['mark', ' as deleted'],
+  ended: ['end the current versions of', ''],
+};
+
+/** The end of a pass would remove more rows than `max_deletes` allows; nothing of its last batch was written. */
+export class TooManyDeletesError extends HighwaterError {
+  override readonly name = 'TooManyDeletesError';
+  readonly retry = 'never';
+  constructor(
+    override readonly details: TooManyDeletes,
+    /** Where the limit comes from. */
+    limit: string,
+  ) {
+    const { table, how, deletes, rows, allowed } = details;
+    const [verb, rest] = WOULD[how];
+    const many = (n: number) => n.toLocaleString('en-US');
+    super(
+      `this pass would ${verb} ${many(deletes)} of the ${many(rows)} ${rows === 1 ? 'row' : 'rows'} of table ${table}${rest}: ` +
+        `its source no longer has them. At most ${many(allowed)} may go without approval (${limit}). ` +
+        'Nothing was removed, and the last batch of the pass is not committed.',
     );
   }
 }

@@ -4,6 +4,7 @@ export {
   defaultWorkflowId,
   HighwaterClient,
   NoSuchSyncError,
+  NothingToDecideError,
   NotRunningError,
   RangeHandle,
   SettingRefusedError,
@@ -29,6 +30,8 @@ export type {
   StreamResult,
   SyncResult,
   SyncStatus,
+  TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export type { Decided } from './workflows/deletes.js';
 export type { MoveInput, Reopened } from './workflows/moves.js';

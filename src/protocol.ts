@@ -307,6 +307,8 @@ export interface TableSpec {
   deletedField?: string;
   /** Which rows are gone when a pass has not met them; absent: all. */
   unseen?: Unseen;
+  /** How many rows the end of a pass may remove without asking; absent: {@link DEFAULT_MAX_DELETES}. */
+  maxDeletes?: MaxDeletes;
   /** Columns that are not declared follow from the records; absent: what has no column is not stored. */
   inference?: Inference;
 }
@@ -334,6 +336,30 @@ export type WriteMode = (typeof WRITE_MODES)[number];
 
 /** Marked in the column {@link DELETED_AT}, or removed; in a history both end the version. */
 export type DeleteMode = 'soft' | 'hard';
+
+/** How many rows the end of a pass may remove, mark or end because the pass has not met them: a count, or a share of the table's. */
+export type MaxDeletes = { rows: number } | { percent: number } | 'any';
+
+/** A pass asks once it would remove more than this share of the rows, and more than this many. */
+export const DEFAULT_MAX_DELETES = { percent: 10, rows: 20 } as const;
+
+/** Rows that the end of a pass would remove, where they are more than `max_deletes` allows. */
+export type TooManyDeletes = {
+  /** `SCHEMA.TABLE` */
+  table: string;
+  /** What would become of the rows; `ended`: their current versions in a history. */
+  how: 'removed' | 'marked' | 'ended';
+  deletes: number;
+  /** Rows of the table that count as there. */
+  rows: number;
+  /** How many of them may go without asking. */
+  allowed: number;
+  /** Which pass of the stream asks. */
+  pass: number;
+};
+
+/** What was decided about the deletes of a pass that asked: at most so many rows may go, or none. */
+export type DeletesDecision = { approved: number } | 'withheld';
 
 /** None; or those whose time in a column lies within what the pass has asked for. */
 export type Unseen = 'stay' | { column: string };
@@ -721,6 +747,8 @@ export interface WriteBatchInput {
   batch: StagedBatch;
   /** The batch before it is still being written: this one waits its turn. */
   behind?: boolean;
+  /** Of the last batch of a pass that asked. */
+  deletes?: DeletesDecision;
 }
 
 export interface WrittenBatch {
@@ -785,8 +813,10 @@ export interface Trouble {
   since: string;
   /** How often in a row. */
   failures: number;
-  /** Null where it waits for `resume`. */
+  /** Null where it waits for `resume`, or for a decision. */
   nextTry: string | null;
+  /** It waits for `approve` or `reject` of these deletes. */
+  deletes?: TooManyDeletes;
 }
 
 /** What somebody can be told of: a sync cannot go on, it is well again, its lag has passed the limit. */
@@ -805,6 +835,8 @@ export interface Notice {
   message: string;
   since: string;
   nextTry: string | null;
+  /** The sync waits for a decision about these deletes. */
+  deletes?: TooManyDeletes;
   completeAsOf: string | null;
   lagSeconds: number | null;
   at: string;
@@ -825,6 +857,8 @@ export interface PassSummary {
   pages: number;
   records: number;
   rows: number;
+  /** Rows marked or removed as deleted; absent from what older versions kept. */
+  deleted?: number;
 }
 
 /** What `temporal workflow query --type progress` prints. */
@@ -856,7 +890,7 @@ export interface Progress {
   /** What `set` has changed, in the words of the configuration; durations in seconds. */
   settings: { [name: string]: number };
   /** Of a sync of several streams: each is a workflow of its own, `ID/STREAM`. */
-  streams: { stream: string; status: 'waits for its turn' | 'running' | 'done' | 'failed' }[];
+  streams: { stream: string; status: 'waits for its turn' | 'running' | 'blocked' | 'done' | 'failed' }[];
   warnings: Note[];
   totals: {
     passes: number;

@@ -29,6 +29,7 @@ export async function reporting<T>(work: () => Promise<T>): Promise<T> {
       type: thrown.name,
       message: cut(thrown.message),
       nonRetryable: retry === 'never' || last,
+      ...(thrown.details !== undefined && { details: [thrown.details] }),
     });
   }
 }

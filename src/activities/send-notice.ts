@@ -70,6 +70,7 @@ function bodyOf(notice: Notice, environment: NodeJS.ProcessEnv): { [name: string
   const { info } = Context.current();
   const { workflowId = '', runId = '' } = info.workflowExecution ?? {};
   const { id, event, stream, status, type, message, since, nextTry, lagSeconds, completeAsOf, at } = notice;
+  const { deletes } = notice;
   const ui = environment['HIGHWATER_WEB_UI']?.replace(/\/+$/, '');
   const workflow =
     ui === undefined || ui === ''
@@ -78,6 +79,7 @@ function bodyOf(notice: Notice, environment: NodeJS.ProcessEnv): { [name: string
   return {
     ...{ text: textOf(workflowId, notice, workflow), id, event, sync: workflowId, runId },
     ...{ namespace: info.namespace, stream, status, error: { type, message }, since },
+    ...(deletes !== undefined && { deletes }),
     ...{ nextTry, completeAsOf, lagSeconds, at, links: { workflow } },
   };
 }
@@ -85,7 +87,7 @@ function bodyOf(notice: Notice, environment: NodeJS.ProcessEnv): { [name: string
 const HEAD: Record<Notice['event'], string> = { failing: '🔴', recovered: '🟢', lag: '🟠' };
 
 function textOf(sync: string, notice: Notice, link: string | null): string {
-  const { event, status, message, since, nextTry, stream } = notice;
+  const { event, status, message, since, nextTry, stream, deletes } = notice;
   const what =
     event === 'recovered'
       ? 'is well again'
@@ -93,11 +95,14 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
         ? 'is behind its source'
         : status === 'failing'
           ? 'is failing'
-          : status === 'blocked'
-            ? 'is blocked and needs you'
-            : 'has failed';
+          : deletes !== undefined
+            ? 'waits for you: approve or reject what a pass would delete'
+            : status === 'blocked'
+              ? 'is blocked and needs you'
+              : 'has failed';
   const next =
-    event !== 'failing'
+    // A question says itself what to do about it.
+    event !== 'failing' || deletes !== undefined
       ? []
       : nextTry !== null
         ? [`The next try is at ${nextTry}.`]

@@ -13,7 +13,7 @@ import { streamKey } from './stream-key.js';
 /** Puts a staged batch and the checkpoint it makes into the destination, in one transaction. */
 export const writeBatch =
   ({ host }: Dependencies): Activities['writeBatch'] =>
-  ({ plan, destination: path, batch, behind = false }) =>
+  ({ plan, destination: path, batch, behind = false, deletes }) =>
     reporting(() =>
       beating(
         () => ({ records: batch.records }),
@@ -21,7 +21,10 @@ export const writeBatch =
           const { destination, beside } = await host.get(path);
           const staging = new Staging(beside, streamKey(plan));
           faultPoint('transaction.before');
-          const request = writeRequest(plan, staging, batch);
+          const request = {
+            ...writeRequest(plan, staging, batch),
+            ...(deletes !== undefined && { deletes }),
+          };
           const outcome = await inTurn(request, behind, () => destination.write(request));
           faultPoint('commit.after');
           // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SyncHandle } from '../client.js';
-import type { SyncResult } from '../protocol.js';
+import { SyncFailedError, type SyncHandle } from '../client.js';
+import type { Progress, SyncResult } from '../protocol.js';
 import { note, progressLine } from './output.js';
 
 const QUIET_MILLISECONDS = 2000;
@@ -8,20 +8,30 @@ const EVERY_MILLISECONDS = 2000;
 
 /**
  * Waits for a sync, showing how far it is whenever it takes longer than two seconds.
- * @throws {SyncFailedError}
+ * @throws {SyncFailedError} also when the sync waits for a decision, which nothing here can make.
  */
 export async function follow(handle: SyncHandle): Promise<SyncResult> {
   const done = new AbortController();
   const result = handle.result().finally(() => done.abort());
-  const showing = show(handle, done.signal);
+  let giveUp: (error: SyncFailedError) => void = () => undefined;
+  const asks = new Promise<never>((_, reject) => (giveUp = reject));
+  const showing = show(handle, done.signal, ({ status, trouble }) => {
+    if (status !== 'blocked' || trouble?.deletes === undefined) return;
+    giveUp(new SyncFailedError(handle.workflowId, trouble.type, trouble.message, trouble.deletes));
+    done.abort();
+  });
   try {
-    return await result;
+    return await Promise.race([result, asks]);
   } finally {
     await showing;
   }
 }
 
-async function show(handle: SyncHandle, signal: AbortSignal): Promise<void> {
+async function show(
+  handle: SyncHandle,
+  signal: AbortSignal,
+  look: (progress: Progress) => void,
+): Promise<void> {
   const terminal = process.stderr.isTTY === true;
   let shown = '';
   const say = (line: string) => {
@@ -37,7 +47,10 @@ async function show(handle: SyncHandle, signal: AbortSignal): Promise<void> {
     if (trouble !== null) say(`trying again (attempt ${trouble.attempt}): ${firstLine(trouble.message)}`);
     else
       await handle.progress().then(
-        (progress) => say(progressLine(progress)),
+        (progress) => {
+          say(progressLine(progress));
+          look(progress);
+        },
         () => undefined,
       );
   }

@@ -72,6 +72,9 @@ function screen(lines: Line[], now: number, limit: number): string {
     ['strategy', ({ strategy }) => strategy],
     ['last pass', ({ lastPassEnd }) => (lastPassEnd === null ? '' : `${since(lastPassEnd, now)} ago`)],
     ['rows', ({ rows }) => rows ?? ''],
+    ...(lines.some(({ deleted }) => (deleted ?? 0) > 0)
+      ? [['deleted', ({ deleted }) => deleted ?? ''] as [string, (line: Line) => string | number]]
+      : []),
     ['lag', ({ lagSeconds }) => (lagSeconds === null ? '' : roughly(lagSeconds))],
     ['next', ({ nextRun }) => (nextRun === null ? '' : `in ${since(nextRun, now)}`)],
   ];
@@ -90,6 +93,8 @@ interface Line {
   strategy: string;
   lastPassEnd: string | null;
   rows: number | null;
+  /** Rows marked or removed as deleted; null where no worker says. */
+  deleted: number | null;
   lagSeconds: number | null;
   nextRun: string | null;
   /** Why it does not go on. */
@@ -115,6 +120,7 @@ function lineOf(sync: ListedSync, answer: Answer | null): Line {
     strategy: progress?.strategy ?? attributes.strategy ?? '',
     lastPassEnd: progress?.recent[0]?.ended ?? attributes.lastPassEnd,
     rows: progress === null ? attributes.rows : progress.totals.rows,
+    deleted: progress?.totals.deleted ?? null,
     // Of one that has ended it was true then.
     lagSeconds: lag === null || !isRunning ? null : Math.round(lag),
     nextRun: progress?.waiting?.until ?? sync.nextRun,

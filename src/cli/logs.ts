@@ -3,7 +3,8 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { Command } from 'commander';
 import type { PayloadReader } from '../payloads/converter.js';
 import { connected, type Connected } from './asking.js';
-import { asLimit, count, cut, outputWidth, print, visible, wrapped } from './output.js';
+import type { WrittenBatch } from '../protocol.js';
+import { asLimit, count, counted, cut, outputWidth, print, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
 type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
@@ -155,12 +156,16 @@ function lineOf(
     const { again, ...level } = tries;
     if (activity === 'openStream') return { ...level, text: `${summary}${again}` };
     if (activity !== 'writeBatch') return before === null ? null : { ...level, text: `${summary}${again}` };
-    const { rows, rejected } = (payloads.valueOf(done.result?.payloads?.[0]) ?? {}) as {
-      rows?: number;
-      rejected?: number;
-    };
-    const aside = rejected === undefined || rejected === 0 ? '' : `, ${count(rejected)} put aside`;
-    return { ...level, text: `${summary}: ${count(rows ?? 0)} rows written${aside}${again}` };
+    const {
+      rows = 0,
+      rejected = 0,
+      deleted = 0,
+    } = (payloads.valueOf(done.result?.payloads?.[0]) ?? {}) as Partial<WrittenBatch>;
+    const more = [
+      ...(deleted > 0 ? [`, ${count(deleted)} deleted`] : []),
+      ...(rejected > 0 ? [`, ${count(rejected)} put aside`] : []),
+    ].join('');
+    return { ...level, text: `${summary}: ${counted(rows, 'row')} written${more}${again}` };
   }
   const failed = event.activityTaskFailedEventAttributes;
   if (failed)
@@ -180,8 +185,9 @@ function lineOf(
   const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
   if (update) {
     // A whole configuration, too, is an input.
-    const input = cut(JSON.stringify(payloads.valueOf(update.input?.args?.payloads?.[0]) ?? null), 200);
-    return { text: `${update.input?.name ?? 'update'} ${input} by ${update.meta?.identity ?? ''}` };
+    const [given] = update.input?.args?.payloads ?? [];
+    const input = given === undefined ? '' : ` ${cut(JSON.stringify(payloads.valueOf(given) ?? null), 200)}`;
+    return { text: `${update.input?.name ?? 'update'}${input} by ${update.meta?.identity ?? ''}` };
   }
   const child = event.childWorkflowExecutionStartedEventAttributes;
   if (child) return { text: `${child.workflowExecution?.workflowId ?? ''} began` };

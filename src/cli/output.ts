@@ -175,11 +175,13 @@ export function cursorTable(header: string[], rows: (string | number)[][], limit
 
 /** The summary of a pass, for people. */
 export function summary(streams: StreamResult[], limit = outputWidth()): string {
+  const deletes = streams.some((s) => s.deleted > 0);
   const rows = streams.map((s) => [
     s.stream,
     s.strategy,
     s.records,
     s.rows,
+    ...(deletes ? [s.deleted] : []),
     s.pages,
     s.batches,
     s.endRule ?? '',
@@ -188,7 +190,10 @@ export function summary(streams: StreamResult[], limit = outputWidth()): string 
   const notes = streams.flatMap((s) =>
     s.warnings.map((warning) => wrapped(`note (${s.stream}): ${warning.message}`, 2, limit)),
   );
-  const header = ['stream', 'strategy', 'records', 'rows written', 'pages', 'batches', 'ended by', 'cursor'];
+  const header = [
+    ...['stream', 'strategy', 'records', 'rows written', ...(deletes ? ['deleted'] : [])],
+    ...['pages', 'batches', 'ended by', 'cursor'],
+  ];
   return [cursorTable(header, rows, limit), ...notes].join('\n');
 }
 
@@ -222,8 +227,14 @@ export function progressLine(progress: Progress): string {
   // Before the stream is open there is nothing to count.
   if (progress.stream === '') return visible(`${progress.status}${waiting}`);
   return visible(
-    `${progress.stream} · ${progress.strategy === '' ? '' : `${progress.strategy} · `}${progress.status}${waiting} · ${count(progress.records)} records, ` +
-      `${count(progress.rows)} rows, ${count(progress.pages)} pages, ${count(progress.batches)} batches`,
+    `${progress.stream} · ${progress.strategy === '' ? '' : `${progress.strategy} · `}${progress.status}${waiting} · ` +
+      [
+        counted(progress.records, 'record'),
+        counted(progress.rows, 'row'),
+        ...(progress.deleted > 0 ? [`${count(progress.deleted)} deleted`] : []),
+        counted(progress.pages, 'page'),
+        counted(progress.batches, 'batch', 'batches'),
+      ].join(', '),
   );
 }
 

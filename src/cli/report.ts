@@ -38,11 +38,13 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       wrapped(`${name.padEnd(INDENT)}${visible(text)}`.replace(/ {2,}/g, keepSpaces), INDENT, limit),
     )
     .map((line) => line.replaceAll(HARD_SPACE, ' '));
+  const deletes = recent.some(({ deleted = 0 }) => deleted > 0);
   const passes = recent.map((pass) => [
     pass.ended.slice(0, 19) + 'Z',
     pass.endRule ?? '',
     pass.records,
     pass.rows,
+    ...(deletes ? [pass.deleted ?? ''] : []),
     pass.pages,
     pass.seconds === null ? '' : durationText(pass.seconds),
   ]);
@@ -52,7 +54,18 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
     ...progress.warnings.map(({ message }) => wrapped(`note: ${visible(message)}`, 2, limit)),
     ...(passes.length === 0
       ? []
-      : ['', table(['pass ended', 'by', 'records', 'rows written', 'pages', 'took'], passes, limit)]),
+      : [
+          '',
+          table(
+            [
+              ...['pass ended', 'by', 'records', 'rows written'],
+              ...(deletes ? ['deleted'] : []),
+              ...['pages', 'took'],
+            ],
+            passes,
+            limit,
+          ),
+        ]),
   ].join('\n');
 }
 
@@ -62,6 +75,7 @@ export function streamsReport(
   now: number,
   limit = outputWidth(),
 ): string {
+  const deletes = streams.some(({ answer }) => (answer?.progress.totals.deleted ?? 0) > 0);
   const rows = streams.map(({ stream, status, answer }) => {
     const progress = answer?.progress ?? null;
     return [
@@ -69,6 +83,7 @@ export function streamsReport(
       progress === null || status !== 'running' ? status : progress.status,
       progress?.totals.records ?? '',
       progress?.totals.rows ?? '',
+      ...(deletes ? [progress?.totals.deleted ?? ''] : []),
       since(progress?.completeAsOf ?? null, now),
       answer === null ? '' : cursorText(answer.state),
     ];
@@ -78,7 +93,15 @@ export function streamsReport(
     return trouble === null ? [] : [wrapped(visible(`${stream}: ${trouble.message}`), 2, limit)];
   });
   return [
-    table(['stream', 'status', 'records', 'rows written', 'lag', 'cursor'], rows, limit),
+    table(
+      [
+        ...['stream', 'status', 'records', 'rows written'],
+        ...(deletes ? ['deleted'] : []),
+        ...['lag', 'cursor'],
+      ],
+      rows,
+      limit,
+    ),
     ...troubles,
   ].join('\n');
 }
@@ -92,13 +115,15 @@ function troubleFacts(trouble: Progress['trouble'], now: number): [string, strin
   const times = trouble.failures === 1 ? 'once' : `${count(trouble.failures)} times`;
   const [, ...rest] = trouble.message.split('\n').map((line) => line.trim());
   return [
-    ['', rest.join(' · ')],
+    ...(trouble.deletes === undefined ? [['', rest.join(' · ')] as [string, string]] : []),
     ['trouble', `${trouble.type}, ${times} since ${trouble.since} (${since(trouble.since, now)})`],
     [
       'what next',
-      trouble.nextTry === null
-        ? 'mend it, then "highwater resume"; or "highwater stop"'
-        : `tries again at ${trouble.nextTry} (in ${roughly((Date.parse(trouble.nextTry) - now) / 1000)}); "highwater trigger" tries now`,
+      trouble.deletes !== undefined
+        ? rest.join(' ')
+        : trouble.nextTry === null
+          ? 'mend it, then "highwater resume"; or "highwater stop"'
+          : `tries again at ${trouble.nextTry} (in ${roughly((Date.parse(trouble.nextTry) - now) / 1000)}); "highwater trigger" tries now`,
     ],
   ];
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import {
   AlreadyRunningError,
   defaultWorkflowId,
@@ -7,7 +7,14 @@ import {
   SyncFailedError,
   type SyncHandle,
 } from '../client.js';
-import { asOnePass, destinationKind, loadPlans } from '../config/index.js';
+import {
+  asOnePass,
+  destinationKind,
+  loadPlans,
+  MAX_DELETES_ALLOWED,
+  readMaxDeletes,
+  withMaxDeletes,
+} from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -25,6 +32,7 @@ interface RunOptions {
   json?: boolean;
   full?: boolean;
   takeOver?: boolean;
+  maxDeletes?: string;
 }
 
 export function runCommand(): Command {
@@ -43,6 +51,11 @@ export function runCommand(): Command {
     )
     .option('--full', 'forget the checkpoint and start over')
     .option('--take-over', 'take the stream from a workflow that is still running')
+    .option(
+      '--max-deletes <limit>',
+      'how many rows the pass may remove: a number, a share such as 50%, or "any" (default: the configuration\'s)',
+      asMaxDeletes,
+    )
     .option('--json', 'the last line of standard output is one JSON object')
     .addHelpText(
       'after',
@@ -50,9 +63,16 @@ export function runCommand(): Command {
 Examples:
   highwater run configuration.json
   highwater run configuration.json --destination users.duckdb --json
-  highwater run configuration.json --full`,
+  highwater run configuration.json --full
+  highwater run configuration.json --max-deletes 500`,
     )
     .action(run);
+}
+
+/** @throws {InvalidArgumentError} */
+function asMaxDeletes(text: string): string {
+  if (readMaxDeletes(text) !== null) return text;
+  throw new InvalidArgumentError(`It must be ${MAX_DELETES_ALLOWED}.`);
 }
 
 async function run(file: string, options: RunOptions): Promise<void> {
@@ -71,7 +91,9 @@ async function run(file: string, options: RunOptions): Promise<void> {
     if (options.json === true) {
       const type =
         thrown instanceof SyncFailedError ? thrown.type : thrown instanceof Error ? thrown.name : 'Error';
-      print(JSON.stringify({ status: 'failed', error: { type, message: messageOf(thrown) }, streams: [] }));
+      const deletes = thrown instanceof SyncFailedError ? thrown.deletes : null;
+      const error = { type, message: messageOf(thrown), ...(deletes !== null && { deletes }) };
+      print(JSON.stringify({ status: 'failed', error, streams: [] }));
     }
     throw thrown;
   }
@@ -89,7 +111,9 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const { configuration: given, plans } = await loadPlans(file);
   const destination = destinationOf(options.destination, plans.plans[0]);
   // One pass: `interval` is for syncs that a worker keeps.
-  const configuration: Json = { ...(asOnePass(given) as { [key: string]: Json }), destination };
+  const { maxDeletes } = options;
+  const onePass = maxDeletes === undefined ? asOnePass(given) : withMaxDeletes(asOnePass(given), maxDeletes);
+  const configuration: Json = { ...(onePass as { [key: string]: Json }), destination };
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
@@ -153,6 +177,8 @@ async function begin(
       taskQueue,
       full: options.full === true,
       takeOver: options.takeOver === true,
+      // The command is the one that would have to decide, and it is not there to be asked.
+      waitForApproval: false,
     });
   } catch (thrown) {
     // Another run was faster by a moment: then its sync is there to be joined.

@@ -8,6 +8,7 @@ import {
   REFERENCE_STRATEGIES,
   type ColumnType,
   type FullRescan,
+  type MaxDeletes,
   type Inference,
   type Json,
   type Note,
@@ -102,6 +103,31 @@ export const duration = z
     return seconds;
   })
   .meta({ title: 'duration' });
+
+/**
+ * Reads how many rows the end of a pass may remove: `any`, a whole number, or a share such as `10%`.
+ * @returns null for anything else.
+ */
+export function readMaxDeletes(value: number | string): MaxDeletes | null {
+  const text = String(value).trim();
+  if (text === 'any') return 'any';
+  const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(text)?.[1];
+  if (percent !== undefined) return Number(percent) <= 100 ? { percent: Number(percent) } : null;
+  const rows = Number(text);
+  return /^\d+$/.test(text) && Number.isSafeInteger(rows) ? { rows } : null;
+}
+
+export const MAX_DELETES_ALLOWED = 'a whole number of rows, a share such as "10%", or "any"';
+
+const maxDeletes = z
+  .union([z.number(), z.string()])
+  .transform((value, context): MaxDeletes => {
+    const read = readMaxDeletes(value);
+    if (read !== null) return read;
+    context.addIssue({ code: 'custom', message: `must be ${MAX_DELETES_ALLOWED}` });
+    return z.NEVER;
+  })
+  .meta({ title: 'whole number, share, or `any`' });
 
 const fullRescan = z
   .union([numeric(z.number().int().min(1)), z.string()])
@@ -409,6 +435,12 @@ export const flatFields = {
       'How records become rows: `upsert` keeps one row a key; `append` adds a row whenever a record has changed; `history` also says from when until when each was valid; `replace` shows the last whole pass, at once when it has ended.',
     )
     .register(themes, { theme: 'The table' }),
+  max_deletes: maxDeletes
+    .optional()
+    .describe(
+      'How many rows a pass may remove because it has not met them: a number, a share such as `10%`, or `any`. More must be approved (`highwater approve`), or the `run` fails. Left out: 10% of the table, but at least 20.',
+    )
+    .register(themes, { theme: 'The table' }),
   stamps: z
     .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
     .default(true)
@@ -604,6 +636,7 @@ export function tableSpec(
     | 'flatten'
     | 'column_names'
     | 'mode'
+    | 'max_deletes'
     | 'stamps'
     | 'schema'
     | 'destination'
@@ -618,6 +651,7 @@ export function tableSpec(
     columns: flat.columns,
     ...(flat.misfits === 'quarantine' && { quarantine: true as const }),
     ...(flat.mode !== 'upsert' && { mode: flat.mode }),
+    ...(flat.max_deletes !== undefined && { maxDeletes: flat.max_deletes }),
     ...(flat.stamps && { stamps: true as const }),
     ...(inference !== null && { inference }),
   };
@@ -728,6 +762,19 @@ export function asOnePass(configuration: Json): Json {
     return configuration;
   const { interval: _interval, idle_interval: _idle, ...rest } = configuration;
   return rest;
+}
+
+/** A configuration whose passes may remove so many rows, whatever it says itself. */
+export function withMaxDeletes(configuration: Json, limit: string): Json {
+  if (typeof configuration !== 'object' || configuration === null || Array.isArray(configuration))
+    return configuration;
+  const { streams } = configuration;
+  if (!Array.isArray(streams)) return { ...configuration, max_deletes: limit };
+  const limited = (stream: Json): Json =>
+    typeof stream === 'object' && stream !== null && !Array.isArray(stream)
+      ? { ...stream, max_deletes: limit }
+      : stream;
+  return { ...configuration, streams: streams.map(limited) };
 }
 
 /** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */

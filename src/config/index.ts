@@ -6,7 +6,16 @@ import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js'
 import { openConfiguration } from './load.js';
 
 export { parseDuration } from '../durations.js';
-export { asOnePass, destinationKind, isServer, planFromFlat, schemaOf } from './flat.js';
+export {
+  asOnePass,
+  destinationKind,
+  isServer,
+  MAX_DELETES_ALLOWED,
+  planFromFlat,
+  readMaxDeletes,
+  schemaOf,
+  withMaxDeletes,
+} from './flat.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { loadConfiguration, openConfiguration } from './load.js';

@@ -2,6 +2,7 @@ import type {
   Checkpoint,
   Cursor,
   CursorFormat,
+  DeletesDecision,
   Holder,
   Json,
   ParentSpec,
@@ -32,6 +33,7 @@ export interface Destination {
    * Writes rows and checkpoint in one transaction, by compare-and-set on the checkpoint's id.
    * @throws {CheckpointConflictError} when the stored checkpoint is not `base`, and `next` was never committed from
    * `base`; nothing is written. (A retry may come when later batches are committed already.)
+   * @throws {TooManyDeletesError} when the end of a pass would remove more rows than it may; nothing is written.
    * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
    * `quarantine`, such a record is put aside instead.
    */
@@ -190,6 +192,8 @@ export interface WriteRequest {
   workflowId: string;
   /** Absent: the batch is one of the sync itself. */
   range?: RangeWrite;
+  /** What was decided about the rows that the end of this pass would remove. */
+  deletes?: DeletesDecision;
 }
 
 export interface WriteOutcome {

@@ -11,7 +11,7 @@ import {
   type SchemaChange,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, isWholePass, missesRows, keyValues, notReady, tableName } from './checkpoints.js';
+import { batchColumns, missesRows, keyValues, notReady, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import { storedTable, widened } from './duckdb-evolution.js';
 import { keyIs, rangeSql } from './duckdb-ranges.js';
@@ -20,10 +20,14 @@ import { counts, rowsOf } from './duckdb-query.js';
 import {
   asideOf,
   beginsPass,
+  endingOf,
+  isGuarded,
   marksDeleted,
+  mayRemove,
   MODE_COLUMNS,
   modeOf,
   ownColumns,
+  refuseTooMany,
   saysDeleted,
   stamping,
   stamps,
@@ -169,6 +173,8 @@ const sameKey = (table: TableSpec, { columns }: Rows) =>
 export async function writeRows(connection: DuckDBConnection, request: WriteRequest): Promise<Written> {
   const { table, key, next } = request;
   const batch = batchOf(table);
+  // Records that say that they are gone leave the batch, and yet the pass has met them.
+  if (missesRows(table)) await remember(connection, request);
   let deleted = await endDeleted(connection, request);
   let rows: number;
   switch (modeOf(table)) {
@@ -186,7 +192,6 @@ export async function writeRows(connection: DuckDBConnection, request: WriteRequ
       rows = await upsert(connection, table, batch, next);
   }
   if (marksDeleted(table)) deleted += await markDeleted(connection, request);
-  if (missesRows(table)) await remember(connection, request);
   return { rows, deleted };
 }
 
@@ -476,14 +481,29 @@ async function readyAside(
   if (changes.length > 0) await prepareOwnColumns(connection, aside, changes);
 }
 
+/** Counts the rows of a table that count as there, before a write that may have to ask; 0 where it need not. */
+export async function rowsBefore(connection: DuckDBConnection, request: WriteRequest): Promise<number> {
+  const { table } = request;
+  if (!isGuarded(request)) return 0;
+  const { columns } = await storedTable(connection, table);
+  if (columns === null) return 0;
+  const ending = endingOf(table);
+  const which = ending === null ? '' : ` WHERE ${ending} IS NULL`;
+  const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}${which}`);
+  return rows;
+}
+
 /**
- * At the end of a pass that has read everything: what it has not met is gone from the source.
+ * Ends a pass: what it has not met is gone from the source, if it has read everything.
  * @param hasUnknown records of the batch have no key that is known: null stands for them.
+ * @param before what {@link rowsBefore} counted.
+ * @throws {TooManyDeletesError}
  */
 export async function endOfPass(
   connection: DuckDBConnection,
   request: WriteRequest,
   hasUnknown: boolean,
+  before: number,
 ): Promise<Written> {
   const { key, table, cursor, next } = request;
   if (!missesRows(table) && table.mode !== 'replace') return { rows: 0, deleted: 0 };
@@ -491,12 +511,11 @@ export async function endOfPass(
   if (cursor.ended === null) return { rows: 0, deleted: 0 };
   const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
   const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
-  const isWhole = isWholePass(cursor) && met === known;
+  const isWhole = mayRemove(request) && met === known;
   let written = { rows: 0, deleted: 0 };
-  if (table.mode === 'replace') written = await publish(connection, request, isWhole);
+  if (table.mode === 'replace') written = await publish(connection, request, isWhole, before);
   // An empty list is more often a mistake of the source than the end of everything.
   else if (isWhole && met > 0) {
-    const keys = table.primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ');
     const reach = withinReach(
       table,
       cursor,
@@ -504,9 +523,9 @@ export async function endOfPass(
       (text) =>
         `${text}::${duckDbType(table.columns[typeof table.unseen === 'object' ? table.unseen.column : ''] ?? 'UTC_DATETIME')}`,
     );
-    const unseen = `to_json([${keys}])::VARCHAR NOT IN (SELECT key ${seen})${reach === null ? '' : ` AND ${reach}`}`;
+    const unseen = `${keyText(table)} NOT IN (SELECT key ${seen})${reach === null ? '' : ` AND ${reach}`}`;
     const target = `${tableName(table)} AS t`;
-    const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    const ending = endingOf(table) ?? DELETED_AT;
     if (table.deletes === 'hard')
       await noteGone(rangeSql(connection, null), request, `${target} WHERE ${unseen}`);
     const gone = await connection.run(
@@ -515,17 +534,24 @@ export async function endOfPass(
         : `DELETE FROM ${target} WHERE ${unseen}`,
     );
     written.deleted = gone.rowsChanged;
+    if (isGuarded(request)) refuseTooMany(request, written.deleted, before);
   }
   await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
   return written;
 }
 
+/** The key of the row `t` as it is remembered. */
+const keyText = ({ primaryKey }: TableSpec): string =>
+  `to_json([${primaryKey.map((name) => `CAST(t.${identifier(name)} AS VARCHAR)`).join(', ')}])::VARCHAR`;
+
 /** Makes the table what the pass has read; what it may not have read stays as it was. */
 async function publish(
   connection: DuckDBConnection,
-  { key, table, next }: WriteRequest,
+  request: WriteRequest,
   isWhole: boolean,
+  before: number,
 ): Promise<Written> {
+  const { key, table, next, cursor } = request;
   const aside = asideOf(key, table);
   const from: Rows = {
     name: tableName(aside),
@@ -536,10 +562,19 @@ async function publish(
   const rows = met === 0 ? 0 : await upsert(connection, table, from, next);
   let deleted = 0;
   if (isWhole && met > 0) {
-    const gone = await connection.run(
-      `DELETE FROM ${tableName(table)} AS t WHERE NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`,
-    );
+    const isGone = `NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`;
+    let said = 0;
+    if (table.deletedField !== undefined && isGuarded(request)) {
+      // The pass has met them, and yet they are not to be there: their records say so themselves.
+      [said = 0] = await counts(
+        connection,
+        `SELECT count(*) FROM ${tableName(table)} AS t WHERE ${isGone} AND ${keyText(table)} IN (
+           SELECT key FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass})`,
+      );
+    }
+    const gone = await connection.run(`DELETE FROM ${tableName(table)} AS t WHERE ${isGone}`);
     deleted = gone.rowsChanged;
+    if (isGuarded(request)) refuseTooMany(request, deleted - said, before);
   }
   await connection.run(`DROP TABLE ${from.name}`);
   return { rows, deleted };

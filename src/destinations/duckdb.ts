@@ -64,6 +64,7 @@ import {
   lastOfEach,
   prepareOwnColumns,
   readyPass,
+  rowsBefore,
   writeRows,
   type Written,
 } from './duckdb-modes.js';
@@ -299,6 +300,7 @@ export class DuckDbDestination implements Destination {
             ...(changes.length > 0 && { changes }),
           };
         }
+        const had = await rowsBefore(connection, request);
         const {
           rows,
           deleted,
@@ -314,7 +316,7 @@ export class DuckDbDestination implements Destination {
         const rejected = await rejectedOf(connection, request);
         const ended =
           exists && request.range === undefined
-            ? await endOfPass(connection, { ...request, table }, rejected > 0)
+            ? await endOfPass(connection, { ...request, table }, rejected > 0, had)
             : { rows: 0, deleted: 0 };
         const cursor = literal(JSON.stringify(request.cursor));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];

@@ -1,8 +1,9 @@
 /** What the ways of writing have in common, whatever the database. */
 import { createHash } from 'node:crypto';
-import { DestinationError } from '../errors.js';
+import { DestinationError, TooManyDeletesError } from '../errors.js';
 import {
   BATCH,
+  DEFAULT_MAX_DELETES,
   DELETED_AT,
   SEQUENCE,
   SYNCED_AT,
@@ -10,11 +11,13 @@ import {
   VALID_TO,
   type ColumnType,
   type Cursor,
+  type MaxDeletes,
   type StreamKey,
   type TableSpec,
   type WriteMode,
 } from '../protocol.js';
-import { keyValues } from './checkpoints.js';
+import { isWholePass, keyValues, missesRows } from './checkpoints.js';
+import type { WriteRequest } from './destination.js';
 import { literal } from './sql.js';
 
 export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
@@ -85,6 +88,62 @@ export const asideOf = (key: StreamKey, { schema, primaryKey, columns }: TableSp
 /** Whether a batch is the first of its pass. */
 export const beginsPass = (before: Cursor | null, now: Cursor): boolean =>
   before === null || before.ended !== null || before.pass !== now.pass;
+
+/** Whether the end of a pass removes what the pass has not met, as far as the pass itself tells. */
+export const mayRemove = ({ cursor, deletes }: Pick<WriteRequest, 'cursor' | 'deletes'>): boolean =>
+  isWholePass(cursor) && deletes !== 'withheld';
+
+/** Whether a write may remove so many rows that it must ask: they are counted before it. */
+export const isGuarded = (request: Pick<WriteRequest, 'table' | 'cursor' | 'deletes' | 'range'>): boolean => {
+  const { table, range } = request;
+  const removes = missesRows(table) || table.mode === 'replace';
+  return range === undefined && removes && table.maxDeletes !== 'any' && mayRemove(request);
+};
+
+/** The column that is null in rows that count as there; null where all do. */
+export const endingOf = (table: TableSpec): string | null =>
+  table.mode === 'history' ? VALID_TO : marksDeleted(table) ? DELETED_AT : null;
+
+/** How many rows the end of a pass may remove without asking, of a table of so many. */
+export function allowedDeletes(limit: MaxDeletes | undefined, rows: number): number {
+  // The product of a share such as 0.29 and a count may lie just below a whole number.
+  const share = (percent: number) => Math.floor((rows * percent) / 100 + 1e-6);
+  if (limit === undefined) return Math.max(DEFAULT_MAX_DELETES.rows, share(DEFAULT_MAX_DELETES.percent));
+  if (limit === 'any') return Infinity;
+  return 'rows' in limit ? limit.rows : share(limit.percent);
+}
+
+/**
+ * @param deleted rows that the end of the pass has removed because the pass has not met them.
+ * @param rows those that the table had before the write.
+ * @throws {TooManyDeletesError}
+ */
+export function refuseTooMany(
+  { table, cursor, deletes }: Pick<WriteRequest, 'table' | 'cursor' | 'deletes'>,
+  deleted: number,
+  rows: number,
+): void {
+  const { maxDeletes } = table;
+  const unasked = allowedDeletes(maxDeletes, rows);
+  const approved = typeof deletes === 'object' ? deletes.approved : 0;
+  const allowed = Math.max(unasked, approved);
+  if (deleted <= allowed) return;
+  throw new TooManyDeletesError(
+    {
+      table: `${table.schema}.${table.table}`,
+      how: table.mode === 'history' ? 'ended' : marksDeleted(table) ? 'marked' : 'removed',
+      ...{ deletes: deleted, rows, allowed, pass: cursor.pass },
+    },
+    approved > unasked ? 'so many were approved' : limitText(maxDeletes),
+  );
+}
+
+function limitText(limit: MaxDeletes | undefined): string {
+  const { percent, rows } = DEFAULT_MAX_DELETES;
+  if (limit === undefined) return `the default of max_deletes: ${percent}% of the rows, but at least ${rows}`;
+  if (limit === 'any') return 'max_deletes: any';
+  return 'rows' in limit ? `max_deletes: ${limit.rows}` : `max_deletes: ${limit.percent}%`;
+}
 
 /** Whether a record says that it is deleted. @param value SQL of its `deletedField`. */
 export function saysDeleted(table: TableSpec, value: string): string {

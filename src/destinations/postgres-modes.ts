@@ -9,14 +9,18 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, isWholePass, missesRows, keyValues, tableName } from './checkpoints.js';
+import { batchColumns, missesRows, keyValues, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import {
   asideOf,
   beginsPass,
+  endingOf,
+  isGuarded,
   marksDeleted,
+  mayRemove,
   modeOf,
   ownColumns,
+  refuseTooMany,
   saysDeleted,
   stamping,
   stamps,
@@ -99,6 +103,8 @@ export async function merge(client: PoolClient, request: WriteRequest, from: str
     left = await judge(sql, { ...request, range }, batch.name);
     if (!range.writes) return { rows: 0, deleted: 0 };
   }
+  // Records that say that they are gone leave the batch, and yet the pass has met them.
+  if (missesRows(table)) await remember(client, request);
   let deleted = await endDeleted(client, request);
   let rows = 0;
   switch (modeOf(table)) {
@@ -115,7 +121,6 @@ export async function merge(client: PoolClient, request: WriteRequest, from: str
       rows = await upsert(client, table, batch, next);
   }
   if (marksDeleted(table)) deleted += await markDeleted(client, request);
-  if (missesRows(table)) await remember(client, request);
   return { rows, deleted, ...(left > 0 && { left }) };
 }
 
@@ -221,6 +226,9 @@ async function markDeleted(client: PoolClient, { table, next }: WriteRequest): P
   return table.deletedField === undefined ? 0 : mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`);
 }
 
+/** Among so few keys a row is found by looking at each. */
+const FEW_KEYS = 1000;
+
 const keyText = (table: TableSpec, of: (name: string) => string) =>
   `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
 
@@ -290,14 +298,31 @@ export async function readyPass(
   }
 }
 
+/** Counts the rows of a table that count as there, before a write that may have to ask; 0 where it need not. */
+export async function rowsBefore(client: PoolClient, request: WriteRequest): Promise<number> {
+  const { table } = request;
+  if (!isGuarded(request)) return 0;
+  const { columns } = await storedTable(client, table);
+  if (columns === null) return 0;
+  const ending = endingOf(table);
+  const which = ending === null ? '' : ` WHERE ${ending} IS NULL`;
+  const found = await client.query<{ rows: string }>(
+    `SELECT count(*) AS "rows" FROM ${tableName(table)}${which}`,
+  );
+  return Number(found.rows[0]?.rows);
+}
+
 /**
- * At the end of a pass that has read everything: what it has not met is gone from the source.
+ * Ends a pass: what it has not met is gone from the source, if it has read everything.
  * @param hasUnknown records of the batch have no key that is known: null stands for them.
+ * @param before what {@link rowsBefore} counted.
+ * @throws {TooManyDeletesError}
  */
 export async function endOfPass(
   client: PoolClient,
   request: WriteRequest,
   hasUnknown: boolean,
+  before: number,
 ): Promise<Written> {
   const { key, table, cursor, next } = request;
   const written = { rows: 0, deleted: 0 };
@@ -310,8 +335,10 @@ export async function endOfPass(
     values,
   );
   const { met, known } = counted.rows[0] ?? { met: '0', known: '0' };
-  const isWhole = isWholePass(cursor) && met === known;
-  if (table.mode === 'replace') Object.assign(written, await publish(client, request, isWhole));
+  // The planner takes a table that was filled just now for a small one, and would compare each row with each key.
+  if (Number(met) > FEW_KEYS) await client.query(`ANALYZE ${seenTable(key)}`);
+  const isWhole = mayRemove(request) && met === known;
+  if (table.mode === 'replace') Object.assign(written, await publish(client, request, isWhole, before));
   // An empty list is more often a mistake of the source than the end of everything.
   else if (isWhole && met !== '0') {
     const time = table.columns[typeof table.unseen === 'object' ? table.unseen.column : ''] ?? 'UTC_DATETIME';
@@ -323,7 +350,7 @@ export async function endOfPass(
     );
     const sql = rangeSql(client, key, null);
     const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE ${sql.keyIs(key)} AND s.pass = ${cursor.pass} AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
-    const ending = table.mode === 'history' ? VALID_TO : DELETED_AT;
+    const ending = endingOf(table) ?? DELETED_AT;
     if (table.deletes === 'hard') await noteGone(sql, request, `${tableName(table)} AS t WHERE ${unseen}`);
     const gone = await client.query(
       table.deletes === 'soft'
@@ -331,6 +358,7 @@ export async function endOfPass(
         : `DELETE FROM ${tableName(table)} AS t WHERE ${unseen}`,
     );
     written.deleted = gone.rowCount ?? 0;
+    if (isGuarded(request)) refuseTooMany(request, written.deleted, before);
   }
   await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
   return written;
@@ -339,9 +367,11 @@ export async function endOfPass(
 /** Makes the table what the pass has read; what it may not have read stays as it was. */
 async function publish(
   client: PoolClient,
-  { key, table, next }: WriteRequest,
+  request: WriteRequest,
   isWhole: boolean,
+  before: number,
 ): Promise<Written> {
+  const { key, table, next, cursor } = request;
   const from: Rows = {
     name: tableName(asideOf(key, table)),
     columns: new Map(Object.keys(table.columns).map((name) => [name, identifier(name)])),
@@ -350,10 +380,20 @@ async function publish(
   const met = await client.query<{ some: boolean }>(`SELECT EXISTS (SELECT 1 FROM ${from.name}) AS some`);
   let deleted = 0;
   if (isWhole && met.rows[0]?.some === true) {
-    const gone = await client.query(
-      `DELETE FROM ${tableName(table)} AS t WHERE NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`,
-    );
+    const isGone = `NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`;
+    let said = 0;
+    if (table.deletedField !== undefined && isGuarded(request)) {
+      // The pass has met them, and yet they are not to be there: their records say so themselves.
+      const found = await client.query<{ said: string }>(
+        `SELECT count(*) AS said FROM ${tableName(table)} AS t WHERE ${isGone} AND ${keyText(table, (name) => `t.${identifier(name)}`)} IN (
+           SELECT key FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5)`,
+        [...keyValues(key), cursor.pass],
+      );
+      said = Number(found.rows[0]?.said);
+    }
+    const gone = await client.query(`DELETE FROM ${tableName(table)} AS t WHERE ${isGone}`);
     deleted = gone.rowCount ?? 0;
+    if (isGuarded(request)) refuseTooMany(request, deleted - said, before);
   }
   await client.query(`DROP TABLE ${from.name}`);
   return { rows, deleted };

@@ -94,6 +94,7 @@ import {
   merge,
   ownDefinition,
   readyPass,
+  rowsBefore,
   type Written,
 } from './postgres-modes.js';
 import { identifier, literal } from './sql.js';
@@ -330,6 +331,7 @@ export class PostgresDestination implements Destination {
         };
       }
       const before = stored.cursor === null ? null : (JSON.parse(stored.cursor) as Cursor);
+      const had = await rowsBefore(client, request);
       const {
         rows,
         deleted,
@@ -345,7 +347,7 @@ export class PostgresDestination implements Destination {
       const rejected = await rejectedOf(client, request);
       const ended =
         exists && request.range === undefined
-          ? await endOfPass(client, { ...request, table }, rejected > 0)
+          ? await endOfPass(client, { ...request, table }, rejected > 0, had)
           : { rows: 0, deleted: 0 };
       const cursor = JSON.stringify(request.cursor);
       await client.query(

@@ -41,13 +41,16 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
   ].join('\n');
 }
 
-type Counts = Pick<Progress, 'records' | 'rows' | 'pages' | 'batches'>;
+type Counts = Pick<Progress, 'records' | 'rows' | 'deleted' | 'pages' | 'batches'>;
 
 /** What becomes of a sync that something keeps from going on. */
 function whatIsDone({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
     return 'The sync has ended. Mend it, and start it again: it goes on from here.';
   const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
+  if (trouble.deletes !== undefined && status !== 'blocked') return `Asked ${since}.`;
+  if (trouble.deletes !== undefined)
+    return `Asked ${since}. It waits: \`approve\` lets it remove them, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
   return trouble.nextTry === null
     ? `${since}. It waits: mend what is said above, then \`resume\`; or \`stop\`.`
     : `${since}. The next try is at ${trouble.nextTry}; \`trigger\` tries at once.`;
@@ -63,15 +66,20 @@ function pace({ recordsPerSecond, completeAsOf, settings }: Progress, now: numbe
   return said.length === 0 ? [] : [said.join(' · '), ''];
 }
 
-const countsText = ({ records, rows, pages, batches }: Counts) =>
-  `${plural(records, 'record')}, ${plural(rows, 'row')} written, ${plural(pages, 'page')}, ${plural(batches, 'batch', 'batches')}`;
+/** `12 rows written, 3 deleted` */
+const rowsText = (rows: number, deleted: number) =>
+  `${plural(rows, 'row')} written${deleted === 0 ? '' : `, ${countText(deleted)} deleted`}`;
 
-const lastPass = ({ ended, endRule, records, rows }: PassSummary) =>
-  `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${countText(records)} records, ${countText(rows)} rows written.`;
+const countsText = ({ records, rows, deleted, pages, batches }: Counts) =>
+  `${plural(records, 'record')}, ${rowsText(rows, deleted)}, ${plural(pages, 'page')}, ${plural(batches, 'batch', 'batches')}`;
+
+const lastPass = ({ ended, endRule, records, rows, deleted = 0 }: PassSummary) =>
+  `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${plural(records, 'record')}, ${rowsText(rows, deleted)}.`;
 
 /** 1234567 → "1,234,567". */
 export const countText = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
-const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
+/** `1 record`, `2 records` */
+export const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
 
 const oneLine = (text: string) => text.replace(/[\s`|]+/g, ' ').slice(0, 300);

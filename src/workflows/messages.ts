@@ -1,5 +1,6 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { Json, Progress } from '../protocol.js';
+import type { Json, Progress, Trouble } from '../protocol.js';
+import type { Decide, Decided } from './deletes.js';
 import type { MoveInput, Reopened } from './moves.js';
 import type { Change, Settings } from './settings.js';
 
@@ -25,5 +26,13 @@ export const moveUpdate = defineUpdate<Reopened, [MoveInput]>('move');
 export const configureUpdate = defineUpdate<Reopened, [configuration: Json, hash?: string]>('configure');
 /** What a sync of several streams hands on to each of them. */
 export const configurationSignal = defineSignal<[Json]>('configuration');
+/** Let the pass that waits remove the rows that it asks about. */
+export const approveUpdate = defineUpdate<Decided>('approve');
+/** Let the pass that waits end without removing rows. */
+export const rejectUpdate = defineUpdate<Decided>('reject');
+/** Hands a decision on from a sync of several streams to one of them. */
+export const decideSignal = defineSignal<[Decide]>('decide');
+/** Tells a sync of several streams that one of them waits for a decision, or, with null, that it no longer does. */
+export const asksSignal = defineSignal<[stream: string, trouble: Trouble | null]>('asks');
 /** The configuration that it works by; secrets in it are references. */
 export const configurationQuery = defineQuery<Json>('configuration');

@@ -109,12 +109,17 @@ export class Notices {
 
   /** The sync cannot go on. Told once, and once more where somebody must do something now. */
   failing(status: Failing, trouble: Trouble): void {
-    const { type, message, since, nextTry } = trouble;
+    const { type, message, since, nextTry, deletes } = trouble;
     const known = this.incident;
-    const isWorse = known !== null && status !== 'failing' && known.status === 'failing';
+    const isWorse =
+      known !== null &&
+      status !== 'failing' &&
+      (known.status === 'failing' || (deletes !== undefined && known.type !== type));
     this.incident = { status, type, message: message.slice(0, MESSAGE_LIMIT), since, last: Date.now() };
-    if (known === null || isWorse) this.tell('failing', { status, type, message, since, nextTry });
-    else this.incident = { ...this.incident, status: known.status, since: known.since };
+    if (known === null || isWorse) {
+      const asked = deletes === undefined ? {} : { deletes };
+      this.tell('failing', { status, type, message, since, nextTry, ...asked });
+    } else this.incident = { ...this.incident, status: known.status, since: known.since };
   }
 
   /** A batch was committed, or, where `isThrough`, a pass has ended. */
@@ -141,7 +146,10 @@ export class Notices {
     return { incident, late, waiting, started, told };
   }
 
-  private tell(event: NoticeEvent, what: Pick<Notice, 'status' | 'type' | 'message' | 'since' | 'nextTry'>) {
+  private tell(
+    event: NoticeEvent,
+    what: Pick<Notice, 'status' | 'type' | 'message' | 'since' | 'nextTry' | 'deletes'>,
+  ) {
     if (this.hook?.on.includes(event) !== true) return;
     const completeAsOf = this.completeAsOf();
     const from = completeAsOf ?? (event === 'lag' ? this.started : null);

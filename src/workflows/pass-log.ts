@@ -43,14 +43,14 @@ export class PassLog {
   /** @param isWhole the table then held all that the source had; of a range that is not said. */
   end(
     endRule: EndRule | null,
-    counts: { pages: number; records: number; rows: number },
+    counts: { pages: number; records: number; rows: number; deleted: number },
     isWhole = true,
   ): void {
-    const { pages, records, rows } = counts;
+    const { pages, records, rows, deleted } = counts;
     const { began } = this;
     const seconds = began === null ? null : Math.round((Date.now() - began) / 100) / 10;
     if (began !== null && isWhole) this.completeAsOf = new Date(began).toISOString();
-    const summary = { ended: new Date().toISOString(), endRule, seconds, pages, records, rows };
+    const summary = { ended: new Date().toISOString(), endRule, seconds, pages, records, rows, deleted };
     this.recent = [summary, ...this.recent].slice(0, PASSES_KEPT);
     this.began = null;
   }

@@ -36,10 +36,12 @@ import type {
   StreamPlan,
   StreamResult,
   SyncResult,
+  TooManyDeletes,
   Trouble,
   WrittenBatch,
 } from '../protocol.js';
-import { batchSummary, countText, currentDetails } from './details.js';
+import { batchSummary, countText, currentDetails, plural } from './details.js';
+import { decideAdvice, DeletesGuard, runAdvice, type DecisionCarry } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
 import { Gauges } from './gauges.js';
 import {
@@ -59,6 +61,7 @@ import {
 import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
 import { Notices, type NoticesCarry } from './notices.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
+import { questionOf } from './questions.js';
 import {
   checkChange,
   passedOn,
@@ -113,6 +116,8 @@ export interface Carry {
   notices?: NoticesCarry;
   /** The range that is read, as it began. */
   range?: RangePlan;
+  /** A decision that has not been carried out yet. */
+  deletes?: DecisionCarry;
 }
 
 type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | { carry: Carry };
@@ -189,6 +194,7 @@ export class StreamLoop {
   private readonly attributes = new SearchAttributes();
   private readonly gauges: Gauges;
   private readonly notices: Notices;
+  private readonly deletes: DeletesGuard;
   private readonly stream: string;
   /** What a stop need not wait for any longer, once its patience is at an end. */
   private readonly interruptible = new Set<CancellationScope>();
@@ -242,6 +248,7 @@ export class StreamLoop {
       () => this.log.completeAsOf,
       carry?.notices,
     );
+    this.deletes = new DeletesGuard(this.stream, () => this.status, carry?.deletes);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -393,7 +400,10 @@ export class StreamLoop {
   private async end(how: 'drained' | 'stopped' | 'moved'): Promise<Outcome> {
     // A sync that makes one pass and was stopped when it was through is through.
     const isThrough =
-      this.range === undefined && this.interval() === null && this.committed.cursor?.ended != null;
+      this.range === undefined &&
+      this.interval() === null &&
+      this.committed.cursor?.ended != null &&
+      this.trouble === null;
     this.show(how);
     this.over = 'ended';
     await this.notices.end();
@@ -531,6 +541,7 @@ export class StreamLoop {
         this.pass = NOTHING;
         this.idle = 0;
         this.log.forget();
+        this.deletes.forget();
       }
       this.answer(asked, problem === null ? null : moveRefused(problem));
       return;
@@ -599,11 +610,12 @@ export class StreamLoop {
       this.staged = 0;
     }
     if (staged.end === 'drained') {
+      this.deletes.forget();
       this.totals = { ...this.totals, passes: this.totals.passes + 1 };
       const { rows, deleted } = counted(this.pass);
       this.idle = rows + deleted === 0 ? this.idle + 1 : 0;
       const endRule = this.committed.cursor?.ended ?? null;
-      this.log.end(endRule, this.pass, this.range === undefined);
+      this.log.end(endRule, counted(this.pass), this.range === undefined);
       const { seconds, pages, records } = this.log.recent[0] ?? {};
       log.info('pass ended', { stream: this.stream, endRule, seconds, pages, records, rows, deleted });
     }
@@ -637,7 +649,9 @@ export class StreamLoop {
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
       if (fetched.cursor.ended !== null) staged.end = 'drained';
       else if (this.historyIsFull()) staged.end = 'history is full';
-      staged.batches.push(...fetched.batches.map((batch) => ({ batch, state: fetched.state })));
+      staged.batches.push(
+        ...fetched.batches.map((batch) => ({ batch: this.deletes.noted(batch), state: fetched.state })),
+      );
     }
   }
 
@@ -721,7 +735,7 @@ export class StreamLoop {
     const summary = batchSummary(this.totals.batches + before + 1, batch, state);
     const { destination } = this.openedStream();
     return writeBatch.executeWithOptions({ ...this.destinationOptions(plan), summary }, [
-      { plan, destination, batch, ...(before > 0 && { behind: true }) },
+      { plan, destination, batch, ...(before > 0 && { behind: true }), ...this.deletes.permission(batch) },
     ]);
   }
 
@@ -817,23 +831,27 @@ export class StreamLoop {
         return;
       }
     }
+    const question = questionOf(failure);
+    if (question !== null && this.options.waitForApproval !== false)
+      return this.whileAsking(type, reason, question);
     // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
-    if (this.goesOn() && !isMoveRefused(failure)) {
+    if (this.goesOn() && !isMoveRefused(failure) && question === null) {
       if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
       if (!TAKEN.includes(type) && patched('blocked')) {
         const isPassing = MAY_HEAL.includes(type) || failure instanceof TimeoutFailure;
         return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
       }
     }
+    const said = question === null ? reason : `${reason}\n${runAdvice(question)}`;
     if (!isMoveRefused(failure)) {
-      this.trouble = this.troubled('failed', type, reason, null);
+      this.trouble = this.troubled('failed', type, said, null);
       this.show('failed');
     }
     // Whoever asks for something now is told that it is over.
     this.over = 'ended';
     await this.notices.end();
     await condition(allHandlersFinished);
-    throw ApplicationFailure.nonRetryable(reason, type);
+    throw ApplicationFailure.nonRetryable(said, type, ...(question === null ? [] : [question]));
   }
 
   /** Tries again by itself, ever less often. */
@@ -854,17 +872,33 @@ export class StreamLoop {
     await this.whilePaused();
   }
 
+  /** Waits until the deletes of a pass are approved or rejected, or something else is asked of the sync. */
+  private async whileAsking(type: string, reason: string, question: TooManyDeletes): Promise<void> {
+    const message = `${reason}\n${decideAdvice(workflowInfo().workflowId)}`;
+    this.trouble = this.troubled('blocked', type, message, null, question);
+    const { signals } = this;
+    this.deletes.ask(question, this.trouble);
+    this.show('blocked');
+    const goesOn = () =>
+      this.deletes.isDecided || this.signals !== signals || this.triggered || this.stopping || this.unheard;
+    await condition(goesOn);
+    this.deletes.settle();
+    await this.whilePaused();
+  }
+
   private troubled(
     status: 'failing' | 'blocked' | 'failed',
     type: string,
     message: string,
     seconds: number | null,
+    deletes?: TooManyDeletes,
   ): Trouble {
     const now = Date.now();
     const trouble = {
       ...{ type, message, since: this.trouble?.since ?? new Date(now).toISOString() },
       failures: (this.trouble?.failures ?? 0) + 1,
       nextTry: seconds === null ? null : new Date(now + seconds * 1000).toISOString(),
+      ...(deletes !== undefined && { deletes }),
     };
     this.notices.failing(status, trouble);
     log.warn(status, { stream: this.stream, type, reason: message, until: trouble.nextTry });
@@ -933,6 +967,7 @@ export class StreamLoop {
     await condition(allHandlersFinished);
     const { database, pass, totals, paused, wait, reopened } = this;
     const { stopping, triggered, settings, trouble, idle } = this;
+    const deletes = this.deletes.carry();
     return {
       carry: {
         ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
@@ -940,6 +975,7 @@ export class StreamLoop {
         ...{ asked: this.asked, last: this.last, remarks: this.remarks },
         ...(notices !== undefined && { notices }),
         ...(this.range !== undefined && { range: this.range }),
+        ...(deletes !== undefined && { deletes }),
       },
     };
   }
@@ -991,7 +1027,7 @@ export class StreamLoop {
         : [
             {
               code: 'rejected',
-              message: `${rejected} records did not fit and were put aside; "highwater rejects" lists them.`,
+              message: `${plural(rejected, 'record')} did not fit and ${rejected === 1 ? 'was' : 'were'} put aside; "highwater rejects" lists them.`,
             },
           ];
     return [

@@ -14,14 +14,27 @@ import {
   upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Json, Progress, StreamResult, SyncResult } from '../protocol.js';
+import type { Json, Progress, StreamResult, SyncResult, Trouble } from '../protocol.js';
 import {
+  APPROVE_DESCRIPTION,
+  childId,
+  nothingWaits,
+  REJECT_DESCRIPTION,
+  type Decide,
+  type Decided,
+} from './deletes.js';
+import { countText, plural } from './details.js';
+import {
+  approveUpdate,
+  asksSignal,
   configurationQuery,
   configurationSignal,
   configureUpdate,
+  decideSignal,
   moveUpdate,
   pauseSignal,
   progressQuery,
+  rejectUpdate,
   resumeSignal,
   settingsSignal,
   setUpdate,
@@ -30,6 +43,7 @@ import {
   triggerSignal,
 } from './messages.js';
 import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
+import { questionOf } from './questions.js';
 import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
@@ -82,10 +96,12 @@ export async function allStreams(
   if (options.move !== undefined || options.moveOnly === true) throw moveRefused(EACH_BY_ITSELF);
   let configuration = begun;
   const { workflowId } = workflowInfo();
-  const idOf = (name: string) => `${workflowId}/${name}`;
+  const idOf = (name: string) => childId(workflowId, name);
   const running = new Set<string>();
   const results = new Map<string, StreamResult>();
   const failed = new Map<string, Error>();
+  /** Streams that wait for a decision about deletes. */
+  const asking = new Map<string, Trouble>();
   const most = mostAtOnce(configuration, names.length);
   const parents = parentsIn(configuration);
   // Where passes never end, a stream waits for its parents by itself.
@@ -94,6 +110,7 @@ export async function allStreams(
   let stopping = false;
   let stopped = false;
   let settings: Settings = options.settings ?? {};
+  const show = () => setCurrentDetails(details(names, results, failed, running, asking, workflowId));
   const tell = async <Args extends unknown[]>(
     name: string,
     signal: SignalDefinition<Args>,
@@ -153,6 +170,37 @@ export async function allStreams(
         'Change settings of all streams from the next batch on: {"interval": "15m", "rate": 2}; "default" takes one back.',
     },
   );
+  setHandler(
+    asksSignal,
+    (stream, trouble) => {
+      if (trouble === null || !running.has(stream)) asking.delete(stream);
+      else asking.set(stream, trouble);
+      show();
+    },
+    { description: 'A stream says that it waits for a decision about deletes, or no longer does.' },
+  );
+  const decide = async (how: Decide['how']): Promise<Decided> => {
+    const questions = [...asking].flatMap(([stream, { deletes }]) =>
+      deletes === undefined ? [] : [{ stream, ...deletes }],
+    );
+    asking.clear();
+    await Promise.all(questions.map(({ stream, deletes }) => tell(stream, decideSignal, { how, deletes })));
+    return {
+      streams: questions.map(({ stream, table, deletes, rows }) => ({ stream, table, deletes, rows })),
+    };
+  };
+  const validator = () => {
+    if (asking.size === 0)
+      throw nothingWaits(overall(names, results, running, asking, paused, stopping).status);
+  };
+  setHandler(approveUpdate, () => decide('approve'), {
+    validator,
+    description: `${APPROVE_DESCRIPTION} Handed on to all streams that wait.`,
+  });
+  setHandler(rejectUpdate, () => decide('reject'), {
+    validator,
+    description: `${REJECT_DESCRIPTION} Handed on to all streams that wait.`,
+  });
   setHandler(moveUpdate, (_to: MoveInput): Reopened => ({ done: false, state: {} }), {
     validator: (_to: MoveInput) => {
       throw moveRefused(EACH_BY_ITSELF);
@@ -190,15 +238,17 @@ export async function allStreams(
   setHandler(
     progressQuery,
     () => ({
-      ...overall(names, results, running, paused, stopping),
+      ...overall(names, results, running, asking, paused, stopping),
       settings,
-      streams: names.map((stream) => ({ stream, status: statusOf(stream, results, failed, running) })),
+      streams: names.map((stream) => ({
+        stream,
+        status: statusOf(stream, results, failed, running, asking),
+      })),
     }),
     {
       description: 'Counts of the streams that are done; ask the child of a stream for its own.',
     },
   );
-  const show = () => setCurrentDetails(details(names, results, failed, running, workflowId));
 
   const one = async (name: string) => {
     const parent = goesOn || leadsRound(parents, name) ? undefined : parents.get(name);
@@ -213,8 +263,8 @@ export async function allStreams(
         return;
       }
     }
-    // Several may wake at once, and only one find room.
-    const mayRun = () => stopping || (running.size < most && !paused);
+    // Several may wake at once, and only one find room. Streams that wait for a decision take none of it.
+    const mayRun = () => stopping || (running.size - asking.size < most && !paused);
     while (!mayRun()) await condition(mayRun);
     if (stopping) return;
     running.add(name);
@@ -235,6 +285,7 @@ export async function allStreams(
       failed.set(name, thrown instanceof Error ? thrown : new Error(String(thrown)));
     } finally {
       running.delete(name);
+      asking.delete(name);
       show();
     }
   };
@@ -246,7 +297,9 @@ export async function allStreams(
     const type = cause instanceof ApplicationFailure ? (cause.type ?? 'SyncFailed') : 'SyncFailed';
     const others =
       failed.size === 1 ? '' : ` (and ${failed.size - 1} more of ${names.length} streams failed)`;
-    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type);
+    const deletes = questionOf(cause);
+    const details = deletes === null ? [] : [deletes];
+    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type, ...details);
   }
   await condition(allHandlersFinished);
   const streams = names.flatMap((name) => results.get(name) ?? []);
@@ -298,8 +351,10 @@ function statusOf(
   results: ReadonlyMap<string, StreamResult>,
   failed: ReadonlyMap<string, Error>,
   running: ReadonlySet<string>,
+  asking: ReadonlyMap<string, Trouble>,
 ): Progress['streams'][number]['status'] {
   if (results.has(name)) return 'done';
+  if (asking.has(name)) return 'blocked';
   return failed.has(name) ? 'failed' : running.has(name) ? 'running' : 'waits for its turn';
 }
 
@@ -315,6 +370,7 @@ function overall(
   names: readonly string[],
   results: ReadonlyMap<string, StreamResult>,
   running: ReadonlySet<string>,
+  asking: ReadonlyMap<string, Trouble>,
   paused: boolean,
   stopping: boolean,
 ): Progress {
@@ -331,7 +387,15 @@ function overall(
     deleted: sum('deleted'),
   };
   return {
-    status: ended ? (stopping ? 'stopped' : 'drained') : paused ? 'paused' : 'running',
+    status: ended
+      ? stopping
+        ? 'stopped'
+        : 'drained'
+      : paused
+        ? 'paused'
+        : asking.size > 0
+          ? 'blocked'
+          : 'running',
     stream: running.size === 0 ? `${names.length} streams` : [...running].join(', '),
     strategy: '',
     destination: '',
@@ -339,11 +403,20 @@ function overall(
     ...counts,
     staged: 0,
     endRule: null,
-    ...{ waiting: null, trouble: null, recordsPerSecond: null, completeAsOf: null },
+    ...{ waiting: null, trouble: troubleOf(asking), recordsPerSecond: null, completeAsOf: null },
     ...{ recent: [], settings: {}, streams: [] },
     warnings: done.flatMap((result) => result.warnings),
     totals: { passes: 0, ...counts },
   };
+}
+
+/** What keeps streams waiting for a decision, in the words of the first. */
+function troubleOf(asking: ReadonlyMap<string, Trouble>): Trouble | null {
+  const [first] = asking;
+  if (first === undefined) return null;
+  const [stream, trouble] = first;
+  const others = asking.size === 1 ? '' : ` (${plural(asking.size - 1, 'more stream')} too)`;
+  return { ...trouble, message: `stream ${stream}${others}: ${trouble.message}` };
 }
 
 function details(
@@ -351,19 +424,27 @@ function details(
   results: ReadonlyMap<string, StreamResult>,
   failed: ReadonlyMap<string, Error>,
   running: ReadonlySet<string>,
+  asking: ReadonlyMap<string, Trouble>,
   workflowId: string,
 ): string {
   const line = (name: string) => {
     const result = results.get(name);
-    if (result !== undefined) return `| ${name} | done | ${result.records} | ${result.rows} |`;
-    const status = failed.has(name) ? '**failed**' : running.has(name) ? 'running' : 'waits for its turn';
-    return `| ${name} | ${status} | | |`;
+    if (result !== undefined)
+      return `| ${name} | done | ${result.records} | ${result.rows} | ${result.deleted} |`;
+    const status = statusOf(name, results, failed, running, asking);
+    return `| ${name} | ${['failed', 'blocked'].includes(status) ? `**${status}**` : status} | | | |`;
   };
+  const questions = [...asking].map(([name, { deletes }]) =>
+    deletes === undefined
+      ? ''
+      : `- **${name}** would remove ${countText(deletes.deletes)} of the ${plural(deletes.rows, 'row')} of ${deletes.table}: \`approve\` or \`reject\``,
+  );
   return [
     `**${results.size} of ${names.length} streams done** · each is a workflow, \`${workflowId}/STREAM\``,
     '',
-    '| stream | status | records | rows written |',
-    '| --- | --- | --- | --- |',
+    ...(questions.length === 0 ? [] : [...questions, '']),
+    '| stream | status | records | rows written | deleted |',
+    '| --- | --- | --- | --- | --- |',
     ...names.map(line),
     '',
   ].join('\n');

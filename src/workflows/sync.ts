@@ -21,6 +21,8 @@ export interface SyncOptions {
   moveOnly?: boolean;
   /** Read this range beside the sync of the same stream, and end. */
   range?: RangeRequest;
+  /** False: a pass that would remove more rows than `max_deletes` allows fails, and does not wait for a decision. */
+  waitForApproval?: boolean;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
 }
@@ -97,8 +99,8 @@ function checkOptions(options: unknown): void {
         if (name === 'stream')
           return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
         if (name === 'move') return moveProblem(value);
-        if (name !== 'full' && name !== 'takeOver' && name !== 'moveOnly')
-          return `${name}: is not one of full, takeOver, move, moveOnly, range`;
+        if (!['full', 'takeOver', 'moveOnly', 'waitForApproval'].includes(name))
+          return `${name}: is not one of full, takeOver, move, moveOnly, waitForApproval, range`;
         return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
       })
     : ['must be an object such as {"full": true}'];

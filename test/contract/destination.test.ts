@@ -16,6 +16,7 @@ import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } 
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
+import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
@@ -77,6 +78,7 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
 destinationContract('DuckDB', () => startDuckDb(false));
 destinationContract('DuckDB that knows of each write beforehand', () => startDuckDb(true));
 modesContract('DuckDB', () => startDuckDb(true));
+guardContract('DuckDB', () => startDuckDb(true));
 describe('a DuckDB file', () =>
   upgradesFromVersion1('main', async () => {
     const made = await scratch();

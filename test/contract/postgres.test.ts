@@ -12,6 +12,7 @@ import type { ColumnType, Cursor, TableSpec } from '../../src/protocol.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { scratch } from '../helpers/harness.js';
 import { evolutionContract } from './evolution.js';
+import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
@@ -189,6 +190,7 @@ describe.skipIf(!install.available)(
     // With what the suite appends it is 63 bytes long.
     destinationContract('PostgreSQL', start, { longestName: 57 });
     modesContract('PostgreSQL', start);
+    guardContract('PostgreSQL', start);
     describe('a PostgreSQL database', () =>
       upgradesFromVersion1('public', async () => {
         const folder = await scratch();

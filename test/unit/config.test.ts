@@ -8,6 +8,7 @@ import {
   parseDuration,
   planFromFlat,
   plansFrom,
+  withMaxDeletes,
 } from '../../src/config/index.js';
 import { durationText } from '../../src/durations.js';
 import { ConfigurationError, type Problem } from '../../src/errors.js';
@@ -679,5 +680,42 @@ describe('a table that follows its source', () => {
 
   it('has any primary key', () => {
     expect(tableOf({ misfits: 'evolve', primary_key: ['a', 'b'] }).primaryKey).toEqual(['a', 'b']);
+  });
+});
+
+describe('max_deletes', () => {
+  const limitOf = (max_deletes: unknown) => planFromFlat({ max_deletes }).table.maxDeletes;
+
+  it.each([
+    [5, { rows: 5 }],
+    ['0', { rows: 0 }],
+    ['10%', { percent: 10 }],
+    [' 2.5 % ', { percent: 2.5 }],
+    ['any', 'any'],
+  ])('takes %j', (value, limit) => {
+    expect(limitOf(value)).toEqual(limit);
+  });
+
+  it.each([-1, 2.5, '-1', '110%', 'all', 'ten', '', true, null, {}, 1e300])('refuses %j', (value) => {
+    expect(Object.keys(refused({ max_deletes: value }))).toEqual(['max_deletes']);
+  });
+
+  it('says what may stand there', () => {
+    expect(refused({ max_deletes: 'all' })).toEqual({
+      max_deletes: 'must be a whole number of rows, a share such as "10%", or "any"',
+    });
+  });
+
+  it('is what a run asks for, in either form, and whatever the streams say', () => {
+    expect(withMaxDeletes({ strategy: 'keyset', max_deletes: 1 }, '50%')).toEqual({
+      strategy: 'keyset',
+      max_deletes: '50%',
+    });
+    const source = { base_url: 'http://127.0.0.1:1' };
+    const streams = [{ name: 'a', max_deletes: 1 }, { name: 'b' }].map((stream) => ({
+      ...{ ...stream, path: `/${stream.name}`, strategy: 'page_number', columns: { id: 'LONG' } },
+    }));
+    const { plans } = plansFrom(withMaxDeletes({ source, defaults: { deletes: 'soft' }, streams }, 'any'));
+    expect(plans.map(({ table }) => table.maxDeletes)).toEqual(['any', 'any']);
   });
 });

@@ -179,6 +179,22 @@ describe('the summary of a pass', () => {
     ]);
   });
 
+  it('shows deleted rows beside written ones where there are any', () => {
+    expect(
+      summary([
+        { ...RESULT, deleted: 1234 },
+        { ...RESULT, stream: 'b' },
+      ])
+        .split('\n')
+        .slice(0, 4),
+    ).toEqual([
+      'stream  strategy  records  rows written  deleted  pages  batches  ended by       cursor',
+      expect.stringMatching(/^─+( {2}─+){8}$/),
+      'user    keyset      1,200         1,000    1,234     24        2  no_next_token  last_updated_at 2026-01-01T00:00:00Z',
+      'b       keyset      1,200         1,000        0     24        2  no_next_token  last_updated_at 2026-01-01T00:00:00Z',
+    ]);
+  });
+
   it('shows a cursor without what is empty', () => {
     expect(cursorText({ offset: 0, scroll_param: null, checkpoint: 'c' })).toBe('offset 0');
     expect(cursorText({ current_id: '9007199254740993', a: 1 })).toBe('current_id 9007199254740993, a 1');
@@ -209,7 +225,10 @@ describe('one line on how far a sync is', () => {
 
   it('says what it is doing', () => {
     expect(progressLine(progress)).toBe(
-      'user · offset · running · 1,000 records, 900 rows, 20 pages, 1 batches',
+      'user · offset · running · 1,000 records, 900 rows, 20 pages, 1 batch',
+    );
+    expect(progressLine({ ...progress, records: 1, rows: 1, deleted: 3 })).toBe(
+      'user · offset · running · 1 record, 1 row, 3 deleted, 20 pages, 1 batch',
     );
   });
 
