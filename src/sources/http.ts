@@ -25,7 +25,7 @@ import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
-import { failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
+import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
   ABORTED,
   RateLimitedError,
@@ -383,8 +383,10 @@ export class HttpSource implements Source {
       document = await sunk(() => scanner.end());
       if (body.isOwnEnvelope) document = body.envelope();
     } catch (thrown) {
-      if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
-      throw thrown;
+      if (!(thrown instanceof ScanError) || thrown.body === undefined) throw thrown;
+      this.judge(response, thrown.body, true);
+      const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
+      throw failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
     } finally {
       gathered.release();
       // What is not read to its end would keep its connection.
@@ -427,19 +429,27 @@ export class HttpSource implements Source {
    * @throws {SourceUnavailableError} as the error may pass.
    */
   private refuseFailure({ status, statusText }: Response, call: HttpRequest, envelope: unknown): void {
-    const asked = call.url.searchParams;
-    const isAsked = (name: string, value: string) => asked.getAll(name).includes(value);
-    const failure = failureIn(envelope, this.spec.records, isAsked);
+    const failure = this.failureIn(envelope, call);
     if (failure === null) return;
     const { mask } = this.options.resolved;
-    const words = mask(theirWords(mask(JSON.stringify(failure.words))));
     throw new SourceUnavailableError(
       call.shown,
       `the source answered ${status} ${mask(statusText).slice(0, 100)} without records, but with an error in ` +
-        `${mask(failure.where)}: ${words}. If that is an empty page, say so: ` +
+        `${mask(failure.where)}: ${failure.said}. If that is an empty page, say so: ` +
         `errors: [{ ${mask(failure.rule)}, action: ignore }]`,
       call.method,
     );
+  }
+
+  /** A failure that an answer without records tells of, and what it says, masked. */
+  private failureIn(envelope: unknown, { url, body }: HttpRequest): (Failure & { said: string }) | null {
+    const isAsked = (name: string, value: unknown) =>
+      url.searchParams.getAll(name).includes(String(value)) ||
+      body?.includes(JSON.stringify({ [name]: value }).slice(1, -1)) === true;
+    const failure = failureIn(envelope, this.spec.records, isAsked);
+    if (failure === null) return null;
+    const { mask } = this.options.resolved;
+    return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }
 
   private ruled(response: Response, call: HttpRequest, { rule, words, isBlank }: RuledError) {

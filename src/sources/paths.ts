@@ -118,14 +118,41 @@ const ESCAPED: Record<string, string> = { b: '\b', f: '\f', n: '\n', r: '\r', t:
 const isContainer = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null;
 
-/** One part of a JSONPath: `.name`, `..name`, `.*`, `[…]`. */
-const SEGMENT = /\.{0,2}(?:\[(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\]["']|\[[^\]]*\])*\]|[^.[\s]+)/g;
+/** The parts of a valid JSONPath behind its `$`: `.name`, `..name`, `.*`, `[…]`. */
+function segments(path: string): string[] {
+  const found: string[] = [];
+  let depth = 0;
+  for (const [piece] of path.slice(1).matchAll(PIECES)) {
+    const isNew =
+      depth === 0 && (piece.startsWith('.') || (piece === '[' && !/\.$/.test(found.at(-1) ?? '')));
+    if (isNew) found.push(piece);
+    else if (found.length > 0 && (depth > 0 || piece.trim() !== '')) found[found.length - 1] += piece;
+    if (piece === '[') depth++;
+    if (piece === ']') depth--;
+  }
+  return found;
+}
 
-/** The parts of a valid JSONPath behind its `$`. */
-const segments = (path: string): string[] => path.slice(1).match(SEGMENT) ?? [];
+/** What is quoted, and what may begin or end a part. */
+const PIECES = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\.+|[[\]]|\s+|[^."'[\]\s]+/g;
+
+/** A part without the names that are quoted in it. */
+const bare = (segment: string) => segment.replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/g, '');
 
 /** Whether a part may well select nothing: a wildcard, a filter or a slice. */
-const isOpen = (segment: string) => /[*?:]/.test(segment.replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/g, ''));
+const isOpen = (segment: string) => /[*?:]/.test(bare(segment));
+
+/** The names of the members that a path leads through first. */
+export function namesOf(path: AnswerPath): string[] {
+  if (typeof path !== 'string') return path;
+  const names: string[] = [];
+  for (const segment of segments(path)) {
+    const [name, ...others] = isOpen(segment) ? [] : (parsePath(`$${segment}`) ?? []);
+    if (typeof name !== 'string' || others.length > 0) break;
+    names.push(name);
+  }
+  return names;
+}
 
 /** Whether a JSONPath may lead to what is inside of a list that stands at a path of members. */
 export function leadsInto(path: string, list: readonly string[]): boolean {
@@ -143,7 +170,8 @@ export function leadsInto(path: string, list: readonly string[]): boolean {
 
 /** Whether a path selects one value at most. */
 const isSingular = (path: AnswerPath) =>
-  typeof path !== 'string' || segments(path).every((segment) => !isOpen(segment) && !/^\.\.|,/.test(segment));
+  typeof path !== 'string' ||
+  segments(path).every((segment) => !isOpen(segment) && !/^\.\.|,/.test(bare(segment)));
 
 /**
  * Says which part of a path selects nothing; null where there is just nothing to select: a wildcard, filter or slice

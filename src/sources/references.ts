@@ -4,6 +4,7 @@ import { ConfigurationError, messageOf, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
 import {
   bodyTemplate,
+  COUNTED,
   references as referencesTo,
   referred,
   template,
@@ -168,7 +169,10 @@ function addressTemplate(text: string, resolve: (literal: string) => string): Te
   return (values) => {
     let address = '';
     for (const { fill, names, isParameter } of parts) {
-      if (names.some((name) => !Object.hasOwn(values.cursor, name))) continue;
+      const absent = names.filter((name) => !Object.hasOwn(values.cursor, name));
+      const unsent = absent.find((name) => COUNTED.includes(name));
+      if (unsent !== undefined) throw new ConfigurationError([neverSent(unsent)]);
+      if (absent.length > 0) continue;
       const filled = fill(values);
       if (filled === null) return null;
       // Those before it may have been left out.
@@ -177,6 +181,14 @@ function addressTemplate(text: string, resolve: (literal: string) => string): Te
     return address;
   };
 }
+
+/** What the strategy counts it sends with every request, or with none. */
+const neverSent = (name: string): Problem => ({
+  path: 'path',
+  message:
+    `refers to \${cursor:${name}}, which ` +
+    (name === 'limit' ? 'is sent only where page_size is given' : 'the strategy does not send'),
+});
 
 /** A value as a part of an address: none may lead to another path, and no writing of dots keeps these from it. */
 function encodeSegment(value: string): string {

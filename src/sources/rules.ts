@@ -1,6 +1,6 @@
 /** Which answers are no pages, and what to do about them. */
 import type { AnswerPath, ErrorRule } from '../protocol.js';
-import { pathText, valueAtPath } from './paths.js';
+import { namesOf, pathText, valueAtPath } from './paths.js';
 
 /** The first rule that fits an answer. @param body its beginning, or its JSON without the records. */
 export function fittingRule(
@@ -70,16 +70,10 @@ export interface Failure {
 export function failureIn(
   envelope: unknown,
   records: AnswerPath,
-  isAsked: (name: string, value: string) => boolean,
+  isAsked: (name: string, value: unknown) => boolean,
 ): Failure | null {
-  const way = typeof records === 'string' ? [] : records;
-  const places = [
-    [],
-    ...way.slice(0, -1).map((_, i) => way.slice(0, i + 1)),
-    ['meta'],
-    ['metadata'],
-    ['status'],
-  ];
+  const way = namesOf(records);
+  const places = [[], ...way.map((_, i) => way.slice(0, i + 1)), ['meta'], ['metadata'], ['status']];
   for (const place of places) {
     const object = valueAtPath(envelope, place);
     if (typeof object !== 'object' || object === null || Array.isArray(object)) continue;
@@ -87,7 +81,7 @@ export function failureIn(
     const isWay = (name: string) => way[place.length] === name && place.every((part, i) => part === way[i]);
     const sign = members.find(
       ([name, value]) =>
-        !isWay(name) && saysFailure(name, value) && !(isScalar(value) && isAsked(name, String(value))),
+        !isWay(name) && saysFailure(name, value) && !(isScalar(value) && isAsked(name, value)),
     );
     const code = place.length === 0 && sign === undefined ? errorCode(object) : undefined;
     const [name, value] = sign ?? code ?? [];

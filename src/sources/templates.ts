@@ -32,7 +32,7 @@ export type BodyTemplate = (values: Values) => Sendable;
 export const VALUE_REFERENCE = /\$\{(cursor|parent):([^}:]+)(:number)?\}/g;
 
 /** What strategies count, and bodies hold as numbers. */
-const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
+export const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
 
 type Piece = string | { of: 'cursor' | 'parent'; name: string; asNumber: boolean };
 

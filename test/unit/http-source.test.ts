@@ -12,6 +12,7 @@ import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import {
+  ConfigurationError,
   MalformedAnswerError,
   RecordError,
   SourceRefusedError,
@@ -787,6 +788,32 @@ describe('an answer without records that says that it failed', () => {
       params: { status: 'failed', success: 'false' },
     });
     expect((await read(url, { spec })).keys).toEqual([]);
+    const posted = {
+      ...{ next: 'none', method: 'POST', body: { f: { status: 'failed', success: false } } },
+      records: '$.errors.items[*]',
+    };
+    expect((await read(url, { spec: specOf(posted) })).keys).toEqual([]);
+  });
+
+  it.each(['data.rows', '$.data.rows[*]', '$.data[?@.rows]'])(
+    'may say so beside its list: %s',
+    async (records) => {
+      const { url } = await serve(always(200, '{"data": {"error": "shard 3 is gone", "rows": []}}'));
+      const thrown = await failure(url, { spec: specOf({ next: 'none', records }) });
+      expect(thrown).toBeInstanceOf(SourceUnavailableError);
+      expect(thrown.message).toContain('an error in data.error: shard 3 is gone');
+    },
+  );
+
+  it('has its words where it has no list either', async () => {
+    const { url } = await serve(always(200, '{"error": {"message": "shard s3cr3t is gone"}}'));
+    const options = {
+      spec: { auth: { type: 'bearer', token: '${env:T}' } as const },
+      environment: { T: 's3cr3t' },
+    };
+    const thrown = await failure(url, options);
+    expect(thrown).toBeInstanceOf(MalformedAnswerError);
+    expect(thrown.message).toContain('has no member "data"; it has error; it says: shard *** is gone');
   });
 
   it('has its secrets masked', async () => {
@@ -874,6 +901,17 @@ describe('what a strategy sends', () => {
     });
     await read(url + path, { params });
     expect(seen).toEqual([asked]);
+  });
+
+  it('must be sent by the strategy at all', async () => {
+    for (const [name, words] of [
+      ['page', 'the strategy does not send'],
+      ['limit', 'is sent only where page_size is given'],
+    ] as const) {
+      const thrown = await failure(`http://127.0.0.1:1/x/\${cursor:${name}}`, { params: { offset: '0' } });
+      expect(thrown).toBeInstanceOf(ConfigurationError);
+      expect(thrown.message).toContain(words);
+    }
   });
 
   it('leads to no other address', async () => {
