@@ -460,8 +460,19 @@ export type BodyEncoding = 'json' | 'form';
  */
 export type AnswerPath = string[] | string;
 
+/** Where in an answer a value stands: in its body, or in a header. */
+export type AnswerPlace = AnswerPath | { header: string };
+
 /** What to do about an answer. */
-export const ERROR_ACTIONS = ['retry', 'wait', 'ignore', 'skip_parent', 'renew_credentials', 'fail'] as const;
+export const ERROR_ACTIONS = [
+  'retry',
+  'wait',
+  'ignore',
+  'end',
+  'skip_parent',
+  'renew_credentials',
+  'fail',
+] as const;
 export type ErrorAction = (typeof ERROR_ACTIONS)[number];
 
 /** A rule for answers that are no page of records. All that is named must fit; the first rule that fits is taken. */
@@ -491,8 +502,8 @@ export type BodyFormat = 'json' | 'ndjson' | 'csv';
 
 /** How a record becomes a row, where it is not one as it stands. */
 export interface RecordShape {
-  /** A column's value by its path in the record; columns that are not named here have the member of their name. */
-  from: { [column: string]: string[] };
+  /** A column's value by its path in the record, of names and of places in lists; columns that are not named here have the member of their name. */
+  from: { [column: string]: (string | number)[] };
   /** Columns that the parent gives, by the field of the parent. */
   parent: { [column: string]: string };
   /** A JSONPath filter expression such as `@.status == 'open'`; records that it does not hold for are left out. */
@@ -536,12 +547,20 @@ export interface RequestSpec {
   records: AnswerPath;
   /** What comes next: a token or an address in the body or in a header, or the `Link` header's `next`. */
   next:
-    | { in: 'body'; path: AnswerPath; isAddress: boolean }
+    | {
+        in: 'body';
+        path: AnswerPath;
+        isAddress: boolean;
+        /** The members of the token are sent, as parameters; absent: the token itself is. */
+        as?: 'params';
+        /** No token is configured: what the reference API would give is taken where it is there. */
+        isAssumed?: true;
+      }
     | { in: 'header'; name: string; isAddress: boolean }
     | { in: 'link'; isAddress: true };
-  total: AnswerPath | null;
-  more: AnswerPath | null;
-  totalPages?: AnswerPath | null;
+  total: AnswerPlace | null;
+  more: AnswerPlace | null;
+  totalPages?: AnswerPlace | null;
   /** There is no more where an answer holds this value. */
   ends?: { path: AnswerPath; is: Json } | null;
 }

@@ -854,7 +854,7 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({
         path: cutShort(path === '' ? key : `${path}.${key}`),
-        message: `is not a known key${suggestion(key, keys)}`,
+        message: `is not a known key${keys.includes(key) ? ' here' : suggestion(key, keys)}`,
       }));
     case 'invalid_value': {
       const words = issue.values.map(String);
@@ -874,8 +874,19 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       return [{ path, message: `${show(issue.input)} is too small: at least ${issue.minimum} is needed` }];
     case 'too_big':
       return [{ path, message: `${show(issue.input)} is too large: at most ${issue.maximum} is allowed` }];
-    case 'invalid_union':
+    case 'invalid_union': {
+      // Of a form that fits but for what stands in it, only that is wrong.
+      const fitting = issue.errors.find(
+        (inner) => inner.length > 0 && inner.every(({ code }) => code === 'custom'),
+      );
+      if (fitting !== undefined) {
+        return fitting.map((inner) => ({
+          path: cutShort(pathText([...issue.path, ...inner.path])),
+          message: inner.message,
+        }));
+      }
       return [{ path, message: `${show(issue.input)} is not allowed here: ${unionWords(issue)}` }];
+    }
     case 'invalid_key':
       return [{ path, message: `the name is not allowed: ${issue.issues.map((i) => i.message).join('; ')}` }];
     default:

@@ -4,6 +4,7 @@ import { filterProblem } from '../sources/paths.js';
 import { baseUrl, columnsOf, duration, flatFields, flatSchema, identifier, numeric, themes } from './flat.js';
 import {
   answerPath,
+  answerPlace,
   auth,
   body,
   bodyAs,
@@ -144,11 +145,20 @@ export const streamSchema = z.strictObject({
       .optional()
       .describe(
         'cursor, keyset: what the next page is asked for by: "link", {"token": path}, {"url": path}, {"header": name}; ' +
+          '{"token": path, "as": "params"} sends the members of a token that is an object; ' +
           'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (one answer is all).',
       ),
-    total: answerPath.optional().describe('Where the answer counts all records.'),
-    total_pages: answerPath.optional().describe('page_number: where the answer counts all pages.'),
-    more: answerPath.optional().describe('Where the answer says, by true or false, whether there is more.'),
+    total: answerPlace
+      .optional()
+      .describe('Where the answer counts all records: a path, or `{header: X-Total-Count}`.'),
+    total_pages: answerPlace
+      .optional()
+      .describe('page_number: where the answer counts all pages: a path, or `{header: X-WP-TotalPages}`.'),
+    more: answerPlace
+      .optional()
+      .describe(
+        'Where the answer says whether there is more, by true or false, 1 or 0, yes or no: a path, or `{header: X-Has-More}`.',
+      ),
     ends: z
       .strictObject({
         path: answerPath.describe('Where.'),

@@ -8,7 +8,7 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
-import { referred } from '../sources/templates.js';
+import { references, referred } from '../sources/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
@@ -108,7 +108,8 @@ const KEYS_IN: Record<string, string[]> = {
   columns: ['type', 'from'],
   ends: ['path', 'is'],
 };
-const keysIn = (path: readonly PropertyKey[]) => KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is'];
+const keysIn = (path: readonly PropertyKey[]) =>
+  KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is', 'as'];
 
 const pick = (from: Record<string, unknown>, keys: readonly string[]) =>
   Object.fromEntries(keys.flatMap((key) => (Object.hasOwn(from, key) ? [[key, from[key]]] : [])));
@@ -162,6 +163,12 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     } else if (byRecord && names.updated_since === undefined) {
       needs('names.updated_since', 'is needed: next "last_record" asks by it');
     }
+  }
+  if (next?.in === 'body' && 'as' in next && references(textsOf(stream), 'scroll_param') > 0) {
+    needs(
+      'next',
+      '"as: params" sends the token as parameters: ${cursor:scroll_param} has no value beside it',
+    );
   }
   problems.push(...misused(stream, draft));
   if (stream.body !== undefined && stream.method === 'GET')
@@ -505,7 +512,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       stream.next.in === 'last_key' ||
       stream.next.in === 'last_record' ||
       stream.next.in === 'none'
-        ? { in: 'body', path: ['scroll_param'], isAddress: false }
+        ? { in: 'body', path: ['scroll_param'], isAddress: false, isAssumed: true }
         : stream.next,
     total: stream.total ?? null,
     more: stream.more ?? null,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
-import { jsonPathProblem } from '../sources/paths.js';
+import { jsonPathProblem, parsePath, quotedPath } from '../sources/paths.js';
 import {
   baseUrl,
   columnType,
@@ -72,34 +72,48 @@ export const path = plainText.superRefine((text, context) => {
   for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
 });
 
-const PLAIN_PATH = /^(\$|(\$\.)?[^.[\]*$?@]+(\.[^.[\]*$?@]+)*)$/;
-
-/** "data.items" or "$.data.items" → the members on the way. */
-const memberPath = z
-  .string()
-  .max(500)
-  .regex(PLAIN_PATH, 'is not a path of members such as "user.login"')
-  .transform(members);
-
-function members(text: string): string[] {
-  return text === '$' ? [] : text.replace(/^\$\./, '').split('.');
+/** Says how to quote the names of a path that needs it; null where that is not what is wrong. */
+function quotesHint(text: string): string | null {
+  const quoted = quotedPath(text);
+  return quoted === null ? null : `must quote names that hold "@", "." or "$": ${quoted}`;
 }
 
-/** As {@link memberPath}, or any JSONPath; "$" is the answer itself. */
+/** "user.login", "changes[0].rev" or "$['@odata.id']" → names of members and places in lists. */
+const recordPath = z
+  .string()
+  .max(500)
+  .transform((text, context): (string | number)[] => {
+    const parts = parsePath(text);
+    // A record is an object: the way into it begins with a name.
+    if (parts !== null && typeof parts[0] !== 'number') return parts;
+    const message = quotesHint(text) ?? 'is not a path such as "user.login" or "changes[0].rev"';
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  });
+
+/** "data.items", "$.data['odata.items']" → names of members; or any JSONPath; "$" is the answer itself. */
 export const answerPath = z
   .string()
   .max(500)
   .transform((text, context): AnswerPath => {
-    if (PLAIN_PATH.test(text)) return members(text);
+    const parts = parsePath(text) ?? [0];
+    const names = parts.filter((part) => typeof part === 'string');
+    if (names.length === parts.length) return names;
     const problem = text.startsWith('$') ? jsonPathProblem(text) : 'it has no "$"';
     if (problem === null) return text;
-    context.addIssue({
-      code: 'custom',
-      message: `is neither a path of members such as "data.items" nor a JSONPath such as "$.edges[*].node": ${problem}`,
-    });
+    const message =
+      quotesHint(text) ??
+      `is neither a path of members such as "data.items" nor a JSONPath such as "$.edges[*].node": ${problem}`;
+    context.addIssue({ code: 'custom', message });
     return z.NEVER;
   })
   .meta({ title: 'path in the answer' });
+
+/** Where the answer has a value: a path in its body, or a header. */
+export const answerPlace = z.union([
+  answerPath,
+  z.strictObject({ header: headerName.describe('The header that has it.') }),
+]);
 
 const place = z.enum(['header', 'query', 'cookie']).default('header');
 const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent');
@@ -283,7 +297,9 @@ export const column = z.union([
   columnType.transform((type) => ({ type, from: null })),
   z.strictObject({
     type: columnType,
-    from: memberPath.describe('Where the record has the value: "user.login".'),
+    from: recordPath.describe(
+      "Where the record has the value: `user.login`, `changes[0].rev`, `$['@odata.id']`.",
+    ),
   }),
 ]);
 
@@ -293,8 +309,11 @@ export const next = z.union([
   z.literal('last_record').transform(() => ({ in: 'last_record' }) as const),
   z.literal('none').transform(() => ({ in: 'none' }) as const),
   z
-    .strictObject({ token: answerPath })
-    .transform(({ token }) => ({ in: 'body', path: token, isAddress: false }) as const),
+    .strictObject({ token: answerPath, as: z.literal('params').optional() })
+    .transform(
+      ({ token, as }) =>
+        ({ in: 'body', path: token, isAddress: false, ...(as !== undefined && { as }) }) as const,
+    ),
   z
     .strictObject({ url: answerPath })
     .transform(({ url }) => ({ in: 'body', path: url, isAddress: true }) as const),

@@ -80,7 +80,7 @@ async function readSample(
   const from = plan.table.primaryKey.map((name) => plan.request.shape?.from[name] ?? [name]);
   const canGoOn = !usesKey || from.every((path) => path.length === 1);
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
-  const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat() : [] };
+  const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
   const source = sourceOf(asTheyAre, options.environment, options.destination);
   const parent = await parentFields(plan, plans, options);

@@ -7,7 +7,16 @@ import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
 import { exec } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json, RecordShape, RequestSpec } from '../protocol.js';
-import { memberTexts, otherMembers, selectTexts } from './paths.js';
+import {
+  JsonDocument,
+  leadsInto,
+  type Location,
+  type Mask,
+  memberTexts,
+  missingPart,
+  otherMembers,
+  selectTexts,
+} from './paths.js';
 import { RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
@@ -17,16 +26,27 @@ const WHOLE_LIMIT = 16 * 1024 * 1024;
 const GZIP = [0x1f, 0x8b];
 
 /** What a body is read as. */
-export type BodySpec = Pick<RequestSpec, 'format' | 'single' | 'shape' | 'records'>;
+export type BodySpec = Pick<RequestSpec, 'format' | 'single' | 'shape' | 'records'> &
+  Partial<Pick<RequestSpec, 'next' | 'total' | 'more' | 'totalPages' | 'ends' | 'errors'>>;
+
+/** Whether something besides the records is inside of their list, so that the body must be read whole. */
+function isReadInside(
+  records: string[],
+  { next, total, more, totalPages, ends, errors = [] }: BodySpec,
+): boolean {
+  const token = next?.in === 'body' ? next.path : null;
+  const paths = [token, total, more, totalPages, ends?.path, ...errors.map(({ path }) => path)];
+  return paths.some((path) => typeof path === 'string' && leadsInto(path, records));
+}
 
 /** A body as the scanner can read it. */
 export interface ReadableBody {
   bytes: Bytes;
   /** Where in those bytes the records are. */
   records: string[];
-  /** Whether the answer without its records is known here, and not to the scanner. */
+  /** Whether the answer besides its records is known here, and not to the scanner. */
   isOwnEnvelope: boolean;
-  envelope: () => unknown;
+  envelope: () => JsonDocument;
   /** Of the records so far, in order, which ones are to be kept; null where all are. */
   kept: boolean[] | null;
 }
@@ -42,27 +62,29 @@ export function readableBody(
   columns: readonly string[],
   texts: readonly string[],
   parent: { [field: string]: Json },
-  mask: (text: string) => string = (plain) => plain,
+  mask: Mask = (plain) => plain,
 ): ReadableBody {
   const unzipped = gunzipped(body);
   let bytes = unzipped;
   let records: string[] = [];
-  let envelope: unknown;
+  let envelope = NOTHING_BESIDE;
+  let isOwnEnvelope = true;
   if (spec.format === 'ndjson' || spec.format === 'csv') {
     bytes = spec.format === 'csv' ? csvAsJson(unzipped, texts, mask) : linesAsJson(unzipped);
-    envelope = null;
-  } else if (typeof spec.records === 'string' || spec.single === true) {
-    bytes = asList(unzipped, spec.records, (value) => (envelope = value), mask);
-  } else records = spec.records;
+  } else if (typeof spec.records === 'string' || spec.single === true || isReadInside(spec.records, spec)) {
+    bytes = asList(unzipped, spec.records, (document) => (envelope = document), mask);
+  } else {
+    records = spec.records;
+    isOwnEnvelope = false;
+  }
   const { shape } = spec;
-  const isOwnEnvelope = envelope === null || typeof spec.records === 'string' || spec.single === true;
   if (shape === undefined || shape === null) {
     return { bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null };
   }
   const kept: boolean[] = [];
   const shaper = new Shaper(shape, columns, parent, kept, mask);
-  const onEnvelope = (value: unknown) => {
-    if (!isOwnEnvelope) envelope = value;
+  const onEnvelope = (document: JsonDocument) => {
+    if (!isOwnEnvelope) envelope = document;
   };
   return {
     bytes: shaper.shaped(bytes, records, onEnvelope),
@@ -72,6 +94,9 @@ export function readableBody(
     kept,
   };
 }
+
+/** Formats of nothing but records. */
+const NOTHING_BESIDE = new JsonDocument(null, 'null');
 
 /** A body that is a gzip file, whatever its headers say. */
 async function* gunzipped(body: Bytes): Bytes {
@@ -166,12 +191,15 @@ async function* csvAsJson(body: Bytes, texts: readonly string[], mask: (text: st
   yield Buffer.from(`${waiting}${before === '[' ? '[' : ''}]`);
 }
 
-/** What a path selects in a body, which is read whole, as a list. */
+/**
+ * Reads a body whole and gives what a path selects in it, as a list.
+ * @throws {ScanError} where the path leads nowhere: that is no empty list.
+ */
 async function* asList(
   body: Bytes,
   path: AnswerPath,
-  onEnvelope: (value: unknown) => void,
-  mask: (text: string) => string,
+  onEnvelope: (document: JsonDocument) => void,
+  mask: Mask,
 ): Bytes {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -189,21 +217,31 @@ async function* asList(
   const text = Buffer.concat(chunks)
     .toString('utf8')
     .replace(/^\uFEFF/, '');
+  if (text.trim() === '') {
+    onEnvelope(new JsonDocument(undefined, ''));
+    yield Buffer.from('[]');
+    return;
+  }
   let selected: ReturnType<typeof selectTexts>;
   try {
     selected = selectTexts(text, path);
   } catch (thrown) {
     if (!(thrown instanceof SyntaxError)) throw thrown;
     const shown = mask(text.slice(0, 10_000)).slice(0, 120);
-    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape');
+    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape', { text });
   }
-  onEnvelope(selected.value);
-  yield Buffer.from(`[${selected.texts.join(',')}]`);
+  const { texts, document, isFound } = selected;
+  const missing = isFound ? null : missingPart(document.value, path, mask);
+  if (missing !== null) {
+    throw new ScanError(`"records" leads nowhere: ${missing}`, 'shape', { value: document.value });
+  }
+  onEnvelope(document);
+  yield Buffer.from(`[${texts.join(',')}]`);
 }
 
 /** Makes rows of records: picks and renames, adds what the parent gives, and tells which ones to keep. */
 class Shaper {
-  private readonly paths: Map<string, readonly string[]>;
+  private readonly paths: Map<string, Location>;
   private readonly given: string[];
   /** Members of a record that are not part of the rest. */
   private readonly taken: ReadonlySet<string>;
@@ -223,11 +261,15 @@ class Shaper {
         .filter((column) => !Object.hasOwn(shape.parent, column))
         .map((column) => [column, shape.from[column] ?? [column]]),
     );
-    const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path : []));
+    const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path.map(String) : []));
     this.taken = new Set([...this.paths.keys(), ...Object.keys(shape.parent), ...whole]);
   }
 
-  async *shaped(body: Bytes, records: readonly string[], onEnvelope: (value: unknown) => void): Bytes {
+  async *shaped(
+    body: Bytes,
+    records: readonly string[],
+    onEnvelope: (document: JsonDocument) => void,
+  ): Bytes {
     let before = '[';
     let rows = '';
     const scanner = new RecordScanner({

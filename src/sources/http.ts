@@ -1,4 +1,4 @@
-import { AbortError, type Headers, type Response } from 'node-fetch';
+import { AbortError, type Response } from 'node-fetch';
 import { REFERENCE_REQUEST } from '../config/flat.js';
 import {
   HighwaterError,
@@ -9,7 +9,6 @@ import {
   SourceUnavailableError,
 } from '../errors.js';
 import type {
-  AnswerPath,
   ErrorAction,
   ErrorRule,
   Json,
@@ -21,11 +20,12 @@ import type {
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
+import { Envelope } from './envelope.js';
 import { PageBuffer } from './page-buffer.js';
-import { valueAtPath } from './paths.js';
+import { valueAtPath, type JsonDocument } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
-import { fittingRule, GRAPHQL_ERRORS } from './rules.js';
+import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
   ABORTED,
   RateLimitedError,
@@ -35,6 +35,7 @@ import {
   type RequestStarted,
   type Source,
 } from './source.js';
+import { readToken, sentToken, tokenParameters, type NextToken, type TokenUse } from './tokens.js';
 import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 
 export interface HttpSourceOptions {
@@ -106,6 +107,7 @@ export class HttpSource implements Source {
   private readonly auth: Authenticator | null;
   private readonly budget: Budget;
   private readonly rules: readonly ErrorRule[];
+  private readonly token: TokenUse;
 
   constructor(private readonly options: HttpSourceOptions) {
     const { resolved, destination = null, hooks = 'hooks', timeoutSeconds } = options;
@@ -114,6 +116,13 @@ export class HttpSource implements Source {
     this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
+    this.token = {
+      next: this.spec.next,
+      parameter: this.spec.names['scroll_param'] ?? 'scroll_param',
+      isWhole: resolved.isTokenWhole,
+      isCredential: (name) => this.isCredential(name),
+      mask: resolved.mask,
+    };
   }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
@@ -156,7 +165,7 @@ export class HttpSource implements Source {
       told?.answered(response.status);
       this.budget.learn(response.headers);
       if (response.ok) {
-        return await this.page(response, request, sink, watch).catch((thrown: unknown) => {
+        return await this.page(response, call, request, sink, watch).catch((thrown: unknown) => {
           if (!(thrown instanceof RuledError)) throw thrown;
           return this.ruled(response, call, thrown);
         });
@@ -176,7 +185,9 @@ export class HttpSource implements Source {
   /** What is to be sent for a page, but for credentials that are made for it. */
   private call(request: PageRequest): HttpRequest {
     const { resolved } = this.options;
-    const values = { cursor: request.params, parent: request.parent ?? {} };
+    const { scroll_param: token, ...rest } = request.params;
+    const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
+    const values = { cursor, parent: request.parent ?? {} };
     const url = this.address(request, values);
     const headers: Record<string, string> = {
       accept: ACCEPT[this.spec.format ?? 'json'],
@@ -221,11 +232,25 @@ export class HttpSource implements Source {
       const value = own && !resolved.secretParams.includes(name) ? null : fixed(values);
       if (value !== null) url.searchParams.set(name, value);
     }
+    const members = token === undefined ? null : tokenParameters(token, this.token);
     // An address holds everything that the first request asked.
     for (const [name, value] of Object.entries(own ? {} : params)) {
-      if (!resolved.placed.has(name)) url.searchParams.set(names[name] ?? name, value);
+      const isSent = !resolved.placed.has(name) && (name !== 'scroll_param' || members === null);
+      if (isSent) url.searchParams.set(names[name] ?? name, value);
     }
+    for (const { name, value } of members ?? []) url.searchParams.set(name, value);
     return url;
+  }
+
+  /** Whether a parameter holds a credential: by its value, or by its name in the address. */
+  private isCredential(parameter: string): boolean {
+    const { secretParams, url, mask } = this.options.resolved;
+    const wanted = parameter.toLowerCase();
+    const isSecret = (name: string, value: string) => SECRET_NAME.test(name) || mask(value) !== value;
+    return (
+      secretParams.some((name) => name.toLowerCase() === wanted) ||
+      [...url.searchParams].some(([name, value]) => name.toLowerCase() === wanted && isSecret(name, value))
+    );
   }
 
   /** What is kept of an address: without credentials, and short where it is on the same host. */
@@ -252,16 +277,15 @@ export class HttpSource implements Source {
   }
 
   /** What the answer says is next: a token, or an address as it is kept. */
-  private nextToken(envelope: unknown, headers: Headers, request: PageRequest): string | null {
-    const { next } = this.spec;
-    if (next.in === 'link') {
-      const address = linkNext(headers.get('link'));
-      return address === null ? null : this.kept(address, request);
-    }
-    const token = textOrNull(
-      next.in === 'header' ? headers.get(next.name) : valueAtPath(envelope, next.path),
+  private nextToken(envelope: Envelope, request: PageRequest, isEnd: boolean): NextToken {
+    const next = readToken(envelope, this.token, isEnd);
+    if (next.nextToken === null) return next;
+    const nextToken = this.spec.next.isAddress ? this.kept(next.nextToken, request) : next.nextToken;
+    if (nextToken.length <= TOKEN_LIMIT) return { nextToken };
+    throw new ScanError(
+      `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
+      'shape',
     );
-    return token !== null && next.isAddress ? this.kept(token, request) : token;
   }
 
   /** The URL for people: credentials out, secrets masked. */
@@ -274,6 +298,7 @@ export class HttpSource implements Source {
 
   private async page(
     response: Response,
+    call: HttpRequest,
     request: PageRequest,
     sink: RecordSink,
     watch: Watch,
@@ -348,57 +373,83 @@ export class HttpSource implements Source {
     };
     const gathered = new PageBuffer();
     const hand = () => sunk(() => scanner.push(gathered.take()));
-    let envelope: unknown;
+    let document: JsonDocument;
     try {
       for await (const chunk of body.bytes) {
         gathered.add(chunk);
         if (gathered.length >= CHUNK) await hand();
       }
       await hand();
-      envelope = await sunk(() => scanner.end());
-      if (body.isOwnEnvelope) envelope = body.envelope();
+      document = await sunk(() => scanner.end());
+      if (body.isOwnEnvelope) document = body.envelope();
     } catch (thrown) {
-      if (thrown instanceof ScanError && thrown.body !== undefined) this.judge(response, thrown.body, true);
-      throw thrown;
+      if (!(thrown instanceof ScanError) || thrown.body === undefined) throw thrown;
+      this.judge(response, thrown.body, true);
+      const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
+      throw failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
     } finally {
       gathered.release();
       // What is not read to its end would keep its connection.
       answered.destroy();
     }
-    this.judge(response, envelope, scanner.count === 0);
-    const nextToken = this.nextToken(envelope, response.headers, request);
-    if (nextToken !== null && nextToken.length > TOKEN_LIMIT) {
-      throw new ScanError(
-        `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
-        'shape',
-      );
-    }
+    const { value } = document;
+    this.judge(response, { value }, scanner.count === 0);
+    if (scanner.count === 0) this.refuseFailure(response, call, value);
+    const envelope = new Envelope(document, response.headers, resolved.mask);
     const { ends } = spec;
-    const at = (path: AnswerPath | null | undefined) => (path == null ? null : valueAtPath(envelope, path));
-    const count = (value: unknown) => (typeof value === 'number' ? value : null);
-    const more = at(spec.more);
-    const isEnd = ends != null && at(ends.path) === ends.is;
+    const isEnd = ends != null && envelope.value('ends.path', ends.path) === ends.is;
+    const more = isEnd ? false : envelope.flag('more', spec.more);
     return {
-      nextToken,
-      total: count(at(spec.total)),
-      ...(spec.totalPages != null && { totalPages: count(at(spec.totalPages)) }),
-      more: isEnd ? false : typeof more === 'boolean' ? more : null,
-      undeclared: [...scanner.undeclared].map(options.resolved.mask),
+      ...this.nextToken(envelope, request, more === false),
+      total: envelope.count('total', spec.total),
+      ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
+      more,
+      undeclared: [...scanner.undeclared].map(resolved.mask),
     };
   }
 
-  /** Looks for a rule that fits an answer of status 2xx. @throws {RuledError} */
-  private judge(response: Response, envelope: unknown, isBlank: boolean): void {
-    const rule = fittingRule(
-      this.rules.filter(({ path }) => path !== null),
-      response.status,
-      { value: envelope },
-    );
+  /**
+   * Looks for a rule that fits an answer of status 2xx.
+   * @param body without its records.
+   * @throws {RuledError}
+   */
+  private judge(response: Response, body: { value: unknown } | { text: string }, isBlank: boolean): void {
+    const rule = fittingRule(this.rules, response.status, body);
     // What is to be ignored of an answer that has records is its error, not the records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
     const { mask } = this.options.resolved;
-    const said = rule.path === null ? envelope : valueAtPath(envelope, rule.path);
-    throw new RuledError(rule, theirWords(mask(JSON.stringify(said))), isBlank);
+    const value = 'value' in body ? body.value : undefined;
+    const said = rule.path === null ? value : valueAtPath(value, rule.path);
+    const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
+    throw new RuledError(rule, mask(theirWords(mask(words))), isBlank);
+  }
+
+  /**
+   * Refuses to take an answer for an empty page that has no records but an error.
+   * @throws {SourceUnavailableError} as the error may pass.
+   */
+  private refuseFailure({ status, statusText }: Response, call: HttpRequest, envelope: unknown): void {
+    const failure = this.failureIn(envelope, call);
+    if (failure === null) return;
+    const { mask } = this.options.resolved;
+    throw new SourceUnavailableError(
+      call.shown,
+      `the source answered ${status} ${mask(statusText).slice(0, 100)} without records, but with an error in ` +
+        `${mask(failure.where)}: ${failure.said}. If that is an empty page, say so: ` +
+        `errors: [{ ${mask(failure.rule)}, action: ignore }]`,
+      call.method,
+    );
+  }
+
+  /** A failure that an answer without records tells of, and what it says, masked. */
+  private failureIn(envelope: unknown, { url, body }: HttpRequest): (Failure & { said: string }) | null {
+    const isAsked = (name: string, value: unknown) =>
+      url.searchParams.getAll(name).includes(String(value)) ||
+      body?.includes(JSON.stringify({ [name]: value }).slice(1, -1)) === true;
+    const failure = failureIn(envelope, this.spec.records, isAsked);
+    if (failure === null) return null;
+    const { mask } = this.options.resolved;
+    return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }
 
   private ruled(response: Response, call: HttpRequest, { rule, words, isBlank }: RuledError) {
@@ -424,6 +475,7 @@ export class HttpSource implements Source {
     words: string,
   ): PageAnswer | { action: ErrorAction | 'default'; refusal: Error } {
     if (action === 'ignore') return { ...EMPTY, ignored: true };
+    if (action === 'end') return { ...EMPTY, pastEnd: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The words of the status line are the source's own too.
     const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;
@@ -503,14 +555,6 @@ function keptLines(lines: Buffer, kept: readonly boolean[]): Buffer {
 
 const LINE_END = Buffer.from('\n');
 
-/** The address of `rel="next"` in a Link header (RFC 8288), or null. */
-export function linkNext(header: string | null): string | null {
-  for (const [, address = '', parameters = ''] of (header ?? '').matchAll(/<([^>]*)>([^<]*)/g)) {
-    if (/;\s*rel\s*=\s*("(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=[\s;,]|$))/i.test(parameters)) return address;
-  }
-  return null;
-}
-
 /** Retry-After in seconds or as a date → ISO instant; null where it says nothing usable. */
 export function retryAfter(header: string | null, now: number): string | null {
   if (header === null) return null;
@@ -532,9 +576,6 @@ export function namedMaximum(words: string): number | null {
   const maximum = named === null ? NaN : Number(named[1]);
   return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;
 }
-
-const textOrNull = (value: unknown) =>
-  typeof value === 'number' ? String(value) : typeof value === 'string' && value !== '' ? value : null;
 
 /** The largest page size that a 400 names, where that is what it is about. */
 export function refusedPageSize(thrown: unknown): number | null {

@@ -1,14 +1,17 @@
-import { findNodeAtLocation, parseTree, type Node } from 'jsonc-parser';
+import { parseTree, type Node } from 'jsonc-parser';
 import { exec, query } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json } from '../protocol.js';
+
+/** Hides secrets in a text. */
+export type Mask = (text: string) => string;
+
+/** The way to a value: names of members, and places in lists. */
+export type Location = readonly (string | number)[];
 
 /** What stands at a path of members; undefined where it leads nowhere. */
 export function valueAt(value: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>(
-    (inner, member) =>
-      typeof inner === 'object' && inner !== null && Object.hasOwn(inner, member)
-        ? (inner as Record<string, unknown>)[member]
-        : undefined,
+    (inner, member) => (isContainer(inner) && Object.hasOwn(inner, member) ? inner[member] : undefined),
     value,
   );
 }
@@ -18,35 +21,59 @@ export function valueAtPath(value: unknown, path: AnswerPath): unknown {
   return typeof path === 'string' ? query(value as Json, path)[0] : valueAt(value, path);
 }
 
-/**
- * The texts of what a JSONPath selects in a body, as they stand there: no number loses a digit. A list that is
- * selected stands for its items.
- */
-export function selectTexts(body: string, path: AnswerPath): { texts: string[]; value: unknown } {
+/** A parsed JSON text that can still tell how each of its values was written. */
+export class JsonDocument {
+  /** @param tree of the text, where it is known already. */
+  constructor(
+    readonly value: unknown,
+    private readonly text: string,
+    private tree?: Node,
+  ) {}
+
+  /** The text of a value, in which no number has lost a digit; null where the path leads nowhere. */
+  textAt(path: AnswerPath): string | null {
+    const location = typeof path === 'string' ? locations(this.value, path)[0] : path;
+    this.tree ??= parseTree(this.text);
+    const node = location === undefined ? undefined : nodeAt(this.tree, location);
+    return node === undefined ? null : textOf(this.text, node);
+  }
+}
+
+/** What a path selects in a body, as JSON texts in which no number has lost a digit. */
+export interface Selected {
+  /** The records. A list that is selected stands for its items, and null in place of a list for none. */
+  texts: string[];
+  document: JsonDocument;
+  /** False where the path leads to nothing, not even to a list without items. */
+  isFound: boolean;
+}
+
+/** Selects records in a body. @throws {SyntaxError} where it is no JSON. */
+export function selectTexts(body: string, path: AnswerPath): Selected {
   const value = JSON.parse(body) as Json;
   const root = parseTree(body);
-  const nodes: (Node | undefined)[] = [];
-  if (root !== undefined && typeof path !== 'string') nodes.push(findNodeAtLocation(root, [...path]));
-  if (root !== undefined && typeof path === 'string') {
-    exec(value, path, (_, at) => void nodes.push(findNodeAtLocation(root, at)));
-  }
-  const items = nodes
-    .filter((node) => node !== undefined)
-    .flatMap((node) => (node.type === 'array' ? (node.children ?? []) : [node]));
-  return { texts: items.map(({ offset, length }) => body.slice(offset, offset + length)), value };
+  const found = typeof path === 'string' ? locations(value, path) : [path];
+  const nodes = found.map((location) => nodeAt(root, location)).filter((node) => node !== undefined);
+  const isAmongLists = nodes.length === 1 ? isSingular(path) : nodes.some(({ type }) => type === 'array');
+  const items = nodes.flatMap((node) => {
+    if (node.type === 'array') return node.children ?? [];
+    return node.type === 'null' && isAmongLists ? [] : [node];
+  });
+  return {
+    texts: items.map((node) => textOf(body, node)),
+    document: new JsonDocument(value, body, root),
+    isFound: nodes.length > 0,
+  };
 }
 
 /** The texts of members at the paths given, by name; a member that is not there is left out. */
-export function memberTexts(
-  record: string,
-  paths: ReadonlyMap<string, readonly string[]>,
-): Map<string, string> {
+export function memberTexts(record: string, paths: ReadonlyMap<string, Location>): Map<string, string> {
   const root = parseTree(record);
   const texts = new Map<string, string>();
   if (root === undefined) return texts;
   for (const [name, path] of paths) {
-    const node = findNodeAtLocation(root, [...path]);
-    if (node !== undefined) texts.set(name, record.slice(node.offset, node.offset + node.length));
+    const node = nodeAt(root, path);
+    if (node !== undefined) texts.set(name, textOf(record, node));
   }
   return texts;
 }
@@ -56,6 +83,228 @@ export function otherMembers(record: string, names: ReadonlySet<string>): string
   return (parseTree(record)?.children ?? []).flatMap(({ offset, length, children }) =>
     names.has(String(children?.[0]?.value)) ? [] : record.slice(offset, offset + length),
   );
+}
+
+/** The node at a location; of members of one name the last, as JSON.parse takes it. */
+function nodeAt(root: Node | undefined, location: Location): Node | undefined {
+  let node = root;
+  for (const part of location) {
+    if (node === undefined) return undefined;
+    const { type, children = [] } = node;
+    if (typeof part === 'number') node = type === 'array' ? children[part] : undefined;
+    else if (type !== 'object') return undefined;
+    else node = children.findLast((member) => member.children?.[0]?.value === part)?.children?.[1];
+  }
+  return node;
+}
+
+const textOf = (text: string, { offset, length }: Node) => text.slice(offset, offset + length);
+
+function locations(value: unknown, path: string): Location[] {
+  const found: Location[] = [];
+  exec(value as Json, path, (_, at) => void found.push(at.map(unescapedName)));
+  return found;
+}
+
+/** A name as it is; the library escapes quotes, backslashes and control characters in the names that it gives. */
+const unescapedName = (name: string | number) =>
+  typeof name === 'number'
+    ? name
+    : name.replace(/\\(?:u([0-9a-f]{4})|(.))/g, (_: string, code: string | undefined, sign: string) =>
+        code === undefined ? (ESCAPED[sign] ?? sign) : String.fromCharCode(parseInt(code, 16)),
+      );
+const ESCAPED: Record<string, string> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
+
+const isContainer = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+
+/** The parts of a valid JSONPath behind its `$`: `.name`, `..name`, `.*`, `[…]`. */
+function segments(path: string): string[] {
+  const found: string[] = [];
+  let depth = 0;
+  for (const [piece] of path.slice(1).matchAll(PIECES)) {
+    const isNew =
+      depth === 0 && (piece.startsWith('.') || (piece === '[' && !/\.$/.test(found.at(-1) ?? '')));
+    if (isNew) found.push(piece);
+    else if (found.length > 0 && (depth > 0 || piece.trim() !== '')) found[found.length - 1] += piece;
+    if (piece === '[') depth++;
+    if (piece === ']') depth--;
+  }
+  return found;
+}
+
+/** What is quoted, and what may begin or end a part. */
+const PIECES = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\.+|[[\]]|\s+|[^."'[\]\s]+/g;
+
+/** A part without the names that are quoted in it. */
+const bare = (segment: string) => segment.replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/g, '');
+
+/** Whether a part may well select nothing: a wildcard, a filter or a slice. */
+const isOpen = (segment: string) => /[*?:]/.test(bare(segment));
+
+/** The names of the members that a path leads through first. */
+export function namesOf(path: AnswerPath): string[] {
+  if (typeof path !== 'string') return path;
+  const names: string[] = [];
+  for (const segment of segments(path)) {
+    const [name, ...others] = isOpen(segment) ? [] : (parsePath(`$${segment}`) ?? []);
+    if (typeof name !== 'string' || others.length > 0) break;
+    names.push(name);
+  }
+  return names;
+}
+
+/** Whether a JSONPath may lead to what is inside of a list that stands at a path of members. */
+export function leadsInto(path: string, list: readonly string[]): boolean {
+  const way = segments(path);
+  for (const [i, name] of list.entries()) {
+    const segment = way[i];
+    if (segment === undefined) return false;
+    const parts = isOpen(segment) ? null : parsePath(`$${segment}`);
+    // What it leads to cannot be told from such a part.
+    if (parts === null) return true;
+    if (parts[0] !== name) return false;
+  }
+  return way.length > list.length;
+}
+
+/** Whether a path selects one value at most. */
+const isSingular = (path: AnswerPath) =>
+  typeof path !== 'string' ||
+  segments(path).every((segment) => !isOpen(segment) && !/^\.\.|,/.test(bare(segment)));
+
+/**
+ * Says which part of a path selects nothing; null where there is just nothing to select: a wildcard, filter or slice
+ * of a list that is empty or null, or of which nothing fits.
+ * @param mask hides secrets in the names of members.
+ */
+export function missingPart(value: unknown, path: AnswerPath, mask: Mask): string | null {
+  if (typeof path !== 'string') return absentMember(value, path, mask);
+  let before: unknown[] = [value];
+  let prefix = '$';
+  for (const segment of segments(path)) {
+    const nodes: unknown[] = query(value as Json, prefix + segment);
+    if (nodes.length === 0) {
+      const isFine = isOpen(segment) && before.every((node) => node === null || isContainer(node));
+      return isFine ? null : `${prefix + segment} selects nothing: ${prefix} ${described(before[0], mask)}`;
+    }
+    before = nodes;
+    prefix += segment;
+  }
+  return null;
+}
+
+/** Says where the path to the records leads nowhere; null where it leads somewhere. */
+export function absentMember(value: unknown, path: readonly string[], mask: Mask): string | null {
+  let inner = value;
+  for (const [depth, member] of path.entries()) {
+    const where = depth === 0 ? 'the body' : JSON.stringify(path.slice(0, depth).join('.'));
+    if (!isContainer(inner) || Array.isArray(inner)) {
+      return `${where} is not an object with a list ${JSON.stringify(path.join('.'))}`;
+    }
+    if (!Object.hasOwn(inner, member)) {
+      const meant = misspelt(value, path);
+      const hint = meant === null ? '' : `; a name with dots is quoted: ${mask(meant)}`;
+      return `${where} has no member ${JSON.stringify(member)}; it ${described(inner, mask)}${hint}`;
+    }
+    inner = inner[member];
+  }
+  return null;
+}
+
+/** Says what a value is, or which members it has: "has a, b", "is a list of 2", "is null". */
+function described(value: unknown, mask: Mask): string {
+  if (Array.isArray(value)) return `is a list of ${value.length}`;
+  if (!isContainer(value)) return `is ${value === null ? 'null' : `a ${typeof value}`}`;
+  return `has ${memberNames(value, mask) || 'none'}`;
+}
+
+/** The first names of an object's members. */
+export const memberNames = (value: object, mask: Mask): string =>
+  Object.keys(value)
+    .slice(0, 10)
+    .map((name) => JSON.stringify(mask(name).slice(0, 80)).slice(1, -1))
+    .join(', ');
+
+const QUOTED = /\[\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\s*\]/;
+const PART = new RegExp(`(^|\\.)([^.[\\]*$?@]+)|${QUOTED.source}|\\[\\s*(\\d{1,9})\\s*\\]`, 'y');
+
+/**
+ * Reads a path such as "data.items", "$.data.items", "$['@odata.nextLink']" or "changes[0].rev".
+ * @returns names of members and places in lists; null where the text is no such path.
+ */
+export function parsePath(text: string): (string | number)[] | null {
+  if (text === '$') return [];
+  if (text.startsWith('.')) return null;
+  const rest = text.replace(/^\$\.(?![.[])|^\$(?=\[)/, '');
+  const parts: (string | number)[] = [];
+  PART.lastIndex = 0;
+  while (PART.lastIndex < rest.length) {
+    const match = PART.exec(rest);
+    if (match === null) return null;
+    const [, , name, single, double, index] = match;
+    const quoted = single?.replace(/\\'/g, "'").replace(/(?<!\\)((?:\\\\)*)"/g, '$1\\"') ?? double;
+    if (index !== undefined) parts.push(Number(index));
+    else if (name !== undefined) parts.push(name);
+    else {
+      try {
+        parts.push(JSON.parse(`"${quoted}"`) as string);
+      } catch {
+        return null;
+      }
+    }
+  }
+  return parts.length === 0 ? null : parts;
+}
+
+/** A path as a configuration may have it: names that cannot stand alone are quoted. */
+export function pathText(path: AnswerPath | Location): string {
+  if (typeof path === 'string') return path;
+  if (path.length === 0) return '$';
+  const isPlain = path.every((part) => typeof part === 'string' && PLAIN_NAME.test(part));
+  return isPlain ? path.join('.') : `$${path.map(segmentText).join('')}`;
+}
+
+const PLAIN_NAME = /^[^.[\]*$?@'"\s]+$/;
+
+function segmentText(part: string | number): string {
+  if (typeof part === 'number') return `[${part}]`;
+  if (PLAIN_NAME.test(part)) return `.${part}`;
+  return `['${JSON.stringify(part).slice(1, -1).replace(/\\"/g, '"').replace(/'/g, "\\'")}']`;
+}
+
+/**
+ * Spells a path whose names need quotes, such as "@odata.nextLink", as it is likely meant; null where that is not
+ * what is wrong with it.
+ */
+export function quotedPath(text: string): string | null {
+  const parts = text.replace(/^\$\.?(?=.)/, (root) => (root === '$.' ? '' : root)).split('.');
+  if (parts.some((part) => /[[\]*?]/.test(part) || part === '')) return null;
+  // "odata" in "@odata.nextLink" is no object: the dots behind an "@" belong to the name.
+  const at = parts.findIndex((part) => part.includes('@'));
+  const names = at === -1 ? parts : [...parts.slice(0, at), parts.slice(at).join('.')];
+  return names.some((name) => /[@$]/.test(name)) ? pathText(names) : null;
+}
+
+/**
+ * Finds the member that a path of several members means but does not reach, as its name has dots in it: where
+ * "odata.nextLink" leads nowhere and there is a member "odata.nextLink" or "@odata.nextLink".
+ * @returns the path as it should be written, or null.
+ */
+export function misspelt(value: unknown, path: string | readonly string[]): string | null {
+  if (typeof path === 'string') return null;
+  let inner = value;
+  for (let from = 0; from < path.length - 1; from++) {
+    if (!isContainer(inner)) return null;
+    for (let to = path.length; to > from + 1; to--) {
+      const name = path.slice(from, to).join('.');
+      for (const there of [name, `@${name}`]) {
+        if (Object.hasOwn(inner, there)) return pathText([...path.slice(0, from), there, ...path.slice(to)]);
+      }
+    }
+    inner = inner[path[from] ?? ''];
+  }
+  return null;
 }
 
 /** What is wrong with a filter expression such as `@.status == 'open'`; null where nothing is. */

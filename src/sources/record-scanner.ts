@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { PageRecords, Reject, Remembered } from '../protocol.js';
-import { valueAt } from './paths.js';
+import { absentMember, JsonDocument, valueAt, type Mask } from './paths.js';
 import { ABSENT, NULL, RecordWalker, type Place } from './record-walker.js';
 
 /**
@@ -29,7 +29,7 @@ export interface ScannerOptions {
   /** The longest record that is taken, in bytes. */
   recordLimit: number;
   /** Hides secrets in what an error shows of the body; before it is cut short, lest half a secret stay. */
-  mask?: (text: string) => string;
+  mask?: Mask;
   /**
    * Receives records as newline-delimited JSON, each line ended. They stand in the bytes that were pushed.
    * @param rejects places, among these records, of those that `lines` does not hold.
@@ -53,8 +53,8 @@ export class ScanError extends Error {
   constructor(
     message: string,
     readonly kind: 'shape' | 'record',
-    /** The body, where it was JSON without a list of records. */
-    readonly body?: unknown,
+    /** The body without a list of records: parsed where it is JSON, else its text. */
+    readonly body?: { value: unknown } | { text: string },
   ) {
     super(message);
   }
@@ -116,6 +116,8 @@ export class RecordScanner {
   private wanted = 0;
   private envelope: Buffer[] = [];
   private envelopeBytes = 0;
+  /** Whether null stands in place of the list of records. */
+  private isNull = false;
 
   private b: Buffer = Buffer.alloc(0);
   /** Whether these bytes are nobody else's. */
@@ -168,9 +170,9 @@ export class RecordScanner {
 
   /**
    * Ends the body.
-   * @returns the body without its records, parsed.
+   * @returns the body without its records; undefined is its value where it is empty.
    */
-  end(): unknown {
+  end(): JsonDocument {
     if (this.wanted > 0) {
       // The last bytes were too few to be worth a look; now they are all there are.
       this.wanted = 0;
@@ -179,7 +181,10 @@ export class RecordScanner {
     if (this.phase === 'first' || this.phase === 'next') {
       throw new ScanError(`the body ends in the middle of its records, after ${this.count} of them`, 'shape');
     }
-    if (this.phase === 'before') throw this.noRecords();
+    if (this.phase === 'before') {
+      if (this.bodyText() === '') return new JsonDocument(undefined, '');
+      throw this.noRecords();
+    }
     const text = Buffer.concat(this.envelope).toString('utf8');
     let envelope: unknown;
     try {
@@ -188,24 +193,28 @@ export class RecordScanner {
       throw new ScanError('the body is not valid JSON behind its records', 'shape');
     }
     const list = valueAt(envelope, this.options.records);
-    if (JSON.stringify(list) !== `[${STAND_IN}]`) {
+    if (this.isNull ? list !== null : JSON.stringify(list) !== `[${STAND_IN}]`) {
       throw new ScanError(`the body has the member ${this.recordsName()} twice`, 'shape');
     }
-    (list as unknown[]).length = 0;
-    return envelope;
+    if (!this.isNull) (list as unknown[]).length = 0;
+    return new JsonDocument(envelope, text);
   }
 
   private recordsName(): string {
     return JSON.stringify(this.options.records.join('.'));
   }
 
+  /** The body so far, while no records have been found in it. */
+  private bodyText(): string {
+    return (this.pending ?? this.b).toString('utf8').trim();
+  }
+
   /**
-   * Why there is no list of records: said from the whole body, which is small here or not JSON at all.
+   * Says why there is no list of records, from the whole body, which is small here or not JSON at all.
    * @param found what is wrong where there is such a list after all.
    */
   private noRecords(found?: ScanError): ScanError {
-    const text = (this.pending ?? this.b).toString('utf8').trim();
-    const name = this.recordsName();
+    const text = this.bodyText();
     if (text === '') return new ScanError('the body is empty', 'shape');
     let value: unknown;
     try {
@@ -215,33 +224,15 @@ export class RecordScanner {
       return new ScanError(
         `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${this.shown(text, 120)}`,
         'shape',
+        { text },
       );
     }
-    const { records } = this.options;
-    const body = value;
-    for (const [depth, member] of records.entries()) {
-      const where = depth === 0 ? 'the body' : JSON.stringify(records.slice(0, depth).join('.'));
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        return new ScanError(`${where} is not an object with a list ${name}`, 'shape', body);
-      }
-      if (!Object.hasOwn(value, member)) {
-        const members = Object.keys(value)
-          .slice(0, 10)
-          .map((there) => this.shown(there, 80).slice(1, -1));
-        return new ScanError(
-          `${where} has no member ${JSON.stringify(member)}; it has ${members.join(', ') || 'none'}`,
-          'shape',
-          body,
-        );
-      }
-      value = (value as Record<string, unknown>)[member];
-    }
-    if (found !== undefined && Array.isArray(value)) return found;
-    return new ScanError(
-      `${records.length === 0 ? 'the body' : name} is not a list of records`,
-      'shape',
-      body,
-    );
+    const { records, mask = plain } = this.options;
+    const list = valueAt(value, records);
+    if (found !== undefined && Array.isArray(list)) return found;
+    const absent = list === undefined ? absentMember(value, records, mask) : null;
+    const name = records.length === 0 ? 'the body' : this.recordsName();
+    return new ScanError(absent ?? `${name} is not a list of records`, 'shape', { value });
   }
 
   /** Walks the body up to the `[` of its records. */
@@ -252,6 +243,13 @@ export class RecordScanner {
       const start = this.p;
       this.space();
       for (const member of this.options.records) this.enter(member);
+      if (this.byte() === 0x6e) {
+        this.literal('null');
+        this.isNull = true;
+        this.keepEnvelope(this.b.subarray(start, this.p));
+        this.phase = 'after';
+        return;
+      }
       if (this.byte() !== OPEN_ARRAY) throw this.noRecords();
       this.p++;
       this.keepEnvelope(this.b.subarray(start, this.p));
@@ -826,11 +824,12 @@ export class RecordScanner {
 
   /** A piece of the body for people. */
   private shown(text: string, length: number): string {
-    const { mask = (plain: string) => plain } = this.options;
+    const { mask = plain } = this.options;
     return JSON.stringify(mask(text).slice(0, length));
   }
 }
 
+const plain: Mask = (text) => text;
 const cutShort = (name: string) =>
   name.length > UNDECLARED_LENGTH ? `${name.slice(0, UNDECLARED_LENGTH)}…` : name;
 const isDigit = (c: number) => c >= 0x30 && c <= 0x39;

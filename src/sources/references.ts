@@ -4,8 +4,11 @@ import { ConfigurationError, messageOf, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
 import {
   bodyTemplate,
+  COUNTED,
+  references as referencesTo,
   referred,
   template,
+  wholeReferences,
   type BodyTemplate,
   type Template,
   type Values,
@@ -18,7 +21,7 @@ export const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credenti
 export interface ResolvedRequest {
   /** The address; what only a parent record gives is not filled in. */
   url: URL;
-  /** The address for a parent. */
+  /** The address for a page, and for a parent. */
   at: (values: Values) => URL;
   /** Credentials that stay the same included. */
   headers: Record<string, Template>;
@@ -27,6 +30,8 @@ export interface ResolvedRequest {
   body: BodyTemplate | null;
   /** Cursor values that some text refers to: they are not sent as parameters of their own. */
   placed: ReadonlySet<string>;
+  /** The token is only ever sent as a value of its own in the body. */
+  isTokenWhole: boolean;
   /** Credentials that are got or made while requests are; its references are resolved. */
   auth: SessionAuth | OAuth2Auth | Extract<Auth, { type: 'signature' }> | null;
   /** Names of query parameters that hold a credential: they are left out of what is kept. */
@@ -47,10 +52,8 @@ export function resolveRequest(
   environment: NodeJS.ProcessEnv = process.env,
 ): ResolvedRequest {
   const references = new References(environment);
-  const address = template(
-    baseUrl,
-    (text) => references.resolve(text, 'base_url', encodeURIComponent),
-    encodeSegment,
+  const address = addressTemplate(baseUrl, (text) =>
+    references.resolve(text, 'base_url', encodeURIComponent),
   );
   const each = (map: Record<string, string>, path: string) =>
     Object.fromEntries(
@@ -111,7 +114,10 @@ export function resolveRequest(
     return new URL(text);
   };
   const fields = referred(baseUrl, 'parent');
-  const url = at({ cursor: {}, parent: Object.fromEntries([...fields].map((name) => [name, `{${name}}`])) });
+  const cursorValues = referred(baseUrl, 'cursor');
+  const named = (names: Iterable<string>) =>
+    Object.fromEntries([...names].map((name) => [name, `{${name}}`]));
+  const url = at({ cursor: named(cursorValues), parent: named(fields) });
   const { secrets } = references;
   const [user, password] = [unescaped(url.username), unescaped(url.password)];
   if (password !== '') secrets.push(password);
@@ -120,13 +126,16 @@ export function resolveRequest(
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
   const hidden = new Hidden(secrets);
+  const texts = [baseUrl, spec.params, spec.headers, spec.body];
+  const wholes = wholeReferences(spec.body, 'scroll_param');
   return {
     url,
-    at: fields.size === 0 ? () => new URL(url) : at,
+    at: fields.size + cursorValues.size === 0 ? () => new URL(url) : at,
     headers,
     params,
     body,
-    placed: referred([baseUrl, spec.params, spec.headers, spec.body], 'cursor'),
+    placed: referred(texts, 'cursor'),
+    isTokenWhole: wholes > 0 && referencesTo(texts, 'scroll_param') === wholes,
     auth: dynamic,
     secretParams,
     mask: (text) => hidden.mask(text),
@@ -141,10 +150,50 @@ export function refuseHeader(name: string, value: string): void {
   throw new ConfigurationError([{ path: `headers.${name}`, message }]);
 }
 
+/** A reference of any kind, or a letter that ends no part of an address. */
+const IN_PART = String.raw`(?:\$\{[^}]*\}|[^/?&#])`;
+const ADDRESS_PARTS = new RegExp(`[/?&]${IN_PART}*|#.*|${IN_PART}+`, 'gs');
+
+/**
+ * Makes a template of an address. A part of the path or a parameter whose cursor value is not there yet (the token of
+ * a first page) is left out; null where a parent lacks a field.
+ */
+function addressTemplate(text: string, resolve: (literal: string) => string): Template {
+  const pieces = text.match(ADDRESS_PARTS) ?? [];
+  const query = pieces.findIndex((piece) => piece.startsWith('?'));
+  const parts = pieces.map((piece, i) => ({
+    fill: template(piece, resolve, encodeSegment),
+    names: [...referred(piece, 'cursor')],
+    isParameter: query !== -1 && i > query && piece.startsWith('&'),
+  }));
+  return (values) => {
+    let address = '';
+    for (const { fill, names, isParameter } of parts) {
+      const absent = names.filter((name) => !Object.hasOwn(values.cursor, name));
+      const unsent = absent.find((name) => COUNTED.includes(name));
+      if (unsent !== undefined) throw new ConfigurationError([neverSent(unsent)]);
+      if (absent.length > 0) continue;
+      const filled = fill(values);
+      if (filled === null) return null;
+      // Those before it may have been left out.
+      address += isParameter && !address.includes('?') ? `?${filled.slice(1)}` : filled;
+    }
+    return address;
+  };
+}
+
+/** What the strategy counts it sends with every request, or with none. */
+const neverSent = (name: string): Problem => ({
+  path: 'path',
+  message:
+    `refers to \${cursor:${name}}, which ` +
+    (name === 'limit' ? 'is sent only where page_size is given' : 'the strategy does not send'),
+});
+
 /** A value as a part of an address: none may lead to another path, and no writing of dots keeps these from it. */
 function encodeSegment(value: string): string {
   if (value !== '.' && value !== '..') return encodeURIComponent(value);
-  const message = `refers to a field of the parent that holds ${JSON.stringify(value)}: that would be another address`;
+  const message = `refers to a value that is ${JSON.stringify(value)}: that would be another address`;
   throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 

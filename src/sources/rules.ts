@@ -1,6 +1,6 @@
 /** Which answers are no pages, and what to do about them. */
-import type { ErrorRule } from '../protocol.js';
-import { valueAtPath } from './paths.js';
+import type { AnswerPath, ErrorRule } from '../protocol.js';
+import { namesOf, pathText, valueAtPath } from './paths.js';
 
 /** The first rule that fits an answer. @param body its beginning, or its JSON without the records. */
 export function fittingRule(
@@ -9,7 +9,7 @@ export function fittingRule(
   body: { text: string } | { value: unknown },
 ): ErrorRule | undefined {
   const isFine = status >= 200 && status < 300;
-  const text = () => ('text' in body ? body.text : JSON.stringify(body.value));
+  const text = () => ('text' in body ? body.text : (JSON.stringify(body.value) ?? ''));
   let parsed: unknown;
   const value = () => {
     if ('value' in body) return body.value;
@@ -50,3 +50,107 @@ export const GRAPHQL_ERRORS: ErrorRule = {
   action: 'fail',
   waitSeconds: 0,
 };
+
+/** A sign in an answer of status 2xx that the request has failed. */
+export interface Failure {
+  /** Where it stands, and its value where that says little. */
+  where: string;
+  /** The condition of a rule that fits such answers, as a configuration has it. */
+  rule: string;
+  /** What the source says about it: some JSON value. */
+  words: unknown;
+}
+
+/**
+ * Looks for a failure in an answer that has no records: a value under "error" or "errors", a "success" or "ok" that is
+ * false, a "status" or a code of an error; at the top, beside the records, and in "meta". Members that say that all is
+ * well ("errors": [], "error": false, "message": "success") are none.
+ * @param isAsked whether the request had this parameter: some sources say back what they were asked.
+ */
+export function failureIn(
+  envelope: unknown,
+  records: AnswerPath,
+  isAsked: (name: string, value: unknown) => boolean,
+): Failure | null {
+  const way = namesOf(records);
+  const places = [[], ...way.map((_, i) => way.slice(0, i + 1)), ['meta'], ['metadata'], ['status']];
+  for (const place of places) {
+    const object = valueAtPath(envelope, place);
+    if (typeof object !== 'object' || object === null || Array.isArray(object)) continue;
+    const members = Object.entries(object) as [string, unknown][];
+    const isWay = (name: string) => way[place.length] === name && place.every((part, i) => part === way[i]);
+    const sign = members.find(
+      ([name, value]) =>
+        !isWay(name) && saysFailure(name, value) && !(isScalar(value) && isAsked(name, value)),
+    );
+    const code = place.length === 0 && sign === undefined ? errorCode(object) : undefined;
+    const [name, value] = sign ?? code ?? [];
+    if (name === undefined) continue;
+    const at = pathText([...place, name]);
+    const where = isScalar(value) && typeof value !== 'string' ? `${at} (${String(value)})` : at;
+    // Where the member is there in every answer, its value makes the difference.
+    const isOften = /^(success|ok|(status|code)(_?code)?)$/i.test(name);
+    const text = JSON.stringify({ [name]: value }).slice(1, -1);
+    const rule = isOften ? `status: 200, body: '${text}'` : `path: ${at}`;
+    return { where, rule, words: wordsOf(object, value) };
+  }
+  return null;
+}
+
+const isScalar = (value: unknown) => typeof value !== 'object' || value === null;
+
+/** Texts that say, where an error would be, that there is none. */
+const FINE = /^\s*(0+|200|no|none|null|nil|n\/a|-|false|ok|okay|success|successful|no[ _-]?errors?)?\.?\s*$/i;
+
+/** Whether a value is an error, where one would stand. */
+function isError(value: unknown): boolean {
+  if (typeof value === 'string' || typeof value === 'number') return !FINE.test(String(value));
+  if (typeof value !== 'object' || value === null) return value === true;
+  return Object.values(value).some(isError);
+}
+
+function saysFailure(name: string, value: unknown): boolean {
+  switch (name.toLowerCase().replace(/[_-]/g, '')) {
+    case 'error':
+    case 'errormessage':
+    case 'errormsg':
+    case 'errorcode':
+    case 'errcode':
+      return isError(value);
+    case 'errors':
+      // A number of them may be what is asked for.
+      return typeof value !== 'number' && isError(value);
+    case 'success':
+    case 'ok':
+      return value === false || value === 'false';
+    case 'status':
+      return typeof value === 'string' && /^(error|fail|failed|failure)$/i.test(value);
+    default:
+      return false;
+  }
+}
+
+/** A status of an error with its words. One that says that there is nothing is none here. */
+function errorCode(object: object): [string, unknown] | undefined {
+  const members = Object.entries(object) as [string, unknown][];
+  const hasWords = members.some(
+    ([name, value]) => /^(message|msg|detail|reason)$/i.test(name) && isError(value),
+  );
+  if (!hasWords) return undefined;
+  return members.find(([name, value]) => {
+    const status = /^(code|status|status_?code)$/i.test(name) ? String(value) : '';
+    return /^[45]\d\d$/.test(status) && !['404', '410', '416'].includes(status);
+  });
+}
+
+const WORDS = ['error_description', 'error_message', 'errorMessage', 'message', 'msg', 'detail', 'reason'];
+
+/** What an object that has a sign of a failure says about it. */
+function wordsOf(object: object, sign: unknown): unknown {
+  if (!isScalar(sign) || (typeof sign === 'string' && /\s/.test(sign))) return sign;
+  const members = object as Record<string, unknown>;
+  const said = ['error', 'errors', ...WORDS]
+    .map((name) => members[name])
+    .find((value) => isError(value) && typeof value !== 'boolean' && typeof value !== 'number');
+  return said ?? object;
+}

@@ -26,7 +26,7 @@ export type RecordSink = (
 
 export interface PageAnswer extends Pick<
   PageSummary,
-  'nextToken' | 'total' | 'more' | 'totalPages' | 'skipped' | 'ignored'
+  'nextToken' | 'noToken' | 'total' | 'more' | 'totalPages' | 'skipped' | 'ignored' | 'pastEnd'
 > {
   /** Names of members that no column is declared for. */
   undeclared: string[];

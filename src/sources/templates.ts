@@ -1,21 +1,38 @@
 import type { Json } from '../protocol.js';
 
+/** A JSON value that is sent as it was written: as a JavaScript number it would lose digits. */
+export class RawJson {
+  constructor(readonly text: string) {}
+}
+
+/** A JSON value as it is sent, parts of which may be {@link RawJson}. */
+export type Sendable = Json | RawJson | Sendable[] | { [name: string]: Sendable };
+
+/** The JSON text of a value. */
+export function jsonText(value: Sendable): string {
+  if (value instanceof RawJson) return value.text;
+  if (Array.isArray(value)) return `[${value.map(jsonText).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const members = Object.entries(value).map(([name, inner]) => `${JSON.stringify(name)}:${jsonText(inner)}`);
+  return `{${members.join(',')}}`;
+}
+
 /** What requests refer to: `${cursor:NAME}` by the strategies' own names, `${parent:FIELD}`. */
 export interface Values {
-  cursor: { [name: string]: string };
+  cursor: { [name: string]: string | RawJson };
   parent: { [field: string]: Json };
 }
 
 /** Null where a value that the text refers to is not there: what it is for is then left out. */
 export type Template = (values: Values) => string | null;
 /** As {@link Template}, for a body: null takes the place of a text that refers to what is not there. */
-export type BodyTemplate = (values: Values) => Json;
+export type BodyTemplate = (values: Values) => Sendable;
 
 /** `${cursor:page}`, `${cursor:updated_since:number}`, `${parent:id}`. */
 export const VALUE_REFERENCE = /\$\{(cursor|parent):([^}:]+)(:number)?\}/g;
 
 /** What strategies count, and bodies hold as numbers. */
-const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
+export const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
 
 type Piece = string | { of: 'cursor' | 'parent'; name: string; asNumber: boolean };
 
@@ -64,6 +81,26 @@ export function bodyTemplate(body: Json, resolve: (literal: string) => string): 
   return () => body;
 }
 
+/** Counts how often a body refers to a cursor value by a text that is nothing but the reference. */
+export function wholeReferences(body: unknown, name: string): number {
+  if (typeof body === 'string') {
+    const [match] = [...body.matchAll(VALUE_REFERENCE)];
+    return match?.[0] === body && match[1] === 'cursor' && match[2] === name ? 1 : 0;
+  }
+  if (typeof body !== 'object' || body === null) return 0;
+  return Object.values(body).reduce<number>((sum, inner) => sum + wholeReferences(inner, name), 0);
+}
+
+/** Counts references to a cursor value in texts anywhere in `value`. */
+export function references(value: unknown, name: string): number {
+  if (typeof value === 'string') {
+    return [...value.matchAll(VALUE_REFERENCE)].filter((match) => match[1] === 'cursor' && match[2] === name)
+      .length;
+  }
+  if (typeof value !== 'object' || value === null) return 0;
+  return Object.values(value).reduce<number>((sum, inner) => sum + references(inner, name), 0);
+}
+
 /** Names that texts anywhere in `value` refer to. */
 export function referred(value: unknown, of: 'cursor' | 'parent'): Set<string> {
   if (typeof value === 'string') {
@@ -88,14 +125,17 @@ function take(text: string, resolve: (literal: string) => string): Piece[] {
   return pieces;
 }
 
-function valueOf({ of, name, asNumber }: Exclude<Piece, string>, values: Values): Json {
-  const from: { [name: string]: Json } = values[of];
+function valueOf({ of, name, asNumber }: Exclude<Piece, string>, values: Values): Json | RawJson {
+  const from: { [name: string]: Json | RawJson } = values[of];
   const value = Object.hasOwn(from, name) ? (from[name] ?? null) : null;
   const isNumber = asNumber || (of === 'cursor' && COUNTED.includes(name));
-  if (!isNumber || typeof value !== 'string') return value;
+  if (!isNumber || typeof value !== 'string' || value.trim() === '') return value;
   const number = Number(value);
-  return value.trim() !== '' && Number.isFinite(number) ? number : value;
+  if (!Number.isFinite(number)) return value;
+  return String(number) !== value && JSON_NUMBER.test(value) ? new RawJson(value) : number;
 }
 
-const textOf = (value: Json): string | null =>
-  value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);
+const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
+const textOf = (value: Json | RawJson): string | null =>
+  value === null ? null : typeof value === 'string' ? value : jsonText(value);

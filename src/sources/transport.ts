@@ -7,6 +7,7 @@ import { HttpsProxyAgent } from 'https-proxy-agent';
 import fetch, { type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
 import { SourceRefusedError } from '../errors.js';
+import { jsonText, RawJson, type Sendable } from './templates.js';
 
 /** One HTTP request as it is sent. */
 export interface HttpRequest {
@@ -136,8 +137,10 @@ export function agentFor(url: URL): Agent {
 }
 
 /** The body of an answer, unpacked; whoever stops reading it destroys it, or its connection stays taken. */
-export function bodyOf({ body, headers }: Response): Readable {
+export function bodyOf({ status, body, headers }: Response): Readable {
   const packed = (body ?? Readable.from([])) as Readable;
+  // Nothing is packed, whatever the headers say.
+  if (status === 204 || headers.get('content-length') === '0') return packed;
   const unpack = UNPACK.get(headers.get('content-encoding')?.trim().toLowerCase() ?? '');
   // A failure reaches whoever reads the end of the pipeline.
   return unpack === undefined ? packed : pipeline(packed, unpack(), () => undefined);
@@ -185,11 +188,12 @@ export function theirWords(body: string): string {
 }
 
 /** Text as the body of a request, and the type that goes with it. */
-export function encodeBody(body: unknown, as: 'json' | 'form'): { body: string; type: string } {
-  if (as === 'json') return { body: JSON.stringify(body), type: 'application/json' };
+export function encodeBody(body: Sendable, as: 'json' | 'form'): { body: string; type: string } {
+  if (as === 'json') return { body: jsonText(body), type: 'application/json' };
   const form = new URLSearchParams();
-  for (const [name, value] of Object.entries(body ?? {})) {
-    if (value !== null) form.set(name, typeof value === 'string' ? value : JSON.stringify(value));
+  const fields = typeof body !== 'object' || body === null || body instanceof RawJson ? {} : body;
+  for (const [name, value] of Object.entries<Sendable>(fields)) {
+    if (value !== null) form.set(name, typeof value === 'string' ? value : jsonText(value));
   }
   return { body: form.toString(), type: 'application/x-www-form-urlencoded' };
 }

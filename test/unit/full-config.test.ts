@@ -196,6 +196,104 @@ describe('a configuration in full form', () => {
     expect(Object.keys(refusal({ ...base, streams: [whole] }))).toEqual([`streams[0].${path}`]);
   });
 
+  it.each([
+    ['next.url', { next: { url: '@odata.nextLink' } }, "$['@odata.nextLink']"],
+    ['next.token', { next: { token: 'meta.@odata.next' } }, "$.meta['@odata.next']"],
+    ['next.url', { next: { url: '$.Orders@odata.nextLink' } }, "$['Orders@odata.nextLink']"],
+    ['next.token', { next: { token: '$skip.to' } }, "$['$skip'].to"],
+    ['records', { records: '@graph' }, "$['@graph']"],
+    ['total', { total: '@odata.count' }, "$['@odata.count']"],
+    ['more', { more: '@more' }, "$['@more']"],
+    ['ends.path', { ends: { path: '@end', is: true } }, "$['@end']"],
+    ['errors[0].path', { errors: [{ path: '@error', action: 'end' }] }, "$['@error']"],
+    ['columns.x.from', { columns: { id: 'LONG', x: { type: 'LONG', from: 'o.@id' } } }, "$.o['@id']"],
+  ])('a name that must be quoted is refused in one line: %s', (path, changed, spelt) => {
+    const problems = refusal({ ...base, streams: [{ ...stream, ...changed }] });
+    expect(problems).toEqual({
+      [`streams[0].${path}`]: `must quote names that hold "@", "." or "$": ${spelt}`,
+    });
+    // So spelt it is taken.
+    const parts = path.split('.');
+    const spell = (value: unknown, depth: number): unknown =>
+      typeof value !== 'object' || value === null
+        ? spelt
+        : Array.isArray(value)
+          ? value.map((one) => spell(one, depth))
+          : {
+              ...value,
+              [parts[depth] ?? '']: spell((value as Record<string, unknown>)[parts[depth] ?? ''], depth + 1),
+            };
+    const whole = { ...stream, ...changed };
+    const name = (parts[0] ?? '').replace('[0]', '');
+    const fixed = { ...whole, [name]: spell((whole as Record<string, unknown>)[name], 1) };
+    expect(plansFrom({ ...base, streams: [fixed] }).plans).toHaveLength(1);
+  });
+
+  it.each([
+    ["$['a.b']", ['a.b']],
+    ["$.a['b.c'].d", ['a', 'b.c', 'd']],
+    ['$["it\'s"]', ["it's"]],
+    ["$['it\\'s \"so\"']", ['it\'s "so"']],
+    ["a['b.c']", ['a', 'b.c']],
+    ['$.a.b', ['a', 'b']],
+    ['$', []],
+    ['$.a[0].b', '$.a[0].b'],
+    ["$['a'][*]", "$['a'][*]"],
+  ])('the path %s is %j', (path, read) => {
+    const [plan] = plansFrom({
+      ...base,
+      streams: [{ ...stream, records: path, next: { token: path } }],
+    }).plans;
+    expect(plan?.request).toMatchObject({ records: read, next: { path: read } });
+  });
+
+  it.each([
+    ['changes[0].rev', ['changes', 0, 'rev']],
+    ['$.changes[12]', ['changes', 12]],
+    ["$['@id'][0]['b.c']", ['@id', 0, 'b.c']],
+    ['a.b', ['a', 'b']],
+  ])('a column may come from %s', (from, read) => {
+    const columns = { id: 'LONG', x: { type: 'STRING', from } };
+    const [plan] = plansFrom({ ...base, streams: [{ ...stream, columns }] }).plans;
+    expect(plan?.request.shape?.from).toEqual({ x: read });
+  });
+
+  it.each(['a[-1]', 'a[*].b', '[0].a', 'a..b', '.a', 'a[0', ''])('no column comes from %j', (from) => {
+    const columns = { id: 'LONG', x: { type: 'STRING', from } };
+    expect(Object.keys(refusal({ ...base, streams: [{ ...stream, columns }] }))).toEqual([
+      'streams[0].columns.x.from',
+    ]);
+  });
+
+  it('knows totals in headers, and tokens whose members are parameters', () => {
+    const header = { header: 'X-Total-Count' };
+    const next = { token: 'continue', as: 'params' };
+    const paged = { strategy: 'page_number', total: header, total_pages: header, more: header };
+    const { next: _next, ...unpaged } = stream;
+    const { plans } = plansFrom({
+      ...base,
+      streams: [
+        { ...stream, next },
+        { ...unpaged, ...paged, name: 'b' },
+      ],
+    });
+    expect(plans[0]?.request.next).toEqual({
+      in: 'body',
+      path: ['continue'],
+      isAddress: false,
+      as: 'params',
+    });
+    expect(plans[1]?.request).toMatchObject({ total: header, totalPages: header, more: header });
+    const wrong = refusal({
+      ...base,
+      streams: [{ ...stream, next, params: { c: '${cursor:scroll_param}' } }],
+    });
+    expect(wrong['streams[0].next']).toContain('"as: params" sends the token as parameters');
+    expect(Object.keys(refusal({ ...base, streams: [{ ...stream, total: { header: 'a b' } }] }))).toEqual([
+      'streams[0].total.header',
+    ]);
+  });
+
   it('says how the cursor field is written, and what bounds a pass', () => {
     const optionsOf = (more: object) => {
       const [plan] = plansFrom({ ...base, streams: [{ ...stream, ...bounded, ...more }] }).plans;

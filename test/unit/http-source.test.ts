@@ -10,13 +10,16 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { parse } from 'yaml';
 import {
+  ConfigurationError,
   MalformedAnswerError,
   RecordError,
   SourceRefusedError,
   SourceUnavailableError,
 } from '../../src/errors.js';
 import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import { plansFromFull } from '../../src/config/full.js';
 import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
@@ -138,9 +141,9 @@ describe('a page', () => {
     });
   });
 
-  it('takes a number for a token, and has no total where it is not what it should be', async () => {
+  it('takes a number for a token, and a number in text for a total', async () => {
     const { url } = await serve(always(200, page([], { scroll_param: 5, total: '7' })));
-    expect(await read(url)).toMatchObject({ nextToken: '5', total: null, keys: [] });
+    expect(await read(url)).toMatchObject({ nextToken: '5', total: 7, keys: [] });
   });
 
   it('comes over a connection that is kept for the next one, after errors and redirects too', async () => {
@@ -270,6 +273,654 @@ describe('a page', () => {
       throw new Error('the disk is full');
     };
     expect((await failure(url, { sink })).message).toBe('the disk is full');
+  });
+});
+
+/** A configuration of one stream in the full form, and the request that it makes. */
+function specOf(stream: { [key: string]: Json }): RequestSpec {
+  const whole = {
+    source: { base_url: 'http://127.0.0.1' },
+    streams: [{ name: 't', primary_key: 'id', strategy: 'cursor', columns: { id: 'STRING' }, ...stream }],
+  };
+  const [plan] = plansFromFull(whole).plans;
+  if (plan === undefined) throw new Error('no plan');
+  return plan.request;
+}
+
+/** The request that {@link specOf} makes, for what is at this path. */
+const nextBy = (path: string, more: { [key: string]: Json } = {}) =>
+  specOf({ next: { token: path }, ...more });
+
+describe('the next token', () => {
+  const BIG = '1234567890123456789';
+
+  it.each([
+    ['in the body', 'next', `{"data": [], "next": ${BIG}}`, BIG],
+    ['at the end of a long path', 'meta.next', `{"meta": {"next": -${BIG}}, "data": [{"id": 1}]}`, `-${BIG}`],
+    ['before the records', 'next', `{"next" : ${BIG} , "data": [{"id": ${BIG}}]}`, BIG],
+    [
+      'found by a JSONPath',
+      "$.links[?@.rel=='next'].at",
+      `{"data":[],"links":[{"rel":"next","at":${BIG}}]}`,
+      BIG,
+    ],
+    ['that comes twice, as its last', 'next', `{"next": 5, "data": [], "next": ${BIG}}`, BIG],
+    ['with a fraction', 'next', '{"data": [], "next": 1719999999.1234567890}', '1719999999.1234567890'],
+    ['in an escaped member', 'a.b', `{"data": [], "\\u0061": {"b": ${BIG}}}`, BIG],
+  ])('that is a number keeps its digits: %s', async (_, path, body, token) => {
+    const { url } = await serve(always(200, body));
+    const answer = await read(url, { spec: nextBy(path) });
+    expect(answer.nextToken).toBe(token);
+    expect(answer).not.toHaveProperty('noToken');
+    // Also where the body is read as a whole, or record by record.
+    expect((await read(url, { spec: nextBy(path, { records: '$.data[*]' }) })).nextToken).toBe(token);
+    const shaped = nextBy(path, { columns: { id: 'STRING', x: { type: 'STRING', from: 'a.b' } } });
+    expect((await read(url, { spec: shaped })).nextToken).toBe(token);
+  });
+
+  it('that is a number in a header keeps its digits', async () => {
+    const { url } = await serve(always(200, page(), { 'x-next': BIG }));
+    expect((await read(url, { spec: specOf({ next: { header: 'X-Next' } }) })).nextToken).toBe(BIG);
+  });
+
+  it('is sent as a number with all its digits where a body asks for one', async () => {
+    let sent = '';
+    const { url } = await serve((request, response) => {
+      request.on('data', (chunk: Buffer) => (sent += chunk.toString()));
+      request.on('end', () => response.end(page()));
+    });
+    const body = { since: '${cursor:scroll_param:number}', text: '${cursor:scroll_param}' };
+    const spec = nextBy('next', { method: 'POST', body });
+    await read(url, { spec, params: { scroll_param: BIG } });
+    expect(sent).toBe(`{"since":${BIG},"text":"${BIG}"}`);
+  });
+
+  const WHOLE = { method: 'POST', body: { size: 2, q: { after: '${cursor:scroll_param}' } } };
+
+  it.each([
+    ['[ "2024-05-01T00:00:09Z", 29 ]', '["2024-05-01T00:00:09Z",29]'],
+    [`{"id": {"N": "7"}, "n": [${BIG}, 1.50, null, true]}`, `{"id":{"N":"7"},"n":[${BIG},1.50,null,true]}`],
+    ['["a  b", "c\\" d", "\\u00e9"]', '["a  b","c\\" d","\\u00e9"]'],
+  ])('that is an object or a list is sent back whole in a body: %s', async (token, kept) => {
+    const sent: string[] = [];
+    const { url } = await serve((request, response) => {
+      request.on('data', (chunk: Buffer) => void sent.push(chunk.toString()));
+      request.on('end', () => response.end(`{"data": [{"id": 1}], "last_sort": ${token}}`));
+    });
+    const spec = nextBy('last_sort', WHOLE);
+    const { nextToken } = await read(url, { spec });
+    expect(nextToken).toBe(kept);
+    await read(url, { spec, params: { scroll_param: String(nextToken) } });
+    expect(sent).toEqual(['{"size":2,"q":{"after":null}}', `{"size":2,"q":{"after":${kept}}}`]);
+  });
+
+  it.each(['{"id": 5}', '[1]', '"quoted"', '"', '{no json', 'plain', '7'])(
+    'that is a text is sent back as a text, whatever it looks like: %s',
+    async (token) => {
+      let sent = '';
+      const { url } = await serve((request, response) => {
+        sent = '';
+        request.on('data', (chunk: Buffer) => (sent += chunk.toString()));
+        request.on('end', () => response.end(page([], { next: token })));
+      });
+      const spec = nextBy('next', WHOLE);
+      const { nextToken } = await read(url, { spec });
+      await read(url, { spec, params: { scroll_param: String(nextToken) } });
+      expect(JSON.parse(sent)).toEqual({ size: 2, q: { after: token } });
+    },
+  );
+
+  it('that is an object can be sent as parameters, but for credentials', async () => {
+    const asked: string[] = [];
+    const token = `{"gapcontinue": "Ä b&c", "n": ${BIG}, "on": false, "none": null, "KEY": "evil", "sig": "x", "action": "more"}`;
+    const { url } = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(`{"data": [{"id": 1}], "continue": ${token}}`);
+    });
+    const spec = specOf({
+      next: { token: 'continue', as: 'params' },
+      params: { action: 'query' },
+      page_size: 5,
+      auth: { type: 'api_key', name: 'key', value: '${env:KEY}', in: 'query' },
+    });
+    const environment = { KEY: 'k3y', SIG: 's1g' };
+    const at = `${url}/api?sig=\${env:SIG}`;
+    const { nextToken } = await read(at, { spec, environment });
+    expect(nextToken).toBe(`{"gapcontinue":"Ä b&c","n":${BIG},"on":false,"none":null,"action":"more"}`);
+    // One that an older version kept, or somebody brought, does no harm either.
+    const params = { scroll_param: token.replaceAll(' "', '"'), limit: '5' };
+    await read(at, { spec, environment, params });
+    const sent = new URL(asked[1] ?? '', url).searchParams;
+    expect(Object.fromEntries(sent)).toEqual({
+      ...{ sig: 's1g', key: 'k3y', limit: '5' },
+      ...{ action: 'more', gapcontinue: 'Äb&c'.replace('Äb', 'Ä b'), n: BIG, on: 'false' },
+    });
+  });
+
+  it.each<[string, { [key: string]: Json }, string]>([
+    [
+      '{"apcontinue": "x", "c": 1}',
+      { names: { scroll_param: 'apcontinue' } },
+      'an object with apcontinue, c',
+    ],
+    ['["a", 1]', {}, 'a list of 2, which cannot be sent as the parameter "scroll_param": to send it whole'],
+    ['{"a": 1}', { params: { c: '${cursor:scroll_param}' } }, 'next: {token: next, as: params}'],
+    ['{"a": 1}', { method: 'POST', body: { c: 'x${cursor:scroll_param}' } }, 'as: params'],
+    ['{"a": 1}', { ...WHOLE, headers: { 'X-Next': '${cursor:scroll_param}' } }, 'nowhere else'],
+    ['{"href": "/2"}', { next: { url: 'next' } }, 'an object with href, and no address'],
+    ['true', {}, 'the next token (next) is true, which is no token'],
+    ['true', { next: { url: 'next' } }, 'the next token (next) is true'],
+    ['"x"', { next: { token: 'next', as: 'params' } }, 'the next token is a string, and "as: params" sends'],
+    ['[1]', { next: { token: 'next', as: 'params' } }, 'the next token is a list of 1'],
+    [
+      '{"a": {"b": 1}}',
+      { next: { token: 'next', as: 'params' } },
+      'has a member "a" that is a list or an object',
+    ],
+  ])('%s with %j is refused, and no end', async (token, stream, words) => {
+    const { url } = await serve(always(200, `{"data": [{"id": 1}], "next": ${token}}`));
+    const thrown = await failure(url, { spec: nextBy('next', stream) });
+    expect(thrown).toBeInstanceOf(MalformedAnswerError);
+    expect(thrown.message).toContain(words);
+    expect(thrown.message).toMatch(/\n {2}request: (GET|POST) http/);
+  });
+
+  it('is not asked for where the answer says that nothing follows', async () => {
+    const { url } = await serve(always(200, page([], { next: { a: 1 }, more: false })));
+    expect(await read(url, { spec: nextBy('next', { more: 'more' }) })).toMatchObject({
+      nextToken: null,
+      more: false,
+    });
+    const ends = { path: 'more', is: false };
+    expect(await read(url, { spec: nextBy('next', { ends }) })).toMatchObject({
+      nextToken: null,
+      more: false,
+    });
+  });
+
+  it.each([
+    ['hits.hits', '$.hits.hits[-1:].sort'],
+    ['hits.hits', '$.hits.hits[-1].sort'],
+    ['hits.hits', "$['hits']['hits'][-1]['sort']"],
+    ['$.hits.hits[*]', '$.hits.hits[-1].sort'],
+    ['hits.hits', '$..hits[-1].sort'],
+  ])('may stand in the last record: of %s at %s', async (records, path) => {
+    const hits = [1, 2].map((id) => `{"id": ${id}, "sort": [${BIG}, ${id}]}`);
+    const { url } = await serve(always(200, `{"hits": {"total": {"value": 2}, "hits": [${hits.join()}]}}`));
+    const spec = nextBy(path, { records, total: 'hits.total', ...WHOLE });
+    expect(await read(url, { spec })).toMatchObject({ nextToken: `[${BIG},2]`, keys: ['1', '2'], total: 2 });
+    const none = await serve(always(200, '{"hits": {"hits": []}}'));
+    expect(await read(none.url, { spec })).toMatchObject({ nextToken: null, noToken: 'absent', keys: [] });
+  });
+
+  it('may stand in the last record of a body that is a list, or of one that is filtered', async () => {
+    const { url } = await serve(always(200, '[{"id": 1}, {"id": 12345678901234567890}]'));
+    for (const more of [{}, { where: '@.id > 5' }]) {
+      const spec = nextBy('$[-1].id', { records: '$', ...more });
+      expect((await read(url, { spec })).nextToken).toBe('12345678901234567890');
+    }
+  });
+
+  it('that is longer than can be kept is refused, as an object too', async () => {
+    const { url } = await serve(always(200, page([], { next: [['x'.repeat(17_000)]] })));
+    expect((await failure(url, { spec: nextBy('next', WHOLE) })).message).toContain('17006 characters long');
+  });
+
+  it.each([
+    ['{"data": [], "next": null}', 'null'],
+    ['{"data": [], "next": ""}', 'null'],
+    ['{"data": [], "next": false}', 'null'],
+    ['{"data": [], "next": {}}', 'null'],
+    ['{"data": [], "next": []}', 'null'],
+    ['{"data": []}', 'absent'],
+    ['', 'absent'],
+  ])('is not there in %j: %s', async (body, noToken) => {
+    const { url } = await serve(always(200, body));
+    expect(await read(url, { spec: nextBy('next') })).toMatchObject({ nextToken: null, noToken });
+    const params = { next: { token: 'next', as: 'params' } };
+    expect(await read(url, { spec: specOf(params) })).toMatchObject({ nextToken: null, noToken });
+  });
+
+  it('is not there where null stands on the way, or where a header or link is not there', async () => {
+    const { url } = await serve((request, response) => {
+      if (request.url === '/empty') response.setHeader('x-next', '');
+      response.setHeader('link', '</1>; rel="prev"');
+      response.end(page([], { paging: null }));
+    });
+    const header = specOf({ next: { header: 'X-Next' } });
+    expect(await read(url, { spec: nextBy('paging.next') })).toMatchObject({ noToken: 'null' });
+    expect(await read(url, { spec: header })).toMatchObject({ nextToken: null, noToken: 'absent' });
+    expect(await read(`${url}/empty`, { spec: header })).toMatchObject({ nextToken: null, noToken: 'null' });
+    expect(await read(url, { spec: specOf({ next: 'link' }) })).toMatchObject({ noToken: 'absent' });
+  });
+
+  it('is no matter where none is configured', async () => {
+    const { url } = await serve(always(200, page([{ id: 1 }], { scroll_param: { a: 1 } })));
+    const answer = await read(url, { spec: specOf({ strategy: 'page_number' }) });
+    expect(answer.nextToken).toBeNull();
+    expect(answer).not.toHaveProperty('noToken');
+  });
+
+  it('is looked for in the right place when a name has dots in it', async () => {
+    const { url } = await serve(
+      always(200, page([], { 'odata.nextLink': '/2', '@odata.count': 5, meta: { 'x.y': 'z' } })),
+    );
+    for (const [path, spelt] of [
+      ['odata.nextLink', "$['odata.nextLink']"],
+      ['odata.count', "$['@odata.count']"],
+      ['meta.x.y', "$.meta['x.y']"],
+    ] as const) {
+      for (const stream of [
+        { next: { token: path } },
+        { next: { url: path } },
+        ...['total', 'more'].map((key) => ({ next: 'link', [key]: path })),
+        { strategy: 'page_number', total_pages: path },
+      ]) {
+        const thrown = await failure(url, { spec: specOf(stream) });
+        expect(thrown).toBeInstanceOf(MalformedAnswerError);
+        expect(thrown.message).toContain(`which leads nowhere, but the answer has a member of that name`);
+        expect(thrown.message).toContain(spelt);
+      }
+    }
+    expect(await read(url, { spec: nextBy("$.meta['x.y']", { total: "$['@odata.count']" }) })).toMatchObject({
+      nextToken: 'z',
+      total: 5,
+    });
+    // Nothing is missing where the last page has none of it.
+    expect(await read(url, { spec: nextBy('other.name') })).toMatchObject({ noToken: 'absent' });
+  });
+});
+
+describe('records', () => {
+  it.each<[string, unknown, string, string]>([
+    ['$.dta[*]', { data: [{ id: 1 }] }, '$.dta selects nothing: $ has data', 'data'],
+    ['$.data[*]', {}, '$.data selects nothing: $ has none', 'nothing'],
+    ['$.data[*]', { data: 'x' }, '$.data is a string', 'a text'],
+    [
+      '$.edges[*].nod',
+      { edges: [{ node: { id: 1 } }] },
+      '$.edges[*].nod selects nothing: $.edges[*] has node',
+      '',
+    ],
+    ['$..items', { data: [] }, '$..items selects nothing', ''],
+    ['value.items', { 'value.items': [{ id: 1 }] }, "a name with dots is quoted: $['value.items']", ''],
+    ["$['value.itms']", { 'value.items': [] }, 'the body has no member "value.itms"; it has value.items', ''],
+  ])('%s in %j are missing, which is no empty page', async (records, body, words) => {
+    const { url } = await serve(always(200, JSON.stringify(body)));
+    for (const single of [false, true]) {
+      const thrown = await failure(url, { spec: specOf({ next: 'none', records, single }) });
+      expect(thrown).toBeInstanceOf(MalformedAnswerError);
+      expect(thrown.message).toContain(words);
+    }
+  });
+
+  it.each<[string, unknown]>([
+    ['$.data[*]', { data: [] }],
+    ['$.data[*]', { data: null }],
+    ['$.data', { data: null }],
+    ['data', { data: null }],
+    ['a.b', { a: { b: null } }],
+    ["$['a.b']", { 'a.b': null }],
+    ['$', null],
+    ['$', []],
+    ['$[*]', []],
+    ['$.edges[*].node', { edges: [] }],
+    ["$.data[?@.kind=='x']", { data: [{ id: 1, kind: 'y' }] }],
+    ['$.data[1:]', { data: [{ id: 1 }] }],
+    ['$..data[*]', { a: { data: [] } }],
+  ])('%s of %j are an empty list', async (records, body) => {
+    const { url } = await serve(always(200, JSON.stringify(body)));
+    expect((await read(url, { spec: specOf({ next: 'none', records }) })).keys).toEqual([]);
+    const where = { records, where: '@.id > 0' };
+    expect((await read(url, { spec: specOf({ next: 'none', ...where }) })).keys).toEqual([]);
+  });
+
+  it('of several lists, one of which is null, are those of the others', async () => {
+    const { url } = await serve(always(200, '{"groups": [{"items": null}, {"items": [{"id": 1}]}]}'));
+    expect((await read(url, { spec: specOf({ next: 'none', records: '$.groups[*].items' }) })).keys).toEqual([
+      '1',
+    ]);
+    expect(
+      (await read(url, { spec: specOf({ next: 'none', records: "$.groups[1]['items'][*]" }) })).keys,
+    ).toEqual(['1']);
+  });
+
+  it.each(['{"data": {}}', '{}', '"x"', 'No records found', '{"data": 0}', '{"data": false}'])(
+    'are not said to be none by %s',
+    async (body) => {
+      const { url } = await serve(always(200, body));
+      expect(await failure(url)).toBeInstanceOf(MalformedAnswerError);
+    },
+  );
+
+  it.each([
+    [204, ''],
+    [200, ''],
+    [200, ' \r\n'],
+    [205, ''],
+  ])('are none in an answer %i with the body %j, in every format', async (status, body) => {
+    const { url } = await serve(always(status, body, { 'x-total-count': '0' }));
+    for (const stream of [
+      {},
+      { records: '$.data[*]' },
+      { single: true, records: 'me' },
+      { where: '@.id' },
+      { format: 'ndjson' },
+      { format: 'csv' },
+    ]) {
+      const answer = await read(url, {
+        spec: specOf({ next: { header: 'x-next' }, total: { header: 'X-Total-Count' }, ...stream }),
+      });
+      expect(answer).toMatchObject({ keys: [], nextToken: null, noToken: 'absent', total: 0 });
+      expect(answer).not.toHaveProperty('ignored');
+    }
+  });
+
+  it('are none in an empty body that is said to be compressed', async () => {
+    const { url } = await serve(always(200, gzipSync(''), { 'content-encoding': 'gzip' }));
+    expect((await read(url)).keys).toEqual([]);
+    const bare = await serve(always(204, '', { 'content-encoding': 'gzip' }));
+    expect((await read(bare.url)).keys).toEqual([]);
+  });
+
+  it('have columns from within lists, and from names with dots', async () => {
+    const record =
+      '{"id":1,"changes":[{"rev":"a"},{"rev":12345678901234567890}],"@odata.id":"x","o":{"b.c":null},"o":{"b.c":5}}';
+    const { url } = await serve(always(200, `{"data": [${record}, {"id": 2, "changes": []}]}`));
+    const from = (path: string) => ({ type: 'STRING', from: path });
+    const columns = {
+      ...{ id: 'STRING', first: from('changes[0].rev'), second: from('$.changes[1].rev') },
+      ...{ link: from("$['@odata.id']"), deep: from("o['b.c']"), none: from('changes.rev') },
+    };
+    const shape = specOf({ next: 'none', columns }).shape;
+    const lines: string[] = [];
+    const source = new HttpSource({
+      resolved: resolveRequest(url, REFERENCE_REQUEST, {}),
+      spec: { ...REFERENCE_REQUEST, ...(shape !== undefined && { shape }) },
+      ...{ primaryKey: ['id'], cursorField: '', columns: Object.keys(columns), timeoutSeconds: 5 },
+    });
+    await source.read(
+      { params: {} },
+      async (bytes) => void lines.push(bytes.toString()),
+      new AbortController().signal,
+    );
+    expect(lines.join('').split('\n')).toEqual([
+      '{"id":1,"first":"a","second":12345678901234567890,"link":"x","deep":5}',
+      '{"id":2}',
+    ]);
+  });
+});
+
+describe('what an answer counts', () => {
+  it.each<[unknown, number | null]>([
+    [47, 47],
+    ['47', 47],
+    [' 0 ', 0],
+    ['007', 7],
+    [-1, null],
+    ['-1', null],
+    [4.5, null],
+    ['many', null],
+    ['', null],
+    [null, null],
+    [true, null],
+    [{}, null],
+    ['99999999999999999999', null],
+    [{ value: 47, relation: 'eq' }, 47],
+    [{ value: 47 }, 47],
+    [{ value: 10000, relation: 'gte' }, null],
+  ])('%j is a total of %s', async (total, count) => {
+    const { url } = await serve(always(200, page([], { total, pages: total })));
+    const spec = specOf({ strategy: 'page_number', total: 'total', total_pages: 'pages' });
+    expect(await read(url, { spec })).toMatchObject({ total: count, totalPages: count });
+  });
+
+  it.each([{ a: 1 }, [1, 2]])('is not said by %j', async (total) => {
+    const { url } = await serve(always(200, page([], { total })));
+    for (const key of ['total', 'more']) {
+      const thrown = await failure(url, { spec: specOf({ next: 'link', [key]: 'total' }) });
+      expect(thrown.message).toContain(`"${key}" is total, which leads to a`);
+    }
+  });
+
+  it.each([
+    ['47', 47],
+    ['items 0-9/47', 47],
+    ['0-24/3573', 3573],
+    ['*/0', 0],
+    ['0-24/*', null],
+    ['-1', null],
+    ['', null],
+  ])('may stand in a header: %s', async (value, count) => {
+    const { url } = await serve(always(200, page(), { 'X-Total-Count': value, 'x-wp-totalpages': value }));
+    const spec = specOf({
+      ...{ strategy: 'page_number', total: { header: 'x-total-count' } },
+      ...{ total_pages: { header: 'X-WP-TotalPages' }, more: { header: 'x-none' } },
+    });
+    expect(await read(url, { spec })).toMatchObject({ total: count, totalPages: count, more: null });
+  });
+
+  it.each<[Json, boolean | null]>([
+    [true, true],
+    [false, false],
+    ['true', true],
+    ['False', false],
+    [1, true],
+    [0, false],
+    ['1', true],
+    ['0', false],
+    ['yes', true],
+    ['No', false],
+    ['maybe', null],
+    [2, null],
+    [null, null],
+    ['', null],
+  ])('%j says that there is more: %s', async (more, says) => {
+    const { url } = await serve(always(200, page([], { more }), { 'x-has-more': String(more) }));
+    expect(await read(url, { spec: specOf({ next: 'link', more: 'more' }) })).toMatchObject({ more: says });
+    const header = specOf({ next: 'link', more: { header: 'X-Has-More' } });
+    expect(await read(url, { spec: header })).toMatchObject({ more: says });
+  });
+});
+
+describe('an answer without records that says that it failed', () => {
+  it.each<[object, string]>([
+    [{ error: 'the index is busy' }, 'the index is busy'],
+    [{ error: true, message: 'overloaded' }, 'overloaded'],
+    [{ error: { code: 7, message: 'timeout' } }, 'timeout'],
+    [{ errors: [{ detail: 'shard 3' }] }, 'shard 3'],
+    [{ errors: { base: ['boom'] } }, 'boom'],
+    [{ errors: 'boom' }, 'boom'],
+    [{ success: false, message: 'try later' }, 'try later'],
+    [{ success: 'false' }, 'success'],
+    [{ ok: false, error: 'ratelimited' }, 'ratelimited'],
+    [{ status: 'error', message: 'db down' }, 'db down'],
+    [{ status: 'FAILED' }, 'FAILED'],
+    [{ status: 'OVER_QUERY_LIMIT', error_message: 'too many' }, 'too many'],
+    [{ status: 500, message: 'Internal error' }, 'Internal error'],
+    [{ code: '503', msg: 'maintenance' }, 'maintenance'],
+    [{ errcode: 40001, errmsg: 'invalid credential' }, '40001'],
+    [{ meta: { error: 'partial outage' } }, 'partial outage'],
+    [{ status: { error_code: 1002, error_message: 'plan' } }, 'status.error_code (1002): plan'],
+  ])('%j is asked again', async (said, words) => {
+    for (const [records, body] of [
+      ['data', { data: [], ...said }],
+      ['$.data[*]', { data: null, ...said }],
+    ] as const) {
+      const { url } = await serve(always(200, JSON.stringify(body)));
+      const thrown = await failure(url, { spec: specOf({ next: 'none', records }) });
+      expect(thrown).toBeInstanceOf(SourceUnavailableError);
+      expect(thrown.message).toMatch(/^the source answered 200 OK without records, but with an error in /);
+      expect(thrown.message).toContain(words);
+      // What it tells one to write does what it says.
+      const rule = /say so: errors: \[(\{.*\})\]\n/.exec(thrown.message)?.[1] ?? '';
+      const spec = specOf({ next: 'none', records, errors: [parse(rule) as Json] });
+      expect(await read(url, { spec })).toMatchObject({ keys: [], ignored: true });
+    }
+    // Beside records it is another matter.
+    const { url } = await serve(always(200, JSON.stringify({ data: [{ id: 1 }], ...said })));
+    expect((await read(url)).keys).toEqual(['1']);
+  });
+
+  it.each<[object]>([
+    [{ error: null, errors: [], success: true, ok: true, status: 'ok', message: 'success' }],
+    [{ error: false, errors: {}, status: 200, code: 0, message: 'OK' }],
+    [{ error: '', errors: null, status: 'success', code: '200' }],
+    [{ error: 'none', error_code: 0, error_message: '' }],
+    [{ error: { code: 0, message: '' }, errors: [null], status: 'ZERO_RESULTS' }],
+    [{ errors: 3, status: 'no_more', message: 'No results' }],
+    [{ code: 404, message: 'no data in this range' }],
+    [{ errcode: 0, errmsg: 'ok', meta: { error: null, status: 'ok' } }],
+    [{ status: { error_code: 0, error_message: null, elapsed: 10 } }],
+    [{ error_count: 3, last_error: 'x', warnings: ['y'] }],
+  ])('%j says no such thing', async (said) => {
+    const { url } = await serve(always(200, page([], said)));
+    expect((await read(url)).keys).toEqual([]);
+  });
+
+  it('is no such answer where its records are errors, or where it says back what it was asked', async () => {
+    const { url } = await serve(
+      always(200, JSON.stringify({ errors: { items: [], page: 3 }, status: 'failed', success: false })),
+    );
+    const spec = specOf({
+      next: 'none',
+      records: 'errors.items',
+      params: { status: 'failed', success: 'false' },
+    });
+    expect((await read(url, { spec })).keys).toEqual([]);
+    const posted = {
+      ...{ next: 'none', method: 'POST', body: { f: { status: 'failed', success: false } } },
+      records: '$.errors.items[*]',
+    };
+    expect((await read(url, { spec: specOf(posted) })).keys).toEqual([]);
+  });
+
+  it.each(['data.rows', '$.data.rows[*]', '$.data[?@.rows]'])(
+    'may say so beside its list: %s',
+    async (records) => {
+      const { url } = await serve(always(200, '{"data": {"error": "shard 3 is gone", "rows": []}}'));
+      const thrown = await failure(url, { spec: specOf({ next: 'none', records }) });
+      expect(thrown).toBeInstanceOf(SourceUnavailableError);
+      expect(thrown.message).toContain('an error in data.error: shard 3 is gone');
+    },
+  );
+
+  it('has its words where it has no list either', async () => {
+    const { url } = await serve(always(200, '{"error": {"message": "shard s3cr3t is gone"}}'));
+    const options = {
+      spec: { auth: { type: 'bearer', token: '${env:T}' } as const },
+      environment: { T: 's3cr3t' },
+    };
+    const thrown = await failure(url, options);
+    expect(thrown).toBeInstanceOf(MalformedAnswerError);
+    expect(thrown.message).toContain('has no member "data"; it has error; it says: shard *** is gone');
+  });
+
+  it('has its secrets masked', async () => {
+    const { url } = await serve(always(200, page([], { error: 'no such key s3cr3t-word' })));
+    const options = {
+      spec: { auth: { type: 'bearer', token: '${env:T}' } as const },
+      environment: { T: 's3cr3t-word' },
+    };
+    const { message } = await failure(url, options);
+    expect(message).toContain('no such key ***');
+    expect(message).not.toContain('s3cr3t');
+  });
+});
+
+describe('a rule for errors', () => {
+  it.each([
+    [204, ''],
+    [400, '{"code":"rest_post_invalid_page_number"}'],
+    [404, ''],
+    [416, 'range'],
+  ])('may say that %i is past the end of the list', async (status, body) => {
+    const { url } = await serve(always(status, body));
+    const spec = specOf({
+      strategy: 'page_number',
+      errors: [{ status: [204, 400, 404, 416], action: 'end' }],
+    });
+    expect(await read(url, { spec })).toMatchObject({ keys: [], pastEnd: true, nextToken: null });
+  });
+
+  it('may know it by the words', async () => {
+    const errors = [{ status: 400, body: 'invalid_page', action: 'end' }];
+    const { url } = await serve((request, response) =>
+      request.url === '/end'
+        ? response.writeHead(400).end('{"code":"invalid_page"}')
+        : response.writeHead(400).end('{"code":"bad"}'),
+    );
+    const spec = specOf({ strategy: 'page_number', errors });
+    expect(await read(`${url}/end`, { spec })).toMatchObject({ pastEnd: true });
+    expect(await failure(url, { spec })).toBeInstanceOf(SourceRefusedError);
+  });
+
+  it.each([
+    [200, 'No records found', { status: 200, body: 'no records', action: 'ignore' }, { ignored: true }],
+    [204, '', { status: 204, action: 'ignore' }, { ignored: true }],
+    [200, '{"data":[],"code":17}', { status: 200, body: '"code":17', action: 'end' }, { pastEnd: true }],
+  ])('may be for the status %i with %j', async (status, body, rule, said) => {
+    const { url } = await serve(always(status, body));
+    expect(await read(url, { spec: specOf({ next: 'none', errors: [rule] }) })).toMatchObject(said);
+    const other = await serve(always(200, page()));
+    expect((await read(other.url, { spec: specOf({ next: 'none', errors: [rule] }) })).keys).toEqual(['1']);
+  });
+
+  it('may wait for an answer that is not ready', async () => {
+    const { url } = await serve(always(202, '{"state":"running"}'));
+    const errors = [{ status: 202, action: 'wait', wait: '10s' }];
+    expect(await failure(url, { spec: specOf({ next: 'none', errors }) })).toBeInstanceOf(RateLimitedError);
+  });
+});
+
+describe('what a strategy sends', () => {
+  it.each([
+    ['/items/${cursor:page}', { page: '3', limit: '10' }, '/items/3?limit=10'],
+    ['/off/${cursor:offset}/${cursor:limit}', { offset: '0', limit: '10' }, '/off/0/10'],
+    ['/scroll/${cursor:scroll_param}', {}, '/scroll'],
+    ['/scroll/${cursor:scroll_param}/rows', {}, '/scroll/rows'],
+    [
+      '/scroll/${cursor:scroll_param}',
+      { scroll_param: 'a/b c?d=ä&%' },
+      '/scroll/a%2Fb%20c%3Fd%3D%C3%A4%26%25',
+    ],
+    ['/p${cursor:page}.json', { page: '3' }, '/p3.json'],
+    ['/x?a=1&p=${cursor:page}', { page: '3' }, '/x?a=1&p=3'],
+    ['/x?t=${cursor:scroll_param}&a=1', {}, '/x?a=1'],
+    ['/x&y?t=${cursor:scroll_param}&a=1', { scroll_param: 'k&l' }, '/x&y?t=k%26l&a=1'],
+    [
+      '/since/${cursor:updated_since}',
+      { updated_since: '2024-01-01T00:00:00+01:00' },
+      '/since/2024-01-01T00%3A00%3A00%2B01%3A00',
+    ],
+  ])('may stand in the path %s', async (path, params, asked) => {
+    const seen: string[] = [];
+    const { url } = await serve((request, response) => {
+      seen.push(request.url ?? '');
+      response.end(page());
+    });
+    await read(url + path, { params });
+    expect(seen).toEqual([asked]);
+  });
+
+  it('must be sent by the strategy at all', async () => {
+    for (const [name, words] of [
+      ['page', 'the strategy does not send'],
+      ['limit', 'is sent only where page_size is given'],
+    ] as const) {
+      const thrown = await failure(`http://127.0.0.1:1/x/\${cursor:${name}}`, { params: { offset: '0' } });
+      expect(thrown).toBeInstanceOf(ConfigurationError);
+      expect(thrown.message).toContain(words);
+    }
+  });
+
+  it('leads to no other address', async () => {
+    for (const token of ['.', '..']) {
+      const thrown = await failure('http://127.0.0.1:1/s/${cursor:scroll_param}', {
+        params: { scroll_param: token },
+      });
+      expect(thrown.message).toContain('would be another address');
+    }
   });
 });
 
