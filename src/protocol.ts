@@ -489,6 +489,8 @@ export interface RequestSpec {
     | { in: 'body'; path: AnswerPath; isAddress: boolean }
     | { in: 'header'; name: string; isAddress: boolean }
     | { in: 'link'; isAddress: true };
+  /** Hosts that a next page's address may be on besides the configured one: `host` or `host:port`. */
+  nextHosts?: string[];
   total: AnswerPath | null;
   more: AnswerPath | null;
   totalPages?: AnswerPath | null;

@@ -11,6 +11,7 @@ import {
   errorRules,
   headers,
   next,
+  nextHosts,
   PARAMETER_NAME,
   parameters,
   path,
@@ -145,6 +146,11 @@ export const streamSchema = z.strictObject({
       .describe(
         'cursor, keyset: what the next page is asked for by: "link", {"token": path}, {"url": path}, {"header": name}; ' +
           'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (one answer is all).',
+      ),
+    next_hosts: nextHosts
+      .default([])
+      .describe(
+        'Other hosts that the address of a next page may be on, such as `api2.example.com`. They are sent the same credentials.',
       ),
     total: answerPath.optional().describe('Where the answer counts all records.'),
     total_pages: answerPath.optional().describe('page_number: where the answer counts all pages.'),

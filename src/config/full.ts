@@ -507,6 +507,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       stream.next.in === 'none'
         ? { in: 'body', path: ['scroll_param'], isAddress: false }
         : stream.next,
+    ...(stream.next_hosts.length > 0 && { nextHosts: stream.next_hosts }),
     total: stream.total ?? null,
     more: stream.more ?? null,
     totalPages: stream.total_pages ?? null,

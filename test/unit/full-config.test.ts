@@ -355,3 +355,29 @@ describe('a stream without columns', () => {
     });
   });
 });
+
+describe('hosts of next pages', () => {
+  const hosts = (next_hosts: unknown) =>
+    plansFrom({ ...base, streams: [{ ...stream, next_hosts }] }).plans[0]?.request.nextHosts;
+
+  it('are kept as addresses have them', () => {
+    expect(hosts(['API2.example.com.', 'b\u00fccher.example:8443', '[::1]:80'])).toEqual([
+      'api2.example.com',
+      'xn--bcher-kva.example:8443',
+      '[::1]:80',
+    ]);
+    expect(hosts([])).toBeUndefined();
+  });
+
+  it.each([
+    '*.example.com',
+    'https://example.com',
+    'example.com/x',
+    'u@example.com',
+    'example.com:99999',
+    '',
+  ])('are not %j', (host) => {
+    const problems = refusal({ ...base, streams: [{ ...stream, next_hosts: [host] }] });
+    expect(problems['streams[0].next_hosts[0]']).toContain('is not a host such as');
+  });
+});
