@@ -8,7 +8,7 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
-import { referred } from '../sources/templates.js';
+import { referred, VALUE_REFERENCE } from '../sources/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
@@ -193,6 +193,9 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
         `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
       );
     }
+  }
+  if ([...stream.path.matchAll(VALUE_REFERENCE)].some(([, , , , optional]) => optional !== undefined)) {
+    needs('path', 'cannot hold an optional reference: an address has no part to leave out; drop the "?"');
   }
   if (stream.parent === undefined) {
     for (const name of referred(textsOf(stream), 'parent'))

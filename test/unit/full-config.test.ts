@@ -381,3 +381,12 @@ describe('hosts of next pages', () => {
     expect(problems['streams[0].next_hosts[0]']).toContain('is not a host such as');
   });
 });
+
+it('an optional reference cannot be in a path', () => {
+  const streams = [{ ...stream, path: '/items/${cursor:scroll_param?}' }];
+  expect(refusal({ ...base, streams })['streams[0].path']).toContain('cannot hold an optional reference');
+  const body = { method: 'POST', body: { after: '${cursor:scroll?}' } };
+  expect(refusal({ ...base, streams: [{ ...stream, ...body }] })['streams[0].body']).toContain(
+    '${cursor:scroll} is not known',
+  );
+});

@@ -987,3 +987,66 @@ describe('the address of a next page', () => {
     expect(refused.message).toContain('no HTTP address');
   });
 });
+
+describe('what is there only on some pages', () => {
+  const answering = async (asked: unknown[]) =>
+    serve((request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (text: string) => (body += text));
+      request.on('end', () => {
+        asked.push([request.url, request.headers['x-after'], body]);
+        response.end(page());
+      });
+    });
+
+  it.each<[string, Partial<RequestSpec>, unknown[], unknown[]]>([
+    [
+      'as a parameter or a header is left out of the others',
+      { params: { cursor: '${cursor:scroll_param}' }, headers: { 'X-After': '${cursor:scroll_param}' } },
+      ['/?limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', 't', ''],
+    ],
+    [
+      'as an optional parameter or header is left out likewise',
+      { params: { cursor: '${cursor:scroll_param?}' }, headers: { 'X-After': '${cursor:scroll_param?}' } },
+      ['/?limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', 't', ''],
+    ],
+    [
+      'takes the place of a parameter of its name, which the first page is asked with',
+      { params: { cursorMark: '*' }, names: { scroll_param: 'cursorMark' } },
+      ['/?cursorMark=*&limit=2', undefined, ''],
+      ['/?cursorMark=t&limit=2', undefined, ''],
+    ],
+    [
+      'takes the place of an empty parameter',
+      { params: { cursor: '' }, names: { scroll_param: 'cursor' } },
+      ['/?cursor=&limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', undefined, ''],
+    ],
+    [
+      'takes the place of what the reference gives',
+      { params: { q: 'all' }, headers: { 'X-After': '${cursor:scroll_param?*}' } },
+      ['/?q=all&limit=2', '*', ''],
+      ['/?q=all&limit=2', 't', ''],
+    ],
+    [
+      'as an optional member of a body is left out of it',
+      { method: 'POST', body: { size: '${cursor:limit}', search_after: ['${cursor:scroll_param?}'] } },
+      ['/', undefined, '{"size":2}'],
+      ['/', undefined, '{"size":2,"search_after":["t"]}'],
+    ],
+    [
+      'as an optional member of a form is left out of it',
+      { method: 'POST', bodyAs: 'form', body: { size: '${cursor:limit}', after: '${cursor:scroll_param?}' } },
+      ['/', undefined, 'size=2'],
+      ['/', undefined, 'size=2&after=t'],
+    ],
+  ])('%s', async (_, spec, first, second) => {
+    const asked: unknown[] = [];
+    const { url } = await answering(asked);
+    await read(url, { spec, params: { limit: '2' } });
+    await read(url, { spec, params: { limit: '2', scroll_param: 't' } });
+    expect(asked).toEqual([first, second]);
+  });
+});
