@@ -163,6 +163,8 @@ export interface Incremental {
   lookbackSeconds: number;
   /** How the cursor field is written; timestamps unless told. */
   format?: CursorFormat;
+  /** How what is asked for is written; as the cursor field is unless told. */
+  filter?: CursorFormat;
   /** Records newer than this, counted back from when a pass begins, move no mark: they are read again. Absent: all do. */
   settleSeconds?: number;
   /** That bound is asked for too. */
@@ -176,6 +178,7 @@ export type CursorFormat =
   | 'timestamp'
   | 'epoch_s'
   | 'epoch_ms'
+  | 'rfc_2822'
   | 'integer'
   | 'string'
   /** A pattern of luxon's tokens, and the zone of texts that name none. */

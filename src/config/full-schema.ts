@@ -21,7 +21,9 @@ import {
 } from './request-schema.js';
 
 /** How a cursor field may be written, besides patterns. */
-export const FORMATS = ['timestamp', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
+export const FORMATS = ['timestamp', 'rfc_2822', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
+/** How the times in requests may be written, besides patterns. */
+export const FILTER_FORMATS = ['timestamp', 'rfc_2822', 'epoch_s', 'epoch_ms'] as const;
 
 /** A value of the cursor field. */
 const cursorValue = z
@@ -112,6 +114,12 @@ export const streamSchema = z.strictObject({
         scroll_param: parameterName.describe('The token of the next page.'),
         start_id: parameterName.describe('The first id of a range.'),
         end_id: parameterName.describe('The last id of a range.'),
+        format: z
+          .union([z.enum(FILTER_FORMATS), plainText.min(1).max(100)])
+          .describe(
+            'How the times in requests are written, where records have another format: as `cursor_format`. Left out: as the records have them.',
+          ),
+        zone: plainText.describe('The time zone of such a pattern. Left out: UTC.'),
       })
       .partial()
       .default({})
@@ -173,7 +181,7 @@ export const streamSchema = z.strictObject({
       .union([z.enum(FORMATS), plainText.min(1).max(100)])
       .default('timestamp')
       .describe(
-        "How the cursor field is written: `timestamp` (ISO 8601), `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of luxon's tokens such as `dd/MM/yyyy HH:mm:ss`.",
+        "How the cursor field is written: `timestamp` (ISO 8601), `rfc_2822`, `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of luxon's tokens such as `dd/MM/yyyy HH:mm:ss`.",
       ),
     cursor_zone: plainText
       .optional()

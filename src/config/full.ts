@@ -25,7 +25,15 @@ import {
   tableSpec,
 } from './flat.js';
 import { filesProblem, isFiles } from './files-address.js';
-import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
+import {
+  draftSchema,
+  FILTER_FORMATS,
+  FORMATS,
+  fullSchema,
+  streamSchema,
+  type Full,
+  type Stream,
+} from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
 /**
@@ -288,7 +296,7 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
 }
 
 /** What strategies send. */
-const CURSOR_VALUES = [...NAME_KEYS];
+const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== 'zone');
 
 /** What a destination does not do. */
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
@@ -379,6 +387,8 @@ function misread(stream: Stream): Problem[] {
       cursor_zone: stream.cursor_zone,
       cursor_format: stream.cursor_format === 'timestamp' ? undefined : stream.cursor_format,
       'names.updated_until': names.updated_until,
+      'names.format': names.format,
+      'names.zone': names.zone,
     };
     for (const [key, value] of Object.entries(asked)) {
       const where = isPaged ? 'names.updated_since' : 'a strategy that reads a cursor field';
@@ -392,9 +402,11 @@ function misread(stream: Stream): Problem[] {
   }
   const values = usable(stream, needs);
   if (values === null) return problems;
-  if (start !== undefined && !values.isValue(start)) {
+  const filter = usableFilter(stream, values, needs);
+  if (start !== undefined && !values.isValue(start) && filter?.isValue(start) !== true) {
     const example = format === 'timestamp' ? ' such as "2026-01-01T00:00:00Z"' : '';
-    needs('start', `${JSON.stringify(start)} is not ${values.what}${example}`);
+    const other = filter === null ? '' : `, nor ${filter.what}`;
+    needs('start', `${JSON.stringify(start)} is not ${values.what}${example}${other}`);
   }
   if (lookback !== undefined && strategy === 'replay')
     needs('lookback', 'is buffer_hours for the strategy replay');
@@ -425,6 +437,8 @@ function misread(stream: Stream): Problem[] {
     if (start === undefined) needs('window', 'needs "start": where the first window begins');
     else if (values.isValue(start) && window * 1000 < values.clock.unit(start)) {
       needs('window', `is shorter than what ${JSON.stringify(start)} can show`);
+    } else if (filter !== null && window * 1000 < (filter.clock?.unit(null) ?? 0)) {
+      needs('window', 'is shorter than what names.format can show');
     }
   }
   return problems;
@@ -446,7 +460,60 @@ function usable(stream: Stream, needs: (path: string, message: string) => void):
   return read('cursor_format', formatOf(stream), known);
 }
 
-function formatOf({ cursor_format: format, cursor_zone: zone }: Stream): CursorFormat {
+/** How times are asked for, where that has a format of its own; null where it has none, or cannot be used. */
+function usableFilter(
+  { names: { format: pattern, zone } }: Stream,
+  values: Values,
+  needs: (path: string, message: string) => void,
+): Values | null {
+  const known = `there are ${FILTER_FORMATS.join(', ')} and patterns such as "yyyy-MM-dd"`;
+  const format = filterOf(pattern, zone);
+  if (format === undefined || typeof format === 'string') {
+    if (zone !== undefined)
+      needs('names.zone', 'goes with a names.format that is a pattern, such as "yyyy-MM-dd"');
+  }
+  if (format === undefined) return null;
+  if (values.clock === null) {
+    needs('names.format', `is a format of times, and the cursor field is ${values.what}`);
+    return null;
+  }
+  if (pattern === 'integer' || pattern === 'string') {
+    needs('names.format', `${JSON.stringify(pattern)} tells no time; ${known}`);
+    return null;
+  }
+  try {
+    if (zone !== undefined) valuesOf({ pattern: 'yyyy-MM-dd', zone });
+  } catch (thrown) {
+    needs('names.zone', messageOf(thrown));
+    return null;
+  }
+  try {
+    return valuesOf(format);
+  } catch (thrown) {
+    needs('names.format', `${messageOf(thrown)}${suggestion(pattern ?? '', FILTER_FORMATS)}; ${known}`);
+    return null;
+  }
+}
+
+function filterOf(format: string | undefined, zone: string | undefined): CursorFormat | undefined {
+  if (format === undefined) return undefined;
+  return FILTER_FORMATS.find((name) => name === format) ?? { pattern: format, zone: zone ?? 'UTC' };
+}
+
+/** Where the first pass begins, as records write it: `start` may be written as requests are. */
+function startOf(stream: Stream): string | null {
+  const { start, names } = stream;
+  const values = valuesOf(formatOf(stream));
+  const filter = filterOf(names.format, names.zone);
+  if (start === undefined || filter === undefined || values.isValue(start)) return start ?? null;
+  const [records, asks] = [values.clock, valuesOf(filter).clock];
+  return records === null || asks === null ? start : records.lower(asks.read(start), null);
+}
+
+function formatOf({
+  cursor_format: format,
+  cursor_zone: zone,
+}: Pick<Stream, 'cursor_format' | 'cursor_zone'>): CursorFormat {
   const known = FORMATS.find((name) => name === format);
   return known ?? { pattern: format, zone: zone ?? 'UTC' };
 }
@@ -497,7 +564,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       },
     }),
     names: Object.fromEntries(
-      Object.entries(stream.names).filter(([, name]) => name !== undefined),
+      Object.entries(stream.names).filter(([key, name]) => name !== undefined && CURSOR_VALUES.includes(key)),
     ) as Record<string, string>,
     params: { ...source.params, ...stream.params },
     headers: { ...source.headers, ...stream.headers },
@@ -551,10 +618,12 @@ const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => st
 
 function optionsOf(stream: Stream): StrategyOptions {
   const { strategy, lookback, settle, window, next } = stream;
+  const filter = filterOf(stream.names.format, stream.names.zone);
   const changes: Incremental = {
-    start: stream.start ?? null,
+    start: startOf(stream),
     lookbackSeconds: lookback === undefined ? 0 : 'units' in lookback ? lookback.units : lookback.seconds,
     format: formatOf(stream),
+    ...(filter !== undefined && { filter }),
     ...(settle !== undefined && { settleSeconds: settle }),
     ...(stream.names.updated_until !== undefined && { sendsUntil: true }),
     ...(window !== undefined && { windowSeconds: window }),

@@ -3,7 +3,7 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { createStrategy, readValues, type Strategy, valuesOf } from '../strategies/index.js';
+import { apart, createStrategy, readValues, type Strategy, valuesFor } from '../strategies/index.js';
 
 export interface ProbedPage {
   /** Method and address, secrets masked. */
@@ -206,7 +206,7 @@ async function boundary(
   const { plan } = probe;
   const field = plan.cursorField;
   const incremental = 'incremental' in plan.options ? plan.options.incremental : null;
-  const format = valuesOf(incremental?.format);
+  const format = valuesFor(plan.options);
   const { compare, what } = format;
   const { readable } = readValues(values, [], format);
   const [first] = readable;
@@ -242,23 +242,24 @@ async function boundary(
     );
   }
   const greatest = readable.reduce((most, value) => (compare(value, most) > 0 ? value : most));
+  const sent = format.asked?.text(greatest) ?? greatest;
   const params: Record<string, string> | null =
     name === 'keyset'
-      ? { updated_since: greatest }
+      ? { updated_since: sent }
       : name === 'timestamp' || name === 'replay'
-        ? { since: greatest }
+        ? { since: sent }
         : incremental != null
-          ? { ...withoutToken, updated_since: greatest }
+          ? { ...withoutToken, updated_since: sent }
           : null;
   if (params === null) return;
   const again = await probe.read({ params });
   const { readable: seen } = readValues(again.summary.values, [], format);
-  if (seen.some((value) => compare(value, greatest) < 0)) {
+  if (seen.some((value) => apart(format, value, greatest) < 0)) {
     say(
       'problem',
-      `asked for what has changed since ${greatest}, the source gave older records too: it does not filter, or by another field`,
+      `asked for what has changed since ${sent}, the source gave older records too: it does not filter, or by another field`,
     );
-  } else if (seen.some((value) => compare(value, greatest) === 0)) {
+  } else if (seen.some((value) => apart(format, value, greatest) === 0)) {
     say(
       'fine',
       'the filter includes the value asked (>=): no record of equal timestamp is lost between passes',

@@ -390,3 +390,98 @@ it('an optional reference cannot be in a path', () => {
     '${cursor:scroll} is not known',
   );
 });
+
+describe('the format of a filter', () => {
+  const dated = {
+    ...{ name: 'a', strategy: 'page_number', primary_key: 'id', columns: AB, cursor_field: 'b' },
+    names: { updated_since: 'since' },
+  };
+  const optionsOf = (names: object, more: object = {}) => {
+    const streams = [{ ...dated, ...more, names: { ...dated.names, ...names } }];
+    const [plan] = plansFrom({ ...base, streams }).plans;
+    return {
+      incremental: (plan?.options as { incremental: object }).incremental,
+      names: plan?.request.names,
+    };
+  };
+
+  it('is kept beside that of the records, and is the name of no parameter', () => {
+    expect(optionsOf({ format: 'epoch_s' })).toMatchObject({
+      incremental: { format: 'timestamp', filter: 'epoch_s' },
+      names: { updated_since: 'since' },
+    });
+    expect(optionsOf({ format: 'epoch_s' }).names).toEqual({ updated_since: 'since' });
+    expect(
+      optionsOf({ format: 'yyyy-MM-dd', zone: 'Europe/Berlin' }, { cursor_format: 'rfc_2822' }),
+    ).toMatchObject({
+      incremental: { format: 'rfc_2822', filter: { pattern: 'yyyy-MM-dd', zone: 'Europe/Berlin' } },
+    });
+  });
+
+  it.each([
+    ['2025-07-01T00:00:00+02:00', 'epoch_s', '2025-07-01T00:00:00+02:00'],
+    ['1751328000', 'epoch_s', '2025-07-01T00:00:00Z'],
+    ['2025-07-01', 'epoch_s', '2025-07-01'],
+    ['Tue, 01 Jul 2025 00:00:00 GMT', 'rfc_2822', '2025-07-01T00:00:00Z'],
+    ['01.07.2025', 'dd.MM.yyyy', '2025-07-01T00:00:00Z'],
+  ])('lets start be written as the records are or as requests are: %s by %s', (start, format, meant) => {
+    expect(optionsOf({ format }, { start }).incremental).toMatchObject({ start: meant });
+  });
+
+  it.each<[string, object, string, string]>([
+    [
+      'a zone alone',
+      { names: { updated_since: 's', zone: 'UTC' } },
+      'names.zone',
+      'goes with a names.format',
+    ],
+    [
+      'a zone of seconds',
+      { names: { updated_since: 's', format: 'epoch_s', zone: 'UTC' } },
+      'names.zone',
+      'goes with',
+    ],
+    [
+      'no zone',
+      { names: { updated_since: 's', format: 'yyyy-MM-dd', zone: 'Mars' } },
+      'names.zone',
+      'not a time zone',
+    ],
+    [
+      'no format',
+      { names: { updated_since: 's', format: 'epoch' } },
+      'names.format',
+      'did you mean "epoch_s"',
+    ],
+    ['an order', { names: { updated_since: 's', format: 'integer' } }, 'names.format', 'tells no time'],
+    [
+      'times over integers',
+      { cursor_format: 'integer', names: { updated_since: 's', format: 'epoch_s' } },
+      'names.format',
+      'the cursor field is an integer',
+    ],
+    [
+      'nothing to filter by',
+      { cursor_field: undefined, names: { format: 'epoch_s' } },
+      'names.format',
+      'no effect',
+    ],
+    [
+      'a start in neither',
+      { start: '1.7.2025', names: { updated_since: 's', format: 'epoch_s' } },
+      'start',
+      'nor a number of seconds since 1970',
+    ],
+    [
+      'windows shorter than a day',
+      {
+        ...{ start: '2025-01-01', window: '12h' },
+        names: { updated_since: 's', updated_until: 'u', format: 'yyyy-MM-dd' },
+      },
+      'window',
+      'is shorter than',
+    ],
+  ])('is refused: %s', (_, more, key, said) => {
+    expect(refusal({ ...base, streams: [{ ...dated, ...more }] })[`streams[0].${key}`]).toContain(said);
+  });
+});
