@@ -510,7 +510,10 @@ export interface StreamPlan {
   request: RequestSpec;
   options: StrategyOptions;
   table: TableSpec;
+  /** Empty where the stream has none, or several. */
   cursorField: string;
+  /** Several, of which the greatest value that a record has counts; absent where there is one at most. */
+  cursorFields?: string[];
   /** Absent or null: the stream has none. */
   parent?: ParentSpec | null;
   /** Absolute or relative path of the DuckDB file; null = the worker's default. */

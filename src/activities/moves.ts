@@ -54,8 +54,8 @@ export function readsOtherwise(
     ] as const
   ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} would be ${wanted}, and is ${is}`]));
   if (problems.length > 0) throw new ChangeRefusedError(problems);
-  const reading = ({ options, request, table, cursorField, parent = null }: StreamPlan) => ({
-    ...{ options, request: { ...request, rateLimit: null }, table, cursorField, parent },
+  const reading = ({ options, request, table, cursorField, cursorFields, parent = null }: StreamPlan) => ({
+    ...{ options, request: { ...request, rateLimit: null }, table, cursorField, cursorFields, parent },
   });
   return !isDeepStrictEqual(reading(from), reading(to));
 }

@@ -66,7 +66,12 @@ export const streamSchema = z.strictObject({
       .describe(
         'Column names and types, or `{type, from}` where the record has the value elsewhere; `highwater discover` finds them. Left out: those that records have.',
       ),
-    cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
+    cursor_field: z
+      .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(10)])
+      .optional()
+      .describe(
+        'The field that says when a record changed last; of a list, the greatest value that a record has.',
+      ),
     deletes: z
       .enum(['keep', 'soft', 'hard'])
       .default('keep')

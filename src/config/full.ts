@@ -181,19 +181,18 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
   ) {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
-  const { cursor_field: field } = stream;
+  const { cursor_field: fields = [] } = stream;
   const isInferred = isFollowing(stream);
-  if (
-    field !== undefined &&
-    !draft &&
-    !isInferred &&
-    shapeOf(stream) !== null &&
-    !Object.hasOwn(stream.columns, field)
-  )
-    needs(
-      'cursor_field',
-      `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
-    );
+  if (new Set(fields).size < fields.length) needs('cursor_field', 'names a field twice');
+  if (byRecord && fields.length > 1)
+    needs('cursor_field', 'must be one field: next "last_record" asks by it');
+  for (const field of !draft && !isInferred && shapeOf(stream) !== null ? fields : []) {
+    if (!Object.hasOwn(stream.columns, field))
+      needs(
+        'cursor_field',
+        `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
+      );
+  }
   for (const name of referred(textsOf(stream), 'cursor')) {
     if (!CURSOR_VALUES.includes(name)) {
       needs(
@@ -239,7 +238,7 @@ function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream)
 
 /** Modes of writing and deleting that do not go together, or not with how the source is read. */
 function misused(stream: Stream, draft: boolean): Problem[] {
-  const { mode, deletes, deleted_field: field, strategy, cursor_field: cursorField = '', columns } = stream;
+  const { mode, deletes, deleted_field: field, strategy, columns } = stream;
   const problems: Problem[] = [];
   const needs = (path: string, message: string) => problems.push({ path, message });
   if (mode === 'replace' && !readsEverything(stream)) problems.push(readsTooLittle('mode', 'replace '));
@@ -273,10 +272,12 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   }
   if (field !== undefined || readsEverything(stream)) return problems;
   if (strategy !== 'replay') return [...problems, readsTooLittle('deletes')];
+  const cursorField = singleField(stream);
   const type = Object.hasOwn(columns, cursorField) ? columns[cursorField]?.type : undefined;
   const isTime = type === 'UTC_DATETIME';
   if (!draft && (!isTime || stream.cursor_format !== 'timestamp')) {
-    needs('deletes', 'needs a cursor_field that is a timestamp, in a column of type UTC_DATETIME');
+    const several = cursorField === '' ? 'one ' : 'a ';
+    needs('deletes', `needs ${several}cursor_field that is a timestamp, in a column of type UTC_DATETIME`);
   }
   if (stream.names.updated_until !== undefined || stream.settle !== undefined) {
     needs('deletes', 'does not go with settle and names.updated_until: what is newer is not read');
@@ -286,7 +287,8 @@ function misused(stream: Stream, draft: boolean): Problem[] {
 
 /** How a stream's records become rows, and which of them go. */
 function tableOf(stream: Stream, destination: string | undefined): TableSpec {
-  const { deletes, deleted_field: field, cursor_field: column = '', strategy } = stream;
+  const { deletes, deleted_field: field, strategy } = stream;
+  const column = singleField(stream);
   const table = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
   if (deletes === 'keep') return table;
   if (readsEverything(stream))
@@ -294,6 +296,9 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
   const unseen = strategy === 'replay' && field === undefined ? { column } : 'stay';
   return { ...table, deletes, unseen, ...(field !== undefined && { deletedField: field }) };
 }
+
+/** The cursor field of a stream that has one; empty where it has none, or several. */
+const singleField = ({ cursor_field: fields = [] }: Stream) => (fields.length === 1 ? (fields[0] ?? '') : '');
 
 /** What strategies send. */
 const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== 'zone');
@@ -592,6 +597,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     stream.table ?? stream.name,
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
+  const { cursor_field: fields = [] } = stream;
   return {
     ...beside,
     table: tableOf(stream, full.destination),
@@ -599,7 +605,8 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     baseUrl: joined(source.base_url, stream.path),
     request,
     options: optionsOf(stream),
-    cursorField: stream.cursor_field ?? '',
+    cursorField: singleField(stream),
+    ...(fields.length > 1 && { cursorFields: fields }),
     ...(parent !== undefined && {
       parent: {
         stream: parent.name,

@@ -164,7 +164,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
   pageSize(plan, summary, say);
   const request = probe.strategy.request(cursor);
-  if (plan.cursorField !== '' && 'params' in request) await boundary(probe, request, summary, say);
+  if (cursorFieldsOf(plan) !== '' && 'params' in request) await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
     summary.nextToken === null &&
@@ -196,6 +196,9 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
   );
 }
 
+/** The names of the cursor fields; empty where there is none. */
+const cursorFieldsOf = ({ cursorField, cursorFields = [cursorField] }: StreamPlan) => cursorFields.join(', ');
+
 /** Order, and whether the filter is `>=` or `>`. */
 async function boundary(
   probe: Probe,
@@ -204,7 +207,7 @@ async function boundary(
   say: Say,
 ): Promise<void> {
   const { plan } = probe;
-  const field = plan.cursorField;
+  const field = cursorFieldsOf(plan);
   const incremental = 'incremental' in plan.options ? plan.options.incremental : null;
   const format = valuesFor(plan.options);
   const { compare, what } = format;

@@ -21,6 +21,7 @@ import type {
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
+import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { nextAddress } from './next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath } from './paths.js';
@@ -44,6 +45,8 @@ export interface HttpSourceOptions {
   spec?: RequestSpec;
   primaryKey: readonly string[];
   cursorField: string;
+  /** In place of `cursorField`: several, of which the greatest value counts. */
+  cursorFields?: CursorFields;
   columns: readonly string[];
   /** Columns whose numbers need care; see the scanner. */
   exact?: ExactColumns;
@@ -324,7 +327,11 @@ export class HttpSource implements Source {
       recordLimit: RECORD_LIMIT,
       mask: options.resolved.mask,
       ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
-      sink: (lines, part, rejected) => {
+      sink: (lines, scanned, rejected) => {
+        const part =
+          options.cursorFields === undefined || options.remembers?.values === 'none'
+            ? scanned
+            : withCursorValues(lines, scanned, rejected, options.cursorFields);
         const wanted = body.kept?.slice(judged, (judged += part.records)) ?? null;
         // What was left out by the filter need not fit.
         const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);

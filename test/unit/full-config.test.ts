@@ -485,3 +485,44 @@ describe('the format of a filter', () => {
     expect(refusal({ ...base, streams: [{ ...dated, ...more }] })[`streams[0].${key}`]).toContain(said);
   });
 });
+
+describe('several cursor fields', () => {
+  const keyset = { name: 'a', strategy: 'keyset', primary_key: 'id', columns: { ...AB, c: 'LONG' } };
+  const planOf = (cursor_field: unknown) =>
+    plansFrom({ ...base, streams: [{ ...keyset, cursor_field }] }).plans[0];
+
+  it('are kept as such, and one as one', () => {
+    expect(planOf(['b', 'c'])).toMatchObject({ cursorField: '', cursorFields: ['b', 'c'] });
+    expect(planOf(['b'])).toMatchObject({ cursorField: 'b' });
+    expect(planOf(['b'])).toEqual(planOf('b'));
+    expect(planOf('b')).not.toHaveProperty('cursorFields');
+  });
+
+  it.each<[string, object, string, string]>([
+    ['none', { cursor_field: [] }, 'cursor_field', ''],
+    ['one that is named twice', { cursor_field: ['b', 'b'] }, 'cursor_field', 'twice'],
+    [
+      'one that is no column where records are shaped',
+      { cursor_field: ['b', 'd'], where: '@.id > 1' },
+      'cursor_field',
+      '"d" must be one of the columns',
+    ],
+    [
+      'several where the last record is asked by',
+      {
+        ...{ strategy: 'cursor', next: 'last_record', cursor_field: ['b', 'c'] },
+        names: { updated_since: 'since' },
+      },
+      'cursor_field',
+      'must be one field',
+    ],
+    [
+      'several where rows are deleted by their time',
+      { strategy: 'replay', deletes: 'hard', cursor_field: ['b', 'c'] },
+      'deletes',
+      'needs one cursor_field',
+    ],
+  ])('are not %s', (_, more, key, said) => {
+    expect(refusal({ ...base, streams: [{ ...keyset, ...more }] })[`streams[0].${key}`]).toContain(said);
+  });
+});
