@@ -1,5 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { cursorColumn, scopeOf } from '../../src/activities/ranges.js';
+import { plansFrom } from '../../src/config/index.js';
+import type { Discovery } from '../../src/inspect/discover.js';
+import { draft } from '../../src/inspect/draft.js';
+import type { Cursor, RangePlan } from '../../src/protocol.js';
 import { greatestOf, withCursorValues } from '../../src/sources/cursor-values.js';
 import { valuesOf } from '../../src/strategies/index.js';
 
@@ -69,5 +74,39 @@ describe('the cursor value of a record with several cursor fields', () => {
     expect(withCursorValues(lines, part, [], { names: ['a', 'b'], pick }).values).toEqual([
       '9007199254740993',
     ]);
+  });
+});
+
+describe('a stream with several cursor fields', () => {
+  const stream = {
+    ...{ name: 'a', strategy: 'keyset', cursor_field: ['u', 'c'], primary_key: 'id' },
+    columns: { id: 'LONG', u: 'UTC_DATETIME', c: 'UTC_DATETIME' },
+  };
+  const configuration = { source: { base_url: 'https://api.example.com' }, streams: [stream] };
+  const [plan] = plansFrom(configuration).plans;
+  if (plan === undefined) throw new Error('there is no plan');
+
+  it('has no single column by which an audit tells which rows are extra, or a backfill which are newer', () => {
+    const range: RangePlan = {
+      ...{ kind: 'audit', repair: false, removeExtra: false, keys: 20 },
+      ...{ from: '2025-01-01', to: null, began: '2025-02-01T00:00:00Z', reached: null },
+    };
+    const cursor: Cursor = { pass: 1, mark: null, position: null, ended: 'empty_page', notes: [] };
+    expect(cursorColumn(plan)).toBeNull();
+    expect(scopeOf({ ...plan, range }, cursor)).toContain('"cursor_field" names several: u, c');
+    expect(scopeOf({ ...plan, range: { ...range, from: null } }, cursor)).toBeNull();
+  });
+
+  it('keeps its cursor fields when discover fills in the rest, also where they are defaults', () => {
+    const { cursor_field, ...rest } = stream;
+    const given = { ...configuration, defaults: { cursor_field }, streams: [rest] };
+    const { plans } = plansFrom(given);
+    const column = { name: 'changed', type: 'UTC_DATETIME', why: '', unique: false } as const;
+    const discovery = {
+      ...{ columns: [column], records: 3, requests: ['GET'], primaryKeys: [], children: [] },
+      cursorFields: [{ name: 'changed', why: 'it looks like one', says: 'changed' }],
+    } as unknown as Discovery;
+    const { text } = draft(given, plans, new Map([['a', discovery]]));
+    expect(text).not.toContain('cursor_field: changed');
   });
 });
