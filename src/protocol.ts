@@ -177,6 +177,8 @@ export interface Incremental {
   lookbackSeconds: number;
   /** How the cursor field is written; timestamps unless told. */
   format?: CursorFormat;
+  /** How what is asked for is written; as the cursor field is unless told. */
+  filter?: CursorFormat;
   /** Records newer than this, counted back from when a pass begins, move no mark: they are read again. Absent: all do. */
   settleSeconds?: number;
   /** That bound is asked for too. */
@@ -190,6 +192,7 @@ export type CursorFormat =
   | 'timestamp'
   | 'epoch_s'
   | 'epoch_ms'
+  | 'rfc_2822'
   | 'integer'
   | 'string'
   /** A pattern of luxon's tokens, and the zone of texts that name none. */
@@ -558,6 +561,8 @@ export interface RequestSpec {
       }
     | { in: 'header'; name: string; isAddress: boolean }
     | { in: 'link'; isAddress: true };
+  /** Hosts that a next page's address may be on besides the configured one: `host` or `host:port`. */
+  nextHosts?: string[];
   total: AnswerPlace | null;
   more: AnswerPlace | null;
   totalPages?: AnswerPlace | null;
@@ -574,7 +579,10 @@ export interface StreamPlan {
   request: RequestSpec;
   options: StrategyOptions;
   table: TableSpec;
+  /** Empty where the stream has none, or several. */
   cursorField: string;
+  /** Several, of which the greatest value that a record has counts; absent where there is one at most. */
+  cursorFields?: string[];
   /** Absent or null: the stream has none. */
   parent?: ParentSpec | null;
   /** Absolute or relative path of the DuckDB file; null = the worker's default. */

@@ -54,10 +54,17 @@ export function readsOtherwise(
     ] as const
   ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} would be ${wanted}, and is ${is}`]));
   if (problems.length > 0) throw new ChangeRefusedError(problems);
-  const reading = ({ options, request, table, cursorField, parent = null }: StreamPlan) => {
+  const reading = ({ options, request, table, cursorField, cursorFields, parent = null }: StreamPlan) => {
     // How many rows may go without asking says nothing of what is read.
     const { maxDeletes: _, ...written } = table;
-    return { options, request: { ...request, rateLimit: null }, table: written, cursorField, parent };
+    return {
+      options,
+      request: { ...request, rateLimit: null },
+      table: written,
+      cursorField,
+      cursorFields,
+      parent,
+    };
   };
   return !isDeepStrictEqual(reading(from), reading(to));
 }

@@ -163,6 +163,8 @@ export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scop
       const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
       const lower = from ?? incremental?.start ?? null;
       if (lower === null && to === null) return null;
+      if (plan.cursorFields !== undefined)
+        return `which rows of the table lie in the range cannot be told, as "cursor_field" names several: ${plan.cursorFields.join(', ')}`;
       return { field: cursorField, format: incremental?.format ?? 'timestamp', from: lower, to };
     }
   }

@@ -12,6 +12,7 @@ import {
   errorRules,
   headers,
   next,
+  nextHosts,
   PARAMETER_NAME,
   parameters,
   path,
@@ -21,7 +22,9 @@ import {
 } from './request-schema.js';
 
 /** How a cursor field may be written, besides patterns. */
-export const FORMATS = ['timestamp', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
+export const FORMATS = ['timestamp', 'rfc_2822', 'epoch_s', 'epoch_ms', 'integer', 'string'] as const;
+/** How the times in requests may be written, besides patterns. */
+export const FILTER_FORMATS = ['timestamp', 'rfc_2822', 'epoch_s', 'epoch_ms'] as const;
 
 /** A value of the cursor field. */
 const cursorValue = z
@@ -64,7 +67,12 @@ export const streamSchema = z.strictObject({
       .describe(
         'Column names and types, or `{type, from}` where the record has the value elsewhere; `highwater discover` finds them. Left out: those that records have.',
       ),
-    cursor_field: identifier.optional().describe('The field that says when a record changed last.'),
+    cursor_field: z
+      .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(10)])
+      .optional()
+      .describe(
+        'The field that says when a record changed last; of a list, the greatest value that a record has.',
+      ),
     deletes: z
       .enum(['keep', 'soft', 'hard'])
       .default('keep')
@@ -112,6 +120,12 @@ export const streamSchema = z.strictObject({
         scroll_param: parameterName.describe('The token of the next page.'),
         start_id: parameterName.describe('The first id of a range.'),
         end_id: parameterName.describe('The last id of a range.'),
+        format: z
+          .union([z.enum(FILTER_FORMATS), plainText.min(1).max(100)])
+          .describe(
+            'How the times in requests are written, where records have another format: as `cursor_format`. Left out: as the records have them.',
+          ),
+        zone: plainText.describe('The time zone of such a pattern. Left out: UTC.'),
       })
       .partial()
       .default({})
@@ -148,6 +162,11 @@ export const streamSchema = z.strictObject({
           '{"token": path, "as": "params"} sends the members of a token that is an object; ' +
           'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (one answer is all).',
       ),
+    next_hosts: nextHosts
+      .default([])
+      .describe(
+        'Other hosts that the address of a next page may be on, such as `api2.example.com`. They are sent the same credentials.',
+      ),
     total: answerPlace
       .optional()
       .describe('Where the answer counts all records: a path, or `{header: X-Total-Count}`.'),
@@ -177,7 +196,7 @@ export const streamSchema = z.strictObject({
       .union([z.enum(FORMATS), plainText.min(1).max(100)])
       .default('timestamp')
       .describe(
-        "How the cursor field is written: `timestamp` (ISO 8601), `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of luxon's tokens such as `dd/MM/yyyy HH:mm:ss`.",
+        "How the cursor field is written: `timestamp` (ISO 8601), `rfc_2822`, `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of luxon's tokens such as `dd/MM/yyyy HH:mm:ss`.",
       ),
     cursor_zone: plainText
       .optional()

@@ -8,7 +8,7 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
-import { references, referred } from '../sources/templates.js';
+import { references, referred, VALUE_REFERENCE } from '../sources/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
@@ -25,7 +25,15 @@ import {
   tableSpec,
 } from './flat.js';
 import { filesProblem, isFiles } from './files-address.js';
-import { draftSchema, FORMATS, fullSchema, streamSchema, type Full, type Stream } from './full-schema.js';
+import {
+  draftSchema,
+  FILTER_FORMATS,
+  FORMATS,
+  fullSchema,
+  streamSchema,
+  type Full,
+  type Stream,
+} from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
 /**
@@ -180,19 +188,18 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
   ) {
     needs('next', `cannot be in the body, as that is ${stream.format}`);
   }
-  const { cursor_field: field } = stream;
+  const { cursor_field: fields = [] } = stream;
   const isInferred = isFollowing(stream);
-  if (
-    field !== undefined &&
-    !draft &&
-    !isInferred &&
-    shapeOf(stream) !== null &&
-    !Object.hasOwn(stream.columns, field)
-  )
-    needs(
-      'cursor_field',
-      `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
-    );
+  if (new Set(fields).size < fields.length) needs('cursor_field', 'names a field twice');
+  if (byRecord && fields.length > 1)
+    needs('cursor_field', 'must be one field: next "last_record" asks by it');
+  for (const field of !draft && !isInferred && shapeOf(stream) !== null ? fields : []) {
+    if (!Object.hasOwn(stream.columns, field))
+      needs(
+        'cursor_field',
+        `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
+      );
+  }
   for (const name of referred(textsOf(stream), 'cursor')) {
     if (!CURSOR_VALUES.includes(name)) {
       needs(
@@ -200,6 +207,9 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
         `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
       );
     }
+  }
+  if ([...stream.path.matchAll(VALUE_REFERENCE)].some(([, , , , optional]) => optional !== undefined)) {
+    needs('path', 'cannot hold an optional reference: an address has no part to leave out; drop the "?"');
   }
   if (stream.parent === undefined) {
     for (const name of referred(textsOf(stream), 'parent'))
@@ -235,7 +245,7 @@ function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream)
 
 /** Modes of writing and deleting that do not go together, or not with how the source is read. */
 function misused(stream: Stream, draft: boolean): Problem[] {
-  const { mode, deletes, deleted_field: field, strategy, cursor_field: cursorField = '', columns } = stream;
+  const { mode, deletes, deleted_field: field, strategy, columns } = stream;
   const problems: Problem[] = [];
   const needs = (path: string, message: string) => problems.push({ path, message });
   if (mode === 'replace' && !readsEverything(stream)) problems.push(readsTooLittle('mode', 'replace '));
@@ -269,10 +279,12 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   }
   if (field !== undefined || readsEverything(stream)) return problems;
   if (strategy !== 'replay') return [...problems, readsTooLittle('deletes')];
+  const cursorField = singleField(stream);
   const type = Object.hasOwn(columns, cursorField) ? columns[cursorField]?.type : undefined;
   const isTime = type === 'UTC_DATETIME';
   if (!draft && (!isTime || stream.cursor_format !== 'timestamp')) {
-    needs('deletes', 'needs a cursor_field that is a timestamp, in a column of type UTC_DATETIME');
+    const several = cursorField === '' ? 'one ' : 'a ';
+    needs('deletes', `needs ${several}cursor_field that is a timestamp, in a column of type UTC_DATETIME`);
   }
   if (stream.names.updated_until !== undefined || stream.settle !== undefined) {
     needs('deletes', 'does not go with settle and names.updated_until: what is newer is not read');
@@ -282,7 +294,8 @@ function misused(stream: Stream, draft: boolean): Problem[] {
 
 /** How a stream's records become rows, and which of them go. */
 function tableOf(stream: Stream, destination: string | undefined): TableSpec {
-  const { deletes, deleted_field: field, cursor_field: column = '', strategy } = stream;
+  const { deletes, deleted_field: field, strategy } = stream;
+  const column = singleField(stream);
   const table = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
   if (deletes === 'keep') return table;
   if (readsEverything(stream))
@@ -291,8 +304,11 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
   return { ...table, deletes, unseen, ...(field !== undefined && { deletedField: field }) };
 }
 
+/** The cursor field of a stream that has one; empty where it has none, or several. */
+const singleField = ({ cursor_field: fields = [] }: Stream) => (fields.length === 1 ? (fields[0] ?? '') : '');
+
 /** What strategies send. */
-const CURSOR_VALUES = [...NAME_KEYS];
+const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== 'zone');
 
 /** What a destination does not do. */
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
@@ -383,6 +399,8 @@ function misread(stream: Stream): Problem[] {
       cursor_zone: stream.cursor_zone,
       cursor_format: stream.cursor_format === 'timestamp' ? undefined : stream.cursor_format,
       'names.updated_until': names.updated_until,
+      'names.format': names.format,
+      'names.zone': names.zone,
     };
     for (const [key, value] of Object.entries(asked)) {
       const where = isPaged ? 'names.updated_since' : 'a strategy that reads a cursor field';
@@ -396,9 +414,11 @@ function misread(stream: Stream): Problem[] {
   }
   const values = usable(stream, needs);
   if (values === null) return problems;
-  if (start !== undefined && !values.isValue(start)) {
+  const filter = usableFilter(stream, values, needs);
+  if (start !== undefined && !values.isValue(start) && filter?.isValue(start) !== true) {
     const example = format === 'timestamp' ? ' such as "2026-01-01T00:00:00Z"' : '';
-    needs('start', `${JSON.stringify(start)} is not ${values.what}${example}`);
+    const other = filter === null ? '' : `, nor ${filter.what}`;
+    needs('start', `${JSON.stringify(start)} is not ${values.what}${example}${other}`);
   }
   if (lookback !== undefined && strategy === 'replay')
     needs('lookback', 'is buffer_hours for the strategy replay');
@@ -429,6 +449,8 @@ function misread(stream: Stream): Problem[] {
     if (start === undefined) needs('window', 'needs "start": where the first window begins');
     else if (values.isValue(start) && window * 1000 < values.clock.unit(start)) {
       needs('window', `is shorter than what ${JSON.stringify(start)} can show`);
+    } else if (filter !== null && window * 1000 < (filter.clock?.unit(null) ?? 0)) {
+      needs('window', 'is shorter than what names.format can show');
     }
   }
   return problems;
@@ -450,7 +472,60 @@ function usable(stream: Stream, needs: (path: string, message: string) => void):
   return read('cursor_format', formatOf(stream), known);
 }
 
-function formatOf({ cursor_format: format, cursor_zone: zone }: Stream): CursorFormat {
+/** How times are asked for, where that has a format of its own; null where it has none, or cannot be used. */
+function usableFilter(
+  { names: { format: pattern, zone } }: Stream,
+  values: Values,
+  needs: (path: string, message: string) => void,
+): Values | null {
+  const known = `there are ${FILTER_FORMATS.join(', ')} and patterns such as "yyyy-MM-dd"`;
+  const format = filterOf(pattern, zone);
+  if (format === undefined || typeof format === 'string') {
+    if (zone !== undefined)
+      needs('names.zone', 'goes with a names.format that is a pattern, such as "yyyy-MM-dd"');
+  }
+  if (format === undefined) return null;
+  if (values.clock === null) {
+    needs('names.format', `is a format of times, and the cursor field is ${values.what}`);
+    return null;
+  }
+  if (pattern === 'integer' || pattern === 'string') {
+    needs('names.format', `${JSON.stringify(pattern)} tells no time; ${known}`);
+    return null;
+  }
+  try {
+    if (zone !== undefined) valuesOf({ pattern: 'yyyy-MM-dd', zone });
+  } catch (thrown) {
+    needs('names.zone', messageOf(thrown));
+    return null;
+  }
+  try {
+    return valuesOf(format);
+  } catch (thrown) {
+    needs('names.format', `${messageOf(thrown)}${suggestion(pattern ?? '', FILTER_FORMATS)}; ${known}`);
+    return null;
+  }
+}
+
+function filterOf(format: string | undefined, zone: string | undefined): CursorFormat | undefined {
+  if (format === undefined) return undefined;
+  return FILTER_FORMATS.find((name) => name === format) ?? { pattern: format, zone: zone ?? 'UTC' };
+}
+
+/** Where the first pass begins, as records write it: `start` may be written as requests are. */
+function startOf(stream: Stream): string | null {
+  const { start, names } = stream;
+  const values = valuesOf(formatOf(stream));
+  const filter = filterOf(names.format, names.zone);
+  if (start === undefined || filter === undefined || values.isValue(start)) return start ?? null;
+  const [records, asks] = [values.clock, valuesOf(filter).clock];
+  return records === null || asks === null ? start : records.lower(asks.read(start), null);
+}
+
+function formatOf({
+  cursor_format: format,
+  cursor_zone: zone,
+}: Pick<Stream, 'cursor_format' | 'cursor_zone'>): CursorFormat {
   const known = FORMATS.find((name) => name === format);
   return known ?? { pattern: format, zone: zone ?? 'UTC' };
 }
@@ -501,7 +576,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       },
     }),
     names: Object.fromEntries(
-      Object.entries(stream.names).filter(([, name]) => name !== undefined),
+      Object.entries(stream.names).filter(([key, name]) => name !== undefined && CURSOR_VALUES.includes(key)),
     ) as Record<string, string>,
     params: { ...source.params, ...stream.params },
     headers: { ...source.headers, ...stream.headers },
@@ -514,6 +589,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
       stream.next.in === 'none'
         ? { in: 'body', path: ['scroll_param'], isAddress: false, isAssumed: true }
         : stream.next,
+    ...(stream.next_hosts.length > 0 && { nextHosts: stream.next_hosts }),
     total: stream.total ?? null,
     more: stream.more ?? null,
     totalPages: stream.total_pages ?? null,
@@ -528,6 +604,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     stream.table ?? stream.name,
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
+  const { cursor_field: fields = [] } = stream;
   return {
     ...beside,
     table: tableOf(stream, full.destination),
@@ -535,7 +612,8 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     baseUrl: joined(source.base_url, stream.path),
     request,
     options: optionsOf(stream),
-    cursorField: stream.cursor_field ?? '',
+    cursorField: singleField(stream),
+    ...(fields.length > 1 && { cursorFields: fields }),
     ...(parent !== undefined && {
       parent: {
         stream: parent.name,
@@ -554,10 +632,12 @@ const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => st
 
 function optionsOf(stream: Stream): StrategyOptions {
   const { strategy, lookback, settle, window, next } = stream;
+  const filter = filterOf(stream.names.format, stream.names.zone);
   const changes: Incremental = {
-    start: stream.start ?? null,
+    start: startOf(stream),
     lookbackSeconds: lookback === undefined ? 0 : 'units' in lookback ? lookback.units : lookback.seconds,
     format: formatOf(stream),
+    ...(filter !== undefined && { filter }),
     ...(settle !== undefined && { settleSeconds: settle }),
     ...(stream.names.updated_until !== undefined && { sendsUntil: true }),
     ...(window !== undefined && { windowSeconds: window }),

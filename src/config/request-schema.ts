@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
+import { normalHost } from '../sources/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../sources/paths.js';
 import {
   baseUrl,
@@ -321,3 +322,14 @@ export const next = z.union([
     .strictObject({ header: z.string().min(1).max(200), is: z.enum(['token', 'url']).default('token') })
     .transform(({ header, is }) => ({ in: 'header', name: header, isAddress: is === 'url' }) as const),
 ]);
+
+/** A host, with a port where it is not the default one. */
+const host = plainText.transform((text, context): string => {
+  const normal = normalHost(text);
+  if (normal !== null) return normal;
+  const message =
+    'is not a host such as "api2.example.com" or "api2.example.com:8443": each is named in full';
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+});
+export const nextHosts = z.array(host).max(50);

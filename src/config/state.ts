@@ -1,12 +1,20 @@
 import { ConfigurationError, type Problem } from '../errors.js';
-import { type Cursor, type Json, REFERENCE_STRATEGIES, type StrategyOptions } from '../protocol.js';
 import {
+  type Cursor,
+  type Incremental,
+  type Json,
+  REFERENCE_STRATEGIES,
+  type StrategyOptions,
+} from '../protocol.js';
+import {
+  earlier,
   FIRST_TIMESTAMP,
   type KeysetCursor,
   type OffsetCursor,
   type StepSizeCursor,
   type TimestampCursor,
   type Values,
+  valuesFor,
   valuesOf,
 } from '../strategies/index.js';
 import { kindOf, show, suggestion } from './flat.js';
@@ -119,14 +127,13 @@ function read(
 ): Cursor | null {
   switch (options.strategy) {
     case 'keyset': {
-      const values = valuesOf(options.incremental?.format);
-      const mark = markIn(given, 'last_updated_at', values, problem);
+      const mark = markIn(given, 'last_updated_at', valuesOf(options.incremental?.format), problem);
       const token = given['scroll_param'] ?? null;
       if (token !== null && (typeof token !== 'string' || token === '')) {
         problem('scroll_param', `must be the text of a page token or null, not ${show(token)}`);
         return null;
       }
-      return mark === null ? null : keyset(mark, below(mark, values), token);
+      return mark === null ? null : keyset(mark, below(mark, options), token);
     }
     case 'offset': {
       const offset = wholeNumber(given, 'offset', problem);
@@ -140,11 +147,10 @@ function read(
     }
     case 'timestamp':
     case 'replay': {
-      const values = valuesOf(options.incremental?.format);
-      const mark = markIn(given, 'last_timestamp', values, problem);
+      const mark = markIn(given, 'last_timestamp', valuesOf(options.incremental?.format), problem);
       if (mark === null) return null;
       return ended<TimestampCursor>({
-        mark: { last_timestamp: mark, below: below(mark, values), inclusive: false },
+        mark: { last_timestamp: mark, below: below(mark, options), inclusive: false },
         rule: 'whole_answer',
       });
     }
@@ -161,8 +167,8 @@ function read(
 }
 
 /** What stands for the value below a mark. Of texts nothing can be taken: the mark itself is asked again. */
-const below = (mark: string, values: Values) =>
-  values === valuesOf('string') ? mark : values.minus(mark, MARGIN);
+const below = (mark: string, options: Extract<StrategyOptions, { incremental?: Incremental }>) =>
+  options.incremental?.format === 'string' ? mark : earlier(valuesFor(options), mark, MARGIN);
 
 function keyset(mark: string, lower: string, token: string | null): Cursor {
   if (token === null) {

@@ -406,7 +406,7 @@ function boundOf(sql: RangeSql, bound: string, type: ColumnType, format: CursorF
   if (type === 'STRING') return literal(bound);
   const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
   if (format === 'timestamp') return isTime ? sql.typed(bound, type) : null;
-  if (isTime || typeof format === 'object' || format === 'string') return null;
+  if (isTime || typeof format === 'object' || format === 'string' || format === 'rfc_2822') return null;
   return `CAST(${literal(bound)} AS DECIMAL(38, 9))`;
 }
 

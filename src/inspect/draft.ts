@@ -58,10 +58,10 @@ function fill(
   const needed = ['keyset', 'timestamp', 'replay'].includes(plan.options.strategy);
   const also = others.length === 0 ? '' : `; also a time: ${others.map(({ name }) => name).join(', ')}`;
   const wanted = field !== undefined && (needed || field.says === 'changed');
+  const hasNone = plan.cursorField === '' && plan.cursorFields === undefined;
   if (full && !stream.has('cursor_field')) {
-    if (wanted && plan.cursorField === '')
-      put(document, stream, 'cursor_field', field.name, field.why + also);
-    else if (needed && plan.cursorField === '') {
+    if (wanted && hasNone) put(document, stream, 'cursor_field', field.name, field.why + also);
+    else if (needed && hasNone) {
       say(
         `no column holds timestamps, which ${plan.options.strategy} goes by: offset, page_number or cursor may do`,
       );

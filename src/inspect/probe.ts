@@ -4,13 +4,14 @@ import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import {
+  apart,
   ASKED_ENOUGH,
   ContradictionError,
   createStrategy,
   readValues,
   type Strategy,
   UnfollowableError,
-  valuesOf,
+  valuesFor,
 } from '../strategies/index.js';
 
 export interface ProbedPage {
@@ -194,7 +195,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   pageSize(plan, summary, say);
   await secondPage(probe, cursor, summary, say);
   const request = probe.strategy.request(cursor);
-  if (plan.cursorField !== '' && 'params' in request) await boundary(probe, request, summary, say);
+  if (cursorFieldsOf(plan) !== '' && 'params' in request) await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
     summary.nextToken === null &&
@@ -254,6 +255,9 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
   );
 }
 
+/** The names of the cursor fields; empty where there is none. */
+const cursorFieldsOf = ({ cursorField, cursorFields = [cursorField] }: StreamPlan) => cursorFields.join(', ');
+
 /** Order, and whether the filter is `>=` or `>`. */
 async function boundary(
   probe: Probe,
@@ -262,9 +266,9 @@ async function boundary(
   say: Say,
 ): Promise<void> {
   const { plan } = probe;
-  const field = plan.cursorField;
+  const field = cursorFieldsOf(plan);
   const incremental = 'incremental' in plan.options ? plan.options.incremental : null;
-  const format = valuesOf(incremental?.format);
+  const format = valuesFor(plan.options);
   const { compare, what } = format;
   const { readable } = readValues(values, [], format);
   const [first] = readable;
@@ -300,23 +304,24 @@ async function boundary(
     );
   }
   const greatest = readable.reduce((most, value) => (compare(value, most) > 0 ? value : most));
+  const sent = format.asked?.text(greatest) ?? greatest;
   const params: Record<string, string> | null =
     name === 'keyset'
-      ? { updated_since: greatest }
+      ? { updated_since: sent }
       : name === 'timestamp' || name === 'replay'
-        ? { since: greatest }
+        ? { since: sent }
         : incremental != null
-          ? { ...withoutToken, updated_since: greatest }
+          ? { ...withoutToken, updated_since: sent }
           : null;
   if (params === null) return;
   const again = await probe.read({ params });
   const { readable: seen } = readValues(again.summary.values, [], format);
-  if (seen.some((value) => compare(value, greatest) < 0)) {
+  if (seen.some((value) => apart(format, value, greatest) < 0)) {
     say(
       'problem',
-      `asked for what has changed since ${greatest}, the source gave older records too: it does not filter, or by another field`,
+      `asked for what has changed since ${sent}, the source gave older records too: it does not filter, or by another field`,
     );
-  } else if (seen.some((value) => compare(value, greatest) === 0)) {
+  } else if (seen.some((value) => apart(format, value, greatest) === 0)) {
     say(
       'fine',
       'the filter includes the value asked (>=): no record of equal timestamp is lost between passes',

@@ -20,7 +20,9 @@ import type {
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
 import { Budget, leftAndReset } from './budget.js';
+import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
+import { nextAddress } from './next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from './paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
@@ -44,6 +46,8 @@ export interface HttpSourceOptions {
   spec?: RequestSpec;
   primaryKey: readonly string[];
   cursorField: string;
+  /** In place of `cursorField`: several, of which the greatest value counts. */
+  cursorFields?: CursorFields;
   columns: readonly string[];
   /** Columns whose numbers need care; see the scanner. */
   exact?: ExactColumns;
@@ -220,13 +224,7 @@ export class HttpSource implements Source {
     const { names, next } = this.spec;
     const token = params['scroll_param'];
     const own = token !== undefined && next.isAddress;
-    const url = own ? new URL(token, base) : new URL(base);
-    if (own && url.origin !== base.origin) {
-      throw new SourceRefusedError(
-        this.show(base),
-        `the source says that its next page is on another host, ${url.origin}: credentials are not sent there`,
-      );
-    }
+    const url = own ? this.nextAddress(token, base) : new URL(base);
     if (own) [url.username, url.password] = [base.username, base.password];
     for (const [name, fixed] of Object.entries(resolved.params)) {
       const value = own && !resolved.secretParams.includes(name) ? null : fixed(values);
@@ -253,12 +251,31 @@ export class HttpSource implements Source {
     );
   }
 
+  /** The address of a next page, as an answer named it or as it was kept. */
+  private nextAddress(link: string, base: URL): URL {
+    const url = nextAddress(link, { current: base, base, hosts: this.spec.nextHosts ?? [] });
+    if (url !== null) return url;
+    const { mask } = this.options.resolved;
+    const named = URL.canParse(link, base.href) ? new URL(link, base) : null;
+    throw new SourceRefusedError(
+      this.show(base),
+      named === null || !/^https?:$/.test(named.protocol)
+        ? `the source says that its next page is at what is no HTTP address: ${mask(link).slice(0, 100)}`
+        : `the source says that its next page is on another host, ${mask(named.host)}, and credentials are not sent there; ` +
+            'if that host belongs to the API, list it in "next_hosts"',
+    );
+  }
+
   /** What is kept of an address: without credentials, and short where it is on the same host. */
-  private kept(text: string, { params, parent = {} }: PageRequest): string {
+  private kept(text: string, request: PageRequest): string {
+    const { params, parent = {} } = request;
     const { at, secretParams, mask } = this.options.resolved;
-    const base = at({ cursor: params, parent });
+    const values = { cursor: params, parent };
+    const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
-    const url = new URL(text, base);
+    const current = this.address(request, values);
+    const found = nextAddress(text, { current, base, hosts: this.spec.nextHosts ?? [] });
+    const url = found ?? new URL(text, current);
     url.username = '';
     url.password = '';
     for (const [name, value] of [...url.searchParams]) {
@@ -266,9 +283,11 @@ export class HttpSource implements Source {
       const isCredential = SECRET_NAME.test(name) && mask(value) === '***';
       if (isCredential || secretParams.includes(name)) url.searchParams.delete(name);
     }
-    if (url.origin !== base.origin) return mask(url.href);
+    // Two slashes at the beginning of a path alone would be taken for those before a host.
+    const path = url.pathname.replace(/^\/\//, '/.//') + url.search;
     // The path is known where it is used again, and may hold what a reference gave.
-    const kept = url.pathname === base.pathname && url.search !== '' ? url.search : url.pathname + url.search;
+    const isBelow = url.pathname === base.pathname && url.search !== '';
+    const kept = url.origin !== base.origin ? url.href : isBelow ? url.search : path;
     if (mask(kept) === kept) return kept;
     throw new ScanError(
       `the next page's address holds what a reference gave, which cannot be kept: ${mask(kept)}`,
@@ -333,7 +352,11 @@ export class HttpSource implements Source {
       recordLimit: RECORD_LIMIT,
       mask: options.resolved.mask,
       ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
-      sink: (lines, part, rejected) => {
+      sink: (lines, scanned, rejected) => {
+        const part =
+          options.cursorFields === undefined || options.remembers?.values === 'none'
+            ? scanned
+            : withCursorValues(lines, scanned, rejected, options.cursorFields);
         const wanted = body.kept?.slice(judged, (judged += part.records)) ?? null;
         // What was left out by the filter need not fit.
         const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);

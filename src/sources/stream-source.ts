@@ -1,6 +1,7 @@
 import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
-import { comparedRange, withinRange } from '../strategies/index.js';
+import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';
+import { greatestOf } from './cursor-values.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
 import type { RequestInHand, RequestStarted } from './source.js';
@@ -24,6 +25,9 @@ export function sourceOf(
     spec: plan.request,
     primaryKey: plan.table.primaryKey,
     cursorField: plan.cursorField,
+    ...(plan.cursorFields !== undefined && {
+      cursorFields: { names: plan.cursorFields, pick: greatestOf(valuesFor(plan.options)) },
+    }),
     columns: Object.keys(plan.table.columns),
     // A table that follows its source looks at each value itself, as it came.
     ...(plan.table.inference === undefined && { exact: exactColumns(plan.table.columns) }),

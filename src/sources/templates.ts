@@ -25,16 +25,30 @@ export interface Values {
 
 /** Null where a value that the text refers to is not there: what it is for is then left out. */
 export type Template = (values: Values) => string | null;
-/** As {@link Template}, for a body: null takes the place of a text that refers to what is not there. */
+/**
+ * As {@link Template}, for a body: null takes the place of a text that refers to what is not there, unless the reference
+ * is optional; see {@link bodyTemplate}.
+ */
 export type BodyTemplate = (values: Values) => Sendable;
 
-/** `${cursor:page}`, `${cursor:updated_since:number}`, `${parent:id}`. */
-export const VALUE_REFERENCE = /\$\{(cursor|parent):([^}:]+)(:number)?\}/g;
+/**
+ * `${cursor:page}`, `${cursor:updated_since:number}`, `${parent:id}`; optional with `?` at the end, which a text may
+ * follow that is sent instead: `${cursor:scroll_param?}`, `${cursor:scroll_param?*}`.
+ */
+export const VALUE_REFERENCE = /\$\{(cursor|parent):([^}:]+?)(:number)?(\?[^}]*)?\}/g;
 
 /** What strategies count, and bodies hold as numbers. */
 export const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
 
-type Piece = string | { of: 'cursor' | 'parent'; name: string; asNumber: boolean };
+interface Reference {
+  of: 'cursor' | 'parent';
+  name: string;
+  asNumber: boolean;
+  isOptional: boolean;
+  /** Sent where the value is not there; null: nothing is. */
+  fallback: string | null;
+}
+type Piece = string | Reference;
 
 /**
  * Makes a template of a text.
@@ -59,24 +73,54 @@ export function template(
   };
 }
 
-/** Makes a template of a body; a text that is nothing but a reference becomes the value itself, of its own type. */
+/**
+ * Makes a template of a body; a text that is nothing but a reference becomes the value itself, of its own type.
+ *
+ * A member whose text holds an optional reference to what is not there is left out, and with it the objects and lists
+ * that hold nothing else. A list is left out as soon as one of its own texts would be: the others would move up.
+ */
 export function bodyTemplate(body: Json, resolve: (literal: string) => string): BodyTemplate {
+  const inner = memberTemplate(body, resolve);
+  const nothing = Array.isArray(body) ? [] : typeof body === 'object' ? {} : null;
+  return (values) => inner(values) ?? nothing;
+}
+
+/** A template of a part of a body; undefined where the part is left out. */
+function memberTemplate(
+  body: Json,
+  resolve: (literal: string) => string,
+): (values: Values) => Sendable | undefined {
   if (typeof body === 'string') {
-    const [only, ...others] = take(body, resolve);
+    const pieces = take(body, resolve);
+    const optional = pieces.filter((piece) => typeof piece !== 'string' && piece.isOptional) as Reference[];
+    const isLeftOut = (values: Values) => optional.some((one) => valueOf(one, values) === null);
+    const [only, ...others] = pieces;
     if (only !== undefined && typeof only !== 'string' && others.length === 0) {
-      return (values) => valueOf(only, values);
+      return (values) => (isLeftOut(values) ? undefined : valueOf(only, values));
     }
-    return template(body, resolve);
+    const whole = template(body, resolve);
+    return (values) => (isLeftOut(values) ? undefined : whole(values));
   }
   if (Array.isArray(body)) {
-    const items = body.map((item) => bodyTemplate(item, resolve));
-    return (values) => items.map((item) => item(values));
+    const items = body.map((item) => memberTemplate(item, resolve));
+    return (values) => {
+      const all = items.map((item) => item(values));
+      if (all.some((item, i) => item === undefined && typeof body[i] === 'string')) return undefined;
+      const kept = all.filter((item) => item !== undefined);
+      return kept.length === 0 && all.length > 0 ? undefined : kept;
+    };
   }
   if (typeof body === 'object' && body !== null) {
     const members = Object.entries(body).map(
-      ([name, value]) => [name, bodyTemplate(value, resolve)] as const,
+      ([name, value]) => [name, memberTemplate(value, resolve)] as const,
     );
-    return (values) => Object.fromEntries(members.map(([name, value]) => [name, value(values)]));
+    return (values) => {
+      const kept = members.flatMap(([name, value]): [string, Sendable][] => {
+        const filled = value(values);
+        return filled === undefined ? [] : [[name, filled]];
+      });
+      return kept.length === 0 && members.length > 0 ? undefined : Object.fromEntries(kept);
+    };
   }
   return () => body;
 }
@@ -117,17 +161,23 @@ function take(text: string, resolve: (literal: string) => string): Piece[] {
   let at = 0;
   for (const match of text.matchAll(VALUE_REFERENCE)) {
     if (match.index > at) pieces.push(resolve(text.slice(at, match.index)));
-    const [whole, of, name = '', number] = match;
-    pieces.push({ of: of as 'cursor' | 'parent', name, asNumber: number !== undefined });
+    const [whole, of, name = '', number, optional] = match;
+    pieces.push({
+      of: of as 'cursor' | 'parent',
+      name,
+      asNumber: number !== undefined,
+      isOptional: optional !== undefined,
+      fallback: optional === undefined || optional === '?' ? null : resolve(optional.slice(1)),
+    });
     at = match.index + whole.length;
   }
   if (at < text.length || pieces.length === 0) pieces.push(resolve(text.slice(at)));
   return pieces;
 }
 
-function valueOf({ of, name, asNumber }: Exclude<Piece, string>, values: Values): Json | RawJson {
+function valueOf({ of, name, asNumber, fallback }: Reference, values: Values): Json | RawJson {
   const from: { [name: string]: Json | RawJson } = values[of];
-  const value = Object.hasOwn(from, name) ? (from[name] ?? null) : null;
+  const value = (Object.hasOwn(from, name) ? from[name] : null) ?? fallback;
   const isNumber = asNumber || (of === 'cursor' && COUNTED.includes(name));
   if (!isNumber || typeof value !== 'string' || value.trim() === '') return value;
   const number = Number(value);

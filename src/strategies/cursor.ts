@@ -69,6 +69,8 @@ export function createCursor(
           `that of record ${quote(key)} is ${after === null ? 'missing' : quote(after)}`,
       );
     }
+    // Where the filter cannot show this very value, the page after it cannot be asked for.
+    since.values.asked?.exact(after);
     return { token: key, after };
   }
 
@@ -111,7 +113,7 @@ export function createCursor(
           ...(pageSize !== null && { limit: String(pageSize) }),
           ...since.params(since.from(cursor.mark.newest), span),
           ...(token !== null && { scroll_param: token }),
-          ...(after !== undefined && { updated_since: after }),
+          ...(after !== undefined && { updated_since: since.values.asked?.exact(after) ?? after }),
         },
       };
     },

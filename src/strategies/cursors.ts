@@ -68,13 +68,17 @@ export const endsOf = (keys: readonly string[]): readonly string[] =>
 /** The two greatest distinct values seen: where a filter leaves out the value asked, the lower one is asked. */
 export type Peak = { greatest: string | null; below: string | null };
 
-/** `peak` once these values are seen too; it never comes down. */
-export function climb(peak: Peak, seen: readonly string[], { compare }: Values): Peak {
+/** `peak` once these values are seen too; it never comes down. Values that are asked for alike are not distinct. */
+export function climb(peak: Peak, seen: readonly string[], values: Values): Peak {
+  const { compare, asked } = values;
   let { greatest, below } = peak;
   for (const value of seen) {
     const order = greatest === null ? 1 : compare(value, greatest);
-    if (order > 0) [greatest, below] = [value, greatest];
-    else if (order < 0 && (below === null || compare(value, below) > 0)) below = value;
+    const isDistinct = asked === undefined || greatest === null || asked.apart(value, greatest) !== 0;
+    if (order > 0) {
+      if (isDistinct) below = greatest;
+      greatest = value;
+    } else if (order < 0 && isDistinct && (below === null || compare(value, below) > 0)) below = value;
   }
   return { greatest, below };
 }

@@ -3,6 +3,7 @@ import type { CursorFormat } from '../protocol.js';
 import { compareDecimals, isDecimal, minusWhole, scaledDown } from './decimals.js';
 import { compare, FIRST, isTimestamp, millisecondsOf, minusSeconds, unitOf, writeLike } from './instants.js';
 import { patternValues } from './patterns.js';
+import { RFC_2822 } from './rfc2822.js';
 import type { Values } from './values.js';
 
 export const TIMESTAMPS: Values = {
@@ -66,6 +67,8 @@ export function valuesOf(format: CursorFormat = 'timestamp'): Values {
       return epoch('a number of seconds since 1970', 1);
     case 'epoch_ms':
       return epoch('a number of milliseconds since 1970', 1000);
+    case 'rfc_2822':
+      return RFC_2822;
     case 'integer':
       return INTEGERS;
     case 'string':

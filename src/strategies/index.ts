@@ -39,7 +39,7 @@ export {
   UnfollowableError,
 } from './strategy.js';
 export type { TimestampCursor } from './timestamp.js';
-export type { Values } from './values.js';
+export { apart, earlier, type Values } from './values.js';
 
 /**
  * The strategy of that name. A cursor belongs to the strategy that made it: keep them apart by name.

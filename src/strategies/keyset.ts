@@ -16,7 +16,7 @@ import {
 import { createSince, EVERYTHING, type Since, type Span } from './since.js';
 import type { Care, Strategy } from './strategy.js';
 import { follow, type TokenTrail } from './tokens.js';
-import type { Values } from './values.js';
+import { apart, meets, type Values } from './values.js';
 
 export type KeysetMark = {
   /** The greatest timestamp that a finished pass has seen. */
@@ -239,24 +239,24 @@ export function createKeyset(
 interface Survey {
   /** Nothing older than the floor, and every value at least as late as the one before it. */
   ordered: boolean;
-  /** The first value equals the floor. */
+  /** The first value is the one that was sent for the floor. */
   atFloor: boolean;
   last: string | null;
   /** The greatest value below the last one; null on a page of ties. */
   belowLast: string | null;
 }
 
-function survey(readable: readonly string[], floor: string | null, { compare }: Values): Survey {
+function survey(readable: readonly string[], floor: string | null, values: Values): Survey {
   let [last, belowLast, ordered]: [string | null, string | null, boolean] = [null, null, true];
   for (const value of readable) {
     const before = last ?? floor;
-    const step = before === null ? 1 : compare(value, before);
+    const step = before === null ? 1 : apart(values, value, before);
     if (step < 0) ordered = false;
     if (step > 0) belowLast = last;
     last = value;
   }
   const [first] = readable;
-  const atFloor = first !== undefined && floor !== null && compare(first, floor) === 0;
+  const atFloor = first !== undefined && floor !== null && meets(values, first, floor);
   return { ordered, atFloor, last, belowLast };
 }
 
@@ -285,11 +285,11 @@ function learn(
 function nextSince(
   { last, belowLast }: Survey,
   { floor, inclusive }: KeysetPosition,
-  { compare }: Values,
+  values: Values,
 ): string | null {
   if (last === null || belowLast === null) return null;
   const since = inclusive ? last : belowLast;
-  return floor === null || compare(since, floor) > 0 ? since : null;
+  return floor === null || apart(values, since, floor) > 0 ? since : null;
 }
 
 /** Tokens belong to the request that they came with, so their trail starts anew. */

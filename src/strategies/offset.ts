@@ -217,7 +217,10 @@ function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, 
   if (mark.offset === 0) return true;
   if (rescan === null) return false;
   if ('passes' in rescan) return (pass - 1) % rescan.passes === 0;
-  return mark.scanned_at === null || compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0;
+  if (mark.scanned_at === null) return true;
+  // A clock that was ahead has written a time that is still to come: waiting for it could take years.
+  if (compare(mark.scanned_at, now) > 0) return true;
+  return compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0;
 }
 
 /**

@@ -9,11 +9,11 @@ import type {
   StreamPlan,
 } from '../protocol.js';
 import { endPass, quote } from './cursors.js';
-import { valuesOf } from './formats.js';
+import { cursorValues } from './filters.js';
 import type { KeysetPosition } from './keyset.js';
 import type { OffsetMark } from './offset.js';
 import type { Strategy } from './strategy.js';
-import type { Values } from './values.js';
+import { apart, earlier, type Values } from './values.js';
 
 /** In what a range is told: values of the cursor field, ids, places in a list. Null: the source can only be read whole. */
 export type RangeTerms = 'values' | 'ids' | 'offsets' | null;
@@ -36,7 +36,7 @@ export function rangeTerms(options: StrategyOptions): RangeTerms {
 
 /** The values of a strategy's cursor field. */
 export const valuesFor = (options: StrategyOptions): Values =>
-  valuesOf('incremental' in options ? options.incremental?.format : undefined);
+  cursorValues('incremental' in options ? options.incremental : undefined);
 
 const INTEGER = /^-?\d+$/;
 const PLACE = /^\d{1,15}$/;
@@ -204,11 +204,17 @@ export function createRanged(
     if (options.strategy !== 'keyset') return false;
     // A source out of order may have more of it anywhere.
     if ((cursor.position as KeysetPosition | null)?.unordered !== false) return false;
-    const { isValue, compare } = valuesFor(options);
+    const order = valuesFor(options);
+    const { isValue } = order;
     const readable = values.filter((text): text is string => text !== null && isValue(text));
     const [first, last] = [readable[0], readable.at(-1)];
     // A page of one value shows no order: the next one may lie before it.
-    return first !== undefined && last !== undefined && compare(first, last) < 0 && compare(last, end) > 0;
+    return (
+      first !== undefined &&
+      last !== undefined &&
+      apart(order, first, last) < 0 &&
+      apart(order, last, end) > 0
+    );
   }
 
   return {
@@ -258,7 +264,7 @@ function ranged(options: StrategyOptions, { from, to }: Range): StrategyOptions 
 
 /** A value just below: an API may leave out what has the very value that is asked for. Null where there is none. */
 function below(options: StrategyOptions, value: string): string | null {
-  return formatOf(options) === 'string' ? null : valuesFor(options).minus(value, 1);
+  return formatOf(options) === 'string' ? null : earlier(valuesFor(options), value, 1);
 }
 
 /** The time at which a pass would have to begin to ask for no more than is wanted. */

@@ -1,4 +1,5 @@
 import type { Incremental } from '../protocol.js';
+import { cursorValues } from './filters.js';
 import { EVERYTHING } from './since.js';
 import type { Strategy } from './strategy.js';
 import { createAnswer, type TimestampCursor } from './timestamp.js';
@@ -13,10 +14,13 @@ export function createReplay(options: {
 }): Strategy<TimestampCursor> {
   const { bufferHours, incremental = EVERYTHING } = options;
   const answer = createAnswer('replay', { ...incremental, lookbackSeconds: bufferHours * 3600 });
+  const { asked } = cursorValues(incremental);
   return {
     ...answer,
     advance(cursor, page) {
-      const since = cursor.position?.since ?? null;
+      const from = cursor.position?.since ?? null;
+      // A filter by days may leave out the rest of the day asked for.
+      const since = from === null || asked === undefined ? from : asked.beyond(from);
       // All that the source has since then was read: rows of that time that it no longer has are gone.
       return { ...answer.advance(cursor, page), ...(since !== null && { since }) };
     },

@@ -1,8 +1,8 @@
 /** What passes know of change: they begin at the newest record seen, and may end at a bound that is fixed when they begin. */
 import type { Incremental, Json, Note, PageSummary, PageTexts } from '../protocol.js';
 import { climb, readValues } from './cursors.js';
-import { valuesOf } from './formats.js';
-import type { Clock, Values } from './values.js';
+import { cursorValues } from './filters.js';
+import { earlier, type Clock, type Values } from './values.js';
 
 export type SinceMark = {
   /** The greatest value seen; a pass begins there, less the lookback. */
@@ -53,7 +53,8 @@ const OVERLAP = 1000;
 export function createSince(incremental: Incremental | null): Since {
   const { start = null, lookbackSeconds = 0, sendsUntil = false } = incremental ?? {};
   const { settleSeconds, windowSeconds } = incremental ?? {};
-  const values = valuesOf(incremental?.format);
+  const values = cursorValues(incremental);
+  const { asked: filter } = values;
   const isBounded = settleSeconds !== undefined || sendsUntil;
 
   function clock(): Clock {
@@ -70,7 +71,7 @@ export function createSince(incremental: Incremental | null): Since {
   function from(newest: string | null = null): string | null {
     if (incremental === null) return null;
     if (newest === null) return start;
-    return lookbackSeconds > 0 ? values.minus(newest, lookbackSeconds) : newest;
+    return lookbackSeconds > 0 ? earlier(values, newest, lookbackSeconds) : newest;
   }
 
   function settled(
@@ -100,14 +101,27 @@ export function createSince(incremental: Incremental | null): Since {
     next(asked, span) {
       if (incremental === null || span === undefined || span.from === null || span.to >= span.until)
         return null;
-      return window(span.to - Math.max(clock().unit(asked), OVERLAP), span.to, span.until);
+      const overlap = Math.max(clock().unit(asked), filter?.unit ?? 0, OVERLAP);
+      let next = window(span.to - overlap, span.to, span.until);
+      // Rounded up, the bound of the window before may have been this one's too: then all of it was read.
+      while (filter !== undefined && filter.upper(next.to) === filter.upper(span.to)) {
+        if (next.to >= span.until) return null;
+        next = window(next.to - overlap, next.to, span.until);
+      }
+      return next;
     },
 
     params(asked, span) {
-      const lower = span === undefined || span.from === null ? asked : clock().lower(span.from, asked);
+      const lower =
+        span === undefined || span.from === null
+          ? asked !== null && filter !== undefined
+            ? filter.text(asked)
+            : asked
+          : (filter?.lower(span.from) ?? clock().lower(span.from, asked));
       return {
         ...(lower !== null && { updated_since: lower }),
-        ...(span !== undefined && sendsUntil && { updated_until: clock().write(span.to, asked) }),
+        ...(span !== undefined &&
+          sendsUntil && { updated_until: filter?.upper(span.to) ?? clock().write(span.to, asked) }),
       };
     },
 

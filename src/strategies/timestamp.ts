@@ -2,7 +2,7 @@ import type { Cursor, Incremental, Note, PageSummary, StrategyName } from '../pr
 import { ANSWER_CUT, beginPass, climb, endPass, positionOf, readValues, withNote } from './cursors.js';
 import { createSince, EVERYTHING, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
-import type { Values } from './values.js';
+import { apart, earlier, meets, type Values } from './values.js';
 
 export type TimestampMark = {
   /** The greatest timestamp that a finished pass has seen. */
@@ -38,9 +38,16 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
    */
   function start({ last_timestamp, below, inclusive }: TimestampMark): string | null {
     const fromMark =
-      inclusive || incremental.lookbackSeconds > 0 ? last_timestamp : (below ?? last_timestamp);
+      inclusive || incremental.lookbackSeconds > 0 ? last_timestamp : (below ?? beforeOnly(last_timestamp));
     return since.from(fromMark) ?? values.first;
   }
+
+  /**
+   * What is asked while the source has shown a single value: that value again. Where the filter takes many values for
+   * one, records are likely to join it, and those before it are asked for too.
+   */
+  const beforeOnly = (only: string | null) =>
+    only === null || values.asked === undefined ? only : earlier(values, only, 1);
 
   return {
     name,
@@ -103,9 +110,10 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
 function telling(
   texts: readonly (string | null)[],
   since: string | null,
-  { isValue, compare }: Values,
+  values: Values,
   isSettled: (value: string) => boolean,
 ): number[] {
+  const { isValue, compare, asked: filter } = values;
   const kept = new Map<string, number>();
   let greatest: number | null = null;
   let below: number | null = null;
@@ -114,13 +122,16 @@ function telling(
     if (text === null) kept.set('none', i);
     else if (!isValue(text)) kept.set('bad', i);
     else {
-      const asked = since === null ? 1 : compare(text, since);
-      if (asked <= 0) kept.set(asked === 0 ? 'asked' : 'before', i);
+      const asked = since === null ? 1 : apart(values, text, since);
+      if (asked < 0) kept.set('before', i);
+      else if (asked === 0 && since !== null && meets(values, text, since)) kept.set('asked', i);
+      const top = greatest === null ? null : (texts[greatest] ?? '');
+      const isDistinct = filter === undefined || top === null || filter.apart(text, top) !== 0;
       if (order(i, greatest) > 0) {
         if (!isSettled(text)) return;
-        below = greatest;
+        if (isDistinct) below = greatest;
         greatest = i;
-      } else if (order(i, greatest) < 0 && order(i, below) > 0) below = i;
+      } else if (order(i, greatest) < 0 && isDistinct && order(i, below) > 0) below = i;
     }
   });
   const places = [...kept.values(), greatest, below].filter((i): i is number => i !== null);
@@ -128,14 +139,12 @@ function telling(
 }
 
 /** A record at the very value asked, unless older ones or the year 1 leave open whether it was filtered at all. */
-function provesInclusive(
-  readable: readonly string[],
-  since: string | null,
-  { first, compare }: Values,
-): boolean {
-  if (since === first || since === null) return false;
-  const orders = readable.map((value) => Math.sign(compare(value, since)));
-  return orders.includes(0) && !orders.includes(-1);
+function provesInclusive(readable: readonly string[], since: string | null, values: Values): boolean {
+  if (since === values.first || since === null) return false;
+  return (
+    readable.some((value) => meets(values, value, since)) &&
+    !readable.some((value) => apart(values, value, since) < 0)
+  );
 }
 
 /** What the answer leaves open. */

@@ -90,6 +90,98 @@ export const ORDINALS: Record<string, Written> = {
   },
 };
 
+/** A filter whose bounds are written otherwise than the records, and may tell less apart. */
+export interface Filter {
+  format: CursorFormat;
+  /** A bound, on the scale of `sees`. */
+  read: (text: string) => number;
+  /** The time of a record, given in seconds after {@link NIGHT}, as the filter compares it. */
+  sees: (at: number) => number;
+}
+
+const matching = (shape: RegExp, text: string) => {
+  if (!shape.test(text)) throw new Error(`400 not a bound: ${text}`);
+  return text;
+};
+const dayIn = (at: number) => BERLIN.format(NIGHT + at * 1000).slice(0, 10);
+const midnightInBerlin = (day: string) => {
+  const near = Date.parse(`${day}T00:00:00Z`);
+  const found = [2, 1]
+    .map((hours) => near - hours * 3_600_000)
+    .find((instant) => {
+      return BERLIN.format(instant) === `${day} 00:00:00`;
+    });
+  if (found === undefined) throw new Error(`no midnight on ${day}`);
+  return found;
+};
+const DAY_TEXT = /^\d{4}-\d\d-\d\d$/;
+const RFC = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d \+0000$/;
+
+/** Each compares the times of records as they are, or cut down to what a bound can show, as databases do. */
+export const FILTERS: Record<string, Filter> = {
+  'seconds since 1970': {
+    format: 'epoch_s',
+    read: (text) => Number(matching(/^-?\d+$/, text)) * 1000,
+    sees: (at) => NIGHT + at * 1000,
+  },
+  'seconds since 1970, of whole seconds': {
+    format: 'epoch_s',
+    read: (text) => Number(matching(/^-?\d+$/, text)),
+    sees: (at) => Math.floor(NIGHT / 1000 + at),
+  },
+  'milliseconds since 1970': {
+    format: 'epoch_ms',
+    read: (text) => Number(matching(/^-?\d+$/, text)),
+    sees: (at) => NIGHT + at * 1000,
+  },
+  'RFC 2822': {
+    format: 'rfc_2822',
+    read: (text) => milliseconds(matching(RFC, text)),
+    sees: (at) => NIGHT + at * 1000,
+  },
+  timestamps: {
+    format: 'timestamp',
+    read: (text) => milliseconds(matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, text)),
+    sees: (at) => NIGHT + at * 1000,
+  },
+  'days, from midnight on': {
+    format: { pattern: 'yyyy-MM-dd', zone: 'UTC' },
+    read: (text) => milliseconds(matching(DAY_TEXT, text)),
+    sees: (at) => NIGHT + at * 1000,
+  },
+  'days, as a whole': {
+    format: { pattern: 'yyyy-MM-dd', zone: 'UTC' },
+    read: (text) => milliseconds(matching(DAY_TEXT, text)),
+    sees: (at) => milliseconds(iso(at).slice(0, 10)),
+  },
+  'days in Berlin, from midnight on': {
+    format: { pattern: 'yyyy-MM-dd', zone: 'Europe/Berlin' },
+    read: (text) => midnightInBerlin(matching(DAY_TEXT, text)),
+    sees: (at) => NIGHT + at * 1000,
+  },
+  'days in Berlin, as a whole': {
+    format: { pattern: 'yyyy-MM-dd', zone: 'Europe/Berlin' },
+    read: (text) => milliseconds(matching(DAY_TEXT, text)),
+    sees: (at) => milliseconds(dayIn(at)),
+  },
+  'minutes of a clock on a wall in Berlin': {
+    format: { pattern: 'dd.MM.yyyy HH:mm', zone: 'Europe/Berlin' },
+    read: (text) =>
+      milliseconds(
+        matching(/^\d\d\.\d\d\.\d{4} \d\d:\d\d$/, text).replace(
+          /^(\d\d)\.(\d\d)\.(\d{4}) (.*)$/,
+          (_, d: string, m: string, y: string, t: string) => `${y}-${m}-${d}T${t}:00Z`,
+        ),
+      ),
+    sees: (at) =>
+      milliseconds(
+        `${BERLIN.format(NIGHT + at * 1000)
+          .slice(0, 16)
+          .replace(' ', 'T')}:00Z`,
+      ),
+  },
+};
+
 export type Paging = 'page_number' | 'offset' | 'tokens' | 'last_record' | 'one answer';
 
 export interface ChangesModel {
@@ -104,6 +196,16 @@ export interface ChangesModel {
   says: 'nothing' | 'total' | 'pages' | 'more';
   /** Rows that can be seen; all unless told. */
   sees?: (row: Row) => boolean;
+  /** How bounds are written and compared; as the records are unless told. */
+  filter?: Filter;
+}
+
+/** The scale on which a model compares its rows with bounds. */
+function scale({ written, filter }: Pick<ChangesModel, 'written' | 'filter'>) {
+  return {
+    order: ({ at }: Row) => filter?.sees(at ?? 0) ?? written.order(written.write(at ?? 0)),
+    bound: (text: string) => filter?.read(text) ?? written.order(text),
+  };
 }
 
 const byId = (a: Row, b: Row) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
@@ -114,9 +216,9 @@ export function changesSource(model: ChangesModel): Source {
     const { updated_since, updated_until, page, offset, limit, scroll_param, ...others } = params;
     if (Object.keys(others).length > 0) throw new Error('400 unexpected parameter');
     const { written, paging, pageSize } = model;
-    const order = ({ at }: Row) => written.order(written.write(at ?? 0));
-    const since = updated_since === undefined ? -Infinity : written.order(updated_since);
-    const until = updated_until === undefined ? Infinity : written.order(updated_until);
+    const { order, bound } = scale(model);
+    const since = updated_since === undefined ? -Infinity : bound(updated_since);
+    const until = updated_until === undefined ? Infinity : bound(updated_until);
     if (since > until) throw new Error('400 since lies after until');
     const afterRecord = paging === 'last_record' && scroll_param !== undefined;
     const kept = model.rows
@@ -126,7 +228,8 @@ export function changesSource(model: ChangesModel): Source {
         if (order(row) === since) return afterRecord ? row.id > scroll_param : model.lower === 'inclusive';
         return order(row) > since;
       });
-    if (model.ordered) kept.sort((a, b) => order(a) - order(b) || byId(a, b));
+    const time = ({ at }: Row) => written.order(written.write(at ?? 0));
+    if (model.ordered) kept.sort((a, b) => time(a) - time(b) || byId(a, b));
     const from =
       paging === 'page_number'
         ? (Number(page) - 1) * pageSize
@@ -149,24 +252,38 @@ export function changesSource(model: ChangesModel): Source {
 
 /** Pages in ascending order, by `updated_since` or `since`, or by a token that means later than the last row. */
 export function ascendingSource(
-  model: Pick<ChangesModel, 'rows' | 'written' | 'pageSize' | 'lower' | 'sees'>,
+  model: Pick<ChangesModel, 'rows' | 'written' | 'pageSize' | 'lower' | 'sees' | 'filter'> & {
+    /** Tokens that lead on from a place in the answer, and lose nothing. */
+    exactTokens?: boolean;
+  },
 ): Source {
   return ({ updated_since, since = updated_since, scroll_param, ...others }: PageRequest['params']) => {
     if (Object.keys(others).length > 0) throw new Error('400 unexpected parameter');
     const { written, pageSize } = model;
-    const order = ({ at }: Row) => written.order(written.write(at ?? 0));
-    const bound = scroll_param ?? since;
-    const from =
-      bound === undefined ? -Infinity : bound === '0001-01-01T00:00:00Z' ? -Infinity : written.order(bound);
-    const strict = scroll_param !== undefined || model.lower === 'exclusive';
+    const time = ({ at }: Row) => written.order(written.write(at ?? 0));
+    const { order, bound } = scale(model);
+    const token =
+      scroll_param === undefined
+        ? null
+        : (JSON.parse(scroll_param) as { after: number; skip: number; since?: string });
+    const asked = token === null ? since : token.since;
+    const from = asked === undefined || asked === '0001-01-01T00:00:00Z' ? -Infinity : bound(asked);
     const kept = model.rows
       .filter((row) => model.sees?.(row) ?? true)
-      .filter((row) => (strict ? order(row) > from : order(row) >= from))
-      .sort((a, b) => order(a) - order(b) || byId(a, b));
-    const rows = kept.slice(0, pageSize);
+      .filter((row) =>
+        token !== null && model.exactTokens !== true
+          ? time(row) > token.after
+          : model.lower === 'exclusive'
+            ? order(row) > from
+            : order(row) >= from,
+      )
+      .sort((a, b) => time(a) - time(b) || byId(a, b));
+    const skip = token !== null && model.exactTokens === true ? token.skip : 0;
+    const rows = kept.slice(skip, skip + pageSize);
     const last = rows.at(-1);
-    const nextToken = kept.length > rows.length && last !== undefined ? written.write(last.at ?? 0) : null;
-    return answer(rows, written, { nextToken });
+    const isLast = skip + rows.length >= kept.length || last === undefined;
+    const next = { after: last === undefined ? 0 : time(last), skip: skip + rows.length, since: asked };
+    return answer(rows, written, { nextToken: isLast ? null : JSON.stringify(next) });
   };
 }
 

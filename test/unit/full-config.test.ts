@@ -453,3 +453,174 @@ describe('a stream without columns', () => {
     });
   });
 });
+
+describe('hosts of next pages', () => {
+  const hosts = (next_hosts: unknown) =>
+    plansFrom({ ...base, streams: [{ ...stream, next_hosts }] }).plans[0]?.request.nextHosts;
+
+  it('are kept as addresses have them', () => {
+    expect(hosts(['API2.example.com.', 'b\u00fccher.example:8443', '[::1]:80'])).toEqual([
+      'api2.example.com',
+      'xn--bcher-kva.example:8443',
+      '[::1]:80',
+    ]);
+    expect(hosts([])).toBeUndefined();
+  });
+
+  it.each([
+    '*.example.com',
+    'https://example.com',
+    'example.com/x',
+    'u@example.com',
+    'example.com:99999',
+    '',
+  ])('are not %j', (host) => {
+    const problems = refusal({ ...base, streams: [{ ...stream, next_hosts: [host] }] });
+    expect(problems['streams[0].next_hosts[0]']).toContain('is not a host such as');
+  });
+});
+
+it('an optional reference cannot be in a path', () => {
+  const streams = [{ ...stream, path: '/items/${cursor:scroll_param?}' }];
+  expect(refusal({ ...base, streams })['streams[0].path']).toContain('cannot hold an optional reference');
+  const body = { method: 'POST', body: { after: '${cursor:scroll?}' } };
+  expect(refusal({ ...base, streams: [{ ...stream, ...body }] })['streams[0].body']).toContain(
+    '${cursor:scroll} is not known',
+  );
+});
+
+describe('the format of a filter', () => {
+  const dated = {
+    ...{ name: 'a', strategy: 'page_number', primary_key: 'id', columns: AB, cursor_field: 'b' },
+    names: { updated_since: 'since' },
+  };
+  const optionsOf = (names: object, more: object = {}) => {
+    const streams = [{ ...dated, ...more, names: { ...dated.names, ...names } }];
+    const [plan] = plansFrom({ ...base, streams }).plans;
+    return {
+      incremental: (plan?.options as { incremental: object }).incremental,
+      names: plan?.request.names,
+    };
+  };
+
+  it('is kept beside that of the records, and is the name of no parameter', () => {
+    expect(optionsOf({ format: 'epoch_s' })).toMatchObject({
+      incremental: { format: 'timestamp', filter: 'epoch_s' },
+      names: { updated_since: 'since' },
+    });
+    expect(optionsOf({ format: 'epoch_s' }).names).toEqual({ updated_since: 'since' });
+    expect(
+      optionsOf({ format: 'yyyy-MM-dd', zone: 'Europe/Berlin' }, { cursor_format: 'rfc_2822' }),
+    ).toMatchObject({
+      incremental: { format: 'rfc_2822', filter: { pattern: 'yyyy-MM-dd', zone: 'Europe/Berlin' } },
+    });
+  });
+
+  it.each([
+    ['2025-07-01T00:00:00+02:00', 'epoch_s', '2025-07-01T00:00:00+02:00'],
+    ['1751328000', 'epoch_s', '2025-07-01T00:00:00Z'],
+    ['2025-07-01', 'epoch_s', '2025-07-01'],
+    ['Tue, 01 Jul 2025 00:00:00 GMT', 'rfc_2822', '2025-07-01T00:00:00Z'],
+    ['01.07.2025', 'dd.MM.yyyy', '2025-07-01T00:00:00Z'],
+  ])('lets start be written as the records are or as requests are: %s by %s', (start, format, meant) => {
+    expect(optionsOf({ format }, { start }).incremental).toMatchObject({ start: meant });
+  });
+
+  it.each<[string, object, string, string]>([
+    [
+      'a zone alone',
+      { names: { updated_since: 's', zone: 'UTC' } },
+      'names.zone',
+      'goes with a names.format',
+    ],
+    [
+      'a zone of seconds',
+      { names: { updated_since: 's', format: 'epoch_s', zone: 'UTC' } },
+      'names.zone',
+      'goes with',
+    ],
+    [
+      'no zone',
+      { names: { updated_since: 's', format: 'yyyy-MM-dd', zone: 'Mars' } },
+      'names.zone',
+      'not a time zone',
+    ],
+    [
+      'no format',
+      { names: { updated_since: 's', format: 'epoch' } },
+      'names.format',
+      'did you mean "epoch_s"',
+    ],
+    ['an order', { names: { updated_since: 's', format: 'integer' } }, 'names.format', 'tells no time'],
+    [
+      'times over integers',
+      { cursor_format: 'integer', names: { updated_since: 's', format: 'epoch_s' } },
+      'names.format',
+      'the cursor field is an integer',
+    ],
+    [
+      'nothing to filter by',
+      { cursor_field: undefined, names: { format: 'epoch_s' } },
+      'names.format',
+      'no effect',
+    ],
+    [
+      'a start in neither',
+      { start: '1.7.2025', names: { updated_since: 's', format: 'epoch_s' } },
+      'start',
+      'nor a number of seconds since 1970',
+    ],
+    [
+      'windows shorter than a day',
+      {
+        ...{ start: '2025-01-01', window: '12h' },
+        names: { updated_since: 's', updated_until: 'u', format: 'yyyy-MM-dd' },
+      },
+      'window',
+      'is shorter than',
+    ],
+  ])('is refused: %s', (_, more, key, said) => {
+    expect(refusal({ ...base, streams: [{ ...dated, ...more }] })[`streams[0].${key}`]).toContain(said);
+  });
+});
+
+describe('several cursor fields', () => {
+  const keyset = { name: 'a', strategy: 'keyset', primary_key: 'id', columns: { ...AB, c: 'LONG' } };
+  const planOf = (cursor_field: unknown) =>
+    plansFrom({ ...base, streams: [{ ...keyset, cursor_field }] }).plans[0];
+
+  it('are kept as such, and one as one', () => {
+    expect(planOf(['b', 'c'])).toMatchObject({ cursorField: '', cursorFields: ['b', 'c'] });
+    expect(planOf(['b'])).toMatchObject({ cursorField: 'b' });
+    expect(planOf(['b'])).toEqual(planOf('b'));
+    expect(planOf('b')).not.toHaveProperty('cursorFields');
+  });
+
+  it.each<[string, object, string, string]>([
+    ['none', { cursor_field: [] }, 'cursor_field', ''],
+    ['one that is named twice', { cursor_field: ['b', 'b'] }, 'cursor_field', 'twice'],
+    [
+      'one that is no column where records are shaped',
+      { cursor_field: ['b', 'd'], where: '@.id > 1' },
+      'cursor_field',
+      '"d" must be one of the columns',
+    ],
+    [
+      'several where the last record is asked by',
+      {
+        ...{ strategy: 'cursor', next: 'last_record', cursor_field: ['b', 'c'] },
+        names: { updated_since: 'since' },
+      },
+      'cursor_field',
+      'must be one field',
+    ],
+    [
+      'several where rows are deleted by their time',
+      { strategy: 'replay', deletes: 'hard', cursor_field: ['b', 'c'] },
+      'deletes',
+      'needs one cursor_field',
+    ],
+  ])('are not %s', (_, more, key, said) => {
+    expect(refusal({ ...base, streams: [{ ...keyset, ...more }] })[`streams[0].${key}`]).toContain(said);
+  });
+});

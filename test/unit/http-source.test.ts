@@ -24,6 +24,7 @@ import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
+import { nextAddress, normalHost } from '../../src/sources/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
 import { scratch } from '../helpers/harness.js';
@@ -1506,5 +1507,197 @@ describe('a 400 that names the largest page', () => {
     ['', null],
   ])('%j → %s', (words, maximum) => {
     expect(namedMaximum(words)).toBe(maximum);
+  });
+});
+
+describe('the address of a next page', () => {
+  const place = (base: string, hosts: string[] = [], current = base) => ({
+    current: new URL(current),
+    base: new URL(base),
+    hosts,
+  });
+
+  it.each([
+    // A proxy ends TLS, and the API knows neither its own scheme nor its port.
+    ['https://h.example/a', 'http://h.example/a?page=2', 'https://h.example/a?page=2'],
+    ['http://h.example/a', 'https://h.example/a?page=2', 'http://h.example/a?page=2'],
+    ['https://h.example/a', 'http://h.example:80/a?page=2', 'https://h.example/a?page=2'],
+    ['https://h.example/a', 'https://h.example:443/a?page=2', 'https://h.example/a?page=2'],
+    ['https://h.example/a', 'http://h.example:443/a?page=2', 'https://h.example/a?page=2'],
+    ['https://h.example:8443/a', 'http://h.example:8443/a?page=2', 'https://h.example:8443/a?page=2'],
+    ['https://h.example:8443/a', 'http://h.example/a?page=2', 'https://h.example:8443/a?page=2'],
+    ['https://h.example/a', 'HTTP://H.Example./a?page=2', 'https://h.example/a?page=2'],
+    ['https://h.example./a', 'https://h.example/a?page=2', 'https://h.example./a?page=2'],
+    ['http://127.0.0.1:8080/a', 'http://localhost:8080/a?page=2', 'http://127.0.0.1:8080/a?page=2'],
+    ['http://localhost:8080/a', 'http://[::1]:8080/a?page=2', 'http://localhost:8080/a?page=2'],
+    ['https://b\u00fccher.example/a', 'http://xn--bcher-kva.example/b', 'https://xn--bcher-kva.example/b'],
+    ['https://h.example/a', 'http://u:p@h.example/a?page=2#top', 'https://h.example/a?page=2'],
+    ['https://h.example/a', '//h.example/a?page=2', 'https://h.example/a?page=2'],
+  ])('of %s may be %s, and is asked for as %s', (base, link, asked) => {
+    expect(nextAddress(link, place(base))?.href).toBe(asked);
+  });
+
+  it.each([
+    ['https://h.example/a', 'https://other.example/a?page=2'],
+    ['https://h.example/a', 'http://h.example:8080/a?page=2'],
+    ['https://h.example/a', 'https://api.h.example/a?page=2'],
+    ['https://h.example/a', 'https://h.example.evil.example/a'],
+    ['http://127.0.0.1:8080/a', 'http://localhost:8081/a'],
+    ['https://h.example/a', 'https://localhost/a'],
+    ['https://h.example/a', 'ftp://h.example/a'],
+    ['https://h.example/a', 'http://'],
+  ])('of %s is not %s', (base, link) => {
+    expect(nextAddress(link, place(base))).toBeNull();
+  });
+
+  it.each([
+    ['https://h.example/', 'two.example', 'https://two.example/a', 'https://two.example/a'],
+    ['https://h.example/', 'TWO.example.', 'https://two.example/a', 'https://two.example/a'],
+    ['https://h.example/', 'two.example:443', 'https://two.example/a', 'https://two.example/a'],
+    ['https://h.example/', 'two.example:8443', 'https://two.example:8443/a', 'https://two.example:8443/a'],
+    // Credentials that are configured for https are not sent in the clear.
+    ['https://h.example/', 'two.example', 'http://two.example/a', 'https://two.example/a'],
+    ['https://h.example/', 'two.example:8080', 'http://two.example:8080/a', 'https://two.example:8080/a'],
+    ['http://h.example/', 'two.example', 'https://two.example/a', 'https://two.example/a'],
+    ['http://h.example:8080/', 'h.example', 'http://h.example/a', 'http://h.example/a'],
+    ['https://h.example/', 'two.example', 'https://two.example:8443/a', null],
+    ['https://h.example/', 'two.example:8443', 'https://two.example/a', null],
+    ['https://h.example/', 'two.example', 'https://x.two.example/a', null],
+  ])('of %s beside %s may be %s: %s', (base, host, link, asked) => {
+    expect(nextAddress(link, place(base, [normalHost(host) ?? '']))?.href ?? null).toBe(asked);
+  });
+
+  it('is relative to the page that names it', () => {
+    const at = place('https://h.example/a/list', [], 'https://h.example/a/list/2?x=1');
+    expect(nextAddress('3', at)?.href).toBe('https://h.example/a/list/3');
+    expect(nextAddress('?x=2', at)?.href).toBe('https://h.example/a/list/2?x=2');
+  });
+
+  const byAddress: Partial<RequestSpec> = {
+    next: { in: 'body', path: ['next'], isAddress: true },
+    auth: { type: 'bearer', token: '${env:T}' },
+  };
+
+  it('with another scheme is kept and asked for on the configured origin', async () => {
+    const asked: unknown[][] = [];
+    const { url, port } = await serve((request, response) => {
+      asked.push([request.url, request.headers.authorization]);
+      response.end(page([], { next: `https://LOCALHOST:${port}/users?page=2` }));
+    });
+    const options = { spec: byAddress, environment: { T: 's3cr3t' } };
+    const { nextToken } = await read(`${url}/users`, options);
+    expect(nextToken).toBe('?page=2');
+    await read(`${url}/users`, { ...options, params: { scroll_param: String(nextToken) } });
+    expect(asked).toEqual([
+      ['/users', 'Bearer s3cr3t'],
+      ['/users?page=2', 'Bearer s3cr3t'],
+    ]);
+  });
+
+  it('on a host that is listed is sent the credentials, and kept without them', async () => {
+    const asked: unknown[][] = [];
+    const other = await serve((request, response) => {
+      asked.push([request.url, request.headers.authorization, request.headers['x-tenant']]);
+      response.end(page([], { next: '/more?page=3&key=k3y' }));
+    });
+    const { url } = await serve((_, response) => {
+      response.end(page([], { next: `http://x:y@127.0.0.1:${other.port}/more?page=2&key=k3y` }));
+    });
+    const spec: Partial<RequestSpec> = {
+      ...byAddress,
+      params: { key: '${env:K}' },
+      headers: { 'X-Tenant': 'a' },
+      nextHosts: [`127.0.0.1:${other.port}`],
+    };
+    const options = { spec, environment: { T: 's3cr3t', K: 'k3y' } };
+    const { nextToken } = await read(`${url}/users`, options);
+    expect(nextToken).toBe(`http://127.0.0.1:${other.port}/more?page=2`);
+    const second = await read(`${url}/users`, { ...options, params: { scroll_param: String(nextToken) } });
+    expect(second.nextToken).toBe(`http://127.0.0.1:${other.port}/more?page=3`);
+    expect(asked).toEqual([['/more?page=2&key=k3y', 'Bearer s3cr3t', 'a']]);
+    // Not listed, it is refused by name, and sent nothing.
+    const refused = await failure(`${url}/users`, {
+      ...options,
+      spec: { ...spec, nextHosts: [] },
+      params: { scroll_param: String(nextToken) },
+    });
+    expect(refused).toBeInstanceOf(SourceRefusedError);
+    expect(refused.message).toContain(`another host, 127.0.0.1:${other.port}`);
+    expect(refused.message).toContain('list it in "next_hosts"');
+    expect(asked).toHaveLength(1);
+  });
+
+  it('that is no address is refused', async () => {
+    const { url } = await serve(always(200, page()));
+    const refused = await failure(url, {
+      spec: byAddress,
+      environment: { T: 's' },
+      params: { scroll_param: 'http://' },
+    });
+    expect(refused).toBeInstanceOf(SourceRefusedError);
+    expect(refused.message).toContain('no HTTP address');
+  });
+});
+
+describe('what is there only on some pages', () => {
+  const answering = async (asked: unknown[]) =>
+    serve((request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (text: string) => (body += text));
+      request.on('end', () => {
+        asked.push([request.url, request.headers['x-after'], body]);
+        response.end(page());
+      });
+    });
+
+  it.each<[string, Partial<RequestSpec>, unknown[], unknown[]]>([
+    [
+      'as a parameter or a header is left out of the others',
+      { params: { cursor: '${cursor:scroll_param}' }, headers: { 'X-After': '${cursor:scroll_param}' } },
+      ['/?limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', 't', ''],
+    ],
+    [
+      'as an optional parameter or header is left out likewise',
+      { params: { cursor: '${cursor:scroll_param?}' }, headers: { 'X-After': '${cursor:scroll_param?}' } },
+      ['/?limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', 't', ''],
+    ],
+    [
+      'takes the place of a parameter of its name, which the first page is asked with',
+      { params: { cursorMark: '*' }, names: { scroll_param: 'cursorMark' } },
+      ['/?cursorMark=*&limit=2', undefined, ''],
+      ['/?cursorMark=t&limit=2', undefined, ''],
+    ],
+    [
+      'takes the place of an empty parameter',
+      { params: { cursor: '' }, names: { scroll_param: 'cursor' } },
+      ['/?cursor=&limit=2', undefined, ''],
+      ['/?cursor=t&limit=2', undefined, ''],
+    ],
+    [
+      'takes the place of what the reference gives',
+      { params: { q: 'all' }, headers: { 'X-After': '${cursor:scroll_param?*}' } },
+      ['/?q=all&limit=2', '*', ''],
+      ['/?q=all&limit=2', 't', ''],
+    ],
+    [
+      'as an optional member of a body is left out of it',
+      { method: 'POST', body: { size: '${cursor:limit}', search_after: ['${cursor:scroll_param?}'] } },
+      ['/', undefined, '{"size":2}'],
+      ['/', undefined, '{"size":2,"search_after":["t"]}'],
+    ],
+    [
+      'as an optional member of a form is left out of it',
+      { method: 'POST', bodyAs: 'form', body: { size: '${cursor:limit}', after: '${cursor:scroll_param?}' } },
+      ['/', undefined, 'size=2'],
+      ['/', undefined, 'size=2&after=t'],
+    ],
+  ])('%s', async (_, spec, first, second) => {
+    const asked: unknown[] = [];
+    const { url } = await answering(asked);
+    await read(url, { spec, params: { limit: '2' } });
+    await read(url, { spec, params: { limit: '2', scroll_param: 't' } });
+    expect(asked).toEqual([first, second]);
   });
 });

@@ -489,6 +489,27 @@ describe('offset', () => {
     expect(starts).toEqual(['0', '2', '0', '2']);
   });
 
+  it.each([
+    ['ahead', '2031-01-01T00:00:00.000Z'],
+    ['back', '1970-01-01T00:00:00.000Z'],
+  ])('reads the whole list again at once after a clock that was %s', (_, wrong) => {
+    const hourly = createStrategy({ strategy: 'offset', pageSize: 4, fullRescan: { seconds: 3600 } });
+    const source = offsetSource({ rows: list(3), cap: () => 9, total: true });
+    const starts: unknown[] = [];
+    let checkpoint: Cursor | null = null;
+    for (const now of [
+      wrong,
+      '2024-06-01T00:00:00.000Z',
+      '2024-06-01T00:30:00.000Z',
+      '2024-06-01T01:00:00.000Z',
+    ]) {
+      const { cursor, requests } = readPass(hourly, source, { now, checkpoint });
+      starts.push((JSON.parse(requests[0] ?? '') as { offset: string }).offset);
+      checkpoint = cursor;
+    }
+    expect(starts).toEqual(['0', '0', '2', '0']);
+  });
+
   it('asks a smaller page once the source has refused one, and the configured one again when that changes', () => {
     const rows = list(20);
     const source = offsetSource({ rows, cap: () => 99, total: true, refuses: 5 });

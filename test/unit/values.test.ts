@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CursorFormat } from '../../src/protocol.js';
+import { cursorValues } from '../../src/strategies/filters.js';
 import { valuesOf } from '../../src/strategies/index.js';
 
 const sign = (format: CursorFormat, a: string, b: string) => Math.sign(valuesOf(format).compare(a, b));
@@ -224,5 +225,101 @@ describe('patterns', () => {
     [{ pattern: 'yyyy-MM-dd', zone: 'system' }, 'is not a time zone'],
   ])('%j cannot be used', (format, message) => {
     expect(() => valuesOf(format)).toThrow(message);
+  });
+});
+
+describe('times as in RFC 2822', () => {
+  it.each([
+    ['Tue, 01 Jul 2025 10:00:00 +0200', '2025-07-01T08:00:00Z'],
+    ['1 Jul 2025 10:00:00 GMT', '2025-07-01T10:00:00Z'],
+    ['Tue, 1 Jul 2025 10:00 -0330', '2025-07-01T13:30:00Z'],
+    ['Tue, 01 Jul 2025 10:00:00 EDT', '2025-07-01T14:00:00Z'],
+    ['Tue, 01 Jul 2025 10:00:00 +0200 (CEST)', '2025-07-01T08:00:00Z'],
+    ['Sunday, 06-Nov-94 08:49:37 GMT', '1994-11-06T08:49:37Z'],
+    ['tue, 01 jul 2025 10:00:00 z', '2025-07-01T10:00:00Z'],
+    ['Thu, 29 Feb 2024 00:00:00 +0000', '2024-02-29T00:00:00Z'],
+  ])('%s is %s', (text, instant) => {
+    expect(valuesOf('rfc_2822').isValue(text)).toBe(true);
+    expect(clockOf('rfc_2822').read(text)).toBe(Date.parse(instant));
+  });
+
+  it.each([
+    '2025-07-01T10:00:00Z',
+    'Tue, 31 Jun 2025 10:00:00 +0200',
+    'Tue, 29 Feb 2025 10:00:00 +0200',
+    'Xyz, 01 Jul 2025 10:00:00 +0200',
+    'Tue, 01 Jul 2025 24:00:00 +0200',
+    'Tue, 01 Jul 2025 10:00:00 +0260',
+    'Tue, 01 Jul 2025 10:00:00 XYZ',
+    '',
+  ])('%j is none', (text) => {
+    expect(valuesOf('rfc_2822').isValue(text)).toBe(false);
+  });
+
+  it('are ordered as instants, not as texts', () => {
+    expect(sign('rfc_2822', 'Wed, 31 Dec 2025 23:00:00 -0500', 'Thu, 01 Jan 2026 00:00:00 GMT')).toBe(1);
+    expect(sign('rfc_2822', 'Tue, 01 Jul 2025 10:00:00 +0200', '1 Jul 2025 08:00:00 GMT')).toBe(0);
+    expect(sign('rfc_2822', 'Tue, 30 Jun 2015 23:59:60 GMT', 'Wed, 01 Jul 2015 00:00:00 GMT')).toBe(-1);
+  });
+
+  it('are computed as they are written', () => {
+    const { minus } = valuesOf('rfc_2822');
+    expect(minus('Tue, 01 Jul 2025 00:00:05 +0200', 10)).toBe('Mon, 30 Jun 2025 23:59:55 +0200');
+    expect(minus('1 Jul 2025 10:00 EST', 61)).toBe('1 Jul 2025 09:58 EST');
+    const { write, unit } = clockOf('rfc_2822');
+    expect(write(Date.parse('2025-07-01T08:00:00.999Z'), null)).toBe('Tue, 01 Jul 2025 08:00:00 +0000');
+    expect(write(Date.parse('2025-07-01T08:00:00Z'), 'Sun, 1 Jan 2023 00:00:00 +0530')).toBe(
+      'Tue, 1 Jul 2025 13:30:00 +0530',
+    );
+    expect([unit(null), unit('1 Jul 2025 10:00 EST')]).toEqual([1000, 60_000]);
+  });
+
+  it('are read by a pattern too, where all are written alike', () => {
+    const format: CursorFormat = { pattern: 'EEE, dd MMM yyyy HH:mm:ss ZZZ', zone: 'UTC' };
+    expect(clockOf(format).read('Tue, 01 Jul 2025 10:00:00 +0200')).toBe(Date.parse('2025-07-01T08:00:00Z'));
+  });
+});
+
+describe('a filter in another format', () => {
+  const asked = (format: CursorFormat, filter: CursorFormat) => {
+    const found = cursorValues({ start: null, lookbackSeconds: 0, format, filter }).asked;
+    if (found === undefined) throw new Error('has no format of its own');
+    return found;
+  };
+  const days: CursorFormat = { pattern: 'yyyy-MM-dd', zone: 'UTC' };
+
+  it.each<[CursorFormat, CursorFormat, string, string]>([
+    ['timestamp', 'epoch_s', '2025-07-01T10:00:00.999+02:00', '1751356800'],
+    ['timestamp', 'epoch_ms', '2025-07-01T10:00:00.999+02:00', '1751356800999'],
+    ['epoch_ms', 'timestamp', '1751356800999', '2025-07-01T08:00:00Z'],
+    ['rfc_2822', days, 'Tue, 01 Jul 2025 01:00:00 +0200', '2025-06-30'],
+    ['rfc_2822', { ...days, zone: 'Europe/Berlin' }, 'Tue, 01 Jul 2025 01:00:00 +0200', '2025-07-01'],
+    [berlin, 'epoch_s', '01/07/2025 10:00:00', '1751356800'],
+    ['timestamp', 'timestamp', '2025-07-01T10:00:00.999+02:00', '2025-07-01T08:00:00Z'],
+  ])('%j as %j: %s is asked for as %s', (format, filter, value, text) => {
+    expect(asked(format, filter).text(value)).toBe(text);
+  });
+
+  it('rounds lower bounds down and upper bounds up', () => {
+    const { lower, upper } = asked('timestamp', days);
+    const noon = Date.parse('2025-07-01T12:00:00Z');
+    const midnight = Date.parse('2025-07-01T00:00:00Z');
+    expect([lower(noon), upper(noon)]).toEqual(['2025-07-01', '2025-07-02']);
+    expect([lower(midnight), upper(midnight), upper(midnight + 1)]).toEqual([
+      '2025-07-01',
+      '2025-07-01',
+      '2025-07-02',
+    ]);
+    // A day of 25 hours.
+    const inBerlin = asked('timestamp', { ...days, zone: 'Europe/Berlin' });
+    expect(inBerlin.upper(Date.parse('2024-10-26T22:30:00Z'))).toBe('2024-10-28');
+    const seconds = asked('timestamp', 'epoch_s');
+    expect([seconds.lower(1500), seconds.upper(1500), seconds.upper(1000)]).toEqual(['1', '2', '1']);
+  });
+
+  it('says where a bound cannot show a value exactly', () => {
+    expect(asked('timestamp', 'epoch_ms').exact('2025-07-01T08:00:00.999Z')).toBe('1751356800999');
+    expect(() => asked('timestamp', 'epoch_s').exact('2025-07-01T08:00:00.999Z')).toThrow('not the same');
+    expect(() => asked('timestamp', 'epoch_ms').exact('2025-07-01T08:00:00.9999Z')).toThrow('not the same');
   });
 });
