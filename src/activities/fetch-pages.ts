@@ -196,14 +196,15 @@ class PageRecordsRead {
     }
   }
 
-  summary({ undeclared: _, ...said }: PageAnswer): PageSummary {
+  summary({ undeclared: _, remarks: __, ...said }: PageAnswer): PageSummary {
     return { keys: this.keys, values: this.values, records: this.records, ...said };
   }
 }
 
 /** The cursor with what an answer has to say. */
-function withRemarks(cursor: Cursor, { ignored, undeclared }: PageAnswer): Cursor {
+function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: PageAnswer): Cursor {
   let { notes } = cursor;
+  for (const note of remarks) notes = withNote(notes, note);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
     const message = `records have members that no column is declared for, which are not stored: ${undeclared.join(', ')}`;

@@ -79,7 +79,7 @@ export class Probe {
       },
       new AbortController().signal,
     );
-    const { undeclared, ...said } = answer;
+    const { undeclared, remarks: _, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,

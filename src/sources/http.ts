@@ -13,6 +13,7 @@ import type {
   ErrorAction,
   ErrorRule,
   Json,
+  Note,
   PageRequest,
   Reject,
   Remembered,
@@ -294,7 +295,15 @@ export class HttpSource implements Source {
       }
     })();
     const { texts = [], resolved } = options;
-    const body = readableBody(raw, spec, options.columns, texts, request.parent ?? {}, resolved.mask);
+    const body = readableBody(
+      raw,
+      spec,
+      options.columns,
+      texts,
+      request.parent ?? {},
+      resolved.mask,
+      options,
+    );
     let judged = 0;
     let place = Number(request.params['offset'] ?? 0);
     let aside: Reject[] = [];
@@ -384,6 +393,7 @@ export class HttpSource implements Source {
       ...(spec.totalPages != null && { totalPages: count(at(spec.totalPages)) }),
       more: isEnd ? false : typeof more === 'boolean' ? more : null,
       undeclared: [...scanner.undeclared].map(options.resolved.mask),
+      ...remarksOf(body.remarks(), scanner.remarks),
     };
   }
 
@@ -486,6 +496,12 @@ export class HttpSource implements Source {
     }
     return thrown;
   }
+}
+
+/** Notes on records, of both parts that read them; one of each code. */
+function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnswer, 'remarks'> {
+  const remarks = [...first, ...then.filter(({ code }) => !first.some((one) => one.code === code))];
+  return remarks.length === 0 ? {} : { remarks };
 }
 
 /** The lines of the records that are kept; without those, nothing. */

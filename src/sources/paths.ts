@@ -1,6 +1,21 @@
-import { findNodeAtLocation, parseTree, type Node } from 'jsonc-parser';
+import { parseTree, type Node } from 'jsonc-parser';
 import { exec, query } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json } from '../protocol.js';
+
+/** What stands at a path in a JSON text; of a member that comes twice the last one counts, as with JSON.parse. */
+function nodeAt(root: Node, path: readonly (string | number)[]): Node | undefined {
+  let node: Node | undefined = root;
+  for (const step of path) {
+    const items: Node[] = node?.children ?? [];
+    node =
+      node?.type === 'object'
+        ? items.findLast(({ children }) => children?.[0]?.value === step)?.children?.[1]
+        : node?.type === 'array' && typeof step === 'number'
+          ? items[step]
+          : undefined;
+  }
+  return node;
+}
 
 /** What stands at a path of members; undefined where it leads nowhere. */
 export function valueAt(value: unknown, path: readonly string[]): unknown {
@@ -26,9 +41,9 @@ export function selectTexts(body: string, path: AnswerPath): { texts: string[]; 
   const value = JSON.parse(body) as Json;
   const root = parseTree(body);
   const nodes: (Node | undefined)[] = [];
-  if (root !== undefined && typeof path !== 'string') nodes.push(findNodeAtLocation(root, [...path]));
+  if (root !== undefined && typeof path !== 'string') nodes.push(nodeAt(root, path));
   if (root !== undefined && typeof path === 'string') {
-    exec(value, path, (_, at) => void nodes.push(findNodeAtLocation(root, at)));
+    exec(value, path, (_, at) => void nodes.push(nodeAt(root, at)));
   }
   const items = nodes
     .filter((node) => node !== undefined)
@@ -45,7 +60,7 @@ export function memberTexts(
   const texts = new Map<string, string>();
   if (root === undefined) return texts;
   for (const [name, path] of paths) {
-    const node = findNodeAtLocation(root, [...path]);
+    const node = nodeAt(root, path);
     if (node !== undefined) texts.set(name, record.slice(node.offset, node.offset + node.length));
   }
   return texts;
