@@ -582,8 +582,8 @@ export class RecordScanner {
       const key = this.key(parts);
       if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
     }
-    if (this.beyond !== null) throw this.beyondDouble(this.beyond);
     if (this.misfit !== null) throw this.misfits(this.misfit);
+    if (this.beyond !== null) throw this.beyondDouble(this.beyond);
     if (made !== null) this.remark(made, start);
     this.count++;
     if (remembers.keys === 'all' || (remembers.keys === 'ends' && this.keys.length === 0)) {

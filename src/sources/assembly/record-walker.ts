@@ -215,7 +215,15 @@ function equal(a: i32, b: i32, length: i32): bool {
 /** Whether a column is certain to take the value that ends here. */
 function fits(check: i32, limit: i32, start: i32, first: i32): bool {
   if (first == 0x6e) return true;
-  if (check == BOOLEAN) return first == 0x74 || first == 0x66;
+  if (check == BOOLEAN) {
+    if (first != QUOTE) return first == 0x74 || first == 0x66;
+    // "true" and "false" as texts, little endian.
+    const word = load<i32>(start + 1);
+    const length = p - start;
+    return (
+      (length == 6 && word == 0x65757274) || (length == 7 && word == 0x736c6166 && at(start + 5) == 0x65)
+    );
+  }
   if (check >= DATE) {
     if (first != QUOTE || escaped != 0) return false;
     return check == BINARY ? base64(start + 1, p - 1) : time(check, start + 1, p - 1);
@@ -288,14 +296,13 @@ function time(check: i32, start: i32, end: i32): bool {
   if (i == end) return true;
   if (check != INSTANT) return false;
   const zone = at(i);
-  if (zone == 0x5a) return i + 1 == end;
-  return (
-    (zone == 0x2b || zone == 0x2d) &&
-    i + 6 == end &&
-    at(i + 3) == COLON &&
-    two(i + 1) <= 15 &&
-    two(i + 4) <= 59
-  );
+  const rest = end - i;
+  if (zone == 0x5a) return rest == 1;
+  // " UTC", little endian.
+  if (zone == SPACE) return rest == 4 && load<i32>(i) == 0x43545520;
+  if ((zone != 0x2b && zone != 0x2d) || two(i + 1) > 15) return false;
+  if (rest == 6) return at(i + 3) == COLON && two(i + 4) <= 59;
+  return rest == 3 || (rest == 5 && two(i + 3) <= 59);
 }
 
 /** Keeps the digits of a number with a fraction or an exponent. */
