@@ -275,7 +275,7 @@ class PageRecordsRead {
     }
   }
 
-  summary({ undeclared: _, ...said }: PageAnswer): PageSummary {
+  summary({ undeclared: _, remarks: _remarks, ...said }: PageAnswer): PageSummary {
     const probe =
       this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
     return { keys: this.keys, values: this.values, records: this.records, ...probe, ...said };
@@ -283,8 +283,9 @@ class PageRecordsRead {
 }
 
 /** The cursor with what an answer has to say. */
-function withRemarks(cursor: Cursor, { ignored, undeclared }: PageAnswer): Cursor {
+function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: PageAnswer): Cursor {
   let { notes } = cursor;
+  for (const note of remarks) notes = withNote(notes, note);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
     const message = `records have members that no column is declared for, which are not stored: ${undeclared.join(', ')}`;

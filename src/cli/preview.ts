@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
-import { Probe, type ProbedPage } from '../inspect/probe.js';
+import { Probe } from '../inspect/probe.js';
+import { memberTexts } from '../sources/paths.js';
 import { cut, note, outputWidth, print, probedFrom, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;
@@ -22,9 +23,9 @@ async function preview(
 ): Promise<void> {
   const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const probe = await Probe.of(plan, plans.plans, probedFrom(plan));
+  const probe = await Probe.of(plan, plans.plans, { ...probedFrom(plan), takesAll: true });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
-  const records: ProbedPage['records'] = [];
+  const records: string[] = [];
   const requests: string[] = [];
   let cursor = probe.first();
   while (records.length < limit) {
@@ -33,22 +34,34 @@ async function preview(
     const { page } = read;
     requests.push(page.request);
     if (options.json !== true) note(`${page.request}: ${page.records.length} records`);
-    records.push(...page.records);
+    records.push(...page.texts);
     cursor = probe.after(read.cursor, page.summary);
   }
   const shown = records.slice(0, limit);
   if (options.json === true) {
-    print(JSON.stringify({ stream: plan.stream, requests, records: shown }));
+    const stream = JSON.stringify(plan.stream);
+    print(`{"stream":${stream},"requests":${JSON.stringify(requests)},"records":[${shown.join(',')}]}`);
     return;
   }
   const { columns, inference } = plan.table;
-  const others = inference === undefined ? [] : shown.flatMap((record) => Object.keys(record));
-  print(shownRecords([...new Set([...Object.keys(columns), ...others])], shown, outputWidth()));
+  const others =
+    inference === undefined ? [] : shown.flatMap((record) => Object.keys(JSON.parse(record) as object));
+  const names = [...new Set([...Object.keys(columns), ...others])];
+  const paths = new Map(names.map((name) => [name, [name]]));
+  const texts = shown.map((record) => Object.fromEntries(memberTexts(record, paths)));
+  print(shownRecords(names, texts, outputWidth(), shownJson));
 }
 
-/** A row a record where the columns have room beside each other, else a line a column, record by record. */
-export function shownRecords(columns: string[], records: ProbedPage['records'], limit: number): string {
-  const text = (value: unknown) => visible(typeof value === 'string' ? value : JSON.stringify(value ?? null));
+/**
+ * A row a record where the columns have room beside each other, else a line a column, record by record.
+ * @param text makes a value readable.
+ */
+export function shownRecords<Value>(
+  columns: string[],
+  records: readonly { [name: string]: Value }[],
+  limit: number,
+  text: (value: Value | undefined) => string = shownValue,
+): string {
   const hasRoom = tableWidth(columns.map((name) => Math.max(width(name), READABLE))) <= limit;
   if (hasRoom || limit === Infinity) {
     return table(
@@ -66,6 +79,13 @@ export function shownRecords(columns: string[], records: ProbedPage['records'], 
   ]);
   return blocks.map((lines) => lines.join('\n')).join('\n\n');
 }
+
+const shownValue = (value: unknown): string =>
+  visible(typeof value === 'string' ? value : JSON.stringify(value ?? null));
+
+/** A value by its JSON text: a text without its quotes, anything else as it was sent. */
+const shownJson = (json = 'null'): string =>
+  json.startsWith('"') ? shownValue(JSON.parse(json)) : visible(json);
 
 /** Below this a cell of a record says little. */
 const READABLE = 10;

@@ -17,6 +17,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
+import { cannotHold as whyNot } from '../sources/declared-values.js';
 import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
 import { identifier } from './sql.js';
 
@@ -227,9 +228,10 @@ export const notReady = ({ schema, table }: TableSpec, said: string): Destinatio
 /** A record that does not fit, where it was found, and where not. */
 export const doesNotFit = (key: string, why: string): RecordError =>
   new RecordError(`the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${why}`);
-export const cannotHold = (column: string, value: string, type: ColumnType): string =>
-  `column ${JSON.stringify(column)} cannot hold ${JSON.stringify(value.slice(0, 200))} as ${type}. ` +
-  `Declare another type for it in "columns"; a table that is there keeps its types: set "misfits" to "evolve" or "quarantine".`;
+export function cannotHold(column: string, value: string, type: ColumnType): string {
+  const { why, remedy } = whyNot(column, value, type);
+  return `${why}${remedy}`;
+}
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
 

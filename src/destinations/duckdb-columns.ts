@@ -40,5 +40,6 @@ export function exactColumns(columns: TableSpec['columns']): ExactColumns {
     text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
     whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
     double: of((type) => type === 'DOUBLE' || type === 'FLOAT'),
+    types: columns,
   };
 }

@@ -3,6 +3,9 @@
  * type comes next when one does not fit. The order of the types is written down in docs/configuration.md.
  */
 import type { ColumnType } from '../protocol.js';
+import { isDay, isTaken } from '../sources/declared-values.js';
+
+export { isPlainInstant } from '../sources/declared-values.js';
 
 /** What a JSON value is to a column. */
 export type Kind = 'boolean' | 'whole' | 'fraction' | 'date' | 'naive' | 'utc' | 'text' | 'nested';
@@ -16,8 +19,6 @@ const RANGES: Partial<Record<ColumnType, readonly [bigint, bigint]>> = {
   INT: [-(2n ** 31n), 2n ** 31n - 1n],
   LONG: [-(2n ** 63n), 2n ** 63n - 1n],
 };
-/** A FLOAT that is greater becomes infinite. */
-const FLOAT_LIMIT = 3.4028234663852886e38;
 
 /** Of a value other than null, by its JSON text. */
 export function kindOf(raw: string): Kind {
@@ -36,7 +37,6 @@ export function kindOf(raw: string): Kind {
 }
 
 const TIME = /^"(\d{4})-(\d\d)-(\d\d)(?:[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(Z|\+00:00)?)?"$/;
-const MONTHS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /**
  * Times are told by their text. One with an offset is text: the instant alone would not tell where it was, and one
@@ -52,38 +52,6 @@ function textKind(raw: string): Kind {
   if (hour === undefined) return 'date';
   return zone === undefined ? 'naive' : 'utc';
 }
-
-function isDay(year: number, month: number, day: number): boolean {
-  const isLeap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0;
-  const days = month === 2 && isLeap ? 29 : (MONTHS[month - 1] ?? 0);
-  return year >= 1 && day >= 1 && day <= days;
-}
-
-/** Whether bytes are an instant as most are written; a third of all time would go into these as text. Others may be one too. */
-export function isPlainInstant(b: Buffer, start: number, end: number): boolean {
-  // "2026-01-28T10:00:00Z", and the same with up to six digits of a second.
-  const length = end - start;
-  if (length < 22 || length > 29 || b[end - 2] !== 0x5a) return false;
-  for (let i = 0; i < 19; i++) {
-    const c = b[start + 1 + i] as number;
-    const wanted = INSTANT[i] as number;
-    if (wanted === 0x30 ? c < 0x30 || c > 0x39 : c !== wanted) return false;
-  }
-  if (length > 22) {
-    if (length < 24 || b[start + 20] !== 0x2e) return false;
-    for (let i = start + 21; i < end - 2; i++)
-      if ((b[i] as number) < 0x30 || (b[i] as number) > 0x39) return false;
-  }
-  const day = twoDigits(b, start + 9);
-  const month = twoDigits(b, start + 6);
-  if (day < 1 || day > 28 || month < 1 || month > 12) return false;
-  if (twoDigits(b, start + 1) + twoDigits(b, start + 3) === 0) return false;
-  return twoDigits(b, start + 12) <= 23 && twoDigits(b, start + 15) <= 59 && twoDigits(b, start + 18) <= 59;
-}
-
-const twoDigits = (b: Buffer, at: number) => ((b[at] as number) - 0x30) * 10 + (b[at + 1] as number) - 0x30;
-
-const INSTANT = Buffer.from('0000-00-00T00:00:00');
 
 /** Digits before and after the point of a number without an exponent; null with one. */
 function digitsOf(raw: string): { before: number; after: number } | null {
@@ -161,51 +129,12 @@ export function holds(type: ColumnType, raw: string, kind: Kind = kindOf(raw)): 
   }
 }
 
-const NUMBER = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
-const TIME_OF_ANY_KIND =
-  /^[+]?(\d{4,6})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d(?::[0-5]\d(?:\.\d+)?)?\s*(?:Z|[+-]\d\d(?::?\d\d)?)?)?$/;
-
 /**
- * Whether a column that was declared takes a value: as in a table of declared columns, text that says a number is one,
- * a time without a zone is UTC, and digits beyond the scale are rounded. Who declares a type means it.
+ * Whether a column that was declared takes a value, as in a table of declared columns: text that says a number is one, a
+ * time without a zone is UTC, and digits beyond the scale are rounded.
  */
-export function takes(type: ColumnType, raw: string, kind: Kind = kindOf(raw)): boolean {
-  if (holds(type, raw, kind)) return true;
-  if (kind === 'nested') return type === 'STRING';
-  const text = raw.startsWith('"') ? (JSON.parse(raw) as string) : raw;
-  switch (type) {
-    case 'BOOLEAN':
-      return text === 'true' || text === 'false';
-    case 'SHORT':
-    case 'INT':
-    case 'LONG': {
-      if (!NUMBER.test(text)) return false;
-      const value = Number(text);
-      if (/^[+-]?\d{1,40}$/.test(text)) return isWithin(text.replace('+', ''), type);
-      return Number.isSafeInteger(value) && isWithin(String(value), type);
-    }
-    case 'FLOAT':
-      return NUMBER.test(text) && Math.abs(Number(text)) <= FLOAT_LIMIT;
-    case 'DOUBLE':
-      return NUMBER.test(text) && Number.isFinite(Number(text));
-    case 'NAIVE_DATE':
-    case 'NAIVE_DATETIME':
-    case 'UTC_DATETIME': {
-      const match = TIME_OF_ANY_KIND.exec(text);
-      return match !== null && isDay(Number(match[1]), Number(match[2]), Number(match[3]));
-    }
-    case 'BINARY':
-      return /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0;
-    case 'JSON':
-    case 'STRING':
-      return true;
-    default: {
-      const decimal = decimalOf(type);
-      if (decimal === null || !NUMBER.test(text)) return false;
-      return Math.abs(Number(text)) < 10 ** (decimal.precision - decimal.scale);
-    }
-  }
-}
+export const takes = (type: ColumnType, raw: string, kind: Kind = kindOf(raw)): boolean =>
+  holds(type, raw, kind) || isTaken(type, raw);
 
 /** What the values of a column in one batch have in common. */
 export class Facts {

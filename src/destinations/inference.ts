@@ -42,6 +42,8 @@ export interface SchemaStore {
   fold: (name: string) => string;
   /** How long a name may be, in bytes. */
   nameBytes: number;
+  /** Names that every table of the database has for something else, folded. */
+  taken?: ReadonlySet<string>;
   read: () => Promise<StoredTable>;
   /** Whether every value of a column of whole numbers is the same as a DOUBLE. */
   survives: (column: string) => Promise<boolean>;
@@ -95,7 +97,7 @@ export class Columns {
   constructor(
     private readonly table: TableSpec,
     private readonly stored: StoredTable,
-    private readonly rules: Pick<SchemaStore, 'fold' | 'nameBytes'>,
+    private readonly rules: Pick<SchemaStore, 'fold' | 'nameBytes' | 'taken'>,
   ) {
     this.inference = table.inference ?? { policy: 'freeze', flatten: 0, names: 'as_is' };
     for (const { name, type, stored: is } of stored.columns ?? []) {
@@ -174,7 +176,9 @@ export class Columns {
   private freeName(path: readonly string[]): string {
     const desired = this.desired(path);
     let name = desired;
-    for (let i = 2; this.byName.has(this.rules.fold(name)); i++) name = this.within(`${desired}_${i}`, path);
+    const { fold, taken } = this.rules;
+    const isFree = () => !this.byName.has(fold(name)) && taken?.has(fold(name)) !== true;
+    for (let i = 2; !isFree(); i++) name = this.within(`${desired}_${i}`, path);
     return name;
   }
 

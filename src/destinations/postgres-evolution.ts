@@ -16,8 +16,18 @@ export const schemaChanges = (schema: string) => `
   );
 `;
 
+/** Columns that every table of PostgreSQL has, though none shows them. */
+export const SYSTEM_COLUMNS: ReadonlySet<string> = new Set([
+  'tableoid',
+  'xmin',
+  'cmin',
+  'xmax',
+  'cmax',
+  'ctid',
+]);
+
 /** PostgreSQL cuts longer names short. */
-export const postgresNames = { fold: (name: string) => name, nameBytes: 63 };
+export const postgresNames = { fold: (name: string) => name, nameBytes: 63, taken: SYSTEM_COLUMNS };
 
 export async function storedTable(client: PoolClient, { schema, table }: TableSpec): Promise<StoredTable> {
   const found = await client.query<{ name: string; type: string }>(

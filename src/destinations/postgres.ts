@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
@@ -71,7 +73,7 @@ import {
   recordType,
   storedType,
 } from './postgres-columns.js';
-import { changesOf, postgresStore, schemaChanges } from './postgres-evolution.js';
+import { changesOf, postgresStore, schemaChanges, SYSTEM_COLUMNS } from './postgres-evolution.js';
 import { columnsOf, rangeSql } from './postgres-ranges.js';
 import {
   besideTable,
@@ -399,7 +401,8 @@ export class PostgresDestination implements Destination {
           },
           write: async (table, path, { records, longest }, cursor) => {
             const spec = alone(table);
-            await sort(client, spec, [path]);
+            // They go with the folder that the lines are in.
+            await sort(client, spec, await onlyColumns(spec, [path]));
             if (cursor !== undefined) await client.query(markOlder(spec, cursor));
             const found = await client.query<{ place: string; reason: string }>(
               'SELECT place, reason FROM pg_temp._sorted WHERE reason IS NOT NULL',
@@ -684,6 +687,13 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       `${JSON.stringify(name)} is longer than ${NAME_BYTES} bytes: PostgreSQL cannot have it as a name`,
     );
   }
+  const system = Object.keys(table.columns).find((name) => SYSTEM_COLUMNS.has(name));
+  if (system !== undefined) {
+    throw new DestinationError(
+      `table ${table.schema}.${table.table} cannot have a column ${JSON.stringify(system)}: every table of PostgreSQL has a ` +
+        `system column of that name. Declare it by another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
+    );
+  }
   const columns = Object.entries(table.columns);
   const columnsThere = await columnsOf(client, table);
   // The first records will say what its columns are.
@@ -824,8 +834,17 @@ async function copyLines(
 
 /** Writes the staged lines; where they do not fit, those that do, or says which does not. */
 async function writeRows(client: PoolClient, request: WriteRequest): Promise<Written> {
+  return writeFiles(client, request, await request.files(), true);
+}
+
+/** @param isAsStaged whether lines may have members without a column. */
+async function writeFiles(
+  client: PoolClient,
+  request: WriteRequest,
+  files: readonly string[],
+  isAsStaged: boolean,
+): Promise<Written> {
   const { table } = request;
-  const files = await request.files();
   try {
     await client.query('SAVEPOINT loaded');
     await copyLines(client, '_lines', 'json', files);
@@ -833,6 +852,15 @@ async function writeRows(client: PoolClient, request: WriteRequest): Promise<Wri
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
     await client.query('ROLLBACK TO SAVEPOINT loaded');
+    if (isAsStaged && (thrown as { code?: string }).code === UNTRANSLATABLE) {
+      // The members that are not stored may be what it cannot read.
+      const stored = await onlyColumns(table, files);
+      try {
+        return await writeFiles(client, request, stored, false);
+      } finally {
+        await Promise.all(stored.map((file) => rm(file, { force: true })));
+      }
+    }
     if (table.quarantine !== true) throw await misfit(client, table, files, messageOf(thrown));
     try {
       return await mergeWhatFits(client, request, files);
@@ -845,6 +873,29 @@ async function writeRows(client: PoolClient, request: WriteRequest): Promise<Wri
   } finally {
     faultPoint('transaction.half');
   }
+}
+
+/** Of a text with NUL, which no text of PostgreSQL holds. */
+const UNTRANSLATABLE = '22P05';
+
+/** Files of the same lines; of those that hold NUL only the members that have a column. */
+async function onlyColumns(table: TableSpec, files: readonly string[]): Promise<string[]> {
+  const paths = new Map(Object.keys(table.columns).map((name) => [name, [name]]));
+  const made: string[] = [];
+  for (const file of files) {
+    const path = `${file}.columns`;
+    made.push(path);
+    const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
+    const kept = async function* () {
+      for await (const line of lines) {
+        const members = line.includes('\\u0000') ? memberTexts(line, paths) : null;
+        const texts = members && [...members].map(([name, text]) => `${JSON.stringify(name)}:${text}`);
+        yield texts === null ? `${line}\n` : `{${texts.join(',')}}\n`;
+      }
+    };
+    await pipeline(kept, createWriteStream(path, { mode: 0o600 }));
+  }
+  return made;
 }
 
 /** As {@link merge}, but for the records that do not fit, which go to `_highwater_rejects`. */
@@ -883,13 +934,26 @@ async function sort(client: PoolClient, table: TableSpec, files: readonly string
       BEGIN
         PERFORM r.x FROM json_to_record(line::json) AS r(x text);
       EXCEPTION WHEN data_exception THEN
-        RETURN 'it holds ${NO_TEXT}';
+        RETURN ${literal(`it ${HOLDS_NO_TEXT}`)};
       END;`;
   // A function of this session only, and of this transaction.
   await client.query(
     `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)};
      CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts;
      DROP FUNCTION pg_temp._highwater_misfit(text)`,
+  );
+  const odd = await client.query<{ place: string; line: string }>(
+    'SELECT place, line FROM pg_temp._sorted WHERE reason = $1',
+    [`it ${HOLDS_NO_TEXT}`],
+  );
+  if (odd.rows.length === 0) return;
+  await client.query(
+    `UPDATE pg_temp._sorted AS s SET reason = n.reason FROM unnest($1::bigint[], $2::text[]) AS n (place, reason)
+       WHERE s.place = n.place`,
+    [
+      odd.rows.map(({ place }) => place),
+      odd.rows.map(({ line }) => `${whereNoText(line, table)} ${HOLDS_NO_TEXT}`),
+    ],
   );
 }
 
@@ -1010,9 +1074,7 @@ async function misfit(
   const key = table.primaryKey.map(text).join(', ');
   if (!(await fits({ ...table, columns: { [randomUUID()]: 'STRING' } }, first, first))) {
     // It unescapes a record as a whole: no trial of one column tells which it is.
-    const name = Object.keys(table.columns).find((column) => hasNoText(text(column)));
-    const where = name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
-    return doesNotFit(key, `${where} holds ${NO_TEXT}.`);
+    return doesNotFit(key, `${whereNoText(line, table)} ${HOLDS_NO_TEXT}.`);
   }
   for (const [name, type] of Object.entries(table.columns)) {
     if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
@@ -1021,8 +1083,24 @@ async function misfit(
   return unknown;
 }
 
-const NO_TEXT = 'a character that this database cannot hold, such as NUL or half of a surrogate pair';
-const hasNoText = (value: string) => /\0|\\u0000|\\ud[89a-f]|\p{Surrogate}/iu.test(value);
+const HOLDS_NO_TEXT =
+  'holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
+
+/** The column of a record that holds what no text of PostgreSQL holds. */
+function whereNoText(line: string, { columns }: TableSpec): string {
+  const record = JSON.parse(line) as { [name: string]: Json };
+  const name = Object.keys(columns).find(
+    (one) => Object.hasOwn(record, one) && hasNoText(record[one] ?? null),
+  );
+  return name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
+}
+
+function hasNoText(value: Json): boolean {
+  if (typeof value === 'string') return /\0|\p{Surrogate}/u.test(value);
+  if (typeof value !== 'object' || value === null) return false;
+  if (Array.isArray(value)) return value.some(hasNoText);
+  return Object.entries(value).some(([name, inner]) => hasNoText(name) || hasNoText(inner));
+}
 
 /** What the server will not have whatever one does; anything else as it is. */
 function refused(table: TableSpec, thrown: unknown): unknown {

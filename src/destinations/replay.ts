@@ -139,7 +139,7 @@ async function replayed(
 
 /** Reads records as the source's answers are read: those that cannot be stored at all stay. */
 function scan(
-  { primaryKey, columns }: TableSpec,
+  { primaryKey, columns, quarantine }: TableSpec,
   cursorField: string,
   records: readonly string[],
   exact: ExactColumns | undefined,
@@ -152,6 +152,7 @@ function scan(
         ...{ records: [], primaryKey, cursorField, columns: Object.keys(columns) },
         remembers: { keys: 'none', values: 'none' },
         ...(exact !== undefined && { exact }),
+        ...(quarantine === true && { halves: 'refuse' as const }),
         recordLimit: Infinity,
         sink: (bytes) => void lines.push({ line: bytes.toString('utf8').trim(), record }),
       });
@@ -159,7 +160,7 @@ function scan(
       scanner.end();
     } catch (thrown) {
       if (!(thrown instanceof ScanError)) throw thrown;
-      rejects.push({ reason: thrown.message, record });
+      rejects.push({ reason: thrown.reason ?? thrown.message, record });
     }
   }
   return { lines, rejects };

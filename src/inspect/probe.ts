@@ -3,6 +3,7 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
+import { memberTexts } from '../sources/paths.js';
 import {
   apart,
   ASKED_ENOUGH,
@@ -18,6 +19,8 @@ export interface ProbedPage {
   /** Method and address, secrets masked. */
   request: string;
   records: { [name: string]: Json }[];
+  /** The same records as JSON texts, without spaces, each number as it was sent. */
+  texts: string[];
   summary: PageSummary;
   undeclared: string[];
 }
@@ -27,6 +30,8 @@ export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
   /** What refresh tokens are kept beside. */
   destination: string;
+  /** Values are read that their columns do not take. */
+  takesAll?: true;
 }
 
 /** Pages of one stream; of one that has a parent, for the first record of that. */
@@ -40,7 +45,8 @@ export class Probe {
     options: ProbeOptions,
   ) {
     this.strategy = createStrategy(plan.options);
-    this.source = sourceOf(plan, options.environment, options.destination);
+    const { environment, destination, takesAll } = options;
+    this.source = sourceOf(plan, environment, destination, undefined, undefined, takesAll !== true);
   }
 
   /**
@@ -83,6 +89,7 @@ export class Probe {
   async read(of: PageRequest): Promise<ProbedPage> {
     const request = this.parent === null ? of : { ...of, parent: this.parent };
     const records: ProbedPage['records'] = [];
+    const texts: string[] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
     const answer = await this.source.read(
@@ -91,20 +98,26 @@ export class Probe {
         keys.push(...part.keys);
         values.push(...part.values);
         for (const line of lines.toString('utf8').split('\n')) {
-          if (line.trim() !== '') records.push(JSON.parse(line) as { [name: string]: Json });
+          if (line.trim() === '') continue;
+          records.push(JSON.parse(line) as { [name: string]: Json });
+          texts.push(withoutSpaces(line));
         }
       },
       new AbortController().signal,
     );
-    const { undeclared, ...said } = answer;
+    const { undeclared, remarks: _, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,
+      texts,
       summary: { keys, values, records: records.length, ...said },
       undeclared,
     };
   }
 }
+
+/** A JSON text without the spaces between its parts. */
+const withoutSpaces = (json: string): string => json.replace(/("(?:[^"\\]|\\.)*")|\s+/g, '$1');
 
 /** A stream cannot be looked at. */
 class CheckError extends HighwaterError {
@@ -141,11 +154,19 @@ export async function parentFields(
   if (parent === null || above === undefined) return null;
   const probe = await Probe.of(above, plans, options);
   const first = await probe.page(probe.first());
-  const [record] = 'end' in first ? [] : first.page.records;
-  if (record === undefined) {
+  const [text] = 'end' in first ? [] : first.page.texts;
+  if (text === undefined) {
     throw new CheckError(`its parent ${parent.stream} has no record, and so there is nothing to ask for`);
   }
-  return Object.fromEntries(parent.fields.map((name) => [name, record[name] ?? null]));
+  const texts = memberTexts(text, new Map(parent.fields.map((name) => [name, [name]])));
+  return Object.fromEntries(
+    parent.fields.map((name) => {
+      const value = JSON.parse(texts.get(name) ?? 'null') as Json;
+      // As a number it would have lost digits.
+      const isRounded = typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value);
+      return [name, isRounded ? (texts.get(name) ?? null) : value];
+    }),
+  );
 }
 
 /** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */

@@ -6,7 +6,7 @@ import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
 import { exec } from 'jsonpath-rfc9535';
-import type { AnswerPath, Json, RecordShape, RequestSpec } from '../protocol.js';
+import type { AnswerPath, Json, Note, RecordShape, RequestSpec } from '../protocol.js';
 import {
   JsonDocument,
   leadsInto,
@@ -17,7 +17,7 @@ import {
   otherMembers,
   selectTexts,
 } from './paths.js';
-import { RecordScanner, ScanError } from './record-scanner.js';
+import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
 
@@ -49,6 +49,16 @@ export interface ReadableBody {
   envelope: () => JsonDocument;
   /** Of the records so far, in order, which ones are to be kept; null where all are. */
   kept: boolean[] | null;
+  /** Notes on what was done to records so far. */
+  remarks: () => Note[];
+}
+
+/** The columns that tell records apart and put them in order. */
+export interface Identity {
+  primaryKey: readonly string[];
+  cursorField: string;
+  /** Where there are several cursor fields. */
+  cursorFields?: { names: readonly string[] };
 }
 
 /**
@@ -63,14 +73,19 @@ export function readableBody(
   texts: readonly string[],
   parent: { [field: string]: Json },
   mask: Mask = (plain) => plain,
+  identity: Identity = { primaryKey: [], cursorField: '' },
 ): ReadableBody {
   const unzipped = gunzipped(body);
   let bytes = unzipped;
   let records: string[] = [];
   let envelope = NOTHING_BESIDE;
   let isOwnEnvelope = true;
+  let header: readonly string[] = [];
   if (spec.format === 'ndjson' || spec.format === 'csv') {
-    bytes = spec.format === 'csv' ? csvAsJson(unzipped, texts, mask) : linesAsJson(unzipped);
+    bytes =
+      spec.format === 'csv'
+        ? csvAsJson(unzipped, texts, mask, (names) => (header = names))
+        : linesAsJson(unzipped);
   } else if (typeof spec.records === 'string' || spec.single === true || isReadInside(spec.records, spec)) {
     bytes = asList(unzipped, spec.records, (document) => (envelope = document), mask);
   } else {
@@ -78,11 +93,15 @@ export function readableBody(
     isOwnEnvelope = false;
   }
   const { shape } = spec;
+  const headerRemarks = () => remarksOnHeader(header, mask);
   if (shape === undefined || shape === null) {
-    return { bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null };
+    return {
+      ...{ bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null },
+      remarks: headerRemarks,
+    };
   }
   const kept: boolean[] = [];
-  const shaper = new Shaper(shape, columns, parent, kept, mask);
+  const shaper = new Shaper(shape, columns, parent, kept, mask, identity);
   const onEnvelope = (document: JsonDocument) => {
     if (!isOwnEnvelope) envelope = document;
   };
@@ -92,6 +111,7 @@ export function readableBody(
     isOwnEnvelope: true,
     envelope: () => envelope,
     kept,
+    remarks: () => [...headerRemarks(), ...shaper.remarks],
   };
 }
 
@@ -162,11 +182,21 @@ const isBlank = (text: Buffer) => text.every((byte) => byte === 0x20 || byte ===
 /**
  * CSV with a header line (RFC 4180). Every field is text; one that is empty is null, but in columns of text.
  * @param texts columns of text.
+ * @param onHeader is told the names in the header line; of a name that comes twice the last column counts.
  */
-async function* csvAsJson(body: Bytes, texts: readonly string[], mask: (text: string) => string): Bytes {
+async function* csvAsJson(
+  body: Bytes,
+  texts: readonly string[],
+  mask: (text: string) => string,
+  onHeader: (names: readonly string[]) => void,
+): Bytes {
+  const named = (names: string[]) => {
+    onHeader(names);
+    return names;
+  };
   const parser = pipeline(
     Readable.from(body, { objectMode: false }),
-    csvParser({ columns: true, bom: true, skip_empty_lines: true, max_record_size: WHOLE_LIMIT }),
+    csvParser({ columns: named, bom: true, skip_empty_lines: true, max_record_size: WHOLE_LIMIT }),
     ignore,
   );
   const isText = new Set(texts);
@@ -189,6 +219,14 @@ async function* csvAsJson(body: Bytes, texts: readonly string[], mask: (text: st
     throw new ScanError(`the body is not valid CSV: ${mask(thrown.message).slice(0, 300)}`, 'shape');
   }
   yield Buffer.from(`${waiting}${before === '[' ? '[' : ''}]`);
+}
+
+function remarksOnHeader(names: readonly string[], mask: (text: string) => string): Note[] {
+  const doubled = new Set(names.filter((name, i) => names.indexOf(name) !== i));
+  if (doubled.size === 0) return [];
+  const shown = [...doubled].slice(0, 5).map((name) => JSON.stringify(mask(name).slice(0, 100)));
+  const message = `the header line names a column twice, of which the last one counts: ${shown.join(', ')}`;
+  return [{ code: DUPLICATE_MEMBER, message }];
 }
 
 /**
@@ -245,6 +283,12 @@ class Shaper {
   private readonly given: string[];
   /** Members of a record that are not part of the rest. */
   private readonly taken: ReadonlySet<string>;
+  /** Columns of a record that the filter leaves out: nothing else of it need fit. */
+  private readonly ofIdentity: Map<string, Location>;
+  /** Where the parts of the primary key are. */
+  private readonly keyPaths: Map<string, Location>;
+  /** Notes on what was done to records so far. */
+  remarks: Note[] = [];
 
   constructor(
     private readonly shape: RecordShape,
@@ -252,6 +296,7 @@ class Shaper {
     parent: { [field: string]: Json },
     private readonly kept: boolean[],
     private readonly mask: (text: string) => string,
+    { primaryKey, cursorField, cursorFields }: Identity,
   ) {
     this.given = Object.entries(shape.parent).map(
       ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
@@ -261,6 +306,10 @@ class Shaper {
         .filter((column) => !Object.hasOwn(shape.parent, column))
         .map((column) => [column, shape.from[column] ?? [column]]),
     );
+    const only = (names: readonly string[]) =>
+      new Map([...this.paths].filter(([column]) => names.includes(column)));
+    this.ofIdentity = only([...primaryKey, cursorField, ...(cursorFields?.names ?? [])]);
+    this.keyPaths = only(primaryKey);
     const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path.map(String) : []));
     this.taken = new Set([...this.paths.keys(), ...Object.keys(shape.parent), ...whole]);
   }
@@ -280,14 +329,18 @@ class Shaper {
       remembers: { keys: 'none', values: 'none' },
       recordLimit: WHOLE_LIMIT,
       mask: this.mask,
+      // Rows are made of these records, and looked at again by their columns.
+      halves: 'keep',
+      keyOf: (record) => [...memberTexts(record, this.keyPaths).values()].join(', '),
       sink: (lines) => {
         const texts = lines
           .toString('utf8')
           .split('\n')
           .filter((line) => line.trim() !== '');
+        const from = this.kept.length;
         this.judge(texts);
-        for (const text of texts) {
-          rows += before + this.row(text);
+        for (const [i, text] of texts.entries()) {
+          rows += before + this.row(text, this.kept[from + i] === true);
           before = ',';
         }
       },
@@ -299,6 +352,7 @@ class Shaper {
       rows = '';
     }
     onEnvelope(scanner.end());
+    this.remarks = scanner.remarks;
     yield Buffer.from(`${rows}${before === '[' ? '[' : ''}]`);
   }
 
@@ -311,11 +365,11 @@ class Shaper {
     exec(values, `$[?${where}]`, (_, [index]) => void (this.kept[from + Number(index)] = true));
   }
 
-  private row(text: string): string {
-    const members = [...memberTexts(text, this.paths)].map(
+  private row(text: string, isKept: boolean): string {
+    const members = [...memberTexts(text, isKept ? this.paths : this.ofIdentity)].map(
       ([column, value]) => `${JSON.stringify(column)}:${value}`,
     );
-    const rest = this.shape.rest === true ? otherMembers(text, this.taken) : [];
+    const rest = this.shape.rest === true && isKept ? otherMembers(text, this.taken) : [];
     return `{${[...members, ...this.given, ...rest].join(',')}}`;
   }
 }

@@ -12,6 +12,7 @@ import type {
   ErrorAction,
   ErrorRule,
   Json,
+  Note,
   PageRequest,
   Reject,
   Remembered,
@@ -338,7 +339,15 @@ export class HttpSource implements Source {
       }
     })();
     const { texts = [], resolved } = options;
-    const body = readableBody(raw, spec, options.columns, texts, request.parent ?? {}, resolved.mask);
+    const body = readableBody(
+      raw,
+      spec,
+      options.columns,
+      texts,
+      request.parent ?? {},
+      resolved.mask,
+      options,
+    );
     let judged = 0;
     let place = Number(request.params['offset'] ?? 0);
     let aside: Reject[] = [];
@@ -428,6 +437,7 @@ export class HttpSource implements Source {
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
       undeclared: [...scanner.undeclared].map(resolved.mask),
+      ...remarksOf(body.remarks(), scanner.remarks),
     };
   }
 
@@ -561,6 +571,12 @@ export class HttpSource implements Source {
     }
     return thrown;
   }
+}
+
+/** Notes on records, of both parts that read them; one of each code. */
+function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnswer, 'remarks'> {
+  const remarks = [...first, ...then.filter(({ code }) => !first.some((one) => one.code === code))];
+  return remarks.length === 0 ? {} : { remarks };
 }
 
 /** The lines of the records that are kept; without those, nothing. */

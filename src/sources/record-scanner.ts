@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import type { PageRecords, Reject, Remembered } from '../protocol.js';
+import type { ColumnType, Note, PageRecords, Reject, Remembered } from '../protocol.js';
+import { cannotHold, isPlainlyTaken, isTaken, wholeDigits } from './declared-values.js';
 import { absentMember, JsonDocument, valueAt, type Mask } from './paths.js';
+import { plainRecord, wellFormed, type MemberPath } from './plain-record.js';
 import { ABSENT, NULL, RecordWalker, type Place } from './record-walker.js';
 
 /**
@@ -37,6 +39,13 @@ export interface ScannerOptions {
   sink: (lines: Buffer, records: PageRecords, rejects: readonly number[]) => void;
   /** Takes a record that cannot be stored; where absent, it is an error. */
   reject?: (reject: Reject) => void;
+  /**
+   * What becomes of half of a surrogate pair: `replace` makes U+FFFD of it, `refuse` takes no such record where the member has
+   * a column, `keep` leaves it. Unless told, records are refused where they can be put aside.
+   */
+  halves?: 'replace' | 'refuse' | 'keep';
+  /** Makes the key of a record for a remark, where the primary key is none of its members. */
+  keyOf?: (record: string) => string;
   /** Whether records like those before them are left to WebAssembly, as they are unless told. */
   walks?: boolean;
 }
@@ -46,6 +55,8 @@ export interface ExactColumns {
   text: readonly string[];
   whole: readonly string[];
   double: readonly string[];
+  /** The declared types of all columns: a value that its column does not take is refused; see {@link isTaken}. */
+  types?: { readonly [column: string]: ColumnType };
 }
 
 /** The body is not what a page should be; `at` counts records read before. */
@@ -55,6 +66,8 @@ export class ScanError extends Error {
     readonly kind: 'shape' | 'record',
     /** The body without a list of records: parsed where it is JSON, else its text. */
     readonly body?: { value: unknown } | { text: string },
+    /** Why a record is put aside, where its key need not be told. */
+    readonly reason?: string,
   ) {
     super(message);
   }
@@ -82,6 +95,13 @@ const REMEMBERED_LENGTH = 1024;
 /** Keys and cursor values go into cursors, which history holds. */
 const KEY_LIMIT = 4096;
 const KINDS = ['text', 'whole', 'double'] as const;
+type Kind = (typeof KINDS)[number];
+/** Members named in a remark on records. */
+const REMARK_LIMIT = 5;
+/** Names of one object that are remembered in their order, and such names in all. */
+const CHAIN_LIMIT = 256;
+const NAMES_LIMIT = 10_000;
+const FEW_NAMES = 8;
 /** Stands for the records in the envelope: a second list of records would take its place. */
 const STAND_IN = '0';
 
@@ -89,12 +109,48 @@ const STAND_IN = '0';
 const MORE = Symbol('more');
 
 interface Field {
+  name: string;
   bytes: Buffer;
   /** Which part of the primary key it is, or -1. */
   keyPart: number;
   isCursor: boolean;
   /** How a number with a fraction or an exponent is kept. */
-  exact: keyof ExactColumns | null;
+  exact: Kind | null;
+  /** The declared type that values are checked for; null where every value is taken. */
+  type: ColumnType | null;
+  /** So many digits every number of the type may have before its point. */
+  digits: number;
+  /** The number of the record that it was met in last. */
+  metIn: number;
+}
+
+/** A name inside a record's objects, behind those that came before it in its object: all are different. */
+class NestedName {
+  readonly next = new Map<string, NestedName>();
+  /** Some of those, to be known by their bytes. */
+  readonly few: NestedName[] = [];
+  /** The one that came next last. */
+  guess: NestedName | null = null;
+
+  constructor(
+    readonly name: string,
+    /** As it stands in the body, with its quotes. */
+    readonly bytes: Buffer,
+    readonly before: NestedName | null,
+    /** How many names there are up to this one. */
+    readonly count: number,
+  ) {}
+}
+
+/** The names of an object up to one of them. */
+function* upTo(last: NestedName): Iterable<string> {
+  for (let at = last; at.before !== null; at = at.before) yield at.name;
+}
+
+/** A remark on records that were taken: members by their paths, and the key of the first such record. */
+interface Remark {
+  members: Set<string>;
+  key: string;
 }
 
 const nowhere = (): Place => ({ start: ABSENT, end: ABSENT, escaped: false });
@@ -136,8 +192,21 @@ export class RecordScanner {
   private readonly cursorValue = nowhere();
   /** Whether the number just read had a fraction or an exponent. */
   private fraction = false;
-  /** A number in the record in hand that its column cannot hold: said once the record's key is known. */
+  /** A number in the current record that is beyond any DOUBLE: an error once the record's key is known. */
   private beyond: { name: string; text: string } | null = null;
+  /** The first value in the current record that its column does not take: an error once the record's key is known. */
+  private misfit: { field: Field; start: number; end: number } | null = null;
+  /** Why the current record is refused, unless the member comes once more and that one counts. */
+  private refusal: ScanError | null = null;
+  /** Whether the current record has a member twice, or half of a surrogate pair. */
+  private isOdd = false;
+  private readonly remarked = new Map<string, Remark>();
+  /** Counts attempts to read a record: one whose end is not there yet is read again. */
+  private reading = 0;
+  /** Names in the current record that are not remembered. */
+  private readonly strangers = new Set<string>();
+  private readonly nested = new NestedName('', Buffer.alloc(0), null, 0);
+  private nestedCount = 0;
   /** Where quotes belong, ascending, in the bytes at hand: begin and end of each number that becomes text. */
   private quotes: number[] = [];
 
@@ -147,6 +216,21 @@ export class RecordScanner {
     this.parts = options.primaryKey.map(nowhere);
     this.lastParts = options.primaryKey.map(nowhere);
     for (const name of options.columns) this.field(name, true);
+  }
+
+  /** Notes on what was done to records so that they could be stored. */
+  get remarks(): Note[] {
+    const { mask = (plain: string) => plain } = this.options;
+    return [...this.remarked].map(([code, { members, key }]) => {
+      const names = [...members].map((name) => this.shown(name, UNDECLARED_LENGTH));
+      const more = members.size < REMARK_LIMIT ? '' : ' and perhaps others';
+      const where = `${names.join(', ')}${more}, first in the record with primary key ${JSON.stringify(mask(key).slice(0, 200))}`;
+      const message =
+        code === DUPLICATE_MEMBER
+          ? `records have a member twice, of which the last one counts: ${where}`
+          : `records have half of a surrogate pair in a text, which is stored as U+FFFD: ${where}`;
+      return { code, message };
+    });
   }
 
   /** Takes the next bytes of the body; they are changed in place, and not looked at any more once the sink has got them. */
@@ -413,7 +497,7 @@ export class RecordScanner {
       this.p = start;
       this.value(1);
       this.quotes.length = quotes;
-      reject({ reason: thrown.message, record: this.b.toString('utf8', start, this.p) });
+      reject({ reason: thrown.reason ?? thrown.message, record: this.b.toString('utf8', start, this.p) });
       // Its place is kept, so that those behind it keep theirs.
       this.keys.length = keys;
       this.values.length = values;
@@ -475,33 +559,11 @@ export class RecordScanner {
 
   /** One record, from its `{` to behind its `}`. */
   private record(): void {
-    const { b, parts, cursorValue, remembers } = this;
-    for (const part of parts) part.start = ABSENT;
-    cursorValue.start = ABSENT;
-    this.beyond = null;
-    this.p++;
-    this.space();
-    if (this.byte() === CLOSE_OBJECT) this.p++;
-    else {
-      for (let place = 0; ; place++) {
-        const field = this.name(place);
-        const start = this.p;
-        this.fraction = false;
-        if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
-        else if (b[start] === QUOTE) this.string();
-        else this.value(2);
-        if (this.fraction && field.exact !== null) this.keepDigits(field, start);
-        let c = b[this.p];
-        if (c !== COMMA && c !== CLOSE_OBJECT) {
-          this.space();
-          c = this.byte();
-        }
-        this.p++;
-        if (c === CLOSE_OBJECT) break;
-        if (c !== COMMA) throw this.unexpected('"," or "}"');
-        if (b[this.p] !== QUOTE) this.space();
-      }
-    }
+    const { parts, cursorValue, remembers } = this;
+    const [start, quotes] = [this.p, this.quotes.length];
+    this.members();
+    const made = this.isOdd ? this.makePlain(start, quotes) : null;
+    if (this.refusal !== null) throw this.refusal;
     let length = 0;
     for (let i = 0; i < parts.length; i++) {
       const { start, end } = parts[i] as Place;
@@ -518,7 +580,9 @@ export class RecordScanner {
       const key = this.key(parts);
       if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
     }
+    if (this.misfit !== null) throw this.misfits(this.misfit);
     if (this.beyond !== null) throw this.beyondDouble(this.beyond);
+    if (made !== null) this.remark(made, start);
     this.count++;
     if (remembers.keys === 'all' || (remembers.keys === 'ends' && this.keys.length === 0)) {
       this.keys.push(this.key(parts));
@@ -528,6 +592,138 @@ export class RecordScanner {
     }
     this.parts = this.lastParts;
     this.lastParts = parts;
+  }
+
+  /** The members of a record, from its `{` to behind its `}`. */
+  private members(): void {
+    const { b } = this;
+    for (const part of this.parts) part.start = ABSENT;
+    this.cursorValue.start = ABSENT;
+    this.beyond = null;
+    this.misfit = null;
+    this.refusal = null;
+    this.isOdd = false;
+    this.reading++;
+    if (this.strangers.size > 0) this.strangers.clear();
+    this.p++;
+    this.space();
+    if (this.byte() === CLOSE_OBJECT) {
+      this.p++;
+      return;
+    }
+    for (let place = 0; ; place++) {
+      const field = this.name(place);
+      if (field.metIn === this.reading) this.isOdd = true;
+      field.metIn = this.reading;
+      const start = this.p;
+      this.fraction = false;
+      if (field.keyPart >= 0 || field.isCursor) this.wantedValue(field);
+      else if (b[start] === QUOTE) this.string();
+      else this.value(2);
+      if (this.fraction && field.exact !== null) this.keepDigits(field, start);
+      if (
+        field.type !== null &&
+        this.misfit === null &&
+        !isPlainlyTaken(field.type, field.digits, b, start, this.p)
+      )
+        this.checkValue(field, start);
+      let c = b[this.p];
+      if (c !== COMMA && c !== CLOSE_OBJECT) {
+        this.space();
+        c = this.byte();
+      }
+      this.p++;
+      if (c === CLOSE_OBJECT) return;
+      if (c !== COMMA) throw this.unexpected('"," or "}"');
+      if (b[this.p] !== QUOTE) this.space();
+    }
+  }
+
+  private checkValue(field: Field, start: number): void {
+    const raw = this.b.toString('utf8', start, this.p);
+    if (raw !== 'null' && field.type !== null && !isTaken(field.type, raw))
+      this.misfit = { field, start, end: this.p };
+  }
+
+  /**
+   * Writes the record that was just read anew, in its place: each member once, and no half of a surrogate pair.
+   * @returns what was done; null where that was nothing.
+   * @throws {ScanError} where such a record is refused.
+   */
+  private makePlain(start: number, quotes: number): Made | null {
+    const { halves = this.options.reject === undefined ? 'replace' : 'refuse', primaryKey } = this.options;
+    const end = this.p;
+    const { text, doubled, halved, clashes } = plainRecord(
+      this.b.toString('latin1', start, end),
+      halves === 'keep',
+    );
+    const isWhole = this.parts.every((part) => part.start >= 0);
+    if (isWhole) {
+      const [clash] = clashes;
+      if (clash !== undefined)
+        throw this.unfit(`names are the same but for half of a surrogate pair: ${this.pathName(clash)}`);
+      const ofKey = halved.find(([name = '']) => primaryKey.includes(name));
+      if (ofKey !== undefined)
+        throw this.unfit(`its primary key holds half of a surrogate pair, in ${this.pathName(ofKey)}`);
+      const refused = halves === 'refuse' ? halved.find((path) => this.isStored(path)) : undefined;
+      if (refused !== undefined) {
+        const what = this.options.columns.includes(refused[0] ?? '') ? 'column' : 'member';
+        throw this.unfit(`${what} ${this.pathName(refused)} holds half of a surrogate pair`);
+      }
+    }
+    if (doubled.length + halved.length === 0) return null;
+    // What was told of the record as it stood is told again as it stands now.
+    const room = Math.max(0, end - start - text.length);
+    this.b.write(`${text.slice(0, -1)}${' '.repeat(room)}}`, start, 'latin1');
+    this.quotes.length = quotes;
+    this.p = start;
+    this.members();
+    return { doubled, halved };
+  }
+
+  /** Whether a member has a column, or gets one. */
+  private isStored([name = '']: MemberPath): boolean {
+    return this.options.exact === undefined || this.options.columns.includes(name);
+  }
+
+  private pathName(path: MemberPath): string {
+    return this.shown(path.join('.'), UNDECLARED_LENGTH);
+  }
+
+  private remark({ doubled, halved }: Made, start: number): void {
+    const keyOf = this.options.keyOf ?? (() => wellFormed(this.key(this.parts)));
+    for (const [code, paths] of [
+      [DUPLICATE_MEMBER, doubled],
+      [LONE_SURROGATE, halved],
+    ] as const) {
+      for (const path of paths.filter((one) => this.isStored(one))) {
+        const remark = this.remarked.get(code) ?? {
+          members: new Set<string>(),
+          key: keyOf(this.b.toString('utf8', start, this.p)),
+        };
+        this.remarked.set(code, remark);
+        if (remark.members.size < REMARK_LIMIT) remark.members.add(path.join('.'));
+      }
+    }
+  }
+
+  /** A record that is not stored as it is: its key, and why. */
+  private unfit(why: string, remedy = ''): ScanError {
+    return new ScanError(
+      `the record with primary key ${this.shown(this.key(this.parts), 200)} does not fit: ${why}${remedy}`,
+      'record',
+      undefined,
+      why,
+    );
+  }
+
+  private misfits({ field, start, end }: { field: Field; start: number; end: number }): ScanError {
+    const { b, options } = this;
+    const text =
+      b[start] === QUOTE ? this.decoded({ start, end, escaped: true }) : b.toString('utf8', start, end);
+    const { mask = (plain: string) => plain } = options;
+    const { why, remedy } = cannotHold(field.name, wellFormed(mask(text)), field.type ?? 'STRING');
+    return this.unfit(why, remedy);
   }
 
   /** A primary key as text. */
@@ -580,31 +776,44 @@ export class RecordScanner {
         }
       }
     }
-    const name = this.text();
+    const { name, isHalved } = this.nameText();
     const nameEnd = this.p;
     this.space();
     this.expect(COLON, '":"');
     this.space();
     let field = this.fields.get(name);
     if (field === undefined) {
-      if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(cutShort(name));
-      field = this.field(name, this.fields.size < 1000 && name.length <= REMEMBERED_LENGTH);
+      if (this.undeclared.size < UNDECLARED_LIMIT) this.undeclared.add(cutShort(wellFormed(name)));
+      const isRemembered = !isHalved && this.fields.size < 1000 && name.length <= REMEMBERED_LENGTH;
+      field = this.field(name, isRemembered);
+      if (!isRemembered) {
+        if (this.strangers.has(name)) this.isOdd = true;
+        this.strangers.add(name);
+        return field;
+      }
     }
     // Only a name that was written plainly can be known again by its bytes.
     if (nameEnd - start === field.bytes.length && this.p - start <= REMEMBERED_LENGTH) {
       const lead = Buffer.from(b.subarray(start, this.p));
       this.layout[place] = { field, lead };
-      this.walker?.learn(lead, field.keyPart, field.isCursor, field.exact);
+      this.walker?.learn(lead, field.keyPart, field.isCursor, field.exact, field.type, field);
     }
     return field;
   }
 
   private field(name: string, remember: boolean): Field {
+    const { exact } = this.options;
+    const types = exact?.types ?? {};
+    const type = Object.hasOwn(types, name) ? (types[name] ?? null) : null;
     const field: Field = {
+      name,
       bytes: Buffer.from(JSON.stringify(name)),
       keyPart: this.options.primaryKey.indexOf(name),
       isCursor: name === this.options.cursorField,
-      exact: KINDS.find((kind) => this.options.exact?.[kind].includes(name)) ?? null,
+      exact: KINDS.find((kind) => exact?.[kind].includes(name)) ?? null,
+      type: type === 'STRING' || type === 'JSON' ? null : type,
+      digits: type === null ? 0 : wholeDigits(type),
+      metIn: 0,
     };
     if (remember) this.fields.set(name, field);
     return field;
@@ -619,21 +828,20 @@ export class RecordScanner {
     const end = this.p;
     const isKey = field.keyPart >= 0;
     if (isKey && (c === OPEN_OBJECT || c === OPEN_ARRAY)) {
-      throw new ScanError(
+      this.refusal ??= new ScanError(
         `record ${this.count} has a primary key that is neither text nor a number: ` +
           this.shown(this.decoded({ start, end, escaped }), 80),
         'record',
       );
+      return;
     }
     if (end - start > KEY_LIMIT) {
       const text = this.decoded({ start, end, escaped });
-      if (text.length > KEY_LIMIT) throw this.keyTooLong(isKey ? 'primary key' : 'cursor value', text);
+      if (text.length > KEY_LIMIT)
+        this.refusal ??= this.keyTooLong(isKey ? 'primary key' : 'cursor value', text);
     }
     const part = this.parts[field.keyPart];
     if (part !== undefined) {
-      if (part.start !== ABSENT) {
-        throw new ScanError(`record ${this.count} names its primary key twice`, 'record');
-      }
       part.start = c === 0x6e /* null */ ? NULL : start;
       part.end = end;
       part.escaped = escaped;
@@ -690,6 +898,21 @@ export class RecordScanner {
       if (e === 0x75 /* u */) {
         if (p + 6 > end) throw MORE;
         for (let i = p + 2; i < p + 6; i++) if (!isHex(b[i] as number)) throw this.unexpected('\\uXXXX');
+        const half = surrogate(b, p);
+        if (half === 2) this.isOdd = true;
+        else if (half === 1) {
+          if (p + 7 >= end) throw MORE;
+          if (b[p + 6] === BACKSLASH && b[p + 7] === 0x75) {
+            if (p + 12 > end) throw MORE;
+            // As an escape it is looked at next, where it is no second half.
+            if (surrogate(b, p + 6) !== 2) this.isOdd = true;
+            else {
+              p += 6;
+              for (let i = p + 2; i < p + 6; i++)
+                if (!isHex(b[i] as number)) throw this.unexpected('\\uXXXX');
+            }
+          } else this.isOdd = true;
+        }
         p += 6;
       } else if (isEscape(e)) p += 2;
       else throw this.unexpected('a known escape');
@@ -737,9 +960,10 @@ export class RecordScanner {
       this.p++;
       return;
     }
+    let names: NestedName | Set<string> = this.nested;
     for (;;) {
       if (isObject) {
-        this.string();
+        names = this.nestedName(names);
         this.space();
         this.expect(COLON, '":"');
         this.space();
@@ -752,6 +976,64 @@ export class RecordScanner {
       if (c !== COMMA) throw this.unexpected(isObject ? '"," or "}"' : '"," or "]"');
       this.space();
     }
+  }
+
+  /**
+   * A name in an object inside a record, which must be none of those before it.
+   * @param before those.
+   * @returns those and this one.
+   */
+  private nestedName(before: NestedName | Set<string>): NestedName | Set<string> {
+    const { b } = this;
+    const start = this.p;
+    if (before instanceof Set) {
+      const name = this.text();
+      if (before.has(name)) this.isOdd = true;
+      return before.add(name);
+    }
+    const { guess, few } = before;
+    if (guess !== null && this.standsHere(guess.bytes)) return guess;
+    for (const one of few) if (one !== guess && this.standsHere(one.bytes)) return (before.guess = one);
+    const { name, isHalved } = this.nameText();
+    const known = before.next.get(name);
+    if (known !== undefined && !isHalved) {
+      before.guess = known;
+      return known;
+    }
+    for (const other of upTo(before)) {
+      if (other !== name) continue;
+      this.isOdd = true;
+      return before;
+    }
+    if (before.count >= CHAIN_LIMIT) return new Set(upTo(before)).add(name);
+    const next = new NestedName(name, Buffer.from(b.subarray(start, this.p)), before, before.count + 1);
+    if (isHalved || this.nestedCount >= NAMES_LIMIT || name.length > REMEMBERED_LENGTH) return next;
+    this.nestedCount++;
+    before.next.set(name, next);
+    if (before.few.length < FEW_NAMES) before.few.push(next);
+    before.guess = next;
+    return next;
+  }
+
+  /** Goes on behind bytes, where they stand here. */
+  private standsHere(bytes: Buffer): boolean {
+    const { b, p } = this;
+    const { length } = bytes;
+    let i = 0;
+    while (i < length && bytes[i] === b[p + i]) i++;
+    if (i < length) return false;
+    this.p = p + length;
+    return true;
+  }
+
+  /** A name, decoded. One that holds half of a surrogate pair must be met as such each time. */
+  private nameText(): { name: string; isHalved: boolean } {
+    const wasOdd = this.isOdd;
+    this.isOdd = false;
+    const name = this.text();
+    const isHalved = this.isOdd;
+    this.isOdd ||= wasOdd;
+    return { name, isHalved };
   }
 
   private literal(word: string): void {
@@ -830,6 +1112,21 @@ export class RecordScanner {
 }
 
 const plain: Mask = (text) => text;
+/** Code of the note on members that came twice. */
+export const DUPLICATE_MEMBER = 'duplicate_member';
+const LONE_SURROGATE = 'lone_surrogate';
+
+/** What was done to a record. */
+type Made = Pick<ReturnType<typeof plainRecord>, 'doubled' | 'halved'>;
+
+/** Of the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
+function surrogate(b: Buffer, at: number): 0 | 1 | 2 {
+  if (((b[at + 2] as number) | 0x20) !== 0x64 /* d */) return 0;
+  const c = (b[at + 3] as number) | 0x20;
+  if (c === 0x38 || c === 0x39 || c === 0x61 || c === 0x62) return 1;
+  return c >= 0x63 && c <= 0x66 ? 2 : 0;
+}
+
 const cutShort = (name: string) =>
   name.length > UNDECLARED_LENGTH ? `${name.slice(0, UNDECLARED_LENGTH)}…` : name;
 const isDigit = (c: number) => c >= 0x30 && c <= 0x39;

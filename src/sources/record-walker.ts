@@ -1,4 +1,4 @@
-import type { ExactColumns } from './record-scanner.js';
+import type { ColumnType } from '../protocol.js';
 import { WALKER } from './record-walker.wasm.js';
 
 /**
@@ -10,14 +10,17 @@ import { WALKER } from './record-walker.wasm.js';
 interface KnownField {
   lead: Buffer;
   kind: number;
+  /** The number of the member, which may be written in several ways. */
+  member: number;
 }
 
 // Where things are in its memory, as `assembly/record-walker.ts` has it.
 const FIELDS = 1024;
+const STAMPS = 0x1400;
 const LEADS = 0x4000;
 const SPANS = 0x10000;
 const QUOTES = 0x50000;
-const BODY = 0x60000;
+const BODY = 0x68000;
 const BODY_BYTES = 1024 * 1024;
 /** Reads go a little beyond the end: there is nothing that is anything. */
 const SLACK = 64;
@@ -26,6 +29,25 @@ const KEY_PARTS_LIMIT = 16;
 const CURSOR = 0x100;
 const EXACT_SHIFT = 12;
 const EXACT = { text: 1, whole: 2, double: 3 };
+const CHECK_SHIFT = 16;
+const LIMIT_SHIFT = 20;
+/**
+ * Of each type the check of its values, and the limit of that: characters of a FLOAT or a DOUBLE that is neither too large
+ * nor too small for certain, digits before the point of any other number. Values that a check does not take are the scanner's.
+ */
+const CHECKS: { [type: string]: readonly [check: number, limit: number] } = {
+  BOOLEAN: [1, 0],
+  SHORT: [2, 4],
+  INT: [2, 9],
+  LONG: [2, 18],
+  FLOAT: [4, 38],
+  DOUBLE: [4, 38],
+  NAIVE_DATE: [5, 0],
+  NAIVE_DATETIME: [6, 0],
+  UTC_DATETIME: [7, 0],
+  BINARY: [8, 0],
+};
+const DECIMAL_CHECK = 3;
 /** So often in a row it may find nothing; a body that is written in another way is not for it. */
 const PATIENCE = 16;
 
@@ -84,6 +106,7 @@ export class RecordWalker {
   private readonly stride: number;
   private readonly fields: KnownField[] = [];
   private readonly leads = new Set<string>();
+  private readonly members = new Map<object, number>();
   private leadBytes = 0;
   private isCurrent = false;
   private misses = 0;
@@ -116,15 +139,30 @@ export class RecordWalker {
   /**
    * Takes note of a member that was met.
    * @param keyPart which part of the primary key it is, or -1.
+   * @param type the declared type that its values are checked for.
+   * @param member stands for the member, however it is written.
    */
-  learn(lead: Buffer, keyPart: number, isCursor: boolean, exact: keyof ExactColumns | null): void {
+  learn(
+    lead: Buffer,
+    keyPart: number,
+    isCursor: boolean,
+    exact: keyof typeof EXACT | null,
+    type: ColumnType | null = null,
+    member: object = lead,
+  ): void {
     const text = lead.toString('latin1');
     if (this.leads.has(text) || this.fields.length >= FIELD_LIMIT) return;
     if (LEADS + this.leadBytes + lead.length + SLACK > SPANS) return;
     this.leads.add(text);
     this.leadBytes += lead.length + SLACK;
-    const kind = (keyPart + 1) | (isCursor ? CURSOR : 0) | (exact === null ? 0 : EXACT[exact] << EXACT_SHIFT);
-    this.fields.push({ lead, kind });
+    const number = this.members.get(member) ?? this.members.size;
+    this.members.set(member, number);
+    const kind =
+      (keyPart + 1) |
+      (isCursor ? CURSOR : 0) |
+      (exact === null ? 0 : EXACT[exact] << EXACT_SHIFT) |
+      checkOf(type);
+    this.fields.push({ lead, kind, member: number });
     this.isCurrent = false;
   }
 
@@ -214,11 +252,21 @@ export class RecordWalker {
   private describe(): void {
     const { bytes } = this.shared;
     let at = LEADS;
-    for (const [i, { lead, kind }] of this.fields.entries()) {
+    for (const [i, { lead, kind, member }] of this.fields.entries()) {
       bytes.set(lead, at);
-      this.words.set([at, lead.length, kind], FIELDS / 4 + i * 3);
+      this.words.set([at, lead.length, kind, STAMPS + member * 4], FIELDS / 4 + i * 4);
       at += lead.length + SLACK;
     }
     this.isCurrent = true;
   }
+}
+
+/** The check of a type, as part of a field's kind. */
+function checkOf(type: ColumnType | null): number {
+  const [, precision, scale] = /^DECIMAL\((\d+),(\d+)\)$/.exec(type ?? '') ?? [];
+  const [check, limit] =
+    precision === undefined
+      ? (CHECKS[type ?? ''] ?? [0, 0])
+      : [DECIMAL_CHECK, Number(precision) - Number(scale)];
+  return (check << CHECK_SHIFT) | (limit << LIMIT_SHIFT);
 }

@@ -1,4 +1,4 @@
-import type { PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
+import type { Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
 /** Where records come from. One implementation for each kind of source. */
 export interface Source {
@@ -30,6 +30,8 @@ export interface PageAnswer extends Pick<
 > {
   /** Names of members that no column is declared for. */
   undeclared: string[];
+  /** What was done to records so that they could be stored; absent: nothing. */
+  remarks?: Note[];
 }
 
 /** A request that goes to the source. */

@@ -11,6 +11,7 @@ import type { RequestInHand, RequestStarted } from './source.js';
  * @param destination what refresh tokens are kept beside.
  * @param remembers what is wanted of each record's key and cursor value; everything unless told.
  * @param observe is told of each request for a page.
+ * @param checksValues whether records are refused whose values their declared columns do not take.
  * @throws {ConfigurationError} where a reference leads nowhere.
  */
 export function sourceOf(
@@ -19,7 +20,9 @@ export function sourceOf(
   destination: string | null,
   remembers?: Remembered,
   observe?: (request: RequestStarted) => RequestInHand,
+  checksValues = true,
 ): HttpSource {
+  const { types: _, ...digits } = exactColumns(plan.table.columns);
   return new HttpSource({
     resolved: resolveRequest(plan.baseUrl, plan.request, environment),
     spec: plan.request,
@@ -30,7 +33,9 @@ export function sourceOf(
     }),
     columns: Object.keys(plan.table.columns),
     // A table that follows its source looks at each value itself, as it came.
-    ...(plan.table.inference === undefined && { exact: exactColumns(plan.table.columns) }),
+    ...(plan.table.inference === undefined && {
+      exact: checksValues ? exactColumns(plan.table.columns) : digits,
+    }),
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ColumnType } from '../../src/protocol.js';
+import { isTaken } from '../../src/sources/declared-values.js';
 import { RecordScanner, ScanError, type ScannerOptions } from '../../src/sources/record-scanner.js';
 import { RecordWalker } from '../../src/sources/record-walker.js';
 import { COMPILED, compiled } from '../../scripts/assembly.js';
@@ -136,6 +138,44 @@ const json = (() => {
         (mark ? '\uFEFF' : '') + (s[2] ?? '') + list('{', '}', [...before, data, ...after], s) + (s[3] ?? '')
       );
     });
+  /** Halves of surrogate pairs, names that come twice in an object, and values of declared types or nearly so. */
+  const odd = fc.oneof(
+    fc.constantFrom('"\\ud83d"', '"a\\uDE00b"', '"\\ud83d\\ud83d\\ude00"', '"\\ud83d\\u0041"', '"\\\\ud83d"'),
+    fc.constantFrom(
+      '{"a":1,"a":2}',
+      '[{"b":{"a":1,"c":2,"a":"\\ud83d"}}]',
+      '{"\\ud83d":1,"\\ude00":2}',
+      '{"a":1,"\\u0061":2}',
+    ),
+    fc.constantFrom(
+      '"true"',
+      '"yes"',
+      '"12"',
+      '"1.50"',
+      '"-0.5"',
+      '"007"',
+      '"1e3"',
+      '" 1"',
+      '-12',
+      '999.995',
+      '"aGk="',
+      '"aG=="',
+    ),
+    fc.constantFrom(
+      '"2026-01-31"',
+      '"2026-02-29"',
+      '"2026-01-01T10:00:00Z"',
+      '"2026-01-01 10:00:00.5"',
+      '"2026-01-01T10:00:00+02:00"',
+    ),
+    fc.constantFrom(
+      '"2026-13-01"',
+      '"2026-01-01T25:00:00Z"',
+      '"2026-01-01T10:00:00."',
+      '"2026-01-01T10:00:00+16:00"',
+      '"infinity"',
+    ),
+  );
   /** What APIs answer: records of one kind, written in one way, most of them with all members in one order. */
   const rows = fc
     .tuple(
@@ -154,7 +194,7 @@ const json = (() => {
             { weight: 1, arbitrary: fc.constantFrom('null', '[]', 'true') },
           ),
           values: fc.array(
-            fc.oneof({ weight: 3, arbitrary: string }, { weight: 2, arbitrary: number }, value),
+            fc.oneof({ weight: 3, arbitrary: string }, { weight: 2, arbitrary: number }, value, odd),
             {
               minLength: 6,
               maxLength: 6,
@@ -266,9 +306,248 @@ function outcome(body: Buffer, cuts: number[], options: Partial<ScannerOptions>)
     if (!(thrown instanceof ScanError)) throw thrown;
     end = [thrown.kind, thrown.message];
   }
-  const { count, longest, undeclared } = scanner;
-  return { parts, rejects, end, count, longest, undeclared: [...undeclared] };
+  const { count, longest, undeclared, remarks } = scanner;
+  return { parts, rejects, end, count, longest, undeclared: [...undeclared], remarks };
 }
+
+/** A declared type for each column, so that every type has its turn. */
+const TYPES: Record<string, ColumnType>[] = [
+  { id: 'STRING', name: 'UTC_DATETIME', price: 'DECIMAL(5,2)', rank: 'LONG', updatedAt: 'NAIVE_DATETIME' },
+  { id: 'STRING', name: 'NAIVE_DATE', price: 'DOUBLE', rank: 'BOOLEAN', updatedAt: 'JSON' },
+  { id: 'STRING', name: 'BINARY', price: 'FLOAT', rank: 'SHORT', updatedAt: 'INT' },
+];
+
+/** Whether a scanner takes a value of a type, alone behind one that is written in the same way. */
+function isTakenBehind(type: ColumnType, like: string, raw: string, walks: boolean): boolean {
+  const [like2, raw2] = [like, raw].map((value) => `{"id":1,"v":${value}}`);
+  try {
+    const exact = { text: [], whole: [], double: [], types: { id: 'LONG' as const, v: type } };
+    scan(`{"data":[${like2},${raw2}]}`, [], { walks, columns: ['id', 'v'], cursorField: '', exact });
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof ScanError && thrown.kind === 'record') return false;
+    throw thrown;
+  }
+}
+
+describe('values of declared types', () => {
+  const PLAIN: [ColumnType, string][] = [
+    ['BOOLEAN', 'true'],
+    ['SHORT', '1'],
+    ['INT', '1'],
+    ['LONG', '1'],
+    ['FLOAT', '1'],
+    ['DOUBLE', '1'],
+    ['DECIMAL(5,2)', '1'],
+    ['DECIMAL(38,38)', '0'],
+    ['NAIVE_DATE', 'null'],
+    ['NAIVE_DATETIME', 'null'],
+    ['UTC_DATETIME', 'null'],
+    ['BINARY', 'null'],
+  ];
+  const digits = fc.stringMatching(/^[-+]?\d{1,20}(\.\d{0,4})?(e\d)?$/);
+  const near = fc
+    .tuple(
+      fc.constantFrom(
+        '2026-01-31T10:20:30.5Z',
+        '0999-12-28 23:59:59+05:30',
+        '2026-01-31 10:20:30 UTC',
+        '2026-01-31T10:20:30.000+0530',
+        '2026-01-31T10:20:30-05',
+        'false',
+        '2024-02-29',
+        '2026-11-30T24:00:00',
+        'aGk=',
+        'true',
+      ),
+      fc.nat(22),
+      fc.constantFrom(...'0123456789.-+:TZ "= e'),
+      fc.nat(2),
+    )
+    .map(([text, at, c, cut]) => text.slice(0, at) + c + text.slice(at + cut));
+  const number = fc.stringMatching(/^-?(0|[1-9]\d{0,20})(\.\d{1,4})?([eE]-?\d{1,3})?$/);
+  const raw = fc.oneof(
+    number,
+    fc.oneof(near, digits, number).map((text) => JSON.stringify(text)),
+    fc.constantFrom('true', 'false', '[]', '{"a":1}', '""', 'null'),
+  );
+
+  it('are taken as isTaken says, in WebAssembly and without it', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...PLAIN), raw, ([type, like], value) => {
+        const expected = value === 'null' || isTaken(type, value);
+        expect(isTakenBehind(type, like, value, true)).toBe(expected);
+        expect(isTakenBehind(type, like, value, false)).toBe(expected);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it('are refused with key, column and value, and put aside with the reason alone', () => {
+    const types = { id: 'LONG', v: 'BOOLEAN' } as const;
+    const options = { columns: ['id', 'v'], exact: { text: [], whole: [], double: [], types } };
+    const body = '{"data":[{"v":true,"id":1},{"v":"yes","id":2},{"v":null,"id":3}]}';
+    expect(refusal(body, options)).toMatchObject({ kind: 'record' });
+    expect(refusal(body, options).message).toBe(
+      'the record with primary key "2" does not fit: column "v" cannot hold "yes" as BOOLEAN. Declare another type for it ' +
+        'in "columns"; a table that is there keeps its types: set "misfits" to "evolve" or "quarantine".',
+    );
+    const { rejects, count } = outcome(Buffer.from(body), [], { ...options, reject: () => undefined }) as {
+      rejects: unknown[];
+      count: number;
+    };
+    const reason = 'column "v" cannot hold "yes" as BOOLEAN';
+    expect({ rejects, count }).toEqual({ rejects: [{ reason, record: '{"v":"yes","id":2}' }], count: 3 });
+  });
+});
+
+describe('a member that comes twice', () => {
+  /** Records, their keys and the notes on them, with WebAssembly and without, in one piece and byte by byte. */
+  function plain(records: string[], options: Partial<ScannerOptions> = {}) {
+    const body = Buffer.from(`{"data":[${records.join(',')}]}`);
+    const all = [true, false].flatMap((walks) =>
+      [[], [...Array(body.length).keys()]].map((cuts) => {
+        const scanned = outcome(body, cuts, { columns: ['id', 'v'], walks, ...options }) as Outcome;
+        if (Array.isArray(scanned.end)) throw new Error(String(scanned.end[1]));
+        const lines = scanned.parts.flatMap(([text]) => text.split('\n')).filter((line) => line !== '');
+        const keys = scanned.parts.flatMap(([, part]) => part.keys);
+        return {
+          lines: lines.map((line) => JSON.parse(line) as unknown),
+          keys,
+          notes: scanned.remarks,
+          rejects: scanned.rejects,
+        };
+      }),
+    );
+    for (const one of all) expect(one).toEqual(all[0]);
+    return all[0] as (typeof all)[0];
+  }
+  interface Outcome {
+    parts: [string, { keys: string[] }][];
+    end: unknown;
+    remarks: { code: string; message: string }[];
+    rejects: { reason: string; record: string }[];
+  }
+
+  it.each([
+    ['a value', '{"id":2,"v":"old","v":"new"}', '"v"'],
+    ['a value, with another between', '{"v":1,"id":2,"v":{"a":[1.50]}}', '"v"'],
+    ['a value that is null in the end', '{"id":2,"v":1,"v":null}', '"v"'],
+    ['a name that is written in two ways', '{"id":2,"v":1,"\\u0076":2}', '"v"'],
+    ['a name before different spaces', '{"id":2,"v":1,"v" :2,"v": 3}', '"v"'],
+    ['the primary key', '{"id":[],"v":1,"id":2}', '"id"'],
+    ['a nested value', '{"id":2,"v":{"a":1,"b":{"c":1,"c":2},"a":3}}', '"v.a"'],
+    ['an item of a list', '{"id":2,"v":[{"a":1},{"a":1,"b":2,"a":3}]}', '"v.a"'],
+    ['a nested name that is written in two ways', '{"id":2,"v":{"é":1,"\\u00e9":3}}', '"v.é"'],
+    ['a member without a column', '{"id":2,"w":1,"w":2}', '"w"'],
+  ])('counts as it stands last: %s', (_, record, member) => {
+    const records = ['{"id":1,"v":0}', '{"id":1,"v":0}', record, '{"id":3,"v":0}', record, '{"v":1,"id":4}'];
+    const { lines, keys, notes } = plain(records);
+    expect(lines).toEqual(records.map((one) => JSON.parse(one) as unknown));
+    expect(keys).toEqual(['1', '1', '2', '3', '2', '4']);
+    expect(notes).toHaveLength(1);
+    expect(notes[0]?.code).toBe('duplicate_member');
+    expect(notes[0]?.message).toContain(member);
+    expect(notes[0]?.message).toContain('first in the record with primary key "2"');
+  });
+
+  it('is found in every record of a body, and keeps all digits', () => {
+    const records = Array.from({ length: 500 }, (_, i) => `{"id":${i},"v":1,"v":9007199254740993.${i}}`);
+    const body = `{"data":[${records.join(',')}]}`;
+    const { lines, keys } = scan(body, [], {
+      columns: ['id', 'v'],
+      exact: { text: ['v'], whole: ['id'], double: [] },
+    });
+    expect(keys).toEqual(records.map((_, i) => String(i)));
+    expect(lines.map((line) => line.replaceAll(' ', ''))).toEqual(
+      records.map((_, i) => `{"id":${i},"v":"9007199254740993.${i}"}`),
+    );
+  });
+
+  it('makes no note where it is not stored', () => {
+    const exact = { text: [], whole: [], double: [], types: { id: 'LONG' as const, v: 'LONG' as const } };
+    expect(plain(['{"id":1,"v":2,"w":1,"w":2}'], { exact }).notes).toEqual([]);
+  });
+
+  it('is found among many names, in objects of any size', () => {
+    const many = (n: number, last: string) =>
+      `{${Array.from({ length: n }, (_, i) => `"n${i}":${i}`).join(',')},${last}}`;
+    for (const n of [3, 254, 255, 256, 257, 2045, 2100, 12_000]) {
+      const records = [many(n, '"z":1'), many(n, '"n1":-1'), many(n, '"z":1')].map(
+        (v, id) => `{"id":${id},"v":${v}}`,
+      );
+      const { lines, notes } = outcomeOf(records);
+      expect(lines).toEqual(records.map((one) => JSON.parse(one) as unknown));
+      expect(notes).toHaveLength(1);
+    }
+    function outcomeOf(records: string[]) {
+      const all = [true, false].map((walks) => {
+        const { parts, remarks } = outcome(Buffer.from(`{"data":[${records.join(',')}]}`), [], {
+          walks,
+        }) as Outcome;
+        return {
+          lines: parts.flatMap(([text]) => text.split('\n')).map((line) => JSON.parse(line) as unknown),
+          notes: remarks,
+        };
+      });
+      expect(all[0]).toEqual(all[1]);
+      return all[0] as (typeof all)[0];
+    }
+  });
+
+  it('has nothing to do with half a surrogate pair, which becomes U+FFFD with a note of its own', () => {
+    const records = [
+      '{"id":1,"v":"whole \\ud83d\\ude00"}',
+      '{"id":2,"v":"half \\ud83d"}',
+      '{"id":3,"v":{"a\\uDE00":["\\ud83d\\ud83d\\ude00","\\\\ud83d"]}}',
+      '{"id":3,"v":{"a\\uDE00":["\\ud83d\\ud83d\\ude00","\\\\ud83d"]}}',
+      '{"id":4,"w\\ud83d":"x"}',
+      '{"id":4,"w\\ud83d":"x"}',
+    ];
+    const { lines, notes } = plain(records);
+    expect(lines).toEqual([
+      { id: 1, v: 'whole 😀' },
+      { id: 2, v: 'half \uFFFD' },
+      { id: 3, v: { 'a\uFFFD': ['\uFFFD😀', '\\ud83d'] } },
+      { id: 3, v: { 'a\uFFFD': ['\uFFFD😀', '\\ud83d'] } },
+      { id: 4, 'w\uFFFD': 'x' },
+      { id: 4, 'w\uFFFD': 'x' },
+    ]);
+    expect(notes.map(({ code }) => code)).toEqual(['lone_surrogate']);
+    expect(notes[0]?.message).toContain(
+      '"v", "v.a\uFFFD", "w\uFFFD", first in the record with primary key "2"',
+    );
+  });
+
+  it.each([
+    ['{"id":"a\\ud83d","v":1}', 'its primary key holds half of a surrogate pair, in "id"'],
+    [
+      '{"id":5,"v":{"a\\ud83d":1,"a\\ude00":2}}',
+      'names are the same but for half of a surrogate pair: "v.a\uFFFD"',
+    ],
+    ['{"id":5,"w\\ud83d":1,"w\uFFFD":2}', 'names are the same but for half of a surrogate pair: "w\uFFFD"'],
+  ])('%s is refused: one of two would be lost', (record, reason) => {
+    const body = `{"data":[{"id":1},{"id":2},${record}]}`;
+    expect(refusal(body).kind).toBe('record');
+    expect(refusal(body).message).toMatch(/^the record with primary key "(5|a\\ud83d)" does not fit: /);
+    expect(refusal(body).message).toContain(reason);
+    expect(plain(['{"id":1}', record], { reject: () => undefined }).rejects).toEqual([{ reason, record }]);
+  });
+
+  it('half a pair is put aside with its column where records are, and as it was', () => {
+    const record = '{"id":2,"v":"half \\ud83d"}';
+    const exact = { text: [], whole: [], double: [], types: { id: 'LONG' as const, v: 'STRING' as const } };
+    const { lines, notes, rejects } = plain(['{"id":1}', record, '{"id":3,"w":"\\ud83d"}'], {
+      exact,
+      reject: () => undefined,
+    });
+    expect(lines).toEqual([{ id: 1 }, { id: 3, w: '\uFFFD' }]);
+    expect({ notes, rejects }).toEqual({
+      notes: [],
+      rejects: [{ reason: 'column "v" holds half of a surrogate pair', record }],
+    });
+  });
+});
 
 describe('records that are walked in WebAssembly', () => {
   const options = fc.record(
@@ -277,7 +556,9 @@ describe('records that are walked in WebAssembly', () => {
       exact: fc.constantFrom(
         { text: ['price'], whole: ['rank'], double: ['other'] },
         { text: ['rank', 'name'], whole: [], double: ['price', 'id'] },
+        ...TYPES.map((types) => ({ text: [], whole: [], double: [], types })),
       ),
+      halves: fc.constantFrom('replace', 'refuse', 'keep'),
       remembers: fc.record({
         keys: fc.constantFrom('all', 'ends', 'none'),
         values: fc.constantFrom('all', 'none'),
@@ -411,7 +692,7 @@ describe('a body with one byte changed', () => {
           }
           let scanned: Scanned | null = null;
           try {
-            scanned = scan(changed, cuts);
+            scanned = scan(changed, cuts, { halves: 'keep' });
           } catch (thrown) {
             // Refused is never wrong here, crashed is.
             expect(thrown).toBeInstanceOf(ScanError);
@@ -586,9 +867,8 @@ describe('a record', () => {
     ['{"id": null}', 'has no primary key: "id" is absent or null'],
     ['{"id": {"a": 1}}', 'has a primary key that is neither text nor a number'],
     ['{"id": [1]}', 'has a primary key that is neither text nor a number'],
-    ['{"id": "1", "id": "2"}', 'names its primary key twice'],
-    ['{"id": null, "id": "2"}', 'names its primary key twice'],
-    ['{"id": "1", "id": null}', 'names its primary key twice'],
+    ['{"id": "1", "id": null}', 'has no primary key: "id" is absent or null'],
+    ['{"id": "1", "id": []}', 'has a primary key that is neither text nor a number'],
   ])('%s is refused and says which it is', (record, words) => {
     const { kind, message } = refusal(`{"data": [{"id": "ok"}, ${record}]}`);
     expect(message).toContain(`record 1 ${words}`);

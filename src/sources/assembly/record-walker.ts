@@ -7,11 +7,16 @@
  */
 
 /** Where things are in memory; the other side of it is record-walker.ts. */
-const FIELDS: i32 = 1024; // per field: address and length of its lead, its kind
-const FIELD_BYTES: i32 = 12;
+const FIELDS: i32 = 1024; // per way of writing a field: address and length of its lead, its kind, address of the field's stamp
+const FIELD_BYTES: i32 = 16;
 const SPANS: i32 = 0x10000; // per record: start, end, and of each wanted value start, end, escaped
 const QUOTES: i32 = 0x50000;
 const QUOTES_END: i32 = 0x60000;
+const NAMES: i32 = 0x60000; // a hash table of the names met in objects inside a record: the object's number, place of the name
+const NAMES_END: i32 = 0x68000;
+const NAME_SLOTS: i32 = 4096;
+/** Names in the objects of one record; the scanner compares those of larger records. */
+const NAME_LIMIT: i32 = 2048;
 
 const QUOTE: i32 = 0x22;
 const BACKSLASH: i32 = 0x5c;
@@ -24,13 +29,28 @@ const CLOSE_ARRAY: i32 = 0x5d;
 const SPACE: i32 = 0x20;
 const TAB: i32 = 0x09;
 
-/** Of a field: which wanted value it is, plus one; that it is the cursor's too; how its numbers are kept. */
+/**
+ * Of a field: which wanted value it is, plus one; that it is the cursor's too; how its numbers are kept; what its values are
+ * checked for, and how many characters or whole digits the check takes.
+ */
 const WANTED: i32 = 0xff;
 const CURSOR: i32 = 0x100;
 const EXACT_SHIFT: i32 = 12;
+const EXACT: i32 = 3;
+const CHECK_SHIFT: i32 = 16;
+const CHECK: i32 = 15;
+const LIMIT_SHIFT: i32 = 20;
 const TEXT: i32 = 1;
 const WHOLE: i32 = 2;
 const DOUBLE: i32 = 3;
+const BOOLEAN: i32 = 1;
+const WHOLE_NUMBER: i32 = 2;
+const DECIMAL: i32 = 3;
+const FLOAT: i32 = 4;
+const DATE: i32 = 5;
+const NAIVE: i32 = 6;
+const INSTANT: i32 = 7;
+const BINARY: i32 = 8;
 
 const DEPTH_LIMIT: i32 = 64;
 /** Characters; longer keys and cursor values are looked at by the scanner. */
@@ -45,6 +65,12 @@ let escaped: i32 = 0;
 let fraction: i32 = 0;
 let exponent: i32 = 0;
 let quotes: i32 = 0;
+/** Numbers the records that were walked into: a field that bears the number of this one stands in it already. */
+let serial: i32 = 0;
+/** Numbers objects inside records; those of the current record come after `before`. */
+let objects: i32 = 0;
+let before: i32 = 0;
+let names: i32 = 0;
 
 export function quoteCount(): i32 {
   return (quotes - QUOTES) >> 2;
@@ -90,12 +116,24 @@ export function walk(from: i32, end: i32, fields: i32, keys: i32, most: i32): i3
 
 function record(wanted: i32, fields: i32, keys: i32): bool {
   p++;
+  serial++;
+  names = 0;
+  if (objects > 0x7f000000) {
+    memory.fill(NAMES, 0, NAMES_END - NAMES);
+    objects = 0;
+  }
+  before = objects;
   let next = 0;
   while (true) {
     const field = fieldAt(next, fields);
     if (field < 0) return false;
     next = field + 1;
-    const kind = load<i32>(FIELDS + field * FIELD_BYTES + 8);
+    const entry = FIELDS + field * FIELD_BYTES;
+    const kind = load<i32>(entry + 8);
+    const stamp = load<i32>(entry + 12);
+    // A member that comes twice.
+    if (load<i32>(stamp) == serial) return false;
+    store<i32>(stamp, serial);
     const start = p;
     escaped = 0;
     fraction = 0;
@@ -105,15 +143,21 @@ function record(wanted: i32, fields: i32, keys: i32): bool {
       if (!text()) return false;
     } else if (!value(0)) return false;
     if (kind != 0) {
-      if (fraction && first != OPEN_OBJECT && first != OPEN_ARRAY && !digits(kind >> EXACT_SHIFT, start))
+      if (
+        fraction &&
+        first != OPEN_OBJECT &&
+        first != OPEN_ARRAY &&
+        !digits((kind >> EXACT_SHIFT) & EXACT, start)
+      )
         return false;
+      const check = (kind >> CHECK_SHIFT) & CHECK;
+      if (check != 0 && !fits(check, kind >>> LIMIT_SHIFT, start, first)) return false;
       if (kind & (WANTED | CURSOR)) {
         // Neither too long, nor a list or an object.
         if (p - start > WANTED_LIMIT || first == OPEN_OBJECT || first == OPEN_ARRAY) return false;
         const part = kind & WANTED;
         if (part != 0) {
-          // Null, or there twice.
-          if (first == 0x6e || load<i32>(wanted + (part - 1) * 12) != -1) return false;
+          if (first == 0x6e) return false;
           keep(wanted + (part - 1) * 12, start, first);
         }
         if (kind & CURSOR) keep(wanted + keys * 12, start, first);
@@ -168,6 +212,100 @@ function equal(a: i32, b: i32, length: i32): bool {
   return (same & mask) == mask;
 }
 
+/** Whether a column is certain to take the value that ends here. */
+function fits(check: i32, limit: i32, start: i32, first: i32): bool {
+  if (first == 0x6e) return true;
+  if (check == BOOLEAN) {
+    if (first != QUOTE) return first == 0x74 || first == 0x66;
+    // "true" and "false" as texts, little endian.
+    const word = load<i32>(start + 1);
+    const length = p - start;
+    return (
+      (length == 6 && word == 0x65757274) || (length == 7 && word == 0x736c6166 && at(start + 5) == 0x65)
+    );
+  }
+  if (check >= DATE) {
+    if (first != QUOTE || escaped != 0) return false;
+    return check == BINARY ? base64(start + 1, p - 1) : time(check, start + 1, p - 1);
+  }
+  if (first == QUOTE) return escaped == 0 && plainNumber(check, limit, start + 1, p - 1);
+  return (first == 0x2d || isDigit(first)) && plainNumber(check, limit, start, p);
+}
+
+/** A number without an exponent, of as many digits as every number of its type may have. */
+function plainNumber(check: i32, limit: i32, start: i32, end: i32): bool {
+  if (check == FLOAT && end - start > limit) return false;
+  if (at(start) == 0x2d) start++;
+  let i = start;
+  while (i < end && isDigit(at(i))) i++;
+  const whole = i - start;
+  const isZero = at(start) == 0x30;
+  if (whole == 0 || (isZero ? whole > 1 : whole > limit)) return false;
+  if (i == end) return true;
+  if (check == WHOLE_NUMBER || at(i) != 0x2e || ++i == end) return false;
+  // Nines may be rounded up to one digit more.
+  if (check == DECIMAL && (isZero ? limit == 0 : whole == limit) && at(isZero ? i : start) == 0x39)
+    return false;
+  while (i < end && isDigit(at(i))) i++;
+  return i == end;
+}
+
+function base64(start: i32, end: i32): bool {
+  if ((end - start) & 3) return false;
+  if (end > start && at(end - 1) == 0x3d) end -= at(end - 2) == 0x3d ? 2 : 1;
+  for (let i = start; i < end; i++) {
+    const c = at(i);
+    const letter = c | 0x20;
+    if (!isDigit(c) && (letter < 0x61 || letter > 0x7a) && c != 0x2b && c != 0x2f) return false;
+  }
+  return true;
+}
+
+/** The number that two digits make; 100 where they are none. */
+function two(place: i32): i32 {
+  const digits = <u32>load<u16>(place) - 0x3030;
+  if ((digits | (digits + 0x0606)) & 0xfffff0f0) return 100;
+  return <i32>((digits & 15) * 10 + (digits >> 8));
+}
+
+/** `2026-01-31`, and behind it perhaps `T10:00:00`, a fraction, and `Z` or `+02:00`. */
+function time(check: i32, start: i32, end: i32): bool {
+  const length = end - start;
+  if (length < 10 || at(start + 4) != 0x2d || at(start + 7) != 0x2d) return false;
+  const century = two(start);
+  const year = two(start + 2);
+  const month = two(start + 5);
+  const day = two(start + 8);
+  if (century > 99 || year > 99 || century + year == 0 || month < 1 || month > 12 || day < 1) return false;
+  if (
+    day > 28 &&
+    (day > 31 || month == 2 || (day == 31 && (month == 4 || month == 6 || month == 9 || month == 11)))
+  )
+    return false;
+  if (length == 10) return true;
+  if (check == DATE || length < 19) return false;
+  const separator = at(start + 10);
+  if (separator != 0x54 && separator != SPACE) return false;
+  if (at(start + 13) != COLON || at(start + 16) != COLON) return false;
+  if (two(start + 11) > 23 || two(start + 14) > 59 || two(start + 17) > 59) return false;
+  let i = start + 19;
+  if (i < end && at(i) == 0x2e) {
+    const point = i++;
+    while (i < end && isDigit(at(i))) i++;
+    if (i == point + 1) return false;
+  }
+  if (i == end) return true;
+  if (check != INSTANT) return false;
+  const zone = at(i);
+  const rest = end - i;
+  if (zone == 0x5a) return rest == 1;
+  // " UTC", little endian.
+  if (zone == SPACE) return rest == 4 && load<i32>(i) == 0x43545520;
+  if ((zone != 0x2b && zone != 0x2d) || two(i + 1) > 15) return false;
+  if (rest == 6) return at(i + 3) == COLON && two(i + 4) <= 59;
+  return rest == 3 || (rest == 5 && two(i + 3) <= 59);
+}
+
 /** Keeps the digits of a number with a fraction or an exponent. */
 function digits(exact: i32, start: i32): bool {
   if (exact == 0) return true;
@@ -218,10 +356,26 @@ function text(): bool {
     const e = at(p + 1);
     if (e == 0x75) {
       for (let i = 2; i < 6; i++) if (!isHex(at(p + i))) return false;
+      const half = surrogate(p);
+      if (half != 0) {
+        // Half a pair.
+        if (half == 2 || at(p + 6) != BACKSLASH || at(p + 7) != 0x75) return false;
+        for (let i = 8; i < 12; i++) if (!isHex(at(p + i))) return false;
+        if (surrogate(p + 6) != 2) return false;
+        p += 6;
+      }
       p += 6;
     } else if (isEscape(e)) p += 2;
     else return false;
   }
+}
+
+/** Of the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
+function surrogate(place: i32): i32 {
+  if ((at(place + 2) | 0x20) != 0x64) return 0;
+  const c = at(place + 3) | 0x20;
+  if (c == 0x38 || c == 0x39 || c == 0x61 || c == 0x62) return 1;
+  return c >= 0x63 && c <= 0x66 ? 2 : 0;
 }
 
 function value(depth: i32): bool {
@@ -253,9 +407,12 @@ function container(isObject: bool, depth: i32): bool {
     p++;
     return true;
   }
+  const object = isObject ? ++objects : 0;
   while (true) {
     if (isObject) {
-      if (at(p) != QUOTE || !text()) return false;
+      const name = p;
+      escaped = 0;
+      if (at(p) != QUOTE || !text() || escaped || !isNew(object, name + 1)) return false;
       spaces();
       if (at(p) != COLON) return false;
       p++;
@@ -268,6 +425,29 @@ function container(isObject: bool, depth: i32): bool {
     if (c == close) return true;
     if (c != COMMA) return false;
     spaces();
+  }
+}
+
+/** Takes note of a name of an object, which ends here; false where it cannot tell that the object has no other of that name. */
+function isNew(object: i32, start: i32): bool {
+  if (++names > NAME_LIMIT) return false;
+  // With its closing quote.
+  const length = p - start;
+  let mixed = load<u64>(start);
+  if (length < 8) mixed &= ((<u64>1) << (length << 3)) - 1;
+  else mixed ^= rotl<u64>(load<u64>(p - 8), 23);
+  mixed = (mixed ^ (<u64>object)) * 0x9e3779b97f4a7c15;
+  let slot = <i32>(mixed >> 52);
+  while (true) {
+    const entry = NAMES + (slot << 3);
+    const owner = load<i32>(entry);
+    if (owner <= before) {
+      store<i32>(entry, object);
+      store<i32>(entry + 4, start);
+      return true;
+    }
+    if (owner == object && equal(load<i32>(entry + 4), start, length)) return false;
+    slot = (slot + 1) & (NAME_SLOTS - 1);
   }
 }
 
