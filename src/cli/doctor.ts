@@ -7,6 +7,7 @@ import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
 import { destinationKind, loadPlans } from '../config/index.js';
 import { target } from '../connection.js';
 import { openError } from '../destinations/duckdb-file.js';
+import { refuseOtherLog } from '../destinations/duckdb-wal.js';
 import { liveOwner } from '../destinations/owner.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
@@ -326,6 +327,7 @@ async function ofFile(path: string): Promise<Finding> {
   try {
     accessSync(folder, constants.W_OK);
     if (existsSync(path)) {
+      await refuseOtherLog(path);
       // As a worker would open it: says who holds it, and whether it is a database at all.
       const instance = await DuckDBInstance.create(path).catch((thrown: unknown) => {
         throw openError(path, messageOf(thrown));

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { rowsOf, type QueryRows } from './duckdb-query.js';
+import { markOfNewLog, otherLog, refuseOtherLog } from './duckdb-wal.js';
+import { literal } from './sql.js';
 import {
   DestinationBusyError,
   DestinationError,
@@ -100,6 +102,7 @@ export class DuckDbFile {
         try {
           return await this.read(async (connection) => {
             if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+            await this.markNewLog(connection);
             return inTransaction(connection, query, work);
           }, lent);
         } catch (thrown) {
@@ -113,6 +116,18 @@ export class DuckDbFile {
     } finally {
       done();
     }
+  }
+
+  /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
+  private async markNewLog(connection: DuckDBConnection): Promise<void> {
+    if (this.settings.spill !== undefined) return;
+    const mark = await markOfNewLog(this.path);
+    if (mark === null) return;
+    await connection.run(
+      `CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+       DELETE FROM _highwater_meta WHERE name = 'log';
+       INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
+    );
   }
 
   /** Closes the file once nobody uses it. */
@@ -162,6 +177,7 @@ export class DuckDbFile {
 
   private async create(): Promise<DuckDBInstance> {
     const { spill } = this.settings;
+    if (spill === undefined) await refuseOtherLog(this.path);
     try {
       const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(this.settings.threads),
@@ -192,6 +208,9 @@ export function openError(path: string, said: string): Error {
         `DuckDB allows one writing program a file; close it there.`,
     );
   }
+  const line = said.split('\n', 1)[0] ?? '';
+  if (/replaying WAL|WAL file .* (is not compatible|is corrupt)|different database/i.test(line))
+    return otherLog(path, line);
   return new DestinationError(`the destination ${path} cannot be opened: ${said}`);
 }
 

@@ -561,7 +561,7 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   await connection.run(OWN_TABLES);
   await connection.run(
     `INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
-     WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta)`,
+     WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta WHERE name = 'database')`,
     [randomUUID(), String(TABLES_VERSION)],
   );
   const [[stored] = []] = await rowsOf(
