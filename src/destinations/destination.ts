@@ -4,6 +4,7 @@ import type {
   CursorFormat,
   Holder,
   Json,
+  Note,
   ParentSpec,
   RangeFound,
   RangeKind,
@@ -12,6 +13,7 @@ import type {
   StreamKey,
   TableSpec,
 } from '../protocol.js';
+import type { Fingerprint } from './fingerprint.js';
 import type { ReplayOutcome, ReplayRequest } from './replay.js';
 
 /**
@@ -25,6 +27,7 @@ export interface Destination {
    * @throws {StreamHeldError} while another running workflow holds the table.
    * @throws {DestinationError} when the table cannot take the declared columns.
    * @throws {MoveRefusedError} when there is no place such as it is to be moved to; then nothing is changed.
+   * @throws {DestinationGoneError} when the database is not the expected one; nothing is made.
    */
   openStream(request: OpenRequest): Promise<OpenResult>;
 
@@ -34,6 +37,7 @@ export interface Destination {
    * `base`; nothing is written. (A retry may come when later batches are committed already.)
    * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
    * `quarantine`, such a record is put aside instead.
+   * @throws {TableGoneError} when the table is not there any more; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
 
@@ -118,6 +122,10 @@ export interface OpenRequest {
   takeOver: boolean;
   /** Moves the checkpoint, once; absent: it stays where it is. */
   move?: StreamMove;
+  /** What gives the checkpoint its meaning: kept beside it, and compared with what is kept. Absent: nothing is. */
+  fingerprint?: Fingerprint;
+  /** The identity of the database that must be there; absent: any, which is made where it is missing. */
+  expects?: string;
   /** Whether a workflow that holds a checkpoint of this table is still running. */
   isRunning: (holder: Holder) => Promise<boolean>;
 }
@@ -166,6 +174,8 @@ export interface OpenResult {
   database: string;
   /** Other strategies or sources that have a checkpoint for the same table. */
   neighbours: StreamKey[];
+  /** What follows from a configuration or a table that has changed since the checkpoint; absent where nothing does. */
+  notes?: Note[];
 }
 
 export interface WriteRequest {
@@ -190,6 +200,8 @@ export interface WriteRequest {
   workflowId: string;
   /** Absent: the batch is one of the sync itself. */
   range?: RangeWrite;
+  /** What the batch was read by; kept beside the checkpoint once a pass has ended by it. */
+  fingerprint?: Fingerprint;
 }
 
 export interface WriteOutcome {

@@ -16,6 +16,7 @@ import { identifier } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
+import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
@@ -104,6 +105,12 @@ describe('a DuckDB file', () =>
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
 rangesContract('DuckDB', () => startDuckDb(true));
+driftContract('DuckDB', () => startDuckDb(false), {
+  isSql: true,
+  dropTable: async (tested, { schema, table }) => {
+    await tested.query(`DROP TABLE ${schema}.${table}`);
+  },
+});
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let path: string;
@@ -359,6 +366,7 @@ describe('a DuckDB table', () => {
       '_highwater_batches',
       '_highwater_checkpoints',
       '_highwater_differences',
+      '_highwater_fingerprints',
       '_highwater_meta',
       '_highwater_moves',
       '_highwater_parents',
