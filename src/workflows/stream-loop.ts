@@ -141,10 +141,21 @@ const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
+const DESTINATION_GONE = 'DestinationGoneError';
 /** A sync that goes on for ever asks a source that fails no less often than this. */
 const LONGEST_FAILING_SECONDS = 5 * 60;
 /** Failures that such a sync waits out. */
-const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
+const MAY_PASS = [
+  'SourceUnavailableError',
+  'DestinationBusyError',
+  'StorageFullError',
+  // It comes back, or `resume` has the sync start over with what is there instead.
+  DESTINATION_GONE,
+];
+/** Failures that opening the stream again mends. */
+const REOPENED = ['BatchLostError', 'DestinationElsewhereError', 'TableGoneError'];
+/** Opening again this often in a row without a batch written is trouble, and shown as such. */
+const QUIET_REOPENINGS = 2;
 /** Somebody else has the stream now: nothing that could be mended here. */
 const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
 /** What an opening says where a new configuration is of no use. */
@@ -248,6 +259,8 @@ export class StreamLoop {
       () => {
         this.paused = false;
         this.signals++;
+        // The operator has been told what that means.
+        if (this.trouble?.type === DESTINATION_GONE) this.database = null;
       },
       {
         description:
@@ -486,6 +499,7 @@ export class StreamLoop {
     this.show('opening');
     this.unheard = false;
     const [asked] = this.asked;
+    const startsAnew = asked?.kind === 'move' && 'start' in asked.to;
     const input: OpenStreamInput = {
       configuration: asked?.kind === 'configure' ? asked.configuration : this.configuration,
       stream: this.options.stream ?? null,
@@ -493,7 +507,7 @@ export class StreamLoop {
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
-      expectDatabase: this.database,
+      expectDatabase: startsAnew && this.trouble?.type === DESTINATION_GONE ? null : this.database,
       ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
       ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
       ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
@@ -807,11 +821,12 @@ export class StreamLoop {
     const reason = gone
       ? 'the worker that owns the destination does not answer'
       : (failure?.message ?? String(thrown));
-    if (gone || type === 'BatchLostError' || type === 'DestinationElsewhereError' || ours === true) {
+    if (gone || REOPENED.includes(type) || ours === true) {
       // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
       const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
+      const isQuiet = this.reopened < QUIET_REOPENINGS;
       if (this.reopened++ < REOPEN_LIMIT) {
-        if (seconds > 0) await this.sleepFor(Math.min(seconds, LONGEST_BACK_OFF_SECONDS), 'waiting', reason);
+        if (seconds > 0) await this.beforeReopening(type, reason, seconds, isQuiet);
         return;
       }
     }
@@ -832,6 +847,19 @@ export class StreamLoop {
     await this.notices.end();
     await condition(allHandlersFinished);
     throw ApplicationFailure.nonRetryable(reason, type);
+  }
+
+  /** Waits before the stream is opened again; where that keeps failing, it is trouble. */
+  private async beforeReopening(
+    type: string,
+    reason: string,
+    backOff: number,
+    isQuiet: boolean,
+  ): Promise<void> {
+    const seconds = Math.min(backOff, LONGEST_BACK_OFF_SECONDS);
+    if (isQuiet || !patched('reopening is trouble')) return this.sleepFor(seconds, 'waiting', reason);
+    this.trouble = this.troubled('failing', type, reason, seconds);
+    return this.sleepFor(seconds, 'failing', reason);
   }
 
   /** Tries again by itself, ever less often. */
