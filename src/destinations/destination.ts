@@ -112,6 +112,8 @@ export interface ConcludeRequest {
   scope: { field: string; format: CursorFormat; from: string | null; to: string | null } | null | string;
   /** Whether rows that are gone may be removed: the source has answered with something. */
   removes: boolean;
+  /** Says which of two rows of one key is the newer one; absent or null where the source has no such field. */
+  newest?: CursorColumn | null;
 }
 
 export interface OpenRequest {

@@ -16,7 +16,7 @@ import {
   type Recorded,
 } from './fingerprint.js';
 import { hasKeys } from './inference.js';
-import type { RangeSql } from './ranges.js';
+import { removeOlderTwins, type RangeSql } from './ranges.js';
 import { identifier, literal } from './sql.js';
 
 /** What gives each checkpoint its meaning, as JSON: {@link Recorded}. Older programs leave it alone. */
@@ -31,8 +31,6 @@ export const fingerprintsTable = (
 export interface TableSql extends RangeSql {
   /** Names of the columns that the table has; null where there is no table. */
   storedColumns: () => Promise<string[] | null>;
-  /** The name of a column that tells a row's place; null where the table has another column of that name. */
-  place: string | null;
   /** Names that differ in case only are one. */
   foldsCase: boolean;
   /** Lets go of what keeps the rows of the table to the key that they were written by. */
@@ -126,15 +124,15 @@ async function keepOneEach(sql: TableSql, table: TableSpec): Promise<void> {
   const keys: string[] = [];
   for (const member of table.primaryKey) {
     const column = await columns(member);
-    if (column !== null) keys.push(identifier(column));
+    if (column !== null) keys.push(`t.${identifier(column)}`);
   }
   if (keys.length < table.primaryKey.length) {
     await sql.run(`DELETE FROM ${target}`);
     return;
   }
-  await sql.run(`DELETE FROM ${target} WHERE ${keys.map((name) => `${name} IS NULL`).join(' OR ')}`);
+  await sql.run(`DELETE FROM ${target} AS t WHERE ${keys.map((name) => `${name} IS NULL`).join(' OR ')}`);
   const isStamped = (await sql.storedColumns())?.includes(SYNCED_AT) === true;
-  await removeOlderTwins(sql, table, keys, isStamped ? [`${SYNCED_AT} DESC NULLS LAST`] : []);
+  await removeOlderTwins(sql, table, keys, isStamped ? [`t.${SYNCED_AT} DESC NULLS LAST`] : []);
 }
 
 /** Finds the columns that members of records have in a table; null where there is no table. */
@@ -144,23 +142,6 @@ async function columnsByMember(sql: TableSql): Promise<((member: string) => Prom
   const fold = (name: string) => (sql.foldsCase ? name.toLowerCase() : name);
   const there = new Map(stored.map((name) => [fold(name), name]));
   return async (member) => there.get(fold((await sql.columnOf(member))?.name ?? member)) ?? null;
-}
-
-/** Of rows with one key keeps the first in an order, or else the one that was written last. @returns how many went. */
-export async function removeOlderTwins(
-  { run, place }: Pick<TableSql, 'run' | 'place'>,
-  table: TableSpec,
-  keys: readonly string[],
-  order: readonly string[],
-): Promise<number> {
-  if (place === null) return 0;
-  const target = tableName(table);
-  const by = [...order, `${place} DESC`].join(', ');
-  return run(
-    `DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
-       SELECT ${place} AS place, row_number() OVER (PARTITION BY ${keys.join(', ')} ORDER BY ${by}) AS twin FROM ${target}) AS t
-       WHERE twin > 1)`,
-  );
 }
 
 /**

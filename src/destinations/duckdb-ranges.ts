@@ -34,6 +34,10 @@ export const rangeSql = (connection: DuckDBConnection, table: TableSpec | null):
     `to_json([${columns.map((column) => `CAST(${column} AS VARCHAR)`).join(', ')}])::VARCHAR`,
   typed: (text, type) => `CAST(${literal(text)} AS ${duckDbType(type)})`,
   bytes: (sql) => sql,
+  place:
+    table !== null && Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid')
+      ? null
+      : 'rowid',
   columnOf: async (member) => {
     if (table === null) return null;
     const known = await columnsOf(connection, table);
@@ -48,7 +52,6 @@ export function tableSql(connection: DuckDBConnection, table: TableSpec): TableS
   return {
     ...rangeSql(connection, table),
     storedColumns,
-    place: Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid') ? null : 'rowid',
     foldsCase: true,
     // There is no constraint, but the hashes of the keys.
     releaseKey: async () => {

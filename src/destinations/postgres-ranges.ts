@@ -37,6 +37,7 @@ export function rangeSql(client: PoolClient, { schema }: StreamKey, table: Table
     keyText: (columns) => `jsonb_build_array(${columns.map((column) => `${column}::text`).join(', ')})::text`,
     typed: (text, type) => `${literal(text)}::${postgresType(type)}`,
     bytes: (sql) => `(${sql}) COLLATE "C"`,
+    place: 'ctid',
     columnOf: async (member) =>
       table === null ? null : columnNamed(table, await columnsOf(client, table), member),
   };
@@ -47,7 +48,6 @@ export function tableSql(client: PoolClient, table: TableSpec): TableSql {
   return {
     ...rangeSql(client, tableKey(table), table),
     storedColumns: async () => (await storedTable(client, table)).columns?.map(({ name }) => name) ?? null,
-    place: 'ctid',
     foldsCase: false,
     releaseKey: async (was) => {
       for (const { index, constraint } of await uniqueOver(client, table, was))

@@ -496,7 +496,8 @@ export class StreamLoop {
 
   /** Opens the stream where its destination is. */
   private async open(): Promise<OpenedStream> {
-    this.show('opening');
+    // A sync that fails does so until it could be opened: each try takes its time.
+    if (this.status !== 'failing') this.show('opening');
     this.unheard = false;
     const [asked] = this.asked;
     const startsAnew = asked?.kind === 'move' && 'start' in asked.to;
@@ -824,7 +825,8 @@ export class StreamLoop {
     if (gone || REOPENED.includes(type) || ours === true) {
       // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
       const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
-      const isQuiet = this.reopened < QUIET_REOPENINGS;
+      // A batch that is lost is the staging's affair: it is fetched again.
+      const isQuiet = this.reopened < QUIET_REOPENINGS || type === 'BatchLostError';
       if (this.reopened++ < REOPEN_LIMIT) {
         if (seconds > 0) await this.beforeReopening(type, reason, seconds, isQuiet);
         return;
@@ -1088,15 +1090,18 @@ function configurationProblem(configuration: Json, stream: string | null): strin
 }
 
 function rangeResult({ kind, from, to }: RangePlan, pass: Counts, found: RangeFound | null): RangeResult {
-  const { missing, stale, extra, changed, extraUnknown } = found ?? {};
+  const { missing, stale, extra, twice, changed, extraUnknown } = found ?? {};
   const { records, rows, outside = 0, left = 0 } = pass;
-  const differing = [missing, stale, extra].some((one) => one != null && one.count > one.repaired);
+  const differing = [missing, stale, extra, twice].some((one) => one != null && one.count > one.repaired);
   return {
     ...{ kind, from, to, records, outside, rows, left },
     differences:
       missing === undefined || stale === undefined
         ? null
-        : { missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+        : {
+            ...{ missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+            ...(twice !== undefined && { twice }),
+          },
     extraUnknown: extraUnknown ?? null,
     equal: found === null ? null : !differing,
   };
