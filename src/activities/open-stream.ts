@@ -115,7 +115,9 @@ function describe(
   const { strategy } = strategyOf(plan);
   const notes: Note[] = [...plan.notes, ...found];
   const own = sourceIdentity(plan.baseUrl);
-  const elsewhere = neighbours.filter(({ source }) => source !== own && !isRange({ source }));
+  const elsewhere = neighbours.filter(
+    (one) => one.strategy === strategy.name && one.source !== own && !isRange(one),
+  );
   if (checkpoint.cursor === null && plan.range === undefined && elsewhere.length > 0) {
     const sources = [...new Set(elsewhere.map(({ source }) => source))].join(', ');
     notes.push({
