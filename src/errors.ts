@@ -237,6 +237,27 @@ export class DestinationElsewhereError extends HighwaterError {
   readonly retry = 'while it lasts';
 }
 
+/** The database that a sync has written is gone, or another one stands in its place. A sync that goes on waits for it. */
+export class DestinationGoneError extends HighwaterError {
+  override readonly name = 'DestinationGoneError';
+  readonly retry = 'never';
+  constructor(what: string) {
+    super(
+      `${what}. Nothing was written. Put it back, and the sync goes on by itself; or "highwater resume" has it start over ` +
+        'with what is there now.',
+    );
+  }
+}
+
+/** A table is gone although its checkpoint stands; opening the stream again begins it anew. */
+export class TableGoneError extends HighwaterError {
+  override readonly name = 'TableGoneError';
+  readonly retry = 'never';
+  constructor({ schema, table }: { schema: string; table: string }) {
+    super(`table ${schema}.${table} is gone although its checkpoint stands`);
+  }
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

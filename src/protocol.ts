@@ -263,6 +263,8 @@ export interface RangeResult extends Range {
     missing: Differences;
     stale: Differences;
     extra: Differences | null;
+    /** Keys that stand more than once in the table; absent where there are none. */
+    twice?: Differences;
     changed: number;
   } | null;
   /** Why extra rows were not looked for; null where they were. */
@@ -810,6 +812,8 @@ export interface RangeFound {
   stale: Differences;
   /** Null where they were not looked for. */
   extra: Differences | null;
+  /** Keys that stand more than once in the table; absent where there are none. */
+  twice?: Differences;
   changed: number;
   extraUnknown: string | null;
 }

@@ -7,11 +7,18 @@ const A_FEW = 3;
 /** More than this of a message is for nobody, and Temporal takes no failure of megabytes. */
 const MESSAGE_LIMIT = 8000;
 
+/** Failures of a destination that a sync which goes on waits out by itself, in the open. */
+const OF_DESTINATION = ['DestinationBusyError', 'DestinationElsewhereError', 'StorageFullError'];
+/** For so long they are tried again out of sight: most are over by then. */
+const PATIENCE_MILLISECONDS = 10_000;
+
 /**
  * Runs an activity's work; the one place where errors become Temporal's. The failure's `type` is the error's
  * name, its message the error's own.
+ * @param goesOn whether the sync waits out by itself what its destination fails with: it is told soon then, so that it
+ *   can say so.
  */
-export async function reporting<T>(work: () => Promise<T>): Promise<T> {
+export async function reporting<T>(work: () => Promise<T>, goesOn: () => boolean = () => false): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
@@ -24,11 +31,14 @@ export async function reporting<T>(work: () => Promise<T>): Promise<T> {
       });
     }
     const { retry } = thrown;
-    const last = retry === 'a few times' && Context.current().info.attempt >= A_FEW;
+    const { attempt, scheduledTimestampMs } = Context.current().info;
+    const last = retry === 'a few times' && attempt >= A_FEW;
+    const isLong = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
+    const isTold = isLong && goesOn() && OF_DESTINATION.includes(thrown.name);
     throw ApplicationFailure.create({
       type: thrown.name,
       message: cut(thrown.message),
-      nonRetryable: retry === 'never' || last,
+      nonRetryable: retry === 'never' || last || isTold,
       ...(thrown.details !== undefined && { details: [thrown.details] }),
     });
   }

@@ -46,148 +46,154 @@ export const fetchPages =
   ({ plan, destination: path, base, budget, begin }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
-    return reporting(() =>
-      beating(
-        () => progress,
-        async () => {
-          const { destination, beside } = await host.get(path);
-          const { strategy, perParent } = strategyOf(plan);
-          const { range, ...whole } = plan;
-          // Before anything is asked for: what is written from here on may be newer.
-          const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
-          const walk =
-            perParent === null || plan.parent == null
-              ? null
-              : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
-          const watched = observe?.(Context.current(), plan, path);
-          const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
-          /** Names the call that goes on from a checkpoint. */
-          const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
-          const resumed = base.cursor === null || begin;
-          let cursor = resumed
-            ? strategy.begin(base.cursor, new Date().toISOString())
-            : (base.cursor as Cursor);
-          const staging = new Staging(beside, streamKey(plan));
-          const stager = new BatchStager(staging, base.id, plan.batch, began);
-          const keepsOutside = range?.kind === 'audit';
-          const deadline = Date.now() + budget.seconds * 1000;
-          let wait: FetchedPages['wait'] = null;
-          let lowered = false;
-          /** Answers to the same request, which was asked again because the ones before were not believed. */
-          let asked = 1;
-          let heldBefore: number | undefined;
-          const askFrom = async (next: Cursor) => {
-            cursor = next;
-            await stager.undoPage();
-          };
-          /** What to ask for already; what this call does not take is kept for the next. */
-          const ahead = () => {
-            const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
-            return [...own, ...(walk?.ahead(cursor, plan.inFlight - 1 - own.length) ?? [])];
-          };
-          const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
-          let keepAs: string | null = null;
+    return reporting(
+      () =>
+        beating(
+          () => progress,
+          async () => {
+            const { destination, beside } = await host.get(path);
+            const { strategy, perParent } = strategyOf(plan);
+            const { range, ...whole } = plan;
+            // Before anything is asked for: what is written from here on may be newer.
+            const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
+            const walk =
+              perParent === null || plan.parent == null
+                ? null
+                : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
+            const watched = observe?.(Context.current(), plan, path);
+            const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
+            /** Names the call that goes on from a checkpoint. */
+            const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
+            const resumed = base.cursor === null || begin;
+            let cursor = resumed
+              ? strategy.begin(base.cursor, new Date().toISOString())
+              : (base.cursor as Cursor);
+            const staging = new Staging(beside, streamKey(plan));
+            const stager = new BatchStager(staging, base.id, plan.batch, began);
+            const keepsOutside = range?.kind === 'audit';
+            const deadline = Date.now() + budget.seconds * 1000;
+            let wait: FetchedPages['wait'] = null;
+            let lowered = false;
+            /** Answers to the same request, which was asked again because the ones before were not believed. */
+            let asked = 1;
+            let heldBefore: number | undefined;
+            const askFrom = async (next: Cursor) => {
+              cursor = next;
+              await stager.undoPage();
+            };
+            /** What to ask for already; what this call does not take is kept for the next. */
+            const ahead = () => {
+              const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
+              return [...own, ...(walk?.ahead(cursor, plan.inFlight - 1 - own.length) ?? [])];
+            };
+            const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
+            let keepAs: string | null = null;
 
-          try {
-            for (;;) {
-              const entered = walk === null ? cursor : await walk.enter(cursor);
-              if (entered === null) {
-                const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                wait = { until, reason: notReadYet(plan) };
-                break;
-              }
-              cursor = entered;
-              const request = strategy.request(cursor);
-              if ('end' in request) break;
-              const before = cursor;
-              const page = new PageRecordsRead(strategy, before);
-              stager.beginPage();
-              faultPoint('page.before');
-              try {
-                const answer = await source.read(
-                  request,
-                  ahead(),
-                  async (lines, records, longest, kept, rejects, outside) => {
-                    page.add(records, lines);
-                    stager.putAside(rejects);
-                    if (kept > 0) await stager.append(lines, kept, longest, before);
-                    if (outside === undefined || outside.records === 0) return;
-                    await stager.appendOutside(outside, longest, before, keepsOutside);
-                  },
-                );
-                // What has no column yet gets one.
-                const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-                const summary = {
-                  ...page.summary(answer),
-                  asked,
-                  ...(heldBefore !== undefined && { heldBefore }),
-                };
-                cursor = withRemarks(strategy.advance(cursor, summary), {
-                  ...answer,
-                  undeclared,
-                });
-                stager.endPage();
-                if (walk !== null && range === undefined && strategy.remembers.values === 'all')
-                  stager.keepMark(cursor);
-                [asked, heldBefore] = [1, undefined];
-              } catch (thrown) {
-                const maximum =
-                  strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
-                if (maximum !== null && strategy.lowerPageSize !== undefined) {
-                  lowered = true;
-                  await askFrom(strategy.lowerPageSize(cursor, maximum));
-                  continue;
+            try {
+              for (;;) {
+                const entered = walk === null ? cursor : await walk.enter(cursor);
+                if (entered === null) {
+                  const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
+                  wait = { until, reason: notReadYet(plan) };
+                  break;
                 }
-                if (thrown instanceof DoubtError) {
-                  await askFrom(cursor);
-                  await sleep(ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1), undefined, {
-                    signal: cancellationSignal,
+                cursor = entered;
+                const request = strategy.request(cursor);
+                if ('end' in request) break;
+                const before = cursor;
+                const page = new PageRecordsRead(strategy, before);
+                stager.beginPage();
+                faultPoint('page.before');
+                try {
+                  const answer = await source.read(
+                    request,
+                    ahead(),
+                    async (lines, records, longest, kept, rejects, outside) => {
+                      page.add(records, lines);
+                      stager.putAside(rejects);
+                      if (kept > 0) await stager.append(lines, kept, longest, before);
+                      if (outside === undefined || outside.records === 0) return;
+                      await stager.appendOutside(outside, longest, before, keepsOutside);
+                    },
+                  );
+                  // What has no column yet gets one.
+                  const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
+                  const summary = {
+                    ...page.summary(answer),
+                    asked,
+                    ...(heldBefore !== undefined && { heldBefore }),
+                  };
+                  cursor = withRemarks(strategy.advance(cursor, summary), {
+                    ...answer,
+                    undeclared,
                   });
-                  [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
-                  continue;
+                  stager.endPage();
+                  if (walk !== null && range === undefined && strategy.remembers.values === 'all')
+                    stager.keepMark(cursor);
+                  [asked, heldBefore] = [1, undefined];
+                } catch (thrown) {
+                  const maximum =
+                    strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
+                  if (maximum !== null && strategy.lowerPageSize !== undefined) {
+                    lowered = true;
+                    await askFrom(strategy.lowerPageSize(cursor, maximum));
+                    continue;
+                  }
+                  if (thrown instanceof DoubtError) {
+                    await askFrom(cursor);
+                    await sleep(ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1), undefined, {
+                      signal: cancellationSignal,
+                    });
+                    [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
+                    continue;
+                  }
+                  [asked, heldBefore] = [1, undefined];
+                  const restart = restartFor(thrown, cursor);
+                  if (restart !== null) {
+                    await askFrom(restartPass(strategy, cursor, restart, new Date().toISOString()));
+                    continue;
+                  }
+                  if (thrown instanceof RateLimitedError) {
+                    await stager.undoPage();
+                    wait = { until: thrown.until, reason: thrown.reason };
+                    break;
+                  }
+                  // Pages that are here are worth keeping; the next call meets the failure on its own.
+                  const leadsNowhere =
+                    thrown instanceof UnfollowableError || thrown instanceof ContradictionError;
+                  if (stager.pages > 0 && !cancellationSignal.aborted && !leadsNowhere) {
+                    await stager.undoPage();
+                    break;
+                  }
+                  throw leadsNowhere ? ofStream(thrown, http.shownRequest(request)) : thrown;
                 }
-                [asked, heldBefore] = [1, undefined];
-                const restart = restartFor(thrown, cursor);
-                if (restart !== null) {
-                  await askFrom(restartPass(strategy, cursor, restart, new Date().toISOString()));
-                  continue;
-                }
-                if (thrown instanceof RateLimitedError) {
-                  await stager.undoPage();
-                  wait = { until: thrown.until, reason: thrown.reason };
+                faultPoint('page.after');
+                progress.pages = stager.pages;
+                progress.records = stager.records;
+                if (
+                  stager.records >= budget.rows ||
+                  stager.bytes >= stager.mostBytes ||
+                  Date.now() >= deadline
+                )
                   break;
-                }
-                // Pages that are here are worth keeping; the next call meets the failure on its own.
-                const leadsNowhere =
-                  thrown instanceof UnfollowableError || thrown instanceof ContradictionError;
-                if (stager.pages > 0 && !cancellationSignal.aborted && !leadsNowhere) {
-                  await stager.undoPage();
-                  break;
-                }
-                throw leadsNowhere ? ofStream(thrown, http.shownRequest(request)) : thrown;
               }
-              faultPoint('page.after');
-              progress.pages = stager.pages;
-              progress.records = stager.records;
-              if (stager.records >= budget.rows || stager.bytes >= stager.mostBytes || Date.now() >= deadline)
-                break;
+              const batches = await stager.end(cursor);
+              for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
+              const next = batches.at(-1)?.next;
+              // What a range asks for ahead would be older than the call that reads it.
+              if (next !== undefined && wait === null && cursor.ended === null && range === undefined)
+                keepAs = callFrom(next);
+              return { batches, cursor, state: strategy.state(cursor), wait };
+            } catch (thrown) {
+              await stager.abandon();
+              throw thrown;
+            } finally {
+              if (keepAs === null) source.stop();
+              else source.keep(keepAs);
             }
-            const batches = await stager.end(cursor);
-            for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
-            const next = batches.at(-1)?.next;
-            // What a range asks for ahead would be older than the call that reads it.
-            if (next !== undefined && wait === null && cursor.ended === null && range === undefined)
-              keepAs = callFrom(next);
-            return { batches, cursor, state: strategy.state(cursor), wait };
-          } catch (thrown) {
-            await stager.abandon();
-            throw thrown;
-          } finally {
-            if (keepAs === null) source.stop();
-            else source.keep(keepAs);
-          }
-        },
-      ),
+          },
+        ),
+      () => plan.intervalSeconds !== null,
     );
   };
 

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { destinationKind, hashOf, planFrom } from '../config/index.js';
-import type { StreamMove } from '../destinations/destination.js';
-import { DestinationBusyError, DestinationElsewhereError, MoveRefusedError } from '../errors.js';
+import { isRange } from '../destinations/checkpoints.js';
+import type { OpenResult, StreamMove } from '../destinations/destination.js';
+import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
   Holder,
@@ -12,13 +13,13 @@ import type {
   OpenedStream,
   OpenStreamInput,
   Redirect,
-  StreamKey,
   StreamPlan,
 } from '../protocol.js';
-import { resolveRequest } from '../sources/references.js';
+import { resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { beating, reporting } from './failures.js';
+import { fingerprintOf } from './fingerprint.js';
 import type { Activities, Dependencies } from './index.js';
 import { readsOtherwise, streamMove } from './moves.js';
 import { checkedRange, removeForsaken } from './ranges.js';
@@ -28,19 +29,21 @@ import { streamKey } from './stream-key.js';
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
 export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
   const { host, cluster } = dependencies;
-  return (input) =>
-    reporting(() =>
+  return (input) => {
+    let goesOn = false;
+    const open = (): Promise<OpenedStream | Redirect> =>
       beating(
         () => 'opening',
         async () => {
           const whole = planFrom(input.configuration, input.stream ?? null);
+          goesOn = input.expectDatabase !== null && whole.intervalSeconds !== null;
           const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
           // Fails here, before anything is written, when a variable is not set.
           resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
           const { move, refused } = wanted(input, { plan, destination: path });
           if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
-            throw new DestinationElsewhereError(`the destination ${path} is not on this machine any more`);
+            throw new DestinationGoneError(`the destination ${path} is gone`);
           }
           const hosted = await host.claim(path);
           if (!('destination' in hosted)) return redirect(path, hosted, dependencies);
@@ -49,33 +52,27 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           const key = streamKey(plan);
           if (plan.range !== undefined)
             await removeForsaken(key, hosted.destination, (other) => isRunning(other, cluster));
-          const open = (move?: StreamMove) =>
+          const openedWith = (move?: StreamMove) =>
             hosted.destination.openStream({
               ...{ key, table: plan.table, holder: holder(input, cluster) },
               // What an earlier audit has met says nothing of what was written since.
               full: input.full || plan.range?.kind === 'audit',
               takeOver: input.takeOver,
               isRunning: (other) => isRunning(other, cluster),
+              fingerprint: fingerprintOf(plan),
+              ...(input.expectDatabase !== null && { expects: input.expectDatabase }),
               ...(move !== undefined && { move }),
             });
           const moved = { refused };
-          const opened = await open(move).catch((thrown: unknown) => {
+          const opened = await openedWith(move).catch((thrown: unknown) => {
             if (!(thrown instanceof MoveRefusedError)) throw thrown;
             moved.refused = thrown.message;
-            return open();
+            return openedWith();
           });
-          if (input.expectDatabase !== null && opened.database !== input.expectDatabase) {
-            throw new DestinationElsewhereError(
-              `the database at ${path} is another one than this sync has written before`,
-            );
-          }
           faultPoint('open.after');
           // What was staged and not committed is fetched again from the checkpoint.
           await new Staging(hosted.beside, key).clear();
-          const described = describe(
-            ...([plan, opened.checkpoint, opened.neighbours] as const),
-            ...([hosted.queue, opened.database, path] as const),
-          );
+          const described = describe(plan, opened, hosted.queue, path);
           return {
             ...described,
             ...(input.move !== undefined && { moved }),
@@ -83,8 +80,9 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
             ...((await searchAttributesKnown(cluster)) && { searchAttributes: true }),
           };
         },
-      ),
-    );
+      );
+    return reporting(open, () => goesOn);
+  };
 };
 
 /**
@@ -110,14 +108,26 @@ function wanted(
 
 function describe(
   plan: StreamPlan,
-  checkpoint: OpenedStream['checkpoint'],
-  neighbours: StreamKey[],
+  { checkpoint, neighbours, database, notes: found = [] }: OpenResult,
   queue: string,
-  database: string,
   destination: string,
 ): OpenedStream {
   const { strategy } = strategyOf(plan);
-  const notes: Note[] = [...plan.notes];
+  const notes: Note[] = [...plan.notes, ...found];
+  const own = sourceIdentity(plan.baseUrl);
+  const elsewhere = neighbours.filter(
+    (one) => one.strategy === strategy.name && one.source !== own && !isRange(one),
+  );
+  if (checkpoint.cursor === null && plan.range === undefined && elsewhere.length > 0) {
+    const sources = [...new Set(elsewhere.map(({ source }) => source))].join(', ');
+    notes.push({
+      code: 'source_changed',
+      message:
+        `table ${plan.table.schema}.${plan.table.table} also has rows of ${sources}, and nothing of ${own} was written to it ` +
+        'so far: everything is read from there. What only the other one has stays in the table; give each a table of its own ' +
+        'where that is not meant.',
+    });
+  }
   const others = [...new Set(neighbours.map((key) => key.strategy))].filter((name) => name !== strategy.name);
   if (others.length > 0) {
     notes.push({

@@ -117,6 +117,7 @@ export const concludeRange =
             ...{ key: streamKey(plan), table, range },
             scope: scopeOf(plan, cursor),
             removes: met > 0,
+            newest: cursorColumn(plan),
           });
         },
       ),

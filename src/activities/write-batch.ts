@@ -6,6 +6,7 @@ import { faultPoint } from '../faults.js';
 import type { StagedBatch, StagedFile, StreamPlan, WrittenBatch } from '../protocol.js';
 import { Staging } from '../staging/staging.js';
 import { beating, reporting } from './failures.js';
+import { fingerprintOf } from './fingerprint.js';
 import type { Activities, Dependencies } from './index.js';
 import { cursorColumn } from './ranges.js';
 import { streamKey } from './stream-key.js';
@@ -14,26 +15,28 @@ import { streamKey } from './stream-key.js';
 export const writeBatch =
   ({ host }: Dependencies): Activities['writeBatch'] =>
   ({ plan, destination: path, batch, behind = false, deletes }) =>
-    reporting(() =>
-      beating(
-        () => ({ records: batch.records }),
-        async () => {
-          const { destination, beside } = await host.get(path);
-          const staging = new Staging(beside, streamKey(plan));
-          faultPoint('transaction.before');
-          const request = {
-            ...writeRequest(plan, staging, batch),
-            ...(deletes !== undefined && { deletes }),
-          };
-          const outcome = await inTurn(request, behind, () => destination.write(request));
-          faultPoint('commit.after');
-          // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
-          // a pass all is committed, so that what remains was left by attempts whose answer never arrived.
-          await (batch.cursor.ended === null ? staging.discard(stagedFiles(batch)) : staging.clear());
-          faultPoint('report.before');
-          return outcome;
-        },
-      ),
+    reporting(
+      () =>
+        beating(
+          () => ({ records: batch.records }),
+          async () => {
+            const { destination, beside } = await host.get(path);
+            const staging = new Staging(beside, streamKey(plan));
+            faultPoint('transaction.before');
+            const request = {
+              ...writeRequest(plan, staging, batch),
+              ...(deletes !== undefined && { deletes }),
+            };
+            const outcome = await inTurn(request, behind, () => destination.write(request));
+            faultPoint('commit.after');
+            // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
+            // a pass all is committed, so that what remains was left by attempts whose answer never arrived.
+            await (batch.cursor.ended === null ? staging.discard(stagedFiles(batch)) : staging.clear());
+            faultPoint('report.before');
+            return outcome;
+          },
+        ),
+      () => plan.intervalSeconds !== null,
     );
 
 /** Writes in hand here, by the checkpoint that each makes. */
@@ -119,6 +122,7 @@ export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBa
         ...(batch.beyond !== undefined && { beyond: () => verified(batch.beyond) }),
       },
     }),
+    ...(range === undefined && { fingerprint: fingerprintOf(plan) }),
     workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
   };
 }

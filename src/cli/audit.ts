@@ -33,7 +33,7 @@ export function auditCommand(): Command {
       'after',
       `
 Every record of the range is read again and compared with its row, all columns. missing: the table has no row for it.
-stale: the row differs. extra: the source does not have it. The sync may run meanwhile: what it changes is not
+stale: the row differs. extra: the source does not have it. twice: a key stands in several rows. The sync may run meanwhile: what it changes is not
 reported, and records that are ahead of it are not compared. Ranges are told as for "highwater backfill".
 
 Exit codes: 0 equal, or all was repaired · 1 there are differences · 2 it could not be told, with the reason · 130 interrupted
@@ -80,14 +80,12 @@ async function audit(given: string, options: Options): Promise<void> {
 export function shown({ stream, range }: EndedRange, repaired: boolean): string {
   const { differences, extraUnknown } = range;
   if (differences === null) return `${stream}: nothing was compared`;
-  const { missing, stale, extra, changed } = differences;
+  const { missing, stale, extra, twice, changed } = differences;
+  const all = [missing, stale, extra, twice];
   const line = (name: string, found: Differences | null) =>
     found === null ? [name, 'not told', '', ''] : [name, found.count, found.repaired, keysText(found)];
-  const found = [missing, stale, extra].reduce((sum, one) => sum + (one?.count ?? 0), 0);
-  const left = [missing, stale, extra].reduce(
-    (sum, one) => sum + (one?.count ?? 0) - (one?.repaired ?? 0),
-    0,
-  );
+  const found = all.reduce((sum, one) => sum + (one?.count ?? 0), 0);
+  const left = all.reduce((sum, one) => sum + (one?.count ?? 0) - (one?.repaired ?? 0), 0);
   const said =
     found === 0
       ? 'equal'
@@ -112,7 +110,10 @@ export function shown({ stream, range }: EndedRange, repaired: boolean): string 
     '',
     table(
       ['', 'rows', 'repaired', 'keys'],
-      [line('missing', missing), line('stale', stale), line('extra', extra)],
+      [
+        ...[line('missing', missing), line('stale', stale), line('extra', extra)],
+        ...(twice !== undefined && twice.count > 0 ? [line('twice', twice)] : []),
+      ],
     ),
     ...notes.map((text) => wrapped(`note: ${text}`, 2)),
   ].join('\n');

@@ -1,7 +1,10 @@
 import { Command } from 'commander';
+import { fingerprintOf } from '../activities/fingerprint.js';
 import { readsOtherwise } from '../activities/moves.js';
 import { loadPlans, plansFrom, type Plans } from '../config/index.js';
+import { changesBetween, notesOfChanges } from '../destinations/fingerprint.js';
 import { ChangeRefusedError } from '../errors.js';
+import type { Note } from '../protocol.js';
 import { connected } from './asking.js';
 import { note, print } from './output.js';
 import { answered } from './places.js';
@@ -27,20 +30,38 @@ Examples:
         const { configuration, plans } = await loadPlans(file);
         const handle = client.sync(id);
         await handle.mustRun();
+        const drifted: Note[] = [];
         const done = await answered(client, id, async (sync) => {
-          compare(plansFrom(await sync.configuration()), plans);
+          const before = plansFrom(await sync.configuration());
+          compare(before, plans);
+          drifted.push(...drift(before, plans));
           return sync.configure(configuration);
         });
         const { plans: all } = plans;
-        if (options.json === true) print(JSON.stringify({ id, ...done }));
+        if (options.json === true)
+          print(JSON.stringify({ id, ...done, ...(drifted.length > 0 && { warnings: drifted }) }));
         else {
-          for (const { message } of all.flatMap((plan) => plan.notes)) note(`note: ${message}`);
+          for (const { message } of [...all.flatMap((plan) => plan.notes), ...drifted])
+            note(`note: ${message}`);
           const when = done.done ? 'goes on with it' : 'goes on with it as soon as its stream can be opened';
           print(`${id}: ${when}`);
         }
       }),
     );
 }
+
+/** What follows for rows that were read before; the sync itself says so too. */
+const drift = ({ plans: before }: Plans, { plans: after }: Plans): Note[] =>
+  after.flatMap((plan) => {
+    const from =
+      before.find(({ stream }) => stream === plan.stream) ?? (before.length === 1 ? before[0] : undefined);
+    if (from === undefined) return [];
+    const is = fingerprintOf(plan);
+    const notes = notesOfChanges(changesBetween(fingerprintOf(from), is), is);
+    return after.length === 1
+      ? notes
+      : notes.map(({ code, message }) => ({ code, message: `${plan.stream}: ${message}` }));
+  });
 
 /** What is not the same sync any more is said for all streams at once. @throws {ChangeRefusedError} */
 function compare({ plans: before }: Plans, { plans: after }: Plans): void {

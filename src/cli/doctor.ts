@@ -7,15 +7,18 @@ import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
 import { destinationKind, loadPlans } from '../config/index.js';
 import { target } from '../connection.js';
 import { openError } from '../destinations/duckdb-file.js';
+import { refuseOtherLog } from '../destinations/duckdb-wal.js';
 import { liveOwner } from '../destinations/owner.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
 import { resolveRequest } from '../sources/references.js';
+import { ask } from './asking.js';
 import { filesFindings } from './check.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
+import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
 
 /** What a check found; `bad`: syncs cannot run so. */
@@ -171,6 +174,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
             message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
           },
     );
+    if (pollers.length > 0) findings.push(...(await ofSyncs(client, taskQueue)));
     findings.push(...ofVersions(pollers, versioningInfo?.currentDeploymentVersion ?? null));
     findings.push(
       await operatorService.listSearchAttributes({ namespace }).then(
@@ -198,6 +202,31 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
   } finally {
     await client?.close();
   }
+}
+
+/** So many syncs are asked how they are. */
+const SYNCS_ASKED = 200;
+
+/** The syncs of a task queue that cannot go on, and why. */
+async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Finding[]> {
+  const query = `TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`;
+  const running = await client.list({ runningOnly: true, limit: SYNCS_ASKED, query });
+  const answers = await ask(
+    client,
+    running.map(({ id }) => client.sync(id)),
+  );
+  return running.flatMap(({ id }, i): Finding[] => {
+    const { status, trouble = null } = answers[i]?.progress ?? {};
+    if (status === undefined || trouble === null) return [];
+    // What a source fails with passes by itself as a rule.
+    const mustBeMended = trouble.nextTry === null || /^(Destination|TableGone)/.test(trouble.type);
+    return [
+      {
+        ...{ check: 'syncs', outcome: mustBeMended ? 'bad' : 'note' },
+        message: `${id}: ${status} since ${trouble.since}: ${firstLine(trouble.message, 500)}`,
+      },
+    ];
+  });
 }
 
 interface Version {
@@ -319,6 +348,12 @@ async function ofFile(path: string): Promise<Finding> {
   const owner = await liveOwner(path);
   if (owner !== null) {
     const message = `${path} belongs to a running worker (process ${owner.pid} on ${owner.host})`;
+    if (!existsSync(path))
+      return {
+        check,
+        outcome: 'bad',
+        message: `${message}, and is gone: put it back, or "highwater resume" the sync`,
+      };
     return { check, outcome: 'good', message };
   }
   const folder = dirname(path);
@@ -326,6 +361,7 @@ async function ofFile(path: string): Promise<Finding> {
   try {
     accessSync(folder, constants.W_OK);
     if (existsSync(path)) {
+      await refuseOtherLog(path);
       // As a worker would open it: says who holds it, and whether it is a database at all.
       const instance = await DuckDBInstance.create(path).catch((thrown: unknown) => {
         throw openError(path, messageOf(thrown));

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Command } from 'commander';
+import { fingerprintOf } from '../activities/fingerprint.js';
 import { streamKey } from '../activities/stream-key.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';
@@ -91,10 +92,11 @@ async function store(
 ): Promise<{ checkpoint: string; replaced: boolean }> {
   const key = streamKey(plan);
   const { table } = plan;
+  const fingerprint = fingerprintOf(plan);
   const name = `table ${table.schema}.${table.table}`;
   const opened = await destination
     .openStream({
-      ...{ key, table, isRunning, full: false, takeOver: false },
+      ...{ key, table, isRunning, full: false, takeOver: false, fingerprint },
       holder: commandHolder(IMPORTER),
     })
     .catch((thrown: unknown) => {
@@ -112,7 +114,7 @@ async function store(
   }
   const checkpoint = randomUUID();
   await destination.write({
-    ...{ key, table, base, next: checkpoint, cursor, workflowId: IMPORTER },
+    ...{ key, table, base, next: checkpoint, cursor, workflowId: IMPORTER, fingerprint },
     ...{ records: 0, pages: 0, bytes: 0, longest: 0, files: () => Promise.resolve([]) },
   });
   return { checkpoint, replaced: stored !== null };

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
+import { fingerprintOf } from '../activities/fingerprint.js';
 import { streamMove } from '../activities/moves.js';
 import { streamKey } from '../activities/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
@@ -161,7 +162,7 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
   const { checkpoint } = await inDestination(destination, (opened) =>
     opened.openStream({
       ...{ key: streamKey(plan), table: plan.table, holder: commandHolder(OPERATOR) },
-      ...{ full: false, takeOver: false, isRunning },
+      ...{ full: false, takeOver: false, isRunning, fingerprint: fingerprintOf(plan) },
       move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan),
     }),
   ).catch((thrown: unknown) => {

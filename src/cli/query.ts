@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { destinationKind } from '../config/index.js';
 import { liveOwner } from '../destinations/owner.js';
 import { openError } from '../destinations/duckdb-file.js';
+import { refuseOtherLog } from '../destinations/duckdb-wal.js';
 import { queryFiles } from '../destinations/files-reader.js';
 import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
 import { DestinationError, messageOf } from '../errors.js';
@@ -61,6 +62,7 @@ export async function query(destination: string, sql: string): Promise<QueryAnsw
 export async function readDestination(path: string, sql: string): Promise<QueryAnswer> {
   const owner = await liveOwner(path);
   if (owner !== null) return askOwner(owner.socket, sql);
+  await refuseOtherLog(path);
   const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' }).catch(
     (thrown: unknown) => {
       throw openError(path, messageOf(thrown));

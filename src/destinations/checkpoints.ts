@@ -19,6 +19,7 @@ import {
 } from '../protocol.js';
 import { cannotHold as whyNot } from '../sources/declared-values.js';
 import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
+import { reopen, type Recorded, type Reopening } from './fingerprint.js';
 import { identifier } from './sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
@@ -30,7 +31,8 @@ export interface StoredCheckpoint extends Checkpoint {
 
 /**
  * Of Highwater's own tables. 1: checkpoints, batches, parents. 2: what has been seen, rejects, changes of the schema. What
- * a version has added is made on opening where it is missing. (Moves came later, and older programs do well without.)
+ * a version has added is made on opening where it is missing. (Moves and fingerprints came later, and older programs do
+ * well without.)
  */
 export const TABLES_VERSION = 2;
 
@@ -139,12 +141,52 @@ export interface StreamLog {
   hasMoved: (id: string) => Promise<boolean>;
 }
 
+/** A claim with what moves it, and with what is to be kept and said of the configuration that it was opened by. */
+export interface MovedClaim extends Claim, Pick<Reopening, 'record' | 'notes'> {
+  /** What the log has to say of the move; null where nothing moves it, or where it was moved before. */
+  said: string | null;
+}
+
+/** What a destination has found beside a checkpoint. */
+export interface FoundBeside {
+  recorded: Recorded | null;
+  /** The table was gone, and has been made anew just now. */
+  isGone: boolean;
+}
+
 /**
  * The claim with what moves it.
- * @returns `said` is null where nothing does, or where it was moved before.
  * @throws {MoveRefusedError}
  */
 export async function movedClaim(
+  claim: Claim,
+  own: Pick<StoredCheckpoint, 'id' | 'cursor'> | undefined,
+  request: OpenRequest,
+  log: StreamLog,
+  { recorded, isGone }: FoundBeside,
+): Promise<MovedClaim> {
+  const moved = await moveOf(claim, own, request, log);
+  const { fingerprint, move } = request;
+  if (fingerprint === undefined || isRange(request.key)) return { ...moved, record: null, notes: [] };
+  const cursor = own?.cursor ?? null;
+  // A state that was given just now is one of the field that is configured just now.
+  const isGiven = move !== undefined && 'cursor' in move.to;
+  const isHere = move !== undefined && 'here' in move.to;
+  // A sync that knows the database has opened the stream before: there was a checkpoint then.
+  const isLost = isGone || (own === undefined && request.expects !== undefined);
+  const found = recorded ?? (isLost ? { is: fingerprint, gone: true as const } : null);
+  const { startsOver, ...drift } = reopen(found, fingerprint, {
+    hasCursor: cursor !== null,
+    isReset: moved.said !== null && !isHere && (moved.checkpoint.cursor === null || isGiven),
+    isWhole: cursor !== null && cursor.ended !== null,
+  });
+  if (recorded === null && drift.record === null) drift.record = found;
+  if (startsOver === null) return { ...moved, ...drift };
+  const id = moved.isNew ? moved.checkpoint.id : randomUUID();
+  return { ...moved, ...drift, checkpoint: { id, cursor: null }, isNew: true, said: startsOver };
+}
+
+async function moveOf(
   claim: Claim,
   own: Pick<StoredCheckpoint, 'id' | 'cursor'> | undefined,
   { full, move }: OpenRequest,
@@ -155,6 +197,10 @@ export async function movedClaim(
   const cursor = await targetOf(move.to, own, log);
   return { ...claim, checkpoint: { id: move.id, cursor }, isNew: true, said: move.said };
 }
+
+/** Whether a request has the stream read from its start, so that rows may be put in order for another key before. */
+export const startsAnew = ({ full, move }: OpenRequest): boolean =>
+  full || (move !== undefined && 'start' in move.to);
 
 async function targetOf(
   to: StreamMove['to'],

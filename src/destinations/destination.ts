@@ -5,6 +5,7 @@ import type {
   DeletesDecision,
   Holder,
   Json,
+  Note,
   ParentSpec,
   RangeFound,
   RangeKind,
@@ -13,6 +14,7 @@ import type {
   StreamKey,
   TableSpec,
 } from '../protocol.js';
+import type { Fingerprint } from './fingerprint.js';
 import type { ReplayOutcome, ReplayRequest } from './replay.js';
 
 /**
@@ -26,6 +28,7 @@ export interface Destination {
    * @throws {StreamHeldError} while another running workflow holds the table.
    * @throws {DestinationError} when the table cannot take the declared columns.
    * @throws {MoveRefusedError} when there is no place such as it is to be moved to; then nothing is changed.
+   * @throws {DestinationGoneError} when the database is not the expected one; nothing is made.
    */
   openStream(request: OpenRequest): Promise<OpenResult>;
 
@@ -36,6 +39,7 @@ export interface Destination {
    * @throws {TooManyDeletesError} when the end of a pass would remove more rows than it may; nothing is written.
    * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
    * `quarantine`, such a record is put aside instead.
+   * @throws {TableGoneError} when the table is not there any more; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
 
@@ -110,6 +114,8 @@ export interface ConcludeRequest {
   scope: { field: string; format: CursorFormat; from: string | null; to: string | null } | null | string;
   /** Whether rows that are gone may be removed: the source has answered with something. */
   removes: boolean;
+  /** Says which of two rows of one key is the newer one; absent or null where the source has no such field. */
+  newest?: CursorColumn | null;
 }
 
 export interface OpenRequest {
@@ -120,6 +126,10 @@ export interface OpenRequest {
   takeOver: boolean;
   /** Moves the checkpoint, once; absent: it stays where it is. */
   move?: StreamMove;
+  /** What gives the checkpoint its meaning: kept beside it, and compared with what is kept. Absent: nothing is. */
+  fingerprint?: Fingerprint;
+  /** The identity of the database that must be there; absent: any, which is made where it is missing. */
+  expects?: string;
   /** Whether a workflow that holds a checkpoint of this table is still running. */
   isRunning: (holder: Holder) => Promise<boolean>;
 }
@@ -168,6 +178,8 @@ export interface OpenResult {
   database: string;
   /** Other strategies or sources that have a checkpoint for the same table. */
   neighbours: StreamKey[];
+  /** What follows from a configuration or a table that has changed since the checkpoint; absent where nothing does. */
+  notes?: Note[];
 }
 
 export interface WriteRequest {
@@ -194,6 +206,8 @@ export interface WriteRequest {
   range?: RangeWrite;
   /** What was decided about the rows that the end of this pass would remove. */
   deletes?: DeletesDecision;
+  /** What the batch was read by; kept beside the checkpoint once a pass has ended by it. */
+  fingerprint?: Fingerprint;
 }
 
 export interface WriteOutcome {

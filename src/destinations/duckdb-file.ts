@@ -1,9 +1,14 @@
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { rowsOf, type QueryRows } from './duckdb-query.js';
+import { markOfNewLog, otherLog, refuseOtherLog } from './duckdb-wal.js';
+import { literal } from './sql.js';
 import {
   DestinationBusyError,
   DestinationError,
+  DestinationGoneError,
   isStorageFull,
   messageOf,
   StorageFullError,
@@ -38,6 +43,10 @@ export class DuckDbFile {
   private opening: Promise<DuckDBInstance> | null = null;
   private shutting: Promise<void> | null = null;
   private turn: Promise<unknown> = Promise.resolve();
+  /** Tells the file that is open from one that has taken its place. */
+  private identity: string | null = null;
+  /** The file was there, so that no new one is made in its place unless that is asked for. */
+  private wasThere = false;
 
   constructor(
     readonly path: string,
@@ -54,6 +63,7 @@ export class DuckDbFile {
     try {
       if (lent !== null) return await work(lent);
       const instance = await this.open();
+      await this.refuseIfReplaced();
       const connection = await instance.connect();
       try {
         return await work(connection);
@@ -72,6 +82,24 @@ export class DuckDbFile {
         else this.closeWhenIdle();
       }
     }
+  }
+
+  /** Lets a file that is gone be made anew. */
+  allowNew(): void {
+    this.wasThere = false;
+  }
+
+  /** @throws {DestinationGoneError} where the open file was removed, or another one lies in its place. */
+  private async refuseIfReplaced(): Promise<void> {
+    if (this.identity === null) return;
+    const now = await identityOf(this.path);
+    if (now === this.identity) return;
+    this.broken = true;
+    throw new DestinationGoneError(
+      now === null
+        ? `the destination ${this.path} is gone`
+        : `another file lies in the place of the destination ${this.path} now`,
+    );
   }
 
   /** Raises the memory limit until the file is closed, where records are long. */
@@ -100,6 +128,7 @@ export class DuckDbFile {
         try {
           return await this.read(async (connection) => {
             if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+            await this.markNewLog(connection);
             return inTransaction(connection, query, work);
           }, lent);
         } catch (thrown) {
@@ -113,6 +142,18 @@ export class DuckDbFile {
     } finally {
       done();
     }
+  }
+
+  /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
+  private async markNewLog(connection: DuckDBConnection): Promise<void> {
+    if (this.settings.spill !== undefined) return;
+    const mark = await markOfNewLog(this.path);
+    if (mark === null) return;
+    await connection.run(
+      `CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+       DELETE FROM _highwater_meta WHERE name = 'log';
+       INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
+    );
   }
 
   /** Closes the file once nobody uses it. */
@@ -150,6 +191,7 @@ export class DuckDbFile {
     if (this.users > 0 || this.instance !== instance) return;
     instance.closeSync();
     this.instance = null;
+    this.identity = null;
     this.broken = false;
   }
 
@@ -162,6 +204,11 @@ export class DuckDbFile {
 
   private async create(): Promise<DuckDBInstance> {
     const { spill } = this.settings;
+    if (spill === undefined) {
+      if (this.wasThere && !existsSync(this.path))
+        throw new DestinationGoneError(`the destination ${this.path} is gone`);
+      await refuseOtherLog(this.path);
+    }
     try {
       const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(this.settings.threads),
@@ -175,11 +222,21 @@ export class DuckDbFile {
       const connection = await instance.connect();
       await connection.run("SET GLOBAL TimeZone = 'UTC'");
       connection.closeSync();
+      if (spill === undefined) {
+        this.identity = await identityOf(this.path);
+        this.wasThere = true;
+      }
       return instance;
     } catch (thrown) {
       throw openError(this.path, messageOf(thrown));
     }
   }
+}
+
+/** Tells a file from another one at the same path; null where there is none. */
+async function identityOf(path: string): Promise<string | null> {
+  const info = await stat(path).catch(() => null);
+  return info === null ? null : `${info.dev} ${info.ino}`;
 }
 
 /** Why DuckDB does not open a file, in the words of a person. */
@@ -192,6 +249,9 @@ export function openError(path: string, said: string): Error {
         `DuckDB allows one writing program a file; close it there.`,
     );
   }
+  const line = said.split('\n', 1)[0] ?? '';
+  if (/replaying WAL|WAL file .* (is not compatible|is corrupt)|different database/i.test(line))
+    return otherLog(path, line);
   return new DestinationError(`the destination ${path} cannot be opened: ${said}`);
 }
 

@@ -1,6 +1,8 @@
 /** How DuckDB says what ranges need, and names of Highwater's own rows. */
 import type { DuckDBConnection } from '@duckdb/node-api';
-import type { StreamKey, TableSpec } from '../protocol.js';
+import { KEY_HASH, type StreamKey, type TableSpec } from '../protocol.js';
+import { tableName } from './checkpoints.js';
+import type { TableSql } from './drift.js';
 import { duckDbType } from './duckdb-columns.js';
 import { duckDbNames, storedTable } from './duckdb-evolution.js';
 import { rowsOf } from './duckdb-query.js';
@@ -32,9 +34,29 @@ export const rangeSql = (connection: DuckDBConnection, table: TableSpec | null):
     `to_json([${columns.map((column) => `CAST(${column} AS VARCHAR)`).join(', ')}])::VARCHAR`,
   typed: (text, type) => `CAST(${literal(text)} AS ${duckDbType(type)})`,
   bytes: (sql) => sql,
+  place:
+    table !== null && Object.keys(table.columns).some((name) => name.toLowerCase() === 'rowid')
+      ? null
+      : 'rowid',
   columnOf: async (member) => {
     if (table === null) return null;
     const known = await columnsOf(connection, table);
     return columnNamed(table, known, member);
   },
 });
+
+/** The same, with what is to be known of the table itself. */
+export function tableSql(connection: DuckDBConnection, table: TableSpec): TableSql {
+  const storedColumns = async () =>
+    (await storedTable(connection, table)).columns?.map(({ name }) => name) ?? null;
+  return {
+    ...rangeSql(connection, table),
+    storedColumns,
+    foldsCase: true,
+    // There is no constraint, but the hashes of the keys.
+    releaseKey: async () => {
+      if ((await storedColumns())?.includes(KEY_HASH) === true)
+        await connection.run(`ALTER TABLE ${tableName(table)} DROP COLUMN ${KEY_HASH}`);
+    },
+  };
+}

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection } from '@duckdb/node-api';
-import { type RecordError, messageOf } from '../errors.js';
+import { type RecordError, TableGoneError, messageOf } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   DELETED_AT,
@@ -51,7 +51,7 @@ import type {
   WriteRequest,
 } from './destination.js';
 import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
-import { columnsOf, keyIs, rangeSql, tableIs } from './duckdb-ranges.js';
+import { columnsOf, keyIs, rangeSql, tableIs, tableSql } from './duckdb-ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDbFile } from './duckdb-file.js';
 import { counts, rowsOf, type QueryRows } from './duckdb-query.js';
@@ -68,6 +68,17 @@ import {
   writeRows,
   type Written,
 } from './duckdb-modes.js';
+import {
+  fingerprintsTable,
+  isTableGone,
+  keepEnded,
+  keepOpened,
+  noteOfEmptyTable,
+  recordedOf,
+  refuseOtherDatabase,
+  settleKey,
+  startOverWhereGone,
+} from './drift.js';
 import { asideOf, marksDeleted, refuseOtherMode } from './modes.js';
 import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
@@ -116,6 +127,7 @@ const OWN_TABLES = `
   );
   ${differencesTable()}
   ${SCHEMA_CHANGES}
+  ${fingerprintsTable()}
 `;
 
 /**
@@ -132,41 +144,76 @@ export class DuckDbDestination implements Destination {
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
     const { key, table } = request;
-    await this.makeReady(table);
+    if (request.expects === undefined) this.file.allowNew();
+    const gone = await this.makeReady(table, async (connection, prepareIt) => {
+      refuseOtherDatabase(this.file.path, await databaseId(connection), request.expects);
+      await prepareOwnTables(connection);
+      const settle = await settleKey(tableSql(connection, table), request);
+      const startedOver = await prepareIt();
+      // DuckDB alters no table in a transaction that has changed its rows.
+      await settle();
+      return startedOver;
+    });
+    const isGone = gone.some((one) => sameKey(one, key));
     return openWhenFree(
       request,
       () => this.file.read((connection) => storedCheckpoints(connection, key)),
-      (asked) => this.claim(request, asked),
+      (asked) => this.claim(request, asked, isGone),
     );
   }
 
-  private async makeReady(table: TableSpec): Promise<void> {
-    await this.file
-      .transaction((connection) => prepare(connection, table))
+  /**
+   * @param around what surrounds the preparation, in the same transaction.
+   * @returns the streams that start over, as the table was gone.
+   */
+  private async makeReady(
+    table: TableSpec,
+    around: (
+      connection: DuckDBConnection,
+      prepareIt: () => Promise<StreamKey[]>,
+    ) => Promise<StreamKey[]> = async (connection, prepareIt) => {
+      await prepareOwnTables(connection);
+      return prepareIt();
+    },
+  ): Promise<StreamKey[]> {
+    const gone = await this.file
+      .transaction((connection) => around(connection, () => prepareAnew(connection, table)))
       .catch((thrown: unknown) => {
         throw refused(table, thrown);
       });
     this.ready.add(JSON.stringify(table));
+    return gone;
   }
 
   /** Null where the table has got a holder meanwhile that was not `asked` for. */
-  private claim(request: OpenRequest, asked: ReadonlySet<string>): Promise<OpenResult | null> {
-    const { key, holder } = request;
+  private claim(
+    request: OpenRequest,
+    asked: ReadonlySet<string>,
+    isGone: boolean,
+  ): Promise<OpenResult | null> {
+    const { key, holder, table } = request;
     return this.file.transaction(async (connection) => {
       const stored = await storedCheckpoints(connection, key);
       const claim = claimOf(stored, request, asked);
       if (claim === null) return null;
       const own = stored.find((one) => sameKey(one.key, key));
       const log = logOf(connection, key);
-      const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claim, own, request, log);
-      const database = await databaseId(connection);
+      const sql = tableSql(connection, table);
+      const recorded = await recordedOf(sql, key);
+      const moved = await movedClaim(claim, own, request, log, { recorded, isGone });
+      const { checkpoint, neighbours, takenOver, isNew, said, record } = moved;
+      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(sql, key, table);
+      const notes = [...moved.notes, ...isEmptied];
+      const database = String(await databaseId(connection));
+      const result: OpenResult = { checkpoint, database, neighbours, ...(notes.length > 0 && { notes }) };
+      await keepOpened(sql, key, record);
       for (const other of takenOver) {
         await connection.run(
           `UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other)}`,
           [randomUUID(), JSON.stringify(holder)],
         );
       }
-      if (!isNew) return { checkpoint, database, neighbours };
+      if (!isNew) return result;
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       if (said !== null) {
         // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
@@ -192,7 +239,7 @@ export class DuckDbDestination implements Destination {
           [...keyValues(key), ...values],
         );
       }
-      return { checkpoint, database, neighbours };
+      return result;
     });
   }
 
@@ -264,6 +311,7 @@ export class DuckDbDestination implements Destination {
     try {
       return await this.commit(request, loaded, false);
     } catch (thrown) {
+      if (await this.lacksTable(table, thrown)) throw new TableGoneError(table);
       if (!isDataError(thrown)) throw thrown;
       if (table.quarantine === true) return await this.commit(request, null, true);
       throw await this.file.read(async (connection) =>
@@ -272,6 +320,11 @@ export class DuckDbDestination implements Destination {
     } finally {
       prepared?.release();
     }
+  }
+
+  private async lacksTable(table: TableSpec, thrown: unknown): Promise<boolean> {
+    if (!/^Catalog Error/.test(messageOf(thrown))) return false;
+    return this.file.read((connection) => isTableGone(tableSql(connection, table), table));
   }
 
   /**
@@ -318,6 +371,8 @@ export class DuckDbDestination implements Destination {
           exists && request.range === undefined
             ? await endOfPass(connection, { ...request, table }, rejected > 0, had)
             : { rows: 0, deleted: 0 };
+        if (request.fingerprint !== undefined && request.cursor.ended !== null)
+          await keepEnded(rangeSql(connection, null), key, request.fingerprint);
         const cursor = literal(JSON.stringify(request.cursor));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
         const set = await connection.run(
@@ -357,7 +412,7 @@ export class DuckDbDestination implements Destination {
         return work({
           take: (before, limit) => takeRejects(connection, key, before, limit),
           follow: (spec, files, longest) => {
-            const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
+            const create = (made: TableSpec) => prepareTable(connection, declaredOnly(made));
             const store = duckDbStore(connection, key, spec, next, create);
             return follow(spec, store, files, longest).then(async (batch) => {
               if (batch.changes.length > 0) await prepareOwnColumns(connection, batch.table, batch.changes);
@@ -473,7 +528,10 @@ export class DuckDbDestination implements Destination {
     const table = comparedTable(asked);
     const files = asked.records === 0 ? [] : await asked.files();
     const following = (spec: TableSpec, paths: string[]) => {
-      const create = (made: TableSpec) => prepare(connection, declaredOnly(made));
+      const create = async (made: TableSpec) => {
+        if (await isTableGone(tableSql(connection, spec), spec)) throw new TableGoneError(spec);
+        await prepareTable(connection, declaredOnly(made));
+      };
       return follow(spec, duckDbStore(connection, key, spec, next, create), paths, asked.longest);
     };
     const batch = await following(table, files);
@@ -559,11 +617,24 @@ class PreparedBatch {
   }
 }
 
+/** Makes the table ready, and Highwater's own ones. */
 async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+  await prepareOwnTables(connection);
+  await prepareAnew(connection, table);
+}
+
+/** Makes the table ready. @returns the streams that start over, as it was gone. */
+async function prepareAnew(connection: DuckDBConnection, table: TableSpec): Promise<StreamKey[]> {
+  const gone = await startOverWhereGone(tableSql(connection, table), table);
+  await prepareTable(connection, table);
+  return gone;
+}
+
+async function prepareOwnTables(connection: DuckDBConnection): Promise<void> {
   await connection.run(OWN_TABLES);
   await connection.run(
     `INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
-     WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta)`,
+     WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta WHERE name = 'database')`,
     [randomUUID(), String(TABLES_VERSION)],
   );
   const [[stored] = []] = await rowsOf(
@@ -575,6 +646,9 @@ async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<
   if (Number(version) < TABLES_VERSION) {
     await connection.run(`UPDATE _highwater_meta SET value = '${TABLES_VERSION}' WHERE name = 'version'`);
   }
+}
+
+async function prepareTable(connection: DuckDBConnection, table: TableSpec): Promise<void> {
   const columns = Object.entries(table.columns);
   await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
   const known = await columnsOf(connection, table);
@@ -676,9 +750,14 @@ const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
     )[0] !== 0,
 });
 
-async function databaseId(connection: DuckDBConnection): Promise<string> {
-  const [[id] = []] = await rowsOf(connection, "SELECT value FROM _highwater_meta WHERE name = 'database'");
-  return String(id);
+/** The identity of the database; null where nothing of Highwater's is there. */
+async function databaseId(connection: DuckDBConnection): Promise<string | null> {
+  if (!(await hasTable(connection, '_highwater_meta'))) return null;
+  const [[id = null] = []] = await rowsOf(
+    connection,
+    "SELECT value FROM _highwater_meta WHERE name = 'database'",
+  );
+  return id === null ? null : String(id);
 }
 
 /** Rows of a batch that was committed; null where it was not. */

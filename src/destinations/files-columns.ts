@@ -102,6 +102,8 @@ export function tableQueries(
   const empty = `SELECT ${columns.map(([name, type]) => `CAST(NULL AS ${duckDbType(type)}) AS ${identifier(name)}`).join(', ')}, 0 AS "_highwater_schema" WHERE false`;
   const versions = parts.length === 0 ? empty : parts.join(' UNION ALL ');
   const keys = manifest.primary_key.map(identifier).join(', ');
+  // Rows from before the key was another one may have none.
+  const keyed = `SELECT * FROM (${versions}) WHERE ${manifest.primary_key.map((name) => `${identifier(name)} IS NOT NULL`).join(' AND ')}`;
   const schemas = [...new Set([...groups.values()].map(({ schema }) => schema))];
   const latest = columns.map(([name], i) => {
     const having = schemas.filter((schema) => has(schema, name));
@@ -112,7 +114,7 @@ export function tableQueries(
   });
   return {
     all: `SELECT ${names.join(', ')} FROM (${versions})`,
-    latest: `SELECT ${latest.join(', ')} FROM (${versions}) QUALIFY row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) = 1`,
+    latest: `SELECT ${latest.join(', ')} FROM (${keyed}) QUALIFY row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) = 1`,
   };
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { FileFormat } from '../config/files-address.js';
-import { DestinationError, messageOf } from '../errors.js';
+import { DestinationError, messageOf, TableGoneError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { ColumnType, StreamKey, TableSpec } from '../protocol.js';
 import {
@@ -20,8 +20,12 @@ import {
   refuseOtherTypes,
   sameKey,
   somethingMisfits,
+  startsAnew,
+  isRange,
   type StreamLog,
 } from './checkpoints.js';
+import { refuseOtherDatabase } from './drift.js';
+import { keyChanged, keyText, otherKey, STARTED_OVER_GONE } from './fingerprint.js';
 import type {
   Destination,
   History,
@@ -126,7 +130,10 @@ export class FilesDestination implements Destination {
     const wrong = unfit(table, this.options.partitionBy);
     if (wrong !== null) throw notReady(table, wrong);
     const manifests = this.manifests(key);
-    const database = await this.identity();
+    const stored = await this.store.get(IDENTITY);
+    refuseOtherDatabase(this.store.name, stored === null ? null : identityIn(stored), request.expects);
+    const database = stored === null ? await this.identity() : identityIn(stored);
+    const lost = await lostFiles(manifests, request, this.store.name);
     const opened = await openWhenFree(
       request,
       async () => {
@@ -134,7 +141,7 @@ export class FilesDestination implements Destination {
         refuseOthers(table, manifest);
         return storedIn(manifest, key);
       },
-      (asked) => claim(manifests, request, asked, database),
+      (asked) => claim(manifests, request, { asked, database, lost }),
     );
     await this.removeOrphans(manifests);
     return opened;
@@ -180,7 +187,7 @@ export class FilesDestination implements Destination {
     for (;;) {
       const manifest = await manifests.latest();
       const stored = checkpointOf(manifest, key);
-      if (manifest === null) throw conflict(key, base, undefined);
+      if (manifest === null) throw new TableGoneError(key);
       if (stored?.id !== base) {
         if (stored?.id === next) {
           const { rows, rejected } = stored;
@@ -251,9 +258,11 @@ export class FilesDestination implements Destination {
         cursor: request.cursor,
         ...{ committed_at: now, schema, files: made.files.map(named), rejects: made.rejects.map(named) },
       };
+      const { fingerprint: is } = request;
       const checkpoint: ManifestCheckpoint = {
         ...stored,
         ...{ id: next, cursor: request.cursor, updated_at: now, rows, rejected, marks },
+        ...(is !== undefined && request.cursor.ended !== null && { fingerprint: { is } }),
       };
       faultPoint('commit.before');
       isSent = true;
@@ -437,7 +446,7 @@ export class FilesDestination implements Destination {
   private async identity(): Promise<string> {
     for (;;) {
       const found = await this.store.get(IDENTITY);
-      if (found !== null) return (JSON.parse(found.toString('utf8')) as { database: string }).database;
+      if (found !== null) return identityIn(found);
       const identity = { highwater: 1, database: randomUUID(), made_at: new Date().toISOString() };
       await this.store.putIfAbsent(IDENTITY, JSON.stringify(identity));
     }
@@ -498,27 +507,65 @@ const named = ({ local: _, ...file }: MadeFile): TableFile => file;
 const checkpointOf = (manifest: Manifest | null, key: StreamKey): ManifestCheckpoint | undefined =>
   manifest?.checkpoints.find(({ strategy, source }) => strategy === key.strategy && source === key.source);
 
+const identityIn = (body: Buffer): string =>
+  (JSON.parse(body.toString('utf8')) as { database: string }).database;
+
+/** Data files that are lost: all of a table, which is then begun anew, or some of one that is read again in any case. */
+interface Lost {
+  paths: ReadonlySet<string>;
+  isAll: boolean;
+}
+
+/**
+ * Looks for data files that the manifest names and that are not there.
+ * @throws {DestinationError} where some are lost, and nothing would bring their rows back.
+ */
+async function lostFiles(manifests: Manifests, request: OpenRequest, name: string): Promise<Lost> {
+  const manifest = await manifests.latest();
+  const paths = manifest === null ? [] : await manifests.missing(manifest);
+  if (manifest === null || paths.length === 0) return { paths: new Set(), isAll: false };
+  const named = (await manifests.commits(manifest)).reduce((sum, { files }) => sum + files.length, 0);
+  const isAll = paths.length === named;
+  if (!isAll && (isRange(request.key) || !startsAnew(request))) {
+    const shown = paths.slice(0, LOST_SHOWN).map((path) => `${manifests.folder}${path}`);
+    const more = paths.length > shown.length ? `, and ${paths.length - shown.length} more` : '';
+    throw new DestinationError(
+      `${name} has lost ${paths.length} of the ${named} data files of ${request.table.schema}.${request.table.table}, which its ` +
+        `manifest names: ${shown.join(', ')}${more}. Put them back, and "highwater resume"; or "highwater resync" (start with ` +
+        '--full) goes on without them, and reads everything again.',
+    );
+  }
+  return { paths: new Set(paths), isAll };
+}
+const LOST_SHOWN = 5;
+
 /** Null where the table has got a holder meanwhile that was not `asked` for. */
 async function claim(
   manifests: Manifests,
   request: OpenRequest,
-  asked: ReadonlySet<string>,
-  database: string,
+  { asked, database, lost }: { asked: ReadonlySet<string>; database: string; lost: Lost },
 ): Promise<OpenResult | null> {
   const { key, table, holder } = request;
   for (;;) {
-    const manifest = await manifests.latest();
+    const found = await manifests.latest();
+    const now = new Date().toISOString();
+    const isLost = found !== null && lost.paths.size > 0;
+    const manifest = isLost ? await withoutLost(manifests, found, lost, now) : found;
     refuseOthers(table, manifest);
+    refuseOtherKey(request, manifest);
     const stored = storedIn(manifest, key);
     const claimed = claimOf(stored, request, asked);
     if (claimed === null) return null;
     const own = checkpointOf(manifest, key);
     const log = logOf(manifests, manifest, key);
-    const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claimed, own, request, log);
-    const result: OpenResult = { checkpoint, database, neighbours };
+    const isGone = lost.isAll && checkpointOf(found, key)?.cursor != null;
+    const recorded = own?.fingerprint ?? null;
+    const moved = await movedClaim(claimed, own, request, log, { recorded, isGone });
+    const { checkpoint, neighbours, takenOver, isNew, said, record, notes } = moved;
+    const result: OpenResult = { checkpoint, database, neighbours, ...(notes.length > 0 && { notes }) };
     const { schemas } = withSchema(manifest, table);
-    if (!isNew && takenOver.length === 0 && schemas.length === manifest?.schemas.length) return result;
-    const now = new Date().toISOString();
+    const isSame = schemas.length === manifest?.schemas.length && record === null && !isLost;
+    if (!isNew && takenOver.length === 0 && isSame) return result;
     const others = (manifest?.checkpoints ?? [])
       .filter((one) => one !== own)
       .map((one) =>
@@ -527,31 +574,74 @@ async function claim(
         )
           ? { ...one, id: randomUUID(), holder, updated_at: now }
           : one,
-      );
+      )
+      .map((one) => withoutOtherKey(one, table));
+    const fingerprint = record ?? own?.fingerprint;
+    const kept = fingerprint !== undefined && { fingerprint };
     const mine: ManifestCheckpoint = {
       ...{ strategy: key.strategy, source: key.source, ...checkpoint, holder, updated_at: now },
       ...{ rows: own?.rows ?? 0, rejected: own?.rejected ?? 0 },
       marks: said !== null && checkpoint.cursor === null ? [] : (own?.marks ?? []),
+      ...kept,
     };
-    const moved: ManifestMove[] =
-      said === null
-        ? []
-        : [
-            {
-              ...{ id: checkpoint.id, base: own?.id ?? '', strategy: key.strategy, source: key.source },
-              ...{ cursor: checkpoint.cursor, workflow_id: holder.workflowId, moved: said, moved_at: now },
-            },
-          ];
-    const moves = [...(manifest?.moves ?? []), ...moved];
-    const isMade = await manifests.append(manifest, {
+    const moves: ManifestMove[] = [...(manifest?.moves ?? [])];
+    if (said !== null)
+      moves.push({
+        ...{ id: checkpoint.id, base: own?.id ?? '', strategy: key.strategy, source: key.source },
+        ...{ cursor: checkpoint.cursor, workflow_id: holder.workflowId, moved: said, moved_at: now },
+      });
+    const isMade = await manifests.append(found, {
       ...{ schema: key.schema, table: key.table, primary_key: table.primaryKey, schemas },
-      checkpoints: [...others, isNew || own === undefined ? mine : own],
+      checkpoints: [...others, isNew || own === undefined ? mine : { ...own, ...kept }],
       ...(moves.length > 0 && { moves }),
       sealed: manifest?.sealed ?? [],
       commits: manifest?.commits ?? [],
     });
     if (isMade) return result;
   }
+}
+
+/** The manifest without files that are lost; where all are, its streams start over. */
+async function withoutLost(
+  manifests: Manifests,
+  manifest: Manifest,
+  { paths, isAll }: Lost,
+  now: string,
+): Promise<Manifest> {
+  const whole = { ...manifest, ...(await manifests.without(manifest, paths)) };
+  if (!isAll) return whole;
+  const moves: ManifestMove[] = [...(manifest.moves ?? [])];
+  const checkpoints = manifest.checkpoints.map((one): ManifestCheckpoint => {
+    if (one.cursor === null || isRange(one)) return one;
+    const { strategy, source, id: base, holder, fingerprint } = one;
+    const id = randomUUID();
+    moves.push({
+      ...{ id, base, strategy, source, cursor: null, workflow_id: holder.workflowId },
+      ...{ moved: STARTED_OVER_GONE, moved_at: now },
+    });
+    const recorded = fingerprint !== undefined && {
+      fingerprint: { is: fingerprint.is, gone: true as const },
+    };
+    return { ...one, id, cursor: null, updated_at: now, marks: [], ...recorded };
+  });
+  return { ...whole, checkpoints, moves };
+}
+
+/** @throws {DestinationError} where rows were written by another primary key, and are not read again now. */
+function refuseOtherKey(request: OpenRequest, manifest: Manifest | null): void {
+  const { key, table } = request;
+  const recorded = (manifest?.checkpoints ?? []).flatMap(({ fingerprint }) => fingerprint ?? []);
+  const was = otherKey(recorded, table);
+  const hasRows =
+    manifest?.commits.some(({ rows }) => rows > 0) === true || (manifest?.sealed.length ?? 0) > 0;
+  if (was === null || !hasRows) return;
+  if (isRange(key) || !startsAnew(request)) throw keyChanged(table, keyText(was, table.primaryKey));
+}
+
+/** A checkpoint without what was recorded of another primary key: its stream says so when it is opened. */
+function withoutOtherKey({ fingerprint, ...rest }: ManifestCheckpoint, table: TableSpec): ManifestCheckpoint {
+  const isKept = fingerprint !== undefined && otherKey([fingerprint], table) === null;
+  return isKept ? { ...rest, fingerprint } : rest;
 }
 
 /** What a store has of a stream. */

@@ -2,9 +2,11 @@
  * What a table of files is: its manifest names every file that belongs to it, and nothing else does. Each commit makes
  * the next version, which is put only where nobody else has put it: that is the compare-and-set.
  */
+import { randomUUID } from 'node:crypto';
 import { DestinationBusyError, DestinationError } from '../errors.js';
 import type { ColumnType, Cursor, Holder, StreamKey } from '../protocol.js';
 import { thatMatter, type StoredCheckpoint } from './checkpoints.js';
+import type { Recorded } from './fingerprint.js';
 import type { ObjectStore } from './object-store.js';
 
 /** What this code writes and reads. */
@@ -69,6 +71,8 @@ export interface ManifestCheckpoint {
   rejected: number;
   /** Marks of parents; of a parent that is there twice, the last. */
   marks: TableFile[];
+  /** What gives the cursor its meaning; absent from what older versions wrote. */
+  fingerprint?: Recorded;
 }
 
 export interface Manifest {
@@ -158,16 +162,53 @@ export class Manifests {
   /** Every commit, in order. */
   async commits({ sealed, commits }: Manifest): Promise<Commit[]> {
     const older: Commit[] = [];
-    for (const path of sealed) {
-      const key = `${this.folder}${path}`;
-      const body = await this.store.get(key);
-      if (body === null)
-        throw new DestinationError(`${this.store.name} has lost ${key}, which its manifest names`);
-      older.push(
-        ...parsed<{ highwater: number; commits: Commit[] }>(body, `${this.store.name}/${key}`).commits,
-      );
-    }
+    for (const path of sealed) older.push(...(await this.list(path)));
     return [...older, ...commits];
+  }
+
+  private async list(path: string): Promise<Commit[]> {
+    const key = `${this.folder}${path}`;
+    const body = await this.store.get(key);
+    if (body === null)
+      throw new DestinationError(`${this.store.name} has lost ${key}, which its manifest names`);
+    return parsed<{ highwater: number; commits: Commit[] }>(body, `${this.store.name}/${key}`).commits;
+  }
+
+  /** The data files that the manifest names and that are not there. */
+  async missing(manifest: Manifest): Promise<string[]> {
+    const named = (await this.commits(manifest)).flatMap(({ files }) => files.map(({ path }) => path));
+    const folders = new Set(named.map((path) => path.slice(0, path.lastIndexOf('/') + 1)));
+    const there = new Set<string>();
+    for (const folder of folders)
+      for (const key of await this.store.list(`${this.folder}${folder}`)) there.add(key);
+    return named.filter((path) => !there.has(`${this.folder}${path}`));
+  }
+
+  /** The lists of commits of a manifest without files that are lost, so that readers do not ask for them. */
+  async without(
+    { sealed, commits }: Manifest,
+    lost: ReadonlySet<string>,
+  ): Promise<Pick<Manifest, 'sealed' | 'commits'>> {
+    const kept = (commit: Commit): Commit => ({
+      ...commit,
+      files: commit.files.filter(({ path }) => !lost.has(path)),
+    });
+    const lists: string[] = [];
+    for (const path of sealed) {
+      const list = await this.list(path);
+      if (!list.some(({ files }) => files.some((file) => lost.has(file.path)))) {
+        lists.push(path);
+        continue;
+      }
+      // Lists never change: this one is another.
+      const other = path.replace(/(-[0-9a-f]{8})?\.json$/, `-${randomUUID().slice(0, 8)}.json`);
+      await this.store.putIfAbsent(
+        `${this.folder}${other}`,
+        JSON.stringify({ highwater: FORM, commits: list.map(kept) }),
+      );
+      lists.push(other);
+    }
+    return { sealed: lists, commits: commits.map(kept) };
   }
 
   /** A list of commits that is full goes into a file of its own, so that versions stay small. */

@@ -1,7 +1,8 @@
 /** How PostgreSQL says what ranges need. */
 import type { PoolClient } from 'pg';
 import type { StreamKey, TableSpec } from '../protocol.js';
-import { keyValues } from './checkpoints.js';
+import { keyValues, tableName } from './checkpoints.js';
+import { tableKey, type TableSql } from './drift.js';
 import { Columns } from './inference.js';
 import { postgresType } from './postgres-columns.js';
 import { postgresNames, storedTable } from './postgres-evolution.js';
@@ -36,7 +37,42 @@ export function rangeSql(client: PoolClient, { schema }: StreamKey, table: Table
     keyText: (columns) => `jsonb_build_array(${columns.map((column) => `${column}::text`).join(', ')})::text`,
     typed: (text, type) => `${literal(text)}::${postgresType(type)}`,
     bytes: (sql) => `(${sql}) COLLATE "C"`,
+    place: 'ctid',
     columnOf: async (member) =>
       table === null ? null : columnNamed(table, await columnsOf(client, table), member),
   };
+}
+
+/** The same, with what is to be known of the table itself. */
+export function tableSql(client: PoolClient, table: TableSpec): TableSql {
+  return {
+    ...rangeSql(client, tableKey(table), table),
+    storedColumns: async () => (await storedTable(client, table)).columns?.map(({ name }) => name) ?? null,
+    foldsCase: false,
+    releaseKey: async (was) => {
+      for (const { index, constraint } of await uniqueOver(client, table, was))
+        await client.query(
+          constraint === null
+            ? `DROP INDEX ${index}`
+            : `ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${constraint}`,
+        );
+    },
+  };
+}
+
+/** The unique indexes over just these columns, with the constraints that they are of. */
+async function uniqueOver(
+  client: PoolClient,
+  table: TableSpec,
+  columns: readonly string[],
+): Promise<{ index: string; constraint: string | null }[]> {
+  const found = await client.query<{ index: string; constraint: string | null }>(
+    `SELECT i.indexrelid::regclass::text AS index,
+         (SELECT quote_ident(c.conname) FROM pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u')) AS constraint
+       FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indexprs IS NULL
+       AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
+            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
+    [tableName(table), [...columns].sort()],
+  );
+  return found.rows;
 }

@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import {
   DestinationBusyError,
@@ -12,6 +12,8 @@ import {
   messageOf,
   type RecordError,
   StorageFullError,
+  DestinationGoneError,
+  TableGoneError,
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
@@ -63,6 +65,17 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
+import {
+  fingerprintsTable,
+  isTableGone,
+  keepEnded,
+  keepOpened,
+  noteOfEmptyTable,
+  recordedOf,
+  refuseOtherDatabase,
+  settleKey,
+  startOverWhereGone,
+} from './drift.js';
 import { exactColumns } from './duckdb-columns.js';
 import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
@@ -74,7 +87,7 @@ import {
   storedType,
 } from './postgres-columns.js';
 import { changesOf, postgresStore, schemaChanges, SYSTEM_COLUMNS } from './postgres-evolution.js';
-import { columnsOf, rangeSql } from './postgres-ranges.js';
+import { columnsOf, rangeSql, tableSql } from './postgres-ranges.js';
 import {
   besideTable,
   comparedTable,
@@ -102,6 +115,8 @@ import {
 import { identifier, literal } from './sql.js';
 
 const NAME_BYTES = 63;
+/** A server that has not begun a transaction by then does not answer: it was stopped, or is out of reach. */
+const ANSWER_MILLISECONDS = 10_000;
 
 /** Highwater's own tables, in the schema of the stream's table: there the user may create some. */
 const ownTables = (schema: string) => `
@@ -137,6 +152,7 @@ const ownTables = (schema: string) => `
   );
   ${differencesTable(`${schema}.`)}
   ${schemaChanges(schema)}
+  ${fingerprintsTable(`${schema}.`)}
 `;
 
 /** Limits of one transaction; no statement of ours takes long unless something is wrong. */
@@ -159,19 +175,34 @@ export class PostgresDestination implements Destination {
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
     const { key, table } = request;
-    await this.transaction((client) => prepare(client, table)).catch((thrown: unknown) => {
-      throw refused(table, thrown);
+    const gone = await this.transaction(async (client) => {
+      const where = `schema ${table.schema} of ${this.address}`;
+      refuseOtherDatabase(where, await databaseId(client, table.schema), request.expects);
+      await prepareOwnTables(client, table.schema);
+      // Before the key has an index.
+      const settle = await settleKey(tableSql(client, table), request);
+      await settle();
+      return prepareAnew(client, table);
+    }).catch((thrown: unknown) => {
+      throw request.expects !== undefined && isDatabaseGone(thrown)
+        ? new DestinationGoneError(`the database of ${this.address} is gone`)
+        : refused(table, thrown);
     });
+    const isGone = gone.some((one) => sameKey(one, key));
     return openWhenFree(
       request,
       () => this.transaction((client) => storedCheckpoints(client, key)),
-      (asked) => this.claim(request, asked),
+      (asked) => this.claim(request, asked, isGone),
     );
   }
 
   /** Null where the table has got a holder meanwhile that was not `asked` for. */
-  private claim(request: OpenRequest, asked: ReadonlySet<string>): Promise<OpenResult | null> {
-    const { key, holder } = request;
+  private claim(
+    request: OpenRequest,
+    asked: ReadonlySet<string>,
+    isGone: boolean,
+  ): Promise<OpenResult | null> {
+    const { key, holder, table } = request;
     const schema = identifier(key.schema);
     return this.transaction(async (client) => {
       // Of several that claim a table at once, one after the other.
@@ -184,18 +215,22 @@ export class PostgresDestination implements Destination {
       if (claim === null) return null;
       const own = stored.find((one) => sameKey(one.key, key));
       const log = logOf(client, key);
-      const { checkpoint, neighbours, takenOver, isNew, said } = await movedClaim(claim, own, request, log);
-      const meta = await client.query<{ value: string }>(
-        `SELECT value FROM ${schema}._highwater_meta WHERE name = 'database'`,
-      );
-      const database = String(meta.rows[0]?.value);
+      const sql = tableSql(client, table);
+      const recorded = await recordedOf(sql, key);
+      const moved = await movedClaim(claim, own, request, log, { recorded, isGone });
+      const { checkpoint, neighbours, takenOver, isNew, said, record } = moved;
+      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(sql, key, table);
+      const notes = [...moved.notes, ...isEmptied];
+      const database = String(await databaseId(client, key.schema));
+      const result: OpenResult = { checkpoint, database, neighbours, ...(notes.length > 0 && { notes }) };
+      await keepOpened(sql, key, record);
       for (const other of takenOver) {
         await client.query(
           `UPDATE ${schema}._highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
           [...keyValues(other), randomUUID(), JSON.stringify(holder)],
         );
       }
-      if (!isNew) return { checkpoint, database, neighbours };
+      if (!isNew) return result;
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       if (said !== null) {
         // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
@@ -214,7 +249,7 @@ export class PostgresDestination implements Destination {
            DO UPDATE SET id = excluded.id, cursor = excluded.cursor, holder = excluded.holder, updated_at = now()`,
         [...keyValues(key), checkpoint.id, cursor, JSON.stringify(holder)],
       );
-      return { checkpoint, database, neighbours };
+      return result;
     });
   }
 
@@ -304,6 +339,29 @@ export class PostgresDestination implements Destination {
   }
 
   async write(request: WriteRequest): Promise<WriteOutcome> {
+    try {
+      return await this.commit(request);
+    } catch (thrown) {
+      const { code = '' } = thrown as { code?: string };
+      if (UNDEFINED.includes(code)) await this.refuseIfGone(request);
+      throw isDatabaseGone(thrown)
+        ? new DestinationGoneError(`the database of ${this.address} is gone`)
+        : thrown;
+    }
+  }
+
+  /** @throws {DestinationGoneError | TableGoneError} where the schema or the table is not there any more. */
+  private refuseIfGone({ key, table }: WriteRequest): Promise<void> {
+    return this.transaction(async (client) => {
+      if (!(await hasOwnTables(client, key)))
+        throw new DestinationGoneError(
+          `what the sync has written to schema ${key.schema} of ${this.address} is gone`,
+        );
+      if (await isTableGone(tableSql(client, table), table)) throw new TableGoneError(table);
+    });
+  }
+
+  private commit(request: WriteRequest): Promise<WriteOutcome> {
     const { key, base, next } = request;
     const schema = identifier(key.schema);
     return this.transaction(async (client) => {
@@ -351,6 +409,11 @@ export class PostgresDestination implements Destination {
         exists && request.range === undefined
           ? await endOfPass(client, { ...request, table }, rejected > 0, had)
           : { rows: 0, deleted: 0 };
+      const { fingerprint } = request;
+      // An older version may have opened the stream, and made no table for it.
+      const isKept = fingerprint !== undefined && request.cursor.ended !== null;
+      if (isKept && (await hasTable(client, `${schema}._highwater_fingerprints`)))
+        await keepEnded(rangeSql(client, key, null), key, fingerprint);
       const cursor = JSON.stringify(request.cursor);
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
@@ -396,7 +459,7 @@ export class PostgresDestination implements Destination {
         return work({
           take: (before, limit) => takeRejects(client, key, before, limit),
           follow: (spec, files, longest) => {
-            const create = (made: TableSpec) => prepare(client, declaredOnly(made));
+            const create = (made: TableSpec) => prepareTable(client, declaredOnly(made));
             return follow(spec, postgresStore(client, key, spec, next, create), files, longest);
           },
           write: async (table, path, { records, longest }, cursor) => {
@@ -471,16 +534,23 @@ export class PostgresDestination implements Destination {
     // Without a listener a connection that is cut would end the process.
     client.on('error', onError);
     try {
-      await client.query(
-        `BEGIN; SET LOCAL lock_timeout = '${this.limits.lockSeconds}s';
+      const begin: QueryConfig & { query_timeout: number } = {
+        query_timeout: ANSWER_MILLISECONDS,
+        text: `BEGIN; SET LOCAL lock_timeout = '${this.limits.lockSeconds}s';
          SET LOCAL statement_timeout = '${this.limits.statementSeconds}s'; SET LOCAL TimeZone = 'UTC';
          SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
-      );
+      };
+      await client.query(begin).catch((thrown: unknown) => {
+        // What is asked after that would wait behind it.
+        broken = thrown as Error;
+        throw thrown;
+      });
       const result = await work(client);
       await client.query('COMMIT');
       return result;
     } catch (thrown) {
-      await client.query('ROLLBACK').catch((failed: unknown) => (broken = failed as Error));
+      if (broken === undefined)
+        await client.query('ROLLBACK').catch((failed: unknown) => (broken = failed as Error));
       throw this.explain(thrown);
     } finally {
       client.off('error', onError);
@@ -497,14 +567,16 @@ export class PostgresDestination implements Destination {
       /^(08|53|57P0|40)/.test(code) ||
       ['55P03', '25006', '57014'].includes(code) ||
       /^E[A-Z]+$/.test(code) ||
-      /connection (terminated|ended|error|timeout)|terminating connection|timeout exceeded/i.test(said);
+      /connection (terminated|ended|error|timeout)|terminating connection|timeout exceeded|read timeout/i.test(
+        said,
+      );
     if (mayPass)
       return new DestinationBusyError(
         `the destination ${this.address} cannot be reached or is busy: ${said}`,
       );
     // Wrong password, no such database, no rights, or a certificate that nobody here trusts.
     if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
-      return new DestinationError(`the destination ${this.address} refuses: ${said}`);
+      return new DestinationError(`the destination ${this.address} refuses: ${said}`, { cause: thrown });
     return thrown;
   }
 }
@@ -576,7 +648,10 @@ async function followed(
   const table = comparedTable(asked);
   const files = asked.records === 0 ? [] : await asked.files();
   const following = (spec: TableSpec, paths: string[]) => {
-    const create = (made: TableSpec) => prepare(client, declaredOnly(made));
+    const create = async (made: TableSpec) => {
+      if (await isTableGone(tableSql(client, spec), spec)) throw new TableGoneError(spec);
+      await prepareTable(client, declaredOnly(made));
+    };
     return follow(spec, postgresStore(client, key, spec, next, create), paths, asked.longest);
   };
   const batch = await following(table, files);
@@ -658,11 +733,32 @@ interface LogRow {
 const ordered = (sql: string, type: ColumnType | undefined) =>
   type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
 
+/** Makes the table ready, and Highwater's own ones. */
 async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
+  await prepareOwnTables(client, table.schema);
+  await prepareAnew(client, table);
+}
+
+/** Makes the table ready. @returns the streams that start over, as it was gone. */
+async function prepareAnew(client: PoolClient, table: TableSpec): Promise<StreamKey[]> {
+  const gone = await startOverWhereGone(tableSql(client, table), table);
+  await prepareTable(client, table);
+  return gone;
+}
+
+/** The identity of the database; null where nothing of Highwater's is in the schema. */
+async function databaseId(client: PoolClient, schema: string): Promise<string | null> {
+  const meta = `${identifier(schema)}._highwater_meta`;
+  if (!(await hasTable(client, meta))) return null;
+  const found = await client.query<{ value: string }>(`SELECT value FROM ${meta} WHERE name = 'database'`);
+  return found.rows[0]?.value ?? null;
+}
+
+async function prepareOwnTables(client: PoolClient, name: string): Promise<void> {
   // "IF NOT EXISTS" fails for one of two that create at once.
   await client.query("SELECT pg_advisory_xact_lock(hashtextextended('highwater', 0))");
-  const schema = identifier(table.schema);
-  const known = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [table.schema]);
+  const schema = identifier(name);
+  const known = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [name]);
   // Where it is there, no right to create schemas is needed.
   if (known.rows.length === 0) await client.query(`CREATE SCHEMA ${schema}`);
   await client.query(ownTables(schema));
@@ -680,6 +776,9 @@ async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
       String(TABLES_VERSION),
     ]);
   }
+}
+
+async function prepareTable(client: PoolClient, table: TableSpec): Promise<void> {
   for (const name of [table.schema, table.table, ...Object.keys(table.columns)]) {
     if (Buffer.byteLength(name) <= NAME_BYTES) continue;
     // It would cut them short, and take two for one.
@@ -1109,6 +1208,13 @@ function refused(table: TableSpec, thrown: unknown): unknown {
   if (thrown instanceof HighwaterError || !/^(42|23|0A|22|54)/.test(code)) return thrown;
   return notReady(table, messageOf(thrown));
 }
+
+/** Whether a server says that it has no such database. */
+const isDatabaseGone = (thrown: unknown): boolean =>
+  thrown instanceof DestinationError && (thrown.cause as { code?: string } | undefined)?.code === '3D000';
+
+/** No such table, no such schema. */
+const UNDEFINED = ['42P01', '3F000'];
 
 /** Data exceptions, NaN as a whole number, constraints that are not ours, and what is too long for an index. */
 const isDataError = (thrown: unknown) => /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');

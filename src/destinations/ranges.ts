@@ -47,6 +47,8 @@ export interface RangeSql {
   typed: (text: string, type: ColumnType) => string;
   /** Text in the order of its bytes. */
   bytes: (sql: string) => string;
+  /** The name of a column that tells a row's place; null where the table has another column of that name. */
+  place: string | null;
   /** The type of the column that a member of records has, and its name; null where it has none. */
   columnOf: (member: string) => Promise<{ name: string; type: ColumnType } | null>;
 }
@@ -310,6 +312,7 @@ export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise
          WHERE c.key = d.key AND c.batch IS NOT DISTINCT FROM d.batch)`,
     );
   }
+  const twice = await findTwins(sql, request);
   const extraUnknown = await findExtra(sql, request);
   if (extraUnknown === null && range.repair && request.removes) await removeExtra(sql, request);
   const told = async (kind: DifferenceKind): Promise<Differences> => {
@@ -328,9 +331,54 @@ export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise
     stale: await told('stale'),
     // Records may say themselves that their rows are to go.
     extra: extraUnknown === null || extra.count > 0 ? extra : null,
+    ...(twice.count > 0 && { twice }),
     changed: (await told('changed')).count,
     extraUnknown,
   };
+}
+
+/** Finds keys that stand more than once, and keeps the newest row of each where the audit repairs. */
+async function findTwins(sql: RangeSql, { table, range, newest }: ConcludeRequest): Promise<Differences> {
+  const none = { count: 0, repaired: 0, keys: [] };
+  // Of a table that keeps every version a key may have several rows.
+  if (table.mode === 'append') return none;
+  const keys = keysOf(table).join(', ');
+  const text = sql.keyText(keysOf(table));
+  const twins = `SELECT ${text} AS key FROM ${current(table)} AS t GROUP BY ${keys} HAVING count(*) > 1`;
+  const [[count = '0'] = []] = await sql.query(`SELECT count(*) FROM (${twins}) AS w`);
+  if (count === '0') return none;
+  const first = await sql.query(
+    `SELECT key FROM (${twins}) AS w ORDER BY ${sql.bytes('key')} LIMIT ${range.keys}`,
+  );
+  let room = KEYS_LENGTH;
+  const shown = first.map(([one]) => keyShown(one ?? '[]')).filter((one) => (room -= one.length) >= 0);
+  const isMended = range.repair && table.mode !== 'history' && sql.place !== null;
+  if (isMended) {
+    const column = newest == null ? null : await sql.columnOf(newest.field);
+    const order = [
+      ...(column === null ? [] : [`t.${identifier(column.name)} DESC NULLS LAST`]),
+      ...(table.stamps === true ? [`t.${SYNCED_AT} DESC NULLS LAST`] : []),
+    ];
+    await removeOlderTwins(sql, table, keysOf(table), order);
+  }
+  return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
+}
+
+/** Of rows with one key keeps the first in an order, or else the one that was written last; all are columns of `t`. */
+export async function removeOlderTwins(
+  { run, place }: Pick<RangeSql, 'run' | 'place'>,
+  table: TableSpec,
+  keys: readonly string[],
+  order: readonly string[],
+): Promise<void> {
+  if (place === null) return;
+  const target = tableName(table);
+  const by = [...order, `t.${place} DESC`].join(', ');
+  await run(
+    `DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
+       SELECT t.${place} AS place, row_number() OVER (PARTITION BY ${keys.join(', ')} ORDER BY ${by}) AS twin FROM ${target} AS t) AS w
+       WHERE twin > 1)`,
+  );
 }
 
 /** Keys go into history, which takes no megabytes. */

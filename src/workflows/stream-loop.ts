@@ -146,10 +146,21 @@ const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
+const DESTINATION_GONE = 'DestinationGoneError';
 /** A sync that goes on for ever asks a source that fails no less often than this. */
 const LONGEST_FAILING_SECONDS = 5 * 60;
 /** Failures that such a sync waits out. */
-const MAY_PASS = ['SourceUnavailableError', 'DestinationBusyError', 'StorageFullError'];
+const MAY_PASS = [
+  'SourceUnavailableError',
+  'DestinationBusyError',
+  'StorageFullError',
+  // It comes back, or `resume` has the sync start over with what is there instead.
+  DESTINATION_GONE,
+];
+/** Failures that opening the stream again mends. */
+const REOPENED = ['BatchLostError', 'DestinationElsewhereError', 'TableGoneError'];
+/** Opening again this often in a row without a batch written is trouble, and shown as such. */
+const QUIET_REOPENINGS = 2;
 /** The source answers nonsense: it may answer well again by itself. */
 const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
 /** Somebody else has the stream now: nothing that could be mended here. */
@@ -257,6 +268,8 @@ export class StreamLoop {
       () => {
         this.paused = false;
         this.signals++;
+        // The operator has been told what that means.
+        if (this.trouble?.type === DESTINATION_GONE) this.database = null;
       },
       {
         description:
@@ -495,9 +508,11 @@ export class StreamLoop {
 
   /** Opens the stream where its destination is. */
   private async open(): Promise<OpenedStream> {
-    this.show('opening');
+    // A sync that fails does so until it could be opened: each try takes its time.
+    if (this.status !== 'failing') this.show('opening');
     this.unheard = false;
     const [asked] = this.asked;
+    const startsAnew = asked?.kind === 'move' && 'start' in asked.to;
     const input: OpenStreamInput = {
       configuration: asked?.kind === 'configure' ? asked.configuration : this.configuration,
       stream: this.options.stream ?? null,
@@ -505,7 +520,7 @@ export class StreamLoop {
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
-      expectDatabase: this.database,
+      expectDatabase: startsAnew && this.trouble?.type === DESTINATION_GONE ? null : this.database,
       ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
       ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
       ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
@@ -823,11 +838,13 @@ export class StreamLoop {
     const reason = gone
       ? 'the worker that owns the destination does not answer'
       : (failure?.message ?? String(thrown));
-    if (gone || type === 'BatchLostError' || type === 'DestinationElsewhereError' || ours === true) {
+    if (gone || REOPENED.includes(type) || ours === true) {
       // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
       const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
+      // A batch that is lost is the staging's affair: it is fetched again.
+      const isQuiet = this.reopened < QUIET_REOPENINGS || type === 'BatchLostError';
       if (this.reopened++ < REOPEN_LIMIT) {
-        if (seconds > 0) await this.sleepFor(Math.min(seconds, LONGEST_BACK_OFF_SECONDS), 'waiting', reason);
+        if (seconds > 0) await this.beforeReopening(type, reason, seconds, isQuiet);
         return;
       }
     }
@@ -852,6 +869,19 @@ export class StreamLoop {
     await this.notices.end();
     await condition(allHandlersFinished);
     throw ApplicationFailure.nonRetryable(said, type, ...(question === null ? [] : [question]));
+  }
+
+  /** Waits before the stream is opened again; where that keeps failing, it is trouble. */
+  private async beforeReopening(
+    type: string,
+    reason: string,
+    backOff: number,
+    isQuiet: boolean,
+  ): Promise<void> {
+    const seconds = Math.min(backOff, LONGEST_BACK_OFF_SECONDS);
+    if (isQuiet || !patched('reopening is trouble')) return this.sleepFor(seconds, 'waiting', reason);
+    this.trouble = this.troubled('failing', type, reason, seconds);
+    return this.sleepFor(seconds, 'failing', reason);
   }
 
   /** Tries again by itself, ever less often. */
@@ -1098,15 +1128,18 @@ function configurationProblem(configuration: Json, stream: string | null): strin
 }
 
 function rangeResult({ kind, from, to }: RangePlan, pass: Counts, found: RangeFound | null): RangeResult {
-  const { missing, stale, extra, changed, extraUnknown } = found ?? {};
+  const { missing, stale, extra, twice, changed, extraUnknown } = found ?? {};
   const { records, rows, outside = 0, left = 0 } = pass;
-  const differing = [missing, stale, extra].some((one) => one != null && one.count > one.repaired);
+  const differing = [missing, stale, extra, twice].some((one) => one != null && one.count > one.repaired);
   return {
     ...{ kind, from, to, records, outside, rows, left },
     differences:
       missing === undefined || stale === undefined
         ? null
-        : { missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+        : {
+            ...{ missing, stale, extra: extra ?? null, changed: changed ?? 0 },
+            ...(twice !== undefined && { twice }),
+          },
     extraUnknown: extraUnknown ?? null,
     equal: found === null ? null : !differing,
   };

@@ -1,12 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
+import { crc32, gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readDestination } from '../../src/cli/query.js';
 import { DuckDbDestination } from '../../src/destinations/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb-file.js';
 import { liveOwner, Ownership, type OwnerRecord } from '../../src/destinations/owner.js';
@@ -15,6 +16,7 @@ import { identifier } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
+import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
@@ -105,6 +107,12 @@ describe('a DuckDB file', () =>
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
 rangesContract('DuckDB', () => startDuckDb(true));
+driftContract('DuckDB', () => startDuckDb(false), {
+  isSql: true,
+  dropTable: async (tested, { schema, table }) => {
+    await tested.query(`DROP TABLE ${schema}.${table}`);
+  },
+});
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let path: string;
@@ -360,6 +368,7 @@ describe('a DuckDB table', () => {
       '_highwater_batches',
       '_highwater_checkpoints',
       '_highwater_differences',
+      '_highwater_fingerprints',
       '_highwater_meta',
       '_highwater_moves',
       '_highwater_parents',
@@ -428,6 +437,102 @@ describe('a DuckDB table', () => {
     const thrown = await thrownBy(many.write(checkpoint.id, 'c1', records));
     expect(thrown.message).toContain('"i\\"4321, 4321"');
     expect(thrown.message).toContain('cannot hold "x" as LONG');
+  });
+});
+
+describe('a DuckDB file beside a log', () => {
+  const table: TableSpec = { schema: 'main', table: 't', primaryKey: ['id'], columns: { id: 'STRING' } };
+  /** Opens a file for as long as `work` takes. */
+  const withStream = async <T>(at: string, work: (stream: Stream) => Promise<T>): Promise<T> => {
+    const file = new DuckDbFile(at, SETTINGS);
+    const tested: TestedDestination = {
+      destination: new DuckDbDestination(file),
+      prepares: false,
+      rows: (of) => rowsOf(file, of),
+      query: () => Promise.reject(new Error('not here')),
+      ownSchema: '',
+      reopen: () => Promise.reject(new Error('not here')),
+      close: () => file.close(),
+    };
+    return work(new Stream(tested, folder.file, table)).finally(() => file.close());
+  };
+  const idsIn = (at: string) => withStream(at, async (of) => (await of.rows()).map(({ id }) => id));
+  const contentOf = async (at: string) =>
+    (await Promise.all([readFile(at), readFile(`${at}.wal`)])).map((bytes) => crc32(bytes));
+  const copy = (name: string) => folder.file(name);
+
+  /** A file at rest, then one with a checkpoint more and a live log on top. */
+  async function backupAndLog(): Promise<{ old: string; newer: string }> {
+    const [old, newer] = [copy('old.duckdb'), copy('newer.duckdb')];
+    await withStream(path, async (of) => {
+      await of.write((await of.open()).checkpoint.id, 'c1', [{ id: '1' }]);
+    });
+    await copyFile(path, old);
+    await withStream(path, (of) => of.write('c1', 'c2', [{ id: '2' }]));
+    await withStream(path, async (of) => {
+      await of.write('c2', 'c3', [{ id: '3' }]);
+      await copyFile(path, newer);
+      await copyFile(`${path}.wal`, `${newer}.wal`);
+    });
+    return { old, newer };
+  }
+
+  it('that is newer, as a restored copy has it, is refused before anything is read, and goes on without it', async () => {
+    const { old, newer } = await backupAndLog();
+    await copyFile(`${newer}.wal`, `${old}.wal`);
+    const before = await contentOf(old);
+    const refused = withStream(old, (of) => of.open());
+    await expect(refused).rejects.toThrow(DestinationError);
+    await expect(refused).rejects.toThrow(
+      /old\.duckdb does not belong to the log beside it, .*old\.duckdb\.wal: .* move the log away/,
+    );
+    await expect(readDestination(old, 'SELECT 1')).rejects.toThrow('does not belong to the log beside it');
+    expect(await contentOf(old)).toEqual(before);
+    await rm(`${old}.wal`);
+    expect(await idsIn(old)).toEqual(['1']);
+  });
+
+  it('that is its own is gone on with, after a crash as well', async () => {
+    const { newer } = await backupAndLog();
+    expect(existsSync(`${newer}.wal`)).toBe(true);
+    expect(await idsIn(newer)).toEqual(['1', '2', '3']);
+  });
+
+  it('of another file is refused, also where DuckDB stumbles over it', async () => {
+    const { newer } = await backupAndLog();
+    const other = copy('other.duckdb');
+    await withStream(other, async (of) => {
+      await of.write((await of.open()).checkpoint.id, 'o1', [{ id: 'o' }]);
+    });
+    await copyFile(`${newer}.wal`, `${other}.wal`);
+    await expect(idsIn(other)).rejects.toThrow('does not belong to the log beside it');
+    // Written by another program, without a mark: DuckDB's own words, without its stack.
+    const script = `
+      const instance = await DuckDBInstance.create(path + '.foreign');
+      const connection = await instance.connect();
+      await connection.run('CREATE TABLE foreign_table (n INTEGER); CHECKPOINT; INSERT INTO foreign_table VALUES (1)');
+      require('node:fs').copyFileSync(path + '.foreign.wal', ${JSON.stringify(`${other}.wal`)});
+      process.exit(0);`;
+    await said(otherProgram(script));
+    const thrown = await thrownBy(idsIn(other));
+    expect(thrown.message).toMatch(/does not belong to the log beside it.* DuckDB says: .*WAL/);
+    expect(thrown.message).not.toContain('Stack Trace');
+  });
+
+  it('that a crash between a checkpoint and its removal has left is gone on with', async () => {
+    await withStream(path, async (of) => {
+      await of.write((await of.open()).checkpoint.id, 'c1', [{ id: '1' }]);
+    });
+    const file = new DuckDbFile(path, SETTINGS);
+    await file.transaction((connection) => connection.run("INSERT INTO t (id) VALUES ('2')"));
+    await file.read(async (connection) => {
+      await connection.run("SET debug_checkpoint_abort = 'before_truncate'");
+      await expect(connection.run('CHECKPOINT')).rejects.toThrow('abort');
+      await copyFile(path, copy('crashed.duckdb'));
+      await copyFile(`${path}.wal`, copy('crashed.duckdb.wal'));
+    });
+    await file.close().catch(() => undefined);
+    expect(await idsIn(copy('crashed.duckdb'))).toEqual(['1', '2']);
   });
 });
 

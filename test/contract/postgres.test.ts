@@ -11,6 +11,7 @@ import { RecordError } from '../../src/errors.js';
 import type { ColumnType, Cursor, TableSpec } from '../../src/protocol.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { scratch } from '../helpers/harness.js';
+import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
@@ -210,6 +211,12 @@ describe.skipIf(!install.available)(
     evolutionContract('PostgreSQL', start, { caseApart: true });
     replayContract('PostgreSQL', start);
     rangesContract('PostgreSQL', start);
+    driftContract('PostgreSQL', start, {
+      isSql: true,
+      dropTable: async (tested, { schema, table }) => {
+        await tested.query(`DROP TABLE ${schema}.${table}`);
+      },
+    });
   },
 );
 

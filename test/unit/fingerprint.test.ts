@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import { fingerprintOf } from '../../src/activities/fingerprint.js';
+import { plansFrom } from '../../src/config/index.js';
+import { changesBetween, notesOfChanges } from '../../src/destinations/fingerprint.js';
+import type { Json } from '../../src/protocol.js';
+
+const STREAM = {
+  ...{ name: 'issues', strategy: 'cursor', path: '/issues', next: 'link', cursor_field: 'updated_at' },
+  names: { updated_since: 'since' },
+  columns: { id: 'LONG', updated_at: 'UTC_DATETIME', login: { type: 'STRING', from: 'user.login' } },
+};
+
+function fingerprint(stream: { [key: string]: Json } = {}, source: { [key: string]: Json } = {}) {
+  const configuration = {
+    source: { base_url: 'https://api.example.com/v1/', ...source },
+    streams: [{ ...STREAM, ...stream }],
+  };
+  const [plan] = plansFrom(configuration).plans;
+  if (plan === undefined) throw new Error('there is no plan');
+  return fingerprintOf(plan);
+}
+
+describe('the fingerprint of a configuration', () => {
+  it('has what decides which records a mark stands for, and what their rows hold', () => {
+    expect(
+      fingerprint({ params: { state: 'all' }, where: '@.draft == false', start: '2020-01-01T00:00:00Z' }),
+    ).toEqual({
+      primaryKey: ['id'],
+      cursor: { field: 'updated_at', format: 'timestamp' },
+      parent: null,
+      columns: { id: 'id', updated_at: 'updated_at', login: 'user.login' },
+      infers: false,
+      where: '@.draft == false',
+      start: '2020-01-01T00:00:00Z',
+      request: { method: 'GET', 'params.state': 'all', 'names.updated_since': 'since', records: 'data' },
+      readsAll: false,
+    });
+  });
+
+  it('has references as text, and no header that only says how an answer travels', () => {
+    const { request } = fingerprint(
+      {
+        ...{ method: 'POST', params: { account: '${env:ACCOUNT}' } },
+        body: { query: 'open', nested: { api_key: '${env:KEY}', client_secret: '${file:/run/secret}' } },
+      },
+      { headers: { 'X-Tenant': 'one', 'User-Agent': 'me' } },
+    );
+    expect(request).toMatchObject({ 'params.account': '${env:ACCOUNT}', 'headers.x-tenant': 'one' });
+    expect(request['body']).toBe(
+      '{"query":"open","nested":{"api_key":"${env:KEY}","client_secret":"${file:/run/secret}"}}',
+    );
+    expect(Object.keys(request)).not.toContain('headers.user-agent');
+  });
+
+  it('leaves out what stands under the name of a secret as it is', () => {
+    const [plan] = plansFrom({ source: { base_url: 'https://api.example.com/' }, streams: [STREAM] }).plans;
+    if (plan === undefined) throw new Error('there is no plan');
+    const body = { nested: { client_secret: 'sesame' } };
+    const request = { ...plan.request, params: { api_key: 'sesame' }, body };
+    expect(JSON.stringify(fingerprintOf({ ...plan, request }))).not.toContain('sesame');
+  });
+
+  it('is the same whatever only pages or paces, and in whatever order it is written', () => {
+    const plain = fingerprint();
+    expect(fingerprint({ page_size: 7, lookback: '1h' })).toEqual(plain);
+    const { columns } = STREAM;
+    const turned = Object.fromEntries(Object.entries(columns).reverse());
+    const changes = changesBetween(plain, fingerprint({ columns: turned }));
+    expect(changes).toEqual({ key: null, mark: null, rows: [] });
+  });
+
+  it('has no cursor field where none decides where a pass begins, and all is read again by each', () => {
+    const { names: _names, cursor_field: _field, ...stream } = STREAM;
+    const configuration = { source: { base_url: 'https://api.example.com/' }, streams: [stream] };
+    const [plan] = plansFrom(configuration).plans;
+    if (plan === undefined) throw new Error('there is no plan');
+    const is = fingerprintOf(plan);
+    expect(is).toMatchObject({ cursor: null, readsAll: true });
+    expect(notesOfChanges({ key: null, mark: null, rows: ['column x is new'] }, is)).toEqual([]);
+  });
+});
