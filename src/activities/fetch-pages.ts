@@ -37,7 +37,7 @@ import { stagedFiles, writeRequest } from './write-batch.js';
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
   ({ host, environment, observe }: Dependencies): Activities['fetchPages'] =>
-  ({ plan, destination: path, base, budget, begin }) => {
+  ({ plan, destination: path, base, budget, begin, resumed: endsWait = false }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
     return reporting(() =>
@@ -55,6 +55,7 @@ export const fetchPages =
               : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
           const watched = observe?.(Context.current(), plan, path);
           const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
+          if (endsWait) http.endWait();
           /** Names the call that goes on from a checkpoint. */
           const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
           const resumed = base.cursor === null || begin;
@@ -64,7 +65,7 @@ export const fetchPages =
           const staging = new Staging(beside, streamKey(plan));
           const stager = new BatchStager(staging, base.id, plan.batch, began);
           const keepsOutside = range?.kind === 'audit';
-          const deadline = Date.now() + budget.seconds * 1000;
+          const deadline = performance.now() + budget.seconds * 1000;
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
           /** What to ask for already; what this call does not take is kept for the next. */
@@ -80,7 +81,7 @@ export const fetchPages =
               const entered = walk === null ? cursor : await walk.enter(cursor);
               if (entered === null) {
                 const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                wait = { until, reason: notReadYet(plan) };
+                wait = { until, seconds: PARENT_MILLISECONDS / 1000, reason: notReadYet(plan) };
                 break;
               }
               cursor = entered;
@@ -122,7 +123,7 @@ export const fetchPages =
                 }
                 if (thrown instanceof RateLimitedError) {
                   await stager.undoPage();
-                  wait = { until: thrown.until, reason: thrown.reason };
+                  ({ wait } = thrown);
                   break;
                 }
                 // Pages that are here are worth keeping; the next call meets the failure on its own.
@@ -141,7 +142,11 @@ export const fetchPages =
               faultPoint('page.after');
               progress.pages = stager.pages;
               progress.records = stager.records;
-              if (stager.records >= budget.rows || stager.bytes >= stager.mostBytes || Date.now() >= deadline)
+              if (
+                stager.records >= budget.rows ||
+                stager.bytes >= stager.mostBytes ||
+                performance.now() >= deadline
+              )
                 break;
             }
             const batches = await stager.end(cursor);

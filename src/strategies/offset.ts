@@ -168,7 +168,11 @@ function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, 
   if (mark.offset === 0) return true;
   if (rescan === null) return false;
   if ('passes' in rescan) return (pass - 1) % rescan.passes === 0;
-  return mark.scanned_at === null || compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0;
+  if (mark.scanned_at === null) return true;
+  // A scan in the future: the clock was ahead when it was made, and says nothing of when the next one is due.
+  return (
+    compare(minusSeconds(now, rescan.seconds), mark.scanned_at) >= 0 || compare(now, mark.scanned_at) < 0
+  );
 }
 
 /** The position at the next older anchor, or at the start of the list: everything from there is read again. */

@@ -484,6 +484,18 @@ describe('offset', () => {
     expect(starts).toEqual(['0', '2', '0', '2']);
   });
 
+  it('reads the whole list again where the last time is in the future: the clock was ahead then', () => {
+    const hourly = createStrategy({ strategy: 'offset', pageSize: 4, fullRescan: { seconds: 3600 } });
+    const source = offsetSource({ rows: list(3), cap: () => 9, total: true });
+    const ahead = readPass(hourly, source, { now: '2034-06-01T00:00:00.000Z', checkpoint: null });
+    const right = readPass(hourly, source, { now: '2024-06-01T00:00:00.000Z', checkpoint: ahead.cursor });
+    const early = readPass(hourly, source, { now: '2024-06-01T00:30:00.000Z', checkpoint: right.cursor });
+    const starts = [right, early].map(
+      ({ requests }) => (JSON.parse(requests[0] ?? '') as { offset: string }).offset,
+    );
+    expect(starts).toEqual(['0', '2']);
+  });
+
   it('asks a smaller page once the source has refused one, and the configured one again when that changes', () => {
     const rows = list(20);
     const source = offsetSource({ rows, cap: () => 99, total: true, refuses: 5 });
