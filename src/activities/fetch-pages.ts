@@ -49,10 +49,6 @@ export const fetchPages =
           const { range, ...whole } = plan;
           // Before anything is asked for: what is written from here on may be newer.
           const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
-          const walk =
-            perParent === null || plan.parent == null
-              ? null
-              : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
           const watched = observe?.(Context.current(), plan, path);
           const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
           if (endsWait) http.endWait();
@@ -69,11 +65,12 @@ export const fetchPages =
           let wait: FetchedPages['wait'] = null;
           let lowered = false;
           /** What to ask for already; what this call does not take is kept for the next. */
-          const ahead = () => {
-            const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
-            return [...own, ...(walk?.ahead(cursor, plan.inFlight - 1 - own.length) ?? [])];
-          };
+          const ahead = () => (walk ?? strategy).ahead?.(cursor, plan.inFlight - 1) ?? [];
           const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
+          const walk =
+            perParent === null || plan.parent == null
+              ? null
+              : new ParentWalk(perParent, destination, streamKey(whole), plan.parent, source.memory);
           let keepAs: string | null = null;
 
           try {
@@ -105,10 +102,9 @@ export const fetchPages =
                 );
                 // What has no column yet gets one.
                 const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-                cursor = withRemarks(strategy.advance(cursor, page.summary(answer)), {
-                  ...answer,
-                  undeclared,
-                });
+                const summary = page.summary(answer);
+                cursor = withRemarks(strategy.advance(cursor, summary), { ...answer, undeclared });
+                walk?.learn(summary);
                 stager.endPage();
                 if (walk !== null && range === undefined && strategy.remembers.values === 'all')
                   stager.keepMark(cursor);
@@ -151,13 +147,14 @@ export const fetchPages =
             }
             const batches = await stager.end(cursor);
             for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
-            const next = batches.at(-1)?.next;
             // What a range asks for ahead would be older than the call that reads it.
-            if (next !== undefined && wait === null && cursor.ended === null && range === undefined)
-              keepAs = callFrom(next);
+            if (cursor.ended === null && range === undefined)
+              keepAs = callFrom(batches.at(-1)?.next ?? base.id);
             return { batches, cursor, state: strategy.state(cursor), wait };
           } catch (thrown) {
             await stager.abandon();
+            // The next attempt begins where this one did, and has use for what it asked for ahead.
+            if (range === undefined && !cancellationSignal.aborted) keepAs = callFrom(base.id);
             throw thrown;
           } finally {
             if (keepAs === null) source.stop();
@@ -320,7 +317,9 @@ class BatchStager {
 
   endPage(): void {
     this.rejects.push(...this.page.rejects);
-    if (this.batch !== null) this.batch.pages++;
+    // Also where it has no record, as the list of a parent may have none.
+    this.batch ??= this.start();
+    this.batch.pages++;
     this.pages++;
     this.records += this.page.records + this.page.outside;
     this.bytes += this.page.bytes;

@@ -115,6 +115,10 @@ export class HttpSource implements Source {
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
   }
 
+  get concurrency(): number | null {
+    return this.spec.rateLimit?.concurrency ?? null;
+  }
+
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
     const end = await this.budget.turn(signal);
     try {

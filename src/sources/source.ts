@@ -4,6 +4,9 @@ import type { FetchedPages, PageRecords, PageRequest, PageSummary, Reject } from
 
 /** Where records come from. One implementation for each kind of source. */
 export interface Source {
+  /** Requests that may be on their way at once; null or absent: as many as there are. */
+  readonly concurrency?: number | null;
+
   /**
    * Reads one page. May be called again with the same request.
    * @throws {RateLimitedError} when the source asks to wait.
