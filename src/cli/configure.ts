@@ -27,8 +27,9 @@ Examples:
         const { configuration, plans } = await loadPlans(file);
         const handle = client.sync(id);
         await handle.mustRun();
+        const stream = await client.streamOf(id);
         const done = await answered(client, id, async (sync) => {
-          compare(plansFrom(await sync.configuration()), plans);
+          compare(plansFrom(await sync.configuration()), plans, stream);
           return sync.configure(configuration);
         });
         const { plans: all } = plans;
@@ -42,9 +43,14 @@ Examples:
     );
 }
 
-/** What is not the same sync any more is said for all streams at once. @throws {ChangeRefusedError} */
-function compare({ plans: before }: Plans, { plans: after }: Plans): void {
-  const problems = after.flatMap((plan) => {
+/**
+ * Says what is not the same sync any more, for all streams at once.
+ * @param stream the only one that the sync reads; null: all.
+ * @throws {ChangeRefusedError}
+ */
+function compare({ plans: before }: Plans, { plans: after }: Plans, stream: string | null): void {
+  const compared = stream === null ? after : after.filter((plan) => plan.stream === stream);
+  const problems = compared.flatMap((plan) => {
     const from =
       before.find(({ stream }) => stream === plan.stream) ?? (before.length === 1 ? before[0] : undefined);
     if (from === undefined) return [`stream ${plan.stream} would be added`];

@@ -58,6 +58,7 @@ import {
 } from './messages.js';
 import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
 import { Notices, type NoticesCarry } from './notices.js';
+import { partOf } from '../config/part.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
 import {
   checkChange,
@@ -212,11 +213,15 @@ export class StreamLoop {
   /** What nobody waits for an answer of. */
   private remarks: Note[];
 
+  /** What it works by: of several streams the part of its own. */
+  public configuration: Json;
+
   constructor(
-    public configuration: Json,
+    configuration: Json,
     private readonly options: SyncOptions,
   ) {
     const { carry } = options;
+    this.configuration = this.ownPart(configuration);
     this.pass = carry?.pass ?? NOTHING;
     this.totals = carry?.totals ?? { ...NOTHING, passes: 0 };
     this.paused = carry?.paused ?? false;
@@ -299,7 +304,7 @@ export class StreamLoop {
     });
     setHandler(
       configureUpdate,
-      (configuration, _hash?: string) => this.ask({ id: uuid4(), kind: 'configure', configuration }),
+      (configuration, hash?: string) => this.ask(this.askedToConfigure(configuration, hash)),
       {
         validator: (configuration: Json, _hash?: string) => {
           const problem =
@@ -313,8 +318,8 @@ export class StreamLoop {
     );
     setHandler(
       configurationSignal,
-      (configuration) => {
-        this.asked.push({ id: uuid4(), kind: 'configure', configuration });
+      (configuration, hash?: string) => {
+        this.asked.push(this.askedToConfigure(configuration, hash));
         this.hear();
       },
       { description: 'What a sync of several streams hands on to each; use the update "configure".' },
@@ -328,6 +333,16 @@ export class StreamLoop {
     setHandler(progressQuery, () => this.progress(), {
       description: 'Status, counts, warnings, and what is being waited for.',
     });
+  }
+
+  private ownPart(configuration: Json): Json {
+    const { stream } = this.options;
+    return stream === undefined ? configuration : partOf(configuration, stream);
+  }
+
+  private askedToConfigure(whole: Json, hash = ''): Asked {
+    const configuration = this.ownPart(whole);
+    return { id: uuid4(), kind: 'configure', configuration, ...(hash !== '' && { hash }) };
   }
 
   async run(): Promise<Outcome> {
@@ -546,7 +561,7 @@ export class StreamLoop {
     this.configuration = asked.configuration;
     this.notices.configure(this.told(asked.configuration));
     this.remarks = [];
-    upsertMemo({ configuration: configurationHash });
+    upsertMemo({ configuration: asked.hash ?? configurationHash });
     this.answer(asked, null);
   }
 
