@@ -57,13 +57,15 @@ async function registered(client: Client, cluster: string, namespace: string): P
   } catch (thrown) {
     // Not permitted, or not there in this version: a sync runs as well without. A server that is not within reach just
     // now is asked again the next time.
-    if (!PASSING.includes(Number((thrown as { code?: unknown }).code))) refused.set(where, performance.now());
+    if (!PASSING.includes(codeOf(thrown))) refused.set(where, performance.now());
     return false;
   }
 }
 
-/** What gRPC says of a server that starts, or does not answer: DEADLINE_EXCEEDED, UNAVAILABLE. */
-const PASSING = [4, 14];
+/** What gRPC says of a server that starts, or does not answer: CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE. */
+const PASSING = [1, 4, 14];
+const ALREADY_EXISTS = 6;
+const codeOf = (thrown: unknown) => Number((thrown as { code?: unknown }).code);
 
 async function register(client: Client, namespace: string): Promise<boolean> {
   const { operatorService } = client.connection;
@@ -74,7 +76,12 @@ async function register(client: Client, namespace: string): Promise<boolean> {
   if (wanted.some(([name, type]) => ![undefined, type].includes(customAttributes[name] as typeof type)))
     return false;
   if (missing.length > 0) {
-    await operatorService.addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing) });
+    await operatorService
+      .addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(missing) })
+      .catch((thrown: unknown) => {
+        // Another worker was quicker.
+        if (codeOf(thrown) !== ALREADY_EXISTS) throw thrown;
+      });
   }
   // Some servers take a while until they know what was added; the next opening asks again.
   await client.workflow.count("HighwaterStatus = 'running'");
