@@ -78,7 +78,7 @@ export class InFlight {
     expire(KEPT_MILLISECONDS, () => {
       this.giveUp(({ state }) => state !== 'ended');
       expire(this.flights.length === 0 ? 0 : KEPT_WHOLE_MILLISECONDS, () => {
-        InFlight.kept.delete(key);
+        if (InFlight.kept.get(key) === this) InFlight.kept.delete(key);
         this.stop();
       });
     });
