@@ -62,8 +62,11 @@ async function registered(client: Client, cluster: string, namespace: string): P
   }
 }
 
-/** What gRPC says of a server that starts, or does not answer: CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE. */
-const PASSING = [1, 4, 14];
+/**
+ * What gRPC says of a server that starts, does not answer, or takes a while until it knows what was added: CANCELLED,
+ * INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE.
+ */
+const PASSING = [1, 3, 4, 14];
 const ALREADY_EXISTS = 6;
 const codeOf = (thrown: unknown) => Number((thrown as { code?: unknown }).code);
 
