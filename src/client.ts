@@ -560,6 +560,11 @@ export class HighwaterClient {
     return { configuration, stream: options?.stream ?? null, taskQueue: started?.taskQueue?.name ?? '' };
   }
 
+  /** The stream that a workflow reads of a configuration with several; null: it reads all. @throws {NoSuchSyncError} */
+  async streamOf(workflowId: string): Promise<string | null> {
+    return (await this.inputOf(workflowId)).stream;
+  }
+
   /** A sync that was started before, by its workflow id. */
   sync(workflowId: string): SyncHandle {
     return new SyncHandle(this.temporal.workflow.getHandle(workflowId), this.payloads);
@@ -621,8 +626,23 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
 /** What the Web UI shows of a sync, whatever it does. */
 export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
   staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
-  staticDetails: plans.plans.map(streamDetails).join('\n\n'),
+  staticDetails: detailsOf(plans.plans),
 });
+
+/** Bytes; Temporal refuses to start a workflow with more than 20,000. */
+const DETAILS_LIMIT = 18_000;
+
+function detailsOf(plans: readonly StreamPlan[]): string {
+  const lines: string[] = [];
+  let bytes = 0;
+  for (const line of plans.map(streamDetails)) {
+    bytes += Buffer.byteLength(line) + 2;
+    if (bytes > DETAILS_LIMIT)
+      return [...lines, `… and ${plans.length - lines.length} more streams.`].join('\n\n');
+    lines.push(line);
+  }
+  return lines.join('\n\n');
+}
 
 const streamSummary = ({ plans }: Plans) =>
   plans

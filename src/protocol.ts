@@ -760,14 +760,19 @@ export interface FetchPagesInput {
   budget: BatchBudget;
   /** Begin a new pass where the cursor's has ended. */
   begin: boolean;
+  /** `resume` ended a wait: ask the source at once, whatever its last answers said. */
+  resumed?: true;
 }
 
 export interface FetchedPages {
   batches: StagedBatch[];
   cursor: Cursor;
   state: { [name: string]: Json };
-  /** Wait before the next request, as the source asked. */
-  wait: { until: string; reason: string } | null;
+  /**
+   * Wait before the next request, as the source asked. `seconds` from when the activity answered count, and `until` only
+   * where they are absent (an older worker): the worker's clock may be wrong. Null: the source does not say for how long.
+   */
+  wait: { until: string; reason: string; seconds?: number | null } | null;
 }
 
 export interface WriteBatchInput {

@@ -9,6 +9,7 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker';
 import { createActivities } from './activities/index.js';
+import { watchSearchAttributes } from './activities/search-attributes.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
@@ -66,6 +67,7 @@ export class HighwaterWorker {
     private readonly host: DestinationHost,
     readonly taskQueue: string,
     private readonly traces: Tracing | null,
+    private readonly server: { address: string; namespace: string },
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -119,7 +121,7 @@ export class HighwaterWorker {
         ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         ...workflowCode(dataConverter, traces !== null, options.workflowBundle),
       });
-      return new HighwaterWorker(connection, main, host, taskQueue, traces);
+      return new HighwaterWorker(connection, main, host, taskQueue, traces, { address, namespace });
     } catch (thrown) {
       // Left open, it would keep the process from ending.
       await connection.close();
@@ -131,6 +133,8 @@ export class HighwaterWorker {
    * Runs until {@link shutdown}; `work`, where given, ends it.
    */
   async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
+    const { address, namespace } = this.server;
+    const stopWatching = watchSearchAttributes(this.connection, address, namespace);
     try {
       if (work === undefined) {
         await this.main.run();
@@ -138,6 +142,7 @@ export class HighwaterWorker {
       }
       return await this.main.runUntil(work);
     } finally {
+      stopWatching();
       await this.host.close();
       await this.connection.close();
       await this.traces?.flush();

@@ -43,7 +43,7 @@ import { stagedFiles, writeRequest } from './write-batch.js';
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
   ({ host, environment, observe }: Dependencies): Activities['fetchPages'] =>
-  ({ plan, destination: path, base, budget, begin }) => {
+  ({ plan, destination: path, base, budget, begin, resumed: endsWait = false }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
     return reporting(
@@ -56,12 +56,9 @@ export const fetchPages =
             const { range, ...whole } = plan;
             // Before anything is asked for: what is written from here on may be newer.
             const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
-            const walk =
-              perParent === null || plan.parent == null
-                ? null
-                : new ParentWalk(perParent, destination, streamKey(whole), plan.parent);
             const watched = observe?.(Context.current(), plan, path);
             const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
+            if (endsWait) http.endWait();
             /** Names the call that goes on from a checkpoint. */
             const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
             const resumed = base.cursor === null || begin;
@@ -71,7 +68,7 @@ export const fetchPages =
             const staging = new Staging(beside, streamKey(plan));
             const stager = new BatchStager(staging, base.id, plan.batch, began);
             const keepsOutside = range?.kind === 'audit';
-            const deadline = Date.now() + budget.seconds * 1000;
+            const deadline = performance.now() + budget.seconds * 1000;
             let wait: FetchedPages['wait'] = null;
             let lowered = false;
             /** Answers to the same request, which was asked again because the ones before were not believed. */
@@ -82,11 +79,12 @@ export const fetchPages =
               await stager.undoPage();
             };
             /** What to ask for already; what this call does not take is kept for the next. */
-            const ahead = () => {
-              const own = strategy.ahead?.(cursor, plan.inFlight - 1) ?? [];
-              return [...own, ...(walk?.ahead(cursor, plan.inFlight - 1 - own.length) ?? [])];
-            };
+            const ahead = () => (walk ?? strategy).ahead?.(cursor, plan.inFlight - 1) ?? [];
             const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
+            const walk =
+              perParent === null || plan.parent == null
+                ? null
+                : new ParentWalk(perParent, destination, streamKey(whole), plan.parent, source.memory);
             let keepAs: string | null = null;
 
             try {
@@ -94,7 +92,7 @@ export const fetchPages =
                 const entered = walk === null ? cursor : await walk.enter(cursor);
                 if (entered === null) {
                   const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                  wait = { until, reason: notReadYet(plan) };
+                  wait = { until, seconds: PARENT_MILLISECONDS / 1000, reason: notReadYet(plan) };
                   break;
                 }
                 cursor = entered;
@@ -127,6 +125,7 @@ export const fetchPages =
                     ...answer,
                     undeclared,
                   });
+                  walk?.learn(summary);
                   stager.endPage();
                   if (walk !== null && range === undefined && strategy.remembers.values === 'all')
                     stager.keepMark(cursor);
@@ -155,7 +154,7 @@ export const fetchPages =
                   }
                   if (thrown instanceof RateLimitedError) {
                     await stager.undoPage();
-                    wait = { until: thrown.until, reason: thrown.reason };
+                    ({ wait } = thrown);
                     break;
                   }
                   // Pages that are here are worth keeping; the next call meets the failure on its own.
@@ -173,19 +172,20 @@ export const fetchPages =
                 if (
                   stager.records >= budget.rows ||
                   stager.bytes >= stager.mostBytes ||
-                  Date.now() >= deadline
+                  performance.now() >= deadline
                 )
                   break;
               }
               const batches = await stager.end(cursor);
               for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
-              const next = batches.at(-1)?.next;
               // What a range asks for ahead would be older than the call that reads it.
-              if (next !== undefined && wait === null && cursor.ended === null && range === undefined)
-                keepAs = callFrom(next);
+              if (cursor.ended === null && range === undefined)
+                keepAs = callFrom(batches.at(-1)?.next ?? base.id);
               return { batches, cursor, state: strategy.state(cursor), wait };
             } catch (thrown) {
               await stager.abandon();
+              // The next attempt begins where this one did, and has use for what it asked for ahead.
+              if (range === undefined && !cancellationSignal.aborted) keepAs = callFrom(base.id);
               throw thrown;
             } finally {
               if (keepAs === null) source.stop();
@@ -403,7 +403,9 @@ class BatchStager {
 
   endPage(): void {
     this.rejects.push(...this.page.rejects);
-    if (this.batch !== null) this.batch.pages++;
+    // Also where it has no record, as the list of a parent may have none.
+    this.batch ??= this.start();
+    this.batch.pages++;
     this.pages++;
     this.records += this.page.records + this.page.outside;
     this.bytes += this.page.bytes;

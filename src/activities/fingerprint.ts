@@ -13,7 +13,7 @@ const TEXT_LIMIT = 2000;
 
 /** What gives the checkpoint of a plan its meaning. Holds no secret: references stay text, and what may be one is left out. */
 export function fingerprintOf(plan: StreamPlan): Fingerprint {
-  const { options, table, cursorField, parent = null, request } = plan;
+  const { options, table, cursorField, cursorFields = [cursorField], parent = null, request } = plan;
   const terms = rangeTerms(options);
   const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
   const followsValues = options.strategy === 'cursor' && options.follows === 'last_record';
@@ -26,7 +26,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     primaryKey: table.primaryKey,
     cursor:
       terms === 'values' || followsValues
-        ? { field: cursorField, format: incremental?.format ?? 'timestamp' }
+        ? { field: cursorFields.join(', '), format: incremental?.format ?? 'timestamp' }
         : null,
     parent: parent === null ? null : `${parent.stream} (${parent.table.primaryKey.join(', ')})`,
     columns: Object.fromEntries(Object.keys(table.columns).map((column) => [column, from(column)])),

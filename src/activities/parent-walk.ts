@@ -1,5 +1,6 @@
 import type { Destination, ParentRow } from '../destinations/destination.js';
-import type { Cursor, PageRequest, ParentSpec, StreamKey } from '../protocol.js';
+import type { Cursor, PageRequest, PageSummary, ParentSpec, StreamKey } from '../protocol.js';
+import type { PassMemory } from '../sources/in-flight.js';
 import type { PerParentCursor, PerParentStrategy } from '../strategies/index.js';
 
 /** Parents that are read from their table at once. */
@@ -11,40 +12,60 @@ export class ParentWalk {
   /** The last of those that were read. */
   private readTo: string[] | null = null;
   private isLast = false;
-  /** Pages of the parent in hand, and of the one before it. */
-  private pages = { now: 1, before: 1 };
-  /** One for all: a bound that is asked for by it is the same when its request is sent ahead and when its turn comes. */
-  private readonly now = new Date().toISOString();
 
+  /** @param memory of the calls before, too: what was sent ahead by one is asked in the same words by the next. */
   constructor(
     private readonly strategy: PerParentStrategy,
     private readonly destination: Destination,
     private readonly key: StreamKey,
     private readonly parent: ParentSpec,
+    private readonly memory: PassMemory,
   ) {}
 
   /** The cursor in front of a page, or at the end; null while the parents have not been read themselves. */
   async enter(cursor: Cursor): Promise<Cursor | null> {
     let at = cursor as PerParentCursor;
-    if (at.position?.parent == null) this.pages = { now: 1, before: this.pages.now };
-    else this.pages.now++;
+    const { memory } = this;
+    if (at.position?.parent == null) [memory.read, memory.remaining] = [{ pages: 0, records: 0 }, 0];
     while (at.ended === null && at.position?.parent === null) {
       const row = await this.take(at.position.after);
       if (row === 'not read yet') return null;
-      at = this.strategy.enter(at, row, row?.mark ?? null, this.now);
+      at = this.strategy.enter(at, row, row?.mark ?? null, this.memory.began);
       // A pass that ends before its first page (an empty range of ids) is over at once.
       if (row === null) break;
     }
     return at;
   }
 
-  /** The first requests for the parents that come next. */
+  /** Takes note of how many pages follow for the same parent, where an answer says so. */
+  learn({ total, totalPages, records }: PageSummary): void {
+    const { memory } = this;
+    if (memory.read === null) return;
+    const read = { pages: memory.read.pages + 1, records: memory.read.records + records };
+    const byPages = (totalPages ?? 0) - read.pages;
+    const byRecords = records === 0 ? 0 : Math.ceil(((total ?? 0) - read.records) / records);
+    memory.read = read;
+    memory.remaining = Math.max(0, totalPages == null ? byRecords : byPages);
+  }
+
+  /**
+   * Returns the requests that will follow for certain: pages of this parent that are known to be there, and the first
+   * requests for the parents that come next. A guess would be wasted once for each parent.
+   */
   ahead(cursor: Cursor, count: number): PageRequest[] {
-    // Where parents have several pages, what follows is more likely this one's next page: guesses would be thrown away.
-    if (this.pages.now > 1 || this.pages.before > 1) return [];
-    return this.waiting
-      .slice(0, count)
-      .flatMap((row) => this.strategy.firstRequest(cursor as PerParentCursor, row, row.mark, this.now) ?? []);
+    const guessed = this.strategy.ahead?.(cursor as PerParentCursor, count) ?? [];
+    // Page numbers go on for ever: only those that the source has spoken of are there.
+    const own =
+      this.strategy.name === 'page_number'
+        ? guessed.slice(0, Math.max(0, this.memory.remaining - 1))
+        : guessed;
+    const others = this.waiting
+      .slice(0, count - own.length)
+      .flatMap(
+        (row) =>
+          this.strategy.firstRequest(cursor as PerParentCursor, row, row.mark, this.memory.began) ?? [],
+      );
+    return [...own, ...others];
   }
 
   private async take(after: string[] | null): Promise<ParentRow | null | 'not read yet'> {

@@ -31,9 +31,10 @@ Examples:
         const handle = client.sync(id);
         await handle.mustRun();
         const drifted: Note[] = [];
+        const stream = await client.streamOf(id);
         const done = await answered(client, id, async (sync) => {
           const before = plansFrom(await sync.configuration());
-          compare(before, plans);
+          compare(before, plans, stream);
           drifted.push(...drift(before, plans));
           return sync.configure(configuration);
         });
@@ -63,9 +64,14 @@ const drift = ({ plans: before }: Plans, { plans: after }: Plans): Note[] =>
       : notes.map(({ code, message }) => ({ code, message: `${plan.stream}: ${message}` }));
   });
 
-/** What is not the same sync any more is said for all streams at once. @throws {ChangeRefusedError} */
-function compare({ plans: before }: Plans, { plans: after }: Plans): void {
-  const problems = after.flatMap((plan) => {
+/**
+ * Says what is not the same sync any more, for all streams at once.
+ * @param stream the only one that the sync reads; null: all.
+ * @throws {ChangeRefusedError}
+ */
+function compare({ plans: before }: Plans, { plans: after }: Plans, stream: string | null): void {
+  const compared = stream === null ? after : after.filter((plan) => plan.stream === stream);
+  const problems = compared.flatMap((plan) => {
     const from =
       before.find(({ stream }) => stream === plan.stream) ?? (before.length === 1 ? before[0] : undefined);
     if (from === undefined) return [`stream ${plan.stream} would be added`];

@@ -4,6 +4,7 @@ import type { Json, StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
 import { openConfiguration } from './load.js';
+import { sizeProblems } from './size.js';
 
 export { parseDuration } from '../durations.js';
 export {
@@ -32,8 +33,12 @@ export interface Plans {
  * @throws {ConfigurationError} with every problem at once.
  */
 export function plansFrom(raw: unknown, file?: string, draft = false): Plans {
-  if (isFull(raw)) return plansFromFull(raw, file, draft);
-  return { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } };
+  const made: Plans = isFull(raw)
+    ? plansFromFull(raw, file, draft)
+    : { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } };
+  const problems = sizeProblems(raw as Json, made.plans);
+  if (problems.length > 0) throw new ConfigurationError(problems, file);
+  return made;
 }
 
 /**

@@ -5,6 +5,7 @@ import type { ColumnType, SchemaChange, StreamKey, TableSpec } from '../protocol
 import { keyValues, notReady, tableName } from './checkpoints.js';
 import type { SchemaStore, StoredTable } from './inference.js';
 import { columnType, postgresType } from './postgres-columns.js';
+import { changeTable } from './postgres-ddl.js';
 import { identifier, literal } from './sql.js';
 
 /** Highwater's own table of what was done to tables. */
@@ -69,7 +70,7 @@ export function postgresStore(
   create: (table: TableSpec) => Promise<void>,
 ): SchemaStore {
   const run = (sql: string) =>
-    client.query(sql).catch((thrown: unknown) => {
+    changeTable(client, tableName(table), sql).catch((thrown: unknown) => {
       // A view or a generated column that depends on it, no right to change the table, too many columns.
       if (/^(42|0A|2B|54|22|23)/.test((thrown as { code?: string }).code ?? ''))
         throw notReady(table, messageOf(thrown));

@@ -27,6 +27,7 @@ import {
   withinReach,
 } from './modes.js';
 import { fromText, postgresType, recordType, storedType } from './postgres-columns.js';
+import { changeTable } from './postgres-ddl.js';
 import { storedTable, widened } from './postgres-evolution.js';
 import { rangeSql } from './postgres-ranges.js';
 import { judge, meet, noteGone } from './ranges.js';
@@ -274,7 +275,8 @@ export async function readyPass(
     return;
   }
   const aside = asideOf(key, table);
-  if (begins) await client.query(`DROP TABLE IF EXISTS ${tableName(aside)}`);
+  const change = (sql: string) => changeTable(client, tableName(aside), sql);
+  if (begins) await change(`DROP TABLE IF EXISTS ${tableName(aside)}`);
   const { columns: there } = await storedTable(client, aside);
   if (there === null) {
     // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.
@@ -290,7 +292,7 @@ export async function readyPass(
     const is = there.find(({ name }) => name === column);
     if (is?.stored === storedType(to)) continue;
     const name = identifier(column);
-    await client.query(
+    await change(
       is?.type == null
         ? `ALTER TABLE ${tableName(aside)} ADD COLUMN ${name} ${postgresType(to)}`
         : `ALTER TABLE ${tableName(aside)} ALTER COLUMN ${name} TYPE ${postgresType(to)} USING ${widened(name, is.type, to)}`,
@@ -395,6 +397,6 @@ async function publish(
     deleted = gone.rowCount ?? 0;
     if (isGuarded(request)) refuseTooMany(request, deleted - said, before);
   }
-  await client.query(`DROP TABLE ${from.name}`);
+  await changeTable(client, from.name, `DROP TABLE ${from.name}`);
   return { rows, deleted };
 }

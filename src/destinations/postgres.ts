@@ -86,6 +86,7 @@ import {
   recordType,
   storedType,
 } from './postgres-columns.js';
+import { changeTable } from './postgres-ddl.js';
 import { changesOf, postgresStore, schemaChanges, SYSTEM_COLUMNS } from './postgres-evolution.js';
 import { columnsOf, rangeSql, tableSql } from './postgres-ranges.js';
 import {
@@ -235,7 +236,8 @@ export class PostgresDestination implements Destination {
       if (said !== null) {
         // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
         await client.query(`DELETE FROM ${schema}._highwater_seen WHERE ${KEY}`, keyValues(key));
-        await client.query(`DROP TABLE IF EXISTS ${tableName(asideOf(key, request.table))}`);
+        const aside = tableName(asideOf(key, request.table));
+        await changeTable(client, aside, `DROP TABLE IF EXISTS ${aside}`);
         if (cursor === null)
           await client.query(`DELETE FROM ${schema}._highwater_parents WHERE ${KEY}`, keyValues(key));
         await client.query(
@@ -793,6 +795,7 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
         `system column of that name. Declare it by another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
     );
   }
+  const change = (sql: string) => changeTable(client, tableName(table), sql);
   const columns = Object.entries(table.columns);
   const columnsThere = await columnsOf(client, table);
   // The first records will say what its columns are.
@@ -818,9 +821,7 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
     const wanted = storedType(type);
     const is = existing.get(name);
     if (is === undefined) {
-      await client.query(
-        `ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`,
-      );
+      await change(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`);
     } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
       differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
@@ -832,12 +833,12 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
   else {
     const own = new Set(ownColumns(table).map(([name]) => name));
     for (const name of MODE_COLUMNS.filter((one) => existing.has(one) && !own.has(one))) {
-      await client.query(`ALTER TABLE ${tableName(table)} DROP COLUMN ${name}`);
+      await change(`ALTER TABLE ${tableName(table)} DROP COLUMN ${name}`);
     }
   }
   for (const own of ownColumns(table)) {
     if (existing.has(own[0])) continue;
-    await client.query(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
+    await change(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
   }
   await prepareIndex(client, whole);
 }
@@ -858,16 +859,17 @@ async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void>
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
     [tableName(table), [...table.primaryKey].sort()],
   );
+  const change = (sql: string) => changeTable(client, tableName(table), sql);
   const keys = table.primaryKey.map(identifier).join(', ');
   const whole = found.rows.filter(({ unique, partial }) => unique && !partial);
   if (table.mode !== 'append' && table.mode !== 'history') {
     // A table that was there before us.
-    if (whole.length === 0) await client.query(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
+    if (whole.length === 0) await change(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
     return;
   }
   // The table has no rows yet, or it would have been refused.
   for (const { index, constraint } of whole) {
-    await client.query(
+    await change(
       constraint === null
         ? `DROP INDEX ${index}`
         : `ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${constraint}`,
@@ -875,7 +877,7 @@ async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void>
   }
   const isHistory = table.mode === 'history';
   if (found.rows.some(({ unique, partial }) => unique === isHistory && partial === isHistory)) return;
-  await client.query(
+  await change(
     isHistory
       ? `CREATE UNIQUE INDEX ON ${tableName(table)} (${keys}) WHERE ${VALID_TO} IS NULL`
       : `CREATE INDEX ON ${tableName(table)} (${keys})`,

@@ -2,19 +2,38 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ConfigurationError, messageOf, SourceRefusedError, SourceUnavailableError } from '../errors.js';
+import type { Headers } from 'node-fetch';
+import { durationText } from '../durations.js';
+import {
+  ConfigurationError,
+  HighwaterError,
+  messageOf,
+  SourceRefusedError,
+  SourceUnavailableError,
+} from '../errors.js';
 import type { OAuth2Auth, SessionAuth } from '../protocol.js';
 import { CredentialStore } from './credential-store.js';
 import { valueAtPath } from './paths.js';
 import type { ResolvedRequest } from './references.js';
+import { RateLimitedError } from './source.js';
 import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { allowance, retryAfter, secondsUntil, sourceNow } from './waits.js';
 
 /** Credentials that are got or made while requests are. */
 export interface Authenticator {
-  /** Adds them to a request. */
+  /**
+   * Adds them to a request.
+   * @throws {RateLimitedError} where the source of the credentials asks to wait.
+   */
   authorize(request: HttpRequest): Promise<void>;
   /** Forgets those of a request that was refused; false where none better can be had. */
   renew(request: HttpRequest): boolean;
+  /** Takes note that a request was answered with a page. */
+  accepted(request: HttpRequest): void;
+  /** Returns what an operator should know of the credentials of a request that was forbidden (403); null: nothing. */
+  hint(request: HttpRequest): string | null;
+  /** Lets the next request for credentials go at once, whatever earlier answers said. */
+  endWait(): void;
 }
 
 export interface AuthOptions {
@@ -57,8 +76,10 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
 
 interface Token {
   text: string;
-  /** Milliseconds since 1970; Infinity where the source does not say. */
-  expiresAt: number;
+  /** When it was obtained. Times here are by a clock that only runs forward, and is never set. */
+  since: number;
+  /** When it is to be renewed, a little before it expires; Infinity where that is not known. */
+  renewAt: number;
 }
 
 /** One token for all streams and calls of this process that sign in with the same words. */
@@ -66,6 +87,10 @@ class Tokens {
   private static readonly all = new Map<string, Tokens>();
   private token: Token | null = null;
   private pending: Promise<Token> | null = null;
+  /** What the server has asked to wait before it is asked for a token again. */
+  private blocked: { until: number; reason: string } | null = null;
+  /** The token that a page was read with last. */
+  private lastGood: string | null = null;
 
   private constructor(private readonly obtain: () => Promise<Token>) {}
 
@@ -77,8 +102,8 @@ class Tokens {
   }
 
   async current(): Promise<string> {
-    if (this.token === null || this.token.expiresAt <= Date.now()) {
-      this.pending ??= this.obtain().finally(() => (this.pending = null));
+    if (this.token === null || this.token.renewAt <= performance.now()) {
+      this.pending ??= this.obtainInTime().finally(() => (this.pending = null));
       this.token = await this.pending;
     }
     return this.token.text;
@@ -87,6 +112,35 @@ class Tokens {
   /** Another stream may have got a new one already. */
   forget(refused: string): void {
     if (this.token?.text === refused) this.token = null;
+  }
+
+  accepted(token: string): void {
+    this.lastGood = token;
+  }
+
+  /** Seconds since a token was obtained that a page was read with before; null for any other. */
+  ageOf(token: string): number | null {
+    if (this.token?.text !== token) return null;
+    const isPast = this.token.renewAt <= performance.now();
+    return this.lastGood === token || isPast ? (performance.now() - this.token.since) / 1000 : null;
+  }
+
+  endWait(): void {
+    this.blocked = null;
+  }
+
+  /** Streams that sign in with the same words keep to the wait that one of them was told. */
+  private async obtainInTime(): Promise<Token> {
+    const left = this.blocked === null ? 0 : this.blocked.until - performance.now();
+    if (this.blocked !== null && left > 0) throw new RateLimitedError(left / 1000, this.blocked.reason);
+    this.blocked = null;
+    try {
+      return await this.obtain();
+    } catch (thrown) {
+      if (thrown instanceof RateLimitedError && thrown.seconds !== null)
+        this.blocked = { until: performance.now() + thrown.seconds * 1000, reason: thrown.reason };
+      throw thrown;
+    }
   }
 }
 
@@ -109,6 +163,23 @@ class TokenAuthenticator implements Authenticator {
   renew(request: HttpRequest): boolean {
     this.tokens.forget(this.used.get(request) ?? '');
     return true;
+  }
+
+  accepted(request: HttpRequest): void {
+    this.tokens.accepted(this.used.get(request) ?? '');
+  }
+
+  hint(request: HttpRequest): string | null {
+    const age = this.tokens.ageOf(this.used.get(request) ?? '');
+    if (age === null) return null;
+    return (
+      `The token of this request is ${durationText(Math.ceil(age))} old and was good before: it may have expired. If this source ` +
+      'answers an expired token with 403, add { status: 403, action: renew_credentials } to its "errors".'
+    );
+  }
+
+  endWait(): void {
+    this.tokens.endWait();
   }
 }
 
@@ -147,6 +218,14 @@ class Signer implements Authenticator {
     return false;
   }
 
+  accepted(): void {}
+
+  hint(): null {
+    return null;
+  }
+
+  endWait(): void {}
+
   private async load(): Promise<Sign> {
     // The name is checked to be one: a configuration must not lead to any file of the worker's machine.
     const path = resolve(this.folder, `${this.hook}.mjs`);
@@ -166,7 +245,7 @@ class Signer implements Authenticator {
 async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
   const { method, url, headers, body, bodyAs } = auth.login;
   const sent = body === null ? null : encodeBody(body, bodyAs);
-  const answer = await exchange(
+  const { answer, now } = await exchange(
     {
       method,
       url: new URL(url),
@@ -178,8 +257,8 @@ async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: Auth
     options,
   );
   const token = valueAtPath(answer, auth.token);
-  const seconds = auth.expiresIn === null ? undefined : valueAtPath(answer, auth.expiresIn);
-  return tokenOf(url, token, seconds, resolved);
+  const expires = auth.expiresIn === null ? undefined : valueAtPath(answer, auth.expiresIn);
+  return tokenOf(url, token, expires, now, resolved);
 }
 
 async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
@@ -190,13 +269,11 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
       : new CredentialStore(options.destination, [auth.tokenUrl, clientId, clientSecret, refreshToken]);
   const kept = store?.load() ?? null;
   // Another process may have used the refresh token since: what it got is as good.
-  if (
-    kept?.accessToken !== undefined &&
-    (kept.expiresAt ?? 0) > Date.now() &&
-    !issued.has(kept.accessToken)
-  ) {
+  const goodFor = (kept?.expiresAt ?? 0) - Date.now();
+  if (kept?.accessToken !== undefined && goodFor > 0 && !issued.has(kept.accessToken)) {
     issued.add(kept.accessToken);
-    return { text: kept.accessToken, expiresAt: kept.expiresAt ?? 0 };
+    const since = performance.now();
+    return { text: kept.accessToken, since, renewAt: since + goodFor };
   }
   const refresh = kept?.refreshToken ?? refreshToken;
   if (refresh !== null) resolved.hide(refresh);
@@ -211,7 +288,7 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
     'form',
   );
   const basic = Buffer.from(`${encodeURIComponent(clientId)}:${encodeURIComponent(clientSecret)}`);
-  const answer = await exchange(
+  const { answer, now } = await exchange(
     {
       method: 'POST',
       url: new URL(auth.tokenUrl),
@@ -228,16 +305,16 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
   const {
     access_token: access,
     refresh_token: next,
-    expires_in: seconds,
+    expires_in: expires,
   } = answer as Record<string, unknown>;
   if (typeof next === 'string') resolved.hide(next);
-  const token = tokenOf(auth.tokenUrl, access, seconds, resolved);
+  const token = tokenOf(auth.tokenUrl, access, expires, now, resolved);
   issued.add(token.text);
   // Before it is used: the server may have made the one before worthless.
   store?.save({
     refreshToken: typeof next === 'string' ? next : (refresh ?? ''),
     accessToken: token.text,
-    expiresAt: Number.isFinite(token.expiresAt) ? token.expiresAt : 0,
+    expiresAt: Number.isFinite(token.renewAt) ? Date.now() + token.renewAt - performance.now() : 0,
   });
   return token;
 }
@@ -245,7 +322,17 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
 /** Access tokens that this process has had: when one of them is refused, what is kept is no better. */
 const issued = new Set<string>();
 
-function tokenOf(url: string, token: unknown, seconds: unknown, resolved: ResolvedRequest): Token {
+/**
+ * @param expires what the answer says of its end: seconds, or when.
+ * @param now the time by the source's clock, in milliseconds since 1970.
+ */
+function tokenOf(
+  url: string,
+  token: unknown,
+  expires: unknown,
+  now: number,
+  resolved: ResolvedRequest,
+): Token {
   if ((typeof token !== 'string' && typeof token !== 'number') || token === '') {
     throw new SourceRefusedError(
       resolved.mask(url),
@@ -257,30 +344,64 @@ function tokenOf(url: string, token: unknown, seconds: unknown, resolved: Resolv
   }
   const text = String(token);
   resolved.hide(text);
-  const good = seconds === null ? NaN : Number(seconds);
-  // Renewed a little early, so that it does not expire on its way.
-  const expiresAt = Number.isFinite(good) ? Date.now() + (good - Math.min(30, good / 10)) * 1000 : Infinity;
-  return { text, expiresAt };
+  const said = typeof expires === 'number' || typeof expires === 'string' ? String(expires) : '';
+  const lifetime = secondsUntil(said, now, { longest: Infinity }) ?? jwtLifetime(text, now);
+  const since = performance.now();
+  // Renewed a little early, so that it does not expire on its way; dates of HTTP are whole seconds.
+  const early = lifetime === null ? 0 : Math.min(30, Math.max(lifetime / 10, Math.min(1, lifetime / 2)));
+  return { text, since, renewAt: lifetime === null ? Infinity : since + (lifetime - early) * 1000 };
 }
 
-/** Asks for a token; its answer as JSON. It serves all who wait for it, and so is no single call's to abort. */
+/**
+ * Reads for how many seconds a JSON Web Token is good; whether its signature is right is the source's business.
+ * @returns null where the text is no such token, or one that says nothing of its end or has ended already: it is used
+ *   until the source refuses it.
+ */
+export function jwtLifetime(token: string, now: number): number | null {
+  const [header = '', payload = '', ...rest] = token.split('.');
+  if (header === '' || payload === '' || rest.length !== 1) return null;
+  let claims: { exp?: unknown; iat?: unknown } | null;
+  try {
+    claims = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')) as typeof claims;
+  } catch {
+    return null;
+  }
+  const [exp, iat] = [claims?.exp, claims?.iat].map((value) => {
+    const seconds = Number(value ?? NaN);
+    return seconds >= EPOCH_MILLISECONDS ? seconds / 1000 : seconds;
+  }) as [number, number];
+  // Issued after "now": the clock that "now" is by is behind. Ended before: it is ahead.
+  const left = exp - Math.max(now / 1000, iat > 0 ? iat : 0);
+  const seconds = left > 0 ? left : exp - iat;
+  return seconds > 0 ? seconds : null;
+}
+
+/** Larger numbers are no seconds since 1970. */
+const EPOCH_MILLISECONDS = 1e11;
+
+/**
+ * Asks for a token. It serves all who wait for it, and so is no single call's to abort.
+ * @returns the answer as JSON, and when it was given by the source's clock.
+ * @throws {RateLimitedError}
+ */
 async function exchange(
   request: HttpRequest,
   resolved: ResolvedRequest,
   options: AuthOptions,
-): Promise<unknown> {
+): Promise<{ answer: unknown; now: number }> {
   const { mask } = resolved;
   const address = mask(request.url.href.replace(/[?#].*$/s, ''));
   const watch = new Watch(new AbortController().signal, options.timeoutSeconds * 1000);
   let status: number;
+  let answered: Headers;
   let text: string;
   try {
     const headers = { accept: 'application/json', 'user-agent': 'highwater', ...request.headers };
     const response = await send({ ...request, headers, shown: address }, watch);
-    ({ status } = response);
+    ({ status, headers: answered } = response);
     text = await readSome(response);
   } catch (thrown) {
-    if (thrown instanceof SourceRefusedError) throw thrown;
+    if (thrown instanceof HighwaterError) throw thrown;
     const why = watch.timedOut
       ? `nothing came for ${options.timeoutSeconds} s`
       : mask(messageOf(thrown)).replace(/^request to \S+ failed, reason: ?/, '');
@@ -288,17 +409,22 @@ async function exchange(
   } finally {
     watch.end();
   }
-  if (status >= 500 || status === 408 || status === 429) {
+  const words = mask(theirWords(mask(text)));
+  const said = `${status}${words === '' ? '' : `: ${words}`}`;
+  const seconds = retryAfter(answered, null);
+  const { isUsedUp, namesReset } = allowance(answered, null);
+  if (status === 429 || (status === 503 && seconds !== null) || (status === 403 && isUsedUp && namesReset)) {
+    throw new RateLimitedError(seconds, `signing in was answered with ${said}`);
+  }
+  if (status >= 500 || status === 408) {
     throw new SourceUnavailableError(address, `signing in failed: the answer was ${status}`, request.method);
   }
   if (status < 200 || status > 299) {
-    const words = mask(theirWords(mask(text)));
-    const said = `signing in was refused: ${status}${words === '' ? '' : `: ${words}`}`;
-    throw new SourceRefusedError(address, said, status, words, request.method);
+    throw new SourceRefusedError(address, `signing in was refused: ${said}`, status, words, request.method);
   }
   try {
     const answer: unknown = JSON.parse(text);
-    if (typeof answer === 'object' && answer !== null) return answer;
+    if (typeof answer === 'object' && answer !== null) return { answer, now: sourceNow(answered) };
   } catch {
     // Said below.
   }

@@ -20,7 +20,7 @@ import type {
 } from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody } from './body.js';
-import { Budget, leftAndReset } from './budget.js';
+import { Budget } from './budget.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
 import { nextAddress } from './next-link.js';
@@ -40,6 +40,7 @@ import {
 } from './source.js';
 import { readToken, sentToken, tokenParameters, type NextToken, type TokenUse } from './tokens.js';
 import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { allowance, retryAfter } from './waits.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
@@ -79,8 +80,6 @@ const RECORD_LIMIT = 20 * 1024 * 1024;
 const CHUNK = 4 * 1024 * 1024;
 /** A continuation token goes into an address and into history. */
 const TOKEN_LIMIT = 16 * 1024;
-/** A wait longer than this is a mistake of the source. */
-const WAIT_LIMIT_SECONDS = 24 * 3600;
 const ACCEPT = {
   json: 'application/json',
   ndjson: 'application/x-ndjson, application/json',
@@ -130,6 +129,10 @@ export class HttpSource implements Source {
     };
   }
 
+  get concurrency(): number | null {
+    return this.spec.rateLimit?.concurrency ?? null;
+  }
+
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
     const end = await this.budget.turn(signal);
     try {
@@ -137,7 +140,10 @@ export class HttpSource implements Source {
         const call = this.call(request);
         await this.auth?.authorize(call);
         const answer = await this.ask(call, request, sink, signal);
-        if (!('action' in answer)) return answer;
+        if (!('action' in answer)) {
+          this.auth?.accepted(call);
+          return answer;
+        }
         const { action, refusal } = answer;
         if (action === 'renew_credentials' && !renewed && this.auth?.renew(call) === true) continue;
         throw refusal;
@@ -145,6 +151,12 @@ export class HttpSource implements Source {
     } finally {
       end();
     }
+  }
+
+  /** Lets the next request go at once, whatever earlier answers said: an operator has ended the wait. */
+  endWait(): void {
+    this.budget.endWait();
+    this.auth?.endWait();
   }
 
   /** Method, address and body of a page as people may see them. */
@@ -504,29 +516,31 @@ export class HttpSource implements Source {
   private outcome(
     { action, rule }: Verdict,
     response: Response,
-    { shown, method }: HttpRequest,
+    call: HttpRequest,
     words: string,
   ): PageAnswer | { action: ErrorAction | 'default'; refusal: Error } {
+    const { shown, method } = call;
     if (action === 'ignore') return { ...EMPTY, ignored: true };
     if (action === 'end') return { ...EMPTY, pastEnd: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The words of the status line are the source's own too.
     const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;
-    const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}`;
-    const { isUsedUp, reset } = leftAndReset(response.headers, this.spec.rateLimit ?? null);
-    const until = retryAfter(response.headers.get('retry-after'), Date.now()) ?? (isUsedUp ? reset : null);
+    const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
+    const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
+    const limit = this.spec.rateLimit ?? null;
+    const { isUsedUp, namesReset } = allowance(response.headers, limit);
+    const seconds = retryAfter(response.headers, limit);
     const waits =
       response.status === 429 ||
-      (response.status === 503 && until !== null) ||
-      (response.status === 403 && isUsedUp && until !== null);
-    const later = (seconds: number) => until ?? new Date(Date.now() + seconds * 1000).toISOString();
+      (response.status === 503 && seconds !== null) ||
+      (response.status === 403 && isUsedUp && namesReset);
     const refusal =
       action === 'wait'
-        ? new RateLimitedError(later(rule?.waitSeconds ?? 60), said)
+        ? new RateLimitedError(seconds ?? rule?.waitSeconds ?? 60, said)
         : action === 'retry'
           ? new SourceUnavailableError(shown, said, method)
           : action === 'default' && waits
-            ? new RateLimitedError(later(1), status)
+            ? new RateLimitedError(seconds, status)
             : action === 'default' && (response.status >= 500 || response.status === 408)
               ? new SourceUnavailableError(shown, said, method)
               : new SourceRefusedError(shown, said, response.status, words, method);
@@ -545,7 +559,7 @@ export class HttpSource implements Source {
         : new MalformedAnswerError(shown, thrown.message, method);
     }
     if (outer.aborted) return outer.reason;
-    if (thrown instanceof HighwaterError || thrown instanceof RateLimitedError) return thrown;
+    if (thrown instanceof HighwaterError) return thrown;
     if (watch.timedOut) {
       return new SourceUnavailableError(
         shown,
@@ -593,14 +607,6 @@ function keptLines(lines: Buffer, kept: readonly boolean[]): Buffer {
 }
 
 const LINE_END = Buffer.from('\n');
-
-/** Retry-After in seconds or as a date → ISO instant; null where it says nothing usable. */
-export function retryAfter(header: string | null, now: number): string | null {
-  if (header === null) return null;
-  const seconds = /^\s*\d+(\.\d+)?\s*$/.test(header) ? Number(header) : (Date.parse(header) - now) / 1000;
-  if (!Number.isFinite(seconds)) return null;
-  return new Date(now + Math.min(Math.max(seconds, 0), WAIT_LIMIT_SECONDS) * 1000).toISOString();
-}
 
 /** The largest page size that the words of a 400 name, or null. */
 export function namedMaximum(words: string): number | null {

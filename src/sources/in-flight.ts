@@ -1,31 +1,61 @@
 import type { PageRequest } from '../protocol.js';
 import type { PageAnswer, RecordSink, Source } from './source.js';
 
+type Part = Parameters<RecordSink>;
+
 interface Flight {
   request: PageRequest;
-  answer: Promise<PageAnswer>;
-  /** The records may go to this sink from now on: it is this page's turn. */
-  take: (sink: RecordSink) => void;
+  key: string;
+  parent: string;
+  /** The answer, once its records have gone to the sink that was given to {@link Flight.take}. */
+  take: (sink: RecordSink) => Promise<PageAnswer>;
   stop: (reason?: unknown) => void;
+  /** `blocked`: more of it has come than is kept; it holds its socket back until its turn. */
+  state: 'running' | 'blocked' | 'ended' | 'failed';
 }
 
-/** The next call comes within milliseconds, unless the sync was paused or cancelled or moved to another worker. */
+/** The next call comes within milliseconds, unless the sync waits, was paused or cancelled, or moved to another worker. */
 const KEPT_MILLISECONDS = 3000;
+/** Answers that came whole hold nothing but memory. They are as old as the pass at most. */
+const KEPT_WHOLE_MILLISECONDS = 10 * 60_000;
+/** A page that has not begun by then waits for those that wait for it, or for a slow source. */
+const STARVING_MILLISECONDS = 2000;
+/** Bytes of records that are kept of answers before their turn. */
+const EARLY_BYTES = 2 * 1024 * 1024;
+
+/** What calls that follow each other share about the parents whose records they read. */
+export interface PassMemory {
+  /** When the first request was made: what is asked "until now" is the same in all of them, ISO 8601. */
+  readonly began: string;
+  /** What was read of the current parent; null where another pass of calls began with it. */
+  read: { pages: number; records: number } | null;
+  /** Pages that the source says follow the last one that was read of it. */
+  remaining: number;
+}
 
 /**
  * Reads pages one after the other while the requests that are known to follow are on their way already. Records
- * reach the sink in order: an answer that is early waits, and holds its socket back, until its turn.
+ * reach the sink in order: of an answer that is early a little is kept, and a large one holds its socket back until
+ * its turn.
+ *
+ * Requests of one parent follow each other: where another one comes than was expected, all that were expected of that
+ * parent are given up, as what they say may be out of date. Those of other parents stay good, in whatever order the
+ * parents' turns come.
  */
 export class InFlight {
+  readonly memory: PassMemory = { began: new Date().toISOString(), read: null, remaining: 0 };
   private flights: Flight[] = [];
   private expiry: NodeJS.Timeout | undefined;
+  private early = 0;
+  /** The page that is read must not wait for connections that others hold until its turn is over. */
+  private isStarving = false;
 
   constructor(
     private readonly source: Source,
     private signal: AbortSignal,
   ) {}
 
-  /** The one that was kept under `key`, with what is on its way; else a new one. */
+  /** Returns the one that was kept under `key`, with what is on its way; else a new one. */
   static take(key: string, source: Source, signal: AbortSignal): InFlight {
     const kept = InFlight.kept.get(key);
     if (kept === undefined) return new InFlight(source, signal);
@@ -35,16 +65,23 @@ export class InFlight {
     return kept;
   }
 
-  /** Keeps what is on its way for the call that follows, if it follows soon. */
+  /** Keeps what is on its way for the call that follows. A request that has failed is made again then. */
   keep(key: string): void {
+    this.flights = this.flights.filter(({ state }) => state !== 'failed');
     if (this.flights.length === 0) return;
     InFlight.kept.get(key)?.stop();
     InFlight.kept.set(key, this);
-    this.expiry = setTimeout(() => {
-      InFlight.kept.delete(key);
-      this.stop();
-    }, KEPT_MILLISECONDS);
-    this.expiry.unref();
+    const expire = (milliseconds: number, then: () => void) => {
+      this.expiry = setTimeout(then, milliseconds);
+      this.expiry.unref();
+    };
+    expire(KEPT_MILLISECONDS, () => {
+      this.giveUp(({ state }) => state !== 'ended');
+      expire(this.flights.length === 0 ? 0 : KEPT_WHOLE_MILLISECONDS, () => {
+        if (InFlight.kept.get(key) === this) InFlight.kept.delete(key);
+        this.stop();
+      });
+    });
   }
 
   private static readonly kept = new Map<string, InFlight>();
@@ -54,44 +91,136 @@ export class InFlight {
    * @param ahead the requests expected to follow.
    */
   read(request: PageRequest, ahead: PageRequest[], sink: RecordSink): Promise<PageAnswer> {
-    const wanted = [request, ...ahead];
-    const agree = this.flights.findIndex((flight, i) => !same(flight.request, wanted[i]));
-    if (agree !== -1) for (const flight of this.flights.splice(agree)) flight.stop();
-    for (const next of wanted.slice(this.flights.length)) this.flights.push(this.start(next));
-    const flight = this.flights.shift() as Flight;
-    flight.take(sink);
+    const wanted = keyOf(request);
+    const parent = parentOf(request);
+    const own = this.flights.filter((flight) => flight.parent === parent);
+    // It is missing where it was refused before, and those that follow it were answered.
+    const isThere = own.some(({ key }) => key === wanted);
+    const expected = [...(isThere ? [wanted] : []), ...ahead.map(keyOf)];
+    const agree = own.findIndex((flight, i) => flight.key !== expected[i]);
+    if (agree !== -1) this.giveUp((flight) => own.indexOf(flight) >= agree);
+    const at = this.flights.findIndex(({ key }) => key === wanted);
+    // The one that was started first has its connection; of others that is not known.
+    const mayStarve = at > 0 || (at === -1 && this.flights.length > 0);
+    const [flight = this.start(request)] = at === -1 ? [] : this.flights.splice(at, 1);
+    const starves = () => {
+      if (flight.state !== 'running') return;
+      this.isStarving = true;
+      this.giveUp(({ state }) => state === 'blocked');
+    };
+    if (mayStarve && this.source.concurrency != null) starves();
+    const patience = mayStarve ? setTimeout(starves, STARVING_MILLISECONDS) : undefined;
+    this.startMissing(ahead);
     // A request may outlive the call that made it, but not the one that reads its answer.
     const { signal } = this;
     const stop = () => flight.stop(signal.reason);
     if (signal.aborted) stop();
     signal.addEventListener('abort', stop, { once: true });
-    return flight.answer.finally(() => signal.removeEventListener('abort', stop));
+    const begun: RecordSink = (...part) => {
+      clearTimeout(patience);
+      return sink(...part);
+    };
+    return flight.take(begun).finally(() => {
+      clearTimeout(patience);
+      this.isStarving = false;
+      signal.removeEventListener('abort', stop);
+    });
   }
 
   /** Gives up what is on its way. */
   stop(): void {
-    for (const flight of this.flights.splice(0)) flight.stop();
+    this.giveUp(() => true);
+  }
+
+  private giveUp(which: (flight: Flight) => boolean): void {
+    const gone = this.flights.filter(which);
+    this.flights = this.flights.filter((flight) => !gone.includes(flight));
+    for (const flight of gone) flight.stop();
+  }
+
+  /** Starts those of the expected requests that are not on their way, as many at once as are expected. */
+  private startMissing(ahead: PageRequest[]): void {
+    const started = this.flights.map(({ key }) => key);
+    for (const request of ahead) {
+      const at = started.indexOf(keyOf(request));
+      if (at !== -1) started.splice(at, 1);
+      else if (this.flights.filter(({ state }) => state !== 'ended').length < ahead.length)
+        this.flights.push(this.start(request));
+    }
   }
 
   private start(request: PageRequest): Flight {
     const abort = new AbortController();
-    let take: Flight['take'] = () => undefined;
-    const turn = new Promise<RecordSink>((resolve) => (take = resolve));
+    let begin: (sink: RecordSink) => void = () => undefined;
+    const turn = new Promise<RecordSink>((resolve) => (begin = resolve));
     const stopped = new Promise<never>((_, reject) => {
       abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error), { once: true });
     });
     stopped.catch(() => undefined);
+    const early: Part[] = [];
+    const release = () => {
+      for (const part of early.splice(0)) this.early -= bytesOf(part);
+    };
+    let isTaken = false;
+    const flight: Flight = {
+      ...{ request, key: keyOf(request), parent: parentOf(request), state: 'running' },
+      stop: (reason) => {
+        abort.abort(reason);
+        release();
+      },
+      take: async (sink) => {
+        isTaken = true;
+        if (flight.state === 'failed') return answer;
+        for (let part = early.shift(); part !== undefined; part = early.shift()) {
+          this.early -= bytesOf(part);
+          await sink(...part);
+        }
+        // What was left of it then is gone.
+        if (abort.signal.aborted) throw abort.signal.reason;
+        begin(sink);
+        return answer;
+      },
+    };
     const answer = this.source.read(
       request,
-      async (...records) => (await Promise.race([turn, stopped]))(...records),
+      async (...part) => {
+        // What has come is kept in its order: after a part that waits, all wait.
+        if (!isTaken && flight.state === 'running' && this.early + bytesOf(part) <= EARLY_BYTES) {
+          this.early += bytesOf(part);
+          early.push(copied(part));
+          return;
+        }
+        if (!isTaken) {
+          if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
+          flight.state = 'blocked';
+        }
+        await (
+          await Promise.race([turn, stopped])
+        )(...part);
+      },
       abort.signal,
     );
-    // Its failure is met when its turn comes, if it comes.
-    answer.catch(() => undefined);
-    return { request, answer, take, stop: (reason) => abort.abort(reason) };
+    answer.then(
+      () => (flight.state = 'ended'),
+      () => {
+        // Its failure is met when its turn comes, if it comes.
+        flight.state = 'failed';
+        release();
+      },
+    );
+    return flight;
   }
 }
 
+const bytesOf = ([lines, , , , , outside]: Part) => lines.length + (outside?.lines.length ?? 0);
+
+/** The bytes belong to the source again once the sink's promise is settled. */
+function copied([lines, records, longest, kept, rejects, outside]: Part): Part {
+  const part: Part = [Buffer.from(lines), records, longest, kept, rejects];
+  if (outside !== undefined) part.push({ ...outside, lines: Buffer.from(outside.lines) });
+  return part;
+}
+
 /** Of the same parent too: a new one may have come between those that were expected. */
-const same = (a: PageRequest, b: PageRequest | undefined) =>
-  JSON.stringify([a.params, a.parent]) === JSON.stringify([b?.params, b?.parent]);
+const keyOf = ({ params, parent }: PageRequest) => JSON.stringify([params, parent]);
+const parentOf = ({ parent }: PageRequest) => JSON.stringify(parent ?? null);

@@ -1,7 +1,12 @@
-import type { Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
+import { durationText } from '../durations.js';
+import { HighwaterError } from '../errors.js';
+import type { FetchedPages, Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
 /** Where records come from. One implementation for each kind of source. */
 export interface Source {
+  /** Requests that may be on their way at once; null or absent: as many as there are. */
+  readonly concurrency?: number | null;
+
   /**
    * Reads one page. May be called again with the same request.
    * @throws {RateLimitedError} when the source asks to wait.
@@ -54,14 +59,33 @@ export interface RequestInHand {
   ended(bytes: number, error?: string): void;
 }
 
-/** The source asked to wait before the next request. Not a failure. */
-export class RateLimitedError extends Error {
+/** The source asks to wait before the next request. A sync waits, and does not fail. */
+export class RateLimitedError extends HighwaterError {
   override readonly name = 'RateLimitedError';
+  readonly retry = 'while it lasts';
+  /** When the wait ends by this machine's clock, ISO 8601: for people, who may look at that clock. */
+  readonly until: string;
+
+  /**
+   * @param seconds for how long; null where the source does not say.
+   * @param reason what the source answered.
+   */
   constructor(
-    /** ISO 8601. */
-    readonly until: string,
+    readonly seconds: number | null,
     readonly reason: string,
   ) {
-    super(`${reason}; wait until ${until}`);
+    const until = new Date(Date.now() + (seconds ?? 1) * 1000).toISOString();
+    super(
+      seconds === null
+        ? `the source asks to wait, and does not say for how long: ${reason}`
+        : `the source asks to wait ${durationText(Math.ceil(seconds))}, until ${until}: ${reason}`,
+    );
+    this.until = until;
+  }
+
+  /** The wait as the workflow makes a timer of it. */
+  get wait(): NonNullable<FetchedPages['wait']> {
+    const { until, seconds, reason } = this;
+    return { until, seconds, reason };
   }
 }

@@ -24,8 +24,8 @@ export const progressQuery = defineQuery<Progress>('progress');
 export const moveUpdate = defineUpdate<Reopened, [MoveInput]>('move');
 /** Go on with another configuration of the same sync; by its hash, if that is given, it is known again. */
 export const configureUpdate = defineUpdate<Reopened, [configuration: Json, hash?: string]>('configure');
-/** What a sync of several streams hands on to each of them. */
-export const configurationSignal = defineSignal<[Json]>('configuration');
+/** The part of a new configuration that a sync of several streams hands each of them, and the hash of the whole. */
+export const configurationSignal = defineSignal<[configuration: Json, hash?: string]>('configuration');
 /** Let the pass that waits remove the rows that it asks about. */
 export const approveUpdate = defineUpdate<Decided>('approve');
 /** Let the pass that waits end without removing rows. */

@@ -60,6 +60,7 @@ import {
 } from './messages.js';
 import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
 import { Notices, type NoticesCarry } from './notices.js';
+import { partOf } from '../config/part.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
 import { questionOf } from './questions.js';
 import {
@@ -100,6 +101,8 @@ export interface Carry {
   wait: FetchedPages['wait'];
   /** How often the stream was opened again since a batch was written. */
   reopened: number;
+  /** Waits in a row whose length the source did not say; absent from what older versions hand over. */
+  backOffs?: number;
   // Absent from what older versions hand over.
   /** Whether it makes pass after pass. */
   goesOn?: boolean;
@@ -183,6 +186,9 @@ export class StreamLoop {
   private paused: boolean;
   /** What the source has asked for and is still to be waited. */
   private wait: FetchedPages['wait'];
+  private backOffs: number;
+  /** `resume` has ended a wait for the source, which is to be asked at once. */
+  private resumed = false;
   /** What is being waited for, whoever asked. */
   private waiting: Progress['waiting'] = null;
   private staged = 0;
@@ -226,15 +232,20 @@ export class StreamLoop {
   /** What nobody waits for an answer of. */
   private remarks: Note[];
 
+  /** What it works by: of several streams the part of its own. */
+  public configuration: Json;
+
   constructor(
-    public configuration: Json,
+    configuration: Json,
     private readonly options: SyncOptions,
   ) {
     const { carry } = options;
+    this.configuration = this.ownPart(configuration);
     this.pass = carry?.pass ?? NOTHING;
     this.totals = carry?.totals ?? { ...NOTHING, passes: 0 };
     this.paused = carry?.paused ?? false;
     this.wait = carry?.wait ?? null;
+    this.backOffs = carry?.backOffs ?? 0;
     this.reopened = carry?.reopened ?? 0;
     this.database = carry?.database ?? null;
     this.stopping = carry?.stopping ?? false;
@@ -315,7 +326,7 @@ export class StreamLoop {
     });
     setHandler(
       configureUpdate,
-      (configuration, _hash?: string) => this.ask({ id: uuid4(), kind: 'configure', configuration }),
+      (configuration, hash?: string) => this.ask(this.askedToConfigure(configuration, hash)),
       {
         validator: (configuration: Json, _hash?: string) => {
           const problem =
@@ -329,8 +340,8 @@ export class StreamLoop {
     );
     setHandler(
       configurationSignal,
-      (configuration) => {
-        this.asked.push({ id: uuid4(), kind: 'configure', configuration });
+      (configuration, hash?: string) => {
+        this.asked.push(this.askedToConfigure(configuration, hash));
         this.hear();
       },
       { description: 'What a sync of several streams hands on to each; use the update "configure".' },
@@ -344,6 +355,16 @@ export class StreamLoop {
     setHandler(progressQuery, () => this.progress(), {
       description: 'Status, counts, warnings, and what is being waited for.',
     });
+  }
+
+  private ownPart(configuration: Json): Json {
+    const { stream } = this.options;
+    return stream === undefined ? configuration : partOf(configuration, stream);
+  }
+
+  private askedToConfigure(whole: Json, hash = ''): Asked {
+    const configuration = this.ownPart(whole);
+    return { id: uuid4(), kind: 'configure', configuration, ...(hash !== '' && { hash }) };
   }
 
   async run(): Promise<Outcome> {
@@ -568,7 +589,7 @@ export class StreamLoop {
     this.configuration = asked.configuration;
     this.notices.configure(this.told(asked.configuration));
     this.remarks = [];
-    upsertMemo({ configuration: configurationHash });
+    upsertMemo({ configuration: asked.hash ?? configurationHash });
     this.answer(asked, null);
   }
 
@@ -659,7 +680,7 @@ export class StreamLoop {
         throw thrown;
       });
       if (fetched === null) continue;
-      this.wait = fetched.batches.length > 0 ? fetched.wait : notAtOnce(fetched.wait);
+      this.wait = this.nextWait(fetched);
       this.staged += fetched.batches.length;
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
       if (fetched.cursor.ended !== null) staged.end = 'drained';
@@ -717,13 +738,34 @@ export class StreamLoop {
     }
   }
 
+  /**
+   * The wait that a source asks for, by the clock of the Temporal server. Where it does not say for how long, each wait
+   * is twice as long as the one before, until a page is read.
+   */
+  private nextWait({ wait, batches }: FetchedPages): FetchedPages['wait'] {
+    const isRead = batches.length > 0;
+    if (wait === null || isRead) this.backOffs = 0;
+    if (wait?.seconds === undefined) return isRead ? wait : notAtOnce(wait);
+    const { reason } = wait;
+    const seconds = wait.seconds ?? Math.min(2 ** this.backOffs++, LONGEST_BACK_OFF_SECONDS);
+    const until = new Date(Date.now() + (isRead ? seconds : Math.max(seconds, 1)) * 1000).toISOString();
+    return { until, reason: wait.seconds === null ? `${reason}, without saying for how long` : reason };
+  }
+
   private fetch(base: Checkpoint, begin: boolean): Promise<FetchedPages> {
     const plan = this.plan();
+    const { resumed } = this;
+    this.resumed = false;
     const budget = budgetOf(plan.batch, this.fetches++);
     const { fetchPages } = this.onDestination(plan);
     return fetchPages.executeWithOptions(
       { ...this.destinationOptions(plan), summary: `read up to ${countText(budget.rows)} records` },
-      [{ plan, destination: this.openedStream().destination, base, budget, begin }],
+      [
+        {
+          ...{ plan, destination: this.openedStream().destination, base, budget, begin },
+          ...(resumed && { resumed }),
+        },
+      ],
     );
   }
 
@@ -941,8 +983,10 @@ export class StreamLoop {
     this.wait = null;
     const milliseconds = Date.parse(wait.until) - Date.now();
     if (milliseconds <= 0) return;
+    const { signals } = this;
     try {
       await this.sleepFor(milliseconds / 1000, 'waiting', wait.reason);
+      this.resumed = this.signals !== signals;
     } finally {
       this.waiting = null;
       // A move does not make the source readier.
@@ -995,12 +1039,12 @@ export class StreamLoop {
     // What signals say while these wait is handed over too.
     this.over = 'as new';
     await condition(allHandlersFinished);
-    const { database, pass, totals, paused, wait, reopened } = this;
+    const { database, pass, totals, paused, wait, reopened, backOffs } = this;
     const { stopping, triggered, settings, trouble, idle } = this;
     const deletes = this.deletes.carry();
     return {
       carry: {
-        ...{ database, pass, totals, paused, wait, reopened, goesOn: this.goesOn() },
+        ...{ database, pass, totals, paused, wait, reopened, backOffs, goesOn: this.goesOn() },
         ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
         ...{ asked: this.asked, last: this.last, remarks: this.remarks },
         ...(notices !== undefined && { notices }),

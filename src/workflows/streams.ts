@@ -11,6 +11,7 @@ import {
   setHandler,
   type SignalDefinition,
   sleep,
+  startChild,
   upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -43,11 +44,14 @@ import {
   triggerSignal,
 } from './messages.js';
 import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
+import { partOf } from '../config/part.js';
 import { questionOf } from './questions.js';
 import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
 const MOST_AT_ONCE = 4;
+/** A server takes no message of more than 4 MB: children with larger inputs together are started one after the other. */
+const STARTED_AT_ONCE_BYTES = 1024 * 1024;
 
 /** The names of the streams, as far as a configuration that was not checked yet has them. */
 export function streamNames(configuration: Json): string[] {
@@ -212,7 +216,9 @@ export async function allStreams(
     async (next, hash?: string) => {
       configuration = next;
       upsertMemo({ configuration: hash ?? '' });
-      await toAll(configurationSignal, next);
+      await Promise.all(
+        [...running].map((name) => tell(name, configurationSignal, partOf(next, name), hash ?? '')),
+      );
       return { done: true, state: {} };
     },
     {
@@ -249,6 +255,28 @@ export async function allStreams(
       description: 'Counts of the streams that are done; ask the child of a stream for its own.',
     },
   );
+  const sizeOf = (name: string) => JSON.stringify(partOf(configuration, name)).length;
+  const isLarge = names.reduce((bytes, name) => bytes + sizeOf(name), 0) > STARTED_AT_ONCE_BYTES;
+  /** Bytes of inputs that are on their way to the server. */
+  let starting = 0;
+  /** Runs the child of a stream to its end. */
+  const run = async (name: string): Promise<SyncResult> => {
+    const child = {
+      workflowId: idOf(name),
+      args: [
+        partOf(configuration, name),
+        { ...options, stream: name, ...(Object.keys(settings).length > 0 && { settings }) },
+      ] as Parameters<typeof sync>,
+      staticSummary: name,
+    };
+    if (!isLarge || !patched('start one after the other')) return executeChild<typeof sync>('sync', child);
+    const bytes = sizeOf(name);
+    const hasRoom = () => starting === 0 || starting + bytes <= STARTED_AT_ONCE_BYTES;
+    while (!hasRoom()) await condition(hasRoom);
+    starting += bytes;
+    const started = await startChild<typeof sync>('sync', child).finally(() => (starting -= bytes));
+    return started.result();
+  };
 
   const one = async (name: string) => {
     const parent = goesOn || leadsRound(parents, name) ? undefined : parents.get(name);
@@ -270,14 +298,7 @@ export async function allStreams(
     running.add(name);
     show();
     try {
-      const { streams, status } = await executeChild<typeof sync>('sync', {
-        workflowId: idOf(name),
-        args: [
-          configuration,
-          { ...options, stream: name, ...(Object.keys(settings).length > 0 && { settings }) },
-        ],
-        staticSummary: name,
-      });
+      const { streams, status } = await run(name);
       for (const result of streams) results.set(name, result);
       stopped ||= status === 'stopped';
     } catch (thrown) {

@@ -1,6 +1,7 @@
 /** "state", "resync" and "configure" as a user has them, on syncs that run, that have ended, and where there is none. */
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { partOf } from '../../src/config/part.js';
 import type { Json } from '../../src/protocol.js';
 import { configurationFor, highwater, scratch, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
@@ -190,9 +191,14 @@ test.concurrent('each of several streams by itself, and a configuration for all 
   expect((await run('configure', id, await file('next.json', next))).stdout).toBe(`${id}: goes on with it\n`);
   await until(
     async () =>
-      JSON.stringify(await system.client.sync(`${id}/first`).configuration()) === JSON.stringify(next),
+      JSON.stringify(await system.client.sync(`${id}/first`).configuration()) ===
+      JSON.stringify(partOf(next, 'first')),
     20,
     'the new configuration at a stream',
   );
+  // A stream is known by the configuration of the whole, and takes that too.
+  expect(await system.client.running(`${id}/first`, next)).toBe('same');
+  const alone = await file('alone.json', streams({ interval: '4h' }));
+  expect((await run('configure', `${id}/first`, alone)).stdout).toBe(`${id}/first: goes on with it\n`);
   await system.client.sync(id).stop();
 });

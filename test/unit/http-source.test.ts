@@ -22,7 +22,7 @@ import { REFERENCE_REQUEST } from '../../src/config/flat.js';
 import { plansFromFull } from '../../src/config/full.js';
 import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
-import { HttpSource, namedMaximum, retryAfter } from '../../src/sources/http.js';
+import { HttpSource, namedMaximum } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
 import { nextAddress, normalHost } from '../../src/sources/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
@@ -921,49 +921,6 @@ describe('what a strategy sends', () => {
         params: { scroll_param: token },
       });
       expect(thrown.message).toContain('would be another address');
-    }
-  });
-});
-
-describe('waiting', () => {
-  const now = Date.UTC(2026, 0, 1);
-  it.each([
-    ['0', '2026-01-01T00:00:00.000Z'],
-    ['120', '2026-01-01T00:02:00.000Z'],
-    [' 1.5 ', '2026-01-01T00:00:01.500Z'],
-    ['Thu, 01 Jan 2026 00:05:00 GMT', '2026-01-01T00:05:00.000Z'],
-    ['Wed, 31 Dec 2025 00:00:00 GMT', '2026-01-01T00:00:00.000Z'],
-    // A day is the most that is believed.
-    ['99999999999', '2026-01-02T00:00:00.000Z'],
-    ['Fri, 01 Jan 2100 00:00:00 GMT', '2026-01-02T00:00:00.000Z'],
-    ['soon', null],
-    ['', null],
-    ['NaN', null],
-    [null, null],
-  ])('Retry-After %j is until %s', (header, until) => {
-    expect(retryAfter(header, now)).toBe(until);
-  });
-
-  it.each([
-    [429, '7', 7],
-    [503, '7', 7],
-    [429, undefined, 1],
-    [429, 'garbage', 1],
-  ])('is asked for by %i with Retry-After %s', async (status, header, seconds) => {
-    const { url } = await serve(always(status, '', header === undefined ? {} : { 'retry-after': header }));
-    const before = Date.now();
-    const thrown = await failure(url);
-    expect(thrown).toBeInstanceOf(RateLimitedError);
-    const { until, reason } = thrown as RateLimitedError;
-    expect(Date.parse(until) - before).toBeGreaterThanOrEqual(seconds * 1000 - 5);
-    expect(Date.parse(until) - before).toBeLessThan(seconds * 1000 + 2000);
-    expect(reason).toContain(String(status));
-  });
-
-  it('is not asked for by a 503 that does not say for how long: that is a failure', async () => {
-    for (const headers of [{}, { 'retry-after': 'garbage' }]) {
-      const { url } = await serve(always(503, '', headers));
-      expect(await failure(url)).toBeInstanceOf(SourceUnavailableError);
     }
   });
 });

@@ -158,7 +158,9 @@ describe('the walk over parents', () => {
     const destination = { parents: () => Promise.resolve(rows) } as unknown as Destination;
     const key = { schema: 's', table: 't', strategy: 'cursor', source: 'x' } as const;
     const table = { schema: 's', table: 'p', primaryKey: ['id'], columns: {} };
-    const walk = new ParentWalk(strategy, destination, key, { stream: 'p', table, fields: ['id'] });
+    const parent = { stream: 'p', table, fields: ['id'] };
+    const memory = { began: new Date().toISOString(), read: null, remaining: 0 };
+    const walk = new ParentWalk(strategy, destination, key, parent, memory);
     const first = (await walk.enter(strategy.begin(null, time(0)))) as PerParentCursor;
     const [ahead] = walk.ahead(first, 1);
     await new Promise((resolve) => setTimeout(resolve, 1100));

@@ -1,0 +1,49 @@
+/** What Temporal can carry of a configuration: said before anything runs, as it would end the sync in the middle. */
+import type { Problem } from '../errors.js';
+import type { Json, StreamPlan } from '../protocol.js';
+import { partOf } from './part.js';
+
+const MIB = 1024 * 1024;
+/** A payload may have 2 MiB; the rest is for what goes with it. */
+const CONFIGURATION_BYTES = 2 * MIB - 64 * 1024;
+/** Each activity is given the plan of its stream, and a cursor or a batch with it. */
+const PLAN_BYTES = 1.5 * MIB;
+/** A history may have 50 MB, and holds the part of each stream. */
+const PARTS_BYTES = 32 * MIB;
+
+/** Returns why a configuration is too large for a sync; empty where it is not. */
+export function sizeProblems(raw: Json, plans: readonly StreamPlan[]): Problem[] {
+  const bytes = bytesOf(raw);
+  if (bytes > CONFIGURATION_BYTES) {
+    return [
+      {
+        path: '',
+        message: `the configuration is too large: ${text(bytes)} as JSON, and a sync can be started with ${text(CONFIGURATION_BYTES)} at most. Divide its streams among several syncs.`,
+      },
+    ];
+  }
+  if (plans.length > 1) {
+    const parts = plans.reduce((sum, { stream }) => sum + bytesOf(partOf(raw, stream)), 0);
+    if (parts > PARTS_BYTES) {
+      return [
+        {
+          path: 'streams',
+          message: `are too large together: each stream is given its own part and those of the streams above it, which come to ${text(parts)}, and the history of a sync has room for ${text(PARTS_BYTES)}. Divide them among several syncs.`,
+        },
+      ];
+    }
+  }
+  return plans.flatMap((plan, i): Problem[] => {
+    const size = bytesOf(plan);
+    if (size <= PLAN_BYTES) return [];
+    return [
+      {
+        path: plans.length > 1 ? `streams[${i}]` : '',
+        message: `the stream ${plan.stream} is too large: its plan comes to ${text(size)}, and ${text(PLAN_BYTES)} can be carried. Declare fewer columns, or make its body smaller.`,
+      },
+    ];
+  });
+}
+
+const bytesOf = (value: unknown) => Buffer.byteLength(JSON.stringify(value) ?? '');
+const text = (bytes: number) => `${(bytes / MIB).toFixed(2)} MiB`;
