@@ -858,7 +858,7 @@ test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'run worker start status list pause resume trigger set configure state resync stop cancel backfill audit schedule logs query ' +
+    'run worker start status list pause resume trigger approve reject set configure state resync stop cancel backfill audit schedule logs query ' +
       'rejects check preview init discover import-state doctor replay codec-server schema config dev demo help',
   );
   for (const name of commands.filter((one) => one !== 'help')) {
