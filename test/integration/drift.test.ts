@@ -78,24 +78,27 @@ const reaches = (id: string, wanted: string[], seconds = 60) =>
     seconds,
     `${id} ${wanted.join(' or ')}`,
   );
-const codes = (warnings: { code: string }[]) => warnings.map(({ code }) => code);
+/** What a sync has to say, but of the members that are not stored. */
+const said = <T extends { code: string }>(warnings: T[]): T[] =>
+  warnings.filter(({ code }) => code !== 'undeclared_members');
+const codes = (warnings: { code: string }[]) => said(warnings).map(({ code }) => code);
 
 describe('the configuration', () => {
   test('says what a changed one brings, does not use a mark of another field, and refuses another key', async () => {
     const table = uniqueName('users').replaceAll('-', '_');
     const first = await system.sync(configuration({ table }));
-    expect([first.rows, first.warnings]).toEqual([3, []]);
+    expect([first.rows, said(first.warnings)]).toEqual([3, []]);
     const columns = { ...COLUMNS, email: 'STRING' };
     const wider = await system.sync(configuration({ table, columns }));
-    expect(wider.warnings).toMatchObject([
+    expect(said(wider.warnings)).toMatchObject([
       { code: 'configuration_changed', message: expect.stringContaining('column email is new') as string },
     ]);
-    expect((await system.sync(configuration({ table, columns }))).warnings).toEqual([]);
+    expect(said((await system.sync(configuration({ table, columns }))).warnings)).toEqual([]);
 
     asked = [];
     const other = await system.sync(configuration({ table, columns, cursor_field: 'modified' }));
     expect(codes(other.warnings)).toEqual(['cursor_field_changed']);
-    expect(other.warnings[0]?.message).toMatch(/^the cursor field is modified .*, and was updatedAt/);
+    expect(said(other.warnings)[0]?.message).toMatch(/^the cursor field is modified .*, and was updatedAt/);
     expect([other.records, asked.length]).toEqual([3, 1]);
     expect(asked[0]).not.toContain('2026-01-03');
 
@@ -104,7 +107,7 @@ describe('the configuration', () => {
     expect(refused.message).toMatch(/the primary key is uuid, and was id: .*"highwater resync"/);
     expect(await system.query(`SELECT count(*)::INTEGER FROM "${table}"`)).toEqual([[3]]);
     const again = await system.sync(keyed, { full: true });
-    expect(again.warnings).toEqual([]);
+    expect(said(again.warnings)).toEqual([]);
     expect(
       await system.query(`SELECT count(*)::INTEGER, count(DISTINCT uuid)::INTEGER FROM "${table}"`),
     ).toEqual([[3, 3]]);
@@ -144,13 +147,19 @@ test('a table that was dropped by hand is read anew, by a running sync too', asy
   const { DuckDBInstance } = await import('@duckdb/node-api');
   await until(
     async () => {
-      const instance = await DuckDBInstance.create(destination).catch(() => null);
-      if (instance === null) return false;
-      const connection = await instance.connect();
-      await connection.run(`DROP TABLE "${table}"`);
-      connection.closeSync();
-      instance.closeSync();
-      return true;
+      try {
+        const instance = await DuckDBInstance.create(destination);
+        const connection = await instance.connect();
+        try {
+          await connection.run(`DROP TABLE "${table}"`);
+          return true;
+        } finally {
+          connection.closeSync();
+          instance.closeSync();
+        }
+      } catch {
+        return false;
+      }
     },
     20,
     'the file to be free',
