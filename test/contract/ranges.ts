@@ -264,7 +264,7 @@ export function rangesContract(name: string, start: () => Promise<TestedDestinat
       if (tested.ownSchema !== '') context.skip();
       await sync(rec(1, 1, 'a'), rec(2, 2, 'a'), rec(3, 3, 'a'));
       await tested.query(
-        `INSERT INTO main.${table.table} (id, name, "at") VALUES ('2', 'older', '2020-01-01Z'), ('2', 'old', '2021-01-01Z'), ('3', 'a', (SELECT "at" FROM main.${table.table} WHERE id = '3'))`,
+        `INSERT INTO main.${table.table} (id, name, "at") VALUES ('2', 'older', '2020-01-01T00:00:00Z'), ('2', 'old', '2021-01-01T00:00:00Z'), ('3', 'a', (SELECT "at" FROM main.${table.table} WHERE id = '3'))`,
       );
       const looked = await audit();
       await looked.write([rec(1, 1, 'a'), rec(2, 2, 'a'), rec(3, 3, 'a')]);
