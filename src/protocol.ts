@@ -87,7 +87,7 @@ export interface PageSummary extends PageRecords {
   totalPages?: number | null;
   /**
    * How the answer lacks a next token: `null` where it has the member or header without a value, `absent` where it has
-   * none. Left out where there is a token, or where no token is configured.
+   * none. Left out where there is a token.
    */
   noToken?: 'null' | 'absent';
   /** A rule for errors says that the request lies past the end of the list. */

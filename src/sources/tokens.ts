@@ -51,9 +51,7 @@ export function readToken(envelope: Envelope, use: TokenUse, isEnd: boolean): Ne
     return text === '' ? NULL : { nextToken: keptText(text, use) };
   }
   const value = envelope.value('next', next.path);
-  const token = tokenOf(value, envelope, next, use, isEnd);
-  if (next.isAssumed !== true) return token;
-  return { nextToken: token.nextToken };
+  return tokenOf(value, envelope, next, use, isEnd);
 }
 
 function tokenOf(value: unknown, envelope: Envelope, next: InBody, use: TokenUse, isEnd: boolean): NextToken {

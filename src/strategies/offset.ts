@@ -56,6 +56,7 @@ export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
 
 /** After so many steps back in a pass the list is taken for one that never stands still, and is read to its end. */
 const MAX_STEPS_BACK = 64;
+const MAX_STEPS_BACK_WHEN_STILL = 16;
 /** After so many, a source that gives the same page again is taken not to know the offset. */
 const STEPS_BACK_WHEN_REPEATED = 8;
 const MAX_ANCHORS = 40;
@@ -146,7 +147,10 @@ export function createOffset(
       const inPlace = overlap === undefined || page.keys[0] === overlap.key;
       if (!inPlace && !isRepeated && page.pastEnd !== true) {
         if (page.records === 0) doubtVanished(page, overlap);
-        if (position.steps_back < MAX_STEPS_BACK) return stepBack(cursor, position);
+        // A list that is as long as before has hardly moved so often.
+        const isStill = page.total !== null && page.total === position.total;
+        if (position.steps_back < (isStill ? MAX_STEPS_BACK_WHEN_STILL : MAX_STEPS_BACK))
+          return stepBack(cursor, position);
       }
 
       const checked = inPlace || isRepeated ? cursor.notes : withNote(cursor.notes, LIST_MOVING);

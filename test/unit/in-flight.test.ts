@@ -76,7 +76,7 @@ async function readAll(
     ...{ total: null, more: null, ...answers },
     ...(rateLimit !== undefined && { rateLimit }),
   };
-  const strategy = createPerParent(createStrategy(options));
+  const strategy = createPerParent(createStrategy(options, 'none'));
   const rows = PARENTS.map((id) => ({ key: [id], fields: { id }, mark: null }));
   const destination = {
     parents: ({ after }: { after: string[] | null }) =>
