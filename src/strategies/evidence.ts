@@ -94,11 +94,12 @@ const isUsualPageSize = (records: number): boolean =>
 
 /**
  * Whether the count of all records is reached by a page that shows the end by itself too. A full page does not: some
- * sources count a page and call it all, others stop counting. One more page is asked for then.
+ * sources count a page and call it all, others stop counting. One more page is asked for then, unless care is `none`.
  */
-export function reachesTotal(page: PageSummary, heard: Heard, pageSize: number | null): boolean {
+export function reachesTotal(page: PageSummary, heard: Heard, pageSize: number | null, care: Care): boolean {
   const { read, miscounted } = heard.now;
   if (page.total !== read || miscounted === true || page.more === true) return false;
+  if (care === 'none') return true;
   return !isFull(page, heard, pageSize) && (heard.before.pages > 0 || !isUsualPageSize(page.records));
 }
 

@@ -106,7 +106,7 @@ export function createOffset(
     if (page.records === 0) return 'empty_page';
     if (isRepeated) return 'repeated_page';
     if (!inPlace) return null;
-    if (reachesTotal(page, heard, limit)) return 'total_reached';
+    if (reachesTotal(page, heard, limit, care)) return 'total_reached';
     if (page.more === false) return 'no_next_token';
     return shortPageEnds && page.records < limit && !countsMore(page, heard) ? 'short_page' : null;
   }

@@ -53,7 +53,7 @@ export function createPageNumber(
     if (page.pastEnd === true) return 'past_end';
     if (page.records === 0) return 'empty_page';
     if (isStuck(page, heard)) return 'repeated_page';
-    if (reachesTotal(page, heard, pageSize)) return 'total_reached';
+    if (reachesTotal(page, heard, pageSize, care)) return 'total_reached';
     if (page.totalPages != null && number >= page.totalPages && page.more !== true) return 'last_page';
     if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, heard)) return 'short_page';
     return page.more === false ? 'no_next_token' : null;

@@ -114,9 +114,9 @@ describe('the Web UI', () => {
     const described = (what: string) =>
       (definition[what] ?? []).filter(({ description }) => description).map(({ name }) => name);
     expect(described('signalDefinitions').sort()).toEqual([
-      ...['configuration', 'pause', 'resume', 'settings', 'stop', 'trigger'],
+      ...['configuration', 'decide', 'pause', 'resume', 'settings', 'stop', 'trigger'],
     ]);
-    expect(described('updateDefinitions')).toEqual(['set', 'move', 'configure']);
+    expect(described('updateDefinitions')).toEqual(['set', 'move', 'configure', 'approve', 'reject']);
     expect(described('queryDefinitions')).toEqual(expect.arrayContaining(['state', 'progress']));
   });
 });
