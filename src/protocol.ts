@@ -113,6 +113,8 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   ended: EndRule | null;
   /** What this pass has to say; at most a few, one per code. */
   notes: Note[];
+  /** Answers to the next request that were not believed, where a wait came before the request could be sent again. */
+  doubted?: number;
   /** A pass that has ended has read all that changed since then, whether it was read before or not (replay). */
   since?: string;
 };

@@ -72,7 +72,7 @@ export const fetchPages =
             let wait: FetchedPages['wait'] = null;
             let lowered = false;
             /** Answers to the same request, which was asked again because the ones before were not believed. */
-            let asked = 1;
+            let asked = 1 + (cursor.doubted ?? 0);
             let heldBefore: number | undefined;
             const askFrom = async (next: Cursor) => {
               cursor = next;
@@ -86,6 +86,7 @@ export const fetchPages =
                 ? null
                 : new ParentWalk(perParent, destination, streamKey(whole), plan.parent, source.memory);
             let keepAs: string | null = null;
+            let isWaiting = false;
 
             try {
               for (;;) {
@@ -121,7 +122,8 @@ export const fetchPages =
                     asked,
                     ...(heldBefore !== undefined && { heldBefore }),
                   };
-                  cursor = withRemarks(strategy.advance(cursor, summary), {
+                  const { doubted: _, ...believed } = cursor;
+                  cursor = withRemarks(strategy.advance(believed, summary), {
                     ...answer,
                     undeclared,
                   });
@@ -146,6 +148,9 @@ export const fetchPages =
                     [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
                     continue;
                   }
+                  // After the wait the page has been asked for as often as before it.
+                  if (thrown instanceof RateLimitedError && asked > 1)
+                    cursor = { ...cursor, doubted: asked - 1 };
                   [asked, heldBefore] = [1, undefined];
                   const restart = restartFor(thrown, cursor);
                   if (restart !== null) {
@@ -155,6 +160,7 @@ export const fetchPages =
                   if (thrown instanceof RateLimitedError) {
                     await stager.undoPage();
                     ({ wait } = thrown);
+                    isWaiting = true;
                     break;
                   }
                   // Pages that are here are worth keeping; the next call meets the failure on its own.
@@ -189,7 +195,7 @@ export const fetchPages =
               throw thrown;
             } finally {
               if (keepAs === null) source.stop();
-              else source.keep(keepAs);
+              else source.keep(keepAs, isWaiting);
             }
           },
         ),

@@ -210,11 +210,19 @@ const SYNCS_ASKED = 200;
 /** The syncs of a task queue that cannot go on, and why. */
 async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Finding[]> {
   const query = `TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`;
-  const running = await client.list({ runningOnly: true, limit: SYNCS_ASKED, query });
-  const answers = await ask(
-    client,
-    running.map(({ id }) => client.sync(id)),
-  );
+  let running: Awaited<ReturnType<typeof client.list>>;
+  let answers: Awaited<ReturnType<typeof ask>>;
+  try {
+    running = await client.list({ runningOnly: true, limit: SYNCS_ASKED, query });
+    answers = await ask(
+      client,
+      running.map(({ id }) => client.sync(id)),
+    );
+  } catch (thrown) {
+    // Their payloads may be encrypted with a key that this process does not have.
+    const message = `the syncs of ${taskQueue} cannot be asked how they are: ${firstLine(messageOf(thrown), 500)}`;
+    return [{ check: 'syncs', outcome: 'note', message }];
+  }
   return running.flatMap(({ id }, i): Finding[] => {
     const { status, trouble = null } = answers[i]?.progress ?? {};
     if (status === undefined || trouble === null) return [];

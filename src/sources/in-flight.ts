@@ -1,5 +1,5 @@
 import type { PageRequest } from '../protocol.js';
-import type { PageAnswer, RecordSink, Source } from './source.js';
+import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
 
 type Part = Parameters<RecordSink>;
 
@@ -10,8 +10,8 @@ interface Flight {
   /** The answer, once its records have gone to the sink that was given to {@link Flight.take}. */
   take: (sink: RecordSink) => Promise<PageAnswer>;
   stop: (reason?: unknown) => void;
-  /** `blocked`: more of it has come than is kept; it holds its socket back until its turn. */
-  state: 'running' | 'blocked' | 'ended' | 'failed';
+  /** `blocked`: more of it has come than is kept; it holds its socket back until its turn. `refused`: the source asks to wait. */
+  state: 'running' | 'blocked' | 'ended' | 'failed' | 'refused';
 }
 
 /** The next call comes within milliseconds, unless the sync waits, was paused or cancelled, or moved to another worker. */
@@ -66,8 +66,11 @@ export class InFlight {
   }
 
   /** Keeps what is on its way for the call that follows. A request that has failed is made again then. */
-  keep(key: string): void {
-    this.flights = this.flights.filter(({ state }) => state !== 'failed');
+  keep(key: string, isWaiting = false): void {
+    // A source that asks to wait is obeyed by the call that follows, unless this one does so already.
+    this.flights = this.flights.filter(
+      ({ state }) => state !== 'failed' && !(isWaiting && state === 'refused'),
+    );
     if (this.flights.length === 0) return;
     InFlight.kept.get(key)?.stop();
     InFlight.kept.set(key, this);
@@ -170,7 +173,7 @@ export class InFlight {
       },
       take: async (sink) => {
         isTaken = true;
-        if (flight.state === 'failed') return answer;
+        if (flight.state === 'failed' || flight.state === 'refused') return answer;
         for (let part = early.shift(); part !== undefined; part = early.shift()) {
           this.early -= bytesOf(part);
           await sink(...part);
@@ -202,9 +205,9 @@ export class InFlight {
     );
     answer.then(
       () => (flight.state = 'ended'),
-      () => {
+      (thrown: unknown) => {
         // Its failure is met when its turn comes, if it comes.
-        flight.state = 'failed';
+        flight.state = thrown instanceof RateLimitedError ? 'refused' : 'failed';
         release();
       },
     );

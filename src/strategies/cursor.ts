@@ -140,10 +140,10 @@ export function createCursor(
       if (rule === null && next.token !== null) {
         // A token that is the same for every page leads on as long as there is something new.
         const isConstant = isSame(next, position) && !byKey;
-        refuseRepetition(page, heard);
-        doubtEmptyPage(page, heard);
         const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
         const trail = isConstant ? position.trail : follow(position.trail, name);
+        refuseRepetition(page, heard);
+        doubtEmptyPage(page, heard);
         const on = {
           ...mark,
           ...(span && { span }),

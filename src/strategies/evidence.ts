@@ -23,6 +23,8 @@ export type Evidence = {
   miscounted?: true;
   /** The list became shorter while it was read. */
   shrunk?: true;
+  /** The last page said that there is more. */
+  more?: true;
   content: ContentTrail | null;
 };
 
@@ -76,6 +78,7 @@ export function hear(
       ...(total !== undefined && { total }),
       ...(miscounts && { miscounted: true as const }),
       ...(shrunk && { shrunk: true as const }),
+      ...(page.more === true && { more: true as const }),
       content,
     },
   };
@@ -325,10 +328,15 @@ function whatIsUnproven(ending: Ending): string | null {
     if (isFirst ? isShortAlone(ending) : page.records < heard.now.largest) return null;
     return isFirst
       ? `the second page holds the same ${count(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
-      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know where to go on; configure "total", "total_pages" or "more", if it says so anywhere`;
+      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere`;
   }
-  if (page.records === 0 && page.totalPages != null && ending.pageNumber === page.totalPages) {
+  // Of an empty list some sources say that it has one page.
+  const isCountedPage = page.totalPages != null && ending.pageNumber === page.totalPages && pages > 1;
+  if (page.records === 0 && isCountedPage) {
     return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
+  }
+  if (page.records === 0 && page.more === null && heard.before.more === true) {
+    return 'the page before says that there is more; this one is empty, and does not say whether there is';
   }
   const isOnlyPage = pages === 1 && page.records > 0;
   if (

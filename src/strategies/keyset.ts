@@ -209,7 +209,19 @@ export function createKeyset(
 
       // A token that is the same for every page leads on as long as there is something new.
       const isConstant = nextToken === stood.token;
-      if (isConstant && stood.isConstant === true && heard.repeats !== null) return end('same_token');
+      if (isConstant && stood.isConstant === true && heard.repeats !== null) {
+        const ending = {
+          page,
+          heard,
+          rule: 'same_token' as const,
+          pageSize,
+          isWhole: position.isWhole === true,
+          care,
+        };
+        ({ notes } = judgeEnding(ending, notes));
+        return end('same_token');
+      }
+      const trail = isConstant ? position.trail : follow(position.trail, nextToken);
       refuseRepetition(page, heard);
       doubtEmptyPage(page, heard);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
@@ -222,7 +234,7 @@ export function createKeyset(
           floor: shown.last ?? position.floor,
           ...(filtersTokens && { asked }),
           ...(isConstant && { isConstant }),
-          trail: isConstant ? position.trail : follow(position.trail, nextToken),
+          trail,
         },
         notes: loss === null ? notes : withNote(notes, loss),
       };

@@ -51,7 +51,7 @@ export function createPageNumber(
   /** The rule by which a page looks like the last one; null where it does not. */
   function looksLast(page: PageSummary, number: number, heard: Heard): EndRule | null {
     if (page.pastEnd === true) return 'past_end';
-    if (page.records === 0) return 'empty_page';
+    if (page.records === 0) return page.total === heard.now.read ? 'total_reached' : 'empty_page';
     if (isStuck(page, heard)) return 'repeated_page';
     if (reachesTotal(page, heard, pageSize, care)) return 'total_reached';
     if (page.totalPages != null && number >= page.totalPages && page.more !== true) return 'last_page';

@@ -245,7 +245,6 @@ describe.concurrent('an answer that is no page', () => {
       { kind: 'wrong_shape', body: { items: [] } },
       /^the body has no member "data"; it has items\n/,
     ],
-    ['no records', { kind: 'wrong_shape', body: { data: null } }, /^"data" is not a list of records\n/],
     [
       'records that are numbers',
       { kind: 'wrong_shape', body: { data: [1, 2] } },
@@ -272,6 +271,16 @@ describe.concurrent('an answer that is no page', () => {
       });
     });
   }
+
+  test('but null in place of the records, also when it is asked for again, is an empty page', async () => {
+    const fault: FaultInput = { kind: 'wrong_shape', body: { data: null }, after: 1, times: forEver };
+    await withCase('keyset', { fail: [fault] }, async (made) => {
+      const { endRule, warnings } = await system.sync(made.configuration);
+      expect([endRule, warnings.map(({ code }) => code)]).toEqual(['empty_page', []]);
+      expect(await rowsOfWholeBatches(made)).toBe(50);
+      await expectRecovery(made);
+    });
+  });
 
   test('from the first request on leaves an empty table and no checkpoint to mislead', async () => {
     await withCase('timestamp', { fail: [{ kind: 'html', times: forEver }] }, async (made) => {
@@ -567,7 +576,9 @@ describe.concurrent('a value that does not fit its column', () => {
           const failure = await system.failing(made.configuration);
           expect(failure.type).toBe('RecordError');
           const value = first?.[column as 'name' | 'updatedAt'] ?? '';
-          expect(failure.message).toBe(
+          const [said, request] = failure.message.split('\n  request: ');
+          expect(request).toContain('/pagination/offset?offset=0');
+          expect(said).toBe(
             `the record with primary key ${JSON.stringify(first?.id)} does not fit: column "${column}" cannot hold ` +
               `${JSON.stringify(value)} as ${type}. Declare another type for it in "columns"; a table that is there keeps its types: ` +
               'set "misfits" to "evolve" or "quarantine".',

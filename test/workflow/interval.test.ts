@@ -116,7 +116,7 @@ describe('the Web UI', () => {
     expect(described('signalDefinitions').sort()).toEqual([
       ...['configuration', 'decide', 'pause', 'resume', 'settings', 'stop', 'trigger'],
     ]);
-    expect(described('updateDefinitions')).toEqual(['set', 'move', 'configure', 'approve', 'reject']);
+    expect(described('updateDefinitions')).toEqual(['approve', 'reject', 'set', 'move', 'configure']);
     expect(described('queryDefinitions')).toEqual(expect.arrayContaining(['state', 'progress']));
   });
 });
