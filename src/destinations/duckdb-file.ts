@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
@@ -45,6 +45,8 @@ export class DuckDbFile {
   private turn: Promise<unknown> = Promise.resolve();
   /** Tells the file that is open from one that has taken its place. */
   private identity: string | null = null;
+  /** Descriptor of the open file, for its headers; null while it is closed. */
+  private header: number | null = null;
   /** The file was there, so that no new one is made in its place unless that is asked for. */
   private wasThere = false;
 
@@ -148,8 +150,8 @@ export class DuckDbFile {
 
   /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
   private async markNewLog(connection: DuckDBConnection): Promise<void> {
-    if (this.settings.spill !== undefined) return;
-    const mark = await markOfNewLog(this.path);
+    if (this.header === null) return;
+    const mark = await markOfNewLog(this.path, this.header);
     if (mark === null) return;
     await connection.run(
       `CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
@@ -192,6 +194,9 @@ export class DuckDbFile {
     connection.closeSync();
     if (this.users > 0 || this.instance !== instance) return;
     instance.closeSync();
+    // Not before: this gives up the lock on the file.
+    if (this.header !== null) closeSync(this.header);
+    this.header = null;
     this.instance = null;
     this.identity = null;
     this.broken = false;
@@ -227,6 +232,7 @@ export class DuckDbFile {
       if (spill === undefined) {
         this.identity = await identityOf(this.path);
         this.wasThere = true;
+        this.header = openSync(this.path, 'r');
       }
       return instance;
     } catch (thrown) {

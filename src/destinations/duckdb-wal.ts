@@ -5,6 +5,7 @@
  * The first transaction of every log that Highwater writes names the state of the file that the log builds upon. A log
  * without such a mark was written by another program, or by an older version; nothing is known of it.
  */
+import { readSync } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DestinationError } from '../errors.js';
@@ -28,11 +29,20 @@ interface FileState {
 
 const logOf = (path: string) => `${path}.wal`;
 
-/** The row that marks a log which does not exist yet; null where the file has a log, or is not there. */
-export async function markOfNewLog(path: string): Promise<string | null> {
+/**
+ * The row that marks a log which does not exist yet; null where the file has a log.
+ * @param file a descriptor of the file that stays open for as long as DuckDB has it open: closing any descriptor of a file
+ *   gives up the lock that this process has on it (POSIX), and another program could write to it then.
+ */
+export async function markOfNewLog(path: string, file: number): Promise<string | null> {
   const log = await stat(logOf(path)).catch(() => null);
   if (log !== null && log.size > 0) return null;
-  const state = await stateOf(path);
+  const state = latestOf(
+    HEADERS.map((offset) => {
+      const header = Buffer.alloc(HEADER_BYTES);
+      return header.subarray(0, readSync(file, header, 0, HEADER_BYTES, offset));
+    }),
+  );
   return state === null ? null : MARK + textOf(state);
 }
 
@@ -74,18 +84,25 @@ export const otherLog = (path: string, said = ''): DestinationError =>
 const textOf = ({ checksum, iteration }: FileState) =>
   `${checksum} ${iteration.toString(16).padStart(16, '0')}`;
 
+/** Only for a file that DuckDB does not have open in this process; see {@link markOfNewLog}. */
 async function stateOf(path: string): Promise<FileState | null> {
   return withFile(path, async (file) => {
-    let latest: FileState | null = null;
-    for (const offset of HEADERS) {
-      const header = await bytesAt(file, offset, HEADER_BYTES);
-      if (header.length < HEADER_BYTES) return null;
-      const iteration = header.readBigUInt64LE(8);
-      if (latest !== null && iteration <= latest.iteration) continue;
-      latest = { checksum: header.toString('hex', 0, 8), iteration, metadata: header.readBigUInt64LE(16) };
-    }
-    return latest;
+    const headers: Buffer[] = [];
+    for (const offset of HEADERS) headers.push(await bytesAt(file, offset, HEADER_BYTES));
+    return latestOf(headers);
   });
+}
+
+/** The state that the newer one of the headers tells; null where one is cut short. */
+function latestOf(headers: readonly Buffer[]): FileState | null {
+  let latest: FileState | null = null;
+  for (const header of headers) {
+    if (header.length < HEADER_BYTES) return null;
+    const iteration = header.readBigUInt64LE(8);
+    if (latest !== null && iteration <= latest.iteration) continue;
+    latest = { checksum: header.toString('hex', 0, 8), iteration, metadata: header.readBigUInt64LE(16) };
+  }
+  return latest;
 }
 
 /** How a log says that a checkpoint has written the file's metadata there. */

@@ -6,6 +6,7 @@ import {
   type Evidence,
   EMPTY_PAGES_NOTE,
   hear,
+  isFull,
   type Heard,
   judgeEnding,
   mayMoveMark,
@@ -86,7 +87,8 @@ export function createCursor(
     // By key: nothing but the record that was asked from. By token: nothing new.
     const isOver = byKey
       ? page.records === 1
-      : page.records === 0 || (asked.isConstant === true && heard.repeats !== null);
+      : page.records === 0 ||
+        (asked.isConstant === true && heard.repeats !== null && !isFull(page, heard, pageSize));
     return isOver ? 'same_token' : null;
   }
 
@@ -143,7 +145,7 @@ export function createCursor(
         const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
         const trail = isConstant ? position.trail : follow(position.trail, name);
         refuseRepetition(page, heard);
-        doubtEmptyPage(page, heard);
+        doubtEmptyPage(page, heard, care);
         const on = {
           ...mark,
           ...(span && { span }),

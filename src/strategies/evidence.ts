@@ -103,7 +103,8 @@ export function reachesTotal(page: PageSummary, heard: Heard, pageSize: number |
   const { read, miscounted } = heard.now;
   if (page.total !== read || miscounted === true || page.more === true) return false;
   if (care === 'none') return true;
-  return !isFull(page, heard, pageSize) && (heard.before.pages > 0 || !isUsualPageSize(page.records));
+  const mayCountPage = heard.before.pages === 0 && page.total === page.records;
+  return !isFull(page, heard, pageSize) && !(mayCountPage && isUsualPageSize(page.records));
 }
 
 /** Whether the source counts more records than were read, or says that there are more. */
@@ -230,8 +231,8 @@ export const noteRepetition = ({ before, now }: Heard, notes: Note[]): Note[] =>
  * several in a row the first is asked for again.
  * @throws {DoubtError} the first time.
  */
-export function doubtEmptyPage(page: PageSummary, { before }: Heard): void {
-  if (page.records === 0 && page.ignored !== true && before.empty === 0)
+export function doubtEmptyPage(page: PageSummary, { before }: Heard, care: Care): void {
+  if (page.records === 0 && page.ignored !== true && before.empty === 0 && care !== 'none')
     doubt(page, ASKS_WHEN_ALONE, 'the page is empty, and names a next one');
 }
 
@@ -290,11 +291,19 @@ function objections(ending: Ending): string[] {
 }
 
 /** Whether the source counts as many records or pages as were read, or says in so many words that there is no more. */
-function agreesWithCounts({ page, heard, isWhole, pageNumber, rule }: Ending): boolean {
+function agreesWithCounts(ending: Ending): boolean {
+  const { page, heard, isWhole, pageNumber, rule } = ending;
   const { read, total, miscounted } = heard.now;
   // Of an empty page that says so too, the page before may have said otherwise.
-  if (page.more === false && page.records > 0 && rule !== 'repeated_page') return true;
-  if (rule === 'last_page') return true;
+  const isNamed = page.nextToken !== null || isFull(ending.page, heard, ending.pageSize);
+  if (
+    page.more === false &&
+    page.records > 0 &&
+    rule !== 'repeated_page' &&
+    !(isNamed && ending.care === 'thorough')
+  )
+    return true;
+  if (rule === 'last_page') return ending.care !== 'thorough';
   if (page.totalPages != null && pageNumber !== undefined && pageNumber > page.totalPages) return true;
   return isWhole && total === read && miscounted !== true;
 }
@@ -310,7 +319,10 @@ function restsOnOneAnswer({ page, heard, rule, pageSize, care }: Ending): boolea
     case 'short_page':
       return care === 'thorough';
     case 'same_token':
-      return page.records > 0;
+      return page.records > 0 || care === 'thorough';
+    case 'past_end':
+    case 'last_page':
+      return care === 'thorough';
     default:
       return false;
   }

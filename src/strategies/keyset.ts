@@ -209,7 +209,8 @@ export function createKeyset(
 
       // A token that is the same for every page leads on as long as there is something new.
       const isConstant = nextToken === stood.token;
-      if (isConstant && stood.isConstant === true && heard.repeats !== null) {
+      const isOver = stood.isConstant === true && heard.repeats !== null && !isFull(page, heard, pageSize);
+      if (isConstant && isOver) {
         const ending = {
           page,
           heard,
@@ -223,7 +224,7 @@ export function createKeyset(
       }
       const trail = isConstant ? position.trail : follow(position.trail, nextToken);
       refuseRepetition(page, heard);
-      doubtEmptyPage(page, heard);
+      doubtEmptyPage(page, heard, care);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
       const asked = stood.token === null ? stood.floor : (stood.asked ?? null);
       return {
