@@ -112,9 +112,10 @@ export class DuckDbFile {
   }
 
   /**
-   * Runs `work` in one transaction; transactions of this process take turns. Where DuckDB's memory does not do, it is
-   * rolled back and run again: first once what was committed is in the file, as it stays in memory until then (7 MB of
-   * each table of 200 columns, however few its rows), then with more memory.
+   * Runs `work` in one transaction; transactions of this process take turns. When DuckDB runs out of memory, the
+   * transaction is rolled back and run again after a checkpoint: committed rows stay in memory until then (7 MB for each
+   * table of 200 columns, however few its rows). Later attempts raise the memory limit before the checkpoint, which
+   * needs memory too.
    * @param query a look at the database that comes first, in the call that begins the transaction.
    */
   async transaction<T>(
@@ -127,11 +128,14 @@ export class DuckDbFile {
     this.turn = new Promise<void>((resolve) => (done = resolve));
     await before;
     try {
-      for (const limit of [null, AFTER_CHECKPOINT, ...(this.settings.spareMemory ?? [])]) {
+      const { memoryLimit, spareMemory = [] } = this.settings;
+      for (const limit of [null, memoryLimit, ...spareMemory]) {
         try {
           return await this.read(async (connection) => {
-            if (limit === AFTER_CHECKPOINT) await connection.run('CHECKPOINT').catch(() => undefined);
-            else if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+            if (limit !== null) {
+              if (limit !== memoryLimit) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+              await emptyMemory(connection);
+            }
             await this.markNewLog(connection);
             return inTransaction(connection, query, work);
           }, lent);
@@ -247,7 +251,24 @@ async function identityOf(path: string): Promise<string | null> {
   return info === null ? null : `${info.dev} ${info.ino}`;
 }
 
-const AFTER_CHECKPOINT = 'after a checkpoint';
+const CHECKPOINT_ATTEMPTS = 40;
+const CHECKPOINT_PAUSE_MILLISECONDS = 50;
+
+/**
+ * Moves what was committed from memory into the file. DuckDB refuses a checkpoint while any other transaction is open,
+ * a read included, so that it is tried for two seconds. If that does not help, the caller has more memory to try with.
+ */
+async function emptyMemory(connection: DuckDBConnection): Promise<void> {
+  for (let attempt = 1; attempt <= CHECKPOINT_ATTEMPTS; attempt++) {
+    try {
+      await connection.run('CHECKPOINT');
+      return;
+    } catch (thrown) {
+      if (!/other write transactions/.test(messageOf(thrown))) return;
+      await delay(CHECKPOINT_PAUSE_MILLISECONDS);
+    }
+  }
+}
 
 /** Why DuckDB does not open a file, in the words of a person. */
 export function openError(path: string, said: string): Error {

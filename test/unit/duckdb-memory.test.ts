@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
 import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
 import { scratch } from '../helpers/harness.js';
@@ -7,23 +8,43 @@ afterEach(async () => {
   for (const remove of removes.splice(0)) await remove();
 });
 
-it('tables with many columns and few rows fill no memory, however many there are', async () => {
-  const folder = await scratch();
-  removes.push(folder.remove);
-  const file = new DuckDbFile(folder.file('wide.duckdb'), {
-    ...{ memoryLimit: '128MiB', threads: 1, idleMilliseconds: 60_000 },
-  });
-  const columns = Array.from({ length: 200 }, (_, i) => `c${i} VARCHAR`).join(', ');
-  for (let i = 0; i < 40; i++) {
-    await file.transaction((connection) =>
-      connection.run(`CREATE TABLE t${i} (id BIGINT PRIMARY KEY, ${columns})`),
-    );
-    await file.transaction((connection) => connection.run(`INSERT INTO t${i} (id) VALUES (1), (2)`));
+/** Reads that keep a transaction open for a while, as the openings of other streams do. */
+async function readNowAndThen(file: DuckDbFile, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted) {
+    await file.read(async (connection) => {
+      await connection.run('BEGIN; SELECT 1 FROM t0');
+      await delay(300);
+      await connection.run('COMMIT');
+    });
+    await delay(50);
   }
-  const tables = Array.from({ length: 40 }, (_, i) => `SELECT id FROM t${i}`).join(' UNION ALL ');
-  const found = await file.read(async (connection) =>
-    (await connection.runAndReadAll(`SELECT count(*)::INTEGER FROM (${tables})`)).getRows(),
-  );
-  expect(found).toEqual([[80]]);
-  await file.close();
-});
+}
+
+it.each(['while nothing else reads', 'while others read'])(
+  'tables with many columns and few rows fill no memory, however many there are, %s',
+  async (how) => {
+    const folder = await scratch();
+    removes.push(folder.remove);
+    const file = new DuckDbFile(folder.file('wide.duckdb'), {
+      ...{ memoryLimit: '128MiB', threads: 1, idleMilliseconds: 60_000 },
+    });
+    const columns = Array.from({ length: 200 }, (_, i) => `c${i} VARCHAR`).join(', ');
+    const stop = new AbortController();
+    let reads = Promise.resolve();
+    for (let i = 0; i < 40; i++) {
+      if (i === 1 && how === 'while others read') reads = readNowAndThen(file, stop.signal);
+      await file.transaction((connection) =>
+        connection.run(`CREATE TABLE t${i} (id BIGINT PRIMARY KEY, ${columns})`),
+      );
+      await file.transaction((connection) => connection.run(`INSERT INTO t${i} (id) VALUES (1), (2)`));
+    }
+    stop.abort();
+    await reads;
+    const tables = Array.from({ length: 40 }, (_, i) => `SELECT id FROM t${i}`).join(' UNION ALL ');
+    const found = await file.read(async (connection) =>
+      (await connection.runAndReadAll(`SELECT count(*)::INTEGER FROM (${tables})`)).getRows(),
+    );
+    expect(found).toEqual([[80]]);
+    await file.close();
+  },
+);
