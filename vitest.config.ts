@@ -39,7 +39,8 @@ class LongestFirst extends BaseSequencer {
 
 const shared = {
   pool: 'forks',
-  testTimeout: 60_000,
+  // Tests beside each other share two cores: each takes seconds, and a minute on a machine that has other work.
+  testTimeout: 120_000,
   hookTimeout: 120_000,
   teardownTimeout: 20_000,
 } as const;

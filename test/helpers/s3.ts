@@ -4,17 +4,17 @@ import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { freePorts } from '../../src/dev/ports.js';
+import { cacheDir } from '../../src/dev/temporal-binary.js';
 
 const run = promisify(execFile);
-const cache = fileURLToPath(new URL('../../node_modules/.cache/highwater/versitygw/', import.meta.url));
+const cache = join(cacheDir(), 'versitygw');
 const VERSION = 'v1.8.0';
 
 export type S3Install = { available: true; program: string } | { available: false; reason: string };
 
-/** A server that speaks S3 over a folder (Versity's gateway), built once from its Go module. */
+/** A server that speaks S3 over a folder (Versity's gateway), built once for the user from its Go module. */
 export async function installS3(): Promise<S3Install> {
   const home = join(cache, VERSION);
   const program = join(home, 'versitygw');

@@ -7,7 +7,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test, type TestContext } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient } from '../../src/client.js';
 import { processExists } from '../../src/dev/lock.js';
@@ -25,32 +25,35 @@ import {
   until,
   type WorkerProcess,
 } from '../helpers/harness.js';
-import { testApi, type TestApi } from '../helpers/system.js';
+import { testApi } from '../helpers/system.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 
 const ROWS = 100_000;
 /** A pass takes some seconds, so that there is a middle to be killed in. */
 const LATENCY = 15;
 
-let api: TestApi;
-beforeAll(async () => {
-  api = await testApi({ rows: ROWS, max_page: 1000, keyset_page: 1000, latency_ms: LATENCY });
-});
-afterAll(() => api.stop());
-
-let folder: Awaited<ReturnType<typeof scratch>>;
-beforeEach(async () => {
-  await api.client.reset();
-  folder = await scratch();
-  return () => folder.remove();
-});
-
-const requests = async () => (await api.client.stats()).requests;
-const reached = (count: number) =>
-  until(async () => (await requests()) >= count, 30, `${count} requests to the source`);
-
-const pass = (strategy: ReferenceStrategy): { [key: string]: Json } =>
-  configurationFor(strategy, api.url, { page_size: 1000, step_size: 1000, batch_rows: 5000 });
+/** A source and a folder of the test's own. */
+async function bench({ onTestFinished }: TestContext) {
+  const api = await testApi({ rows: ROWS, max_page: 1000, keyset_page: 1000, latency_ms: LATENCY });
+  const folder = await scratch();
+  onTestFinished(async () => {
+    await api.stop();
+    await folder.remove();
+  });
+  const requests = async () => (await api.client.stats()).requests;
+  return {
+    api,
+    destination: folder.file('highwater.duckdb'),
+    taskQueue: uniqueName('crash'),
+    requests,
+    reached: (count: number) =>
+      until(async () => (await requests()) >= count, 30, `${count} requests to the source`),
+    pass: (strategy: ReferenceStrategy): { [key: string]: Json } =>
+      configurationFor(strategy, api.url, { page_size: 1000, step_size: 1000, batch_rows: 5000 }),
+    /** What a worker that has stopped leaves in the folder: the file. */
+    expectTidy: async () => expect(await readdir(folder.path)).toEqual(['highwater.duckdb']),
+  };
+}
 
 /** What was committed: every batch once, each following the one before, every row written once. */
 async function expectCommittedOnce(destination: string): Promise<void> {
@@ -65,29 +68,18 @@ async function expectCommittedOnce(destination: string): Promise<void> {
   expect(rows.length).toBeGreaterThan(ROWS / 5000 - 1);
 }
 
-/** What a worker that has stopped leaves in the folder: the file. */
-async function expectTidy(): Promise<void> {
-  expect(await readdir(folder.path)).toEqual(['highwater.duckdb']);
-}
-
 const seconds = (since: number) => (Date.now() - since) / 1000;
 
-describe('a worker', () => {
+describe.concurrent('a worker', () => {
   let client: HighwaterClient;
-  let taskQueue: string;
-  let destination: string;
   beforeAll(async () => {
     client = await connect(inject('temporalAddress'));
   });
   afterAll(() => client.close());
-  beforeEach(() => {
-    taskQueue = uniqueName('crash');
-    destination = folder.file('highwater.duckdb');
-  });
 
-  const start = () => startWorker({ address: inject('temporalAddress'), taskQueue, destination });
-
-  test('killed twice in the middle of a pass: the next one goes on within seconds, and the table equals the source', async () => {
+  test('killed twice in the middle of a pass: the next one goes on within seconds, and the table equals the source', async (context) => {
+    const { api, destination, taskQueue, requests, reached, pass, expectTidy } = await bench(context);
+    const start = () => startWorker({ address: inject('temporalAddress'), taskQueue, destination });
     let worker = await start();
     const handle = await client.start(pass('keyset'), { taskQueue, workflowId: uniqueName('killed') });
     for (const at of [8, 60]) {
@@ -114,7 +106,9 @@ describe('a worker', () => {
     await expectTidy();
   });
 
-  test('told to stop ends within its grace, gives the file back, and loses nothing', async () => {
+  test('told to stop ends within its grace, gives the file back, and loses nothing', async (context) => {
+    const { api, destination, taskQueue, requests, reached, pass, expectTidy } = await bench(context);
+    const start = () => startWorker({ address: inject('temporalAddress'), taskQueue, destination });
     let worker = await start();
     const handle = await client.start(pass('offset'), { taskQueue, workflowId: uniqueName('stopped') });
     await reached(40);
@@ -139,7 +133,7 @@ describe('a worker', () => {
   });
 });
 
-describe('the Temporal server', () => {
+describe.concurrent('the Temporal server', () => {
   let stateDir: string;
   let server: LocalServer;
   let worker: WorkerProcess | undefined;
@@ -159,9 +153,8 @@ describe('the Temporal server', () => {
     await rm(stateDir, { recursive: true, force: true });
   });
 
-  test('killed in the middle of a pass and started again from its file: the sync goes on by itself', async () => {
-    const destination = folder.file('highwater.duckdb');
-    const taskQueue = uniqueName('server');
+  test('killed in the middle of a pass and started again from its file: the sync goes on by itself', async (context) => {
+    const { api, destination, taskQueue, requests, reached, pass, expectTidy } = await bench(context);
     worker = await startWorker({ address: server.address, taskQueue, destination });
     client = await connect(server.address);
     const handle = await client.start(pass('step_size'), { taskQueue, workflowId: 'steps' });

@@ -75,7 +75,7 @@ async function expectChain(destination: string) {
   return rows.reduce((sum, [, , count]) => sum + Number(count), 0);
 }
 
-describe('a folder', () => {
+describe.concurrent('a folder', () => {
   test('is checked, written, read and gone on from by the command line', async () => {
     const file = folder.file('files.json');
     const address = 'files:./lake?format=ndjson';
@@ -207,9 +207,9 @@ describe('a folder', () => {
   });
 });
 
-describe.skipIf(!install.available)(
-  `a bucket${install.available ? '' : ` (skipped: ${install.reason})`}`,
-  () => {
+describe
+  .skipIf(!install.available)
+  .concurrent(`a bucket${install.available ? '' : ` (skipped: ${install.reason})`}`, () => {
     let server: S3Server;
     beforeAll(async () => {
       if (!install.available) return;
@@ -219,30 +219,36 @@ describe.skipIf(!install.available)(
     });
     afterAll(() => server.stop());
 
-    test('is exact though the worker is killed and the server goes away, and tells nobody the secret', async () => {
-      const destination = `s3://lake/exact?endpoint=\${env:S3_AT}`;
-      const env = { ...server.env, S3_AT: server.url };
-      Object.assign(process.env, { S3_AT: server.url });
-      const { start, sync } = bench(destination, env);
-      const doomed = await start({ HIGHWATER_FAULT: 'transaction.half:2' });
-      const handle = await sync('step_size', { step_size: 500, max_id: ROWS, retry_for: '2m' });
-      await until(() => doomed.child.signalCode !== null, 30, 'the kill');
-      const second = await start({ HIGHWATER_FAULT: 'commit.after:2' });
-      await until(() => second.child.signalCode !== null, 60, 'the second kill');
-      await server.kill();
-      const third = await start();
-      await until(() => /cannot be reached/.test(third.said()), 60, 'the trouble');
-      await server.start();
-      await handle.result();
-      expect(await difference(api.client, destination, { view: 'step' })).toEqual(EQUAL);
-      expect(await expectChain(destination)).toBe(ROWS);
-      const history = historyText(await client.temporal.workflow.getHandle(handle.workflowId).fetchHistory());
-      expect(history).toContain('${env:S3_AT}');
-      for (const told of [history, third.said()])
-        expect(told).not.toContain(server.env.AWS_SECRET_ACCESS_KEY);
-    });
+    // One server, which the first test kills: one after the other, beside those of a folder.
+    test.sequential(
+      'is exact though the worker is killed and the server goes away, and tells nobody the secret',
+      async () => {
+        const destination = `s3://lake/exact?endpoint=\${env:S3_AT}`;
+        const env = { ...server.env, S3_AT: server.url };
+        Object.assign(process.env, { S3_AT: server.url });
+        const { start, sync } = bench(destination, env);
+        const doomed = await start({ HIGHWATER_FAULT: 'transaction.half:2' });
+        const handle = await sync('step_size', { step_size: 500, max_id: ROWS, retry_for: '2m' });
+        await until(() => doomed.child.signalCode !== null, 30, 'the kill');
+        const second = await start({ HIGHWATER_FAULT: 'commit.after:2' });
+        await until(() => second.child.signalCode !== null, 60, 'the second kill');
+        await server.kill();
+        const third = await start();
+        await until(() => /cannot be reached/.test(third.said()), 60, 'the trouble');
+        await server.start();
+        await handle.result();
+        expect(await difference(api.client, destination, { view: 'step' })).toEqual(EQUAL);
+        expect(await expectChain(destination)).toBe(ROWS);
+        const history = historyText(
+          await client.temporal.workflow.getHandle(handle.workflowId).fetchHistory(),
+        );
+        expect(history).toContain('${env:S3_AT}');
+        for (const told of [history, third.said()])
+          expect(told).not.toContain(server.env.AWS_SECRET_ACCESS_KEY);
+      },
+    );
 
-    test('is run, checked and queried from the command line', async () => {
+    test.sequential('is run, checked and queried from the command line', async () => {
       const destination = `s3://lake/cli?endpoint=${server.url}&format=ndjson`;
       const file = folder.file('s3.json');
       await writeFile(
@@ -266,5 +272,4 @@ describe.skipIf(!install.available)(
       expect(wrong.stdout).toMatch(/refuses:\s+SignatureDoesNotMatch/);
       expect(wrong.stdout + wrong.stderr).not.toContain('wrong-one');
     });
-  },
-);
+  });
