@@ -6,9 +6,12 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { ReferenceStrategy } from '../../src/protocol.js';
 import { CrashMatrix, POINTS, type Point } from '../helpers/crash-cells.js';
 
-const LANES = 3;
-/** What the others of `POINTS` are held by: crash.test.ts (the server), hostile.test.ts (an API that misbehaves). */
-const ELSEWHERE = /^(server|api\.(hung|500|reset|gzip|shape|repeat))$/;
+const LANES = 4;
+/**
+ * What the others of `POINTS` are held by: crash.test.ts (the server), hostile.test.ts (an API that misbehaves),
+ * mutation.test.ts (a source that changes), cli.test.ts (a slow one).
+ */
+const ELSEWHERE = /^(server|api\.(hung|slow|500|reset|gzip|shape|repeat|changing))$/;
 
 const SAMPLE: [point: Point, strategy: ReferenceStrategy, destination?: string][] = [
   ['open.after', 'offset'],
@@ -25,17 +28,15 @@ const SAMPLE: [point: Point, strategy: ReferenceStrategy, destination?: string][
   ['pause', 'offset'],
   ['wait', 'step_size'],
   ['api.killed', 'keyset'],
-  ['api.slow', 'step_size'],
   ['api.long_wait', 'offset'],
-  ['api.changing', 'keyset'],
   // Between the upload and the manifest, and between the manifest and the report.
   ['transaction.half', 'keyset', 'files'],
-  ['commit.before', 'offset', 'files'],
+  ['commit.before', 'keyset', 'files'],
 ];
 
 let matrix: CrashMatrix;
 beforeAll(async () => {
-  const options = { address: inject('temporalAddress'), cli: inject('temporalCli'), longWait: 8 };
+  const options = { address: inject('temporalAddress'), cli: inject('temporalCli'), longWait: 6 };
   matrix = await CrashMatrix.create(options);
 });
 afterAll(() => matrix.close());
