@@ -144,7 +144,7 @@ export function createCursor(
         const isConstant = isSame(next, position) && !byKey;
         const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
         const trail = isConstant ? position.trail : follow(position.trail, name);
-        refuseRepetition(page, heard);
+        refuseRepetition(page, heard, isConstant ? next.token : null);
         doubtEmptyPage(page, heard, care);
         const on = {
           ...mark,

@@ -6,7 +6,7 @@
 import type { EndRule, Note, PageSummary } from '../protocol.js';
 import { compareContents, type ContentTrail, type Repetition } from './contents.js';
 import { withLatestNote, withNote } from './cursors.js';
-import { type Care, ContradictionError, DoubtError, RepeatedPageError } from './strategy.js';
+import { type Care, ContradictionError, DoubtError, RepeatedPageError, TokenCycleError } from './strategy.js';
 
 /** What the pages of a pass have shown so far, as far as later pages are judged by it. Part of a position, so plain JSON. */
 export type Evidence = {
@@ -199,14 +199,16 @@ export function doubtShortPage(page: PageSummary, { before, now }: Heard): void 
 }
 
 /**
- * Refuses a page under a new token that holds what was read before: the token leads nowhere.
+ * Refuses a page that names a next one and holds what was read before: its token leads nowhere.
+ * @param token the token that this page was asked by and names again; null where it names another.
  * @throws {DoubtError} the first time.
- * @throws {RepeatedPageError}
+ * @throws {TokenCycleError} where the token is the same again.
+ * @throws {RepeatedPageError} where each page has another token.
  */
-export function refuseRepetition(page: PageSummary, { repeats }: Heard): void {
+export function refuseRepetition(page: PageSummary, { repeats }: Heard, token: string | null): void {
   if (repeats === null) return;
   doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
-  throw new RepeatedPageError(repeats, page.records);
+  throw token === null ? new RepeatedPageError(repeats, page.records) : new TokenCycleError(token);
 }
 
 /**

@@ -223,7 +223,7 @@ export function createKeyset(
         return end('same_token');
       }
       const trail = isConstant ? position.trail : follow(position.trail, nextToken);
-      refuseRepetition(page, heard);
+      refuseRepetition(page, heard, isConstant ? nextToken : null);
       doubtEmptyPage(page, heard, care);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
       const asked = stood.token === null ? stood.floor : (stood.asked ?? null);
