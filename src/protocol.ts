@@ -117,6 +117,8 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   doubted?: number;
   /** A pass that has ended has read all that changed since then, whether it was read before or not (replay). */
   since?: string;
+  /** Records in the source by its own count, which the pass that has ended agrees with. */
+  counted?: number;
 };
 
 export type StrategyOptions =
@@ -394,6 +396,7 @@ export const INCOMPLETE = [
   'list_shrank',
   'list_moving',
   'no_overlap',
+  'records_missing',
 ] as const;
 
 /** A record that could not become a row. */
@@ -796,6 +799,8 @@ export interface WrittenBatch {
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
+  /** Added to those of the cursor when it was committed. */
+  notes?: Note[];
   /** Of a range: rows that were not written, as the table has a newer version, or may have. */
   left?: number;
   /** Seconds until it was its turn; absent where nothing was before it. */

@@ -167,8 +167,12 @@ export function createOffset(
       const rule = looksLast(page, limit, heard, isRepeated, inPlace);
       if (rule === null) return { ...cursor, position: read, notes };
       const isWhole = incremental === null || (asked(cursor.mark) === null && position.span === undefined);
-      ({ notes } = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes));
-      if (incremental === null) return endPass(cursor, rule, markOf(read), notes);
+      const verdict = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes);
+      ({ notes } = verdict);
+      if (incremental === null) {
+        const isFromStart = position.scanned_at !== cursor.mark.scanned_at;
+        return endPass(cursor, rule, markOf(read), notes, isFromStart ? verdict.counted : null);
+      }
       const window = since.next(asked(cursor.mark), position.span);
       const again = { ...read, ...LIST_BEGINS };
       if (window !== null) {

@@ -802,7 +802,12 @@ export class StreamLoop {
     this.trouble = null;
     this.notices.goesWell(false, this.status);
     this.log.wrote(batch.records);
-    this.committed = { id: batch.next, cursor: batch.cursor };
+    const { cursor } = batch;
+    const { notes = [] } = written;
+    this.committed = {
+      id: batch.next,
+      cursor: notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] },
+    };
     const add = (counts: Counts): Counts => ({
       pages: counts.pages + batch.pages,
       records: counts.records + batch.records,
