@@ -135,6 +135,8 @@ export type StrategyOptions =
       strategy: 'offset';
       pageSize: number;
       fullRescan: FullRescan | null;
+      /** False: the source takes no other offsets than multiples of the page size. */
+      overlap?: false;
       shortPageEnds?: boolean;
       /** Each pass reads a list of what has changed, from its beginning. */
       incremental?: Incremental | null;
@@ -549,6 +551,8 @@ export interface RequestSpec {
   rateLimit?: RateLimit;
   /** The API's names of the parameters that strategies send, by the reference API's. */
   names: { [reference: string]: string };
+  /** The number by which the API calls the first record of a list; absent: 0. */
+  firstOffset?: number;
   /** Sent with every request. */
   params: { [name: string]: string };
   headers: { [name: string]: string };

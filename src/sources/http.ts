@@ -202,7 +202,7 @@ export class HttpSource implements Source {
   /** What is to be sent for a page, but for credentials that are made for it. */
   private call(request: PageRequest): HttpRequest {
     const { resolved } = this.options;
-    const { scroll_param: token, ...rest } = request.params;
+    const { scroll_param: token, ...rest } = this.counted(request.params);
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
     const url = this.address(request, values);
@@ -230,8 +230,16 @@ export class HttpSource implements Source {
     return { method, url, headers, body, shown: this.show(url) };
   }
 
+  /** The parameters with the offset as the API counts it. */
+  private counted(params: PageRequest['params']): PageRequest['params'] {
+    const { firstOffset = 0 } = this.spec;
+    const { offset } = params;
+    return offset === undefined ? params : { ...params, offset: String(Number(offset) + firstOffset) };
+  }
+
   /** The address of a page; what the last answer said is next may be one by itself. */
-  private address({ params }: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
+  private address(request: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
+    const params = this.counted(request.params);
     const { resolved } = this.options;
     const base = resolved.at(values);
     const { names, next } = this.spec;
@@ -283,7 +291,7 @@ export class HttpSource implements Source {
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
     const { at, secretParams, mask } = this.options.resolved;
-    const values = { cursor: params, parent };
+    const values = { cursor: this.counted(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
     const current = this.address(request, values);
