@@ -253,7 +253,10 @@ async function secondPage(probe: Probe, cursor: Cursor, first: PageSummary, say:
     say(
       'problem',
       `${request}: the second page holds the same ${first.records} records as the first: the API does not know the parameter that the page ` +
-        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none',
+        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none' +
+        (probe.strategy.name === 'offset'
+          ? '; or, if it takes only offsets that are multiples of the limit, overlap: false'
+          : ''),
     );
   } else if (summary.records > 0)
     say('fine', `${request}: the second page holds other records than the first`);
