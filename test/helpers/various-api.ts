@@ -108,7 +108,8 @@ export async function startVariousApi({
         .map((user, i) => ({ ...user, id: i + 1 }))
         .filter(({ updatedAt }) => since === null || updatedAt >= since);
       const number = Number(url.searchParams.get('page') ?? 1);
-      return send(200, `{"data":${list(numbered.slice((number - 1) * 4, number * 4))}}`);
+      const members = list(numbered.slice((number - 1) * 4, number * 4));
+      return send(200, `{"data":${members},"total":${numbered.length}}`);
     }
     switch (path) {
       case 'GET /users':

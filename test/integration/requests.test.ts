@@ -442,40 +442,44 @@ describe('a stream with a parent', () => {
       expect(marks).toEqual([[4]]);
     }));
 
-  test.each(['commit.before', 'commit.after'])('loses nothing when its worker dies at %s', (point) =>
-    withApi({ teams: 60 }, async (api) => {
-      count++;
-      const folder = await scratch();
-      const destination = folder.file('highwater.duckdb');
-      const taskQueue = uniqueName('parents');
-      const address = inject('temporalAddress');
-      // Those of the parents come first, and then nine of their children's.
-      const env = { HIGHWATER_FAULT: `${point}:5` };
-      let worker = await startWorker({ address, taskQueue, destination, env });
-      const incremental = { cursor_field: 'updatedAt', names: { updated_since: 'updated_since' } };
-      const streams = [TEAMS, { ...members(), ...incremental, batch_rows: 60, in_flight: 3 }];
-      const input = { source: { base_url: api.url }, destination, streams };
-      const run = () => system.client.start(input, { taskQueue, workflowId: uniqueName('parents') });
-      const handle = await run();
-      const isGone = () => worker.child.exitCode !== null || worker.child.signalCode !== null;
-      await until(async () => isGone(), 30, 'its end');
-      worker = await startWorker({ address, taskQueue, destination });
-      const [, child] = (await handle.result()).streams;
-      expect(child?.endRule).toBe('all_parents');
-      const { rows } = await readDestination(
-        destination,
-        `SELECT team_id::INTEGER, count(*)::INTEGER FROM members GROUP BY ALL ORDER BY 1`,
-      );
-      const size = (team: number) => USERS.filter(({ id }) => id % 10 === team % 10).length;
-      const wanted = Array.from({ length: 60 }, (_, i) => i + 1).filter((team) => team !== 3);
-      expect(rows).toEqual(wanted.map((team) => [team, size(team)]));
-      // Each of them has a mark, so that the next pass reads one record of each.
-      const [, again] = (await (await run()).result()).streams;
-      expect(again).toMatchObject({ rows: 0 });
-      expect(again?.records).toBeLessThan(wanted.length * 2 + 1);
-      await worker.end();
-      await folder.remove();
-    }),
+  test.concurrent.each(['commit.before', 'commit.after'])(
+    'loses nothing when its worker dies at %s',
+    (point) =>
+      withApi({ teams: 60 }, async (api) => {
+        count++;
+        const folder = await scratch();
+        const destination = folder.file('highwater.duckdb');
+        const taskQueue = uniqueName('parents');
+        const address = inject('temporalAddress');
+        // Those of the parents come first, and then nine of their children's.
+        const env = { HIGHWATER_FAULT: `${point}:5` };
+        let worker = await startWorker({ address, taskQueue, destination, env });
+        const incremental = { cursor_field: 'updatedAt', names: { updated_since: 'updated_since' } };
+        // With a total, no parent's empty last page is asked for once more.
+        const child = { ...members(), ...incremental, total: 'total', batch_rows: 60, in_flight: 3 };
+        const streams = [TEAMS, child];
+        const input = { source: { base_url: api.url }, destination, streams };
+        const run = () => system.client.start(input, { taskQueue, workflowId: uniqueName('parents') });
+        const handle = await run();
+        const isGone = () => worker.child.exitCode !== null || worker.child.signalCode !== null;
+        await until(async () => isGone(), 30, 'its end');
+        worker = await startWorker({ address, taskQueue, destination });
+        const [, result] = (await handle.result()).streams;
+        expect(result?.endRule).toBe('all_parents');
+        const { rows } = await readDestination(
+          destination,
+          `SELECT team_id::INTEGER, count(*)::INTEGER FROM members GROUP BY ALL ORDER BY 1`,
+        );
+        const size = (team: number) => USERS.filter(({ id }) => id % 10 === team % 10).length;
+        const wanted = Array.from({ length: 60 }, (_, i) => i + 1).filter((team) => team !== 3);
+        expect(rows).toEqual(wanted.map((team) => [team, size(team)]));
+        // Each of them has a mark, so that the next pass reads one record of each.
+        const [, again] = (await (await run()).result()).streams;
+        expect(again).toMatchObject({ rows: 0 });
+        expect(again?.records).toBeLessThan(wanted.length * 2 + 1);
+        await worker.end();
+        await folder.remove();
+      }),
   );
 
   test('is not read when its parent failed, and says so', () =>

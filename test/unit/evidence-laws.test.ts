@@ -17,6 +17,7 @@ import {
   type Table,
   write,
 } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -194,7 +195,7 @@ describe.each(strategies)('%s', (name, of) => {
         if (!isSilent) expect(missing(m.rows, table)).toEqual([]);
         else expect(pass.doubts).toBe(0);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
     expect(stumbled).toBeGreaterThan(0);
   });
@@ -229,7 +230,7 @@ describe.each(strategies)('%s', (name, of) => {
         if (isShown && !counts) return;
         expect(missing(m.rows, table)).toEqual([]);
       }),
-      { numRuns: 600 },
+      { numRuns: runs(600) },
     );
   });
 

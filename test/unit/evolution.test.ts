@@ -12,6 +12,7 @@ import {
 } from '../../src/destinations/evolution.js';
 import { FieldWalker } from '../../src/destinations/fields.js';
 import type { ColumnType } from '../../src/protocol.js';
+import { runs } from '../helpers/long.js';
 
 describe('a value is', () => {
   it.each<[string, Kind]>([
@@ -61,7 +62,7 @@ it('an instant that is known by its bytes is one by its text', () => {
     fc.property(near, (raw) => {
       if (plain(raw)) expect(kindOf(raw)).toBe('utc');
     }),
-    { numRuns: 20_000 },
+    { numRuns: runs(20_000) },
   );
 });
 
@@ -121,7 +122,7 @@ describe('the type of a column', () => {
           for (const raw of one) expect(holds(second, raw) || second === 'STRING').toBe(true);
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 
@@ -132,7 +133,7 @@ describe('the type of a column', () => {
         expect(after(list.map((raw) => [raw]))).toBe(after([list]));
         expect(after([...list].reverse().map((raw) => [raw]))).toBe(after([list]));
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 
@@ -220,7 +221,7 @@ describe('the members of a record', () => {
           wanted.map((record) => Object.entries(record).filter(([, value]) => value !== null)),
         );
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 

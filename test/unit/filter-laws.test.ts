@@ -17,6 +17,7 @@ import {
   type Written,
 } from '../helpers/changes-model.js';
 import { missing, readPass, type Row, type Source, type Table } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 const DAY = 86_400;
 /** Midnights of UTC and of Berlin, in seconds after {@link NIGHT}; in the night between, Berlin has 25 hours. */
@@ -211,7 +212,7 @@ describe.each(cases)('a filter of %s over %s', (name, _, filter, written) => {
           if (exactTokens || !notes.some((code) => /ties|unordered/.test(code))) expect(lost).toEqual([]);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: runs(60) },
     );
   });
 

@@ -9,6 +9,8 @@ import { loadConfiguration, planFromFlat } from '../../src/config/index.js';
 import { ConfigurationError } from '../../src/errors.js';
 import type { Json, StreamPlan } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
+import { startCpuTimer } from '../helpers/cpu.js';
+import { runs } from '../helpers/long.js';
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 beforeAll(async () => {
@@ -113,16 +115,16 @@ test('any keys with any values make a plan or a refusal, and a plan survives his
       expect(made.table.primaryKey.every((name) => Object.hasOwn(made.table.columns, name))).toBe(true);
       expect(made.baseUrl).toMatch(/^https?:\/\//i);
     }),
-    { numRuns: 1500 },
+    { numRuns: runs(1500) },
   );
   // Or else the property would say nothing of plans.
-  expect(plans).toBeGreaterThan(10);
+  expect(plans).toBeGreaterThan(runs(10));
 });
 
 test('anything at all in place of a configuration is refused or taken', async () => {
   await fc.assert(
     fc.asyncProperty(fc.anything({ withBigInt: false }), async (given) => void (await planOf(given))),
-    { numRuns: 250 },
+    { numRuns: runs(250) },
   );
 });
 
@@ -155,7 +157,7 @@ test.each(['fuzz.json', 'fuzz.yaml'])('any bytes in %s are refused or taken', as
   const bytes = fc.uint8Array({ maxLength: 400 }).map((array) => Buffer.from(array));
   await fc.assert(
     fc.asyncProperty(fc.oneof(text, bytes), async (content) => void (await load(name, content))),
-    { numRuns: 250 },
+    { numRuns: runs(250) },
   );
 });
 
@@ -171,7 +173,7 @@ test.each(['near.json', 'near.yaml'])(
         content[at] = byte;
         await load(name, content);
       }),
-      { numRuns: 250 },
+      { numRuns: runs(250) },
     );
   },
 );
@@ -234,11 +236,11 @@ describe('within a few seconds', () => {
   ];
   test.each(bombs)(
     'as much %s as a file may hold is refused: %s',
-    { timeout: 15_000 },
+    { timeout: 60_000 },
     async (_, name, content, words) => {
-      const started = Date.now();
+      const used = startCpuTimer();
       expect(await load(name, content)).toMatch(words);
-      expect(Date.now() - started).toBeLessThan(5000);
+      expect(used()).toBeLessThan(5000);
     },
   );
 });

@@ -14,6 +14,7 @@ import {
   type Written,
 } from '../helpers/changes-model.js';
 import { missing, readPass, type Row, type Table } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 /** Four hours, half seconds among them, and many ties. */
 const ats = fc.array(
@@ -122,7 +123,7 @@ describe.each(cases)('%s by %s', (paging, _, written) => {
           expect(again).toEqual(table);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: runs(60) },
     );
   });
 
@@ -230,7 +231,7 @@ describe.each(Object.entries({ ...TIMES, ...ORDINALS }))('keyset and timestamp b
         if (!isTold([...one.notes, ...two.notes])) expect(missing(rows, table)).toEqual([]);
         expect(new Set(one.requests).size).toBe(one.requests.length);
       }),
-      { numRuns: 150 },
+      { numRuns: runs(150) },
     );
   });
 });
@@ -273,7 +274,7 @@ describe.each(Object.entries(TIMES))('keyset and timestamp by %s', (_, written) 
           if (!isTold(notes)) expect(missing(rows, table)).toEqual([]);
         },
       ),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 });

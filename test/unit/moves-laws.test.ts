@@ -17,6 +17,7 @@ import {
   type Table,
   timestampSource,
 } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 /** A commit: the cursor, and the table as it was then. */
 type Commit = { cursor: Cursor; table: Table };
@@ -148,8 +149,8 @@ describe('a sync that is put back to any place where it ever stood', () => {
           expect(missing(rows, table)).toEqual([]);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
-    expect(lost).toBeGreaterThan(50);
+    expect(lost).toBeGreaterThan(runs(50));
   });
 });

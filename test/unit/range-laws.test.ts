@@ -24,6 +24,7 @@ import {
   type Row,
   type Source,
 } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 const rowsOf = (ats: readonly (number | null)[]): Row[] =>
   ats.map((at, i) => ({ id: `r${i}`, at, version: 1 }));
@@ -107,7 +108,7 @@ describe('every record of a range is read, and none outside is taken for one', (
           if (!stops) expect(pass.end).not.toBe('range_end');
         },
       ),
-      { numRuns: 400 },
+      { numRuns: runs(400) },
     );
   });
 

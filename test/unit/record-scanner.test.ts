@@ -6,6 +6,7 @@ import { isTaken } from '../../src/sources/declared-values.js';
 import { RecordScanner, ScanError, type ScannerOptions } from '../../src/sources/record-scanner.js';
 import { RecordWalker } from '../../src/sources/record-walker.js';
 import { COMPILED, compiled } from '../../scripts/assembly.js';
+import { runs } from '../helpers/long.js';
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -242,7 +243,7 @@ describe('a body cut anywhere', () => {
         });
         expect(envelope).toEqual({ ...rest, data: [] });
       }),
-      { numRuns: 1500 },
+      { numRuns: runs(1500) },
     );
   });
 
@@ -257,7 +258,7 @@ describe('a body cut anywhere', () => {
         expect(none).toMatchObject({ lines, keys: [] });
         expect(none.values).toHaveLength(lines.length);
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -267,7 +268,7 @@ describe('a body cut anywhere', () => {
         const length = Buffer.byteLength(body);
         expect(scan(body, [...Array(length).keys()])).toEqual(scan(body));
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 
@@ -379,7 +380,7 @@ describe('values of declared types', () => {
         expect(isTakenBehind(type, like, value, true)).toBe(expected);
         expect(isTakenBehind(type, like, value, false)).toBe(expected);
       }),
-      { numRuns: 5000 },
+      { numRuns: runs(5000) },
     );
   });
 
@@ -580,9 +581,9 @@ describe('records that are walked in WebAssembly', () => {
         expect(walked).toEqual(outcome(bytes, places, { ...given, walks: false }));
         if (!Array.isArray((walked as { end: unknown }).end)) whole++;
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
-    expect(whole).toBeGreaterThan(500);
+    expect(whole).toBeGreaterThan(runs(500));
   });
 
   it('are refused as they are without it, where a byte is another', () => {
@@ -592,7 +593,7 @@ describe('records that are walked in WebAssembly', () => {
         bytes[at % bytes.length] = byte;
         expect(outcome(bytes, places, given)).toEqual(outcome(bytes, places, { ...given, walks: false }));
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 
@@ -708,10 +709,10 @@ describe('a body with one byte changed', () => {
           }
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
     // The property is worth nothing if nothing was ever broken.
-    expect(refusedByBoth).toBeGreaterThan(500);
+    expect(refusedByBoth).toBeGreaterThan(runs(500));
   });
 
   it.each([

@@ -23,6 +23,7 @@ import {
   timestampSource,
   WRITERS,
 } from '../helpers/model-source.js';
+import { runs } from '../helpers/long.js';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -102,7 +103,7 @@ describe('timestamps', () => {
           expect(Math.sign(compare(a, b)), `${a} ${b}`).toBe(nanos < other ? -1 : nanos > other ? 1 : 0);
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 
@@ -191,7 +192,7 @@ describe('keyset', () => {
         expect(pass.requests.length).toBeLessThanOrEqual(2 * rows.length + 2);
         expectResumption(auto, source, lost, pass, table);
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
     expect(tied.share()).toBeGreaterThan(0.5);
     expect(lossy.share()).toBeGreaterThan(0.02);
@@ -264,7 +265,7 @@ describe('keyset', () => {
         if (!incomplete(missing(rows, table).length > 0)) return;
         expect(shown).toBe(false);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
     expect(seen.share()).toBeGreaterThan(0.5);
     expect(incomplete.share()).toBeLessThan(0.2);
@@ -324,7 +325,7 @@ describe('keyset', () => {
         expect(notes).toEqual([]);
         expect(missing(world.rows, table)).toEqual([]);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
     expect(quiet.share()).toBeGreaterThan(0.4);
   });
@@ -390,7 +391,7 @@ describe('timestamp and replay', () => {
         }
         expect(missing(world.rows, table)).toEqual([]);
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
     expect(quiet.share()).toBeGreaterThan(0.5);
   });
@@ -412,7 +413,7 @@ describe('timestamp and replay', () => {
           expect(missing(world.rows, table)).toEqual([]);
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 });
@@ -452,7 +453,7 @@ describe('offset', () => {
         expect(second.notes).not.toContain('drift');
         expect(createStrategy(options).state(second.cursor)).toEqual({ offset: length });
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -495,7 +496,7 @@ describe('offset', () => {
             expect(missing(rows, table)).toEqual([]);
           },
         ),
-        { numRuns: 1000 },
+        { numRuns: runs(1000) },
       );
       expect(checked.share()).toBeGreaterThan(0.7);
       expect(drifted.share()).toBeGreaterThan(0.5);
@@ -516,7 +517,7 @@ describe('offset', () => {
         );
         expect(missing(world.rows, table)).toEqual([]);
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -577,7 +578,7 @@ describe('step_size', () => {
         expectProgress(pass);
         expectResumption(options, stepSource({ rows }), lost, pass, table);
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -650,7 +651,7 @@ describe('step_size', () => {
           for (const [i, mark] of marks.slice(1).entries()) expect(mark >= (marks[i] ?? 0n)).toBe(true);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { CursorFormat } from '../../src/protocol.js';
 import { cursorValues } from '../../src/strategies/filters.js';
 import { valuesOf } from '../../src/strategies/index.js';
+import { runs } from '../helpers/long.js';
 
 const sign = (format: CursorFormat, a: string, b: string) => Math.sign(valuesOf(format).compare(a, b));
 const clockOf = (format: CursorFormat) => {
@@ -209,7 +210,7 @@ describe('patterns', () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
