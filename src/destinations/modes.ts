@@ -77,7 +77,7 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   );
 }
 
-/** Of a batch that ends no pass. */
+/** The outcome for a batch that does not end a pass. */
 export const NOTHING_WRITTEN: { rows: number; deleted: number; notes?: Note[] } = { rows: 0, deleted: 0 };
 
 /** The cursor with the notes of its commit. */

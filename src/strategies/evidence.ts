@@ -384,7 +384,7 @@ function whatIsUnproven(ending: Ending): string | null {
       ? `the second page holds the same ${count(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
       : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere; an offset API that takes only multiples of the limit needs overlap: false`;
   }
-  // Of an empty list some sources say that it has one page.
+  // Some sources say that an empty list has one page.
   const isCountedPage = page.totalPages != null && ending.pageNumber === page.totalPages && pages > 1;
   if (page.records === 0 && isCountedPage) {
     return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
