@@ -94,6 +94,8 @@ export interface PageSummary extends PageRecords {
   pastEnd?: true;
   /** Checksum over the beginning and the end of the records; absent where it was not made. */
   probe?: string;
+  /** Digest of the records whatever their order, of the pages that are compared so; absent otherwise. */
+  unordered?: string;
   /** How often the same request was answered in a row, this time included; absent: once. */
   asked?: number;
   /** Most records that an earlier one of these answers held; absent where there was none. */
