@@ -1,0 +1,67 @@
+import { resolve } from 'node:path';
+import { filesAddress, type FilesAddress } from '../config/files-address.js';
+import { destinationKind, holdsReference } from '../config/flat.js';
+import { NotAllowedError } from '../errors.js';
+import { glob, realPath, realPattern } from '../trust/patterns.js';
+import { TrustPolicy } from '../trust/policy.js';
+import { filesOf, serverName, serverOf } from './location.js';
+
+/**
+ * Refuses a destination that the worker's owner has not listed, before anything is opened or made there.
+ * @throws {NotAllowedError | ConfigurationError}
+ */
+export function requireDestination(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust: TrustPolicy,
+): void {
+  if (trust.trust === 'local' || isOwn(destination, trust)) return;
+  const place = placeOf(destination, environment, trust);
+  const own = trust.ownDestination;
+  if (own !== null && place === placeOf(own, environment, TrustPolicy.local(environment))) return;
+  const isPlain = !place.split(/[/?]/).some((part) => part === '..' || part === '.');
+  if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment))(place))) return;
+  // What references hold is shown by no message.
+  const shown = holdsReference(destination) ? destination : place;
+  throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
+}
+
+/** Whether it is the worker's own, written in the same way: its references are the owner's. */
+export const isOwn = (destination: string, trust: TrustPolicy): boolean =>
+  destination === trust.ownDestination;
+
+/** A destination as patterns are compared with it: without secrets, and without words that say only how it is written. */
+function placeOf(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): string {
+  switch (destinationKind(destination)) {
+    case 'server':
+      return serverOf(destination, environment, trust).name;
+    case 'files':
+      return filesPlace(filesOf(destination, environment, trust).address);
+    case 'duckdb':
+      return realPath(destination);
+  }
+}
+
+function patternOf(pattern: string, environment: NodeJS.ProcessEnv): string {
+  switch (destinationKind(pattern)) {
+    case 'server':
+      if (holdsReference(pattern)) return serverOf(pattern, environment).name;
+      return URL.canParse(pattern) ? serverName(new URL(pattern)) : pattern;
+    case 'files': {
+      const address = filesAddress(pattern);
+      if (typeof address === 'string') return pattern;
+      const { at } = address;
+      return filesPlace(
+        at.kind === 'local' ? { ...address, at: { ...at, path: realPattern(at.path) } } : address,
+      );
+    }
+    case 'duckdb':
+      return realPattern(resolve(pattern));
+  }
+}
+
+function filesPlace({ at }: FilesAddress): string {
+  if (at.kind === 'local') return `files:${at.path}`;
+  const endpoint = at.endpoint === null ? '' : `?endpoint=${at.endpoint}`;
+  return `s3://${at.bucket}${at.prefix && `/${at.prefix}`}${endpoint}`;
+}
