@@ -15,7 +15,9 @@ export function requireDestination(
   environment: NodeJS.ProcessEnv,
   trust: TrustPolicy,
 ): void {
-  if (trust.trust === 'local' || isOwn(destination, trust)) return;
+  if (isOwn(destination, trust)) return;
+  requireNoMetadata(destination, environment, trust);
+  if (trust.trust === 'local') return;
   const place = placeOf(destination, environment, trust);
   const own = trust.ownDestination;
   if (own !== null && place === placeOf(own, environment, TrustPolicy.local(environment))) return;
@@ -24,6 +26,20 @@ export function requireDestination(
   // What references hold is shown by no message.
   const shown = holdsReference(destination) ? destination : place;
   throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
+}
+
+function requireNoMetadata(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): void {
+  const kind = destinationKind(destination);
+  if (kind === 'duckdb') return;
+  let url: string | null;
+  if (kind === 'server') ({ url } = serverOf(destination, environment, trust));
+  else {
+    const { at } = filesOf(destination, environment, trust).address;
+    url = at.kind === 's3' ? at.endpoint : null;
+  }
+  if (url === null || !URL.canParse(url)) return;
+  const { hostname, port, protocol } = new URL(url);
+  trust.requireNoMetadata(hostname, Number(port) || (protocol === 'http:' ? 80 : 443));
 }
 
 /** Whether it is the worker's own, written in the same way: its references are the owner's. */

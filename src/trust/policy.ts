@@ -135,7 +135,7 @@ export class TrustPolicy {
    */
   requireHost(host: string, port: number): void {
     if (isIP(bare(host)) !== 0) this.requireAddress(host, port, bare(host));
-    else if (isMetadataName(host) && !this.hosts.names(host, port)) throw this.metadata(host, port);
+    else this.requireNoMetadata(host, port);
   }
 
   /**
@@ -144,21 +144,25 @@ export class TrustPolicy {
    * @throws {NotAllowedError}
    */
   requireAddress(host: string, port: number, address: string): void {
-    if (
-      isMetadataAddress(address) &&
-      !this.hosts.names(address, port) &&
-      !(isMetadataName(host) && this.hosts.names(host, port))
-    )
-      throw this.metadata(host, port);
+    this.requireNoMetadata(host, port, address);
     if (this.trust === 'local' || this.hosts.has(host, port, address)) return;
     const kind = notPublic(address);
-    const at =
-      kind === null ? '' : bare(host) === address ? `, a ${kind} address,` : `, which has a ${kind} address,`;
+    const verb = bare(host) === address ? 'is' : 'has';
+    const at = kind === null ? '' : `, which ${verb} a ${kind} address,`;
     throw this.unlisted(`the host ${host}:${port}${at}`, host, port);
   }
 
-  private metadata(host: string, port: number): NotAllowedError {
-    return this.unlisted(
+  /**
+   * Refuses what no trust is enough for: only a list that names it exactly allows it.
+   * @param address that the host has; absent: it is not resolved yet.
+   * @throws {NotAllowedError}
+   */
+  requireNoMetadata(host: string, port: number, address = bare(host)): void {
+    const isAddress = isIP(address) !== 0 && isMetadataAddress(address);
+    if (!isAddress && !isMetadataName(host)) return;
+    if (isAddress && this.hosts.names(address, port)) return;
+    if (isMetadataName(host) && this.hosts.names(host, port)) return;
+    throw this.unlisted(
       `the host ${host}:${port}, where a cloud gives this machine its credentials,`,
       host,
       port,

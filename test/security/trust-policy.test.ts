@@ -344,6 +344,17 @@ describe('where a cloud gives a machine its credentials', () => {
     }
   });
 
+  it('no destination is reached either', () => {
+    for (const trust of both(['*'])) {
+      for (const destination of [
+        's3://bucket/x?endpoint=http://169.254.169.254',
+        's3://bucket/x?endpoint=http://metadata.google.internal:80',
+        'postgresql://u@169.254.169.254:80/db',
+      ])
+        expect(() => requireDestination(destination, {}, trust)).toThrow('where a cloud gives this machine');
+    }
+  });
+
   it('does not touch anything else under local', () => {
     const trust = TrustPolicy.local({});
     for (const address of PRIVATE) expect(() => trust.requireAddress('h', 80, address)).not.toThrow();
