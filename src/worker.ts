@@ -21,6 +21,8 @@ import { Network } from './sources/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 
+export type { TrustOptions };
+
 export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
   target?: Target;

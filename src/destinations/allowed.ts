@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { filesAddress, type FilesAddress } from '../config/files-address.js';
 import { destinationKind, holdsReference } from '../config/flat.js';
-import { NotAllowedError } from '../errors.js';
+import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { glob, realPath, realPattern } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { filesOf, serverName, serverOf } from './location.js';
@@ -19,13 +19,24 @@ export function requireDestination(
   requireNoMetadata(destination, environment, trust);
   if (trust.trust === 'local') return;
   const place = placeOf(destination, environment, trust);
-  const own = trust.ownDestination;
-  if (own !== null && place === placeOf(own, environment, TrustPolicy.local(environment))) return;
+  if (place === ownPlace(environment, trust)) return;
   const isPlain = !place.split(/[/?]/).some((part) => part === '..' || part === '.');
   if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment))(place))) return;
   // What references hold is shown by no message.
   const shown = holdsReference(destination) ? destination : place;
   throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
+}
+
+/** Null where it has none, or one that leads nowhere: that is said to those who use it. */
+function ownPlace(environment: NodeJS.ProcessEnv, { ownDestination }: TrustPolicy): string | null {
+  try {
+    return ownDestination === null
+      ? null
+      : placeOf(ownDestination, environment, TrustPolicy.local(environment));
+  } catch (thrown) {
+    if (thrown instanceof ConfigurationError) return null;
+    throw thrown;
+  }
 }
 
 function requireNoMetadata(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): void {

@@ -62,6 +62,9 @@ test('what starts a worker has it trust no configuration, and keeps hooks apart 
   for (const file of ['Dockerfile', 'deploy/highwater.service', 'deploy/kubernetes.yaml']) {
     const [, hooks = ''] = /HIGHWATER_HOOKS(?:=|\n +value: )(\S+)/.exec(text(file)) ?? [];
     expect(hooks, file).toBe('/etc/highwater/hooks');
+    const [, secrets = ''] = /HIGHWATER_SECRETS(?:=|\n +value: )(\S+)/.exec(text(file)) ?? [];
+    // The worker's own keys lie elsewhere.
+    expect(secrets, file).toBe('/etc/highwater/secrets');
   }
 });
 
