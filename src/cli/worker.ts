@@ -54,7 +54,8 @@ Examples:
   TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
   highwater worker --health-port 8080 --grace 30
   HIGHWATER_LOG=info highwater worker --metrics-port 9464
-  highwater worker --deployment highwater --build-id 0.2.0`,
+  highwater worker --deployment highwater --build-id 0.2.0
+  highwater worker --trust none --allow-env 'HW_*' --allow-hosts public,erp.internal`,
     )
     .action(async (options: WorkerCommandOptions) => {
       const { server, to } = await runningServer();

@@ -2,14 +2,18 @@
  * Attacks from the position of one who may start workflows and has no login on the worker's machine, against a worker
  * that trusts none of them: docs/security.md.
  */
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type HighwaterClient, SyncFailedError } from '../../src/client.js';
-import type { Json, StreamResult } from '../../src/protocol.js';
+import type { Json, OpenedStream, StreamPlan, StreamResult } from '../../src/protocol.js';
 import { connect, scratch, startWorker, uniqueName, until, type WorkerProcess } from '../helpers/harness.js';
+
+import { envWithoutTemporal } from '../helpers/temporal.js';
 
 type Configuration = { [key: string]: Json };
 
@@ -293,6 +297,69 @@ describe('a worker that trusts none', () => {
     await handle.trigger();
     await until(() => passes() > before, 20, 'another pass');
     await handle.cancel();
+  });
+});
+
+describe('an activity that is executed by hand, without a workflow', () => {
+  /** Runs `temporal activity execute`, which must fail, and returns what it says. */
+  async function executed(type: string, input: unknown, taskQueue = none.taskQueue): Promise<string> {
+    const args = ['activity', 'execute', '--type', type, '--activity-id', uniqueName('by-hand')];
+    args.push('--task-queue', taskQueue, '--input', JSON.stringify(input), '--start-to-close-timeout', '20s');
+    args.push('--schedule-to-close-timeout', '20s', '--address', inject('temporalAddress'));
+    return promisify(execFile)(inject('temporalCli'), args, { env: envWithoutTemporal() }).then(
+      ({ stdout }) => Promise.reject(new Error(`it was not refused: ${stdout}`)),
+      (thrown: { stdout: string; stderr: string }) => thrown.stdout + thrown.stderr,
+    );
+  }
+
+  test('sends no notice with a variable that is not listed, or to a host that is not', async () => {
+    const notice = { id: 'x', event: 'failing', stream: 's', status: 'failing', type: 'T', message: 'm' };
+    const input = { ...notice, since: '', nextTry: null, lagSeconds: null, completeAsOf: null, at: '' };
+    for (const url of [`${api}/notice?x=\${env:OTHER_TOKEN}`, `${inside}/notice`])
+      expect(await executed('sendNotice', { url, notice: input })).toMatch(
+        /may not be used by configurations/,
+      );
+    expect([reached, asked.filter((one) => one.url.startsWith('/notice'))]).toEqual([[], []]);
+  });
+
+  test('opens no destination that is not listed', async () => {
+    const input = {
+      configuration: configuration(`${api}/page`, { destination: folder.file('opened.duckdb') }),
+      ...{ stream: null, full: false, takeOver: false, firstRunId: 'x', expectDatabase: null },
+    };
+    expect(await executed('openStream', input)).toContain('--allow-destinations');
+    expect(existsSync(folder.file('opened.duckdb'))).toBe(false);
+  });
+
+  test('fetches by a forged plan neither with a hook of another folder, nor from a host that is not listed', async () => {
+    const handle = await client.start(configuration(`${api}/forged`), {
+      ...{ taskQueue: none.taskQueue, workflowId: uniqueName('trust') },
+    });
+    await handle.result();
+    const { events } = await client.temporal.workflow.getHandle(handle.workflowId).fetchHistory();
+    const results = (events ?? []).flatMap(
+      (event) => event.activityTaskCompletedEventAttributes?.result ?? [],
+    );
+    const [opened] = results.map(
+      ({ payloads }) => JSON.parse(Buffer.from(payloads?.[0]?.data ?? '').toString()) as OpenedStream,
+    );
+    if (opened === undefined) throw new Error('the history has no opening');
+    const { plan, destination, checkpoint, queue } = opened;
+    const fetching = (forged: StreamPlan) =>
+      executed(
+        'fetchPages',
+        { plan: forged, destination, base: checkpoint, budget: { records: 10, seconds: 5 }, begin: true },
+        queue,
+      );
+    const auth = { type: 'signature' as const, hook: '../data/evil', settings: {} };
+    expect(await fetching({ ...plan, request: { ...plan.request, auth } })).toMatch(/hook/);
+    expect(existsSync(folder.file('proof'))).toBe(false);
+    expect(await fetching({ ...plan, baseUrl: `${inside}/forged` })).toContain('--allow-hosts');
+    expect(await fetching({ ...plan, baseUrl: `${api}/forged?x=\${env:OTHER_TOKEN}` })).toContain(
+      'OTHER_TOKEN',
+    );
+    expect(reached).toEqual([]);
+    expect(JSON.stringify(asked)).not.toContain('not-for-configurations');
   });
 });
 
