@@ -43,7 +43,7 @@ import { stagedFiles, writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
-  ({ host, environment, observe }: Dependencies): Activities['fetchPages'] =>
+  ({ host, observe, ...surroundings }: Dependencies): Activities['fetchPages'] =>
   ({ plan, destination: path, base, budget, begin, resumed: endsWait = false }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
@@ -58,7 +58,7 @@ export const fetchPages =
             // Before anything is asked for: what is written from here on may be newer.
             const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
             const watched = observe?.(Context.current(), plan, path);
-            const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
+            const http = sourceOf(plan, surroundings, beside, strategy.remembers, watched);
             if (endsWait) http.endWait();
             /** Names the call that goes on from a checkpoint. */
             const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);

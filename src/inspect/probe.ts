@@ -3,6 +3,7 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
+import { ownSurroundings } from '../surroundings.js';
 import { memberTexts } from '../sources/paths.js';
 import {
   apart,
@@ -46,7 +47,14 @@ export class Probe {
   ) {
     this.strategy = createStrategy(plan.options);
     const { environment, destination, takesAll } = options;
-    this.source = sourceOf(plan, environment, destination, undefined, undefined, takesAll !== true);
+    this.source = sourceOf(
+      plan,
+      ownSurroundings(environment),
+      destination,
+      undefined,
+      undefined,
+      takesAll !== true,
+    );
   }
 
   /**

@@ -169,7 +169,12 @@ const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
 /** Somebody else has the stream now: nothing that could be mended here. */
 const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
 /** What an opening says where a new configuration is of no use. */
-const CANNOT_BE_CONFIGURED = ['ConfigurationError', 'ChangeRefusedError', 'DestinationError'];
+const CANNOT_BE_CONFIGURED = [
+  'ConfigurationError',
+  'NotAllowedError',
+  'ChangeRefusedError',
+  'DestinationError',
+];
 /** What is read or opened when a stop comes may take this long to end. */
 const STOP_PATIENCE = '10s';
 /** A state that lasts longer than this is shown at once. */
