@@ -25,6 +25,9 @@ WORKDIR /data
 USER node
 ENV HIGHWATER_HOME=/data/.highwater HIGHWATER_DESTINATION=/data/highwater.duckdb
 ENV HIGHWATER_HEALTH_PORT=8080 HIGHWATER_GRACE=30
+# Those who start workflows may use what is listed here, and nothing else of the container: docs/security.md.
+ENV HIGHWATER_TRUST=none HIGHWATER_ALLOW_ENV=HW_*
+ENV HIGHWATER_SECRETS=/etc/highwater/secrets HIGHWATER_HOOKS=/etc/highwater/hooks
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \

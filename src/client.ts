@@ -14,6 +14,7 @@ import {
   ApplicationFailure,
   CancelledFailure,
   type DataConverter,
+  type Payload,
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
@@ -439,13 +440,14 @@ export class HighwaterClient {
       ...(options.runningOnly === true ? ['ExecutionStatus = "Running"'] : []),
       ...(options.query === undefined ? [] : [`(${options.query})`]),
     ];
+    const temporal = withoutMemos(this.temporal);
     const nextRuns = new Map<string, string>();
-    for await (const { scheduleId, info, state } of this.temporal.schedule.list()) {
+    for await (const { scheduleId, info, state } of temporal.schedule.list()) {
       const next = state.paused ? undefined : info?.nextActionTimes[0];
       if (next !== undefined) nextRuns.set(scheduleId, next.toISOString());
     }
     const found = new Map<string, ListedSync>();
-    for await (const one of explained(this.temporal.workflow.list({ query: filters.join(' AND ') }))) {
+    for await (const one of explained(temporal.workflow.list({ query: filters.join(' AND ') }))) {
       if (one.status.name === 'CONTINUED_AS_NEW') continue;
       const attributes = attributesOf(one);
       const schedule = attributes.schedule;
@@ -610,6 +612,23 @@ function problemOf(plan: StreamPlan, range: RangeRequest): string | null {
 function nullIfAbsent(thrown: unknown): null {
   if (thrown instanceof WorkflowNotFoundError) return null;
   throw thrown;
+}
+
+/**
+ * A client for lists. The SDK decodes the memo of every workflow in a list, so that one sync that is encrypted with
+ * another key would hide all others; this client drops the memos unread.
+ */
+function withoutMemos({ connection, options }: Client): Client {
+  const empty = { metadata: { encoding: new TextEncoder().encode('binary/null') } };
+  const dropped = {
+    encode: (payloads: Payload[]) => Promise.resolve(payloads),
+    decode: (payloads: Payload[]) => Promise.resolve(payloads.map(() => empty)),
+  };
+  return new Client({
+    connection,
+    namespace: options.namespace,
+    dataConverter: { payloadCodecs: [dropped] },
+  });
 }
 
 /** What the server says of a query that it does not understand, in its own words. */

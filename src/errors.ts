@@ -59,6 +59,47 @@ function shown({ path, message, position }: Problem, file: string | undefined): 
   return path === '' ? `${where}  ${message}` : `${where}  ${what}: ${message}`;
 }
 
+/** Says which list of the worker's owner would allow something, or which variable. */
+export type AllowedBy =
+  | {
+      /** The option without its dashes. */
+      list: 'allow-env' | 'allow-files' | 'allow-destinations' | 'allow-hosts';
+      /** What would have to be listed. */
+      entry: string;
+      /** The list as it is, where a new one takes its place. */
+      now?: string;
+    }
+  | { variable: string };
+
+/** A configuration refers to something that the worker's owner has not allowed. */
+export class NotAllowedError extends HighwaterError {
+  /** Tells it from others where only an error's code and message are kept. */
+  static readonly CODE = 'HIGHWATER_NOT_ALLOWED';
+  override readonly name = 'NotAllowedError';
+  readonly retry = 'never';
+  readonly code = NotAllowedError.CODE;
+
+  /** @param text all that it says. */
+  constructor(text: string) {
+    super(text);
+  }
+
+  static of(what: string, by: AllowedBy): NotAllowedError {
+    return new NotAllowedError(
+      `${what} may not be used by configurations on this worker. ${advice(by)} (docs/security.md).`,
+    );
+  }
+}
+
+function advice(by: AllowedBy): string {
+  if ('variable' in by)
+    return `Only the worker's owner can change that: ${by.variable} names the folder of hooks`;
+  const { list, entry, now } = by;
+  const variable = `HIGHWATER_${list.toUpperCase().replace('-', '_')}`;
+  const option = `--${list} ${now === undefined ? entry : `${now},${entry}`}`;
+  return `Only the worker's owner can allow it: ${option}, or ${variable}`;
+}
+
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */
 export class SourceRefusedError extends HighwaterError {
   override readonly name = 'SourceRefusedError';

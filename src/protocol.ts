@@ -94,6 +94,8 @@ export interface PageSummary extends PageRecords {
   pastEnd?: true;
   /** Checksum over the beginning and the end of the records; absent where it was not made. */
   probe?: string;
+  /** Digest of the records whatever their order, of the pages that are compared so; absent otherwise. */
+  unordered?: string;
   /** How often the same request was answered in a row, this time included; absent: once. */
   asked?: number;
   /** Most records that an earlier one of these answers held; absent where there was none. */
@@ -117,6 +119,8 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   doubted?: number;
   /** A pass that has ended has read all that changed since then, whether it was read before or not (replay). */
   since?: string;
+  /** Records in the source by its own count, which the pass that has ended agrees with. */
+  counted?: number;
 };
 
 export type StrategyOptions =
@@ -133,6 +137,8 @@ export type StrategyOptions =
       strategy: 'offset';
       pageSize: number;
       fullRescan: FullRescan | null;
+      /** False: the source takes no other offsets than multiples of the page size. */
+      overlap?: false;
       shortPageEnds?: boolean;
       /** Each pass reads a list of what has changed, from its beginning. */
       incremental?: Incremental | null;
@@ -394,6 +400,7 @@ export const INCOMPLETE = [
   'list_shrank',
   'list_moving',
   'no_overlap',
+  'records_missing',
 ] as const;
 
 /** A record that could not become a row. */
@@ -546,6 +553,8 @@ export interface RequestSpec {
   rateLimit?: RateLimit;
   /** The API's names of the parameters that strategies send, by the reference API's. */
   names: { [reference: string]: string };
+  /** The number by which the API calls the first record of a list; absent: 0. */
+  firstOffset?: number;
   /** Sent with every request. */
   params: { [name: string]: string };
   headers: { [name: string]: string };
@@ -796,6 +805,8 @@ export interface WrittenBatch {
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
+  /** Added to those of the cursor when it was committed. */
+  notes?: Note[];
   /** Of a range: rows that were not written, as the table has a newer version, or may have. */
   left?: number;
   /** Seconds until it was its turn; absent where nothing was before it. */

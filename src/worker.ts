@@ -17,7 +17,11 @@ import { watched } from './observe/activities.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
+import { Network } from './sources/network.js';
+import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
+
+export type { TrustOptions };
 
 export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
@@ -34,6 +38,8 @@ export interface HighwaterWorkerOptions {
   deployment?: { name: string; buildId: string };
   /** How payloads look on the server. Default: what the environment says. */
   dataConverter?: DataConverter;
+  /** How far those who start workflows are trusted, and what they may use (docs/security.md). Default: what the environment says. */
+  trust?: TrustOptions;
 }
 
 /** Defaults cost ten seconds twice after a crash; these about three. */
@@ -68,6 +74,7 @@ export class HighwaterWorker {
     readonly taskQueue: string,
     private readonly traces: Tracing | null,
     private readonly server: { address: string; namespace: string },
+    private readonly network: Network,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -75,6 +82,9 @@ export class HighwaterWorker {
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
     const environment = options.environment ?? process.env;
     const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
+    const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
+    const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
+    const network = new Network(trust);
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
@@ -94,6 +104,7 @@ export class HighwaterWorker {
       address,
       namespace,
       environment,
+      trust,
       poll: async (queue) => {
         const worker = await Worker.create({
           ...{ ...common, taskQueue: queue, activities: { ...activities } },
@@ -109,9 +120,9 @@ export class HighwaterWorker {
     const activities = createActivities({
       host,
       cluster: address,
-      environment,
+      ...{ environment, trust, network },
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
-      defaultDestination: options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb',
+      defaultDestination: destination,
     });
     try {
       const main = await Worker.create({
@@ -121,7 +132,7 @@ export class HighwaterWorker {
         ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         ...workflowCode(dataConverter, traces !== null, options.workflowBundle),
       });
-      return new HighwaterWorker(connection, main, host, taskQueue, traces, { address, namespace });
+      return new HighwaterWorker(connection, main, host, taskQueue, traces, { address, namespace }, network);
     } catch (thrown) {
       // Left open, it would keep the process from ending.
       await connection.close();
@@ -144,6 +155,7 @@ export class HighwaterWorker {
     } finally {
       stopWatching();
       await this.host.close();
+      this.network.close();
       await this.connection.close();
       await this.traces?.flush();
     }

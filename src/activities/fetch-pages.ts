@@ -25,6 +25,7 @@ import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.
 import {
   ContradictionError,
   DoubtError,
+  isComparedUnordered,
   PASS_RESTARTED,
   restartPass,
   strategyOf,
@@ -42,7 +43,7 @@ import { stagedFiles, writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
-  ({ host, environment, observe }: Dependencies): Activities['fetchPages'] =>
+  ({ host, observe, ...surroundings }: Dependencies): Activities['fetchPages'] =>
   ({ plan, destination: path, base, budget, begin, resumed: endsWait = false }) => {
     const { cancellationSignal } = Context.current();
     const progress = { pages: 0, records: 0 };
@@ -57,7 +58,7 @@ export const fetchPages =
             // Before anything is asked for: what is written from here on may be newer.
             const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
             const watched = observe?.(Context.current(), plan, path);
-            const http = sourceOf(plan, environment, beside, strategy.remembers, watched);
+            const http = sourceOf(plan, surroundings, beside, strategy.remembers, watched);
             if (endsWait) http.endWait();
             /** Names the call that goes on from a checkpoint. */
             const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
@@ -253,6 +254,35 @@ function heldToken(position: Cursor['position']): string | null {
 /** Bytes at each end of a part of a page that its checksum is made of. */
 const PROBED_BYTES = 512;
 
+/** A digest of lines that does not depend on their order. */
+class LinesDigest {
+  private sum = 0;
+  private mixed = 0;
+
+  add(lines: Buffer): void {
+    for (let start = 0; start < lines.length;) {
+      const found = lines.indexOf(NEWLINE, start);
+      const end = found === -1 ? lines.length : found;
+      const line = crc32(lines.subarray(start, end));
+      this.sum += line;
+      this.mixed ^= Math.imul(line, 0x9e3779b1);
+      start = end + 1;
+    }
+  }
+
+  text = (): string => `${this.sum.toString(36)} ${this.mixed.toString(36)}`;
+}
+
+const NEWLINE = 0x0a;
+
+/** How many pages of its pass a position has behind it, as far as it counts them. */
+function pagesBehind(position: Cursor['position']): number {
+  if (typeof position !== 'object' || position === null || Array.isArray(position)) return 0;
+  const { evidence } = position;
+  if (typeof evidence !== 'object' || evidence === null || Array.isArray(evidence)) return 0;
+  return Number(evidence['pages'] ?? 0);
+}
+
 /** What a page's records tell the strategy; condensed part by part where the strategy can. */
 class PageRecordsRead {
   private keys: string[] = [];
@@ -260,11 +290,14 @@ class PageRecordsRead {
   private records = 0;
   private first: number | null = null;
   private last = 0;
+  private readonly digest: LinesDigest | null;
 
   constructor(
     private readonly strategy: Strategy,
     private readonly cursor: Cursor,
-  ) {}
+  ) {
+    this.digest = isComparedUnordered(pagesBehind(cursor.position)) ? new LinesDigest() : null;
+  }
 
   /** Records so far. */
   get count(): number {
@@ -277,6 +310,7 @@ class PageRecordsRead {
     if (lines.length > 0) {
       this.first ??= crc32(lines.subarray(0, PROBED_BYTES));
       this.last = crc32(lines.subarray(-PROBED_BYTES));
+      this.digest?.add(lines);
     }
     this.keys = this.keys.concat(part.keys);
     this.values = this.values.concat(part.values);
@@ -290,7 +324,8 @@ class PageRecordsRead {
   summary({ undeclared: _, remarks: _remarks, ...said }: PageAnswer): PageSummary {
     const probe =
       this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
-    return { keys: this.keys, values: this.values, records: this.records, ...probe, ...said };
+    const unordered = this.digest === null ? {} : { unordered: this.digest.text() };
+    return { keys: this.keys, values: this.values, records: this.records, ...probe, ...unordered, ...said };
   }
 }
 

@@ -18,16 +18,16 @@ import type {
   WriteBatchInput,
   WrittenBatch,
 } from '../protocol.js';
+import type { Surroundings } from '../surroundings.js';
 import type { RequestInHand, RequestStarted } from '../sources/source.js';
 
 /** What activities need of the worker that runs them. */
-export interface Dependencies {
+export interface Dependencies extends Surroundings {
   host: DestinationHost;
   /** The DuckDB file of a configuration that names none. */
   defaultDestination: string;
   /** The Temporal server's address: tells one server's workflows from another's. */
   cluster: string;
-  environment: NodeJS.ProcessEnv;
   /** Gives what is told of a stream's requests. */
   observe?: (
     context: Context,

@@ -38,8 +38,8 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           const whole = planFrom(input.configuration, input.stream ?? null);
           goesOn = input.expectDatabase !== null && whole.intervalSeconds !== null;
           const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
-          // Fails here, before anything is written, when a variable is not set.
-          resolveRequest(plan.baseUrl, plan.request, dependencies.environment);
+          // Fails here, before anything is written, when a variable is not set, or not allowed.
+          resolveRequest(plan.baseUrl, plan.request, dependencies.environment, dependencies.trust);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
           const { move, refused } = wanted(input, { plan, destination: path });
           if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {

@@ -1,10 +1,8 @@
 import { Context } from '@temporalio/activity';
-import fetch from 'node-fetch';
 import { durationText } from '../durations.js';
-import { HighwaterError } from '../errors.js';
+import { HighwaterError, NotAllowedError } from '../errors.js';
 import type { Notice } from '../protocol.js';
 import { References } from '../sources/references.js';
-import { agentFor } from '../sources/transport.js';
 import { reporting } from './failures.js';
 import type { Activities, Dependencies } from './index.js';
 
@@ -23,10 +21,10 @@ export class NoticeRefusedError extends HighwaterError {
 
 /** Calls the webhook. Its address is a secret: it appears in no message. */
 export const sendNotice =
-  ({ environment }: Dependencies): Activities['sendNotice'] =>
+  ({ environment, trust, network }: Dependencies): Activities['sendNotice'] =>
   ({ url, notice }) =>
     reporting(async () => {
-      const references = new References(environment);
+      const references = new References(environment, trust);
       const address = references.resolve(url, 'notify.url').trim();
       references.check();
       if (!/^https?:\/\//i.test(address) || !URL.canParse(address))
@@ -40,11 +38,10 @@ export const sendNotice =
       ]);
       let status: number;
       try {
-        const answer = await fetch(address, {
+        const answer = await network.fetch(new URL(address), {
           method: 'POST',
           headers: { 'content-type': 'application/json', 'user-agent': 'highwater' },
           body: JSON.stringify(bodyOf(notice, environment)),
-          agent: agentFor,
           redirect: 'error',
           signal: abort,
         });
@@ -52,6 +49,9 @@ export const sendNotice =
         // What it answers is nobody's business here, but its connection is to be free again.
         answer.body?.resume();
       } catch (thrown) {
+        // Its words name the host.
+        if (thrown instanceof NotAllowedError)
+          throw NotAllowedError.of('the host of notify.url', { list: 'allow-hosts', entry: 'HOST' });
         const { code } = thrown as NodeJS.ErrnoException;
         // Words of the client's hold the address.
         const why = code ?? (abort.aborted ? 'it did not answer' : 'it redirects, or breaks off');

@@ -32,12 +32,18 @@ export interface Answer {
   state: { [name: string]: Json };
 }
 
-/** What each sync says of itself, or null where no worker answers in time. */
+/**
+ * Asks each sync for its progress and state. Returns null for a sync whose worker does not answer in time.
+ * @param options.onUnreadable receives the error of a sync whose answer this process has no key for; such a sync counts
+ *   as one without an answer.
+ * @throws {PayloadKeyError} for such a sync, if `onUnreadable` is absent.
+ */
 export async function ask(
   client: HighwaterClient,
   handles: readonly SyncHandle[],
-  milliseconds = QUERY_MILLISECONDS,
+  options: { milliseconds?: number; onUnreadable?: (error: PayloadKeyError) => void } = {},
 ): Promise<(Answer | null)[]> {
+  const { milliseconds = QUERY_MILLISECONDS, onUnreadable } = options;
   const deadline = Date.now() + milliseconds;
   // All to their end: one that is still being tried again when the connection closes would crash.
   return client.temporal.withDeadline(deadline, () =>
@@ -45,8 +51,10 @@ export async function ask(
       handles.map(async (handle) => {
         const [progress, state] = await Promise.allSettled([handle.progress(), handle.state()]);
         // A worker has answered, and the answer cannot be read here.
-        if (progress.status === 'rejected' && progress.reason instanceof PayloadKeyError)
-          throw progress.reason;
+        if (progress.status === 'rejected' && progress.reason instanceof PayloadKeyError) {
+          if (onUnreadable === undefined) throw progress.reason;
+          onUnreadable(progress.reason);
+        }
         return progress.status === 'fulfilled' && state.status === 'fulfilled'
           ? { progress: progress.value, state: state.value }
           : null;

@@ -45,7 +45,7 @@ async function act(
 ): Promise<void> {
   const handle = client.sync(id);
   await handle.mustRun();
-  const [before] = await ask(client, [handle], 3000);
+  const [before] = await ask(client, [handle], { milliseconds: 3000 });
   await handle[control.name]();
   const outcome =
     options.wait && before !== null ? await watch(control, client, handle, before?.progress) : null;
@@ -87,7 +87,7 @@ async function watch(
       );
       return { done: true, ended: how, progress };
     }
-    progress = (await ask(client, [handle], 3000))[0]?.progress ?? null;
+    progress = (await ask(client, [handle], { milliseconds: 3000 }))[0]?.progress ?? null;
     if (progress !== null && control.isDone(progress, before ?? null))
       return { done: true, ended: null, progress };
     const isLater = progress !== null && control.comesLater?.(progress) === true;

@@ -49,7 +49,7 @@ async function decide(
         `no worker answers for "${id}"; start one, see "highwater status ${id}", and ${name} it again`,
       );
     });
-  const [before] = await ask(client, [handle], 3000);
+  const [before] = await ask(client, [handle], { milliseconds: 3000 });
   const isParent = (before?.progress.streams.length ?? 0) > 0;
   const ids = streams.map(({ stream }) => (isParent ? `${id}/${stream}` : id));
   const outcomes = options.wait
@@ -85,7 +85,7 @@ async function goesOn(
       );
       return { status: how, line: how };
     }
-    const [answer] = await ask(client, [handle], 3000);
+    const [answer] = await ask(client, [handle], { milliseconds: 3000 });
     const progress = answer?.progress ?? null;
     const isOver = progress !== null && !['blocked', 'opening'].includes(progress.status);
     if (progress !== null && (isOver || Date.now() > deadline))

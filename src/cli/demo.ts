@@ -60,7 +60,10 @@ async function demo(options: { destination: string; exit?: boolean; json?: boole
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
-    const worker = await HighwaterWorker.create({ target: to, taskQueue: TASK_QUEUE, destination });
+    const worker = await HighwaterWorker.create({
+      ...{ target: to, taskQueue: TASK_QUEUE, destination },
+      trust: { trust: 'local' },
+    });
     await worker.run(async () => {
       const syncAll = async (pass: number) => {
         const runs: Run[] = [];

@@ -19,6 +19,7 @@ import { PostgresDestination } from '../destinations/postgres.js';
 import { historyAtOwner } from '../destinations/query-socket.js';
 import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
 import type { Holder } from '../protocol.js';
+import { TrustPolicy } from '../trust/policy.js';
 import { note } from './output.js';
 
 /**
@@ -33,6 +34,7 @@ export async function inDestination<T extends object>(
   const host = new DestinationHost({
     ...{ taskQueue: 'highwater-command', address: '', namespace: '' },
     environment: process.env,
+    trust: TrustPolicy.local(),
     poll: () => Promise.resolve(idle),
   });
   try {

@@ -38,9 +38,11 @@ async function list({ client }: Connected, options: Options): Promise<void> {
     ...(options.query !== undefined && { query: options.query }),
   });
   const running = found.filter(({ execution }) => execution === 'RUNNING');
+  const unreadable: Error[] = [];
   const answers = await ask(
     client,
     running.map(({ id }) => client.sync(id)),
+    { onUnreadable: (error) => unreadable.push(error) },
   );
   const byId = new Map(running.map(({ id }, i) => [id, answers[i] ?? null]));
   const lines = found.map((sync) => lineOf(sync, byId.get(sync.id) ?? null));
@@ -55,12 +57,17 @@ async function list({ client }: Connected, options: Options): Promise<void> {
   print(screen(lines, Date.now(), outputWidth()));
   for (const { id, reason } of lines)
     if (reason !== null) print(wrapped(visible(`${id}: ${firstLine(reason, 500)}`), 2, outputWidth()));
-  const silent = running.filter((_, i) => answers[i] === null).length;
-  if (silent > 0) {
-    const said = `no worker answers for ${silent} of them: what is shown is what Temporal knows`;
-    note(wrapped(said, 2, outputWidth()));
+  const silent = answers.filter((answer) => answer === null).length - unreadable.length;
+  if (silent > 0) say(`no worker answers for ${silent} of them: what is shown is what Temporal knows`);
+  const [first] = unreadable;
+  if (first !== undefined) {
+    say(
+      `${unreadable.length} of them cannot be read here: what is shown is what Temporal knows. ${first.message}`,
+    );
   }
 }
+
+const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
 
 /** Below this, what can be done without is left out. */
 const NARROW = 64;

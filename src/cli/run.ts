@@ -137,7 +137,11 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const client = await HighwaterClient.connect(to);
   try {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
-    const worker = await HighwaterWorker.create({ target: to, taskQueue, destination });
+    const worker = await HighwaterWorker.create({
+      ...{ target: to, taskQueue, destination },
+      // The file is of the one who runs it.
+      trust: { trust: 'local' },
+    });
     const done = await worker.run(async () => {
       const handle = await begin(client, configuration, workflowId, taskQueue, options);
       return finish(handle, to, server.uiUrl);

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
 import type { Target } from '../connection.js';
 import { createLogger, installRuntime, metricsAddress } from '../logger.js';
+import { chosenTrust, entries, TRUST, type Trust, type TrustOptions } from '../trust/policy.js';
 import { HighwaterWorker } from '../worker.js';
 import { serveHealth } from './health.js';
 import { asPort, note, print } from './output.js';
@@ -16,6 +17,11 @@ export interface WorkerCommandOptions {
   deployment?: string;
   buildId?: string;
   json?: boolean;
+  trust?: Trust;
+  allowEnv?: string[];
+  allowFiles?: string[];
+  allowDestinations?: string[];
+  allowHosts?: string[];
 }
 
 export function workerCommand(): Command {
@@ -48,12 +54,12 @@ Examples:
   TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
   highwater worker --health-port 8080 --grace 30
   HIGHWATER_LOG=info highwater worker --metrics-port 9464
-  highwater worker --deployment highwater --build-id 0.2.0`,
+  highwater worker --deployment highwater --build-id 0.2.0
+  highwater worker --trust none --allow-env 'HW_*' --allow-hosts public,erp.internal`,
     )
     .action(async (options: WorkerCommandOptions) => {
       const { server, to } = await runningServer();
-      note(`Temporal server: ${server.address}, namespace ${to.namespace}`);
-      await runWorker(to, options);
+      await runWorker(to, options, `Temporal server: ${server.address}, namespace ${to.namespace}`);
     });
 }
 
@@ -77,7 +83,54 @@ export const withWorkerOptions = (command: Command): Command =>
         '--metrics-port <[host:]port>',
         'serve metrics for Prometheus at http://HOST:PORT/metrics (host: 127.0.0.1)',
       ).env('HIGHWATER_METRICS'),
+    )
+    .addOption(
+      new Option(
+        '--trust <who>',
+        'local: those who start workflows have the rights of this worker; none: they may use what is listed here ' +
+          '(default: local while the Temporal server is on a loopback address)',
+      )
+        .choices(TRUST)
+        .env('HIGHWATER_TRUST')
+        .argParser(asTrust),
+    )
+    .addOption(
+      listed(
+        '--allow-env <names>',
+        "environment variables for configurations, such as 'HW_*' (default: none)",
+      ).env('HIGHWATER_ALLOW_ENV'),
+    )
+    .addOption(
+      listed(
+        '--allow-files <folders>',
+        'folders whose files configurations may name (default: the one that HIGHWATER_SECRETS names)',
+      ).env('HIGHWATER_ALLOW_FILES'),
+    )
+    .addOption(
+      listed(
+        '--allow-destinations <patterns>',
+        "destinations for configurations, such as '/data/*.duckdb' (default: the worker's own alone)",
+      ).env('HIGHWATER_ALLOW_DESTINATIONS'),
+    )
+    .addOption(
+      listed(
+        '--allow-hosts <hosts>',
+        'hosts that requests may go to: names, addresses, ranges, "public" (default: public)',
+      ).env('HIGHWATER_ALLOW_HOSTS'),
     );
+
+/** An option whose value is a list with commas; it may be given several times. */
+const listed = (flags: string, description: string): Option =>
+  new Option(flags, description).argParser((text: string, before: string[] | undefined) =>
+    // A variable may be there and empty.
+    entries([...(before ?? []), text].join(',')),
+  );
+
+function asTrust(text: string): Trust | undefined {
+  const known = TRUST.find((one) => one === text);
+  if (known !== undefined || text === '') return known;
+  throw new InvalidArgumentError(`It must be ${TRUST.join(' or ')}.`);
+}
 
 function asGrace(text: string): number {
   const seconds = Number(text);
@@ -85,17 +138,42 @@ function asGrace(text: string): number {
   throw new InvalidArgumentError('A number of seconds is needed.');
 }
 
+/** Says how far the worker trusts, and why. */
+function trustText(options: TrustOptions, address: string): string {
+  const why = options.trust === undefined && !process.env['HIGHWATER_TRUST'];
+  return chosenTrust(options, address, process.env) === 'local'
+    ? `Trust: local${why ? `, as the Temporal server is at ${address}` : ''}. Those who start workflows there have the rights of this ` +
+        'worker; --trust none restricts them (docs/security.md).'
+    : `Trust: none${why ? `, as the Temporal server is at ${address}` : ''}. Configurations may use what --allow-env, --allow-files, ` +
+        '--allow-destinations and --allow-hosts list (docs/security.md).';
+}
+
 /** Runs a worker until SIGINT or SIGTERM. */
-export async function runWorker(to: Target, options: WorkerCommandOptions): Promise<void> {
+export async function runWorker(
+  to: Target,
+  options: WorkerCommandOptions,
+  ...about: string[]
+): Promise<void> {
   const { taskQueue, deployment, buildId } = options;
   if ((deployment === undefined) !== (buildId === undefined))
     throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
+  const { trust, allowEnv, allowFiles, allowDestinations, allowHosts } = options;
+  const lent: TrustOptions = {
+    ...(trust !== undefined && { trust }),
+    ...(allowEnv !== undefined && { allowEnv }),
+    ...(allowFiles !== undefined && { allowFiles }),
+    ...(allowDestinations !== undefined && { allowDestinations }),
+    ...(allowHosts !== undefined && { allowHosts }),
+  };
+  note(trustText(lent, to.address));
+  for (const line of about) note(line);
   const metrics = options.metricsPort === undefined ? undefined : metricsAddress(options.metricsPort);
   installRuntime(createLogger(), metrics);
   const worker = await HighwaterWorker.create({
     target: to,
     taskQueue,
     graceSeconds: options.grace,
+    trust: lent,
     ...(options.destination !== undefined && { destination: options.destination }),
     ...(deployment !== undefined && buildId !== undefined && { deployment: { name: deployment, buildId } }),
   });

@@ -187,6 +187,15 @@ export const streamSchema = z.strictObject({
       .describe('There is no more where the answer has this value at this path.'),
   }),
   first_page: numeric(z.number().int().min(0).max(1)).default(1).describe('page_number: the first page.'),
+  first_offset: numeric(z.number().int().min(0).max(1))
+    .default(0)
+    .describe('offset: the number of the first record; 1 for `startIndex` of SCIM and the like.'),
+  overlap: z
+    .boolean()
+    .default(true)
+    .describe(
+      'offset: each request begins with the last record of the page before, which shows whether the list has moved. `false` for an API that takes only multiples of the limit; rows that move past the offset are then not read, and nothing is deleted.',
+    ),
   short_page_ends: z
     .boolean()
     .default(false)

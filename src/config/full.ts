@@ -224,6 +224,10 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
   if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
     needs('page_size', 'is needed beside short_page_ends, or no page is short');
   }
+  if (strategy !== 'offset') {
+    if (stream.first_offset !== 0) needs('first_offset', 'has no effect without strategy offset');
+    if (!stream.overlap) needs('overlap', 'has no effect without strategy offset');
+  }
   if (stream.total_pages !== undefined && strategy !== 'page_number') {
     needs('total_pages', 'has no effect without strategy page_number');
   }
@@ -578,6 +582,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     names: Object.fromEntries(
       Object.entries(stream.names).filter(([key, name]) => name !== undefined && CURSOR_VALUES.includes(key)),
     ) as Record<string, string>,
+    ...(stream.first_offset !== 0 && { firstOffset: stream.first_offset }),
     params: { ...source.params, ...stream.params },
     headers: { ...source.headers, ...stream.headers },
     auth: authOf(stream.auth ?? source.auth, source.base_url),
@@ -663,7 +668,7 @@ function optionsOf(stream: Stream): StrategyOptions {
   const options = strategyOptions({ ...stream, columns, strategy, page_size: pageSize ?? 100 });
   switch (options.strategy) {
     case 'offset':
-      return { ...options, shortPageEnds, incremental };
+      return { ...options, ...(!stream.overlap && { overlap: false as const }), shortPageEnds, incremental };
     case 'keyset':
       return {
         ...options,

@@ -222,6 +222,8 @@ export interface WriteOutcome {
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
+  /** Added to those of the cursor in the checkpoint. */
+  notes?: Note[];
   /** Of a range: rows that were left as they are, as they are newer or may be; absent where there are none. */
   left?: number;
   /** An earlier attempt had committed this batch. */

@@ -8,6 +8,7 @@ import {
   VALID_FROM,
   VALID_TO,
   type Cursor,
+  type Note,
   type SchemaChange,
   type TableSpec,
 } from '../protocol.js';
@@ -24,6 +25,7 @@ import {
   isGuarded,
   marksDeleted,
   mayRemove,
+  missingNote,
   MODE_COLUMNS,
   modeOf,
   ownColumns,
@@ -41,6 +43,8 @@ export interface Written {
   rows: number;
   /** Of which the source says that they are gone. */
   deleted: number;
+  /** For the checkpoint; absent where there are none. */
+  notes?: Note[];
 }
 
 /** Whether a key that is there twice in a batch becomes one row. */
@@ -510,10 +514,14 @@ export async function endOfPass(
   if (hasUnknown) await rememberUnknown(connection, request);
   if (cursor.ended === null) return { rows: 0, deleted: 0 };
   const seen = `FROM _highwater_seen WHERE ${keyIs(key)} AND pass = ${cursor.pass}`;
-  const [met = 0, known = 0] = await counts(connection, `SELECT count(*), count(key) ${seen}`);
-  const isWhole = mayRemove(request) && met === known;
-  let written = { rows: 0, deleted: 0 };
-  if (table.mode === 'replace') written = await publish(connection, request, isWhole, before);
+  const [met = 0, known = 0, distinct = 0] = await counts(
+    connection,
+    `SELECT count(*), count(key), ${cursor.counted === undefined ? '0' : different(request, seen)} ${seen}`,
+  );
+  const missing = met === known ? missingNote(request, distinct) : null;
+  const isWhole = mayRemove(request) && met === known && missing === null;
+  const written: Written = { rows: 0, deleted: 0, ...(missing !== null && { notes: [missing] }) };
+  if (table.mode === 'replace') Object.assign(written, await publish(connection, request, isWhole, before));
   // An empty list is more often a mistake of the source than the end of everything.
   else if (isWhole && met > 0) {
     const reach = withinReach(
@@ -538,6 +546,13 @@ export async function endOfPass(
   }
   await connection.run(`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
   return written;
+}
+
+/** Counts the different keys that a pass has met: those remembered, or those of the rows that wait for its end. */
+function different({ key, table }: WriteRequest, seen: string): string {
+  if (table.mode !== 'replace') return `(SELECT count(DISTINCT key) ${seen})`;
+  const keys = table.primaryKey.map(identifier).join(', ');
+  return `(SELECT count(*) FROM (SELECT DISTINCT ${keys} FROM ${tableName(asideOf(key, table))}))`;
 }
 
 /** The key of the row `t` as it is remembered. */

@@ -79,7 +79,7 @@ import {
   settleKey,
   startOverWhereGone,
 } from './drift.js';
-import { asideOf, marksDeleted, refuseOtherMode } from './modes.js';
+import { asideOf, marksDeleted, NOTHING_WRITTEN, refuseOtherMode, withNotes } from './modes.js';
 import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
   besideTable,
@@ -370,10 +370,11 @@ export class DuckDbDestination implements Destination {
         const ended =
           exists && request.range === undefined
             ? await endOfPass(connection, { ...request, table }, rejected > 0, had)
-            : { rows: 0, deleted: 0 };
+            : NOTHING_WRITTEN;
+        const { notes = [] } = ended;
         if (request.fingerprint !== undefined && request.cursor.ended !== null)
           await keepEnded(rangeSql(connection, null), key, request.fingerprint);
-        const cursor = literal(JSON.stringify(request.cursor));
+        const cursor = literal(JSON.stringify(withNotes(request.cursor, notes)));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
         const set = await connection.run(
           `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
@@ -389,6 +390,7 @@ export class DuckDbDestination implements Destination {
           ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
           ...(left > 0 && { left }),
           ...(changes.length > 0 && { changes }),
+          ...(notes.length > 0 && { notes }),
         };
       },
       loaded,

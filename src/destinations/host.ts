@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
 import { availableParallelism, hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import {
   DestinationElsewhereError,
   DestinationError,
@@ -11,6 +11,9 @@ import {
 } from '../errors.js';
 import { Pool } from 'pg';
 import { destinationKind } from '../config/flat.js';
+import { realPath } from '../trust/patterns.js';
+import { TrustPolicy } from '../trust/policy.js';
+import { isOwn, requireDestination } from './allowed.js';
 import type { Destination } from './destination.js';
 import { DuckDbDestination } from './duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from './duckdb-file.js';
@@ -31,6 +34,8 @@ export interface HostOptions {
   poll: (queue: string) => Promise<() => Promise<void>>;
   /** What references to a server's password are resolved by. */
   environment: NodeJS.ProcessEnv;
+  /** Decides which destinations may be used. */
+  trust: TrustPolicy;
 }
 
 export interface HostedDestination {
@@ -90,20 +95,26 @@ export class DestinationHost {
   /**
    * The one true name of a destination: the path of a file, absolute and with links followed; the address of a server
    * without its password; that of files.
+   * @throws {NotAllowedError | ConfigurationError}
    */
   async locate(path: string): Promise<string> {
+    const { environment, trust } = this.options;
+    requireDestination(path, environment, trust);
+    const lent = isOwn(path, trust) ? TrustPolicy.local(environment) : trust;
     const kind = destinationKind(path);
     if (kind === 'server') {
-      const server = serverOf(path, this.options.environment);
+      const server = serverOf(path, environment, lent);
       this.servers.set(server.name, server);
       return server.name;
     }
     if (kind === 'files') {
-      const files = filesOf(path, this.options.environment);
+      const files = filesOf(path, environment, lent);
+      trust.requireOutsideHooks(files.name, writtenBy(files.beside));
       this.files.set(files.name, files);
       return files.name;
     }
-    const absolute = resolve(path);
+    const absolute = realPath(path);
+    trust.requireOutsideHooks(absolute, writtenBy(absolute));
     const known = await realpath(absolute).catch(() => null);
     if (known !== null) return known;
     return orRefused(absolute, async () => {
@@ -250,6 +261,10 @@ export class DestinationHost {
     };
   }
 }
+
+/** What a destination writes on this machine. */
+const writtenBy = (beside: string): string[] =>
+  ['', '.staging', '.credentials', '.tmp', '.cache', '.owner', '.wal'].map((end) => beside + end);
 
 /** What the file system will not have whatever one does, said at once; what may pass, as it is. */
 async function orRefused<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { basename, dirname, join, resolve } from 'node:path';
-import { realpathSync } from 'node:fs';
+import { join } from 'node:path';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
 import { destinationKind } from '../config/flat.js';
 import { ConfigurationError } from '../errors.js';
 import { References } from '../sources/references.js';
 import { stateDir } from '../state-dir.js';
+import { realPath } from '../trust/patterns.js';
+import { TrustPolicy } from '../trust/policy.js';
 
 /** What belongs to a destination on this machine has names that begin with this. @throws {ConfigurationError} */
 export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): string =>
@@ -27,25 +28,34 @@ export interface ServerLocation {
 
 /**
  * A server's address with its references resolved.
- * @throws {ConfigurationError}
+ * @throws {ConfigurationError | NotAllowedError}
  */
-export function serverOf(destination: string, environment: NodeJS.ProcessEnv): ServerLocation {
+export function serverOf(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust = TrustPolicy.local(environment),
+): ServerLocation {
   const isWhole = /^\$\{[^}]*\}$/.test(destination);
-  const references = new References(environment);
+  const references = new References(environment, trust);
   const url = references.resolve(destination, 'destination', isWhole ? undefined : encodeURIComponent);
   references.check();
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
     const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
     throw new ConfigurationError([{ path: 'destination', message }]);
   }
-  const { username, hostname, port, pathname, searchParams } = new URL(url);
-  // Whoever asks for other certificates asks for another connection.
-  const words = [...searchParams].filter(([word]) => !/pass/i.test(word)).map((pair) => pair.join('='));
-  const name =
-    `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
-    (words.length === 0 ? '' : `?${words.join('&')}`);
+  const name = serverName(new URL(url));
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
   return { name, url, beside: join(stateDir(environment), 'destinations', `postgres-${hash}`) };
+}
+
+/** The address of a server for people and for history: without the password. */
+export function serverName({ username, hostname, port, pathname, searchParams }: URL): string {
+  // Whoever asks for other certificates asks for another connection.
+  const words = [...searchParams].filter(([word]) => !/pass/i.test(word)).map((pair) => pair.join('='));
+  return (
+    `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
+    (words.length === 0 ? '' : `?${words.join('&')}`)
+  );
 }
 
 /** A folder or bucket of files. */
@@ -59,17 +69,21 @@ export interface FilesLocation {
 
 /**
  * The address of a file destination with its references resolved.
- * @throws {ConfigurationError}
+ * @throws {ConfigurationError | NotAllowedError}
  */
-export function filesOf(destination: string, environment: NodeJS.ProcessEnv): FilesLocation {
-  const references = new References(environment);
+export function filesOf(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust = TrustPolicy.local(environment),
+): FilesLocation {
+  const references = new References(environment, trust);
   const text = references.resolve(destination, 'destination');
   references.check();
   const address = filesAddress(text);
   if (typeof address === 'string') throw new ConfigurationError([{ path: 'destination', message: address }]);
   const { at } = address;
   if (at.kind === 'local') {
-    const path = realFolder(resolve(at.path));
+    const path = realPath(at.path);
     const located: FilesAddress = { ...address, at: { kind: 'local', path } };
     return { name: addressText(located), address: located, beside: path };
   }
@@ -77,14 +91,4 @@ export function filesOf(destination: string, environment: NodeJS.ProcessEnv): Fi
   const place = `${at.endpoint ?? ''} ${at.bucket} ${at.prefix}`;
   const hash = createHash('sha256').update(place).digest('hex').slice(0, 16);
   return { name, address, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
-}
-
-/** A path with links followed, as far as it is there. */
-function realFolder(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    const above = dirname(path);
-    return above === path ? path : join(realFolder(above), basename(path));
-  }
 }

@@ -12,6 +12,7 @@ import {
   type ColumnType,
   type Cursor,
   type MaxDeletes,
+  type Note,
   type StreamKey,
   type TableSpec,
   type WriteMode,
@@ -76,6 +77,13 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   );
 }
 
+/** The outcome for a batch that does not end a pass. */
+export const NOTHING_WRITTEN: { rows: number; deleted: number; notes?: Note[] } = { rows: 0, deleted: 0 };
+
+/** The cursor with the notes of its commit. */
+export const withNotes = (cursor: Cursor, notes: readonly Note[]): Cursor =>
+  notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] };
+
 /** Where the rows of a pass wait for its end, in mode `replace`. */
 export const asideOf = (key: StreamKey, { schema, primaryKey, columns }: TableSpec): TableSpec => ({
   ...{ schema, primaryKey, columns },
@@ -92,6 +100,22 @@ export const beginsPass = (before: Cursor | null, now: Cursor): boolean =>
 /** Whether the end of a pass removes what the pass has not met, as far as the pass itself tells. */
 export const mayRemove = ({ cursor, deletes }: Pick<WriteRequest, 'cursor' | 'deletes'>): boolean =>
   isWholePass(cursor) && deletes !== 'withheld';
+
+/**
+ * Tells that a pass met fewer different records than the source counts: the source has given some pages twice, and
+ * others not at all.
+ * @param met different keys.
+ */
+export function missingNote({ cursor }: Pick<WriteRequest, 'cursor'>, met: number): Note | null {
+  const { counted } = cursor;
+  if (counted === undefined || met >= counted || !isWholePass(cursor)) return null;
+  return {
+    code: 'records_missing',
+    message:
+      `The source counts ${String(counted)} records, and this pass met ${String(met)} different ones: a page came twice, or one in place of another. ` +
+      'Rows that this pass has not met are not taken for deleted.',
+  };
+}
 
 /** Whether a write may remove so many rows that it must ask: they are counted before it. */
 export const isGuarded = (request: Pick<WriteRequest, 'table' | 'cursor' | 'deletes' | 'range'>): boolean => {

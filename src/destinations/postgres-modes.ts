@@ -6,6 +6,7 @@ import {
   VALID_FROM,
   VALID_TO,
   type Cursor,
+  type Note,
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
@@ -18,6 +19,7 @@ import {
   isGuarded,
   marksDeleted,
   mayRemove,
+  missingNote,
   modeOf,
   ownColumns,
   refuseTooMany,
@@ -38,6 +40,8 @@ export interface Written {
   rows: number;
   /** Of which the source says that they are gone. */
   deleted: number;
+  /** For the checkpoint; absent where there are none. */
+  notes?: Note[];
   /** Rows that were left as they are, beside a sync. */
   left?: number;
 }
@@ -327,19 +331,22 @@ export async function endOfPass(
   before: number,
 ): Promise<Written> {
   const { key, table, cursor, next } = request;
-  const written = { rows: 0, deleted: 0 };
+  const written: Written = { rows: 0, deleted: 0 };
   if (!missesRows(table) && table.mode !== 'replace') return written;
   if (hasUnknown) await rememberUnknown(client, request);
   if (cursor.ended === null) return written;
   const values = [...keyValues(key), cursor.pass];
-  const counted = await client.query<{ met: string; known: string }>(
-    `SELECT count(*) AS met, count(key) AS known FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5`,
+  const different = cursor.counted === undefined ? '0' : differentKeys(table, key);
+  const counted = await client.query<{ met: string; known: string; different: string }>(
+    `SELECT count(*) AS met, count(key) AS known, ${different} AS different FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5`,
     values,
   );
-  const { met, known } = counted.rows[0] ?? { met: '0', known: '0' };
+  const { met, known, different: keys } = counted.rows[0] ?? { met: '0', known: '0', different: '0' };
   // The planner takes a table that was filled just now for a small one, and would compare each row with each key.
   if (Number(met) > FEW_KEYS) await client.query(`ANALYZE ${seenTable(key)}`);
-  const isWhole = mayRemove(request) && met === known;
+  const missing = met === known ? missingNote(request, Number(keys)) : null;
+  if (missing !== null) written.notes = [missing];
+  const isWhole = mayRemove(request) && met === known && missing === null;
   if (table.mode === 'replace') Object.assign(written, await publish(client, request, isWhole, before));
   // An empty list is more often a mistake of the source than the end of everything.
   else if (isWhole && met !== '0') {
@@ -364,6 +371,13 @@ export async function endOfPass(
   }
   await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
   return written;
+}
+
+/** Counts the different keys that a pass has met: those remembered, or those of the rows that wait for its end. */
+function differentKeys(table: TableSpec, key: StreamKey): string {
+  if (table.mode !== 'replace') return 'count(DISTINCT key)';
+  const keys = table.primaryKey.map(identifier).join(', ');
+  return `(SELECT count(*) FROM (SELECT DISTINCT ${keys} FROM ${tableName(asideOf(key, table))}) AS d)`;
 }
 
 /** Makes the table what the pass has read; what it may not have read stays as it was. */

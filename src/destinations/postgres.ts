@@ -101,7 +101,15 @@ import {
   withBeyond,
 } from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
-import { asideOf, marksDeleted, MODE_COLUMNS, ownColumns, refuseOtherMode } from './modes.js';
+import {
+  asideOf,
+  marksDeleted,
+  MODE_COLUMNS,
+  NOTHING_WRITTEN,
+  ownColumns,
+  refuseOtherMode,
+  withNotes,
+} from './modes.js';
 import {
   converted,
   definitions,
@@ -410,13 +418,14 @@ export class PostgresDestination implements Destination {
       const ended =
         exists && request.range === undefined
           ? await endOfPass(client, { ...request, table }, rejected > 0, had)
-          : { rows: 0, deleted: 0 };
+          : NOTHING_WRITTEN;
+      const { notes = [] } = ended;
       const { fingerprint } = request;
       // An older version may have opened the stream, and made no table for it.
       const isKept = fingerprint !== undefined && request.cursor.ended !== null;
       if (isKept && (await hasTable(client, `${schema}._highwater_fingerprints`)))
         await keepEnded(rangeSql(client, key, null), key, fingerprint);
-      const cursor = JSON.stringify(request.cursor);
+      const cursor = JSON.stringify(withNotes(request.cursor, notes));
       await client.query(
         `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
         [
@@ -441,6 +450,7 @@ export class PostgresDestination implements Destination {
         ...(deleted + ended.deleted > 0 && { deleted: deleted + ended.deleted }),
         ...(left > 0 && { left }),
         ...(changes.length > 0 && { changes }),
+        ...(notes.length > 0 && { notes }),
       };
     });
   }

@@ -1,6 +1,7 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
+import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
 import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
@@ -82,7 +83,7 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const source = sourceOf(asTheyAre, options.environment, options.destination);
+  const source = sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
   const parent = await parentFields(plan, plans, options);
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();

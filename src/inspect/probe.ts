@@ -3,6 +3,7 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
+import { ownSurroundings } from '../surroundings.js';
 import { memberTexts } from '../sources/paths.js';
 import {
   apart,
@@ -46,7 +47,14 @@ export class Probe {
   ) {
     this.strategy = createStrategy(plan.options);
     const { environment, destination, takesAll } = options;
-    this.source = sourceOf(plan, environment, destination, undefined, undefined, takesAll !== true);
+    this.source = sourceOf(
+      plan,
+      ownSurroundings(environment),
+      destination,
+      undefined,
+      undefined,
+      takesAll !== true,
+    );
   }
 
   /**
@@ -253,7 +261,10 @@ async function secondPage(probe: Probe, cursor: Cursor, first: PageSummary, say:
     say(
       'problem',
       `${request}: the second page holds the same ${first.records} records as the first: the API does not know the parameter that the page ` +
-        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none',
+        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none' +
+        (probe.strategy.name === 'offset'
+          ? '; or, if it takes only offsets that are multiples of the limit, overlap: false'
+          : ''),
     );
   } else if (summary.records > 0)
     say('fine', `${request}: the second page holds other records than the first`);

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Headers } from 'node-fetch';
 import { durationText } from '../durations.js';
@@ -8,11 +7,14 @@ import {
   ConfigurationError,
   HighwaterError,
   messageOf,
+  NotAllowedError,
   SourceRefusedError,
   SourceUnavailableError,
 } from '../errors.js';
 import type { OAuth2Auth, SessionAuth } from '../protocol.js';
+import type { TrustPolicy } from '../trust/policy.js';
 import { CredentialStore } from './credential-store.js';
+import type { Network } from './network.js';
 import { valueAtPath } from './paths.js';
 import type { ResolvedRequest } from './references.js';
 import { RateLimitedError } from './source.js';
@@ -41,8 +43,9 @@ export interface AuthOptions {
   timeoutSeconds: number;
   /** The file or folder that refresh tokens are kept beside; null keeps none. */
   destination: string | null;
-  /** Where hooks are. */
-  hooks: string;
+  /** Finds hooks. */
+  trust: TrustPolicy;
+  network: Network;
 }
 
 /** The authenticator of a request; null where its credentials stay the same. */
@@ -70,7 +73,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
     case 'signature':
-      return new Signer(auth.hook, auth.settings, options.hooks, resolved.mask);
+      return new Signer(auth.hook, auth.settings, options.trust, resolved.mask);
   }
 }
 
@@ -196,7 +199,7 @@ class Signer implements Authenticator {
   constructor(
     private readonly hook: string,
     private readonly settings: { [name: string]: string },
-    private readonly folder: string,
+    private readonly trust: TrustPolicy,
     private readonly mask: (text: string) => string,
   ) {}
 
@@ -227,8 +230,7 @@ class Signer implements Authenticator {
   endWait(): void {}
 
   private async load(): Promise<Sign> {
-    // The name is checked to be one: a configuration must not lead to any file of the worker's machine.
-    const path = resolve(this.folder, `${this.hook}.mjs`);
+    const path = this.trust.requireHook(this.hook);
     const refused = (message: string) => new ConfigurationError([{ path: 'auth.hook', message }]);
     if (!existsSync(path)) throw refused(`there is no ${path} where the worker runs`);
     let module: { sign?: unknown };
@@ -397,10 +399,12 @@ async function exchange(
   let text: string;
   try {
     const headers = { accept: 'application/json', 'user-agent': 'highwater', ...request.headers };
-    const response = await send({ ...request, headers, shown: address }, watch);
+    const response = await send({ ...request, headers, shown: address }, watch, options.network);
     ({ status, headers: answered } = response);
     text = await readSome(response);
   } catch (thrown) {
+    if (thrown instanceof NotAllowedError)
+      throw new NotAllowedError(`${mask(thrown.message)}\n  request: ${request.method} ${address}`);
     if (thrown instanceof HighwaterError) throw thrown;
     const why = watch.timedOut
       ? `nothing came for ${options.timeoutSeconds} s`

@@ -4,6 +4,7 @@ import {
   HighwaterError,
   MalformedAnswerError,
   messageOf,
+  NotAllowedError,
   RecordError,
   SourceRefusedError,
   SourceUnavailableError,
@@ -23,6 +24,7 @@ import { readableBody } from './body.js';
 import { Budget } from './budget.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
+import { Network } from './network.js';
 import { nextAddress } from './next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from './paths.js';
@@ -41,6 +43,7 @@ import {
 import { readToken, sentToken, tokenParameters, type NextToken, type TokenUse } from './tokens.js';
 import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter } from './waits.js';
+import { TrustPolicy } from '../trust/policy.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
@@ -68,8 +71,10 @@ export interface HttpSourceOptions {
   within?: (record: { key: string; value: string | null; place: number }) => boolean;
   /** What refresh tokens are kept beside; null or absent keeps none. */
   destination?: string | null;
-  /** The folder of the hooks that sign requests. */
-  hooks?: string;
+  /** What of the worker's own may be used. Default: all of it. */
+  trust?: TrustPolicy;
+  /** What requests are sent by. Default: one of this source's own. */
+  network?: Network;
   /** Is told of each request for a page. */
   observe?: (request: RequestStarted) => RequestInHand;
 }
@@ -112,11 +117,13 @@ export class HttpSource implements Source {
   private readonly budget: Budget;
   private readonly rules: readonly ErrorRule[];
   private readonly token: TokenUse;
+  private readonly network: Network;
 
   constructor(private readonly options: HttpSourceOptions) {
-    const { resolved, destination = null, hooks = 'hooks', timeoutSeconds } = options;
+    const { resolved, destination = null, trust = TrustPolicy.local(), timeoutSeconds } = options;
+    this.network = options.network ?? new Network(trust);
     this.spec = options.spec ?? REFERENCE_REQUEST;
-    this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, hooks });
+    this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network });
     this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
@@ -177,7 +184,7 @@ export class HttpSource implements Source {
     const told = this.options.observe?.({ method, address: shown.replace(/[?#].*$/s, '') });
     let error: string | undefined;
     try {
-      const response = await send(call, watch);
+      const response = await send(call, watch, this.network);
       watch.touch();
       told?.answered(response.status);
       this.budget.learn(response.headers);
@@ -202,7 +209,7 @@ export class HttpSource implements Source {
   /** What is to be sent for a page, but for credentials that are made for it. */
   private call(request: PageRequest): HttpRequest {
     const { resolved } = this.options;
-    const { scroll_param: token, ...rest } = request.params;
+    const { scroll_param: token, ...rest } = this.counted(request.params);
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
     const url = this.address(request, values);
@@ -230,8 +237,16 @@ export class HttpSource implements Source {
     return { method, url, headers, body, shown: this.show(url) };
   }
 
+  /** The parameters with the offset as the API counts it. */
+  private counted(params: PageRequest['params']): PageRequest['params'] {
+    const { firstOffset = 0 } = this.spec;
+    const { offset } = params;
+    return offset === undefined ? params : { ...params, offset: String(Number(offset) + firstOffset) };
+  }
+
   /** The address of a page; what the last answer said is next may be one by itself. */
-  private address({ params }: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
+  private address(request: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
+    const params = this.counted(request.params);
     const { resolved } = this.options;
     const base = resolved.at(values);
     const { names, next } = this.spec;
@@ -283,7 +298,7 @@ export class HttpSource implements Source {
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
     const { at, secretParams, mask } = this.options.resolved;
-    const values = { cursor: params, parent };
+    const values = { cursor: this.counted(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
     const current = this.address(request, values);
@@ -559,6 +574,10 @@ export class HttpSource implements Source {
         : new MalformedAnswerError(shown, thrown.message, method);
     }
     if (outer.aborted) return outer.reason;
+    if (thrown instanceof NotAllowedError)
+      return new NotAllowedError(
+        `${this.options.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`,
+      );
     if (thrown instanceof HighwaterError) return thrown;
     if (watch.timedOut) {
       return new SourceUnavailableError(

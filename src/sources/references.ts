@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { holdsReference, REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
-import { ConfigurationError, messageOf, type Problem } from '../errors.js';
+import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
+import { TrustPolicy } from '../trust/policy.js';
 import {
   bodyTemplate,
   COUNTED,
@@ -45,13 +46,15 @@ export interface ResolvedRequest {
 /**
  * Resolves `${env:NAME}` and `${file:PATH}`. Called in activities only: what comes out must not enter history.
  * @throws {ConfigurationError} naming everything that is not there.
+ * @throws {NotAllowedError} where something is not listed.
  */
 export function resolveRequest(
   baseUrl: string,
   spec: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'> = REFERENCE_REQUEST,
   environment: NodeJS.ProcessEnv = process.env,
+  trust = TrustPolicy.local(environment),
 ): ResolvedRequest {
-  const references = new References(environment);
+  const references = new References(environment, trust);
   const address = addressTemplate(baseUrl, (text) =>
     references.resolve(text, 'base_url', encodeURIComponent),
   );
@@ -223,12 +226,18 @@ class Hidden {
 export class References {
   readonly secrets: string[] = [];
   private readonly problems: Problem[] = [];
+  private readonly refusals: string[] = [];
 
-  constructor(private readonly environment: NodeJS.ProcessEnv) {}
+  constructor(
+    private readonly environment: NodeJS.ProcessEnv,
+    private readonly trust = TrustPolicy.local(environment),
+  ) {}
 
   resolve(text: string, path: string, escape: (value: string) => string = (value) => value): string {
     return text.replace(REFERENCE, (_, kind: string, name: string) => {
-      const value = kind === 'file' ? this.file(name, path) : this.variable(name, path);
+      const value = this.allowed(path, () =>
+        kind === 'file' ? this.file(name, path) : this.variable(name, path),
+      );
       if (value !== '') this.secrets.push(value);
       return escape(value);
     });
@@ -246,11 +255,25 @@ export class References {
     return Object.fromEntries(members) as T;
   }
 
+  /** @throws {NotAllowedError | ConfigurationError} */
   check(): void {
+    if (this.refusals.length > 0) throw new NotAllowedError(this.refusals.join('\n'));
     if (this.problems.length > 0) throw new ConfigurationError(this.problems);
   }
 
+  /** Keeps what is refused for {@link check}, so that it names everything at once. */
+  private allowed(path: string, read: () => string): string {
+    try {
+      return read();
+    } catch (thrown) {
+      if (!(thrown instanceof NotAllowedError)) throw thrown;
+      this.refusals.push(`${path}: ${thrown.message}`);
+      return '';
+    }
+  }
+
   private variable(name: string, path: string): string {
+    this.trust.requireVariable(name);
     const value = Object.hasOwn(this.environment, name) ? (this.environment[name] ?? '') : '';
     if (value === '') {
       const message = `refers to the environment variable ${name}, which is not set where the worker runs`;
@@ -261,9 +284,13 @@ export class References {
 
   /** A file's content without the line end that editors leave. */
   private file(name: string, path: string): string {
+    const found = this.trust.requireFile(name);
     try {
-      if (statSync(name).size > FILE_LIMIT) throw new Error(`it is larger than ${FILE_LIMIT} bytes`);
-      const value = readFileSync(name, 'utf8').trim();
+      const about = statSync(found);
+      // A pipe or a device may never end.
+      if (!about.isFile()) throw new Error('it is no ordinary file');
+      if (about.size > FILE_LIMIT) throw new Error(`it is larger than ${FILE_LIMIT} bytes`);
+      const value = readFileSync(found, 'utf8').trim();
       if (value === '') throw new Error('it is empty');
       return value;
     } catch (thrown) {

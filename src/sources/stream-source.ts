@@ -1,5 +1,6 @@
 import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
+import type { Surroundings } from '../surroundings.js';
 import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';
 import { greatestOf } from './cursor-values.js';
 import { HttpSource } from './http.js';
@@ -13,10 +14,11 @@ import type { RequestInHand, RequestStarted } from './source.js';
  * @param observe is told of each request for a page.
  * @param checksValues whether records are refused whose values their declared columns do not take.
  * @throws {ConfigurationError} where a reference leads nowhere.
+ * @throws {NotAllowedError} where it leads to what the worker's owner has not listed.
  */
 export function sourceOf(
   plan: StreamPlan,
-  environment: NodeJS.ProcessEnv,
+  { environment, trust, network }: Surroundings,
   destination: string | null,
   remembers?: Remembered,
   observe?: (request: RequestStarted) => RequestInHand,
@@ -24,7 +26,7 @@ export function sourceOf(
 ): HttpSource {
   const { types: _, ...digits } = exactColumns(plan.table.columns);
   return new HttpSource({
-    resolved: resolveRequest(plan.baseUrl, plan.request, environment),
+    resolved: resolveRequest(plan.baseUrl, plan.request, environment, trust),
     spec: plan.request,
     primaryKey: plan.table.primaryKey,
     cursorField: plan.cursorField,
@@ -39,7 +41,7 @@ export function sourceOf(
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),
-    hooks: environment['HIGHWATER_HOOKS'] ?? 'hooks',
+    ...{ trust, network },
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
     ...(plan.range !== undefined && {

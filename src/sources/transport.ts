@@ -1,12 +1,8 @@
-import { Agent as HttpAgent, type Agent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import { pipeline, Readable, type Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
-import { HttpProxyAgent } from 'http-proxy-agent';
-import { HttpsProxyAgent } from 'https-proxy-agent';
-import fetch, { type Response } from 'node-fetch';
-import { getProxyForUrl } from 'proxy-from-env';
+import type { Response } from 'node-fetch';
 import { SourceRefusedError } from '../errors.js';
+import type { Network } from './network.js';
 import { jsonText, RawJson, type Sendable } from './templates.js';
 
 /** One HTTP request as it is sent. */
@@ -27,15 +23,13 @@ const ERROR_BODY_LIMIT = 64 * 1024;
 const WORDS_LIMIT = 16 * 1024;
 /** Headers that another host may see. */
 const HARMLESS = ['accept', 'accept-encoding', 'user-agent'];
-/** Connections are kept and shared by all streams of a worker. */
-const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
-const agents = new Map<string, Agent>();
 
 /**
  * Sends a request and follows redirects; credentials stay with the host they are for.
  * @throws {SourceRefusedError} where a redirect leads nowhere.
+ * @throws {NotAllowedError} where the host is not allowed, or one that a redirect leads to.
  */
-export async function send(request: HttpRequest, watch: Watch): Promise<Response> {
+export async function send(request: HttpRequest, watch: Watch, network: Network): Promise<Response> {
   const { shown } = request;
   const headers: Record<string, string> = { 'accept-encoding': 'gzip, deflate, br', ...request.headers };
   let { method, body } = request;
@@ -44,11 +38,10 @@ export async function send(request: HttpRequest, watch: Watch): Promise<Response
     const bare = new URL(at);
     bare.username = '';
     bare.password = '';
-    const response = await fetch(bare, {
+    const response = await network.fetch(bare, {
       method,
       headers,
       ...(body !== null && { body }),
-      agent: agentFor,
       redirect: 'manual',
       // It would take a body that is cut short for a whole one.
       compress: false,
@@ -120,20 +113,6 @@ export class Watch {
     this.pause();
     this.outer.removeEventListener('abort', this.onAbort);
   }
-}
-
-/** HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes through NODE_EXTRA_CA_CERTS. */
-export function agentFor(url: URL): Agent {
-  const proxy = getProxyForUrl(url.href);
-  const name = `${url.protocol} ${proxy}`;
-  let agent = agents.get(name);
-  if (agent === undefined) {
-    if (url.protocol === 'https:')
-      agent = proxy === '' ? new HttpsAgent(KEEP_ALIVE) : new HttpsProxyAgent(proxy, KEEP_ALIVE);
-    else agent = proxy === '' ? new HttpAgent(KEEP_ALIVE) : new HttpProxyAgent(proxy, KEEP_ALIVE);
-    agents.set(name, agent);
-  }
-  return agent;
 }
 
 /** The body of an answer, unpacked; whoever stops reading it destroys it, or its connection stays taken. */

@@ -24,10 +24,22 @@ export type ContentTrail = {
   alike: number;
   /** How many had the same keys, where these are more. */
   alikeByKeys?: number;
+  /** The digest of the last page's records in any order, where it has one. */
+  unordered?: string;
 };
 
 /** How a page repeats an older one; null where it does not. */
 export type Repetition = 'the page before' | 'an earlier page' | null;
+
+/** Of so many pages the last two are also compared by their records in any order. */
+const COMPARED_UNORDERED = 64;
+
+/**
+ * Whether the page that follows so many of its pass is compared by its records in any order: a source that does not know
+ * the parameter by which pages are asked for may give the same records in another order each time.
+ */
+export const isComparedUnordered = (pages: number): boolean =>
+  pages % COMPARED_UNORDERED >= COMPARED_UNORDERED - 2;
 
 /** The key of a record where no primary key is known yet. */
 const NO_KEY = '[]';
@@ -73,11 +85,13 @@ export function compareContents(
       : { kept: trail.kept, steps, limit: trail.limit }),
     alike,
     ...(alikeByKeys > alike && { alikeByKeys }),
+    ...(page.unordered !== undefined && { unordered: page.unordered }),
   };
   const isLast = sign.single
     ? alike >= (byPlace ? SINGLE_ALIKE_LIMIT_BY_PLACE : SINGLE_ALIKE_LIMIT)
     : alike > 0 || alikeByKeys >= ALIKE_LIMIT;
-  const isOlder = !sign.single && isSame(sign, trail.kept, byPlace);
+  const isReordered = !sign.single && page.unordered !== undefined && page.unordered === trail.unordered;
+  const isOlder = isReordered || (!sign.single && isSame(sign, trail.kept, byPlace));
   return { repeats: isLast ? 'the page before' : isOlder ? 'an earlier page' : null, trail: next };
 }
 

@@ -3,6 +3,7 @@ import { ANSWER_CUT, beginPass, endPass, endsOf, positionOf, quote, withNote } f
 import {
   countsMore,
   doubtEmptyPage,
+  doubtShortPage,
   type Evidence,
   EMPTY_PAGES_NOTE,
   hear,
@@ -132,19 +133,23 @@ export function createCursor(
       let notes = isCut ? withNote(seen, ANSWER_CUT) : seen;
       const next = page.more === false || page.pastEnd === true ? { token: null } : following(page);
       let rule = looksLast(page, next, position, heard);
+      let counted: number | null = null;
       if (rule === null && tooManyEmpty(heard)) {
         rule = 'empty_page';
         notes = withNote(notes, EMPTY_PAGES_NOTE);
       } else if (rule !== null && rule !== 'whole_answer') {
         const { endedWithNull = false } = cursor.mark;
-        ({ notes } = judgeEnding({ page, heard, rule, pageSize, isWhole, endedWithNull, care }, notes));
+        ({ notes, counted } = judgeEnding(
+          { page, heard, rule, pageSize, isWhole, endedWithNull, care },
+          notes,
+        ));
       }
       if (rule === null && next.token !== null) {
         // A token that is the same for every page leads on as long as there is something new.
         const isConstant = isSame(next, position) && !byKey;
         const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
         const trail = isConstant ? position.trail : follow(position.trail, name);
-        refuseRepetition(page, heard);
+        refuseRepetition(page, heard, isConstant ? next.token : null);
         doubtEmptyPage(page, heard, care);
         const on = {
           ...mark,
@@ -152,7 +157,7 @@ export function createCursor(
           ...next,
           trail,
           ...(isConstant && { isConstant }),
-          evidence: heard.now,
+          evidence: isWhole ? doubtShortPage(page, heard, care) : heard.now,
         };
         return { ...cursor, position: on, notes };
       }
@@ -162,7 +167,7 @@ export function createCursor(
       }
       const reached = mayMoveMark(notes) ? mark : { newest: cursor.mark.newest };
       const ended = { ...reached, ...(page.noToken === 'null' && { endedWithNull: true as const }) };
-      return endPass(cursor, rule ?? 'no_next_token', ended, notes);
+      return endPass(cursor, rule ?? 'no_next_token', ended, notes, counted);
     },
 
     condense(cursor, part) {

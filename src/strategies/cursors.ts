@@ -32,14 +32,18 @@ const FORMAT_CHANGED: Note = {
   message: 'The checkpoint was made with another cursor_format or another next, so everything is read again.',
 };
 
-/** The cursor of a pass that is over: only here does a position become a mark. */
+/**
+ * The cursor of a pass that is over: only here does a position become a mark.
+ * @param counted records that the pass should have met; null where that is not known.
+ */
 export function endPass<M extends Json, P extends Json>(
   cursor: Cursor<M, P>,
   rule: EndRule,
   mark: M,
   notes: Note[],
+  counted: number | null = null,
 ): Cursor<M, P> {
-  return { ...cursor, mark, position: null, ended: rule, notes };
+  return { ...cursor, mark, position: null, ended: rule, notes, ...(counted !== null && { counted }) };
 }
 
 /** The code of the note on a pass that was begun again. */

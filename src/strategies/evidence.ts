@@ -6,7 +6,7 @@
 import type { EndRule, Note, PageSummary } from '../protocol.js';
 import { compareContents, type ContentTrail, type Repetition } from './contents.js';
 import { withLatestNote, withNote } from './cursors.js';
-import { type Care, ContradictionError, DoubtError, RepeatedPageError } from './strategy.js';
+import { type Care, ContradictionError, DoubtError, RepeatedPageError, TokenCycleError } from './strategy.js';
 
 /** What the pages of a pass have shown so far, as far as later pages are judged by it. Part of a position, so plain JSON. */
 export type Evidence = {
@@ -19,12 +19,18 @@ export type Evidence = {
   empty: number;
   /** The count of all records that the source gave last. */
   total?: number;
+  /** The least and the greatest count that it gave, where they differ. */
+  totals?: { least: number; most: number };
+  /** The greatest count of pages that the source gave. */
+  totalPages?: number;
   /** More records came than that count: it counts something else, and is not believed for the rest of the pass. */
   miscounted?: true;
   /** The list became shorter while it was read. */
   shrunk?: true;
   /** The last page said that there is more. */
   more?: true;
+  /** Pages inside the list that held fewer records than others, and still did when they were asked for again. */
+  short?: number;
   content: ContentTrail | null;
 };
 
@@ -36,6 +42,8 @@ const ASKS_WHEN_CONTRADICTED = 3;
 const ASKS_WHEN_ALONE = 2;
 /** The number of times after which no answer is doubted any more. */
 export const ASKED_ENOUGH = ASKS_WHEN_CONTRADICTED;
+/** Short pages inside a list that a pass asks for again before it takes them for the source's way. */
+const SHORT_PAGES_ASKED = 3;
 /** Empty pages in a row, each with a new token, after which a source is taken to have no more. */
 const EMPTY_PAGES_LIMIT = 100;
 /** Empty pages in a row that are passed over because the source counts more. */
@@ -66,6 +74,10 @@ export function hear(
   const isOfPage = before.pages > 0 && page.total === page.records && page.total < counted;
   const becameLess = before.total !== undefined && page.total !== null && page.total < before.total;
   const shrunk = before.shrunk === true || (becameLess && !isOfPage && before.miscounted !== true);
+  const seen = [before.total, before.totals?.least, before.totals?.most, isOfPage ? null : page.total];
+  const known = seen.filter((one) => one != null);
+  const totals = { least: Math.min(...known), most: Math.max(...known) };
+  const totalPages = Math.max(before.totalPages ?? 0, page.totalPages ?? 0);
   const miscounts = before.miscounted === true || (total !== undefined && total < counted && !shrunk);
   return {
     before,
@@ -76,9 +88,12 @@ export function hear(
       largest: Math.max(before.largest, page.records),
       empty: page.records === 0 ? before.empty + 1 : 0,
       ...(total !== undefined && { total }),
+      ...(totals.least < totals.most && { totals }),
+      ...(totalPages > 0 && { totalPages }),
       ...(miscounts && { miscounted: true as const }),
       ...(shrunk && { shrunk: true as const }),
       ...(page.more === true && { more: true as const }),
+      ...(before.short !== undefined && { short: before.short }),
       content,
     },
   };
@@ -91,9 +106,13 @@ export function isFull({ records }: PageSummary, { before }: Heard, pageSize: nu
   return before.pages > 0 ? records >= before.largest : isUsualPageSize(records);
 }
 
-/** Sizes that APIs give a page by themselves. */
-const isUsualPageSize = (records: number): boolean =>
-  records >= 10 && (records % 10 === 0 || records % 25 === 0 || (records & (records - 1)) === 0);
+/** Whether APIs give a page this size by themselves. */
+export const isUsualPageSize = (records: number): boolean =>
+  records === 15 ||
+  (records >= 10 && ([10, 12, 25].some((unit) => records % unit === 0) || (records & (records - 1)) === 0));
+
+/** Page sizes beyond which many APIs do not go, whatever they are asked for. */
+const CAPS: readonly number[] = [20, 25, 30, 50, 100, 200, 250, 500, 1000];
 
 /**
  * Whether the count of all records is reached by a page that shows the end by itself too. A full page does not: some
@@ -134,6 +153,8 @@ export interface Ending {
 export interface Verdict {
   outcome: 'proven' | 'unproven' | 'goes on';
   notes: Note[];
+  /** Records that the source counted throughout the pass; null where it does not say, or counts something else. */
+  counted: number | null;
 }
 
 /**
@@ -145,16 +166,22 @@ export interface Verdict {
 export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
   const { page, heard, rule, canSkip = false } = ending;
   const { now } = heard;
-  const said = aboutCounts(ending, notes);
+  let said = aboutCounts(ending, notes);
+  const isCounting = ending.isWhole && now.total !== undefined && now.miscounted !== true;
+  const counted = isCounting ? (now.totals?.least ?? now.total ?? null) : null;
   // A rule of the configuration, for such answers.
-  if (page.ignored === true) return { outcome: 'proven', notes: said };
+  if (page.ignored === true) return { outcome: 'proven', notes: said, counted };
 
   const against = objections(ending);
   if (against.length > 0) {
     const statements = `${LOOKS[rule](ending)}, but ${against.join(', and ')}`;
     doubt(page, ASKS_WHEN_CONTRADICTED, statements);
     if (canSkip && now.empty <= HOLES_LIMIT) {
-      return { outcome: 'goes on', notes: page.records === 0 ? withNote(said, hole(statements)) : said };
+      return {
+        outcome: 'goes on',
+        notes: page.records === 0 ? withNote(said, hole(statements)) : said,
+        counted,
+      };
     }
     throw new ContradictionError(`the source contradicts itself: ${statements}`);
   }
@@ -165,12 +192,13 @@ export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
   if (!isCounted && (differs || restsOnOneAnswer(ending))) {
     doubt(page, differs ? ASKS_WHEN_CONTRADICTED : ASKS_WHEN_ALONE, LOOKS[rule](ending));
   }
+  if (fellShort(ending)) said = withNote(said, fell(ending));
   const doubtful = isCounted ? null : whatIsUnproven(ending);
-  if (doubtful !== null) return { outcome: 'unproven', notes: withNote(said, unproven(doubtful)) };
+  if (doubtful !== null) return { outcome: 'unproven', notes: withNote(said, unproven(doubtful)), counted };
   // Pages that were passed over held nothing after all.
   const cleared =
     isCounted && ending.isWhole && now.total === now.read ? said.filter(({ code }) => code !== HOLE) : said;
-  return { outcome: 'proven', notes: cleared };
+  return { outcome: 'proven', notes: cleared, counted };
 }
 
 /**
@@ -182,31 +210,38 @@ export function doubt({ asked = 1 }: PageSummary, asks: number, statements: stri
 }
 
 /**
- * A page with fewer records than the pages before it, in the middle of a list by the source's own count: asked for once
- * more, since what is missing there would be met nowhere else.
- * @throws {DoubtError}
+ * Doubts a page inside a list that holds fewer records than pages before it, since what is missing there would be met
+ * nowhere else: where the source counts more, and where rows are deleted by what a pass has met. A source that gives
+ * such pages as a rule is not asked for each of them again.
+ * @returns the evidence, with the number of such pages that were the same when they were asked for again.
+ * @throws {DoubtError} the first time.
  */
-export function doubtShortPage(page: PageSummary, { before, now }: Heard): void {
+export function doubtShortPage(page: PageSummary, { before, now }: Heard, care: Care): Evidence {
   const { records, total } = page;
-  if (records === 0 || records >= before.largest || total === null || now.miscounted === true) return;
-  if (now.read < total) {
-    doubt(
-      page,
-      ASKS_WHEN_ALONE,
-      `the page holds ${count(records)}, those before it ${String(before.largest)}, and "total" is ${String(total)}`,
-    );
-  }
+  const { short = 0 } = before;
+  if (records === 0 || records >= before.largest) return now;
+  const isCounted = total !== null && now.miscounted !== true && now.read < total;
+  if (!isCounted && (care !== 'thorough' || short >= SHORT_PAGES_ASKED)) return now;
+  const counted = isCounted ? `, and "total" is ${String(total)}` : '';
+  doubt(
+    page,
+    ASKS_WHEN_ALONE,
+    `the page holds ${count(records)}, those before it ${String(before.largest)}${counted}`,
+  );
+  return { ...now, short: short + 1 };
 }
 
 /**
- * Refuses a page under a new token that holds what was read before: the token leads nowhere.
+ * Refuses a page that names a next one and holds what was read before: its token leads nowhere.
+ * @param token the token that this page was asked by and names again; null where it names another.
  * @throws {DoubtError} the first time.
- * @throws {RepeatedPageError}
+ * @throws {TokenCycleError} where the token is the same again.
+ * @throws {RepeatedPageError} where each page has another token.
  */
-export function refuseRepetition(page: PageSummary, { repeats }: Heard): void {
+export function refuseRepetition(page: PageSummary, { repeats }: Heard, token: string | null): void {
   if (repeats === null) return;
   doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
-  throw new RepeatedPageError(repeats, page.records);
+  throw token === null ? new RepeatedPageError(repeats, page.records) : new TokenCycleError(token);
 }
 
 /**
@@ -300,17 +335,24 @@ function agreesWithCounts(ending: Ending): boolean {
     page.more === false &&
     page.records > 0 &&
     rule !== 'repeated_page' &&
-    !(isNamed && ending.care === 'thorough')
+    !(isNamed && ending.care !== 'none')
   )
     return true;
   if (rule === 'last_page') return ending.care !== 'thorough';
   if (page.totalPages != null && pageNumber !== undefined && pageNumber > page.totalPages) return true;
-  return isWhole && total === read && miscounted !== true;
+  return isWhole && total === read && miscounted !== true && !fellShort(ending);
 }
 
+/** Whether the source counted more at another time of the pass than was read in it. */
+const fellShort = ({ heard: { now }, isWhole, pageNumber }: Ending): boolean =>
+  (isWhole && now.shrunk === true && now.read < (now.totals?.most ?? 0)) ||
+  (pageNumber !== undefined && pageNumber < (now.totalPages ?? 0));
+
 /** Whether an end would go unnoticed if this one answer were a slip of the source. */
-function restsOnOneAnswer({ page, heard, rule, pageSize, care }: Ending): boolean {
+function restsOnOneAnswer(ending: Ending): boolean {
+  const { page, heard, rule, pageSize, care } = ending;
   if (care === 'none' || heard.now.read === 0) return false;
+  if (fellShort(ending)) return true;
   switch (rule) {
     case 'empty_page':
       return true;
@@ -340,9 +382,9 @@ function whatIsUnproven(ending: Ending): string | null {
     if (isFirst ? isShortAlone(ending) : page.records < heard.now.largest) return null;
     return isFirst
       ? `the second page holds the same ${count(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
-      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere`;
+      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere; an offset API that takes only multiples of the limit needs overlap: false`;
   }
-  // Of an empty list some sources say that it has one page.
+  // Some sources say that an empty list has one page.
   const isCountedPage = page.totalPages != null && ending.pageNumber === page.totalPages && pages > 1;
   if (page.records === 0 && isCountedPage) {
     return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
@@ -351,12 +393,20 @@ function whatIsUnproven(ending: Ending): string | null {
     return 'the page before says that there is more; this one is empty, and does not say whether there is';
   }
   const isOnlyPage = pages === 1 && page.records > 0;
+  const isCapped = pageSize !== null && page.records < pageSize && CAPS.includes(page.records);
+  if (rule === 'short_page' && isOnlyPage && isCapped) {
+    return `the first page holds ${count(page.records)}, and ${String(pageSize)} were asked for: the source may give no more at a time. Set "page_size" to ${String(page.records)}, or configure "total" or "more", where the source says how many there are`;
+  }
+  const saysBoth = page.more === false && page.nextToken !== null && isFull(page, heard, pageSize);
+  if (rule === 'no_next_token' && isOnlyPage && saysBoth) {
+    return 'the first answer says that there is no more, and names a next page all the same. Check "more": it may mean the opposite';
+  }
   if (
     rule === 'no_next_token' &&
     isOnlyPage &&
     page.noToken === 'absent' &&
     page.more !== false &&
-    isFull(page, heard, pageSize)
+    (isCapped || isFull(page, heard, pageSize))
   ) {
     return (
       `one full page of ${count(page.records)} came, and no next page was named in it: either this is all there is, or "next" looks ` +
@@ -395,6 +445,18 @@ export const noteShrinking = ({ now }: Heard, notes: Note[]): Note[] =>
 export const mayMoveMark = (notes: readonly Note[]): boolean =>
   !notes.some(({ code }) => code === UNPROVEN || code === HOLE || code === REPEATED_INSIDE.code);
 
+/** Tells that the source's own counts became smaller while it was read. */
+function fell({ heard: { now }, pageNumber }: Ending): Note {
+  const counted =
+    now.shrunk === true
+      ? `"total" fell from ${String(now.totals?.most)} to ${String(now.total)} while the list was read, and ${count(now.read)} came`
+      : `"total_pages" was ${String(now.totalPages)} before, and page ${String(pageNumber)} was the last`;
+  return {
+    code: SHRANK.code,
+    message: `${capitalised(counted)}: records were removed meanwhile, or the source lost sight of some. No row is taken for deleted after this pass.`,
+  };
+}
+
 const SHRANK: Note = {
   code: 'list_shrank',
   message:
@@ -424,8 +486,12 @@ const miscounted = (total: number | undefined, read: number): Note => ({
   message: `"total" is ${String(total)}, and ${count(read)} came: it counts something else (a page, perhaps, or no more than a limit). It was not relied on; remove "total", or set it to where the source counts all records.`,
 });
 
-const disagrees = (total: number, read: number): Note => ({
-  code: 'total_disagrees',
+/** The code of the note that {@link disagrees} makes. */
+export const TOTAL_DISAGREES = 'total_disagrees';
+
+/** Tells that the source counts more than it gave of what was asked for. */
+export const disagrees = (total: number, read: number): Note => ({
+  code: TOTAL_DISAGREES,
   message: `"total" is ${String(total)}, and ${count(read)} came of what was asked for: if it counts the whole list and not what has changed, remove "total"; otherwise records are missing.`,
 });
 

@@ -30,6 +30,7 @@ export {
   withinRange,
   type Located,
 } from './ranged.js';
+export { isComparedUnordered } from './contents.js';
 export { ASKED_ENOUGH } from './evidence.js';
 export {
   ContradictionError,

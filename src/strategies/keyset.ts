@@ -7,6 +7,7 @@ import {
   hear,
   type Heard,
   isFull,
+  isUsualPageSize,
   judgeEnding,
   mayMoveMark,
   NO_EVIDENCE,
@@ -120,7 +121,9 @@ export function createKeyset(
   function leadsOnByTime(page: PageSummary, { now }: Heard, { hasTokens, isWhole }: KeysetPosition): boolean {
     if (page.more !== null) return page.more;
     if (page.total !== null && isWhole === true && now.read < page.total) return true;
-    const isShort = pageSize !== null && page.records < pageSize;
+    // A source may give fewer at a time than it is asked for.
+    const isCapped = now.pages === 1 ? isUsualPageSize(page.records) : page.records === now.largest;
+    const isShort = pageSize !== null && page.records < pageSize && !isCapped;
     return hasTokens !== true && page.noToken === 'absent' && !isShort;
   }
 
@@ -223,7 +226,7 @@ export function createKeyset(
         return end('same_token');
       }
       const trail = isConstant ? position.trail : follow(position.trail, nextToken);
-      refuseRepetition(page, heard);
+      refuseRepetition(page, heard, isConstant ? nextToken : null);
       doubtEmptyPage(page, heard, care);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
       const asked = stood.token === null ? stood.floor : (stood.asked ?? null);

@@ -68,6 +68,7 @@ const MAX_ANCHORS = 40;
  *
  * @param options.pageSize sent as the limit; the source may give less.
  * @param options.fullRescan when to read the whole list again, for updates that move no row.
+ * @param options.overlap false: no request overlaps the page before, so that the list may move unseen.
  * @param options.incremental each pass asks for another list, that of what has changed, and reads it from its beginning.
  * @param care see {@link Care}.
  */
@@ -75,7 +76,13 @@ export function createOffset(
   options: Omit<Extract<StrategyOptions, { strategy: 'offset' }>, 'strategy'>,
   care: Care = 'usual',
 ): Strategy<OffsetCursor> {
-  const { pageSize, fullRescan, shortPageEnds = false, incremental = null } = options;
+  const {
+    pageSize,
+    fullRescan,
+    overlap: overlaps = true,
+    shortPageEnds = false,
+    incremental = null,
+  } = options;
   const since = createSince(incremental);
   const asked = ({ newest }: OffsetMark) => since.from(newest);
 
@@ -86,7 +93,7 @@ export function createOffset(
     overlap: Anchor | undefined;
   } {
     const limit = lowered !== null && lowered.of === pageSize ? lowered.limit : pageSize;
-    const overlap = bare || limit === 1 ? undefined : anchors.at(-1);
+    const overlap = !overlaps || bare || limit === 1 ? undefined : anchors.at(-1);
     return { base: overlap === undefined ? offset : overlap.offset, limit, overlap };
   }
 
@@ -154,7 +161,7 @@ export function createOffset(
       }
 
       const checked = inPlace || isRepeated ? cursor.notes : withNote(cursor.notes, LIST_MOVING);
-      const isBlind = limit === 1 || (position.bare && page.records > 0);
+      const isBlind = !overlaps || limit === 1 || (position.bare && page.records > 0);
       let notes = isBlind ? withNote(checked, NO_OVERLAP) : checked;
       const watched = since.watch(cursor.mark, position, page, notes);
       ({ notes } = watched);
@@ -167,8 +174,12 @@ export function createOffset(
       const rule = looksLast(page, limit, heard, isRepeated, inPlace);
       if (rule === null) return { ...cursor, position: read, notes };
       const isWhole = incremental === null || (asked(cursor.mark) === null && position.span === undefined);
-      ({ notes } = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes));
-      if (incremental === null) return endPass(cursor, rule, markOf(read), notes);
+      const verdict = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes);
+      ({ notes } = verdict);
+      if (incremental === null) {
+        const isFromStart = position.scanned_at !== cursor.mark.scanned_at;
+        return endPass(cursor, rule, markOf(read), notes, isFromStart ? verdict.counted : null);
+      }
       const window = since.next(asked(cursor.mark), position.span);
       const again = { ...read, ...LIST_BEGINS };
       if (window !== null) {
@@ -184,7 +195,7 @@ export function createOffset(
       if (position === null || position.total === null || position.bare) return [];
       const { base, limit, overlap } = plan(position);
       // Each page is taken to be full, and to overlap the one before as this one does.
-      const stride = limit - (overlap === undefined && limit === 1 ? 0 : 1);
+      const stride = limit - (overlap === undefined && (limit === 1 || !overlaps) ? 0 : 1);
       const requests: PageRequest[] = [];
       for (let next = base + stride; requests.length < count && next + 1 < position.total; next += stride) {
         requests.push({ params: paramsOf(cursor, next, limit) });
@@ -298,7 +309,7 @@ const markOf = ({ offset, anchors, lowered, scanned_at, newest }: OffsetPosition
 const NO_OVERLAP: Note = {
   code: 'no_overlap',
   message:
-    'Pages were read without an overlap, because the source gave one record at a time or the list grew just then: rows ' +
+    'Pages were read without an overlap, because "overlap" is false, the source gave one record at a time or the list grew just then: rows ' +
     'that are inserted or removed before the offset shift the list unseen, and what moves past the offset is not read.',
 };
 const LIST_MOVING: Note = {

@@ -97,8 +97,9 @@ export function createPageNumber(
       const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
       const rule = looksLast(page, number, heard);
       let notes = noteRepetition(heard, isWhole ? noteShrinking(heard, seen) : seen);
+      let evidence = heard.now;
       if (rule === null) {
-        if (isWhole) doubtShortPage(page, heard);
+        if (isWhole) evidence = doubtShortPage(page, heard, care);
       } else {
         const ending = { page, heard, rule, pageSize, isWhole, pageNumber: number, care };
         const canSkip = page.records === 0 && hasPagesLeft(page, number, heard);
@@ -106,11 +107,12 @@ export function createPageNumber(
         ({ notes } = verdict);
         if (verdict.outcome !== 'goes on') {
           const window = since.next(asked, span);
-          if (window === null) return endPass(cursor, rule, mayMoveMark(notes) ? mark : cursor.mark, notes);
+          if (window === null)
+            return endPass(cursor, rule, mayMoveMark(notes) ? mark : cursor.mark, notes, verdict.counted);
           return { ...cursor, position: { ...mark, span: window, page: firstPage, read: 0 }, notes };
         }
       }
-      const next = { page: position.page + 1, read: heard.now.read, evidence: heard.now };
+      const next = { page: position.page + 1, read: evidence.read, evidence };
       return { ...cursor, position: { ...mark, ...(span && { span }), ...next }, notes };
     },
 

@@ -1,4 +1,5 @@
 import type { Incremental } from '../protocol.js';
+import { TOTAL_DISAGREES } from './evidence.js';
 import { cursorValues } from './filters.js';
 import { EVERYTHING } from './since.js';
 import type { Strategy } from './strategy.js';
@@ -21,8 +22,10 @@ export function createReplay(options: {
       const from = cursor.position?.since ?? null;
       // A filter by days may leave out the rest of the day asked for.
       const since = from === null || asked === undefined ? from : asked.beyond(from);
-      // All that the source has since then was read: rows of that time that it no longer has are gone.
-      return { ...answer.advance(cursor, page), ...(since !== null && { since }) };
+      const ended = answer.advance(cursor, page);
+      // Rows since then that the source no longer has are gone, unless it counts more than it gave.
+      const isAll = !ended.notes.some(({ code }) => code === TOTAL_DISAGREES);
+      return { ...ended, ...(since !== null && isAll && { since }) };
     },
   };
 }

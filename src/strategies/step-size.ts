@@ -1,5 +1,6 @@
 import type { Cursor, Json, Note, PageRequest, PageSummary } from '../protocol.js';
 import { beginPass, endPass, positionOf, quote, withNote } from './cursors.js';
+import { doubt } from './evidence.js';
 import type { Strategy } from './strategy.js';
 
 export type StepSizeMark = {
@@ -13,6 +14,8 @@ export type StepSizePosition = {
   greatest: string | null;
   /** Ranges without a record since the last one with any. */
   empty: number;
+  /** Ranges that were empty after others that were not, and still were when they were asked for again. */
+  gaps?: number;
 };
 
 export type StepSizeCursor = Cursor<StepSizeMark, StepSizePosition>;
@@ -33,7 +36,13 @@ interface Range {
   end: bigint;
 }
 
-/** Ranges of ids, one after the other, up to a greatest id; a gap is no end. */
+/** Gaps that a pass asks for again before it takes them for the source's way. */
+const GAPS_ASKED = 8;
+
+/**
+ * Ranges of ids, one after the other, up to a greatest id; a gap is no end. The first range of a gap is asked for again,
+ * since what a slip of the source leaves out there would never be read.
+ */
 export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCursor> {
   const [initialId, stepSize, maxId] = [
     BigInt(options.initialId),
@@ -85,8 +94,15 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
     },
 
     advance(cursor, page) {
-      const { greatest, empty } = positionOf(cursor);
+      const { greatest, empty, gaps = 0 } = positionOf(cursor);
       const range = rangeOf(positionOf(cursor));
+      const beginsGap =
+        page.records === 0 && empty === 0 && greatest !== cursor.mark.current_id && page.ignored !== true;
+      const isDoubtful = beginsGap && gaps < GAPS_ASKED;
+      if (isDoubtful) {
+        const { start, end } = range;
+        doubt(page, 2, `the range ${String(start)} to ${String(end)} is empty, and the one before it is not`);
+      }
       const found = readIds(page, range);
       return settle({
         ...cursor,
@@ -94,6 +110,7 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
           next: String(range.end + 1n),
           greatest: found.ids.reduce((highest, id) => String(greater(id, BigInt(highest ?? id))), greatest),
           empty: page.records === 0 ? empty + 1 : 0,
+          ...((isDoubtful || gaps > 0) && { gaps: isDoubtful ? gaps + 1 : gaps }),
         },
         notes: remarks(page, range, maxId, found).reduce(withNote, cursor.notes),
       });
@@ -153,7 +170,10 @@ function remarks(page: PageSummary, { start, end }: Range, maxId: bigint, found:
     const message = `The source gave id ${quote(found.outside)} when asked for ${asked}: does it honour the range?`;
     notes.push({ code: 'outside_range', message });
   }
-  if (page.nextToken !== null) {
+  // A total of all records is greater than any range.
+  const countsMore =
+    page.total !== null && page.total > page.records && BigInt(page.total) <= end - start + 1n;
+  if (page.nextToken !== null || page.more === true || countsMore) {
     const message = `The source says that there is more than its answer to ${asked}: a smaller step_size may fit.`;
     notes.push({ code: 'answer_cut', message });
   }

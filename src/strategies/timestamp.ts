@@ -1,5 +1,6 @@
 import type { Cursor, Incremental, Note, PageSummary, StrategyName } from '../protocol.js';
 import { ANSWER_CUT, beginPass, climb, endPass, positionOf, readValues, withNote } from './cursors.js';
+import { disagrees } from './evidence.js';
 import { createSince, EVERYTHING, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
 import { apart, earlier, meets, type Values } from './values.js';
@@ -155,10 +156,15 @@ function remarks(
   { first }: Values,
 ): Note[] {
   const since = position?.since ?? null;
+  const total = page.total ?? 0;
+  const countsMore = total > page.records && page.more !== false;
   // A total may count the rows before `since` as well.
-  const isCut = page.nextToken !== null || (since === first && (page.total ?? 0) > page.records);
+  const isCut = page.nextToken !== null || page.more === true || (since === first && countsMore);
   const isUnproven = !inclusive && since !== null && since === mark.last_timestamp;
-  return [...(isCut ? [ANSWER_CUT] : []), ...(isUnproven ? [TIES] : [])];
+  return [
+    ...(isCut ? [ANSWER_CUT] : countsMore ? [disagrees(total, page.records)] : []),
+    ...(isUnproven ? [TIES] : []),
+  ];
 }
 
 const TIES: Note = {

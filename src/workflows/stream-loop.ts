@@ -169,7 +169,12 @@ const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
 /** Somebody else has the stream now: nothing that could be mended here. */
 const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
 /** What an opening says where a new configuration is of no use. */
-const CANNOT_BE_CONFIGURED = ['ConfigurationError', 'ChangeRefusedError', 'DestinationError'];
+const CANNOT_BE_CONFIGURED = [
+  'ConfigurationError',
+  'NotAllowedError',
+  'ChangeRefusedError',
+  'DestinationError',
+];
 /** What is read or opened when a stop comes may take this long to end. */
 const STOP_PATIENCE = '10s';
 /** A state that lasts longer than this is shown at once. */
@@ -802,7 +807,12 @@ export class StreamLoop {
     this.trouble = null;
     this.notices.goesWell(false, this.status);
     this.log.wrote(batch.records);
-    this.committed = { id: batch.next, cursor: batch.cursor };
+    const { cursor } = batch;
+    const { notes = [] } = written;
+    this.committed = {
+      id: batch.next,
+      cursor: notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] },
+    };
     const add = (counts: Counts): Counts => ({
       pages: counts.pages + batch.pages,
       records: counts.records + batch.records,

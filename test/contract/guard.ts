@@ -172,6 +172,24 @@ function claims(start: () => Promise<TestedDestination>): void {
       expect(await count(of, live)).toBe(100);
     });
 
+    it('keeps all rows where the pass met fewer different records than the source counts, and says so', async () => {
+      const of = await filled(50);
+      // Page 1 came in place of page 5: 50 records, of which 10 came twice.
+      const twice = [...records(40), ...records(10)];
+      const first = await write(of, twice.slice(0, 30), pass(2, false));
+      expect(first.notes).toBeUndefined();
+      const outcome = await write(of, twice.slice(30), pass(2, true, { counted: 50 }));
+      expect(outcome.deleted).toBeUndefined();
+      expect(outcome.notes).toMatchObject([{ code: 'records_missing' }]);
+      expect(outcome.notes?.[0]?.message).toContain('counts 50 records, and this pass met 40 different ones');
+      const { cursor } = await of.checkpoint();
+      expect(cursor?.notes).toEqual(outcome.notes);
+      expect(await count(of, live)).toBe(50);
+      const whole = await write(of, records(50, 10), pass(3, true, { counted: 40 }));
+      expect(whole).toMatchObject({ deleted: 10 });
+      expect(await count(of, live)).toBe(40);
+    });
+
     it('does not guard records that say themselves that they are gone', async () => {
       const more = way === 'replace' ? { deletes: 'hard' as const } : {};
       const of = await filled(100, { rows: 2 }, { deletedField: 'gone', ...more });

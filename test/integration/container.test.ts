@@ -54,6 +54,20 @@ describe('the Dockerfile', () => {
   });
 });
 
+test('what starts a worker has it trust no configuration, and keeps hooks apart from data', () => {
+  expect(environment).toMatchObject({ HIGHWATER_TRUST: 'none', HIGHWATER_ALLOW_ENV: 'HW_*' });
+  expect(text('deploy/compose.yaml')).toMatch(/^ {6}HIGHWATER_TRUST: none$/m);
+  expect(text('deploy/highwater.service')).toMatch(/^Environment=HIGHWATER_TRUST=none$/m);
+  expect(text('deploy/kubernetes.yaml')).toMatch(/name: HIGHWATER_TRUST\n +value: none\n/);
+  for (const file of ['Dockerfile', 'deploy/highwater.service', 'deploy/kubernetes.yaml']) {
+    const [, hooks = ''] = /HIGHWATER_HOOKS(?:=|\n +value: )(\S+)/.exec(text(file)) ?? [];
+    expect(hooks, file).toBe('/etc/highwater/hooks');
+    const [, secrets = ''] = /HIGHWATER_SECRETS(?:=|\n +value: )(\S+)/.exec(text(file)) ?? [];
+    // The worker's own keys lie elsewhere.
+    expect(secrets, file).toBe('/etc/highwater/secrets');
+  }
+});
+
 describe('what starts a worker gives it longer to stop than it takes', () => {
   const seconds = Number(environment['HIGHWATER_GRACE']);
 
@@ -130,6 +144,7 @@ test('a container is healthy, then ready; SIGTERM in the middle of a batch ends 
   const env = envWithoutTemporal({
     ...Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, here(value)])),
     ...{ HIGHWATER_HEALTH_PORT: String(port), HIGHWATER_TASK_QUEUE: taskQueue },
+    HIGHWATER_ALLOW_HOSTS: new URL(api.url).host,
     TEMPORAL_ADDRESS: inject('temporalAddress'),
   });
   const [program = '', ...entry] = execForm(last(image, 'ENTRYPOINT')).map(here);
@@ -168,6 +183,12 @@ test('a container is healthy, then ready; SIGTERM in the middle of a batch ends 
   expect(first.events).toMatchObject([{ event: 'ready', taskQueue }]);
 
   const client = await connect(inject('temporalAddress'));
+  // The container holds more than configurations may have.
+  const greedy = await client.start(
+    configurationFor('keyset', `${api.url}/\${env:TEMPORAL_ADDRESS}`, { table: 'greedy' }),
+    { workflowId: uniqueName('container'), taskQueue },
+  );
+  await expect(greedy.result()).rejects.toMatchObject({ type: 'NotAllowedError' });
   const configuration = configurationFor('keyset', api.url, { batch_rows: 100, page_size: 25 });
   const sync = await client.start(configuration, { workflowId: uniqueName('container'), taskQueue });
   await until(async () => (await sync.progress().catch(() => null))?.batches === 1, 60, 'a batch');

@@ -40,6 +40,20 @@ const APIS: Record<string, (asked: Asked, requests: number) => Answer> = {
     const ids = after(BigInt(query.get('since_id') ?? '0'));
     return { body: `{"data":${list(ids)},"meta":{"next_since_id":${isFull(ids) ? last(ids) : 'null'}}}` };
   },
+  // SCIM: the first record has number 1.
+  scim: ({ query }) => {
+    const first = Number(query.get('startIndex') ?? '0');
+    if (first < 1) return { status: 400, body: '{"error":"startIndex begins at 1"}' };
+    const size = Number(query.get('count'));
+    return {
+      body: `{"totalResults":${IDS.length},"Resources":${list(IDS.slice(first - 1, first - 1 + size))}}`,
+    };
+  },
+  // An offset within a page is taken for the page's beginning.
+  floors: ({ query }) => {
+    const offset = Number(query.get('offset') ?? '0');
+    return { body: list(page(offset - (offset % SIZE))) };
+  },
   // Elasticsearch: the next page is asked for by the last hit's sort values.
   search: ({ body }) => {
     const { search_after: found } = JSON.parse(body) as { search_after: unknown };
@@ -214,6 +228,25 @@ describe('a source is read to its end', () => {
       'by offset, counted in a header',
       'range',
       { strategy: 'offset', page_size: SIZE, records: '$', total: { header: 'Content-Range' } },
+    ],
+    [
+      'by offset, counted from 1',
+      'scim',
+      {
+        ...{
+          strategy: 'offset',
+          page_size: SIZE,
+          first_offset: 1,
+          records: 'Resources',
+          total: 'totalResults',
+        },
+        names: { offset: 'startIndex', limit: 'count' },
+      },
+    ],
+    [
+      'by offsets that are multiples of the limit',
+      'floors',
+      { strategy: 'offset', page_size: SIZE, records: '$', overlap: false },
     ],
     [
       'by number, pages counted in a header',

@@ -126,7 +126,11 @@ test('without the key, or with another, commands say what to do', async () => {
   ]);
   const said =
     'is encrypted with the key "first", and this process has no key. Give it in HIGHWATER_PAYLOAD_KEY';
-  for (const answer of [status, list, logs, replayed, set]) {
+  // Other syncs than the encrypted one are listed too.
+  expect(list).toMatchObject({ status: 0 });
+  expect(list?.stdout).toContain(id);
+  expect(list?.stderr.replace(/\s+/g, ' ')).toContain(said);
+  for (const answer of [status, logs, replayed, set]) {
     expect(answer).toMatchObject({ status: 1, stdout: '' });
     expect(answer?.stderr).toContain(said);
   }

@@ -181,6 +181,23 @@ describe('a source', () => {
     expect(sent).toBeLessThan(10);
   });
 
+  test.each([
+    ['by number', byNumber],
+    ['by offset', byOffset],
+    ['by a new token', byToken],
+  ])(
+    'that gives the same records in another order each time, asked for pages %s, is found out',
+    async (_, stream) => {
+      const shuffled = () => rows.map((row) => ({ row, at: Math.random() })).sort((a, b) => a.at - b.at);
+      let token = 0;
+      const { kept, requests: sent } = await secondPass(stream, () => ({
+        body: { data: shuffled().map(({ row }) => row), cursor: `t${String(token++)}` },
+      }));
+      expect(kept).toBe(rows.length);
+      expect(sent).toBeLessThan(250);
+    },
+  );
+
   test('that has forgotten a page token is read again from the beginning, once', async () => {
     const { result, kept } = await secondPass(
       byToken,

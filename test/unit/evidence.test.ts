@@ -118,6 +118,160 @@ describe('a page that looks like the last one', () => {
   });
 });
 
+/** Reads as {@link read} does, where every page is asked for `asked` times. */
+function readThoroughly(options: StrategyOptions, pages: PageSummary[], asked: number): Cursor {
+  const strategy = createStrategy(options, 'thorough');
+  return pages.reduce<Cursor>(
+    (at, one) => strategy.advance(at, { ...one, asked }),
+    strategy.begin(null, '2026-01-01T00:00:00Z'),
+  );
+}
+
+describe('counts that become smaller in a pass', () => {
+  const list = { ...cursor, pageSize: null };
+  const offset: StrategyOptions = { strategy: 'offset', pageSize: 10, fullRescan: { passes: 1 } };
+
+  it('prove no end, unless as many records came as were ever counted', () => {
+    const fallen = [page(0, 10, { total: 50, nextToken: 'a' }), page(10, 7, { total: 17, noToken: 'null' })];
+    expect(codes(read(list, fallen))).toEqual(['list_shrank']);
+    expect(read(list, fallen).notes[0]?.message).toContain('"total" fell from 50 to 17');
+    const deleted = [page(0, 10, { total: 17, nextToken: 'a' }), page(10, 7, { total: 16, noToken: 'null' })];
+    expect(codes(read(list, deleted))).toEqual([]);
+    const byOffset = [page(0, 10, { total: 50 }), page(9, 8, { total: 17 })];
+    expect([read(offset, byOffset).ended, codes(read(offset, byOffset))]).toEqual([
+      'total_reached',
+      ['list_shrank'],
+    ]);
+  });
+
+  it('are asked for again first', () => {
+    const strategy = createStrategy(list);
+    const at = strategy.advance(strategy.begin(null, ''), page(0, 10, { total: 50, nextToken: 'a' }));
+    expect(() => strategy.advance(at, page(10, 7, { total: 17, noToken: 'null' }))).toThrow(DoubtError);
+  });
+
+  it('are remembered where pages are counted', () => {
+    const at = read(pageNumber, [page(0, 10, { totalPages: 5 }), page(10, 10, { totalPages: 2 })]);
+    expect([at.ended, codes(at)]).toEqual(['last_page', ['list_shrank']]);
+    expect(at.notes[0]?.message).toContain('"total_pages" was 5 before, and page 2 was the last');
+  });
+
+  it('are the least that the pass must have met', () => {
+    const grown = [page(0, 10, { total: 16, nextToken: 'a' }), page(10, 7, { total: 17, noToken: 'null' })];
+    expect(read(list, grown).counted).toBe(16);
+    expect(read(list, [page(0, 7, { noToken: 'null' })]).counted).toBeUndefined();
+    expect(
+      read({ ...list, incremental: { start: '2026-01-01T00:00:00Z', lookbackSeconds: 0 } }, grown).counted,
+    ).toBeUndefined();
+  });
+});
+
+describe('a short page inside a list', () => {
+  const short = page(10, 4);
+  it('is asked for again where rows are deleted by what a pass meets, until that is seen to be the way of the source', () => {
+    const strategy = createStrategy(pageNumber, 'thorough');
+    let at = strategy.advance(strategy.begin(null, ''), page(0, 10));
+    expect(() => strategy.advance(at, short)).toThrow(DoubtError);
+    for (const from of [10, 20, 30]) at = strategy.advance(at, { ...page(from, 4), asked: 2 });
+    expect(strategy.advance(at, page(40, 4)).ended).toBeNull();
+    const usual = createStrategy(pageNumber);
+    expect(usual.advance(usual.advance(usual.begin(null, ''), page(0, 10)), short).ended).toBeNull();
+  });
+
+  it('is no matter where it stays as it is', () => {
+    const at = readThoroughly(pageNumber, [page(0, 10), short, page(14, 10), page(0, 0)], 2);
+    expect([at.ended, codes(at)]).toEqual(['empty_page', []]);
+  });
+});
+
+describe('an answer that says that there is no more', () => {
+  it('is asked for again where the page is full, since the mark would move beyond what it hides', () => {
+    const newestFirst = { ...cursor, incremental: { start: null, lookbackSeconds: 0 } };
+    const strategy = createStrategy(newestFirst);
+    const full = page(0, 10, { nextToken: 'a', more: false });
+    expect(() => strategy.advance(strategy.begin(null, ''), full)).toThrow(DoubtError);
+  });
+
+  it('and names a next page, in a first page that is full, proves nothing', () => {
+    const at = read(cursor, [page(0, 10, { nextToken: 'a', more: false })]);
+    expect(codes(at)).toEqual(['end_unproven']);
+    expect(at.notes[0]?.message).toContain('Check "more": it may mean the opposite');
+    expect(codes(read(cursor, [page(0, 4, { nextToken: 'a', more: false })]))).toEqual([]);
+  });
+});
+
+describe('a lone page as long as APIs cap their pages', () => {
+  it('ends unproven, whatever was asked for', () => {
+    const asking = { ...cursor, pageSize: 100 };
+    expect(codes(read(asking, [page(0, 20, { noToken: 'absent' })]))).toEqual(['end_unproven']);
+    expect(codes(read(asking, [page(0, 21, { noToken: 'absent' })]))).toEqual([]);
+    for (const size of [12, 15, 24])
+      expect(codes(read({ ...cursor, pageSize: null }, [page(0, size, { noToken: 'absent' })]))).toEqual([
+        'end_unproven',
+      ]);
+    const byShortPage: StrategyOptions = { ...pageNumber, pageSize: 100, shortPageEnds: true };
+    const at = read(byShortPage, [page(0, 20)]);
+    expect([at.ended, codes(at)]).toEqual(['short_page', ['end_unproven']]);
+    expect(at.notes[0]?.message).toContain('Set "page_size" to 20');
+    expect(codes(read(byShortPage, [page(0, 20, { total: 20 })]))).toEqual([]);
+  });
+
+  it('is gone on from by its timestamps where there are no tokens', () => {
+    const values = Array.from({ length: 20 }, (_, i) => `2026-01-01T00:00:${String(i).padStart(2, '0')}Z`);
+    const strategy = createStrategy({ strategy: 'keyset', ties: 'auto', pageSize: 100 });
+    const at = strategy.advance(strategy.begin(null, ''), page(0, 20, { values, noToken: 'absent' }));
+    expect(at.ended).toBeNull();
+  });
+});
+
+describe('one answer', () => {
+  const replay: StrategyOptions = { strategy: 'replay', bufferHours: 1 };
+  const values = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
+  it('is cut where the source counts more, or says that there is more', () => {
+    for (const said of [{ total: 5 }, { more: true }])
+      expect(codes(read(replay, [page(0, 2, { values, ...said })]))).toContain('answer_cut');
+    expect(codes(read(replay, [page(0, 2, { values, total: 2 })]))).toEqual([]);
+  });
+
+  it('of a time since then proves nothing gone where the source counts more', () => {
+    const first = read(replay, [page(0, 2, { values })]);
+    const later = read(replay, [page(1, 1, { values: values.slice(1), total: 2 })], first);
+    expect([codes(later), later.since]).toEqual([['total_disagrees'], undefined]);
+    expect(read(replay, [page(1, 1, { values: values.slice(1), total: 1 })], first).since).toBeDefined();
+  });
+});
+
+describe('ranges of ids', () => {
+  const ranges: StrategyOptions = {
+    ...{ strategy: 'step_size', initialId: '1', stepSize: '10', maxId: '1000' },
+    ...{ maxEmptySteps: null, idLookback: '0' },
+  };
+  const ids = (from: number, records: number, said: Partial<PageSummary> = {}): PageSummary => ({
+    ...page(from, records, said),
+    keys: Array.from({ length: records }, (_, i) => String(from + i)),
+  });
+
+  it('that are empty after others that are not are asked for again, a few times in a pass', () => {
+    const strategy = createStrategy(ranges);
+    let at = strategy.advance(strategy.begin(null, ''), ids(1, 10));
+    expect(() => strategy.advance(at, ids(0, 0))).toThrow(DoubtError);
+    for (let i = 0; i < 8; i++) {
+      at = strategy.advance(at, { ...ids(0, 0), asked: 2 });
+      at = strategy.advance(at, ids(21 + i * 20, 10));
+    }
+    expect(() => strategy.advance(at, ids(0, 0))).not.toThrow();
+  });
+
+  it('that hold more than they gave say so', () => {
+    const strategy = createStrategy(ranges);
+    const begun = strategy.begin(null, '');
+    const said = (one: Partial<PageSummary>) => codes(strategy.advance(begun, ids(1, 5, one)));
+    expect(said({ more: true })).toEqual(['answer_cut']);
+    expect(said({ total: 8 })).toEqual(['answer_cut']);
+    expect(said({ total: 800 })).toEqual([]);
+  });
+});
+
 describe('a page that comes again', () => {
   it('ends pages by number, with a warning where it may be that the number is not known', () => {
     const ignored = read(pageNumber, [page(0, 10), page(0, 10), page(0, 10)]);

@@ -24,12 +24,16 @@ import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
+import { Network } from '../../src/sources/network.js';
 import { nextAddress, normalHost } from '../../src/sources/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
+import { TrustPolicy } from '../../src/trust/policy.js';
 import { scratch } from '../helpers/harness.js';
 
 const servers: Server[] = [];
+/** One for all sources, as in a worker. */
+const network = new Network(TrustPolicy.local({}));
 
 /** A real server on a free port, closed after the test. */
 async function serve(
@@ -62,7 +66,6 @@ afterEach(async () => {
 
 interface ReadOptions {
   parent?: { [field: string]: Json };
-  hooks?: string;
   spec?: Partial<RequestSpec>;
   params?: Record<string, string>;
   environment?: NodeJS.ProcessEnv;
@@ -79,7 +82,8 @@ async function read(
   const source = new HttpSource({
     resolved: resolveRequest(url, spec, options.environment ?? {}),
     spec,
-    ...(options.hooks !== undefined && { hooks: options.hooks }),
+    trust: TrustPolicy.local(options.environment ?? {}),
+    network,
     primaryKey: ['id'],
     cursorField: 'updatedAt',
     columns: ['id', 'updatedAt'],
@@ -1085,7 +1089,7 @@ describe('secrets', () => {
     const source = "export const sign = (_, { key }) => { throw new Error('no such key: ' + key); };";
     await writeFile(folder.file('fails.mjs'), source);
     const auth = { type: 'signature', hook: 'fails', settings: { key: '${env:T}' } } as const;
-    const options = { spec: { auth }, environment: { T: 's3cr3t' }, hooks: folder.path };
+    const options = { spec: { auth }, environment: { T: 's3cr3t', HIGHWATER_HOOKS: folder.path } };
     const thrown = await failure('http://127.0.0.1:1', options);
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
     expect(thrown.message).toContain('the hook fails failed: no such key: ***');

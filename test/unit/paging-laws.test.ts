@@ -213,9 +213,11 @@ describe('a pass', () => {
     Array.from({ length: count }, (_, i): Row => ({ id: `r${String(i)}`, at: i, version: 1 }));
   /** Says of each page what the API is told to say. */
   const saying = (shown: Row[][], said: Partial<Answer>[]): Source => {
-    let asked = 0;
-    return () => {
-      const at = asked++;
+    const asked: string[] = [];
+    return (params) => {
+      const request = JSON.stringify(params);
+      if (asked.at(-1) !== request) asked.push(request);
+      const at = asked.length - 1;
       const rows = (shown[at] ?? []).map((row) => ({ ...row, id: `${String(at)}.${row.id}` }));
       return answer(rows, { nextToken: `t${String(at)}`, ...said[at] });
     };

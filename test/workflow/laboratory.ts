@@ -22,6 +22,8 @@ import { target } from '../../src/connection.js';
 import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import type { Json, Progress, ReferenceStrategy, SyncResult } from '../../src/protocol.js';
+import { ownSurroundings } from '../../src/surroundings.js';
+import { TrustPolicy } from '../../src/trust/policy.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import {
   configurationFor,
@@ -81,6 +83,7 @@ export class Laboratory {
     } as const;
     const host: DestinationHost = new DestinationHost({
       environment: process.env,
+      trust: TrustPolicy.local(),
       taskQueue,
       address,
       namespace: to.namespace,
@@ -93,7 +96,10 @@ export class Laboratory {
         };
       },
     });
-    const real = createActivities({ host, cluster: address, environment: {}, defaultDestination: 'unused' });
+    const real = createActivities({
+      ...{ host, cluster: address, defaultDestination: 'unused' },
+      ...ownSurroundings({}),
+    });
     const open: Activities['openStream'] = (input) => real.openStream(input);
     const fetch: Activities['fetchPages'] = (input) => real.fetchPages(input);
     const write: Activities['writeBatch'] = (input) => real.writeBatch(input);

@@ -1,0 +1,94 @@
+import { resolve } from 'node:path';
+import { filesAddress, type FilesAddress } from '../config/files-address.js';
+import { destinationKind, holdsReference } from '../config/flat.js';
+import { ConfigurationError, NotAllowedError } from '../errors.js';
+import { glob, realPath, realPattern } from '../trust/patterns.js';
+import { TrustPolicy } from '../trust/policy.js';
+import { filesOf, serverName, serverOf } from './location.js';
+
+/**
+ * Refuses a destination that the worker's owner has not listed, before anything is opened or made there.
+ * @throws {NotAllowedError | ConfigurationError}
+ */
+export function requireDestination(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust: TrustPolicy,
+): void {
+  if (isOwn(destination, trust)) return;
+  requireNoMetadata(destination, environment, trust);
+  if (trust.trust === 'local') return;
+  const place = placeOf(destination, environment, trust);
+  if (place === ownPlace(environment, trust)) return;
+  const isPlain = !place.split(/[/?]/).some((part) => part === '..' || part === '.');
+  if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment))(place))) return;
+  // What references hold is shown by no message.
+  const shown = holdsReference(destination) ? destination : place;
+  throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
+}
+
+/** Null where it has none, or one that leads nowhere: that is said to those who use it. */
+function ownPlace(environment: NodeJS.ProcessEnv, { ownDestination }: TrustPolicy): string | null {
+  try {
+    return ownDestination === null
+      ? null
+      : placeOf(ownDestination, environment, TrustPolicy.local(environment));
+  } catch (thrown) {
+    if (thrown instanceof ConfigurationError) return null;
+    throw thrown;
+  }
+}
+
+function requireNoMetadata(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): void {
+  const kind = destinationKind(destination);
+  if (kind === 'duckdb') return;
+  let url: string | null;
+  if (kind === 'server') ({ url } = serverOf(destination, environment, trust));
+  else {
+    const { at } = filesOf(destination, environment, trust).address;
+    url = at.kind === 's3' ? at.endpoint : null;
+  }
+  if (url === null || !URL.canParse(url)) return;
+  const { hostname, port, protocol } = new URL(url);
+  trust.requireNoMetadata(hostname, Number(port) || (protocol === 'http:' ? 80 : 443));
+}
+
+/** Whether it is the worker's own, written in the same way: its references are the owner's. */
+export const isOwn = (destination: string, trust: TrustPolicy): boolean =>
+  destination === trust.ownDestination;
+
+/** A destination as patterns are compared with it: without secrets, and without words that say only how it is written. */
+function placeOf(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): string {
+  switch (destinationKind(destination)) {
+    case 'server':
+      return serverOf(destination, environment, trust).name;
+    case 'files':
+      return filesPlace(filesOf(destination, environment, trust).address);
+    case 'duckdb':
+      return realPath(destination);
+  }
+}
+
+function patternOf(pattern: string, environment: NodeJS.ProcessEnv): string {
+  switch (destinationKind(pattern)) {
+    case 'server':
+      if (holdsReference(pattern)) return serverOf(pattern, environment).name;
+      return URL.canParse(pattern) ? serverName(new URL(pattern)) : pattern;
+    case 'files': {
+      const address = filesAddress(pattern);
+      if (typeof address === 'string') return pattern;
+      const { at } = address;
+      return filesPlace(
+        at.kind === 'local' ? { ...address, at: { ...at, path: realPattern(at.path) } } : address,
+      );
+    }
+    case 'duckdb':
+      return realPattern(resolve(pattern));
+  }
+}
+
+function filesPlace({ at }: FilesAddress): string {
+  if (at.kind === 'local') return `files:${at.path}`;
+  const endpoint = at.endpoint === null ? '' : `?endpoint=${at.endpoint}`;
+  return `s3://${at.bucket}${at.prefix && `/${at.prefix}`}${endpoint}`;
+}
