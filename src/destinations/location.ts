@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import { realpathSync } from 'node:fs';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind, isCredential } from '../config/flat.js';
 import { ConfigurationError } from '../errors.js';
-import { References } from '../sources/references.js';
+import { References, unescaped } from '../sources/references.js';
+import { Secrets, type Mask } from '../sources/secrets.js';
 import { stateDir } from '../state-dir.js';
 
 /** What belongs to a destination on this machine has names that begin with this. @throws {ConfigurationError} */
@@ -17,10 +18,12 @@ export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): s
 
 /** A database server. */
 export interface ServerLocation {
-  /** For people and for history: without the password. */
+  /** For people and for history: without the password, and with references in place of what they refer to. */
   name: string;
   /** As it is connected to; never kept. */
   url: string;
+  /** Hides the password, and what references gave, in the server's own words. */
+  mask: Mask;
   /** What belongs to it on this machine has names that begin with this. */
   beside: string;
 }
@@ -38,21 +41,35 @@ export function serverOf(destination: string, environment: NodeJS.ProcessEnv): S
     const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
     throw new ConfigurationError([{ path: 'destination', message }]);
   }
-  const { username, hostname, port, pathname, searchParams } = new URL(url);
-  // Whoever asks for other certificates asks for another connection.
-  const words = [...searchParams].filter(([word]) => !/pass/i.test(word)).map((pair) => pair.join('='));
-  const name =
+  const { username, password, hostname, port, pathname, searchParams } = new URL(url);
+  // Other certificates make another connection.
+  const isSecret = (word: string) => /pass/i.test(word) || isCredential(word);
+  const words = [...searchParams].filter(([word]) => !isSecret(word)).map((pair) => pair.join('='));
+  const resolved =
     `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
     (words.length === 0 ? '' : `?${words.join('&')}`);
-  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
-  return { name, url, beside: join(stateDir(environment), 'destinations', `postgres-${hash}`) };
+  const hash = createHash('sha256').update(resolved).digest('hex').slice(0, 16);
+  const secrets = new Secrets([
+    ...references.secrets,
+    unescaped(password),
+    ...[...searchParams].flatMap(([word, value]) => (isSecret(word) ? [value] : [])),
+  ]);
+  return {
+    // An address that is one reference is shown but for its password: there is nothing else to call it.
+    name: isWhole ? resolved : shownName(references, resolved),
+    url,
+    mask: (text) => secrets.mask(text),
+    beside: join(stateDir(environment), 'destinations', `postgres-${hash}`),
+  };
 }
 
 /** A folder or bucket of files. */
 export interface FilesLocation {
-  /** The address without what is said by itself; a folder is absolute, and links to it are followed. */
+  /** As {@link ServerLocation.name}, without defaults; a folder is absolute, and links to it are followed. */
   name: string;
   address: FilesAddress;
+  /** Hides what references gave, in the words of a store or of the file system. */
+  mask: Mask;
   /** What belongs to it on this machine has names that begin with this. */
   beside: string;
 }
@@ -66,18 +83,28 @@ export function filesOf(destination: string, environment: NodeJS.ProcessEnv): Fi
   const text = references.resolve(destination, 'destination');
   references.check();
   const address = filesAddress(text);
-  if (typeof address === 'string') throw new ConfigurationError([{ path: 'destination', message: address }]);
+  if (typeof address === 'string')
+    throw new ConfigurationError([{ path: 'destination', message: references.unresolved(address) }]);
+  const secrets = new Secrets(references.secrets);
+  const mask: Mask = (shown) => secrets.mask(shown);
   const { at } = address;
   if (at.kind === 'local') {
     const path = realFolder(resolve(at.path));
     const located: FilesAddress = { ...address, at: { kind: 'local', path } };
-    return { name: addressText(located), address: located, beside: path };
+    return { name: shownName(references, addressText(located)), address: located, mask, beside: path };
   }
-  const name = addressText(address);
+  const name = shownName(references, addressText(address));
   const place = `${at.endpoint ?? ''} ${at.bucket} ${at.prefix}`;
   const hash = createHash('sha256').update(place).digest('hex').slice(0, 16);
-  return { name, address, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
+  return { name, address, mask, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
 }
+
+/** A resolved address with references again in place of what they gave; the scheme is no part of that. */
+const shownName = (references: References, resolved: string): string =>
+  resolved.replace(
+    /^([a-z0-9]+:(?:\/\/)?)(.*)$/s,
+    (_, scheme: string, rest: string) => scheme + references.unresolved(rest),
+  );
 
 /** A path with links followed, as far as it is there. */
 function realFolder(path: string): string {

@@ -11,12 +11,12 @@ import {
   JsonDocument,
   leadsInto,
   type Location,
-  type Mask,
   memberTexts,
   missingPart,
   otherMembers,
   selectTexts,
 } from './paths.js';
+import type { Mask } from './secrets.js';
 import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;

@@ -1,9 +1,7 @@
 import { parseTree, type Node } from 'jsonc-parser';
 import { exec, query } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json } from '../protocol.js';
-
-/** Hides secrets in a text. */
-export type Mask = (text: string) => string;
+import type { Mask } from './secrets.js';
 
 /** The way to a value: names of members, and places in lists. */
 export type Location = readonly (string | number)[];
