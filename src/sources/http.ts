@@ -23,6 +23,7 @@ import { readableBody } from './body.js';
 import { Budget } from './budget.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
+import { isTooMuch } from './json-path.js';
 import { nextAddress } from './next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from './paths.js';
@@ -560,6 +561,12 @@ export class HttpSource implements Source {
     }
     if (outer.aborted) return outer.reason;
     if (thrown instanceof HighwaterError) return thrown;
+    if (isTooMuch(thrown))
+      return new MalformedAnswerError(
+        shown,
+        `a path leads nowhere in this answer: ${thrown.message}`,
+        method,
+      );
     if (watch.timedOut) {
       return new SourceUnavailableError(
         shown,
