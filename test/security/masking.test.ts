@@ -9,6 +9,7 @@ import { planFrom } from '../../src/config/index.js';
 import { HttpSource } from '../../src/sources/http.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { MASK, Secrets } from '../../src/sources/secrets.js';
+import { TrustPolicy } from '../../src/trust/policy.js';
 import { scratch } from '../helpers/harness.js';
 
 const LONGEST = 64 * 1024;
@@ -211,7 +212,7 @@ async function failureOf(stream: object, source: object, environment: NodeJS.Pro
       primaryKey: ['id'],
       cursorField: '',
       timeoutSeconds: 20,
-      hooks,
+      trust: TrustPolicy.local({ HIGHWATER_HOOKS: hooks }),
     },
   });
   const thrown = await http
