@@ -85,7 +85,7 @@ export async function inServer<T>(
   destination: string,
   work: (server: PostgresDestination) => Promise<T>,
 ): Promise<T> {
-  const { name, url } = serverOf(destination, process.env);
+  const { name, url, mask } = serverOf(destination, process.env);
   const pool = new Pool({
     connectionString: url,
     application_name: 'highwater',
@@ -93,7 +93,7 @@ export async function inServer<T>(
     connectionTimeoutMillis: 10_000,
   });
   pool.on('error', () => undefined);
-  const server = new PostgresDestination(pool, name);
+  const server = new PostgresDestination(pool, name, undefined, mask);
   try {
     return await work(server);
   } finally {

@@ -9,7 +9,7 @@ import type { Json } from '../protocol.js';
  * @throws {DestinationError}
  */
 export async function queryServer(destination: string, sql: string): Promise<QueryAnswer & { name: string }> {
-  const { name, url } = serverOf(destination, process.env);
+  const { name, url, mask } = serverOf(destination, process.env);
   const client = new Client({
     connectionString: url,
     application_name: 'highwater query',
@@ -23,7 +23,7 @@ export async function queryServer(destination: string, sql: string): Promise<Que
     const { fields, rows } = await client.query<Json[]>({ text: sql, rowMode: 'array' });
     return { name, columns: fields.map((field) => field.name), rows };
   } catch (thrown) {
-    throw new DestinationError(`${name}: ${messageOf(thrown)}`);
+    throw new DestinationError(`${name}: ${mask(messageOf(thrown))}`);
   } finally {
     await client.end().catch(() => undefined);
   }

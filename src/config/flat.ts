@@ -225,6 +225,9 @@ export const columnType = z.string().transform((text, context): ColumnType => {
   return z.NEVER;
 });
 
+/** Kinds of references to secrets, as they are written. */
+export const SECRET_REFERENCES: Record<string, string> = { env: '${env:NAME}', file: '${file:PATH}' };
+
 /** `${env:NAME}` or `${file:PATH}`, resolved in activities only. */
 export const REFERENCE = /\$\{(env|file):((?<=env:)[A-Za-z_][A-Za-z0-9_]*|(?<=file:)[^}]+)\}/g;
 
@@ -326,8 +329,26 @@ const notify = z.strictObject({
     .describe('The limit: how far the table may be behind its source. Longer than `interval`.'),
 });
 
-/** What a destination is: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file. */
+/**
+ * Says why a destination's address is of no kind that is known; null where it is. The address itself is not repeated, as
+ * it may hold a password. A drive's letter (`C:`) is no scheme, and neither is what follows a slash or a backslash.
+ */
+export function schemeProblem(destination: string): string | null {
+  const [, scheme] = /^\s*([a-z][a-z0-9+.-]+):/i.exec(destination) ?? [];
+  if (scheme === undefined || isFiles(destination) || /^postgres(ql)?$/i.test(scheme)) return null;
+  return (
+    `begins with "${scheme.slice(0, 30)}:", which is no kind of destination; there are a DuckDB file by its path, "postgresql://…", ` +
+    '"files:FOLDER" and "s3://BUCKET/PREFIX". A file whose name has a colon in it is written "./NAME"'
+  );
+}
+
+/**
+ * What a destination is: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file.
+ * @throws {ConfigurationError} where its address is of another kind.
+ */
 export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {
+  const problem = schemeProblem(destination);
+  if (problem !== null) throw new ConfigurationError([{ path: 'destination', message: problem }]);
   if (isFiles(destination)) return 'files';
   return /^postgres(ql)?:/i.test(destination) || holdsReference(destination) ? 'server' : 'duckdb';
 }
@@ -341,6 +362,11 @@ export const schemaOf = (flat: { schema?: string | undefined; destination?: stri
 
 /** What the address of a destination says must be known; a password must be a reference, as it would stay in history. */
 function destinationAddress(text: string, context: z.RefinementCtx): void {
+  const problem = schemeProblem(text);
+  if (problem !== null) {
+    context.addIssue({ code: 'custom', message: problem });
+    return;
+  }
   if (isFiles(text)) {
     const plain = text.replace(REFERENCE, PLACEHOLDER);
     const address = filesAddress(plain, (value) => value.includes(PLACEHOLDER));
@@ -355,8 +381,10 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
     return;
   }
   const { password, searchParams } = new URL(plain);
-  if ([password, searchParams.get('password') ?? ''].every((one) => one === '' || one.includes(PLACEHOLDER)))
-    return;
+  const words = [...searchParams].flatMap(([name, value]) =>
+    /pass/i.test(name) || isCredential(name) ? [value] : [],
+  );
+  if ([password, ...words].every((one) => one === '' || one.includes(PLACEHOLDER))) return;
   context.addIssue({
     code: 'custom',
     message:

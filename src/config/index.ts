@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { ConfigurationError } from '../errors.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { planFromFlat } from './flat.js';
+import { planFromFlat, shapeProblem } from './flat.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
 import { openConfiguration } from './load.js';
+import { referenceProblems } from './references.js';
 import { sizeProblems } from './size.js';
 
 export { parseDuration } from '../durations.js';
@@ -33,12 +34,28 @@ export interface Plans {
  * @throws {ConfigurationError} with every problem at once.
  */
 export function plansFrom(raw: unknown, file?: string, draft = false): Plans {
-  const made: Plans = isFull(raw)
-    ? plansFromFull(raw, file, draft)
-    : { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } };
+  const made = withReferences(raw, file, () =>
+    isFull(raw)
+      ? plansFromFull(raw, file, draft)
+      : { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } },
+  );
   const problems = sizeProblems(raw as Json, made.plans);
   if (problems.length > 0) throw new ConfigurationError(problems, file);
   return made;
+}
+
+/** Makes plans, and adds what is wrong with the references to what else is wrong. @throws {ConfigurationError} */
+function withReferences(raw: unknown, file: string | undefined, make: () => Plans): Plans {
+  const wrong = shapeProblem(raw) === null ? referenceProblems(raw) : [];
+  const paths = new Set(wrong.map(({ path }) => path));
+  try {
+    const made = make();
+    if (wrong.length === 0) return made;
+  } catch (thrown) {
+    if (!(thrown instanceof ConfigurationError) || wrong.length === 0) throw thrown;
+    wrong.push(...thrown.problems.filter(({ path }) => !paths.has(path)));
+  }
+  throw new ConfigurationError(wrong, file);
 }
 
 /**

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
 import { normalHost } from '../sources/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../sources/paths.js';
+import { patternProblem } from '../sources/patterns.js';
 import {
   baseUrl,
   columnType,
@@ -251,9 +252,16 @@ const errorRule = z
     body: z
       .string()
       .max(500)
-      .refine(isRegExp, 'is not a regular expression')
+      .superRefine((text, context) => {
+        const problem = patternProblem(text);
+        if (problem === null) return;
+        const message = `is not a regular expression that runs in linear time (RE2's syntax: no lookaround, no back references): ${problem}`;
+        context.addIssue({ code: 'custom', message });
+      })
       .optional()
-      .describe('A regular expression that the body matches, in any case.'),
+      .describe(
+        'A regular expression (RE2: no lookaround, no back references) that the body matches, in any case.',
+      ),
     path: answerPath.optional().describe('What the body, as JSON, has; of answers of any status.'),
     action: z.enum(ERROR_ACTIONS).describe('What to do.'),
     wait: duration.optional().describe('wait: for how long, where the answer does not say.'),
@@ -274,14 +282,6 @@ const errorRule = z
     waitSeconds: rule.wait ?? 60,
   }));
 export const errorRules = z.array(errorRule).max(100);
-
-function isRegExp(text: string): boolean {
-  try {
-    return new RegExp(text).source !== '';
-  } catch {
-    return false;
-  }
-}
 
 export const rateLimit = z.strictObject({
   requests_per_second: numeric(z.number().positive().max(10_000))

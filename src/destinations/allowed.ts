@@ -61,7 +61,7 @@ export const isOwn = (destination: string, trust: TrustPolicy): boolean =>
 function placeOf(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): string {
   switch (destinationKind(destination)) {
     case 'server':
-      return serverOf(destination, environment, trust).name;
+      return serverOf(destination, environment, trust).resolved;
     case 'files':
       return filesPlace(filesOf(destination, environment, trust).address);
     case 'duckdb':
@@ -72,7 +72,7 @@ function placeOf(destination: string, environment: NodeJS.ProcessEnv, trust: Tru
 function patternOf(pattern: string, environment: NodeJS.ProcessEnv): string {
   switch (destinationKind(pattern)) {
     case 'server':
-      if (holdsReference(pattern)) return serverOf(pattern, environment).name;
+      if (holdsReference(pattern)) return serverOf(pattern, environment).resolved;
       return URL.canParse(pattern) ? serverName(new URL(pattern)) : pattern;
     case 'files': {
       const address = filesAddress(pattern);

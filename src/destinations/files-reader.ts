@@ -12,10 +12,12 @@ import { identifier } from './sql.js';
 
 /** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
-  const { name, address, beside } = filesOf(destination, environment);
+  const { name, address, beside, mask } = filesOf(destination, environment);
   const { at } = address;
   const store: ObjectStore =
-    at.kind === 'local' ? new LocalStore(at.path) : await S3Store.open(at, `${beside}.cache`, false);
+    at.kind === 'local'
+      ? new LocalStore(at.path, mask)
+      : await S3Store.open(at, `${beside}.cache`, { mayWrite: false, mask });
   return { name, address, store };
 }
 

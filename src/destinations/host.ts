@@ -10,7 +10,7 @@ import {
   StorageFullError,
 } from '../errors.js';
 import { Pool } from 'pg';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind, REFERENCE } from '../config/flat.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
@@ -24,6 +24,7 @@ import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
 import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
 import { S3Store } from './s3-store.js';
+import type { Mask } from '../sources/secrets.js';
 
 /** What a worker tells others of itself when it owns a destination. */
 export interface HostOptions {
@@ -51,7 +52,7 @@ interface Owned extends HostedDestination {
   /** Whether nobody else has it meanwhile. */
   stands: () => Promise<boolean>;
   /** Connects by another password from here on. */
-  renew?: (url: string) => void;
+  renew?: (server: ServerLocation) => void;
   release: () => Promise<void>;
 }
 
@@ -130,7 +131,7 @@ export class DestinationHost {
     if (claimed !== undefined) {
       const known = await claimed;
       if ('release' in known) {
-        if (server !== undefined) known.renew?.(server.url);
+        if (server !== undefined) known.renew?.(server);
         if (await known.stands()) return known;
         await known.release();
       }
@@ -202,7 +203,7 @@ export class DestinationHost {
   }
 
   /** Whoever writes to a server has a queue of its own: what it has staged is on its machine. */
-  private async connect({ name, url, beside }: ServerLocation): Promise<Owned> {
+  private async connect({ name, url, beside, mask }: ServerLocation): Promise<Owned> {
     const connectBy = (connectionString: string) => {
       const pool = new Pool({
         connectionString,
@@ -216,16 +217,17 @@ export class DestinationHost {
       return pool;
     };
     let current = url;
-    const destination = new PostgresDestination(connectBy(url), name);
-    const queue = `highwater-destination-${new URL(url).pathname.slice(1)}-${randomUUID().slice(0, 12)}`;
+    const destination = new PostgresDestination(connectBy(url), name, undefined, mask);
+    const [, database = ''] = /^[^?]*\/([^/?]*)/.exec(name) ?? [];
+    const queue = `highwater-destination-${database.replace(REFERENCE, '')}-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);
     return {
       ...{ path: name, beside, queue, destination },
       stands: () => Promise.resolve(true),
       renew: (newest) => {
-        if (newest === current) return;
-        current = newest;
-        destination.reconnect(connectBy(newest));
+        if (newest.url === current) return;
+        current = newest.url;
+        destination.reconnect(connectBy(newest.url), newest.mask);
       },
       release: async () => {
         await stopPolling();
@@ -236,12 +238,15 @@ export class DestinationHost {
   }
 
   /** Whoever adds files has a queue of its own, as with a server: the manifest decides whose commit is the next. */
-  private async keep({ name, address, beside }: FilesLocation): Promise<Owned> {
+  private async keep({ name, address, beside, mask }: FilesLocation): Promise<Owned> {
     const { at, format, partitionBy } = address;
-    const store = at.kind === 'local' ? new LocalStore(at.path) : await S3Store.open(at, `${beside}.cache`);
+    const store =
+      at.kind === 'local'
+        ? new LocalStore(at.path, mask)
+        : await S3Store.open(at, `${beside}.cache`, { mask });
     // In the folder itself, so that a finished file is moved and not copied.
     const scratch = at.kind === 'local' ? join(at.path, TEMPORARY) : `${beside}.tmp`;
-    if (at.kind === 'local') await orRefused(at.path, () => mkdir(scratch, { recursive: true }));
+    if (at.kind === 'local') await orRefused(name, () => mkdir(scratch, { recursive: true }), mask);
     const duckdb = new DuckDbFile(name, {
       ...SETTINGS,
       ...(format === 'ndjson' && JSON_MEMORY),
@@ -267,14 +272,15 @@ const writtenBy = (beside: string): string[] =>
   ['', '.staging', '.credentials', '.tmp', '.cache', '.owner', '.wal'].map((end) => beside + end);
 
 /** What the file system will not have whatever one does, said at once; what may pass, as it is. */
-async function orRefused<T>(path: string, work: () => Promise<T>): Promise<T> {
+async function orRefused<T>(path: string, work: () => Promise<T>, mask: Mask = (text) => text): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
-    if (isStorageFull(thrown)) throw new StorageFullError(`the destination ${path}`, messageOf(thrown));
+    const said = mask(messageOf(thrown));
+    if (isStorageFull(thrown)) throw new StorageFullError(`the destination ${path}`, said);
     const { code = '' } = thrown as NodeJS.ErrnoException;
     if (!FOR_GOOD.includes(code)) throw thrown;
-    throw new DestinationError(`the destination ${path} cannot be used: ${messageOf(thrown)}`);
+    throw new DestinationError(`the destination ${path} cannot be used: ${said}`);
   }
 }
 

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind, isCredential } from '../config/flat.js';
 import { ConfigurationError } from '../errors.js';
-import { References } from '../sources/references.js';
+import { References, unescaped } from '../sources/references.js';
+import { Secrets, type Mask } from '../sources/secrets.js';
 import { stateDir } from '../state-dir.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
@@ -18,10 +19,14 @@ export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): s
 
 /** A database server. */
 export interface ServerLocation {
-  /** For people and for history: without the password. */
+  /** For people and for history: without the password, and with references in place of what they refer to. */
   name: string;
+  /** Its address without the password, to compare it with others; never shown, as references may have given parts of it. */
+  resolved: string;
   /** As it is connected to; never kept. */
   url: string;
+  /** Hides the password, and what references gave, in the server's own words. */
+  mask: Mask;
   /** What belongs to it on this machine has names that begin with this. */
   beside: string;
 }
@@ -43,15 +48,30 @@ export function serverOf(
     const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
     throw new ConfigurationError([{ path: 'destination', message }]);
   }
-  const name = serverName(new URL(url));
-  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
-  return { name, url, beside: join(stateDir(environment), 'destinations', `postgres-${hash}`) };
+  const resolved = serverName(new URL(url));
+  const { password, searchParams } = new URL(url);
+  const hash = createHash('sha256').update(resolved).digest('hex').slice(0, 16);
+  const secrets = new Secrets([
+    ...references.secrets,
+    unescaped(password),
+    ...[...searchParams].flatMap(([word, value]) => (isSecretWord(word) ? [value] : [])),
+  ]);
+  return {
+    // An address that is one reference is shown but for its password: there is nothing else to call it.
+    name: isWhole ? resolved : shownName(references, resolved),
+    resolved,
+    url,
+    mask: (text) => secrets.mask(text),
+    beside: join(stateDir(environment), 'destinations', `postgres-${hash}`),
+  };
 }
 
-/** The address of a server for people and for history: without the password. */
+const isSecretWord = (word: string): boolean => /pass/i.test(word) || isCredential(word);
+
+/** The address of a server without the password. */
 export function serverName({ username, hostname, port, pathname, searchParams }: URL): string {
-  // Whoever asks for other certificates asks for another connection.
-  const words = [...searchParams].filter(([word]) => !/pass/i.test(word)).map((pair) => pair.join('='));
+  // Other certificates make another connection.
+  const words = [...searchParams].filter(([word]) => !isSecretWord(word)).map((pair) => pair.join('='));
   return (
     `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
     (words.length === 0 ? '' : `?${words.join('&')}`)
@@ -60,9 +80,11 @@ export function serverName({ username, hostname, port, pathname, searchParams }:
 
 /** A folder or bucket of files. */
 export interface FilesLocation {
-  /** The address without what is said by itself; a folder is absolute, and links to it are followed. */
+  /** As {@link ServerLocation.name}, without defaults; a folder is absolute, and links to it are followed. */
   name: string;
   address: FilesAddress;
+  /** Hides what references gave, in the words of a store or of the file system. */
+  mask: Mask;
   /** What belongs to it on this machine has names that begin with this. */
   beside: string;
 }
@@ -80,15 +102,25 @@ export function filesOf(
   const text = references.resolve(destination, 'destination');
   references.check();
   const address = filesAddress(text);
-  if (typeof address === 'string') throw new ConfigurationError([{ path: 'destination', message: address }]);
+  if (typeof address === 'string')
+    throw new ConfigurationError([{ path: 'destination', message: references.unresolved(address) }]);
+  const secrets = new Secrets(references.secrets);
+  const mask: Mask = (shown) => secrets.mask(shown);
   const { at } = address;
   if (at.kind === 'local') {
     const path = realPath(at.path);
     const located: FilesAddress = { ...address, at: { kind: 'local', path } };
-    return { name: addressText(located), address: located, beside: path };
+    return { name: shownName(references, addressText(located)), address: located, mask, beside: path };
   }
-  const name = addressText(address);
+  const name = shownName(references, addressText(address));
   const place = `${at.endpoint ?? ''} ${at.bucket} ${at.prefix}`;
   const hash = createHash('sha256').update(place).digest('hex').slice(0, 16);
-  return { name, address, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
+  return { name, address, mask, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
 }
+
+/** A resolved address with references again in place of what they gave; the scheme is no part of that. */
+const shownName = (references: References, resolved: string): string =>
+  resolved.replace(
+    /^([a-z0-9]+:(?:\/\/)?)(.*)$/s,
+    (_, scheme: string, rest: string) => scheme + references.unresolved(rest),
+  );

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DestinationError, isStorageFull, messageOf, StorageFullError } from '../errors.js';
+import type { Mask } from '../sources/secrets.js';
 
 /**
  * Where files lie: a folder, or a bucket. Keys have slashes between their parts. What is put is there whole or not at
@@ -33,10 +34,14 @@ export const TEMPORARY = '_highwater/tmp';
 
 /** Files in a folder of this machine, or of a disk that several share. */
 export class LocalStore implements ObjectStore {
-  constructor(private readonly root: string) {}
+  /** @param mask hides what references in its address gave. */
+  constructor(
+    private readonly root: string,
+    private readonly mask: Mask = (text) => text,
+  ) {}
 
   get name(): string {
-    return `files:${this.root}`;
+    return this.mask(`files:${this.root}`);
   }
 
   get(key: string): Promise<Buffer | null> {
@@ -81,7 +86,7 @@ export class LocalStore implements ObjectStore {
         if (code === 'EEXIST') return false;
         if (['EPERM', 'ENOTSUP', 'ENOSYS', 'EOPNOTSUPP'].includes(code)) {
           throw new DestinationError(
-            `the file system of ${this.root} has no hard links, which commits rest on: ${messageOf(thrown)}`,
+            `the file system of ${this.name} has no hard links, which commits rest on: ${this.mask(messageOf(thrown))}`,
           );
         }
         throw thrown;
@@ -141,10 +146,12 @@ export class LocalStore implements ObjectStore {
       return await work();
     } catch (thrown) {
       if (isStorageFull(thrown))
-        throw new StorageFullError(`the destination ${this.name}`, messageOf(thrown));
+        throw new StorageFullError(`the destination ${this.name}`, this.mask(messageOf(thrown)));
       const { code = '' } = thrown as NodeJS.ErrnoException;
       if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP'].includes(code))
-        throw new DestinationError(`the destination ${this.name} cannot be used: ${messageOf(thrown)}`);
+        throw new DestinationError(
+          `the destination ${this.name} cannot be used: ${this.mask(messageOf(thrown))}`,
+        );
       throw thrown;
     }
   }

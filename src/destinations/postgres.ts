@@ -180,6 +180,8 @@ export class PostgresDestination implements Destination {
     /** For people; without a password. */
     private readonly address: string,
     private readonly limits: PostgresLimits = { lockSeconds: 30, statementSeconds: 600 },
+    /** Hides secrets in the server's own words. */
+    private mask: (text: string) => string = (text) => text,
   ) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
@@ -335,9 +337,10 @@ export class PostgresDestination implements Destination {
   }
 
   /** Goes on by other connections; those that are in use are let go of when they are done. */
-  reconnect(pool: Pool): void {
+  reconnect(pool: Pool, mask: (text: string) => string): void {
     const before = this.pool;
     this.pool = pool;
+    this.mask = mask;
     void before.end();
   }
 
@@ -573,7 +576,7 @@ export class PostgresDestination implements Destination {
   private explain(thrown: unknown): unknown {
     if (thrown instanceof HighwaterError) return thrown;
     const { code = '' } = thrown as { code?: string };
-    const said = messageOf(thrown);
+    const said = this.mask(messageOf(thrown));
     if (code === '53100') return new StorageFullError(`the destination ${this.address}`, said);
     const mayPass =
       /^(08|53|57P0|40)/.test(code) ||
@@ -589,6 +592,10 @@ export class PostgresDestination implements Destination {
     // Wrong password, no such database, no rights, or a certificate that nobody here trusts.
     if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
       return new DestinationError(`the destination ${this.address} refuses: ${said}`, { cause: thrown });
+    if (thrown instanceof Error) {
+      thrown.message = said;
+      thrown.stack = this.mask(thrown.stack ?? '');
+    }
     return thrown;
   }
 }

@@ -14,6 +14,7 @@ import {
   StorageFullError,
 } from '../errors.js';
 import { piecesOf, TEMPORARY, type ObjectStore } from './object-store.js';
+import type { Mask } from '../sources/secrets.js';
 
 /** The store takes so many keys in one request to delete them. */
 const DELETE_KEYS = 1000;
@@ -32,12 +33,18 @@ export class S3Store implements ObjectStore {
     private readonly address: BucketAddress,
     /** A folder for copies of objects that are read here. */
     private readonly cache: string,
+    /** Hides what references in the address gave. */
+    private readonly mask: Mask,
   ) {}
 
   /**
    * @throws {DestinationError} where the store does not honour the condition that commits rest on.
    */
-  static async open(address: BucketAddress, cache: string, mayWrite = true): Promise<S3Store> {
+  static async open(
+    address: BucketAddress,
+    cache: string,
+    { mayWrite = true, mask = (text) => text }: { mayWrite?: boolean; mask?: Mask } = {},
+  ): Promise<S3Store> {
     const s3 = await sdk();
     const environment = process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'];
     const { endpoint, region, pathStyle } = address;
@@ -53,7 +60,7 @@ export class S3Store implements ObjectStore {
       maxAttempts: 4,
       requestHandler: { connectionTimeout: 10_000, requestTimeout: 120_000, throwOnRequestTimeout: true },
     });
-    const store = new S3Store(client, s3, address, cache);
+    const store = new S3Store(client, s3, address, cache, mask);
     if (mayWrite)
       await store.probe().catch((thrown: unknown) => {
         client.destroy();
@@ -64,7 +71,7 @@ export class S3Store implements ObjectStore {
 
   get name(): string {
     const { bucket, prefix } = this.address;
-    return `s3://${bucket}${prefix && `/${prefix}`}`;
+    return this.mask(`s3://${bucket}${prefix && `/${prefix}`}`);
   }
 
   get(key: string): Promise<Buffer | null> {
@@ -208,7 +215,7 @@ export class S3Store implements ObjectStore {
       if (thrown instanceof HighwaterError) throw thrown;
       const status = statusOf(thrown);
       const name = thrown instanceof Error ? thrown.name : '';
-      const said = `${name}: ${messageOf(thrown) || (thrown as NodeJS.ErrnoException).code || ''}`;
+      const said = this.mask(`${name}: ${messageOf(thrown) || (thrown as NodeJS.ErrnoException).code || ''}`);
       if (status === 507 || /StorageFull|QuotaExceeded|InsufficientCapacity/i.test(name))
         throw new StorageFullError(`the destination ${this.name}`, said);
       // What may pass: tokens are renewed from outside, too.

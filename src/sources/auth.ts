@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Headers } from 'node-fetch';
+import { isCredential } from '../config/flat.js';
 import { durationText } from '../durations.js';
 import {
   ConfigurationError,
@@ -16,7 +17,8 @@ import type { TrustPolicy } from '../trust/policy.js';
 import { CredentialStore } from './credential-store.js';
 import type { Network } from './network.js';
 import { valueAtPath } from './paths.js';
-import type { ResolvedRequest } from './references.js';
+import { unescaped, type ResolvedRequest } from './references.js';
+import type { Secrets } from './secrets.js';
 import { RateLimitedError } from './source.js';
 import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter, secondsUntil, sourceNow } from './waits.js';
@@ -50,7 +52,7 @@ export interface AuthOptions {
 
 /** The authenticator of a request; null where its credentials stay the same. */
 export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions): Authenticator | null {
-  const { auth, hide } = resolved;
+  const { auth, secrets } = resolved;
   switch (auth?.type) {
     case undefined:
       return null;
@@ -58,7 +60,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
       const { in: place, name, prefix } = auth;
       return new TokenAuthenticator(
         Tokens.of(auth, () => logIn(auth, resolved, options)),
-        hide,
+        secrets,
         (request, token) => {
           if (place === 'query') request.url.searchParams.set(name, prefix + token);
           else if (place === 'cookie') request.headers['cookie'] = `${name}=${encodeURIComponent(token)}`;
@@ -69,16 +71,18 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
     case 'oauth2':
       return new TokenAuthenticator(
         Tokens.of([auth, options.destination], () => grant(auth, resolved, options)),
-        hide,
+        secrets,
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
     case 'signature':
-      return new Signer(auth.hook, auth.settings, options.trust, resolved.mask);
+      return new Signer(auth.hook, auth.settings, options.trust, secrets);
   }
 }
 
 interface Token {
   text: string;
+  /** Other credentials that came with it. */
+  others: readonly string[];
   /** When it was obtained. Times here are by a clock that only runs forward, and is never set. */
   since: number;
   /** When it is to be renewed, a little before it expires; Infinity where that is not known. */
@@ -104,12 +108,12 @@ class Tokens {
     return tokens;
   }
 
-  async current(): Promise<string> {
+  async current(): Promise<Token> {
     if (this.token === null || this.token.renewAt <= performance.now()) {
       this.pending ??= this.obtainInTime().finally(() => (this.pending = null));
       this.token = await this.pending;
     }
-    return this.token.text;
+    return this.token;
   }
 
   /** Another stream may have got a new one already. */
@@ -152,15 +156,15 @@ class TokenAuthenticator implements Authenticator {
 
   constructor(
     private readonly tokens: Tokens,
-    private readonly hide: (secret: string) => void,
+    private readonly secrets: Secrets,
     private readonly put: (request: HttpRequest, token: string) => void,
   ) {}
 
   async authorize(request: HttpRequest): Promise<void> {
-    const token = await this.tokens.current();
-    this.hide(token);
-    this.used.set(request, token);
-    this.put(request, token);
+    const { text, others } = await this.tokens.current();
+    for (const secret of [text, ...others]) this.secrets.add(secret);
+    this.used.set(request, text);
+    this.put(request, text);
   }
 
   renew(request: HttpRequest): boolean {
@@ -200,7 +204,7 @@ class Signer implements Authenticator {
     private readonly hook: string,
     private readonly settings: { [name: string]: string },
     private readonly trust: TrustPolicy,
-    private readonly mask: (text: string) => string,
+    private readonly secrets: Secrets,
   ) {}
 
   async authorize(request: HttpRequest): Promise<void> {
@@ -209,10 +213,13 @@ class Signer implements Authenticator {
     const { method, url, headers, body } = request;
     try {
       const added = await sign({ method, url: url.href, headers: { ...headers }, body }, this.settings);
-      for (const [name, value] of Object.entries(added)) headers[name.toLowerCase()] = String(value);
+      for (const [name, value] of Object.entries(added)) {
+        headers[name.toLowerCase()] = String(value);
+        for (const secret of credentialsOfHeader(name, String(value))) this.secrets.addPassing(secret);
+      }
     } catch (thrown) {
       // It may name what it was given.
-      const said = `the hook ${this.hook} failed: ${this.mask(messageOf(thrown))}`;
+      const said = `the hook ${this.hook} failed: ${this.secrets.mask(messageOf(thrown))}`;
       throw new SourceUnavailableError(request.shown, said, method);
     }
   }
@@ -237,17 +244,47 @@ class Signer implements Authenticator {
     try {
       module = (await import(pathToFileURL(path).href)) as { sign?: unknown };
     } catch (thrown) {
-      throw refused(`${path} cannot be loaded: ${messageOf(thrown)}`);
+      throw refused(`${path} cannot be loaded: ${this.secrets.mask(messageOf(thrown))}`);
     }
     if (typeof module.sign !== 'function') throw refused(`${path} exports no function "sign"`);
     return module.sign as Sign;
   }
 }
 
+/** Headers that hold no credential, whatever a hook writes there. */
+const PLAIN_HEADERS = /^(accept.*|content-(type|length|encoding)|date|host|user-agent)$/;
+const CREDENTIAL_HEADER = /auth|key|token|secret|passw|sign|hmac|credential|cookie|session/;
+/** A value of fewer letters, or of digits alone, may well be a version or a time. */
+const CREDENTIAL_LENGTH = 16;
+
+/** Finds what must not be shown in a header that a hook has made: its value and, of several words, each long one. */
+function credentialsOfHeader(header: string, value: string): string[] {
+  const name = header.toLowerCase();
+  if (PLAIN_HEADERS.test(name)) return [];
+  const isLong = (text: string) => text.length >= CREDENTIAL_LENGTH && !/^[\d\s:.TZ+-]*$/.test(text);
+  // "Bearer TOKEN", "Credential=ID/…, Signature=…", "session=ID; other=…".
+  const words = value.split(/[\s,;]+/).flatMap((word) => [word, word.replace(/^[^=]*=(?=.)"?|"$/g, '')]);
+  const encoded = /^basic\s+(\S+)$/i.exec(value)?.[1] ?? '';
+  const password = Buffer.from(encoded, 'base64')
+    .toString()
+    .replace(/^[^:]*:/, '');
+  const whole = CREDENTIAL_HEADER.test(name) || isLong(value) ? [value] : [];
+  return [...whole, ...words.filter(isLong), password].flatMap((text) => [text, unescaped(text)]);
+}
+
+/** Finds the texts in the answer of a login whose names say that they are credentials. */
+function credentialsIn(answer: unknown): string[] {
+  if (typeof answer !== 'object' || answer === null) return [];
+  return Object.entries(answer).flatMap(([name, value]: [string, unknown]) => {
+    if (typeof value !== 'string') return credentialsIn(value);
+    return isCredential(name) || /session|cookie|jwt|token$/i.test(name) ? [value] : [];
+  });
+}
+
 async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
   const { method, url, headers, body, bodyAs } = auth.login;
   const sent = body === null ? null : encodeBody(body, bodyAs);
-  const { answer, now } = await exchange(
+  const { answer, now, credentials } = await exchange(
     {
       method,
       url: new URL(url),
@@ -260,7 +297,7 @@ async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: Auth
   );
   const token = valueAtPath(answer, auth.token);
   const expires = auth.expiresIn === null ? undefined : valueAtPath(answer, auth.expiresIn);
-  return tokenOf(url, token, expires, now, resolved);
+  return { ...tokenOf(url, token, expires, now, resolved), others: credentials };
 }
 
 async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
@@ -275,10 +312,10 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
   if (kept?.accessToken !== undefined && goodFor > 0 && !issued.has(kept.accessToken)) {
     issued.add(kept.accessToken);
     const since = performance.now();
-    return { text: kept.accessToken, since, renewAt: since + goodFor };
+    return { text: kept.accessToken, others: [kept.refreshToken], since, renewAt: since + goodFor };
   }
   const refresh = kept?.refreshToken ?? refreshToken;
-  if (refresh !== null) resolved.hide(refresh);
+  if (refresh !== null) resolved.secrets.add(refresh);
   const { body, type } = encodeBody(
     {
       grant_type: refresh === null ? 'client_credentials' : 'refresh_token',
@@ -289,14 +326,17 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
     },
     'form',
   );
-  const basic = Buffer.from(`${encodeURIComponent(clientId)}:${encodeURIComponent(clientSecret)}`);
-  const { answer, now } = await exchange(
+  const basic = Buffer.from(`${encodeURIComponent(clientId)}:${encodeURIComponent(clientSecret)}`).toString(
+    'base64',
+  );
+  resolved.secrets.add(basic);
+  const { answer, now, credentials } = await exchange(
     {
       method: 'POST',
       url: new URL(auth.tokenUrl),
       headers: {
         'content-type': type,
-        ...(auth.clientAuth === 'basic' && { authorization: `Basic ${basic.toString('base64')}` }),
+        ...(auth.clientAuth === 'basic' && { authorization: `Basic ${basic}` }),
       },
       body,
       shown: '',
@@ -309,8 +349,8 @@ async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthO
     refresh_token: next,
     expires_in: expires,
   } = answer as Record<string, unknown>;
-  if (typeof next === 'string') resolved.hide(next);
-  const token = tokenOf(auth.tokenUrl, access, expires, now, resolved);
+  const others = [...credentials, ...(refresh === null ? [] : [refresh])];
+  const token = { ...tokenOf(auth.tokenUrl, access, expires, now, resolved), others };
   issued.add(token.text);
   // Before it is used: the server may have made the one before worthless.
   store?.save({
@@ -334,7 +374,7 @@ function tokenOf(
   expires: unknown,
   now: number,
   resolved: ResolvedRequest,
-): Token {
+): Omit<Token, 'others'> {
   if ((typeof token !== 'string' && typeof token !== 'number') || token === '') {
     throw new SourceRefusedError(
       resolved.mask(url),
@@ -345,7 +385,7 @@ function tokenOf(
     );
   }
   const text = String(token);
-  resolved.hide(text);
+  resolved.secrets.add(text);
   const said = typeof expires === 'number' || typeof expires === 'string' ? String(expires) : '';
   const lifetime = secondsUntil(said, now, { longest: Infinity }) ?? jwtLifetime(text, now);
   const since = performance.now();
@@ -383,14 +423,14 @@ const EPOCH_MILLISECONDS = 1e11;
 
 /**
  * Asks for a token. It serves all who wait for it, and so is no single call's to abort.
- * @returns the answer as JSON, and when it was given by the source's clock.
+ * @returns the answer as JSON, when it was given by the source's clock, and the credentials that it names.
  * @throws {RateLimitedError}
  */
 async function exchange(
   request: HttpRequest,
   resolved: ResolvedRequest,
   options: AuthOptions,
-): Promise<{ answer: unknown; now: number }> {
+): Promise<{ answer: unknown; now: number; credentials: string[] }> {
   const { mask } = resolved;
   const address = mask(request.url.href.replace(/[?#].*$/s, ''));
   const watch = new Watch(new AbortController().signal, options.timeoutSeconds * 1000);
@@ -413,6 +453,9 @@ async function exchange(
   } finally {
     watch.end();
   }
+  const answer = jsonOf(text);
+  const credentials = credentialsIn(answer);
+  for (const secret of credentials) resolved.secrets.add(secret);
   const words = mask(theirWords(mask(text)));
   const said = `${status}${words === '' ? '' : `: ${words}`}`;
   const seconds = retryAfter(answered, null);
@@ -426,12 +469,7 @@ async function exchange(
   if (status < 200 || status > 299) {
     throw new SourceRefusedError(address, `signing in was refused: ${said}`, status, words, request.method);
   }
-  try {
-    const answer: unknown = JSON.parse(text);
-    if (typeof answer === 'object' && answer !== null) return { answer, now: sourceNow(answered) };
-  } catch {
-    // Said below.
-  }
+  if (typeof answer === 'object' && answer !== null) return { answer, now: sourceNow(answered), credentials };
   throw new SourceRefusedError(
     address,
     'signing in gave an answer that is no JSON object',
@@ -439,6 +477,14 @@ async function exchange(
     '',
     request.method,
   );
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 const lowerCase = (headers: Record<string, string>) =>

@@ -5,18 +5,19 @@
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
-import { exec } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json, Note, RecordShape, RequestSpec } from '../protocol.js';
 import {
   JsonDocument,
   leadsInto,
   type Location,
-  type Mask,
   memberTexts,
   missingPart,
   otherMembers,
+  passes,
   selectTexts,
 } from './paths.js';
+import type { Mask } from './secrets.js';
+import { isTooMuch } from './json-path.js';
 import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
@@ -262,8 +263,10 @@ async function* asList(
   }
   let selected: ReturnType<typeof selectTexts>;
   try {
-    selected = selectTexts(text, path);
+    selected = selectTexts(text, path, WHOLE_LIMIT);
   } catch (thrown) {
+    if (isTooMuch(thrown))
+      throw new ScanError(`"records" cannot be found in this answer: ${thrown.message}`, 'shape');
     if (!(thrown instanceof SyntaxError)) throw thrown;
     const shown = mask(text.slice(0, 10_000)).slice(0, 120);
     throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape', { text });
@@ -361,8 +364,16 @@ class Shaper {
     const from = this.kept.length;
     for (const _ of texts) this.kept.push(where === null);
     if (where === null) return;
-    const values = texts.map((text) => JSON.parse(text) as Json);
-    exec(values, `$[?${where}]`, (_, [index]) => void (this.kept[from + Number(index)] = true));
+    for (const [i, text] of texts.entries()) this.kept[from + i] = this.passes(text, where);
+  }
+
+  private passes(record: string, where: string): boolean {
+    try {
+      return passes(record, where);
+    } catch (thrown) {
+      if (!isTooMuch(thrown)) throw thrown;
+      throw new ScanError(`"where" cannot be asked of a record: ${thrown.message}`, 'record');
+    }
   }
 
   private row(text: string, isKept: boolean): string {

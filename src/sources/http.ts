@@ -24,6 +24,7 @@ import { readableBody } from './body.js';
 import { Budget } from './budget.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
+import { isTooMuch } from './json-path.js';
 import { Network } from './network.js';
 import { nextAddress } from './next-link.js';
 import { PageBuffer } from './page-buffer.js';
@@ -270,9 +271,9 @@ export class HttpSource implements Source {
 
   /** Whether a parameter holds a credential: by its value, or by its name in the address. */
   private isCredential(parameter: string): boolean {
-    const { secretParams, url, mask } = this.options.resolved;
+    const { secretParams, url, secrets } = this.options.resolved;
     const wanted = parameter.toLowerCase();
-    const isSecret = (name: string, value: string) => SECRET_NAME.test(name) || mask(value) !== value;
+    const isSecret = (name: string, value: string) => SECRET_NAME.test(name) || secrets.holds(value);
     return (
       secretParams.some((name) => name.toLowerCase() === wanted) ||
       [...url.searchParams].some(([name, value]) => name.toLowerCase() === wanted && isSecret(name, value))
@@ -297,7 +298,7 @@ export class HttpSource implements Source {
   /** What is kept of an address: without credentials, and short where it is on the same host. */
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
-    const { at, secretParams, mask } = this.options.resolved;
+    const { at, secretParams, mask, secrets } = this.options.resolved;
     const values = { cursor: this.counted(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
@@ -316,7 +317,7 @@ export class HttpSource implements Source {
     // The path is known where it is used again, and may hold what a reference gave.
     const isBelow = url.pathname === base.pathname && url.search !== '';
     const kept = url.origin !== base.origin ? url.href : isBelow ? url.search : path;
-    if (mask(kept) === kept) return kept;
+    if (!secrets.holds(kept)) return kept;
     throw new ScanError(
       `the next page's address holds what a reference gave, which cannot be kept: ${mask(kept)}`,
       'shape',
@@ -579,6 +580,12 @@ export class HttpSource implements Source {
         `${this.options.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`,
       );
     if (thrown instanceof HighwaterError) return thrown;
+    if (isTooMuch(thrown))
+      return new MalformedAnswerError(
+        shown,
+        `a path leads nowhere in this answer: ${thrown.message}`,
+        method,
+      );
     if (watch.timedOut) {
       return new SourceUnavailableError(
         shown,

@@ -1,9 +1,7 @@
-import { parseTree, type Node } from 'jsonc-parser';
-import { exec, query } from 'jsonpath-rfc9535';
 import type { AnswerPath, Json } from '../protocol.js';
-
-/** Hides secrets in a text. */
-export type Mask = (text: string) => string;
+import { CostlyPathError, JsonPath } from './json-path.js';
+import { JsonTape } from './json-tape.js';
+import type { Mask } from './secrets.js';
 
 /** The way to a value: names of members, and places in lists. */
 export type Location = readonly (string | number)[];
@@ -16,26 +14,53 @@ export function valueAt(value: unknown, path: readonly string[]): unknown {
   );
 }
 
-/** As {@link valueAt}; of a JSONPath the first node. */
+/** As {@link valueAt}; of a JSONPath the first node. @throws {CostlyPathError | TooManyValuesError} */
 export function valueAtPath(value: unknown, path: AnswerPath): unknown {
-  return typeof path === 'string' ? query(value as Json, path)[0] : valueAt(value, path);
+  if (typeof path !== 'string') return valueAt(value, path);
+  if (!isContainer(value)) return path === '$' ? value : undefined;
+  const tape = tapeOf(value);
+  const [at] = compiled(path).select(tape);
+  return at === undefined ? undefined : tape.valueOf(at);
+}
+
+/** Several paths lead into one answer. */
+const tapes = new WeakMap<object, JsonTape>();
+
+function tapeOf(value: object): JsonTape {
+  let tape = tapes.get(value);
+  if (tape === undefined) tapes.set(value, (tape = new JsonTape(JSON.stringify(value))));
+  return tape;
+}
+
+/** Paths that have been read; a configuration has few. */
+const paths = new Map<string, JsonPath>();
+const PATHS_KEPT = 1000;
+
+/** @throws {SyntaxError} */
+function compiled(path: string): JsonPath {
+  let read = paths.get(path);
+  if (read === undefined) {
+    read = new JsonPath(path);
+    if (paths.size >= PATHS_KEPT) paths.clear();
+    paths.set(path, read);
+  }
+  return read;
 }
 
 /** A parsed JSON text that can still tell how each of its values was written. */
 export class JsonDocument {
-  /** @param tree of the text, where it is known already. */
+  /** @param tape of the text, where it is known already. */
   constructor(
     readonly value: unknown,
     private readonly text: string,
-    private tree?: Node,
+    private tape?: JsonTape,
   ) {}
 
   /** The text of a value, in which no number has lost a digit; null where the path leads nowhere. */
   textAt(path: AnswerPath): string | null {
-    const location = typeof path === 'string' ? locations(this.value, path)[0] : path;
-    this.tree ??= parseTree(this.text);
-    const node = location === undefined ? undefined : nodeAt(this.tree, location);
-    return node === undefined ? null : textOf(this.text, node);
+    this.tape ??= new JsonTape(this.text);
+    const at = typeof path === 'string' ? compiled(path).select(this.tape)[0] : placeAt(this.tape, path);
+    return at === undefined ? null : this.tape.textOf(at);
   }
 }
 
@@ -48,72 +73,68 @@ export interface Selected {
   isFound: boolean;
 }
 
-/** Selects records in a body. @throws {SyntaxError} where it is no JSON. */
-export function selectTexts(body: string, path: AnswerPath): Selected {
+/**
+ * Selects records in a body.
+ * @param limit characters that the records may have together.
+ * @throws {SyntaxError} where it is no JSON.
+ * @throws {CostlyPathError | TooManyValuesError}
+ */
+export function selectTexts(body: string, path: AnswerPath, limit = Infinity): Selected {
   const value = JSON.parse(body) as Json;
-  const root = parseTree(body);
-  const found = typeof path === 'string' ? locations(value, path) : [path];
-  const nodes = found.map((location) => nodeAt(root, location)).filter((node) => node !== undefined);
-  const isAmongLists = nodes.length === 1 ? isSingular(path) : nodes.some(({ type }) => type === 'array');
-  const items = nodes.flatMap((node) => {
-    if (node.type === 'array') return node.children ?? [];
-    return node.type === 'null' && isAmongLists ? [] : [node];
+  const tape = new JsonTape(body);
+  const only = typeof path === 'string' ? undefined : placeAt(tape, path);
+  const found = typeof path === 'string' ? compiled(path).select(tape) : only === undefined ? [] : [only];
+  const isNull = (at: number) => body.startsWith('null', tape.startOf(at));
+  const isAmongLists = found.length === 1 ? isSingular(path) : found.some((at) => tape.isList(at));
+  const items = found.flatMap((at) => {
+    if (tape.isList(at)) return tape.items(at);
+    return isNull(at) && isAmongLists ? [] : [at];
   });
+  let length = 0;
+  for (const at of items) length += tape.lengthOf(at) + 1;
+  if (length > limit) {
+    const [all, most] = [length, limit].map((number) => number.toLocaleString('en-US'));
+    throw new CostlyPathError(
+      `the records that it selects have ${all} characters together, and at most ${most} are taken`,
+    );
+  }
   return {
-    texts: items.map((node) => textOf(body, node)),
-    document: new JsonDocument(value, body, root),
-    isFound: nodes.length > 0,
+    texts: items.map((at) => tape.textOf(at)),
+    document: new JsonDocument(value, body, tape),
+    isFound: found.length > 0,
   };
 }
 
 /** The texts of members at the paths given, by name; a member that is not there is left out. */
 export function memberTexts(record: string, paths: ReadonlyMap<string, Location>): Map<string, string> {
-  const root = parseTree(record);
   const texts = new Map<string, string>();
-  if (root === undefined) return texts;
+  const tape = new JsonTape(record);
   for (const [name, path] of paths) {
-    const node = nodeAt(root, path);
-    if (node !== undefined) texts.set(name, textOf(record, node));
+    const at = placeAt(tape, path);
+    if (at !== undefined) texts.set(name, tape.textOf(at));
   }
   return texts;
 }
 
 /** The members of a record, names and all, but for those with these names. */
 export function otherMembers(record: string, names: ReadonlySet<string>): string[] {
-  return (parseTree(record)?.children ?? []).flatMap(({ offset, length, children }) =>
-    names.has(String(children?.[0]?.value)) ? [] : record.slice(offset, offset + length),
-  );
+  return new JsonTape(record).memberTexts(0, names);
 }
 
-/** The node at a location; of members of one name the last, as JSON.parse takes it. */
-function nodeAt(root: Node | undefined, location: Location): Node | undefined {
-  let node = root;
+/** The value at a location; of members of one name the last, as JSON.parse takes it. */
+function placeAt(tape: JsonTape, location: Location): number | undefined {
+  let at = tape.size === 0 ? -1 : 0;
   for (const part of location) {
-    if (node === undefined) return undefined;
-    const { type, children = [] } = node;
-    if (typeof part === 'number') node = type === 'array' ? children[part] : undefined;
-    else if (type !== 'object') return undefined;
-    else node = children.findLast((member) => member.children?.[0]?.value === part)?.children?.[1];
+    if (at === -1) return undefined;
+    at = typeof part === 'number' ? tape.item(at, part) : tape.member(at, part);
   }
-  return node;
+  return at === -1 ? undefined : at;
 }
 
-const textOf = (text: string, { offset, length }: Node) => text.slice(offset, offset + length);
-
-function locations(value: unknown, path: string): Location[] {
-  const found: Location[] = [];
-  exec(value as Json, path, (_, at) => void found.push(at.map(unescapedName)));
-  return found;
+/** Whether a record passes a filter such as `@.status == 'open'`. @throws {CostlyPathError | TooManyValuesError} */
+export function passes(record: string, where: string): boolean {
+  return compiled(`$[?${where}]`).select(new JsonTape(`[${record}]`)).length > 0;
 }
-
-/** A name as it is; the library escapes quotes, backslashes and control characters in the names that it gives. */
-const unescapedName = (name: string | number) =>
-  typeof name === 'number'
-    ? name
-    : name.replace(/\\(?:u([0-9a-f]{4})|(.))/g, (_: string, code: string | undefined, sign: string) =>
-        code === undefined ? (ESCAPED[sign] ?? sign) : String.fromCharCode(parseInt(code, 16)),
-      );
-const ESCAPED: Record<string, string> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
 
 const isContainer = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null;
@@ -183,7 +204,7 @@ export function missingPart(value: unknown, path: AnswerPath, mask: Mask): strin
   let before: unknown[] = [value];
   let prefix = '$';
   for (const segment of segments(path)) {
-    const nodes: unknown[] = query(value as Json, prefix + segment);
+    const nodes = isContainer(value) ? valuesAt(value, prefix + segment) : [];
     if (nodes.length === 0) {
       const isFine = isOpen(segment) && before.every((node) => node === null || isContainer(node));
       return isFine ? null : `${prefix + segment} selects nothing: ${prefix} ${described(before[0], mask)}`;
@@ -192,6 +213,13 @@ export function missingPart(value: unknown, path: AnswerPath, mask: Mask): strin
     prefix += segment;
   }
   return null;
+}
+
+function valuesAt(value: object, path: string): unknown[] {
+  const tape = tapeOf(value);
+  return compiled(path)
+    .select(tape)
+    .map((at) => tape.valueOf(at));
 }
 
 /** Says where the path to the records leads nowhere; null where it leads somewhere. */
@@ -308,12 +336,17 @@ export function misspelt(value: unknown, path: string | readonly string[]): stri
 }
 
 /** What is wrong with a filter expression such as `@.status == 'open'`; null where nothing is. */
-export const filterProblem = (where: string): string | null => jsonPathProblem(`$[?${where}]`);
+export function filterProblem(where: string): string | null {
+  const path = `$[?${where}]`;
+  const problem = jsonPathProblem(path);
+  if (problem !== null || !new JsonPath(path).isAbsoluteInside) return problem;
+  return 'it refers to "$", and sees one record at a time, which is "@"';
+}
 
 /** What is wrong with a JSONPath; null where nothing is. */
 export function jsonPathProblem(path: string): string | null {
   try {
-    query([], path);
+    void new JsonPath(path);
     return null;
   } catch (thrown) {
     return thrown instanceof Error ? thrown.message : String(thrown);

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { holdsReference, REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
+import { Secrets } from './secrets.js';
 import { TrustPolicy } from '../trust/policy.js';
 import {
   bodyTemplate,
@@ -39,8 +40,8 @@ export interface ResolvedRequest {
   secretParams: string[];
   /** Hides every secret in a text: in an address, an error's message, an answer's body. */
   mask: (text: string) => string;
-  /** Hides this too from now on. */
-  hide: (secret: string) => void;
+  /** The secrets that {@link mask} hides; those that are got or made while requests are belong to them. */
+  secrets: Secrets;
 }
 
 /**
@@ -56,7 +57,11 @@ export function resolveRequest(
 ): ResolvedRequest {
   const references = new References(environment, trust);
   const address = addressTemplate(baseUrl, (text) =>
-    references.resolve(text, 'base_url', encodeURIComponent),
+    references.resolve(text, 'base_url', (value) => {
+      // As a part of the host's name.
+      references.secrets.push(value.toLowerCase());
+      return encodeURIComponent(value);
+    }),
   );
   const each = (map: Record<string, string>, path: string) =>
     Object.fromEntries(
@@ -128,7 +133,7 @@ export function resolveRequest(
   if (user !== '' || password !== '') secrets.push(base64(`${user}:${password}`));
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
-  const hidden = new Hidden(secrets);
+  const hidden = new Secrets(secrets);
   const texts = [baseUrl, spec.params, spec.headers, spec.body];
   const wholes = wholeReferences(spec.body, 'scroll_param');
   return {
@@ -142,7 +147,7 @@ export function resolveRequest(
     auth: dynamic,
     secretParams,
     mask: (text) => hidden.mask(text),
-    hide: (secret) => hidden.add(secret),
+    secrets: hidden,
   };
 }
 
@@ -200,31 +205,11 @@ function encodeSegment(value: string): string {
   throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 
-/** Secrets that are found in texts, in whatever way they are written. */
-class Hidden {
-  private readonly secrets = new Set<string>();
-  private found: RegExp[] = [];
-
-  constructor(secrets: readonly string[]) {
-    this.add(...secrets);
-  }
-
-  add(...secrets: string[]): void {
-    const fresh = secrets.filter((secret) => secret !== '' && !this.secrets.has(secret));
-    if (fresh.length === 0) return;
-    for (const secret of fresh) this.secrets.add(secret);
-    // Longest first, so that a secret that holds another is hidden whole.
-    this.found = [...this.secrets].sort((x, y) => y.length - x.length).flatMap(patterns);
-  }
-
-  mask(text: string): string {
-    return this.found.reduce((shown, pattern) => shown.replace(pattern, '***'), text);
-  }
-}
-
 /** Resolves references, and remembers what came out and what did not. */
 export class References {
   readonly secrets: string[] = [];
+  /** References by what they gave. */
+  private readonly given = new Map<string, string>();
   private readonly problems: Problem[] = [];
   private readonly refusals: string[] = [];
 
@@ -234,13 +219,28 @@ export class References {
   ) {}
 
   resolve(text: string, path: string, escape: (value: string) => string = (value) => value): string {
-    return text.replace(REFERENCE, (_, kind: string, name: string) => {
+    return text.replace(REFERENCE, (reference, kind: string, name: string) => {
       const value = this.allowed(path, () =>
         kind === 'file' ? this.file(name, path) : this.variable(name, path),
       );
-      if (value !== '') this.secrets.push(value);
+      if (value !== '') {
+        this.secrets.push(value);
+        for (const written of [value, escape(value), encodeURIComponent(value)])
+          if (!this.given.has(written)) this.given.set(written, reference);
+      }
       return escape(value);
     });
+  }
+
+  /** A text that was made with these references, with references again in place of all that they gave. */
+  unresolved(text: string): string {
+    const values = [...this.given.keys()].sort((x, y) => y.length - x.length);
+    for (let at = 0, shown = ''; ;) {
+      if (at >= text.length) return shown;
+      const value = values.find((one) => text.startsWith(one, at));
+      shown += value === undefined ? text.charAt(at) : (this.given.get(value) ?? '');
+      at += value?.length ?? 1;
+    }
   }
 
   /** Every text in a value. */
@@ -314,48 +314,6 @@ export function unescaped(text: string): string {
     return text;
   }
 }
-
-/**
- * A secret as it may stand in an address, in JSON or in HTML: each character plain or escaped, however often and in
- * whatever way; and all of it in base64 or hexadecimal.
- */
-function patterns(secret: string): RegExp[] {
-  const bytes = Buffer.from(secret);
-  const whole = [
-    `${literally(bytes.toString('base64').replace(/=+$/, ''))}=*`,
-    `${literally(bytes.toString('base64url'))}=*`,
-    bytes.toString('hex'),
-  ];
-  const each = [...secret].map((character) => {
-    const ways = [...(ESCAPES[character] ?? []).map(literally), literally(character)];
-    const percent = [...Buffer.from(character)].map((byte) => `%(?:25)*${anyCase(hex(byte, 2))}`);
-    const json = character.split('').map((unit) => `\\\\u${anyCase(hex(unit.charCodeAt(0), 4))}`);
-    const code = character.codePointAt(0) ?? 0;
-    return `(?:${[percent.join(''), json.join(''), `&#0*${code};`, `&#[xX]0*${anyCase(hex(code, 1))};`, ...ways].join('|')})`;
-  });
-  return [each.join(''), ...whole].map((pattern) => new RegExp(pattern, 'g'));
-}
-
-/** Other ways to write a character: in a form, in JSON, in HTML. */
-const ESCAPES: Record<string, string[]> = {
-  ' ': ['+'],
-  '\\': ['\\\\'],
-  '/': ['\\/'],
-  '"': ['\\"', '&quot;'],
-  '&': ['&amp;'],
-  '<': ['&lt;'],
-  '>': ['&gt;'],
-  "'": ['&apos;'],
-  '\n': ['\\n'],
-  '\r': ['\\r'],
-  '\t': ['\\t'],
-  '\b': ['\\b'],
-  '\f': ['\\f'],
-};
-
-const literally = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
-const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-const anyCase = (digits: string) => digits.replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`);
 
 /** Origin and path: what tells one source from another, without credentials, references or query. */
 export function sourceIdentity(baseUrl: string): string {

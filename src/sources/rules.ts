@@ -1,6 +1,7 @@
 /** Which answers are no pages, and what to do about them. */
 import type { AnswerPath, ErrorRule } from '../protocol.js';
 import { namesOf, pathText, valueAtPath } from './paths.js';
+import { patternOf } from './patterns.js';
 
 /** The first rule that fits an answer. @param body its beginning, or its JSON without the records. */
 export function fittingRule(
@@ -27,7 +28,7 @@ export function fittingRule(
       rule.statuses === null ? isFine && rule.path === null : !rule.statuses.some((one) => fits(one, status))
     )
       return false;
-    if (rule.body !== null && !new RegExp(rule.body, 'i').test(text())) return false;
+    if (rule.body !== null && !patternOf(rule.body, true).isIn(text())) return false;
     return rule.path === null || isThere(valueAtPath(value(), rule.path));
   });
 }

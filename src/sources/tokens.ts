@@ -5,7 +5,8 @@
 import { parseTree } from 'jsonc-parser';
 import type { PageSummary, RequestSpec } from '../protocol.js';
 import { type Envelope, kindOf } from './envelope.js';
-import { type Mask, pathText } from './paths.js';
+import { pathText } from './paths.js';
+import type { Mask } from './secrets.js';
 import { ScanError } from './record-scanner.js';
 import { RawJson } from './templates.js';
 

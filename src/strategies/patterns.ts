@@ -45,6 +45,9 @@ export function patternValues({ pattern, zone: name }: { pattern: string; zone: 
         `stand for themselves go in quotes: yyyy-MM-dd'T'HH:mm:ss`,
     );
   }
+  // Names of zones are of any letters and length: where several follow each other, a text can be read in too many ways.
+  if ((bare.match(/z+/g) ?? []).length > 1)
+    throw new RangeError(`${JSON.stringify(pattern)} names the time zone more than once`);
   const unit = unitOf(pattern);
   const parser = DateTime.buildFormatParser(pattern, LOCALE);
   const namesZone = /[zZ]/.test(bare);
