@@ -45,6 +45,8 @@ export class DuckDbFile {
   private turn: Promise<unknown> = Promise.resolve();
   /** Tells the file that is open from one that has taken its place. */
   private identity: string | null = null;
+  /** Resolves when reads may begin again; null while they may. */
+  private quiet: Promise<void> | null = null;
   /** Descriptor of the open file, for its headers; null while it is closed. */
   private header: number | null = null;
   /** The file was there, so that no new one is made in its place unless that is asked for. */
@@ -59,6 +61,14 @@ export class DuckDbFile {
   async read<T>(
     work: (connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null = null,
+  ): Promise<T> {
+    if (lent === null) await this.quiet;
+    return this.use(work, lent);
+  }
+
+  private async use<T>(
+    work: (connection: DuckDBConnection) => Promise<T>,
+    lent: DuckDBConnection | null,
   ): Promise<T> {
     this.users++;
     clearTimeout(this.idle);
@@ -130,12 +140,9 @@ export class DuckDbFile {
     try {
       const { memoryLimit, spareMemory = [] } = this.settings;
       for (const limit of [null, memoryLimit, ...spareMemory]) {
+        if (limit !== null) await this.emptyMemory(limit);
         try {
           return await this.read(async (connection) => {
-            if (limit !== null) {
-              if (limit !== memoryLimit) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
-              await emptyMemory(connection);
-            }
             await this.markNewLog(connection);
             return inTransaction(connection, query, work);
           }, lent);
@@ -148,6 +155,33 @@ export class DuckDbFile {
           'it more: HIGHWATER_DUCKDB_MEMORY=1GiB in the environment of the worker.',
       );
     } finally {
+      done();
+    }
+  }
+
+  /**
+   * Moves what was committed from memory into the file. DuckDB refuses a checkpoint while any other transaction is open,
+   * a read included: new reads wait, and it is tried until those under way are over. If that takes longer than two
+   * seconds, the caller has more memory to try with.
+   */
+  private async emptyMemory(limit: string): Promise<void> {
+    let done = () => {};
+    this.quiet = new Promise<void>((resolve) => (done = resolve));
+    try {
+      await this.use(async (connection) => {
+        if (limit !== this.settings.memoryLimit) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+        for (let attempt = 1; attempt <= CHECKPOINT_ATTEMPTS; attempt++) {
+          try {
+            await connection.run('CHECKPOINT');
+            return;
+          } catch (thrown) {
+            if (!/other write transactions/.test(messageOf(thrown))) return;
+            await delay(CHECKPOINT_PAUSE_MILLISECONDS);
+          }
+        }
+      }, null);
+    } finally {
+      this.quiet = null;
       done();
     }
   }
@@ -253,22 +287,6 @@ async function identityOf(path: string): Promise<string | null> {
 
 const CHECKPOINT_ATTEMPTS = 40;
 const CHECKPOINT_PAUSE_MILLISECONDS = 50;
-
-/**
- * Moves what was committed from memory into the file. DuckDB refuses a checkpoint while any other transaction is open,
- * a read included, so that it is tried for two seconds. If that does not help, the caller has more memory to try with.
- */
-async function emptyMemory(connection: DuckDBConnection): Promise<void> {
-  for (let attempt = 1; attempt <= CHECKPOINT_ATTEMPTS; attempt++) {
-    try {
-      await connection.run('CHECKPOINT');
-      return;
-    } catch (thrown) {
-      if (!/other write transactions/.test(messageOf(thrown))) return;
-      await delay(CHECKPOINT_PAUSE_MILLISECONDS);
-    }
-  }
-}
 
 /** Why DuckDB does not open a file, in the words of a person. */
 export function openError(path: string, said: string): Error {
