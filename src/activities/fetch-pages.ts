@@ -75,6 +75,8 @@ export const fetchPages =
             /** Answers to the same request, which was asked again because the ones before were not believed. */
             let asked = 1 + (cursor.doubted ?? 0);
             let heldBefore: number | undefined;
+            /** Pages in a row that were the same when they were asked for again. */
+            let needless = 0;
             const askFrom = async (next: Cursor) => {
               cursor = next;
               await stager.undoPage();
@@ -132,6 +134,7 @@ export const fetchPages =
                   stager.endPage();
                   if (walk !== null && range === undefined && strategy.remembers.values === 'all')
                     stager.keepMark(cursor);
+                  if (asked > 1) needless = summary.records === heldBefore ? needless + 1 : 0;
                   [asked, heldBefore] = [1, undefined];
                 } catch (thrown) {
                   const maximum =
@@ -143,9 +146,9 @@ export const fetchPages =
                   }
                   if (thrown instanceof DoubtError) {
                     await askFrom(cursor);
-                    await sleep(ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1), undefined, {
-                      signal: cancellationSignal,
-                    });
+                    const isAtOnce = asked === 1 && needless >= NEEDLESS_LIMIT;
+                    const pause = isAtOnce ? 0 : ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1);
+                    await sleep(pause, undefined, { signal: cancellationSignal });
                     [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
                     continue;
                   }
@@ -217,6 +220,11 @@ export const isWaitForParent = (plan: StreamPlan, reason: string): boolean => re
 
 /** Pause before a page is asked for again, and how much longer the next one is: a slip passes, and so may a short outage. */
 const [ASK_AGAIN_MILLISECONDS, ASK_AGAIN_GROWTH] = [250, 6];
+/**
+ * Pages in a row that were the same when they were asked for again; then the first pause is left out. The lists of
+ * thousands of parents each end with such a page.
+ */
+const NEEDLESS_LIMIT = 10;
 
 /** A failure of the source's pages as an error of the stream. @param request method and address, secrets masked. */
 function ofStream(thrown: UnfollowableError | ContradictionError, request: string): Error {
