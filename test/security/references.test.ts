@@ -52,7 +52,8 @@ describe('a reference of a kind that is not known', () => {
     ['one without its end', '${file:/run/secrets', /names nothing/],
   ])('is told from %s', (_, text, words) => {
     const [problem] = problemsOf(() => plansFrom(full({ stream: { headers: { x: text } } })));
-    expect(problem).toMatchObject({ path: 'streams[0].headers.x', message: expect.stringMatching(words) });
+    expect(problem?.path).toBe('streams[0].headers.x');
+    expect(problem?.message).toMatch(words);
   });
 
   test('is not repeated, as a secret may have been written in it', () => {
@@ -133,10 +134,8 @@ const FOREIGN = [
 describe('a destination of a scheme that is not known', () => {
   test.each(FOREIGN)('is refused, and its password not repeated: %s', (destination) => {
     const [problem] = problemsOf(() => plansFrom({ destination }));
-    expect(problem).toMatchObject({
-      path: 'destination',
-      message: expect.stringMatching(/no kind of destination; there are/),
-    });
+    expect(problem?.path).toBe('destination');
+    expect(problem?.message).toMatch(/no kind of destination; there are/);
     expect(problem?.message).not.toContain('hunter22');
     expect(() => destinationKind(destination)).toThrow(/^(?!.*hunter22).*no kind of destination/s);
   });
