@@ -75,6 +75,7 @@ async function duckDb(): Promise<Target> {
   // As a worker sets it.
   const file = new DuckDbFile(join(folder, 'x.duckdb'), {
     ...{ memoryLimit: '128MiB', longRecordsMemory: '192MiB', threads: 1, idleMilliseconds: 60_000 },
+    folders: [folder],
   });
   const destination = new DuckDbDestination(file);
   return {

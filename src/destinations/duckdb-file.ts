@@ -2,6 +2,8 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { stagingFolder } from '../staging/staging.js';
+import { confine, NO_EXTENSIONS } from './duckdb-confine.js';
 import { rowsOf, type QueryRows } from './duckdb-query.js';
 import { markOfNewLog, otherLog, refuseOtherLog } from './duckdb-wal.js';
 import { literal } from './sql.js';
@@ -25,6 +27,8 @@ export interface DuckDbSettings {
   idleMilliseconds: number;
   /** The database is in memory, and this folder takes what has no room there; absent: it is the file. */
   spill?: string;
+  /** Folders whose files statements may read and write; absent: where batches are staged. */
+  folders?: readonly string[];
 }
 
 /** Bytes; the JSON reader takes eight times as much. */
@@ -220,8 +224,7 @@ export class DuckDbFile {
       const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(this.settings.threads),
         memory_limit: this.settings.memoryLimit,
-        autoinstall_known_extensions: 'false',
-        autoload_known_extensions: 'false',
+        ...NO_EXTENSIONS,
         // A checkpoint compresses what was written since the last one; rarely is cheaper.
         checkpoint_threshold: '256MB',
         temp_directory: spill ?? `${this.path}.tmp`,
@@ -229,6 +232,7 @@ export class DuckDbFile {
       const connection = await instance.connect();
       await connection.run("SET GLOBAL TimeZone = 'UTC'");
       connection.closeSync();
+      await confine(instance, this.settings.folders ?? [stagingFolder(this.path)], false);
       if (spill === undefined) {
         this.identity = await identityOf(this.path);
         this.wasThere = true;

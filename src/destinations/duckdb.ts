@@ -94,6 +94,7 @@ import {
   withBeyond,
 } from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
+import { stagingFolder } from '../staging/staging.js';
 import { identifier, literal } from './sql.js';
 
 /** Highwater's own tables, in the schema `main`. */
@@ -404,7 +405,7 @@ export class DuckDbDestination implements Destination {
     const { table } = request;
     const next = `replay-${randomUUID()}`;
     const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
-    return replay(request, exactColumns, (work) =>
+    return replay(request, stagingFolder(this.file.path), exactColumns, (work) =>
       this.file.transaction(async (connection) => {
         await prepare(connection, table).catch((thrown: unknown) => {
           throw refused(table, thrown);

@@ -1,4 +1,5 @@
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { confine, NO_EXTENSIONS } from './duckdb-confine.js';
 import { filesOf } from './location.js';
 import { DestinationError } from '../errors.js';
 import type { Json } from '../protocol.js';
@@ -40,13 +41,11 @@ export async function queryFiles(
 
 /** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
 export async function queryStore(store: ObjectStore, sql: string): Promise<QueryAnswer> {
-  const instance = await DuckDBInstance.create(':memory:', {
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
-  });
+  const instance = await DuckDBInstance.create(':memory:', NO_EXTENSIONS);
   const connection = await instance.connect();
   try {
     await connection.run("SET GLOBAL TimeZone = 'UTC'");
+    await confine(instance, [store.folder], true);
     await makeViews(connection, store, sql);
     return await runQuery(connection, sql);
   } finally {

@@ -19,6 +19,7 @@ import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './lo
 import { LocalStore, TEMPORARY } from './object-store.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
+import { stagingFolder } from '../staging/staging.js';
 import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
 import { S3Store } from './s3-store.js';
 
@@ -184,7 +185,7 @@ export class DestinationHost {
         if (process.platform !== 'win32') await rm(ownership.record.socket, { force: true });
         await destination.close();
         // Empty unless a sync was left in the middle.
-        await rmdir(`${path}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(path)).catch(() => undefined);
         await ownership.release();
       },
     };
@@ -219,7 +220,7 @@ export class DestinationHost {
       release: async () => {
         await stopPolling();
         await destination.close();
-        await rmdir(`${beside}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(beside)).catch(() => undefined);
       },
     };
   }
@@ -235,6 +236,7 @@ export class DestinationHost {
       ...SETTINGS,
       ...(format === 'ndjson' && JSON_MEMORY),
       spill: join(scratch, `spill-${randomUUID()}`),
+      folders: [stagingFolder(beside), scratch, store.folder],
     });
     const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch });
     const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
@@ -245,7 +247,7 @@ export class DestinationHost {
       release: async () => {
         await stopPolling();
         await destination.close();
-        await rmdir(`${beside}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(beside)).catch(() => undefined);
       },
     };
   }

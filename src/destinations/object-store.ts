@@ -11,6 +11,8 @@ import { DestinationError, isStorageFull, messageOf, StorageFullError } from '..
 export interface ObjectStore {
   /** For people: no secret in it. */
   readonly name: string;
+  /** The folder of this machine in which {@link fileOf} has its paths. */
+  readonly folder: string;
   /** Null where it is not there. */
   get(key: string): Promise<Buffer | null>;
   /** Takes a local file, which may be gone afterwards. */
@@ -37,6 +39,10 @@ export class LocalStore implements ObjectStore {
 
   get name(): string {
     return `files:${this.root}`;
+  }
+
+  get folder(): string {
+    return this.root;
   }
 
   get(key: string): Promise<Buffer | null> {

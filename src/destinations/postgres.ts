@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryConfig } from 'pg';
@@ -453,7 +454,7 @@ export class PostgresDestination implements Destination {
     const { table } = request;
     const next = `replay-${randomUUID()}`;
     const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
-    return replay(request, exactColumns, (work) =>
+    return replay(request, tmpdir(), exactColumns, (work) =>
       this.transaction(async (client) => {
         await prepare(client, table).catch((thrown: unknown) => {
           throw refused(table, thrown);

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { crc32, gunzipSync } from 'node:zlib';
@@ -25,7 +25,11 @@ import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
-const SETTINGS: DuckDbSettings = { memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 };
+const SETTINGS: DuckDbSettings = {
+  ...{ memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 },
+  // Tests stage their batches in folders of their own.
+  folders: [tmpdir()],
+};
 
 /** A value of a column as the contract's suite writes it. */
 function plain(name: string, type: ColumnType): string {
