@@ -80,7 +80,7 @@ async function duckDb(): Promise<Target> {
   const destination = new DuckDbDestination(file);
   return {
     destination,
-    run: (sql) => file.read((connection) => connection.run(sql)),
+    run: (sql) => file.read((_, connection) => connection.run(sql)),
     close: () => destination.close(),
   };
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { DuckDBInstance } from '@duckdb/node-api';
-import { literal } from './sql.js';
+import { DuckDbSession } from './duckdb-query.js';
+import { joined, literal, sql } from './sql.js';
 
 /** DuckDB looks for extensions neither here nor anywhere else. */
 export const NO_EXTENSIONS = {
@@ -23,12 +24,12 @@ export async function confine(
   isLocked: boolean,
 ): Promise<void> {
   const connection = await instance.connect();
+  const session = new DuckDbSession(connection);
   try {
-    await connection.run(
-      `SET GLOBAL allowed_directories = [${folders.map((folder) => literal(resolve(folder))).join(', ')}]`,
-    );
-    await connection.run('SET GLOBAL enable_external_access = false');
-    if (isLocked) await connection.run('SET GLOBAL lock_configuration = true');
+    const allowed = joined(folders.map((folder) => literal(resolve(folder))));
+    await session.run(sql`SET GLOBAL allowed_directories = [${allowed}]`);
+    await session.run(sql`SET GLOBAL enable_external_access = false`);
+    if (isLocked) await session.run(sql`SET GLOBAL lock_configuration = true`);
   } finally {
     connection.closeSync();
   }

@@ -4,9 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { stagingFolder } from '../staging/staging.js';
 import { confine, NO_EXTENSIONS } from './duckdb-confine.js';
-import { rowsOf, type QueryRows } from './duckdb-query.js';
+import { DuckDbSession, rowsOf, type QueryRows } from './duckdb-query.js';
 import { markOfNewLog, otherLog, refuseOtherLog } from './duckdb-wal.js';
-import { literal } from './sql.js';
+import { literal, sql, type Sql } from './sql.js';
 import {
   DestinationBusyError,
   DestinationError,
@@ -61,18 +61,18 @@ export class DuckDbFile {
 
   /** Runs `work` on a connection of its own, or on one that a call of `read` in hand has lent. */
   async read<T>(
-    work: (connection: DuckDBConnection) => Promise<T>,
+    work: (session: DuckDbSession, connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null = null,
   ): Promise<T> {
     this.users++;
     clearTimeout(this.idle);
     try {
-      if (lent !== null) return await work(lent);
+      if (lent !== null) return await work(new DuckDbSession(lent), lent);
       const instance = await this.open();
       await this.refuseIfReplaced();
       const connection = await instance.connect();
       try {
-        return await work(connection);
+        return await work(new DuckDbSession(connection), connection);
       } finally {
         connection.closeSync();
       }
@@ -109,10 +109,10 @@ export class DuckDbFile {
   }
 
   /** Raises the memory limit until the file is closed, where records are long. */
-  async makeRoomFor(connection: DuckDBConnection, longest: number): Promise<void> {
+  async makeRoomFor(connection: DuckDbSession, longest: number): Promise<void> {
     const { longRecordsMemory: limit } = this.settings;
     if (longest < LONG_RECORD || limit === undefined) return;
-    await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+    await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
   }
 
   /**
@@ -122,9 +122,9 @@ export class DuckDbFile {
    * @param query a look at the database that comes first, in the call that begins the transaction.
    */
   async transaction<T>(
-    work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
+    work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
     lent: DuckDBConnection | null = null,
-    query = '',
+    query: Sql | null = null,
   ): Promise<T> {
     const before = this.turn;
     let done = () => {};
@@ -134,8 +134,8 @@ export class DuckDbFile {
       for (const limit of [null, AFTER_CHECKPOINT, ...(this.settings.spareMemory ?? [])]) {
         try {
           return await this.read(async (connection) => {
-            if (limit === AFTER_CHECKPOINT) await connection.run('CHECKPOINT').catch(() => undefined);
-            else if (limit !== null) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+            if (limit === AFTER_CHECKPOINT) await connection.run(sql`CHECKPOINT`).catch(() => undefined);
+            else if (limit !== null) await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
             await this.markNewLog(connection);
             return inTransaction(connection, query, work);
           }, lent);
@@ -153,15 +153,15 @@ export class DuckDbFile {
   }
 
   /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
-  private async markNewLog(connection: DuckDBConnection): Promise<void> {
+  private async markNewLog(connection: DuckDbSession): Promise<void> {
     if (this.header === null) return;
     const mark = await markOfNewLog(this.path, this.header);
     if (mark === null) return;
-    await connection.run(
-      `CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
-       DELETE FROM _highwater_meta WHERE name = 'log';
-       INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
-    );
+    await connection.runAll([
+      sql`CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)`,
+      sql`DELETE FROM _highwater_meta WHERE name = 'log'`,
+      sql`INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
+    ]);
   }
 
   /** Closes the file once nobody uses it. */
@@ -270,20 +270,20 @@ export function openError(path: string, said: string): Error {
 }
 
 async function inTransaction<T>(
-  connection: DuckDBConnection,
-  query: string,
-  work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
+  connection: DuckDbSession,
+  query: Sql | null,
+  work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
 ): Promise<T> {
   let result: T;
   try {
-    const found = await rowsOf(connection, `BEGIN TRANSACTION; ${query}`);
+    const found = await rowsOf(connection, [sql`BEGIN TRANSACTION`, ...(query === null ? [] : [query])]);
     result = await work(connection, found);
   } catch (thrown) {
     // The transaction may be gone already; what matters is why.
-    await connection.run('ROLLBACK').catch(() => undefined);
+    await connection.run(sql`ROLLBACK`).catch(() => undefined);
     throw thrown;
   }
-  await connection.run('COMMIT');
+  await connection.run(sql`COMMIT`);
   return result;
 }
 

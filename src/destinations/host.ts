@@ -173,7 +173,7 @@ export class DestinationHost {
         return 'replay' in request
           ? destination.replay(request.replay)
           : destination.history(request.history);
-      return file.read((connection) => runQuery(connection, text));
+      return file.read((_, connection) => runQuery(connection, text));
     });
     const stopPolling = await this.options.poll(queue);
     return {

@@ -109,7 +109,9 @@ beforeAll(async () => {
     tested({
       destination: new DuckDbDestination(file),
       query: (sql) =>
-        file.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+        file.read(
+          async (_, connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][],
+        ),
     });
   const files = (format: FileFormat) => {
     const store = new LocalStore(folder.file(format));

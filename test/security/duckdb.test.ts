@@ -15,7 +15,7 @@ let folder: Awaited<ReturnType<typeof scratch>>;
 let file: DuckDbFile;
 const run = (sql: string): Promise<string> =>
   file
-    .read(async (connection) => JSON.stringify((await connection.runAndReadAll(sql)).getRowsJson()))
+    .read(async (_, connection) => JSON.stringify((await connection.runAndReadAll(sql)).getRowsJson()))
     .catch((thrown: unknown) => `refused: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
 
 beforeAll(async () => {
@@ -93,7 +93,7 @@ describe('SQL of "highwater query"', () => {
       const other = folder.file('y.duckdb');
       if (!existsSync(other)) {
         const made = new DuckDbFile(other, { memoryLimit: '128MiB', threads: 1, idleMilliseconds: 1 });
-        await made.read((connection) => connection.run('CREATE TABLE t AS SELECT 1 AS n'));
+        await made.read((_, connection) => connection.run('CREATE TABLE t AS SELECT 1 AS n'));
         await made.close();
       }
       const sql = attack.replaceAll('$', folder.path);

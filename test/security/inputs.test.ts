@@ -1,5 +1,5 @@
 /**
- * Section 1 of docs/security.md: whoever may start workflows, send them signals or schedule activities on the worker's
+ * Whoever may start workflows, send them signals or schedule activities on the worker's
  * queues reaches neither SQL nor files by what they write there.
  */
 import { execFile } from 'node:child_process';
