@@ -50,7 +50,7 @@ export default tseslint.config(
   ),
   forbid(
     ['src/workflows/**'],
-    ['^\\.\\./(?!protocol|durations|metrics)', '^node:'],
+    ['^\\.\\./(?!protocol|durations|metrics|inputs|settings)', '^node:'],
     'workflows are deterministic: other folders by import type only',
   ),
   forbid(

@@ -75,11 +75,12 @@ async function duckDb(): Promise<Target> {
   // As a worker sets it.
   const file = new DuckDbFile(join(folder, 'x.duckdb'), {
     ...{ memoryLimit: '128MiB', longRecordsMemory: '192MiB', threads: 1, idleMilliseconds: 60_000 },
+    folders: [folder],
   });
   const destination = new DuckDbDestination(file);
   return {
     destination,
-    run: (sql) => file.read((connection) => connection.run(sql)),
+    run: (sql) => file.read((_, connection) => connection.run(sql)),
     close: () => destination.close(),
   };
 }

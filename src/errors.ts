@@ -246,6 +246,19 @@ export class BatchLostError extends HighwaterError {
   readonly retry = 'never';
 }
 
+/** What a workflow or an activity was given is not what it takes: nothing is done with any of it. */
+export class InputRefusedError extends HighwaterError {
+  override readonly name = 'InputRefusedError';
+  readonly retry = 'never';
+  /** @param problems the path to each and what was expected there. */
+  constructor(
+    what: string,
+    readonly problems: readonly string[],
+  ) {
+    super(`${what} cannot be used:\n  ${problems.join('\n  ')}`);
+  }
+}
+
 /** Another program has the destination file open for writing. */
 export class DestinationBusyError extends HighwaterError {
   override readonly name = 'DestinationBusyError';

@@ -1,4 +1,7 @@
 import type { Context } from '@temporalio/activity';
+import { InputRefusedError } from '../errors.js';
+import { inputProblems } from '../inputs.js';
+import { reporting } from './failures.js';
 import { fetchPages } from './fetch-pages.js';
 import { openStream } from './open-stream.js';
 import { concludeRange, forgetRange } from './ranges.js';
@@ -48,11 +51,23 @@ export interface Activities {
 
 export function createActivities(dependencies: Dependencies): Activities {
   return {
-    openStream: openStream(dependencies),
-    fetchPages: fetchPages(dependencies),
-    writeBatch: writeBatch(dependencies),
-    sendNotice: sendNotice(dependencies),
-    concludeRange: concludeRange(dependencies),
-    forgetRange: forgetRange(dependencies),
+    openStream: checked('openStream', openStream(dependencies)),
+    fetchPages: checked('fetchPages', fetchPages(dependencies)),
+    writeBatch: checked('writeBatch', writeBatch(dependencies)),
+    sendNotice: checked('sendNotice', sendNotice(dependencies)),
+    concludeRange: checked('concludeRange', concludeRange(dependencies)),
+    forgetRange: checked('forgetRange', forgetRange(dependencies)),
+  };
+}
+
+/** The activity behind a check of its input, which may come from whoever reaches the Temporal server. */
+function checked<Input, Result>(
+  name: keyof Activities,
+  activity: (input: Input) => Promise<Result>,
+): (input: Input) => Promise<Result> {
+  return async (input) => {
+    const problems = inputProblems(name, input);
+    if (problems === null) return activity(input);
+    return reporting(() => Promise.reject(new InputRefusedError(`the input of ${name}`, problems)));
   };
 }

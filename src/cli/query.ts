@@ -4,6 +4,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
 import { destinationKind } from '../config/index.js';
 import { liveOwner } from '../destinations/owner.js';
+import { confine, NO_EXTENSIONS } from '../destinations/duckdb-confine.js';
 import { openError } from '../destinations/duckdb-file.js';
 import { refuseOtherLog } from '../destinations/duckdb-wal.js';
 import { queryFiles } from '../destinations/files-reader.js';
@@ -63,11 +64,12 @@ export async function readDestination(path: string, sql: string): Promise<QueryA
   const owner = await liveOwner(path);
   if (owner !== null) return askOwner(owner.socket, sql);
   await refuseOtherLog(path);
-  const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY' }).catch(
+  const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY', ...NO_EXTENSIONS }).catch(
     (thrown: unknown) => {
       throw openError(path, messageOf(thrown));
     },
   );
+  await confine(instance, [], true);
   // A connection left open keeps the file open with it.
   const connection = await instance.connect();
   try {

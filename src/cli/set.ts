@@ -1,7 +1,8 @@
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { Command } from 'commander';
 import type { Json } from '../protocol.js';
-import { SETTINGS, settingsText } from '../workflows/settings.js';
+import { SETTINGS } from '../settings.js';
+import { settingsText } from '../workflows/settings.js';
 import { connected } from './asking.js';
 import { print } from './output.js';
 

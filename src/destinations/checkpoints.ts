@@ -20,7 +20,7 @@ import {
 import { cannotHold as whyNot } from '../sources/declared-values.js';
 import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
 import { reopen, type Recorded, type Reopening } from './fingerprint.js';
-import { identifier } from './sql.js';
+import { identifier, numeral, sql, type Sql } from './sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
   key: StreamKey;
@@ -52,11 +52,18 @@ export const isRange = ({ source }: Pick<StreamKey, 'source'>): boolean => sourc
 /** Of the checkpoints of a table those that matter to one: a sync and the ranges beside it do not know each other. */
 export const thatMatter = (key: StreamKey, stored: StoredCheckpoint[]): StoredCheckpoint[] =>
   stored.filter((one) => (isRange(key) ? sameKey(one.key, key) : !isRange(one.key)));
-export const tableName = (table: TableSpec) => `${identifier(table.schema)}.${identifier(table.table)}`;
+export const tableName = (table: TableSpec) => sql`${identifier(table.schema)}.${identifier(table.table)}`;
+
+/** The column of a batch for one of its table. */
+export function columnIn(columns: ReadonlyMap<string, Sql>, name: string): Sql {
+  const column = columns.get(name);
+  if (column === undefined) throw new Error(`the batch has no column ${name}`);
+  return column;
+}
 
 /** The columns of a batch have names of our own: one called rowid or place would hide a record's place. */
 export const batchColumns = (table: TableSpec) =>
-  new Map(Object.keys(table.columns).map((name, i) => [name, `c${i}`]));
+  new Map(Object.keys(table.columns).map((name, i): [string, Sql] => [name, sql`c${numeral(i)}`]));
 
 /**
  * Claims a stream once no other holder of its table is running.

@@ -17,15 +17,15 @@ import {
 } from './fingerprint.js';
 import { hasKeys } from './inference.js';
 import { removeOlderTwins, type RangeSql } from './ranges.js';
-import { identifier, literal } from './sql.js';
+import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 /** What gives each checkpoint its meaning, as JSON: {@link Recorded}. Older programs leave it alone. */
 export const fingerprintsTable = (
-  schema = '',
-) => `CREATE TABLE IF NOT EXISTS ${schema}_highwater_fingerprints (
+  schema = sql``,
+) => sql`CREATE TABLE IF NOT EXISTS ${schema}_highwater_fingerprints (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     fingerprint VARCHAR NOT NULL
-  );`;
+  )`;
 
 /** What databases know of a table in their own ways. */
 export interface TableSql extends RangeSql {
@@ -44,11 +44,11 @@ export const tableKey = ({ schema, table }: TableSpec): StreamKey => ({
 
 /** What is recorded for the streams of a table; ranges have nothing of their own. */
 export async function recordedFor(
-  sql: RangeSql,
+  database: RangeSql,
   key: StreamKey,
 ): Promise<{ key: StreamKey; recorded: Recorded }[]> {
-  const rows = await sql.query(
-    `SELECT strategy, source, fingerprint FROM ${sql.own('_highwater_fingerprints')} WHERE ${sql.tableIs(key)}`,
+  const rows = await database.query(
+    sql`SELECT strategy, source, fingerprint FROM ${database.own('_highwater_fingerprints')} WHERE ${database.tableIs(key)}`,
   );
   return rows.map(([strategy, source, fingerprint]) => ({
     key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '' },
@@ -56,37 +56,37 @@ export async function recordedFor(
   }));
 }
 
-export async function recordedOf(sql: RangeSql, key: StreamKey): Promise<Recorded | null> {
-  const all = await recordedFor(sql, key);
+export async function recordedOf(database: RangeSql, key: StreamKey): Promise<Recorded | null> {
+  const all = await recordedFor(database, key);
   return (
     all.find((one) => one.key.strategy === key.strategy && one.key.source === key.source)?.recorded ?? null
   );
 }
 
-export async function keepRecorded(sql: RangeSql, key: StreamKey, recorded: Recorded): Promise<void> {
-  await forgetRecorded(sql, key);
-  const values = [...keyValues(key), JSON.stringify(recorded)].map(literal).join(', ');
-  await sql.run(`INSERT INTO ${sql.own('_highwater_fingerprints')} VALUES (${values})`);
+export async function keepRecorded(database: RangeSql, key: StreamKey, recorded: Recorded): Promise<void> {
+  await forgetRecorded(database, key);
+  const values = joined([...keyValues(key), JSON.stringify(recorded)].map(literal));
+  await database.run(sql`INSERT INTO ${database.own('_highwater_fingerprints')} VALUES (${values})`);
 }
 
-const forgetRecorded = (sql: RangeSql, key: StreamKey) =>
-  sql.run(`DELETE FROM ${sql.own('_highwater_fingerprints')} WHERE ${sql.keyIs(key)}`);
+const forgetRecorded = (database: RangeSql, key: StreamKey) =>
+  database.run(sql`DELETE FROM ${database.own('_highwater_fingerprints')} WHERE ${database.keyIs(key)}`);
 
 /** Records what is to stand beside a checkpoint that was opened, once {@link settleKey} has let it pass. */
-export async function keepOpened(sql: RangeSql, key: StreamKey, record: Recorded | null): Promise<void> {
+export async function keepOpened(database: RangeSql, key: StreamKey, record: Recorded | null): Promise<void> {
   if (record === null) return;
-  await keepRecorded(sql, key, record);
+  await keepRecorded(database, key, record);
   // The table has the key of this stream now; another stream of it says so when it is opened.
-  for (const other of await recordedFor(sql, key))
+  for (const other of await recordedFor(database, key))
     if (otherKey([other.recorded], { primaryKey: record.is.primaryKey }) !== null)
-      await forgetRecorded(sql, other.key);
+      await forgetRecorded(database, other.key);
 }
 
 /** Once a pass has ended all that a source has to say of its rows is of this configuration. */
-export async function keepEnded(sql: RangeSql, key: StreamKey, is: Fingerprint): Promise<void> {
-  const recorded = await recordedOf(sql, key);
+export async function keepEnded(database: RangeSql, key: StreamKey, is: Fingerprint): Promise<void> {
+  const recorded = await recordedOf(database, key);
   if (recorded !== null && JSON.stringify(recorded) === JSON.stringify({ is })) return;
-  await keepRecorded(sql, key, { is });
+  await keepRecorded(database, key, { is });
 }
 
 /**
@@ -95,53 +95,67 @@ export async function keepEnded(sql: RangeSql, key: StreamKey, is: Fingerprint):
  *   and the others go.
  * @throws {DestinationError}
  */
-export async function settleKey(sql: TableSql, request: OpenRequest): Promise<() => Promise<void>> {
+export async function settleKey(database: TableSql, request: OpenRequest): Promise<() => Promise<void>> {
   const { key, table } = request;
-  const recorded = (await recordedFor(sql, key)).map((one) => one.recorded);
+  const recorded = (await recordedFor(database, key)).map((one) => one.recorded);
   const was = otherKey(recorded, table);
-  const columns = was === null ? null : await columnsByMember(sql);
+  const columns = was === null ? null : await columnsByMember(database);
   if (was === null || columns === null) return () => Promise.resolve();
-  const [[hasRows = 'false'] = []] = await sql.query(`SELECT EXISTS (SELECT 1 FROM ${tableName(table)})`);
+  const [[hasRows = 'false'] = []] = await database.query(
+    sql`SELECT EXISTS (SELECT 1 FROM ${tableName(table)})`,
+  );
   const isKept = table.mode === 'append' || table.mode === 'history';
   if (hasRows === 'true' && (isRange(key) || isKept || !startsAnew(request)))
     throw keyChanged(table, keyText(was, table.primaryKey));
   const before: string[] = [];
   for (const member of was) before.push((await columns(member)) ?? member);
-  await sql.releaseKey(before);
+  await database.releaseKey(before);
   for (const member of was) {
     const column = await columns(member);
     if (column === null || table.primaryKey.includes(member)) continue;
-    await sql.run(`ALTER TABLE ${tableName(table)} ALTER COLUMN ${identifier(column)} DROP NOT NULL`);
+    await database.run(sql`ALTER TABLE ${tableName(table)} ALTER COLUMN ${identifier(column)} DROP NOT NULL`);
   }
-  return () => keepOneEach(sql, table);
+  return () => keepOneEach(database, table);
 }
 
 /** Keeps the rows that have a key, once each. */
-async function keepOneEach(sql: TableSql, table: TableSpec): Promise<void> {
-  const columns = await columnsByMember(sql);
+async function keepOneEach(database: TableSql, table: TableSpec): Promise<void> {
+  const columns = await columnsByMember(database);
   if (columns === null) return;
   const target = tableName(table);
-  const keys: string[] = [];
+  const keys: Sql[] = [];
   for (const member of table.primaryKey) {
     const column = await columns(member);
-    if (column !== null) keys.push(`t.${identifier(column)}`);
+    if (column !== null) keys.push(sql`t.${identifier(column)}`);
   }
   if (keys.length < table.primaryKey.length) {
-    await sql.run(`DELETE FROM ${target}`);
+    await database.run(sql`DELETE FROM ${target}`);
     return;
   }
-  await sql.run(`DELETE FROM ${target} AS t WHERE ${keys.map((name) => `${name} IS NULL`).join(' OR ')}`);
-  const isStamped = (await sql.storedColumns())?.includes(SYNCED_AT) === true;
-  await removeOlderTwins(sql, table, keys, isStamped ? [`t.${SYNCED_AT} DESC NULLS LAST`] : []);
+  await database.run(
+    sql`DELETE FROM ${target} AS t WHERE ${joined(
+      keys.map((name) => sql`${name} IS NULL`),
+      sql` OR `,
+    )}`,
+  );
+  const isStamped = (await database.storedColumns())?.includes(SYNCED_AT) === true;
+  await removeOlderTwins(
+    database,
+    table,
+    keys,
+    isStamped ? [sql`t.${identifier(SYNCED_AT)} DESC NULLS LAST`] : [],
+  );
 }
 
 /** Finds the columns that members of records have in a table; null where there is no table. */
-async function columnsByMember(sql: TableSql): Promise<((member: string) => Promise<string | null>) | null> {
-  const stored = await sql.storedColumns();
+async function columnsByMember(
+  database: TableSql,
+): Promise<((member: string) => Promise<string | null>) | null> {
+  const stored = await database.storedColumns();
   if (stored === null) return null;
-  const fold = (name: string) => (sql.foldsCase ? name.toLowerCase() : name);
+  const fold = (name: string) => (database.foldsCase ? name.toLowerCase() : name);
   const there = new Map(stored.map((name) => [fold(name), name]));
-  return async (member) => there.get(fold((await sql.columnOf(member))?.name ?? member)) ?? null;
+  return async (member) => there.get(fold((await database.columnOf(member))?.name ?? member)) ?? null;
 }
 
 /**
@@ -149,58 +163,62 @@ async function columnsByMember(sql: TableSql): Promise<((member: string) => Prom
  * makes the table anew, so that neither happens without the other.
  * @returns the streams that do.
  */
-export async function startOverWhereGone(sql: TableSql, table: TableSpec): Promise<StreamKey[]> {
+export async function startOverWhereGone(database: TableSql, table: TableSpec): Promise<StreamKey[]> {
   const key = tableKey(table);
-  const found = await standing(sql, table);
+  const found = await standing(database, table);
   if (found.length === 0) return [];
   const gone: StreamKey[] = [];
   for (const [strategy, source, id, holder] of found) {
     const own = { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '' };
     const next = randomUUID();
     const { workflowId } = JSON.parse(holder ?? '') as Holder;
-    const values = [next, id ?? '', ...keyValues(own)].map(literal).join(', ');
-    await sql.run(
-      `UPDATE ${sql.own('_highwater_checkpoints')} SET id = ${literal(next)}, cursor = NULL, updated_at = now() WHERE ${sql.keyIs(own)}`,
+    const values = joined([next, id ?? '', ...keyValues(own)].map(literal));
+    await database.run(
+      sql`UPDATE ${database.own('_highwater_checkpoints')} SET id = ${literal(next)}, cursor = NULL, updated_at = now() WHERE ${database.keyIs(own)}`,
     );
     for (const name of ['_highwater_seen', '_highwater_parents'])
-      await sql.run(`DELETE FROM ${sql.own(name)} WHERE ${sql.keyIs(own)}`);
-    await sql.run(
-      `INSERT INTO ${sql.own('_highwater_moves')} VALUES (${values}, NULL, ${literal(workflowId)}, ${literal(STARTED_OVER_GONE)}, now())`,
+      await database.run(sql`DELETE FROM ${database.own(name)} WHERE ${database.keyIs(own)}`);
+    await database.run(
+      sql`INSERT INTO ${database.own('_highwater_moves')} VALUES (${values}, NULL, ${literal(workflowId)}, ${literal(STARTED_OVER_GONE)}, now())`,
     );
-    const recorded = await recordedOf(sql, own);
-    if (recorded !== null) await keepRecorded(sql, own, { is: recorded.is, gone: true });
+    const recorded = await recordedOf(database, own);
+    if (recorded !== null) await keepRecorded(database, own, { is: recorded.is, gone: true });
     gone.push(own);
   }
   return gone;
 }
 
 /** Whether the table is gone although a checkpoint of it stands. */
-export const isTableGone = async (sql: TableSql, table: TableSpec): Promise<boolean> =>
-  (await standing(sql, table)).length > 0;
+export const isTableGone = async (database: TableSql, table: TableSpec): Promise<boolean> =>
+  (await standing(database, table)).length > 0;
 
 /** The checkpoints of a table that is gone and that rows were written to; none where it is there, or was never made. */
-async function standing(sql: TableSql, table: TableSpec): Promise<(string | null)[][]> {
+async function standing(database: TableSql, table: TableSpec): Promise<(string | null)[][]> {
   const key = tableKey(table);
-  if ((await sql.storedColumns()) !== null) return [];
-  const found = await sql.query(
-    `SELECT strategy, source, id, holder FROM ${sql.own('_highwater_checkpoints')}
-       WHERE ${sql.tableIs(key)} AND cursor IS NOT NULL AND strpos(source, '#') = 0`,
+  if ((await database.storedColumns()) !== null) return [];
+  const found = await database.query(
+    sql`SELECT strategy, source, id, holder FROM ${database.own('_highwater_checkpoints')}
+       WHERE ${database.tableIs(key)} AND cursor IS NOT NULL AND strpos(source, '#') = 0`,
   );
   if (found.length === 0) return [];
   // Where the first records say what the columns are, there is no table before them.
-  const [[rows = '0'] = []] = await sql.query(
-    `SELECT count(*) FROM ${sql.own('_highwater_batches')} WHERE ${sql.tableIs(key)} AND "rows" > 0`,
+  const [[rows = '0'] = []] = await database.query(
+    sql`SELECT count(*) FROM ${database.own('_highwater_batches')} WHERE ${database.tableIs(key)} AND "rows" > 0`,
   );
   return hasKeys(table) || rows !== '0' ? found : [];
 }
 
 /** A note where a table has no rows although its stream has written some, and nothing says that rows are removed. */
-export async function noteOfEmptyTable(sql: TableSql, key: StreamKey, table: TableSpec): Promise<Note[]> {
+export async function noteOfEmptyTable(
+  database: TableSql,
+  key: StreamKey,
+  table: TableSpec,
+): Promise<Note[]> {
   if (table.deletes !== undefined || table.mode === 'replace') return [];
-  if ((await sql.storedColumns()) === null) return [];
-  const [[isEmpty = 'false', written = '0'] = []] = await sql.query(
-    `SELECT NOT EXISTS (SELECT 1 FROM ${tableName(table)}),
-       (SELECT coalesce(sum("rows"), 0) FROM ${sql.own('_highwater_batches')} WHERE ${sql.keyIs(key)})`,
+  if ((await database.storedColumns()) === null) return [];
+  const [[isEmpty = 'false', written = '0'] = []] = await database.query(
+    sql`SELECT NOT EXISTS (SELECT 1 FROM ${tableName(table)}),
+       (SELECT coalesce(sum("rows"), 0) FROM ${database.own('_highwater_batches')} WHERE ${database.keyIs(key)})`,
   );
   if (isEmpty !== 'true' || written === '0') return [];
   const message =

@@ -1,15 +1,14 @@
 /** What DuckDB does for a table that follows its source. */
-import type { DuckDBConnection } from '@duckdb/node-api';
 import type { ColumnType, SchemaChange, StreamKey, TableSpec } from '../protocol.js';
 import { keyValues, notReady, tableName } from './checkpoints.js';
 import { columnType, duckDbType } from './duckdb-columns.js';
-import { counts, rowsOf } from './duckdb-query.js';
+import { counts, rowsOf, type DuckDbSession } from './duckdb-query.js';
 import type { SchemaStore, StoredTable } from './inference.js';
-import { identifier, literal } from './sql.js';
+import { identifier, joined, literal, sql, type Sql } from './sql.js';
 import { messageOf } from '../errors.js';
 
 /** Highwater's own table of what was done to tables. */
-export const SCHEMA_CHANGES = `
+export const SCHEMA_CHANGES = sql`
   CREATE TABLE IF NOT EXISTS _highwater_schema_changes (
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
     source VARCHAR NOT NULL, "column" VARCHAR NOT NULL, path VARCHAR NOT NULL, from_type VARCHAR, to_type VARCHAR NOT NULL,
@@ -20,11 +19,11 @@ export const SCHEMA_CHANGES = `
 /** DuckDB does not tell names apart by their case. */
 export const duckDbNames = { fold: (name: string) => name.toLowerCase(), nameBytes: 200 };
 
-export async function storedTable(connection: DuckDBConnection, table: TableSpec): Promise<StoredTable> {
+export async function storedTable(connection: DuckDbSession, table: TableSpec): Promise<StoredTable> {
   const { schema, table: name } = table;
   const found = await rowsOf(
     connection,
-    `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
+    sql`SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2) ORDER BY column_index`,
     [schema, name],
   );
@@ -33,7 +32,7 @@ export async function storedTable(connection: DuckDBConnection, table: TableSpec
   }));
   const origins = await rowsOf(
     connection,
-    `SELECT "column", path FROM _highwater_schema_changes
+    sql`SELECT "column", path FROM _highwater_schema_changes
        WHERE lower("schema") = lower($1) AND lower("table") = lower($2) ORDER BY changed_at, rowid`,
     [schema, name],
   );
@@ -50,14 +49,14 @@ export async function storedTable(connection: DuckDBConnection, table: TableSpec
  * @param batch the checkpoint that the changes are committed with.
  */
 export function duckDbStore(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   key: StreamKey,
   table: TableSpec,
   batch: string,
   create: (table: TableSpec) => Promise<void>,
 ): SchemaStore {
-  const run = (sql: string) =>
-    connection.run(sql).catch((thrown: unknown) => {
+  const run = (statement: Sql) =>
+    connection.run(statement).catch((thrown: unknown) => {
       throw notReady(table, messageOf(thrown));
     });
   return {
@@ -67,7 +66,7 @@ export function duckDbStore(
       const name = identifier(column);
       const [lost] = await counts(
         connection,
-        `SELECT count(*) FROM ${tableName(table)} WHERE TRY_CAST(CAST(${name} AS DOUBLE) AS HUGEINT) IS DISTINCT FROM CAST(${name} AS HUGEINT)`,
+        sql`SELECT count(*) FROM ${tableName(table)} WHERE TRY_CAST(CAST(${name} AS DOUBLE) AS HUGEINT) IS DISTINCT FROM CAST(${name} AS HUGEINT)`,
       );
       return lost === 0;
     },
@@ -78,25 +77,25 @@ export function duckDbStore(
         if (isNew || from === to) continue;
         await run(
           from === null
-            ? `ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${duckDbType(to)}`
-            : `ALTER TABLE ${tableName(table)} ALTER COLUMN ${name} SET DATA TYPE ${duckDbType(to)} USING ${widened(name, from, to)}`,
+            ? sql`ALTER TABLE ${tableName(table)} ADD COLUMN ${name} ${duckDbType(to)}`
+            : sql`ALTER TABLE ${tableName(table)} ALTER COLUMN ${name} SET DATA TYPE ${duckDbType(to)} USING ${widened(name, from, to)}`,
         );
       }
       if (changes.length === 0) return;
-      const values = [batch, ...keyValues(key)].map(literal).join(', ');
+      const values = joined([batch, ...keyValues(key)].map(literal));
       const rows = changes.map(
         ({ column, path, from, to, example, record }) =>
-          `(${values}, ${literal(column)}, ${literal(JSON.stringify(path))}, ${from === null ? 'NULL' : literal(from)}, ${literal(to)}, ${literal(example)}, ${literal(record)}, now())`,
+          sql`(${values}, ${literal(column)}, ${literal(JSON.stringify(path))}, ${from === null ? sql`NULL` : literal(from)}, ${literal(to)}, ${literal(example)}, ${literal(record)}, now())`,
       );
-      await connection.run(`INSERT INTO _highwater_schema_changes VALUES ${rows.join(', ')}`);
+      await connection.run(sql`INSERT INTO _highwater_schema_changes VALUES ${joined(rows)}`);
     },
   };
 }
 
 /** A column's values in a wider type. */
-export function widened(name: string, from: ColumnType, to: ColumnType): string {
+export function widened(name: Sql, from: ColumnType, to: ColumnType): Sql {
   if (to === 'STRING') return asText(name, from);
-  if (to !== 'JSON') return `CAST(${name} AS ${duckDbType(to)})`;
+  if (to !== 'JSON') return sql`CAST(${name} AS ${duckDbType(to)})`;
   switch (from) {
     case 'BOOLEAN':
     case 'SHORT':
@@ -104,40 +103,40 @@ export function widened(name: string, from: ColumnType, to: ColumnType): string 
     case 'LONG':
     case 'FLOAT':
     case 'DOUBLE':
-      return `CAST(${asText(name, from)} AS JSON)`;
+      return sql`CAST(${asText(name, from)} AS JSON)`;
     default:
       return from.startsWith('DECIMAL')
-        ? `CAST(${asText(name, from)} AS JSON)`
-        : `to_json(${asText(name, from)})`;
+        ? sql`CAST(${asText(name, from)} AS JSON)`
+        : sql`to_json(${asText(name, from)})`;
   }
 }
 
 /** A column's values as the source may have written them. */
-function asText(name: string, from: ColumnType): string {
-  const text = `CAST(${name} AS VARCHAR)`;
+function asText(name: Sql, from: ColumnType): Sql {
+  const text = sql`CAST(${name} AS VARCHAR)`;
   switch (from) {
     case 'FLOAT':
     case 'DOUBLE':
-      return `regexp_replace(${text}, '\\.0$', '')`;
+      return sql`regexp_replace(${text}, '\\.0$', '')`;
     case 'NAIVE_DATETIME':
-      return `replace(${text}, ' ', 'T')`;
+      return sql`replace(${text}, ' ', 'T')`;
     case 'UTC_DATETIME':
-      return `replace(CAST(${name} AT TIME ZONE 'UTC' AS VARCHAR), ' ', 'T') || 'Z'`;
+      return sql`replace(CAST(${name} AT TIME ZONE 'UTC' AS VARCHAR), ' ', 'T') || 'Z'`;
     case 'BINARY':
-      return `to_base64(${name})`;
+      return sql`to_base64(${name})`;
     default:
       // The zeros that the scale adds.
       return from.startsWith('DECIMAL')
-        ? `CASE WHEN contains(${text}, '.') THEN rtrim(rtrim(${text}, '0'), '.') ELSE ${text} END`
+        ? sql`CASE WHEN contains(${text}, '.') THEN rtrim(rtrim(${text}, '0'), '.') ELSE ${text} END`
         : text;
   }
 }
 
 /** What a batch that was committed before has done to the table. */
-export async function changesOf(connection: DuckDBConnection, batch: string): Promise<SchemaChange[]> {
+export async function changesOf(connection: DuckDbSession, batch: string): Promise<SchemaChange[]> {
   const found = await rowsOf(
     connection,
-    `SELECT "column", from_type, to_type FROM _highwater_schema_changes
+    sql`SELECT "column", from_type, to_type FROM _highwater_schema_changes
        WHERE batch = $1 AND from_type IS DISTINCT FROM to_type ORDER BY rowid`,
     [batch],
   );

@@ -2,9 +2,11 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
-import { rowsOf, type QueryRows } from './duckdb-query.js';
+import { stagingFolder } from '../staging/staging.js';
+import { confine, NO_EXTENSIONS } from './duckdb-confine.js';
+import { DuckDbSession, rowsOf, type QueryRows } from './duckdb-query.js';
 import { markOfNewLog, otherLog, refuseOtherLog } from './duckdb-wal.js';
-import { literal } from './sql.js';
+import { literal, sql, type Sql } from './sql.js';
 import {
   DestinationBusyError,
   DestinationError,
@@ -25,6 +27,8 @@ export interface DuckDbSettings {
   idleMilliseconds: number;
   /** The database is in memory, and this folder takes what has no room there; absent: it is the file. */
   spill?: string;
+  /** Folders whose files statements may read and write; absent: where batches are staged. */
+  folders?: readonly string[];
 }
 
 /** Bytes; the JSON reader takes eight times as much. */
@@ -59,7 +63,7 @@ export class DuckDbFile {
 
   /** Runs `work` on a connection of its own, or on one that a call of `read` in hand has lent. */
   async read<T>(
-    work: (connection: DuckDBConnection) => Promise<T>,
+    work: (session: DuckDbSession, connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null = null,
   ): Promise<T> {
     if (lent === null) await this.quiet;
@@ -67,18 +71,18 @@ export class DuckDbFile {
   }
 
   private async use<T>(
-    work: (connection: DuckDBConnection) => Promise<T>,
+    work: (session: DuckDbSession, connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null,
   ): Promise<T> {
     this.users++;
     clearTimeout(this.idle);
     try {
-      if (lent !== null) return await work(lent);
+      if (lent !== null) return await work(new DuckDbSession(lent), lent);
       const instance = await this.open();
       await this.refuseIfReplaced();
       const connection = await instance.connect();
       try {
-        return await work(connection);
+        return await work(new DuckDbSession(connection), connection);
       } finally {
         connection.closeSync();
       }
@@ -115,10 +119,10 @@ export class DuckDbFile {
   }
 
   /** Raises the memory limit until the file is closed, where records are long. */
-  async makeRoomFor(connection: DuckDBConnection, longest: number): Promise<void> {
+  async makeRoomFor(connection: DuckDbSession, longest: number): Promise<void> {
     const { longRecordsMemory: limit } = this.settings;
     if (longest < LONG_RECORD || limit === undefined) return;
-    await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+    await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
   }
 
   /**
@@ -129,9 +133,9 @@ export class DuckDbFile {
    * @param query a look at the database that comes first, in the call that begins the transaction.
    */
   async transaction<T>(
-    work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
+    work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
     lent: DuckDBConnection | null = null,
-    query = '',
+    query: Sql | null = null,
   ): Promise<T> {
     const before = this.turn;
     let done = () => {};
@@ -169,10 +173,11 @@ export class DuckDbFile {
     this.quiet = new Promise<void>((resolve) => (done = resolve));
     try {
       await this.use(async (connection) => {
-        if (limit !== this.settings.memoryLimit) await connection.run(`SET GLOBAL memory_limit = '${limit}'`);
+        if (limit !== this.settings.memoryLimit)
+          await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
         for (let attempt = 1; attempt <= CHECKPOINT_ATTEMPTS; attempt++) {
           try {
-            await connection.run('CHECKPOINT');
+            await connection.run(sql`CHECKPOINT`);
             return;
           } catch (thrown) {
             if (!/other write transactions/.test(messageOf(thrown))) return;
@@ -187,15 +192,15 @@ export class DuckDbFile {
   }
 
   /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
-  private async markNewLog(connection: DuckDBConnection): Promise<void> {
+  private async markNewLog(connection: DuckDbSession): Promise<void> {
     if (this.header === null) return;
     const mark = await markOfNewLog(this.path, this.header);
     if (mark === null) return;
-    await connection.run(
-      `CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
-       DELETE FROM _highwater_meta WHERE name = 'log';
-       INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
-    );
+    await connection.runAll([
+      sql`CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)`,
+      sql`DELETE FROM _highwater_meta WHERE name = 'log'`,
+      sql`INSERT INTO _highwater_meta VALUES ('log', ${literal(mark)})`,
+    ]);
   }
 
   /** Closes the file once nobody uses it. */
@@ -258,8 +263,7 @@ export class DuckDbFile {
       const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(this.settings.threads),
         memory_limit: this.settings.memoryLimit,
-        autoinstall_known_extensions: 'false',
-        autoload_known_extensions: 'false',
+        ...NO_EXTENSIONS,
         // A checkpoint compresses what was written since the last one; rarely is cheaper.
         checkpoint_threshold: '256MB',
         temp_directory: spill ?? `${this.path}.tmp`,
@@ -267,6 +271,7 @@ export class DuckDbFile {
       const connection = await instance.connect();
       await connection.run("SET GLOBAL TimeZone = 'UTC'");
       connection.closeSync();
+      await confine(instance, this.settings.folders ?? [stagingFolder(this.path)], false);
       if (spill === undefined) {
         this.identity = await identityOf(this.path);
         this.wasThere = true;
@@ -305,20 +310,20 @@ export function openError(path: string, said: string): Error {
 }
 
 async function inTransaction<T>(
-  connection: DuckDBConnection,
-  query: string,
-  work: (connection: DuckDBConnection, found: QueryRows) => Promise<T>,
+  connection: DuckDbSession,
+  query: Sql | null,
+  work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
 ): Promise<T> {
   let result: T;
   try {
-    const found = await rowsOf(connection, `BEGIN TRANSACTION; ${query}`);
+    const found = await rowsOf(connection, [sql`BEGIN TRANSACTION`, ...(query === null ? [] : [query])]);
     result = await work(connection, found);
   } catch (thrown) {
     // The transaction may be gone already; what matters is why.
-    await connection.run('ROLLBACK').catch(() => undefined);
+    await connection.run(sql`ROLLBACK`).catch(() => undefined);
     throw thrown;
   }
-  await connection.run('COMMIT');
+  await connection.run(sql`COMMIT`);
   return result;
 }
 

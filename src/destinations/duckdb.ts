@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import type { DuckDBConnection } from '@duckdb/node-api';
 import { type RecordError, TableGoneError, messageOf } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
@@ -53,8 +52,9 @@ import type {
 import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
 import { columnsOf, keyIs, rangeSql, tableIs, tableSql } from './duckdb-ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
+import type { DuckDBConnection } from '@duckdb/node-api';
 import type { DuckDbFile } from './duckdb-file.js';
-import { counts, rowsOf, type QueryRows } from './duckdb-query.js';
+import { counts, rowsOf, type QueryRows, type DuckDbSession } from './duckdb-query.js';
 import {
   definitions,
   endOfPass,
@@ -94,41 +94,42 @@ import {
   withBeyond,
 } from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
-import { identifier, literal } from './sql.js';
+import { stagingFolder } from '../staging/staging.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 /** Highwater's own tables, in the schema `main`. */
-const OWN_TABLES = `
-  CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
-  CREATE TABLE IF NOT EXISTS _highwater_checkpoints (
+const OWN_TABLES: readonly Sql[] = [
+  sql`CREATE TABLE IF NOT EXISTS _highwater_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_checkpoints (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     id VARCHAR NOT NULL, cursor VARCHAR, holder VARCHAR NOT NULL, updated_at TIMESTAMP WITH TIME ZONE NOT NULL
-  );
-  CREATE TABLE IF NOT EXISTS _highwater_batches (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_batches (
     id VARCHAR NOT NULL, base VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL,
     strategy VARCHAR NOT NULL, source VARCHAR NOT NULL, cursor VARCHAR NOT NULL, workflow_id VARCHAR NOT NULL,
     pages BIGINT NOT NULL, records BIGINT NOT NULL, "rows" BIGINT NOT NULL, committed_at TIMESTAMP WITH TIME ZONE NOT NULL
-  );
-  CREATE TABLE IF NOT EXISTS _highwater_parents (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_parents (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     parent VARCHAR NOT NULL, mark VARCHAR NOT NULL
-  );
-  CREATE TABLE IF NOT EXISTS _highwater_seen (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_seen (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     pass BIGINT NOT NULL, key VARCHAR
-  );
-  CREATE TABLE IF NOT EXISTS _highwater_moves (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_moves (
     id VARCHAR NOT NULL, base VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL,
     strategy VARCHAR NOT NULL, source VARCHAR NOT NULL, cursor VARCHAR, workflow_id VARCHAR NOT NULL,
     moved VARCHAR NOT NULL, moved_at TIMESTAMP WITH TIME ZONE NOT NULL
-  );
-  CREATE TABLE IF NOT EXISTS _highwater_rejects (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS _highwater_rejects (
     batch VARCHAR NOT NULL, "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL,
     source VARCHAR NOT NULL, reason VARCHAR NOT NULL, record VARCHAR NOT NULL, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL
-  );
-  ${differencesTable()}
-  ${SCHEMA_CHANGES}
-  ${fingerprintsTable()}
-`;
+  )`,
+  differencesTable(),
+  SCHEMA_CHANGES,
+  fingerprintsTable(),
+];
 
 /**
  * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
@@ -169,7 +170,7 @@ export class DuckDbDestination implements Destination {
   private async makeReady(
     table: TableSpec,
     around: (
-      connection: DuckDBConnection,
+      connection: DuckDbSession,
       prepareIt: () => Promise<StreamKey[]>,
     ) => Promise<StreamKey[]> = async (connection, prepareIt) => {
       await prepareOwnTables(connection);
@@ -198,18 +199,23 @@ export class DuckDbDestination implements Destination {
       if (claim === null) return null;
       const own = stored.find((one) => sameKey(one.key, key));
       const log = logOf(connection, key);
-      const sql = tableSql(connection, table);
-      const recorded = await recordedOf(sql, key);
+      const database = tableSql(connection, table);
+      const recorded = await recordedOf(database, key);
       const moved = await movedClaim(claim, own, request, log, { recorded, isGone });
       const { checkpoint, neighbours, takenOver, isNew, said, record } = moved;
-      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(sql, key, table);
+      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(database, key, table);
       const notes = [...moved.notes, ...isEmptied];
-      const database = String(await databaseId(connection));
-      const result: OpenResult = { checkpoint, database, neighbours, ...(notes.length > 0 && { notes }) };
-      await keepOpened(sql, key, record);
+      const identity = String(await databaseId(connection));
+      const result: OpenResult = {
+        checkpoint,
+        database: identity,
+        neighbours,
+        ...(notes.length > 0 && { notes }),
+      };
+      await keepOpened(database, key, record);
       for (const other of takenOver) {
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other)}`,
+          sql`UPDATE _highwater_checkpoints SET id = $1, holder = $2, updated_at = now() WHERE ${keyIs(other)}`,
           [randomUUID(), JSON.stringify(holder)],
         );
       }
@@ -217,25 +223,24 @@ export class DuckDbDestination implements Destination {
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       if (said !== null) {
         // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
+        await connection.run(sql`DELETE FROM _highwater_seen WHERE ${keyIs(key)}`);
+        await connection.run(sql`DROP TABLE IF EXISTS ${tableName(asideOf(key, request.table))}`);
+        if (checkpoint.cursor === null)
+          await connection.run(sql`DELETE FROM _highwater_parents WHERE ${keyIs(key)}`);
         await connection.run(
-          `DELETE FROM _highwater_seen WHERE ${keyIs(key)};
-           DROP TABLE IF EXISTS ${tableName(asideOf(key, request.table))};
-           ${checkpoint.cursor === null ? `DELETE FROM _highwater_parents WHERE ${keyIs(key)}` : ''}`,
-        );
-        await connection.run(
-          'INSERT INTO _highwater_moves VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())',
+          sql`INSERT INTO _highwater_moves VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now())`,
           [checkpoint.id, own?.id ?? '', ...keyValues(key), cursor, holder.workflowId, said],
         );
       }
       const values = [checkpoint.id, cursor, JSON.stringify(holder)];
       if (own !== undefined) {
         await connection.run(
-          `UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
+          sql`UPDATE _highwater_checkpoints SET id = $1, cursor = $2, holder = $3, updated_at = now() WHERE ${keyIs(key)}`,
           values,
         );
       } else {
         await connection.run(
-          'INSERT INTO _highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())',
+          sql`INSERT INTO _highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())`,
           [...keyValues(key), ...values],
         );
       }
@@ -249,14 +254,14 @@ export class DuckDbDestination implements Destination {
       if (!(await hasTable(connection, '_highwater_checkpoints'))) return nothing;
       const [row] = await rowsOf(
         connection,
-        `SELECT id, cursor, holder, ${momentText('updated_at')} FROM _highwater_checkpoints WHERE ${keyIs(key)}`,
+        sql`SELECT id, cursor, holder, ${momentText(sql`updated_at`)} FROM _highwater_checkpoints WHERE ${keyIs(key)}`,
       );
       if (row === undefined) return nothing;
       const [id, cursor, holder, since] = row.map((value) => (value === null ? null : String(value)));
       const checkpoint = { id: id ?? '', cursor: cursor == null ? null : (JSON.parse(cursor) as Cursor) };
       const [total = 0] = await counts(
         connection,
-        `SELECT count(*) FROM (${await logQuery(connection, key)})`,
+        sql`SELECT count(*) FROM (${await logQuery(connection, key)})`,
       );
       return {
         stored: { checkpoint, holder: JSON.parse(holder ?? '') as Holder, since: since ?? '' },
@@ -376,12 +381,12 @@ export class DuckDbDestination implements Destination {
           await keepEnded(rangeSql(connection, null), key, request.fingerprint);
         const cursor = literal(JSON.stringify(withNotes(request.cursor, notes)));
         const values = [literal(next), literal(base), ...keyValues(key).map(literal), cursor];
-        const set = await connection.run(
-          `INSERT INTO _highwater_batches VALUES (${values.join(', ')}, ${literal(request.workflowId)},
-           ${request.pages}, ${request.records}, ${rows + ended.rows}, now());
-         UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
+        const set = await connection.runAll([
+          sql`INSERT INTO _highwater_batches VALUES (${joined(values)}, ${literal(request.workflowId)},
+           ${numeral(request.pages)}, ${numeral(request.records)}, ${numeral(rows + ended.rows)}, now())`,
+          sql`UPDATE _highwater_checkpoints SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
            WHERE ${keyIs(key)} AND id = ${literal(base)}`,
-        );
+        ]);
         if (set.rowsChanged !== 1) throw conflict(key, base, stored);
         faultPoint('commit.before');
         return {
@@ -406,7 +411,7 @@ export class DuckDbDestination implements Destination {
     const { table } = request;
     const next = `replay-${randomUUID()}`;
     const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
-    return replay(request, exactColumns, (work) =>
+    return replay(request, stagingFolder(this.file.path), exactColumns, (work) =>
       this.file.transaction(async (connection) => {
         await prepare(connection, table).catch((thrown: unknown) => {
           throw refused(table, thrown);
@@ -427,9 +432,9 @@ export class DuckDbDestination implements Destination {
             if (cursor !== undefined) await connection.run(markOlder(spec, cursor));
             const found = await rowsOf(
               connection,
-              'SELECT place - 1, reason FROM _sorted WHERE reason IS NOT NULL',
+              sql`SELECT place - 1, reason FROM _sorted WHERE reason IS NOT NULL`,
             );
-            await connection.run(batchOfWhatFits(spec));
+            await connection.runAll(batchOfWhatFits(spec));
             const own = {
               ...aloneIn(key, spec, next),
               records,
@@ -447,7 +452,7 @@ export class DuckDbDestination implements Destination {
   }
 
   private async rows(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     request: WriteRequest,
     before: Cursor | null,
     isLoaded: boolean,
@@ -467,12 +472,12 @@ export class DuckDbDestination implements Destination {
 
   /** As {@link rows}, for a range: written is what the sync has not written meanwhile. */
   private async besideSync(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     request: WriteRequest & { range: RangeWrite },
     sorts: boolean,
   ): Promise<WrittenInto> {
     const { range, records } = request;
-    const sql = rangeSql(connection, request.table);
+    const database = rangeSql(connection, request.table);
     const table = besideTable(request.table);
     const into = { table, exists: true, changes: [] };
     const paths = (await range.beyond?.()) ?? [];
@@ -480,16 +485,16 @@ export class DuckDbDestination implements Destination {
       // Following its source has made the key's columns what they are.
       const met = { ...request, table: keysOnly(table), files: () => Promise.resolve(paths) };
       await load(this.file, connection, met);
-      await meet(sql, met, '_batch');
+      await meet(database, met, sql`_batch`);
     }
     if (records === 0) return { ...into, rows: 0, deleted: 0 };
     // Of a key that comes twice the last record counts, however the table is written.
     const oneEach = { ...request, table: { ...table, mode: 'replace' as const } };
     await (sorts ? sortOut : load)(this.file, connection, oneEach);
-    if (range.kind === 'audit') await meet(sql, { ...request, table }, '_batch');
-    const left = await judge(sql, { ...request, table }, '_batch');
+    if (range.kind === 'audit') await meet(database, { ...request, table }, sql`_batch`);
+    const left = await judge(database, { ...request, table }, sql`_batch`);
     if (range.writes) return { ...into, ...(await writeRows(connection, { ...request, table })), left };
-    await connection.run('DROP TABLE _batch');
+    await connection.run(sql`DROP TABLE _batch`);
     return { ...into, rows: 0, deleted: 0 };
   }
 
@@ -514,14 +519,14 @@ export class DuckDbDestination implements Destination {
       }),
     forget: (key) =>
       this.file.transaction(async (connection) => {
-        await connection.run(OWN_TABLES);
+        await connection.runAll(OWN_TABLES);
         await forget(rangeSql(connection, null), key);
       }),
   };
 
   /** As {@link rows}, after the table was made to hold the batch. */
   private async followed(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     asked: WriteRequest,
     before: Cursor | null,
     sorts: boolean,
@@ -565,10 +570,10 @@ export class DuckDbDestination implements Destination {
 }
 
 /** Databases of one file have Highwater's own tables once something was opened there. */
-async function hasOwnTables(connection: DuckDBConnection): Promise<boolean> {
+async function hasOwnTables(connection: DuckDbSession): Promise<boolean> {
   const [tables = 0] = await counts(
     connection,
-    "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = '_highwater_checkpoints'",
+    sql`SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = '_highwater_checkpoints'`,
   );
   return tables > 0;
 }
@@ -594,13 +599,13 @@ class PreparedBatch {
   private readonly loaded: Promise<DuckDBConnection | null>;
   private readonly timer: NodeJS.Timeout;
 
-  constructor(file: DuckDbFile, work: (connection: DuckDBConnection) => Promise<void>, onEnd: () => void) {
+  constructor(file: DuckDbFile, work: (connection: DuckDbSession) => Promise<void>, onEnd: () => void) {
     const released = new Promise<void>((resolve) => (this.release = resolve));
     this.timer = setTimeout(this.release, PREPARED_MILLISECONDS);
     this.loaded = new Promise((resolve) => {
       void file
-        .read(async (connection) => {
-          await work(connection);
+        .read(async (session, connection) => {
+          await work(session);
           resolve(connection);
           await released;
         })
@@ -620,47 +625,49 @@ class PreparedBatch {
 }
 
 /** Makes the table ready, and Highwater's own ones. */
-async function prepare(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+async function prepare(connection: DuckDbSession, table: TableSpec): Promise<void> {
   await prepareOwnTables(connection);
   await prepareAnew(connection, table);
 }
 
 /** Makes the table ready. @returns the streams that start over, as it was gone. */
-async function prepareAnew(connection: DuckDBConnection, table: TableSpec): Promise<StreamKey[]> {
+async function prepareAnew(connection: DuckDbSession, table: TableSpec): Promise<StreamKey[]> {
   const gone = await startOverWhereGone(tableSql(connection, table), table);
   await prepareTable(connection, table);
   return gone;
 }
 
-async function prepareOwnTables(connection: DuckDBConnection): Promise<void> {
-  await connection.run(OWN_TABLES);
+async function prepareOwnTables(connection: DuckDbSession): Promise<void> {
+  await connection.runAll(OWN_TABLES);
   await connection.run(
-    `INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
+    sql`INSERT INTO _highwater_meta SELECT * FROM (VALUES ('database', $1), ('version', $2))
      WHERE NOT EXISTS (SELECT 1 FROM _highwater_meta WHERE name = 'database')`,
     [randomUUID(), String(TABLES_VERSION)],
   );
   const [[stored] = []] = await rowsOf(
     connection,
-    "SELECT value FROM _highwater_meta WHERE name = 'version'",
+    sql`SELECT value FROM _highwater_meta WHERE name = 'version'`,
   );
   const version = String(stored);
   refuseNewer(version);
   if (Number(version) < TABLES_VERSION) {
-    await connection.run(`UPDATE _highwater_meta SET value = '${TABLES_VERSION}' WHERE name = 'version'`);
+    await connection.run(
+      sql`UPDATE _highwater_meta SET value = ${literal(String(TABLES_VERSION))} WHERE name = 'version'`,
+    );
   }
 }
 
-async function prepareTable(connection: DuckDBConnection, table: TableSpec): Promise<void> {
+async function prepareTable(connection: DuckDbSession, table: TableSpec): Promise<void> {
   const columns = Object.entries(table.columns);
-  await connection.run(`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
+  await connection.run(sql`CREATE SCHEMA IF NOT EXISTS ${identifier(table.schema)}`);
   const known = await columnsOf(connection, table);
   // The first records will say what its columns are.
   if (known?.exists === false && !hasKeys(table)) return;
   if (known?.exists !== true)
-    await connection.run(`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${definitions(table).join(', ')})`);
+    await connection.run(sql`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${joined(definitions(table))})`);
   const found = await rowsOf(
     connection,
-    `SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
+    sql`SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database()
        AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)`,
     [table.schema, table.table],
   );
@@ -670,24 +677,24 @@ async function prepareTable(connection: DuckDBConnection, table: TableSpec): Pro
     const wanted = duckDbType(type);
     const is = existing.get(name.toLowerCase());
     if (is === undefined) {
-      await connection.run(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
+      await connection.run(sql`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${wanted}`);
     } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
       differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   refuseOtherTypes(table, differences);
-  const [rows = 0] = await counts(connection, `SELECT count(*) FROM ${tableName(table)}`);
+  const [rows = 0] = await counts(connection, sql`SELECT count(*) FROM ${tableName(table)}`);
   if (rows > 0) refuseOtherMode(table, new Set(existing.keys()));
   else await forgetMode(connection, table);
   await prepareOwnColumns(connection, known?.exists === true ? known.spec() : table, []);
 }
 
-const storedCheckpoints = async (connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> =>
+const storedCheckpoints = async (connection: DuckDbSession, key: StreamKey): Promise<StoredCheckpoint[]> =>
   thatMatter(key, await allCheckpoints(connection, key));
 
-const checkpointsQuery = (key: StreamKey): string =>
-  `SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`;
+const checkpointsQuery = (key: StreamKey): Sql =>
+  sql`SELECT strategy, source, id, cursor, holder, updated_at FROM _highwater_checkpoints WHERE ${tableIs(key)}`;
 
-const allCheckpoints = async (connection: DuckDBConnection, key: StreamKey): Promise<StoredCheckpoint[]> =>
+const allCheckpoints = async (connection: DuckDbSession, key: StreamKey): Promise<StoredCheckpoint[]> =>
   checkpointsIn(await rowsOf(connection, checkpointsQuery(key)), key);
 
 /** What the answer to {@link checkpointsQuery} says. */
@@ -701,40 +708,40 @@ function checkpointsIn(found: QueryRows, key: StreamKey): StoredCheckpoint[] {
   }));
 }
 
-const hasTable = async (connection: DuckDBConnection, name: string) =>
+const hasTable = async (connection: DuckDbSession, name: string) =>
   (
     await counts(
       connection,
-      `SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ${literal(name)}`,
+      sql`SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ${literal(name)}`,
     )
   )[0] === 1;
 
-const momentText = (column: string) =>
-  `strftime(date_trunc('milliseconds', ${column} AT TIME ZONE 'UTC'), '%Y-%m-%dT%H:%M:%S.%gZ')`;
+const momentText = (column: Sql) =>
+  sql`strftime(date_trunc('milliseconds', ${column} AT TIME ZONE 'UTC'), '%Y-%m-%dT%H:%M:%S.%gZ')`;
 
 /** Commits and moves of a stream. */
-async function logQuery(connection: DuckDBConnection, key: StreamKey): Promise<string> {
+async function logQuery(connection: DuckDbSession, key: StreamKey): Promise<Sql> {
   // A file that an older program has written, and nobody has opened since, has no moves.
   const moves = !(await hasTable(connection, '_highwater_moves'))
-    ? ''
-    : `UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM _highwater_moves WHERE ${keyIs(key)}`;
-  return `SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL AS moved, committed_at AS made_at
+    ? sql``
+    : sql`UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM _highwater_moves WHERE ${keyIs(key)}`;
+  return sql`SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL AS moved, committed_at AS made_at
     FROM _highwater_batches WHERE ${keyIs(key)} ${moves}`;
 }
 
-const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
+const logOf = (connection: DuckDbSession, key: StreamKey): StreamLog => ({
   entries: async ({ batch, until, limit }) => {
     const which = [
-      ...(batch === undefined ? [] : [`starts_with(id, ${literal(batch)})`]),
+      ...(batch === undefined ? [] : [sql`starts_with(id, ${literal(batch)})`]),
       ...(until === undefined
         ? []
-        : [`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS TIMESTAMPTZ)`]),
+        : [sql`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS TIMESTAMPTZ)`]),
     ];
     const found = await rowsOf(
       connection,
-      `SELECT id, base, ${momentText('made_at')}, cursor, workflow_id, pages, records, "rows", moved
-         FROM (${await logQuery(connection, key)}) ${which.length === 0 ? '' : `WHERE ${which.join(' AND ')}`}
-         ORDER BY made_at DESC LIMIT ${limit}`,
+      sql`SELECT id, base, ${momentText(sql`made_at`)}, cursor, workflow_id, pages, records, "rows", moved
+         FROM (${await logQuery(connection, key)}) ${which.length === 0 ? sql`` : sql`WHERE ${joined(which, sql` AND `)}`}
+         ORDER BY made_at DESC LIMIT ${numeral(limit)}`,
     );
     return found.map(([id, base, at, cursor, workflowId, pages, records, rows, moved]) => ({
       ...{ id: String(id), base: String(base), at: String(at), workflowId: String(workflowId) },
@@ -747,29 +754,29 @@ const logOf = (connection: DuckDBConnection, key: StreamKey): StreamLog => ({
     (
       await counts(
         connection,
-        `SELECT count(*) FROM _highwater_moves WHERE ${keyIs(key)} AND id = ${literal(id)}`,
+        sql`SELECT count(*) FROM _highwater_moves WHERE ${keyIs(key)} AND id = ${literal(id)}`,
       )
     )[0] !== 0,
 });
 
 /** The identity of the database; null where nothing of Highwater's is there. */
-async function databaseId(connection: DuckDBConnection): Promise<string | null> {
+async function databaseId(connection: DuckDbSession): Promise<string | null> {
   if (!(await hasTable(connection, '_highwater_meta'))) return null;
   const [[id = null] = []] = await rowsOf(
     connection,
-    "SELECT value FROM _highwater_meta WHERE name = 'database'",
+    sql`SELECT value FROM _highwater_meta WHERE name = 'database'`,
   );
   return id === null ? null : String(id);
 }
 
 /** Rows of a batch that was committed; null where it was not. */
 async function committedRows(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   { key, base, next }: WriteRequest,
 ): Promise<number | null> {
   const [rows = null] = await counts(
     connection,
-    `SELECT "rows" FROM _highwater_batches WHERE ${keyIs(key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
+    sql`SELECT "rows" FROM _highwater_batches WHERE ${keyIs(key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
   );
   return rows;
 }
@@ -777,7 +784,7 @@ async function committedRows(
 /** Reads the staged files into the temporary table `_batch`, and keeps the last record of each key. */
 export async function load(
   file: DuckDbFile,
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   request: WriteRequest,
 ): Promise<void> {
   const { table, longest } = request;
@@ -785,62 +792,58 @@ export async function load(
   const columns = Object.entries(table.columns);
   const selected = selectedForBatch(table, identifier);
   // One call for several statements: an answer waits its turn behind the pages that are read meanwhile.
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM ${readFiles(await request.files(), longest, columns, jsonType)};
-     ${keepsLast(table) ? lastOfEach(table) : ''}`,
-  );
+  await connection.runAll([
+    sql`CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${joined(selected)} FROM ${readFiles(await request.files(), longest, columns, jsonType)}`,
+    ...(keepsLast(table) ? lastOfEach(table) : []),
+  ]);
 }
 
 /** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
-async function takeRejects(
-  connection: DuckDBConnection,
-  key: StreamKey,
-  before: string | null,
-  limit: number,
-) {
-  const time = before === null ? 'now()' : `CAST(${literal(before)} AS TIMESTAMPTZ)`;
-  const first = `FROM _highwater_rejects WHERE ${tableIs(key)} AND rejected_at < ${time} ORDER BY rejected_at, rowid LIMIT ${limit}`;
-  const found = await rowsOf(connection, `SELECT record ${first}`);
+async function takeRejects(connection: DuckDbSession, key: StreamKey, before: string | null, limit: number) {
+  const time = before === null ? sql`now()` : sql`CAST(${literal(before)} AS TIMESTAMPTZ)`;
+  const first = sql`FROM _highwater_rejects WHERE ${tableIs(key)} AND rejected_at < ${time} ORDER BY rejected_at, rowid LIMIT ${numeral(limit)}`;
+  const found = await rowsOf(connection, sql`SELECT record ${first}`);
   const records = found.map(([record]) => String(record));
-  await connection.run(`DELETE FROM _highwater_rejects WHERE rowid IN (SELECT rowid ${first})`);
-  const [[now] = []] = await rowsOf(connection, 'SELECT CAST(now() AS VARCHAR)');
+  await connection.run(sql`DELETE FROM _highwater_rejects WHERE rowid IN (SELECT rowid ${first})`);
+  const [[now] = []] = await rowsOf(connection, sql`SELECT CAST(now() AS VARCHAR)`);
   return { records, now: String(now) };
 }
 
 /** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
-function markOlder(table: TableSpec, cursor: string | null): string {
-  const read = (name: string) => fromJson(`s.r.${identifier(name)}`, table.columns[name] ?? 'STRING');
-  const current = table.mode === 'history' ? [`t.${VALID_TO} IS NULL`] : [];
-  const sameRow = [
-    ...table.primaryKey.map((name) => `t.${identifier(name)} = ${read(name)}`),
-    ...current,
-  ].join(' AND ');
-  const isNewer = cursor === null ? 'false' : `coalesce(${read(cursor)} >= t.${identifier(cursor)}, false)`;
-  return `UPDATE _sorted SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)} WHERE place IN (
+function markOlder(table: TableSpec, cursor: string | null): Sql {
+  const read = (name: string) => fromJson(sql`s.r.${identifier(name)}`, table.columns[name] ?? 'STRING');
+  const current = table.mode === 'history' ? [sql`t.${identifier(VALID_TO)} IS NULL`] : [];
+  const sameRow = joined(
+    [...table.primaryKey.map((name) => sql`t.${identifier(name)} = ${read(name)}`), ...current],
+    sql` AND `,
+  );
+  const isNewer =
+    cursor === null ? sql`false` : sql`coalesce(${read(cursor)} >= t.${identifier(cursor)}, false)`;
+  return sql`UPDATE _sorted SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)} WHERE place IN (
     SELECT s.place FROM _sorted AS s JOIN ${tableName(table)} AS t ON ${sameRow} WHERE s.reason IS NULL AND NOT ${isNewer})`;
 }
 
 /** How many records of a batch were put aside. */
-async function rejectedOf(connection: DuckDBConnection, { next, table }: WriteRequest): Promise<number> {
+async function rejectedOf(connection: DuckDbSession, { next, table }: WriteRequest): Promise<number> {
   if (table.quarantine !== true) return 0;
   const [count = 0] = await counts(
     connection,
-    `SELECT count(*) FROM _highwater_rejects WHERE batch = ${literal(next)}`,
+    sql`SELECT count(*) FROM _highwater_rejects WHERE batch = ${literal(next)}`,
   );
   return count;
 }
 
 /** What the reader has put aside. */
 export async function keepRejects(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: string[],
 ): Promise<void> {
-  const values = [next, ...keyValues(key)].map(literal).join(', ');
+  const values = joined([next, ...keyValues(key)].map(literal));
   await connection.run(
-    `INSERT INTO _highwater_rejects SELECT ${values}, reason, record, now()
-       FROM read_json([${files.map(literal).join(', ')}], columns = {reason: 'VARCHAR', record: 'VARCHAR'},
-         format = 'newline_delimited', maximum_object_size = ${REJECT_BYTES})`,
+    sql`INSERT INTO _highwater_rejects SELECT ${values}, reason, record, now()
+       FROM read_json([${joined(files.map(literal))}], columns = {reason: 'VARCHAR', record: 'VARCHAR'},
+         format = 'newline_delimited', maximum_object_size = ${numeral(REJECT_BYTES)})`,
   );
 }
 
@@ -850,81 +853,79 @@ const REJECT_BYTES = 48 * 1024 * 1024;
 /** As {@link load}, but for the records that do not fit, which go to `_highwater_rejects`. */
 export async function sortOut(
   file: DuckDbFile,
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   request: WriteRequest,
 ): Promise<void> {
   const { table, longest, key, next } = request;
   await sort(file, connection, table, await request.files(), longest);
-  const values = [next, ...keyValues(key)].map(literal).join(', ');
-  await connection.run(
-    `INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL;
-     ${batchOfWhatFits(table)}`,
-  );
+  const values = joined([next, ...keyValues(key)].map(literal));
+  await connection.runAll([
+    sql`INSERT INTO _highwater_rejects SELECT ${values}, reason, line, now() FROM _sorted WHERE reason IS NOT NULL`,
+    ...batchOfWhatFits(table),
+  ]);
 }
 
 /** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
 async function sort(
   file: DuckDbFile,
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   table: TableSpec,
   paths: readonly string[],
   longest: number,
 ): Promise<void> {
   await file.makeRoomFor(connection, longest);
   const columns = Object.entries(table.columns);
-  const files = paths.map(literal).join(', ');
+  const files = joined(paths.map(literal));
   // A value fits where DuckDB makes one of it, and it is still the same.
   const reasons = columns.map(([name, type]) => {
-    const text = `(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
+    const text = sql`(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
     const value = valueOf(text, type);
-    const lost = [`r.${identifier(name)} IS NULL`, ...(value === null ? [] : [`${value} IS NULL`])];
-    const said = `${literal(`column ${JSON.stringify(name)} cannot hold `)} || to_json(${text}[:200]) || ${literal(` as ${type}`)}`;
-    return `WHEN ${text} IS NOT NULL AND (${lost.join(' OR ')}) THEN ${said}`;
+    const lost = [sql`r.${identifier(name)} IS NULL`, ...(value === null ? [] : [sql`${value} IS NULL`])];
+    const said = sql`${literal(`column ${JSON.stringify(name)} cannot hold `)} || to_json(${text}[:200]) || ${literal(` as ${type}`)}`;
+    return sql`WHEN ${text} IS NOT NULL AND (${joined(lost, sql` OR `)}) THEN ${said}`;
   });
   const spec = Object.fromEntries(columns.map(([name, type]) => [name, jsonType(type)]));
   await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _sorted AS SELECT row_number() OVER () AS place, line, r, CASE ${reasons.join(' ')} END AS reason
+    sql`CREATE OR REPLACE TEMP TABLE _sorted AS SELECT row_number() OVER () AS place, line, r, CASE ${joined(reasons, sql` `)} END AS reason
        FROM (SELECT line, from_json(line, ${literal(JSON.stringify(spec))}) AS r
          FROM read_csv([${files}], columns = {line: 'VARCHAR'}, auto_detect = false, header = false, delim = '\x02',
-           quote = '', escape = '', max_line_size = ${Math.max(2 * 1024 * 1024, longest * 2)}))`,
+           quote = '', escape = '', max_line_size = ${numeral(Math.max(2 * 1024 * 1024, longest * 2))}))`,
   );
 }
 
 /** Makes the temporary table `_batch` of `_sorted`, which goes. */
-function batchOfWhatFits(table: TableSpec): string {
-  const selected = selectedForBatch(table, (name) => `r.${identifier(name)}`);
-  return `CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${selected.join(', ')} FROM _sorted WHERE reason IS NULL;
-    DROP TABLE _sorted;
-    ${keepsLast(table) ? lastOfEach(table) : ''}`;
+function batchOfWhatFits(table: TableSpec): Sql[] {
+  const selected = selectedForBatch(table, (name) => sql`r.${identifier(name)}`);
+  return [
+    sql`CREATE OR REPLACE TEMP TABLE _batch AS SELECT ${joined(selected)} FROM _sorted WHERE reason IS NULL`,
+    sql`DROP TABLE _sorted`,
+    ...(keepsLast(table) ? lastOfEach(table) : []),
+  ];
 }
 
 /**
  * The columns of `_batch`, as part of a query.
  * @param read the SQL of a column as it was read.
  */
-function selectedForBatch(table: TableSpec, read: (name: string) => string): string[] {
+function selectedForBatch(table: TableSpec, read: (name: string) => Sql): Sql[] {
   const value = (name: string) => fromJson(read(name), table.columns[name] ?? 'STRING');
   return [
-    ...[...batchColumns(table)].map(([name, column]) => `${value(name)} AS ${column}`),
+    ...[...batchColumns(table)].map(([name, column]) => sql`${value(name)} AS ${column}`),
     ...hashOfBatch(table, value),
   ];
 }
 
 /** Marks of parents, the last one of each. */
-export async function keepMarks(
-  connection: DuckDBConnection,
-  key: StreamKey,
-  files: string[],
-): Promise<void> {
-  const values = keyValues(key).map(literal).join(', ');
-  await connection.run(
-    `CREATE OR REPLACE TEMP TABLE _marks AS SELECT parent, last(mark) AS mark
-       FROM read_json([${files.map(literal).join(', ')}], columns = {parent: 'VARCHAR', mark: 'VARCHAR'}, format = 'newline_delimited')
-       GROUP BY parent;
-     DELETE FROM _highwater_parents WHERE ${keyIs(key)} AND parent IN (SELECT parent FROM _marks);
-     INSERT INTO _highwater_parents SELECT ${values}, parent, mark FROM _marks;
-     DROP TABLE _marks`,
-  );
+export async function keepMarks(connection: DuckDbSession, key: StreamKey, files: string[]): Promise<void> {
+  const values = joined(keyValues(key).map(literal));
+  await connection.runAll([
+    sql`CREATE OR REPLACE TEMP TABLE _marks AS SELECT parent, last(mark) AS mark
+       FROM read_json([${joined(files.map(literal))}], columns = {parent: 'VARCHAR', mark: 'VARCHAR'}, format = 'newline_delimited')
+       GROUP BY parent`,
+    sql`DELETE FROM _highwater_parents WHERE ${keyIs(key)} AND parent IN (SELECT parent FROM _marks)`,
+    sql`INSERT INTO _highwater_parents SELECT ${values}, parent, mark FROM _marks`,
+    sql`DROP TABLE _marks`,
+  ]);
 }
 
 /**
@@ -933,37 +934,37 @@ export async function keepMarks(
  * @param columnOf columns of fields that have another name there.
  */
 export async function parentRows(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   { key, parent, after, limit }: ParentsRequest,
-  from: string,
+  from: Sql,
   columnOf: ReadonlyMap<string, string> = new Map(),
 ): Promise<ParentRow[]> {
   const { table, fields } = parent;
   const columns = fields.map((field) => columnOf.get(field) ?? field);
-  const keys = table.primaryKey.map((name) => `p.${identifier(name)}`);
-  const texts = keys.map((name) => `CAST(${name} AS VARCHAR)`);
-  const found = `to_json([${texts.join(', ')}])`;
-  const values = columns.map((name) => parentValue(`p.${identifier(name)}`, table.columns[name]));
+  const keys = table.primaryKey.map((name) => sql`p.${identifier(name)}`);
+  const texts = keys.map((name) => sql`CAST(${name} AS VARCHAR)`);
+  const found = sql`to_json([${joined(texts)}])`;
+  const values = columns.map((name) => parentValue(sql`p.${identifier(name)}`, table.columns[name]));
   const beyond = (after ?? []).map(
     (text, i) =>
-      `CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
+      sql`CAST(${literal(text)} AS ${duckDbType(table.columns[table.primaryKey[i] ?? ''] ?? 'STRING')})`,
   );
   const conditions = [
-    ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
+    ...(after === null ? [] : [sql`(${joined(keys)}) > (${joined(beyond)})`]),
     // Of a parent that is gone nothing is asked.
-    ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
-    ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
+    ...(marksDeleted(table) ? [sql`p.${identifier(DELETED_AT)} IS NULL`] : []),
+    ...(table.mode === 'history' ? [sql`p.${identifier(VALID_TO)} IS NULL`] : []),
   ];
   const result = await rowsOf(
     connection,
-    `WITH p AS (
-       SELECT ${[...keys, ...values].map((sql, i) => `${sql} AS c${i}`).join(', ')}, ${found}::VARCHAR AS key
+    sql`WITH p AS (
+       SELECT ${joined([...keys, ...values].map((statement, i) => sql`${statement} AS c${numeral(i)}`))}, ${found}::VARCHAR AS key
        FROM ${from} AS p
-       ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-       ORDER BY ${keys.join(', ')} LIMIT ${limit})
-     SELECT p.key, m.mark, ${fields.map((_, i) => `p.c${keys.length + i}`).join(', ') || 'NULL'}
+       ${conditions.length === 0 ? sql`` : sql`WHERE ${joined(conditions, sql` AND `)}`}
+       ORDER BY ${joined(keys)} LIMIT ${numeral(limit)})
+     SELECT p.key, m.mark, ${joined(fields.map((_, i) => sql`p.c${numeral(keys.length + i)}`)) || sql`NULL`}
      FROM p LEFT JOIN (SELECT parent, mark FROM _highwater_parents WHERE ${keyIs(key)}) AS m ON m.parent = p.key
-     ORDER BY ${keys.map((_, i) => `p.c${i}`).join(', ')}`,
+     ORDER BY ${joined(keys.map((_, i) => sql`p.c${numeral(i)}`))}`,
   );
   return result.map(([name, mark, ...rest]) => ({
     key: JSON.parse(String(name)) as string[],
@@ -975,10 +976,10 @@ export async function parentRows(
 }
 
 /** A parent's value as text that means the same in a request as it did in the source's answer. */
-const parentValue = (column: string, type: ColumnType | undefined) =>
+const parentValue = (column: Sql, type: ColumnType | undefined) =>
   type === 'UTC_DATETIME'
-    ? `strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`
-    : `CAST(${column} AS VARCHAR)`;
+    ? sql`strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`
+    : sql`CAST(${column} AS VARCHAR)`;
 
 function fieldOf(value: unknown, type: ColumnType | undefined): Json {
   if (value === null) return null;
@@ -993,18 +994,18 @@ export function readFiles(
   longest: number,
   columns: [string, ColumnType][],
   type: (type: ColumnType) => string,
-): string {
-  const spec = columns
-    .map(([name, columnType]) => `${literal(name)}: ${literal(type(columnType))}`)
-    .join(', ');
+): Sql {
+  const spec = joined(
+    columns.map(([name, columnType]) => sql`${literal(name)}: ${literal(type(columnType))}`),
+  );
   // DuckDB's buffers are twice this size, one a thread.
   const objectSize = Math.max(1024 * 1024, longest * 2);
-  return `read_json([${files.map(literal).join(', ')}], columns = {${spec}}, format = 'newline_delimited', maximum_object_size = ${objectSize})`;
+  return sql`read_json([${joined(files.map(literal))}], columns = {${spec}}, format = 'newline_delimited', maximum_object_size = ${numeral(objectSize)})`;
 }
 
 /** Finds the record that does not fit, for the message; slow, and only run once a batch has failed. */
 export async function misfit(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   table: TableSpec,
   files: string[],
   longest: number,
@@ -1012,14 +1013,17 @@ export async function misfit(
 ): Promise<RecordError> {
   const columns = Object.entries(table.columns);
   const source = readFiles(files, longest, columns, () => 'JSON');
-  const key = table.primaryKey.map((name) => `(${identifier(name)} ->> '$')`).join(` || ', ' || `);
+  const key = joined(
+    table.primaryKey.map((name) => sql`(${identifier(name)} ->> '$')`),
+    sql` || ', ' || `,
+  );
   for (const [name, type] of columns) {
-    const text = `(${identifier(name)} ->> '$')`;
+    const text = sql`(${identifier(name)} ->> '$')`;
     const value = valueOf(text, type);
     if (value === null) continue;
     const [found] = await rowsOf(
       connection,
-      `SELECT ${key}, ${text} FROM ${source} WHERE ${text} IS NOT NULL AND ${value} IS NULL LIMIT 1`,
+      sql`SELECT ${key}, ${text} FROM ${source} WHERE ${text} IS NOT NULL AND ${value} IS NULL LIMIT 1`,
     ).catch(() => []);
     if (found !== undefined) {
       return doesNotFit(String(found[0]), cannotHold(name, String(found[1]), type));
@@ -1029,18 +1033,17 @@ export async function misfit(
 }
 
 /** The value that a text becomes in a column, null in SQL where it cannot; null where every text can. */
-function valueOf(text: string, type: ColumnType): string | null {
+function valueOf(text: Sql, type: ColumnType): Sql | null {
   if (type === 'JSON' || type === 'STRING') return null;
-  if (type === 'BINARY') return `TRY(from_base64(${text}))`;
+  if (type === 'BINARY') return sql`TRY(from_base64(${text}))`;
   return ['SHORT', 'INT', 'LONG'].includes(type)
     ? wholeNumber(text, duckDbType(type))
-    : `TRY_CAST(${text} AS ${duckDbType(type)})`;
+    : sql`TRY_CAST(${text} AS ${duckDbType(type)})`;
 }
 
 /** Null where the text is a number with a fraction too: a cast would round it. */
-const wholeNumber = (text: string, type: string) =>
-  `CASE WHEN regexp_matches(${text}, '[0-9][eE]|[.]') AND NOT (TRY_CAST(${text} AS DOUBLE) = round(TRY_CAST(${text} AS DOUBLE)) ` +
-  `AND abs(TRY_CAST(${text} AS DOUBLE)) <= 9007199254740991) THEN NULL ELSE TRY_CAST(${text} AS ${type}) END`;
+const wholeNumber = (text: Sql, type: Sql) =>
+  sql`CASE WHEN regexp_matches(${text}, '[0-9][eE]|[.]') AND NOT (TRY_CAST(${text} AS DOUBLE) = round(TRY_CAST(${text} AS DOUBLE)) AND abs(TRY_CAST(${text} AS DOUBLE)) <= 9007199254740991) THEN NULL ELSE TRY_CAST(${text} AS ${type}) END`;
 
 /** What DuckDB will not have whatever one does; anything else (a full disk, …) as it is. */
 function refused(table: TableSpec, thrown: unknown): unknown {

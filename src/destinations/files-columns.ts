@@ -4,12 +4,12 @@ import { filesProblem, type FileFormat } from '../config/files-address.js';
 import { duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import { readFiles } from './duckdb.js';
 import type { Commit, Manifest } from './manifest.js';
-import { identifier, literal } from './sql.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 export const BATCH = '_highwater_batch';
 export const SYNCED_AT = '_highwater_synced_at';
 /** Of two versions of a row the one with the greater number is the later one. */
-export const SEQUENCE = '_highwater_sequence';
+export const SEQUENCE = sql`_highwater_sequence`;
 export const OWN_COLUMNS: { [name: string]: ColumnType } = {
   [BATCH]: 'STRING',
   [SYNCED_AT]: 'UTC_DATETIME',
@@ -19,31 +19,31 @@ export const OWN_COLUMNS: { [name: string]: ColumnType } = {
 export const SEQUENCE_STEP = 2n ** 32n;
 
 /** A value as a file of a format holds it; what NDJSON has no type for is text that reads back as the same value. */
-export function written(column: string, type: ColumnType, format: FileFormat): string {
+export function written(column: Sql, type: ColumnType, format: FileFormat): Sql {
   if (format === 'parquet') return column;
   // Years that ISO 8601 has no form for stay as DuckDB writes them.
-  const time = (text: string, of: string) =>
-    `CASE WHEN year(${of}) BETWEEN 1 AND 9999 THEN ${text} ELSE CAST(${of} AS VARCHAR) END`;
+  const time = (text: Sql, of: Sql) =>
+    sql`CASE WHEN year(${of}) BETWEEN 1 AND 9999 THEN ${text} ELSE CAST(${of} AS VARCHAR) END`;
   switch (type) {
     case 'BINARY':
-      return `to_base64(${column})`;
+      return sql`to_base64(${column})`;
     case 'UTC_DATETIME':
-      return time(`strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`, column);
+      return time(sql`strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`, column);
     case 'NAIVE_DATETIME':
-      return time(`strftime(${column}, '%Y-%m-%dT%H:%M:%S.%f')`, column);
+      return time(sql`strftime(${column}, '%Y-%m-%dT%H:%M:%S.%f')`, column);
     // JSON knows no number that is none.
     case 'DOUBLE':
     case 'FLOAT':
-      return `CASE WHEN isfinite(${column}) THEN to_json(${column}) WHEN ${column} IS NOT NULL THEN to_json(CAST(${column} AS VARCHAR)) END`;
+      return sql`CASE WHEN isfinite(${column}) THEN to_json(${column}) WHEN ${column} IS NOT NULL THEN to_json(CAST(${column} AS VARCHAR)) END`;
     default:
       // Programs that read it would round the number.
-      return type.startsWith('DECIMAL') ? `CAST(${column} AS VARCHAR)` : column;
+      return type.startsWith('DECIMAL') ? sql`CAST(${column} AS VARCHAR)` : column;
   }
 }
 
 /** How files of a format are written. */
-export const copyOptions = (format: FileFormat): string =>
-  format === 'parquet' ? 'FORMAT parquet, COMPRESSION zstd' : 'FORMAT json';
+export const copyOptions = (format: FileFormat): Sql =>
+  format === 'parquet' ? sql`FORMAT parquet, COMPRESSION zstd` : sql`FORMAT json`;
 
 /** All columns that a table has had, by their last names and types. */
 export function columnsOf({ schemas }: Pick<Manifest, 'schemas'>): [string, ColumnType][] {
@@ -64,7 +64,7 @@ export function tableQueries(
   manifest: Manifest,
   commits: readonly Commit[],
   pathOf: (path: string) => string,
-): { all: string; latest: string } {
+): { all: Sql; latest: Sql } {
   const columns = [...columnsOf(manifest), ...Object.entries(OWN_COLUMNS)];
   const names = columns.map(([name]) => identifier(name));
   const groups = new Map<string, { schema: number; format: FileFormat; paths: string[]; longest: number }>();
@@ -85,36 +85,41 @@ export function tableQueries(
     const stored = Object.entries({ ...manifest.schemas[schema], ...OWN_COLUMNS });
     const from =
       format === 'parquet'
-        ? `read_parquet([${paths.map(literal).join(', ')}], hive_partitioning = false)`
+        ? sql`read_parquet([${joined(paths.map(literal))}], hive_partitioning = false)`
         : readFiles(paths, longest, stored, jsonType);
     const values = columns.map(([name, type]) => {
       const was = stored.find(([one]) => one.toLowerCase() === name.toLowerCase());
       const value =
         was === undefined
-          ? 'NULL'
+          ? sql`NULL`
           : format === 'parquet'
             ? identifier(was[0])
             : fromJson(identifier(was[0]), was[1]);
-      return `CAST(${value} AS ${duckDbType(type)}) AS ${identifier(name)}`;
+      return sql`CAST(${value} AS ${duckDbType(type)}) AS ${identifier(name)}`;
     });
-    return `SELECT ${values.join(', ')}, ${schema} AS "_highwater_schema" FROM ${from}`;
+    return sql`SELECT ${joined(values)}, ${numeral(schema)} AS "_highwater_schema" FROM ${from}`;
   });
-  const empty = `SELECT ${columns.map(([name, type]) => `CAST(NULL AS ${duckDbType(type)}) AS ${identifier(name)}`).join(', ')}, 0 AS "_highwater_schema" WHERE false`;
-  const versions = parts.length === 0 ? empty : parts.join(' UNION ALL ');
-  const keys = manifest.primary_key.map(identifier).join(', ');
+  const empty = sql`SELECT ${joined(columns.map(([name, type]) => sql`CAST(NULL AS ${duckDbType(type)}) AS ${identifier(name)}`))}, 0 AS "_highwater_schema" WHERE false`;
+  const versions = parts.length === 0 ? empty : joined(parts, sql` UNION ALL `);
+  const keys = joined(manifest.primary_key.map(identifier));
   // Rows from before the key was another one may have none.
-  const keyed = `SELECT * FROM (${versions}) WHERE ${manifest.primary_key.map((name) => `${identifier(name)} IS NOT NULL`).join(' AND ')}`;
+  const keyed = sql`SELECT * FROM (${versions}) WHERE ${joined(
+    manifest.primary_key.map((name) => sql`${identifier(name)} IS NOT NULL`),
+    sql` AND `,
+  )}`;
   const schemas = [...new Set([...groups.values()].map(({ schema }) => schema))];
-  const latest = columns.map(([name], i) => {
+  const latest = columns.map(([name]) => {
+    const column = identifier(name);
     const having = schemas.filter((schema) => has(schema, name));
-    if (having.length === schemas.length) return names[i] ?? '';
+    if (having.length === schemas.length) return column;
     // No schema at all has it: nothing was ever written to it.
-    const known = having.length === 0 ? 'false' : `"_highwater_schema" IN (${having.join(', ')})`;
-    return `first_value(${names[i]}) OVER (PARTITION BY ${keys} ORDER BY (${known}) DESC, ${SEQUENCE} DESC) AS ${names[i]}`;
+    const known =
+      having.length === 0 ? sql`false` : sql`"_highwater_schema" IN (${joined(having.map(numeral))})`;
+    return sql`first_value(${column}) OVER (PARTITION BY ${keys} ORDER BY (${known}) DESC, ${identifier(SEQUENCE)} DESC) AS ${column}`;
   });
   return {
-    all: `SELECT ${names.join(', ')} FROM (${versions})`,
-    latest: `SELECT ${latest.join(', ')} FROM (${keyed}) QUALIFY row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) = 1`,
+    all: sql`SELECT ${joined(names)} FROM (${versions})`,
+    latest: sql`SELECT ${joined(latest)} FROM (${keyed}) QUALIFY row_number() OVER (PARTITION BY ${keys} ORDER BY ${identifier(SEQUENCE)} DESC) = 1`,
   };
 }
 

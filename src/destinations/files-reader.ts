@@ -1,4 +1,6 @@
-import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { DuckDbSession } from './duckdb-query.js';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { confine, NO_EXTENSIONS } from './duckdb-confine.js';
 import { filesOf } from './location.js';
 import { DestinationError } from '../errors.js';
 import type { Json } from '../protocol.js';
@@ -8,7 +10,7 @@ import { Manifests, type Commit, type Manifest } from './manifest.js';
 import { LocalStore, type ObjectStore } from './object-store.js';
 import { runQuery, type QueryAnswer } from './query-socket.js';
 import { S3Store } from './s3-store.js';
-import { identifier } from './sql.js';
+import { identifier, sql, type Sql } from './sql.js';
 
 /** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
@@ -27,30 +29,28 @@ export async function openToRead(destination: string, environment: NodeJS.Proces
  */
 export async function queryFiles(
   destination: string,
-  sql: string,
+  statement: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<QueryAnswer> {
   const { name, store } = await openToRead(destination, environment);
   try {
     if ((await store.get(IDENTITY)) === null)
       throw new DestinationError(`there is no destination at ${name}`);
-    return await queryStore(store, sql);
+    return await queryStore(store, statement);
   } finally {
     await store.close();
   }
 }
 
 /** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
-export async function queryStore(store: ObjectStore, sql: string): Promise<QueryAnswer> {
-  const instance = await DuckDBInstance.create(':memory:', {
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
-  });
+export async function queryStore(store: ObjectStore, statement: string): Promise<QueryAnswer> {
+  const instance = await DuckDBInstance.create(':memory:', NO_EXTENSIONS);
   const connection = await instance.connect();
   try {
     await connection.run("SET GLOBAL TimeZone = 'UTC'");
-    await makeViews(connection, store, sql);
-    return await runQuery(connection, sql);
+    await confine(instance, [store.folder], true);
+    await makeViews(new DuckDbSession(connection), store, statement);
+    return await runQuery(connection, statement);
   } finally {
     connection.closeSync();
     instance.closeSync();
@@ -64,8 +64,8 @@ interface Read {
   commits: Commit[];
 }
 
-async function makeViews(connection: DuckDBConnection, store: ObjectStore, sql: string): Promise<void> {
-  const said = sql.toLowerCase().replaceAll('""', '"');
+async function makeViews(connection: DuckDbSession, store: ObjectStore, statement: string): Promise<void> {
+  const said = statement.toLowerCase().replaceAll('""', '"');
   const own = OWN_TABLES.filter(({ name }) => said.includes(name));
   const tables: Read[] = [];
   const named: Read[] = [];
@@ -83,7 +83,7 @@ async function makeViews(connection: DuckDBConnection, store: ObjectStore, sql: 
       if (isNamed) named.push(read);
     }
   }
-  const queries: { schema: string; table: string; latest: string; all: string }[] = [];
+  const queries: { schema: string; table: string; latest: Sql; all: Sql }[] = [];
   for (const { folder, manifest, commits } of named) {
     const paths = await pathsOf(
       store,
@@ -95,13 +95,12 @@ async function makeViews(connection: DuckDBConnection, store: ObjectStore, sql: 
   }
   // A table's own name goes before what another's is made of.
   for (const { schema, table, latest } of queries) {
-    await connection.run(
-      `CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}; CREATE VIEW ${identifier(schema)}.${identifier(table)} AS ${latest}`,
-    );
+    await connection.run(sql`CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}`);
+    await connection.run(sql`CREATE VIEW ${identifier(schema)}.${identifier(table)} AS ${latest}`);
   }
   for (const { schema, table, all } of queries) {
     await connection.run(
-      `CREATE VIEW IF NOT EXISTS ${identifier(schema)}.${identifier(`${table}_appended`)} AS ${all}`,
+      sql`CREATE VIEW IF NOT EXISTS ${identifier(schema)}.${identifier(`${table}_appended`)} AS ${all}`,
     );
   }
   for (const { name, columns, rows } of own) await fill(connection, name, columns, await rows(store, tables));
@@ -199,13 +198,13 @@ const OWN_TABLES: {
 ];
 
 async function fill(
-  connection: DuckDBConnection,
+  connection: DuckDbSession,
   name: string,
   columns: { [column: string]: string },
   rows: readonly Row[],
 ): Promise<void> {
-  await connection.run(`CREATE TABLE ${name} AS SELECT r.* FROM (SELECT unnest(from_json($1, $2)) AS r)`, [
-    JSON.stringify(rows),
-    JSON.stringify([columns]),
-  ]);
+  await connection.run(
+    sql`CREATE TABLE ${identifier(name)} AS SELECT r.* FROM (SELECT unnest(from_json($1, $2)) AS r)`,
+    [JSON.stringify(rows), JSON.stringify([columns])],
+  );
 }

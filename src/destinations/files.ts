@@ -3,13 +3,13 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { DuckDBConnection } from '@duckdb/node-api';
 import type { FileFormat } from '../config/files-address.js';
 import { DestinationError, messageOf, TableGoneError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { ColumnType, StreamKey, TableSpec } from '../protocol.js';
 import {
   batchColumns,
+  columnIn,
   claimOf,
   conflict,
   isRead,
@@ -42,7 +42,7 @@ import type {
 } from './destination.js';
 import { isDataError, keepMarks, keepRejects, load, misfit, parentRows, sortOut } from './duckdb.js';
 import type { DuckDbFile } from './duckdb-file.js';
-import { counts, rowsOf } from './duckdb-query.js';
+import { counts, rowsOf, type DuckDbSession } from './duckdb-query.js';
 import {
   BATCH,
   columnsOf,
@@ -69,8 +69,8 @@ import {
 } from './manifest.js';
 import { rangeSql } from './duckdb-ranges.js';
 import { piecesOf, type ObjectStore } from './object-store.js';
-import { differencesTable, judge, rangeRefusal } from './ranges.js';
-import { identifier, literal } from './sql.js';
+import { differencesColumns, judge, rangeRefusal } from './ranges.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 /** The identity of a destination. */
 export const IDENTITY = '_highwater/destination.json';
@@ -169,7 +169,7 @@ export class FilesDestination implements Destination {
     return this.duckdb.read(async (connection) => {
       await connection.run(MARKS_TABLE);
       if (marks.length > 0) await keepMarks(connection, key, [...markPaths.values()]);
-      return parentRows(connection, request, `(${latest})`);
+      return parentRows(connection, request, sql`(${latest})`);
     });
   }
 
@@ -308,14 +308,14 @@ export class FilesDestination implements Destination {
   }
 
   private async makeFiles(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     request: WriteRequest,
     attempt: Attempt,
     sorts: boolean,
   ): Promise<Made> {
     const { key } = request;
     const made: Made = { rows: 0, rejected: 0, left: 0, files: [], rejects: [], marks: [] };
-    await connection.run(`${REJECTS_TABLE}; ${MARKS_TABLE}`);
+    await connection.runAll([REJECTS_TABLE, MARKS_TABLE]);
     if (sorts) await sortOut(this.duckdb, connection, request);
     else if (request.records > 0) await load(this.duckdb, connection, request);
     if (sorts || request.records > 0) {
@@ -324,14 +324,16 @@ export class FilesDestination implements Destination {
       }
       made.files = await this.copyBatch(connection, request, attempt);
       made.rows = made.files.reduce((sum, { rows }) => sum + rows, 0);
-      await connection.run('DROP TABLE _batch');
+      await connection.run(sql`DROP TABLE _batch`);
     }
     if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
-    const [rejected = 0] = await counts(connection, 'SELECT count(*) FROM _highwater_rejects');
+    const [rejected = 0] = await counts(connection, sql`SELECT count(*) FROM _highwater_rejects`);
     made.rejected = rejected;
     if (rejected > 0) {
       const path = `_highwater/rejects/${attempt.id}.ndjson`;
-      made.rejects = [await copy(connection, ['SELECT * FROM _highwater_rejects'], attempt, path, rejected)];
+      made.rejects = [
+        await copy(connection, [sql`SELECT * FROM _highwater_rejects`], attempt, path, rejected),
+      ];
     }
     if (request.marks !== undefined) {
       const known = attempt.stored.marks;
@@ -339,11 +341,11 @@ export class FilesDestination implements Destination {
       const before = known.length < MARK_FILES ? [] : known;
       const paths = await pathsOf(this.store, attempt.folder, before);
       await keepMarks(connection, key, [...paths.values(), ...(await request.marks())]);
-      const [count = 0] = await counts(connection, 'SELECT count(*) FROM _highwater_parents');
+      const [count = 0] = await counts(connection, sql`SELECT count(*) FROM _highwater_parents`);
       const path = `${MARKS}${attempt.id}.ndjson`;
       if (count > 0)
         made.marks = [
-          await copy(connection, ['SELECT parent, mark FROM _highwater_parents'], attempt, path, count),
+          await copy(connection, [sql`SELECT parent, mark FROM _highwater_parents`], attempt, path, count),
         ];
     }
     return made;
@@ -351,7 +353,7 @@ export class FilesDestination implements Destination {
 
   /** Takes out of `_batch` what files have in a newer version, or may have, and what they have already. */
   private async leave(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     request: WriteRequest & { range: RangeWrite },
     { folder, manifest }: Attempt,
   ): Promise<number> {
@@ -364,19 +366,20 @@ export class FilesDestination implements Destination {
     );
     const { latest } = tableQueries(manifest, commits, (path) => paths.get(path) ?? '');
     const ours = commits.filter(({ strategy, source }) => strategy === key.strategy && source === key.source);
-    const values = (id: string) =>
-      [id, key.schema, key.table, key.strategy, key.source].map(literal).join(', ');
-    await connection.run(
-      `CREATE OR REPLACE TEMP VIEW _stands AS ${latest};
-       CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS});
-       ${ours.map(({ batch }) => `INSERT INTO _highwater_batches VALUES (${values(batch)});`).join('\n')}
-       ${differencesTable().replace('CREATE TABLE IF NOT EXISTS', 'CREATE OR REPLACE TEMP TABLE')}`,
-    );
+    const values = (id: string) => joined([id, key.schema, key.table, key.strategy, key.source].map(literal));
+    await connection.runAll([
+      sql`CREATE OR REPLACE TEMP VIEW _stands AS ${latest}`,
+      sql`CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS})`,
+      ...ours.map(({ batch }) => sql`INSERT INTO _highwater_batches VALUES (${values(batch)})`),
+      sql`CREATE OR REPLACE TEMP TABLE ${differencesColumns()}`,
+    ]);
     const stands = { ...table, schema: 'temp', table: '_stands', stamps: true as const };
-    const left = await judge(rangeSql(connection, table), { ...request, table: stands }, '_batch', true);
-    await connection.run(
-      'DROP VIEW _stands; DROP TABLE _highwater_batches; DROP TABLE _highwater_differences',
-    );
+    const left = await judge(rangeSql(connection, table), { ...request, table: stands }, sql`_batch`, true);
+    await connection.runAll([
+      sql`DROP VIEW _stands`,
+      sql`DROP TABLE _highwater_batches`,
+      sql`DROP TABLE _highwater_differences`,
+    ]);
     return left;
   }
 
@@ -403,39 +406,42 @@ export class FilesDestination implements Destination {
 
   /** The rows of `_batch`, a file for each partition. */
   private async copyBatch(
-    connection: DuckDBConnection,
+    connection: DuckDbSession,
     { table, next, longest }: WriteRequest,
     attempt: Attempt,
   ): Promise<MadeFile[]> {
     const { format, partitionBy } = this.options;
     const inBatch = batchColumns(table);
-    const keys = table.primaryKey.map((name) => `${inBatch.get(name) ?? ''} IS NULL`);
-    const [keyless = 0] = await counts(connection, `SELECT count(*) FROM _batch WHERE ${keys.join(' OR ')}`);
+    const keys = table.primaryKey.map((name) => sql`${columnIn(inBatch, name)} IS NULL`);
+    const [keyless = 0] = await counts(
+      connection,
+      sql`SELECT count(*) FROM _batch WHERE ${joined(keys, sql` OR `)}`,
+    );
     if (keyless > 0) throw somethingMisfits(table, 'a part of its primary key is null');
-    const first = (BigInt(attempt.version) * SEQUENCE_STEP).toString();
-    const own: [string, string, ColumnType][] = [
+    const first = BigInt(attempt.version) * SEQUENCE_STEP;
+    const own: [string, Sql, ColumnType][] = [
       [BATCH, literal(next), 'STRING'],
-      [SYNCED_AT, `TIMESTAMPTZ ${literal(attempt.now)}`, 'UTC_DATETIME'],
-      [SEQUENCE, `CAST(${first} + rowid AS BIGINT)`, 'LONG'],
+      [SYNCED_AT, sql`TIMESTAMPTZ ${literal(attempt.now)}`, 'UTC_DATETIME'],
+      [SEQUENCE, sql`CAST(${numeral(first)} + rowid AS BIGINT)`, 'LONG'],
     ];
     const values = [
       ...[...inBatch].map(([name, column]) => [name, column, table.columns[name] ?? 'STRING'] as const),
       ...own,
-    ].map(([name, value, type]) => `${written(value, type, format)} AS ${identifier(name)}`);
+    ].map(([name, value, type]) => sql`${written(value, type, format)} AS ${identifier(name)}`);
     const date =
       partitionBy === null
         ? literal(attempt.now.slice(0, 10))
-        : `coalesce(strftime(${inBatch.get(partitionBy) ?? ''}, '%Y-%m-%d'), '${NO_DATE}')`;
+        : sql`coalesce(strftime(${columnIn(inBatch, partitionBy)}, '%Y-%m-%d'), ${literal(NO_DATE)})`;
     const partitions = await rowsOf(
       connection,
-      `SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
+      sql`SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
     );
-    const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : ['true'];
+    const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : [sql`true`];
     const files: MadeFile[] = [];
     for (const [name, count] of partitions) {
       const day = String(name);
-      const rows = `SELECT ${values.join(', ')} FROM _batch WHERE ${date} = ${literal(day)}`;
-      const queries = slices.map((slice) => `${rows} AND ${slice}`);
+      const rows = sql`SELECT ${joined(values)} FROM _batch WHERE ${date} = ${literal(day)}`;
+      const queries = slices.map((slice) => sql`${rows} AND ${slice}`);
       const path = `data/date=${day === NO_DATE ? day : folderName(day)}/${attempt.id}.${format}`;
       files.push(await copy(connection, queries, attempt, path, Number(count)));
     }
@@ -734,24 +740,26 @@ const VECTOR_ROWS = 2048;
 const SLICE_BYTES = 4 * 1024 * 1024;
 
 /** Conditions that part `_batch` where its records are long, so that few of them are in memory as JSON. */
-async function slicesOf(connection: DuckDBConnection, table: TableSpec, longest: number): Promise<string[]> {
-  if (longest * VECTOR_ROWS <= SLICE_BYTES) return ['true'];
+async function slicesOf(connection: DuckDbSession, table: TableSpec, longest: number): Promise<Sql[]> {
+  if (longest * VECTOR_ROWS <= SLICE_BYTES) return [sql`true`];
   const lengths = [...batchColumns(table).values()].map(
-    (column) => `coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
+    (column) => sql`coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
   );
   const found = await rowsOf(
     connection,
-    `SELECT min(place), max(place) FROM (
-       SELECT rowid AS place, sum(${lengths.join(' + ')}) OVER (ORDER BY rowid) // ${SLICE_BYTES} AS slice FROM _batch)
+    sql`SELECT min(place), max(place) FROM (
+       SELECT rowid AS place, sum(${joined(lengths, sql` + `)}) OVER (ORDER BY rowid) // ${numeral(SLICE_BYTES)} AS slice FROM _batch)
      GROUP BY slice ORDER BY 1`,
   );
-  return found.map(([first, last]) => `rowid BETWEEN ${String(first)} AND ${String(last)}`);
+  // Rows of a transaction that is not committed have places beyond 2^53.
+  const place = (value: unknown) => numeral(BigInt(String(value)));
+  return found.map(([first, last]) => sql`rowid BETWEEN ${place(first)} AND ${place(last)}`);
 }
 
 /** Writes what queries give into a file, one after the other, and looks at what has become of it. */
 async function copy(
-  connection: DuckDBConnection,
-  queries: readonly string[],
+  connection: DuckDbSession,
+  queries: readonly Sql[],
   attempt: Attempt,
   path: string,
   rows: number,
@@ -760,7 +768,7 @@ async function copy(
   const local = join(attempt.local, `${randomUUID()}.${format}`);
   for (const [i, query] of queries.entries()) {
     const part = i === 0 ? local : `${local}.part`;
-    await connection.run(`COPY (${query}) TO ${literal(part)} (${copyOptions(format)})`);
+    await connection.run(sql`COPY (${query}) TO ${literal(part)} (${copyOptions(format)})`);
     if (i === 0) continue;
     await pipeline(piecesOf(part), createWriteStream(local, { flags: 'a' }));
     await rm(part);
@@ -785,6 +793,6 @@ async function copy(
   return { path, rows, bytes, sha256: hash.digest('hex'), ...(format === 'ndjson' && { longest }), local };
 }
 
-const KEY_COLUMNS = '"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR';
-const REJECTS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_rejects (batch VARCHAR, ${KEY_COLUMNS}, reason VARCHAR, record VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE)`;
-const MARKS_TABLE = `CREATE OR REPLACE TEMP TABLE _highwater_parents (${KEY_COLUMNS}, parent VARCHAR, mark VARCHAR)`;
+const KEY_COLUMNS = sql`"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR`;
+const REJECTS_TABLE = sql`CREATE OR REPLACE TEMP TABLE _highwater_rejects (batch VARCHAR, ${KEY_COLUMNS}, reason VARCHAR, record VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE)`;
+const MARKS_TABLE = sql`CREATE OR REPLACE TEMP TABLE _highwater_parents (${KEY_COLUMNS}, parent VARCHAR, mark VARCHAR)`;

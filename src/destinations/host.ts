@@ -22,6 +22,7 @@ import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './lo
 import { LocalStore, TEMPORARY } from './object-store.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
+import { stagingFolder } from '../staging/staging.js';
 import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
 import { S3Store } from './s3-store.js';
 import type { Mask } from '../sources/secrets.js';
@@ -184,7 +185,7 @@ export class DestinationHost {
         return 'replay' in request
           ? destination.replay(request.replay)
           : destination.history(request.history);
-      return file.read((connection) => runQuery(connection, text));
+      return file.read((_, connection) => runQuery(connection, text));
     });
     const stopPolling = await this.options.poll(queue);
     return {
@@ -196,7 +197,7 @@ export class DestinationHost {
         if (process.platform !== 'win32') await rm(ownership.record.socket, { force: true });
         await destination.close();
         // Empty unless a sync was left in the middle.
-        await rmdir(`${path}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(path)).catch(() => undefined);
         await ownership.release();
       },
     };
@@ -232,7 +233,7 @@ export class DestinationHost {
       release: async () => {
         await stopPolling();
         await destination.close();
-        await rmdir(`${beside}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(beside)).catch(() => undefined);
       },
     };
   }
@@ -251,6 +252,7 @@ export class DestinationHost {
       ...SETTINGS,
       ...(format === 'ndjson' && JSON_MEMORY),
       spill: join(scratch, `spill-${randomUUID()}`),
+      folders: [stagingFolder(beside), scratch, store.folder],
     });
     const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch });
     const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
@@ -261,7 +263,7 @@ export class DestinationHost {
       release: async () => {
         await stopPolling();
         await destination.close();
-        await rmdir(`${beside}.staging`).catch(() => undefined);
+        await rmdir(stagingFolder(beside)).catch(() => undefined);
       },
     };
   }

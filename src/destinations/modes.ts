@@ -19,7 +19,7 @@ import {
 } from '../protocol.js';
 import { isWholePass, keyValues, missesRows } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
-import { literal } from './sql.js';
+import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
 
@@ -48,19 +48,20 @@ export const marksDeleted = (table: TableSpec): boolean =>
   table.deletes === 'soft' && table.mode !== 'history';
 
 /** The columns by which rows say when and by whom they were written, and the SQL of their values. */
-export const stamps = (table: TableSpec, batch: string): [name: string, sql: string][] =>
+export const stamps = (table: TableSpec, batch: string): [name: Sql, value: Sql][] =>
   table.stamps === true
     ? [
-        [SYNCED_AT, 'now()'],
-        [BATCH, literal(batch)],
+        [identifier(SYNCED_AT), sql`now()`],
+        [identifier(BATCH), literal(batch)],
       ]
     : [];
 
 /** `, name = value` for each of the stamps. */
-export const stamping = (table: TableSpec, batch: string): string =>
-  stamps(table, batch)
-    .map(([name, sql]) => `, ${name} = ${sql}`)
-    .join('');
+export const stamping = (table: TableSpec, batch: string): Sql =>
+  joined(
+    stamps(table, batch).map(([name, value]) => sql`, ${name} = ${value}`),
+    sql``,
+  );
 
 /**
  * A table that was written in one mode cannot be read in another: its rows mean something else.
@@ -125,8 +126,8 @@ export const isGuarded = (request: Pick<WriteRequest, 'table' | 'cursor' | 'dele
 };
 
 /** The column that is null in rows that count as there; null where all do. */
-export const endingOf = (table: TableSpec): string | null =>
-  table.mode === 'history' ? VALID_TO : marksDeleted(table) ? DELETED_AT : null;
+export const endingOf = (table: TableSpec): Sql | null =>
+  table.mode === 'history' ? identifier(VALID_TO) : marksDeleted(table) ? identifier(DELETED_AT) : null;
 
 /** How many rows the end of a pass may remove without asking, of a table of so many. */
 export function allowedDeletes(limit: MaxDeletes | undefined, rows: number): number {
@@ -170,24 +171,24 @@ function limitText(limit: MaxDeletes | undefined): string {
 }
 
 /** Whether a record says that it is deleted. @param value SQL of its `deletedField`. */
-export function saysDeleted(table: TableSpec, value: string): string {
+export function saysDeleted(table: TableSpec, value: Sql): Sql {
   const type = table.columns[table.deletedField ?? ''] ?? 'STRING';
   switch (type) {
     case 'BOOLEAN':
-      return `coalesce(${value}, false)`;
+      return sql`coalesce(${value}, false)`;
     case 'STRING':
-      return `coalesce(lower(${value}) NOT IN ('', 'false', 'f', 'no', 'n', '0'), false)`;
+      return sql`coalesce(lower(${value}) NOT IN ('', 'false', 'f', 'no', 'n', '0'), false)`;
     case 'NAIVE_DATE':
     case 'NAIVE_DATETIME':
     case 'UTC_DATETIME':
-      return `(${value} IS NOT NULL)`;
+      return sql`(${value} IS NOT NULL)`;
     // It may have become so since it was declared.
     case 'JSON':
-      return `coalesce(CAST(${value} AS VARCHAR) NOT IN ('null', 'false', '0', '""'), false)`;
+      return sql`coalesce(CAST(${value} AS VARCHAR) NOT IN ('null', 'false', '0', '""'), false)`;
     case 'BINARY':
-      return `(${value} IS NOT NULL)`;
+      return sql`(${value} IS NOT NULL)`;
     default:
-      return `coalesce(${value} <> 0, false)`;
+      return sql`coalesce(${value} <> 0, false)`;
   }
 }
 
@@ -198,12 +199,12 @@ export function saysDeleted(table: TableSpec, value: string): string {
 export function withinReach(
   { unseen, columns }: TableSpec,
   { since }: Cursor,
-  column: (name: string) => string,
-  time: (text: string) => string,
-): string | null {
+  column: (name: string) => Sql,
+  time: (text: Sql) => Sql,
+): Sql | null {
   if (typeof unseen !== 'object') return null;
   // A column that holds other texts too by now is none of instants.
-  if (since === undefined || columns[unseen.column] !== 'UTC_DATETIME') return 'false';
+  if (since === undefined || columns[unseen.column] !== 'UTC_DATETIME') return sql`false`;
   // An API may leave out what has the very time that is asked for, or be coarser than its own values.
-  return `${column(unseen.column)} > ${time(literal(since))} + INTERVAL '1 second'`;
+  return sql`${column(unseen.column)} > ${time(literal(since))} + INTERVAL '1 second'`;
 }

@@ -12,6 +12,8 @@ import type { Mask } from '../sources/secrets.js';
 export interface ObjectStore {
   /** For people: no secret in it. */
   readonly name: string;
+  /** The folder of this machine in which {@link fileOf} has its paths. */
+  readonly folder: string;
   /** Null where it is not there. */
   get(key: string): Promise<Buffer | null>;
   /** Takes a local file, which may be gone afterwards. */
@@ -42,6 +44,10 @@ export class LocalStore implements ObjectStore {
 
   get name(): string {
     return this.mask(`files:${this.root}`);
+  }
+
+  get folder(): string {
+    return this.root;
   }
 
   get(key: string): Promise<Buffer | null> {

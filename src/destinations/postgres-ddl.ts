@@ -1,7 +1,8 @@
 /** Changes to tables that others read meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PoolClient } from 'pg';
+import type { PostgresSession } from './postgres-session.js';
 import { DestinationBusyError } from '../errors.js';
+import { literal, numeral, sql, type Sql } from './sql.js';
 
 /**
  * A statement that waits for its lock makes all who come after it wait too, readers among them: it gives up this soon,
@@ -18,23 +19,29 @@ const LOCK_NOT_AVAILABLE = '55P03';
  * @param relation the table, quoted and with its schema.
  * @throws {DestinationBusyError} naming who holds the table, when its lock cannot be had for a while.
  */
-export async function changeTable(client: PoolClient, relation: string, sql: string): Promise<void> {
+export async function changeTable(client: PostgresSession, relation: string, statement: Sql): Promise<void> {
   const began = performance.now();
-  const set = await client.query<{ before: string }>(`SELECT current_setting('lock_timeout') AS before`);
+  const set = await client.query<{ before: string }>(sql`SELECT current_setting('lock_timeout') AS before`);
   const before = set.rows[0]?.before ?? '0';
   for (;;) {
-    await client.query(`SAVEPOINT change_table; SET LOCAL lock_timeout = '${LOCK_MILLISECONDS}ms'`);
+    await client.runAll([
+      sql`SAVEPOINT change_table`,
+      sql`SET LOCAL lock_timeout = ${numeral(LOCK_MILLISECONDS)}`,
+    ]);
     try {
-      await client.query(sql);
-      await client.query(`RELEASE SAVEPOINT change_table; SET LOCAL lock_timeout = '${before}'`);
+      await client.query(statement);
+      await client.runAll([
+        sql`RELEASE SAVEPOINT change_table`,
+        sql`SET LOCAL lock_timeout = ${literal(before)}`,
+      ]);
       return;
     } catch (thrown) {
       if ((thrown as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw thrown;
       // Takes the limit back as well.
-      await client.query('ROLLBACK TO SAVEPOINT change_table; RELEASE SAVEPOINT change_table');
+      await client.runAll([sql`ROLLBACK TO SAVEPOINT change_table`, sql`RELEASE SAVEPOINT change_table`]);
     }
     if (performance.now() - began > PATIENCE_MILLISECONDS)
-      throw new DestinationBusyError(await heldMessage(client, relation, sql));
+      throw new DestinationBusyError(await heldMessage(client, relation, statement));
     await sleep(PAUSE_MILLISECONDS);
   }
 }
@@ -48,9 +55,9 @@ interface LockRow {
   seconds: number | null;
 }
 
-async function heldMessage(client: PoolClient, relation: string, sql: string): Promise<string> {
+async function heldMessage(client: PostgresSession, relation: string, statement: string): Promise<string> {
   const found = await client.query<LockRow>(
-    `SELECT l.pid, max(l.mode) AS mode, max(a.usename) AS "user", max(a.application_name) AS application, max(a.state) AS state,
+    sql`SELECT l.pid, max(l.mode) AS mode, max(a.usename) AS "user", max(a.application_name) AS application, max(a.state) AS state,
        max(extract(epoch FROM clock_timestamp() - a.xact_start))::integer AS seconds
      FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
      WHERE l.relation = to_regclass($1) AND l.granted AND l.pid <> pg_backend_pid()
@@ -72,6 +79,6 @@ async function heldMessage(client: PoolClient, relation: string, sql: string): P
   return (
     `the table ${relation} cannot be changed while others use it: ${held}. Highwater asks for its lock for ` +
     `${LOCK_MILLISECONDS / 1000} s at a time, so that readers do not queue, and tries again by itself; end that transaction if it is forgotten.\n` +
-    `  statement: ${sql.slice(0, 200)}`
+    `  statement: ${statement.slice(0, 200)}`
   );
 }

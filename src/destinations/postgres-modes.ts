@@ -1,5 +1,5 @@
 /** How the lines of a batch become rows of a PostgreSQL table. */
-import type { PoolClient } from 'pg';
+import type { PostgresSession } from './postgres-session.js';
 import {
   DELETED_AT,
   SEQUENCE,
@@ -10,7 +10,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, missesRows, keyValues, tableName } from './checkpoints.js';
+import { batchColumns, columnIn, missesRows, keyValues, tableName } from './checkpoints.js';
 import type { WriteRequest } from './destination.js';
 import {
   asideOf,
@@ -33,7 +33,7 @@ import { changeTable } from './postgres-ddl.js';
 import { storedTable, widened } from './postgres-evolution.js';
 import { rangeSql } from './postgres-ranges.js';
 import { judge, meet, noteGone } from './ranges.js';
-import { identifier } from './sql.js';
+import { identifier, joined, numeral, sql, type Sql } from './sql.js';
 
 export interface Written {
   /** Inserted or changed. */
@@ -47,65 +47,70 @@ export interface Written {
 }
 
 /** Condition on Highwater's own tables, by the values of {@link keyValues}. */
-export const KEY = `"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
+export const KEY = sql`"schema" = $1 AND "table" = $2 AND strategy = $3 AND source = $4`;
 
-const seenTable = (key: StreamKey) => `${identifier(key.schema)}._highwater_seen`;
+const seenTable = (key: StreamKey) => sql`${identifier(key.schema)}._highwater_seen`;
 
 /** Columns of the table and ours, as they are declared. */
-export const definitions = (table: TableSpec): string[] => [
+export const definitions = (table: TableSpec): Sql[] => [
   ...Object.entries(table.columns).map(
     ([name, type]) =>
-      `${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? ' NOT NULL' : ''}`,
+      sql`${identifier(name)} ${postgresType(type)}${table.primaryKey.includes(name) ? sql` NOT NULL` : sql``}`,
   ),
   ...ownColumns(table).map(ownDefinition),
 ];
 
 /** A column of ours, as it is declared. */
-export const ownDefinition = ([name, type]: ReturnType<typeof ownColumns>[number]): string =>
-  `${name} ${postgresType(type)}${name === SEQUENCE ? ' GENERATED ALWAYS AS IDENTITY' : ''}`;
+export const ownDefinition = ([name, type]: ReturnType<typeof ownColumns>[number]): Sql =>
+  sql`${identifier(name)} ${postgresType(type)}${name === SEQUENCE ? sql` GENERATED ALWAYS AS IDENTITY` : sql``}`;
 
 /** Rows to be written into a table: their relation, and its columns by those of the table. */
 interface Rows {
-  name: string;
-  columns: ReadonlyMap<string, string>;
+  name: Sql;
+  columns: ReadonlyMap<string, Sql>;
 }
 
 /** The batch, typed; of a key that is there twice the last, except where the table is appended to. */
-const batchOf = (table: TableSpec): Rows => ({ name: 'pg_temp._met', columns: batchColumns(table) });
+const batchOf = (table: TableSpec): Rows => ({ name: sql`pg_temp._met`, columns: batchColumns(table) });
 
 const sameKey = (table: TableSpec, { columns }: Rows) =>
-  table.primaryKey.map((name) => `t.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
+  joined(
+    table.primaryKey.map((name) => sql`t.${identifier(name)} = s.${columnIn(columns, name)}`),
+    sql` AND `,
+  );
 
 /** The lines as typed columns. */
-export function converted(table: TableSpec, from: string): string {
+export function converted(table: TableSpec, from: Sql): Sql {
   const columns = Object.entries(table.columns);
-  const record = columns.map(([name, type]) => `${identifier(name)} ${recordType(type)}`).join(', ');
-  const typed = columns.map(([name, type], i) => `${fromText(`r.${identifier(name)}`, type)} AS c${i}`);
-  return `SELECT l.place, ${typed.join(', ')} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
+  const record = joined(columns.map(([name, type]) => sql`${identifier(name)} ${recordType(type)}`));
+  const typed = columns.map(
+    ([name, type], i) => sql`${fromText(sql`r.${identifier(name)}`, type)} AS c${numeral(i)}`,
+  );
+  return sql`SELECT l.place, ${joined(typed)} FROM ${from} AS l, json_to_record(l.line) AS r(${record})`;
 }
 
 /** Writes lines in the table's mode. @param from their relation, with `place` and `line`. */
-export async function merge(client: PoolClient, request: WriteRequest, from: string): Promise<Written> {
+export async function merge(client: PostgresSession, request: WriteRequest, from: Sql): Promise<Written> {
   const { table, key, next } = request;
   const batch = batchOf(table);
-  const keys = table.primaryKey.map((name) => batch.columns.get(name)).join(', ');
-  const lines = `(${converted(table, from)}) AS b`;
+  const keys = joined(table.primaryKey.map((name) => columnIn(batch.columns, name)));
+  const lines = sql`(${converted(table, from)}) AS b`;
   const { range } = request;
   const typed =
     table.mode === 'append' && range === undefined
-      ? `SELECT * FROM ${lines}`
-      : `SELECT DISTINCT ON (${keys}) place, ${[...batch.columns.values()].join(', ')} FROM ${lines} ORDER BY ${keys}, place DESC`;
+      ? sql`SELECT * FROM ${lines}`
+      : sql`SELECT DISTINCT ON (${keys}) place, ${joined([...batch.columns.values()])} FROM ${lines} ORDER BY ${keys}, place DESC`;
   if (modeOf(table) === 'upsert' && table.deletes === undefined && range === undefined) {
     // Nothing else asks for the batch: it is typed on its way.
-    const rows = await upsert(client, table, { ...batch, name: `(${typed})` }, next);
+    const rows = await upsert(client, table, { ...batch, name: sql`(${typed})` }, next);
     return { rows, deleted: 0 };
   }
-  await client.query(`CREATE TEMP TABLE _met ON COMMIT DROP AS ${typed}`);
+  await client.query(sql`CREATE TEMP TABLE _met ON COMMIT DROP AS ${typed}`);
   let left = 0;
   if (range !== undefined) {
-    const sql = rangeSql(client, key, request.table);
-    if (range.kind === 'audit') await meet(sql, request, batch.name);
-    left = await judge(sql, { ...request, range }, batch.name);
+    const database = rangeSql(client, key, request.table);
+    if (range.kind === 'audit') await meet(database, request, batch.name);
+    left = await judge(database, { ...request, range }, batch.name);
     if (!range.writes) return { rows: 0, deleted: 0 };
   }
   // Records that say that they are gone leave the batch, and yet the pass has met them.
@@ -130,125 +135,130 @@ export async function merge(client: PoolClient, request: WriteRequest, from: str
 }
 
 /** Writes what is new or differs. */
-async function upsert(client: PoolClient, table: TableSpec, from: Rows, next: string): Promise<number> {
+async function upsert(client: PostgresSession, table: TableSpec, from: Rows, next: string): Promise<number> {
   const keys = table.primaryKey.map(identifier);
   const names = [...from.columns.keys()].map(identifier);
   const rest = names.filter((name) => !keys.includes(name));
   const own = stamps(table, next);
-  const set = [...rest, ...own.map(([name]) => name)].map((name) => `${name} = excluded.${name}`).join(', ');
-  const differs = rest.map((name) => `t.${name} IS DISTINCT FROM excluded.${name}`).join(' OR ');
-  const onConflict = rest.length === 0 ? 'DO NOTHING' : `DO UPDATE SET ${set} WHERE ${differs}`;
+  const set = [...rest, ...own.map(([name]) => name)].map((name) => sql`${name} = excluded.${name}`);
+  const differs = rest.map((name) => sql`t.${name} IS DISTINCT FROM excluded.${name}`);
+  const onConflict =
+    rest.length === 0
+      ? sql`DO NOTHING`
+      : sql`DO UPDATE SET ${joined(set)} WHERE ${joined(differs, sql` OR `)}`;
   const result = await client.query(
-    `INSERT INTO ${tableName(table)} AS t (${[...names, ...own.map(([name]) => name)].join(', ')})
-       SELECT ${[...from.columns.values(), ...own.map(([, sql]) => sql)].join(', ')} FROM ${from.name} AS s
-     ON CONFLICT (${keys.join(', ')}) ${onConflict}`,
+    sql`INSERT INTO ${tableName(table)} AS t (${joined([...names, ...own.map(([name]) => name)])})
+       SELECT ${joined([...from.columns.values(), ...own.map(([, value]) => value)])} FROM ${from.name} AS s
+     ON CONFLICT (${joined(keys)}) ${onConflict}`,
   );
   return result.rowCount ?? 0;
 }
 
 /** Ends the version of each key that has changed, and begins one for it and for each that is new. */
-async function supersede(client: PoolClient, table: TableSpec, next: string): Promise<number> {
+async function supersede(client: PostgresSession, table: TableSpec, next: string): Promise<number> {
   const from = batchOf(table);
   const target = tableName(table);
-  const isCurrent = `${sameKey(table, from)} AND t.${VALID_TO} IS NULL`;
+  const isCurrent = sql`${sameKey(table, from)} AND t.${identifier(VALID_TO)} IS NULL`;
   const differs = [...from.columns]
     .filter(([name]) => !table.primaryKey.includes(name))
-    .map(([name, column]) => `t.${identifier(name)} IS DISTINCT FROM s.${column}`);
+    .map(([name, column]) => sql`t.${identifier(name)} IS DISTINCT FROM s.${column}`);
   if (differs.length > 0) {
     await client.query(
-      `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM ${from.name} AS s
-         WHERE ${isCurrent} AND (${differs.join(' OR ')})`,
+      sql`UPDATE ${target} AS t SET ${identifier(VALID_TO)} = now()${stamping(table, next)} FROM ${from.name} AS s
+         WHERE ${isCurrent} AND (${joined(differs, sql` OR `)})`,
     );
   }
-  const own: [string, string][] = [[VALID_FROM, 'now()'], ...stamps(table, next)];
+  const own: [Sql, Sql][] = [[identifier(VALID_FROM), sql`now()`], ...stamps(table, next)];
   const names = [...[...from.columns.keys()].map(identifier), ...own.map(([name]) => name)];
   const result = await client.query(
-    `INSERT INTO ${target} (${names.join(', ')})
-       SELECT ${[...from.columns.values(), ...own.map(([, sql]) => sql)].join(', ')} FROM ${from.name} AS s
+    sql`INSERT INTO ${target} (${joined(names)})
+       SELECT ${joined([...from.columns.values(), ...own.map(([, value]) => value)])} FROM ${from.name} AS s
        WHERE NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${isCurrent})`,
   );
   return result.rowCount ?? 0;
 }
 
 /** Adds every record that differs from the one before it of its key, in the batch or in the table. */
-async function append(client: PoolClient, table: TableSpec, next: string): Promise<number> {
+async function append(client: PostgresSession, table: TableSpec, next: string): Promise<number> {
   const from = batchOf(table);
-  const columns = [...from.columns.values()].join(', ');
-  const names = [...from.columns.keys()].map((name) => `t.${identifier(name)}`);
-  const keys = table.primaryKey.map((name) => `t.${identifier(name)}`).join(', ');
+  const columns = joined([...from.columns.values()]);
+  const names = [...from.columns.keys()].map((name) => sql`t.${identifier(name)}`);
+  const keys = joined(table.primaryKey.map((name) => sql`t.${identifier(name)}`));
   const own = stamps(table, next);
-  const into = [...[...from.columns.keys()].map(identifier), ...own.map(([name]) => name)].join(', ');
-  const content = `md5(ROW(${columns})::text)`;
+  const into = joined([...[...from.columns.keys()].map(identifier), ...own.map(([name]) => name)]);
+  const content = sql`md5(ROW(${columns})::text)`;
   const result = await client.query(
-    `INSERT INTO ${tableName(table)} (${into})
-       SELECT ${[columns, ...own.map(([, sql]) => sql)].join(', ')} FROM (
-         SELECT *, lag(${content}) OVER (PARTITION BY ${table.primaryKey.map((name) => from.columns.get(name)).join(', ')} ORDER BY place) AS before
+    sql`INSERT INTO ${tableName(table)} (${into})
+       SELECT ${joined([columns, ...own.map(([, value]) => value)])} FROM (
+         SELECT *, lag(${content}) OVER (PARTITION BY ${joined(table.primaryKey.map((name) => columnIn(from.columns, name)))} ORDER BY place) AS before
          FROM (SELECT place, ${columns} FROM ${from.name} UNION ALL
-           (SELECT DISTINCT ON (${keys}) -1, ${names.join(', ')} FROM ${tableName(table)} AS t
+           (SELECT DISTINCT ON (${keys}) -1, ${joined(names)} FROM ${tableName(table)} AS t
               WHERE EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})
-              ORDER BY ${keys}, t.${SEQUENCE} DESC)) AS all_versions) AS compared
+              ORDER BY ${keys}, t.${identifier(SEQUENCE)} DESC)) AS all_versions) AS compared
        WHERE place >= 0 AND before IS DISTINCT FROM ${content} ORDER BY place`,
   );
   return result.rowCount ?? 0;
 }
 
 /** Takes those out of the batch that say that they are gone, and out of the table; where rows are marked, neither. */
-async function endDeleted(client: PoolClient, request: WriteRequest): Promise<number> {
+async function endDeleted(client: PostgresSession, request: WriteRequest): Promise<number> {
   const { table, key, next } = request;
   if (table.deletedField === undefined || marksDeleted(table)) return 0;
   const batch = batchOf(table);
-  const gone = saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
+  const gone = saysDeleted(table, sql`s.${columnIn(batch.columns, table.deletedField)}`);
   const target = tableName(table.mode === 'replace' ? asideOf(key, table) : table);
   if (table.mode === undefined) {
-    const rows = `${target} AS t JOIN ${batch.name} AS s ON ${sameKey(table, batch)} WHERE ${gone}`;
+    const rows = sql`${target} AS t JOIN ${batch.name} AS s ON ${sameKey(table, batch)} WHERE ${gone}`;
     await noteGone(rangeSql(client, key, null), request, rows);
   }
   const ended = await client.query(
     table.mode === 'history'
-      ? `UPDATE ${target} AS t SET ${VALID_TO} = now()${stamping(table, next)} FROM ${batch.name} AS s
-           WHERE ${sameKey(table, batch)} AND t.${VALID_TO} IS NULL AND ${gone}`
-      : `DELETE FROM ${target} AS t USING ${batch.name} AS s WHERE ${sameKey(table, batch)} AND ${gone}`,
+      ? sql`UPDATE ${target} AS t SET ${identifier(VALID_TO)} = now()${stamping(table, next)} FROM ${batch.name} AS s
+           WHERE ${sameKey(table, batch)} AND t.${identifier(VALID_TO)} IS NULL AND ${gone}`
+      : sql`DELETE FROM ${target} AS t USING ${batch.name} AS s WHERE ${sameKey(table, batch)} AND ${gone}`,
   );
-  await client.query(`DELETE FROM ${batch.name} AS s WHERE ${gone}`);
+  await client.query(sql`DELETE FROM ${batch.name} AS s WHERE ${gone}`);
   return table.mode === 'replace' ? 0 : (ended.rowCount ?? 0);
 }
 
 /** Marks the rows whose records say that they are gone, and no others: what is there again is not deleted any more. */
-async function markDeleted(client: PoolClient, { table, next }: WriteRequest): Promise<number> {
+async function markDeleted(client: PostgresSession, { table, next }: WriteRequest): Promise<number> {
   const batch = batchOf(table);
   const gone =
     table.deletedField === undefined
-      ? 'false'
-      : saysDeleted(table, `s.${batch.columns.get(table.deletedField)}`);
-  const mark = async (value: string, which: string) => {
+      ? sql`false`
+      : saysDeleted(table, sql`s.${columnIn(batch.columns, table.deletedField)}`);
+  const mark = async (value: Sql, which: Sql) => {
     const marked = await client.query(
-      `UPDATE ${tableName(table)} AS t SET ${DELETED_AT} = ${value}${stamping(table, next)} FROM ${batch.name} AS s
+      sql`UPDATE ${tableName(table)} AS t SET ${identifier(DELETED_AT)} = ${value}${stamping(table, next)} FROM ${batch.name} AS s
          WHERE ${sameKey(table, batch)} AND ${which}`,
     );
     return marked.rowCount ?? 0;
   };
-  await mark('NULL', `t.${DELETED_AT} IS NOT NULL AND NOT ${gone}`);
-  return table.deletedField === undefined ? 0 : mark('now()', `t.${DELETED_AT} IS NULL AND ${gone}`);
+  await mark(sql`NULL`, sql`t.${identifier(DELETED_AT)} IS NOT NULL AND NOT ${gone}`);
+  return table.deletedField === undefined
+    ? 0
+    : mark(sql`now()`, sql`t.${identifier(DELETED_AT)} IS NULL AND ${gone}`);
 }
 
 /** Among so few keys a row is found by looking at each. */
 const FEW_KEYS = 1000;
 
-const keyText = (table: TableSpec, of: (name: string) => string) =>
-  `jsonb_build_array(${table.primaryKey.map((name) => `${of(name)}::text`).join(', ')})::text`;
+const keyText = (table: TableSpec, of: (name: string) => Sql) =>
+  sql`jsonb_build_array(${joined(table.primaryKey.map((name) => sql`${of(name)}::text`))})::text`;
 
 /** Remembers the keys of a batch for the end of its pass. */
-async function remember(client: PoolClient, { key, table, cursor }: WriteRequest): Promise<void> {
+async function remember(client: PostgresSession, { key, table, cursor }: WriteRequest): Promise<void> {
   const { name, columns } = batchOf(table);
   await client.query(
-    `INSERT INTO ${seenTable(key)} SELECT $1, $2, $3, $4, $5, ${keyText(table, (column) => `s.${columns.get(column) ?? ''}`)} FROM ${name} AS s`,
+    sql`INSERT INTO ${seenTable(key)} SELECT $1, $2, $3, $4, $5, ${keyText(table, (column) => sql`s.${columnIn(columns, column)}`)} FROM ${name} AS s`,
     [...keyValues(key), cursor.pass],
   );
 }
 
 /** Notes that a pass has met something whose key is not known. */
-async function rememberUnknown(client: PoolClient, { key, cursor }: WriteRequest): Promise<void> {
-  await client.query(`INSERT INTO ${seenTable(key)} VALUES ($1, $2, $3, $4, $5, NULL)`, [
+async function rememberUnknown(client: PostgresSession, { key, cursor }: WriteRequest): Promise<void> {
+  await client.query(sql`INSERT INTO ${seenTable(key)} VALUES ($1, $2, $3, $4, $5, NULL)`, [
     ...keyValues(key),
     cursor.pass,
   ]);
@@ -260,17 +270,17 @@ async function rememberUnknown(client: PoolClient, { key, cursor }: WriteRequest
  * @param before the stored cursor.
  */
 export async function readyPass(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   before: Cursor | null,
 ): Promise<void> {
   const { key, table, cursor } = request;
   if (!missesRows(table) && table.mode !== 'replace') return;
   const begins = beginsPass(before, cursor);
-  if (begins) await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  if (begins) await client.query(sql`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
   if (table.mode !== 'replace') {
     if (begins) return;
-    const some = await client.query(`SELECT 1 FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5 LIMIT 1`, [
+    const some = await client.query(sql`SELECT 1 FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5 LIMIT 1`, [
       ...keyValues(key),
       cursor.pass,
     ]);
@@ -279,13 +289,13 @@ export async function readyPass(
     return;
   }
   const aside = asideOf(key, table);
-  const change = (sql: string) => changeTable(client, tableName(aside), sql);
-  if (begins) await change(`DROP TABLE IF EXISTS ${tableName(aside)}`);
+  const change = (statement: Sql) => changeTable(client, tableName(aside), statement);
+  if (begins) await change(sql`DROP TABLE IF EXISTS ${tableName(aside)}`);
   const { columns: there } = await storedTable(client, aside);
   if (there === null) {
     // Not UNLOGGED: a crash of the server would empty it, and the checkpoint says that its rows were read.
     await client.query(
-      `CREATE TABLE ${tableName(aside)} (${definitions(aside).join(', ')}, PRIMARY KEY (${aside.primaryKey.map(identifier).join(', ')}))`,
+      sql`CREATE TABLE ${tableName(aside)} (${joined(definitions(aside))}, PRIMARY KEY (${joined(aside.primaryKey.map(identifier))}))`,
     );
     // The pass began in another mode: what it has read until now is not here.
     if (!begins) await rememberUnknown(client, request);
@@ -298,22 +308,22 @@ export async function readyPass(
     const name = identifier(column);
     await change(
       is?.type == null
-        ? `ALTER TABLE ${tableName(aside)} ADD COLUMN ${name} ${postgresType(to)}`
-        : `ALTER TABLE ${tableName(aside)} ALTER COLUMN ${name} TYPE ${postgresType(to)} USING ${widened(name, is.type, to)}`,
+        ? sql`ALTER TABLE ${tableName(aside)} ADD COLUMN ${name} ${postgresType(to)}`
+        : sql`ALTER TABLE ${tableName(aside)} ALTER COLUMN ${name} TYPE ${postgresType(to)} USING ${widened(name, is.type, to)}`,
     );
   }
 }
 
 /** Counts the rows of a table that count as there, before a write that may have to ask; 0 where it need not. */
-export async function rowsBefore(client: PoolClient, request: WriteRequest): Promise<number> {
+export async function rowsBefore(client: PostgresSession, request: WriteRequest): Promise<number> {
   const { table } = request;
   if (!isGuarded(request)) return 0;
   const { columns } = await storedTable(client, table);
   if (columns === null) return 0;
   const ending = endingOf(table);
-  const which = ending === null ? '' : ` WHERE ${ending} IS NULL`;
+  const which = ending === null ? sql`` : sql` WHERE ${ending} IS NULL`;
   const found = await client.query<{ rows: string }>(
-    `SELECT count(*) AS "rows" FROM ${tableName(table)}${which}`,
+    sql`SELECT count(*) AS "rows" FROM ${tableName(table)}${which}`,
   );
   return Number(found.rows[0]?.rows);
 }
@@ -325,7 +335,7 @@ export async function rowsBefore(client: PoolClient, request: WriteRequest): Pro
  * @throws {TooManyDeletesError}
  */
 export async function endOfPass(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   hasUnknown: boolean,
   before: number,
@@ -336,14 +346,14 @@ export async function endOfPass(
   if (hasUnknown) await rememberUnknown(client, request);
   if (cursor.ended === null) return written;
   const values = [...keyValues(key), cursor.pass];
-  const different = cursor.counted === undefined ? '0' : differentKeys(table, key);
+  const different = cursor.counted === undefined ? sql`0` : differentKeys(table, key);
   const counted = await client.query<{ met: string; known: string; different: string }>(
-    `SELECT count(*) AS met, count(key) AS known, ${different} AS different FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5`,
+    sql`SELECT count(*) AS met, count(key) AS known, ${different} AS different FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5`,
     values,
   );
   const { met, known, different: keys } = counted.rows[0] ?? { met: '0', known: '0', different: '0' };
   // The planner takes a table that was filled just now for a small one, and would compare each row with each key.
-  if (Number(met) > FEW_KEYS) await client.query(`ANALYZE ${seenTable(key)}`);
+  if (Number(met) > FEW_KEYS) await client.query(sql`ANALYZE ${seenTable(key)}`);
   const missing = met === known ? missingNote(request, Number(keys)) : null;
   if (missing !== null) written.notes = [missing];
   const isWhole = mayRemove(request) && met === known && missing === null;
@@ -354,35 +364,36 @@ export async function endOfPass(
     const reach = withinReach(
       table,
       cursor,
-      (name) => `t.${identifier(name)}`,
-      (text) => `${text}::${postgresType(time)}`,
+      (name) => sql`t.${identifier(name)}`,
+      (text) => sql`${text}::${postgresType(time)}`,
     );
-    const sql = rangeSql(client, key, null);
-    const unseen = `NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE ${sql.keyIs(key)} AND s.pass = ${cursor.pass} AND s.key = ${keyText(table, (name) => `t.${identifier(name)}`)})${reach === null ? '' : ` AND ${reach}`}`;
-    const ending = endingOf(table) ?? DELETED_AT;
-    if (table.deletes === 'hard') await noteGone(sql, request, `${tableName(table)} AS t WHERE ${unseen}`);
+    const database = rangeSql(client, key, null);
+    const unseen = sql`NOT EXISTS (SELECT 1 FROM ${seenTable(key)} AS s WHERE ${database.keyIs(key)} AND s.pass = ${numeral(cursor.pass)} AND s.key = ${keyText(table, (name) => sql`t.${identifier(name)}`)})${reach === null ? sql`` : sql` AND ${reach}`}`;
+    const ending = endingOf(table) ?? identifier(DELETED_AT);
+    if (table.deletes === 'hard')
+      await noteGone(database, request, sql`${tableName(table)} AS t WHERE ${unseen}`);
     const gone = await client.query(
       table.deletes === 'soft'
-        ? `UPDATE ${tableName(table)} AS t SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`
-        : `DELETE FROM ${tableName(table)} AS t WHERE ${unseen}`,
+        ? sql`UPDATE ${tableName(table)} AS t SET ${ending} = now()${stamping(table, next)} WHERE ${ending} IS NULL AND ${unseen}`
+        : sql`DELETE FROM ${tableName(table)} AS t WHERE ${unseen}`,
     );
     written.deleted = gone.rowCount ?? 0;
     if (isGuarded(request)) refuseTooMany(request, written.deleted, before);
   }
-  await client.query(`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
+  await client.query(sql`DELETE FROM ${seenTable(key)} WHERE ${KEY}`, keyValues(key));
   return written;
 }
 
 /** Counts the different keys that a pass has met: those remembered, or those of the rows that wait for its end. */
-function differentKeys(table: TableSpec, key: StreamKey): string {
-  if (table.mode !== 'replace') return 'count(DISTINCT key)';
-  const keys = table.primaryKey.map(identifier).join(', ');
-  return `(SELECT count(*) FROM (SELECT DISTINCT ${keys} FROM ${tableName(asideOf(key, table))}) AS d)`;
+function differentKeys(table: TableSpec, key: StreamKey): Sql {
+  if (table.mode !== 'replace') return sql`count(DISTINCT key)`;
+  const keys = joined(table.primaryKey.map(identifier));
+  return sql`(SELECT count(*) FROM (SELECT DISTINCT ${keys} FROM ${tableName(asideOf(key, table))}) AS d)`;
 }
 
 /** Makes the table what the pass has read; what it may not have read stays as it was. */
 async function publish(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   isWhole: boolean,
   before: number,
@@ -393,24 +404,24 @@ async function publish(
     columns: new Map(Object.keys(table.columns).map((name) => [name, identifier(name)])),
   };
   const rows = await upsert(client, table, from, next);
-  const met = await client.query<{ some: boolean }>(`SELECT EXISTS (SELECT 1 FROM ${from.name}) AS some`);
+  const met = await client.query<{ some: boolean }>(sql`SELECT EXISTS (SELECT 1 FROM ${from.name}) AS some`);
   let deleted = 0;
   if (isWhole && met.rows[0]?.some === true) {
-    const isGone = `NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`;
+    const isGone = sql`NOT EXISTS (SELECT 1 FROM ${from.name} AS s WHERE ${sameKey(table, from)})`;
     let said = 0;
     if (table.deletedField !== undefined && isGuarded(request)) {
       // The pass has met them, and yet they are not to be there: their records say so themselves.
       const found = await client.query<{ said: string }>(
-        `SELECT count(*) AS said FROM ${tableName(table)} AS t WHERE ${isGone} AND ${keyText(table, (name) => `t.${identifier(name)}`)} IN (
+        sql`SELECT count(*) AS said FROM ${tableName(table)} AS t WHERE ${isGone} AND ${keyText(table, (name) => sql`t.${identifier(name)}`)} IN (
            SELECT key FROM ${seenTable(key)} WHERE ${KEY} AND pass = $5)`,
         [...keyValues(key), cursor.pass],
       );
       said = Number(found.rows[0]?.said);
     }
-    const gone = await client.query(`DELETE FROM ${tableName(table)} AS t WHERE ${isGone}`);
+    const gone = await client.query(sql`DELETE FROM ${tableName(table)} AS t WHERE ${isGone}`);
     deleted = gone.rowCount ?? 0;
     if (isGuarded(request)) refuseTooMany(request, deleted - said, before);
   }
-  await changeTable(client, from.name, `DROP TABLE ${from.name}`);
+  await changeTable(client, from.name, sql`DROP TABLE ${from.name}`);
   return { rows, deleted };
 }

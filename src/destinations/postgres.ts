@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryConfig } from 'pg';
+import { PostgresSession } from './postgres-session.js';
 import { from as copyFrom } from 'pg-copy-streams';
 import {
   DestinationBusyError,
@@ -121,48 +123,48 @@ import {
   rowsBefore,
   type Written,
 } from './postgres-modes.js';
-import { identifier, literal } from './sql.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 const NAME_BYTES = 63;
 /** A server that has not begun a transaction by then does not answer: it was stopped, or is out of reach. */
 const ANSWER_MILLISECONDS = 10_000;
 
 /** Highwater's own tables, in the schema of the stream's table: there the user may create some. */
-const ownTables = (schema: string) => `
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_meta (name text PRIMARY KEY, value text NOT NULL);
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_checkpoints (
+const ownTables = (schema: Sql): Sql[] => [
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_meta (name text PRIMARY KEY, value text NOT NULL)`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_checkpoints (
     "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     id text NOT NULL, cursor text, holder text NOT NULL, updated_at timestamptz NOT NULL,
     PRIMARY KEY ("schema", "table", strategy, source)
-  );
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_batches (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_batches (
     id text NOT NULL, base text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL,
     strategy text NOT NULL, source text NOT NULL, cursor text NOT NULL, workflow_id text NOT NULL,
     pages bigint NOT NULL, records bigint NOT NULL, "rows" bigint NOT NULL, committed_at timestamptz NOT NULL,
     PRIMARY KEY (id, "schema", "table", strategy, source)
-  );
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_parents (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_parents (
     "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     parent text NOT NULL, mark text NOT NULL,
     PRIMARY KEY ("schema", "table", strategy, source, parent)
-  );
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_seen (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_seen (
     "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL, pass bigint NOT NULL, key text
-  );
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_moves (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_moves (
     id text NOT NULL, base text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL,
     strategy text NOT NULL, source text NOT NULL, cursor text, workflow_id text NOT NULL,
     moved text NOT NULL, moved_at timestamptz NOT NULL,
     PRIMARY KEY (id, "schema", "table", strategy, source)
-  );
-  CREATE TABLE IF NOT EXISTS ${schema}._highwater_rejects (
+  )`,
+  sql`CREATE TABLE IF NOT EXISTS ${schema}._highwater_rejects (
     batch text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, strategy text NOT NULL, source text NOT NULL,
     reason text NOT NULL, record text NOT NULL, rejected_at timestamptz NOT NULL
-  );
-  ${differencesTable(`${schema}.`)}
-  ${schemaChanges(schema)}
-  ${fingerprintsTable(`${schema}.`)}
-`;
+  )`,
+  differencesTable(sql`${schema}.`),
+  schemaChanges(schema),
+  fingerprintsTable(sql`${schema}.`),
+];
 
 /** Limits of one transaction; no statement of ours takes long unless something is wrong. */
 export interface PostgresLimits {
@@ -217,27 +219,32 @@ export class PostgresDestination implements Destination {
     const schema = identifier(key.schema);
     return this.transaction(async (client) => {
       // Of several that claim a table at once, one after the other.
-      await client.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
+      await client.query(sql`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, [
         `highwater ${key.schema}.${key.table}`,
       ]);
       // A write that is under way is waited for: what it commits must not be undone here.
-      const stored = await storedCheckpoints(client, key, 'FOR UPDATE');
+      const stored = await storedCheckpoints(client, key, sql`FOR UPDATE`);
       const claim = claimOf(stored, request, asked);
       if (claim === null) return null;
       const own = stored.find((one) => sameKey(one.key, key));
       const log = logOf(client, key);
-      const sql = tableSql(client, table);
-      const recorded = await recordedOf(sql, key);
+      const database = tableSql(client, table);
+      const recorded = await recordedOf(database, key);
       const moved = await movedClaim(claim, own, request, log, { recorded, isGone });
       const { checkpoint, neighbours, takenOver, isNew, said, record } = moved;
-      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(sql, key, table);
+      const isEmptied = checkpoint.cursor === null ? [] : await noteOfEmptyTable(database, key, table);
       const notes = [...moved.notes, ...isEmptied];
-      const database = String(await databaseId(client, key.schema));
-      const result: OpenResult = { checkpoint, database, neighbours, ...(notes.length > 0 && { notes }) };
-      await keepOpened(sql, key, record);
+      const identity = String(await databaseId(client, key.schema));
+      const result: OpenResult = {
+        checkpoint,
+        database: identity,
+        neighbours,
+        ...(notes.length > 0 && { notes }),
+      };
+      await keepOpened(database, key, record);
       for (const other of takenOver) {
         await client.query(
-          `UPDATE ${schema}._highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
+          sql`UPDATE ${schema}._highwater_checkpoints SET id = $5, holder = $6, updated_at = now() WHERE ${KEY}`,
           [...keyValues(other), randomUUID(), JSON.stringify(holder)],
         );
       }
@@ -245,18 +252,18 @@ export class PostgresDestination implements Destination {
       const cursor = checkpoint.cursor === null ? null : JSON.stringify(checkpoint.cursor);
       if (said !== null) {
         // What the pass in hand has met is not what a pass from there has met: it does not end as a whole one.
-        await client.query(`DELETE FROM ${schema}._highwater_seen WHERE ${KEY}`, keyValues(key));
+        await client.query(sql`DELETE FROM ${schema}._highwater_seen WHERE ${KEY}`, keyValues(key));
         const aside = tableName(asideOf(key, request.table));
-        await changeTable(client, aside, `DROP TABLE IF EXISTS ${aside}`);
+        await changeTable(client, aside, sql`DROP TABLE IF EXISTS ${aside}`);
         if (cursor === null)
-          await client.query(`DELETE FROM ${schema}._highwater_parents WHERE ${KEY}`, keyValues(key));
+          await client.query(sql`DELETE FROM ${schema}._highwater_parents WHERE ${KEY}`, keyValues(key));
         await client.query(
-          `INSERT INTO ${schema}._highwater_moves VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, now())`,
+          sql`INSERT INTO ${schema}._highwater_moves VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, now())`,
           [...keyValues(key), checkpoint.id, own?.id ?? '', cursor, holder.workflowId, said],
         );
       }
       await client.query(
-        `INSERT INTO ${schema}._highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+        sql`INSERT INTO ${schema}._highwater_checkpoints VALUES ($1, $2, $3, $4, $5, $6, $7, now())
            ON CONFLICT ("schema", "table", strategy, source)
            DO UPDATE SET id = excluded.id, cursor = excluded.cursor, holder = excluded.holder, updated_at = now()`,
         [...keyValues(key), checkpoint.id, cursor, JSON.stringify(holder)],
@@ -268,16 +275,16 @@ export class PostgresDestination implements Destination {
   history({ key, limit }: HistoryRequest): Promise<History> {
     return this.transaction(async (client) => {
       const nothing: History = { stored: null, total: 0, entries: [] };
-      const checkpoints = `${identifier(key.schema)}._highwater_checkpoints`;
+      const checkpoints = sql`${identifier(key.schema)}._highwater_checkpoints`;
       if (!(await hasTable(client, checkpoints))) return nothing;
       const found = await client.query<{ id: string; cursor: string | null; holder: string; since: string }>(
-        `SELECT id, cursor, holder, ${momentText('updated_at')} AS since FROM ${checkpoints} WHERE ${KEY}`,
+        sql`SELECT id, cursor, holder, ${momentText(sql`updated_at`)} AS since FROM ${checkpoints} WHERE ${KEY}`,
         keyValues(key),
       );
       const [row] = found.rows;
       if (row === undefined) return nothing;
       const total = await client.query<{ total: string }>(
-        `SELECT count(*) AS total FROM (${await logQuery(client, key)}) AS l`,
+        sql`SELECT count(*) AS total FROM (${await logQuery(client, key)}) AS l`,
         keyValues(key),
       );
       const { id, cursor, holder, since } = row;
@@ -301,29 +308,29 @@ export class PostgresDestination implements Destination {
       if (found === null) return [];
       const { table, columnOf } = found;
       const { fields } = parent;
-      const keys = table.primaryKey.map((name) => ordered(`p.${identifier(name)}`, table.columns[name]));
-      const texts = table.primaryKey.map((name) => `p.${identifier(name)}::text`);
+      const keys = table.primaryKey.map((name) => ordered(sql`p.${identifier(name)}`, table.columns[name]));
+      const texts = table.primaryKey.map((name) => sql`p.${identifier(name)}::text`);
       const beyond = (after ?? []).map((text, i) => {
         const type = table.columns[table.primaryKey[i] ?? ''] ?? 'STRING';
-        return ordered(`${literal(text)}::${postgresType(type)}`, type);
+        return ordered(sql`${literal(text)}::${postgresType(type)}`, type);
       });
       const conditions = [
-        ...(after === null ? [] : [`(${keys.join(', ')}) > (${beyond.join(', ')})`]),
+        ...(after === null ? [] : [sql`(${joined(keys)}) > (${joined(beyond)})`]),
         // Of a parent that is gone nothing is asked.
-        ...(marksDeleted(table) ? [`p.${DELETED_AT} IS NULL`] : []),
-        ...(table.mode === 'history' ? [`p.${VALID_TO} IS NULL`] : []),
+        ...(marksDeleted(table) ? [sql`p.${identifier(DELETED_AT)} IS NULL`] : []),
+        ...(table.mode === 'history' ? [sql`p.${identifier(VALID_TO)} IS NULL`] : []),
       ];
       const values = fields.map((field) => {
         const name = columnOf.get(field) ?? field;
-        return parentValue(`p.${identifier(name)}`, table.columns[name]);
+        return sql`${literal(field)}, ${parentValue(sql`p.${identifier(name)}`, table.columns[name])}`;
       });
       const rows = await client.query<{ key: string; mark: string | null; fields: { [n: string]: Json } }>(
-        `SELECT p.key, m.mark, p.fields FROM (
-           SELECT json_build_array(${texts.join(', ')})::text AS key, row_number() OVER (ORDER BY ${keys.join(', ')}) AS place,
-             json_build_object(${fields.map((name, i) => `${literal(name)}, ${values[i]}`).join(', ')}) AS fields
+        sql`SELECT p.key, m.mark, p.fields FROM (
+           SELECT json_build_array(${joined(texts)})::text AS key, row_number() OVER (ORDER BY ${joined(keys)}) AS place,
+             json_build_object(${joined(values)}) AS fields
            FROM ${tableName(table)} AS p
-           ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-           ORDER BY ${keys.join(', ')} LIMIT ${limit}) AS p
+           ${conditions.length === 0 ? sql`` : sql`WHERE ${joined(conditions, sql` AND `)}`}
+           ORDER BY ${joined(keys)} LIMIT ${numeral(limit)}) AS p
          LEFT JOIN ${identifier(key.schema)}._highwater_parents AS m ON ${KEY} AND m.parent = (p.key::jsonb)::text
          ORDER BY p.place`,
         keyValues(key),
@@ -382,14 +389,14 @@ export class PostgresDestination implements Destination {
       if (request.range !== undefined) await lockTable(client, key);
       // The row's lock makes writers of one stream wait for each other.
       const held = await client.query<{ id: string; holder: string; cursor: string | null }>(
-        `SELECT id, holder, cursor FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
+        sql`SELECT id, holder, cursor FROM ${schema}._highwater_checkpoints WHERE ${KEY} FOR UPDATE`,
         keyValues(key),
       );
       const [stored] = held.rows;
       if (stored?.id !== base) {
         // Others may have been committed after it.
         const committed = await client.query<{ rows: string }>(
-          `SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5 AND base = $6`,
+          sql`SELECT "rows" FROM ${schema}._highwater_batches WHERE ${KEY} AND id = $5 AND base = $6`,
           [...keyValues(key), next, base],
         );
         const [batch] = committed.rows;
@@ -430,7 +437,7 @@ export class PostgresDestination implements Destination {
         await keepEnded(rangeSql(client, key, null), key, fingerprint);
       const cursor = JSON.stringify(withNotes(request.cursor, notes));
       await client.query(
-        `INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
+        sql`INSERT INTO ${schema}._highwater_batches VALUES ($5, $6, $1, $2, $3, $4, $7, $8, $9, $10, $11, now())`,
         [
           ...keyValues(key),
           next,
@@ -443,7 +450,7 @@ export class PostgresDestination implements Destination {
         ],
       );
       await client.query(
-        `UPDATE ${schema}._highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY}`,
+        sql`UPDATE ${schema}._highwater_checkpoints SET id = $5, cursor = $6, updated_at = now() WHERE ${KEY}`,
         [...keyValues(key), next, cursor],
       );
       faultPoint('commit.before');
@@ -466,7 +473,7 @@ export class PostgresDestination implements Destination {
     const { table } = request;
     const next = `replay-${randomUUID()}`;
     const key: StreamKey = { schema: table.schema, table: table.table, strategy: 'keyset', source: 'replay' };
-    return replay(request, exactColumns, (work) =>
+    return replay(request, tmpdir(), exactColumns, (work) =>
       this.transaction(async (client) => {
         await prepare(client, table).catch((thrown: unknown) => {
           throw refused(table, thrown);
@@ -483,7 +490,7 @@ export class PostgresDestination implements Destination {
             await sort(client, spec, await onlyColumns(spec, [path]));
             if (cursor !== undefined) await client.query(markOlder(spec, cursor));
             const found = await client.query<{ place: string; reason: string }>(
-              'SELECT place, reason FROM pg_temp._sorted WHERE reason IS NOT NULL',
+              sql`SELECT place, reason FROM pg_temp._sorted WHERE reason IS NOT NULL`,
             );
             const own = {
               ...aloneIn(key, spec, next),
@@ -508,7 +515,7 @@ export class PostgresDestination implements Destination {
     refusal: rangeRefusal,
     now: () =>
       this.transaction(async (client) => {
-        const found = await client.query<{ now: string }>('SELECT clock_timestamp()::text AS now');
+        const found = await client.query<{ now: string }>(sql`SELECT clock_timestamp()::text AS now`);
         return found.rows[0]?.now ?? '';
       }),
     stands: (key) =>
@@ -518,7 +525,7 @@ export class PostgresDestination implements Destination {
       }),
     kept: (key) =>
       this.transaction(async (client) =>
-        (await hasOwnTables(client, key)) ? otherRanges(key, await allCheckpoints(client, key, '')) : [],
+        (await hasOwnTables(client, key)) ? otherRanges(key, await allCheckpoints(client, key, sql``)) : [],
       ),
     conclude: (request) =>
       this.transaction(async (client) => {
@@ -537,7 +544,7 @@ export class PostgresDestination implements Destination {
   };
 
   /** All that is asked of the server: a connection is ours for a transaction, and no longer. */
-  private async transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
+  private async transaction<T>(work: (client: PostgresSession) => Promise<T>): Promise<T> {
     let client: PoolClient;
     try {
       client = await this.pool.connect();
@@ -549,10 +556,10 @@ export class PostgresDestination implements Destination {
     // Without a listener a connection that is cut would end the process.
     client.on('error', onError);
     try {
-      const begin: QueryConfig & { query_timeout: number } = {
+      const begin: QueryConfig & { text: Sql; query_timeout: number } = {
         query_timeout: ANSWER_MILLISECONDS,
-        text: `BEGIN; SET LOCAL lock_timeout = '${this.limits.lockSeconds}s';
-         SET LOCAL statement_timeout = '${this.limits.statementSeconds}s'; SET LOCAL TimeZone = 'UTC';
+        text: sql`BEGIN; SET LOCAL lock_timeout = ${numeral(this.limits.lockSeconds * 1000)};
+         SET LOCAL statement_timeout = ${numeral(this.limits.statementSeconds * 1000)}; SET LOCAL TimeZone = 'UTC';
          SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
       };
       await client.query(begin).catch((thrown: unknown) => {
@@ -560,7 +567,7 @@ export class PostgresDestination implements Destination {
         broken = thrown as Error;
         throw thrown;
       });
-      const result = await work(client);
+      const result = await work(new PostgresSession(client));
       await client.query('COMMIT');
       return result;
     } catch (thrown) {
@@ -608,7 +615,7 @@ interface WrittenInto extends Written {
 }
 
 async function written(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   before: Cursor | null,
 ): Promise<WrittenInto> {
@@ -620,7 +627,7 @@ async function written(
 
 /** As {@link written}, for a range: written is what the sync has not written meanwhile. */
 async function besideSync(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest & { range: RangeWrite },
 ): Promise<WrittenInto> {
   const { range, key, records } = request;
@@ -630,28 +637,28 @@ async function besideSync(
   if (paths.length > 0) {
     // Following its source has made the key's columns what they are.
     const met = { ...request, table: keysOnly(table) };
-    await copyLines(client, '_beyond', 'json', paths);
+    await copyLines(client, sql`_beyond`, sql`json`, paths);
     await client.query(
-      `CREATE TEMP TABLE _outside ON COMMIT DROP AS ${converted(met.table, 'pg_temp._beyond')}`,
+      sql`CREATE TEMP TABLE _outside ON COMMIT DROP AS ${converted(met.table, sql`pg_temp._beyond`)}`,
     );
-    await meet(rangeSql(client, key, request.table), met, 'pg_temp._outside');
+    await meet(rangeSql(client, key, request.table), met, sql`pg_temp._outside`);
   }
   if (records === 0) return { ...into, rows: 0, deleted: 0 };
   return { ...into, ...(await writeRows(client, { ...request, table })) };
 }
 
 /** Makes the sync's writes of a table wait until this transaction has ended, and waits for those in hand. */
-const lockTable = (client: PoolClient, { schema, table }: StreamKey) =>
+const lockTable = (client: PostgresSession, { schema, table }: StreamKey) =>
   client.query(
-    `SELECT 1 FROM ${identifier(schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
+    sql`SELECT 1 FROM ${identifier(schema)}._highwater_checkpoints WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source FOR UPDATE`,
     [schema, table],
   );
 
 /** Schemas have Highwater's own tables once something was opened there. */
-async function hasOwnTables(client: PoolClient, { schema }: StreamKey): Promise<boolean> {
+async function hasOwnTables(client: PostgresSession, { schema }: StreamKey): Promise<boolean> {
   const names = ['_highwater_checkpoints', '_highwater_differences'];
   const found = await client.query<{ found: boolean }>(
-    `SELECT bool_and(to_regclass(name) IS NOT NULL) AS found FROM unnest($1::text[]) AS name`,
+    sql`SELECT bool_and(to_regclass(name) IS NOT NULL) AS found FROM unnest($1::text[]) AS name`,
     [names.map((name) => `${identifier(schema)}.${name}`)],
   );
   return found.rows[0]?.found === true;
@@ -659,7 +666,7 @@ async function hasOwnTables(client: PoolClient, { schema }: StreamKey): Promise<
 
 /** As {@link written}, after the table was made to hold the batch. */
 async function followed(
-  client: PoolClient,
+  client: PostgresSession,
   asked: WriteRequest,
   before: Cursor | null,
 ): Promise<WrittenInto> {
@@ -679,7 +686,7 @@ async function followed(
   const own = { ...request, table: batch.table, records, longest, files: () => Promise.resolve(batch.files) };
   try {
     const rejects = [...batch.rejects, ...beyond.rejects];
-    if (rejects.length > 0) await keepRejects(client, request, rejects, '_misfits');
+    if (rejects.length > 0) await keepRejects(client, request, rejects, sql`_misfits`);
     if (!exists) return { rows: 0, deleted: 0, table: batch.table, exists, changes };
     return { ...(await written(client, own, before)), changes };
   } finally {
@@ -688,37 +695,39 @@ async function followed(
   }
 }
 
-async function hasTable(client: PoolClient, name: string): Promise<boolean> {
-  const found = await client.query<{ found: string | null }>('SELECT to_regclass($1)::text AS found', [name]);
+async function hasTable(client: PostgresSession, name: string): Promise<boolean> {
+  const found = await client.query<{ found: string | null }>(sql`SELECT to_regclass($1)::text AS found`, [
+    name,
+  ]);
   return found.rows[0]?.found != null;
 }
 
-const momentText = (column: string) =>
-  `to_char(date_trunc('milliseconds', ${column}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+const momentText = (column: Sql) =>
+  sql`to_char(date_trunc('milliseconds', ${column}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 /** Commits and moves of a stream, by the values of {@link keyValues}. */
-async function logQuery(client: PoolClient, key: StreamKey): Promise<string> {
+async function logQuery(client: PostgresSession, key: StreamKey): Promise<Sql> {
   const schema = identifier(key.schema);
   // A schema that an older program has written, and nobody has opened since, has no moves.
   const moves = !(await hasTable(client, `${schema}._highwater_moves`))
-    ? ''
-    : `UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM ${schema}._highwater_moves WHERE ${KEY}`;
-  return `SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL::text AS moved, committed_at AS made_at
+    ? sql``
+    : sql`UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM ${schema}._highwater_moves WHERE ${KEY}`;
+  return sql`SELECT id, base, cursor, workflow_id, pages, records, "rows", NULL::text AS moved, committed_at AS made_at
     FROM ${schema}._highwater_batches WHERE ${KEY} ${moves}`;
 }
 
-const logOf = (client: PoolClient, key: StreamKey): StreamLog => ({
+const logOf = (client: PostgresSession, key: StreamKey): StreamLog => ({
   entries: async ({ batch, until, limit }) => {
     const which = [
-      ...(batch === undefined ? [] : [`starts_with(id, ${literal(batch)})`]),
+      ...(batch === undefined ? [] : [sql`starts_with(id, ${literal(batch)})`]),
       ...(until === undefined
         ? []
-        : [`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS timestamptz)`]),
+        : [sql`date_trunc('milliseconds', made_at) <= CAST(${literal(until)} AS timestamptz)`]),
     ];
     const found = await client.query<LogRow>(
-      `SELECT id, base, ${momentText('made_at')} AS at, cursor, workflow_id, pages, records, "rows", moved
-         FROM (${await logQuery(client, key)}) AS l ${which.length === 0 ? '' : `WHERE ${which.join(' AND ')}`}
-         ORDER BY made_at DESC LIMIT ${limit}`,
+      sql`SELECT id, base, ${momentText(sql`made_at`)} AS at, cursor, workflow_id, pages, records, "rows", moved
+         FROM (${await logQuery(client, key)}) AS l ${which.length === 0 ? sql`` : sql`WHERE ${joined(which, sql` AND `)}`}
+         ORDER BY made_at DESC LIMIT ${numeral(limit)}`,
       keyValues(key),
     );
     return found.rows.map(({ id, base, at, cursor, workflow_id: workflowId, moved, ...counts }) => ({
@@ -729,7 +738,7 @@ const logOf = (client: PoolClient, key: StreamKey): StreamLog => ({
   },
   hasMoved: async (id) => {
     const found = await client.query(
-      `SELECT 1 FROM ${identifier(key.schema)}._highwater_moves WHERE ${KEY} AND id = $5`,
+      sql`SELECT 1 FROM ${identifier(key.schema)}._highwater_moves WHERE ${KEY} AND id = $5`,
       [...keyValues(key), id],
     );
     return found.rows.length > 0;
@@ -749,55 +758,55 @@ interface LogRow {
 }
 
 /** Text is compared byte by byte: whatever the database's collation, `after` and the order agree. */
-const ordered = (sql: string, type: ColumnType | undefined) =>
-  type === undefined || type === 'STRING' ? `(${sql}) COLLATE "C"` : sql;
+const ordered = (statement: Sql, type: ColumnType | undefined) =>
+  type === undefined || type === 'STRING' ? sql`(${statement}) COLLATE "C"` : statement;
 
 /** Makes the table ready, and Highwater's own ones. */
-async function prepare(client: PoolClient, table: TableSpec): Promise<void> {
+async function prepare(client: PostgresSession, table: TableSpec): Promise<void> {
   await prepareOwnTables(client, table.schema);
   await prepareAnew(client, table);
 }
 
 /** Makes the table ready. @returns the streams that start over, as it was gone. */
-async function prepareAnew(client: PoolClient, table: TableSpec): Promise<StreamKey[]> {
+async function prepareAnew(client: PostgresSession, table: TableSpec): Promise<StreamKey[]> {
   const gone = await startOverWhereGone(tableSql(client, table), table);
   await prepareTable(client, table);
   return gone;
 }
 
 /** The identity of the database; null where nothing of Highwater's is in the schema. */
-async function databaseId(client: PoolClient, schema: string): Promise<string | null> {
-  const meta = `${identifier(schema)}._highwater_meta`;
+async function databaseId(client: PostgresSession, schema: string): Promise<string | null> {
+  const meta = sql`${identifier(schema)}._highwater_meta`;
   if (!(await hasTable(client, meta))) return null;
-  const found = await client.query<{ value: string }>(`SELECT value FROM ${meta} WHERE name = 'database'`);
+  const found = await client.query<{ value: string }>(sql`SELECT value FROM ${meta} WHERE name = 'database'`);
   return found.rows[0]?.value ?? null;
 }
 
-async function prepareOwnTables(client: PoolClient, name: string): Promise<void> {
+async function prepareOwnTables(client: PostgresSession, name: string): Promise<void> {
   // "IF NOT EXISTS" fails for one of two that create at once.
-  await client.query("SELECT pg_advisory_xact_lock(hashtextextended('highwater', 0))");
+  await client.query(sql`SELECT pg_advisory_xact_lock(hashtextextended('highwater', 0))`);
   const schema = identifier(name);
-  const known = await client.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [name]);
+  const known = await client.query(sql`SELECT 1 FROM pg_namespace WHERE nspname = $1`, [name]);
   // Where it is there, no right to create schemas is needed.
-  if (known.rows.length === 0) await client.query(`CREATE SCHEMA ${schema}`);
-  await client.query(ownTables(schema));
+  if (known.rows.length === 0) await client.query(sql`CREATE SCHEMA ${schema}`);
+  await client.runAll(ownTables(schema));
   await client.query(
-    `INSERT INTO ${schema}._highwater_meta VALUES ('database', $1), ('version', $2) ON CONFLICT DO NOTHING`,
+    sql`INSERT INTO ${schema}._highwater_meta VALUES ('database', $1), ('version', $2) ON CONFLICT DO NOTHING`,
     [randomUUID(), String(TABLES_VERSION)],
   );
   const versions = await client.query<{ value: string }>(
-    `SELECT value FROM ${schema}._highwater_meta WHERE name = 'version'`,
+    sql`SELECT value FROM ${schema}._highwater_meta WHERE name = 'version'`,
   );
   const version = versions.rows[0]?.value;
   refuseNewer(version);
   if (Number(version) < TABLES_VERSION) {
-    await client.query(`UPDATE ${schema}._highwater_meta SET value = $1 WHERE name = 'version'`, [
+    await client.query(sql`UPDATE ${schema}._highwater_meta SET value = $1 WHERE name = 'version'`, [
       String(TABLES_VERSION),
     ]);
   }
 }
 
-async function prepareTable(client: PoolClient, table: TableSpec): Promise<void> {
+async function prepareTable(client: PostgresSession, table: TableSpec): Promise<void> {
   for (const name of [table.schema, table.table, ...Object.keys(table.columns)]) {
     if (Buffer.byteLength(name) <= NAME_BYTES) continue;
     // It would cut them short, and take two for one.
@@ -812,7 +821,7 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
         `system column of that name. Declare it by another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
     );
   }
-  const change = (sql: string) => changeTable(client, tableName(table), sql);
+  const change = (statement: Sql) => changeTable(client, tableName(table), statement);
   const columns = Object.entries(table.columns);
   const columnsThere = await columnsOf(client, table);
   // The first records will say what its columns are.
@@ -820,13 +829,13 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
   const whole = columnsThere?.exists === true ? columnsThere.spec() : table;
   if (columnsThere?.exists !== true) {
     const hasOneRowAKey = table.mode !== 'append' && table.mode !== 'history';
-    const primaryKey = hasOneRowAKey ? [`PRIMARY KEY (${table.primaryKey.map(identifier).join(', ')})`] : [];
+    const primaryKey = hasOneRowAKey ? [sql`PRIMARY KEY (${joined(table.primaryKey.map(identifier))})`] : [];
     await client.query(
-      `CREATE TABLE IF NOT EXISTS ${tableName(table)} (${[...definitions(table), ...primaryKey].join(', ')})`,
+      sql`CREATE TABLE IF NOT EXISTS ${tableName(table)} (${joined([...definitions(table), ...primaryKey])})`,
     );
   }
   const found = await client.query<{ name: string; type: string }>(
-    `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
+    sql`SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod)
          || CASE WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN ' generated always' ELSE '' END AS type
        FROM pg_attribute AS a
        WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped`,
@@ -838,77 +847,81 @@ async function prepareTable(client: PoolClient, table: TableSpec): Promise<void>
     const wanted = storedType(type);
     const is = existing.get(name);
     if (is === undefined) {
-      await change(`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`);
+      await change(sql`ALTER TABLE ${tableName(table)} ADD COLUMN ${identifier(name)} ${postgresType(type)}`);
     } else if (is !== wanted && !hasEvolved(table, type, columnType(is)))
       differences.push(`${name} is ${is} there, declared ${type} (${wanted})`);
   }
   refuseOtherTypes(table, differences);
   const some = await client.query<{ some: boolean }>(
-    `SELECT EXISTS (SELECT 1 FROM ${tableName(table)}) AS some`,
+    sql`SELECT EXISTS (SELECT 1 FROM ${tableName(table)}) AS some`,
   );
   if (some.rows[0]?.some === true) refuseOtherMode(table, new Set(existing.keys()));
   else {
     const own = new Set(ownColumns(table).map(([name]) => name));
     for (const name of MODE_COLUMNS.filter((one) => existing.has(one) && !own.has(one))) {
-      await change(`ALTER TABLE ${tableName(table)} DROP COLUMN ${name}`);
+      await change(sql`ALTER TABLE ${tableName(table)} DROP COLUMN ${identifier(name)}`);
     }
   }
   for (const own of ownColumns(table)) {
     if (existing.has(own[0])) continue;
-    await change(`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
+    await change(sql`ALTER TABLE ${tableName(table)} ADD COLUMN ${ownDefinition(own)}`);
   }
   await prepareIndex(client, whole);
 }
 
 /** The index by which rows are found: over the key, once each, or once each that is valid, or as often as it comes. */
-async function prepareIndex(client: PoolClient, table: TableSpec): Promise<void> {
+async function prepareIndex(client: PostgresSession, table: TableSpec): Promise<void> {
   const found = await client.query<{
     unique: boolean;
     partial: boolean;
     index: string;
     constraint: string | null;
   }>(
-    `SELECT i.indisunique AS unique, i.indpred IS NOT NULL AS partial, i.indexrelid::regclass::text AS index,
-         (SELECT quote_ident(c.conname) FROM pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u')) AS constraint
+    sql`SELECT i.indisunique AS unique, i.indpred IS NOT NULL AS partial, (SELECT ic.relname FROM pg_class AS ic WHERE ic.oid = i.indexrelid) AS index,
+         (SELECT c.conname FROM pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u')) AS constraint
        FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisvalid AND i.indimmediate
        AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
        AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute AS a
             WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = $2::text[]`,
     [tableName(table), [...table.primaryKey].sort()],
   );
-  const change = (sql: string) => changeTable(client, tableName(table), sql);
-  const keys = table.primaryKey.map(identifier).join(', ');
+  const change = (statement: Sql) => changeTable(client, tableName(table), statement);
+  const keys = joined(table.primaryKey.map(identifier));
   const whole = found.rows.filter(({ unique, partial }) => unique && !partial);
   if (table.mode !== 'append' && table.mode !== 'history') {
     // A table that was there before us.
-    if (whole.length === 0) await change(`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
+    if (whole.length === 0) await change(sql`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
     return;
   }
   // The table has no rows yet, or it would have been refused.
   for (const { index, constraint } of whole) {
     await change(
       constraint === null
-        ? `DROP INDEX ${index}`
-        : `ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${constraint}`,
+        ? sql`DROP INDEX ${identifier(table.schema)}.${identifier(index)}`
+        : sql`ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${identifier(constraint)}`,
     );
   }
   const isHistory = table.mode === 'history';
   if (found.rows.some(({ unique, partial }) => unique === isHistory && partial === isHistory)) return;
   await change(
     isHistory
-      ? `CREATE UNIQUE INDEX ON ${tableName(table)} (${keys}) WHERE ${VALID_TO} IS NULL`
-      : `CREATE INDEX ON ${tableName(table)} (${keys})`,
+      ? sql`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys}) WHERE ${identifier(VALID_TO)} IS NULL`
+      : sql`CREATE INDEX ON ${tableName(table)} (${keys})`,
   );
 }
 
 /** Checkpoints of all strategies and sources of a table. */
 const storedCheckpoints = async (
-  client: PoolClient,
+  client: PostgresSession,
   key: StreamKey,
-  lock = '',
+  lock = sql``,
 ): Promise<StoredCheckpoint[]> => thatMatter(key, await allCheckpoints(client, key, lock));
 
-async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string): Promise<StoredCheckpoint[]> {
+async function allCheckpoints(
+  client: PostgresSession,
+  key: StreamKey,
+  lock: Sql,
+): Promise<StoredCheckpoint[]> {
   const { schema, table } = key;
   const result = await client.query<{
     strategy: StreamKey['strategy'];
@@ -918,7 +931,7 @@ async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string):
     holder: string;
     updated: Date;
   }>(
-    `SELECT strategy, source, id, cursor, holder, updated_at AS updated FROM ${identifier(schema)}._highwater_checkpoints
+    sql`SELECT strategy, source, id, cursor, holder, updated_at AS updated FROM ${identifier(schema)}._highwater_checkpoints
        WHERE "schema" = $1 AND "table" = $2 ORDER BY strategy, source ${lock}`,
     [schema, table],
   );
@@ -932,44 +945,44 @@ async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string):
 }
 
 /** Bytes that no JSON holds: lines go through COPY as they are. */
-const COPY_OPTIONS = `(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
+const COPY_OPTIONS = sql`(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
 
 /** Makes a temporary table of the lines of files, in order; it goes with the transaction. */
 async function copyLines(
-  client: PoolClient,
-  name: string,
-  type: 'json' | 'text',
+  client: PostgresSession,
+  name: Sql,
+  type: Sql,
   files: readonly string[],
 ): Promise<void> {
   await client.query(
-    `CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
+    sql`CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
   );
   for (const file of files) {
-    const copy = copyFrom(`COPY pg_temp.${name} (line) FROM STDIN ${COPY_OPTIONS}`);
-    await pipeline(createReadStream(file), client.query(copy));
+    const copy = copyFrom(sql`COPY pg_temp.${name} (line) FROM STDIN ${COPY_OPTIONS}`);
+    await pipeline(createReadStream(file), client.stream(copy));
   }
 }
 
 /** Writes the staged lines; where they do not fit, those that do, or says which does not. */
-async function writeRows(client: PoolClient, request: WriteRequest): Promise<Written> {
+async function writeRows(client: PostgresSession, request: WriteRequest): Promise<Written> {
   return writeFiles(client, request, await request.files(), true);
 }
 
 /** @param isAsStaged whether lines may have members without a column. */
 async function writeFiles(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   files: readonly string[],
   isAsStaged: boolean,
 ): Promise<Written> {
   const { table } = request;
   try {
-    await client.query('SAVEPOINT loaded');
-    await copyLines(client, '_lines', 'json', files);
-    return await merge(client, request, 'pg_temp._lines');
+    await client.query(sql`SAVEPOINT loaded`);
+    await copyLines(client, sql`_lines`, sql`json`, files);
+    return await merge(client, request, sql`pg_temp._lines`);
   } catch (thrown) {
     if (!isDataError(thrown)) throw thrown;
-    await client.query('ROLLBACK TO SAVEPOINT loaded');
+    await client.query(sql`ROLLBACK TO SAVEPOINT loaded`);
     if (isAsStaged && (thrown as { code?: string }).code === UNTRANSLATABLE) {
       // The members that are not stored may be what it cannot read.
       const stored = await onlyColumns(table, files);
@@ -985,7 +998,7 @@ async function writeFiles(
     } catch (again) {
       // A constraint that is not ours: no record by itself breaks it.
       if (!isDataError(again)) throw again;
-      await client.query('ROLLBACK TO SAVEPOINT loaded');
+      await client.query(sql`ROLLBACK TO SAVEPOINT loaded`);
       throw await misfit(client, table, files, messageOf(again));
     }
   } finally {
@@ -1018,31 +1031,31 @@ async function onlyColumns(table: TableSpec, files: readonly string[]): Promise<
 
 /** As {@link merge}, but for the records that do not fit, which go to `_highwater_rejects`. */
 async function mergeWhatFits(
-  client: PoolClient,
+  client: PostgresSession,
   request: WriteRequest,
   files: readonly string[],
 ): Promise<Written> {
   const { table, key, next } = request;
   await sort(client, table, files);
   await client.query(
-    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+    sql`INSERT INTO ${identifier(key.schema)}._highwater_rejects
        SELECT $5, $1, $2, $3, $4, reason, line, now() FROM pg_temp._sorted WHERE reason IS NOT NULL ORDER BY place`,
     [...keyValues(key), next],
   );
   return merge(client, request, WHAT_FITS);
 }
 
-const WHAT_FITS = '(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)';
+const WHAT_FITS = sql`(SELECT place, line::json AS line FROM pg_temp._sorted WHERE reason IS NULL)`;
 
 /** Reads lines into the temporary table `_sorted`, each with what its columns cannot hold of it. */
-async function sort(client: PoolClient, table: TableSpec, files: readonly string[]): Promise<void> {
-  await copyLines(client, '_texts', 'text', files);
+async function sort(client: PostgresSession, table: TableSpec, files: readonly string[]): Promise<void> {
+  await copyLines(client, sql`_texts`, sql`text`, files);
   const trials = Object.entries(table.columns).map(([name, type]) => {
     const column = identifier(name);
     const cannot = literal(`column ${JSON.stringify(name)} cannot hold `);
     return `
       BEGIN
-        PERFORM ${fromText(`r.${column}`, type)} FROM json_to_record(line::json) AS r(${column} ${recordType(type)});
+        PERFORM ${fromText(sql`r.${column}`, type)} FROM json_to_record(line::json) AS r(${column} ${recordType(type)});
       EXCEPTION WHEN data_exception OR feature_not_supported OR program_limit_exceeded THEN
         RETURN ${cannot} || left((line::json -> ${literal(name)})::text, 200) || ${literal(` as ${type}`)};
       END;`;
@@ -1056,17 +1069,19 @@ async function sort(client: PoolClient, table: TableSpec, files: readonly string
       END;`;
   // A function of this session only, and of this transaction.
   await client.query(
-    `CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)};
-     CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts;
-     DROP FUNCTION pg_temp._highwater_misfit(text)`,
+    sql`CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`)}`,
   );
+  await client.query(
+    sql`CREATE TEMP TABLE _sorted ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM pg_temp._texts`,
+  );
+  await client.query(sql`DROP FUNCTION pg_temp._highwater_misfit(text)`);
   const odd = await client.query<{ place: string; line: string }>(
-    'SELECT place, line FROM pg_temp._sorted WHERE reason = $1',
+    sql`SELECT place, line FROM pg_temp._sorted WHERE reason = $1`,
     [`it ${HOLDS_NO_TEXT}`],
   );
   if (odd.rows.length === 0) return;
   await client.query(
-    `UPDATE pg_temp._sorted AS s SET reason = n.reason FROM unnest($1::bigint[], $2::text[]) AS n (place, reason)
+    sql`UPDATE pg_temp._sorted AS s SET reason = n.reason FROM unnest($1::bigint[], $2::text[]) AS n (place, reason)
        WHERE s.place = n.place`,
     [
       odd.rows.map(({ place }) => place),
@@ -1076,66 +1091,71 @@ async function sort(client: PoolClient, table: TableSpec, files: readonly string
 }
 
 /** Takes the first records out of `_highwater_rejects` that were put aside before a time. */
-async function takeRejects(client: PoolClient, key: StreamKey, before: string | null, limit: number) {
-  const rejects = `${identifier(key.schema)}._highwater_rejects`;
+async function takeRejects(client: PostgresSession, key: StreamKey, before: string | null, limit: number) {
+  const rejects = sql`${identifier(key.schema)}._highwater_rejects`;
   await lockTable(client, key);
-  const time = before === null ? 'now()' : `${literal(before)}::timestamptz`;
+  const time = before === null ? sql`now()` : sql`${literal(before)}::timestamptz`;
   const taken = await client.query<{ record: string }>(
-    `WITH taken AS (DELETE FROM ${rejects} WHERE ctid IN (
-         SELECT ctid FROM ${rejects} WHERE "schema" = $1 AND "table" = $2 AND rejected_at < ${time} ORDER BY rejected_at, ctid LIMIT ${limit})
+    sql`WITH taken AS (DELETE FROM ${rejects} WHERE ctid IN (
+         SELECT ctid FROM ${rejects} WHERE "schema" = $1 AND "table" = $2 AND rejected_at < ${time} ORDER BY rejected_at, ctid LIMIT ${numeral(limit)})
        RETURNING record, rejected_at, ctid AS place)
      SELECT record FROM taken ORDER BY rejected_at, place`,
     [key.schema, key.table],
   );
-  const now = await client.query<{ now: string }>('SELECT now()::text AS now');
+  const now = await client.query<{ now: string }>(sql`SELECT now()::text AS now`);
   return { records: taken.rows.map(({ record }) => record), now: now.rows[0]?.now ?? '' };
 }
 
 /** Marks those of `_sorted` that are not known to be newer than the row that they would replace. */
-function markOlder(table: TableSpec, cursor: string | null): string {
+function markOlder(table: TableSpec, cursor: string | null): Sql {
   const inBatch = batchColumns(table);
-  const current = table.mode === 'history' ? [`t.${VALID_TO} IS NULL`] : [];
-  const sameRow = [
-    ...table.primaryKey.map((name) => `t.${identifier(name)} = b.${inBatch.get(name) ?? ''}`),
-    ...current,
-  ].join(' AND ');
+  const current = table.mode === 'history' ? [sql`t.${identifier(VALID_TO)} IS NULL`] : [];
+  const sameRow = joined(
+    [
+      ...table.primaryKey.map((name) => sql`t.${identifier(name)} = b.${inBatch.get(name) ?? sql``}`),
+      ...current,
+    ],
+    sql` AND `,
+  );
   const isNewer =
-    cursor === null ? 'false' : `coalesce(b.${inBatch.get(cursor) ?? ''} >= t.${identifier(cursor)}, false)`;
-  return `UPDATE pg_temp._sorted AS o SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)}
+    cursor === null
+      ? sql`false`
+      : sql`coalesce(b.${inBatch.get(cursor) ?? sql``} >= t.${identifier(cursor)}, false)`;
+  return sql`UPDATE pg_temp._sorted AS o SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)}
     FROM (${converted(table, WHAT_FITS)}) AS b JOIN ${tableName(table)} AS t ON ${sameRow}
     WHERE o.place = b.place AND NOT ${isNewer}`;
 }
 
 /** What the reader has put aside. */
 async function keepRejects(
-  client: PoolClient,
+  client: PostgresSession,
   { key, next }: Pick<WriteRequest, 'key' | 'next'>,
   files: readonly string[],
-  name = '_rejects',
+  name = sql`_rejects`,
 ): Promise<void> {
-  await copyLines(client, name, 'json', files);
+  await copyLines(client, name, sql`json`, files);
   await client.query(
-    `INSERT INTO ${identifier(key.schema)}._highwater_rejects
+    sql`INSERT INTO ${identifier(key.schema)}._highwater_rejects
        SELECT $5, $1, $2, $3, $4, line ->> 'reason', line ->> 'record', now() FROM pg_temp.${name} ORDER BY place`,
     [...keyValues(key), next],
   );
 }
 
 /** How many records of a batch were put aside. */
-async function rejectedOf(client: PoolClient, { key, next, table }: WriteRequest): Promise<number> {
+async function rejectedOf(client: PostgresSession, { key, next, table }: WriteRequest): Promise<number> {
   if (table.quarantine !== true) return 0;
   const found = await client.query<{ count: string }>(
-    `SELECT count(*) FROM ${identifier(key.schema)}._highwater_rejects WHERE ${KEY} AND batch = $5`,
+    sql`SELECT count(*) FROM ${identifier(key.schema)}._highwater_rejects WHERE ${KEY} AND batch = $5`,
     [...keyValues(key), next],
   );
   return Number(found.rows[0]?.count ?? 0);
 }
 
 /** Marks of parents, the last one of each. */
-async function keepMarks(client: PoolClient, key: StreamKey, files: readonly string[]): Promise<void> {
-  await copyLines(client, '_marks', 'json', files);
+async function keepMarks(client: PostgresSession, key: StreamKey, files: readonly string[]): Promise<void> {
+  await copyLines(client, sql`_marks`, sql`json`, files);
   await client.query(
-    `INSERT INTO ${identifier(key.schema)}._highwater_parents
+    sql`INSERT INTO ${identifier(key.schema)}._highwater_parents
        SELECT DISTINCT ON (parent) $1, $2, $3, $4, parent, mark
        FROM (SELECT place, ((line ->> 'parent')::jsonb)::text AS parent, line ->> 'mark' AS mark FROM pg_temp._marks) AS m
        ORDER BY parent, place DESC
@@ -1146,34 +1166,34 @@ async function keepMarks(client: PoolClient, key: StreamKey, files: readonly str
 
 /** Finds the record that does not fit, for the message: by halves; only run once a batch has failed. */
 async function misfit(
-  client: PoolClient,
+  client: PostgresSession,
   table: TableSpec,
   files: readonly string[],
   said: string,
 ): Promise<RecordError> {
   const unknown = somethingMisfits(table, said);
   const fits = async (spec: TableSpec, first: number, last: number) => {
-    await client.query('SAVEPOINT trial');
+    await client.query(sql`SAVEPOINT trial`);
     try {
-      const columns = [...batchColumns(spec).values()].map((name) => `count(${name})`);
-      const range = `(SELECT place, line::json AS line FROM pg_temp._texts WHERE place BETWEEN ${first} AND ${last})`;
-      await client.query(`SELECT ${columns.join(', ')} FROM (${converted(spec, range)}) AS r`);
+      const columns = [...batchColumns(spec).values()].map((name) => sql`count(${name})`);
+      const range = sql`(SELECT place, line::json AS line FROM pg_temp._texts WHERE place BETWEEN ${numeral(first)} AND ${numeral(last)})`;
+      await client.query(sql`SELECT ${joined(columns)} FROM (${converted(spec, range)}) AS r`);
       return true;
     } catch (thrown) {
       if (!isDataError(thrown)) throw thrown;
       return false;
     } finally {
-      await client.query('ROLLBACK TO SAVEPOINT trial');
+      await client.query(sql`ROLLBACK TO SAVEPOINT trial`);
     }
   };
   try {
-    await copyLines(client, '_texts', 'text', files);
+    await copyLines(client, sql`_texts`, sql`text`, files);
   } catch (thrown) {
     // A database that is not UTF-8.
     if (isDataError(thrown)) return unknown;
     throw thrown;
   }
-  const count = await client.query<{ count: string }>('SELECT count(*) FROM pg_temp._texts');
+  const count = await client.query<{ count: string }>(sql`SELECT count(*) FROM pg_temp._texts`);
   let [first, last] = [1, Number(count.rows[0]?.count ?? 0)];
   if (await fits(table, first, last)) return unknown;
   while (first < last) {
@@ -1181,7 +1201,7 @@ async function misfit(
     if (await fits(table, first, middle)) first = middle + 1;
     else last = middle;
   }
-  const found = await client.query<{ line: string }>('SELECT line FROM pg_temp._texts WHERE place = $1', [
+  const found = await client.query<{ line: string }>(sql`SELECT line FROM pg_temp._texts WHERE place = $1`, [
     first,
   ]);
   const line = found.rows[0]?.line ?? '';

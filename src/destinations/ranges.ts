@@ -18,37 +18,41 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { batchColumns, keyValues, tableName } from './checkpoints.js';
+import { batchColumns, columnIn, keyValues, tableName } from './checkpoints.js';
 import type { ConcludeRequest, RangeWrite, WriteRequest } from './destination.js';
 import type { Columns, Followed } from './inference.js';
 import { marksDeleted, saysDeleted, stamping } from './modes.js';
 import { isOrdered } from './replay.js';
-import { identifier, literal } from './sql.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 /** Where rows that differ are noted, until their range is forgotten. `gone`: a row that the sync removed meanwhile. */
-export const differencesTable = (schema = '') => `CREATE TABLE IF NOT EXISTS ${schema}_highwater_differences (
+export const differencesTable = (schema = sql``) =>
+  sql`CREATE TABLE IF NOT EXISTS ${differencesColumns(schema)}`;
+
+/** The same as its name and columns. */
+export const differencesColumns = (schema = sql``) => sql`${schema}_highwater_differences (
     "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
     kind VARCHAR NOT NULL, key VARCHAR NOT NULL, repaired BOOLEAN NOT NULL, batch VARCHAR
-  );`;
+  )`;
 
 /** What databases say in their own ways. */
 export interface RangeSql {
   /** Rows that were changed. */
-  run: (sql: string) => Promise<number>;
-  query: (sql: string) => Promise<(string | null)[][]>;
+  run: (statement: Sql) => Promise<number>;
+  query: (statement: Sql) => Promise<(string | null)[][]>;
   /** Names of a table that is gone with the session, of one of ours, and conditions on ours. */
-  temp: (name: string) => string;
-  own: (name: string) => string;
-  keyIs: (key: StreamKey) => string;
-  tableIs: (key: StreamKey) => string;
+  temp: (name: string) => Sql;
+  own: (name: string) => Sql;
+  keyIs: (key: StreamKey) => Sql;
+  tableIs: (key: StreamKey) => Sql;
   /** The JSON text of the array of texts of columns. */
-  keyText: (columns: readonly string[]) => string;
+  keyText: (columns: readonly Sql[]) => Sql;
   /** A text of the source as a value of a column. */
-  typed: (text: string, type: ColumnType) => string;
+  typed: (text: string, type: ColumnType) => Sql;
   /** Text in the order of its bytes. */
-  bytes: (sql: string) => string;
+  bytes: (text: Sql) => Sql;
   /** The name of a column that tells a row's place; null where the table has another column of that name. */
-  place: string | null;
+  place: Sql | null;
   /** The type of the column that a member of records has, and its name; null where it has none. */
   columnOf: (member: string) => Promise<{ name: string; type: ColumnType } | null>;
 }
@@ -107,53 +111,56 @@ export function columnNamed(
   return name === null || type === undefined ? null : { name, type };
 }
 
-const instant = (text: string) => `CAST(${literal(text)} AS TIMESTAMPTZ)`;
-const UNKNOWN = 'CAST(NULL AS BOOLEAN)';
+const instant = (text: string) => sql`CAST(${literal(text)} AS TIMESTAMPTZ)`;
+const truth = (value: boolean): Sql => (value ? sql`true` : sql`false`);
+const UNKNOWN = sql`CAST(NULL AS BOOLEAN)`;
 
 /** SQL of whether value `a` is later than `b`; it is null where that is not known. Null: it never is. */
-function later(sql: RangeSql, a: string, b: string, type: ColumnType, format: CursorFormat): string | null {
+function later(database: RangeSql, a: Sql, b: Sql, type: ColumnType, format: CursorFormat): Sql | null {
   if (!isOrdered(type)) return null;
-  if (type !== 'STRING') return format === 'string' ? null : `${a} > ${b}`;
-  const inBytes = `${sql.bytes(a)} > ${sql.bytes(b)}`;
+  if (type !== 'STRING') return format === 'string' ? null : sql`${a} > ${b}`;
+  const inBytes = sql`${database.bytes(a)} > ${database.bytes(b)}`;
   switch (format) {
     case 'string':
       return inBytes;
     case 'timestamp':
       // Of the same length and in UTC they sort as text does.
-      return `CASE WHEN length(${a}) = length(${b}) AND ${a} LIKE '%Z' AND ${b} LIKE '%Z' THEN ${inBytes} END`;
+      return sql`CASE WHEN length(${a}) = length(${b}) AND ${a} LIKE '%Z' AND ${b} LIKE '%Z' THEN ${inBytes} END`;
     case 'epoch_s':
     case 'epoch_ms':
     case 'integer': {
-      const plain = (value: string) => `${value} SIMILAR TO '0|[1-9][0-9]*'`;
-      return `CASE WHEN ${plain(a)} AND ${plain(b)} THEN length(${a}) > length(${b}) OR length(${a}) = length(${b}) AND ${inBytes} END`;
+      const plain = (value: Sql) => sql`${value} SIMILAR TO '0|[1-9][0-9]*'`;
+      return sql`CASE WHEN ${plain(a)} AND ${plain(b)} THEN length(${a}) > length(${b}) OR length(${a}) = length(${b}) AND ${inBytes} END`;
     }
     default:
       return null;
   }
 }
 
-const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, string>, row = 't') =>
-  primaryKey.map((name) => `${row}.${identifier(name)} = s.${columns.get(name)}`).join(' AND ');
+const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, Sql>, row = sql`t`) =>
+  joined(
+    primaryKey.map((name) => sql`${row}.${identifier(name)} = s.${columnIn(columns, name)}`),
+    sql` AND `,
+  );
 
-const keysOf = ({ primaryKey }: TableSpec, row = 't') =>
-  primaryKey.map((name) => `${row}.${identifier(name)}`);
+const keysOf = ({ primaryKey }: TableSpec) => primaryKey.map((name) => sql`t.${identifier(name)}`);
 
 /** The rows of a table that stand for what the source has: of several versions the last. */
-function current(table: TableSpec, where = 'true'): string {
+function current(table: TableSpec, where: Sql | null = null): Sql {
   const target = tableName(table);
   if (table.mode === 'history')
-    return `(SELECT * FROM ${target} AS t WHERE ${VALID_TO} IS NULL AND ${where})`;
+    return sql`(SELECT * FROM ${target} AS t WHERE ${identifier(VALID_TO)} IS NULL AND ${where ?? sql`true`})`;
   if (table.mode !== 'append')
-    return where === 'true' ? target : `(SELECT * FROM ${target} AS t WHERE ${where})`;
-  const keys = keysOf(table).join(', ');
-  return `(SELECT * FROM (SELECT t.*, row_number() OVER (PARTITION BY ${keys} ORDER BY ${SEQUENCE} DESC) AS _highwater_place
-    FROM ${target} AS t WHERE ${where}) AS v WHERE _highwater_place = 1)`;
+    return where === null ? target : sql`(SELECT * FROM ${target} AS t WHERE ${where})`;
+  const keys = joined(keysOf(table));
+  return sql`(SELECT * FROM (SELECT t.*, row_number() OVER (PARTITION BY ${keys} ORDER BY ${identifier(SEQUENCE)} DESC) AS _highwater_place
+    FROM ${target} AS t WHERE ${where ?? sql`true`}) AS v WHERE _highwater_place = 1)`;
 }
 
 /** Whether the sync has written rows since a time that do not say when; for tables without stamps. */
-async function isWritten(sql: RangeSql, key: StreamKey, since: string): Promise<boolean> {
-  const [[count = '0'] = []] = await sql.query(
-    `SELECT count(*) FROM ${sql.own('_highwater_batches')} WHERE ${sql.tableIs(key)} AND NOT (${sql.keyIs(key)})
+async function isWritten(database: RangeSql, key: StreamKey, since: string): Promise<boolean> {
+  const [[count = '0'] = []] = await database.query(
+    sql`SELECT count(*) FROM ${database.own('_highwater_batches')} WHERE ${database.tableIs(key)} AND NOT (${database.keyIs(key)})
        AND "rows" > 0 AND committed_at >= ${instant(since)}`,
   );
   return count !== '0';
@@ -161,14 +168,14 @@ async function isWritten(sql: RangeSql, key: StreamKey, since: string): Promise<
 
 /** Remembers the keys of a batch, for the end of an audit. @param batch its relation. */
 export async function meet(
-  sql: RangeSql,
+  database: RangeSql,
   { key, table, cursor }: WriteRequest,
-  batch: string,
+  batch: Sql,
 ): Promise<void> {
   const columns = batchColumns(table);
-  const keys = sql.keyText(table.primaryKey.map((name) => `s.${columns.get(name)}`));
-  await sql.run(
-    `INSERT INTO ${sql.own('_highwater_seen')} SELECT ${keyValues(key).map(literal).join(', ')}, ${cursor.pass}, ${keys} FROM ${batch} AS s`,
+  const keys = database.keyText(table.primaryKey.map((name) => sql`s.${columnIn(columns, name)}`));
+  await database.run(
+    sql`INSERT INTO ${database.own('_highwater_seen')} SELECT ${joined(keyValues(key).map(literal))}, ${numeral(cursor.pass)}, ${keys} FROM ${batch} AS s`,
   );
 }
 
@@ -180,82 +187,90 @@ export async function meet(
  * @returns how many records were taken out that differ.
  */
 export async function judge(
-  sql: RangeSql,
+  database: RangeSql,
   request: WriteRequest & { range: RangeWrite },
-  batch: string,
+  batch: Sql,
   skipsEqual = false,
 ): Promise<number> {
   const { key, table, range } = request;
   const columns = batchColumns(table);
-  const column = (name: string) => `s.${columns.get(name)}`;
+  const column = (name: string) => sql`s.${columnIn(columns, name)}`;
   const began = instant(range.began);
   const rest = Object.keys(table.columns).filter((name) => !table.primaryKey.includes(name));
   const differs =
-    rest.map((name) => `t.${identifier(name)} IS DISTINCT FROM ${column(name)}`).join(' OR ') || 'false';
-  const gone = table.deletedField === undefined ? 'false' : saysDeleted(table, column(table.deletedField));
-  const there = `t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
-  const field = range.cursor === null ? null : await sql.columnOf(range.cursor.field);
+    joined(
+      rest.map((name) => sql`t.${identifier(name)} IS DISTINCT FROM ${column(name)}`),
+      sql` OR `,
+    ) || sql`false`;
+  const gone = table.deletedField === undefined ? sql`false` : saysDeleted(table, column(table.deletedField));
+  const there = sql`t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
+  const field = range.cursor === null ? null : await database.columnOf(range.cursor.field);
   const order = (isNewer: boolean) => {
     if (field === null || range.cursor === null) return UNKNOWN;
-    const [read, stored] = [`s.${columns.get(field.name) ?? 'NULL'}`, `t.${identifier(field.name)}`];
     if (!columns.has(field.name)) return UNKNOWN;
+    const [read, stored] = [column(field.name), sql`t.${identifier(field.name)}`];
     const [a, b] = isNewer ? [read, stored] : [stored, read];
-    return later(sql, a, b, field.type, range.cursor.format) ?? UNKNOWN;
+    return later(database, a, b, field.type, range.cursor.format) ?? UNKNOWN;
   };
-  const ofOurs = `SELECT id FROM ${sql.own('_highwater_batches')} WHERE ${sql.keyIs(key)}`;
+  const ofOurs = sql`SELECT id FROM ${database.own('_highwater_batches')} WHERE ${database.keyIs(key)}`;
   const isFresh =
     table.stamps === true
-      ? `(t.${SYNCED_AT} >= ${began} AND t.${BATCH} NOT IN (${ofOurs}))`
-      : String(await isWritten(sql, key, range.began));
-  const noted = `SELECT 1 FROM ${sql.own('_highwater_differences')} AS d WHERE ${sql.keyIs(key)}`;
-  const text = sql.keyText(table.primaryKey.map(column));
-  const isGone = `EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
+      ? sql`(t.${identifier(SYNCED_AT)} >= ${began} AND t.${identifier(BATCH)} NOT IN (${ofOurs}))`
+      : truth(await isWritten(database, key, range.began));
+  const noted = sql`SELECT 1 FROM ${database.own('_highwater_differences')} AS d WHERE ${database.keyIs(key)}`;
+  const text = database.keyText(table.primaryKey.map(column));
+  const isGone = sql`EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
   const hasEnded =
     table.mode === 'history'
-      ? `EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, columns, 'e')} AND e.${VALID_TO} >= ${began})`
+      ? sql`EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, columns, sql`e`)} AND e.${identifier(VALID_TO)} >= ${began})`
       : isGone;
-  const ended = marksDeleted(table) ? `t.${DELETED_AT} >= ${began}` : `NOT (${there}) AND ${hasEnded}`;
+  const ended = marksDeleted(table)
+    ? sql`t.${identifier(DELETED_AT)} >= ${began}`
+    : sql`NOT (${there}) AND ${hasEnded}`;
   const verdict = marksDeleted(table)
-    ? `CASE WHEN NOT (${there}) THEN 'missing' WHEN ${differs} OR (t.${DELETED_AT} IS NOT NULL) <> (${gone}) THEN 'stale' ELSE 'equal' END`
-    : `CASE WHEN NOT (${there}) THEN CASE WHEN ${gone} THEN 'equal' ELSE 'missing' END
+    ? sql`CASE WHEN NOT (${there}) THEN 'missing' WHEN ${differs} OR (t.${identifier(DELETED_AT)} IS NOT NULL) <> (${gone}) THEN 'stale' ELSE 'equal' END`
+    : sql`CASE WHEN NOT (${there}) THEN CASE WHEN ${gone} THEN 'equal' ELSE 'missing' END
         WHEN ${gone} THEN 'extra' WHEN ${differs} THEN 'stale' ELSE 'equal' END`;
   const from = current(
     table,
     table.mode === 'append'
-      ? `EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
-      : 'true',
+      ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
+      : null,
   );
-  const judged = sql.temp('_judged');
-  const keys = table.primaryKey.map((name, i) => `${column(name)} AS k${i}`);
-  await sql.run(`DROP TABLE IF EXISTS ${judged}`);
-  await sql.run(
-    `CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
+  const judged = database.temp('_judged');
+  const keys = table.primaryKey.map((name, i) => sql`${column(name)} AS k${numeral(i)}`);
+  await database.run(sql`DROP TABLE IF EXISTS ${judged}`);
+  await database.run(
+    sql`CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
          NOT ended AND (NOT there OR newer OR (NOT fresh AND NOT older)) AS allowed
-       FROM (SELECT ${keys.join(', ')}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
+       FROM (SELECT ${joined(keys)}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
            coalesce(${order(true)}, false) AS newer, coalesce(${order(false)}, false) AS older,
            coalesce(${isFresh}, false) AS fresh, coalesce(${ended}, false) AS ended,
-           ${table.stamps === true ? `t.${BATCH}` : 'CAST(NULL AS VARCHAR)'} AS batch
-         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? ` AND t.${VALID_TO} IS NULL` : ''}) AS j`,
+           ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`CAST(NULL AS VARCHAR)`} AS batch
+         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
   );
-  const [[count = '0'] = []] = await sql.query(
-    `SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
+  const [[count = '0'] = []] = await database.query(
+    sql`SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
   );
   if (range.kind === 'audit') {
-    const kind = `CASE WHEN changed THEN 'changed' ELSE verdict END`;
-    await sql.run(
-      `INSERT INTO ${sql.own('_highwater_differences')}
-         SELECT ${keyValues(key).map(literal).join(', ')}, ${kind}, j.key, allowed AND ${range.writes}, j.batch FROM ${judged} AS j
+    const kind = sql`CASE WHEN changed THEN 'changed' ELSE verdict END`;
+    await database.run(
+      sql`INSERT INTO ${database.own('_highwater_differences')}
+         SELECT ${joined(keyValues(key).map(literal))}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
          WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
     );
   }
   if (range.writes && (count !== '0' || skipsEqual)) {
-    const taken = `CASE WHEN verdict = 'equal' THEN ${skipsEqual} ELSE NOT allowed END`;
-    const same = table.primaryKey.map((name, i) => `j.k${i} = ${column(name)}`).join(' AND ');
-    await sql.run(
-      `DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
+    const taken = sql`CASE WHEN verdict = 'equal' THEN ${truth(skipsEqual)} ELSE NOT allowed END`;
+    const same = joined(
+      table.primaryKey.map((name, i) => sql`j.k${numeral(i)} = ${column(name)}`),
+      sql` AND `,
+    );
+    await database.run(
+      sql`DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
     );
   }
-  await sql.run(`DROP TABLE ${judged}`);
+  await database.run(sql`DROP TABLE ${judged}`);
   return range.writes ? Number(count) : 0;
 }
 
@@ -265,62 +280,64 @@ export async function judge(
  * @param rows the rows as `t`: what stands after FROM.
  */
 export async function noteGone(
-  sql: RangeSql,
+  database: RangeSql,
   { key, table }: Pick<WriteRequest, 'key' | 'table'>,
-  rows: string,
+  rows: Sql,
 ): Promise<void> {
-  const ranges = `FROM ${sql.own('_highwater_checkpoints')} WHERE ${sql.tableIs(key)} AND strpos(source, '#') > 0`;
-  const [[count = '0'] = []] = await sql.query(`SELECT count(*) ${ranges}`);
+  const ranges = sql`FROM ${database.own('_highwater_checkpoints')} WHERE ${database.tableIs(key)} AND strpos(source, '#') > 0`;
+  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) ${ranges}`);
   if (count === '0') return;
-  await sql.run(
-    `INSERT INTO ${sql.own('_highwater_differences')}
+  await database.run(
+    sql`INSERT INTO ${database.own('_highwater_differences')}
        SELECT r."schema", r."table", r.strategy, r.source, 'gone', g.key, false, NULL
-       FROM (SELECT ${sql.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
+       FROM (SELECT ${database.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
          (SELECT "schema", "table", strategy, source ${ranges}) AS r`,
   );
 }
 
 /** What an audit has found, once all of it is read. May run again: it then does what is left to do. */
-export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise<RangeFound> {
+export async function conclude(database: RangeSql, request: ConcludeRequest): Promise<RangeFound> {
   const { key, table, range } = request;
-  const ours = sql.keyIs(key);
-  const differences = sql.own('_highwater_differences');
-  const text = sql.keyText(keysOf(table));
-  const some = async (kind: string) =>
+  const ours = database.keyIs(key);
+  const differences = database.own('_highwater_differences');
+  const text = database.keyText(keysOf(table));
+  const some = async (kind: DifferenceKind) =>
     Number(
       (
-        await sql.query(
-          `SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = '${kind}' AND NOT repaired`,
+        await database.query(
+          sql`SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)} AND NOT repaired`,
         )
       )[0]?.[0],
     );
   // The sync has come to them by now, or they are gone from the source too.
   if ((await some('missing')) > 0) {
     for (const known of [
-      `SELECT ${text} FROM ${current(table)} AS t`,
-      `SELECT key FROM ${differences} WHERE ${ours} AND kind = 'gone'`,
+      sql`SELECT ${text} FROM ${current(table)} AS t`,
+      sql`SELECT key FROM ${differences} WHERE ${ours} AND kind = 'gone'`,
     ]) {
-      await sql.run(
-        `UPDATE ${differences} SET kind = 'changed' WHERE ${ours} AND kind = 'missing' AND NOT repaired AND key IN (${known})`,
+      await database.run(
+        sql`UPDATE ${differences} SET kind = 'changed' WHERE ${ours} AND kind = 'missing' AND NOT repaired AND key IN (${known})`,
       );
     }
   }
   if (table.stamps === true && (await some('stale')) > 0) {
-    await sql.run(
-      `UPDATE ${differences} AS d SET kind = 'changed' WHERE ${ours} AND kind = 'stale' AND NOT repaired AND NOT EXISTS (
-         SELECT 1 FROM (SELECT ${text} AS key, t.${BATCH} AS batch FROM ${current(table)} AS t) AS c
+    await database.run(
+      sql`UPDATE ${differences} AS d SET kind = 'changed' WHERE ${ours} AND kind = 'stale' AND NOT repaired AND NOT EXISTS (
+         SELECT 1 FROM (SELECT ${text} AS key, t.${identifier(BATCH)} AS batch FROM ${current(table)} AS t) AS c
          WHERE c.key = d.key AND c.batch IS NOT DISTINCT FROM d.batch)`,
     );
   }
-  const twice = await findTwins(sql, request);
-  const extraUnknown = await findExtra(sql, request);
-  if (extraUnknown === null && range.repair && request.removes) await removeExtra(sql, request);
+  const twice = await findTwins(database, request);
+  const extraUnknown = await findExtra(database, request);
+  if (extraUnknown === null && range.repair && request.removes) await removeExtra(database, request);
   const told = async (kind: DifferenceKind): Promise<Differences> => {
-    const which = `FROM ${differences} WHERE ${ours} AND kind = '${kind}'`;
-    const [[count, repaired] = []] = await sql.query(
-      `SELECT count(*), count(CASE WHEN repaired THEN 1 END) ${which}`,
+    const which = sql`FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)}`;
+    const [[count, repaired] = []] = await database.query(
+      sql`SELECT count(*), count(CASE WHEN repaired THEN 1 END) ${which}`,
     );
-    const first = await sql.query(`SELECT key ${which} ORDER BY ${sql.bytes('key')} LIMIT ${range.keys}`);
+    const first = await database.query(
+      sql`SELECT key ${which} ORDER BY ${database.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
+    );
     let room = KEYS_LENGTH;
     const keys = first.map(([one]) => keyShown(one ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
     return { count: Number(count), repaired: Number(repaired), keys };
@@ -338,28 +355,31 @@ export async function conclude(sql: RangeSql, request: ConcludeRequest): Promise
 }
 
 /** Finds keys that stand more than once, and keeps the newest row of each where the audit repairs. */
-async function findTwins(sql: RangeSql, { table, range, newest }: ConcludeRequest): Promise<Differences> {
+async function findTwins(
+  database: RangeSql,
+  { table, range, newest }: ConcludeRequest,
+): Promise<Differences> {
   const none = { count: 0, repaired: 0, keys: [] };
   // Of a table that keeps every version a key may have several rows.
   if (table.mode === 'append') return none;
-  const keys = keysOf(table).join(', ');
-  const text = sql.keyText(keysOf(table));
-  const twins = `SELECT ${text} AS key FROM ${current(table)} AS t GROUP BY ${keys} HAVING count(*) > 1`;
-  const [[count = '0'] = []] = await sql.query(`SELECT count(*) FROM (${twins}) AS w`);
+  const keys = joined(keysOf(table));
+  const text = database.keyText(keysOf(table));
+  const twins = sql`SELECT ${text} AS key FROM ${current(table)} AS t GROUP BY ${keys} HAVING count(*) > 1`;
+  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) FROM (${twins}) AS w`);
   if (count === '0') return none;
-  const first = await sql.query(
-    `SELECT key FROM (${twins}) AS w ORDER BY ${sql.bytes('key')} LIMIT ${range.keys}`,
+  const first = await database.query(
+    sql`SELECT key FROM (${twins}) AS w ORDER BY ${database.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
   );
   let room = KEYS_LENGTH;
   const shown = first.map(([one]) => keyShown(one ?? '[]')).filter((one) => (room -= one.length) >= 0);
-  const isMended = range.repair && table.mode !== 'history' && sql.place !== null;
+  const isMended = range.repair && table.mode !== 'history' && database.place !== null;
   if (isMended) {
-    const column = newest == null ? null : await sql.columnOf(newest.field);
+    const column = newest == null ? null : await database.columnOf(newest.field);
     const order = [
-      ...(column === null ? [] : [`t.${identifier(column.name)} DESC NULLS LAST`]),
-      ...(table.stamps === true ? [`t.${SYNCED_AT} DESC NULLS LAST`] : []),
+      ...(column === null ? [] : [sql`t.${identifier(column.name)} DESC NULLS LAST`]),
+      ...(table.stamps === true ? [sql`t.${identifier(SYNCED_AT)} DESC NULLS LAST`] : []),
     ];
-    await removeOlderTwins(sql, table, keysOf(table), order);
+    await removeOlderTwins(database, table, keysOf(table), order);
   }
   return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
 }
@@ -368,15 +388,15 @@ async function findTwins(sql: RangeSql, { table, range, newest }: ConcludeReques
 export async function removeOlderTwins(
   { run, place }: Pick<RangeSql, 'run' | 'place'>,
   table: TableSpec,
-  keys: readonly string[],
-  order: readonly string[],
+  keys: readonly Sql[],
+  order: readonly Sql[],
 ): Promise<void> {
   if (place === null) return;
   const target = tableName(table);
-  const by = [...order, `t.${place} DESC`].join(', ');
+  const by = joined([...order, sql`t.${place} DESC`]);
   await run(
-    `DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
-       SELECT t.${place} AS place, row_number() OVER (PARTITION BY ${keys.join(', ')} ORDER BY ${by}) AS twin FROM ${target} AS t) AS w
+    sql`DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
+       SELECT t.${place} AS place, row_number() OVER (PARTITION BY ${joined(keys)} ORDER BY ${by}) AS twin FROM ${target} AS t) AS w
        WHERE twin > 1)`,
   );
 }
@@ -392,99 +412,105 @@ function keyShown(text: string): string {
 
 /** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
 async function findExtra(
-  sql: RangeSql,
+  database: RangeSql,
   { key, table, range, scope }: ConcludeRequest,
 ): Promise<string | null> {
   if (typeof scope === 'string') return scope;
-  const rejects = `SELECT count(*) FROM ${sql.own('_highwater_rejects')} WHERE ${sql.keyIs(key)}`;
-  const [[aside = '0'] = []] = await sql.query(rejects);
+  const rejects = sql`SELECT count(*) FROM ${database.own('_highwater_rejects')} WHERE ${database.keyIs(key)}`;
+  const [[aside = '0'] = []] = await database.query(rejects);
   if (aside !== '0') return `${aside} records do not fit the table, and their keys are not known`;
-  if (table.stamps !== true && (await isWritten(sql, key, range.began)))
+  if (table.stamps !== true && (await isWritten(database, key, range.began)))
     return 'the sync wrote rows meanwhile, and rows do not say when they were written (stamps: false)';
-  const conditions: string[] = [];
+  const conditions: Sql[] = [];
   if (scope !== null) {
-    const column = await sql.columnOf(scope.field);
+    const column = await database.columnOf(scope.field);
     const cannot = `which rows lie in the range cannot be told: the table has no column for ${scope.field} whose values can be compared`;
     if (column === null) return cannot;
-    const value = `t.${identifier(column.name)}`;
+    const value = sql`t.${identifier(column.name)}`;
     for (const [bound, isLower] of [
       [scope.from, true],
       [scope.to, false],
     ] as const) {
       if (bound === null) continue;
-      const at = boundOf(sql, bound, column.type, scope.format);
+      const at = boundOf(database, bound, column.type, scope.format);
       const beyond =
         at === null
           ? null
           : later(
-              sql,
+              database,
               ...(isLower ? ([at, value] as const) : ([value, at] as const)),
               column.type,
               scope.format,
             );
       if (beyond === null) return cannot;
-      conditions.push(`NOT (${beyond})`);
+      conditions.push(sql`NOT (${beyond})`);
     }
-    conditions.push(`${value} IS NOT NULL`);
+    conditions.push(sql`${value} IS NOT NULL`);
   }
-  const text = sql.keyText(keysOf(table));
-  const unmet = [
-    ...(marksDeleted(table) ? [`t.${DELETED_AT} IS NULL`] : []),
-    // Written since, also by what the audit has repaired.
-    ...(table.stamps === true ? [`coalesce(t.${SYNCED_AT} < ${instant(range.began)}, true)`] : []),
-    `NOT EXISTS (SELECT 1 FROM ${sql.own('_highwater_seen')} AS m WHERE ${sql.keyIs(key)} AND m.key = ${text})`,
-    `NOT EXISTS (SELECT 1 FROM ${sql.own('_highwater_differences')} AS d WHERE ${sql.keyIs(key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
-  ].join(' AND ');
-  const inScope = conditions.length === 0 ? 'true' : `(${conditions.join(' AND ')})`;
-  const from = `FROM ${current(table)} AS t WHERE ${unmet}`;
+  const text = database.keyText(keysOf(table));
+  const unmet = joined(
+    [
+      ...(marksDeleted(table) ? [sql`t.${identifier(DELETED_AT)} IS NULL`] : []),
+      // Written since, also by what the audit has repaired.
+      ...(table.stamps === true
+        ? [sql`coalesce(t.${identifier(SYNCED_AT)} < ${instant(range.began)}, true)`]
+        : []),
+      sql`NOT EXISTS (SELECT 1 FROM ${database.own('_highwater_seen')} AS m WHERE ${database.keyIs(key)} AND m.key = ${text})`,
+      sql`NOT EXISTS (SELECT 1 FROM ${database.own('_highwater_differences')} AS d WHERE ${database.keyIs(key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
+    ],
+    sql` AND `,
+  );
+  const inScope = conditions.length === 0 ? sql`true` : sql`(${joined(conditions, sql` AND `)})`;
+  const from = sql`FROM ${current(table)} AS t WHERE ${unmet}`;
   if (conditions.length > 0) {
-    const [[unknown = '0'] = []] = await sql.query(`SELECT count(*) ${from} AND ${inScope} IS NULL`);
+    const [[unknown = '0'] = []] = await database.query(sql`SELECT count(*) ${from} AND ${inScope} IS NULL`);
     if (unknown !== '0')
       return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
   }
-  await sql.run(
-    `INSERT INTO ${sql.own('_highwater_differences')}
-       SELECT ${keyValues(key).map(literal).join(', ')}, 'extra', ${text}, false, ${table.stamps === true ? `t.${BATCH}` : 'NULL'} ${from} AND ${inScope}`,
+  await database.run(
+    sql`INSERT INTO ${database.own('_highwater_differences')}
+       SELECT ${joined(keyValues(key).map(literal))}, 'extra', ${text}, false, ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`NULL`} ${from} AND ${inScope}`,
   );
   return null;
 }
 
 /** A bound as the values of a column; null where they are of another kind. */
-function boundOf(sql: RangeSql, bound: string, type: ColumnType, format: CursorFormat): string | null {
+function boundOf(database: RangeSql, bound: string, type: ColumnType, format: CursorFormat): Sql | null {
   if (type === 'STRING') return literal(bound);
   const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
-  if (format === 'timestamp') return isTime ? sql.typed(bound, type) : null;
+  if (format === 'timestamp') return isTime ? database.typed(bound, type) : null;
   if (isTime || typeof format === 'object' || format === 'string' || format === 'rfc_2822') return null;
-  return `CAST(${literal(bound)} AS DECIMAL(38, 9))`;
+  return sql`CAST(${literal(bound)} AS DECIMAL(38, 9))`;
 }
 
 /** Treats the rows that the source does not have as the stream says. */
-async function removeExtra(sql: RangeSql, { key, table, range }: ConcludeRequest): Promise<void> {
+async function removeExtra(database: RangeSql, { key, table, range }: ConcludeRequest): Promise<void> {
   if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
-  const differences = sql.own('_highwater_differences');
-  const which = `${sql.keyIs(key)} AND kind = 'extra' AND NOT repaired`;
-  const [[count = '0'] = []] = await sql.query(`SELECT count(*) FROM ${differences} WHERE ${which}`);
+  const differences = database.own('_highwater_differences');
+  const which = sql`${database.keyIs(key)} AND kind = 'extra' AND NOT repaired`;
+  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) FROM ${differences} WHERE ${which}`);
   if (count === '0') return;
-  const [[batch = ''] = []] = await sql.query(
-    `SELECT id FROM ${sql.own('_highwater_checkpoints')} WHERE ${sql.keyIs(key)}`,
+  const [[batch = ''] = []] = await database.query(
+    sql`SELECT id FROM ${database.own('_highwater_checkpoints')} WHERE ${database.keyIs(key)}`,
   );
-  const target = `${tableName(table)} AS t`;
-  const isExtra = `${sql.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
-  const ending = table.mode === 'history' ? VALID_TO : marksDeleted(table) ? DELETED_AT : null;
-  await sql.run(
+  const target = sql`${tableName(table)} AS t`;
+  const isExtra = sql`${database.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
+  const ending =
+    table.mode === 'history' ? identifier(VALID_TO) : marksDeleted(table) ? identifier(DELETED_AT) : null;
+  await database.run(
     ending === null
-      ? `DELETE FROM ${target} WHERE ${isExtra}`
-      : `UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
+      ? sql`DELETE FROM ${target} WHERE ${isExtra}`
+      : sql`UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
   );
-  await sql.run(`UPDATE ${differences} SET repaired = true WHERE ${which}`);
+  await database.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
 }
 
 /** Removes all that is kept of a range. */
-export async function forget(sql: RangeSql, key: StreamKey): Promise<void> {
+export async function forget(database: RangeSql, key: StreamKey): Promise<void> {
   const kept = ['checkpoints', 'moves', 'seen', 'differences', 'parents'].map((name) => `_highwater_${name}`);
   // What an audit put aside is told by the sync too, or will be.
   const isAudit = key.source.includes('#audit ');
   for (const name of [...kept, ...(isAudit ? ['_highwater_rejects'] : [])]) {
-    await sql.run(`DELETE FROM ${sql.own(name)} WHERE ${sql.keyIs(key)}`);
+    await database.run(sql`DELETE FROM ${database.own(name)} WHERE ${database.keyIs(key)}`);
   }
 }

@@ -1,6 +1,5 @@
 /** Records that were put aside, tried again: what fits by now is written, the rest stays with its reason of today. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ColumnType, Reject, TableSpec } from '../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../sources/record-scanner.js';
@@ -55,16 +54,19 @@ export const isOrdered = (type: ColumnType | undefined): boolean =>
   type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
 
 /**
+ * @param within the folder in which lines wait for the database, which can read them there.
  * @param inTransaction runs a round.
  * @param exact columns whose numbers need care on their way into this database.
  */
 export async function replay(
   request: ReplayRequest,
+  within: string,
   exact: (columns: TableSpec['columns']) => ExactColumns,
   inTransaction: <T>(work: (round: ReplayRound) => Promise<T>) => Promise<T>,
 ): Promise<ReplayOutcome> {
   const outcome: ReplayOutcome = { records: 0, replayed: 0, rows: 0 };
-  const folder = await mkdtemp(join(tmpdir(), 'highwater-replay-'));
+  await mkdir(within, { recursive: true });
+  const folder = await mkdtemp(join(within, 'highwater-replay-'));
   try {
     let before: string | null = null;
     for (;;) {

@@ -74,6 +74,10 @@ export class S3Store implements ObjectStore {
     return this.mask(`s3://${bucket}${prefix && `/${prefix}`}`);
   }
 
+  get folder(): string {
+    return this.cache;
+  }
+
   get(key: string): Promise<Buffer | null> {
     return this.explained(async () => {
       const body = await this.read(key);

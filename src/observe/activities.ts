@@ -3,6 +3,7 @@ import type { Context } from '@temporalio/activity';
 import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@temporalio/worker';
 import { isWaitForParent } from '../activities/fetch-pages.js';
 import type { Activities } from '../activities/index.js';
+import { inputProblems } from '../inputs.js';
 import { syncLabel, withoutCredentials } from '../metrics.js';
 import type {
   FetchedPages,
@@ -33,7 +34,8 @@ export const watched =
       inbound: {
         execute: async (input, next) => {
           const { activityType } = context.info;
-          subject = subjectOf(context, input.args[0]);
+          const isRefused = inputProblems(activityType as keyof Activities, input.args[0]) !== null;
+          subject = subjectOf(context, isRefused ? {} : input.args[0]);
           const began = performance.now();
           try {
             const result = await next(input);
@@ -44,7 +46,7 @@ export const watched =
             if (thrown instanceof ApplicationFailure) {
               const error = thrown.type ?? 'Error';
               meter.add('highwater_retries_total', 1, { ...subject.labels, activity: activityType, error });
-              if (activityType === 'sendNotice') {
+              if (activityType === 'sendNotice' && !isRefused) {
                 const { notice } = input.args[0] as Input<'sendNotice'>;
                 const failed = { event: notice.event, outcome: 'failed' };
                 meter.add('highwater_notices_total', 1, { ...subject.labels, ...failed });

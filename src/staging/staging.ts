@@ -11,6 +11,9 @@ const PART_BYTES = 4 * 1024 * 1024;
 /** Lines wait until there are this many bytes of them: a call to the disk costs as much as scanning a page. */
 const WRITE_BYTES = 1024 * 1024;
 
+/** The folder of all that is staged beside a destination. */
+export const stagingFolder = (destination: string): string => `${destination}.staging`;
+
 /**
  * Where a batch waits between fetch and write: files of newline-delimited JSON beside the destination. A cache,
  * never the truth: what is missing or damaged is fetched again.
@@ -20,7 +23,7 @@ export class Staging {
 
   constructor(destination: string, stream: StreamKey) {
     const name = createHash('sha256').update(JSON.stringify(stream)).digest('hex').slice(0, 16);
-    this.folder = join(`${destination}.staging`, name);
+    this.folder = join(stagingFolder(destination), name);
   }
 
   /** Starts a batch; `id` is the checkpoint that it will make. */

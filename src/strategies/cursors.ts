@@ -43,7 +43,14 @@ export function endPass<M extends Json, P extends Json>(
   notes: Note[],
   counted: number | null = null,
 ): Cursor<M, P> {
-  return { ...cursor, mark, position: null, ended: rule, notes, ...(counted !== null && { counted }) };
+  return {
+    ...cursor,
+    mark,
+    position: null,
+    ended: rule,
+    notes,
+    ...(counted !== null && Number.isSafeInteger(counted) && { counted }),
+  };
 }
 
 /** The code of the note on a pass that was begun again. */

@@ -12,6 +12,7 @@ import type {
   Trouble,
   WriteBatchInput,
 } from '../protocol.js';
+import { isHeard } from './inputs.js';
 import { approveUpdate, asksSignal, decideSignal, rejectUpdate } from './messages.js';
 
 /** A decision that a sync of several streams hands on; an approval is for at most so many rows. */
@@ -69,7 +70,9 @@ export class DeletesGuard {
     };
     setHandler(approveUpdate, () => this.decide('approve'), { validator, description: APPROVE_DESCRIPTION });
     setHandler(rejectUpdate, () => this.decide('reject'), { validator, description: REJECT_DESCRIPTION });
-    const decide = ({ how, deletes }: Decide) => {
+    const decide = (said: Decide) => {
+      if (!isHeard('decide', said)) return;
+      const { how, deletes } = said;
       if (this.question !== null && this.decided === null) this.decide(how, deletes);
     };
     setHandler(decideSignal, decide, {

@@ -13,11 +13,10 @@ export interface Reopened {
 }
 
 /** What waits for the stream to be opened anew. */
-export type Asked = { id: string } & (
-  | { kind: 'move'; to: MoveTarget }
+export type Asked =
+  | { id: string; kind: 'move'; to: MoveTarget }
   /** `hash` tells the configuration from others: where it is a part, that of the whole. */
-  | { kind: 'configure'; configuration: Json; hash?: string }
-);
+  | { id: string; kind: 'configure'; configuration: Json; hash?: string };
 
 const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/;
 const LIKE_A_TIME = /^\d{4}-\d{2}-\d{2}($|[T ])/;

@@ -44,6 +44,7 @@ import { batchSummary, countText, currentDetails, plural } from './details.js';
 import { decideAdvice, DeletesGuard, runAdvice, type DecisionCarry } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
 import { Gauges } from './gauges.js';
+import { configureProblem, isHeard } from './inputs.js';
 import {
   configurationQuery,
   configurationSignal,
@@ -63,15 +64,7 @@ import { Notices, type NoticesCarry } from './notices.js';
 import { partOf } from '../config/part.js';
 import { PassLog, type PassLogCarry } from './pass-log.js';
 import { questionOf } from './questions.js';
-import {
-  checkChange,
-  passedOn,
-  readChange,
-  withChange,
-  withSettings,
-  type Change,
-  type Settings,
-} from './settings.js';
+import { checkChange, readChange, withChange, withSettings, type Change, type Settings } from './settings.js';
 import { streamName, streamNames } from './streams.js';
 import type { SyncOptions } from './sync.js';
 
@@ -90,12 +83,16 @@ interface Counts {
   left?: number;
 }
 
+interface Totals extends Counts {
+  passes: number;
+}
+
 /** What one run hands to the next when the workflow continues as new. */
 export interface Carry {
   /** Null before the stream was opened. */
   database: string | null;
   pass: Counts;
-  totals: Counts & { passes: number };
+  totals: Totals;
   paused: boolean;
   /** A wait in hand: the next run goes on with it. */
   wait: FetchedPages['wait'];
@@ -186,7 +183,7 @@ export class StreamLoop {
   private committed: Checkpoint = { id: '', cursor: null };
   private state: { [name: string]: Json } = {};
   private pass: Counts;
-  private totals: Counts & { passes: number };
+  private totals: Totals;
   private status: Progress['status'] = 'opening';
   private paused: boolean;
   /** What the source has asked for and is still to be waited. */
@@ -298,9 +295,13 @@ export class StreamLoop {
     setHandler(triggerSignal, () => void (this.triggered = true), {
       description: 'Make a pass now, or once more after the one in hand.',
     });
-    setHandler(settingsSignal, (change) => this.change(passedOn(change)), {
-      description: 'What a sync of several streams hands on to each; use the update "set".',
-    });
+    setHandler(
+      settingsSignal,
+      (change) => {
+        if (isHeard('change', change)) this.change(change);
+      },
+      { description: 'What a sync of several streams hands on to each; use the update "set".' },
+    );
     setHandler(
       setUpdate,
       async (raw) => {
@@ -333,9 +334,11 @@ export class StreamLoop {
       configureUpdate,
       (configuration, hash?: string) => this.ask(this.askedToConfigure(configuration, hash)),
       {
-        validator: (configuration: Json, _hash?: string) => {
+        validator: (configuration: Json, hash?: string) => {
           const problem =
-            this.cannotReopen() ?? configurationProblem(configuration, this.options.stream ?? null);
+            this.cannotReopen() ??
+            configureProblem(configuration, hash) ??
+            configurationProblem(configuration, this.options.stream ?? null);
           if (problem !== null) throw changeRefused(problem);
         },
         description:
@@ -346,6 +349,7 @@ export class StreamLoop {
     setHandler(
       configurationSignal,
       (configuration, hash?: string) => {
+        if (!isHeard('configure', { configuration, ...(hash !== undefined && { hash }) })) return;
         this.asked.push(this.askedToConfigure(configuration, hash));
         this.hear();
       },

@@ -25,6 +25,7 @@ import {
   type Decided,
 } from './deletes.js';
 import { countText, plural } from './details.js';
+import { configureProblem, isHeard } from './inputs.js';
 import {
   approveUpdate,
   asksSignal,
@@ -177,6 +178,7 @@ export async function allStreams(
   setHandler(
     asksSignal,
     (stream, trouble) => {
+      if (!isHeard('asks', { stream, trouble })) return;
       if (trouble === null || !running.has(stream)) asking.delete(stream);
       else asking.set(stream, trouble);
       show();
@@ -222,8 +224,8 @@ export async function allStreams(
       return { done: true, state: {} };
     },
     {
-      validator: (next: Json, _hash?: string) => {
-        const problem = changeProblem(configuration, next);
+      validator: (next: Json, hash?: string) => {
+        const problem = configureProblem(next, hash) ?? changeProblem(configuration, next);
         if (problem === null) return;
         throw ApplicationFailure.nonRetryable(
           `the configuration was not changed: ${problem}`,

@@ -1,6 +1,7 @@
 import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
-import { RANGE_KINDS, type Json, type RangeRequest, type SyncResult } from '../protocol.js';
-import { readTarget, type MoveInput } from './moves.js';
+import type { Json, RangeRequest, SyncResult } from '../protocol.js';
+import { checkArguments } from './inputs.js';
+import type { MoveInput } from './moves.js';
 import { StreamLoop, type Carry } from './stream-loop.js';
 import type { Settings } from './settings.js';
 import { allStreams, streamNames } from './streams.js';
@@ -34,8 +35,8 @@ export interface SyncOptions {
  * @param configuration the content of the configuration file, as it is; checked by an activity.
  * @returns what the pass did; with `interval` it goes on for ever.
  */
-export async function sync(configuration: Json, options: SyncOptions = {}): Promise<SyncResult> {
-  checkOptions(options);
+export async function sync(configuration: Json = null, options: SyncOptions = {}): Promise<SyncResult> {
+  checkArguments(configuration, options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
   if (names.length > 1 && options.range !== undefined) {
     const message = `a range is read of one stream: name it in "stream"; there are ${names.join(', ')}`;
@@ -51,60 +52,4 @@ export async function sync(configuration: Json, options: SyncOptions = {}): Prom
     return asNew(loop.configuration, { ...options, carry: outcome.carry });
   }
   return { status: outcome.status, streams: outcome.result === null ? [] : [outcome.result] };
-}
-
-const isNumbers = (value: unknown) =>
-  typeof value === 'object' && value !== null && Object.values(value).every(Number.isFinite);
-
-function moveProblem(value: unknown): string[] {
-  try {
-    readTarget(value);
-    return [];
-  } catch (thrown) {
-    return [`move: ${thrown instanceof Error ? thrown.message : String(thrown)}`];
-  }
-}
-
-/** Which of a range's keys are texts, and which are true or false. */
-const RANGE_KEYS: { [name: string]: 'string' | 'boolean' | 'number' } = {
-  ...{ from: 'string', to: 'string', repair: 'boolean', removeExtra: 'boolean', keys: 'number' },
-};
-
-function rangeProblems(range: unknown): string[] {
-  if (typeof range !== 'object' || range === null || Array.isArray(range))
-    return ['range: must be an object such as {"kind": "backfill", "from": "2026-01-01T00:00:00Z"}'];
-  const { kind, ...rest } = range as { [name: string]: unknown };
-  const kinds: readonly unknown[] = RANGE_KINDS;
-  return [
-    ...(kinds.includes(kind) ? [] : [`range.kind: must be one of ${RANGE_KINDS.join(', ')}`]),
-    ...Object.entries(rest).flatMap(([name, value]) => {
-      const wanted = RANGE_KEYS[name];
-      if (wanted === undefined)
-        return `range.${name}: is not one of kind, ${Object.keys(RANGE_KEYS).join(', ')}`;
-      return typeof value === wanted
-        ? []
-        : `range.${name}: must be a ${wanted === 'string' ? 'text' : wanted}`;
-    }),
-  ];
-}
-
-/** Anybody's client may have started this: what is not understood is refused, not passed over. */
-function checkOptions(options: unknown): void {
-  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
-  const problems = isObject
-    ? Object.entries(options).flatMap(([name, value]) => {
-        if (name === 'carry') return [];
-        if (name === 'settings') return isNumbers(value) ? [] : `${name}: must be an object of numbers`;
-        if (name === 'range') return rangeProblems(value);
-        if (name === 'stream')
-          return typeof value === 'string' ? [] : `${name}: must be the name of a stream`;
-        if (name === 'move') return moveProblem(value);
-        if (!['full', 'takeOver', 'moveOnly', 'waitForApproval'].includes(name))
-          return `${name}: is not one of full, takeOver, move, moveOnly, waitForApproval, range`;
-        return typeof value === 'boolean' ? [] : `${name}: must be true or false`;
-      })
-    : ['must be an object such as {"full": true}'];
-  if (problems.length === 0) return;
-  const message = `the second argument, the options, cannot be used:\n  ${problems.join('\n  ')}`;
-  throw ApplicationFailure.nonRetryable(message, 'ConfigurationError');
 }

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { crc32, gunzipSync } from 'node:zlib';
@@ -15,6 +15,7 @@ import { askOwner, runQuery, serveQueries } from '../../src/destinations/query-s
 import { identifier } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
+import { numeral, sql } from '../../src/destinations/sql.js';
 import { scratch } from '../helpers/harness.js';
 import { LONG } from '../helpers/long.js';
 import { driftContract } from './drift.js';
@@ -26,7 +27,11 @@ import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
 
-const SETTINGS: DuckDbSettings = { memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 };
+const SETTINGS: DuckDbSettings = {
+  ...{ memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 },
+  // Tests stage their batches in folders of their own.
+  folders: [tmpdir()],
+};
 
 /** A value of a column as the contract's suite writes it. */
 function plain(name: string, type: ColumnType): string {
@@ -44,7 +49,7 @@ function plain(name: string, type: ColumnType): string {
 }
 
 const rowsOf = async (file: DuckDbFile, table: TableSpec): Promise<Row[]> =>
-  file.read(async (connection) => {
+  file.read(async (_, connection) => {
     const names = Object.keys(table.columns);
     const selected = Object.entries(table.columns).map(([name, type]) => plain(name, type));
     const from = `${identifier(table.schema)}.${identifier(table.table)}`;
@@ -63,7 +68,9 @@ async function startDuckDb(prepares: boolean): Promise<TestedDestination> {
       prepares,
       rows: (table) => rowsOf(file, table),
       query: (sql) =>
-        file.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+        file.read(
+          async (_, connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][],
+        ),
       ownSchema: '',
       reopen: async () => {
         await destination.close();
@@ -96,7 +103,7 @@ describe('a DuckDB file', () =>
       prepares: false,
       rows: (of) => rowsOf(at, of),
       query: (sql) =>
-        at.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+        at.read(async (_, connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
       ownSchema: '',
       reopen: () => Promise.reject(new Error('not here')),
       close: () => destination.close(),
@@ -225,7 +232,7 @@ describe('a DuckDB table', () => {
   });
 
   it('whose place is taken by a view is refused, not tried again', async () => {
-    await file.read((connection) => connection.run('CREATE VIEW seen AS SELECT 1 AS id'));
+    await file.read((_, connection) => connection.run('CREATE VIEW seen AS SELECT 1 AS id'));
     const thrown = await thrownBy(streamOf(table('seen')).open());
     expect(thrown).toBeInstanceOf(DestinationError);
     expect(thrown.message).toContain('seen');
@@ -237,7 +244,7 @@ describe('a DuckDB table', () => {
   });
 
   it('made by hand without Highwater is filled as it is', async () => {
-    await file.read((connection) =>
+    await file.read((_, connection) =>
       connection.run(
         `CREATE TABLE made (extra INTEGER DEFAULT 7, id VARCHAR PRIMARY KEY); INSERT INTO made VALUES (1, 'old')`,
       ),
@@ -260,7 +267,7 @@ describe('a DuckDB table', () => {
   });
 
   it('that has a key twice, because somebody else wrote it, has it once when it changes, and gets every new row', async () => {
-    await file.read((connection) =>
+    await file.read((_, connection) =>
       connection.run(
         "CREATE TABLE twice (id VARCHAR, name VARCHAR); INSERT INTO twice VALUES ('a', 'x'), ('a', 'y'), ('a', 'z')",
       ),
@@ -283,14 +290,14 @@ describe('a DuckDB table', () => {
       ['unique', 'id VARCHAR, name VARCHAR, note VARCHAR, UNIQUE (id)'],
       ['indexed', 'id VARCHAR, name VARCHAR'],
     ]) {
-      await file.read((connection) => connection.run(`CREATE TABLE "${name}" (${more})`));
+      await file.read((_, connection) => connection.run(`CREATE TABLE "${name}" (${more})`));
       const of = streamOf(table(name ?? '', { name: 'STRING' }));
       const { checkpoint } = await of.open();
       await of.write(checkpoint.id, 'c1', [
         { id: 'a', name: 'x' },
         { id: 'b', name: 'x' },
       ]);
-      await file.read((connection) =>
+      await file.read((_, connection) =>
         connection.run(
           name === 'indexed'
             ? `CREATE UNIQUE INDEX i ON "${name}" (id)`
@@ -299,7 +306,7 @@ describe('a DuckDB table', () => {
       );
       expect((await of.write('c1', 'c2', [{ id: 'a', name: 'y' }])).rows).toBe(1);
       const note = name === 'indexed' ? 'NULL' : 'note';
-      const found = await file.read((connection) =>
+      const found = await file.read((_, connection) =>
         connection.runAndReadAll(`SELECT id, name, ${note} FROM "${name}" ORDER BY id`),
       );
       expect(found.getRowsJson()).toEqual([
@@ -313,7 +320,7 @@ describe('a DuckDB table', () => {
     const of = streamOf(table('hashed', { name: 'STRING' }));
     const { checkpoint } = await of.open();
     await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
-    await file.read((connection) =>
+    await file.read((_, connection) =>
       connection.run(
         `CREATE VIEW seen AS SELECT * FROM hashed; INSERT INTO hashed (id, name) VALUES ('b', 'x'); UPDATE hashed SET _highwater_key = 7 WHERE id = 'a';
          UPDATE _highwater_meta SET value = 'of another version' WHERE name = 'key_hash'`,
@@ -338,7 +345,7 @@ describe('a DuckDB table', () => {
     const of = streamOf(table('byhand', { name: 'STRING' }));
     const { checkpoint } = await of.open();
     await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
-    await file.read((connection) => connection.run("INSERT INTO byhand (id, name) VALUES ('b', 'x')"));
+    await file.read((_, connection) => connection.run("INSERT INTO byhand (id, name) VALUES ('b', 'x')"));
     expect((await of.write('c1', 'c2', [{ id: 'b', name: 'y' }])).rows).toBe(1);
     expect((await of.rows()).map((row) => [row['id'], row['name']])).toEqual([
       ['a', 'x'],
@@ -350,7 +357,7 @@ describe('a DuckDB table', () => {
     const of = streamOf(table('collide', { name: 'STRING' }));
     const { checkpoint } = await of.open();
     await of.write(checkpoint.id, 'c1', [{ id: 'a', name: 'x' }]);
-    await file.read((connection) => connection.run("UPDATE collide SET _highwater_key = hash('b')"));
+    await file.read((_, connection) => connection.run("UPDATE collide SET _highwater_key = hash('b')"));
     expect((await of.write('c1', 'c2', [{ id: 'b', name: 'y' }])).rows).toBe(1);
     expect((await of.rows()).map((row) => [row['id'], row['name']])).toEqual([
       ['a', 'x'],
@@ -363,7 +370,7 @@ describe('a DuckDB table', () => {
     const { checkpoint } = await odd.open();
     await odd.write(checkpoint.id, 'c1', [{ id: '1', n: 1 }]);
     await thrownBy(odd.write('c1', 'c2', [{ id: '1', n: 'x' }]));
-    const names = await file.read(async (connection) => {
+    const names = await file.read(async (_, connection) => {
       const reader = await connection.runAndReadAll('SELECT table_name FROM duckdb_tables() ORDER BY 1');
       return reader.getRowsJson().flat();
     });
@@ -386,7 +393,7 @@ describe('a DuckDB table', () => {
     const logged = streamOf(table('logged'));
     const { checkpoint } = await logged.open();
     await logged.write(checkpoint.id, 'c1', [{ id: '1' }, { id: '1' }], { pages: 3, workflowId: 'w9' });
-    const rows = await file.read(async (connection) => {
+    const rows = await file.read(async (_, connection) => {
       const sql = 'SELECT id, base, workflow_id, pages, records, "rows" FROM _highwater_batches';
       return (await connection.runAndReadAll(sql)).getRowsJson();
     });
@@ -527,8 +534,8 @@ describe('a DuckDB file beside a log', () => {
       await of.write((await of.open()).checkpoint.id, 'c1', [{ id: '1' }]);
     });
     const file = new DuckDbFile(path, SETTINGS);
-    await file.transaction((connection) => connection.run("INSERT INTO t (id) VALUES ('2')"));
-    await file.read(async (connection) => {
+    await file.transaction((connection) => connection.run(sql`INSERT INTO t (id) VALUES ('2')`));
+    await file.read(async (_, connection) => {
       await connection.run("SET debug_checkpoint_abort = 'before_truncate'");
       await expect(connection.run('CHECKPOINT')).rejects.toThrow('abort');
       await copyFile(path, copy('crashed.duckdb'));
@@ -553,7 +560,7 @@ describe('a DuckDB file', () => {
   it('is closed after two idle seconds, so that another program can read what was written', async () => {
     const file = fileWith();
     await file.transaction(async (connection) => {
-      await connection.run('CREATE TABLE t AS SELECT 42 AS n');
+      await connection.run(sql`CREATE TABLE t AS SELECT 42 AS n`);
       expect(await readElsewhere('SELECT n FROM t')).toContain('refused');
     });
     const started = Date.now();
@@ -566,32 +573,32 @@ describe('a DuckDB file', () => {
     // All of it is in the one file.
     expect(existsSync(`${path}.wal`)).toBe(false);
     // And it opens again by itself.
-    await file.transaction((connection) => connection.run('INSERT INTO t VALUES (43)'));
+    await file.transaction((connection) => connection.run(sql`INSERT INTO t VALUES (43)`));
     await file.close();
     expect(JSON.parse(await readElsewhere('SELECT count(*)::INT FROM t'))).toEqual([[2]]);
   });
 
   it('stays open while it is used, however long that takes', async () => {
     const file = fileWith({ idleMilliseconds: 50 });
-    await file.read(async (connection) => {
+    await file.read(async (_, connection) => {
       await connection.run('CREATE TEMP TABLE mine AS SELECT 1');
       await delay(300);
       await connection.run('SELECT * FROM mine');
     });
     for (let i = 0; i < 20; i++) {
       await delay(i % 5 === 0 ? 60 : 10);
-      await file.read((connection) => connection.run('SELECT 1'));
+      await file.read((_, connection) => connection.run('SELECT 1'));
     }
   });
 
   it('that is closed and used at the same moment is neither broken nor left open', async () => {
     const file = fileWith({ idleMilliseconds: 1 });
-    await file.transaction((connection) => connection.run('CREATE TABLE t (n INTEGER)'));
+    await file.transaction((connection) => connection.run(sql`CREATE TABLE t (n INTEGER)`));
     for (let round = 0; round < 20; round++) {
       await Promise.all([
         file.close(),
-        file.transaction((connection) => connection.run(`INSERT INTO t VALUES (${round})`)),
-        file.read((connection) => connection.run('SELECT * FROM t')),
+        file.transaction((connection) => connection.run(sql`INSERT INTO t VALUES (${numeral(round)})`)),
+        file.read((_, connection) => connection.run('SELECT * FROM t')),
         delay(round % 4),
       ]);
     }
@@ -606,7 +613,7 @@ describe('a DuckDB file', () => {
       console.log('open');
       setTimeout(() => instance.closeSync(), 60_000);`);
     await once(other.stdout as NodeJS.ReadableStream, 'data');
-    const thrown = await thrownBy(fileWith().read((connection) => connection.run('SELECT 1')));
+    const thrown = await thrownBy(fileWith().read((_, connection) => connection.run('SELECT 1')));
     expect(thrown).toBeInstanceOf(DestinationBusyError);
     expect(thrown).toMatchObject({ retry: 'while it lasts' });
     expect(thrown.message).toContain(path);
@@ -646,13 +653,13 @@ describe('a DuckDB file', () => {
 
   it('takes its transactions one after the other, and goes on after one has failed', async () => {
     const file = fileWith();
-    await file.transaction((connection) => connection.run('CREATE TABLE t (n INTEGER)'));
+    await file.transaction((connection) => connection.run(sql`CREATE TABLE t (n INTEGER)`));
     let inside = 0;
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, (_, i) =>
         file.transaction(async (connection) => {
           expect(++inside).toBe(1);
-          await connection.run(`INSERT INTO t VALUES (${i})`);
+          await connection.run(sql`INSERT INTO t VALUES (${numeral(i)})`);
           await delay(1);
           inside--;
           if (i % 3 === 0) throw new Error(`no ${i}`);
@@ -661,7 +668,7 @@ describe('a DuckDB file', () => {
       ),
     );
     expect(outcomes.filter((outcome) => outcome.status === 'rejected')).toHaveLength(4);
-    const rows = await file.read(async (c) =>
+    const rows = await file.read(async (_, c) =>
       (await c.runAndReadAll('SELECT n FROM t ORDER BY n')).getRowsJson(),
     );
     expect(rows.flat()).toEqual([1, 2, 4, 5, 7, 8]);
@@ -678,7 +685,9 @@ describe('a DuckDB file', () => {
     await once(other.stdout as NodeJS.ReadableStream, 'data');
     other.kill('SIGKILL');
     await once(other, 'exit');
-    const rows = await fileWith().read(async (c) => (await c.runAndReadAll('SELECT n FROM t')).getRowsJson());
+    const rows = await fileWith().read(async (_, c) =>
+      (await c.runAndReadAll('SELECT n FROM t')).getRowsJson(),
+    );
     expect(rows).toEqual([[1]]);
   });
 });
@@ -687,12 +696,12 @@ describe('a query from outside', () => {
   let file: DuckDbFile;
   beforeEach(async () => {
     file = new DuckDbFile(path, SETTINGS);
-    await file.read((c) =>
+    await file.read((_, c) =>
       c.run("CREATE TABLE t AS SELECT 9007199254740993 AS n, DATE '2024-02-29' AS d, NULL AS x"),
     );
   });
   afterEach(() => file.close());
-  const ask = (sql: string) => file.read((connection) => runQuery(connection, sql));
+  const ask = (sql: string) => file.read((_, connection) => runQuery(connection, sql));
 
   it('is answered with names and values, every digit of them', async () => {
     expect(await ask('SELECT * FROM t')).toEqual({

@@ -1,6 +1,7 @@
 /** Folders of files where the configuration has changed, or data files are gone. */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { tmpdir } from 'node:os';
 import { expect, it } from 'vitest';
 import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
 import { queryStore } from '../../src/destinations/files-reader.js';
@@ -22,7 +23,11 @@ async function startFolder(): Promise<TestedDestination> {
   const folder = await scratch();
   const store = new LocalStore(folder.path);
   const temporary = folder.file(TEMPORARY);
-  const duckdb = new DuckDbFile(store.name, { ...SETTINGS, spill: `${temporary}/spill` });
+  const duckdb = new DuckDbFile(store.name, {
+    ...SETTINGS,
+    spill: `${temporary}/spill`,
+    folders: [tmpdir()],
+  });
   const destination = new FilesDestination(store, duckdb, {
     ...{ format: 'parquet', partitionBy: null, scratch: temporary },
   });

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BucketAddress, FileFormat } from '../../src/config/files-address.js';
 import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
@@ -62,7 +63,12 @@ function testedOf(
   partitionBy: string | null = null,
 ): TestedDestination {
   const memory = format === 'ndjson' ? JSON_MEMORY : {};
-  const duckdb = new DuckDbFile(store.name, { ...SETTINGS, ...memory, spill: `${temporary}/spill` });
+  const duckdb = new DuckDbFile(store.name, {
+    ...SETTINGS,
+    ...memory,
+    spill: `${temporary}/spill`,
+    folders: [tmpdir()],
+  });
   const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch: temporary });
   return {
     destination,

@@ -3,6 +3,7 @@
  * read as a sync reads it and written into each.
  */
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { FileFormat } from '../../src/config/files-address.js';
@@ -94,6 +95,8 @@ const postgresText = (column: string, type: ColumnType) => {
 let server: PostgresServer | null = null;
 let folder: Awaited<ReturnType<typeof scratch>>;
 const places = new Map<string, Place>();
+/** Batches are staged in folders of the tests. */
+const settings = { ...SETTINGS, folders: [tmpdir()] };
 const NAMES = ['DuckDB', 'DuckDB, evolving', 'PostgreSQL', 'Parquet', 'NDJSON'];
 
 beforeAll(async () => {
@@ -106,11 +109,13 @@ beforeAll(async () => {
     tested({
       destination: new DuckDbDestination(file),
       query: (sql) =>
-        file.read(async (connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][]),
+        file.read(
+          async (_, connection) => (await connection.runAndReadAll(sql)).getRowsJson() as unknown[][],
+        ),
     });
   const files = (format: FileFormat) => {
     const store = new LocalStore(folder.file(format));
-    const file = new DuckDbFile(store.name, { ...SETTINGS, spill: folder.file(`${format}-spill`) });
+    const file = new DuckDbFile(store.name, { ...settings, spill: folder.file(`${format}-spill`) });
     const options = { format, partitionBy: null, scratch: folder.file(`${format}-scratch`) };
     return tested({
       destination: new FilesDestination(store, file, options),
@@ -118,8 +123,8 @@ beforeAll(async () => {
     });
   };
   const text = duckDbText;
-  places.set('DuckDB', { tested: duckDb(new DuckDbFile(folder.file('a.duckdb'), SETTINGS)), text });
-  const evolving = duckDb(new DuckDbFile(folder.file('b.duckdb'), SETTINGS));
+  places.set('DuckDB', { tested: duckDb(new DuckDbFile(folder.file('a.duckdb'), settings)), text });
+  const evolving = duckDb(new DuckDbFile(folder.file('b.duckdb'), settings));
   places.set('DuckDB, evolving', { tested: evolving, text, policy: 'evolve' });
   places.set('Parquet', { tested: files('parquet'), text });
   places.set('NDJSON', { tested: files('ndjson'), text });

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
 import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
+import { joined, numeral, sql } from '../../src/destinations/sql.js';
 import { scratch } from '../helpers/harness.js';
 
 const removes: (() => Promise<void>)[] = [];
@@ -12,9 +13,10 @@ afterEach(async () => {
 async function readNowAndThen(file: DuckDbFile, stop: AbortSignal): Promise<void> {
   while (!stop.aborted) {
     await file.read(async (connection) => {
-      await connection.run('BEGIN; SELECT 1 FROM t0');
+      await connection.run(sql`BEGIN`);
+      await connection.run(sql`SELECT 1 FROM t0`);
       await delay(300);
-      await connection.run('COMMIT');
+      await connection.run(sql`COMMIT`);
     });
     await delay(50);
   }
@@ -28,20 +30,22 @@ it.each(['while nothing else reads', 'while others read'])(
     const file = new DuckDbFile(folder.file('wide.duckdb'), {
       ...{ memoryLimit: '128MiB', threads: 1, idleMilliseconds: 60_000 },
     });
-    const columns = Array.from({ length: 200 }, (_, i) => `c${i} VARCHAR`).join(', ');
+    const columns = joined(Array.from({ length: 200 }, (_, i) => sql`c${numeral(i)} VARCHAR`));
     const stop = new AbortController();
     let reads = Promise.resolve();
     for (let i = 0; i < 40; i++) {
       if (i === 1 && how === 'while others read') reads = readNowAndThen(file, stop.signal);
       await file.transaction((connection) =>
-        connection.run(`CREATE TABLE t${i} (id BIGINT PRIMARY KEY, ${columns})`),
+        connection.run(sql`CREATE TABLE t${numeral(i)} (id BIGINT PRIMARY KEY, ${columns})`),
       );
-      await file.transaction((connection) => connection.run(`INSERT INTO t${i} (id) VALUES (1), (2)`));
+      await file.transaction((connection) =>
+        connection.run(sql`INSERT INTO t${numeral(i)} (id) VALUES (1), (2)`),
+      );
     }
     stop.abort();
     await reads;
     const tables = Array.from({ length: 40 }, (_, i) => `SELECT id FROM t${i}`).join(' UNION ALL ');
-    const found = await file.read(async (connection) =>
+    const found = await file.read(async (_, connection) =>
       (await connection.runAndReadAll(`SELECT count(*)::INTEGER FROM (${tables})`)).getRows(),
     );
     expect(found).toEqual([[80]]);
