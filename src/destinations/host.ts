@@ -19,7 +19,8 @@ import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './lo
 import { LocalStore, TEMPORARY } from './object-store.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
-import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
+import { runQuery } from './query.js';
+import { serveQueries, socketPath } from './query-socket.js';
 import { S3Store } from './s3-store.js';
 
 /** What a worker tells others of itself when it owns a destination. */
@@ -166,13 +167,10 @@ export class DestinationHost {
     if (!(ownership instanceof Ownership)) return ownership;
     const file = new DuckDbFile(path, SETTINGS);
     const destination = new DuckDbDestination(file);
-    const server = await serveQueries(socket, (text) => {
-      const request = ownerRequest(text);
-      if (request !== null)
-        return 'replay' in request
-          ? destination.replay(request.replay)
-          : destination.history(request.history);
-      return file.read((connection) => runQuery(connection, text));
+    const server = await serveQueries(socket, {
+      query: (sql, limit, read) => file.read((connection) => read(runQuery(connection, sql, limit))),
+      replay: (request) => destination.replay(request),
+      history: (request) => destination.history(request),
     });
     const stopPolling = await this.options.poll(queue);
     return {
