@@ -4,7 +4,6 @@ import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryConfig } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import {
   DestinationBusyError,
   DestinationError,
@@ -86,7 +85,8 @@ import {
   recordType,
   storedType,
 } from './postgres-columns.js';
-import { changeTable } from './postgres-ddl.js';
+import { changeTable, takeTime } from './postgres-ddl.js';
+import { sendLines } from './postgres-lines.js';
 import { changesOf, postgresStore, schemaChanges, SYSTEM_COLUMNS } from './postgres-evolution.js';
 import { columnsOf, rangeSql, tableSql } from './postgres-ranges.js';
 import {
@@ -156,14 +156,19 @@ const ownTables = (schema: string) => `
   ${fingerprintsTable(`${schema}.`)}
 `;
 
-/** Limits of one transaction; no statement of ours takes long unless something is wrong. */
+/** Limits of one transaction. */
 export interface PostgresLimits {
   lockSeconds: number;
+  /** Of a statement that handles a batch; those that go through a whole table have as long as an activity. */
   statementSeconds: number;
+  /** A worker that says nothing for so long, in a transaction, is frozen: what it holds is let go of. */
+  idleSeconds: number;
 }
 
+export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
+
 /**
- * Rows into PostgreSQL: COPY into a temporary table and one INSERT … ON CONFLICT, in the transaction of the
+ * Rows into PostgreSQL: staged in a temporary table, then one INSERT … ON CONFLICT, in the transaction of the
  * checkpoint. Nothing outlives a transaction in its session, so that a pooler may stand between.
  */
 export class PostgresDestination implements Destination {
@@ -171,7 +176,7 @@ export class PostgresDestination implements Destination {
     private pool: Pool,
     /** For people; without a password. */
     private readonly address: string,
-    private readonly limits: PostgresLimits = { lockSeconds: 30, statementSeconds: 600 },
+    private readonly limits: PostgresLimits = POSTGRES_LIMITS,
   ) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
@@ -511,6 +516,7 @@ export class PostgresDestination implements Destination {
       this.transaction(async (client) => {
         const { key } = request;
         await lockTable(client, key);
+        await takeTime(client);
         const known = await columnsOf(client, request.table);
         const table = besideTable(known?.spec() ?? request.table);
         return conclude(rangeSql(client, key, request.table), { ...request, table });
@@ -539,7 +545,8 @@ export class PostgresDestination implements Destination {
       const begin: QueryConfig & { query_timeout: number } = {
         query_timeout: ANSWER_MILLISECONDS,
         text: `BEGIN; SET LOCAL lock_timeout = '${this.limits.lockSeconds}s';
-         SET LOCAL statement_timeout = '${this.limits.statementSeconds}s'; SET LOCAL TimeZone = 'UTC';
+         SET LOCAL statement_timeout = '${this.limits.statementSeconds}s';
+         SET LOCAL idle_in_transaction_session_timeout = '${this.limits.idleSeconds}s'; SET LOCAL TimeZone = 'UTC';
          SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
       };
       await client.query(begin).catch((thrown: unknown) => {
@@ -566,7 +573,7 @@ export class PostgresDestination implements Destination {
     const said = messageOf(thrown);
     if (code === '53100') return new StorageFullError(`the destination ${this.address}`, said);
     const mayPass =
-      /^(08|53|57P0|40)/.test(code) ||
+      /^(08|53|57P0|40|25P03)/.test(code) ||
       ['55P03', '25006', '57014'].includes(code) ||
       /^E[A-Z]+$/.test(code) ||
       /connection (terminated|ended|error|timeout)|terminating connection|timeout exceeded|read timeout/i.test(
@@ -914,9 +921,6 @@ async function allCheckpoints(client: PoolClient, key: StreamKey, lock: string):
   }));
 }
 
-/** Bytes that no JSON holds: lines go through COPY as they are. */
-const COPY_OPTIONS = `(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
-
 /** Makes a temporary table of the lines of files, in order; it goes with the transaction. */
 async function copyLines(
   client: PoolClient,
@@ -927,10 +931,7 @@ async function copyLines(
   await client.query(
     `CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
   );
-  for (const file of files) {
-    const copy = copyFrom(`COPY pg_temp.${name} (line) FROM STDIN ${COPY_OPTIONS}`);
-    await pipeline(createReadStream(file), client.query(copy));
-  }
+  await sendLines(client, `pg_temp.${name}`, type, files);
 }
 
 /** Writes the staged lines; where they do not fit, those that do, or says which does not. */
