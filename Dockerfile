@@ -1,7 +1,7 @@
 # Highwater's worker. Build: docker build -t highwater:0.1.0 .   Run: see docs/deploying.md.
 # Every RUN and COPY is run without Docker by test/integration/container.test.ts: keep them plain.
 
-FROM node:20-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 # Obeys the lock file. Not `npm ci`: that refuses one that lacks another platform's optional packages.
@@ -12,7 +12,7 @@ COPY src ./src
 RUN npm run build
 RUN npm prune --omit=dev --no-save --no-audit --no-fund --loglevel=error
 
-FROM node:20-bookworm-slim
+FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=build /app/package.json ./

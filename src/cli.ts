@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { fail, fitted } from './cli/output.js';
+import { endWithReader, fail, fitted } from './cli/output.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -65,4 +65,5 @@ for (const command of loaded) {
       .configureOutput({ writeOut: (text) => void process.stdout.write(fitted(text)) });
 }
 
+endWithReader();
 program.parseAsync().catch(fail);

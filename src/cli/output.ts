@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { destinationKind } from '../config/index.js';
@@ -25,6 +26,27 @@ export const note = (line: string) =>
   void process.stderr.write(`${line.split('\n').map(visible).join('\n')}\n`);
 
 export const print = (line: string) => void process.stdout.write(`${line}\n`);
+
+/** Writes to standard output as fast as its reader takes it. */
+export async function write(text: string, signal: AbortSignal): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain', { signal });
+  else signal.throwIfAborted();
+}
+
+/**
+ * Ends the command quietly once its reader has gone, as in `| head`. One that has something to close down does so, as at
+ * SIGTERM. Messages that are not read any more are dropped: the work goes on.
+ */
+export function endWithReader(): void {
+  const isGone = (error: NodeJS.ErrnoException) => error.code === 'EPIPE' || error.code === 'EOF';
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (!isGone(error)) throw error;
+    if (!process.emit('SIGTERM')) process.exit();
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (!isGone(error)) throw error;
+  });
+}
 
 /** An option that may be given more than once. */
 export const collect = (text: string, before: string[] = []): string[] => [...before, text];
@@ -74,37 +96,49 @@ const GAP = '  ';
 /** Columns are not made narrower than this: what is left of a cell would say nothing. */
 const NARROWEST = 8;
 
+/** A table whose rows are not all known yet. */
+export interface Layout {
+  /** The names of the columns, and the rule below them. */
+  head: string;
+  line: (row: (string | number)[]) => string;
+}
+
 /**
  * A table with aligned columns; numbers to the right.
  * @param limit how wide it may be: the widest columns are cut, down to a few letters; numbers never.
  */
 export function table(header: string[], rows: (string | number)[][], limit = outputWidth()): string {
-  const cells = [header, ...rows].map((row) =>
-    row.map((cell) => (typeof cell === 'number' ? count(cell) : visible(cell))),
-  );
-  const needed = header.map((_, i) =>
-    cells.reduce((widest, row) => Math.max(widest, width(row[i] ?? '')), 0),
+  const { head, line } = layout(header, rows, limit);
+  return [head, ...rows.map(line)].join('\n');
+}
+
+/** As {@link table}, with columns that are as wide as the first rows need; a wider cell of a later row moves what follows. */
+export function layout(header: string[], first: (string | number)[][], limit: number): Layout {
+  const needed = header.map((name, i) =>
+    first.reduce((widest, row) => Math.max(widest, width(textOf(row[i] ?? ''))), width(visible(name))),
   );
   // Numbers are never cut, but what stands above them may be.
   const least = header.map((_, i) =>
-    rows.reduce(
-      (most, row, r) => (typeof row[i] === 'number' ? Math.max(most, width(cells[r + 1]?.[i] ?? '')) : most),
+    first.reduce(
+      (most, row) => (typeof row[i] === 'number' ? Math.max(most, width(textOf(row[i]))) : most),
       NARROWEST,
     ),
   );
   const widths = narrowed(needed, least, limit);
-  const line = (row: string[], source?: (string | number)[]) =>
+  const line = (row: (string | number)[]) =>
     row
       .map((cell, i) => {
-        const shown = cut(cell, widths[i] ?? 0);
-        const gap = ' '.repeat((widths[i] ?? 0) - width(shown));
-        return typeof source?.[i] === 'number' ? gap + shown : shown + gap;
+        const shown = limit === Infinity ? textOf(cell) : cut(textOf(cell), widths[i] ?? 0);
+        const gap = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(shown)));
+        return typeof cell === 'number' ? gap + shown : shown + gap;
       })
       .join(GAP)
       .trimEnd();
   const rule = widths.map((w) => '─'.repeat(w)).join(GAP);
-  return [line(cells[0] ?? []), rule, ...cells.slice(1).map((row, i) => line(row, rows[i]))].join('\n');
+  return { head: `${line(header)}\n${rule}`, line };
 }
+
+const textOf = (cell: string | number): string => (typeof cell === 'number' ? count(cell) : visible(cell));
 
 /** The width of a table of such columns. */
 export const tableWidth = (widths: readonly number[]): number =>

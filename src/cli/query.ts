@@ -1,18 +1,34 @@
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { destinationKind } from '../config/index.js';
 import { liveOwner } from '../destinations/owner.js';
 import { confine, NO_EXTENSIONS } from '../destinations/duckdb-confine.js';
 import { openError } from '../destinations/duckdb-file.js';
 import { refuseOtherLog } from '../destinations/duckdb-wal.js';
-import { queryFiles } from '../destinations/files-reader.js';
-import { askOwner, runQuery, type QueryAnswer } from '../destinations/query-socket.js';
+import { askFiles } from '../destinations/files-reader.js';
+import {
+  QUERY_SECONDS,
+  queryError,
+  runQuery,
+  timeLimit,
+  whole,
+  type Answer,
+  type QueryAnswer,
+} from '../destinations/query.js';
+import { askOwner } from '../destinations/query-socket.js';
+import { durationText, parseDuration } from '../durations.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
-import { destinationOf, print, table } from './output.js';
-import { queryServer } from './postgres.js';
+import { counted, destinationOf, layout, write, type Layout } from './output.js';
+import { askServer } from './postgres.js';
+
+interface Options {
+  destination?: string;
+  json?: boolean;
+  timeout: number;
+}
 
 export function queryCommand(): Command {
   return new Command('query')
@@ -22,47 +38,105 @@ export function queryCommand(): Command {
       '-d, --destination <file>',
       'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
     )
+    .addOption(
+      new Option('--timeout <duration>', 'how long it may take, reading its answer included: 90s, 10m')
+        .default(QUERY_SECONDS, durationText(QUERY_SECONDS))
+        .argParser(asSeconds),
+    )
     .option('--json', 'a JSON array of objects')
-    .addHelpText('after', '\nExample:\n  highwater query \'SELECT count(*) FROM "user"\'')
-    .action(async (sql: string, options: { destination?: string; json?: boolean }) => {
-      const given = destinationOf(options.destination, undefined);
-      const { columns, rows } = await query(given, sql);
-      if (options.json === true) {
-        print(
-          JSON.stringify(
-            rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i] ?? null]))),
-          ),
-        );
-      } else {
-        print(
-          table(
-            columns,
-            rows.map((row) => row.map(cell)),
-            // What was asked for is shown whole.
-            Infinity,
-          ),
-        );
-        print(`(${rows.length} row${rows.length === 1 ? '' : 's'})`);
+    .addHelpText(
+      'after',
+      '\nThe answer is shown as it comes, however long it is. Columns are as wide as its first rows need.\n' +
+        '\nExamples:\n  highwater query \'SELECT count(*) FROM "user"\'\n' +
+        '  highwater query \'FROM "user"\' --json --timeout 30m > users.json',
+    )
+    .action(async (sql: string, { destination, json, timeout }: Options) => {
+      const limit = timeLimit(timeout);
+      try {
+        const answer = ask(destinationOf(destination, undefined), sql, timeout);
+        await (json === true ? showJson(answer, limit) : showTable(answer, limit));
+      } catch (thrown) {
+        throw limit.aborted ? queryError(thrown, limit) : thrown;
       }
     });
 }
 
-/**
- * Reads a file, a server or a store of files.
- * @throws {DestinationError}
- */
-export async function query(destination: string, sql: string): Promise<QueryAnswer> {
-  const kind = destinationKind(destination);
-  if (kind === 'server') return queryServer(destination, sql);
-  if (kind === 'files') return queryFiles(destination, sql, process.env);
-  if (!existsSync(destination)) throw new DestinationError(`there is no destination at ${destination}`);
-  return readDestination(await realpath(destination), sql);
+/** @throws {InvalidArgumentError} */
+function asSeconds(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds !== null && seconds > 0 && seconds <= 86_400) return seconds;
+  throw new InvalidArgumentError('A duration of at most 1d is needed, such as 90s or 10m.');
 }
 
-/** Reads through the worker that owns the file, or opens the file where nobody does. */
-export async function readDestination(path: string, sql: string): Promise<QueryAnswer> {
+async function showJson(answer: Answer, limit: AbortSignal): Promise<void> {
+  let names: string[] = [];
+  let before = '[';
+  for await (const part of answer) {
+    if ('columns' in part) {
+      names = part.columns;
+      continue;
+    }
+    const objects = part.rows.map((row) =>
+      JSON.stringify(Object.fromEntries(names.map((name, i) => [name, row[i] ?? null]))),
+    );
+    if (objects.length === 0) continue;
+    await write(`${before}${objects.join(',\n')}`, limit);
+    before = ',\n';
+  }
+  await write(`${before === '[' ? '[' : ''}]\n`, limit);
+}
+
+/** Rows by which the columns' widths are chosen. */
+const FIRST_ROWS = 1000;
+
+async function showTable(answer: Answer, limit: AbortSignal): Promise<void> {
+  let names: string[] = [];
+  let first: (string | number)[][] = [];
+  let lines: Layout | null = null;
+  let count = 0;
+  const begin = async (): Promise<Layout> => {
+    // What was asked for is shown whole.
+    const begun = layout(names, first, Infinity);
+    await write(`${[begun.head, ...first.map(begun.line)].join('\n')}\n`, limit);
+    first = [];
+    return begun;
+  };
+  for await (const part of answer) {
+    if ('columns' in part) {
+      names = part.columns;
+      continue;
+    }
+    count += part.rows.length;
+    const rows = part.rows.map((row) => row.map(cell));
+    if (lines !== null) await write(rows.map((row) => `${lines?.line(row)}\n`).join(''), limit);
+    else if (first.push(...rows) >= FIRST_ROWS) lines = await begin();
+  }
+  if (lines === null) await begin();
+  await write(`(${counted(count, 'row')})\n`, limit);
+}
+
+/**
+ * Runs one reading statement in a file, a server or a store of files.
+ * @throws {DestinationError}
+ */
+export async function* ask(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
+  const kind = destinationKind(destination);
+  if (kind === 'server') yield* askServer(destination, sql, seconds);
+  else if (kind === 'files') yield* askFiles(destination, sql, process.env, timeLimit(seconds));
+  else if (existsSync(destination)) yield* askFile(await realpath(destination), sql, seconds);
+  else throw new DestinationError(`there is no destination at ${destination}`);
+}
+
+/** As {@link ask}, read to its end. */
+export const query = (destination: string, sql: string): Promise<QueryAnswer> => whole(ask(destination, sql));
+
+/** Asks the worker that owns the file, or opens the file where none does. */
+async function* askFile(path: string, sql: string, seconds: number): Answer {
   const owner = await liveOwner(path);
-  if (owner !== null) return askOwner(owner.socket, sql);
+  if (owner !== null) {
+    yield* askOwner(owner.socket, sql, seconds);
+    return;
+  }
   await refuseOtherLog(path);
   const instance = await DuckDBInstance.create(path, { access_mode: 'READ_ONLY', ...NO_EXTENSIONS }).catch(
     (thrown: unknown) => {
@@ -73,12 +147,16 @@ export async function readDestination(path: string, sql: string): Promise<QueryA
   // A connection left open keeps the file open with it.
   const connection = await instance.connect();
   try {
-    return await runQuery(connection, sql);
+    yield* runQuery(connection, sql, timeLimit(seconds));
   } finally {
     connection.closeSync();
     instance.closeSync();
   }
 }
+
+/** Reads a file, through the worker that owns it where one does. */
+export const readDestination = (path: string, sql: string): Promise<QueryAnswer> =>
+  whole(askFile(path, sql, QUERY_SECONDS));
 
 const cell = (value: Json): string | number =>
   value === null

@@ -42,7 +42,7 @@ export async function localServer(): Promise<{ server: SharedServer; to: Target 
     return readdirSync(users).length === 0;
   };
   await withLock(lock, async () => {
-    mkdirSync(users, { recursive: true });
+    mkdirSync(users, { recursive: true, mode: 0o700 });
     writeFileSync(own, '');
   });
   let server: TemporalServer & { started: boolean };

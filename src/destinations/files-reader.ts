@@ -8,7 +8,7 @@ import { IDENTITY, pathsOf } from './files.js';
 import { tableQueries } from './files-columns.js';
 import { Manifests, type Commit, type Manifest } from './manifest.js';
 import { LocalStore, type ObjectStore } from './object-store.js';
-import { runQuery, type QueryAnswer } from './query-socket.js';
+import { runQuery, whole, type Answer, type QueryAnswer } from './query.js';
 import { S3Store } from './s3-store.js';
 import { identifier, sql, type Sql } from './sql.js';
 
@@ -27,35 +27,47 @@ export async function openToRead(destination: string, environment: NodeJS.Proces
  * Runs one reading statement on a file destination, as its manifests have it at this moment.
  * @throws {ConfigurationError | DestinationError}
  */
-export async function queryFiles(
+export async function* askFiles(
   destination: string,
   statement: string,
   environment: NodeJS.ProcessEnv,
-): Promise<QueryAnswer> {
+  limit?: AbortSignal,
+): Answer {
   const { name, store } = await openToRead(destination, environment);
   try {
     if ((await store.get(IDENTITY)) === null)
       throw new DestinationError(`there is no destination at ${name}`);
-    return await queryStore(store, statement);
+    yield* askStore(store, statement, limit);
   } finally {
     await store.close();
   }
 }
 
+/** As {@link askFiles}, read to its end. */
+export const queryFiles = (
+  destination: string,
+  statement: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<QueryAnswer> => whole(askFiles(destination, statement, environment));
+
 /** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
-export async function queryStore(store: ObjectStore, statement: string): Promise<QueryAnswer> {
+export async function* askStore(store: ObjectStore, statement: string, limit?: AbortSignal): Answer {
   const instance = await DuckDBInstance.create(':memory:', NO_EXTENSIONS);
   const connection = await instance.connect();
   try {
     await connection.run("SET GLOBAL TimeZone = 'UTC'");
     await confine(instance, [store.folder], true);
     await makeViews(new DuckDbSession(connection), store, statement);
-    return await runQuery(connection, statement);
+    yield* runQuery(connection, statement, limit);
   } finally {
     connection.closeSync();
     instance.closeSync();
   }
 }
+
+/** As {@link askStore}, read to its end. */
+export const queryStore = (store: ObjectStore, sql: string): Promise<QueryAnswer> =>
+  whole(askStore(store, sql));
 
 /** A table of the store, as its manifest has it. */
 interface Read {

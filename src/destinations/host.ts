@@ -23,7 +23,8 @@ import { LocalStore, TEMPORARY } from './object-store.js';
 import { Ownership, type OwnerRecord } from './owner.js';
 import { PostgresDestination } from './postgres.js';
 import { stagingFolder } from '../staging/staging.js';
-import { ownerRequest, runQuery, serveQueries, socketPath } from './query-socket.js';
+import { runQuery } from './query.js';
+import { serveQueries, socketPath } from './query-socket.js';
 import { S3Store } from './s3-store.js';
 import type { Mask } from '../sources/secrets.js';
 
@@ -179,13 +180,10 @@ export class DestinationHost {
     if (!(ownership instanceof Ownership)) return ownership;
     const file = new DuckDbFile(path, SETTINGS);
     const destination = new DuckDbDestination(file);
-    const server = await serveQueries(socket, (text) => {
-      const request = ownerRequest(text);
-      if (request !== null)
-        return 'replay' in request
-          ? destination.replay(request.replay)
-          : destination.history(request.history);
-      return file.read((_, connection) => runQuery(connection, text));
+    const server = await serveQueries(socket, {
+      query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
+      replay: (request) => destination.replay(request),
+      history: (request) => destination.history(request),
     });
     const stopPolling = await this.options.poll(queue);
     return {

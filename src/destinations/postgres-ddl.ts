@@ -14,6 +14,9 @@ const PAUSE_MILLISECONDS = 1000;
 const PATIENCE_MILLISECONDS = 12_000;
 const LOCK_NOT_AVAILABLE = '55P03';
 
+/** Gives the statements that follow in a transaction as long as an activity has: they go through a table of any size. */
+export const takeTime = (client: PostgresSession) => client.query(sql`SET LOCAL statement_timeout = '6h'`);
+
 /**
  * Runs one statement that changes a table, in the transaction of `client`.
  * @param relation the table, quoted and with its schema.
@@ -23,6 +26,7 @@ export async function changeTable(client: PostgresSession, relation: string, sta
   const began = performance.now();
   const set = await client.query<{ before: string }>(sql`SELECT current_setting('lock_timeout') AS before`);
   const before = set.rows[0]?.before ?? '0';
+  await takeTime(client);
   for (;;) {
     await client.runAll([
       sql`SAVEPOINT change_table`,

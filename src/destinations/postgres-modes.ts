@@ -29,7 +29,7 @@ import {
   withinReach,
 } from './modes.js';
 import { fromText, postgresType, recordType, storedType } from './postgres-columns.js';
-import { changeTable } from './postgres-ddl.js';
+import { changeTable, takeTime } from './postgres-ddl.js';
 import { storedTable, widened } from './postgres-evolution.js';
 import { rangeSql } from './postgres-ranges.js';
 import { judge, meet, noteGone } from './ranges.js';
@@ -345,6 +345,7 @@ export async function endOfPass(
   if (!missesRows(table) && table.mode !== 'replace') return written;
   if (hasUnknown) await rememberUnknown(client, request);
   if (cursor.ended === null) return written;
+  await takeTime(client);
   const values = [...keyValues(key), cursor.pass];
   const different = cursor.counted === undefined ? sql`0` : differentKeys(table, key);
   const counted = await client.query<{ met: string; known: string; different: string }>(

@@ -6,7 +6,6 @@ import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryConfig } from 'pg';
 import { PostgresSession } from './postgres-session.js';
-import { from as copyFrom } from 'pg-copy-streams';
 import {
   DestinationBusyError,
   DestinationError,
@@ -88,7 +87,8 @@ import {
   recordType,
   storedType,
 } from './postgres-columns.js';
-import { changeTable } from './postgres-ddl.js';
+import { changeTable, takeTime } from './postgres-ddl.js';
+import { sendLines } from './postgres-lines.js';
 import { changesOf, postgresStore, schemaChanges, SYSTEM_COLUMNS } from './postgres-evolution.js';
 import { columnsOf, rangeSql, tableSql } from './postgres-ranges.js';
 import {
@@ -166,14 +166,19 @@ const ownTables = (schema: Sql): Sql[] => [
   fingerprintsTable(sql`${schema}.`),
 ];
 
-/** Limits of one transaction; no statement of ours takes long unless something is wrong. */
+/** Limits of one transaction. */
 export interface PostgresLimits {
   lockSeconds: number;
+  /** Of a statement that handles a batch; those that go through a whole table have as long as an activity. */
   statementSeconds: number;
+  /** A worker that says nothing for so long, in a transaction, is frozen: what it holds is let go of. */
+  idleSeconds: number;
 }
 
+export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
+
 /**
- * Rows into PostgreSQL: COPY into a temporary table and one INSERT … ON CONFLICT, in the transaction of the
+ * Rows into PostgreSQL: staged in a temporary table, then one INSERT … ON CONFLICT, in the transaction of the
  * checkpoint. Nothing outlives a transaction in its session, so that a pooler may stand between.
  */
 export class PostgresDestination implements Destination {
@@ -181,7 +186,7 @@ export class PostgresDestination implements Destination {
     private pool: Pool,
     /** For people; without a password. */
     private readonly address: string,
-    private readonly limits: PostgresLimits = { lockSeconds: 30, statementSeconds: 600 },
+    private readonly limits: PostgresLimits = POSTGRES_LIMITS,
     /** Hides secrets in the server's own words. */
     private mask: (text: string) => string = (text) => text,
   ) {}
@@ -531,6 +536,7 @@ export class PostgresDestination implements Destination {
       this.transaction(async (client) => {
         const { key } = request;
         await lockTable(client, key);
+        await takeTime(client);
         const known = await columnsOf(client, request.table);
         const table = besideTable(known?.spec() ?? request.table);
         return conclude(rangeSql(client, key, request.table), { ...request, table });
@@ -559,7 +565,8 @@ export class PostgresDestination implements Destination {
       const begin: QueryConfig & { text: Sql; query_timeout: number } = {
         query_timeout: ANSWER_MILLISECONDS,
         text: sql`BEGIN; SET LOCAL lock_timeout = ${numeral(this.limits.lockSeconds * 1000)};
-         SET LOCAL statement_timeout = ${numeral(this.limits.statementSeconds * 1000)}; SET LOCAL TimeZone = 'UTC';
+         SET LOCAL statement_timeout = ${numeral(this.limits.statementSeconds * 1000)};
+         SET LOCAL idle_in_transaction_session_timeout = ${numeral(this.limits.idleSeconds * 1000)}; SET LOCAL TimeZone = 'UTC';
          SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
       };
       await client.query(begin).catch((thrown: unknown) => {
@@ -586,7 +593,7 @@ export class PostgresDestination implements Destination {
     const said = this.mask(messageOf(thrown));
     if (code === '53100') return new StorageFullError(`the destination ${this.address}`, said);
     const mayPass =
-      /^(08|53|57P0|40)/.test(code) ||
+      /^(08|53|57P0|40|25P03)/.test(code) ||
       ['55P03', '25006', '57014'].includes(code) ||
       /^E[A-Z]+$/.test(code) ||
       /connection (terminated|ended|error|timeout)|terminating connection|timeout exceeded|read timeout/i.test(
@@ -944,9 +951,6 @@ async function allCheckpoints(
   }));
 }
 
-/** Bytes that no JSON holds: lines go through COPY as they are. */
-const COPY_OPTIONS = sql`(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01')`;
-
 /** Makes a temporary table of the lines of files, in order; it goes with the transaction. */
 async function copyLines(
   client: PostgresSession,
@@ -957,10 +961,7 @@ async function copyLines(
   await client.query(
     sql`CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
   );
-  for (const file of files) {
-    const copy = copyFrom(sql`COPY pg_temp.${name} (line) FROM STDIN ${COPY_OPTIONS}`);
-    await pipeline(createReadStream(file), client.stream(copy));
-  }
+  await sendLines(client, sql`pg_temp.${name}`, type, files);
 }
 
 /** Writes the staged lines; where they do not fit, those that do, or says which does not. */

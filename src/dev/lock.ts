@@ -22,7 +22,7 @@ export async function withLock<T>(
 ): Promise<T> {
   const mine = `${process.pid} ${randomUUID()}`;
   const stillHeld = () => read(file) === mine;
-  mkdirSync(dirname(file), { recursive: true });
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   let told = false;
   while (!take(file, mine)) {
     const held = read(file);

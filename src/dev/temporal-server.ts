@@ -1,6 +1,15 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection, type ConnectionOptions } from '@temporalio/client';
@@ -163,6 +172,8 @@ async function launch(options: ServerOptions, stillHeld: () => boolean): Promise
     args.push('--db-filename', stateFile, '--namespace', namespace, '--log-level', 'error', ...SETTINGS);
     // The state file must never be opened by two servers, so nothing may come between this and the record below.
     if (!stillHeld()) throw new Error(`Another process is starting a server on ${stateFile}; try again`);
+    // They may be from a version that left them to the umask.
+    for (const file of [...databaseFiles(stateFile), logFile]) if (existsSync(file)) chmodSync(file, 0o600);
     const child = spawnServer(cli, args, env, logFile);
     if (child.pid === undefined) {
       const [error] = (await once(child, 'error')) as [Error];
@@ -217,8 +228,7 @@ export async function resetServerState(options: ServerOptions = {}): Promise<voi
         `The server at ${record.address} (process ${record.pid}) uses ${stateFile}; stop it first`,
       );
     }
-    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(stateFile + suffix, { force: true });
-    for (const file of [recordFile, logFile]) rmSync(file, { force: true });
+    for (const file of [...databaseFiles(stateFile), recordFile, logFile]) rmSync(file, { force: true });
   });
 }
 
@@ -306,8 +316,13 @@ async function untilHealthy(child: ChildProcess, address: string, namespace: str
   }
 }
 
+const databaseFiles = (stateFile: string) =>
+  ['', '-wal', '-shm', '-journal'].map((suffix) => stateFile + suffix);
+
+/** Starts the server. Histories hold what configurations and syncs say: only this user may read its files. */
 function spawnServer(cli: string, args: string[], env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
-  const output = openSync(logFile, 'w');
+  const output = openSync(logFile, 'w', 0o600);
+  const umask = process.umask(0o077);
   try {
     // A process group of its own: Ctrl-C in the terminal must reach us, not the server under our workers' feet.
     const child = spawn(cli, args, {
@@ -319,6 +334,7 @@ function spawnServer(cli: string, args: string[], env: NodeJS.ProcessEnv, logFil
     child.unref();
     return child;
   } finally {
+    process.umask(umask);
     closeSync(output);
   }
 }
@@ -383,7 +399,7 @@ function readRecord(file: string): ServerRecord | null {
 }
 
 function writeRecord(file: string, record: ServerRecord): void {
-  writeFileSync(`${file}.${record.pid}`, `${JSON.stringify(record, null, 2)}\n`);
+  writeFileSync(`${file}.${record.pid}`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${file}.${record.pid}`, file); // readers see the old record or the new one, never half of one
 }
 

@@ -11,7 +11,8 @@ import { readDestination } from '../../src/cli/query.js';
 import { DuckDbDestination } from '../../src/destinations/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb-file.js';
 import { liveOwner, Ownership, type OwnerRecord } from '../../src/destinations/owner.js';
-import { askOwner, runQuery, serveQueries } from '../../src/destinations/query-socket.js';
+import { runQuery, whole } from '../../src/destinations/query.js';
+import { askOwner, serveQueries } from '../../src/destinations/query-socket.js';
 import { identifier } from '../../src/destinations/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
@@ -701,7 +702,7 @@ describe('a query from outside', () => {
     );
   });
   afterEach(() => file.close());
-  const ask = (sql: string) => file.read((_, connection) => runQuery(connection, sql));
+  const ask = (sql: string) => file.read((_, connection) => whole(runQuery(connection, sql)));
 
   it('is answered with names and values, every digit of them', async () => {
     expect(await ask('SELECT * FROM t')).toEqual({
@@ -738,19 +739,22 @@ describe('a query from outside', () => {
     await mkdir(place, { mode: 0o777 });
     await chmod(place, 0o777);
     const socket = `${place}/s.sock`;
-    const server = await serveQueries(socket, (sql) => ask(sql));
+    const nothing = () => Promise.reject(new Error('only queries here'));
+    const server = await serveQueries(socket, {
+      query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
+      ...{ replay: nothing, history: nothing },
+    });
+    const askedOf = (sql: string) => whole(askOwner(socket, sql));
     try {
       expect((await stat(place)).mode & 0o777).toBe(0o700);
       expect((await stat(socket)).mode & 0o777).toBe(0o600);
-      expect((await askOwner(socket, 'SELECT n FROM t')).rows).toEqual([['9007199254740993']]);
-      expect((await thrownBy(askOwner(socket, 'DROP TABLE t'))).message).toContain(
-        'only statements that read',
-      );
+      expect((await askedOf('SELECT n FROM t')).rows).toEqual([['9007199254740993']]);
+      expect((await thrownBy(askedOf('DROP TABLE t'))).message).toContain('only statements that read');
       const many = await Promise.all(
-        Array.from({ length: 10 }, (_, i) => askOwner(socket, `SELECT repeat('${i}', 500000) FROM t`)),
+        Array.from({ length: 10 }, (_, i) => askedOf(`SELECT repeat('${i}', 500000) FROM t`)),
       );
       many.forEach(({ rows }, i) => expect(rows).toEqual([[String(i).repeat(500_000)]]));
-      const tooLong = await thrownBy(askOwner(socket, `SELECT '${'x'.repeat(2 * 1024 * 1024)}'`));
+      const tooLong = await thrownBy(askedOf(`SELECT '${'x'.repeat(2 * 1024 * 1024)}'`));
       expect(tooLong.message).not.toContain('JSON');
     } finally {
       server.close();

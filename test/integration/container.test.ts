@@ -32,8 +32,8 @@ const environment = environmentOf(image);
 describe('the Dockerfile', () => {
   test('builds from the lock file, in a stage that stays behind, and names no registry', () => {
     expect(stages().map((stage) => last(stage, 'FROM'))).toEqual([
-      'node:20-bookworm-slim AS build',
-      'node:20-bookworm-slim',
+      'node:24-bookworm-slim AS build',
+      'node:24-bookworm-slim',
     ]);
     expect(all(build, 'COPY')[0]).toBe('package.json package-lock.json ./');
     expect(all(build, 'RUN')[0]).toMatch(/^npm install --no-save /);
