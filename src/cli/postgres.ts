@@ -59,7 +59,9 @@ export async function* askServer(destination: string, sql: string, seconds = QUE
   } catch (thrown) {
     const { code = '' } = thrown as { code?: string };
     if (limit.aborted || TOO_LATE.includes(code)) throw new QueryTimeoutError();
-    throw new DestinationError(`${name}: ${mask(messageOf(thrown))}`);
+    // DECLARE takes no other statement.
+    const hint = code === SYNTAX_ERROR ? '. A query is read-only: SELECT, VALUES, WITH, EXPLAIN or SHOW' : '';
+    throw new DestinationError(`${name}: ${mask(messageOf(thrown))}${hint}`);
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -70,6 +72,8 @@ export async function queryServer(destination: string, sql: string): Promise<Que
   const { name } = serverOf(destination, process.env);
   return { name, ...(await whole(askServer(destination, sql))) };
 }
+
+const SYNTAX_ERROR = '42601';
 
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */
 const TOO_LATE = ['57014', '25P03'];

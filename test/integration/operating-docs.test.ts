@@ -85,7 +85,7 @@ test('there are commands under every heading that says what to do', () => {
     ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
     ...['Is the table right?', 'I must read a range again'],
     ...['I must deploy a new version', 'With the Temporal CLI', 'With the Temporal CLI'],
-    ...['With the Temporal CLI'],
+    ...['With the Temporal CLI', 'Reading the destination'],
   ]);
 });
 

@@ -50,7 +50,7 @@ describe.skipIf('reason' in binary)(`on a server that skips time${unavailable}`,
       );
       if (hour % 6 === 0) expect(await bench.difference()).toEqual(EQUAL);
     }
-    expect(Date.now() - began).toBeLessThan(60_000);
+    expect(Date.now() - began).toBeLessThan(100_000);
     const { totals, waiting } = await run.progress();
     expect(totals.passes).toBeLessThanOrEqual(98);
     const now = await environment.currentTimeMs();
