@@ -89,10 +89,7 @@ describe.skipIf(!install.available || process.platform === 'win32')('a frozen wr
         expect(streams[0]).toMatchObject({ endRule: 'no_next_token' });
         process.kill(frozen.pid, 'SIGCONT');
         await frozen.end();
-        const chain = await server.query(
-          `SELECT count(*)::int AS n, (SELECT sum(records)::int FROM "${schema}"._highwater_batches) AS read FROM "${schema}"."user"`,
-        );
-        expect(chain).toEqual([{ n: 300, read: 300 }]);
+        expect(await server.query(`SELECT count(*)::int AS n FROM "${schema}"."user"`)).toEqual([{ n: 300 }]);
       } finally {
         await Promise.all(workers.map((worker) => worker.end('SIGKILL')));
         await Promise.all([client.close(), api.stop(), folder.remove()]);
