@@ -586,7 +586,7 @@ function meaning(text: string | null, type: ColumnType): unknown {
     if (typeof value === 'object') return value;
     const plain = plainText(text);
     // DuckDB keeps of a number in JSON what a double keeps.
-    return /^-?[\d.eE+-]+$/.test(plain) ? Number(plain) : meaning(plain, 'STRING');
+    return /^-?\d[\d.]*([eE][+-]?\d+)?$/.test(plain) ? Number(plain) : meaning(plain, 'STRING');
   }
   const number = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (number !== null) {
