@@ -348,7 +348,13 @@ describe('an activity that is executed by hand, without a workflow', () => {
     const fetching = (forged: StreamPlan) =>
       executed(
         'fetchPages',
-        { plan: forged, destination, base: checkpoint, budget: { rows: 10, bytes: 10_000, seconds: 5 }, begin: true },
+        {
+          plan: forged,
+          destination,
+          base: checkpoint,
+          budget: { rows: 10, bytes: 10_000, seconds: 5 },
+          begin: true,
+        },
         queue,
       );
     const auth = { type: 'signature' as const, hook: '../data/evil', settings: {} };
