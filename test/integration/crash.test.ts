@@ -168,7 +168,7 @@ describe.concurrent('the Temporal server', () => {
       const { pid } = server;
       if (pid === null) throw new Error('the server has no process');
       process.kill(pid, 'SIGKILL');
-      await until(() => !processExists(pid), 5, 'the server to be gone');
+      await until(() => !processExists(pid), 30, 'the server to be gone');
       await delay(away * 1000);
       const asked = await requests();
       expect(asked).toBeLessThan(100);
@@ -182,7 +182,7 @@ describe.concurrent('the Temporal server', () => {
         `Temporal server killed after ${asked} requests, away for ${away} s: healthy ${healthy.toFixed(1)} s after ` +
           `its start, the source is read again after ${seconds(again).toFixed(1)} s`,
       );
-      expect(seconds(again)).toBeLessThan(15);
+      expect(seconds(again)).toBeLessThan(40);
     }
     const { streams } = await handle.result();
     expect(streams[0]).toMatchObject({ endRule: 'max_id' });
