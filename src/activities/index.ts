@@ -60,7 +60,7 @@ export function createActivities(dependencies: Dependencies): Activities {
   };
 }
 
-/** The activity behind a check of its input, which may come from whoever reaches the Temporal server. */
+/** Checks the input of an activity before it runs: any client of the Temporal server may have sent it. */
 function checked<Input, Result>(
   name: keyof Activities,
   activity: (input: Input) => Promise<Result>,

@@ -78,7 +78,7 @@ const SYNTAX_ERROR = '42601';
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */
 const TOO_LATE = ['57014', '25P03'];
 
-/** What no cursor has, and what begins by these words does nothing else. */
+/** Statements that a cursor cannot run; one that begins with these words only reads. */
 const EXPLAINING = /^\s*(explain|show)\b/i;
 
 /** Runs one statement: in the extended protocol the server refuses more. */

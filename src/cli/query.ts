@@ -95,7 +95,7 @@ async function showTable(answer: Answer, limit: AbortSignal): Promise<void> {
   let lines: Layout | null = null;
   let count = 0;
   const begin = async (): Promise<Layout> => {
-    // What was asked for is shown whole.
+    // The user asked for this output: show it whole.
     const begun = layout(names, first, Infinity);
     await write(`${[begun.head, ...first.map(begun.line)].join('\n')}\n`, limit);
     first = [];

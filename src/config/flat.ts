@@ -343,7 +343,7 @@ export function schemeProblem(destination: string): string | null {
 }
 
 /**
- * What a destination is: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file.
+ * Tells the kind of a destination: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file.
  * @throws {ConfigurationError} where its address is of another kind.
  */
 export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {

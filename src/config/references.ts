@@ -52,7 +52,7 @@ function keyOf(path: Path): string {
 const textOf = (path: Path) =>
   path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`)).join('');
 
-/** What stands between the braces, up to its colon; or the name of a variable alone, as a shell has it. */
+/** The text between the braces, up to its colon; or the name of a variable alone, as in a shell. */
 const ANY_REFERENCE = /\$\{\s*(?:([A-Za-z][\w-]{0,30})\s*:|([A-Z_][A-Z0-9_]{2,100})\})/;
 
 function problemOf(text: string, key: string): string | null {
