@@ -418,25 +418,24 @@ function* firstBytes(parts: Iterable<Buffer>, bytes: number): Iterable<Buffer> {
 
 /** Writes what fits, waits until the client has read it, and so on. */
 async function write(response: ServerResponse, parts: Iterable<Buffer>, end = true): Promise<void> {
-  response.cork();
   for (const part of parts) {
     if (response.write(part) || response.writableLength < MAX_UNSENT) continue;
-    response.uncork();
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        response.off('drain', done);
-        response.off('close', done);
-        resolve();
-      };
-      response.on('drain', done);
-      response.on('close', done);
-    });
+    await drained(response);
     if (response.destroyed) return;
-    response.cork();
   }
   if (end) response.end();
-  response.uncork();
 }
+
+const drained = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
   const parts: Buffer[] = [];
