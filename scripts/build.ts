@@ -28,8 +28,16 @@ for (const { name, isTraced, isEncrypted } of bundles) {
     // Once for all workflows of a worker: each would keep half a megabyte of it otherwise.
     preloadModules: [root('dist/inputs.js')],
     workflowInterceptorModules: isTraced ? [root('dist/workflows/traced.js')] : [],
-    // Stack traces need to know where a line comes from, not what it says.
-    webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-source-map' }),
+    // It comes from this package: no path of this machine belongs into the histories of others.
+    webpackConfigHook: (config) => ({
+      ...config,
+      devtool: 'inline-nosources-source-map',
+      output: {
+        ...config.output,
+        devtoolModuleFilenameTemplate: ({ absoluteResourcePath: path }: { absoluteResourcePath: string }) =>
+          path.replaceAll(root('.'), '').replaceAll('\\', '/'),
+      },
+    }),
     logger: { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: console.warn, error: console.error },
     ...(isEncrypted && { failureConverterPath: root('dist/payloads/encoded-failures.cjs') }),
   });

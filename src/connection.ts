@@ -22,3 +22,7 @@ export function target(address?: string): Target {
     address: chosen,
   };
 }
+
+/** Whether a server is reached without credentials and TLS. */
+export const isPlain = ({ apiKey, tls, metadata }: Target['connection']): boolean =>
+  apiKey === undefined && (tls === undefined || tls === false) && Object.keys(metadata ?? {}).length === 0;

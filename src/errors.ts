@@ -1,4 +1,4 @@
-import type { Json, TooManyDeletes } from './protocol.js';
+import type { Holder, Json, TooManyDeletes } from './protocol.js';
 
 /**
  * Errors are for the person who reads them: what happened, where, what to do. `retry` says whether trying the
@@ -188,15 +188,17 @@ export class RecordError extends HighwaterError {
 export class CheckpointConflictError extends HighwaterError {
   override readonly name = 'CheckpointConflictError';
   readonly retry = 'never';
+  /** Whether the sync that was refused holds the stream itself; its worker finds out. */
+  declare details?: { ours: boolean };
   constructor(
     readonly stream: string,
     readonly base: string,
     readonly stored: string | null,
-    readonly holder: string | null,
+    readonly holder: Holder | null,
   ) {
     super(
       `a stale writer was refused: ${stream} stands at checkpoint ${stored ?? '(none)'}, this batch was fetched ` +
-        `from ${base}; the stream is held by ${holder ?? 'nobody'}. Nothing was written.`,
+        `from ${base}; the stream is held by ${holder === null ? 'nobody' : `workflow "${holder.workflowId}"`}. Nothing was written.`,
     );
   }
 }
@@ -214,9 +216,11 @@ export class StreamHeldError extends HighwaterError {
   constructor(
     stream: string,
     readonly holder: string,
+    /** The address of its Temporal server, where that is another one. */
+    elsewhere: string | null = null,
   ) {
     super(
-      `${stream} is being written by the running workflow "${holder}". Wait for it, cancel it, or take the ` +
+      `${stream} is being written by the running workflow "${holder}"${elsewhere === null ? '' : ` of another Temporal server, ${elsewhere}`}. Wait for it, cancel it, or take the ` +
         `stream from it with --take-over.`,
     );
   }

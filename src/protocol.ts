@@ -625,8 +625,10 @@ export interface Holder {
   firstRunId: string;
   runId: string;
   namespace: string;
-  /** Where its Temporal server answers; tells one server's workflows from another's. */
+  /** Where its Temporal server answers, as its worker sees it. */
   cluster: string;
+  /** Tells its Temporal server from others, whatever the address; absent where the server does not say, and from older versions. */
+  clusterId?: string;
 }
 
 /** A cursor as it stands in the destination. */
@@ -746,9 +748,14 @@ export interface OpenedStream {
   moved?: { refused: string | null };
   /** Of a configuration that is a new one: tells it from others. */
   configurationHash?: string;
+  /** How the sync goes on where older versions did otherwise: what is recorded here needs no marker in the history. */
+  changes?: readonly string[];
   /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and one that was set would block the workflow. */
   searchAttributes?: true;
 }
+
+/** What is done otherwise since histories were recorded that still replay: see {@link OpenedStream.changes}. */
+export const CHANGES = ['next write on its way', 'blocked', 'reopening is trouble'] as const;
 
 /** What a sync can be found by, with the types that Temporal keeps them as. */
 export const SEARCH_ATTRIBUTES = {

@@ -4,7 +4,9 @@ import { DeterminismViolationError } from '@temporalio/workflow';
 import { messageOf } from './errors.js';
 
 export type History = Parameters<typeof Worker.runReplayHistory>[1];
-type Code = Pick<ReplayWorkerOptions, 'workflowBundle' | 'workflowsPath'> & { dataConverter?: DataConverter };
+type Code = Pick<ReplayWorkerOptions, 'workflowBundle' | 'workflowsPath'> & {
+  dataConverter?: DataConverter;
+};
 
 /** What became of a history that was replayed. */
 export interface Replayed {

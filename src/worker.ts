@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter } from '@temporalio/common';
 import {
@@ -8,18 +9,21 @@ import {
   type WorkerDeploymentOptions,
   type WorkerOptions,
 } from '@temporalio/worker';
+import { clusterIdOf } from './activities/cluster.js';
 import { createActivities } from './activities/index.js';
 import { watchSearchAttributes } from './activities/search-attributes.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
-import { target, type Target } from './connection.js';
+import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
 import { watched } from './observe/activities.js';
+import { messageOf } from './errors.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { Network } from './sources/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
+import { watchServer } from './server-watch.js';
 
 export type { TrustOptions };
 
@@ -61,15 +65,21 @@ const versioned = ({ name, buildId }: { name: string; buildId: string }): Worker
 });
 
 const ANSWER_MILLISECONDS = 2000;
+/** Between two tries to make a worker for a server that is away. */
+const AGAIN_MILLISECONDS = 500;
 
 /** Of a destination: a stream reads one, writes one and has one behind it. None may wait for a place. */
 const AT_ONCE = 300;
 
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
 export class HighwaterWorker {
+  private isStopping = false;
+
   private constructor(
     private readonly connection: NativeConnection,
-    private readonly main: Worker,
+    /** Takes syncs; null while it is made anew. */
+    private main: Worker | null,
+    private readonly makeMain: () => Promise<Worker>,
     private readonly host: DestinationHost,
     readonly taskQueue: string,
     private readonly traces: Tracing | null,
@@ -102,6 +112,7 @@ export class HighwaterWorker {
     const host: DestinationHost = new DestinationHost({
       taskQueue,
       address,
+      clusterId: await clusterIdOf(connection).catch(() => undefined),
       namespace,
       environment,
       trust,
@@ -119,20 +130,29 @@ export class HighwaterWorker {
     });
     const activities = createActivities({
       host,
-      cluster: address,
+      server: { address, isPlain: isPlain(how) },
       ...{ environment, trust, network },
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: destination,
     });
     try {
-      const main = await Worker.create({
-        ...common,
+      const code = workflowCode(dataConverter, traces !== null, options.workflowBundle);
+      const makeMain = () =>
+        Worker.create({
+          ...{ ...common, ...code, taskQueue, activities: { ...activities } },
+          ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
+        });
+      const server = { address, namespace };
+      return new HighwaterWorker(
+        connection,
+        await makeMain(),
+        makeMain,
+        host,
         taskQueue,
-        activities: { ...activities },
-        ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
-        ...workflowCode(dataConverter, traces !== null, options.workflowBundle),
-      });
-      return new HighwaterWorker(connection, main, host, taskQueue, traces, { address, namespace }, network);
+        traces,
+        server,
+        network,
+      );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
       await connection.close();
@@ -145,15 +165,19 @@ export class HighwaterWorker {
    */
   async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
     const { address, namespace } = this.server;
-    const stopWatching = watchSearchAttributes(this.connection, address, namespace);
+    const watches = [
+      watchSearchAttributes(this.connection, address, namespace),
+      watchServer(address, () => this.forgetSyncs()),
+    ];
     try {
-      if (work === undefined) {
-        await this.main.run();
-        return undefined;
-      }
-      return await this.main.runUntil(work);
+      const running = this.keepRunning();
+      const done = work?.().finally(() => this.shutdown());
+      // It is asked for once the worker has ended, whichever way.
+      done?.catch(() => undefined);
+      await running;
+      return await done;
     } finally {
-      stopWatching();
+      for (const stopWatching of watches) stopWatching();
       await this.host.close();
       this.network.close();
       await this.connection.close();
@@ -161,10 +185,40 @@ export class HighwaterWorker {
     }
   }
 
+  private async keepRunning(): Promise<void> {
+    for (let said = ''; !this.isStopping;) {
+      try {
+        this.main ??= await this.makeMain();
+      } catch (thrown) {
+        const message = messageOf(thrown);
+        if (message !== said)
+          Runtime.instance().logger.warn('the worker cannot begin anew yet', { error: message });
+        said = message;
+        await delay(AGAIN_MILLISECONDS);
+        continue;
+      }
+      if (!this.isStopping) await this.main.run();
+      this.main = null;
+    }
+  }
+
+  /**
+   * A worker keeps running syncs in memory and is sent only what is new. Of a server that was away it is not known whether it
+   * comes back with the same database: after a restore, what is new would not follow from what is in memory, and the
+   * SDK writes histories then that cannot be replayed. So everything is read anew.
+   */
+  private forgetSyncs(): void {
+    if (this.main?.getState() !== 'RUNNING') return;
+    Runtime.instance().logger.info('the Temporal server is away: the worker begins anew', {});
+    this.main.shutdown();
+  }
+
   /** Why it takes no work just now, or null. */
   async notReady(): Promise<string | null> {
-    const state = this.main.getState();
-    if (state !== 'RUNNING') return state === 'INITIALIZED' ? 'it starts' : 'it stops';
+    if (this.isStopping) return 'it stops';
+    const state = this.main?.getState();
+    if (state === 'INITIALIZED') return 'it starts';
+    if (state !== 'RUNNING') return 'the Temporal server was away: it begins anew';
     const { workflowService } = this.connection;
     return this.connection
       .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => workflowService.getSystemInfo({}))
@@ -176,7 +230,8 @@ export class HighwaterWorker {
 
   /** Takes no more work, lets what is in hand end, and ends {@link run}. */
   shutdown(): void {
-    if (this.main.getState() === 'RUNNING') this.main.shutdown();
+    this.isStopping = true;
+    if (this.main?.getState() === 'RUNNING') this.main.shutdown();
   }
 }
 

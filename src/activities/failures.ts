@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -22,26 +23,43 @@ export async function reporting<T>(work: () => Promise<T>, goesOn: () => boolean
   try {
     return await work();
   } catch (thrown) {
-    if (thrown instanceof ApplicationFailure || thrown instanceof CancelledFailure) throw thrown;
-    if (!(thrown instanceof HighwaterError)) {
-      throw ApplicationFailure.create({
-        type: thrown instanceof Error ? thrown.name : 'Error',
-        message: cut(messageOf(thrown)),
-        ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
-      });
-    }
-    const { retry } = thrown;
-    const { attempt, scheduledTimestampMs } = Context.current().info;
-    const last = retry === 'a few times' && attempt >= A_FEW;
-    const isLong = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
-    const isTold = isLong && goesOn() && OF_DESTINATION.includes(thrown.name);
-    throw ApplicationFailure.create({
-      type: thrown.name,
-      message: cut(thrown.message),
-      nonRetryable: retry === 'never' || last || isTold,
-      ...(thrown.details !== undefined && { details: [thrown.details] }),
+    const failure = failureOf(thrown, goesOn);
+    // A history is read on other machines than this one.
+    for (let one: unknown = failure; one instanceof Error; one = one.cause)
+      if (one.stack !== undefined) one.stack = withoutPlace(one.stack);
+    throw failure;
+  }
+}
+
+function failureOf(thrown: unknown, goesOn: () => boolean): unknown {
+  if (thrown instanceof ApplicationFailure || thrown instanceof CancelledFailure) return thrown;
+  if (!(thrown instanceof HighwaterError)) {
+    return ApplicationFailure.create({
+      type: thrown instanceof Error ? thrown.name : 'Error',
+      message: cut(messageOf(thrown)),
+      ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
     });
   }
+  const { retry } = thrown;
+  const { attempt, scheduledTimestampMs } = Context.current().info;
+  const last = retry === 'a few times' && attempt >= A_FEW;
+  const isLong = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
+  const isTold = isLong && goesOn() && OF_DESTINATION.includes(thrown.name);
+  return ApplicationFailure.create({
+    type: thrown.name,
+    message: cut(thrown.message),
+    nonRetryable: retry === 'never' || last || isTold,
+    ...(thrown.details !== undefined && { details: [thrown.details] }),
+  });
+}
+
+/** A stack trace without the folder in which this package and others are installed. */
+export function withoutPlace(stack: string): string {
+  const installed = new URL('../../', import.meta.url);
+  return stack
+    .replaceAll(installed.href, '')
+    .replaceAll(fileURLToPath(installed), '')
+    .replace(/(?:file:\/\/)?(?:\/|[A-Z]:\\)[^\s():]*[/\\](?=node_modules[/\\])/g, '');
 }
 
 const cut = (message: string) =>

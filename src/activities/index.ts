@@ -2,6 +2,7 @@ import type { Context } from '@temporalio/activity';
 import { InputRefusedError } from '../errors.js';
 import { inputProblems } from '../inputs.js';
 import { reporting } from './failures.js';
+import type { Server } from './cluster.js';
 import { fetchPages } from './fetch-pages.js';
 import { openStream } from './open-stream.js';
 import { concludeRange, forgetRange } from './ranges.js';
@@ -29,8 +30,7 @@ export interface Dependencies extends Surroundings {
   host: DestinationHost;
   /** The DuckDB file of a configuration that names none. */
   defaultDestination: string;
-  /** The Temporal server's address: tells one server's workflows from another's. */
-  cluster: string;
+  server: Server;
   /** Gives what is told of a stream's requests. */
   observe?: (
     context: Context,

@@ -1,23 +1,25 @@
 import { existsSync } from 'node:fs';
-import { Context } from '@temporalio/activity';
-import { WorkflowNotFoundError } from '@temporalio/common';
+import { hostname } from 'node:os';
 import { destinationKind, hashOf, planFrom } from '../config/index.js';
-import { isRange } from '../destinations/checkpoints.js';
+import { isRange, isSameCluster } from '../destinations/checkpoints.js';
+import type { OwnerRecord } from '../destinations/owner.js';
 import type { OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type {
-  Holder,
-  LastOpened,
-  Note,
-  OpenedStream,
-  OpenStreamInput,
-  Redirect,
-  StreamPlan,
+import {
+  CHANGES,
+  type Holder,
+  type LastOpened,
+  type Note,
+  type OpenedStream,
+  type OpenStreamInput,
+  type Redirect,
+  type StreamPlan,
 } from '../protocol.js';
 import { resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
+import { isRunning, ownHolder } from './cluster.js';
 import { beating, reporting } from './failures.js';
 import { fingerprintOf } from './fingerprint.js';
 import type { Activities, Dependencies } from './index.js';
@@ -28,7 +30,7 @@ import { streamKey } from './stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
 export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
-  const { host, cluster } = dependencies;
+  const { host, server } = dependencies;
   return (input) => {
     let goesOn = false;
     const open = (): Promise<OpenedStream | Redirect> =>
@@ -46,19 +48,20 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
             throw new DestinationGoneError(`the destination ${path} is gone`);
           }
           const hosted = await host.claim(path);
-          if (!('destination' in hosted)) return redirect(path, hosted, dependencies);
+          const own = await ownHolder(input.firstRunId, server);
+          if (!('destination' in hosted)) return redirect(path, hosted, own);
+          const runs = (other: Holder) => isRunning(other, own, server);
           if (input.range !== undefined)
             plan.range = await checkedRange(whole, hosted.destination, input.range);
           const key = streamKey(plan);
-          if (plan.range !== undefined)
-            await removeForsaken(key, hosted.destination, (other) => isRunning(other, cluster));
+          if (plan.range !== undefined) await removeForsaken(key, hosted.destination, runs);
           const openedWith = (move?: StreamMove) =>
             hosted.destination.openStream({
-              ...{ key, table: plan.table, holder: holder(input, cluster) },
+              ...{ key, table: plan.table, holder: own },
               // What an earlier audit has met says nothing of what was written since.
               full: input.full || plan.range?.kind === 'audit',
               takeOver: input.takeOver,
-              isRunning: (other) => isRunning(other, cluster),
+              isRunning: runs,
               fingerprint: fingerprintOf(plan),
               ...(input.expectDatabase !== null && { expects: input.expectDatabase }),
               ...(move !== undefined && { move }),
@@ -75,9 +78,10 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           const described = describe(plan, opened, hosted.queue, path);
           return {
             ...described,
+            changes: CHANGES,
             ...(input.move !== undefined && { moved }),
             ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
-            ...((await searchAttributesKnown(cluster)) && { searchAttributes: true }),
+            ...((await searchAttributesKnown(server.address)) && { searchAttributes: true }),
           };
         },
       );
@@ -153,41 +157,18 @@ function describe(
   return { plan, checkpoint, queue, database, destination, state: strategy.state(cursor), notes };
 }
 
-function redirect(
-  path: string,
-  owner: { address: string; namespace: string; queue: string; pid: number; host: string },
-  dependencies: Dependencies,
-): Redirect {
-  const namespace = Context.current().info.workflowNamespace ?? owner.namespace;
-  if (owner.address !== dependencies.cluster || owner.namespace !== namespace) {
+/** @throws {DestinationBusyError} where the owner takes no work of this Temporal server. */
+function redirect(path: string, owner: OwnerRecord, own: Holder): Redirect {
+  const { address: cluster, clusterId, namespace } = owner;
+  // On one machine an address is one server, also where another one answers there than did when the file was claimed.
+  const isSame =
+    isSameCluster({ cluster, ...(clusterId !== undefined && { clusterId }) }, own) ||
+    (cluster === own.cluster && owner.host === hostname());
+  if (!isSame || namespace !== own.namespace) {
     throw new DestinationBusyError(
       `the destination ${path} belongs to a worker (process ${owner.pid} on ${owner.host}) of another Temporal ` +
-        `server, ${owner.address}. Stop that worker, or start the sync there.`,
+        `server, ${cluster}. Stop that worker, or start the sync there.`,
     );
   }
   return { redirect: owner.queue };
-}
-
-function holder(input: OpenStreamInput, cluster: string): Holder {
-  const { workflowExecution, workflowNamespace } = Context.current().info;
-  return {
-    workflowId: workflowExecution?.workflowId ?? '',
-    runId: workflowExecution?.runId ?? '',
-    firstRunId: input.firstRunId,
-    namespace: workflowNamespace ?? '',
-    cluster,
-  };
-}
-
-/** A holder on another Temporal server cannot be asked; the compare-and-set still keeps it from writing. */
-async function isRunning(holder: Holder, cluster: string): Promise<boolean> {
-  const { client, info } = Context.current();
-  if (holder.cluster !== cluster || holder.namespace !== info.workflowNamespace) return false;
-  try {
-    const { status } = await client.workflow.getHandle(holder.workflowId).describe();
-    return status.name === 'RUNNING';
-  } catch (thrown) {
-    if (thrown instanceof WorkflowNotFoundError) return false;
-    throw thrown;
-  }
 }

@@ -1,10 +1,11 @@
 import { Context } from '@temporalio/activity';
-import { holderText } from '../destinations/checkpoints.js';
+import { isSameSync } from '../destinations/checkpoints.js';
 import type { WriteOutcome, WriteRequest } from '../destinations/destination.js';
 import { CheckpointConflictError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { StagedBatch, StagedFile, StreamPlan, WrittenBatch } from '../protocol.js';
 import { Staging } from '../staging/staging.js';
+import { ownHolder, type Server } from './cluster.js';
 import { beating, reporting } from './failures.js';
 import { fingerprintOf } from './fingerprint.js';
 import type { Activities, Dependencies } from './index.js';
@@ -13,7 +14,7 @@ import { streamKey } from './stream-key.js';
 
 /** Puts a staged batch and the checkpoint it makes into the destination, in one transaction. */
 export const writeBatch =
-  ({ host }: Dependencies): Activities['writeBatch'] =>
+  ({ host, server }: Dependencies): Activities['writeBatch'] =>
   ({ plan, destination: path, batch, behind = false, deletes }) =>
     reporting(
       () =>
@@ -27,7 +28,9 @@ export const writeBatch =
               ...writeRequest(plan, staging, batch),
               ...(deletes !== undefined && { deletes }),
             };
-            const outcome = await inTurn(request, behind, () => destination.write(request));
+            const outcome = await inTurn(request, behind, () => destination.write(request)).catch(
+              (thrown: unknown) => refused(thrown, server),
+            );
             faultPoint('commit.after');
             // Committed: should this activity run again, the checkpoint says so before a file is asked for. At the end of
             // a pass all is committed, so that what remains was left by attempts whose answer never arrived.
@@ -38,6 +41,13 @@ export const writeBatch =
         ),
       () => plan.intervalSeconds !== null,
     );
+
+/** Says of a refusal whether the stream is held by the sync itself: then it may go on from there. */
+async function refused(thrown: unknown, server: Server): Promise<never> {
+  if (thrown instanceof CheckpointConflictError && thrown.holder !== null)
+    thrown.details = { ours: isSameSync(thrown.holder, await ownHolder('', server)) };
+  throw thrown;
+}
 
 /** Writes in hand here, by the checkpoint that each makes. */
 const inHand = new Map<string, Promise<unknown>>();
@@ -75,7 +85,7 @@ async function inTurn(
       try {
         return { ...(await write()), ...(waited > 0 && { waited }) };
       } catch (thrown) {
-        const isEarly = thrown instanceof CheckpointConflictError && thrown.holder === holderText(workflowId);
+        const isEarly = thrown instanceof CheckpointConflictError && thrown.holder?.workflowId === workflowId;
         if (!isEarly || Date.now() > patience) throw thrown;
         await context.sleep(look);
       }

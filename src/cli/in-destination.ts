@@ -6,7 +6,7 @@ import { WorkflowNotFoundError } from '@temporalio/common';
 import { Pool } from 'pg';
 import { HighwaterClient } from '../client.js';
 import { destinationKind } from '../config/index.js';
-import { target } from '../connection.js';
+import { isPlain, target } from '../connection.js';
 import type { Destination, History, HistoryRequest } from '../destinations/destination.js';
 import { DuckDbDestination } from '../destinations/duckdb.js';
 import { DuckDbFile } from '../destinations/duckdb-file.js';
@@ -60,6 +60,15 @@ export const commandHolder = (name: string): Holder => ({
 /** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */
 export async function isRunning(holder: Holder): Promise<boolean> {
   if (holder.cluster === '') return false;
+  const own = target();
+  if (holder.cluster !== own.address && !isPlain(own.connection)) {
+    // The address is the destination's word: no credentials of ours go there.
+    note(
+      `note: whether the workflow "${holder.workflowId}" still runs was not asked, as its Temporal server, ${holder.cluster}, is not the one ` +
+        'that the environment names; it is taken for ended',
+    );
+    return false;
+  }
   let client: HighwaterClient;
   try {
     client = await HighwaterClient.connect({ ...target(holder.cluster), namespace: holder.namespace });

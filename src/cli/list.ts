@@ -69,6 +69,10 @@ async function list({ client }: Connected, options: Options): Promise<void> {
 
 const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
 
+/** When a sync goes on; "due" where that time has passed. */
+const nextText = (nextRun: string, now: number) =>
+  Date.parse(nextRun) <= now ? 'due' : `in ${since(nextRun, now)}`;
+
 /** Below this, what can be done without is left out. */
 const NARROW = 64;
 
@@ -83,7 +87,7 @@ function screen(lines: Line[], now: number, limit: number): string {
       ? [['deleted', ({ deleted }) => deleted ?? ''] as [string, (line: Line) => string | number]]
       : []),
     ['lag', ({ lagSeconds }) => (lagSeconds === null ? '' : roughly(lagSeconds))],
-    ['next', ({ nextRun }) => (nextRun === null ? '' : `in ${since(nextRun, now)}`)],
+    ['next', ({ nextRun }) => (nextRun === null ? '' : nextText(nextRun, now))],
   ];
   const shown = columns.filter(([name]) => limit >= NARROW || !['strategy', 'last pass'].includes(name));
   return table(

@@ -59,8 +59,7 @@ export async function* askServer(destination: string, sql: string, seconds = QUE
   } catch (thrown) {
     const { code = '' } = thrown as { code?: string };
     if (limit.aborted || TOO_LATE.includes(code)) throw new QueryTimeoutError();
-    // DECLARE takes no other statement.
-    const hint = code === SYNTAX_ERROR ? '. A query is read-only: SELECT, VALUES, WITH, EXPLAIN or SHOW' : '';
+    const hint = code === SYNTAX_ERROR ? `. ${READS}` : '';
     throw new DestinationError(`${name}: ${mask(messageOf(thrown))}${hint}`);
   } finally {
     await client.end().catch(() => undefined);
@@ -73,10 +72,12 @@ export async function queryServer(destination: string, sql: string): Promise<Que
   return { name, ...(await whole(askServer(destination, sql))) };
 }
 
-const SYNTAX_ERROR = '42601';
-
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */
 const TOO_LATE = ['57014', '25P03'];
+
+/** Also of a statement that no cursor can have. */
+const SYNTAX_ERROR = '42601';
+const READS = 'Queries are read-only: SELECT, VALUES, TABLE or WITH; EXPLAIN or SHOW';
 
 /** Statements that a cursor cannot run; one that begins with these words only reads. */
 const EXPLAINING = /^\s*(explain|show)\b/i;

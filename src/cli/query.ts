@@ -48,7 +48,7 @@ export function queryCommand(): Command {
       'after',
       '\nThe answer is shown as it comes, however long it is. Columns are as wide as its first rows need.\n' +
         '\nExamples:\n  highwater query \'SELECT count(*) FROM "user"\'\n' +
-        '  highwater query \'FROM "user"\' --json --timeout 30m > users.json',
+        '  highwater query \'FROM "user"\' --json --timeout 30m > rows.json',
     )
     .action(async (sql: string, { destination, json, timeout }: Options) => {
       const limit = timeLimit(timeout);

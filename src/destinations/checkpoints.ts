@@ -72,16 +72,19 @@ export const batchColumns = (table: TableSpec) =>
  * @throws {StreamHeldError}
  */
 export async function openWhenFree(
-  { key, holder: own, takeOver, isRunning }: OpenRequest,
+  { key, holder: own, takeOver, isRunning, expects }: OpenRequest,
   read: () => Promise<StoredCheckpoint[]>,
   claim: (asked: ReadonlySet<string>) => Promise<OpenResult | null>,
 ): Promise<OpenResult> {
   const asked = new Set<string>();
   for (;;) {
-    for (const { holder } of await read()) {
-      if (holder.workflowId === own.workflowId || takeOver) continue;
-      if (!asked.has(JSON.stringify(holder)) && (await isRunning(holder))) {
-        throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId);
+    for (const { holder, key: held } of await read()) {
+      if (isSameSync(holder, own) || takeOver) continue;
+      // Whether that one still runs may not be known: taking the stream back, the two would take turns.
+      const isTaken = expects !== undefined && sameKey(held, key) && isOfOtherCluster(holder, own);
+      if (isTaken || (!asked.has(JSON.stringify(holder)) && (await isRunning(holder)))) {
+        const elsewhere = isSameCluster(holder, own) ? null : holder.cluster;
+        throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId, elsewhere);
       }
       asked.add(JSON.stringify(holder));
     }
@@ -89,6 +92,22 @@ export async function openWhenFree(
     if (opened !== null) return opened;
   }
 }
+
+type OfCluster = Pick<Holder, 'cluster' | 'clusterId'>;
+
+/** Whether two Temporal servers are one, which may go by several addresses. */
+export const isSameCluster = (a: OfCluster, b: OfCluster): boolean =>
+  a.clusterId !== undefined && b.clusterId !== undefined
+    ? a.clusterId === b.clusterId
+    : a.cluster === b.cluster;
+
+/** Whether two Temporal servers are known to be two. */
+const isOfOtherCluster = (a: OfCluster, b: OfCluster): boolean =>
+  a.clusterId !== undefined && b.clusterId !== undefined && a.clusterId !== b.clusterId;
+
+/** Whether two holders are runs of one sync: on another Temporal server the same id is another sync. */
+export const isSameSync = (a: Holder, b: Holder): boolean =>
+  a.workflowId === b.workflowId && a.namespace === b.namespace && isSameCluster(a, b);
 
 /** Whether rows are gone when a pass has not met them. */
 export const missesRows = (table: TableSpec): boolean =>
@@ -110,7 +129,7 @@ export function claimOf(
   { key, table, holder, full, takeOver }: OpenRequest,
   asked: ReadonlySet<string>,
 ): Claim | null {
-  const others = stored.filter((one) => one.holder.workflowId !== holder.workflowId);
+  const others = stored.filter((one) => !isSameSync(one.holder, holder));
   if (!takeOver && others.some((one) => !asked.has(JSON.stringify(one.holder)))) return null;
   const own = stored.find((one) => sameKey(one.key, key));
   const neighbours = stored.filter((one) => one !== own).map((one) => one.key);
@@ -261,10 +280,8 @@ export const conflict = (
     `${key.schema}.${key.table} (${key.strategy})`,
     base,
     stored?.id ?? null,
-    stored === undefined ? null : holderText(stored.holder.workflowId),
+    stored?.holder ?? null,
   );
-
-export const holderText = (workflowId: string): string => `workflow "${workflowId}"`;
 
 /** @throws {DestinationError} where there are any. */
 export function refuseOtherTypes({ schema, table }: TableSpec, differences: readonly string[]): void {

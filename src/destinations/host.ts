@@ -32,6 +32,7 @@ import type { Mask } from '../sources/secrets.js';
 export interface HostOptions {
   taskQueue: string;
   address: string;
+  clusterId?: string | undefined;
   namespace: string;
   /** Begins to poll a task queue with this worker's activities; the answer stops it. */
   poll: (queue: string) => Promise<() => Promise<void>>;
@@ -174,13 +175,14 @@ export class DestinationHost {
     const hash = createHash('sha256').update(`${hostname()}\n${path}`).digest('hex').slice(0, 12);
     const queue = `highwater-destination-${basename(path)}-${hash}`;
     const socket = socketPath(hash);
-    const { taskQueue, address, namespace } = this.options;
-    const details = { queue, taskQueue, address, namespace, socket };
+    const { taskQueue, address, clusterId, namespace } = this.options;
+    const server = { address, ...(clusterId !== undefined && { clusterId }), namespace };
+    const details = { queue, taskQueue, ...server, socket };
     const ownership = await orRefused(path, () => Ownership.claim(path, details));
     if (!(ownership instanceof Ownership)) return ownership;
     const file = new DuckDbFile(path, SETTINGS);
     const destination = new DuckDbDestination(file);
-    const server = await serveQueries(socket, {
+    const answering = await serveQueries(socket, {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
       replay: (request) => destination.replay(request),
       history: (request) => destination.history(request),
@@ -191,7 +193,7 @@ export class DestinationHost {
       stands: () => ownership.stands(),
       release: async () => {
         await stopPolling();
-        server.close();
+        answering.close();
         if (process.platform !== 'win32') await rm(ownership.record.socket, { force: true });
         await destination.close();
         // Empty unless a sync was left in the middle.

@@ -17,6 +17,8 @@ export interface OwnerRecord {
   /** The task queue that the worker takes workflows from. */
   taskQueue: string;
   address: string;
+  /** Tells its Temporal server from others, whatever the address; absent where the server does not say. */
+  clusterId?: string;
   namespace: string;
   /** Where `highwater query` asks. */
   socket: string;

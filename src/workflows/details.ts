@@ -6,7 +6,7 @@ import { settingsText } from './settings.js';
 export function batchSummary(number: number, batch: StagedBatch, state: { [name: string]: Json }): string {
   const end = batch.cursor.ended === null ? '' : ` · ${batch.cursor.ended}`;
   const [to] = Object.values(state).filter((value) => value !== null && typeof value !== 'object');
-  const reach = to === undefined ? '' : ` · to ${oneLine(String(to)).slice(0, 60)}`;
+  const reach = to === undefined ? '' : ` · to ${unmarked(String(to)).slice(0, 60)}`;
   return `batch ${number} · ${plural(batch.records, 'record')} · ${plural(batch.pages, 'page')}${reach}${end}`;
 }
 
@@ -18,25 +18,25 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
   const { trouble, waiting, totals } = progress;
   const cursor = Object.entries(state)
     .filter(([name]) => name !== 'checkpoint')
-    .map(([name, value]) => `\`${name}\` = ${value === null ? '(none)' : `\`${oneLine(String(value))}\``}`);
+    .map(([name, value]) => `${code(name)} = ${value === null ? '(none)' : code(String(value))}`);
   const said = trouble?.message.split('\n') ?? [];
   const place = [`pass ${progress.pass}`, ...cursor].join(' · ');
   return [
-    `**${progress.status}** · ${trouble === null ? place : oneLine(said[0] ?? '')}`,
+    `**${progress.status}** · ${trouble === null ? place : plain(said[0] ?? '')}`,
     '',
     ...(trouble === null ? [] : [whatIsDone(progress), '']),
-    ...(said.length > 1 ? [oneLine(said.slice(1).join(' ')), ''] : []),
+    ...(said.length > 1 ? [plain(said.slice(1).join(' ')), ''] : []),
     ...(trouble === null ? [] : [place, '']),
     ...(waiting === null || trouble !== null
       ? []
-      : [`Waiting until ${waiting.until}: ${oneLine(waiting.reason)}`, '']),
+      : [`Waiting until ${waiting.until}: ${plain(waiting.reason)}`, '']),
     // A list: the pane draws tables without a gap between columns.
     `- this pass: ${countsText(progress)}`,
     `- in all: ${countsText(totals)}`,
     '',
     ...pace(progress, now),
     ...progress.recent.slice(0, 1).flatMap((pass) => [lastPass(pass), '']),
-    ...progress.warnings.map((note) => `- ⚠ ${oneLine(note.message)}`),
+    ...progress.warnings.map((note) => `- ⚠ ${plain(note.message)}`),
     '',
   ].join('\n');
 }
@@ -82,4 +82,35 @@ export const countText = (n: number): string => String(n).replace(/\B(?=(\d{3})+
 /** `1 record`, `2 records` */
 export const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
 
-const oneLine = (text: string) => text.replace(/[\s`|]+/g, ' ').slice(0, 300);
+const LONGEST = 300;
+
+const oneLine = (text: string) => text.replace(/\s+/g, ' ').trim().slice(0, LONGEST);
+
+/** A text from elsewhere as Markdown that shows it as it is: it makes no link, no image and no tag. */
+export const plain = (text: string): string =>
+  oneLine(text)
+    .replace(/[\\`*_[\]<>!&|~]/g, '\\$&')
+    // What makes a heading, a list or a rule where a line begins.
+    .replace(/^(\d*)([#+=.)-])/, '$1\\$2');
+
+/** The same as code, in which a backslash is a backslash. */
+export const code = (text: string): string => `\`${oneLine(text.replaceAll('`', "'"))}\``;
+
+/** The same where it is not known whether Markdown is drawn: without the signs that would make links and tags. */
+const unmarked = (text: string): string =>
+  oneLine(text.replace(/[`*<>[\]!|\\]/g, (sign) => LOOKALIKES[sign] ?? "'"));
+
+const LOOKALIKES: { [sign: string]: string } = {
+  '[': '(',
+  ']': ')',
+  '<': '‹',
+  '>': '›',
+  '|': '/',
+  '\\': '/',
+};
+
+/** Cut off on its left where the pane is narrow, so that it is short: what failed, without the request that did. */
+export const timerSummary = (status: string, reason: string): string =>
+  `${status}: ${unmarked(reason.split('\n', 1)[0] ?? '')}`.slice(0, SUMMARY_LENGTH);
+
+const SUMMARY_LENGTH = 100;

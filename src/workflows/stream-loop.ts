@@ -20,6 +20,7 @@ import type { Activities } from '../activities/index.js';
 import { withoutCredentials } from '../metrics.js';
 import type {
   BatchBudget,
+  CHANGES,
   Checkpoint,
   FetchedPages,
   Json,
@@ -40,7 +41,7 @@ import type {
   Trouble,
   WrittenBatch,
 } from '../protocol.js';
-import { batchSummary, countText, currentDetails, plural } from './details.js';
+import { batchSummary, countText, currentDetails, plural, timerSummary } from './details.js';
 import { decideAdvice, DeletesGuard, runAdvice, type DecisionCarry } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
 import { Gauges } from './gauges.js';
@@ -635,7 +636,7 @@ export class StreamLoop {
     }
     this.interruptible.add(reading);
     this.reading = reading;
-    const write = patched('next write on its way')
+    const write = this.does('next write on its way')
       ? () => this.writeAll(staged, writing)
       : () => this.writeOneByOne(staged);
     const both = [reading.run(() => this.read(staged)), writing.run(write)];
@@ -888,13 +889,12 @@ export class StreamLoop {
     if (!(thrown instanceof TemporalFailure)) throw thrown;
     const failure = cause(thrown);
     const type = (failure instanceof ApplicationFailure ? failure.type : null) ?? 'SyncFailed';
-    const ours =
-      type === 'CheckpointConflictError' && failure?.message.includes(`"${workflowInfo().workflowId}"`);
+    const ours = type === 'CheckpointConflictError' && isHeldByItself(failure);
     const gone = neverStarted(thrown);
     const reason = gone
       ? 'the worker that owns the destination does not answer'
       : (failure?.message ?? String(thrown));
-    if (gone || REOPENED.includes(type) || ours === true) {
+    if (gone || REOPENED.includes(type) || ours) {
       // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
       const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
       // A batch that is lost is the staging's affair: it is fetched again.
@@ -910,7 +910,7 @@ export class StreamLoop {
     // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
     if (this.goesOn() && !isMoveRefused(failure) && question === null) {
       if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
-      if (!TAKEN.includes(type) && patched('blocked')) {
+      if (!TAKEN.includes(type) && this.does('blocked')) {
         const isPassing = MAY_HEAL.includes(type) || failure instanceof TimeoutFailure;
         return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
       }
@@ -935,7 +935,7 @@ export class StreamLoop {
     isQuiet: boolean,
   ): Promise<void> {
     const seconds = Math.min(backOff, LONGEST_BACK_OFF_SECONDS);
-    if (isQuiet || !patched('reopening is trouble')) return this.sleepFor(seconds, 'waiting', reason);
+    if (isQuiet || !this.does('reopening is trouble')) return this.sleepFor(seconds, 'waiting', reason);
     this.trouble = this.troubled('failing', type, reason, seconds);
     return this.sleepFor(seconds, 'failing', reason);
   }
@@ -1019,7 +1019,7 @@ export class StreamLoop {
    */
   private async sleep(status: Progress['status'], until: () => number, reason: string): Promise<void> {
     const { signals } = this;
-    const summary = `${status}: ${reason}`.slice(0, 150);
+    const summary = timerSummary(status, reason);
     const isWoken = () =>
       this.signals !== signals ||
       this.paused ||
@@ -1071,6 +1071,11 @@ export class StreamLoop {
   private openedStream(): OpenedStream {
     if (this.opened === null) throw ApplicationFailure.nonRetryable('the stream has not been opened');
     return this.opened;
+  }
+
+  /** Whether a change counts: its worker said so when it opened the stream, or the history has a marker. */
+  private does(change: (typeof CHANGES)[number]): boolean {
+    return this.opened?.changes?.includes(change) === true || patched(change);
   }
 
   private show(status: Progress['status']): void {
@@ -1257,6 +1262,13 @@ function notAtOnce(wait: FetchedPages['wait']): FetchedPages['wait'] {
 function cause(thrown: unknown): Error | null {
   if (thrown instanceof ActivityFailure) return thrown.cause ?? thrown;
   return thrown instanceof Error ? thrown : null;
+}
+
+/** Whether the sync itself holds the stream from which it was refused. An older worker says so only in words. */
+function isHeldByItself(failure: Error | null): boolean {
+  if (!(failure instanceof ApplicationFailure)) return false;
+  const [said] = (failure.details ?? []) as ({ ours?: boolean } | undefined)[];
+  return said?.ours ?? failure.message.includes(`"${workflowInfo().workflowId}"`);
 }
 
 /** No worker took the task: the one that owns the destination is gone. */

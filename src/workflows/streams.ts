@@ -24,7 +24,7 @@ import {
   type Decide,
   type Decided,
 } from './deletes.js';
-import { countText, plural } from './details.js';
+import { code, countText, plain, plural } from './details.js';
 import { configureProblem, isHeard } from './inputs.js';
 import {
   approveUpdate,
@@ -453,17 +453,17 @@ function details(
   const line = (name: string) => {
     const result = results.get(name);
     if (result !== undefined)
-      return `| ${name} | done | ${result.records} | ${result.rows} | ${result.deleted} |`;
+      return `| ${plain(name)} | done | ${result.records} | ${result.rows} | ${result.deleted} |`;
     const status = statusOf(name, results, failed, running, asking);
-    return `| ${name} | ${['failed', 'blocked'].includes(status) ? `**${status}**` : status} | | | |`;
+    return `| ${plain(name)} | ${['failed', 'blocked'].includes(status) ? `**${status}**` : status} | | | |`;
   };
   const questions = [...asking].map(([name, { deletes }]) =>
     deletes === undefined
       ? ''
-      : `- **${name}** would remove ${countText(deletes.deletes)} of the ${plural(deletes.rows, 'row')} of ${deletes.table}: \`approve\` or \`reject\``,
+      : `- **${plain(name)}** would remove ${countText(deletes.deletes)} of the ${plural(deletes.rows, 'row')} of ${plain(deletes.table)}: \`approve\` or \`reject\``,
   );
   return [
-    `**${results.size} of ${names.length} streams done** · each is a workflow, \`${workflowId}/STREAM\``,
+    `**${results.size} of ${names.length} streams done** · each is a workflow, ${code(`${workflowId}/STREAM`)}`,
     '',
     ...(questions.length === 0 ? [] : [...questions, '']),
     '| stream | status | records | rows written | deleted |',

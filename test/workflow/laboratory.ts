@@ -97,7 +97,7 @@ export class Laboratory {
       },
     });
     const real = createActivities({
-      ...{ host, cluster: address, defaultDestination: 'unused' },
+      ...{ host, server: { address, isPlain: true }, defaultDestination: 'unused' },
       ...ownSurroundings({}),
     });
     const open: Activities['openStream'] = (input) => real.openStream(input);
