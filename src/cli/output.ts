@@ -255,7 +255,7 @@ export function progressLine(progress: Progress): string {
   const waiting =
     progress.waiting !== null
       ? ` until ${progress.waiting.until}: ${first(progress.waiting.reason)}`
-      : trouble !== null && ['blocked', 'failed'].includes(progress.status)
+      : trouble !== null && ['failing', 'blocked', 'failed'].includes(progress.status)
         ? `: ${first(trouble.message)}`
         : '';
   // Before the stream is open there is nothing to count.
