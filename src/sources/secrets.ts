@@ -105,8 +105,8 @@ function merged(spans: Span[]): Span[] {
 const WAYS_LIMIT = 256;
 /** A secret whose first bytes end a text is hidden from this many on. */
 const CUT_BYTES = 6;
-/** What the end of a text has left of an escape. */
-const CUT_ESCAPE = /^[%\\&][%\\&#;a-z0-9]*$/i;
+/** The end of a text that was cut within an escape, or within a character: U+FFFD stands for its first bytes, or half of a pair is left. */
+const CUT_WITHIN = /^(?:[%\\&][%\\&#;a-z0-9]*)?[\ufffd\ud800-\udbff]*$/i;
 const CUT_ESCAPE_LENGTH = 64;
 
 /** Patterns of bytes in a trie with links from each prefix to its longest suffix that is a prefix too (Aho–Corasick). */
@@ -190,7 +190,7 @@ class Matcher {
     };
     for (let at = 0; ;) {
       const mayEnd = mayBeCut && text.length - at <= CUT_ESCAPE_LENGTH;
-      const isCut = mayEnd && (at === text.length || CUT_ESCAPE.test(text.slice(at)));
+      const isCut = mayEnd && (at === text.length || CUT_WITHIN.test(text.slice(at)));
       for (const step of here) {
         const state = states[step] ?? 0;
         if (this.ends[state] !== 0) mark(step, this.ends[state] ?? 0, this.edges[state]);

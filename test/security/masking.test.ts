@@ -144,6 +144,28 @@ describe('the mask', () => {
     }
   });
 
+  test('hides the beginning of a secret where bytes are cut anywhere in it, characters in half', () => {
+    const long = fc.string({ unit: fc.constantFrom(...letters), minLength: 30, maxLength: 200 });
+    fc.assert(
+      fc.property(
+        long,
+        fc.constantFrom(...Object.keys(ESCAPES)),
+        fc.double({ min: 0.5, max: 1, noNaN: true }),
+        (secret, name, part) => {
+          const written = Buffer.from(escaped([name], secret));
+          const length = Math.floor(written.length * part);
+          const secrets = new Secrets([secret]);
+          expect(secrets.mask(`body: ${written.subarray(0, length).toString('utf8')}`)).toBe(`body: ${MASK}`);
+          const text = written.toString('utf8');
+          expect(secrets.mask(`body: ${text.slice(0, Math.floor(text.length * part))}`)).toBe(
+            `body: ${MASK}`,
+          );
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
   test('shows nothing at all where a text cannot be searched', () => {
     const secrets = new Secrets(['hush-hush']);
     const broken = {
