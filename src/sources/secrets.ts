@@ -14,7 +14,7 @@ const PASSING_LIMIT = 256;
  * Secrets, and the texts that they must not appear in. Works in time linear in the text, for secrets of any length. A
  * text is masked wherever it can be read as a secret: plain, or with any of its characters escaped as in an address, a
  * form, JSON or HTML, however often; in hexadecimal; in base64, also as a part of what is encoded. The beginning of a secret is
- * hidden where the text ends with it, as it may have been cut there.
+ * hidden too: from 20 bytes on, or from 6 where the text ends with it, as it may have been cut there.
  */
 export class Secrets {
   private readonly lasting = new Set<string>();
@@ -103,8 +103,10 @@ function merged(spans: Span[]): Span[] {
 
 /** More ways than this to read one place of a text, each as another part of a secret, are not followed. */
 const WAYS_LIMIT = 256;
-/** A secret whose first bytes end a text is hidden from this many on. */
+/** The first bytes of a secret are hidden where a text ends with this many of them. */
 const CUT_BYTES = 6;
+/** And anywhere in a text from this many on: sources quote the beginning of what they were sent. */
+const BEGINNING_BYTES = 20;
 /** The end of a text that was cut within an escape, or within a character: U+FFFD stands for its first bytes, or half of a pair is left. */
 const CUT_WITHIN = /^(?:[%\\&][%\\&#;a-z0-9]*)?[\ufffd\ud800-\udbff]*$/i;
 const CUT_ESCAPE_LENGTH = 64;
@@ -194,6 +196,7 @@ class Matcher {
       for (const step of here) {
         const state = states[step] ?? 0;
         if (this.ends[state] !== 0) mark(step, this.ends[state] ?? 0, this.edges[state]);
+        if ((this.depth[state] ?? 0) >= BEGINNING_BYTES) mark(step, this.depth[state] ?? 0);
         if (isCut && (this.depth[state] ?? 0) >= CUT_BYTES) {
           mark(step, this.depth[state] ?? 0);
           spans.push([at, text.length]);

@@ -166,6 +166,14 @@ describe('the mask', () => {
     );
   });
 
+  test('hides the beginning of a secret that a source quotes', () => {
+    const secret = 'sk_live_4eC39HqLyjWDarjtT1zdp7dc';
+    const secrets = new Secrets([secret]);
+    for (const write of Object.values(ESCAPES))
+      expect(secrets.mask(`no such key: "${write(secret.slice(0, 24))}…"`)).toBe(`no such key: "${MASK}…"`);
+    expect(secrets.mask('keys begin with sk_live_ here')).toBe('keys begin with sk_live_ here');
+  });
+
   test('shows nothing at all where a text cannot be searched', () => {
     const secrets = new Secrets(['hush-hush']);
     const broken = {
