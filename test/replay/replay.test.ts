@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { describe, expect, test } from 'vitest';
 import { replay as replayHistory, type Replayed } from '../../src/replaying.js';
+import { workflowBundle } from '../helpers/workflow-bundle.js';
 import { whatBreaks } from './words.js';
 
 // Where a replay fails on purpose, the log would only repeat it.
@@ -14,9 +14,9 @@ Runtime.install({
   shutdownSignals: [],
 });
 
-const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
+const BUNDLE = await workflowBundle();
 /** For workers that send traces. */
-const TRACED = fileURLToPath(new URL('../../dist/workflow-bundle-traced.cjs', import.meta.url));
+const TRACED = await workflowBundle({ isTraced: true });
 const HISTORIES = join(import.meta.dirname, 'histories');
 
 interface RecordedEvent {
