@@ -86,6 +86,6 @@ export class RateLimitedError extends HighwaterError {
   /** The wait as the workflow makes a timer of it. */
   get wait(): NonNullable<FetchedPages['wait']> {
     const { until, seconds, reason } = this;
-    return { until, seconds, reason };
+    return { until, seconds, reason, for: 'source' };
   }
 }
