@@ -15,7 +15,6 @@ import type {
   Reject,
   StagedBatch,
   StagedFile,
-  StreamPlan,
 } from '../protocol.js';
 import { refusedPageSize } from '../sources/http.js';
 import { InFlight } from '../sources/in-flight.js';
@@ -96,7 +95,10 @@ export const fetchPages =
                 const entered = walk === null ? cursor : await walk.enter(cursor);
                 if (entered === null) {
                   const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                  wait = { until, seconds: PARENT_MILLISECONDS / 1000, reason: notReadYet(plan) };
+                  wait = {
+                    ...{ until, seconds: PARENT_MILLISECONDS / 1000, for: 'parent' },
+                    reason: `stream ${plan.parent?.stream ?? ''} has not been read yet`,
+                  };
                   break;
                 }
                 cursor = entered;
@@ -212,11 +214,6 @@ const REJECTS_LIMIT = 10_000;
 
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;
-
-const notReadYet = ({ parent }: StreamPlan) => `stream ${parent?.stream ?? ''} has not been read yet`;
-
-/** Whether a wait is for the stream's parent, and not for the source. */
-export const isWaitForParent = (plan: StreamPlan, reason: string): boolean => reason === notReadYet(plan);
 
 /** Pause before a page is asked for again, and how much longer the next one is: a slip passes, and so may a short outage. */
 const [ASK_AGAIN_MILLISECONDS, ASK_AGAIN_GROWTH] = [250, 6];

@@ -7,7 +7,6 @@ import type { OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
-  CHANGES,
   type Holder,
   type LastOpened,
   type Note,
@@ -78,7 +77,6 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           const described = describe(plan, opened, hosted.queue, path);
           return {
             ...described,
-            changes: CHANGES,
             ...(input.move !== undefined && { moved }),
             ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
             ...((await searchAttributesKnown(server.address)) && { searchAttributes: true }),

@@ -1,7 +1,6 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Context } from '@temporalio/activity';
 import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@temporalio/worker';
-import { isWaitForParent } from '../activities/fetch-pages.js';
 import type { Activities } from '../activities/index.js';
 import { inputProblems } from '../inputs.js';
 import { syncLabel, withoutCredentials } from '../metrics.js';
@@ -116,15 +115,13 @@ function tell(
       return;
     }
     case 'fetchPages': {
-      const { plan } = input as Input<'fetchPages'>;
       const { batches, wait } = result as FetchedPages;
       if (batches.length > 0) meter.record('highwater_batch_seconds', seconds, labels);
       for (const { next, records, pages, bytes } of batches)
         log.debug('batch read', { batch: next, records, pages, bytes, seconds: toMilliseconds(seconds) });
       if (wait === null) return;
       const waits = Math.max(0, (Date.parse(wait.until) - Date.now()) / 1000);
-      const whom = isWaitForParent(plan, wait.reason) ? 'parent' : 'source';
-      meter.record('highwater_source_wait_seconds', waits, { ...labels, for: whom });
+      meter.record('highwater_source_wait_seconds', waits, { ...labels, for: wait.for });
       log.info('must wait', { until: wait.until, reason: wait.reason });
       return;
     }

@@ -62,9 +62,9 @@ export class DeletesGuard {
   constructor(
     private readonly stream: string,
     private readonly status: () => string,
-    carry: DecisionCarry | undefined,
+    carry: DecisionCarry | null,
   ) {
-    this.decided = carry ?? null;
+    this.decided = carry;
     const validator = () => {
       if (this.question === null || this.decided !== null) throw nothingWaits(status());
     };
@@ -116,8 +116,8 @@ export class DeletesGuard {
     return deletes === null ? {} : { deletes };
   }
 
-  carry(): DecisionCarry | undefined {
-    return this.decided ?? undefined;
+  carry(): DecisionCarry | null {
+    return this.decided;
   }
 
   private decisionOn({ cursor }: StagedBatch): DeletesDecision | null {

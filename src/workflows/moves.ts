@@ -12,8 +12,8 @@ export interface Reopened {
   state: { [name: string]: Json };
 }
 
-/** What waits for the stream to be opened anew. */
-export type Asked =
+/** A request that needs the stream to be reopened. */
+export type ReopenRequest =
   | { id: string; kind: 'move'; to: MoveTarget }
   /** `hash` tells the configuration from others: where it is a part, that of the whole. */
   | { id: string; kind: 'configure'; configuration: Json; hash?: string };

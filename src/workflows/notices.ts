@@ -71,11 +71,11 @@ export class Notices {
     configuration: Json,
     private readonly stream: string,
     private readonly completeAsOf: () => string | null,
-    carry: NoticesCarry | undefined,
+    carry: NoticesCarry | null,
   ) {
     this.hook = hookOf(configuration);
     const { lastFailure, startTime } = workflowInfo();
-    this.incident = carry === undefined ? incidentBefore(lastFailure, startTime) : carry.incident;
+    this.incident = carry === null ? incidentBefore(lastFailure, startTime) : carry.incident;
     this.late = carry?.late ?? null;
     this.waiting = carry?.waiting ?? [];
     this.started = carry?.started ?? startTime.toISOString();
@@ -136,9 +136,9 @@ export class Notices {
     if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, END_PATIENCE);
   }
 
-  /** Before it continues as new; absent where nobody is told anything. */
-  async handOver(): Promise<NoticesCarry | undefined> {
-    if (this.hook === null) return undefined;
+  /** Before it continues as new; null where nobody is told anything. */
+  async handOver(): Promise<NoticesCarry | null> {
+    if (this.hook === null) return null;
     if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, HAND_OVER_PATIENCE);
     this.scope.cancel();
     await condition(() => !this.isSending);

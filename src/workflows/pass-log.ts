@@ -19,10 +19,10 @@ export class PassLog {
   recent: PassSummary[];
   private writes: { at: number; records: number }[] = [];
 
-  constructor(carry: PassLogCarry | undefined) {
-    this.began = carry?.began ?? null;
-    this.completeAsOf = carry?.completeAsOf ?? null;
-    this.recent = carry?.recent ?? [];
+  constructor({ began, completeAsOf, recent }: PassLogCarry) {
+    this.began = began;
+    this.completeAsOf = completeAsOf;
+    this.recent = recent;
   }
 
   begin(): void {

@@ -1,31 +1,28 @@
 import {
-  ActivityFailure,
   allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
   condition,
   isCancellation,
   log,
-  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
   TemporalFailure,
-  TimeoutFailure,
   upsertMemo,
   uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
+import { ruleFor } from '../failures.js';
 import { withoutCredentials } from '../metrics.js';
 import type {
   BatchBudget,
-  CHANGES,
   Checkpoint,
   FetchedPages,
   Json,
-  Note,
   LastOpened,
+  Note,
   OpenedStream,
   OpenStreamInput,
   Progress,
@@ -41,9 +38,11 @@ import type {
   Trouble,
   WrittenBatch,
 } from '../protocol.js';
+import { initialState, NO_COUNTS, type Carry, type Counts, type SourceWait, type Totals } from './carry.js';
 import { batchSummary, countText, currentDetails, plural, timerSummary } from './details.js';
-import { decideAdvice, DeletesGuard, runAdvice, type DecisionCarry } from './deletes.js';
+import { decideAdvice, DeletesGuard, runAdvice } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
+import { decideOn, readFailure, retrySeconds, type Failure } from './failure-policy.js';
 import { Gauges } from './gauges.js';
 import { configureProblem, isHeard } from './inputs.js';
 import {
@@ -60,66 +59,19 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
-import { MOVE_REFUSED, readTarget, refused as moveRefused, type Asked, type Reopened } from './moves.js';
-import { Notices, type NoticesCarry } from './notices.js';
+import {
+  MOVE_REFUSED,
+  readTarget,
+  refused as moveRefused,
+  type Reopened,
+  type ReopenRequest,
+} from './moves.js';
+import { Notices } from './notices.js';
 import { partOf } from '../config/part.js';
-import { PassLog, type PassLogCarry } from './pass-log.js';
-import { questionOf } from './questions.js';
+import { PassLog } from './pass-log.js';
 import { checkChange, readChange, withChange, withSettings, type Change, type Settings } from './settings.js';
 import { streamName, streamNames } from './streams.js';
 import type { SyncOptions } from './sync.js';
-
-interface Counts {
-  pages: number;
-  records: number;
-  rows: number;
-  batches: number;
-  /** Absent from what older versions hand over. */
-  rejected?: number;
-  deleted?: number;
-  /** Columns that were added or widened. */
-  changes?: SchemaChange[];
-  /** Of a range: records that are not of it, and rows that were not written. */
-  outside?: number;
-  left?: number;
-}
-
-interface Totals extends Counts {
-  passes: number;
-}
-
-/** What one run hands to the next when the workflow continues as new. */
-export interface Carry {
-  /** Null before the stream was opened. */
-  database: string | null;
-  pass: Counts;
-  totals: Totals;
-  paused: boolean;
-  /** A wait in hand: the next run goes on with it. */
-  wait: FetchedPages['wait'];
-  /** How often the stream was opened again since a batch was written. */
-  reopened: number;
-  /** Waits in a row whose length the source did not say; absent from what older versions hand over. */
-  backOffs?: number;
-  // Absent from what older versions hand over.
-  /** Whether it makes pass after pass. */
-  goesOn?: boolean;
-  stopping?: boolean;
-  triggered?: boolean;
-  settings?: Settings;
-  trouble?: Trouble | null;
-  /** Passes in a row that brought nothing. */
-  idle?: number;
-  log?: PassLogCarry;
-  asked?: Asked[];
-  last?: LastOpened | null;
-  remarks?: Note[];
-  notices?: NoticesCarry;
-  /** The range that is read, as it began. */
-  range?: RangePlan;
-  /** A decision that has not been carried out yet. */
-  deletes?: DecisionCarry;
-}
 
 type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | { carry: Carry };
 /** How a pass stopped. */
@@ -131,7 +83,6 @@ interface Staged {
   end: PassEnd | null;
 }
 
-const NOTHING: Counts = { pages: 0, records: 0, rows: 0, batches: 0 };
 const HEARTBEAT = '4s';
 /** A worker that owns the destination takes a task at once; longer than this and it is gone. */
 const OWNER_ANSWERS = '5s';
@@ -139,40 +90,12 @@ const OWNER_ANSWERS = '5s';
 const ACTIVITY_LIMIT = '6h';
 const FIRST_BUDGET: BatchBudget = { rows: 10_000, bytes: 4 * 1024 * 1024, seconds: 1 };
 const GROWTH = 5;
-/** Re-opening the stream more often than this without a batch written means that it does not help. */
-const REOPEN_LIMIT = 1000;
 /** Of the changes of a pass so many are kept, and so many told. */
 const CHANGES_LIMIT = 100;
 const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
-const DESTINATION_GONE = 'DestinationGoneError';
-/** A sync that goes on for ever asks a source that fails no less often than this. */
-const LONGEST_FAILING_SECONDS = 5 * 60;
-/** Failures that such a sync waits out. */
-const MAY_PASS = [
-  'SourceUnavailableError',
-  'DestinationBusyError',
-  'StorageFullError',
-  // It comes back, or `resume` has the sync start over with what is there instead.
-  DESTINATION_GONE,
-];
-/** Failures that opening the stream again mends. */
-const REOPENED = ['BatchLostError', 'DestinationElsewhereError', 'TableGoneError'];
-/** Opening again this often in a row without a batch written is trouble, and shown as such. */
-const QUIET_REOPENINGS = 2;
-/** The source answers nonsense: it may answer well again by itself. */
-const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
-/** Somebody else has the stream now: nothing that could be mended here. */
-const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
-/** What an opening says where a new configuration is of no use. */
-const CANNOT_BE_CONFIGURED = [
-  'ConfigurationError',
-  'NotAllowedError',
-  'ChangeRefusedError',
-  'DestinationError',
-];
 /** What is read or opened when a stop comes may take this long to end. */
 const STOP_PATIENCE = '10s';
 /** A state that lasts longer than this is shown at once. */
@@ -188,7 +111,7 @@ export class StreamLoop {
   private status: Progress['status'] = 'opening';
   private paused: boolean;
   /** What the source has asked for and is still to be waited. */
-  private wait: FetchedPages['wait'];
+  private wait: SourceWait | null;
   private backOffs: number;
   /** `resume` has ended a wait for the source, which is to be asked at once. */
   private resumed = false;
@@ -208,7 +131,8 @@ export class StreamLoop {
   private settings: Settings;
   private trouble: Trouble | null;
   private idle: number;
-  private range: RangePlan | undefined;
+  private readonly wasContinuous: boolean;
+  private range: RangePlan | null;
   private found: RangeFound | null = null;
   private readonly log: PassLog;
   private readonly attributes = new SearchAttributes();
@@ -220,7 +144,7 @@ export class StreamLoop {
   private readonly interruptible = new Set<CancellationScope>();
   private interrupted = false;
   /** What waits for the stream to be opened anew; the first comes first. */
-  private asked: Asked[];
+  private asked: ReopenRequest[];
   /** Something was asked that no opening has been tried with. */
   private unheard = false;
   /** Somebody in this run waits for what comes of it. */
@@ -242,38 +166,35 @@ export class StreamLoop {
     configuration: Json,
     private readonly options: SyncOptions,
   ) {
-    const { carry } = options;
+    const carry = initialState(options, workflowInfo().firstExecutionRunId);
     this.configuration = this.ownPart(configuration);
-    this.pass = carry?.pass ?? NOTHING;
-    this.totals = carry?.totals ?? { ...NOTHING, passes: 0 };
-    this.paused = carry?.paused ?? false;
-    this.wait = carry?.wait ?? null;
-    this.backOffs = carry?.backOffs ?? 0;
-    this.reopened = carry?.reopened ?? 0;
-    this.database = carry?.database ?? null;
-    this.stopping = carry?.stopping ?? false;
-    this.triggered = carry?.triggered ?? false;
-    this.settings = carry?.settings ?? options.settings ?? {};
-    this.trouble = carry?.trouble ?? null;
-    this.idle = carry?.idle ?? 0;
-    this.range = carry?.range;
-    this.log = new PassLog(carry?.log);
-    const atStart: Asked[] =
-      options.move === undefined
-        ? []
-        : [{ id: workflowInfo().firstExecutionRunId, kind: 'move', to: readTarget(options.move) }];
-    this.asked = carry === undefined ? atStart : (carry.asked ?? []);
-    this.last = carry?.last ?? null;
-    this.remarks = carry?.remarks ?? [];
+    this.pass = carry.counts.pass;
+    this.totals = carry.counts.totals;
+    this.idle = carry.counts.idlePasses;
+    this.paused = carry.control.isPaused;
+    this.stopping = carry.control.isStopping;
+    this.triggered = carry.control.isTriggered;
+    this.settings = carry.control.settings;
+    this.wait = carry.source.wait;
+    this.backOffs = carry.source.backOffs;
+    this.trouble = carry.failures.trouble;
+    this.reopened = carry.failures.reopenings;
+    this.database = carry.stream.database;
+    this.wasContinuous = carry.stream.isContinuous;
+    this.last = carry.stream.lastOpened;
+    this.range = carry.stream.range;
+    this.log = new PassLog(carry.log);
+    this.asked = carry.reopening.requests;
+    this.remarks = carry.reopening.refusals;
     this.stream = options.stream ?? streamName(configuration);
     this.gauges = new Gauges(this.stream, { trouble: this.trouble, totals: this.totals });
     this.notices = new Notices(
       this.told(configuration),
       this.stream,
       () => this.log.completeAsOf,
-      carry?.notices,
+      carry.notices,
     );
-    this.deletes = new DeletesGuard(this.stream, () => this.status, carry?.deletes);
+    this.deletes = new DeletesGuard(this.stream, () => this.status, carry.decision);
     setHandler(pauseSignal, () => void (this.paused = true), {
       description: 'Stop after the batch in hand, until resume.',
     });
@@ -283,7 +204,7 @@ export class StreamLoop {
         this.paused = false;
         this.signals++;
         // The operator has been told what that means.
-        if (this.trouble?.type === DESTINATION_GONE) this.database = null;
+        if (ruleFor(this.trouble?.type).resumeStartsOver === true) this.database = null;
       },
       {
         description:
@@ -372,7 +293,7 @@ export class StreamLoop {
     return stream === undefined ? configuration : partOf(configuration, stream);
   }
 
-  private askedToConfigure(whole: Json, hash = ''): Asked {
+  private askedToConfigure(whole: Json, hash = ''): ReopenRequest {
     const configuration = this.ownPart(whole);
     return { id: uuid4(), kind: 'configure', configuration, ...(hash !== '' && { hash }) };
   }
@@ -415,7 +336,7 @@ export class StreamLoop {
       }
       if (end !== 'history is full') this.trouble = null;
       if (end === 'drained') this.notices.goesWell(true, this.status);
-      if (end === 'drained' && this.range !== undefined) {
+      if (end === 'drained' && this.range !== null) {
         try {
           await this.concludeRange(this.range);
           return await this.end('drained');
@@ -435,7 +356,7 @@ export class StreamLoop {
           await this.sleep('sleeping', () => ended + (this.interval() ?? 0) * 1000, 'until the next pass');
         if (this.stopping || this.unheard) continue;
       }
-      this.pass = NOTHING;
+      this.pass = NO_COUNTS;
       if (this.historyIsFull()) return this.handOver();
     }
   }
@@ -444,7 +365,7 @@ export class StreamLoop {
   private async end(how: 'drained' | 'stopped' | 'moved'): Promise<Outcome> {
     // A sync that makes one pass and was stopped when it was through is through.
     const isThrough =
-      this.range === undefined &&
+      this.range === null &&
       this.interval() === null &&
       this.committed.cursor?.ended != null &&
       this.trouble === null;
@@ -470,7 +391,7 @@ export class StreamLoop {
   }
 
   /** Has something done that needs the stream opened anew, and waits for what comes of it. */
-  private async ask(asked: Asked): Promise<Reopened> {
+  private async ask(asked: ReopenRequest): Promise<Reopened> {
     this.asked.push(asked);
     this.awaited.add(asked.id);
     this.hear();
@@ -489,7 +410,7 @@ export class StreamLoop {
   }
 
   /** What was asked first has been done, or refused. */
-  private answer(asked: Asked, refusal: ApplicationFailure | null): void {
+  private answer(asked: ReopenRequest, refusal: ApplicationFailure | null): void {
     this.asked = this.asked.filter((one) => one !== asked);
     if (this.asked.length > 0) this.unheard = true;
     this.answers.set(asked.id, refusal);
@@ -532,9 +453,7 @@ export class StreamLoop {
 
   /** Whether it makes pass after pass, also while the stream could not be opened again yet. */
   private goesOn(): boolean {
-    return this.opened === null
-      ? (this.options.carry?.goesOn ?? false)
-      : this.opened.plan.intervalSeconds !== null;
+    return this.opened === null ? this.wasContinuous : this.opened.plan.intervalSeconds !== null;
   }
 
   /** Opens the stream where its destination is. */
@@ -551,7 +470,8 @@ export class StreamLoop {
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
-      expectDatabase: startsAnew && this.trouble?.type === DESTINATION_GONE ? null : this.database,
+      expectDatabase:
+        startsAnew && ruleFor(this.trouble?.type).resumeStartsOver === true ? null : this.database,
       ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
       ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
       ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
@@ -561,17 +481,16 @@ export class StreamLoop {
     const opened = await scope
       .run(() => this.openWhereItIs(input))
       .catch((thrown: unknown) => {
-        const failure = cause(thrown);
-        const type = failure instanceof ApplicationFailure ? failure.type : null;
-        // What is configured anew must be of use; where it is not, the configuration stays.
-        if (asked?.kind !== 'configure' || !CANNOT_BE_CONFIGURED.includes(type ?? '')) throw thrown;
-        this.answer(asked, changeRefused(failure?.message ?? '', type));
+        if (asked?.kind !== 'configure' || !(thrown instanceof Error)) throw thrown;
+        const { rule, reason, type } = readFailure(thrown);
+        if (rule.refusesConfiguration !== true) throw thrown;
+        this.answer(asked, changeRefused(reason, type));
         return null;
       })
       .finally(() => this.interruptible.delete(scope));
     if (opened === null) return this.open();
     this.opened = opened;
-    this.range = opened.plan.range;
+    this.range = opened.plan.range ?? null;
     this.database = opened.database;
     this.committed = opened.checkpoint;
     this.state = opened.state;
@@ -580,11 +499,11 @@ export class StreamLoop {
     return opened;
   }
 
-  private reopenedFor(asked: Asked, { moved, configurationHash }: OpenedStream): void {
+  private reopenedFor(asked: ReopenRequest, { moved, configurationHash }: OpenedStream): void {
     if (asked.kind === 'move') {
-      const problem = moved === undefined ? 'its worker is of an older version' : moved.refused;
+      const problem = moved?.refused ?? null;
       if (problem === null) {
-        this.pass = NOTHING;
+        this.pass = NO_COUNTS;
         this.idle = 0;
         this.log.forget();
         this.deletes.forget();
@@ -592,14 +511,10 @@ export class StreamLoop {
       this.answer(asked, problem === null ? null : moveRefused(problem));
       return;
     }
-    if (configurationHash === undefined) {
-      this.answer(asked, changeRefused('its worker is of an older version'));
-      return;
-    }
     this.configuration = asked.configuration;
     this.notices.configure(this.told(asked.configuration));
     this.remarks = [];
-    upsertMemo({ configuration: asked.hash ?? configurationHash });
+    upsertMemo({ configuration: asked.hash ?? configurationHash ?? '' });
     this.answer(asked, null);
   }
 
@@ -632,14 +547,11 @@ export class StreamLoop {
     const { cursor } = this.committed;
     if (cursor === null || cursor.ended !== null) {
       this.log.begin();
-      this.pass = NOTHING;
+      this.pass = NO_COUNTS;
     }
     this.interruptible.add(reading);
     this.reading = reading;
-    const write = this.does('next write on its way')
-      ? () => this.writeAll(staged, writing)
-      : () => this.writeOneByOne(staged);
-    const both = [reading.run(() => this.read(staged)), writing.run(write)];
+    const both = [reading.run(() => this.read(staged)), writing.run(() => this.writeAll(staged, writing))];
     try {
       await Promise.all(both);
     } finally {
@@ -661,7 +573,7 @@ export class StreamLoop {
       const { rows, deleted } = counted(this.pass);
       this.idle = rows + deleted === 0 ? this.idle + 1 : 0;
       const endRule = this.committed.cursor?.ended ?? null;
-      this.log.end(endRule, counted(this.pass), this.range === undefined);
+      this.log.end(endRule, counted(this.pass), this.range === null);
       const { seconds, pages, records } = this.log.recent[0] ?? {};
       log.info('pass ended', { stream: this.stream, endRule, seconds, pages, records, rows, deleted });
     }
@@ -752,10 +664,10 @@ export class StreamLoop {
    * The wait that a source asks for, by the clock of the Temporal server. Where it does not say for how long, each wait
    * is twice as long as the one before, until a page is read.
    */
-  private nextWait({ wait, batches }: FetchedPages): FetchedPages['wait'] {
+  private nextWait({ wait, batches }: FetchedPages): SourceWait | null {
     const isRead = batches.length > 0;
     if (wait === null || isRead) this.backOffs = 0;
-    if (wait?.seconds === undefined) return isRead ? wait : notAtOnce(wait);
+    if (wait === null) return null;
     const { reason } = wait;
     const seconds = wait.seconds ?? Math.min(2 ** this.backOffs++, LONGEST_BACK_OFF_SECONDS);
     const until = new Date(Date.now() + (isRead ? seconds : Math.max(seconds, 1)) * 1000).toISOString();
@@ -777,22 +689,6 @@ export class StreamLoop {
         },
       ],
     );
-  }
-
-  /** As it was before, for histories of then: which of two commands came first hangs on every promise in between. */
-  private async writeOneByOne(staged: Staged): Promise<void> {
-    const write = async (batch: StagedBatch, state: { [name: string]: Json }): Promise<void> => {
-      this.wrote(batch, await this.write(batch, state, 0));
-    };
-    for (;;) {
-      await condition(() => staged.batches.length > 0 || staged.end !== null);
-      const next = staged.batches.shift();
-      if (next === undefined) return;
-      await write(next.batch, next.state);
-      if (next.batch.cursor.ended !== null || staged.batches[0]?.state !== next.state)
-        this.state = next.state;
-      this.show(this.status);
-    }
   }
 
   /** @param before how many writes are still in hand before it. */
@@ -823,16 +719,14 @@ export class StreamLoop {
       records: counts.records + batch.records,
       rows: counts.rows + written.rows,
       batches: counts.batches + 1,
-      rejected: (counts.rejected ?? 0) + (written.rejected ?? 0),
-      deleted: (counts.deleted ?? 0) + (written.deleted ?? 0),
-      ...(this.range !== undefined && {
-        outside: (counts.outside ?? 0) + (batch.outside ?? 0),
-        left: (counts.left ?? 0) + (written.left ?? 0),
-      }),
+      rejected: counts.rejected + (written.rejected ?? 0),
+      deleted: counts.deleted + (written.deleted ?? 0),
+      changes: [...counts.changes, ...(written.changes ?? [])].slice(-CHANGES_LIMIT),
+      outside: counts.outside + (batch.outside ?? 0),
+      left: counts.left + (written.left ?? 0),
     });
-    const changes = [...(this.pass.changes ?? []), ...(written.changes ?? [])].slice(-CHANGES_LIMIT);
-    this.pass = { ...add(this.pass), ...(changes.length > 0 && { changes }) };
-    this.totals = { ...this.totals, ...add(this.totals) };
+    this.pass = add(this.pass);
+    this.totals = { ...add(this.totals), changes: [], passes: this.totals.passes };
   }
 
   /** The last look at a range that was read to its end; what is kept of it goes. */
@@ -842,7 +736,7 @@ export class StreamLoop {
     const { cursor } = this.committed;
     if (kind === 'audit' && cursor !== null) {
       const { concludeRange } = this.onDestination(plan);
-      const met = this.pass.records + (this.pass.outside ?? 0);
+      const met = this.pass.records + this.pass.outside;
       this.found = await concludeRange.executeWithOptions(
         { ...this.destinationOptions(plan), summary: 'compare with what the source does not have' },
         [{ plan, destination, cursor, met }],
@@ -852,7 +746,7 @@ export class StreamLoop {
   }
 
   private async forgetRange(): Promise<void> {
-    if (this.opened === null || this.range === undefined) return;
+    if (this.opened === null || this.range === null) return;
     const plan = this.plan();
     const { forgetRange } = this.onDestination(plan);
     // Where that fails it goes with a later range of the table.
@@ -881,42 +775,37 @@ export class StreamLoop {
   }
 
   /**
-   * Waits until the stream is opened again, where that can help.
+   * Waits until the stream is to be reopened.
    * @throws {ApplicationFailure} the end, with the cause's own words first.
    */
   private async afterFailure(thrown: unknown): Promise<void> {
     // An error of this code itself fails no sync: Temporal holds the workflow until a worker is put right.
     if (!(thrown instanceof TemporalFailure)) throw thrown;
-    const failure = cause(thrown);
-    const type = (failure instanceof ApplicationFailure ? failure.type : null) ?? 'SyncFailed';
-    const ours = type === 'CheckpointConflictError' && isHeldByItself(failure);
-    const gone = neverStarted(thrown);
-    const reason = gone
-      ? 'the worker that owns the destination does not answer'
-      : (failure?.message ?? String(thrown));
-    if (gone || REOPENED.includes(type) || ours) {
-      // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
-      const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
-      // A batch that is lost is the staging's affair: it is fetched again.
-      const isQuiet = this.reopened < QUIET_REOPENINGS || type === 'BatchLostError';
-      if (this.reopened++ < REOPEN_LIMIT) {
-        if (seconds > 0) await this.beforeReopening(type, reason, seconds, isQuiet);
-        return;
-      }
+    const failure = readFailure(thrown);
+    const { type, reason } = failure;
+    const decision = decideOn(failure, {
+      isContinuous: this.goesOn(),
+      reopenings: this.reopened,
+      waitsForApproval: this.options.waitForApproval !== false,
+    });
+    switch (decision.kind) {
+      case 'reopen':
+        this.reopened++;
+        return decision.seconds > 0 ? this.beforeReopening(failure, decision) : undefined;
+      case 'ask':
+        return this.whileAsking(type, reason, decision.question);
+      case 'retry':
+        return this.whileFailing(type, reason);
+      case 'block':
+        return this.whileBlocked(type, reason);
+      case 'end':
+        return this.endWith(failure);
     }
-    const question = questionOf(failure);
-    if (question !== null && this.options.waitForApproval !== false)
-      return this.whileAsking(type, reason, question);
-    // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
-    if (this.goesOn() && !isMoveRefused(failure) && question === null) {
-      if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
-      if (!TAKEN.includes(type) && this.does('blocked')) {
-        const isPassing = MAY_HEAL.includes(type) || failure instanceof TimeoutFailure;
-        return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
-      }
-    }
+  }
+
+  private async endWith({ type, reason, rule, question }: Failure): Promise<never> {
     const said = question === null ? reason : `${reason}\n${runAdvice(question)}`;
-    if (!isMoveRefused(failure)) {
+    if (rule.isRefusal !== true) {
       this.trouble = this.troubled('failed', type, said, null);
       this.show('failed');
     }
@@ -929,22 +818,17 @@ export class StreamLoop {
 
   /** Waits before the stream is opened again; where that keeps failing, it is trouble. */
   private async beforeReopening(
-    type: string,
-    reason: string,
-    backOff: number,
-    isQuiet: boolean,
+    { type, reason }: Failure,
+    { seconds, isShown }: { seconds: number; isShown: boolean },
   ): Promise<void> {
-    const seconds = Math.min(backOff, LONGEST_BACK_OFF_SECONDS);
-    if (isQuiet || !this.does('reopening is trouble')) return this.sleepFor(seconds, 'waiting', reason);
+    if (!isShown) return this.sleepFor(seconds, 'waiting', reason);
     this.trouble = this.troubled('failing', type, reason, seconds);
     return this.sleepFor(seconds, 'failing', reason);
   }
 
   /** Tries again by itself, ever less often. */
   private async whileFailing(type: string, reason: string): Promise<void> {
-    const first = Math.min(this.interval() ?? LONGEST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS);
-    const failures = this.trouble?.failures ?? 0;
-    const seconds = Math.min(first * 2 ** Math.min(failures, 20), Math.max(first, LONGEST_FAILING_SECONDS));
+    const seconds = retrySeconds(this.interval(), this.trouble?.failures ?? 0);
     this.trouble = this.troubled('failing', type, reason, seconds);
     await this.sleepFor(seconds, 'failing', reason);
   }
@@ -1053,17 +937,28 @@ export class StreamLoop {
     // What signals say while these wait is handed over too.
     this.over = 'as new';
     await condition(allHandlersFinished);
-    const { database, pass, totals, paused, wait, reopened, backOffs } = this;
-    const { stopping, triggered, settings, trouble, idle } = this;
-    const deletes = this.deletes.carry();
     return {
       carry: {
-        ...{ database, pass, totals, paused, wait, reopened, backOffs, goesOn: this.goesOn() },
-        ...{ stopping, triggered, settings, trouble, idle, log: this.log.carry() },
-        ...{ asked: this.asked, last: this.last, remarks: this.remarks },
-        ...(notices !== undefined && { notices }),
-        ...(this.range !== undefined && { range: this.range }),
-        ...(deletes !== undefined && { deletes }),
+        version: 1,
+        stream: {
+          database: this.database,
+          isContinuous: this.goesOn(),
+          lastOpened: this.last,
+          range: this.range,
+        },
+        counts: { pass: this.pass, totals: this.totals, idlePasses: this.idle },
+        log: this.log.carry(),
+        control: {
+          isPaused: this.paused,
+          isStopping: this.stopping,
+          isTriggered: this.triggered,
+          settings: this.settings,
+        },
+        reopening: { requests: this.asked, refusals: this.remarks },
+        source: { wait: this.wait, backOffs: this.backOffs },
+        failures: { trouble: this.trouble, reopenings: this.reopened },
+        notices,
+        decision: this.deletes.carry(),
       },
     };
   }
@@ -1071,11 +966,6 @@ export class StreamLoop {
   private openedStream(): OpenedStream {
     if (this.opened === null) throw ApplicationFailure.nonRetryable('the stream has not been opened');
     return this.opened;
-  }
-
-  /** Whether a change counts: its worker said so when it opened the stream, or the history has a marker. */
-  private does(change: (typeof CHANGES)[number]): boolean {
-    return this.opened?.changes?.includes(change) === true || patched(change);
   }
 
   private show(status: Progress['status']): void {
@@ -1111,8 +1001,7 @@ export class StreamLoop {
   }
 
   private warnings(): Note[] {
-    const { rejected } = counted(this.pass);
-    const { changes = [] } = this.pass;
+    const { rejected, changes } = this.pass;
     const changed: Note[] = changes.length === 0 ? [] : [{ code: 'schema_changed', message: told(changes) }];
     const aside: Note[] =
       rejected === 0
@@ -1150,7 +1039,7 @@ export class StreamLoop {
       settings: this.settings,
       streams: [],
       warnings: this.warnings(),
-      totals: { ...this.totals, ...counted(this.totals) },
+      totals: { ...counted(this.totals), passes: this.totals.passes },
     };
   }
 
@@ -1162,7 +1051,7 @@ export class StreamLoop {
       endRule: this.committed.cursor?.ended ?? null,
       cursor: this.state,
       warnings: this.warnings(),
-      ...(this.range !== undefined && { range: rangeResult(this.range, this.pass, this.found) }),
+      ...(this.range !== null && { range: rangeResult(this.range, this.pass, this.found) }),
     };
   }
 }
@@ -1192,7 +1081,7 @@ function configurationProblem(configuration: Json, stream: string | null): strin
 
 function rangeResult({ kind, from, to }: RangePlan, pass: Counts, found: RangeFound | null): RangeResult {
   const { missing, stale, extra, twice, changed, extraUnknown } = found ?? {};
-  const { records, rows, outside = 0, left = 0 } = pass;
+  const { records, rows, outside, left } = pass;
   const differing = [missing, stale, extra, twice].some((one) => one != null && one.count > one.repaired);
   return {
     ...{ kind, from, to, records, outside, rows, left },
@@ -1219,10 +1108,8 @@ function told(changes: readonly SchemaChange[]): string {
   return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
 }
 
-const counted = ({ changes: _, outside: _outside, left: _left, ...counts }: Counts) => ({
-  ...counts,
-  rejected: counts.rejected ?? 0,
-  deleted: counts.deleted ?? 0,
+const counted = ({ pages, records, rows, batches, rejected, deleted }: Counts) => ({
+  ...{ pages, records, rows, batches, rejected, deleted },
 });
 
 /** Small at first, so that the first rows show within a second or two; then growing to the configured size. */
@@ -1250,29 +1137,4 @@ function retryFor(seconds: number) {
     backoffCoefficient: 2,
     maximumAttempts: Math.max(attempts, 4),
   } as const;
-}
-
-/** A source that refuses without saying for how long is asked once a second, not in a circle. */
-function notAtOnce(wait: FetchedPages['wait']): FetchedPages['wait'] {
-  const soonest = Date.now() + 1000;
-  if (wait === null || Date.parse(wait.until) >= soonest) return wait;
-  return { ...wait, until: new Date(soonest).toISOString() };
-}
-
-function cause(thrown: unknown): Error | null {
-  if (thrown instanceof ActivityFailure) return thrown.cause ?? thrown;
-  return thrown instanceof Error ? thrown : null;
-}
-
-/** Whether the sync itself holds the stream from which it was refused. An older worker says so only in words. */
-function isHeldByItself(failure: Error | null): boolean {
-  if (!(failure instanceof ApplicationFailure)) return false;
-  const [said] = (failure.details ?? []) as ({ ours?: boolean } | undefined)[];
-  return said?.ours ?? failure.message.includes(`"${workflowInfo().workflowId}"`);
-}
-
-/** No worker took the task: the one that owns the destination is gone. */
-function neverStarted(thrown: unknown): boolean {
-  const failure = cause(thrown);
-  return failure instanceof TimeoutFailure && failure.timeoutType === 'SCHEDULE_TO_START';
 }

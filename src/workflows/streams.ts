@@ -6,7 +6,6 @@ import {
   executeChild,
   getExternalWorkflowHandle,
   isCancellation,
-  patched,
   setCurrentDetails,
   setHandler,
   type SignalDefinition,
@@ -127,7 +126,6 @@ export async function allStreams(
         return;
       } catch {
         // It may be that its start is still on the way.
-        if (!patched('tell again')) return;
         await sleep('1s');
       }
     }
@@ -271,7 +269,7 @@ export async function allStreams(
       ] as Parameters<typeof sync>,
       staticSummary: name,
     };
-    if (!isLarge || !patched('start one after the other')) return executeChild<typeof sync>('sync', child);
+    if (!isLarge) return executeChild<typeof sync>('sync', child);
     const bytes = sizeOf(name);
     const hasRoom = () => starting === 0 || starting + bytes <= STARTED_AT_ONCE_BYTES;
     while (!hasRoom()) await condition(hasRoom);

@@ -1,8 +1,9 @@
 import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
 import type { Json, RangeRequest, SyncResult } from '../protocol.js';
+import type { Carry } from './carry.js';
 import { checkArguments } from './inputs.js';
 import type { MoveInput } from './moves.js';
-import { StreamLoop, type Carry } from './stream-loop.js';
+import { StreamLoop } from './stream-loop.js';
 import type { Settings } from './settings.js';
 import { allStreams, streamNames } from './streams.js';
 

@@ -3,7 +3,6 @@
  * own workflow where something must go wrong on purpose, and a bench a test: a source, a destination, a
  * configuration.
  */
-import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
@@ -34,6 +33,7 @@ import {
   until,
   type Difference,
 } from '../helpers/harness.js';
+import { workflowBundle } from '../helpers/workflow-bundle.js';
 
 type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
 export type Event = NonNullable<History['events']>[number];
@@ -47,7 +47,6 @@ export type Wrapper = {
   ) => ReturnType<Activities[Name]>;
 };
 
-const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
 const BATCH = 50;
 
 // Activities fail on purpose here: the log would say nothing else.
@@ -115,7 +114,7 @@ export class Laboratory {
       ...common,
       taskQueue,
       activities: { ...wrapped },
-      workflowBundle: { codePath: BUNDLE },
+      workflowBundle: { codePath: await workflowBundle() },
     });
     const running = worker.run();
     return new Laboratory(client, taskQueue, wrappers, async () => {
