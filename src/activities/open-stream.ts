@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { destinationKind, hashOf, planFrom } from '../config/index.js';
 import { isRange, isSameCluster } from '../destinations/checkpoints.js';
-import type { OwnerRecord } from '../destinations/owner.js';
+import type { OwnerRecord } from '../destinations/duckdb/owner.js';
 import type { OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';

@@ -10,7 +10,7 @@ import { streamKey } from '../activities/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
 import { destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
-import { liveOwner } from '../destinations/owner.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
 import type { Json, OpenedStream, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';

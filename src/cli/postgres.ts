@@ -9,7 +9,7 @@ import {
   whole,
   type Answer,
   type QueryAnswer,
-} from '../destinations/query.js';
+} from '../destinations/duckdb/query.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
 

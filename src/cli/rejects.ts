@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
-import { identifier, literal } from '../destinations/sql.js';
+import { identifier, literal } from '../destinations/sql/sql.js';
 import { ConfigurationError } from '../errors.js';
 import { asLimit, destinationOf, print, table, visible } from './output.js';
 import { query } from './query.js';

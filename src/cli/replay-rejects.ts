@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { isServer, loadPlans, planNamed } from '../config/index.js';
-import { DuckDbDestination } from '../destinations/duckdb.js';
-import { DuckDbFile } from '../destinations/duckdb-file.js';
+import { DuckDbDestination } from '../destinations/duckdb/duckdb.js';
+import { DuckDbFile } from '../destinations/duckdb/file.js';
 import { SETTINGS } from '../destinations/host.js';
-import { liveOwner } from '../destinations/owner.js';
-import { replayAtOwner } from '../destinations/query-socket.js';
-import type { ReplayOutcome, ReplayRequest } from '../destinations/replay.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
+import { replayAtOwner } from '../destinations/duckdb/query-socket.js';
+import type { ReplayOutcome, ReplayRequest } from '../destinations/sql/replay.js';
 import { DestinationError } from '../errors.js';
 import { inServer } from './in-destination.js';
 import { destinationOf, print } from './output.js';

@@ -16,7 +16,7 @@ import {
   withMaxDeletes,
 } from '../config/index.js';
 import { target, type Target } from '../connection.js';
-import { liveOwner } from '../destinations/owner.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
 import type { Json, SyncResult } from '../protocol.js';

@@ -20,7 +20,7 @@ import {
 import { cannotHold as whyNot } from '../sources/declared-values.js';
 import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
 import { reopen, type Recorded, type Reopening } from './fingerprint.js';
-import { identifier, numeral, sql, type Sql } from './sql.js';
+import { identifier, numeral, sql, type Sql } from './sql/sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
   key: StreamKey;

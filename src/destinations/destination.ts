@@ -15,7 +15,7 @@ import type {
   TableSpec,
 } from '../protocol.js';
 import type { Fingerprint } from './fingerprint.js';
-import type { ReplayOutcome, ReplayRequest } from './replay.js';
+import type { ReplayOutcome, ReplayRequest } from './sql/replay.js';
 
 /**
  * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in

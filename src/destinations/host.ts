@@ -15,17 +15,17 @@ import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
 import type { Destination } from './destination.js';
-import { DuckDbDestination } from './duckdb.js';
-import { DuckDbFile, type DuckDbSettings } from './duckdb-file.js';
-import { FilesDestination } from './files.js';
+import { DuckDbDestination } from './duckdb/duckdb.js';
+import { DuckDbFile, type DuckDbSettings } from './duckdb/file.js';
+import { FilesDestination } from './files/files.js';
 import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './location.js';
-import { LocalStore, TEMPORARY } from './object-store.js';
-import { Ownership, type OwnerRecord } from './owner.js';
-import { PostgresDestination } from './postgres.js';
+import { LocalStore, TEMPORARY } from './files/object-store.js';
+import { Ownership, type OwnerRecord } from './duckdb/owner.js';
+import { PostgresDestination } from './postgres/postgres.js';
 import { stagingFolder } from '../staging/staging.js';
-import { runQuery } from './query.js';
-import { serveQueries, socketPath } from './query-socket.js';
-import { S3Store } from './s3-store.js';
+import { runQuery } from './duckdb/query.js';
+import { serveQueries, socketPath } from './duckdb/query-socket.js';
+import { S3Store } from './files/s3-store.js';
 import type { Mask } from '../sources/secrets.js';
 
 /** What a worker tells others of itself when it owns a destination. */

@@ -6,20 +6,20 @@ import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BucketAddress, FileFormat } from '../../src/config/files-address.js';
-import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
-import { queryStore } from '../../src/destinations/files-reader.js';
-import { FilesDestination } from '../../src/destinations/files.js';
+import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
+import { queryStore } from '../../src/destinations/files/reader.js';
+import { FilesDestination } from '../../src/destinations/files/files.js';
 import {
   KEPT_VERSIONS,
   Manifests,
   OPEN_COMMITS,
   type Commit,
   type Manifest,
-} from '../../src/destinations/manifest.js';
+} from '../../src/destinations/files/manifest.js';
 import { JSON_MEMORY, SETTINGS } from '../../src/destinations/host.js';
-import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/object-store.js';
-import { S3Store } from '../../src/destinations/s3-store.js';
-import { identifier, literal } from '../../src/destinations/sql.js';
+import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/files/object-store.js';
+import { S3Store } from '../../src/destinations/files/s3-store.js';
+import { identifier, literal } from '../../src/destinations/sql/sql.js';
 import { DestinationBusyError, DestinationError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';

@@ -1,6 +1,6 @@
 /** What every destination that can try rejects again promises. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ReplayOutcome, ReplayRequest } from '../../src/destinations/replay.js';
+import type { ReplayOutcome, ReplayRequest } from '../../src/destinations/sql/replay.js';
 import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
