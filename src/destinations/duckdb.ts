@@ -49,7 +49,7 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from './destination.js';
-import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './duckdb-columns.js';
+import { columnType, duckDbType, fromJson, jsonType } from './duckdb-columns.js';
 import { columnsOf, keyIs, rangeSql, tableIs, tableSql } from './duckdb-ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './duckdb-evolution.js';
 import type { DuckDBConnection } from '@duckdb/node-api';
@@ -94,6 +94,7 @@ import {
   withBeyond,
 } from './ranges.js';
 import { NOT_KNOWN_TO_BE_OLDER, replay, type ReplayOutcome, type ReplayRequest } from './replay.js';
+import { exactColumns } from '../sources/exact-columns.js';
 import { stagingFolder } from '../staging/staging.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 

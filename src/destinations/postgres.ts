@@ -28,7 +28,8 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../protocol.js';
-import { memberTexts } from '../sources/paths.js';
+import { memberTexts } from '../request/paths.js';
+import { exactColumns } from '../sources/exact-columns.js';
 import {
   alone,
   aloneIn,
@@ -77,7 +78,6 @@ import {
   settleKey,
   startOverWhereGone,
 } from './drift.js';
-import { exactColumns } from './duckdb-columns.js';
 import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from './inference.js';
 import {
   columnType,
