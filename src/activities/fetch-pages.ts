@@ -33,11 +33,11 @@ import {
   UnfollowableError,
   withNote,
 } from '../strategies/index.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import type { Activities, Dependencies } from './index.js';
 import { ParentWalk } from './parent-walk.js';
 import { rangesOf } from './ranges.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 import { stagedFiles, writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */

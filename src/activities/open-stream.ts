@@ -19,13 +19,13 @@ import { resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { isRunning, ownHolder } from './cluster.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import { fingerprintOf } from './fingerprint.js';
-import type { Activities, Dependencies } from './index.js';
-import { readsOtherwise, streamMove } from './moves.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { readsOtherwise, streamMove } from '../plan/moves.js';
 import { checkedRange, removeForsaken } from './ranges.js';
 import { searchAttributesKnown } from './search-attributes.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
 export const openStream = (dependencies: Dependencies): Activities['openStream'] => {

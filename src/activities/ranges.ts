@@ -19,9 +19,9 @@ import {
   reachedBy,
   unfitRange,
 } from '../strategies/index.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import type { Activities, Dependencies } from './index.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 
 const KEYS_SHOWN = 20;
 const KEYS_LIMIT = 1000;

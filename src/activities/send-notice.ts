@@ -3,8 +3,8 @@ import { durationText } from '../durations.js';
 import { NotAllowedError, SyncError } from '../errors.js';
 import type { Notice } from '../protocol.js';
 import { References } from '../sources/references.js';
+import type { Activities, Dependencies } from './context.js';
 import { reporting } from './failures.js';
-import type { Activities, Dependencies } from './index.js';
 
 const ANSWER_MILLISECONDS = 10_000;
 

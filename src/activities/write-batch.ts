@@ -6,11 +6,11 @@ import { faultPoint } from '../faults.js';
 import type { StagedBatch, StagedFile, StreamPlan, WrittenBatch } from '../protocol.js';
 import { Staging } from '../staging/staging.js';
 import { ownHolder, type Server } from './cluster.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import { fingerprintOf } from './fingerprint.js';
-import type { Activities, Dependencies } from './index.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
 import { cursorColumn } from './ranges.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 
 /** Puts a staged batch and the checkpoint it makes into the destination, in one transaction. */
 export const writeBatch =

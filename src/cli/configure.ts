@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { fingerprintOf } from '../activities/fingerprint.js';
-import { readsOtherwise } from '../activities/moves.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { readsOtherwise } from '../plan/moves.js';
 import { loadPlans, plansFrom, type Plans } from '../config/index.js';
 import { changesBetween, notesOfChanges } from '../destinations/fingerprint.js';
 import { ChangeRefusedError } from '../errors.js';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Command } from 'commander';
-import { fingerprintOf } from '../activities/fingerprint.js';
-import { streamKey } from '../activities/stream-key.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { streamKey } from '../plan/stream-key.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';
 import type { Destination } from '../destinations/destination.js';

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
-import { memberTexts } from '../sources/paths.js';
+import { memberTexts } from '../request/paths.js';
 import { cut, note, outputWidth, print, probedFrom, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;

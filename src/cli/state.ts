@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { streamKey } from '../activities/stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 import { ConfigurationError } from '../errors.js';
 import type { Cursor, Json, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';

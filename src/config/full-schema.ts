@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
-import { filterProblem } from '../sources/paths.js';
+import { filterProblem } from '../request/paths.js';
 import { baseUrl, columnsOf, duration, flatFields, flatSchema, identifier, numeric, themes } from './flat.js';
 import {
   answerPath,

@@ -8,7 +8,7 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
-import { references, referred, VALUE_REFERENCE } from '../sources/templates.js';
+import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,

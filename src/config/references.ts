@@ -1,6 +1,6 @@
 /** Checks the references that a configuration holds: what nothing looks up would be sent to the API as it is written. */
 import type { Problem } from '../errors.js';
-import { VALUE_REFERENCE } from '../sources/templates.js';
+import { VALUE_REFERENCE } from '../request/templates.js';
 import { REFERENCE, SECRET_REFERENCES, suggestion } from './flat.js';
 
 const VALUE_REFERENCES: Record<string, string> = {

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
-import { normalHost } from '../sources/next-link.js';
-import { jsonPathProblem, parsePath, quotedPath } from '../sources/paths.js';
-import { patternProblem } from '../sources/patterns.js';
+import { normalHost } from '../request/next-link.js';
+import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
+import { patternProblem } from '../request/patterns.js';
 import {
   baseUrl,
   columnType,

@@ -4,7 +4,7 @@ import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings } from '../surroundings.js';
-import { memberTexts } from '../sources/paths.js';
+import { memberTexts } from '../request/paths.js';
 import {
   apart,
   ASKED_ENOUGH,

@@ -16,7 +16,7 @@ import type { OAuth2Auth, SessionAuth } from '../protocol.js';
 import type { TrustPolicy } from '../trust/policy.js';
 import { CredentialStore } from './credential-store.js';
 import type { Network } from './network.js';
-import { valueAtPath } from './paths.js';
+import { valueAtPath } from '../request/paths.js';
 import { unescaped, type ResolvedRequest } from './references.js';
 import type { Secrets } from './secrets.js';
 import { RateLimitedError } from './source.js';

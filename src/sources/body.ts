@@ -15,9 +15,9 @@ import {
   otherMembers,
   passes,
   selectTexts,
-} from './paths.js';
+} from '../request/paths.js';
 import type { Mask } from './secrets.js';
-import { isTooMuch } from './json-path.js';
+import { isTooMuch } from '../request/json-path.js';
 import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;

@@ -14,7 +14,7 @@ import {
   type BodyTemplate,
   type Template,
   type Values,
-} from './templates.js';
+} from '../request/templates.js';
 
 /** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
 export const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;

@@ -1,7 +1,7 @@
 /** Which answers are no pages, and what to do about them. */
 import type { AnswerPath, ErrorRule } from '../protocol.js';
-import { namesOf, pathText, valueAtPath } from './paths.js';
-import { patternOf } from './patterns.js';
+import { namesOf, pathText, valueAtPath } from '../request/paths.js';
+import { patternOf } from '../request/patterns.js';
 
 /** The first rule that fits an answer. @param body its beginning, or its JSON without the records. */
 export function fittingRule(

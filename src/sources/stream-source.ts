@@ -1,8 +1,8 @@
-import { exactColumns } from '../destinations/duckdb/columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
 import type { Surroundings } from '../surroundings.js';
 import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';
 import { greatestOf } from './cursor-values.js';
+import { exactColumns } from './exact-columns.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
 import type { RequestInHand, RequestStarted } from './source.js';

@@ -5,10 +5,10 @@
 import { parseTree } from 'jsonc-parser';
 import type { PageSummary, RequestSpec } from '../protocol.js';
 import { type Envelope, kindOf } from './envelope.js';
-import { pathText } from './paths.js';
+import { pathText } from '../request/paths.js';
 import type { Mask } from './secrets.js';
 import { ScanError } from './record-scanner.js';
-import { RawJson } from './templates.js';
+import { RawJson } from '../request/templates.js';
 
 type Next = RequestSpec['next'];
 type InBody = Extract<Next, { in: 'body' }>;

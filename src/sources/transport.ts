@@ -3,7 +3,7 @@ import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Response } from 'node-fetch';
 import { SourceRefusedError } from '../errors.js';
 import type { Network } from './network.js';
-import { jsonText, RawJson, type Sendable } from './templates.js';
+import { jsonText, RawJson, type Sendable } from '../request/templates.js';
 
 /** One HTTP request as it is sent. */
 export interface HttpRequest {

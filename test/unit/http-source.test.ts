@@ -25,7 +25,7 @@ import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
 import { Network } from '../../src/sources/network.js';
-import { nextAddress, normalHost } from '../../src/sources/next-link.js';
+import { nextAddress, normalHost } from '../../src/request/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
 import { TrustPolicy } from '../../src/trust/policy.js';

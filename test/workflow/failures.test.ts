@@ -7,7 +7,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterEach, beforeEach, describe, expect, inject, test, vi } from 'vitest';
 import type { WriteBatchInput } from '../../src/protocol.js';
-import { streamKey } from '../../src/activities/stream-key.js';
+import { streamKey } from '../../src/plan/stream-key.js';
 import { DuckDbDestination } from '../../src/destinations/duckdb/duckdb.js';
 import { Staging } from '../../src/staging/staging.js';
 import { EQUAL, uniqueName, until } from '../helpers/harness.js';

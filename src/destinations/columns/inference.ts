@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { DestinationError, RecordError } from '../../errors.js';
 import type { ColumnType, Inference, ParentSpec, Reject, SchemaChange, TableSpec } from '../../protocol.js';
-import { memberTexts } from '../../sources/paths.js';
+import { memberTexts } from '../../request/paths.js';
 import { Facts, holds, isAbove, isPlainInstant, kindOf, snakeCase, takes } from './widening.js';
 import { type Field, FieldWalker } from './fields.js';
 

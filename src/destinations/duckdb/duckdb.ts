@@ -49,7 +49,8 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from '../destination.js';
-import { columnType, duckDbType, exactColumns, fromJson, jsonType } from './columns.js';
+import { columnType, duckDbType, fromJson, jsonType } from './columns.js';
+import { exactColumns } from '../../sources/exact-columns.js';
 import { columnsOf, keyIs, rangeSql, tableIs, tableSql } from './ranges.js';
 import { changesOf, duckDbStore, SCHEMA_CHANGES } from './evolution.js';
 import type { DuckDBConnection } from '@duckdb/node-api';

@@ -28,7 +28,7 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../../protocol.js';
-import { memberTexts } from '../../sources/paths.js';
+import { memberTexts } from '../../request/paths.js';
 import {
   alone,
   aloneIn,
@@ -77,7 +77,7 @@ import {
   settleKey,
   startOverWhereGone,
 } from '../sql/drift.js';
-import { exactColumns } from '../duckdb/columns.js';
+import { exactColumns } from '../../sources/exact-columns.js';
 import { declaredOnly, follow, hasEvolved, hasKeys, parentTable } from '../columns/inference.js';
 import { columnType, fromText, parentValue, postgresType, recordType, storedType } from './columns.js';
 import { changeTable, takeTime } from './ddl.js';
