@@ -153,6 +153,7 @@ const LONGEST_FAILING_SECONDS = 5 * 60;
 /** Failures that such a sync waits out. */
 const MAY_PASS = [
   'SourceUnavailableError',
+  'SecretUnavailableError',
   'DestinationBusyError',
   'StorageFullError',
   // It comes back, or `resume` has the sync start over with what is there instead.
