@@ -1,6 +1,6 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { messageOf, SecretUnavailableError } from '../errors.js';
-import { unreachable } from './http.js';
+import { isUnreachable, unreachable } from './http.js';
 import { loadPackage } from './package.js';
 import { SecretProblem, type Secret, type SecretProvider } from './provider.js';
 
@@ -40,8 +40,8 @@ function explained(thrown: unknown, signal: AbortSignal): Error {
     return new SecretProblem(
       `cannot be read from ${WHO}, as the worker has no credentials or no region for AWS: ${messageOf(thrown)}`,
     );
-  if (status === undefined || signal.aborted) return unreachable(WHO, thrown, signal);
-  if (status >= 500 || status === 429 || /Throttl|TooManyRequests/.test(name))
+  if (isUnreachable(thrown, signal)) return unreachable(WHO, thrown, signal);
+  if ((status ?? 0) >= 500 || status === 429 || /Throttl|TooManyRequests/.test(name))
     return new SecretUnavailableError(`${WHO} answered ${status} (${name})`);
   return new SecretProblem(`may not be read from ${WHO} by this worker: ${name}: ${messageOf(thrown)}`);
 }

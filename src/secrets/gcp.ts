@@ -1,6 +1,6 @@
 import type { GoogleAuth } from 'google-auth-library';
 import { messageOf, SecretUnavailableError } from '../errors.js';
-import { addressIn, askForJson, below, member, textMember, unreachable } from './http.js';
+import { addressIn, askForJson, below, isUnreachable, member, textMember, unreachable } from './http.js';
 import { loadPackage } from './package.js';
 import {
   SecretProblem,
@@ -75,11 +75,10 @@ function partsOf(text: string): { project: string | null; secret: string; versio
 }
 
 function explained(thrown: unknown, signal: AbortSignal): Error {
-  const { status, code } = thrown as { status?: number; code?: string | number };
-  const isOut = status === undefined ? typeof code === 'string' && /^E[A-Z]+$/.test(code) : status >= 500;
-  if (isOut && status !== undefined)
-    return new SecretUnavailableError(`the server of Google's credentials answered ${status}`);
-  if (isOut || signal.aborted) return unreachable("the server of Google's credentials", thrown, signal);
+  const who = "the server of Google's credentials";
+  const { status = 0 } = thrown as { status?: number };
+  if (isUnreachable(thrown, signal)) return unreachable(who, thrown, signal);
+  if (status >= 500 || status === 429) return new SecretUnavailableError(`${who} answered ${status}`);
   return new SecretProblem(
     `cannot be read from ${WHO}, as the worker has no credentials for Google: ${messageOf(thrown)}`,
   );

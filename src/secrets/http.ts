@@ -53,6 +53,14 @@ export async function askForJson(
   return { status, body: jsonOf(text) };
 }
 
+const NETWORK_CODE = /^(ECONN[A-Z]+|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EPIPE)$/;
+
+/** Whether an error says that a server could not be reached, or did not answer in time. */
+export function isUnreachable(thrown: unknown, signal: AbortSignal): boolean {
+  const { code, name } = thrown as { code?: unknown; name?: unknown };
+  return signal.aborted || name === 'TimeoutError' || NETWORK_CODE.test(String(code));
+}
+
 /** The error for a provider that could not be asked. */
 export function unreachable(who: string, thrown: unknown, signal: AbortSignal): SecretUnavailableError {
   const { code } = thrown as NodeJS.ErrnoException;
