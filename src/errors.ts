@@ -62,7 +62,7 @@ function shown({ path, message, position }: Problem, file: string | undefined): 
 export type AllowedBy =
   | {
       /** The option without its dashes. */
-      list: 'allow-env' | 'allow-files' | 'allow-destinations' | 'allow-hosts';
+      list: 'allow-env' | 'allow-files' | 'allow-secrets' | 'allow-destinations' | 'allow-hosts';
       /** What would have to be listed. */
       entry: string;
       /** The list as it is, where a new one takes its place. */
@@ -122,6 +122,11 @@ export class SourceUnavailableError extends SyncError {
   ) {
     super(`${message}\n  request: ${method} ${request}`);
   }
+}
+
+/** A provider of secrets did not answer, or not now: worth trying again. */
+export class SecretUnavailableError extends SyncError {
+  override readonly name = 'SecretUnavailableError';
 }
 
 /** The source answered something that is not a page of records. A few tries, in case it was a hiccup. */

@@ -20,6 +20,7 @@ import { messageOf } from './errors.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
+import { SecretStore } from './secrets/store.js';
 import { Network } from './sources/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
@@ -85,6 +86,7 @@ export class HighwaterWorker {
     private readonly traces: Tracing | null,
     private readonly server: { address: string; namespace: string },
     private readonly network: Network,
+    private readonly secrets: SecretStore,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -95,6 +97,7 @@ export class HighwaterWorker {
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
+    const secrets = new SecretStore(environment);
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
@@ -116,6 +119,7 @@ export class HighwaterWorker {
       namespace,
       environment,
       trust,
+      secrets,
       poll: async (queue) => {
         const worker = await Worker.create({
           ...{ ...common, taskQueue: queue, activities: { ...activities } },
@@ -131,7 +135,7 @@ export class HighwaterWorker {
     const activities = createActivities({
       host,
       server: { address, isPlain: isPlain(how) },
-      ...{ environment, trust, network },
+      ...{ environment, trust, network, secrets },
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: destination,
     });
@@ -152,6 +156,7 @@ export class HighwaterWorker {
         traces,
         server,
         network,
+        secrets,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -180,6 +185,7 @@ export class HighwaterWorker {
       for (const stopWatching of watches) stopWatching();
       await this.host.close();
       this.network.close();
+      this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();
     }

@@ -57,7 +57,7 @@ export const fetchPages =
             // Before anything is asked for: what is written from here on may be newer.
             const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
             const watched = observe?.(Context.current(), plan, path);
-            const http = sourceOf(plan, surroundings, beside, strategy.remembers, watched);
+            const http = await sourceOf(plan, surroundings, beside, strategy.remembers, watched);
             if (endsWait) http.endWait();
             /** Names the call that goes on from a checkpoint. */
             const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);

@@ -15,7 +15,7 @@ import {
   type Redirect,
   type StreamPlan,
 } from '../protocol.js';
-import { resolveRequest, sourceIdentity } from '../sources/references.js';
+import { referringParts, resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { isRunning, ownHolder } from './cluster.js';
@@ -40,7 +40,7 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
           goesOn = input.expectDatabase !== null && whole.intervalSeconds !== null;
           const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
           // Fails here, before anything is written, when a variable is not set, or not allowed.
-          resolveRequest(plan.baseUrl, plan.request, dependencies.environment, dependencies.trust);
+          await requireReferences(plan, dependencies);
           const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
           const { move, refused } = wanted(input, { plan, destination: path });
           if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
@@ -86,6 +86,18 @@ export const openStream = (dependencies: Dependencies): Activities['openStream']
     return reporting(open, () => goesOn);
   };
 };
+
+/**
+ * Refuses a request whose references lead nowhere, or where they may not.
+ * @throws {ConfigurationError | NotAllowedError | SecretUnavailableError}
+ */
+async function requireReferences(
+  { baseUrl, request }: StreamPlan,
+  { environment, trust, secrets }: Dependencies,
+): Promise<void> {
+  const read = await secrets.read(referringParts(baseUrl, request), trust);
+  resolveRequest(baseUrl, request, environment, trust, read);
+}
 
 /**
  * How the stream is to be moved while it is opened, or why it cannot be.

@@ -41,7 +41,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const found: Record<string, Finding[]> = { destination: await destinationFindings(destination, chosen) };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() => Probe.of(plan, plans.plans, probedFrom(plan)))
+      .then(async () => Probe.of(plan, plans.plans, await probedFrom(plan)))
       .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }

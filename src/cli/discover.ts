@@ -48,7 +48,7 @@ async function run(file: string, options: Options): Promise<void> {
   const failed: { stream: string; error: unknown }[] = [];
   for (const plan of chosen) {
     try {
-      const discovery = await discover(plan, options.sample, plans.plans, probedFrom(plan));
+      const discovery = await discover(plan, options.sample, plans.plans, await probedFrom(plan));
       found.set(plan.stream, discovery);
       if (options.json !== true) for (const request of discovery.requests) note(request);
     } catch (error) {

@@ -14,7 +14,8 @@ import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-se
 import { messageOf } from '../errors.js';
 import { ruleFor } from '../failures.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
-import { resolveRequest } from '../sources/references.js';
+import { readSecrets } from '../secrets/store.js';
+import { referringParts, resolveRequest } from '../sources/references.js';
 import { ask } from './asking.js';
 import { filesFindings } from './check.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
@@ -116,8 +117,11 @@ async function configured(
     const { plans } = (await loadPlans(file)).plans;
     const destination = destinationOf(options.destination, plans[0]);
     try {
-      // Names each variable that is not set.
-      for (const plan of plans) resolveRequest(plan.baseUrl, plan.request, process.env);
+      // Names each variable that is not set, and each secret that cannot be had.
+      for (const { baseUrl, request } of plans) {
+        const read = await readSecrets(referringParts(baseUrl, request), process.env);
+        resolveRequest(baseUrl, request, process.env, undefined, read);
+      }
     } catch (thrown) {
       return { found: [{ check, outcome: 'bad', message: messageOf(thrown) }], destination };
     }

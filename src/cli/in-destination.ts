@@ -13,12 +13,13 @@ import { DuckDbFile } from '../destinations/duckdb/file.js';
 import { historyIn } from '../destinations/files/files.js';
 import { openToRead } from '../destinations/files/reader.js';
 import { DestinationHost, SETTINGS } from '../destinations/host.js';
-import { serverOf } from '../destinations/location.js';
+import { findServer } from '../destinations/location.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { PostgresDestination } from '../destinations/postgres/postgres.js';
 import { historyAtOwner } from '../destinations/duckdb/query-socket.js';
 import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
 import type { Holder } from '../protocol.js';
+import { SecretStore } from '../secrets/store.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { note } from './output.js';
 
@@ -31,10 +32,12 @@ export async function inDestination<T extends object>(
   work: (destination: Destination) => Promise<T>,
 ): Promise<T & { destination: string }> {
   const idle = () => Promise.resolve();
+  const secrets = new SecretStore(process.env);
   const host = new DestinationHost({
     ...{ taskQueue: 'highwater-command', address: '', namespace: '' },
     environment: process.env,
     trust: TrustPolicy.local(),
+    secrets,
     poll: () => Promise.resolve(idle),
   });
   try {
@@ -49,6 +52,7 @@ export async function inDestination<T extends object>(
     return { ...(await work(hosted.destination)), destination: located };
   } finally {
     await host.close();
+    secrets.close();
   }
 }
 
@@ -94,7 +98,7 @@ export async function inServer<T>(
   destination: string,
   work: (server: PostgresDestination) => Promise<T>,
 ): Promise<T> {
-  const { name, url, mask } = serverOf(destination, process.env);
+  const { name, url, mask } = await findServer(destination, process.env);
   const pool = new Pool({
     connectionString: url,
     application_name: 'highwater',

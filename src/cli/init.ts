@@ -232,7 +232,7 @@ async function written(
   const notes: string[] = [];
   if (asksApi) {
     try {
-      const found = await discover(plan, SAMPLE, plans, probedFrom(plan));
+      const found = await discover(plan, SAMPLE, plans, await probedFrom(plan));
       const drafted = draft(configuration, plans, new Map([[plan.stream, found]]));
       if (found.records > 0 && isSound(drafted.configuration)) {
         return { text: commented(drafted.text, answers), notes: drafted.notes };

@@ -75,9 +75,9 @@ export function destinationOf(asked: string | undefined, plan: StreamPlan | unde
 }
 
 /** Where a command asks the source of a plan. @throws {ConfigurationError} */
-export const probedFrom = (plan: StreamPlan): ProbeOptions => ({
+export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
   environment: process.env,
-  destination: besideOf(destinationOf(undefined, plan), process.env),
+  destination: await besideOf(destinationOf(undefined, plan), process.env),
 });
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */

@@ -1,5 +1,5 @@
 import { Client, type QueryArrayConfig, type QueryArrayResult } from 'pg';
-import { serverOf } from '../destinations/location.js';
+import { findServer, type ServerLocation } from '../destinations/location.js';
 import {
   lengthOf,
   PART_BYTES,
@@ -22,7 +22,10 @@ const ANSWER_MILLISECONDS = 10_000;
  * @throws {DestinationError}
  */
 export async function* askServer(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
-  const { name, url, mask } = serverOf(destination, process.env);
+  yield* askLocated(await findServer(destination, process.env), sql, seconds);
+}
+
+async function* askLocated({ name, url, mask }: ServerLocation, sql: string, seconds: number): Answer {
   const limit = timeLimit(seconds);
   const client = new Client({
     connectionString: url,
@@ -68,8 +71,8 @@ export async function* askServer(destination: string, sql: string, seconds = QUE
 
 /** As {@link askServer}, read to its end. */
 export async function queryServer(destination: string, sql: string): Promise<QueryAnswer & { name: string }> {
-  const { name } = serverOf(destination, process.env);
-  return { name, ...(await whole(askServer(destination, sql))) };
+  const server = await findServer(destination, process.env);
+  return { name: server.name, ...(await whole(askLocated(server, sql, QUERY_SECONDS))) };
 }
 
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */

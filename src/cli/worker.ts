@@ -19,6 +19,7 @@ export interface WorkerCommandOptions {
   json?: boolean;
   trust?: Trust;
   allowEnv?: string[];
+  allowSecrets?: string[];
   allowFiles?: string[];
   allowDestinations?: string[];
   allowHosts?: string[];
@@ -108,6 +109,12 @@ export const withWorkerOptions = (command: Command): Command =>
     )
     .addOption(
       listed(
+        '--allow-secrets <patterns>',
+        "secrets of Vault and other providers for configurations, such as 'vault:secret/data/highwater/*' (default: none)",
+      ).env('HIGHWATER_ALLOW_SECRETS'),
+    )
+    .addOption(
+      listed(
         '--allow-destinations <patterns>',
         "destinations for configurations, such as '/data/*.duckdb' (default: the worker's own alone)",
       ).env('HIGHWATER_ALLOW_DESTINATIONS'),
@@ -145,7 +152,7 @@ function trustText(options: TrustOptions, address: string): string {
     ? `Trust: local${why ? `, as the Temporal server is at ${address}` : ''}. Those who start workflows there have the rights of this ` +
         'worker; --trust none restricts them (docs/security.md).'
     : `Trust: none${why ? `, as the Temporal server is at ${address}` : ''}. Configurations may use what --allow-env, --allow-files, ` +
-        '--allow-destinations and --allow-hosts list (docs/security.md).';
+        '--allow-secrets, --allow-destinations and --allow-hosts list (docs/security.md).';
 }
 
 /** Runs a worker until SIGINT or SIGTERM. */
@@ -157,11 +164,12 @@ export async function runWorker(
   const { taskQueue, deployment, buildId } = options;
   if ((deployment === undefined) !== (buildId === undefined))
     throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
-  const { trust, allowEnv, allowFiles, allowDestinations, allowHosts } = options;
+  const { trust, allowEnv, allowFiles, allowSecrets, allowDestinations, allowHosts } = options;
   const lent: TrustOptions = {
     ...(trust !== undefined && { trust }),
     ...(allowEnv !== undefined && { allowEnv }),
     ...(allowFiles !== undefined && { allowFiles }),
+    ...(allowSecrets !== undefined && { allowSecrets }),
     ...(allowDestinations !== undefined && { allowDestinations }),
     ...(allowHosts !== undefined && { allowHosts }),
   };

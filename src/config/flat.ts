@@ -19,6 +19,7 @@ import {
   type TableSpec,
   WRITE_MODES,
 } from '../protocol.js';
+import { PROVIDER_FORMS, PROVIDER_PATTERNS } from '../secrets/names.js';
 import { filesAddress, isFiles } from './files-address.js';
 
 /**
@@ -226,10 +227,25 @@ export const columnType = z.string().transform((text, context): ColumnType => {
 });
 
 /** Kinds of references to secrets, as they are written. */
-export const SECRET_REFERENCES: Record<string, string> = { env: '${env:NAME}', file: '${file:PATH}' };
+export const SECRET_REFERENCES: Record<string, string> = {
+  ...{ env: '${env:NAME}', file: '${file:PATH}' },
+  ...PROVIDER_FORMS,
+};
 
-/** `${env:NAME}` or `${file:PATH}`, resolved in activities only. */
-export const REFERENCE = /\$\{(env|file):((?<=env:)[A-Za-z_][A-Za-z0-9_]*|(?<=file:)[^}]+)\}/g;
+const REFERENCE_NAMES = { env: '[A-Za-z_][A-Za-z0-9_]*', file: '[^}]+', ...PROVIDER_PATTERNS };
+
+/** `${env:NAME}`, `${file:PATH}` or a secret of a provider, resolved in activities only: its kind, and what it names. */
+export const REFERENCE = new RegExp(
+  String.raw`\$\{(${Object.keys(REFERENCE_NAMES).join('|')}):(` +
+    Object.entries(REFERENCE_NAMES)
+      .map(([kind, name]) => String.raw`(?<=\{${kind}:)${name}`)
+      .join('|') +
+    String.raw`)\}`,
+  'g',
+);
+
+/** A text that is one reference to a secret and nothing else. */
+const WHOLE_REFERENCE = new RegExp(`^${REFERENCE.source}$`);
 
 export const holdsReference = (text: string): boolean => text.search(REFERENCE) !== -1;
 
@@ -308,7 +324,7 @@ const HOOK_HOSTS = /(^|\.)(hooks\.slack\.com|discord(app)?\.com|webhook\.office\
 
 /** A webhook's address: where its path is the secret, it must be a reference. */
 const hookUrl = z.string().superRefine((text, context) => {
-  if (/^\$\{(env|file):[^}]+\}$/.test(text.trim())) return;
+  if (WHOLE_REFERENCE.test(text.trim())) return;
   const checked = baseUrl.safeParse(text);
   for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
   if (!checked.success || holdsReference(text) || !HOOK_HOSTS.test(new URL(text).hostname)) return;

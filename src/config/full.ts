@@ -8,6 +8,7 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
+import { PROVIDER_REFERENCE } from '../secrets/names.js';
 import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
@@ -90,7 +91,7 @@ export function plansFromFull(
   });
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
   problems.push(...unkept(sound, parsed.data?.destination, draft));
-  if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
+  if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url.replace(PROVIDER_REFERENCE, ''))) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
   if (parsed.data !== undefined) problems.push(...paceProblems(parsed.data));

@@ -20,7 +20,7 @@ const secret = z
   .max(4096)
   .refine(
     holdsReference,
-    'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
+    'must be a reference such as "${env:TOKEN}", "${file:token.txt}" or "${vault:secret/data/api#token}": anything else would stay in the workflow\'s history',
   )
   .meta({ title: 'reference' });
 

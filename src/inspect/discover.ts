@@ -83,7 +83,7 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const source = sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
+  const source = await sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
   const parent = await parentFields(plan, plans, options);
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();

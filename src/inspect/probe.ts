@@ -38,23 +38,13 @@ export interface ProbeOptions {
 /** Pages of one stream; of one that has a parent, for the first record of that. */
 export class Probe {
   readonly strategy: Strategy;
-  private readonly source: HttpSource;
 
   private constructor(
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
-    options: ProbeOptions,
+    private readonly source: HttpSource,
   ) {
     this.strategy = createStrategy(plan.options);
-    const { environment, destination, takesAll } = options;
-    this.source = sourceOf(
-      plan,
-      ownSurroundings(environment),
-      destination,
-      undefined,
-      undefined,
-      takesAll !== true,
-    );
   }
 
   /**
@@ -62,7 +52,12 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    return new Probe(plan, await parentFields(plan, plans, options), options);
+    const { environment, destination, takesAll } = options;
+    const parent = await parentFields(plan, plans, options);
+    const surroundings = ownSurroundings(environment);
+    const checksValues = takesAll !== true;
+    const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
+    return new Probe(plan, parent, source);
   }
 
   first(): Cursor {

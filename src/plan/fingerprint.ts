@@ -49,6 +49,9 @@ function startOf(options: StrategyOptions): string | null {
   return 'incremental' in options ? (options.incremental?.start ?? null) : null;
 }
 
+/** The query of an address; a reference is one piece of it, whatever it holds. */
+const QUERY = /^(?:\$\{[^}]*\}|[^?])*\?((?:\$\{[^}]*\}|[^#])*)/s;
+
 /** The parts of a request that decide what is answered, by the names that a configuration has for them. */
 function requestParts(baseUrl: string, request: RequestSpec): { [part: string]: string } {
   const parts: [string, string][] = [];
@@ -57,7 +60,7 @@ function requestParts(baseUrl: string, request: RequestSpec): { [part: string]: 
   };
   add('method', 'method', request.method ?? 'GET');
   // The path is a part of the checkpoint's name.
-  const query = /\?([^#]*)/.exec(baseUrl)?.[1] ?? '';
+  const query = QUERY.exec(baseUrl)?.[1] ?? '';
   for (const [name, value] of new URLSearchParams(query)) add(`params.${name}`, name, value);
   for (const [name, value] of Object.entries(request.params)) add(`params.${name}`, name, value);
   for (const [name, value] of Object.entries(request.headers))

@@ -48,6 +48,8 @@ import { TrustPolicy } from '../trust/policy.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
+  /** Reads secrets of providers anew and resolves the request by them; null where they are the same as before. */
+  reread?: () => Promise<ResolvedRequest | null>;
   /** How the API is asked and answers; as the reference API does unless told. */
   spec?: RequestSpec;
   primaryKey: readonly string[];
@@ -111,30 +113,62 @@ class RuledError extends Error {
   }
 }
 
+/** A request with its secrets, and what follows from these. */
+interface Resolved {
+  resolved: ResolvedRequest;
+  auth: Authenticator | null;
+  token: TokenUse;
+}
+
 /** Records from an API over HTTP. Retries are left to Temporal. */
 export class HttpSource implements Source {
   private readonly spec: RequestSpec;
-  private readonly auth: Authenticator | null;
   private readonly budget: Budget;
   private readonly rules: readonly ErrorRule[];
-  private readonly token: TokenUse;
   private readonly network: Network;
+  private current: Resolved;
+  private rereading: Promise<boolean> | null = null;
 
   constructor(private readonly options: HttpSourceOptions) {
-    const { resolved, destination = null, trust = TrustPolicy.local(), timeoutSeconds } = options;
+    const { resolved, trust = TrustPolicy.local() } = options;
     this.network = options.network ?? new Network(trust);
     this.spec = options.spec ?? REFERENCE_REQUEST;
-    this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network });
+    this.current = this.resolvedBy(resolved);
     this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
-    this.token = {
-      next: this.spec.next,
-      parameter: this.spec.names['scroll_param'] ?? 'scroll_param',
-      isWhole: resolved.isTokenWhole,
-      isCredential: (name) => this.isCredential(name),
-      mask: resolved.mask,
+  }
+
+  private resolvedBy(resolved: ResolvedRequest): Resolved {
+    const { destination = null, trust = TrustPolicy.local(), timeoutSeconds } = this.options;
+    return {
+      resolved,
+      auth: authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network }),
+      token: {
+        next: this.spec.next,
+        parameter: this.spec.names['scroll_param'] ?? 'scroll_param',
+        isWhole: resolved.isTokenWhole,
+        isCredential: (name) => this.isCredential(name),
+        mask: resolved.mask,
+      },
     };
+  }
+
+  /** Whether other credentials may be had than those that were refused. */
+  private get mayRenew(): boolean {
+    return this.auth !== null || this.options.reread !== undefined;
+  }
+
+  private get resolved(): ResolvedRequest {
+    return this.current.resolved;
+  }
+
+  private get auth(): Authenticator | null {
+    return this.current.auth;
+  }
+
+  private get token(): TokenUse {
+    return this.current.token;
   }
 
   get concurrency(): number | null {
@@ -144,21 +178,54 @@ export class HttpSource implements Source {
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
     const end = await this.budget.turn(signal);
     try {
-      for (let renewed = false; ; renewed = true) {
+      let isRenewed = false;
+      let isReread = false;
+      for (;;) {
+        const { current } = this;
+        const { auth } = current;
         const call = this.call(request);
-        await this.auth?.authorize(call);
+        try {
+          await auth?.authorize(call);
+        } catch (thrown) {
+          isReread = await this.rereadOnce(current, isReread || !isSignInRefused(thrown));
+          if (isReread) continue;
+          throw thrown;
+        }
         const answer = await this.ask(call, request, sink, signal);
         if (!('action' in answer)) {
-          this.auth?.accepted(call);
+          auth?.accepted(call);
           return answer;
         }
         const { action, refusal } = answer;
-        if (action === 'renew_credentials' && !renewed && this.auth?.renew(call) === true) continue;
-        throw refusal;
+        if (action !== 'renew_credentials') throw refusal;
+        if (!isRenewed && auth?.renew(call) === true) {
+          isRenewed = true;
+          continue;
+        }
+        isReread = await this.rereadOnce(current, isReread);
+        if (!isReread) throw refusal;
       }
     } finally {
       end();
     }
+  }
+
+  /**
+   * Reads secrets of providers anew after a request by them was refused; those that ask at the same time share it.
+   * @param isDone whether that was done for this request, or is of no use to it.
+   * @returns whether there are others now.
+   */
+  private async rereadOnce(refused: Resolved, isDone: boolean): Promise<boolean> {
+    const { reread } = this.options;
+    if (isDone || reread === undefined) return false;
+    if (this.current !== refused) return true;
+    this.rereading ??= reread()
+      .then((resolved) => {
+        if (resolved !== null) this.current = this.resolvedBy(resolved);
+        return resolved !== null;
+      })
+      .finally(() => (this.rereading = null));
+    return this.rereading;
   }
 
   /** Lets the next request go at once, whatever earlier answers said: an operator has ended the wait. */
@@ -170,7 +237,7 @@ export class HttpSource implements Source {
   /** Method, address and body of a page as people may see them. */
   shownRequest(request: PageRequest): string {
     const { method, shown, body } = this.call(request);
-    return `${method} ${shown}${body === null ? '' : ` ${this.options.resolved.mask(body)}`}`;
+    return `${method} ${shown}${body === null ? '' : ` ${this.resolved.mask(body)}`}`;
   }
 
   /** One answer: a page, or why there is none. */
@@ -209,7 +276,7 @@ export class HttpSource implements Source {
 
   /** What is to be sent for a page, but for credentials that are made for it. */
   private call(request: PageRequest): HttpRequest {
-    const { resolved } = this.options;
+    const { resolved } = this;
     const { scroll_param: token, ...rest } = this.counted(request.params);
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
@@ -248,7 +315,7 @@ export class HttpSource implements Source {
   /** The address of a page; what the last answer said is next may be one by itself. */
   private address(request: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
     const params = this.counted(request.params);
-    const { resolved } = this.options;
+    const { resolved } = this;
     const base = resolved.at(values);
     const { names, next } = this.spec;
     const token = params['scroll_param'];
@@ -271,7 +338,7 @@ export class HttpSource implements Source {
 
   /** Whether a parameter holds a credential: by its value, or by its name in the address. */
   private isCredential(parameter: string): boolean {
-    const { secretParams, url, secrets } = this.options.resolved;
+    const { secretParams, url, secrets } = this.resolved;
     const wanted = parameter.toLowerCase();
     const isSecret = (name: string, value: string) => SECRET_NAME.test(name) || secrets.holds(value);
     return (
@@ -284,7 +351,7 @@ export class HttpSource implements Source {
   private nextAddress(link: string, base: URL): URL {
     const url = nextAddress(link, { current: base, base, hosts: this.spec.nextHosts ?? [] });
     if (url !== null) return url;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     const named = URL.canParse(link, base.href) ? new URL(link, base) : null;
     throw new SourceRefusedError(
       this.show(base),
@@ -298,7 +365,7 @@ export class HttpSource implements Source {
   /** What is kept of an address: without credentials, and short where it is on the same host. */
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
-    const { at, secretParams, mask, secrets } = this.options.resolved;
+    const { at, secretParams, mask, secrets } = this.resolved;
     const values = { cursor: this.counted(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
@@ -341,7 +408,7 @@ export class HttpSource implements Source {
     const shown = new URL(url);
     shown.username = '';
     shown.password = '';
-    return this.options.resolved.mask(unescaped(shown.href));
+    return this.resolved.mask(unescaped(shown.href));
   }
 
   private async page(
@@ -366,7 +433,8 @@ export class HttpSource implements Source {
         throw new ScanError('the compressed body is damaged or cut short', 'shape');
       }
     })();
-    const { texts = [], resolved } = options;
+    const { texts = [] } = options;
+    const { resolved } = this;
     const body = readableBody(
       raw,
       spec,
@@ -387,7 +455,7 @@ export class HttpSource implements Source {
       ...(options.exact !== undefined && { exact: options.exact }),
       ...(options.remembers !== undefined && { remembers: options.remembers }),
       recordLimit: RECORD_LIMIT,
-      mask: options.resolved.mask,
+      mask: resolved.mask,
       ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
       sink: (lines, scanned, rejected) => {
         const part =
@@ -478,7 +546,7 @@ export class HttpSource implements Source {
     const rule = fittingRule(this.rules, response.status, body);
     // What is to be ignored of an answer that has records is its error, not the records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
     const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
@@ -492,7 +560,7 @@ export class HttpSource implements Source {
   private refuseFailure({ status, statusText }: Response, call: HttpRequest, envelope: unknown): void {
     const failure = this.failureIn(envelope, call);
     if (failure === null) return;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     throw new SourceUnavailableError(
       call.shown,
       `the source answered ${status} ${mask(statusText).slice(0, 100)} without records, but with an error in ` +
@@ -509,7 +577,7 @@ export class HttpSource implements Source {
       body?.includes(JSON.stringify({ [name]: value }).slice(1, -1)) === true;
     const failure = failureIn(envelope, this.spec.records, isAsked);
     if (failure === null) return null;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }
 
@@ -520,12 +588,12 @@ export class HttpSource implements Source {
   }
 
   private refused(response: Response, call: HttpRequest, body: string) {
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     // Before it is cut short, lest half a secret stay, and again once it is unescaped.
     const words = mask(theirWords(mask(body)));
     const rule = fittingRule(this.rules, response.status, { text: body });
     const action =
-      rule?.action ?? (response.status === 401 && this.auth !== null ? 'renew_credentials' : 'default');
+      rule?.action ?? (response.status === 401 && this.mayRenew ? 'renew_credentials' : 'default');
     return this.outcome({ action, rule }, response, call, words);
   }
 
@@ -540,7 +608,7 @@ export class HttpSource implements Source {
     if (action === 'end') return { ...EMPTY, pastEnd: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The words of the status line are the source's own too.
-    const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;
+    const status = `${response.status} ${this.resolved.mask(response.statusText).slice(0, 100)}`;
     const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
     const limit = this.spec.rateLimit ?? null;
@@ -576,9 +644,7 @@ export class HttpSource implements Source {
     }
     if (outer.aborted) return outer.reason;
     if (thrown instanceof NotAllowedError)
-      return new NotAllowedError(
-        `${this.options.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`,
-      );
+      return new NotAllowedError(`${this.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`);
     if (thrown instanceof HighwaterError) return thrown;
     if (isTooMuch(thrown))
       return new MalformedAnswerError(
@@ -597,7 +663,7 @@ export class HttpSource implements Source {
       thrown instanceof Error &&
       (thrown.name === 'FetchError' || thrown instanceof AbortError || 'code' in thrown)
     ) {
-      const text = this.options.resolved.mask(
+      const text = this.resolved.mask(
         messageOf(thrown)
           .replace(/^request to \S+ failed, reason: ?/, '')
           .replace(/^(aborted|Premature close)$/, 'the connection ended in the middle of the answer'),
@@ -612,6 +678,11 @@ export class HttpSource implements Source {
     return thrown;
   }
 }
+
+/** Statuses by which a server of tokens says that it does not know a password or a client's secret. */
+const SIGN_IN_REFUSED = [400, 401, 403];
+const isSignInRefused = (thrown: unknown): boolean =>
+  thrown instanceof SourceRefusedError && thrown.status !== null && SIGN_IN_REFUSED.includes(thrown.status);
 
 /** Notes on records, of both parts that read them; one of each code. */
 function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnswer, 'remarks'> {

@@ -22,6 +22,7 @@ import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import type { Json, Progress, ReferenceStrategy, SyncResult } from '../../src/protocol.js';
 import { ownSurroundings } from '../../src/surroundings.js';
+import { SecretStore } from '../../src/secrets/store.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import {
@@ -80,9 +81,11 @@ export class Laboratory {
       defaultHeartbeatThrottleInterval: '500ms',
       stickyQueueScheduleToStartTimeout: '1s',
     } as const;
+    const secrets = new SecretStore(process.env);
     const host: DestinationHost = new DestinationHost({
       environment: process.env,
       trust: TrustPolicy.local(),
+      secrets,
       taskQueue,
       address,
       namespace: to.namespace,
@@ -121,6 +124,7 @@ export class Laboratory {
       worker.shutdown();
       await running;
       await host.close();
+      secrets.close();
       await connection.close();
       await client.close();
     });

@@ -1,7 +1,7 @@
 import { DuckDbSession } from '../duckdb/session.js';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { confine, NO_EXTENSIONS } from '../duckdb/confine.js';
-import { filesOf } from '../location.js';
+import { findFiles } from '../location.js';
 import { DestinationError } from '../../errors.js';
 import type { Json } from '../../protocol.js';
 import { IDENTITY, pathsOf } from './files.js';
@@ -14,7 +14,7 @@ import { identifier, sql, type Sql } from '../sql/sql.js';
 
 /** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
-  const { name, address, beside, mask } = filesOf(destination, environment);
+  const { name, address, beside, mask } = await findFiles(destination, environment);
   const { at } = address;
   const store: ObjectStore =
     at.kind === 'local'

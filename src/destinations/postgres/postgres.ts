@@ -182,6 +182,8 @@ export class PostgresDestination implements Destination {
     private readonly limits: PostgresLimits = POSTGRES_LIMITS,
     /** Hides secrets in the server's own words. */
     private mask: (text: string) => string = (text) => text,
+    /** Called when the server refuses these credentials; returns whether others may be had. */
+    private readonly forgetCredentials: () => boolean = () => false,
   ) {}
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
@@ -595,6 +597,10 @@ export class PostgresDestination implements Destination {
     if (mayPass)
       return new DestinationBusyError(
         `the destination ${this.address} cannot be reached or is busy: ${said}`,
+      );
+    if (/^28/.test(code) && this.forgetCredentials())
+      return new DestinationBusyError(
+        `the destination ${this.address} refuses: ${said}; its secrets are read anew`,
       );
     // Wrong password, no such database, no rights, or a certificate that nobody here trusts.
     if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
