@@ -28,24 +28,25 @@ const LAYERS = {
   trust: { imports: [], packages: TEMPORAL },
   // Pure: luxon reads dates.
   strategies: { imports: [], shared: ['protocol'], packages: '^(?!luxon$)[^.]' },
-  request: { imports: [], packages: TEMPORAL },
-  config: { imports: ['request', 'strategies'], packages: TEMPORAL },
+  secrets: { imports: ['trust'], packages: TEMPORAL },
+  request: { imports: ['secrets'], packages: TEMPORAL },
+  config: { imports: ['secrets', 'request', 'strategies'], packages: TEMPORAL },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
   sources: {
-    imports: ['trust', 'strategies', 'request', 'config'],
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config'],
     types: ['surroundings'],
     packages: TEMPORAL,
   },
   destinations: {
-    imports: ['trust', 'strategies', 'request', 'config', 'staging', 'sources'],
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'staging', 'sources'],
     packages: TEMPORAL,
   },
-  inspect: { imports: ['trust', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
+  inspect: { imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
   plan: { imports: ['strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
   activities: {
-    imports: ['strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
+    imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
     types: ['surroundings'],
   },
   // Deterministic: a workflow's bundle holds no code of the folders below.
@@ -55,6 +56,7 @@ const LAYERS = {
     imports: [
       ...[
         'trust',
+        'secrets',
         'strategies',
         'request',
         'config',
