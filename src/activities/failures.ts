@@ -8,8 +8,11 @@ const A_FEW = 3;
 /** More than this of a message is for nobody, and Temporal takes no failure of megabytes. */
 const MESSAGE_LIMIT = 8000;
 
-/** Failures of a destination that a sync which goes on waits out by itself, in the open. */
-const OF_DESTINATION = ['DestinationBusyError', 'DestinationElsewhereError', 'StorageFullError'];
+/** Failures of a destination, or of a provider of secrets, that a sync which goes on waits out by itself, in the open. */
+const WAITED_OUT = [
+  ...['DestinationBusyError', 'DestinationElsewhereError', 'StorageFullError'],
+  'SecretUnavailableError',
+];
 /** For so long they are tried again out of sight: most are over by then. */
 const PATIENCE_MILLISECONDS = 10_000;
 
@@ -44,7 +47,7 @@ function failureOf(thrown: unknown, goesOn: () => boolean): unknown {
   const { attempt, scheduledTimestampMs } = Context.current().info;
   const last = retry === 'a few times' && attempt >= A_FEW;
   const isLong = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
-  const isTold = isLong && goesOn() && OF_DESTINATION.includes(thrown.name);
+  const isTold = isLong && goesOn() && WAITED_OUT.includes(thrown.name);
   return ApplicationFailure.create({
     type: thrown.name,
     message: cut(thrown.message),
