@@ -69,7 +69,7 @@ const FAILURES = {
   RangeRefusedError: { activity: 'never', sync: 'block' },
   RateLimitedError: { activity: 'while it lasts', sync: 'block' },
   RecordError: { activity: 'never', sync: 'block' },
-  SecretUnavailableError: { activity: 'while it lasts', sync: 'retry' },
+  SecretUnavailableError: { activity: 'while it lasts', sync: 'retry', isReportedSoon: true },
   SourceRefusedError: { activity: 'never', sync: 'block' },
   SourceUnavailableError: { activity: 'while it lasts', sync: 'retry' },
   StorageFullError: { activity: 'while it lasts', sync: 'retry', isReportedSoon: true },

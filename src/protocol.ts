@@ -414,7 +414,7 @@ export interface BatchBudget {
   seconds: number;
 }
 
-/** A credential; texts are `${env:NAME}` or `${file:PATH}` references, which only activities resolve. */
+/** A credential; texts are references to secrets, which only activities resolve. */
 export type Auth =
   | { type: 'none' }
   | { type: 'basic'; username: string; password: string }
@@ -583,7 +583,7 @@ export interface RequestSpec {
 export interface StreamPlan {
   /** The stream's name, as people read it: the table's name. */
   stream: string;
-  /** May hold `${env:NAME}` references, which only activities resolve. */
+  /** May hold references to secrets, which only activities resolve. */
   baseUrl: string;
   request: RequestSpec;
   options: StrategyOptions;

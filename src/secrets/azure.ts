@@ -1,6 +1,6 @@
 import type { TokenCredential } from '@azure/identity';
-import { messageOf } from '../errors.js';
-import { addressIn, askForJson, below, member, textMember, unreachable } from './http.js';
+import { messageOf, SecretUnavailableError } from '../errors.js';
+import { addressIn, askForJson, below, isUnreachable, member, textMember, unreachable } from './http.js';
 import { loadPackage } from './package.js';
 import {
   SecretProblem,
@@ -70,9 +70,26 @@ export class AzureProvider implements SecretProvider {
 const noCredentials = (why: string) =>
   new SecretProblem(`cannot be read from ${WHO}, as the worker has no credentials for Azure: ${why}`);
 
+/** Error codes of the library below Azure's; they stand at the beginning of a description. */
+const NETWORK_ERROR = /^(network_error|endpoints_resolution_error)\b/;
+
 function explained(thrown: unknown, signal: AbortSignal): Error {
-  const said = messageOf(thrown);
-  const isOut =
-    signal.aborted || /network_error|endpoints_resolution_error|ENOTFOUND|ECONN|ETIMEDOUT/.test(said);
-  return isOut ? unreachable("the server of Azure's credentials", thrown, signal) : noCredentials(said);
+  const who = "the server of Azure's credentials";
+  const {
+    name,
+    errorResponse,
+    statusCode = 0,
+  } = thrown as {
+    name?: string;
+    errorResponse?: { errorDescription?: string };
+    statusCode?: number;
+  };
+  if (isUnreachable(thrown, signal)) return unreachable(who, thrown, signal);
+  // Several kinds of credentials were looked for in vain, each with reasons of its own.
+  if (name !== 'AuthenticationError') return noCredentials(messageOf(thrown));
+  if (NETWORK_ERROR.test(errorResponse?.errorDescription ?? ''))
+    return new SecretUnavailableError(`${who} cannot be reached`);
+  if (statusCode >= 500 || statusCode === 429)
+    return new SecretUnavailableError(`${who} answered ${statusCode}`);
+  return noCredentials(messageOf(thrown));
 }

@@ -1,6 +1,7 @@
-import { isCredential, REFERENCE } from '../config/flat.js';
+import { REFERENCE } from '../config/flat.js';
 import { messageOf, NotAllowedError, SecretUnavailableError } from '../errors.js';
 import { Network } from '../sources/network.js';
+import { SECRET_NAME } from '../sources/references.js';
 import { Secrets } from '../sources/secrets.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { AwsProvider } from './aws.js';
@@ -25,6 +26,8 @@ const LEASE_SECONDS = 5 * 60;
 /** A secret with a lease is read anew a little before it ends. */
 const GOOD_PART = 0.9;
 const ANSWER_MILLISECONDS = 20_000;
+/** A shorter value of a variable is a switch or a number. */
+const CREDENTIAL_LENGTH = 8;
 /** A provider's own words are for people. */
 const MESSAGE_LIMIT = 1000;
 
@@ -49,7 +52,9 @@ export class SecretStore {
     // Addresses of providers are the owner's.
     this.network = new Network(TrustPolicy.local(environment));
     this.own = new Secrets(
-      Object.entries(environment).flatMap(([name, value = '']) => (isCredential(name) ? [value.trim()] : [])),
+      Object.entries(environment).flatMap(([name, value = '']) =>
+        SECRET_NAME.test(name) && value.length >= CREDENTIAL_LENGTH ? [value.trim()] : [],
+      ),
     );
   }
 

@@ -278,7 +278,10 @@ const VAULT_ID = 'abcdefghijklmnopqrstuvwxy1';
 export const connectLike = (): Promise<Provider> =>
   serve(({ request, url, provider }) => {
     if (request.headers.authorization !== `Bearer ${CONNECT_TOKEN}`)
-      return refuse(provider, 'the token', 401, { status: 401, message: 'Invalid token signature' });
+      return refuse(provider, 'the token', 401, {
+        status: 401,
+        message: `Invalid token signature: ${request.headers.authorization ?? ''}`,
+      });
     const filter = url.searchParams.get('filter');
     const [, id = ''] = /^\/v1\/vaults\/[a-z0-9]{26}\/items\/([a-z0-9]{26})$/.exec(url.pathname) ?? [];
     const items = [...provider.secrets].map(([title, item]) => ({ title, ...(item as { id: string }) }));

@@ -279,7 +279,6 @@ describe('a secret of Vault', () => {
     const thrown = await valueOf(TOKEN, env).catch((one: unknown) => one);
     expect(thrown).toBeInstanceOf(SecretUnavailableError);
     expect(thrown).toMatchObject({
-      retry: 'while it lasts',
       message: expect.stringMatching(
         `^the secret vault:kv/api cannot be read now: Vault answered ${status}`,
       ) as string,
@@ -655,11 +654,13 @@ describe.skipIf(untrusted !== null)(`a secret of Azure Key Vault${untrusted ?? '
     expect({ sent, stderr }).toMatchObject({ sent: ['Bearer azure/tok+1-azure-old'] });
   });
 
-  test('says why there is none', async () => {
-    const [none, refused] = await Promise.all([
+  test('says why there is none, and is waited for while Azure is away', async () => {
+    const [away, none, refused] = await Promise.all([
+      preview('${azure-kv:team-vault/api-token}', { AZURE_AUTHORITY_HOST: 'https://127.0.0.1:1' }),
       preview('${azure-kv:team-vault/none}'),
       preview('${azure-kv:team-vault/api-token}', { AZURE_CLIENT_SECRET: 'not/it+9' }),
     ]);
+    expect(away.stderr).toMatch(/cannot be read now: the server of Azure's credentials cannot be reached/);
     expect(none.stderr).toMatch(
       /auth\.token: refers to the secret azure-kv:team-vault\/none, which is not in Azure/,
     );
