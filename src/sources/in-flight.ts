@@ -1,7 +1,11 @@
 import type { PageRequest } from '../protocol.js';
-import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
-
-type Part = Parameters<RecordSink>;
+import {
+  RateLimitedError,
+  type PageAnswer,
+  type RecordPart,
+  type RecordSink,
+  type Source,
+} from './source.js';
 
 interface Flight {
   request: PageRequest;
@@ -119,9 +123,9 @@ export class InFlight {
     const stop = () => flight.stop(signal.reason);
     if (signal.aborted) stop();
     signal.addEventListener('abort', stop, { once: true });
-    const begun: RecordSink = (...part) => {
+    const begun: RecordSink = (part) => {
       clearTimeout(patience);
-      return sink(...part);
+      return sink(part);
     };
     return flight.take(begun).finally(() => {
       clearTimeout(patience);
@@ -154,74 +158,95 @@ export class InFlight {
 
   private start(request: PageRequest): Flight {
     const abort = new AbortController();
-    let begin: (sink: RecordSink) => void = () => undefined;
-    const turn = new Promise<RecordSink>((resolve) => (begin = resolve));
-    const stopped = new Promise<never>((_, reject) => {
-      abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error), { once: true });
-    });
-    stopped.catch(() => undefined);
-    const early: Part[] = [];
+    const turn = new Turn(abort.signal);
+    const early: RecordPart[] = [];
     const release = () => {
       for (const part of early.splice(0)) this.early -= bytesOf(part);
     };
-    let isTaken = false;
     const flight: Flight = {
-      ...{ request, key: keyOf(request), parent: parentOf(request), state: 'running' },
+      request,
+      key: keyOf(request),
+      parent: parentOf(request),
+      state: 'running',
       stop: (reason) => {
         abort.abort(reason);
         release();
       },
       take: async (sink) => {
-        isTaken = true;
+        turn.isTaken = true;
         if (flight.state === 'failed' || flight.state === 'refused') return answer;
         for (let part = early.shift(); part !== undefined; part = early.shift()) {
           this.early -= bytesOf(part);
-          await sink(...part);
+          await sink(part);
         }
-        // What was left of it then is gone.
+        // Its early parts were released when it was stopped.
         if (abort.signal.aborted) throw abort.signal.reason;
-        begin(sink);
+        turn.begin(sink);
         return answer;
       },
     };
     const answer = this.source.read(
       request,
-      async (...part) => {
-        // What has come is kept in its order: after a part that waits, all wait.
-        if (!isTaken && flight.state === 'running' && this.early + bytesOf(part) <= EARLY_BYTES) {
+      async (part) => {
+        // Parts are kept in their order: once one waits, all that follow wait.
+        if (!turn.isTaken && flight.state === 'running' && this.early + bytesOf(part) <= EARLY_BYTES) {
           this.early += bytesOf(part);
           early.push(copied(part));
           return;
         }
-        if (!isTaken) {
-          if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
-          flight.state = 'blocked';
-        }
-        await (
-          await Promise.race([turn, stopped])
-        )(...part);
+        if (!turn.isTaken) this.block(flight);
+        const sink = await turn.sink();
+        await sink(part);
       },
       abort.signal,
     );
     answer.then(
       () => (flight.state = 'ended'),
       (thrown: unknown) => {
-        // Its failure is met when its turn comes, if it comes.
+        // The failure is thrown when the turn of the request comes, if it comes.
         flight.state = thrown instanceof RateLimitedError ? 'refused' : 'failed';
         release();
       },
     );
     return flight;
   }
+
+  private block(flight: Flight): void {
+    if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
+    flight.state = 'blocked';
+  }
 }
 
-const bytesOf = ([lines, , , , , outside]: Part) => lines.length + (outside?.lines.length ?? 0);
+/** The turn of a request: before it begins, parts that have no room wait for its sink. */
+class Turn {
+  isTaken = false;
+  begin: (sink: RecordSink) => void = () => undefined;
+  private readonly begun = new Promise<RecordSink>((resolve) => (this.begin = resolve));
+  private readonly stopped: Promise<never>;
 
-/** The bytes belong to the source again once the sink's promise is settled. */
-function copied([lines, records, longest, kept, rejects, outside]: Part): Part {
-  const part: Part = [Buffer.from(lines), records, longest, kept, rejects];
-  if (outside !== undefined) part.push({ ...outside, lines: Buffer.from(outside.lines) });
-  return part;
+  constructor(signal: AbortSignal) {
+    this.stopped = new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    });
+    this.stopped.catch(() => undefined);
+  }
+
+  /** Returns the sink of the turn once it has begun; throws once the request is stopped. */
+  sink(): Promise<RecordSink> {
+    return Promise.race([this.begun, this.stopped]);
+  }
+}
+
+const bytesOf = ({ lines, outside }: RecordPart) => lines.length + (outside?.lines.length ?? 0);
+
+/** Copies a part: its bytes belong to the source again once the sink's promise is settled. */
+function copied(part: RecordPart): RecordPart {
+  const { lines, outside } = part;
+  return {
+    ...part,
+    lines: Buffer.from(lines),
+    ...(outside !== undefined && { outside: { ...outside, lines: Buffer.from(outside.lines) } }),
+  };
 }
 
 /** Of the same parent too: a new one may have come between those that were expected. */

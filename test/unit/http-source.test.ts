@@ -91,13 +91,13 @@ async function read(
   });
   const lines: string[] = [];
   const keys: string[] = [];
-  const sink: RecordSink = async (bytes) => void lines.push(...bytes.toString('utf8').split('\n'));
+  const sink: RecordSink = async ({ lines: bytes }) => void lines.push(...bytes.toString('utf8').split('\n'));
   const signal = options.signal ?? new AbortController().signal;
   const answer = await source.read(
     { params: options.params ?? {}, ...(options.parent !== undefined && { parent: options.parent }) },
-    async (bytes, records, longest) => {
-      keys.push(...records.keys);
-      await (options.sink ?? sink)(bytes, records, longest, records.records, []);
+    async (part) => {
+      keys.push(...part.records.keys);
+      await (options.sink ?? sink)(part);
     },
     signal,
   );
@@ -241,7 +241,7 @@ describe('a page', () => {
     let sinking = 0;
     let count = 0;
     const answer = await read(url, {
-      sink: async (bytes, n) => {
+      sink: async ({ lines: bytes, records: n }) => {
         expect(++sinking).toBe(1);
         const before = bytes.toString('latin1', 0, 200);
         await delay(10);
@@ -263,7 +263,7 @@ describe('a page', () => {
     const { url } = await serve(always(200, page([{ id: '1' }, { id: '2', note: 'x'.repeat(5_000_000) }])));
     let done = 0;
     const answer = await read(url, {
-      sink: async (_, n) => {
+      sink: async ({ records: n }) => {
         await delay(50);
         done += n.keys.length;
       },
@@ -646,7 +646,7 @@ describe('records', () => {
     });
     await source.read(
       { params: {} },
-      async (bytes) => void lines.push(bytes.toString()),
+      async ({ lines: bytes }) => void lines.push(bytes.toString()),
       new AbortController().signal,
     );
     expect(lines.join('').split('\n')).toEqual([

@@ -105,7 +105,7 @@ async function readAll(
         const { undeclared: _, ...answer } = await source.read(
           request,
           walk.ahead(cursor, inFlight - 1),
-          async (lines, _records) => {
+          async ({ lines }) => {
             for (const line of lines.toString().split('\n').filter(Boolean))
               found.push((JSON.parse(line) as { id: string }).id);
           },
