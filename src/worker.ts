@@ -11,7 +11,8 @@ import {
 } from '@temporalio/worker';
 import { clusterIdOf } from './activities/cluster.js';
 import { createActivities } from './activities/index.js';
-import { watchSearchAttributes } from './activities/search-attributes.js';
+import { SearchAttributeRegistry } from './activities/search-attributes.js';
+import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
@@ -20,6 +21,8 @@ import { messageOf } from './errors.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
+import { Budgets } from './sources/budget.js';
+import { KeptRequests } from './sources/in-flight.js';
 import { Network } from './sources/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
@@ -85,6 +88,8 @@ export class HighwaterWorker {
     private readonly traces: Tracing | null,
     private readonly server: { address: string; namespace: string },
     private readonly network: Network,
+    private readonly kept: KeptRequests,
+    private readonly searchAttributes: SearchAttributeRegistry,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -95,6 +100,8 @@ export class HighwaterWorker {
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
+    const kept = new KeptRequests();
+    const searchAttributes = new SearchAttributeRegistry();
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
@@ -131,7 +138,13 @@ export class HighwaterWorker {
     const activities = createActivities({
       host,
       server: { address, isPlain: isPlain(how) },
-      ...{ environment, trust, network },
+      environment,
+      trust,
+      network,
+      budgets: new Budgets(),
+      searchAttributes,
+      kept,
+      turns: new WriteTurns(),
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: destination,
     });
@@ -152,6 +165,8 @@ export class HighwaterWorker {
         traces,
         server,
         network,
+        kept,
+        searchAttributes,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -166,7 +181,7 @@ export class HighwaterWorker {
   async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
     const { address, namespace } = this.server;
     const watches = [
-      watchSearchAttributes(this.connection, address, namespace),
+      this.searchAttributes.watch(this.connection, namespace),
       watchServer(address, () => this.forgetSyncs()),
     ];
     try {
@@ -178,6 +193,7 @@ export class HighwaterWorker {
       return await done;
     } finally {
       for (const stopWatching of watches) stopWatching();
+      this.kept.close();
       await this.host.close();
       this.network.close();
       await this.connection.close();

@@ -14,7 +14,7 @@ import type {
 } from '../protocol.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
-import { InFlight } from '../sources/in-flight.js';
+import type { InFlight, KeptRequests } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging } from '../staging/staging.js';
@@ -64,12 +64,13 @@ interface FetchParts {
   walk: ParentWalk | null;
   http: HttpSource;
   source: InFlight;
+  kept: KeptRequests;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, ...surroundings }: Dependencies,
+  { host, observe, kept, ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
@@ -87,7 +88,7 @@ async function openFetch(
   const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
   const staging = new Staging(beside, streamKey(plan));
   const stager = new BatchStager(staging, base.id, plan.batch, began);
-  const source = InFlight.take(nameOfCall(input, base.id), http, signal);
+  const source = kept.take(nameOfCall(input, base.id), http, signal);
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -102,6 +103,7 @@ async function openFetch(
     walk,
     http,
     source,
+    kept,
     cursor,
     signal,
   });
@@ -133,7 +135,7 @@ class PageFetch {
   }
 
   async run(): Promise<FetchedPages> {
-    const { input, source, stager, signal } = this.parts;
+    const { input, source, kept, stager, signal } = this.parts;
     const isRange = input.plan.range !== undefined;
     /** The call that takes over the requests in flight; they are older than the call that would read a range. */
     let nextCall: string | null = null;
@@ -152,7 +154,7 @@ class PageFetch {
       throw thrown;
     } finally {
       if (nextCall === null) source.stop();
-      else source.keep(nextCall, this.isRateLimited);
+      else kept.keep(nextCall, source, this.isRateLimited);
     }
   }
 

@@ -25,7 +25,6 @@ import { beating, reporting } from './failures.js';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { readsOtherwise, streamMove } from '../plan/moves.js';
 import { checkedRange, removeForsaken } from './ranges.js';
-import { searchAttributesKnown } from './search-attributes.js';
 import { streamKey } from '../plan/stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
@@ -89,7 +88,7 @@ async function openPlan(
     changes: CHANGES,
     ...(input.move !== undefined && { moved: { refused } }),
     ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
-    ...((await searchAttributesKnown(server.address)) && { searchAttributes: true }),
+    ...((await dependencies.searchAttributes.isRegistered()) && { searchAttributes: true }),
   };
 }
 

@@ -22,7 +22,7 @@ import type {
 } from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
 import { readableBody, type Bytes, type ReadableBody } from './body.js';
-import { Budget } from './budget.js';
+import { Budgets, type Budget } from './budget.js';
 import type { CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
 import { isTooMuch } from '../request/json-path.js';
@@ -73,8 +73,10 @@ export interface HttpSourceOptions {
   destination?: string | null;
   /** What of the worker's own may be used. Default: all of it. */
   trust?: TrustPolicy;
-  /** What requests are sent by. Default: one of this source's own. */
+  /** Sends the requests. Default: one of this source's own. */
   network?: Network;
+  /** Budgets that are shared with other sources. Default: of this source's own. */
+  budgets?: Budgets;
   /** Is told of each request for a page. */
   observe?: (request: RequestStarted) => RequestInHand;
 }
@@ -124,7 +126,8 @@ export class HttpSource implements Source {
     this.network = options.network ?? new Network(trust);
     this.spec = options.spec ?? REFERENCE_REQUEST;
     this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network });
-    this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
+    const budgets = options.budgets ?? new Budgets();
+    this.budget = budgets.budgetFor([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
     this.token = {
@@ -141,7 +144,7 @@ export class HttpSource implements Source {
   }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
-    const end = await this.budget.turn(signal);
+    const end = await this.budget.takeTurn(signal);
     try {
       for (let renewed = false; ; renewed = true) {
         const call = this.call(request);
@@ -187,7 +190,7 @@ export class HttpSource implements Source {
       const response = await send(call, watch, this.network);
       watch.touch();
       told?.answered(response.status);
-      this.budget.learn(response.headers);
+      this.budget.noteAllowance(response.headers);
       if (response.ok) {
         return await this.readPage(response, call, request, sink, watch).catch((thrown: unknown) => {
           if (!(thrown instanceof RuledError)) throw thrown;

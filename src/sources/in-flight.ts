@@ -49,7 +49,6 @@ export interface PassMemory {
 export class InFlight {
   readonly memory: PassMemory = { began: new Date().toISOString(), read: null, remaining: 0 };
   private flights: Flight[] = [];
-  private expiry: NodeJS.Timeout | undefined;
   private early = 0;
   /** The page that is read must not wait for connections that others hold until its turn is over. */
   private isStarving = false;
@@ -59,39 +58,28 @@ export class InFlight {
     private signal: AbortSignal,
   ) {}
 
-  /** Returns the one that was kept under `key`, with what is on its way; else a new one. */
-  static take(key: string, source: Source, signal: AbortSignal): InFlight {
-    const kept = InFlight.kept.get(key);
-    if (kept === undefined) return new InFlight(source, signal);
-    InFlight.kept.delete(key);
-    clearTimeout(kept.expiry);
-    kept.signal = signal;
-    return kept;
+  /** Goes on for a call that follows. */
+  adopt(signal: AbortSignal): void {
+    this.signal = signal;
   }
 
-  /** Keeps what is on its way for the call that follows. A request that has failed is made again then. */
-  keep(key: string, isWaiting = false): void {
-    // A source that asks to wait is obeyed by the call that follows, unless this one does so already.
+  /**
+   * Forgets requests that have failed: the call that follows makes them again.
+   * @param isWaiting whether the sync waits for the source already; else the call that follows meets its refusals.
+   * @returns whether requests are left that the call that follows can use.
+   */
+  dropFailed(isWaiting: boolean): boolean {
     this.flights = this.flights.filter(
       ({ state }) => state !== 'failed' && !(isWaiting && state === 'refused'),
     );
-    if (this.flights.length === 0) return;
-    InFlight.kept.get(key)?.stop();
-    InFlight.kept.set(key, this);
-    const expire = (milliseconds: number, then: () => void) => {
-      this.expiry = setTimeout(then, milliseconds);
-      this.expiry.unref();
-    };
-    expire(KEPT_MILLISECONDS, () => {
-      this.giveUp(({ state }) => state !== 'ended');
-      expire(this.flights.length === 0 ? 0 : KEPT_WHOLE_MILLISECONDS, () => {
-        if (InFlight.kept.get(key) === this) InFlight.kept.delete(key);
-        this.stop();
-      });
-    });
+    return this.flights.length > 0;
   }
 
-  private static readonly kept = new Map<string, InFlight>();
+  /** Gives up requests whose answers have not come whole. Returns whether others are left. */
+  stopUnended(): boolean {
+    this.giveUp(({ state }) => state !== 'ended');
+    return this.flights.length > 0;
+  }
 
   /**
    * As {@link Source.read}.
@@ -214,6 +202,50 @@ export class InFlight {
   private block(flight: Flight): void {
     if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
     flight.state = 'blocked';
+  }
+}
+
+/** Requests in flight that one call has left for the call that follows it, by the name of that call. */
+export class KeptRequests {
+  private readonly kept = new Map<string, { requests: InFlight; expiry: NodeJS.Timeout }>();
+
+  /** Returns the requests that were kept for a call; else new ones. */
+  take(call: string, source: Source, signal: AbortSignal): InFlight {
+    const found = this.kept.get(call);
+    if (found === undefined) return new InFlight(source, signal);
+    this.kept.delete(call);
+    clearTimeout(found.expiry);
+    found.requests.adopt(signal);
+    return found.requests;
+  }
+
+  /** Keeps requests for the call that follows. @param isWaiting whether the sync waits for the source meanwhile. */
+  keep(call: string, requests: InFlight, isWaiting = false): void {
+    if (!requests.dropFailed(isWaiting)) return;
+    this.stop(call);
+    this.hold(call, requests, KEPT_MILLISECONDS, () => {
+      const left = requests.stopUnended() ? KEPT_WHOLE_MILLISECONDS : 0;
+      this.hold(call, requests, left, () => this.stop(call));
+    });
+  }
+
+  /** Gives up all requests. */
+  close(): void {
+    for (const call of [...this.kept.keys()]) this.stop(call);
+  }
+
+  private hold(call: string, requests: InFlight, milliseconds: number, then: () => void): void {
+    const expiry = setTimeout(then, milliseconds);
+    expiry.unref();
+    this.kept.set(call, { requests, expiry });
+  }
+
+  private stop(call: string): void {
+    const found = this.kept.get(call);
+    if (found === undefined) return;
+    this.kept.delete(call);
+    clearTimeout(found.expiry);
+    found.requests.stop();
   }
 }
 

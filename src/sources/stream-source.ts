@@ -18,7 +18,7 @@ import type { RequestInHand, RequestStarted } from './source.js';
  */
 export function sourceOf(
   plan: StreamPlan,
-  { environment, trust, network }: Surroundings,
+  { environment, trust, network, budgets }: Surroundings,
   destination: string | null,
   remembers?: Remembered,
   observe?: (request: RequestStarted) => RequestInHand,
@@ -41,7 +41,9 @@ export function sourceOf(
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),
-    ...{ trust, network },
+    trust,
+    network,
+    budgets,
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
     ...(plan.range !== undefined && {

@@ -1393,11 +1393,11 @@ describe("a parent's value", () => {
 describe('requests on their way', () => {
   it('get their turn in the order in which they asked for it', async () => {
     const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
-    const budget = Budget.of('in order', limit);
+    const budget = new Budget(limit);
     const { signal } = new AbortController();
     const order: number[] = [];
     const take = async (number: number) => {
-      const end = await budget.turn(signal);
+      const end = await budget.takeTurn(signal);
       order.push(number);
       return end;
     };
@@ -1413,16 +1413,16 @@ describe('requests on their way', () => {
 
   it('that are given up while they wait leave the turn to others', async () => {
     const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
-    const budget = Budget.of('given up', limit);
+    const budget = new Budget(limit);
     const abort = new AbortController();
-    const end = await budget.turn(abort.signal);
-    const waiting = budget.turn(abort.signal);
-    const other = budget.turn(new AbortController().signal);
+    const end = await budget.takeTurn(abort.signal);
+    const waiting = budget.takeTurn(abort.signal);
+    const other = budget.takeTurn(new AbortController().signal);
     abort.abort(new Error('given up'));
     await expect(waiting).rejects.toThrow('given up');
     end();
     (await other)();
-    (await budget.turn(new AbortController().signal))();
+    (await budget.takeTurn(new AbortController().signal))();
   });
 
   it('are for one parent each, whatever else they have in common', async () => {
@@ -1430,7 +1430,7 @@ describe('requests on their way', () => {
       read: ({ parent }: { parent?: object }) =>
         Promise.resolve({ nextToken: JSON.stringify(parent), total: null, more: null, undeclared: [] }),
     };
-    const flights = InFlight.take('parents', source, new AbortController().signal);
+    const flights = new InFlight(source, new AbortController().signal);
     const of = (id: number) => ({ params: {}, parent: { id } });
     const sink: RecordSink = () => Promise.resolve();
     await flights.read(of(1), [of(3)], sink);
