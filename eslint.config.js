@@ -4,8 +4,17 @@ import tseslint from 'typescript-eslint';
 
 /** Files and folders that every layer may use. They use one another, and no layer. */
 const SHARED = [
-  ...['column-type', 'decode', 'durations', 'errors', 'faults', 'inputs', 'metrics', 'protocol', 'settings'],
-  ...['state-dir', 'zod'],
+  'column-type',
+  'decode',
+  'durations',
+  'errors',
+  'faults',
+  'inputs',
+  'metrics',
+  'protocol',
+  'settings',
+  'state-dir',
+  'zod',
 ];
 const TEMPORAL = '^@temporalio/';
 
@@ -53,8 +62,16 @@ const LAYERS = {
         'sources',
         'destinations',
       ],
-      ...['inspect', 'plan', 'client', 'connection', 'logger', 'replaying', 'surroundings', 'worker'],
-      ...['workflows/moves', 'workflows/settings'],
+      'inspect',
+      'plan',
+      'client',
+      'connection',
+      'logger',
+      'replaying',
+      'surroundings',
+      'worker',
+      'workflows/moves',
+      'workflows/settings',
     ],
     types: ['workflows'],
   },

@@ -125,7 +125,9 @@ export class HighwaterWorker {
       trust,
       poll: async (queue) => {
         const worker = await Worker.create({
-          ...{ ...common, taskQueue: queue, activities: { ...activities } },
+          ...common,
+          taskQueue: queue,
+          activities: { ...activities },
           maxConcurrentActivityTaskExecutions: AT_ONCE,
         });
         const running = worker.run();
@@ -152,7 +154,10 @@ export class HighwaterWorker {
       const code = workflowCode(dataConverter, traces !== null, options.workflowBundle);
       const makeMain = () =>
         Worker.create({
-          ...{ ...common, ...code, taskQueue, activities: { ...activities } },
+          ...common,
+          ...code,
+          taskQueue,
+          activities: { ...activities },
           ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         });
       const server = { address, namespace };

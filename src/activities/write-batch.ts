@@ -67,14 +67,24 @@ export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBa
     return paths;
   };
   return {
-    ...{ key: streamKey(plan), table: plan.table, base, next, cursor, records, pages, bytes, longest },
+    key: streamKey(plan),
+    table: plan.table,
+    base,
+    next,
+    cursor,
+    records,
+    pages,
+    bytes,
+    longest,
     files: () => verified(batch.files),
     ...(batch.marks !== undefined && { marks: () => verified(batch.marks) }),
     ...(batch.rejects !== undefined && { rejects: () => verified(batch.rejects) }),
     ...(range !== undefined && {
       range: {
-        ...{ kind: range.kind, writes: range.kind === 'backfill' || range.repair },
-        ...{ began: batch.began ?? range.began, cursor: cursorColumn(plan) },
+        kind: range.kind,
+        writes: range.kind === 'backfill' || range.repair,
+        began: batch.began ?? range.began,
+        cursor: cursorColumn(plan),
         ...(batch.beyond !== undefined && { beyond: () => verified(batch.beyond) }),
       },
     }),
