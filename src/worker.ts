@@ -11,7 +11,8 @@ import {
 } from '@temporalio/worker';
 import { clusterIdOf } from './activities/cluster.js';
 import { createActivities } from './activities/index.js';
-import { watchSearchAttributes } from './activities/search-attributes.js';
+import { SearchAttributeRegistry } from './activities/search-attributes.js';
+import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
@@ -21,6 +22,8 @@ import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { SecretStore } from './secrets/store.js';
+import { Budgets } from './sources/budget.js';
+import { KeptRequests } from './sources/in-flight.js';
 import { Network } from './sources/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
@@ -87,6 +90,8 @@ export class HighwaterWorker {
     private readonly server: { address: string; namespace: string },
     private readonly network: Network,
     private readonly secrets: SecretStore,
+    private readonly kept: KeptRequests,
+    private readonly searchAttributes: SearchAttributeRegistry,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -98,6 +103,8 @@ export class HighwaterWorker {
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
+    const kept = new KeptRequests();
+    const searchAttributes = new SearchAttributeRegistry();
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
@@ -122,7 +129,9 @@ export class HighwaterWorker {
       secrets,
       poll: async (queue) => {
         const worker = await Worker.create({
-          ...{ ...common, taskQueue: queue, activities: { ...activities } },
+          ...common,
+          taskQueue: queue,
+          activities: { ...activities },
           maxConcurrentActivityTaskExecutions: AT_ONCE,
         });
         const running = worker.run();
@@ -135,7 +144,14 @@ export class HighwaterWorker {
     const activities = createActivities({
       host,
       server: { address, isPlain: isPlain(how) },
-      ...{ environment, trust, network, secrets },
+      environment,
+      trust,
+      network,
+      secrets,
+      budgets: new Budgets(),
+      searchAttributes,
+      kept,
+      turns: new WriteTurns(),
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: destination,
     });
@@ -143,7 +159,10 @@ export class HighwaterWorker {
       const code = workflowCode(dataConverter, traces !== null, options.workflowBundle);
       const makeMain = () =>
         Worker.create({
-          ...{ ...common, ...code, taskQueue, activities: { ...activities } },
+          ...common,
+          ...code,
+          taskQueue,
+          activities: { ...activities },
           ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         });
       const server = { address, namespace };
@@ -157,6 +176,8 @@ export class HighwaterWorker {
         server,
         network,
         secrets,
+        kept,
+        searchAttributes,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -171,7 +192,7 @@ export class HighwaterWorker {
   async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
     const { address, namespace } = this.server;
     const watches = [
-      watchSearchAttributes(this.connection, address, namespace),
+      this.searchAttributes.watch(this.connection, namespace),
       watchServer(address, () => this.forgetSyncs()),
     ];
     try {
@@ -183,6 +204,7 @@ export class HighwaterWorker {
       return await done;
     } finally {
       for (const stopWatching of watches) stopWatching();
+      this.kept.close();
       await this.host.close();
       this.network.close();
       this.secrets.close();

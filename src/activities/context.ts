@@ -13,9 +13,12 @@ import type {
   WriteBatchInput,
   WrittenBatch,
 } from '../protocol.js';
+import type { KeptRequests } from '../sources/in-flight.js';
 import type { RequestInHand, RequestStarted } from '../sources/source.js';
 import type { Surroundings } from '../surroundings.js';
 import type { Server } from './cluster.js';
+import type { SearchAttributeRegistry } from './search-attributes.js';
+import type { WriteTurns } from './write-turns.js';
 
 /** The parts of a worker that its activities use. */
 export interface Dependencies extends Surroundings {
@@ -23,6 +26,9 @@ export interface Dependencies extends Surroundings {
   /** The DuckDB file of a configuration that names none. */
   defaultDestination: string;
   server: Server;
+  searchAttributes: SearchAttributeRegistry;
+  kept: KeptRequests;
+  turns: WriteTurns;
   /** Returns the observer of a stream's requests. */
   observe?: (
     context: Context,

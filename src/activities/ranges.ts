@@ -62,7 +62,11 @@ export async function checkedRange(
   const began = await ranges.now(key);
   return {
     ...ends,
-    ...{ kind, repair, removeExtra, began, keys: Math.min(Math.max(0, Math.floor(keys)), KEYS_LIMIT) },
+    kind,
+    repair,
+    removeExtra,
+    began,
+    keys: Math.min(Math.max(0, Math.floor(keys)), KEYS_LIMIT),
     reached: kind === 'audit' ? reach(plan, await ranges.stands(key)) : null,
   };
 }
@@ -114,7 +118,9 @@ export const concludeRange =
           const { range, table } = plan;
           if (range === undefined) throw new Error('a sync has nothing to conclude');
           return rangesOf(destination).conclude({
-            ...{ key: streamKey(plan), table, range },
+            key: streamKey(plan),
+            table,
+            range,
             scope: scopeOf(plan, cursor),
             removes: met > 0,
             newest: cursorColumn(plan),
@@ -135,7 +141,7 @@ export const forgetRange =
     );
 
 /** Notes of passes that may have left out records which are there. */
-const UNSURE = [...INCOMPLETE, ...['ties_out_of_reach', 'ties_scroll', 'unordered']];
+const UNSURE = [...INCOMPLETE, 'ties_out_of_reach', 'ties_scroll', 'unordered'];
 
 /** Which rows an audit would have met had they been there, or why that cannot be told. */
 export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scope'] {

@@ -92,10 +92,22 @@ function bodyOf(notice: Notice, environment: NodeJS.ProcessEnv): { [name: string
       ? null
       : `${ui}/namespaces/${info.namespace}/workflows/${encodeURIComponent(workflowId)}/${runId}/history`;
   return {
-    ...{ text: textOf(workflowId, notice, workflow), id, event, sync: workflowId, runId },
-    ...{ namespace: info.namespace, stream, status, error: { type, message }, since },
+    text: textOf(workflowId, notice, workflow),
+    id,
+    event,
+    sync: workflowId,
+    runId,
+    namespace: info.namespace,
+    stream,
+    status,
+    error: { type, message },
+    since,
     ...(deletes !== undefined && { deletes }),
-    ...{ nextTry, completeAsOf, lagSeconds, at, links: { workflow } },
+    nextTry,
+    completeAsOf,
+    lagSeconds,
+    at,
+    links: { workflow },
   };
 }
 

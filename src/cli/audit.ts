@@ -64,7 +64,11 @@ async function audit(given: string, options: Options): Promise<void> {
   const keys = options.keys ?? (options.json === true ? KEYS_LIMIT : KEYS_SHOWN);
   const ended = await ranged(given, options, (client, of) =>
     client.audit(of, {
-      ...{ from, to, keys, repair: repair === true, removeExtra: removeExtra === true },
+      from,
+      to,
+      keys,
+      repair: repair === true,
+      removeExtra: removeExtra === true,
       ...(stream !== undefined && { stream }),
       ...(taskQueue !== undefined && { taskQueue }),
     }),
@@ -111,7 +115,9 @@ export function shown({ stream, range }: EndedRange, repaired: boolean): string 
     table(
       ['', 'rows', 'repaired', 'keys'],
       [
-        ...[line('missing', missing), line('stale', stale), line('extra', extra)],
+        line('missing', missing),
+        line('stale', stale),
+        line('extra', extra),
         ...(twice !== undefined && twice.count > 0 ? [line('twice', twice)] : []),
       ],
     ),

@@ -31,7 +31,8 @@ async function backfill(given: string, options: RangeCommandOptions): Promise<vo
   const { from = null, to = null, stream, taskQueue } = options;
   const ended = await ranged(given, options, (client, of) =>
     client.backfill(of, {
-      ...{ from, to },
+      from,
+      to,
       ...(stream !== undefined && { stream }),
       ...(taskQueue !== undefined && { taskQueue }),
     }),

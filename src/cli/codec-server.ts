@@ -38,7 +38,9 @@ async function codecServer(options: Options): Promise<void> {
   const token = given === '' ? randomBytes(24).toString('base64url') : given;
   const origins = options.origin ?? (await originsOfServer());
   const { server, port } = await startCodecServer({
-    ...{ codecs: payloadCodecs, token, port: options.port },
+    codecs: payloadCodecs,
+    token,
+    port: options.port,
     origins: origins.map((url) => new URL(url).origin),
   });
   const endpoint = `http://127.0.0.1:${port}/${encodeURIComponent(token)}`;

@@ -52,7 +52,9 @@ async function act(
   if (options.json === true) {
     print(
       JSON.stringify({
-        ...{ id, asked: control.name, done: outcome?.done ?? false },
+        id,
+        asked: control.name,
+        done: outcome?.done ?? false,
         status: outcome?.ended ?? outcome?.progress?.status ?? null,
       }),
     );

@@ -61,7 +61,9 @@ async function demo(options: { destination: string; exit?: boolean; json?: boole
   const client = await HighwaterClient.connect(to);
   try {
     const worker = await HighwaterWorker.create({
-      ...{ target: to, taskQueue: TASK_QUEUE, destination },
+      target: to,
+      taskQueue: TASK_QUEUE,
+      destination,
       trust: { trust: 'local' },
     });
     await worker.run(async () => {

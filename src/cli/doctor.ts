@@ -175,7 +175,8 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
             message: `${pollers.length} on the task queue "${taskQueue}", ${syncs}`,
           }
         : {
-            ...{ check: 'workers', outcome: running.count > 0 ? 'bad' : 'note' },
+            check: 'workers',
+            outcome: running.count > 0 ? 'bad' : 'note',
             message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
           },
     );
@@ -194,7 +195,8 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
           return { check: 'search attributes', outcome: missing.length === 0 ? 'good' : 'note', message };
         },
         (thrown: unknown): Finding => ({
-          ...{ check: 'search attributes', outcome: 'note' },
+          check: 'search attributes',
+          outcome: 'note',
           message: `cannot be asked for: ${messageOf(thrown)}`,
         }),
       ),
@@ -235,7 +237,8 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
     const mustBeMended = trouble.nextTry === null || ruleFor(trouble.type).isOfDestination === true;
     return [
       {
-        ...{ check: 'syncs', outcome: mustBeMended ? 'bad' : 'note' },
+        check: 'syncs',
+        outcome: mustBeMended ? 'bad' : 'note',
         message: `${id}: ${status} since ${trouble.since}: ${firstLine(trouble.message, 500)}`,
       },
     ];
@@ -272,7 +275,8 @@ function ofVersions(
         ]
       : [
           {
-            ...{ check, outcome: 'bad' },
+            check,
+            outcome: 'bad',
             message: `${[...new Set(versions.map(nameOf))].join(', ')}, and none is the current one, so that no sync goes on: ${set(first)}`,
           },
         ];
@@ -281,7 +285,8 @@ function ofVersions(
     isThere
       ? { check, outcome: 'good', message: `${nameOf(current)} is the current one` }
       : {
-          ...{ check, outcome: 'bad' },
+          check,
+          outcome: 'bad',
           message: `${nameOf(current)} is the current one, and has no worker: start one, or ${first === undefined ? 'set another' : set(first)}`,
         },
   ];
@@ -310,7 +315,8 @@ function skew(whose: string, milliseconds: number): Finding {
   return seconds <= SKEW_SECONDS
     ? { check: 'clock', outcome: 'good', message: `${whose} and this machine's agree` }
     : {
-        ...{ check: 'clock', outcome: 'note' },
+        check: 'clock',
+        outcome: 'note',
         message: `${whose} is ${roughly(seconds)} ${milliseconds > 0 ? 'ahead of' : 'behind'} this machine's: lag and waits are wrong by as much`,
       };
 }
@@ -323,7 +329,8 @@ async function ofDestination(destination: string): Promise<Finding[]> {
         return await ofPostgres(destination);
       case 'files':
         return (await filesFindings(destination, [])).map(({ kind, message }) => ({
-          ...{ check, message },
+          check,
+          message,
           outcome: kind === 'fine' ? 'good' : kind === 'problem' ? 'bad' : 'note',
         }));
       case 'duckdb':
@@ -349,7 +356,8 @@ async function ofPostgres(destination: string): Promise<Finding[]> {
       : isTrue(mayCreate)
         ? { check: 'destination', outcome: 'good', message: `${where} answers` }
         : {
-            ...{ check: 'destination', outcome: 'note' },
+            check: 'destination',
+            outcome: 'note',
             message: `${where} answers; this user makes no schemas, so that the one of the table must be there`,
           },
     skew("PostgreSQL's", Number(milliseconds) - Date.now()),

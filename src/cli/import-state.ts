@@ -95,7 +95,12 @@ async function store(
   const name = `table ${table.schema}.${table.table}`;
   const opened = await destination
     .openStream({
-      ...{ key, table, isRunning, full: false, takeOver: false, fingerprint },
+      key,
+      table,
+      isRunning,
+      full: false,
+      takeOver: false,
+      fingerprint,
       holder: commandHolder(IMPORTER),
     })
     .catch((thrown: unknown) => {
@@ -113,8 +118,18 @@ async function store(
   }
   const checkpoint = randomUUID();
   await destination.write({
-    ...{ key, table, base, next: checkpoint, cursor, workflowId: IMPORTER, fingerprint },
-    ...{ records: 0, pages: 0, bytes: 0, longest: 0, files: () => Promise.resolve([]) },
+    key,
+    table,
+    base,
+    next: checkpoint,
+    cursor,
+    workflowId: IMPORTER,
+    fingerprint,
+    records: 0,
+    pages: 0,
+    bytes: 0,
+    longest: 0,
+    files: () => Promise.resolve([]),
   });
   return { checkpoint, replaced: stored !== null };
 }

@@ -34,7 +34,9 @@ export async function inDestination<T extends object>(
   const idle = () => Promise.resolve();
   const secrets = new SecretStore(process.env);
   const host = new DestinationHost({
-    ...{ taskQueue: 'highwater-command', address: '', namespace: '' },
+    taskQueue: 'highwater-command',
+    address: '',
+    namespace: '',
     environment: process.env,
     trust: TrustPolicy.local(),
     secrets,
@@ -58,7 +60,11 @@ export async function inDestination<T extends object>(
 
 /** Who holds a stream that a command has claimed. Of no server: a workflow that comes later need not ask whether it still runs. */
 export const commandHolder = (name: string): Holder => ({
-  ...{ workflowId: name, firstRunId: randomUUID(), runId: '', namespace: '', cluster: '' },
+  workflowId: name,
+  firstRunId: randomUUID(),
+  runId: '',
+  namespace: '',
+  cluster: '',
 });
 
 /** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */

@@ -110,7 +110,9 @@ function withDefaults(options: Options): Answers {
   const baseUrl = options.baseUrl ?? REFERENCE_ORIGIN;
   const path = options.path ?? defaultPath(baseUrl, strategy);
   return {
-    ...{ baseUrl, path, strategy },
+    baseUrl,
+    path,
+    strategy,
     name: options.name ?? nameOf(path),
     auth: (options.auth ?? 'none') as AuthType,
     file: options.file ?? 'highwater.yaml',

@@ -225,8 +225,15 @@ export function summary(streams: StreamResult[], limit = outputWidth()): string 
     s.warnings.map((warning) => wrapped(`note (${s.stream}): ${warning.message}`, 2, limit)),
   );
   const header = [
-    ...['stream', 'strategy', 'records', 'rows written', ...(deletes ? ['deleted'] : [])],
-    ...['pages', 'batches', 'ended by', 'cursor'],
+    'stream',
+    'strategy',
+    'records',
+    'rows written',
+    ...(deletes ? ['deleted'] : []),
+    'pages',
+    'batches',
+    'ended by',
+    'cursor',
   ];
   return [cursorTable(header, rows, limit), ...notes].join('\n');
 }

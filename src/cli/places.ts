@@ -80,7 +80,8 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
       const { plan, destination } = opened;
       const isFileHere = destinationKind(destination) === 'duckdb';
       return {
-        ...{ plan, configuration },
+        plan,
+        configuration,
         destination: isFileHere ? destination : destinationOf(undefined, plan),
         sync: { id, isRunning: isActive, taskQueue, stream: options.stream ?? null },
       };
@@ -160,8 +161,13 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
   }
   const { checkpoint } = await inDestination(destination, (opened) =>
     opened.openStream({
-      ...{ key: streamKey(plan), table: plan.table, holder: commandHolder(OPERATOR) },
-      ...{ full: false, takeOver: false, isRunning, fingerprint: fingerprintOf(plan) },
+      key: streamKey(plan),
+      table: plan.table,
+      holder: commandHolder(OPERATOR),
+      full: false,
+      takeOver: false,
+      isRunning,
+      fingerprint: fingerprintOf(plan),
       move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan),
     }),
   ).catch((thrown: unknown) => {

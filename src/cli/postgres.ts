@@ -88,7 +88,9 @@ const EXPLAINING = /^\s*(explain|show)\b/i;
 /** Runs one statement: in the extended protocol the server refuses more. */
 function one(client: Client, text: string): Promise<QueryArrayResult<Json[]>> {
   const query: QueryArrayConfig & { queryMode: 'extended' } = {
-    ...{ text, rowMode: 'array', queryMode: 'extended' },
+    text,
+    rowMode: 'array',
+    queryMode: 'extended',
   };
   return client.query<Json[]>(query);
 }

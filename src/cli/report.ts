@@ -57,11 +57,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       : [
           '',
           table(
-            [
-              ...['pass ended', 'by', 'records', 'rows written'],
-              ...(deletes ? ['deleted'] : []),
-              ...['pages', 'took'],
-            ],
+            ['pass ended', 'by', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'pages', 'took'],
             passes,
             limit,
           ),
@@ -94,11 +90,7 @@ export function streamsReport(
   });
   return [
     table(
-      [
-        ...['stream', 'status', 'records', 'rows written'],
-        ...(deletes ? ['deleted'] : []),
-        ...['lag', 'cursor'],
-      ],
+      ['stream', 'status', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'lag', 'cursor'],
       rows,
       limit,
     ),
@@ -139,7 +131,9 @@ function counts(
   ];
   return [
     [
-      ...[counted(of.records, 'record'), counted(of.rows, 'row'), counted(of.pages, 'page')],
+      counted(of.records, 'record'),
+      counted(of.rows, 'row'),
+      counted(of.pages, 'page'),
       counted(of.batches, 'batch', 'batches'),
     ].join(', '),
     ...more,

@@ -43,7 +43,8 @@ async function resync(to: Connected, id: string): Promise<{ started: boolean; st
   const { configuration, sync } = await placeOfSync(to, id);
   const { taskQueue = undefined, stream = null } = sync ?? {};
   await client.start(configuration, {
-    ...{ workflowId: id, full: true },
+    workflowId: id,
+    full: true,
     ...(taskQueue !== undefined && { taskQueue }),
     ...(stream !== null && { stream }),
   });

@@ -138,7 +138,9 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   try {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
     const worker = await HighwaterWorker.create({
-      ...{ target: to, taskQueue, destination },
+      target: to,
+      taskQueue,
+      destination,
       // The file is of the one who runs it.
       trust: { trust: 'local' },
     });

@@ -97,13 +97,14 @@ async function show(sync: string, options: Options & { limit: number }): Promise
   if (options.json === true) {
     print(
       JSON.stringify({
-        ...{ stream: plan.stream, strategy: plan.options.strategy, table: `${schema}.${name}`, destination },
+        stream: plan.stream,
+        strategy: plan.options.strategy,
+        table: `${schema}.${name}`,
+        destination,
         state: state(stored?.checkpoint.cursor ?? null),
-        ...{
-          checkpoint: stored?.checkpoint ?? null,
-          since: stored?.since ?? null,
-          holder: stored?.holder ?? null,
-        },
+        checkpoint: stored?.checkpoint ?? null,
+        since: stored?.since ?? null,
+        holder: stored?.holder ?? null,
         total,
         history: entries.map((entry) => ({ ...entry, state: state(entry.cursor) })),
       }),
@@ -135,7 +136,8 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     table(
       ['when', 'batch', 'records', 'rows', 'cursor'],
       entries.map(({ at, id, records, rows, moved, cursor: place }) => [
-        ...[at, id.slice(0, BATCH_LETTERS)],
+        at,
+        id.slice(0, BATCH_LETTERS),
         ...(moved === null ? [records, rows] : ['', '']),
         [place === undefined ? '?' : placeText(plan, place), ...(moved === null ? [] : [`↩ ${moved}`])].join(
           ' ',

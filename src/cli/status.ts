@@ -101,7 +101,10 @@ async function look({ client, server, to }: Connected, id: string): Promise<Show
     screen,
     isSilent: answer === null,
     json: {
-      ...{ ...known, progress, state, trouble },
+      ...known,
+      progress,
+      state,
+      trouble,
       ...(streams.length > 0 && {
         streams: streams.map(({ stream, answer: own }) => ({
           stream,

@@ -604,8 +604,10 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
   const beside = planBeside(
     {
       ...stream,
-      ...{ columns: typesOf(stream), destination: full.destination },
-      ...{ interval: full.interval, idle_interval: full.idle_interval },
+      columns: typesOf(stream),
+      destination: full.destination,
+      interval: full.interval,
+      idle_interval: full.idle_interval,
     },
     stream.table ?? stream.name,
   );

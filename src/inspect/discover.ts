@@ -102,7 +102,7 @@ async function readSample(
     try {
       const { undeclared: _, ...said } = await source.read(
         request,
-        async (bytes, part) => {
+        async ({ lines: bytes, records: part }) => {
           keys.push(...part.keys);
           values.push(...part.values);
           records += part.records;

@@ -97,7 +97,7 @@ export class Probe {
     const values: (string | null)[] = [];
     const answer = await this.source.read(
       request,
-      async (lines, part) => {
+      async ({ lines, records: part }) => {
         keys.push(...part.keys);
         values.push(...part.values);
         for (const line of lines.toString('utf8').split('\n')) {

@@ -66,8 +66,10 @@ export function labelsOf(context: Context, plan: StreamPlan, destination: string
   const workflowId = context.info.workflowExecution?.workflowId ?? '';
   const { stream, options } = plan;
   return {
-    ...{ sync: syncLabel(workflowId, stream), stream },
-    ...{ strategy: options.strategy, destination: withoutCredentials(destination) },
+    sync: syncLabel(workflowId, stream),
+    stream,
+    strategy: options.strategy,
+    destination: withoutCredentials(destination),
   };
 }
 
@@ -109,8 +111,12 @@ function tell(
       const table = `${plan.table.schema}.${plan.table.table}`;
       const { strategy } = plan.options;
       log.info('stream opened', {
-        ...{ stream: plan.stream, strategy, table, destination: withoutCredentials(destination) },
-        ...{ checkpoint: checkpoint.id, pass: checkpoint.cursor?.pass ?? 0 },
+        stream: plan.stream,
+        strategy,
+        table,
+        destination: withoutCredentials(destination),
+        checkpoint: checkpoint.id,
+        pass: checkpoint.cursor?.pass ?? 0,
       });
       return;
     }
@@ -142,7 +148,11 @@ function tell(
       meter.add('highwater_deleted_total', deleted, labels);
       const { records, pages, bytes, cursor } = batch;
       log.info('batch committed', {
-        ...{ rows, records, pages, bytes, seconds: toMilliseconds(taken) },
+        rows,
+        records,
+        pages,
+        bytes,
+        seconds: toMilliseconds(taken),
         ...(rejected > 0 && { rejected }),
         ...(deleted > 0 && { deleted }),
         ...(cursor.ended !== null && { endRule: cursor.ended }),
@@ -152,7 +162,10 @@ function tell(
     case 'concludeRange': {
       const { missing, stale, extra, changed } = result as RangeFound;
       log.info('range compared', {
-        ...{ missing: missing.count, stale: stale.count, extra: extra?.count ?? null, changed },
+        missing: missing.count,
+        stale: stale.count,
+        extra: extra?.count ?? null,
+        changed,
       });
       return;
     }

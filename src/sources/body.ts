@@ -97,7 +97,11 @@ export function readableBody(
   const headerRemarks = () => remarksOnHeader(header, mask);
   if (shape === undefined || shape === null) {
     return {
-      ...{ bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null },
+      bytes,
+      records,
+      isOwnEnvelope,
+      envelope: () => envelope,
+      kept: null,
       remarks: headerRemarks,
     };
   }

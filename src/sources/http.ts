@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { AbortError, type Response } from 'node-fetch';
 import { REFERENCE_REQUEST } from '../config/flat.js';
 import {
@@ -20,9 +21,9 @@ import type {
   RequestSpec,
 } from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
-import { readableBody } from './body.js';
-import { Budget } from './budget.js';
-import { withCursorValues, type CursorFields } from './cursor-values.js';
+import { readableBody, type Bytes, type ReadableBody } from './body.js';
+import { Budgets, type Budget } from './budget.js';
+import type { CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
 import { isTooMuch } from '../request/json-path.js';
 import { Network } from './network.js';
@@ -31,6 +32,7 @@ import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
+import { PartMaker, SinkQueue, type Within } from './record-parts.js';
 import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
   ABORTED,
@@ -67,17 +69,16 @@ export interface HttpSourceOptions {
   timeoutSeconds: number;
   /** Records that cannot be stored are handed over as such, and are no error. */
   quarantine?: boolean;
-  /**
-   * Which records are meant, of those whose key and cursor value are remembered; absent: all. `place`: after the offset
-   * that was asked for.
-   */
-  within?: (record: { key: string; value: string | null; place: number }) => boolean;
+  /** Decides which records are meant, of those whose key and cursor value are remembered; absent: all. */
+  within?: Within;
   /** What refresh tokens are kept beside; null or absent keeps none. */
   destination?: string | null;
   /** What of the worker's own may be used. Default: all of it. */
   trust?: TrustPolicy;
-  /** What requests are sent by. Default: one of this source's own. */
+  /** Sends the requests. Default: one of this source's own. */
   network?: Network;
+  /** Budgets that are shared with other sources. Default: of this source's own. */
+  budgets?: Budgets;
   /** Is told of each request for a page. */
   observe?: (request: RequestStarted) => RequestInHand;
 }
@@ -113,7 +114,7 @@ class RuledError extends Error {
   }
 }
 
-/** A request with its secrets, and what follows from these. */
+/** A request with its secrets, and the parts made of these. */
 interface Resolved {
   resolved: ResolvedRequest;
   auth: Authenticator | null;
@@ -134,7 +135,8 @@ export class HttpSource implements Source {
     this.network = options.network ?? new Network(trust);
     this.spec = options.spec ?? REFERENCE_REQUEST;
     this.current = this.resolvedBy(resolved);
-    this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
+    const budgets = options.budgets ?? new Budgets();
+    this.budget = budgets.budgetFor([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
   }
@@ -176,7 +178,7 @@ export class HttpSource implements Source {
   }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
-    const end = await this.budget.turn(signal);
+    const end = await this.budget.takeTurn(signal);
     try {
       let isRenewed = false;
       let isReread = false;
@@ -255,9 +257,9 @@ export class HttpSource implements Source {
       const response = await send(call, watch, this.network);
       watch.touch();
       told?.answered(response.status);
-      this.budget.learn(response.headers);
+      this.budget.noteAllowance(response.headers);
       if (response.ok) {
-        return await this.page(response, call, request, sink, watch).catch((thrown: unknown) => {
+        return await this.readPage(response, call, request, sink, watch).catch((thrown: unknown) => {
           if (!(thrown instanceof RuledError)) throw thrown;
           return this.ruled(response, call, thrown);
         });
@@ -411,119 +413,41 @@ export class HttpSource implements Source {
     return this.resolved.mask(unescaped(shown.href));
   }
 
-  private async page(
+  /** Hands the records of an answer to the sink, and reads the rest of it. */
+  private async readPage(
     response: Response,
     call: HttpRequest,
     request: PageRequest,
     sink: RecordSink,
     watch: Watch,
   ): Promise<PageAnswer> {
-    let pendingSinks: Promise<void>[] = [];
     const { options, spec } = this;
+    const { mask } = this.resolved;
     const answered = bodyOf(response);
-    const raw = (async function* () {
-      try {
-        for await (const chunk of answered) {
-          watch.touch((chunk as Buffer).length);
-          yield chunk as Buffer;
-        }
-      } catch (thrown) {
-        // Of zlib, and of Brotli.
-        if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
-        throw new ScanError('the compressed body is damaged or cut short', 'shape');
-      }
-    })();
-    const { texts = [] } = options;
-    const { resolved } = this;
     const body = readableBody(
-      raw,
+      watchedBytes(answered, watch),
       spec,
       options.columns,
-      texts,
+      options.texts ?? [],
       request.parent ?? {},
-      resolved.mask,
+      mask,
       options,
     );
-    let judged = 0;
-    let place = Number(request.params['offset'] ?? 0);
-    let aside: Reject[] = [];
-    const scanner = new RecordScanner({
-      records: body.records,
-      primaryKey: options.primaryKey,
-      cursorField: options.cursorField,
-      columns: options.columns,
-      ...(options.exact !== undefined && { exact: options.exact }),
-      ...(options.remembers !== undefined && { remembers: options.remembers }),
-      recordLimit: RECORD_LIMIT,
-      mask: resolved.mask,
-      ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
-      sink: (lines, scanned, rejected) => {
-        const part =
-          options.cursorFields === undefined || options.remembers?.values === 'none'
-            ? scanned
-            : withCursorValues(lines, scanned, rejected, options.cursorFields);
-        const wanted = body.kept?.slice(judged, (judged += part.records)) ?? null;
-        // What was left out by the filter need not fit.
-        const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);
-        aside = [];
-        const kept = wanted?.filter((_, i) => !rejected.includes(i)) ?? null;
-        const { within } = options;
-        const first = place;
-        place += part.records;
-        if (within === undefined) {
-          const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
-          const count = kept === null ? part.records - rejected.length : kept.filter(Boolean).length;
-          pendingSinks.push(sink(rest, part, scanner.longest, count, rejects));
-          return;
-        }
-        const meant = part.keys
-          .map((key, i) => within({ key, value: part.values[i] ?? null, place: first + i }))
-          .filter((_, i) => !rejected.includes(i));
-        const inside = meant.map((is, i) => is && kept?.[i] !== false);
-        const beyond = meant.map((is, i) => !is && kept?.[i] !== false);
-        const outside = { lines: keptLines(lines, beyond), records: beyond.filter(Boolean).length };
-        const count = inside.filter(Boolean).length;
-        pendingSinks.push(sink(keptLines(lines, inside), part, scanner.longest, count, rejects, outside));
-      },
-    });
-    /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */
-    const sunk = async <T>(work: () => T): Promise<T> => {
-      try {
-        return work();
-      } finally {
-        const sinking = pendingSinks;
-        pendingSinks = [];
-        // A slow sink holds the socket back: nothing is read meanwhile.
-        watch.pause();
-        await Promise.all(sinking);
-        watch.touch();
-      }
-    };
-    const gathered = new PageBuffer();
-    const hand = () => sunk(() => scanner.push(gathered.take()));
+    const queue = new SinkQueue(sink, watch);
+    const scanner = this.scannerFor(body, request, queue);
     let document: JsonDocument;
     try {
-      for await (const chunk of body.bytes) {
-        gathered.add(chunk);
-        if (gathered.length >= CHUNK) await hand();
-      }
-      await hand();
-      document = await sunk(() => scanner.end());
-      if (body.isOwnEnvelope) document = body.envelope();
+      document = await scanBody(body, scanner, queue);
     } catch (thrown) {
-      if (!(thrown instanceof ScanError) || thrown.body === undefined) throw thrown;
-      this.judge(response, thrown.body, true);
-      const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
-      throw failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
+      throw this.scanFailure(thrown, response, call);
     } finally {
-      gathered.release();
-      // What is not read to its end would keep its connection.
+      // A body that is not read to its end would keep its connection.
       answered.destroy();
     }
     const { value } = document;
-    this.judge(response, { value }, scanner.count === 0);
+    this.applyRules(response, { value }, scanner.count === 0);
     if (scanner.count === 0) this.refuseFailure(response, call, value);
-    const envelope = new Envelope(document, response.headers, resolved.mask);
+    const envelope = new Envelope(document, response.headers, mask);
     const { ends } = spec;
     const isEnd = ends != null && envelope.value('ends.path', ends.path) === ends.is;
     const more = isEnd ? false : envelope.flag('more', spec.more);
@@ -532,9 +456,45 @@ export class HttpSource implements Source {
       total: envelope.count('total', spec.total),
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
-      undeclared: [...scanner.undeclared].map(resolved.mask),
+      undeclared: [...scanner.undeclared].map(mask),
       ...remarksOf(body.remarks(), scanner.remarks),
     };
+  }
+
+  /** Returns a scanner that puts the records of a body into the queue. */
+  private scannerFor(body: ReadableBody, request: PageRequest, queue: SinkQueue): RecordScanner {
+    const { options } = this;
+    const parts = new PartMaker({
+      cursorFields: options.remembers?.values === 'none' ? undefined : options.cursorFields,
+      within: options.within,
+      filtered: body.kept,
+      firstPlace: Number(request.params['offset'] ?? 0),
+    });
+    const scanner: RecordScanner = new RecordScanner({
+      records: body.records,
+      primaryKey: options.primaryKey,
+      cursorField: options.cursorField,
+      columns: options.columns,
+      ...(options.exact !== undefined && { exact: options.exact }),
+      ...(options.remembers !== undefined && { remembers: options.remembers }),
+      recordLimit: RECORD_LIMIT,
+      mask: this.resolved.mask,
+      ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
+      sink: (lines, scanned, rejected) =>
+        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
+    });
+    return scanner;
+  }
+
+  /**
+   * Returns why a body could not be scanned, with the error that the body tells of instead of records.
+   * @throws {RuledError}
+   */
+  private scanFailure(thrown: unknown, response: Response, call: HttpRequest): unknown {
+    if (!(thrown instanceof ScanError) || thrown.body === undefined) return thrown;
+    this.applyRules(response, thrown.body, true);
+    const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
+    return failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
   }
 
   /**
@@ -542,7 +502,11 @@ export class HttpSource implements Source {
    * @param body without its records.
    * @throws {RuledError}
    */
-  private judge(response: Response, body: { value: unknown } | { text: string }, isBlank: boolean): void {
+  private applyRules(
+    response: Response,
+    body: { value: unknown } | { text: string },
+    isBlank: boolean,
+  ): void {
     const rule = fittingRule(this.rules, response.status, body);
     // What is to be ignored of an answer that has records is its error, not the records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
@@ -690,20 +654,36 @@ function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnsw
   return remarks.length === 0 ? {} : { remarks };
 }
 
-/** The lines of the records that are kept; without those, nothing. */
-function keptLines(lines: Buffer, kept: readonly boolean[]): Buffer {
-  const pieces: Buffer[] = [];
-  let from = 0;
-  for (const keep of kept) {
-    const end = lines.indexOf(0x0a, from);
-    const line = lines.subarray(from, end === -1 ? lines.length : end);
-    if (keep) pieces.push(...(pieces.length === 0 ? [line] : [LINE_END, line]));
-    from += line.length + 1;
+/** The bytes of a body, each of which shows that the answer goes on. */
+async function* watchedBytes(body: Readable, watch: Watch): Bytes {
+  try {
+    for await (const chunk of body) {
+      watch.touch((chunk as Buffer).length);
+      yield chunk as Buffer;
+    }
+  } catch (thrown) {
+    // Of zlib, and of Brotli.
+    if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+    throw new ScanError('the compressed body is damaged or cut short', 'shape');
   }
-  return Buffer.concat(pieces);
 }
 
-const LINE_END = Buffer.from('\n');
+/** Scans a body, and returns the answer without its records. */
+async function scanBody(body: ReadableBody, scanner: RecordScanner, queue: SinkQueue): Promise<JsonDocument> {
+  const gathered = new PageBuffer();
+  const scanGathered = () => queue.settleAfter(() => scanner.push(gathered.take()));
+  try {
+    for await (const chunk of body.bytes) {
+      gathered.add(chunk);
+      if (gathered.length >= CHUNK) await scanGathered();
+    }
+    await scanGathered();
+    const document = await queue.settleAfter(() => scanner.end());
+    return body.isOwnEnvelope ? body.envelope() : document;
+  } finally {
+    gathered.release();
+  }
+}
 
 /** The largest page size that the words of a 400 name, or null. */
 export function namedMaximum(words: string): number | null {

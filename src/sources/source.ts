@@ -15,19 +15,24 @@ export interface Source {
   read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer>;
 }
 
-/**
- * Takes records as newline-delimited JSON; the bytes are the sink's until its promise is settled. `kept` of the records
- * stand in `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
- * `outside`: records that are not meant, where only a range is.
- */
-export type RecordSink = (
-  lines: Buffer,
-  records: PageRecords,
-  longest: number,
-  kept: number,
-  rejects: Reject[],
-  outside?: { lines: Buffer; records: number },
-) => Promise<void>;
+/** A part of the records of an answer. */
+export interface RecordPart {
+  /** The kept records as newline-delimited JSON. The bytes are the sink's until its promise is settled. */
+  lines: Buffer;
+  /** Number of records in `lines`. */
+  kept: number;
+  /** All records, also those that a filter left out or that cannot be stored: paging counts them. */
+  records: PageRecords;
+  /** Bytes of the longest record of the answer so far. */
+  longest: number;
+  /** Records that cannot be stored. */
+  rejects: Reject[];
+  /** Records outside of the range that is read; absent where no range is. */
+  outside?: { lines: Buffer; records: number };
+}
+
+/** Takes the records of an answer, part by part. */
+export type RecordSink = (part: RecordPart) => Promise<void>;
 
 export interface PageAnswer extends Pick<
   PageSummary,

@@ -14,8 +14,15 @@ export const REACH = 256;
 
 const NAMED: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 const SHORT: Record<string, string> = {
-  ...{ '"': '"', "'": "'", '\\': '\\', '/': '/' },
-  ...{ n: '\n', r: '\r', t: '\t', b: '\b', f: '\f' },
+  '"': '"',
+  "'": "'",
+  '\\': '\\',
+  '/': '/',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  b: '\b',
+  f: '\f',
 };
 
 /**

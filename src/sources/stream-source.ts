@@ -26,7 +26,7 @@ export async function sourceOf(
   observe?: (request: RequestStarted) => RequestInHand,
   checksValues = true,
 ): Promise<HttpSource> {
-  const { trust, network } = surroundings;
+  const { trust, network, budgets } = surroundings;
   const { types: _, ...digits } = exactColumns(plan.table.columns);
   return new HttpSource({
     ...(await resolved(plan, surroundings)),
@@ -44,7 +44,9 @@ export async function sourceOf(
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),
-    ...{ trust, network },
+    trust,
+    network,
+    budgets,
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
     ...(plan.range !== undefined && {

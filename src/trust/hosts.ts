@@ -10,11 +10,18 @@ export const PUBLIC = 'public';
 
 /** Where clouds give a machine its credentials. */
 const METADATA_ADDRESSES = [
-  ...['169.254.169.254', 'fd00:ec2::254'],
+  '169.254.169.254',
+  'fd00:ec2::254',
   // Roles of containers on AWS.
-  ...['169.254.170.2', '169.254.170.23', 'fd00:ec2::23'],
+  '169.254.170.2',
+  '169.254.170.23',
+  'fd00:ec2::23',
   // Google by IPv6; Alibaba; Tencent; Oracle; Azure's own.
-  ...['fd20:ce::254', '100.100.100.200', '169.254.0.23', '192.0.0.192', '168.63.129.16'],
+  'fd20:ce::254',
+  '100.100.100.200',
+  '169.254.0.23',
+  '192.0.0.192',
+  '168.63.129.16',
 ].map((address) => ipaddr.parse(address).toNormalizedString());
 const METADATA_NAMES = [
   'metadata',
@@ -81,8 +88,14 @@ export function notPublic(address: string): string | null {
 }
 
 const KINDS: Record<string, string> = {
-  ...{ loopback: 'loopback', private: 'private', uniqueLocal: 'private', carrierGradeNat: 'private' },
-  ...{ linkLocal: 'link-local', multicast: 'multicast', broadcast: 'broadcast', unspecified: 'unspecified' },
+  loopback: 'loopback',
+  private: 'private',
+  uniqueLocal: 'private',
+  carrierGradeNat: 'private',
+  linkLocal: 'link-local',
+  multicast: 'multicast',
+  broadcast: 'broadcast',
+  unspecified: 'unspecified',
 };
 
 /** The host of a URL without brackets. */

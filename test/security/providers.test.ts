@@ -12,6 +12,7 @@ import { findFiles, findServer } from '../../src/destinations/location.js';
 import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../../src/errors.js';
 import { loadPackage } from '../../src/secrets/package.js';
 import { SecretStore } from '../../src/secrets/store.js';
+import { Budgets } from '../../src/sources/budget.js';
 import { Network } from '../../src/sources/network.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../../src/sources/references.js';
 import { sourceOf } from '../../src/sources/stream-source.js';
@@ -227,7 +228,11 @@ async function readPage(raw: object, environment: NodeJS.ProcessEnv, store: Secr
   const trust = TrustPolicy.local(environment);
   const network = new Network(trust);
   onTestFinished(() => network.close());
-  const source = await sourceOf(plan, { environment, trust, network, secrets: store }, null);
+  const source = await sourceOf(
+    plan,
+    { environment, trust, network, secrets: store, budgets: new Budgets() },
+    null,
+  );
   const read = () => source.read({ params: { offset: '0' } }, async () => {}, new AbortController().signal);
   return { source, read };
 }

@@ -15,12 +15,15 @@ import {
 } from '@temporalio/worker';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { createActivities, type Activities } from '../../src/activities/index.js';
+import { SearchAttributeRegistry } from '../../src/activities/search-attributes.js';
+import { WriteTurns } from '../../src/activities/write-turns.js';
 import { readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { target } from '../../src/connection.js';
 import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import type { Json, Progress, ReferenceStrategy, SyncResult } from '../../src/protocol.js';
+import { KeptRequests } from '../../src/sources/in-flight.js';
 import { ownSurroundings } from '../../src/surroundings.js';
 import { SecretStore } from '../../src/secrets/store.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
@@ -99,7 +102,12 @@ export class Laboratory {
       },
     });
     const real = createActivities({
-      ...{ host, server: { address, isPlain: true }, defaultDestination: 'unused' },
+      host,
+      server: { address, isPlain: true },
+      defaultDestination: 'unused',
+      searchAttributes: new SearchAttributeRegistry(),
+      kept: new KeptRequests(),
+      turns: new WriteTurns(),
       ...ownSurroundings({}),
     });
     const open: Activities['openStream'] = (input) => real.openStream(input);
