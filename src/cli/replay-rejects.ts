@@ -5,8 +5,8 @@ import { DuckDbDestination } from '../destinations/duckdb/duckdb.js';
 import { DuckDbFile } from '../destinations/duckdb/file.js';
 import { SETTINGS } from '../destinations/host.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
-import { replayAtOwner } from '../destinations/duckdb/query-socket.js';
-import type { ReplayOutcome, ReplayRequest } from '../destinations/sql/replay.js';
+import { retryAtOwner } from '../destinations/duckdb/query-socket.js';
+import type { RetryOutcome, RetryRequest } from '../destinations/sql/retry.js';
 import { DestinationError } from '../errors.js';
 import { inServer } from './in-destination.js';
 import { destinationOf, print } from './output.js';
@@ -22,7 +22,7 @@ export interface ReplayOptions {
 export async function replayRejects(configuration: string, options: ReplayOptions): Promise<void> {
   const { plans } = await loadPlans(configuration);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const outcomes: ({ stream: string } & ReplayOutcome)[] = [];
+  const outcomes: ({ stream: string } & RetryOutcome)[] = [];
   for (const plan of chosen) {
     const request = {
       table: plan.table,
@@ -49,16 +49,16 @@ export async function replayRejects(configuration: string, options: ReplayOption
 }
 
 /** @throws {DestinationError} */
-async function replayIn(given: string, request: ReplayRequest): Promise<ReplayOutcome> {
-  if (isServer(given)) return inServer(given, (server) => server.replay(request));
+async function replayIn(given: string, request: RetryRequest): Promise<RetryOutcome> {
+  if (isServer(given)) return inServer(given, (server) => server.retry(request));
   if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
   const path = await realpath(given);
   const owner = await liveOwner(path);
   // Whoever owns the file writes it; nobody else can.
-  if (owner !== null) return replayAtOwner(owner.socket, request);
+  if (owner !== null) return retryAtOwner(owner.socket, request);
   const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
   try {
-    return await destination.replay(request);
+    return await destination.retry(request);
   } finally {
     await destination.close();
   }

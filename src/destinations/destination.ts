@@ -15,7 +15,7 @@ import type {
   TableSpec,
 } from '../protocol.js';
 import type { Fingerprint } from './fingerprint.js';
-import type { ReplayOutcome, ReplayRequest } from './sql/replay.js';
+import type { RetryOutcome, RetryRequest } from './sql/retry.js';
 
 /**
  * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
@@ -60,7 +60,7 @@ export interface Destination {
    * destination cannot.
    * @throws {DestinationError}
    */
-  replay?(request: ReplayRequest): Promise<ReplayOutcome>;
+  retry?(request: RetryRequest): Promise<RetryOutcome>;
 
   /** Ranges that are read beside the sync; absent where a destination cannot have them. */
   ranges?: Ranges;

@@ -211,7 +211,7 @@ export class DestinationHost {
     const destination = new DuckDbDestination(file);
     const answering = await serveQueries(socket, {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
-      replay: (request) => destination.replay(request),
+      replay: (request) => destination.retry(request),
       history: (request) => destination.history(request),
     });
     const stopPolling = await this.options.poll(queue);

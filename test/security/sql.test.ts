@@ -59,7 +59,7 @@ describe('a session', () => {
     expect(() => duckDb.run(two)).toThrow('one at a time');
     expect(() => duckDb.runAll([sql`SELECT 1`, two])).toThrow('one at a time');
     const postgres = new PostgresSession({ query: refuse } as unknown as PoolClient);
-    expect(() => postgres.query(two)).toThrow('one at a time');
+    expect(() => postgres.run(two)).toThrow('one at a time');
     expect(() => postgres.rows(two)).toThrow('one at a time');
     // @ts-expect-error it takes statements, and no other text
     expect(() => duckDb.run(FORGED)).toThrow('one at a time');

@@ -36,14 +36,18 @@ export interface RecordedChange extends SchemaChange {
   record: string;
 }
 
-/** What a database does for it, in the write's transaction. */
-export interface SchemaStore {
+/** What a database demands of names. */
+export interface NameRules {
   /** Names that the database takes for one become one. */
   fold: (name: string) => string;
   /** How long a name may be, in bytes. */
   nameBytes: number;
   /** Names that every table of the database has for something else, folded. */
   taken?: ReadonlySet<string>;
+}
+
+/** What a database does for it, in the write's transaction. */
+export interface SchemaStore extends NameRules {
   read: () => Promise<StoredTable>;
   /** Whether every value of a column of whole numbers is the same as a DOUBLE. */
   survives: (column: string) => Promise<boolean>;
@@ -97,7 +101,7 @@ export class Columns {
   constructor(
     private readonly table: TableSpec,
     private readonly stored: StoredTable,
-    private readonly rules: Pick<SchemaStore, 'fold' | 'nameBytes' | 'taken'>,
+    private readonly rules: NameRules,
   ) {
     this.inference = table.inference ?? { policy: 'freeze', flatten: 0, names: 'as_is' };
     for (const { name, type, stored: is } of stored.columns ?? []) {

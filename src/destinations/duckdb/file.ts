@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import { stagingFolder } from '../../staging/staging.js';
 import { confine, NO_EXTENSIONS } from './confine.js';
-import { DuckDbSession, rowsOf, type QueryRows } from './session.js';
+import type { SqlRow } from '../sql/dialect.js';
+import { DuckDbSession } from './session.js';
 import { markOfNewLog, otherLog, refuseOtherLog } from './wal.js';
 import { literal, sql, type Sql } from '../sql/sql.js';
 import {
@@ -133,7 +134,7 @@ export class DuckDbFile {
    * @param query a look at the database that comes first, in the call that begins the transaction.
    */
   async transaction<T>(
-    work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
+    work: (connection: DuckDbSession, found: SqlRow[]) => Promise<T>,
     lent: DuckDBConnection | null = null,
     query: Sql | null = null,
   ): Promise<T> {
@@ -312,11 +313,13 @@ export function openError(path: string, said: string): Error {
 async function inTransaction<T>(
   connection: DuckDbSession,
   query: Sql | null,
-  work: (connection: DuckDbSession, found: QueryRows) => Promise<T>,
+  work: (connection: DuckDbSession, found: SqlRow[]) => Promise<T>,
 ): Promise<T> {
   let result: T;
   try {
-    const found = await rowsOf(connection, [sql`BEGIN TRANSACTION`, ...(query === null ? [] : [query])]);
+    const begin = sql`BEGIN TRANSACTION`;
+    if (query === null) await connection.run(begin);
+    const found = query === null ? [] : await connection.rows(query, [begin]);
     result = await work(connection, found);
   } catch (thrown) {
     // The transaction may be gone already; what matters is why.

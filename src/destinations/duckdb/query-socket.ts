@@ -7,7 +7,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { DestinationError, messageOf } from '../../errors.js';
 import type { History, HistoryRequest } from '../destination.js';
 import { QUERY_SECONDS, queryError, timeLimit, type Answer, type AnswerPart } from './query.js';
-import type { ReplayOutcome, ReplayRequest } from '../sql/replay.js';
+import type { RetryOutcome, RetryRequest } from '../sql/retry.js';
 
 /*
  * A request is one line of JSON. A query is answered by a line for each part of its answer, and then `{"end":true}`; other
@@ -22,13 +22,13 @@ export function socketPath(name: string): string {
 
 /** A request to an owner. */
 export type OwnerRequest =
-  { query: { sql: string; seconds: number } } | { replay: ReplayRequest } | { history: HistoryRequest };
+  { query: { sql: string; seconds: number } } | { replay: RetryRequest } | { history: HistoryRequest };
 
 /** What the owner of a destination does for other programs on this machine. */
 export interface OwnerServices {
   /** Hands the answer to `read`, and lets go of what it took once that has ended. */
   query: (sql: string, limit: AbortSignal, read: (answer: Answer) => Promise<void>) => Promise<void>;
-  replay: (request: ReplayRequest) => Promise<ReplayOutcome>;
+  replay: (request: RetryRequest) => Promise<RetryOutcome>;
   history: (request: HistoryRequest) => Promise<History>;
 }
 
@@ -175,8 +175,8 @@ async function ownFolder(path: string): Promise<void> {
 }
 
 /** Has the owner of a destination try records again that were put aside. @throws {DestinationError} */
-export const replayAtOwner = (path: string, request: ReplayRequest): Promise<ReplayOutcome> =>
-  resultFrom<ReplayOutcome>(path, { replay: request });
+export const retryAtOwner = (path: string, request: RetryRequest): Promise<RetryOutcome> =>
+  resultFrom<RetryOutcome>(path, { replay: request });
 
 /** Asks the owner of a destination for what is stored of a stream. @throws {DestinationError} */
 export const historyAtOwner = (path: string, request: HistoryRequest): Promise<History> =>

@@ -2,54 +2,35 @@ import {
   JsonDuckDBValueConverter,
   type DuckDBConnection,
   type DuckDBMaterializedResult,
-  type DuckDBValue,
-  type Json,
 } from '@duckdb/node-api';
+import type { SqlRow, SqlSession } from '../sql/dialect.js';
 import { one, type Sql } from '../sql/sql.js';
+import { duckDbDialect } from './dialect.js';
 
-/** A connection; it takes what {@link Sql} is, and no other text. */
-export class DuckDbSession {
+/** A connection to DuckDB; it takes {@link Sql}, and no other text. */
+export class DuckDbSession implements SqlSession {
+  readonly dialect = duckDbDialect;
+
   constructor(private readonly connection: DuckDBConnection) {}
 
-  /** @param values of `$1`, `$2`, …; with them it takes three calls. */
-  run(statement: Sql, values?: DuckDBValue[]): Promise<DuckDBMaterializedResult> {
-    return this.connection.run(one(statement), values);
+  run(statement: Sql): Promise<number> {
+    return this.connection.run(one(statement)).then(({ rowsChanged }) => rowsChanged);
   }
 
-  /**
-   * Runs statements one after the other, in one call: an answer waits its turn behind the pages that are read meanwhile.
-   * @returns the answer to the last.
-   */
-  runAll(statements: readonly Sql[]): Promise<DuckDBMaterializedResult> {
-    return this.connection.run(statements.map(one).join(';\n'));
+  /** One call for several statements: an answer waits its turn behind the pages that are read meanwhile. */
+  runAll(statements: readonly Sql[]): Promise<number> {
+    return this.connection.run(statements.map(one).join(';\n')).then(({ rowsChanged }) => rowsChanged);
+  }
+
+  rows(statement: Sql, before: readonly Sql[] = []): Promise<SqlRow[]> {
+    return this.connection.run([...before, statement].map(one).join(';\n')).then(textsOf);
   }
 }
 
-/** Rows of an answer, values as in JSON. */
-export type QueryRows = (Json | null)[][];
-
-/**
- * The rows of an answer. One call, whatever the answer's length: asking for its chunks one after the
- * other, as the library's readers do, waits each time behind a page that is being scanned.
- * @param statement or several, of which the last is answered.
- * @param values of `$1`, `$2`, …; with them it takes three calls.
- */
-export async function rowsOf(
-  connection: DuckDbSession,
-  statement: Sql | readonly Sql[],
-  values?: DuckDBValue[],
-): Promise<QueryRows> {
-  const result =
-    typeof statement === 'string'
-      ? await connection.run(statement, values)
-      : await connection.runAll(statement);
-  return Array.from({ length: result.chunkCount }, (_, i) =>
+/** The rows of an answer: its chunks are all there, and asking for them one by one would wait behind each page scanned. */
+const textsOf = (result: DuckDBMaterializedResult): SqlRow[] =>
+  Array.from({ length: result.chunkCount }, (_, i) =>
     result.getChunk(i).convertRows(JsonDuckDBValueConverter),
-  ).flat();
-}
-
-/** The numbers in an answer's only row. */
-export async function counts(connection: DuckDbSession, statement: Sql | readonly Sql[]): Promise<number[]> {
-  const [row = []] = await rowsOf(connection, statement);
-  return row.map(Number);
-}
+  )
+    .flat()
+    .map((row) => row.map((value) => (value === null ? null : String(value))));

@@ -2,7 +2,7 @@
 import type { ColumnType, TableSpec } from '../../protocol.js';
 import { filesProblem, type FileFormat } from '../../config/files-address.js';
 import { duckDbType, fromJson, jsonType } from '../duckdb/columns.js';
-import { readFiles } from '../duckdb/duckdb.js';
+import { readFiles } from '../duckdb/load.js';
 import type { Commit, Manifest } from './manifest.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.js';
 

@@ -8,7 +8,6 @@ import { DestinationError, messageOf, TableGoneError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
 import type { ColumnType, StreamKey, TableSpec } from '../../protocol.js';
 import {
-  batchColumns,
   columnIn,
   claimOf,
   conflict,
@@ -40,9 +39,10 @@ import type {
   WriteOutcome,
   WriteRequest,
 } from '../destination.js';
-import { isDataError, keepMarks, keepRejects, load, misfit, parentRows, sortOut } from '../duckdb/duckdb.js';
+import { duckDbDialect } from '../duckdb/dialect.js';
+import { DuckDbLoader, findMisfit, isDataError } from '../duckdb/load.js';
 import type { DuckDbFile } from '../duckdb/file.js';
-import { counts, rowsOf, type DuckDbSession } from '../duckdb/session.js';
+import type { DuckDbSession } from '../duckdb/session.js';
 import {
   BATCH,
   columnsOf,
@@ -67,9 +67,12 @@ import {
   type ManifestMove,
   type TableFile,
 } from './manifest.js';
-import { rangeSql } from '../duckdb/ranges.js';
 import { piecesOf, type ObjectStore } from './object-store.js';
-import { differencesColumns, judge, rangeRefusal } from '../sql/ranges.js';
+import { counts, type Batch, type OwnTable } from '../sql/dialect.js';
+import { ownColumnsOf } from '../sql/own-tables.js';
+import { keepMarks, parentRows } from '../sql/parents.js';
+import { compareBatch, rangeRefusal } from '../sql/ranges.js';
+import { keepRejects } from '../sql/rejects.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.js';
 
 /** The identity of a destination. */
@@ -167,8 +170,9 @@ export class FilesDestination implements Destination {
     const marks = checkpointOf(await own.latest(), key)?.marks ?? [];
     const markPaths = await pathsOf(this.store, own.folder, marks);
     return this.duckdb.read(async (connection) => {
-      await connection.run(MARKS_TABLE);
-      if (marks.length > 0) await keepMarks(connection, key, [...markPaths.values()]);
+      await connection.run(temporaryTable('parents'));
+      const loader = new DuckDbLoader(this.duckdb, connection);
+      if (marks.length > 0) await keepMarks(connection, key, [...markPaths.values()], loader);
       return parentRows(connection, request, sql`(${latest})`);
     });
   }
@@ -302,7 +306,7 @@ export class FilesDestination implements Destination {
       if (!isDataError(thrown)) throw thrown;
       if (table.quarantine === true) return run(true);
       throw await this.duckdb.read(async (connection) =>
-        misfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
+        findMisfit(connection, table, await request.files(), request.longest, messageOf(thrown)),
       );
     }
   }
@@ -315,18 +319,19 @@ export class FilesDestination implements Destination {
   ): Promise<Made> {
     const { key } = request;
     const made: Made = { rows: 0, rejected: 0, left: 0, files: [], rejects: [], marks: [] };
-    await connection.runAll([REJECTS_TABLE, MARKS_TABLE]);
-    if (sorts) await sortOut(this.duckdb, connection, request);
-    else if (request.records > 0) await load(this.duckdb, connection, request);
+    const loader = new DuckDbLoader(this.duckdb, connection, { sorts });
+    await connection.runAll([temporaryTable('rejects'), temporaryTable('parents')]);
     if (sorts || request.records > 0) {
-      if (request.range !== undefined) {
-        made.left = await this.leave(connection, { ...request, range: request.range }, attempt);
-      }
-      made.files = await this.copyBatch(connection, request, attempt);
+      const batch = await loader.loadBatch({ ...request, keeps: 'last', isReadOnce: false });
+      const { range } = request;
+      if (range !== undefined)
+        made.left = await this.leave(connection, { ...request, range }, batch, attempt);
+      made.files = await this.copyBatch(connection, request, batch, attempt);
       made.rows = made.files.reduce((sum, { rows }) => sum + rows, 0);
-      await connection.run(sql`DROP TABLE _batch`);
+      await connection.run(sql`DROP TABLE ${batch.name}`);
     }
-    if (request.rejects !== undefined) await keepRejects(connection, request, await request.rejects());
+    if (request.rejects !== undefined)
+      await keepRejects(connection, request, await request.rejects(), loader);
     const [rejected = 0] = await counts(connection, sql`SELECT count(*) FROM _highwater_rejects`);
     made.rejected = rejected;
     if (rejected > 0) {
@@ -340,7 +345,7 @@ export class FilesDestination implements Destination {
       // All of them become one file where there are many.
       const before = known.length < MARK_FILES ? [] : known;
       const paths = await pathsOf(this.store, attempt.folder, before);
-      await keepMarks(connection, key, [...paths.values(), ...(await request.marks())]);
+      await keepMarks(connection, key, [...paths.values(), ...(await request.marks())], loader);
       const [count = 0] = await counts(connection, sql`SELECT count(*) FROM _highwater_parents`);
       const path = `${MARKS}${attempt.id}.ndjson`;
       if (count > 0)
@@ -351,10 +356,11 @@ export class FilesDestination implements Destination {
     return made;
   }
 
-  /** Takes out of `_batch` what files have in a newer version, or may have, and what they have already. */
+  /** Removes records from a batch that files have in a newer version, or may have, or have already. */
   private async leave(
     connection: DuckDbSession,
     request: WriteRequest & { range: RangeWrite },
+    batch: Batch,
     { folder, manifest }: Attempt,
   ): Promise<number> {
     const { key, table } = request;
@@ -371,10 +377,10 @@ export class FilesDestination implements Destination {
       sql`CREATE OR REPLACE TEMP VIEW _stands AS ${latest}`,
       sql`CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS})`,
       ...ours.map(({ batch }) => sql`INSERT INTO _highwater_batches VALUES (${values(batch)})`),
-      sql`CREATE OR REPLACE TEMP TABLE ${differencesColumns()}`,
+      temporaryTable('differences'),
     ]);
     const stands = { ...table, schema: 'temp', table: '_stands', stamps: true as const };
-    const left = await judge(rangeSql(connection, table), { ...request, table: stands }, sql`_batch`, true);
+    const left = await compareBatch(connection, { ...request, table: stands }, batch, true);
     await connection.runAll([
       sql`DROP VIEW _stands`,
       sql`DROP TABLE _highwater_batches`,
@@ -404,18 +410,19 @@ export class FilesDestination implements Destination {
     },
   };
 
-  /** The rows of `_batch`, a file for each partition. */
+  /** Writes the rows of a batch, a file for each partition. */
   private async copyBatch(
     connection: DuckDbSession,
     { table, next, longest }: WriteRequest,
+    batch: Batch,
     attempt: Attempt,
   ): Promise<MadeFile[]> {
     const { format, partitionBy } = this.options;
-    const inBatch = batchColumns(table);
+    const { name: from, columns: inBatch } = batch;
     const keys = table.primaryKey.map((name) => sql`${columnIn(inBatch, name)} IS NULL`);
     const [keyless = 0] = await counts(
       connection,
-      sql`SELECT count(*) FROM _batch WHERE ${joined(keys, sql` OR `)}`,
+      sql`SELECT count(*) FROM ${from} WHERE ${joined(keys, sql` OR `)}`,
     );
     if (keyless > 0) throw somethingMisfits(table, 'a part of its primary key is null');
     const first = BigInt(attempt.version) * SEQUENCE_STEP;
@@ -432,15 +439,14 @@ export class FilesDestination implements Destination {
       partitionBy === null
         ? literal(attempt.now.slice(0, 10))
         : sql`coalesce(strftime(${columnIn(inBatch, partitionBy)}, '%Y-%m-%d'), ${literal(NO_DATE)})`;
-    const partitions = await rowsOf(
-      connection,
-      sql`SELECT ${date} AS partition, count(*) FROM _batch GROUP BY ALL ORDER BY ALL`,
+    const partitions = await connection.rows(
+      sql`SELECT ${date} AS partition, count(*) FROM ${from} GROUP BY ALL ORDER BY ALL`,
     );
-    const slices = format === 'ndjson' ? await slicesOf(connection, table, longest) : [sql`true`];
+    const slices = format === 'ndjson' ? await slicesOf(connection, batch, longest) : [sql`true`];
     const files: MadeFile[] = [];
     for (const [name, count] of partitions) {
       const day = String(name);
-      const rows = sql`SELECT ${joined(values)} FROM _batch WHERE ${date} = ${literal(day)}`;
+      const rows = sql`SELECT ${joined(values)} FROM ${from} WHERE ${date} = ${literal(day)}`;
       const queries = slices.map((slice) => sql`${rows} AND ${slice}`);
       const path = `data/date=${day === NO_DATE ? day : folderName(day)}/${attempt.id}.${format}`;
       files.push(await copy(connection, queries, attempt, path, Number(count)));
@@ -739,20 +745,21 @@ export async function pathsOf(
 const VECTOR_ROWS = 2048;
 const SLICE_BYTES = 4 * 1024 * 1024;
 
-/** Conditions that part `_batch` where its records are long, so that few of them are in memory as JSON. */
-async function slicesOf(connection: DuckDbSession, table: TableSpec, longest: number): Promise<Sql[]> {
+/** Conditions that divide a batch with long records, so that few of them are in memory as JSON. */
+async function slicesOf(
+  connection: DuckDbSession,
+  { name, columns }: Batch,
+  longest: number,
+): Promise<Sql[]> {
   if (longest * VECTOR_ROWS <= SLICE_BYTES) return [sql`true`];
-  const lengths = [...batchColumns(table).values()].map(
-    (column) => sql`coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`,
-  );
-  const found = await rowsOf(
-    connection,
+  const lengths = [...columns.values()].map((column) => sql`coalesce(strlen(CAST(${column} AS VARCHAR)), 0)`);
+  const found = await connection.rows(
     sql`SELECT min(place), max(place) FROM (
-       SELECT rowid AS place, sum(${joined(lengths, sql` + `)}) OVER (ORDER BY rowid) // ${numeral(SLICE_BYTES)} AS slice FROM _batch)
+       SELECT rowid AS place, sum(${joined(lengths, sql` + `)}) OVER (ORDER BY rowid) // ${numeral(SLICE_BYTES)} AS slice FROM ${name})
      GROUP BY slice ORDER BY 1`,
   );
   // Rows of a transaction that is not committed have places beyond 2^53.
-  const place = (value: unknown) => numeral(BigInt(String(value)));
+  const place = (value: string | null | undefined) => numeral(BigInt(value ?? 0));
   return found.map(([first, last]) => sql`rowid BETWEEN ${place(first)} AND ${place(last)}`);
 }
 
@@ -794,5 +801,7 @@ async function copy(
 }
 
 const KEY_COLUMNS = sql`"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR`;
-const REJECTS_TABLE = sql`CREATE OR REPLACE TEMP TABLE _highwater_rejects (batch VARCHAR, ${KEY_COLUMNS}, reason VARCHAR, record VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE)`;
-const MARKS_TABLE = sql`CREATE OR REPLACE TEMP TABLE _highwater_parents (${KEY_COLUMNS}, parent VARCHAR, mark VARCHAR)`;
+
+/** The statement that makes one of Highwater's own tables for the time of a connection. */
+const temporaryTable = (table: OwnTable): Sql =>
+  sql`CREATE OR REPLACE TEMP TABLE ${duckDbDialect.ownTable('', table)} (${ownColumnsOf(duckDbDialect, table)})`;

@@ -10,7 +10,7 @@ import { Manifests, type Commit, type Manifest } from './manifest.js';
 import { LocalStore, type ObjectStore } from './object-store.js';
 import { runQuery, whole, type Answer, type QueryAnswer } from '../duckdb/query.js';
 import { S3Store } from './s3-store.js';
-import { identifier, sql, type Sql } from '../sql/sql.js';
+import { identifier, literal, sql, type Sql } from '../sql/sql.js';
 
 /** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
@@ -216,7 +216,6 @@ async function fill(
   rows: readonly Row[],
 ): Promise<void> {
   await connection.run(
-    sql`CREATE TABLE ${identifier(name)} AS SELECT r.* FROM (SELECT unnest(from_json($1, $2)) AS r)`,
-    [JSON.stringify(rows), JSON.stringify([columns])],
+    sql`CREATE TABLE ${identifier(name)} AS SELECT r.* FROM (SELECT unnest(from_json(${literal(JSON.stringify(rows))}, ${literal(JSON.stringify([columns]))})) AS r)`,
   );
 }

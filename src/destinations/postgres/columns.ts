@@ -76,20 +76,3 @@ export function fromText(text: Sql, type: ColumnType): Sql {
       return sql`${text}::${wanted}`;
   }
 }
-
-/** A parent's value, as JSON, that means the same in a request as it did in the source's answer. */
-export function parentValue(column: Sql, type: ColumnType | undefined): Sql {
-  switch (type) {
-    case 'UTC_DATETIME':
-      return sql`to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
-    case 'BOOLEAN':
-      return sql`${column}`;
-    case 'SHORT':
-    case 'INT':
-    case 'LONG':
-      // A number beyond 2^53 stays text.
-      return sql`CASE WHEN ${column} BETWEEN -9007199254740991 AND 9007199254740991 THEN to_jsonb(${column}) ELSE to_jsonb(${column}::text) END`;
-    default:
-      return sql`${column}::text`;
-  }
-}

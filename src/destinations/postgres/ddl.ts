@@ -1,7 +1,7 @@
 /** Changes to tables that others read meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PostgresSession } from './session.js';
 import { DestinationBusyError } from '../../errors.js';
+import type { SqlSession } from '../sql/dialect.js';
 import { literal, numeral, sql, type Sql } from '../sql/sql.js';
 
 /**
@@ -15,61 +15,52 @@ const PATIENCE_MILLISECONDS = 12_000;
 const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Gives the statements that follow in a transaction as long as an activity has: they go through a table of any size. */
-export const takeTime = (client: PostgresSession) => client.query(sql`SET LOCAL statement_timeout = '6h'`);
+export const takeTime = async (session: SqlSession): Promise<void> => {
+  await session.run(sql`SET LOCAL statement_timeout = '6h'`);
+};
 
 /**
- * Runs one statement that changes a table, in the transaction of `client`.
+ * Runs one statement that changes a table, in the session's transaction.
  * @param relation the table, quoted and with its schema.
  * @throws {DestinationBusyError} naming who holds the table, when its lock cannot be had for a while.
  */
-export async function changeTable(client: PostgresSession, relation: string, statement: Sql): Promise<void> {
+export async function changeTable(session: SqlSession, relation: Sql, statement: Sql): Promise<void> {
   const began = performance.now();
-  const set = await client.query<{ before: string }>(sql`SELECT current_setting('lock_timeout') AS before`);
-  const before = set.rows[0]?.before ?? '0';
-  await takeTime(client);
+  const [[before] = []] = await session.rows(sql`SELECT current_setting('lock_timeout')`);
+  await takeTime(session);
   for (;;) {
-    await client.runAll([
+    await session.runAll([
       sql`SAVEPOINT change_table`,
       sql`SET LOCAL lock_timeout = ${numeral(LOCK_MILLISECONDS)}`,
     ]);
     try {
-      await client.query(statement);
-      await client.runAll([
+      await session.run(statement);
+      await session.runAll([
         sql`RELEASE SAVEPOINT change_table`,
-        sql`SET LOCAL lock_timeout = ${literal(before)}`,
+        sql`SET LOCAL lock_timeout = ${literal(before ?? '0')}`,
       ]);
       return;
     } catch (thrown) {
       if ((thrown as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw thrown;
       // Takes the limit back as well.
-      await client.runAll([sql`ROLLBACK TO SAVEPOINT change_table`, sql`RELEASE SAVEPOINT change_table`]);
+      await session.runAll([sql`ROLLBACK TO SAVEPOINT change_table`, sql`RELEASE SAVEPOINT change_table`]);
     }
     if (performance.now() - began > PATIENCE_MILLISECONDS)
-      throw new DestinationBusyError(await heldMessage(client, relation, statement));
+      throw new DestinationBusyError(await heldMessage(session, relation, statement));
     await sleep(PAUSE_MILLISECONDS);
   }
 }
 
-interface LockRow {
-  pid: number;
-  mode: string;
-  user: string | null;
-  application: string | null;
-  state: string | null;
-  seconds: number | null;
-}
-
-async function heldMessage(client: PostgresSession, relation: string, statement: string): Promise<string> {
-  const found = await client.query<LockRow>(
-    sql`SELECT l.pid, max(l.mode) AS mode, max(a.usename) AS "user", max(a.application_name) AS application, max(a.state) AS state,
+async function heldMessage(session: SqlSession, relation: Sql, statement: string): Promise<string> {
+  const found = await session.rows(
+    sql`SELECT l.pid, max(l.mode), max(a.usename), max(a.application_name), max(a.state),
        max(extract(epoch FROM clock_timestamp() - a.xact_start))::integer AS seconds
      FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-     WHERE l.relation = to_regclass($1) AND l.granted AND l.pid <> pg_backend_pid()
+     WHERE l.relation = to_regclass(${literal(relation)}) AND l.granted AND l.pid <> pg_backend_pid()
        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
      GROUP BY l.pid ORDER BY seconds DESC NULLS LAST LIMIT 3`,
-    [relation],
   );
-  const holders = found.rows.map(({ pid, mode, user, application, state, seconds }) => {
+  const holders = found.map(([pid, mode, user = null, application = null, state = null, seconds = null]) => {
     const who = [
       ...(user === null ? [] : [`user ${user}`]),
       ...(application === null || application === '' ? [] : [`application ${application}`]),

@@ -1,23 +1,39 @@
-import type { PoolClient, QueryArrayResult, QueryResult, QueryResultRow, Submittable } from 'pg';
+import type { PoolClient, QueryArrayResult, QueryResult, Submittable } from 'pg';
+import type { SqlRow, SqlSession } from '../sql/dialect.js';
 import { one, type Sql } from '../sql/sql.js';
+import { postgresDialect } from './dialect.js';
 
-/** A connection in a transaction; it takes what {@link Sql} is, and no other text. */
-export class PostgresSession {
+/** A connection to PostgreSQL in a transaction; it takes {@link Sql}, and no other text. */
+export class PostgresSession implements SqlSession {
+  readonly dialect = postgresDialect;
+  private made = 0;
+
   constructor(private readonly client: PoolClient) {}
 
-  /** Runs one statement. @param values of `$1`, `$2`, … */
-  query<Row extends QueryResultRow>(statement: Sql, values?: unknown[]): Promise<QueryResult<Row>> {
-    return this.client.query<Row>(one(statement), values);
+  run(statement: Sql): Promise<number> {
+    return this.client.query(one(statement)).then(({ rowCount }) => rowCount ?? 0);
   }
 
-  /** The same, each row an array. */
-  rows(statement: Sql): Promise<QueryArrayResult<unknown[]>> {
-    return this.client.query<unknown[]>({ text: one(statement), rowMode: 'array' });
+  runAll(statements: readonly Sql[]): Promise<number> {
+    return this.client
+      .query(statements.map(one).join(';\n'))
+      .then((results: QueryResult | QueryResult[]) => [results].flat().at(-1)?.rowCount ?? 0);
   }
 
-  /** Runs statements one after the other, in one call; for those that no value is part of. */
-  async runAll(statements: readonly Sql[]): Promise<void> {
-    await this.client.query(statements.map(one).join(';\n'));
+  rows(statement: Sql, before: readonly Sql[] = []): Promise<SqlRow[]> {
+    const text = [...before, statement].map(one).join(';\n');
+    return this.client
+      .query<unknown[]>({ text, rowMode: 'array' })
+      .then((results: QueryArrayResult<unknown[]> | QueryArrayResult<unknown[]>[]) =>
+        ([results].flat().at(-1)?.rows ?? []).map((row) =>
+          row.map((value) => (value === null ? null : String(value))),
+        ),
+      );
+  }
+
+  /** A number that no other temporary table of this transaction has in its name. */
+  nextNumber(): number {
+    return ++this.made;
   }
 
   stream<Stream extends Submittable>(stream: Stream): Stream {

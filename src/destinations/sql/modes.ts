@@ -20,6 +20,7 @@ import {
 import { isWholePass, keyValues, missesRows } from '../checkpoints.js';
 import type { WriteRequest } from '../destination.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
+import type { Written } from './write-batch.js';
 
 export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
 
@@ -78,8 +79,22 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   );
 }
 
-/** The outcome for a batch that does not end a pass. */
-export const NOTHING_WRITTEN: { rows: number; deleted: number; notes?: Note[] } = { rows: 0, deleted: 0 };
+/** Whether a table has one row for each primary key. */
+export const hasOneRowAKey = ({ mode }: TableSpec): boolean => mode !== 'append' && mode !== 'history';
+
+/** Whether a key that comes twice in a batch becomes one record: the last. */
+export const keepsLast = ({ table, range }: Pick<WriteRequest, 'table' | 'range'>): boolean =>
+  table.mode !== 'append' || range !== undefined;
+
+/** Whether one statement writes the batch, and none other reads it. */
+export const isReadOnce = ({ table, range }: Pick<WriteRequest, 'table' | 'range'>): boolean =>
+  modeOf(table) === 'upsert' &&
+  table.deletes === undefined &&
+  table.deletedField === undefined &&
+  range === undefined;
+
+/** The outcome where there is nothing to write, or no pass to end. */
+export const NOTHING_WRITTEN: Written = { rows: 0, deleted: 0 };
 
 /** The cursor with the notes of its commit. */
 export const withNotes = (cursor: Cursor, notes: readonly Note[]): Cursor =>

@@ -18,44 +18,15 @@ import {
   type StreamKey,
   type TableSpec,
 } from '../../protocol.js';
-import { batchColumns, columnIn, keyValues, tableName } from '../checkpoints.js';
+import { columnIn, tableName } from '../checkpoints.js';
 import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.js';
-import type { Columns, Followed } from '../columns/inference.js';
+import type { Followed } from '../columns/inference.js';
+import type { Batch, OwnTable, SqlSession } from './dialect.js';
+import { columnOf } from './evolution.js';
 import { marksDeleted, saysDeleted, stamping } from './modes.js';
-import { isOrdered } from './replay.js';
+import { keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { isOrdered } from './retry.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
-
-/** Where rows that differ are noted, until their range is forgotten. `gone`: a row that the sync removed meanwhile. */
-export const differencesTable = (schema = sql``) =>
-  sql`CREATE TABLE IF NOT EXISTS ${differencesColumns(schema)}`;
-
-/** The same as its name and columns. */
-export const differencesColumns = (schema = sql``) => sql`${schema}_highwater_differences (
-    "schema" VARCHAR NOT NULL, "table" VARCHAR NOT NULL, strategy VARCHAR NOT NULL, source VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL, key VARCHAR NOT NULL, repaired BOOLEAN NOT NULL, batch VARCHAR
-  )`;
-
-/** What databases say in their own ways. */
-export interface RangeSql {
-  /** Rows that were changed. */
-  run: (statement: Sql) => Promise<number>;
-  query: (statement: Sql) => Promise<(string | null)[][]>;
-  /** Names of a table that is gone with the session, of one of ours, and conditions on ours. */
-  temp: (name: string) => Sql;
-  own: (name: string) => Sql;
-  keyIs: (key: StreamKey) => Sql;
-  tableIs: (key: StreamKey) => Sql;
-  /** The JSON text of the array of texts of columns. */
-  keyText: (columns: readonly Sql[]) => Sql;
-  /** A text of the source as a value of a column. */
-  typed: (text: string, type: ColumnType) => Sql;
-  /** Text in the order of its bytes. */
-  bytes: (text: Sql) => Sql;
-  /** The name of a column that tells a row's place; null where the table has another column of that name. */
-  place: Sql | null;
-  /** The type of the column that a member of records has, and its name; null where it has none. */
-  columnOf: (member: string) => Promise<{ name: string; type: ColumnType } | null>;
-}
 
 /** Why a kind of range cannot be had for a table. */
 export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
@@ -71,7 +42,9 @@ export const besideTable = (table: TableSpec): TableSpec =>
 
 /** As much of a table as tells which rows are meant. */
 export const keysOnly = (table: TableSpec): TableSpec => ({
-  ...{ schema: table.schema, table: table.table, primaryKey: table.primaryKey },
+  schema: table.schema,
+  table: table.table,
+  primaryKey: table.primaryKey,
   columns: Object.fromEntries(
     table.primaryKey.map((name): [string, ColumnType] => [name, table.columns[name] ?? 'STRING']),
   ),
@@ -100,26 +73,15 @@ export async function withBeyond(
   return { request: { ...request, range: own }, rejects: met.rejects, discard: met.discard };
 }
 
-/** The column that a member has. @param known of a table that follows its source. */
-export function columnNamed(
-  table: TableSpec,
-  known: Columns | null,
-  member: string,
-): { name: string; type: ColumnType } | null {
-  const name = known === null ? member : known.find(member);
-  const type = name === null ? undefined : (known?.spec() ?? table).columns[name];
-  return name === null || type === undefined ? null : { name, type };
-}
-
 const instant = (text: string) => sql`CAST(${literal(text)} AS TIMESTAMPTZ)`;
 const truth = (value: boolean): Sql => (value ? sql`true` : sql`false`);
 const UNKNOWN = sql`CAST(NULL AS BOOLEAN)`;
 
 /** SQL of whether value `a` is later than `b`; it is null where that is not known. Null: it never is. */
-function later(database: RangeSql, a: Sql, b: Sql, type: ColumnType, format: CursorFormat): Sql | null {
+function later(session: SqlSession, a: Sql, b: Sql, type: ColumnType, format: CursorFormat): Sql | null {
   if (!isOrdered(type)) return null;
   if (type !== 'STRING') return format === 'string' ? null : sql`${a} > ${b}`;
-  const inBytes = sql`${database.bytes(a)} > ${database.bytes(b)}`;
+  const inBytes = sql`${session.dialect.bytes(a)} > ${session.dialect.bytes(b)}`;
   switch (format) {
     case 'string':
       return inBytes;
@@ -158,42 +120,40 @@ function current(table: TableSpec, where: Sql | null = null): Sql {
 }
 
 /** Whether the sync has written rows since a time that do not say when; for tables without stamps. */
-async function isWritten(database: RangeSql, key: StreamKey, since: string): Promise<boolean> {
-  const [[count = '0'] = []] = await database.query(
-    sql`SELECT count(*) FROM ${database.own('_highwater_batches')} WHERE ${database.tableIs(key)} AND NOT (${database.keyIs(key)})
+async function isWritten(session: SqlSession, key: StreamKey, since: string): Promise<boolean> {
+  const [[count = '0'] = []] = await session.rows(
+    sql`SELECT count(*) FROM ${ownTable(session, key, 'batches')} WHERE ${tableIs(session, key)} AND NOT (${keyIs(session, key)})
        AND "rows" > 0 AND committed_at >= ${instant(since)}`,
   );
   return count !== '0';
 }
 
-/** Remembers the keys of a batch, for the end of an audit. @param batch its relation. */
-export async function meet(
-  database: RangeSql,
+/** Remembers the keys of a batch until the end of its pass, or of an audit. */
+export async function rememberKeys(
+  session: SqlSession,
   { key, table, cursor }: WriteRequest,
-  batch: Sql,
+  { name, columns }: Batch,
 ): Promise<void> {
-  const columns = batchColumns(table);
-  const keys = database.keyText(table.primaryKey.map((name) => sql`s.${columnIn(columns, name)}`));
-  await database.run(
-    sql`INSERT INTO ${database.own('_highwater_seen')} SELECT ${joined(keyValues(key).map(literal))}, ${numeral(cursor.pass)}, ${keys} FROM ${batch} AS s`,
+  const keys = session.dialect.keyText(table.primaryKey.map((name) => sql`s.${columnIn(columns, name)}`));
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'seen')} SELECT ${keyLiterals(key)}, ${numeral(cursor.pass)}, ${keys} FROM ${name} AS s`,
   );
 }
 
 /**
  * Compares a batch with the table, and takes out of it what must not be written: where the table has a newer version,
  * or one that was written since the batch was asked for and is not known to be older, or where the row is gone since.
- * @param batch the relation of the batch, one record a key.
+ * @param batch one record a key.
  * @param skipsEqual what stands in the table already is taken out too.
  * @returns how many records were taken out that differ.
  */
-export async function judge(
-  database: RangeSql,
+export async function compareBatch(
+  session: SqlSession,
   request: WriteRequest & { range: RangeWrite },
-  batch: Sql,
+  { name: batch, columns }: Batch,
   skipsEqual = false,
 ): Promise<number> {
   const { key, table, range } = request;
-  const columns = batchColumns(table);
   const column = (name: string) => sql`s.${columnIn(columns, name)}`;
   const began = instant(range.began);
   const rest = Object.keys(table.columns).filter((name) => !table.primaryKey.includes(name));
@@ -204,21 +164,21 @@ export async function judge(
     ) || sql`false`;
   const gone = table.deletedField === undefined ? sql`false` : saysDeleted(table, column(table.deletedField));
   const there = sql`t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
-  const field = range.cursor === null ? null : await database.columnOf(range.cursor.field);
+  const field = range.cursor === null ? null : await columnOf(session, table, range.cursor.field);
   const order = (isNewer: boolean) => {
     if (field === null || range.cursor === null) return UNKNOWN;
     if (!columns.has(field.name)) return UNKNOWN;
     const [read, stored] = [column(field.name), sql`t.${identifier(field.name)}`];
     const [a, b] = isNewer ? [read, stored] : [stored, read];
-    return later(database, a, b, field.type, range.cursor.format) ?? UNKNOWN;
+    return later(session, a, b, field.type, range.cursor.format) ?? UNKNOWN;
   };
-  const ofOurs = sql`SELECT id FROM ${database.own('_highwater_batches')} WHERE ${database.keyIs(key)}`;
+  const ofOurs = sql`SELECT id FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)}`;
   const isFresh =
     table.stamps === true
       ? sql`(t.${identifier(SYNCED_AT)} >= ${began} AND t.${identifier(BATCH)} NOT IN (${ofOurs}))`
-      : truth(await isWritten(database, key, range.began));
-  const noted = sql`SELECT 1 FROM ${database.own('_highwater_differences')} AS d WHERE ${database.keyIs(key)}`;
-  const text = database.keyText(table.primaryKey.map(column));
+      : truth(await isWritten(session, key, range.began));
+  const noted = sql`SELECT 1 FROM ${ownTable(session, key, 'differences')} AS d WHERE ${keyIs(session, key)}`;
+  const text = session.dialect.keyText(table.primaryKey.map(column));
   const isGone = sql`EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
   const hasEnded =
     table.mode === 'history'
@@ -237,10 +197,10 @@ export async function judge(
       ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
       : null,
   );
-  const judged = database.temp('_judged');
+  const judged = session.dialect.temporary(sql`_judged`);
   const keys = table.primaryKey.map((name, i) => sql`${column(name)} AS k${numeral(i)}`);
-  await database.run(sql`DROP TABLE IF EXISTS ${judged}`);
-  await database.run(
+  await session.run(sql`DROP TABLE IF EXISTS ${judged}`);
+  await session.run(
     sql`CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
          NOT ended AND (NOT there OR newer OR (NOT fresh AND NOT older)) AS allowed
        FROM (SELECT ${joined(keys)}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
@@ -249,14 +209,14 @@ export async function judge(
            ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`CAST(NULL AS VARCHAR)`} AS batch
          FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
   );
-  const [[count = '0'] = []] = await database.query(
+  const [[count = '0'] = []] = await session.rows(
     sql`SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
   );
   if (range.kind === 'audit') {
     const kind = sql`CASE WHEN changed THEN 'changed' ELSE verdict END`;
-    await database.run(
-      sql`INSERT INTO ${database.own('_highwater_differences')}
-         SELECT ${joined(keyValues(key).map(literal))}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
+    await session.run(
+      sql`INSERT INTO ${ownTable(session, key, 'differences')}
+         SELECT ${keyLiterals(key)}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
          WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
     );
   }
@@ -266,11 +226,11 @@ export async function judge(
       table.primaryKey.map((name, i) => sql`j.k${numeral(i)} = ${column(name)}`),
       sql` AND `,
     );
-    await database.run(
+    await session.run(
       sql`DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
     );
   }
-  await database.run(sql`DROP TABLE ${judged}`);
+  await session.run(sql`DROP TABLE ${judged}`);
   return range.writes ? Number(count) : 0;
 }
 
@@ -280,31 +240,31 @@ export async function judge(
  * @param rows the rows as `t`: what stands after FROM.
  */
 export async function noteGone(
-  database: RangeSql,
+  session: SqlSession,
   { key, table }: Pick<WriteRequest, 'key' | 'table'>,
   rows: Sql,
 ): Promise<void> {
-  const ranges = sql`FROM ${database.own('_highwater_checkpoints')} WHERE ${database.tableIs(key)} AND strpos(source, '#') > 0`;
-  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) ${ranges}`);
+  const ranges = sql`FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, key)} AND strpos(source, '#') > 0`;
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) ${ranges}`);
   if (count === '0') return;
-  await database.run(
-    sql`INSERT INTO ${database.own('_highwater_differences')}
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'differences')}
        SELECT r."schema", r."table", r.strategy, r.source, 'gone', g.key, false, NULL
-       FROM (SELECT ${database.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
+       FROM (SELECT ${session.dialect.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
          (SELECT "schema", "table", strategy, source ${ranges}) AS r`,
   );
 }
 
 /** What an audit has found, once all of it is read. May run again: it then does what is left to do. */
-export async function conclude(database: RangeSql, request: ConcludeRequest): Promise<RangeFound> {
+export async function concludeAudit(session: SqlSession, request: ConcludeRequest): Promise<RangeFound> {
   const { key, table, range } = request;
-  const ours = database.keyIs(key);
-  const differences = database.own('_highwater_differences');
-  const text = database.keyText(keysOf(table));
+  const ours = keyIs(session, key);
+  const differences = ownTable(session, key, 'differences');
+  const text = session.dialect.keyText(keysOf(table));
   const some = async (kind: DifferenceKind) =>
     Number(
       (
-        await database.query(
+        await session.rows(
           sql`SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)} AND NOT repaired`,
         )
       )[0]?.[0],
@@ -315,28 +275,28 @@ export async function conclude(database: RangeSql, request: ConcludeRequest): Pr
       sql`SELECT ${text} FROM ${current(table)} AS t`,
       sql`SELECT key FROM ${differences} WHERE ${ours} AND kind = 'gone'`,
     ]) {
-      await database.run(
+      await session.run(
         sql`UPDATE ${differences} SET kind = 'changed' WHERE ${ours} AND kind = 'missing' AND NOT repaired AND key IN (${known})`,
       );
     }
   }
   if (table.stamps === true && (await some('stale')) > 0) {
-    await database.run(
+    await session.run(
       sql`UPDATE ${differences} AS d SET kind = 'changed' WHERE ${ours} AND kind = 'stale' AND NOT repaired AND NOT EXISTS (
          SELECT 1 FROM (SELECT ${text} AS key, t.${identifier(BATCH)} AS batch FROM ${current(table)} AS t) AS c
          WHERE c.key = d.key AND c.batch IS NOT DISTINCT FROM d.batch)`,
     );
   }
-  const twice = await findTwins(database, request);
-  const extraUnknown = await findExtra(database, request);
-  if (extraUnknown === null && range.repair && request.removes) await removeExtra(database, request);
+  const twice = await findTwins(session, request);
+  const extraUnknown = await findExtra(session, request);
+  if (extraUnknown === null && range.repair && request.removes) await removeExtra(session, request);
   const told = async (kind: DifferenceKind): Promise<Differences> => {
     const which = sql`FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)}`;
-    const [[count, repaired] = []] = await database.query(
+    const [[count, repaired] = []] = await session.rows(
       sql`SELECT count(*), count(CASE WHEN repaired THEN 1 END) ${which}`,
     );
-    const first = await database.query(
-      sql`SELECT key ${which} ORDER BY ${database.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
+    const first = await session.rows(
+      sql`SELECT key ${which} ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
     );
     let room = KEYS_LENGTH;
     const keys = first.map(([one]) => keyShown(one ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
@@ -356,45 +316,46 @@ export async function conclude(database: RangeSql, request: ConcludeRequest): Pr
 
 /** Finds keys that stand more than once, and keeps the newest row of each where the audit repairs. */
 async function findTwins(
-  database: RangeSql,
+  session: SqlSession,
   { table, range, newest }: ConcludeRequest,
 ): Promise<Differences> {
   const none = { count: 0, repaired: 0, keys: [] };
   // Of a table that keeps every version a key may have several rows.
   if (table.mode === 'append') return none;
   const keys = joined(keysOf(table));
-  const text = database.keyText(keysOf(table));
+  const text = session.dialect.keyText(keysOf(table));
   const twins = sql`SELECT ${text} AS key FROM ${current(table)} AS t GROUP BY ${keys} HAVING count(*) > 1`;
-  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) FROM (${twins}) AS w`);
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) FROM (${twins}) AS w`);
   if (count === '0') return none;
-  const first = await database.query(
-    sql`SELECT key FROM (${twins}) AS w ORDER BY ${database.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
+  const first = await session.rows(
+    sql`SELECT key FROM (${twins}) AS w ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
   );
   let room = KEYS_LENGTH;
   const shown = first.map(([one]) => keyShown(one ?? '[]')).filter((one) => (room -= one.length) >= 0);
-  const isMended = range.repair && table.mode !== 'history' && database.place !== null;
+  const isMended = range.repair && table.mode !== 'history' && session.dialect.place(table.columns) !== null;
   if (isMended) {
-    const column = newest == null ? null : await database.columnOf(newest.field);
+    const column = newest == null ? null : await columnOf(session, table, newest.field);
     const order = [
       ...(column === null ? [] : [sql`t.${identifier(column.name)} DESC NULLS LAST`]),
       ...(table.stamps === true ? [sql`t.${identifier(SYNCED_AT)} DESC NULLS LAST`] : []),
     ];
-    await removeOlderTwins(database, table, keysOf(table), order);
+    await removeOlderTwins(session, table, keysOf(table), order);
   }
   return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
 }
 
 /** Of rows with one key keeps the first in an order, or else the one that was written last; all are columns of `t`. */
 export async function removeOlderTwins(
-  { run, place }: Pick<RangeSql, 'run' | 'place'>,
+  session: SqlSession,
   table: TableSpec,
   keys: readonly Sql[],
   order: readonly Sql[],
 ): Promise<void> {
+  const place = session.dialect.place(table.columns);
   if (place === null) return;
   const target = tableName(table);
   const by = joined([...order, sql`t.${place} DESC`]);
-  await run(
+  await session.run(
     sql`DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
        SELECT t.${place} AS place, row_number() OVER (PARTITION BY ${joined(keys)} ORDER BY ${by}) AS twin FROM ${target} AS t) AS w
        WHERE twin > 1)`,
@@ -412,18 +373,18 @@ function keyShown(text: string): string {
 
 /** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
 async function findExtra(
-  database: RangeSql,
+  session: SqlSession,
   { key, table, range, scope }: ConcludeRequest,
 ): Promise<string | null> {
   if (typeof scope === 'string') return scope;
-  const rejects = sql`SELECT count(*) FROM ${database.own('_highwater_rejects')} WHERE ${database.keyIs(key)}`;
-  const [[aside = '0'] = []] = await database.query(rejects);
+  const rejects = sql`SELECT count(*) FROM ${ownTable(session, key, 'rejects')} WHERE ${keyIs(session, key)}`;
+  const [[aside = '0'] = []] = await session.rows(rejects);
   if (aside !== '0') return `${aside} records do not fit the table, and their keys are not known`;
-  if (table.stamps !== true && (await isWritten(database, key, range.began)))
+  if (table.stamps !== true && (await isWritten(session, key, range.began)))
     return 'the sync wrote rows meanwhile, and rows do not say when they were written (stamps: false)';
   const conditions: Sql[] = [];
   if (scope !== null) {
-    const column = await database.columnOf(scope.field);
+    const column = await columnOf(session, table, scope.field);
     const cannot = `which rows lie in the range cannot be told: the table has no column for ${scope.field} whose values can be compared`;
     if (column === null) return cannot;
     const value = sql`t.${identifier(column.name)}`;
@@ -432,12 +393,12 @@ async function findExtra(
       [scope.to, false],
     ] as const) {
       if (bound === null) continue;
-      const at = boundOf(database, bound, column.type, scope.format);
+      const at = boundOf(session, bound, column.type, scope.format);
       const beyond =
         at === null
           ? null
           : later(
-              database,
+              session,
               ...(isLower ? ([at, value] as const) : ([value, at] as const)),
               column.type,
               scope.format,
@@ -447,7 +408,7 @@ async function findExtra(
     }
     conditions.push(sql`${value} IS NOT NULL`);
   }
-  const text = database.keyText(keysOf(table));
+  const text = session.dialect.keyText(keysOf(table));
   const unmet = joined(
     [
       ...(marksDeleted(table) ? [sql`t.${identifier(DELETED_AT)} IS NULL`] : []),
@@ -455,62 +416,63 @@ async function findExtra(
       ...(table.stamps === true
         ? [sql`coalesce(t.${identifier(SYNCED_AT)} < ${instant(range.began)}, true)`]
         : []),
-      sql`NOT EXISTS (SELECT 1 FROM ${database.own('_highwater_seen')} AS m WHERE ${database.keyIs(key)} AND m.key = ${text})`,
-      sql`NOT EXISTS (SELECT 1 FROM ${database.own('_highwater_differences')} AS d WHERE ${database.keyIs(key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
+      sql`NOT EXISTS (SELECT 1 FROM ${ownTable(session, key, 'seen')} AS m WHERE ${keyIs(session, key)} AND m.key = ${text})`,
+      sql`NOT EXISTS (SELECT 1 FROM ${ownTable(session, key, 'differences')} AS d WHERE ${keyIs(session, key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
     ],
     sql` AND `,
   );
   const inScope = conditions.length === 0 ? sql`true` : sql`(${joined(conditions, sql` AND `)})`;
   const from = sql`FROM ${current(table)} AS t WHERE ${unmet}`;
   if (conditions.length > 0) {
-    const [[unknown = '0'] = []] = await database.query(sql`SELECT count(*) ${from} AND ${inScope} IS NULL`);
+    const [[unknown = '0'] = []] = await session.rows(sql`SELECT count(*) ${from} AND ${inScope} IS NULL`);
     if (unknown !== '0')
       return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
   }
-  await database.run(
-    sql`INSERT INTO ${database.own('_highwater_differences')}
-       SELECT ${joined(keyValues(key).map(literal))}, 'extra', ${text}, false, ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`NULL`} ${from} AND ${inScope}`,
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'differences')}
+       SELECT ${keyLiterals(key)}, 'extra', ${text}, false, ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`NULL`} ${from} AND ${inScope}`,
   );
   return null;
 }
 
 /** A bound as the values of a column; null where they are of another kind. */
-function boundOf(database: RangeSql, bound: string, type: ColumnType, format: CursorFormat): Sql | null {
+function boundOf(session: SqlSession, bound: string, type: ColumnType, format: CursorFormat): Sql | null {
   if (type === 'STRING') return literal(bound);
   const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
-  if (format === 'timestamp') return isTime ? database.typed(bound, type) : null;
+  if (format === 'timestamp')
+    return isTime ? sql`CAST(${literal(bound)} AS ${session.dialect.type(type)})` : null;
   if (isTime || typeof format === 'object' || format === 'string' || format === 'rfc_2822') return null;
   return sql`CAST(${literal(bound)} AS DECIMAL(38, 9))`;
 }
 
 /** Treats the rows that the source does not have as the stream says. */
-async function removeExtra(database: RangeSql, { key, table, range }: ConcludeRequest): Promise<void> {
+async function removeExtra(session: SqlSession, { key, table, range }: ConcludeRequest): Promise<void> {
   if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
-  const differences = database.own('_highwater_differences');
-  const which = sql`${database.keyIs(key)} AND kind = 'extra' AND NOT repaired`;
-  const [[count = '0'] = []] = await database.query(sql`SELECT count(*) FROM ${differences} WHERE ${which}`);
+  const differences = ownTable(session, key, 'differences');
+  const which = sql`${keyIs(session, key)} AND kind = 'extra' AND NOT repaired`;
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) FROM ${differences} WHERE ${which}`);
   if (count === '0') return;
-  const [[batch = ''] = []] = await database.query(
-    sql`SELECT id FROM ${database.own('_highwater_checkpoints')} WHERE ${database.keyIs(key)}`,
+  const [[batch = ''] = []] = await session.rows(
+    sql`SELECT id FROM ${ownTable(session, key, 'checkpoints')} WHERE ${keyIs(session, key)}`,
   );
   const target = sql`${tableName(table)} AS t`;
-  const isExtra = sql`${database.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
+  const isExtra = sql`${session.dialect.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
   const ending =
     table.mode === 'history' ? identifier(VALID_TO) : marksDeleted(table) ? identifier(DELETED_AT) : null;
-  await database.run(
+  await session.run(
     ending === null
       ? sql`DELETE FROM ${target} WHERE ${isExtra}`
       : sql`UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
   );
-  await database.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
+  await session.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
 }
 
 /** Removes all that is kept of a range. */
-export async function forget(database: RangeSql, key: StreamKey): Promise<void> {
-  const kept = ['checkpoints', 'moves', 'seen', 'differences', 'parents'].map((name) => `_highwater_${name}`);
+export async function forgetRange(session: SqlSession, key: StreamKey): Promise<void> {
+  const kept: OwnTable[] = ['checkpoints', 'moves', 'seen', 'differences', 'parents'];
   // What an audit put aside is told by the sync too, or will be.
   const isAudit = key.source.includes('#audit ');
-  for (const name of [...kept, ...(isAudit ? ['_highwater_rejects'] : [])]) {
-    await database.run(sql`DELETE FROM ${database.own(name)} WHERE ${database.keyIs(key)}`);
-  }
+  if (isAudit) kept.push('rejects');
+  for (const name of kept)
+    await session.run(sql`DELETE FROM ${ownTable(session, key, name)} WHERE ${keyIs(session, key)}`);
 }
