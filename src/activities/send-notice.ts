@@ -46,7 +46,7 @@ export const sendNotice =
           signal: abort,
         });
         ({ status } = answer);
-        // What it answers is nobody's business here, but its connection is to be free again.
+        // The body is not used, but it must be read to free its connection.
         answer.body?.resume();
       } catch (thrown) {
         // Its words name the host.

@@ -22,7 +22,7 @@ export function auditCommand(): Command {
     .option('--remove-extra', 'with --repair: remove extra rows also where "deletes" does not say so')
     .option(
       '--keys <count>',
-      `name so many keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
+      `the most keys of each kind to name (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
       asCount,
     )
     .option('--stream <name>', 'which stream of several')
@@ -80,7 +80,7 @@ async function audit(given: string, options: Options): Promise<void> {
   printNotes(ended.warnings);
 }
 
-/** What an audit has found, for people. */
+/** The findings of an audit as text. */
 export function shown({ stream, range }: EndedRange, repaired: boolean): string {
   const { differences, extraUnknown } = range;
   if (differences === null) return `${stream}: nothing was compared`;

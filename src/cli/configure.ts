@@ -51,7 +51,7 @@ Examples:
     );
 }
 
-/** What follows for rows that were read before; the sync itself says so too. */
+/** The consequences for rows that were read before; the sync itself reports them too. */
 const drift = ({ plans: before }: Plans, { plans: after }: Plans): Note[] =>
   after.flatMap((plan) => {
     const from =
@@ -76,7 +76,7 @@ function compare({ plans: before }: Plans, { plans: after }: Plans, stream: stri
       before.find(({ stream }) => stream === plan.stream) ?? (before.length === 1 ? before[0] : undefined);
     if (from === undefined) return [`stream ${plan.stream} would be added`];
     try {
-      // Where a destination lies its worker knows.
+      // Only its worker knows where a destination lies.
       readsOtherwise({ plan: from, destination: '' }, { plan, destination: '' });
       return [];
     } catch (thrown) {

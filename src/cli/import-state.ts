@@ -135,5 +135,5 @@ async function store(
   return { checkpoint, replaced: stored !== null };
 }
 
-/** What stands where a workflow's id does. */
+/** Stands in place of a workflow's id. */
 const IMPORTER = 'highwater import-state';

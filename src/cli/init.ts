@@ -65,7 +65,7 @@ Examples:
     .action(init);
 }
 
-/** What is known of the API before it was asked. */
+/** The facts about the API that are known before the first request. */
 interface Answers {
   baseUrl: string;
   path: string;
@@ -77,7 +77,7 @@ interface Answers {
 
 async function init(options: Options): Promise<void> {
   const asks = options.yes !== true && options.json !== true && process.stdin.isTTY === true;
-  const answers = asks ? await ask(options) : withDefaults(options);
+  const answers = asks ? await askQuestions(options) : withDefaults(options);
   const { file } = answers;
   const variables = variablesOf(answers.auth);
   const example = join(dirname(file), '.env.example');
@@ -120,7 +120,7 @@ function withDefaults(options: Options): Answers {
   };
 }
 
-/** The reference API's for the strategy; nobody knows another's. */
+/** The names of the reference API for the strategy; another API's are not known. */
 const defaultPath = (baseUrl: string, strategy: string) =>
   baseUrl === REFERENCE_ORIGIN && isReference(strategy) ? REFERENCE_PATHS[strategy] : '';
 
@@ -140,7 +140,7 @@ function nameOf(path: string): string {
   return word.replace(/\.\w+$/, '').replace(/[^\w-]+/g, '_') || 'records';
 }
 
-async function ask(options: Options): Promise<Answers> {
+async function askQuestions(options: Options): Promise<Answers> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   // Ctrl-C and Ctrl-D end it: nothing has been written yet.
   const gone = new AbortController();

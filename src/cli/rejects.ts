@@ -84,5 +84,5 @@ async function rejects(options: Options): Promise<void> {
   );
 }
 
-/** Of a record no more is shown in a table. */
+/** Characters of a record that a table shows. */
 const CELL = 200;

@@ -54,7 +54,7 @@ async function replayIn(given: string, request: ReplayRequest): Promise<ReplayOu
   if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
   const path = await realpath(given);
   const owner = await liveOwner(path);
-  // Whoever owns the file writes it; nobody else can.
+  // Only the owner of the file can write it.
   if (owner !== null) return replayAtOwner(owner.socket, request);
   const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
   try {

@@ -14,7 +14,7 @@ interface Replayed {
   events: number;
   safe: boolean;
   reason: string | null;
-  /** What its history holds, and how it ends. */
+  /** The content of its history, and how it ends. */
   situation: string;
 }
 

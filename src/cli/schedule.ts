@@ -30,25 +30,25 @@ export function scheduleCommand(): Command {
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
   schedule.addCommand(
-    one('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
+    actionCommand('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
       await handle.pause('highwater schedule pause');
       return 'paused';
     }),
   );
   schedule.addCommand(
-    one('resume', 'Start syncs again, from the next time on.', async (handle) => {
+    actionCommand('resume', 'Start syncs again, from the next time on.', async (handle) => {
       await handle.unpause('highwater schedule resume');
       return 'goes on';
     }),
   );
   schedule.addCommand(
-    one('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
+    actionCommand('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
       await handle.trigger();
       return 'triggered';
     }),
   );
   schedule.addCommand(
-    one(
+    actionCommand(
       'delete',
       'Forget the schedule; a sync that runs goes on, and table and checkpoint stay.',
       async (handle) => {
@@ -101,7 +101,7 @@ async function create({ client }: Connected, file: string, options: CreateOption
         ...(options.timeZone !== undefined && { timezone: options.timeZone }),
         ...(options.jitter !== undefined && { jitter: options.jitter * 1000 }),
       },
-      // The server keeps a cron expression as a calendar, which nobody would know again.
+      // The server keeps a cron expression as a calendar, which no user would recognise.
       memo: { when: timesOf(options) },
       policies: { overlap: 'SKIP', catchupWindow: options.catchUp * 1000 },
       state: { paused: options.paused === true },
@@ -135,13 +135,13 @@ async function create({ client }: Connected, file: string, options: CreateOption
 const timesOf = ({ every, cron = [], timeZone = 'UTC' }: CreateOptions): string =>
   every === undefined ? `${cron.join(', ')} (${timeZone})` : `every ${durationText(every)}`;
 
-/** What the server says of times that it cannot read is what the user needs to know. */
+/** Shows the server's own message about times that it cannot read. */
 function refused(thrown: unknown): unknown {
   const isInvalid = (thrown as { code?: unknown }).code === INVALID_ARGUMENT;
   return isInvalid ? new Error(`Temporal refused the schedule: ${messageOf(thrown)}`) : thrown;
 }
 
-/** Of gRPC's status codes. */
+/** gRPC status codes. */
 const INVALID_ARGUMENT = 3;
 
 function listCommand(): Command {
@@ -194,7 +194,11 @@ function listCommand(): Command {
     );
 }
 
-function one(name: string, description: string, act: (handle: ScheduleHandle) => Promise<string>): Command {
+function actionCommand(
+  name: string,
+  description: string,
+  act: (handle: ScheduleHandle) => Promise<string>,
+): Command {
   return new Command(name)
     .description(description)
     .argument('<id>', 'the id of the schedule')

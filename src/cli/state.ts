@@ -27,7 +27,7 @@ export function stateCommand(): Command {
   const get = which(new Command('get'))
     .description('Show where a stream stands, who holds it, and every place where it stood.')
     .argument('<sync>', WHICH)
-    .option('--limit <n>', 'the last so many commits and moves, or "all"', asLimit, 20)
+    .option('--limit <n>', 'the number of commits and moves to show, the latest ones, or "all"', asLimit, 20)
     .action((sync: string, options: Options & { limit: number }) => show(sync, options));
   const set = which(new Command('set'))
     .description(
@@ -158,7 +158,7 @@ function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Jso
   return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
 }
 
-/** Where a name says nothing new, the value alone; "…" in the middle of a pass. */
+/** The value alone if its name says nothing new; "…" in the middle of a pass. */
 function placeText(plan: StreamPlan, cursor: Cursor | null): string {
   if (cursor === null) return 'start';
   const state = Object.entries(stateAt(plan, cursor)).filter(([, value]) => value !== null);
@@ -176,7 +176,7 @@ async function move(sync: string, to: MoveInput, options: Options): Promise<void
   print(movedText(sync, place, moved));
 }
 
-/** What has come of it, for people. */
+/** The outcome as text. */
 export function movedText(sync: string, { sync: running }: Place, { done, state }: MovedTo): string {
   const goesOn = running?.isRunning === true ? 'goes on from' : 'the next sync goes on from';
   return done
