@@ -11,7 +11,7 @@ import { answered } from './places.js';
 
 export function configureCommand(): Command {
   return new Command('configure')
-    .description('Let a sync go on with another configuration, while it runs.')
+    .description('Change the configuration of a running sync.')
     .argument('<id>', 'the workflow id')
     .argument('<configuration>', 'JSON (comments allowed) or YAML: the whole of it')
     .option('--json', 'print one JSON object')

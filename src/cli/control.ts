@@ -26,7 +26,7 @@ export function controlCommand(control: Control): Command {
   return new Command(control.name)
     .description(control.description)
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--no-wait', 'return when it is asked, not when it is done')
+    .option('--no-wait', 'return once it is requested, not once it is done')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',

@@ -22,7 +22,7 @@ export function decisionCommand(decision: Decision): Command {
   return new Command(name)
     .description(decision.description)
     .argument('<id>', 'the workflow id; of several streams: all that wait, or one of them, ID/STREAM')
-    .option('--no-wait', 'return when it is decided, not when the sync has gone on')
+    .option('--no-wait', 'return once it is decided, not once the sync has continued')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',

@@ -29,7 +29,7 @@ export function demoCommand(): Command {
     .description(
       'Sync a bundled demo API with each of the five strategies, change it, sync again, and compare.',
     )
-    .option('-d, --destination <file>', 'the DuckDB file; made anew', 'highwater-demo.duckdb')
+    .option('-d, --destination <file>', 'the DuckDB file; created anew', 'highwater-demo.duckdb')
     .option('--exit', 'do not stay up for the Web UI at the end')
     .option('--json', 'print one JSON object at the end, and exit')
     .addHelpText(

@@ -43,7 +43,7 @@ const NODE_LEAST = [20, 15] as const;
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('Look at all that a sync needs: versions, server, workers, destination, clocks, ports.')
+    .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
     .argument('[configuration]', 'also whether this one can be used here; "check" asks its source too')
     .option('--task-queue <name>', 'the task queue that a worker should poll', DEFAULT_TASK_QUEUE)
     .option(

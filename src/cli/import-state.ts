@@ -36,7 +36,7 @@ export function importStateCommand(): Command {
       '-d, --destination <file>',
       "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
     )
-    .option('--overwrite', 'also where the stream has a checkpoint already')
+    .option('--overwrite', 'also if the stream already has a checkpoint')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',

@@ -43,16 +43,16 @@ class InitRefusedError extends HighwaterError {
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('Write a configuration to begin with: asks on a terminal, or takes what the flags say.')
+    .description('Write a first configuration: asks questions on a terminal, or uses the flags.')
     .option('--base-url <url>', `where the API is (default: ${REFERENCE_ORIGIN}, the reference API)`)
     .option('--path <path>', 'the list to read, appended to the base URL')
-    .option('--name <name>', 'what the stream and its table are called (default: the last word of the path)')
+    .option('--name <name>', 'name of the stream and its table (default: the last word of the path)')
     .addOption(new Option('--strategy <name>', 'how it is read').choices([...STRATEGIES]))
     .addOption(new Option('--auth <type>', 'how the API knows you').choices([...AUTHS]))
     .option('--file <file>', 'the file to write (default: highwater.yaml)')
-    .option('-y, --yes', 'ask nothing: what no flag says is as by default')
-    .option('--force', 'write over what is there')
-    .option('--no-discover', 'do not ask the API for a sample, by which columns and key are found')
+    .option('-y, --yes', 'ask nothing: use the defaults for missing flags')
+    .option('--force', 'overwrite an existing file')
+    .option('--no-discover', 'do not read a sample from the API to find the columns and the key')
     .option('--json', 'print one JSON object; asks nothing')
     .addHelpText(
       'after',

@@ -14,8 +14,8 @@ interface Options {
 export function listCommand(): Command {
   return new Command('list')
     .description('List the syncs: status, last pass, rows, lag, and when they go on.')
-    .option('--running', 'only those that run')
-    .option('--query <query>', "a filter in Temporal's words, on Highwater's search attributes too")
+    .option('--running', 'only running syncs')
+    .option('--query <query>', "a filter in Temporal's query language, also on Highwater's search attributes")
     .option('--limit <n>', 'how many', asLimit, 50)
     .option('--json', 'print a JSON array of objects')
     .addHelpText(

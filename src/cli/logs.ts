@@ -20,10 +20,10 @@ const POLL_MILLISECONDS = 1000;
 
 export function logsCommand(): Command {
   return new Command('logs')
-    .description('Show what happened to a sync, in order: batches, waits, failures, what was asked of it.')
+    .description('Show the events of a sync in order: batches, waits, failures, commands.')
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--limit <n>', 'the number of lines to show, the latest ones', asLimit, 50)
-    .option('--follow', 'go on until the sync ends')
+    .option('--limit <n>', 'show the last n lines', asLimit, 50)
+    .option('--follow', 'keep showing new lines until the sync ends')
     .option('--json', 'print one JSON object a line')
     .addHelpText(
       'after',

@@ -62,14 +62,19 @@ export function scheduleCommand(): Command {
 
 function createCommand(): Command {
   return new Command('create')
-    .description('Start a sync of one pass every so often.')
+    .description('Start a sync of one pass on a schedule.')
     .argument('<configuration>', 'JSON (comments allowed) or YAML')
     .option('--id <schedule-id>', 'the id of the schedule (default: as of "start")')
     .option('--every <duration>', 'such as 15m or 1h', asSeconds)
     .option('--cron <expression>', 'such as "0 6 * * MON-FRI"; may be given more than once', collect)
     .option('--time-zone <name>', 'of --cron, such as Europe/Berlin (default: UTC)')
-    .option('--jitter <duration>', 'begin up to so much later, at random', asSeconds)
-    .option('--catch-up <duration>', 'make up for what was missed while the server was away', asSeconds, 3600)
+    .option('--jitter <duration>', 'start later by a random time, at most this long', asSeconds)
+    .option(
+      '--catch-up <duration>',
+      'also start syncs missed while the server was down, if not longer ago',
+      asSeconds,
+      3600,
+    )
     .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
     .option('--paused', 'begin only at "schedule resume"')
     .option('--json', 'print one JSON object')
