@@ -16,7 +16,7 @@ import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
-import { watched } from './observe/activities.js';
+import { countingInterceptor } from './observe/activities.js';
 import { messageOf } from './errors.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
@@ -35,7 +35,10 @@ export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
   target?: Target;
   taskQueue?: string;
-  /** The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default: HIGHWATER_DESTINATION, else highwater.duckdb. */
+  /**
+   * The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default:
+   * HIGHWATER_DESTINATION, else highwater.duckdb.
+   */
   destination?: string;
   environment?: NodeJS.ProcessEnv;
   /** How long work in hand may take to end at a stop. */
@@ -46,7 +49,10 @@ export interface HighwaterWorkerOptions {
   deployment?: { name: string; buildId: string };
   /** How payloads look on the server. Default: what the environment says. */
   dataConverter?: DataConverter;
-  /** How far those who start workflows are trusted, and what they may use (docs/security.md). Default: what the environment says. */
+  /**
+   * How far those who start workflows are trusted, and what they may use (docs/security.md). Default: what the
+   * environment says.
+   */
   trust?: TrustOptions;
 }
 
@@ -60,7 +66,7 @@ const RECOVERY = {
 /**
  * A sync runs for months in few, long histories, while the one process that owns a file is replaced: it moves to the
  * current version at its next step, which replays (see docs/deploying.md). Only the workflows' queue is versioned: a
- * destination's queue is polled by whoever owns the destination, of whatever version.
+ * destination's queue is polled by the owner of the destination, of whatever version.
  */
 const versioned = ({ name, buildId }: { name: string; buildId: string }): WorkerDeploymentOptions => ({
   version: { deploymentName: name, buildId },
@@ -72,7 +78,10 @@ const ANSWER_MILLISECONDS = 2000;
 /** Between two tries to make a worker for a server that is away. */
 const AGAIN_MILLISECONDS = 500;
 
-/** Of a destination: a stream reads one, writes one and has one behind it. None may wait for a place. */
+/**
+ * Activities of a destination at once: a stream reads one batch, writes one and has one behind it. None may wait for
+ * a place.
+ */
 const AT_ONCE = 300;
 
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
@@ -108,7 +117,7 @@ export class HighwaterWorker {
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
-    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), watched(meter)];
+    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), countingInterceptor(meter)];
     const common = {
       connection,
       namespace,

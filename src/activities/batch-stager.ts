@@ -88,8 +88,8 @@ export class BatchStager {
       batch !== null &&
       (batch.records + (batch.beyond.bytes > 0 ? batch.outside : 0) >= limit.rows ||
         batch.writer.bytes + batch.beyond.bytes >= this.mostBytes);
-    if (isFull && page.records + page.outside > 0) await this.cut(before);
-    this.batch ??= this.start();
+    if (isFull && page.records + page.outside > 0) await this.cutBatch(before);
+    this.batch ??= this.startBatch();
     this.batch.longest = Math.max(this.batch.longest, longest);
     this.longest = Math.max(this.longest, longest);
     this.page.bytes += bytes;
@@ -108,7 +108,7 @@ export class BatchStager {
   endPage(): void {
     this.rejects.push(...this.page.rejects);
     // Also where it has no record, as the list of a parent may have none.
-    this.batch ??= this.start();
+    this.batch ??= this.startBatch();
     this.batch.pages++;
     this.pages++;
     this.records += this.page.records + this.page.outside;
@@ -143,7 +143,7 @@ export class BatchStager {
 
   /** Ends the last batch; one without records still commits the cursor. */
   async end(cursor: Cursor): Promise<StagedBatch[]> {
-    if (this.batch !== null || this.pages > 0 || cursor.ended !== null) await this.cut(cursor);
+    if (this.batch !== null || this.pages > 0 || cursor.ended !== null) await this.cutBatch(cursor);
     return this.finished;
   }
 
@@ -153,19 +153,19 @@ export class BatchStager {
     for (const batch of this.finished) await this.staging.discard(stagedFiles(batch));
   }
 
-  private start(): OpenBatch {
+  private startBatch(): OpenBatch {
     // Short: DuckDB keeps texts of up to 12 letters in a row's own place, and each row names its batch. 72 random bits.
     const id = randomBytes(9).toString('base64url');
     const [writer, beyond] = [this.staging.begin(id), this.staging.begin(`${id}.beyond`)];
     return { id, writer, beyond, pages: 0, records: 0, outside: 0, longest: 0 };
   }
 
-  private async cut(cursor: Cursor): Promise<void> {
-    const { id, writer, beyond: other, pages, records, outside, longest } = this.batch ?? this.start();
+  private async cutBatch(cursor: Cursor): Promise<void> {
+    const { id, writer, beyond: other, pages, records, outside, longest } = this.batch ?? this.startBatch();
     const files = await writer.end();
     const beyond = await other.end();
-    const marks = await this.stageBeside(`${id}.marks`, this.marks.splice(0));
-    const rejects = await this.stageBeside(`${id}.rejects`, this.rejects.splice(0));
+    const marks = await this.stageLines(`${id}.marks`, this.marks.splice(0));
+    const rejects = await this.stageLines(`${id}.rejects`, this.rejects.splice(0));
     this.finished.push({
       base: this.base,
       next: id,
@@ -185,7 +185,7 @@ export class BatchStager {
   }
 
   /** Stages lines that the destination stores with a batch, outside of its table. */
-  private async stageBeside(name: string, lines: readonly object[]): Promise<StagedFile[]> {
+  private async stageLines(name: string, lines: readonly object[]): Promise<StagedFile[]> {
     if (lines.length === 0) return [];
     const writer = this.staging.begin(name);
     await writer.append(Buffer.from(lines.map((line) => JSON.stringify(line)).join('\n')));

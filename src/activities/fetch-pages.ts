@@ -10,7 +10,6 @@ import type {
   Note,
   PageRequest,
   PageSummary,
-  StreamPlan,
 } from '../protocol.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
@@ -167,7 +166,7 @@ class PageFetch {
   /** Reads the next page. Returns whether another one is to be read in this call. */
   private async readNext(): Promise<boolean> {
     const { input, progress, stager, strategy, walk } = this.parts;
-    const entered = walk === null ? this.cursor : await walk.enter(this.cursor);
+    const entered = walk === null ? this.cursor : await walk.enterParent(this.cursor);
     if (entered === null) {
       const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
       this.wait = {
@@ -213,7 +212,7 @@ class PageFetch {
     // Requests of these that this call does not need are kept for the next one.
     const ahead = (walk ?? strategy).ahead?.(before, plan.inFlight - 1) ?? [];
     const answer = await source.read(request, ahead, async (part: RecordPart) => {
-      page.add(part.records, part.lines);
+      page.addPart(part.records, part.lines);
       stager.addRejects(part.rejects);
       if (part.kept > 0) await stager.append(part, before);
       if (part.outside !== undefined && part.outside.records > 0)
@@ -229,7 +228,7 @@ class PageFetch {
     // Inference gives undeclared members a column.
     const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
     this.cursor = withRemarks(strategy.advance(believed, summary), { ...answer, undeclared });
-    walk?.learn(summary);
+    walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
       stager.keepMark(this.cursor);

@@ -71,7 +71,7 @@ async function openPlan(
     key,
     table: plan.table,
     holder: own,
-    // What an earlier audit has met says nothing of what was written since.
+    // The findings of an earlier audit say nothing about rows written since.
     full: input.full || plan.range?.kind === 'audit',
     takeOver: input.takeOver,
     isRunning: isHeldByRunning,
@@ -113,7 +113,7 @@ interface WantedMove {
  * @throws {ChangeRefusedError}
  */
 function wantedMove({ move, change }: OpenStreamInput, opened: LastOpened): WantedMove {
-  // What was read by the configuration before is stale, and a pass in the middle does not end as a whole one.
+  // Rows read by the configuration before are stale, and a pass in progress does not end as a complete one.
   const { plan } = opened;
   if (change !== undefined && (change.from === null || readsOtherwise(change.from, opened)))
     return { move: streamMove({ id: change.id, to: { here: true } }, plan), refused: null };
@@ -188,7 +188,10 @@ function describeStream(
   return { plan, checkpoint, queue, database, destination, state: strategy.state(cursor), notes };
 }
 
-/** Sends the sync to the queue of the destination's owner. @throws {DestinationBusyError} where the owner takes no work of this Temporal server. */
+/**
+ * Sends the sync to the queue of the destination's owner. @throws {DestinationBusyError} where the owner takes no
+ * work of this Temporal server.
+ */
 function redirectTo(path: string, owner: OwnerRecord, own: Holder): Redirect {
   const { address: cluster, clusterId, namespace } = owner;
   // On one machine an address is one server, also where another one answers there than did when the file was claimed.

@@ -49,7 +49,7 @@ export class PageRecordsRead {
   }
 
   /** @param lines the records that are kept, as text. */
-  add(part: PageRecords, lines: Buffer): void {
+  addPart(part: PageRecords, lines: Buffer): void {
     this.records += part.records;
     if (lines.length > 0) {
       this.first ??= crc32(lines.subarray(0, PROBED_BYTES));

@@ -25,7 +25,7 @@ import { streamKey } from '../plan/stream-key.js';
 
 const KEYS_SHOWN = 20;
 const KEYS_LIMIT = 1000;
-/** Of a range whose workflow was terminated nobody needs what is kept, after so long. */
+/** After this long the state of a range whose workflow was terminated is removed. */
 const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
 
 /** @throws {RangeRefusedError} */
@@ -73,7 +73,7 @@ export async function checkedRange(
 
 /** How far the sync has come: what an audit may expect of the table. */
 function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): string | null {
-  // Of each parent there is a mark of its own.
+  // Each parent has a mark of its own.
   if (parent != null || rangeTerms(options) === null) return null;
   const cursor = stands?.cursor ?? null;
   const reached = reachedBy(options, cursor);
@@ -87,7 +87,7 @@ function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): stri
   );
 }
 
-/** Removes what is kept of other ranges of the table that nobody goes on with. */
+/** Removes the state of other ranges of the table whose workflows no longer run. */
 export async function removeForsaken(
   key: StreamKey,
   destination: Destination,

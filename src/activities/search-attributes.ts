@@ -61,7 +61,7 @@ export class SearchAttributeRegistry {
 }
 
 /**
- * What gRPC says of a server that starts, does not answer, or takes a while until it knows what was added: CANCELLED,
+ * gRPC status codes of a server that starts, does not answer, or takes a while to know new attributes: CANCELLED,
  * INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE.
  */
 const PASSING = [1, 3, 4, 14];
@@ -74,7 +74,7 @@ async function addMissing(client: Client, namespace: string): Promise<boolean> {
   const wanted = Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, TYPES[type]] as const);
   const { customAttributes } = await operatorService.listSearchAttributes({ namespace });
   const missing = wanted.filter(([name]) => customAttributes[name] === undefined);
-  // One of another type under our name is somebody else's.
+  // An attribute of another type under our name belongs to another application.
   if (wanted.some(([name, type]) => ![undefined, type].includes(customAttributes[name] as typeof type)))
     return false;
   if (missing.length > 0) {

@@ -66,7 +66,7 @@ async function post(address: URL, body: string, { network }: Dependencies): Prom
       redirect: 'error',
       signal: abort,
     });
-    // The answer does not matter, but its connection is to be free again.
+    // The body is not used, but it must be read to free its connection.
     answer.body?.resume();
     return answer.status;
   } catch (thrown) {

@@ -56,7 +56,7 @@ export const stagedFiles = ({ files, marks = [], rejects = [], beyond = [] }: St
   ...beyond,
 ];
 
-/** What the destination is asked to write; the files are checked when it asks for them. */
+/** Makes the request to write a batch; its files are verified when the destination asks for them. */
 export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBatch): WriteRequest {
   const { base, next, cursor, records, pages, bytes, longest } = batch;
   const { range } = plan;

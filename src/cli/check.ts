@@ -78,7 +78,7 @@ async function destinationFindings(destination: string, plans: readonly StreamPl
   }
 }
 
-/** Of a folder whether it can be written; of a bucket whether it answers. */
+/** Checks that a folder can be written, or that a bucket answers. */
 export async function filesFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
   try {
     const { name, address, store } = await openToRead(destination, process.env);

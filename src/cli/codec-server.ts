@@ -22,7 +22,7 @@ export function codecServerCommand(): Command {
       'after',
       `
 It has the keys of HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE, and the codecs of HIGHWATER_DATA_CONVERTER.
-Whoever asks must know the token in its address, which is a new one each time unless HIGHWATER_CODEC_TOKEN is set.
+Every caller must know the token in its address, which is a new one each time unless HIGHWATER_CODEC_TOKEN is set.
 
 Examples:
   highwater codec-server

@@ -84,7 +84,7 @@ async function run(file: string, options: Options): Promise<void> {
   }
 }
 
-/** What a sync would still refuse. */
+/** The problems for which a sync would still be refused. */
 function leftOver(configuration: unknown): string[] {
   try {
     plansFrom(configuration);

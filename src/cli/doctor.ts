@@ -16,14 +16,14 @@ import { ruleFor } from '../failures.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
 import { readSecrets } from '../secrets/store.js';
 import { referringParts, resolveRequest } from '../sources/references.js';
-import { ask } from './asking.js';
+import { askSyncs } from './asking.js';
 import { filesFindings } from './check.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
 
-/** What a check found; `bad`: syncs cannot run so. */
+/** The finding of a check; `bad`: syncs cannot run. */
 export interface Finding {
   check: string;
   outcome: 'good' | 'note' | 'bad';
@@ -45,7 +45,7 @@ const NODE_LEAST = [20, 15] as const;
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('Look at all that a sync needs: versions, server, workers, destination, clocks, ports.')
+    .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
     .argument('[configuration]', 'also whether this one can be used here; "check" asks its source too')
     .option('--task-queue <name>', 'the task queue that a worker should poll', DEFAULT_TASK_QUEUE)
     .option(
@@ -211,17 +211,17 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
   }
 }
 
-/** So many syncs are asked how they are. */
+/** The number of syncs whose state is asked for. */
 const SYNCS_ASKED = 200;
 
 /** The syncs of a task queue that cannot go on, and why. */
 async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Finding[]> {
   const query = `TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`;
   let running: Awaited<ReturnType<typeof client.list>>;
-  let answers: Awaited<ReturnType<typeof ask>>;
+  let answers: Awaited<ReturnType<typeof askSyncs>>;
   try {
     running = await client.list({ runningOnly: true, limit: SYNCS_ASKED, query });
-    answers = await ask(
+    answers = await askSyncs(
       client,
       running.map(({ id }) => client.sync(id)),
     );
@@ -233,7 +233,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
   return running.flatMap(({ id }, i): Finding[] => {
     const { status, trouble = null } = answers[i]?.progress ?? {};
     if (status === undefined || trouble === null) return [];
-    // What a source fails with passes by itself as a rule.
+    // Failures of a source usually pass by themselves.
     const mustBeMended = trouble.nextTry === null || ruleFor(trouble.type).isOfDestination === true;
     return [
       {

@@ -35,7 +35,7 @@ export function importStateCommand(): Command {
       '-d, --destination <file>',
       "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
     )
-    .option('--overwrite', 'also where the stream has a checkpoint already')
+    .option('--overwrite', 'also if the stream already has a checkpoint')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -134,5 +134,5 @@ async function store(
   return { checkpoint, replaced: stored !== null };
 }
 
-/** What stands where a workflow's id does. */
+/** Stands in place of a workflow's id. */
 const IMPORTER = 'highwater import-state';

@@ -58,7 +58,10 @@ export async function inDestination<T extends object>(
   }
 }
 
-/** Who holds a stream that a command has claimed. Of no server: a workflow that comes later need not ask whether it still runs. */
+/**
+ * The holder of a stream that a command has claimed. It names no server: a later workflow need not ask whether it
+ * still runs.
+ */
 export const commandHolder = (name: string): Holder => ({
   workflowId: name,
   firstRunId: randomUUID(),
@@ -121,7 +124,7 @@ export async function inServer<T>(
 }
 
 /**
- * What a destination has of a stream, also while a worker owns it.
+ * Returns the history of a stream from its destination, also while a worker owns it.
  * @throws {DestinationError}
  */
 export async function historyOf(destination: string, request: HistoryRequest): Promise<History> {

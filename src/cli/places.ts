@@ -66,7 +66,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     if (configuration === undefined) {
       const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
       const [given = null, givenOptions] = await Promise.all(input);
-      // What was handed on by signal, or waits to be tried, its worker knows best.
+      // Only its worker knows about moves that came by signal, or that wait for a retry.
       configuration = (await client.configurationOf(id)) ?? (await configuredIn(client, events)) ?? given;
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
@@ -131,7 +131,7 @@ async function configuredIn(client: HighwaterClient, events: readonly Event[]): 
   return null;
 }
 
-/** Where a stream stands once it was moved. */
+/** The place of a stream after a move. */
 export interface MovedTo {
   state: { [name: string]: Json };
   /** False: it is done as soon as the sync can. */
@@ -139,11 +139,11 @@ export interface MovedTo {
 }
 
 const ANSWER_MILLISECONDS = 20_000;
-/** What stands where a workflow's id does. */
+/** Stands in place of a workflow's id. */
 const OPERATOR = 'highwater state';
 
 /**
- * Moves a stream: by its workflow where that runs, else in its destination, through whoever owns that.
+ * Moves a stream: by its workflow where that runs, else in its destination, through the destination's owner.
  * @throws {MoveRefusedError | NotRunningError}
  */
 export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {

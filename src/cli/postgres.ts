@@ -43,16 +43,16 @@ async function* askLocated({ name, url, mask }: ServerLocation, sql: string, sec
     for (const what of ['statement_timeout', 'idle_in_transaction_session_timeout'])
       await client.query('SELECT set_config($1, $2, true)', [what, String(Math.ceil(seconds * 1000))]);
     if (EXPLAINING.test(sql)) {
-      const { fields, rows } = await one(client, sql);
+      const { fields, rows } = await runStatement(client, sql);
       yield { columns: fields.map((field) => field.name) };
       yield { rows };
       return;
     }
-    await one(client, `DECLARE answer NO SCROLL CURSOR FOR ${sql}`);
+    await runStatement(client, `DECLARE answer NO SCROLL CURSOR FOR ${sql}`);
     let count = 100;
     for (let isFirst = true; ; isFirst = false) {
       limit.throwIfAborted();
-      const { fields, rows } = await one(client, `FETCH FORWARD ${count} FROM answer`);
+      const { fields, rows } = await runStatement(client, `FETCH FORWARD ${count} FROM answer`);
       if (isFirst) yield { columns: fields.map((field) => field.name) };
       if (rows.length === 0) return;
       yield { rows };
@@ -86,7 +86,7 @@ const READS = 'Queries are read-only: SELECT, VALUES, TABLE or WITH; EXPLAIN or 
 const EXPLAINING = /^\s*(explain|show)\b/i;
 
 /** Runs one statement: in the extended protocol the server refuses more. */
-function one(client: Client, text: string): Promise<QueryArrayResult<Json[]>> {
+function runStatement(client: Client, text: string): Promise<QueryArrayResult<Json[]>> {
   const query: QueryArrayConfig & { queryMode: 'extended' } = {
     text,
     rowMode: 'array',

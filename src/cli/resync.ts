@@ -5,7 +5,7 @@ import { answered, placeOfSync } from './places.js';
 
 export function resyncCommand(): Command {
   return new Command('resync')
-    .description('Read everything once more, from the beginning. Rows stay, and are upserted.')
+    .description('Read everything again from the beginning. Rows stay, and are upserted.')
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
     .option('--json', 'print one JSON object')
     .addHelpText(

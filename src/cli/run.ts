@@ -21,7 +21,7 @@ import { HighwaterError, messageOf } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
 import type { Json, SyncResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
-import { follow } from './follow.js';
+import { followSync } from './follow.js';
 import { destinationOf, note, print, summary, webUiLink } from './output.js';
 import { localServer } from './server.js';
 import { findUi } from './ui.js';
@@ -132,7 +132,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   }
 
   const { server, to } = await localServer();
-  // What fails is shown by the command itself.
+  // The command itself shows failures.
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
@@ -218,7 +218,7 @@ async function finish(handle: SyncHandle, to: Target, ui: string | null): Promis
   process.once('SIGTERM', interrupt);
   const link = (runId: string) => webUiLink(ui, to.namespace, workflowId, runId);
   try {
-    const result = await follow(handle);
+    const result = await followSync(handle);
     const runId = await handle.runId();
     return { result, handle: { workflowId, runId }, link: link(runId) };
   } catch (thrown) {

@@ -19,15 +19,15 @@ const WHICH = 'the workflow id (of one stream of several: ID/STREAM), or a confi
 
 const which = (command: Command) =>
   command
-    .option('--stream <name>', 'with a file of several streams: which')
+    .option('--stream <name>', 'which stream, for a file of several')
     .option('-d, --destination <file>', "with a file: the DuckDB file (default: the configuration's)")
     .option('--json', 'print one JSON object');
 
 export function stateCommand(): Command {
   const get = which(new Command('get'))
-    .description('Show where a stream stands, who holds it, and every place where it stood.')
+    .description('Show the place of a stream, its holder, and its earlier places.')
     .argument('<sync>', WHICH)
-    .option('--limit <n>', 'the last so many commits and moves, or "all"', asLimit, 20)
+    .option('--limit <n>', 'show the last n commits and moves, or "all"', asLimit, 20)
     .action((sync: string, options: Options & { limit: number }) => show(sync, options));
   const set = which(new Command('set'))
     .description(
@@ -39,7 +39,7 @@ export function stateCommand(): Command {
       move(sync, { state: stateOf(pairs) }, options),
     );
   const rewind = which(new Command('rewind'))
-    .description('Put a stream back where it stood.')
+    .description('Move a stream back to an earlier place.')
     .argument('<sync>', WHICH)
     .requiredOption(
       '--to <time|batch|start>',
@@ -47,7 +47,7 @@ export function stateCommand(): Command {
     )
     .action((sync: string, options: Options & { to: string }) => move(sync, { to: options.to }, options));
   return new Command('state')
-    .description('Show where a stream stands and stood, and move it.')
+    .description('Show the current and earlier places of a stream, and move it.')
     .addCommand(get)
     .addCommand(set)
     .addCommand(rewind)
@@ -158,7 +158,7 @@ function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Jso
   return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
 }
 
-/** Where a name says nothing new, the value alone; "…" in the middle of a pass. */
+/** The value alone if its name says nothing new; "…" in the middle of a pass. */
 function placeText(plan: StreamPlan, cursor: Cursor | null): string {
   if (cursor === null) return 'start';
   const state = Object.entries(stateAt(plan, cursor)).filter(([, value]) => value !== null);
@@ -176,7 +176,7 @@ async function move(sync: string, to: MoveInput, options: Options): Promise<void
   print(movedText(sync, place, moved));
 }
 
-/** What has come of it, for people. */
+/** The outcome as text. */
 export function movedText(sync: string, { sync: running }: Place, { done, state }: MovedTo): string {
   const goesOn = running?.isRunning === true ? 'goes on from' : 'the next sync goes on from';
   return done

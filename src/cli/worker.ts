@@ -26,9 +26,7 @@ export interface WorkerCommandOptions {
 }
 
 export function workerCommand(): Command {
-  return withWorkerOptions(
-    new Command('worker').description('Run a worker: takes the syncs that are started, until Ctrl-C.'),
-  )
+  return withWorkerOptions(new Command('worker').description('Run a worker that takes syncs, until Ctrl-C.'))
     .addOption(
       new Option('--health-port <n>', 'answer probes: /healthz and /readyz')
         .env('HIGHWATER_HEALTH_PORT')

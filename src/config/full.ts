@@ -39,7 +39,7 @@ import { authKinds, authOf, joined } from './request-schema.js';
 
 /**
  * The full form: several streams of one source, and all that an API may want to be asked, without code.
- * What a stream leaves out comes from `defaults`.
+ * Keys that a stream leaves out come from `defaults`.
  */
 
 export const isFull = (raw: unknown): boolean =>
@@ -84,7 +84,7 @@ export function plansFromFull(
     ];
     for (const problem of own) {
       const path = `${where(/^[^.[]*/.exec(problem.path)?.[0] ?? '')}.${problem.path}`;
-      // What is wrong in the defaults is said once.
+      // Problems of the defaults are reported once.
       if (!problems.some((known) => known.path === path)) problems.push({ ...problem, path });
     }
     return read.data;
@@ -134,10 +134,10 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   }
 }
 
-/** What `discover` finds need not be given to it, nor agree. */
+/** Keys that `discover` finds out: they need not be given to it, nor agree. */
 const FOUND_BY_DISCOVER = ['columns', 'primary_key'] as const;
 
-/** What a stream's keys allow on their own but not together. */
+/** Problems of keys that are valid on their own but not together. */
 function inconsistent(stream: Stream, draft: boolean): Problem[] {
   const problems = contradictions(
     { ...stream, columns: typesOf(stream) },
@@ -312,10 +312,10 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
 /** The cursor field of a stream that has one; empty where it has none, or several. */
 const singleField = ({ cursor_field: fields = [] }: Stream) => (fields.length === 1 ? (fields[0] ?? '') : '');
 
-/** What strategies send. */
+/** Names of the values that strategies send. */
 const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== 'zone');
 
-/** What a destination does not do. */
+/** Features that a destination does not have. */
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
@@ -365,7 +365,7 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
   return problems;
 }
 
-/** Where a stream may refer to what its strategy sends, or to its parent. */
+/** Parts of a stream that may refer to values of its strategy, or to its parent. */
 const textsOf = ({ path, params, headers, body }: Stream) => [path, params, headers, body];
 
 /** Columns of the parent that a stream refers to. */
@@ -375,7 +375,7 @@ function fieldsOf(stream: Stream): string[] {
   ];
 }
 
-/** Whether columns are stored that nobody has declared. */
+/** Whether undeclared columns are stored. */
 const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
@@ -389,7 +389,7 @@ function shapeOf(stream: Stream): RecordShape | null {
   return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
 }
 
-/** What is wrong with how the cursor field is read, or bounded. */
+/** Problems with the format or the bounds of the cursor field. */
 function misread(stream: Stream): Problem[] {
   const { strategy, names, start, lookback, settle, window } = stream;
   const problems: Problem[] = [];
@@ -517,7 +517,7 @@ function filterOf(format: string | undefined, zone: string | undefined): CursorF
   return FILTER_FORMATS.find((name) => name === format) ?? { pattern: format, zone: zone ?? 'UTC' };
 }
 
-/** Where the first pass begins, as records write it: `start` may be written as requests are. */
+/** The start of the first pass, as records write it: `start` may be written as requests are. */
 function startOf(stream: Stream): string | null {
   const { start, names } = stream;
   const values = valuesOf(formatOf(stream));

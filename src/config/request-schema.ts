@@ -111,7 +111,7 @@ export const answerPath = z
   })
   .meta({ title: 'path in the answer' });
 
-/** Where the answer has a value: a path in its body, or a header. */
+/** The place of a value in an answer: a path in its body, or a header. */
 export const answerPlace = z.union([
   answerPath,
   z.strictObject({ header: headerName.describe('The header that has it.') }),

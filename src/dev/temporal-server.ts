@@ -60,7 +60,7 @@ export interface ServerOptions {
   readonly log?: (line: string) => void;
 }
 
-/** What the file `server.json` in the state folder says about the server that uses the folder. */
+/** Content of `server.json` in the state folder, about the server that uses the folder. */
 export interface ServerRecord {
   readonly pid: number;
   readonly address: string;
@@ -215,7 +215,7 @@ async function launch(options: ServerOptions, stillHeld: () => boolean): Promise
 }
 
 /**
- * Stops the server recorded in the state folder, whoever started it.
+ * Stops the server recorded in the state folder, also one that another process started.
  *
  * @returns what was stopped, or `null` when none ran
  */

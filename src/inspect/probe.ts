@@ -26,10 +26,10 @@ export interface ProbedPage {
   undeclared: string[];
 }
 
-/** Where a probe runs. */
+/** The setting in which a probe runs. */
 export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
-  /** What refresh tokens are kept beside. */
+  /** The destination beside which refresh tokens are kept. */
   destination: string;
   /** Values are read that their columns do not take. */
   takesAll?: true;
@@ -171,13 +171,13 @@ export async function parentFields(
   );
 }
 
-/** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */
+/** A finding about a stream; `problem` stops a sync or loses records, `advice` does not. */
 export interface Finding {
   kind: 'fine' | 'advice' | 'problem';
   message: string;
 }
 
-/** So many pages without records are gone on from. */
+/** The number of empty pages after which a probe stops. */
 const EMPTY_PAGES = 12;
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */

@@ -16,16 +16,16 @@ import type { Labels, Meter } from './meter.js';
 
 type Input<Name extends keyof Activities> = Parameters<Activities[Name]>[0];
 
-/** What an activity's input says of itself. */
+/** Facts about a stream from an activity's input. */
 interface Subject {
   stream: string;
-  /** What stands on each line of the log. */
+  /** Fields of each line of the log. */
   attributes: Record<string, unknown>;
   labels: Labels;
 }
 
 /** Counts what activities do, and says in the log what a person wants to know; every line names what it is about. */
-export const watched =
+export const countingInterceptor =
   (meter: Meter): ActivityInterceptorsFactory =>
   (context): ActivityInterceptors => {
     let subject: Subject | null = null;
@@ -39,7 +39,7 @@ export const watched =
           try {
             const result = await next(input);
             const seconds = (performance.now() - began) / 1000;
-            tell(meter, context, subject, input.args[0], result, seconds);
+            countResult(meter, context, subject, input.args[0], result, seconds);
             return result;
           } catch (thrown) {
             if (thrown instanceof ApplicationFailure) {
@@ -95,7 +95,7 @@ function subjectOf(context: Context, given: unknown): Subject {
   };
 }
 
-function tell(
+function countResult(
   meter: Meter,
   { info, log }: Context,
   { labels }: Subject,

@@ -3,7 +3,7 @@ import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/wor
 import type { Sinks } from '@temporalio/workflow';
 import type { RequestInHand, RequestStarted } from '../sources/source.js';
 
-/** What makes spans of what a sync does. */
+/** The parts that make spans of a sync's work. */
 export interface Tracing {
   clientInterceptors: WorkflowClientInterceptor[];
   activity: ActivityInterceptorsFactory;

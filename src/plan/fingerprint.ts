@@ -11,7 +11,10 @@ const OF_TRANSPORT =
   /^(user-agent|accept-encoding|connection|cache-control|pragma|x-request-id|traceparent|cookie)$/i;
 const TEXT_LIMIT = 2000;
 
-/** What gives the checkpoint of a plan its meaning. Holds no secret: references stay text, and what may be one is left out. */
+/**
+ * Returns the parts of a plan that give its checkpoint its meaning. Holds no secret: references stay text, and values
+ * that may be secrets are left out.
+ */
 export function fingerprintOf(plan: StreamPlan): Fingerprint {
   const { options, table, cursorField, cursorFields = [cursorField], parent = null, request } = plan;
   const terms = rangeTerms(options);

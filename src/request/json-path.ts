@@ -22,7 +22,7 @@ type SingularQuery = Extract<Comparable, { type: 'RelSingularQuery' | 'AbsSingul
 /** A path goes through each value of an answer this often at most, and through small answers as often as it likes. */
 const STEPS_PER_VALUE = 100;
 const FREE_STEPS = 1_000_000;
-/** So many values may be selected though an answer has fewer. */
+/** The number of values that may be selected though an answer has fewer. */
 const FREE_VALUES = 10_000;
 
 /** A path whose time or memory would grow faster than the answer. */
@@ -50,7 +50,7 @@ export class JsonPath {
       throw new SyntaxError(thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown });
     }
     let isAbsolute = false;
-    visit(this.query.segments, (node) => {
+    visitNodes(this.query.segments, (node) => {
       isAbsolute ||= node.type === 'JsonPathQuery' || node.type === 'AbsSingularQuery';
       if (node.type === 'FunctionExpr') checkCall(node as Call);
     });
@@ -67,10 +67,10 @@ export class JsonPath {
 }
 
 /** Calls `see` with each part of a parsed path. */
-function visit(value: unknown, see: (node: { type: string }) => void): void {
+function visitNodes(value: unknown, see: (node: { type: string }) => void): void {
   if (typeof value !== 'object' || value === null) return;
   if ('type' in value && typeof value.type === 'string') see(value as { type: string });
-  for (const inner of Object.values(value)) visit(inner, see);
+  for (const inner of Object.values(value)) visitNodes(inner, see);
 }
 
 /** @throws {SyntaxError} */
@@ -94,7 +94,7 @@ function checkCall({ name, arguments: given }: Call): void {
   }
 }
 
-/** What there is no value of. */
+/** Stands for the absence of a value. */
 const NOTHING: unique symbol = Symbol('nothing');
 type Scalar = string | number | boolean | null | typeof NOTHING;
 /** A value of a text, by its place, or one that a path or a function gives. */
@@ -230,7 +230,7 @@ class Walk {
     return [at];
   }
 
-  /** What is the same for every value that a filter is asked of. */
+  /** Results that are the same for every value that a filter tests. */
   private once(query: object, find: () => number[]): number[] {
     let found = this.absolute.get(query);
     if (found === undefined) this.absolute.set(query, (found = find()));

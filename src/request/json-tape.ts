@@ -1,4 +1,7 @@
-/** Where the values of a JSON text begin and end: three numbers a value, where objects would take twenty times as much. */
+/**
+ * The begins and ends of the values in a JSON text: three numbers a value, where objects would take twenty times as
+ * much.
+ */
 
 /** More values than this are not kept: with the text and what is made of it they would take several hundred megabytes. */
 export const VALUE_LIMIT = 2_000_000;

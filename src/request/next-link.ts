@@ -1,4 +1,4 @@
-/** Where an address that an answer names as its next page is asked for: on the configured origin, or on a listed host. */
+/** Decides the host for a next page that an answer names: the configured origin, or a listed host. */
 
 /** `host` or `host:port`, without a scheme or a path. */
 const HOST = /^(\[[0-9a-f:.]+\]|[^\s:/?#@\\*[\]]+)(?::(\d{1,5}))?$/i;

@@ -8,7 +8,7 @@ type Mask = (text: string) => string;
 /** The way to a value: names of members, and places in lists. */
 export type Location = readonly (string | number)[];
 
-/** What stands at a path of members; undefined where it leads nowhere. */
+/** Returns the value at a path of members; undefined if there is none. */
 export function valueAt(value: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>(
     (inner, member) => (isContainer(inner) && Object.hasOwn(inner, member) ? inner[member] : undefined),
@@ -66,7 +66,7 @@ export class JsonDocument {
   }
 }
 
-/** What a path selects in a body, as JSON texts in which no number has lost a digit. */
+/** Returns the values that a path selects in a body, as JSON texts in which no number has lost a digit. */
 export interface Selected {
   /** The records. A list that is selected stands for its items, and null in place of a list for none. */
   texts: string[];
@@ -156,7 +156,7 @@ function segments(path: string): string[] {
   return found;
 }
 
-/** What is quoted, and what may begin or end a part. */
+/** Quoted texts, and characters that begin or end a part. */
 const PIECES = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\.+|[[\]]|\s+|[^."'[\]\s]+/g;
 
 /** A part without the names that are quoted in it. */
@@ -184,7 +184,7 @@ export function leadsInto(path: string, list: readonly string[]): boolean {
     const segment = way[i];
     if (segment === undefined) return false;
     const parts = isOpen(segment) ? null : parsePath(`$${segment}`);
-    // What it leads to cannot be told from such a part.
+    // Such a part does not tell what it selects.
     if (parts === null) return true;
     if (parts[0] !== name) return false;
   }
@@ -337,7 +337,7 @@ export function misspelt(value: unknown, path: string | readonly string[]): stri
   return null;
 }
 
-/** What is wrong with a filter expression such as `@.status == 'open'`; null where nothing is. */
+/** Returns the problem of a filter expression such as `@.status == 'open'`; null if it has none. */
 export function filterProblem(where: string): string | null {
   const path = `$[?${where}]`;
   const problem = jsonPathProblem(path);
@@ -345,7 +345,7 @@ export function filterProblem(where: string): string | null {
   return 'it refers to "$", and sees one record at a time, which is "@"';
 }
 
-/** What is wrong with a JSONPath; null where nothing is. */
+/** Returns the problem of a JSONPath; null if it has none. */
 export function jsonPathProblem(path: string): string | null {
   try {
     void new JsonPath(path);

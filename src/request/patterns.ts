@@ -38,7 +38,7 @@ export function patternProblem(source: string): string | null {
 
 /** A pattern as JSONPath has it (RFC 9485), to match a text whole or to be searched in it. @throws {SyntaxError} */
 export function pathPattern(source: string, isWhole: boolean): Pattern {
-  // Where RE2 leaves out line feeds only, a dot leaves out carriage returns too.
+  // A dot excludes carriage returns too; in RE2 it excludes line feeds only.
   const dots = source.replace(/\\.|\[(?:\\.|[^\]\\])*\]|\./gs, (piece) =>
     piece === '.' ? '[^\\n\\r]' : piece,
   );

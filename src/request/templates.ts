@@ -17,7 +17,7 @@ export function jsonText(value: Sendable): string {
   return `{${members.join(',')}}`;
 }
 
-/** What requests refer to: `${cursor:NAME}` by the strategies' own names, `${parent:FIELD}`. */
+/** Values that requests refer to: `${cursor:NAME}` by the strategies' own names, `${parent:FIELD}`. */
 export interface Values {
   cursor: { [name: string]: string | RawJson };
   parent: { [field: string]: Json };
@@ -37,7 +37,7 @@ export type BodyTemplate = (values: Values) => Sendable;
  */
 export const VALUE_REFERENCE = /\$\{(cursor|parent):([^}:]+?)(:number)?(\?[^}]*)?\}/g;
 
-/** What strategies count, and bodies hold as numbers. */
+/** Values that strategies count, and that bodies hold as numbers. */
 export const COUNTED = ['page', 'offset', 'limit', 'start_id', 'end_id'];
 
 interface Reference {
@@ -59,7 +59,7 @@ export function template(
   resolve: (literal: string) => string,
   escape: (value: string) => string = (value) => value,
 ): Template {
-  const pieces = take(text, resolve);
+  const pieces = takePieces(text, resolve);
   const [only] = pieces;
   if (pieces.length === 1 && typeof only === 'string') return () => only;
   return (values) => {
@@ -91,7 +91,7 @@ function memberTemplate(
   resolve: (literal: string) => string,
 ): (values: Values) => Sendable | undefined {
   if (typeof body === 'string') {
-    const pieces = take(body, resolve);
+    const pieces = takePieces(body, resolve);
     const optional = pieces.filter((piece) => typeof piece !== 'string' && piece.isOptional) as Reference[];
     const isLeftOut = (values: Values) => optional.some((one) => valueOf(one, values) === null);
     const [only, ...others] = pieces;
@@ -156,7 +156,7 @@ export function referred(value: unknown, of: 'cursor' | 'parent'): Set<string> {
   return new Set(Object.values(value).flatMap((inner) => [...referred(inner, of)]));
 }
 
-function take(text: string, resolve: (literal: string) => string): Piece[] {
+function takePieces(text: string, resolve: (literal: string) => string): Piece[] {
   const pieces: Piece[] = [];
   let at = 0;
   for (const match of text.matchAll(VALUE_REFERENCE)) {

@@ -70,7 +70,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
     }
     case 'oauth2':
       return new TokenAuthenticator(
-        Tokens.of([auth, options.destination], () => grant(auth, resolved, options)),
+        Tokens.of([auth, options.destination], () => requestToken(auth, resolved, options)),
         secrets,
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
@@ -94,7 +94,7 @@ class Tokens {
   private static readonly all = new Map<string, Tokens>();
   private token: Token | null = null;
   private pending: Promise<Token> | null = null;
-  /** What the server has asked to wait before it is asked for a token again. */
+  /** The wait that the server has asked for before the next request for a token. */
   private blocked: { until: number; reason: string } | null = null;
   /** The token that a page was read with last. */
   private lastGood: string | null = null;
@@ -190,7 +190,7 @@ class TokenAuthenticator implements Authenticator {
   }
 }
 
-/** What a hook is given, and gives: headers to add. */
+/** The signature of a hook: it returns headers to add. */
 type Sign = (
   request: { method: string; url: string; headers: Record<string, string>; body: string | null },
   settings: { [name: string]: string },
@@ -300,7 +300,11 @@ async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: Auth
   return { ...tokenOf(url, token, expires, now, resolved), others: credentials };
 }
 
-async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
+async function requestToken(
+  auth: OAuth2Auth,
+  resolved: ResolvedRequest,
+  options: AuthOptions,
+): Promise<Token> {
   const { clientId, clientSecret, refreshToken, scopes } = auth;
   const store =
     options.destination === null || refreshToken === null

@@ -63,7 +63,7 @@ export interface HttpSourceOptions {
   exact?: ExactColumns;
   /** Columns of text, where an empty field of CSV is an empty text. */
   texts?: readonly string[];
-  /** What is wanted of each record's key and cursor value; everything unless told. */
+  /** The parts of each record's key and cursor value that are remembered. Default: everything. */
   remembers?: Remembered;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
@@ -71,9 +71,9 @@ export interface HttpSourceOptions {
   quarantine?: boolean;
   /** Decides which records are meant, of those whose key and cursor value are remembered; absent: all. */
   within?: Within;
-  /** What refresh tokens are kept beside; null or absent keeps none. */
+  /** The destination beside which refresh tokens are kept; null or absent keeps none. */
   destination?: string | null;
-  /** What of the worker's own may be used. Default: all of it. */
+  /** Decides what of the worker's machine may be used. Default: all of it. */
   trust?: TrustPolicy;
   /** Sends the requests. Default: one of this source's own. */
   network?: Network;
@@ -97,7 +97,7 @@ const ACCEPT = {
 /** An answer that a rule says to take for an empty page. */
 const EMPTY: PageAnswer = { nextToken: null, total: null, more: null, undeclared: [] };
 
-/** What a rule says of an answer. */
+/** The action for an answer, by a rule or by default. */
 interface Verdict {
   action: ErrorAction | 'default';
   rule: ErrorRule | undefined;
@@ -276,7 +276,7 @@ export class HttpSource implements Source {
     }
   }
 
-  /** What is to be sent for a page, but for credentials that are made for it. */
+  /** Makes the request for a page, without credentials that are made for each. */
   private call(request: PageRequest): HttpRequest {
     const { resolved } = this;
     const { scroll_param: token, ...rest } = this.counted(request.params);
@@ -364,7 +364,7 @@ export class HttpSource implements Source {
     );
   }
 
-  /** What is kept of an address: without credentials, and short where it is on the same host. */
+  /** Returns an address as it is kept: without credentials, and short if it is on the same host. */
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
     const { at, secretParams, mask, secrets } = this.resolved;
@@ -393,7 +393,7 @@ export class HttpSource implements Source {
     );
   }
 
-  /** What the answer says is next: a token, or an address as it is kept. */
+  /** Returns the next page that an answer names: a token, or an address as it is kept. */
   private nextToken(envelope: Envelope, request: PageRequest, isEnd: boolean): NextToken {
     const next = readToken(envelope, this.token, isEnd);
     if (next.nextToken === null) return next;
@@ -508,7 +508,7 @@ export class HttpSource implements Source {
     isBlank: boolean,
   ): void {
     const rule = fittingRule(this.rules, response.status, body);
-    // What is to be ignored of an answer that has records is its error, not the records.
+    // `ignore` applies to the error of an answer, not to its records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
@@ -662,7 +662,7 @@ async function* watchedBytes(body: Readable, watch: Watch): Bytes {
       yield chunk as Buffer;
     }
   } catch (thrown) {
-    // Of zlib, and of Brotli.
+    // Errors of zlib and of Brotli.
     if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
     throw new ScanError('the compressed body is damaged or cut short', 'shape');
   }

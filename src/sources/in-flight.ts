@@ -14,7 +14,10 @@ interface Flight {
   /** The answer, once its records have gone to the sink that was given to {@link Flight.take}. */
   take: (sink: RecordSink) => Promise<PageAnswer>;
   stop: (reason?: unknown) => void;
-  /** `blocked`: more of it has come than is kept; it holds its socket back until its turn. `refused`: the source asks to wait. */
+  /**
+   * `blocked`: more of it has come than is kept; it holds its socket back until its turn. `refused`: the source asks
+   * to wait.
+   */
   state: 'running' | 'blocked' | 'ended' | 'failed' | 'refused';
 }
 
@@ -27,11 +30,11 @@ const STARVING_MILLISECONDS = 2000;
 /** Bytes of records that are kept of answers before their turn. */
 const EARLY_BYTES = 2 * 1024 * 1024;
 
-/** What calls that follow each other share about the parents whose records they read. */
+/** Facts about the current parent that consecutive calls share. */
 export interface PassMemory {
   /** When the first request was made: what is asked "until now" is the same in all of them, ISO 8601. */
   readonly began: string;
-  /** What was read of the current parent; null where another pass of calls began with it. */
+  /** Pages and records read of the current parent; null if earlier calls began with it. */
   read: { pages: number; records: number } | null;
   /** Pages that the source says follow the last one that was read of it. */
   remaining: number;
@@ -77,7 +80,7 @@ export class InFlight {
 
   /** Gives up requests whose answers have not come whole. Returns whether others are left. */
   stopUnended(): boolean {
-    this.giveUp(({ state }) => state !== 'ended');
+    this.stopRequests(({ state }) => state !== 'ended');
     return this.flights.length > 0;
   }
 
@@ -93,15 +96,15 @@ export class InFlight {
     const isThere = own.some(({ key }) => key === wanted);
     const expected = [...(isThere ? [wanted] : []), ...ahead.map(keyOf)];
     const agree = own.findIndex((flight, i) => flight.key !== expected[i]);
-    if (agree !== -1) this.giveUp((flight) => own.indexOf(flight) >= agree);
+    if (agree !== -1) this.stopRequests((flight) => own.indexOf(flight) >= agree);
     const at = this.flights.findIndex(({ key }) => key === wanted);
     // The one that was started first has its connection; of others that is not known.
     const mayStarve = at > 0 || (at === -1 && this.flights.length > 0);
-    const [flight = this.start(request)] = at === -1 ? [] : this.flights.splice(at, 1);
+    const [flight = this.startRequest(request)] = at === -1 ? [] : this.flights.splice(at, 1);
     const starves = () => {
       if (flight.state !== 'running') return;
       this.isStarving = true;
-      this.giveUp(({ state }) => state === 'blocked');
+      this.stopRequests(({ state }) => state === 'blocked');
     };
     if (mayStarve && this.source.concurrency != null) starves();
     const patience = mayStarve ? setTimeout(starves, STARVING_MILLISECONDS) : undefined;
@@ -124,10 +127,10 @@ export class InFlight {
 
   /** Gives up what is on its way. */
   stop(): void {
-    this.giveUp(() => true);
+    this.stopRequests(() => true);
   }
 
-  private giveUp(which: (flight: Flight) => boolean): void {
+  private stopRequests(which: (flight: Flight) => boolean): void {
     const gone = this.flights.filter(which);
     this.flights = this.flights.filter((flight) => !gone.includes(flight));
     for (const flight of gone) flight.stop();
@@ -140,11 +143,11 @@ export class InFlight {
       const at = started.indexOf(keyOf(request));
       if (at !== -1) started.splice(at, 1);
       else if (this.flights.filter(({ state }) => state !== 'ended').length < ahead.length)
-        this.flights.push(this.start(request));
+        this.flights.push(this.startRequest(request));
     }
   }
 
-  private start(request: PageRequest): Flight {
+  private startRequest(request: PageRequest): Flight {
     const abort = new AbortController();
     const turn = new Turn(abort.signal);
     const early: RecordPart[] = [];
@@ -182,7 +185,7 @@ export class InFlight {
           early.push(copied(part));
           return;
         }
-        if (!turn.isTaken) this.block(flight);
+        if (!turn.isTaken) this.blockRequest(flight);
         const sink = await turn.sink();
         await sink(part);
       },
@@ -199,8 +202,8 @@ export class InFlight {
     return flight;
   }
 
-  private block(flight: Flight): void {
-    if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
+  private blockRequest(flight: Flight): void {
+    if (this.isStarving && this.flights.includes(flight)) this.stopRequests((one) => one === flight);
     flight.state = 'blocked';
   }
 }
@@ -281,6 +284,6 @@ function copied(part: RecordPart): RecordPart {
   };
 }
 
-/** Of the same parent too: a new one may have come between those that were expected. */
+/** The parent is a part of the key: a new one may have come between those that were expected. */
 const keyOf = ({ params, parent }: PageRequest) => JSON.stringify([params, parent]);
 const parentOf = ({ parent }: PageRequest) => JSON.stringify(parent ?? null);

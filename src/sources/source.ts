@@ -2,7 +2,7 @@ import { durationText } from '../durations.js';
 import { SyncError } from '../errors.js';
 import type { FetchedPages, Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
-/** Where records come from. One implementation for each kind of source. */
+/** Reads pages of records. One implementation for each kind of source. */
 export interface Source {
   /** Requests that may be on their way at once; null or absent: as many as there are. */
   readonly concurrency?: number | null;
@@ -40,7 +40,7 @@ export interface PageAnswer extends Pick<
 > {
   /** Names of members that no column is declared for. */
   undeclared: string[];
-  /** What was done to records so that they could be stored; absent: nothing. */
+  /** Changes made to records so that they could be stored; absent: none. */
   remarks?: Note[];
 }
 
@@ -51,7 +51,7 @@ export interface RequestStarted {
   address: string;
 }
 
-/** What is said of a request that nobody waits for any longer. */
+/** The error of a request that was given up. */
 export const ABORTED = 'aborted';
 
 /** Is told how a request goes. */

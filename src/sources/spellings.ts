@@ -71,7 +71,7 @@ function addEscapes({ text, found, add, at: start }: Place, { bytes, end }: Read
       break;
     case '\\':
       for (const [sign, last] of letters(text, found, end)) {
-        // Of two backslashes, each stands for as many: a run of them would have too many readings otherwise.
+        // Each of two backslashes stands for as many: a run of them would have too many readings otherwise.
         if (sign === '\\' && last - end !== end - start) continue;
         const short = Object.hasOwn(SHORT, sign) ? SHORT[sign] : undefined;
         if (short !== undefined) addCode(short.charCodeAt(0), last);

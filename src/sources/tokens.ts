@@ -29,7 +29,7 @@ export interface TokenUse {
 const keepsKind = ({ next, isWhole }: TokenUse) =>
   next.in !== 'link' && !next.isAddress && (isWhole || (next.in === 'body' && next.as === 'params'));
 
-/** What an answer says is next, as text, or how it says nothing. */
+/** The next page that an answer names, as text, or how it names none. */
 export type NextToken = Pick<PageSummary, 'nextToken' | 'noToken'>;
 
 const ABSENT: NextToken = { nextToken: null, noToken: 'absent' };

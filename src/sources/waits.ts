@@ -26,7 +26,7 @@ const RESET = [
   'retry-after',
 ];
 
-/** What an answer's headers say of a source's budget of requests. */
+/** Reads a source's budget of requests from an answer's headers. */
 export interface Allowance {
   isUsedUp: boolean;
   /** The header that says how many requests are left, for people; empty where none does. */

@@ -8,7 +8,7 @@ type Address = ReturnType<typeof ipaddr.parse>;
 /** The word that lists all public addresses. */
 export const PUBLIC = 'public';
 
-/** Where clouds give a machine its credentials. */
+/** Addresses at which clouds give a machine its credentials. */
 const METADATA_ADDRESSES = [
   '169.254.169.254',
   'fd00:ec2::254',
@@ -75,7 +75,7 @@ export const isMetadataName = (host: string): boolean => METADATA_NAMES.includes
 export const isMetadataAddress = (address: string): boolean =>
   METADATA_ADDRESSES.includes(unwrapped(address).toNormalizedString());
 
-/** What an address is, in a word or two; null where it is a public one of another machine. */
+/** Returns the kind of an address in a word or two; null for a public one of another machine. */
 export function notPublic(address: string): string | null {
   const parsed = unwrapped(address);
   const range = parsed.range();

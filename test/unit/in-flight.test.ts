@@ -98,7 +98,7 @@ async function readAll(
     const walk = new ParentWalk(strategy, destination, key, parent, source.memory);
     let waits = false;
     for (let page = 0; page < perCall && cursor.ended === null && !waits; page++) {
-      cursor = (await walk.enter(cursor)) as PerParentCursor;
+      cursor = (await walk.enterParent(cursor)) as PerParentCursor;
       const request = strategy.request(cursor);
       if ('end' in request) break;
       const found: string[] = [];
@@ -113,7 +113,7 @@ async function readAll(
         );
         const summary: PageSummary = { keys: found, values: [], records: found.length, ...answer };
         cursor = strategy.advance(cursor, summary);
-        walk.learn(summary);
+        walk.countPage(summary);
         keys.push(...found);
       } catch (thrown) {
         if (!(thrown instanceof RateLimitedError)) throw thrown;

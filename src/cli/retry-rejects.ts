@@ -11,7 +11,7 @@ import { DestinationError } from '../errors.js';
 import { inServer } from './in-destination.js';
 import { destinationOf, print } from './output.js';
 
-export interface ReplayOptions {
+export interface RetryOptions {
   destination?: string;
   stream?: string;
   overwrite?: boolean;
@@ -19,7 +19,7 @@ export interface ReplayOptions {
 }
 
 /** Tries the records that were put aside of a configuration's streams again, and says what came of it. */
-export async function replayRejects(configuration: string, options: ReplayOptions): Promise<void> {
+export async function retryRejects(configuration: string, options: RetryOptions): Promise<void> {
   const { plans } = await loadPlans(configuration);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const outcomes: ({ stream: string } & RetryOutcome)[] = [];
@@ -29,7 +29,7 @@ export async function replayRejects(configuration: string, options: ReplayOption
       cursorField: plan.cursorField,
       overwrite: options.overwrite === true,
     };
-    const outcome = await replayIn(destinationOf(options.destination, plan), request);
+    const outcome = await retryIn(destinationOf(options.destination, plan), request);
     outcomes.push({ stream: plan.stream, ...outcome });
   }
   if (options.json === true) {
@@ -49,12 +49,12 @@ export async function replayRejects(configuration: string, options: ReplayOption
 }
 
 /** @throws {DestinationError} */
-async function replayIn(given: string, request: RetryRequest): Promise<RetryOutcome> {
+async function retryIn(given: string, request: RetryRequest): Promise<RetryOutcome> {
   if (isServer(given)) return inServer(given, (server) => server.retry(request));
   if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
   const path = await realpath(given);
   const owner = await liveOwner(path);
-  // Whoever owns the file writes it; nobody else can.
+  // Only the owner of the file can write it.
   if (owner !== null) return retryAtOwner(owner.socket, request);
   const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
   try {
