@@ -5,7 +5,7 @@ import { greatestOf } from './cursor-values.js';
 import { exactColumns } from './exact-columns.js';
 import { HttpSource } from './http.js';
 import { resolveRequest } from './references.js';
-import type { RequestInHand, RequestStarted } from './source.js';
+import type { RequestObserver, RequestStarted } from './source.js';
 
 /**
  * The source of a stream, its references resolved.
@@ -21,7 +21,7 @@ export function sourceOf(
   { environment, trust, network, budgets }: Surroundings,
   destination: string | null,
   remembers?: Remembered,
-  observe?: (request: RequestStarted) => RequestInHand,
+  observe?: (request: RequestStarted) => RequestObserver,
   checksValues = true,
 ): HttpSource {
   const { types: _, ...digits } = exactColumns(plan.table.columns);
