@@ -214,12 +214,12 @@ export class SyncHandle {
     }
   }
 
-  /** Ends it after the batch in hand. */
+  /** Ends it after the current batch. */
   stop(): Promise<void> {
     return this.handle.signal('stop');
   }
 
-  /** A pass now, or once more after the one in hand. */
+  /** A pass now, or once more after the current one. */
   trigger(): Promise<void> {
     return this.handle.signal('trigger');
   }

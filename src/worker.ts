@@ -41,7 +41,7 @@ export interface HighwaterWorkerOptions {
    */
   destination?: string;
   environment?: NodeJS.ProcessEnv;
-  /** How long work in hand may take to end at a stop. */
+  /** How long running work may take to end at a stop. */
   graceSeconds?: number;
   /** Another bundle of the workflows. */
   workflowBundle?: string;
@@ -265,7 +265,7 @@ export class HighwaterWorker {
       );
   }
 
-  /** Takes no more work, lets what is in hand end, and ends {@link run}. */
+  /** Takes no more work, lets running work end, and ends {@link run}. */
   shutdown(): void {
     this.isStopping = true;
     if (this.main?.getState() === 'RUNNING') this.main.shutdown();

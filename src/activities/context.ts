@@ -14,7 +14,7 @@ import type {
   WrittenBatch,
 } from '../protocol.js';
 import type { KeptRequests } from '../sources/in-flight.js';
-import type { RequestInHand, RequestStarted } from '../sources/source.js';
+import type { RequestObserver, RequestStarted } from '../sources/source.js';
 import type { Surroundings } from '../surroundings.js';
 import type { Server } from './cluster.js';
 import type { SearchAttributeRegistry } from './search-attributes.js';
@@ -34,7 +34,7 @@ export interface Dependencies extends Surroundings {
     context: Context,
     plan: StreamPlan,
     destination: string,
-  ) => (request: RequestStarted) => RequestInHand;
+  ) => (request: RequestStarted) => RequestObserver;
 }
 
 /** The activities of the workflow `sync`, by the names in its history. */

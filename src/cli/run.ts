@@ -209,7 +209,7 @@ async function finish(handle: SyncHandle, to: Target, ui: string | null): Promis
   const { workflowId } = handle;
   let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {
-    note('\nStopping after the batch in hand; a second Ctrl-C stops at once.');
+    note('\nStopping after the current batch; a second Ctrl-C stops at once.');
     process.once('SIGINT', () => process.exit(130));
     process.exitCode = 130;
     cancelling = handle.cancel().catch(() => undefined);

@@ -46,7 +46,7 @@ export function workerCommand(): Command {
     .addHelpText(
       'after',
       `
-SIGTERM or Ctrl-C: no more work is taken, what is in hand may end within --grace; the exit code is 0. A second one ends
+SIGTERM or Ctrl-C: no more work is taken, running work may end within --grace; the exit code is 0. A second one ends
 it at once, which loses nothing either.
 
 Examples:
@@ -72,7 +72,7 @@ export const withWorkerOptions = (command: Command): Command =>
     )
     .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
     .addOption(
-      new Option('--grace <seconds>', 'how long work in hand may take to end at a stop')
+      new Option('--grace <seconds>', 'how long running work may take to end at a stop')
         .default(10)
         .env('HIGHWATER_GRACE')
         .argParser(asGrace),
@@ -187,7 +187,7 @@ export async function runWorker(
     if (options.json === true) print(JSON.stringify({ event, ...more }));
   };
   const stop = () => {
-    note('Stopping: work in hand ends first.');
+    note('Stopping: running work ends first.');
     tell('stopping');
     worker.shutdown();
   };

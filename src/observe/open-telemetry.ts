@@ -18,7 +18,7 @@ import {
 } from '@temporalio/interceptors-opentelemetry/lib/worker/index.js';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Sinks } from '@temporalio/workflow';
-import type { RequestInHand, RequestStarted } from '../sources/source.js';
+import type { RequestObserver, RequestStarted } from '../sources/source.js';
 import type { Tracing } from './tracing.js';
 
 /** The longest wait at the end for a collector that does not answer. */
@@ -61,7 +61,7 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
     clientInterceptors: [clientInterceptor()],
     activity,
     sinks: spansOfWorkflows((span) => processor.onEnd({ ...span, resource })),
-    request: ({ method, address }: RequestStarted): RequestInHand => {
+    request: ({ method, address }: RequestStarted): RequestObserver => {
       const { hostname, pathname, port } = new URL(address);
       const span = tracer.startSpan(`${method} ${pathname}`, {
         kind: SpanKind.CLIENT,

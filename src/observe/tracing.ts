@@ -1,7 +1,7 @@
 import type { WorkflowClientInterceptor } from '@temporalio/client';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Sinks } from '@temporalio/workflow';
-import type { RequestInHand, RequestStarted } from '../sources/source.js';
+import type { RequestObserver, RequestStarted } from '../sources/source.js';
 
 /** The parts that make spans of a sync's work. */
 export interface Tracing {
@@ -9,7 +9,7 @@ export interface Tracing {
   activity: ActivityInterceptorsFactory;
   /** Take the spans that workflows make. */
   sinks: InjectedSinks<Sinks>;
-  request: (request: RequestStarted) => RequestInHand;
+  request: (request: RequestStarted) => RequestObserver;
   /** Sends what is waiting to be sent, within a few seconds. */
   flush: () => Promise<void>;
 }

@@ -39,7 +39,7 @@ import {
   RateLimitedError,
   type PageAnswer,
   type RecordSink,
-  type RequestInHand,
+  type RequestObserver,
   type RequestStarted,
   type Source,
 } from './source.js';
@@ -80,7 +80,7 @@ export interface HttpSourceOptions {
   /** Budgets that are shared with other sources. Default: of this source's own. */
   budgets?: Budgets;
   /** Is told of each request for a page. */
-  observe?: (request: RequestStarted) => RequestInHand;
+  observe?: (request: RequestStarted) => RequestObserver;
 }
 
 /** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */

@@ -55,7 +55,7 @@ export interface RequestStarted {
 export const ABORTED = 'aborted';
 
 /** Is told how a request goes. */
-export interface RequestInHand {
+export interface RequestObserver {
   answered(status: number): void;
   /**
    * @param bytes of the answer, unpacked.

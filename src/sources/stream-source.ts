@@ -6,7 +6,7 @@ import { exactColumns } from './exact-columns.js';
 import { HttpSource } from './http.js';
 import type { ReadSecrets } from '../secrets/read-secrets.js';
 import { referringParts, resolveRequest, type ResolvedRequest } from './references.js';
-import type { RequestInHand, RequestStarted } from './source.js';
+import type { RequestObserver, RequestStarted } from './source.js';
 
 /**
  * Makes the source of a stream, its references resolved.
@@ -23,7 +23,7 @@ export async function sourceOf(
   surroundings: Surroundings,
   destination: string | null,
   remembers?: Remembered,
-  observe?: (request: RequestStarted) => RequestInHand,
+  observe?: (request: RequestStarted) => RequestObserver,
   checksValues = true,
 ): Promise<HttpSource> {
   const { trust, network, budgets } = surroundings;

@@ -101,7 +101,7 @@ let spareReading: Buffer | null = null;
 /** Writes one batch's records into part files. */
 export class StagedWriter {
   private readonly finished: StagedFile[] = [];
-  /** The part in hand; `file` counts what waits to be written as well. */
+  /** The current part; `file` counts what waits to be written as well. */
   private current: { handle: FileHandle; file: StagedFile } | null = null;
   /** Bytes not yet written. */
   private waiting: Buffer | null = null;

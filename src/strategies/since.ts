@@ -9,7 +9,7 @@ export type SinceMark = {
   newest: string | null;
 };
 
-/** The upper bound of a pass, and its window in hand; in milliseconds since 1970. */
+/** The upper bound of a pass, and its current window; in milliseconds since 1970. */
 export type Span = {
   /** Null where the pass is not cut into windows. */
   from: number | null;
@@ -156,7 +156,7 @@ export function createSince(incremental: Incremental | null): Since {
   };
 }
 
-/** The window in hand, for people. */
+/** The current window, for people. */
 export function shown(position: Seen | null): { [name: string]: Json } {
   const { from = null, to } = position?.span ?? {};
   const text = (instant: number) => new Date(instant).toISOString();
