@@ -26,7 +26,8 @@ import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
-import { destinationContract, type Row, Stream, type TestedDestination, thrownBy } from './suite.js';
+import { destinationContract } from './suite.js';
+import { type Row, Stream, type TestedDestination, thrownBy } from './tested.js';
 
 const SETTINGS: DuckDbSettings = {
   ...{ memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 },

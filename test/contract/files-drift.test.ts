@@ -14,7 +14,7 @@ import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { driftContract } from './drift.js';
-import { Stream, thrownBy, type Row, type TestedDestination } from './suite.js';
+import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
 
 /** The folders of destinations. */
 const folders = new WeakMap<TestedDestination, string>();

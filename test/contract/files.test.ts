@@ -25,7 +25,8 @@ import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { installS3, startS3, type S3Server } from '../helpers/s3.js';
 import { LONG } from '../helpers/long.js';
-import { destinationContract, Stream, thrownBy, type Row, type TestedDestination } from './suite.js';
+import { destinationContract } from './suite.js';
+import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
 
 const install = await installS3();
 const TABLE: TableSpec = {

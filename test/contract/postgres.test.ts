@@ -18,7 +18,8 @@ import { modesContract } from './modes.js';
 import { upgradesFromVersion1 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
-import { destinationContract, holderOf, keyOf, type Row, type TestedDestination } from './suite.js';
+import { destinationContract } from './suite.js';
+import { holderOf, keyOf, type Row, type TestedDestination } from './tested.js';
 
 const install = await installPostgres();
 const CURSOR: Cursor = { pass: 1, mark: null, position: null, ended: null, notes: [] };

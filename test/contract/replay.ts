@@ -4,7 +4,7 @@ import type { RetryOutcome, RetryRequest } from '../../src/destinations/sql/retr
 import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { Stream, thrownBy, type TestedDestination } from './suite.js';
+import { Stream, thrownBy, type TestedDestination } from './tested.js';
 
 export function replayContract(name: string, start: () => Promise<TestedDestination>): void {
   describe(`${name}, asked to try records again that were put aside,`, () => {

@@ -21,7 +21,7 @@ import type { ColumnType, Reject, TableSpec } from '../../src/protocol.js';
 import { RecordScanner } from '../../src/sources/record-scanner.js';
 import { scratch } from '../helpers/harness.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
-import { Stream, type TestedDestination } from './suite.js';
+import { Stream, type TestedDestination } from './tested.js';
 
 const install = await installPostgres();
 const DOCUMENT = readFileSync(new URL('../../docs/schema.md', import.meta.url), 'utf8');
