@@ -82,7 +82,6 @@ export interface AuditOptions extends Partial<RangeOptions> {
 /** A sync failed; the message is the cause's own. */
 export class SyncFailedError extends HighwaterError {
   override readonly name = 'SyncFailedError';
-  readonly retry = 'never';
   constructor(
     readonly workflowId: string,
     /** The name of the error that ended it, for example `SourceRefusedError`. */
@@ -98,7 +97,6 @@ export class SyncFailedError extends HighwaterError {
 /** A sync of that id is running already. */
 export class AlreadyRunningError extends HighwaterError {
   override readonly name = 'AlreadyRunningError';
-  readonly retry = 'never';
   constructor(readonly workflowId: string) {
     super(`a sync with the id "${workflowId}" is running already`);
   }
@@ -107,7 +105,6 @@ export class AlreadyRunningError extends HighwaterError {
 /** There is no sync of that id. */
 export class NoSuchSyncError extends HighwaterError {
   override readonly name = 'NoSuchSyncError';
-  readonly retry = 'never';
   constructor(readonly workflowId: string) {
     super(`there is no sync with the id "${workflowId}"; "highwater list" shows those that there are`);
   }
@@ -116,7 +113,6 @@ export class NoSuchSyncError extends HighwaterError {
 /** The sync has ended, so that nothing can be asked of it any more. */
 export class NotRunningError extends HighwaterError {
   override readonly name = 'NotRunningError';
-  readonly retry = 'never';
   constructor(
     readonly workflowId: string,
     /** COMPLETED, FAILED, … */
@@ -139,19 +135,16 @@ const ENDED: Record<string, string> = {
 /** The server does not understand a query. */
 export class QueryRefusedError extends HighwaterError {
   override readonly name = 'QueryRefusedError';
-  readonly retry = 'never';
 }
 
 /** A setting cannot be changed, or not to this; nothing was. */
 export class SettingRefusedError extends HighwaterError {
   override readonly name = 'SettingRefusedError';
-  readonly retry = 'never';
 }
 
 /** No pass waits for a decision about deletes. */
 export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
-  readonly retry = 'never';
 }
 
 /** A sync that was started. */

@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { durationText } from '../durations.js';
-import { HighwaterError, NotAllowedError } from '../errors.js';
+import { NotAllowedError, SyncError } from '../errors.js';
 import type { Notice } from '../protocol.js';
 import { References } from '../sources/references.js';
 import { reporting } from './failures.js';
@@ -8,15 +8,14 @@ import type { Activities, Dependencies } from './index.js';
 
 const ANSWER_MILLISECONDS = 10_000;
 
-/** The webhook did not take a notice. */
-export class NoticeRefusedError extends HighwaterError {
+/** The webhook will not take a notice. */
+export class NoticeRefusedError extends SyncError {
   override readonly name = 'NoticeRefusedError';
-  constructor(
-    message: string,
-    readonly retry: 'never' | 'while it lasts',
-  ) {
-    super(message);
-  }
+}
+
+/** The webhook has not taken a notice yet. */
+class NoticeNotDeliveredError extends SyncError {
+  override readonly name = 'NoticeNotDeliveredError';
 }
 
 /** Calls the webhook. Its address is a secret: it appears in no message. */
@@ -28,10 +27,7 @@ export const sendNotice =
       const address = references.resolve(url, 'notify.url').trim();
       references.check();
       if (!/^https?:\/\//i.test(address) || !URL.canParse(address))
-        throw new NoticeRefusedError(
-          'notify.url gives no address that begins with http:// or https://',
-          'never',
-        );
+        throw new NoticeRefusedError('notify.url gives no address that begins with http:// or https://');
       const abort = AbortSignal.any([
         Context.current().cancellationSignal,
         AbortSignal.timeout(ANSWER_MILLISECONDS),
@@ -55,14 +51,12 @@ export const sendNotice =
         const { code } = thrown as NodeJS.ErrnoException;
         // Words of the client's hold the address.
         const why = code ?? (abort.aborted ? 'it did not answer' : 'it redirects, or breaks off');
-        throw new NoticeRefusedError(`the webhook of notify.url cannot be reached: ${why}`, 'while it lasts');
+        throw new NoticeNotDeliveredError(`the webhook of notify.url cannot be reached: ${why}`);
       }
       if (status >= 200 && status < 300) return;
       const isFinal = status < 500 && ![408, 425, 429].includes(status);
-      throw new NoticeRefusedError(
-        `the webhook of notify.url answered ${status}`,
-        isFinal ? 'never' : 'while it lasts',
-      );
+      const said = `the webhook of notify.url answered ${status}`;
+      throw isFinal ? new NoticeRefusedError(said) : new NoticeNotDeliveredError(said);
     });
 
 /** For any receiver; `text` is what Slack, Mattermost and Google Chat show. */

@@ -17,7 +17,6 @@ const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 /** The source or the configuration is not fit for a sync; what is wrong has been printed. */
 class CheckFailedError extends HighwaterError {
   override readonly name = 'CheckFailedError';
-  readonly retry = 'never';
 }
 
 export function checkCommand(): Command {

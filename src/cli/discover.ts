@@ -14,7 +14,6 @@ interface Options {
 /** Some streams could not be read; which and why has been said. */
 class DiscoverFailedError extends HighwaterError {
   override readonly name = 'DiscoverFailedError';
-  readonly retry = 'never';
 }
 
 export function discoverCommand(): Command {

@@ -12,6 +12,7 @@ import { liveOwner } from '../destinations/owner.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
+import { ruleFor } from '../failures.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
 import { resolveRequest } from '../sources/references.js';
 import { ask } from './asking.js';
@@ -227,7 +228,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
     const { status, trouble = null } = answers[i]?.progress ?? {};
     if (status === undefined || trouble === null) return [];
     // What a source fails with passes by itself as a rule.
-    const mustBeMended = trouble.nextTry === null || /^(Destination|TableGone)/.test(trouble.type);
+    const mustBeMended = trouble.nextTry === null || ruleFor(trouble.type).isOfDestination === true;
     return [
       {
         ...{ check: 'syncs', outcome: mustBeMended ? 'bad' : 'note' },

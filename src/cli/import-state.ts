@@ -21,7 +21,6 @@ interface Options {
 /** The stream has a place of its own already, or is in use. */
 class ImportRefusedError extends HighwaterError {
   override readonly name = 'ImportRefusedError';
-  readonly retry = 'never';
 }
 
 export function importStateCommand(): Command {

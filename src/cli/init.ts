@@ -38,7 +38,6 @@ interface Options {
 /** Something is there that must not be written over. */
 class InitRefusedError extends HighwaterError {
   override readonly name = 'InitRefusedError';
-  readonly retry = 'never';
 }
 
 export function initCommand(): Command {

@@ -34,7 +34,6 @@ export interface Place {
 /** A sync that has said nothing of what was looked for. */
 class NotKnownError extends HighwaterError {
   override readonly name = 'NotKnownError';
-  readonly retry = 'never';
 }
 
 /** Whether what was given is a file with a configuration, and no id. */

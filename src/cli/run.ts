@@ -195,7 +195,6 @@ async function begin(
 /** A workflow of the same id runs with another configuration, or from before `--full`. */
 class StillRunningError extends HighwaterError {
   override readonly name = 'StillRunningError';
-  readonly retry = 'never';
   constructor(workflowId: string) {
     super(
       `the sync "${workflowId}" is still running, with another configuration or without --full. Wait for it, ` +

@@ -130,7 +130,6 @@ const withoutSpaces = (json: string): string => json.replace(/("(?:[^"\\]|\\.)*"
 /** A stream cannot be looked at. */
 class CheckError extends HighwaterError {
   override readonly name = 'CheckError';
-  readonly retry = 'never';
 }
 
 /**

@@ -10,7 +10,6 @@ import { EncryptionCodec, keysFrom } from './encryption.js';
 /** A data converter of one's own cannot be used. */
 export class DataConverterError extends HighwaterError {
   override readonly name = 'DataConverterError';
-  readonly retry = 'never';
 }
 
 /** From source the build's file stands in: the SDK requires it, which reads no TypeScript. */

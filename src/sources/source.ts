@@ -1,5 +1,5 @@
 import { durationText } from '../durations.js';
-import { HighwaterError } from '../errors.js';
+import { SyncError } from '../errors.js';
 import type { FetchedPages, Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
 /** Where records come from. One implementation for each kind of source. */
@@ -60,9 +60,8 @@ export interface RequestInHand {
 }
 
 /** The source asks to wait before the next request. A sync waits, and does not fail. */
-export class RateLimitedError extends HighwaterError {
+export class RateLimitedError extends SyncError {
   override readonly name = 'RateLimitedError';
-  readonly retry = 'while it lasts';
   /** When the wait ends by this machine's clock, ISO 8601: for people, who may look at that clock. */
   readonly until: string;
 

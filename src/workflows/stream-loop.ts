@@ -1,5 +1,4 @@
 import {
-  ActivityFailure,
   allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
@@ -10,12 +9,12 @@ import {
   setCurrentDetails,
   setHandler,
   TemporalFailure,
-  TimeoutFailure,
   upsertMemo,
   uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
+import { ruleFor } from '../failures.js';
 import { withoutCredentials } from '../metrics.js';
 import type {
   BatchBudget,
@@ -43,6 +42,7 @@ import { initialState, NO_COUNTS, type Carry, type Counts, type SourceWait, type
 import { batchSummary, countText, currentDetails, plural, timerSummary } from './details.js';
 import { decideAdvice, DeletesGuard, runAdvice } from './deletes.js';
 import { SearchAttributes } from './found-by.js';
+import { decideOn, readFailure, retrySeconds, type Failure } from './failure-policy.js';
 import { Gauges } from './gauges.js';
 import { configureProblem, isHeard } from './inputs.js';
 import {
@@ -69,7 +69,6 @@ import {
 import { Notices } from './notices.js';
 import { partOf } from '../config/part.js';
 import { PassLog } from './pass-log.js';
-import { questionOf } from './questions.js';
 import { checkChange, readChange, withChange, withSettings, type Change, type Settings } from './settings.js';
 import { streamName, streamNames } from './streams.js';
 import type { SyncOptions } from './sync.js';
@@ -91,40 +90,12 @@ const OWNER_ANSWERS = '5s';
 const ACTIVITY_LIMIT = '6h';
 const FIRST_BUDGET: BatchBudget = { rows: 10_000, bytes: 4 * 1024 * 1024, seconds: 1 };
 const GROWTH = 5;
-/** Re-opening the stream more often than this without a batch written means that it does not help. */
-const REOPEN_LIMIT = 1000;
 /** Of the changes of a pass so many are kept, and so many told. */
 const CHANGES_LIMIT = 100;
 const CHANGES_SHOWN = 12;
 /** Batches that are read and not yet written, at most; one more may be on its way. */
 const STAGED_LIMIT = 3;
 const LONGEST_BACK_OFF_SECONDS = 60;
-const DESTINATION_GONE = 'DestinationGoneError';
-/** A sync that goes on for ever asks a source that fails no less often than this. */
-const LONGEST_FAILING_SECONDS = 5 * 60;
-/** Failures that such a sync waits out. */
-const MAY_PASS = [
-  'SourceUnavailableError',
-  'DestinationBusyError',
-  'StorageFullError',
-  // It comes back, or `resume` has the sync start over with what is there instead.
-  DESTINATION_GONE,
-];
-/** Failures that opening the stream again mends. */
-const REOPENED = ['BatchLostError', 'DestinationElsewhereError', 'TableGoneError'];
-/** Opening again this often in a row without a batch written is trouble, and shown as such. */
-const QUIET_REOPENINGS = 2;
-/** The source answers nonsense: it may answer well again by itself. */
-const MAY_HEAL = ['MalformedAnswerError', 'ContradictingAnswerError'];
-/** Somebody else has the stream now: nothing that could be mended here. */
-const TAKEN = ['CheckpointConflictError', 'StreamHeldError'];
-/** What an opening says where a new configuration is of no use. */
-const CANNOT_BE_CONFIGURED = [
-  'ConfigurationError',
-  'NotAllowedError',
-  'ChangeRefusedError',
-  'DestinationError',
-];
 /** What is read or opened when a stop comes may take this long to end. */
 const STOP_PATIENCE = '10s';
 /** A state that lasts longer than this is shown at once. */
@@ -233,7 +204,7 @@ export class StreamLoop {
         this.paused = false;
         this.signals++;
         // The operator has been told what that means.
-        if (this.trouble?.type === DESTINATION_GONE) this.database = null;
+        if (ruleFor(this.trouble?.type).resumeStartsOver === true) this.database = null;
       },
       {
         description:
@@ -499,7 +470,8 @@ export class StreamLoop {
       // Once: who has taken the stream over does not take it back from the next one.
       takeOver: (this.options.takeOver ?? false) && this.database === null,
       firstRunId: workflowInfo().firstExecutionRunId,
-      expectDatabase: startsAnew && this.trouble?.type === DESTINATION_GONE ? null : this.database,
+      expectDatabase:
+        startsAnew && ruleFor(this.trouble?.type).resumeStartsOver === true ? null : this.database,
       ...(asked?.kind === 'move' && { move: { id: asked.id, to: asked.to } }),
       ...(asked?.kind === 'configure' && { change: { id: asked.id, from: this.last } }),
       ...(this.options.range !== undefined && { range: this.range ?? this.options.range }),
@@ -509,11 +481,10 @@ export class StreamLoop {
     const opened = await scope
       .run(() => this.openWhereItIs(input))
       .catch((thrown: unknown) => {
-        const failure = cause(thrown);
-        const type = failure instanceof ApplicationFailure ? failure.type : null;
-        // What is configured anew must be of use; where it is not, the configuration stays.
-        if (asked?.kind !== 'configure' || !CANNOT_BE_CONFIGURED.includes(type ?? '')) throw thrown;
-        this.answer(asked, changeRefused(failure?.message ?? '', type));
+        if (asked?.kind !== 'configure' || !(thrown instanceof Error)) throw thrown;
+        const { rule, reason, type } = readFailure(thrown);
+        if (rule.refusesConfiguration !== true) throw thrown;
+        this.answer(asked, changeRefused(reason, type));
         return null;
       })
       .finally(() => this.interruptible.delete(scope));
@@ -804,42 +775,37 @@ export class StreamLoop {
   }
 
   /**
-   * Waits until the stream is opened again, where that can help.
+   * Waits until the stream is to be reopened.
    * @throws {ApplicationFailure} the end, with the cause's own words first.
    */
   private async afterFailure(thrown: unknown): Promise<void> {
     // An error of this code itself fails no sync: Temporal holds the workflow until a worker is put right.
     if (!(thrown instanceof TemporalFailure)) throw thrown;
-    const failure = cause(thrown);
-    const type = (failure instanceof ApplicationFailure ? failure.type : null) ?? 'SyncFailed';
-    const ours = type === 'CheckpointConflictError' && isHeldByItself(failure);
-    const gone = neverStarted(thrown);
-    const reason = gone
-      ? 'the worker that owns the destination does not answer'
-      : (failure?.message ?? String(thrown));
-    if (gone || REOPENED.includes(type) || ours) {
-      // Once helps as a rule. Where it does not, neither source nor worker is asked over and over.
-      const seconds = this.reopened === 0 ? 0 : 2 ** (this.reopened - 1);
-      // A batch that is lost is the staging's affair: it is fetched again.
-      const isQuiet = this.reopened < QUIET_REOPENINGS || type === 'BatchLostError';
-      if (this.reopened++ < REOPEN_LIMIT) {
-        if (seconds > 0) await this.beforeReopening(type, reason, seconds, isQuiet);
-        return;
-      }
+    const failure = readFailure(thrown);
+    const { type, reason } = failure;
+    const decision = decideOn(failure, {
+      isContinuous: this.goesOn(),
+      reopenings: this.reopened,
+      waitsForApproval: this.options.waitForApproval !== false,
+    });
+    switch (decision.kind) {
+      case 'reopen':
+        this.reopened++;
+        return decision.seconds > 0 ? this.beforeReopening(failure, decision) : undefined;
+      case 'ask':
+        return this.whileAsking(type, reason, decision.question);
+      case 'retry':
+        return this.whileFailing(type, reason);
+      case 'block':
+        return this.whileBlocked(type, reason);
+      case 'end':
+        return this.endWith(failure);
     }
-    const question = questionOf(failure);
-    if (question !== null && this.options.waitForApproval !== false)
-      return this.whileAsking(type, reason, question);
-    // What may pass by itself does not end a sync that goes on for ever, and what somebody can mend does not either.
-    if (this.goesOn() && !isMoveRefused(failure) && question === null) {
-      if (MAY_PASS.includes(type)) return this.whileFailing(type, reason);
-      if (!TAKEN.includes(type)) {
-        const isPassing = MAY_HEAL.includes(type) || failure instanceof TimeoutFailure;
-        return isPassing ? this.whileFailing(type, reason) : this.whileBlocked(type, reason);
-      }
-    }
+  }
+
+  private async endWith({ type, reason, rule, question }: Failure): Promise<never> {
     const said = question === null ? reason : `${reason}\n${runAdvice(question)}`;
-    if (!isMoveRefused(failure)) {
+    if (rule.isRefusal !== true) {
       this.trouble = this.troubled('failed', type, said, null);
       this.show('failed');
     }
@@ -852,22 +818,17 @@ export class StreamLoop {
 
   /** Waits before the stream is opened again; where that keeps failing, it is trouble. */
   private async beforeReopening(
-    type: string,
-    reason: string,
-    backOff: number,
-    isQuiet: boolean,
+    { type, reason }: Failure,
+    { seconds, isShown }: { seconds: number; isShown: boolean },
   ): Promise<void> {
-    const seconds = Math.min(backOff, LONGEST_BACK_OFF_SECONDS);
-    if (isQuiet) return this.sleepFor(seconds, 'waiting', reason);
+    if (!isShown) return this.sleepFor(seconds, 'waiting', reason);
     this.trouble = this.troubled('failing', type, reason, seconds);
     return this.sleepFor(seconds, 'failing', reason);
   }
 
   /** Tries again by itself, ever less often. */
   private async whileFailing(type: string, reason: string): Promise<void> {
-    const first = Math.min(this.interval() ?? LONGEST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS);
-    const failures = this.trouble?.failures ?? 0;
-    const seconds = Math.min(first * 2 ** Math.min(failures, 20), Math.max(first, LONGEST_FAILING_SECONDS));
+    const seconds = retrySeconds(this.interval(), this.trouble?.failures ?? 0);
     this.trouble = this.troubled('failing', type, reason, seconds);
     await this.sleepFor(seconds, 'failing', reason);
   }
@@ -1176,22 +1137,4 @@ function retryFor(seconds: number) {
     backoffCoefficient: 2,
     maximumAttempts: Math.max(attempts, 4),
   } as const;
-}
-
-function cause(thrown: unknown): Error | null {
-  if (thrown instanceof ActivityFailure) return thrown.cause ?? thrown;
-  return thrown instanceof Error ? thrown : null;
-}
-
-/** Whether the sync itself holds the stream from which it was refused. */
-function isHeldByItself(failure: Error | null): boolean {
-  if (!(failure instanceof ApplicationFailure)) return false;
-  const [said] = (failure.details ?? []) as ({ ours?: boolean } | undefined)[];
-  return said?.ours === true;
-}
-
-/** No worker took the task: the one that owns the destination is gone. */
-function neverStarted(thrown: unknown): boolean {
-  const failure = cause(thrown);
-  return failure instanceof TimeoutFailure && failure.timeoutType === 'SCHEDULE_TO_START';
 }
