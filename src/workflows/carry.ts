@@ -77,8 +77,15 @@ export interface Carry {
 }
 
 export const NO_COUNTS: Counts = {
-  ...{ pages: 0, records: 0, rows: 0, batches: 0, rejected: 0, deleted: 0 },
-  ...{ changes: [], outside: 0, left: 0 },
+  pages: 0,
+  records: 0,
+  rows: 0,
+  batches: 0,
+  rejected: 0,
+  deleted: 0,
+  changes: [],
+  outside: 0,
+  left: 0,
 };
 
 /**

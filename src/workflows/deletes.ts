@@ -12,7 +12,7 @@ import type {
   Trouble,
   WriteBatchInput,
 } from '../protocol.js';
-import { isHeard } from './inputs.js';
+import { isValidSignal } from './inputs.js';
 import { approveUpdate, asksSignal, decideSignal, rejectUpdate } from './messages.js';
 
 /** A decision that a sync of several streams hands on; an approval is for at most so many rows. */
@@ -71,7 +71,7 @@ export class DeletesGuard {
     setHandler(approveUpdate, () => this.decide('approve'), { validator, description: APPROVE_DESCRIPTION });
     setHandler(rejectUpdate, () => this.decide('reject'), { validator, description: REJECT_DESCRIPTION });
     const decide = (said: Decide) => {
-      if (!isHeard('decide', said)) return;
+      if (!isValidSignal('decide', said)) return;
       const { how, deletes } = said;
       if (this.question !== null && this.decided === null) this.decide(how, deletes);
     };

@@ -50,7 +50,7 @@ function refuse(what: string, problems: readonly string[] | null): void {
  * Whether a signal says what it may say. One that says something else is logged and changes nothing: its sender waits
  * for no answer, and the sync has done nothing wrong.
  */
-export function isHeard<Name extends 'change' | 'decide' | 'asks' | 'configure'>(
+export function isValidSignal<Name extends 'change' | 'decide' | 'asks' | 'configure'>(
   name: Name,
   said: unknown,
 ): said is Inputs[Name] {

@@ -108,7 +108,7 @@ export class Notices {
   }
 
   /** The sync cannot go on. Told once, and once more where somebody must do something now. */
-  failing(status: Failing, trouble: Trouble): void {
+  recordFailure(status: Failing, trouble: Trouble): void {
     const { type, message, since, nextTry, deletes } = trouble;
     const known = this.incident;
     const isWorse =
@@ -123,7 +123,7 @@ export class Notices {
   }
 
   /** A batch was committed, or, where `isThrough`, a pass has ended. */
-  goesWell(isThrough: boolean, status: Notice['status']): void {
+  recordProgress(isThrough: boolean, status: Notice['status']): void {
     const { incident } = this;
     if (incident === null || (!isThrough && Date.now() - incident.last < WELL_MILLISECONDS)) return;
     this.incident = null;

@@ -36,7 +36,7 @@ export class PassLog {
     this.writes = [];
   }
 
-  wrote(records: number): void {
+  recordWrite(records: number): void {
     this.writes = [...this.writes, { at: Date.now(), records }].slice(-WRITES_KEPT);
   }
 

@@ -15,6 +15,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Json, Progress, StreamResult, SyncResult, Trouble } from '../protocol.js';
+import { isContinuous, parentsIn, streamsAtOnce, streamsChangeProblem } from './configurations.js';
 import {
   APPROVE_DESCRIPTION,
   childId,
@@ -24,7 +25,7 @@ import {
   type Decided,
 } from './deletes.js';
 import { code, countText, plain, plural } from './details.js';
-import { configureProblem, isHeard } from './inputs.js';
+import { configureProblem, isValidSignal } from './inputs.js';
 import {
   approveUpdate,
   asksSignal,
@@ -43,43 +44,14 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
-import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
+import { changeRefusal, moveRefusal, type MoveInput, type Reopened } from './moves.js';
 import { partOf } from '../config/part.js';
 import { questionOf } from './questions.js';
 import { readChange, withChange, type Change, type Settings } from './settings.js';
 import type { sync, SyncOptions } from './sync.js';
 
-const MOST_AT_ONCE = 4;
 /** A server takes no message of more than 4 MB: children with larger inputs together are started one after the other. */
 const STARTED_AT_ONCE_BYTES = 1024 * 1024;
-
-/** The names of the streams, as far as a configuration that was not checked yet has them. */
-export function streamNames(configuration: Json): string[] {
-  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return [];
-  const names = configuration['streams'].map((stream) => (isObject(stream) ? stream['name'] : undefined));
-  const texts = names.filter((name): name is string => typeof name === 'string');
-  return texts.length === names.length && new Set(texts).size === names.length ? texts : [];
-}
-
-/** What the only stream is called, as far as a configuration that was not checked yet has it. */
-export function streamName(configuration: Json): string {
-  const [name] = streamNames(configuration);
-  if (name !== undefined) return name;
-  const table = isObject(configuration) ? configuration['table'] : undefined;
-  return typeof table === 'string' ? table : 'user';
-}
-
-/** The parent of each stream that has one, as far as a configuration that was not checked yet says so. */
-function parentsIn(configuration: Json): Map<string, string> {
-  const parents = new Map<string, string>();
-  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return parents;
-  for (const stream of configuration['streams']) {
-    const parent = isObject(stream) ? stream['parent'] : undefined;
-    const above = isObject(parent ?? null) ? (parent as { [key: string]: Json })['stream'] : undefined;
-    if (isObject(stream) && typeof above === 'string') parents.set(String(stream['name']), above);
-  }
-  return parents;
-}
 
 /** Streams that are each other's parents would wait for ever; they are refused when they are opened. */
 function leadsRound(parents: ReadonlyMap<string, string>, name: string): boolean {
@@ -97,7 +69,7 @@ export async function allStreams(
   options: SyncOptions,
   names: readonly string[],
 ): Promise<SyncResult> {
-  if (options.move !== undefined || options.moveOnly === true) throw moveRefused(EACH_BY_ITSELF);
+  if (options.move !== undefined || options.moveOnly === true) throw moveRefusal(EACH_BY_ITSELF);
   let configuration = begun;
   const { workflowId } = workflowInfo();
   const idOf = (name: string) => childId(workflowId, name);
@@ -106,10 +78,10 @@ export async function allStreams(
   const failed = new Map<string, Error>();
   /** Streams that wait for a decision about deletes. */
   const asking = new Map<string, Trouble>();
-  const most = mostAtOnce(configuration, names.length);
+  const most = streamsAtOnce(configuration, names.length);
   const parents = parentsIn(configuration);
   // Where passes never end, a stream waits for its parents by itself.
-  const goesOn = isObject(configuration) && configuration['interval'] !== undefined;
+  const goesOn = isContinuous(configuration);
   let paused = false;
   let stopping = false;
   let stopped = false;
@@ -176,7 +148,7 @@ export async function allStreams(
   setHandler(
     asksSignal,
     (stream, trouble) => {
-      if (!isHeard('asks', { stream, trouble })) return;
+      if (!isValidSignal('asks', { stream, trouble })) return;
       if (trouble === null || !running.has(stream)) asking.delete(stream);
       else asking.set(stream, trouble);
       show();
@@ -207,7 +179,7 @@ export async function allStreams(
   });
   setHandler(moveUpdate, (_to: MoveInput): Reopened => ({ done: false, state: {} }), {
     validator: (_to: MoveInput) => {
-      throw moveRefused(EACH_BY_ITSELF);
+      throw moveRefusal(EACH_BY_ITSELF);
     },
     description: 'Each stream has a cursor of its own: ask the workflow ID/STREAM.',
   });
@@ -223,12 +195,9 @@ export async function allStreams(
     },
     {
       validator: (next: Json, hash?: string) => {
-        const problem = configureProblem(next, hash) ?? changeProblem(configuration, next);
+        const problem = configureProblem(next, hash) ?? streamsChangeProblem(configuration, next);
         if (problem === null) return;
-        throw ApplicationFailure.nonRetryable(
-          `the configuration was not changed: ${problem}`,
-          'ChangeRefusedError',
-        );
+        throw changeRefusal(problem);
       },
       description:
         'Go on with another configuration of the same sync, which is handed on to all streams. One that cannot use it ' +
@@ -332,28 +301,6 @@ export async function allStreams(
 
 const EACH_BY_ITSELF = 'each of its streams has a cursor of its own: ask for ID/STREAM';
 
-/** Why a configuration cannot take the place of another while it runs; an activity of each stream checks the rest. */
-function changeProblem(is: Json, next: Json): string | null {
-  if (!isObject(next)) return 'it must be an object of keys and values';
-  const [before, after] = [streamNames(is), streamNames(next)];
-  const [gone, more] = [
-    before.filter((name) => !after.includes(name)),
-    after.filter((name) => !before.includes(name)),
-  ];
-  if (gone.length + more.length > 0) {
-    const said = [
-      ...(more.length > 0 ? [`${more.join(', ')} would be added`] : []),
-      ...(gone.length > 0 ? [`${gone.join(', ')} would be gone`] : []),
-    ];
-    return `its streams are other ones (${said.join('; ')}): stop the sync and start it with the new one`;
-  }
-  const goesOn = (configuration: Json) => isObject(configuration) && configuration['interval'] !== undefined;
-  return goesOn(is) === goesOn(next)
-    ? null
-    : 'a sync of several streams cannot be made one that goes on, or one of one pass, while it runs: stop it and start it ' +
-        'with the new one';
-}
-
 /** @throws {ApplicationFailure} for what each stream has of its own. */
 function changeOfAll(raw: unknown, goesOn: boolean): Change {
   const change = readChange(raw);
@@ -377,14 +324,6 @@ function statusOf(
   if (results.has(name)) return 'done';
   if (asking.has(name)) return 'blocked';
   return failed.has(name) ? 'failed' : running.has(name) ? 'running' : 'waits for its turn';
-}
-
-function mostAtOnce(configuration: Json, streams: number): number {
-  const settings = isObject(configuration) ? configuration['sync'] : undefined;
-  // Streams that never end must all have begun.
-  if (isObject(configuration) && configuration['interval'] !== undefined) return streams;
-  const most = Number(isObject(settings) ? settings['max_streams'] : undefined);
-  return Number.isInteger(most) && most >= 1 ? most : MOST_AT_ONCE;
 }
 
 function overall(
@@ -470,6 +409,3 @@ function details(
     '',
   ].join('\n');
 }
-
-const isObject = (value: unknown): value is { [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,11 +1,12 @@
 import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
 import type { Json, RangeRequest, SyncResult } from '../protocol.js';
 import type { Carry } from './carry.js';
+import { streamNames } from './configurations.js';
 import { checkArguments } from './inputs.js';
 import type { MoveInput } from './moves.js';
 import { StreamLoop } from './stream-loop.js';
 import type { Settings } from './settings.js';
-import { allStreams, streamNames } from './streams.js';
+import { allStreams } from './streams.js';
 
 /** What a start may ask for besides the configuration, and what one run hands to the next. */
 export interface SyncOptions {

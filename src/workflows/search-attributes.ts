@@ -2,26 +2,26 @@ import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@tempo
 import { upsertSearchAttributes } from '@temporalio/workflow';
 import { SEARCH_ATTRIBUTES, type SearchAttributeName } from '../protocol.js';
 
-/** What a sync is to be found by; null where it is not known. */
-export type FoundBy = { [Name in SearchAttributeName]: string | number | Date | null };
+/** Values of the search attributes; null where one is not known. */
+export type Findable = { [Name in SearchAttributeName]: string | number | Date | null };
 
-/** Each upsert is an event of the history: in quick succession only the last one counts. */
+/** Least time between two upserts, as each is an event in the history. */
 const LEAST_MILLISECONDS = 10_000;
-/** Keywords longer than this are refused. */
+/** Temporal refuses longer keywords. */
 const KEYWORD_LIMIT = 255;
 
-/** Tells Temporal what the sync can be found by: when its status changes or a pass ends, and not too often. */
+/** Upserts the search attributes when the status changes or a pass ends, but not in quick succession. */
 export class SearchAttributes {
   private readonly shown = new Map<string, string | number>();
   private last = -Infinity;
   private occasion = '';
 
-  /** @param stays nothing else will be said for a while: not to be put off. */
-  show(found: FoundBy, stays: boolean): void {
-    const occasion = [found.HighwaterStatus, found.HighwaterLastPassEnd].map(String).join(' ');
-    if (occasion === this.occasion || (!stays && Date.now() - this.last < LEAST_MILLISECONDS)) return;
+  /** @param isLasting the state stays for a while, so that it is shown at once. */
+  show(values: Findable, isLasting: boolean): void {
+    const occasion = [values.HighwaterStatus, values.HighwaterLastPassEnd].map(String).join(' ');
+    if (occasion === this.occasion || (!isLasting && Date.now() - this.last < LEAST_MILLISECONDS)) return;
     const pairs: SearchAttributeUpdatePair[] = [];
-    for (const [name, value] of Object.entries(found)) {
+    for (const [name, value] of Object.entries(values)) {
       const compared = value instanceof Date ? value.getTime() : value;
       if (value === null || compared === null || this.shown.get(name) === compared) continue;
       this.shown.set(name, compared);
