@@ -27,7 +27,7 @@ export interface Problem {
   position?: Position;
 }
 
-/** A list longer than this helps nobody, and would not fit where errors are kept. */
+/** A longer list does not help, and would not fit where errors are kept. */
 export const PROBLEMS_SHOWN = 50;
 
 /** The configuration cannot be used; lists every problem at once. */

@@ -558,7 +558,7 @@ const notices = z.strictObject({
   late: z.nullable(instant),
   waiting: list(notice, NOTICES_KEPT),
   started: instant,
-  told: count,
+  made: count,
 });
 
 const decision = z.strictObject({ question: tooManyDeletes, decision: deletesDecision });

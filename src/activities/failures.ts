@@ -53,7 +53,7 @@ function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
   });
 }
 
-/** A stack trace without the folder in which this package and others are installed. */
+/** Removes from a stack trace the folder in which this package and others are installed. */
 export function withoutPlace(stack: string): string {
   const installed = new URL('../../', import.meta.url);
   return stack
@@ -66,8 +66,8 @@ const cut = (message: string) =>
   message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT)}…` : message;
 
 /**
- * Runs `work` while telling Temporal, twice a second, that it is alive.
- * @param details what the Web UI shows of a pending activity.
+ * Runs `work` and sends a heartbeat twice a second.
+ * @param details shown in the Web UI for a pending activity.
  */
 export async function beating<T>(details: () => unknown, work: () => Promise<T>): Promise<T> {
   const context = Context.current();

@@ -113,10 +113,10 @@ export class FailureHandling {
     const { display, waits, deletes } = this.parts;
     const reason = `${failure.reason}\n${decideAdvice(workflowInfo().workflowId)}`;
     const trouble = this.recordTrouble('blocked', { ...failure, reason }, null, question);
-    deletes.ask(question, trouble);
+    deletes.askFor(question, trouble);
     display.show('blocked');
     await waits.waitForOperator(() => deletes.isDecided);
-    deletes.settle();
+    deletes.withdrawQuestion();
     await waits.waitWhilePaused();
   }
 
@@ -129,7 +129,7 @@ export class FailureHandling {
       display.show('failed');
     }
     reopening.finish('ended');
-    await notices.end();
+    await notices.finish();
     await condition(allHandlersFinished);
     throw ApplicationFailure.nonRetryable(reason, type, ...(question === null ? [] : [question]));
   }

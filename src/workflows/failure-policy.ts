@@ -39,7 +39,7 @@ export interface Situation {
 }
 
 const LONGEST_BACK_OFF_SECONDS = 60;
-/** Reopening does not help where so many in a row brought no batch. */
+/** Reopenings without a batch after which another one does not help. */
 const REOPEN_LIMIT = 1000;
 /** Reopenings in a row that are not shown as trouble. */
 const QUIET_REOPENINGS = 2;

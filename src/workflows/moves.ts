@@ -2,21 +2,21 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { FailureType } from '../failures.js';
 import type { Json, MoveTarget } from '../protocol.js';
 
-/** What `move` takes: a place in the stream's own past, or a state of the reference connector. */
+/** Input of `move`: a place in the stream's own past, or a state of the reference connector. */
 export type MoveInput = { to: string } | { state: { [name: string]: Json } };
 
-/** What has come of something that was asked for and needs the stream opened anew. */
+/** Outcome of a request that needs the stream to be reopened. */
 export interface Reopened {
-  /** False: the run ended before it could be done, and the next one does it. */
+  /** False: the run ended first, and the next one carries the request out. */
   done: boolean;
-  /** The cursor that the sync stands at, as the query `state` has it. */
+  /** The committed cursor, as the query `state` shows it. */
   state: { [name: string]: Json };
 }
 
 /** A request that needs the stream to be reopened. */
 export type ReopenRequest =
   | { id: string; kind: 'move'; to: MoveTarget }
-  /** `hash` tells the configuration from others: where it is a part, that of the whole. */
+  /** `hash` identifies the configuration; of a part it is the hash of the whole. */
   | { id: string; kind: 'configure'; configuration: Json; hash?: string };
 
 const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/;

@@ -118,7 +118,7 @@ export class Pipeline {
       if (fetched.cursor.ended !== null) queue.end = 'drained';
       else if (isHistoryFull(stream)) queue.end = 'history is full';
       queue.writes.push(
-        ...fetched.batches.map((batch) => ({ batch: deletes.noted(batch), cursor: fetched.state })),
+        ...fetched.batches.map((batch) => ({ batch: deletes.withNote(batch), cursor: fetched.state })),
       );
     }
   }
@@ -190,7 +190,7 @@ export class Pipeline {
     const plan = stream.plan();
     const summary = batchSummary(stream.totals.batches + before + 1, batch, cursor);
     const { writeBatch } = proxyActivities<Activities>(ownerOptions(opened, plan, summary));
-    const input = { plan, destination: opened.destination, batch, ...deletes.permission(batch) };
+    const input = { plan, destination: opened.destination, batch, ...deletes.decisionInput(batch) };
     return writeBatch(before > 0 ? { ...input, behind: true } : input);
   }
 

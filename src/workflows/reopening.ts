@@ -102,7 +102,7 @@ export class Reopening {
     setHandler(moveUpdate, (raw) => this.carryOut({ id: uuid4(), kind: 'move', to: readTarget(raw) }, loop), {
       validator: (raw) => {
         readTarget(raw);
-        const problem = this.problem();
+        const problem = this.findProblem();
         if (problem !== null) throw moveRefusal(problem);
       },
       description:
@@ -115,7 +115,7 @@ export class Reopening {
       {
         validator: (configuration: Json, hash?: string) => {
           const problem =
-            this.problem() ??
+            this.findProblem() ??
             configureProblem(configuration, hash) ??
             streamChangeProblem(configuration, this.stream ?? null);
           if (problem !== null) throw changeRefusal(problem);
@@ -160,7 +160,7 @@ export class Reopening {
   }
 
   /** Returns why requests are refused, or null. */
-  private problem(): string | null {
+  private findProblem(): string | null {
     if (this.range !== undefined)
       return `it is the ${this.range.kind} of a range, and keeps to it; ask the sync itself`;
     return this.control.isStopping || this.state === 'ended' ? ENDING : null;

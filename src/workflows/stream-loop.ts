@@ -101,7 +101,7 @@ export class StreamLoop {
   }
 
   private async makePasses(): Promise<Outcome> {
-    this.notices.begin();
+    this.notices.start();
     for (;;) {
       const end = await this.openAndRead();
       if (end === 'reopen') continue;
@@ -125,7 +125,7 @@ export class StreamLoop {
       if (reopening.isRequested) return 'reopen';
       const end = await this.pipeline.makePass();
       if (end === 'drained') {
-        this.deletes.forget();
+        this.deletes.forgetDecision();
         stream.recordPassEnd();
       }
       return end;
@@ -181,9 +181,9 @@ export class StreamLoop {
       failures.trouble === null;
     this.display.show(how);
     this.reopening.finish('ended');
-    await this.notices.end();
+    await this.notices.finish();
     await condition(allHandlersFinished);
-    const result = stream.opened === null ? null : resultOf(this.view(), stream.opened.plan);
+    const result = stream.opened === null ? null : resultOf(this.collectView(), stream.opened.plan);
     if (how === 'moved') return { result, status: how };
     return { result, status: how === 'drained' || isComplete ? 'completed' : 'stopped' };
   }
@@ -253,7 +253,7 @@ export class StreamLoop {
       const problem = moved?.refused ?? null;
       if (problem === null) {
         this.stream.forgetPass();
-        this.deletes.forget();
+        this.deletes.forgetDecision();
       }
       this.reopening.settle(request, problem === null ? null : moveRefusal(problem));
       return;
@@ -291,12 +291,12 @@ export class StreamLoop {
     setHandler(stateQuery, () => stream.shownCursor(), {
       description: "The committed cursor, under the names of the reference connector's state.",
     });
-    setHandler(progressQuery, () => progressOf(this.view()), {
+    setHandler(progressQuery, () => progressOf(this.collectView()), {
       description: 'Status, counts, warnings, and what the sync waits for.',
     });
   }
 
-  private view(): View {
+  private collectView(): View {
     const { stream, display, control, reopening, range, pipeline, sourceWaits, failures } = this;
     return {
       status: display.status,
@@ -311,7 +311,7 @@ export class StreamLoop {
   }
 
   private collectShown() {
-    const view = this.view();
+    const view = this.collectView();
     const { opened } = view.stream;
     return {
       progress: progressOf(view),

@@ -91,14 +91,14 @@ export class StreamState {
   forgetPass(): void {
     this.pass = NO_COUNTS;
     this.idlePasses = 0;
-    this.log.forget();
+    this.log.forgetPass();
   }
 
   /** Begins a pass where the committed cursor has ended one. */
   beginPass(): void {
     const { cursor } = this.committed;
     if (cursor !== null && cursor.ended === null) return;
-    this.log.begin();
+    this.log.beginPass();
     this.pass = NO_COUNTS;
   }
 
@@ -112,7 +112,7 @@ export class StreamState {
     const { rows, deleted } = this.pass;
     this.idlePasses = rows + deleted === 0 ? this.idlePasses + 1 : 0;
     const endRule = this.committed.cursor?.ended ?? null;
-    this.log.end(endRule, this.pass, this.range === null);
+    this.log.endPass(endRule, this.pass, this.range === null);
     const { seconds, pages, records } = this.log.recent[0] ?? {};
     log.info('pass ended', { stream: this.name, endRule, seconds, pages, records, rows, deleted });
   }

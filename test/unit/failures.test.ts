@@ -37,7 +37,7 @@ describe('what follows from a failure', () => {
     expect(decision('CheckpointConflictError', CONTINUOUS, { ours: false })).toBe('end');
   });
 
-  it('is a question about deletes where somebody may decide, and else the end', () => {
+  it('is a question about deletes where the sync waits for decisions, and else the end', () => {
     expect(decision('TooManyDeletesError', ONE_PASS, deletes)).toBe('ask');
     expect(decision('TooManyDeletesError', { ...CONTINUOUS, waitsForApproval: false }, deletes)).toBe('end');
   });
