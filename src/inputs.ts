@@ -1,7 +1,7 @@
 /**
- * Schemas of what workflows and activities are given. Whoever may start workflows, signal them or schedule activities
- * writes these, so that each is checked before use: unknown keys are refused, numbers have bounds, and so has the length
- * of every text. The types are those of `protocol.ts`; the end of this file proves that they are the same.
+ * Schemas of the inputs of workflows and activities. Any client of the Temporal server can write these, so each is
+ * checked before use: unknown keys are refused, numbers have bounds, and so has the length of every text. The types are
+ * those of `protocol.ts`; the end of this file proves that they are the same.
  */
 import { isColumnType } from './column-type.js';
 import { problemsOf } from './decode.js';

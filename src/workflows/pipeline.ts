@@ -5,7 +5,6 @@ import type { Control } from './control.js';
 import type { DeletesGuard } from './deletes.js';
 import { batchSummary, countText } from './details.js';
 import type { Display } from './display.js';
-import { isHistoryFull } from './history.js';
 import type { Reopening } from './reopening.js';
 import type { SourceWaits } from './source-wait.js';
 import { ownerOptions } from './stream-activities.js';
@@ -116,7 +115,7 @@ export class Pipeline {
       this.staged += fetched.batches.length;
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };
       if (fetched.cursor.ended !== null) queue.end = 'drained';
-      else if (isHistoryFull(stream)) queue.end = 'history is full';
+      else if (stream.isHistoryFull()) queue.end = 'history is full';
       queue.writes.push(
         ...fetched.batches.map((batch) => ({ batch: deletes.withNote(batch), cursor: fetched.state })),
       );

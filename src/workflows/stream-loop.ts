@@ -5,28 +5,25 @@ import {
   isCancellation,
   setHandler,
   TemporalFailure,
-  upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Json, OpenedStream, OpenStreamInput, StreamResult, SyncResult } from '../protocol.js';
+import type { Json, StreamResult, SyncResult } from '../protocol.js';
 import { initialState, type Carry } from './carry.js';
-import { partFor, streamName } from './configurations.js';
+import { streamName } from './configurations.js';
 import { Control } from './control.js';
 import { DeletesGuard } from './deletes.js';
 import { Display } from './display.js';
 import { FailureHandling } from './failure-handling.js';
-import { readFailure } from './failure-policy.js';
 import { Gauges } from './gauges.js';
-import { isHistoryFull } from './history.js';
 import { configurationQuery, progressQuery, stateQuery } from './messages.js';
-import { changeRefusal, isMoveRefusal, moveRefusal, type ReopenRequest } from './moves.js';
+import { isMoveRefusal } from './moves.js';
 import { Notices } from './notices.js';
+import { noticeSettings, Opening } from './opening.js';
 import { Pipeline, type PassEnd } from './pipeline.js';
 import { RangeReading } from './range-reading.js';
 import { Reopening } from './reopening.js';
 import { attributesOf, progressOf, resultOf, type View } from './report.js';
 import { SourceWaits } from './source-wait.js';
-import { openWhereItIs } from './stream-activities.js';
 import { StreamState } from './stream-state.js';
 import type { SyncOptions } from './sync.js';
 import { Waits } from './waits.js';
@@ -36,8 +33,6 @@ type Outcome = { result: StreamResult | null; status: SyncResult['status'] } | {
 
 /** The loop of one stream: opens it, reads and writes, ends the pass, waits, and begins again. */
 export class StreamLoop {
-  /** The current configuration; of several streams, the part of this one. */
-  configuration: Json;
   private readonly stream: StreamState;
   private readonly control: Control;
   private readonly reopening: Reopening;
@@ -47,6 +42,7 @@ export class StreamLoop {
   private readonly notices: Notices;
   private readonly deletes: DeletesGuard;
   private readonly failures: FailureHandling;
+  private readonly opening: Opening;
   private readonly pipeline: Pipeline;
   private readonly range: RangeReading;
 
@@ -57,7 +53,6 @@ export class StreamLoop {
     const carry = initialState(options, workflowInfo().firstExecutionRunId);
     const name = options.stream ?? streamName(configuration);
     const { trouble } = carry.failures;
-    this.configuration = partFor(configuration, options.stream);
     this.control = new Control(carry.control);
     this.stream = new StreamState(name, this.control, carry);
     this.reopening = new Reopening(carry.reopening, this.control, options.stream, options.range);
@@ -67,13 +62,19 @@ export class StreamLoop {
     const { control, stream, reopening, display, waits } = this;
     this.sourceWaits = new SourceWaits(carry.source, control, reopening, display, waits);
     const completeAsOf = () => stream.log.completeAsOf;
-    this.notices = new Notices(this.noticeSettings(configuration), name, completeAsOf, carry.notices);
+    this.notices = new Notices(noticeSettings(configuration, options), name, completeAsOf, carry.notices);
     this.deletes = new DeletesGuard(name, () => display.status, carry.decision);
     this.range = new RangeReading(stream);
     const { notices, deletes, sourceWaits } = this;
     const waitsForApproval = options.waitForApproval !== false;
     const shared = { stream, reopening, display, waits, deletes };
     this.failures = new FailureHandling(carry.failures, { ...shared, notices, waitsForApproval });
+    this.opening = new Opening(configuration, options, {
+      ...shared,
+      control,
+      notices,
+      failures: this.failures,
+    });
     this.pipeline = new Pipeline({
       ...shared,
       control,
@@ -85,6 +86,11 @@ export class StreamLoop {
       },
     });
     this.registerHandlers();
+  }
+
+  /** The current configuration; of several streams, the part of this one. */
+  get configuration(): Json {
+    return this.opening.configuration;
   }
 
   async run(): Promise<Outcome> {
@@ -120,7 +126,7 @@ export class StreamLoop {
         return await this.end('stopped');
       }
       control.isTriggered = false;
-      await this.open();
+      await this.opening.open();
       if (this.options.moveOnly === true && !reopening.hasRequests) return await this.end('moved');
       if (reopening.isRequested) return 'reopen';
       const end = await this.pipeline.makePass();
@@ -135,7 +141,7 @@ export class StreamLoop {
       if (reopening.isRequested && thrown instanceof TemporalFailure && !isMoveRefusal(thrown))
         return 'reopen';
       await this.failures.waitAfter(thrown);
-      return isHistoryFull(stream) && !reopening.isRequested ? this.continueAsNew() : 'reopen';
+      return stream.isHistoryFull() && !reopening.isRequested ? this.continueAsNew() : 'reopen';
     }
   }
 
@@ -156,7 +162,7 @@ export class StreamLoop {
       if (control.isStopping || reopening.isRequested) return null;
     }
     stream.clearPass();
-    return isHistoryFull(stream) ? this.continueAsNew() : null;
+    return stream.isHistoryFull() ? this.continueAsNew() : null;
   }
 
   private async endRange(): Promise<Outcome | null> {
@@ -207,69 +213,6 @@ export class StreamLoop {
     return { carry };
   }
 
-  /** Opens the stream where its destination is, and carries out the first request for that. */
-  private async open(): Promise<void> {
-    const { control, display, reopening, stream } = this;
-    // A sync that fails shows so until it could be opened: each try takes its time.
-    if (display.status !== 'failing') display.show('opening');
-    const request = reopening.beginOpening();
-    const scope = new CancellationScope();
-    control.allowInterruption(scope);
-    const opened = await scope
-      .run(() => openWhereItIs(this.openInput(request)))
-      .catch((thrown: unknown) => {
-        if (request?.kind !== 'configure' || !(thrown instanceof Error)) throw thrown;
-        const { rule, reason, type } = readFailure(thrown);
-        if (rule.refusesConfiguration !== true) throw thrown;
-        reopening.settle(request, changeRefusal(reason, type));
-        return null;
-      })
-      .finally(() => control.endInterruption(scope));
-    if (opened === null) return this.open();
-    stream.recordOpening(opened);
-    if (request !== null) this.carryOut(request, opened);
-  }
-
-  private openInput(request: ReopenRequest | null): OpenStreamInput {
-    const { options, stream } = this;
-    const startsOver = request?.kind === 'move' && 'start' in request.to && this.failures.mayStartOver;
-    return {
-      configuration: request?.kind === 'configure' ? request.configuration : this.configuration,
-      stream: options.stream ?? null,
-      full: options.full ?? false,
-      // Once: a sync that has taken the stream does not take it back from the next one.
-      takeOver: (options.takeOver ?? false) && stream.database === null,
-      firstRunId: workflowInfo().firstExecutionRunId,
-      expectDatabase: startsOver ? null : stream.database,
-      ...(request?.kind === 'move' && { move: { id: request.id, to: request.to } }),
-      ...(request?.kind === 'configure' && { change: { id: request.id, from: stream.lastOpened } }),
-      ...(options.range !== undefined && { range: stream.range ?? options.range }),
-    };
-  }
-
-  /** Records what an opening has done for a request. */
-  private carryOut(request: ReopenRequest, { moved, configurationHash }: OpenedStream): void {
-    if (request.kind === 'move') {
-      const problem = moved?.refused ?? null;
-      if (problem === null) {
-        this.stream.forgetPass();
-        this.deletes.forgetDecision();
-      }
-      this.reopening.settle(request, problem === null ? null : moveRefusal(problem));
-      return;
-    }
-    this.configuration = request.configuration;
-    this.notices.configure(this.noticeSettings(request.configuration));
-    this.reopening.refusals = [];
-    upsertMemo({ configuration: request.hash ?? configurationHash ?? '' });
-    this.reopening.settle(request, null);
-  }
-
-  /** The configuration of the webhook; none for a range or a move, whose caller looks at the result. */
-  private noticeSettings(configuration: Json): Json {
-    return this.options.range === undefined && this.options.moveOnly !== true ? configuration : null;
-  }
-
   private registerHandlers(): void {
     const { stream, control, reopening } = this;
     control.registerHandlers({
@@ -285,7 +228,7 @@ export class StreamLoop {
       onRequest: () => this.pipeline.cancelReading(),
       shownCursor: () => stream.shownCursor(),
     });
-    setHandler(configurationQuery, () => this.configuration, {
+    setHandler(configurationQuery, () => this.opening.configuration, {
       description: 'The current configuration; secrets in it are references.',
     });
     setHandler(stateQuery, () => stream.shownCursor(), {

@@ -1,4 +1,4 @@
-import { ApplicationFailure, log } from '@temporalio/workflow';
+import { ApplicationFailure, log, workflowInfo } from '@temporalio/workflow';
 import type {
   Checkpoint,
   Json,
@@ -71,6 +71,13 @@ export class StreamState {
   /** Whether the sync makes one pass after another, known also while the stream could not be reopened yet. */
   get isContinuous(): boolean {
     return this.opened === null ? this.wasContinuous : this.opened.plan.intervalSeconds !== null;
+  }
+
+  /** Whether the workflow is to continue as new. */
+  isHistoryFull(): boolean {
+    const info = workflowInfo();
+    const limit = this.opened?.plan.historyLimit ?? Infinity;
+    return info.continueAsNewSuggested || info.historyLength >= limit;
   }
 
   /** The committed cursor, as the query `state` shows it. */
