@@ -43,7 +43,7 @@ const LAYERS = {
     packages: TEMPORAL,
   },
   inspect: { imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
-  plan: { imports: ['strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
+  plan: { imports: ['secrets', 'strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
   activities: {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
     types: ['surroundings'],

@@ -1,6 +1,6 @@
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
-import { Network } from './sources/network.js';
+import { Network } from './trust/network.js';
 import { TrustPolicy } from './trust/policy.js';
 
 /** The parts of a worker, or of a command, that the syncs which it runs share. */

@@ -24,7 +24,7 @@ import { tracing, type Tracing } from './observe/tracing.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { KeptRequests } from './sources/in-flight.js';
-import { Network } from './sources/network.js';
+import { Network } from './trust/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 import { watchServer } from './server-watch.js';

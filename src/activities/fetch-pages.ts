@@ -3,14 +3,7 @@ import { Context } from '@temporalio/activity';
 import type { Destination } from '../destinations/destination.js';
 import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type {
-  Cursor,
-  FetchedPages,
-  FetchPagesInput,
-  Note,
-  PageRequest,
-  PageSummary,
-} from '../protocol.js';
+import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';

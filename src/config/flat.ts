@@ -19,7 +19,8 @@ import {
   type TableSpec,
   WRITE_MODES,
 } from '../protocol.js';
-import { PROVIDER_FORMS, PROVIDER_PATTERNS } from '../secrets/names.js';
+import { isCredential } from '../secrets/credential-names.js';
+import { holdsReference, REFERENCE, WHOLE_REFERENCE } from '../secrets/reference-syntax.js';
 import { filesAddress, isFiles } from './files-address.js';
 
 /**
@@ -226,39 +227,8 @@ export const columnType = z.string().transform((text, context): ColumnType => {
   return z.NEVER;
 });
 
-/** Kinds of references to secrets, as they are written. */
-export const SECRET_REFERENCES: Record<string, string> = {
-  ...{ env: '${env:NAME}', file: '${file:PATH}' },
-  ...PROVIDER_FORMS,
-};
-
-const REFERENCE_NAMES = { env: '[A-Za-z_][A-Za-z0-9_]*', file: '[^}]+', ...PROVIDER_PATTERNS };
-
-/** `${env:NAME}`, `${file:PATH}` or a secret of a provider, resolved in activities only: its kind, and what it names. */
-export const REFERENCE = new RegExp(
-  String.raw`\$\{(${Object.keys(REFERENCE_NAMES).join('|')}):(` +
-    Object.entries(REFERENCE_NAMES)
-      .map(([kind, name]) => String.raw`(?<=\{${kind}:)${name}`)
-      .join('|') +
-    String.raw`)\}`,
-  'g',
-);
-
-/** A text that is one reference to a secret and nothing else. */
-const WHOLE_REFERENCE = new RegExp(`^${REFERENCE.source}$`);
-
-export const holdsReference = (text: string): boolean => text.search(REFERENCE) !== -1;
-
 /** Stands for a reference while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
-
-/**
- * Query parameters that hold a credential, by the letters of their names. Not every name with "key" or "token" in it:
- * `sort_key` and `page_token` are nobody's secrets.
- */
-const CREDENTIAL =
-  /^(key|token|auth|sig|jwt|pass|pwd|pin|otp|apppass|bearer)$|(api|app|access|secret|private|auth|client|consumer|subscription|license|master|account|service|admin|user|function)(key|token)s?$|(bearer|session|id|refresh|security|personal|bot|oauth|csrf)token|secret|passw|passphrase|signature|credential|authorization|sessionid/;
-export const isCredential = (name: string) => CREDENTIAL.test(name.toLowerCase().replace(/[^a-z]/g, ''));
 
 /** An address for a message, without what may be a secret in it. */
 const withoutSecrets = (text: string) =>

@@ -1,17 +1,11 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
+import { isCredential } from '../secrets/credential-names.js';
+import { holdsReference } from '../secrets/reference-syntax.js';
 import { normalHost } from '../request/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
 import { patternProblem } from '../request/patterns.js';
-import {
-  baseUrl,
-  columnType,
-  duration,
-  isCredential,
-  numeric,
-  holdsReference,
-  withoutControl,
-} from './flat.js';
+import { baseUrl, columnType, duration, numeric, withoutControl } from './flat.js';
 
 /** The parts of the full form that say how an API is asked and how it answers. */
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind, holdsReference } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { holdsReference } from '../secrets/reference-syntax.js';
 import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { glob, realPath, realPattern } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';

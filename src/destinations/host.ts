@@ -10,7 +10,8 @@ import {
   StorageFullError,
 } from '../errors.js';
 import { Pool } from 'pg';
-import { destinationKind, REFERENCE } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { REFERENCE } from '../secrets/reference-syntax.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
@@ -28,7 +29,7 @@ import { stagingFolder } from '../staging/staging.js';
 import { runQuery } from './duckdb/query.js';
 import { serveQueries, socketPath } from './duckdb/query-socket.js';
 import { S3Store } from './files/s3-store.js';
-import type { Mask } from '../sources/secrets.js';
+import type { Mask } from '../secrets/masking.js';
 
 /** What a worker tells others of itself when it owns a destination. */
 export interface HostOptions {

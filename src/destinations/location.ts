@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind, isCredential } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { isCredential } from '../secrets/credential-names.js';
 import { ConfigurationError } from '../errors.js';
 import { ReadSecrets } from '../secrets/read-secrets.js';
 import { readSecrets } from '../secrets/store.js';
 import { References, unescaped } from '../sources/references.js';
-import { Secrets, type Mask } from '../sources/secrets.js';
+import { Secrets, type Mask } from '../secrets/masking.js';
 import { stateDir } from '../state-dir.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';

@@ -1,7 +1,7 @@
 import type { Fingerprint } from '../destinations/fingerprint.js';
-import { REFERENCE } from '../config/flat.js';
+import { REFERENCE } from '../secrets/reference-syntax.js';
 import type { Json, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
-import { SECRET_NAME } from '../sources/references.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
 import { rangeTerms } from '../strategies/index.js';
 
 /** Names of parameters whose meaning decides what is read; the others only page through it. */

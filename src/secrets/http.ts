@@ -1,4 +1,4 @@
-import type { Network } from '../sources/network.js';
+import type { Network } from '../trust/network.js';
 import { messageOf, SecretUnavailableError } from '../errors.js';
 import { SecretProblem } from './provider.js';
 

@@ -1,4 +1,4 @@
-import type { Network } from '../sources/network.js';
+import type { Network } from '../trust/network.js';
 
 /** A secret manager. Its address and credentials are the worker's: no configuration has a say in them. */
 export interface SecretProvider {

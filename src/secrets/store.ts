@@ -1,8 +1,8 @@
-import { REFERENCE } from '../config/flat.js';
+import { REFERENCE } from './reference-syntax.js';
 import { messageOf, NotAllowedError, SecretUnavailableError } from '../errors.js';
-import { Network } from '../sources/network.js';
-import { SECRET_NAME } from '../sources/references.js';
-import { Secrets } from '../sources/secrets.js';
+import { Network } from '../trust/network.js';
+import { SECRET_NAME } from './credential-names.js';
+import { Secrets } from './masking.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { AwsProvider } from './aws.js';
 import { AzureProvider } from './azure.js';

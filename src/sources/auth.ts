@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Headers } from 'node-fetch';
-import { isCredential } from '../config/flat.js';
+import { isCredential } from '../secrets/credential-names.js';
 import { durationText } from '../durations.js';
 import {
   ConfigurationError,
@@ -15,10 +15,10 @@ import {
 import type { OAuth2Auth, SessionAuth } from '../protocol.js';
 import type { TrustPolicy } from '../trust/policy.js';
 import { CredentialStore } from './credential-store.js';
-import type { Network } from './network.js';
+import type { Network } from '../trust/network.js';
 import { valueAtPath } from '../request/paths.js';
 import { unescaped, type ResolvedRequest } from './references.js';
-import type { Secrets } from './secrets.js';
+import type { Secrets } from '../secrets/masking.js';
 import { RateLimitedError } from './source.js';
 import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter, secondsUntil, sourceNow } from './waits.js';

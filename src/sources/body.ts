@@ -16,7 +16,7 @@ import {
   passes,
   selectTexts,
 } from '../request/paths.js';
-import type { Mask } from './secrets.js';
+import type { Mask } from '../secrets/masking.js';
 import { isTooMuch } from '../request/json-path.js';
 import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 

@@ -26,12 +26,13 @@ import { Budgets, type Budget } from './budget.js';
 import type { CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
 import { isTooMuch } from '../request/json-path.js';
-import { Network } from './network.js';
+import { Network } from '../trust/network.js';
 import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
+import { refuseHeader, unescaped, type ResolvedRequest } from './references.js';
 import { PartMaker, SinkQueue, type Within } from './record-parts.js';
 import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { ColumnType, Note, PageRecords, Reject, Remembered } from '../protocol.js';
 import { cannotHold, isPlainlyTaken, isTaken, wholeDigits } from './declared-values.js';
 import { absentMember, JsonDocument, valueAt } from '../request/paths.js';
-import type { Mask } from './secrets.js';
+import type { Mask } from '../secrets/masking.js';
 import { plainRecord, wellFormed, type MemberPath } from './plain-record.js';
 import { ABSENT, NULL, RecordWalker, type Place } from './record-walker.js';
 

@@ -1,5 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
-import { holdsReference, REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
+import { REFERENCE_REQUEST } from '../config/flat.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
+import { holdsReference, REFERENCE } from '../secrets/reference-syntax.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
 import {
@@ -10,7 +12,7 @@ import {
   type ProviderKind,
 } from '../secrets/names.js';
 import { ReadSecrets } from '../secrets/read-secrets.js';
-import { Secrets } from './secrets.js';
+import { Secrets } from '../secrets/masking.js';
 import { TrustPolicy } from '../trust/policy.js';
 import {
   bodyTemplate,
@@ -23,9 +25,6 @@ import {
   type Template,
   type Values,
 } from '../request/templates.js';
-
-/** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
-export const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
 
 /** A request whose references are resolved, and how to show it to people. */
 export interface ResolvedRequest {

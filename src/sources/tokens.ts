@@ -6,7 +6,7 @@ import { parseTree } from 'jsonc-parser';
 import type { PageSummary, RequestSpec } from '../protocol.js';
 import { type Envelope, kindOf } from './envelope.js';
 import { pathText } from '../request/paths.js';
-import type { Mask } from './secrets.js';
+import type { Mask } from '../secrets/masking.js';
 import { ScanError } from './record-scanner.js';
 import { RawJson } from '../request/templates.js';
 

@@ -2,7 +2,7 @@ import { pipeline, Readable, type Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Response } from 'node-fetch';
 import { SourceRefusedError } from '../errors.js';
-import type { Network } from './network.js';
+import type { Network } from '../trust/network.js';
 import { jsonText, RawJson, type Sendable } from '../request/templates.js';
 
 /** One HTTP request as it is sent. */

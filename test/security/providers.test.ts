@@ -13,7 +13,7 @@ import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../
 import { loadPackage } from '../../src/secrets/package.js';
 import { SecretStore } from '../../src/secrets/store.js';
 import { Budgets } from '../../src/sources/budget.js';
-import { Network } from '../../src/sources/network.js';
+import { Network } from '../../src/trust/network.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../../src/sources/references.js';
 import { sourceOf } from '../../src/sources/stream-source.js';
 import { TrustPolicy } from '../../src/trust/policy.js';

@@ -24,7 +24,7 @@ import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
-import { Network } from '../../src/sources/network.js';
+import { Network } from '../../src/trust/network.js';
 import { nextAddress, normalHost } from '../../src/request/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DestinationError, isStorageFull, messageOf, StorageFullError } from '../../errors.js';
-import type { Mask } from '../../sources/secrets.js';
+import type { Mask } from '../../secrets/masking.js';
 
 /**
  * Where files lie: a folder, or a bucket. Keys have slashes between their parts. What is put is there whole or not at

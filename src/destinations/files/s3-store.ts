@@ -14,7 +14,7 @@ import {
   StorageFullError,
 } from '../../errors.js';
 import { piecesOf, TEMPORARY, type ObjectStore } from './object-store.js';
-import type { Mask } from '../../sources/secrets.js';
+import type { Mask } from '../../secrets/masking.js';
 
 /** The store takes so many keys in one request to delete them. */
 const DELETE_KEYS = 1000;

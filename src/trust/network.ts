@@ -7,7 +7,7 @@ import { HttpsProxyAgent } from 'https-proxy-agent';
 import fetch, { type RequestInit, type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
 import { messageOf, NotAllowedError } from '../errors.js';
-import type { TrustPolicy } from '../trust/policy.js';
+import type { TrustPolicy } from './policy.js';
 
 /** Connections are kept, and shared by all streams of a worker. */
 const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
