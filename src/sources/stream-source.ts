@@ -1,4 +1,4 @@
-import { exactColumns } from '../destinations/duckdb/columns.js';
+import { exactColumns } from '../destinations/columns/exact.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
 import type { Surroundings } from '../surroundings.js';
 import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';

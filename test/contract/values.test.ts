@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { FileFormat } from '../../src/config/files-address.js';
-import { exactColumns } from '../../src/destinations/duckdb/columns.js';
+import { exactColumns } from '../../src/destinations/columns/exact.js';
 import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
 import { DuckDbDestination } from '../../src/destinations/duckdb/duckdb.js';
 import { queryStore } from '../../src/destinations/files/reader.js';

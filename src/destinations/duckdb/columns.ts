@@ -1,6 +1,5 @@
 import { isColumnType } from '../../column-type.js';
-import { COLUMN_TYPES, type ColumnType, type TableSpec } from '../../protocol.js';
-import type { ExactColumns } from '../../sources/record-scanner.js';
+import { COLUMN_TYPES, type ColumnType } from '../../protocol.js';
 import { typeIn, type TypeNames } from '../columns/types.js';
 import { sql, type Sql } from '../sql/sql.js';
 
@@ -34,15 +33,3 @@ export const jsonType = (type: ColumnType): Sql => (type === 'BINARY' ? sql`VARC
 /** The expression that turns what was read into the column's value; binary is base64 in JSON. */
 export const fromJson = (column: Sql, type: ColumnType): Sql =>
   type === 'BINARY' ? sql`from_base64(${column})` : column;
-
-/** Columns whose numbers DuckDB would round on its way through JSON. */
-export function exactColumns(columns: TableSpec['columns']): ExactColumns {
-  const of = (is: (type: ColumnType) => boolean) =>
-    Object.entries(columns).flatMap(([name, type]) => (is(type) ? name : []));
-  return {
-    text: of((type) => type === 'STRING' || type.startsWith('DECIMAL')),
-    whole: of((type) => type === 'SHORT' || type === 'INT' || type === 'LONG'),
-    double: of((type) => type === 'DOUBLE' || type === 'FLOAT'),
-    types: columns,
-  };
-}

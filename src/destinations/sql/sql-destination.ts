@@ -13,7 +13,7 @@ import type {
   WriteRequest,
 } from '../destination.js';
 import type { StreamKey, TableSpec } from '../../protocol.js';
-import { exactColumns } from '../duckdb/columns.js';
+import { exactColumns } from '../columns/exact.js';
 import type { Loader, OwnTable, SqlSession } from './dialect.js';
 import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
 import { columnsOf, prepareTable } from './evolution.js';
