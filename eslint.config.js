@@ -1,22 +1,119 @@
+import { readdirSync } from 'node:fs';
 import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
-/** The layers of docs/architecture: a folder may import only what stands to the left of it. */
-const forbid = (files, patterns, message) => ({
-  files,
-  rules: {
-    '@typescript-eslint/no-restricted-imports': [
-      'error',
-      {
-        patterns: patterns.map((regex) => ({
-          regex,
-          message,
-          allowTypeImports: message.includes('import type'),
-        })),
-      },
-    ],
+/** Files and folders that every layer may use. They use one another, and no layer. */
+const SHARED = [
+  'column-type',
+  'decode',
+  'durations',
+  'errors',
+  'failures',
+  'faults',
+  'inputs',
+  'metrics',
+  'protocol',
+  'settings',
+  'state-dir',
+  'zod',
+];
+const TEMPORAL = '^@temporalio/';
+
+/**
+ * The layers of src, lowest first. A layer imports the layers and files that it names, and SHARED where it names no
+ * `shared` of its own; `types` it imports by type only. `packages` matches packages that it does not use.
+ */
+const LAYERS = {
+  trust: { imports: [], packages: TEMPORAL },
+  // Pure: luxon reads dates.
+  strategies: { imports: [], shared: ['protocol'], packages: '^(?!luxon$)[^.]' },
+  secrets: { imports: ['trust'], packages: TEMPORAL },
+  request: { imports: ['secrets'], packages: TEMPORAL },
+  config: { imports: ['secrets', 'request', 'strategies'], packages: TEMPORAL },
+  staging: { imports: [], packages: TEMPORAL },
+  payloads: { imports: [] },
+  dev: { imports: [] },
+  sources: {
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config'],
+    types: ['surroundings'],
+    packages: TEMPORAL,
   },
+  destinations: {
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'staging', 'sources'],
+    packages: TEMPORAL,
+  },
+  inspect: { imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
+  plan: { imports: ['secrets', 'strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
+  activities: {
+    imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
+    types: ['surroundings'],
+  },
+  // Deterministic: a workflow's bundle holds no code of the folders below.
+  workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
+  observe: { imports: ['sources', 'activities'] },
+  cli: {
+    imports: [
+      ...[
+        'trust',
+        'secrets',
+        'strategies',
+        'request',
+        'config',
+        'staging',
+        'payloads',
+        'dev',
+        'sources',
+        'destinations',
+      ],
+      'inspect',
+      'plan',
+      'client',
+      'connection',
+      'logger',
+      'replaying',
+      'surroundings',
+      'worker',
+      'workflows/moves',
+      'workflows/settings',
+    ],
+    types: ['workflows'],
+  },
+};
+
+const FILES_AND_FOLDERS = readdirSync(new URL('src', import.meta.url)).map((name) =>
+  name.replace(/\.ts$/, ''),
+);
+
+/** Matches imports, from a folder of src, of some files and folders of src except for others. */
+const importOf = (names, except) =>
+  `^(?:\\.\\./)+(?!(?:${except.join('|')})(?:/|\\.js$))(?:${names.join('|')})(?:/|\\.js$)`;
+
+const forbid = (files, patterns) => ({
+  files,
+  rules: { '@typescript-eslint/no-restricted-imports': ['error', { patterns }] },
 });
+
+const layers = Object.entries(LAYERS).map(
+  ([name, { imports, shared = SHARED, types = [], packages = null }]) => {
+    const used = [name, ...shared, ...imports];
+    return forbid(
+      [`src/${name}/**`],
+      [
+        {
+          regex: importOf(FILES_AND_FOLDERS, [...used, ...types]),
+          message: `src/${name} does not know this; see LAYERS in eslint.config.js`,
+        },
+        // The rule lets pass a type import that any such pattern matches: each matches only its own.
+        types.length > 0 && {
+          regex: importOf(types, used),
+          allowTypeImports: true,
+          message: `src/${name} imports this by type only; see LAYERS in eslint.config.js`,
+        },
+        packages !== null && { regex: packages, message: `src/${name} does not use this package` },
+      ].filter(Boolean),
+    );
+  },
+);
 
 export default tseslint.config(
   { ignores: ['dist/**', 'node_modules/**', 'test/replay/histories/**', 'src/sources/assembly/**'] },
@@ -42,27 +139,17 @@ export default tseslint.config(
       '@typescript-eslint/prefer-promise-reject-errors': 'off',
     },
   },
-  forbid(['src/protocol.ts'], ['.'], 'protocol imports nothing'),
+  ...layers,
   forbid(
-    ['src/strategies/**'],
-    ['^\\.\\./(?!protocol)', '^(?!luxon$)[^.]'],
-    'strategies are pure: they import nothing but protocol, and luxon to read dates',
+    SHARED.map((name) => `src/${name}.ts`),
+    [
+      {
+        regex: `^\\./(?!(?:${SHARED.join('|')})\\.js$)`,
+        message: 'a shared file imports other shared files only',
+      },
+    ],
   ),
-  forbid(
-    ['src/workflows/**'],
-    ['^\\.\\./(?!protocol|durations|metrics|inputs|settings)', '^node:'],
-    'workflows are deterministic: other folders by import type only',
-  ),
-  forbid(
-    ['src/sources/**', 'src/staging/**', 'src/destinations/**', 'src/config/**'],
-    ['/(activities|workflows|cli|dev)/', '^@temporalio/'],
-    'this layer does not know Temporal, nor who calls it',
-  ),
-  forbid(
-    ['src/activities/**', 'src/workflows/**'],
-    ['/(cli|dev)/'],
-    'only the command line knows cli and dev',
-  ),
+  forbid(['src/protocol.ts'], [{ regex: '.', message: 'protocol imports nothing' }]),
   {
     files: ['**/*.mjs', '**/*.js'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },

@@ -10,9 +10,9 @@ import { Command, Option } from 'commander';
 import { Pool } from 'pg';
 import { table as shown } from '../src/cli/output.js';
 import type { Destination } from '../src/destinations/destination.js';
-import { DuckDbDestination } from '../src/destinations/duckdb.js';
-import { DuckDbFile } from '../src/destinations/duckdb-file.js';
-import { PostgresDestination } from '../src/destinations/postgres.js';
+import { DuckDbDestination } from '../src/destinations/duckdb/duckdb.js';
+import { DuckDbFile } from '../src/destinations/duckdb/file.js';
+import { PostgresDestination } from '../src/destinations/postgres/postgres.js';
 import type { StreamKey, TableSpec } from '../src/protocol.js';
 import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
 

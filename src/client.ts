@@ -82,13 +82,12 @@ export interface AuditOptions extends Partial<RangeOptions> {
 /** A sync failed; the message is the cause's own. */
 export class SyncFailedError extends HighwaterError {
   override readonly name = 'SyncFailedError';
-  readonly retry = 'never';
   constructor(
     readonly workflowId: string,
     /** The name of the error that ended it, for example `SourceRefusedError`. */
     readonly type: string,
     message: string,
-    /** What a pass would have removed, where that is what ended the sync. */
+    /** The deletes of a pass that ended the sync, if that was the reason. */
     readonly deletes: TooManyDeletes | null = null,
   ) {
     super(message);
@@ -98,7 +97,6 @@ export class SyncFailedError extends HighwaterError {
 /** A sync of that id is running already. */
 export class AlreadyRunningError extends HighwaterError {
   override readonly name = 'AlreadyRunningError';
-  readonly retry = 'never';
   constructor(readonly workflowId: string) {
     super(`a sync with the id "${workflowId}" is running already`);
   }
@@ -107,7 +105,6 @@ export class AlreadyRunningError extends HighwaterError {
 /** There is no sync of that id. */
 export class NoSuchSyncError extends HighwaterError {
   override readonly name = 'NoSuchSyncError';
-  readonly retry = 'never';
   constructor(readonly workflowId: string) {
     super(`there is no sync with the id "${workflowId}"; "highwater list" shows those that there are`);
   }
@@ -116,7 +113,6 @@ export class NoSuchSyncError extends HighwaterError {
 /** The sync has ended, so that nothing can be asked of it any more. */
 export class NotRunningError extends HighwaterError {
   override readonly name = 'NotRunningError';
-  readonly retry = 'never';
   constructor(
     readonly workflowId: string,
     /** COMPLETED, FAILED, … */
@@ -139,19 +135,16 @@ const ENDED: Record<string, string> = {
 /** The server does not understand a query. */
 export class QueryRefusedError extends HighwaterError {
   override readonly name = 'QueryRefusedError';
-  readonly retry = 'never';
 }
 
 /** A setting cannot be changed, or not to this; nothing was. */
 export class SettingRefusedError extends HighwaterError {
   override readonly name = 'SettingRefusedError';
-  readonly retry = 'never';
 }
 
 /** No pass waits for a decision about deletes. */
 export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
-  readonly retry = 'never';
 }
 
 /** A sync that was started. */
@@ -188,7 +181,7 @@ export class SyncHandle {
     return (await this.described()).status.name;
   }
 
-  /** What a pending activity that keeps failing says, or null. */
+  /** The failure of a pending activity that keeps failing, or null. */
   async trouble(): Promise<{ activity: string; attempt: number; message: string } | null> {
     const { raw } = await this.described();
     for (const { activityType, attempt, lastFailure } of raw.pendingActivities ?? []) {
@@ -206,7 +199,7 @@ export class SyncHandle {
     return this.handle.query<{ [name: string]: Json }>('state');
   }
 
-  /** What it does now, where it runs. @throws {NotRunningError} @throws {NoSuchSyncError} */
+  /** Returns what a running sync does now. @throws {NotRunningError} @throws {NoSuchSyncError} */
   async mustRun(): Promise<void> {
     const { status, closeTime } = await this.described();
     if (status.name !== 'RUNNING') throw new NotRunningError(this.workflowId, status.name, closeTime ?? null);
@@ -221,12 +214,12 @@ export class SyncHandle {
     }
   }
 
-  /** Ends it after the batch in hand. */
+  /** Ends it after the current batch. */
   stop(): Promise<void> {
     return this.handle.signal('stop');
   }
 
-  /** A pass now, or once more after the one in hand. */
+  /** A pass now, or once more after the current one. */
   trigger(): Promise<void> {
     return this.handle.signal('trigger');
   }
@@ -249,7 +242,7 @@ export class SyncHandle {
     return this.update('configure', args, (said) => new SettingRefusedError(said));
   }
 
-  /** What it works by; secrets in it are references. */
+  /** The configuration of the sync; secrets in it are references. */
   configuration(): Promise<Json> {
     return this.handle.query<Json>('configuration');
   }
@@ -334,7 +327,7 @@ export interface ListedSync {
   execution: string;
   started: string;
   ended: string | null;
-  /** What its search attributes say; null where the namespace does not know them. */
+  /** Its search attributes; null if the namespace does not know them. */
   attributes: {
     status: string | null;
     stream: string | null;
@@ -532,14 +525,14 @@ export class HighwaterClient {
     }
   }
 
-  /** What a sync works by as its worker knows it; null where none answers soon. */
+  /** The configuration of a sync as its worker knows it; null if none answers soon. */
   configurationOf(workflowId: string): Promise<Json> {
     return this.temporal
       .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => this.sync(workflowId).configuration())
       .catch(() => null);
   }
 
-  /** What a sync works by. @throws {NoSuchSyncError} */
+  /** Returns the configuration of a sync. @throws {NoSuchSyncError} */
   private async inputOf(
     workflowId: string,
   ): Promise<{ configuration: Json; stream: string | null; taskQueue: string }> {
@@ -600,7 +593,7 @@ const endsOf = ({ from, to }: Partial<Range>): Partial<RangeRequest> => ({
   ...(to != null && { to }),
 });
 
-/** What is wrong with a range; null where nothing is that can be told from here. */
+/** Returns the problem of a range; null if the client finds none. */
 function problemOf(plan: StreamPlan, range: RangeRequest): string | null {
   const { options } = plan;
   const [from, to] = [range.from, range.to].map((text) =>
@@ -631,7 +624,7 @@ function withoutMemos({ connection, options }: Client): Client {
   });
 }
 
-/** What the server says of a query that it does not understand, in its own words. */
+/** Explains the server's error about a query that it does not understand. */
 async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
   try {
     yield* found;
@@ -642,7 +635,7 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
   }
 }
 
-/** What the Web UI shows of a sync, whatever it does. */
+/** Details of a sync that the Web UI always shows. */
 export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
   staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
   staticDetails: detailsOf(plans.plans),

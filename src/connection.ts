@@ -9,7 +9,7 @@ export interface Target {
 }
 
 /**
- * What the environment says: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS…, or a profile
+ * The connection by the environment: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS…, or a profile
  * of Temporal's configuration file.
  * @param address used instead of the environment's, for a server that was found or started.
  */

@@ -1,4 +1,4 @@
-/** Checks what comes from outside, from whoever may start workflows, before it is used. */
+/** Checks inputs of any caller who may start workflows, before they are used. */
 import * as z from './zod.js';
 
 /** Nothing of ours is nested deeper, and functions that go into depth are safe below it. */
@@ -22,7 +22,7 @@ export function problemsOf(schema: z.Schema, value: unknown): string[] | null {
   return more > 0 ? [...shown, `… and ${more} more`] : shown;
 }
 
-/** What would harm already the code that checks. */
+/** Inputs that would harm the checking code itself. */
 function shapeProblem(value: unknown): string | null {
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
@@ -65,7 +65,7 @@ function lines(issue: z.Issue, root: unknown): string[] {
   }
 }
 
-/** Of several forms, says what is wrong with the one that fits best. */
+/** Reports the problems of the form that fits best, of several. */
 function unionLines(issue: z.Issue & { code: 'invalid_union' }, root: unknown): string[] {
   const where = issue.path.length === 0 ? '' : `${pathText(issue.path)}: `;
   if (issue.errors.length === 0) {

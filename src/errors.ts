@@ -1,16 +1,16 @@
+import type { FailureType } from './failures.js';
 import type { Holder, Json, TooManyDeletes } from './protocol.js';
 
-/**
- * Errors are for the person who reads them: what happened, where, what to do. `retry` says whether trying the
- * same thing again can help; `activities/failures.ts` turns it into Temporal's terms.
- */
-export type Retry = 'never' | 'a few times' | 'while it lasts';
-
+/** An error for its reader: what happened, where, and what to do. */
 export abstract class HighwaterError extends Error {
   abstract override readonly name: string;
-  abstract readonly retry: Retry;
   /** The facts of the message, for programs. */
   readonly details?: Json;
+}
+
+/** An error of a running sync; `failures.ts` says what follows from each. */
+export abstract class SyncError extends HighwaterError {
+  abstract override readonly name: FailureType;
 }
 
 /** A place in a file, both counted from 1. */
@@ -27,13 +27,12 @@ export interface Problem {
   position?: Position;
 }
 
-/** A list longer than this helps nobody, and would not fit where errors are kept. */
+/** A longer list does not help, and would not fit where errors are kept. */
 export const PROBLEMS_SHOWN = 50;
 
 /** The configuration cannot be used; lists every problem at once. */
-export class ConfigurationError extends HighwaterError {
+export class ConfigurationError extends SyncError {
   override readonly name = 'ConfigurationError';
-  readonly retry = 'never';
   constructor(
     readonly problems: Problem[],
     readonly file?: string,
@@ -63,7 +62,7 @@ function shown({ path, message, position }: Problem, file: string | undefined): 
 export type AllowedBy =
   | {
       /** The option without its dashes. */
-      list: 'allow-env' | 'allow-files' | 'allow-destinations' | 'allow-hosts';
+      list: 'allow-env' | 'allow-files' | 'allow-secrets' | 'allow-destinations' | 'allow-hosts';
       /** What would have to be listed. */
       entry: string;
       /** The list as it is, where a new one takes its place. */
@@ -72,11 +71,10 @@ export type AllowedBy =
   | { variable: string };
 
 /** A configuration refers to something that the worker's owner has not allowed. */
-export class NotAllowedError extends HighwaterError {
+export class NotAllowedError extends SyncError {
   /** Tells it from others where only an error's code and message are kept. */
   static readonly CODE = 'HIGHWATER_NOT_ALLOWED';
   override readonly name = 'NotAllowedError';
-  readonly retry = 'never';
   readonly code = NotAllowedError.CODE;
 
   /** @param text all that it says. */
@@ -101,9 +99,8 @@ function advice(by: AllowedBy): string {
 }
 
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */
-export class SourceRefusedError extends HighwaterError {
+export class SourceRefusedError extends SyncError {
   override readonly name = 'SourceRefusedError';
-  readonly retry = 'never';
   constructor(
     readonly request: string,
     message: string,
@@ -116,9 +113,8 @@ export class SourceRefusedError extends HighwaterError {
 }
 
 /** The source did not answer, or answered 5xx: worth trying again. */
-export class SourceUnavailableError extends HighwaterError {
+export class SourceUnavailableError extends SyncError {
   override readonly name = 'SourceUnavailableError';
-  readonly retry = 'while it lasts';
   constructor(
     readonly request: string,
     message: string,
@@ -128,10 +124,14 @@ export class SourceUnavailableError extends HighwaterError {
   }
 }
 
+/** A provider of secrets did not answer, or not now: worth trying again. */
+export class SecretUnavailableError extends SyncError {
+  override readonly name = 'SecretUnavailableError';
+}
+
 /** The source answered something that is not a page of records. A few tries, in case it was a hiccup. */
-export class MalformedAnswerError extends HighwaterError {
+export class MalformedAnswerError extends SyncError {
   override readonly name = 'MalformedAnswerError';
-  readonly retry = 'a few times';
   constructor(request: string, message: string, method = 'GET') {
     super(`${message}\n  request: ${method} ${request}`);
   }
@@ -141,9 +141,8 @@ export class MalformedAnswerError extends HighwaterError {
  * The source insists on an answer that contradicts itself: the page was asked for several times, and the pass was begun
  * again. The message has both statements.
  */
-export class ContradictingAnswerError extends HighwaterError {
+export class ContradictingAnswerError extends SyncError {
   override readonly name = 'ContradictingAnswerError';
-  readonly retry = 'never';
   constructor(request: string, message: string, method = 'GET') {
     super(
       `${message}. The page was asked for several times, and nothing was deleted. If the source is right as it is, remove what ` +
@@ -159,9 +158,8 @@ const WOULD: Record<TooManyDeletes['how'], [verb: string, rest: string]> = {
 };
 
 /** The end of a pass would remove more rows than `max_deletes` allows; nothing of its last batch was written. */
-export class TooManyDeletesError extends HighwaterError {
+export class TooManyDeletesError extends SyncError {
   override readonly name = 'TooManyDeletesError';
-  readonly retry = 'never';
   constructor(
     override readonly details: TooManyDeletes,
     /** Where the limit comes from. */
@@ -179,15 +177,13 @@ export class TooManyDeletesError extends HighwaterError {
 }
 
 /** A record that cannot be stored. */
-export class RecordError extends HighwaterError {
+export class RecordError extends SyncError {
   override readonly name = 'RecordError';
-  readonly retry = 'never';
 }
 
 /** Another checkpoint is stored than the one this batch was fetched from; nothing was written. */
-export class CheckpointConflictError extends HighwaterError {
+export class CheckpointConflictError extends SyncError {
   override readonly name = 'CheckpointConflictError';
-  readonly retry = 'never';
   /** Whether the sync that was refused holds the stream itself; its worker finds out. */
   declare details?: { ours: boolean };
   constructor(
@@ -204,15 +200,13 @@ export class CheckpointConflictError extends HighwaterError {
 }
 
 /** A range cannot be read beside the sync, or not this one; nothing was written. */
-export class RangeRefusedError extends HighwaterError {
+export class RangeRefusedError extends SyncError {
   override readonly name = 'RangeRefusedError';
-  readonly retry = 'never';
 }
 
 /** Another running workflow holds the stream. */
-export class StreamHeldError extends HighwaterError {
+export class StreamHeldError extends SyncError {
   override readonly name = 'StreamHeldError';
-  readonly retry = 'never';
   constructor(
     stream: string,
     readonly holder: string,
@@ -227,15 +221,13 @@ export class StreamHeldError extends HighwaterError {
 }
 
 /** A stream cannot be moved there; it stays where it is. */
-export class MoveRefusedError extends HighwaterError {
+export class MoveRefusedError extends SyncError {
   override readonly name = 'MoveRefusedError';
-  readonly retry = 'never';
 }
 
 /** A configuration is one of another sync than the one that runs; that goes on as it is. */
-export class ChangeRefusedError extends HighwaterError {
+export class ChangeRefusedError extends SyncError {
   override readonly name = 'ChangeRefusedError';
-  readonly retry = 'never';
   constructor(readonly problems: string[]) {
     super(
       `that is another sync, which cannot take the place of one that runs:\n  ${problems.join('\n  ')}\n` +
@@ -245,15 +237,13 @@ export class ChangeRefusedError extends HighwaterError {
 }
 
 /** A staged batch is missing, cut short or altered; it is fetched again. */
-export class BatchLostError extends HighwaterError {
+export class BatchLostError extends SyncError {
   override readonly name = 'BatchLostError';
-  readonly retry = 'never';
 }
 
 /** What a workflow or an activity was given is not what it takes: nothing is done with any of it. */
-export class InputRefusedError extends HighwaterError {
+export class InputRefusedError extends SyncError {
   override readonly name = 'InputRefusedError';
-  readonly retry = 'never';
   /** @param problems the path to each and what was expected there. */
   constructor(
     what: string,
@@ -264,21 +254,18 @@ export class InputRefusedError extends HighwaterError {
 }
 
 /** Another program has the destination file open for writing. */
-export class DestinationBusyError extends HighwaterError {
+export class DestinationBusyError extends SyncError {
   override readonly name = 'DestinationBusyError';
-  readonly retry = 'while it lasts';
 }
 
 /** The destination cannot be used as it is. */
-export class DestinationError extends HighwaterError {
+export class DestinationError extends SyncError {
   override readonly name = 'DestinationError';
-  readonly retry = 'never';
 }
 
 /** A disk is full. Once there is room the sync goes on by itself. */
-export class StorageFullError extends HighwaterError {
+export class StorageFullError extends SyncError {
   override readonly name = 'StorageFullError';
-  readonly retry = 'while it lasts';
   constructor(where: string, said: string) {
     super(`there is no room left for ${where}: ${said}. Make room; the sync goes on by itself.`);
   }
@@ -290,15 +277,13 @@ export const isStorageFull = (thrown: unknown): boolean =>
   /no space left on device|disk quota exceeded|not enough space on the disk/i.test(messageOf(thrown));
 
 /** The destination is not on this machine, or is owned by another worker by now. */
-export class DestinationElsewhereError extends HighwaterError {
+export class DestinationElsewhereError extends SyncError {
   override readonly name = 'DestinationElsewhereError';
-  readonly retry = 'while it lasts';
 }
 
 /** The database that a sync has written is gone, or another one stands in its place. A sync that goes on waits for it. */
-export class DestinationGoneError extends HighwaterError {
+export class DestinationGoneError extends SyncError {
   override readonly name = 'DestinationGoneError';
-  readonly retry = 'never';
   constructor(what: string) {
     super(
       `${what}. Nothing was written. Put it back, and the sync goes on by itself; or "highwater resume" has it start over ` +
@@ -308,9 +293,8 @@ export class DestinationGoneError extends HighwaterError {
 }
 
 /** A table is gone although its checkpoint stands; opening the stream again begins it anew. */
-export class TableGoneError extends HighwaterError {
+export class TableGoneError extends SyncError {
   override readonly name = 'TableGoneError';
-  readonly retry = 'never';
   constructor({ schema, table }: { schema: string; table: string }) {
     super(`table ${schema}.${table} is gone although its checkpoint stands`);
   }

@@ -1,7 +1,7 @@
 /**
- * Schemas of what workflows and activities are given. Whoever may start workflows, signal them or schedule activities
- * writes these, so that each is checked before use: unknown keys are refused, numbers have bounds, and so has the length
- * of every text. The types are those of `protocol.ts`; the end of this file proves that they are the same.
+ * Schemas of the inputs of workflows and activities. Any client of the Temporal server can write these, so each is
+ * checked before use: unknown keys are refused, numbers have bounds, and so has the length of every text. The types are
+ * those of `protocol.ts`; the end of this file proves that they are the same.
  */
 import { isColumnType } from './column-type.js';
 import { problemsOf } from './decode.js';
@@ -488,7 +488,7 @@ const passSummary = z.strictObject({
   pages: count,
   records: count,
   rows: count,
-  deleted: z.exactOptional(count),
+  deleted: count,
 });
 
 const schemaChange = z.strictObject({
@@ -525,16 +525,16 @@ const counts = {
   records: count,
   rows: count,
   batches: count,
-  rejected: z.exactOptional(count),
-  deleted: z.exactOptional(count),
-  changes: z.exactOptional(list(schemaChange, LISTED)),
-  outside: z.exactOptional(count),
-  left: z.exactOptional(count),
+  rejected: count,
+  deleted: count,
+  changes: list(schemaChange, LISTED),
+  outside: count,
+  left: count,
 };
 
 const hash = z.string().check(z.maxLength(200));
 
-const asked = z.union([
+const reopenRequest = z.union([
   z.strictObject({ id, kind: z.literal('move'), to: moveTarget }),
   z.strictObject({ id, kind: z.literal('configure'), configuration, hash: z.exactOptional(hash) }),
 ]);
@@ -558,38 +558,39 @@ const notices = z.strictObject({
   late: z.nullable(instant),
   waiting: list(notice, NOTICES_KEPT),
   started: instant,
-  told: count,
+  made: count,
 });
 
 const decision = z.strictObject({ question: tooManyDeletes, decision: deletesDecision });
 
 const carry = z.strictObject({
-  database: z.nullable(id),
-  pass: z.strictObject(counts),
-  totals: z.strictObject({ ...counts, passes: count }),
-  paused: z.boolean(),
-  wait: z.nullable(
-    z.strictObject({
-      until: instant,
-      reason: text,
-      seconds: z.exactOptional(z.nullable(z.number().check(z.minimum(0)))),
-    }),
-  ),
-  reopened: count,
-  backOffs: z.exactOptional(count),
-  goesOn: z.exactOptional(z.boolean()),
-  stopping: z.exactOptional(z.boolean()),
-  triggered: z.exactOptional(z.boolean()),
-  settings: z.exactOptional(settings),
-  trouble: z.exactOptional(z.nullable(trouble)),
-  idle: z.exactOptional(count),
-  log: z.exactOptional(passLog),
-  asked: z.exactOptional(list(asked, LISTED)),
-  last: z.exactOptional(z.nullable(lastOpened)),
-  remarks: z.exactOptional(list(note, LISTED)),
-  notices: z.exactOptional(notices),
-  range: z.exactOptional(rangePlan),
-  deletes: z.exactOptional(decision),
+  version: z.literal(1),
+  stream: z.strictObject({
+    database: z.nullable(id),
+    isContinuous: z.boolean(),
+    lastOpened: z.nullable(lastOpened),
+    range: z.nullable(rangePlan),
+  }),
+  counts: z.strictObject({
+    pass: z.strictObject(counts),
+    totals: z.strictObject({ ...counts, passes: count }),
+    idlePasses: count,
+  }),
+  log: passLog,
+  control: z.strictObject({
+    isPaused: z.boolean(),
+    isStopping: z.boolean(),
+    isTriggered: z.boolean(),
+    settings,
+  }),
+  reopening: z.strictObject({ requests: list(reopenRequest, LISTED), refusals: list(note, LISTED) }),
+  source: z.strictObject({
+    wait: z.nullable(z.strictObject({ until: instant, reason: text })),
+    backOffs: count,
+  }),
+  failures: z.strictObject({ trouble: z.nullable(trouble), reopenings: count }),
+  notices: z.nullable(notices),
+  decision: z.nullable(decision),
 });
 
 /** Read, and checked, by the workflow itself. */

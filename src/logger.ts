@@ -40,7 +40,7 @@ export function installRuntime(logger: Logger, metrics?: string): void {
     Runtime.install({
       logger: temporalLogger,
       telemetryOptions: {
-        // What the SDK's native side has to say comes the same way, not as text of its own.
+        // The SDK's native side logs in the same way, not in a format of its own.
         logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} },
         ...(metrics !== undefined && { metrics: metricsAt(metrics) }),
       },
@@ -75,11 +75,11 @@ export function metricsAddress(text: string): string {
   return `${host === 'localhost' ? '127.0.0.1' : host}:${port}`;
 }
 
-/** What stands on a line of its own accord, by the names that people look for. */
+/** Fields of every line, by the names that people look for. */
 const RENAMED: Record<string, string> = {
   ...{ workflowId: 'sync', workflowRunId: 'runId', activityType: 'activity', error: 'err' },
 };
-/** What the SDK says of each line, and nobody needs. */
+/** Fields that the SDK adds to each line, which are left out. */
 const LEFT_OUT = [
   'taskToken',
   'namespace',

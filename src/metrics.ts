@@ -1,4 +1,4 @@
-/** What a worker counts, by the names that Prometheus sees: plain data, for workers, workflows and the documentation. */
+/** Metrics of a worker, by the names that Prometheus sees: plain data, for workers, workflows and the documentation. */
 
 export interface MetricSpec {
   kind: 'counter' | 'histogram' | 'gauge';
@@ -89,7 +89,7 @@ export const labelNames = ({ kind, labels = [] }: MetricSpec): string[] => [
 ];
 
 /**
- * What the label `sync` says of a workflow: its id, but for what makes each run of a schedule, each of several streams,
+ * Returns the label `sync` of a workflow: its id, without the part that makes each run of a schedule, each of several streams,
  * and each range, a workflow of its own: the labels of a sync stay the same, and few.
  */
 export function syncLabel(workflowId: string, stream: string): string {

@@ -174,10 +174,7 @@ export type StrategyOptions =
       incremental: Incremental | null;
     };
 
-/**
- * A pass asks for what has changed since the newest record that was seen. What is optional came later: plans that
- * running workflows hold may lack it.
- */
+/** A pass asks for what has changed since the newest record that was seen. */
 export interface Incremental {
   /** What the first pass asks for; null = everything. */
   start: string | null;
@@ -417,7 +414,7 @@ export interface BatchBudget {
   seconds: number;
 }
 
-/** A credential; texts are `${env:NAME}` or `${file:PATH}` references, which only activities resolve. */
+/** A credential; texts are references to secrets, which only activities resolve. */
 export type Auth =
   | { type: 'none' }
   | { type: 'basic'; username: string; password: string }
@@ -535,8 +532,7 @@ export interface ParentSpec {
 }
 
 /**
- * How an API wants to be asked, and where in its answers the words stand that the paging needs. What is optional was
- * not known to older versions, whose plans may still be on their way.
+ * How an API wants to be asked, and where in its answers the words stand that the paging needs.
  */
 export interface RequestSpec {
   /** GET unless told. */
@@ -587,7 +583,7 @@ export interface RequestSpec {
 export interface StreamPlan {
   /** The stream's name, as people read it: the table's name. */
   stream: string;
-  /** May hold `${env:NAME}` references, which only activities resolve. */
+  /** May hold references to secrets, which only activities resolve. */
   baseUrl: string;
   request: RequestSpec;
   options: StrategyOptions;
@@ -627,7 +623,7 @@ export interface Holder {
   namespace: string;
   /** Where its Temporal server answers, as its worker sees it. */
   cluster: string;
-  /** Tells its Temporal server from others, whatever the address; absent where the server does not say, and from older versions. */
+  /** Tells its Temporal server from others, whatever the address; absent where the server does not say. */
   clusterId?: string;
 }
 
@@ -709,7 +705,6 @@ export interface OpenStreamInput {
   firstRunId: string;
   /** The database this sync has written before; another one is refused. */
   expectDatabase: string | null;
-  // Absent from what older versions ask.
   /** A range to be read beside the sync: as it was asked for, or as it began. */
   range?: RangeRequest | RangePlan;
   move?: Move;
@@ -744,18 +739,13 @@ export interface OpenedStream {
   destination: string;
   state: { [name: string]: Json };
   notes: Note[];
-  /** What has come of the move that was asked for; an older worker does not say, and makes none. */
+  /** Result of the move that was asked for; absent where none was. */
   moved?: { refused: string | null };
   /** Of a configuration that is a new one: tells it from others. */
   configurationHash?: string;
-  /** How the sync goes on where older versions did otherwise: what is recorded here needs no marker in the history. */
-  changes?: readonly string[];
   /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and one that was set would block the workflow. */
   searchAttributes?: true;
 }
-
-/** What is done otherwise since histories were recorded that still replay: see {@link OpenedStream.changes}. */
-export const CHANGES = ['next write on its way', 'blocked', 'reopening is trouble'] as const;
 
 /** What a sync can be found by, with the types that Temporal keeps them as. */
 export const SEARCH_ATTRIBUTES = {
@@ -787,10 +777,10 @@ export interface FetchedPages {
   cursor: Cursor;
   state: { [name: string]: Json };
   /**
-   * Wait before the next request, as the source asked. `seconds` from when the activity answered count, and `until` only
-   * where they are absent (an older worker): the worker's clock may be wrong. Null: the source does not say for how long.
+   * Wait before the next request. `seconds` count from when the activity answered; null: the source does not say for how
+   * long. `until` is by the worker's clock, which may be wrong: for logs and metrics only.
    */
-  wait: { until: string; reason: string; seconds?: number | null } | null;
+  wait: { until: string; seconds: number | null; reason: string; for: 'source' | 'parent' } | null;
 }
 
 export interface WriteBatchInput {
@@ -806,9 +796,9 @@ export interface WriteBatchInput {
 export interface WrittenBatch {
   /** Rows inserted or changed. */
   rows: number;
-  /** Records put aside; absent from older versions. */
+  /** Records put aside; absent: none. */
   rejected?: number;
-  /** Rows that were marked or removed as deleted; likewise. */
+  /** Rows that were marked or removed as deleted; absent: none. */
   deleted?: number;
   /** Columns that were added or widened; absent where none were. */
   changes?: SchemaChange[];
@@ -913,8 +903,8 @@ export interface PassSummary {
   pages: number;
   records: number;
   rows: number;
-  /** Rows marked or removed as deleted; absent from what older versions kept. */
-  deleted?: number;
+  /** Rows marked or removed as deleted. */
+  deleted: number;
 }
 
 /** What `temporal workflow query --type progress` prints. */

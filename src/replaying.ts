@@ -8,7 +8,7 @@ type Code = Pick<ReplayWorkerOptions, 'workflowBundle' | 'workflowsPath'> & {
   dataConverter?: DataConverter;
 };
 
-/** What became of a history that was replayed. */
+/** The outcome of replaying a history. */
 export interface Replayed {
   events: number;
   /** Null where a sync with such a history goes on. */
@@ -19,7 +19,7 @@ export interface Replayed {
   } | null;
 }
 
-/** What a sync would do whose history some code does not replay. */
+/** The behaviour of a sync whose history some code does not replay. */
 export const WOULD_STAND_STILL =
   'it would stand still: each worker of this version fails its next step and tries again, and it answers no query and ' +
   'no stop. Nothing is lost: table and checkpoint stay as they are';
@@ -40,7 +40,7 @@ export async function replay(code: Code, history: History, name: string): Promis
   }
 }
 
-/** What Rust prints of an error says the point of it as the first message inside. */
+/** Takes the first message inside of a Rust error: it names the cause. */
 function innerMessage(text: string): string {
   const [, inner] = /message: "((?:[^"\\]|\\.)*)"/.exec(text) ?? [];
   const [first = ''] = (inner?.replace(/\\(.)/g, '$1') ?? text).split('\n');
@@ -57,7 +57,7 @@ interface RecordedEvent {
 const eventsOf = (history: History): RecordedEvent[] =>
   (history as { events?: RecordedEvent[] }).events ?? [];
 
-/** Where a sync stands that has such a history: "24 events: openStream, 3 × fetchPages, signal pause; runs still". */
+/** The place of a sync that has such a history: "24 events: openStream, 3 × fetchPages, signal pause; runs still". */
 export function situationOf(history: History): string {
   const events = eventsOf(history);
   const counts = new Map<string, number>();

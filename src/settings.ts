@@ -32,7 +32,7 @@ const rateLimit =
     },
   });
 
-/** What can be changed while a sync runs: nothing here moves its place in the source, or says what a row is. */
+/** Settings that can be changed while a sync runs: none moves its place in the source, or changes its rows. */
 export const SETTINGS: { [name: string]: Setting } = {
   interval: {
     means: 'the sleep between passes',

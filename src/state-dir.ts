@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where state of this machine is kept: `HIGHWATER_HOME`, or `highwater` in the user's folder for state. */
+/** The folder for state of this machine: `HIGHWATER_HOME`, or `highwater` in the user's folder for state. */
 export function stateDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.HIGHWATER_HOME) return env.HIGHWATER_HOME;
   if (env.XDG_STATE_HOME) return join(env.XDG_STATE_HOME, 'highwater');

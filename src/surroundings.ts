@@ -1,16 +1,28 @@
-import { Network } from './sources/network.js';
+import { SecretStore } from './secrets/store.js';
+import { Budgets } from './sources/budget.js';
+import { Network } from './trust/network.js';
 import { TrustPolicy } from './trust/policy.js';
 
-/** What a worker or a command lends to the syncs that it runs. */
+/** The parts of a worker, or of a command, that the syncs which it runs share. */
 export interface Surroundings {
   environment: NodeJS.ProcessEnv;
-  /** Decides what of it configurations may use. */
+  /** Decides which parts of the environment configurations may use. */
   trust: TrustPolicy;
   network: Network;
+  /** Reads secrets of providers. */
+  secrets: SecretStore;
+  /** Shared by all streams: a source counts requests by account, not by stream. */
+  budgets: Budgets;
 }
 
-/** The surroundings of a command that reads a file of the one who runs it. */
+/** Returns the surroundings of a command that reads a configuration file of its user. */
 export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
   const trust = TrustPolicy.local(environment);
-  return { environment, trust, network: new Network(trust) };
+  return {
+    environment,
+    trust,
+    network: new Network(trust),
+    secrets: new SecretStore(environment),
+    budgets: new Budgets(),
+  };
 }

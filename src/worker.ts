@@ -11,16 +11,20 @@ import {
 } from '@temporalio/worker';
 import { clusterIdOf } from './activities/cluster.js';
 import { createActivities } from './activities/index.js';
-import { watchSearchAttributes } from './activities/search-attributes.js';
+import { SearchAttributeRegistry } from './activities/search-attributes.js';
+import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
-import { watched } from './observe/activities.js';
+import { countingInterceptor } from './observe/activities.js';
 import { messageOf } from './errors.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
-import { Network } from './sources/network.js';
+import { SecretStore } from './secrets/store.js';
+import { Budgets } from './sources/budget.js';
+import { KeptRequests } from './sources/in-flight.js';
+import { Network } from './trust/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 import { watchServer } from './server-watch.js';
@@ -31,10 +35,13 @@ export interface HighwaterWorkerOptions {
   /** Default: what the environment says. */
   target?: Target;
   taskQueue?: string;
-  /** The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default: HIGHWATER_DESTINATION, else highwater.duckdb. */
+  /**
+   * The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default:
+   * HIGHWATER_DESTINATION, else highwater.duckdb.
+   */
   destination?: string;
   environment?: NodeJS.ProcessEnv;
-  /** How long work in hand may take to end at a stop. */
+  /** How long running work may take to end at a stop. */
   graceSeconds?: number;
   /** Another bundle of the workflows. */
   workflowBundle?: string;
@@ -42,7 +49,10 @@ export interface HighwaterWorkerOptions {
   deployment?: { name: string; buildId: string };
   /** How payloads look on the server. Default: what the environment says. */
   dataConverter?: DataConverter;
-  /** How far those who start workflows are trusted, and what they may use (docs/security.md). Default: what the environment says. */
+  /**
+   * How far those who start workflows are trusted, and what they may use (docs/security.md). Default: what the
+   * environment says.
+   */
   trust?: TrustOptions;
 }
 
@@ -56,7 +66,7 @@ const RECOVERY = {
 /**
  * A sync runs for months in few, long histories, while the one process that owns a file is replaced: it moves to the
  * current version at its next step, which replays (see docs/deploying.md). Only the workflows' queue is versioned: a
- * destination's queue is polled by whoever owns the destination, of whatever version.
+ * destination's queue is polled by the owner of the destination, of whatever version.
  */
 const versioned = ({ name, buildId }: { name: string; buildId: string }): WorkerDeploymentOptions => ({
   version: { deploymentName: name, buildId },
@@ -68,7 +78,10 @@ const ANSWER_MILLISECONDS = 2000;
 /** Between two tries to make a worker for a server that is away. */
 const AGAIN_MILLISECONDS = 500;
 
-/** Of a destination: a stream reads one, writes one and has one behind it. None may wait for a place. */
+/**
+ * Activities of a destination at once: a stream reads one batch, writes one and has one behind it. None may wait for
+ * a place.
+ */
 const AT_ONCE = 300;
 
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
@@ -85,6 +98,9 @@ export class HighwaterWorker {
     private readonly traces: Tracing | null,
     private readonly server: { address: string; namespace: string },
     private readonly network: Network,
+    private readonly secrets: SecretStore,
+    private readonly kept: KeptRequests,
+    private readonly searchAttributes: SearchAttributeRegistry,
   ) {}
 
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
@@ -95,10 +111,13 @@ export class HighwaterWorker {
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
+    const secrets = new SecretStore(environment);
+    const kept = new KeptRequests();
+    const searchAttributes = new SearchAttributeRegistry();
     const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
     const connection = await NativeConnection.connect(how);
-    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), watched(meter)];
+    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), countingInterceptor(meter)];
     const common = {
       connection,
       namespace,
@@ -116,9 +135,12 @@ export class HighwaterWorker {
       namespace,
       environment,
       trust,
+      secrets,
       poll: async (queue) => {
         const worker = await Worker.create({
-          ...{ ...common, taskQueue: queue, activities: { ...activities } },
+          ...common,
+          taskQueue: queue,
+          activities: { ...activities },
           maxConcurrentActivityTaskExecutions: AT_ONCE,
         });
         const running = worker.run();
@@ -131,7 +153,14 @@ export class HighwaterWorker {
     const activities = createActivities({
       host,
       server: { address, isPlain: isPlain(how) },
-      ...{ environment, trust, network },
+      environment,
+      trust,
+      network,
+      secrets,
+      budgets: new Budgets(),
+      searchAttributes,
+      kept,
+      turns: new WriteTurns(),
       ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
       defaultDestination: destination,
     });
@@ -139,7 +168,10 @@ export class HighwaterWorker {
       const code = workflowCode(dataConverter, traces !== null, options.workflowBundle);
       const makeMain = () =>
         Worker.create({
-          ...{ ...common, ...code, taskQueue, activities: { ...activities } },
+          ...common,
+          ...code,
+          taskQueue,
+          activities: { ...activities },
           ...(options.deployment !== undefined && { workerDeploymentOptions: versioned(options.deployment) }),
         });
       const server = { address, namespace };
@@ -152,6 +184,9 @@ export class HighwaterWorker {
         traces,
         server,
         network,
+        secrets,
+        kept,
+        searchAttributes,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -166,7 +201,7 @@ export class HighwaterWorker {
   async run<T>(work?: () => Promise<T>): Promise<T | undefined> {
     const { address, namespace } = this.server;
     const watches = [
-      watchSearchAttributes(this.connection, address, namespace),
+      this.searchAttributes.watch(this.connection, namespace),
       watchServer(address, () => this.forgetSyncs()),
     ];
     try {
@@ -178,8 +213,10 @@ export class HighwaterWorker {
       return await done;
     } finally {
       for (const stopWatching of watches) stopWatching();
+      this.kept.close();
       await this.host.close();
       this.network.close();
+      this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();
     }
@@ -228,7 +265,7 @@ export class HighwaterWorker {
       );
   }
 
-  /** Takes no more work, lets what is in hand end, and ends {@link run}. */
+  /** Takes no more work, lets running work end, and ends {@link run}. */
   shutdown(): void {
     this.isStopping = true;
     if (this.main?.getState() === 'RUNNING') this.main.shutdown();

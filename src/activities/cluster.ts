@@ -4,14 +4,14 @@ import { isSameCluster } from '../destinations/checkpoints.js';
 import type { Holder } from '../protocol.js';
 
 const ANSWER_MILLISECONDS = 3000;
-/** Of the statuses of workflows. */
+/** Workflow statuses, and gRPC status codes. */
 const RUNNING = 1;
 const NOT_FOUND = 5;
-/** What gRPC says of a server that does not tell who it is: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED. */
+/** gRPC status codes of a server that does not give its id: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED. */
 const NOT_TOLD = [NOT_FOUND, 7, 12, 16];
 const codeOf = (thrown: unknown) => Number((thrown as { code?: unknown }).code);
 
-/** Where a worker's Temporal server answers. */
+/** The Temporal server of a worker. */
 export interface Server {
   address: string;
   /** Whether it is asked without credentials and TLS, so that another one may be asked in the same way. */

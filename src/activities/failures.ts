@@ -2,36 +2,37 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { HighwaterError, messageOf } from '../errors.js';
+import { ruleFor } from '../failures.js';
 
-/** How often something that should not happen again is tried all the same. */
+/** Attempts for a failure that is retried a few times. */
 const A_FEW = 3;
-/** More than this of a message is for nobody, and Temporal takes no failure of megabytes. */
+/** Characters of a message that are kept; Temporal refuses failures of megabytes. */
 const MESSAGE_LIMIT = 8000;
 
-/** Failures of a destination that a sync which goes on waits out by itself, in the open. */
-const OF_DESTINATION = ['DestinationBusyError', 'DestinationElsewhereError', 'StorageFullError'];
-/** For so long they are tried again out of sight: most are over by then. */
+/** How long failures that are reported soon are retried out of sight: most are over by then. */
 const PATIENCE_MILLISECONDS = 10_000;
 
 /**
- * Runs an activity's work; the one place where errors become Temporal's. The failure's `type` is the error's
- * name, its message the error's own.
- * @param goesOn whether the sync waits out by itself what its destination fails with: it is told soon then, so that it
- *   can say so.
+ * Runs an activity's work and turns errors into Temporal's failures: the failure's `type` is the error's name, its
+ * message the error's own.
+ * @param isContinuous whether the sync retries by itself, and is to show failures that are reported soon.
  */
-export async function reporting<T>(work: () => Promise<T>, goesOn: () => boolean = () => false): Promise<T> {
+export async function reporting<T>(
+  work: () => Promise<T>,
+  isContinuous: () => boolean = () => false,
+): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
-    const failure = failureOf(thrown, goesOn);
-    // A history is read on other machines than this one.
+    const failure = failureOf(thrown, isContinuous);
+    // Histories are read on other machines: stack traces must not name folders of this one.
     for (let one: unknown = failure; one instanceof Error; one = one.cause)
       if (one.stack !== undefined) one.stack = withoutPlace(one.stack);
     throw failure;
   }
 }
 
-function failureOf(thrown: unknown, goesOn: () => boolean): unknown {
+function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
   if (thrown instanceof ApplicationFailure || thrown instanceof CancelledFailure) return thrown;
   if (!(thrown instanceof HighwaterError)) {
     return ApplicationFailure.create({
@@ -40,20 +41,19 @@ function failureOf(thrown: unknown, goesOn: () => boolean): unknown {
       ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
     });
   }
-  const { retry } = thrown;
+  const { activity, isReportedSoon = false } = ruleFor(thrown.name);
   const { attempt, scheduledTimestampMs } = Context.current().info;
-  const last = retry === 'a few times' && attempt >= A_FEW;
-  const isLong = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
-  const isTold = isLong && goesOn() && OF_DESTINATION.includes(thrown.name);
+  const isLast = activity === 'a few times' && attempt >= A_FEW;
+  const hasLasted = Date.now() - scheduledTimestampMs >= PATIENCE_MILLISECONDS;
   return ApplicationFailure.create({
     type: thrown.name,
     message: cut(thrown.message),
-    nonRetryable: retry === 'never' || last || isTold,
+    nonRetryable: activity === 'never' || isLast || (isReportedSoon && hasLasted && isContinuous()),
     ...(thrown.details !== undefined && { details: [thrown.details] }),
   });
 }
 
-/** A stack trace without the folder in which this package and others are installed. */
+/** Removes from a stack trace the folder in which this package and others are installed. */
 export function withoutPlace(stack: string): string {
   const installed = new URL('../../', import.meta.url);
   return stack
@@ -66,8 +66,8 @@ const cut = (message: string) =>
   message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT)}…` : message;
 
 /**
- * Runs `work` while telling Temporal, twice a second, that it is alive.
- * @param details what the Web UI shows of a pending activity.
+ * Runs `work` and sends a heartbeat twice a second.
+ * @param details shown in the Web UI for a pending activity.
  */
 export async function beating<T>(details: () => unknown, work: () => Promise<T>): Promise<T> {
   const context = Context.current();

@@ -1,222 +1,300 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
 import { Context } from '@temporalio/activity';
-import type { ParentMark } from '../destinations/destination.js';
-import { ContradictingAnswerError, RecordError, SourceRefusedError } from '../errors.js';
+import type { Destination } from '../destinations/destination.js';
+import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type {
-  BatchBudget,
-  Cursor,
-  FetchedPages,
-  Note,
-  PageRecords,
-  PageSummary,
-  Reject,
-  StagedBatch,
-  StagedFile,
-  StreamPlan,
-} from '../protocol.js';
-import { refusedPageSize } from '../sources/http.js';
-import { InFlight } from '../sources/in-flight.js';
-import { RateLimitedError, type PageAnswer } from '../sources/source.js';
+import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
+import { streamKey } from '../plan/stream-key.js';
+import { refusedPageSize, type HttpSource } from '../sources/http.js';
+import type { InFlight, KeptRequests } from '../sources/in-flight.js';
+import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { Staging, type StagedMark, type StagedWriter } from '../staging/staging.js';
+import { Staging } from '../staging/staging.js';
 import {
   ContradictionError,
   DoubtError,
-  isComparedUnordered,
+  heldToken,
   PASS_RESTARTED,
   restartPass,
   strategyOf,
-  type PerParentCursor,
   type Strategy,
   UnfollowableError,
   withNote,
 } from '../strategies/index.js';
+import { BatchStager } from './batch-stager.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import type { Activities, Dependencies } from './index.js';
+import { PageRecordsRead } from './page-records.js';
 import { ParentWalk } from './parent-walk.js';
 import { rangesOf } from './ranges.js';
-import { streamKey } from './stream-key.js';
-import { stagedFiles, writeRequest } from './write-batch.js';
+import { writeRequest } from './write-batch.js';
 
 /** Reads consecutive pages at the cursor into staged batches, until the budget is used up or the pass ends. */
 export const fetchPages =
-  ({ host, observe, ...surroundings }: Dependencies): Activities['fetchPages'] =>
-  ({ plan, destination: path, base, budget, begin, resumed: endsWait = false }) => {
-    const { cancellationSignal } = Context.current();
+  (dependencies: Dependencies): Activities['fetchPages'] =>
+  (input) => {
     const progress = { pages: 0, records: 0 };
     return reporting(
       () =>
         beating(
           () => progress,
-          async () => {
-            const { destination, beside } = await host.get(path);
-            const { strategy, perParent } = strategyOf(plan);
-            const { range, ...whole } = plan;
-            // Before anything is asked for: what is written from here on may be newer.
-            const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
-            const watched = observe?.(Context.current(), plan, path);
-            const http = sourceOf(plan, surroundings, beside, strategy.remembers, watched);
-            if (endsWait) http.endWait();
-            /** Names the call that goes on from a checkpoint. */
-            const callFrom = (checkpoint: string) => JSON.stringify([path, plan, checkpoint]);
-            const resumed = base.cursor === null || begin;
-            let cursor = resumed
-              ? strategy.begin(base.cursor, new Date().toISOString())
-              : (base.cursor as Cursor);
-            const staging = new Staging(beside, streamKey(plan));
-            const stager = new BatchStager(staging, base.id, plan.batch, began);
-            const keepsOutside = range?.kind === 'audit';
-            const deadline = performance.now() + budget.seconds * 1000;
-            let wait: FetchedPages['wait'] = null;
-            let lowered = false;
-            /** Answers to the same request, which was asked again because the ones before were not believed. */
-            let asked = 1 + (cursor.doubted ?? 0);
-            let heldBefore: number | undefined;
-            /** Pages in a row that were the same when they were asked for again. */
-            let needless = 0;
-            const askFrom = async (next: Cursor) => {
-              cursor = next;
-              await stager.undoPage();
-            };
-            /** What to ask for already; what this call does not take is kept for the next. */
-            const ahead = () => (walk ?? strategy).ahead?.(cursor, plan.inFlight - 1) ?? [];
-            const source = InFlight.take(callFrom(base.id), http, cancellationSignal);
-            const walk =
-              perParent === null || plan.parent == null
-                ? null
-                : new ParentWalk(perParent, destination, streamKey(whole), plan.parent, source.memory);
-            let keepAs: string | null = null;
-            let isWaiting = false;
-
-            try {
-              for (;;) {
-                const entered = walk === null ? cursor : await walk.enter(cursor);
-                if (entered === null) {
-                  const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
-                  wait = { until, seconds: PARENT_MILLISECONDS / 1000, reason: notReadYet(plan) };
-                  break;
-                }
-                cursor = entered;
-                const request = strategy.request(cursor);
-                if ('end' in request) break;
-                const before = cursor;
-                const page = new PageRecordsRead(strategy, before);
-                stager.beginPage();
-                faultPoint('page.before');
-                try {
-                  const answer = await source.read(
-                    request,
-                    ahead(),
-                    async (lines, records, longest, kept, rejects, outside) => {
-                      page.add(records, lines);
-                      stager.putAside(rejects);
-                      if (kept > 0) await stager.append(lines, kept, longest, before);
-                      if (outside === undefined || outside.records === 0) return;
-                      await stager.appendOutside(outside, longest, before, keepsOutside);
-                    },
-                  );
-                  // What has no column yet gets one.
-                  const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-                  const summary = {
-                    ...page.summary(answer),
-                    asked,
-                    ...(heldBefore !== undefined && { heldBefore }),
-                  };
-                  const { doubted: _, ...believed } = cursor;
-                  cursor = withRemarks(strategy.advance(believed, summary), {
-                    ...answer,
-                    undeclared,
-                  });
-                  walk?.learn(summary);
-                  stager.endPage();
-                  if (walk !== null && range === undefined && strategy.remembers.values === 'all')
-                    stager.keepMark(cursor);
-                  if (asked > 1) needless = summary.records === heldBefore ? needless + 1 : 0;
-                  [asked, heldBefore] = [1, undefined];
-                } catch (thrown) {
-                  const maximum =
-                    strategy.lowerPageSize !== undefined && !lowered ? refusedPageSize(thrown) : null;
-                  if (maximum !== null && strategy.lowerPageSize !== undefined) {
-                    lowered = true;
-                    await askFrom(strategy.lowerPageSize(cursor, maximum));
-                    continue;
-                  }
-                  if (thrown instanceof DoubtError) {
-                    await askFrom(cursor);
-                    const isAtOnce = asked === 1 && needless >= NEEDLESS_LIMIT;
-                    const pause = isAtOnce ? 0 : ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1);
-                    await sleep(pause, undefined, { signal: cancellationSignal });
-                    [asked, heldBefore] = [asked + 1, Math.max(heldBefore ?? 0, page.count)];
-                    continue;
-                  }
-                  // After the wait the page has been asked for as often as before it.
-                  if (thrown instanceof RateLimitedError && asked > 1)
-                    cursor = { ...cursor, doubted: asked - 1 };
-                  [asked, heldBefore] = [1, undefined];
-                  const restart = restartFor(thrown, cursor);
-                  if (restart !== null) {
-                    await askFrom(restartPass(strategy, cursor, restart, new Date().toISOString()));
-                    continue;
-                  }
-                  if (thrown instanceof RateLimitedError) {
-                    await stager.undoPage();
-                    ({ wait } = thrown);
-                    isWaiting = true;
-                    break;
-                  }
-                  // Pages that are here are worth keeping; the next call meets the failure on its own.
-                  const leadsNowhere =
-                    thrown instanceof UnfollowableError || thrown instanceof ContradictionError;
-                  if (stager.pages > 0 && !cancellationSignal.aborted && !leadsNowhere) {
-                    await stager.undoPage();
-                    break;
-                  }
-                  throw leadsNowhere ? ofStream(thrown, http.shownRequest(request)) : thrown;
-                }
-                faultPoint('page.after');
-                progress.pages = stager.pages;
-                progress.records = stager.records;
-                if (
-                  stager.records >= budget.rows ||
-                  stager.bytes >= stager.mostBytes ||
-                  performance.now() >= deadline
-                )
-                  break;
-              }
-              const batches = await stager.end(cursor);
-              for (const batch of batches) destination.prepare(writeRequest(plan, staging, batch));
-              // What a range asks for ahead would be older than the call that reads it.
-              if (cursor.ended === null && range === undefined)
-                keepAs = callFrom(batches.at(-1)?.next ?? base.id);
-              return { batches, cursor, state: strategy.state(cursor), wait };
-            } catch (thrown) {
-              await stager.abandon();
-              // The next attempt begins where this one did, and has use for what it asked for ahead.
-              if (range === undefined && !cancellationSignal.aborted) keepAs = callFrom(base.id);
-              throw thrown;
-            } finally {
-              if (keepAs === null) source.stop();
-              else source.keep(keepAs, isWaiting);
-            }
-          },
+          async () => (await openFetch(dependencies, input, progress)).run(),
         ),
-      () => plan.intervalSeconds !== null,
+      () => input.plan.intervalSeconds !== null,
     );
   };
 
-/** Records put aside of one answer; more than that is a wrong column, and would fill memory. */
-const REJECTS_LIMIT = 10_000;
+interface FetchParts {
+  input: FetchPagesInput;
+  /** Counts the pages that were read, for heartbeats. */
+  progress: { pages: number; records: number };
+  destination: Destination;
+  staging: Staging;
+  stager: BatchStager;
+  strategy: Strategy;
+  /** Leads from one parent to the next; null for a stream without a parent. */
+  walk: ParentWalk | null;
+  http: HttpSource;
+  source: InFlight;
+  kept: KeptRequests;
+  cursor: Cursor;
+  signal: AbortSignal;
+}
+
+async function openFetch(
+  { host, observe, kept, ...surroundings }: Dependencies,
+  input: FetchPagesInput,
+  progress: FetchParts['progress'],
+): Promise<PageFetch> {
+  const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
+  const { cancellationSignal: signal } = Context.current();
+  const { destination, beside } = await host.get(path);
+  const { strategy, perParent } = strategyOf(plan);
+  const { range, ...whole } = plan;
+  // Read before the first request: rows that are written from here on may be newer.
+  const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
+  const observed = observe?.(Context.current(), plan, path);
+  const http = await sourceOf(plan, surroundings, beside, strategy.remembers, observed);
+  if (endsWait) http.endWait();
+  const isBegun = base.cursor !== null && !begin;
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const staging = new Staging(beside, streamKey(plan));
+  const stager = new BatchStager(staging, base.id, plan.batch, began);
+  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const walk =
+    perParent === null || plan.parent == null
+      ? null
+      : new ParentWalk(perParent, destination, streamKey(whole), plan.parent, source.memory);
+  return new PageFetch({
+    input,
+    progress,
+    destination,
+    staging,
+    stager,
+    strategy,
+    walk,
+    http,
+    source,
+    kept,
+    cursor,
+    signal,
+  });
+}
+
+/** Names the call that reads on from a checkpoint. */
+const nameOfCall = ({ destination, plan }: FetchPagesInput, checkpoint: string) =>
+  JSON.stringify([destination, plan, checkpoint]);
+
+/** Reads pages in one activity, from a cursor to the end of its budget. */
+class PageFetch {
+  private readonly deadline: number;
+  private cursor: Cursor;
+  private wait: FetchedPages['wait'] = null;
+  /** The source has asked to wait. */
+  private isRateLimited = false;
+  private isPageSizeLowered = false;
+  /** How often the current page was asked for: answers that the strategy doubts are asked for again. */
+  private asked: number;
+  /** The most records of an answer that was doubted. */
+  private heldBefore: number | undefined;
+  /** Pages in a row that were the same when they were asked for again. */
+  private unchanged = 0;
+
+  constructor(private readonly parts: FetchParts) {
+    this.cursor = parts.cursor;
+    this.asked = 1 + (parts.cursor.doubted ?? 0);
+    this.deadline = performance.now() + parts.input.budget.seconds * 1000;
+  }
+
+  async run(): Promise<FetchedPages> {
+    const { input, source, kept, stager, signal } = this.parts;
+    const isRange = input.plan.range !== undefined;
+    /** The call that takes over the requests in flight; they are older than the call that would read a range. */
+    let nextCall: string | null = null;
+    try {
+      for (let goesOn = true; goesOn;) goesOn = await this.readNext();
+      const batches = await stager.end(this.cursor);
+      this.prepareWrites(batches);
+      const { cursor, wait } = this;
+      if (cursor.ended === null && !isRange)
+        nextCall = nameOfCall(input, batches.at(-1)?.next ?? input.base.id);
+      return { batches, cursor, state: this.parts.strategy.state(cursor), wait };
+    } catch (thrown) {
+      await stager.abandon();
+      // The next attempt begins where this one did, and can use the requests in flight.
+      if (!isRange && !signal.aborted) nextCall = nameOfCall(input, input.base.id);
+      throw thrown;
+    } finally {
+      if (nextCall === null) source.stop();
+      else kept.keep(nextCall, source, this.isRateLimited);
+    }
+  }
+
+  /** Lets the destination get ready for batches that it will be asked to write. */
+  private prepareWrites(batches: FetchedPages['batches']): void {
+    const { input, destination, staging } = this.parts;
+    for (const batch of batches) destination.prepare(writeRequest(input.plan, staging, batch));
+  }
+
+  /** Reads the next page. Returns whether another one is to be read in this call. */
+  private async readNext(): Promise<boolean> {
+    const { input, progress, stager, strategy, walk } = this.parts;
+    const entered = walk === null ? this.cursor : await walk.enterParent(this.cursor);
+    if (entered === null) {
+      const until = new Date(Date.now() + PARENT_MILLISECONDS).toISOString();
+      this.wait = {
+        until,
+        seconds: PARENT_MILLISECONDS / 1000,
+        for: 'parent',
+        reason: `stream ${input.plan.parent?.stream ?? ''} has not been read yet`,
+      };
+      return false;
+    }
+    this.cursor = entered;
+    const request = strategy.request(entered);
+    if ('end' in request) return false;
+    const page = new PageRecordsRead(strategy, entered);
+    stager.beginPage();
+    faultPoint('page.before');
+    try {
+      await this.takePage(request, page);
+    } catch (thrown) {
+      return this.recoverFrom(thrown, request, page.count);
+    }
+    faultPoint('page.after');
+    progress.pages = stager.pages;
+    progress.records = stager.records;
+    return !this.isBudgetUsedUp();
+  }
+
+  private isBudgetUsedUp(): boolean {
+    const { input, stager } = this.parts;
+    return (
+      stager.records >= input.budget.rows ||
+      stager.bytes >= stager.mostBytes ||
+      performance.now() >= this.deadline
+    );
+  }
+
+  /** Stages the records of a page, and moves the cursor behind it. */
+  private async takePage(request: PageRequest, page: PageRecordsRead): Promise<void> {
+    const { input, source, stager, strategy, walk } = this.parts;
+    const { plan } = input;
+    const before = this.cursor;
+    const isAudit = plan.range?.kind === 'audit';
+    // Requests of these that this call does not need are kept for the next one.
+    const ahead = (walk ?? strategy).ahead?.(before, plan.inFlight - 1) ?? [];
+    const answer = await source.read(request, ahead, async (part: RecordPart) => {
+      page.addPart(part.records, part.lines);
+      stager.addRejects(part.rejects);
+      if (part.kept > 0) await stager.append(part, before);
+      if (part.outside !== undefined && part.outside.records > 0)
+        await stager.appendOutside(part.outside, part.longest, before, isAudit);
+    });
+    const { asked, heldBefore } = this;
+    const summary: PageSummary = {
+      ...page.summary(answer),
+      asked,
+      ...(heldBefore !== undefined && { heldBefore }),
+    };
+    const { doubted: _, ...believed } = before;
+    // Inference gives undeclared members a column.
+    const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
+    this.cursor = withRemarks(strategy.advance(believed, summary), { ...answer, undeclared });
+    walk?.countPage(summary);
+    stager.endPage();
+    if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
+      stager.keepMark(this.cursor);
+    if (asked > 1) this.unchanged = summary.records === heldBefore ? this.unchanged + 1 : 0;
+    this.believeNext();
+  }
+
+  /**
+   * Does what the failure of a page asks for. Returns whether another page is to be read in this call.
+   * @param held records of the page that came before the failure.
+   */
+  private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
+    const { http, signal, stager, strategy } = this.parts;
+    const maximum =
+      strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
+    if (maximum !== null && strategy.lowerPageSize !== undefined) {
+      this.isPageSizeLowered = true;
+      await this.askFrom(strategy.lowerPageSize(this.cursor, maximum));
+      return true;
+    }
+    if (thrown instanceof DoubtError) {
+      await this.askAgain(held);
+      return true;
+    }
+    // After the wait the page has been asked for as often as before it.
+    if (thrown instanceof RateLimitedError && this.asked > 1)
+      this.cursor = { ...this.cursor, doubted: this.asked - 1 };
+    this.believeNext();
+    const restart = restartFor(thrown, this.cursor);
+    if (restart !== null) {
+      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      return true;
+    }
+    if (thrown instanceof RateLimitedError) {
+      await stager.undoPage();
+      this.wait = thrown.wait;
+      this.isRateLimited = true;
+      return false;
+    }
+    const leadsNowhere = thrown instanceof UnfollowableError || thrown instanceof ContradictionError;
+    // Pages that were read are worth keeping; the next call meets the failure again.
+    if (stager.pages > 0 && !signal.aborted && !leadsNowhere) {
+      await stager.undoPage();
+      return false;
+    }
+    throw leadsNowhere ? ofStream(thrown, http.shownRequest(request)) : thrown;
+  }
+
+  /** Asks for the current page again, after a pause. */
+  private async askAgain(held: number): Promise<void> {
+    const { asked } = this;
+    await this.askFrom(this.cursor);
+    const isAtOnce = asked === 1 && this.unchanged >= UNCHANGED_LIMIT;
+    const pause = isAtOnce ? 0 : ASK_AGAIN_MILLISECONDS * ASK_AGAIN_GROWTH ** (asked - 1);
+    await sleep(pause, undefined, { signal: this.parts.signal });
+    this.asked = asked + 1;
+    this.heldBefore = Math.max(this.heldBefore ?? 0, held);
+  }
+
+  private async askFrom(cursor: Cursor): Promise<void> {
+    this.cursor = cursor;
+    await this.parts.stager.undoPage();
+  }
+
+  /** Forgets the doubts about the page before. */
+  private believeNext(): void {
+    this.asked = 1;
+    this.heldBefore = undefined;
+  }
+}
 
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;
-
-const notReadYet = ({ parent }: StreamPlan) => `stream ${parent?.stream ?? ''} has not been read yet`;
-
-/** Whether a wait is for the stream's parent, and not for the source. */
-export const isWaitForParent = (plan: StreamPlan, reason: string): boolean => reason === notReadYet(plan);
 
 /** Pause before a page is asked for again, and how much longer the next one is: a slip passes, and so may a short outage. */
 const [ASK_AGAIN_MILLISECONDS, ASK_AGAIN_GROWTH] = [250, 6];
@@ -224,7 +302,7 @@ const [ASK_AGAIN_MILLISECONDS, ASK_AGAIN_GROWTH] = [250, 6];
  * Pages in a row that were the same when they were asked for again; then the first pause is left out. The lists of
  * thousands of parents each end with such a page.
  */
-const NEEDLESS_LIMIT = 10;
+const UNCHANGED_LIMIT = 10;
 
 /** A failure of the source's pages as an error of the stream. @param request method and address, secrets masked. */
 function ofStream(thrown: UnfollowableError | ContradictionError, request: string): Error {
@@ -250,93 +328,6 @@ function restartFor(thrown: unknown, { pass, notes, position }: Cursor): string 
   return `the source refused a page token that it had given (${String(thrown.status)}), as sources do with old ones`;
 }
 
-/** The page token that a position asks by; null where it asks by none. */
-function heldToken(position: Cursor['position']): string | null {
-  if (typeof position !== 'object' || position === null || Array.isArray(position)) return null;
-  const { token, inner } = position;
-  if (typeof inner === 'object' && inner !== null && !Array.isArray(inner))
-    return heldToken(inner['position'] ?? null);
-  return typeof token === 'string' ? token : null;
-}
-
-/** Bytes at each end of a part of a page that its checksum is made of. */
-const PROBED_BYTES = 512;
-
-/** A digest of lines that does not depend on their order. */
-class LinesDigest {
-  private sum = 0;
-  private mixed = 0;
-
-  add(lines: Buffer): void {
-    for (let start = 0; start < lines.length;) {
-      const found = lines.indexOf(NEWLINE, start);
-      const end = found === -1 ? lines.length : found;
-      const line = crc32(lines.subarray(start, end));
-      this.sum += line;
-      this.mixed ^= Math.imul(line, 0x9e3779b1);
-      start = end + 1;
-    }
-  }
-
-  text = (): string => `${this.sum.toString(36)} ${this.mixed.toString(36)}`;
-}
-
-const NEWLINE = 0x0a;
-
-/** How many pages of its pass a position has behind it, as far as it counts them. */
-function pagesBehind(position: Cursor['position']): number {
-  if (typeof position !== 'object' || position === null || Array.isArray(position)) return 0;
-  const { evidence } = position;
-  if (typeof evidence !== 'object' || evidence === null || Array.isArray(evidence)) return 0;
-  return Number(evidence['pages'] ?? 0);
-}
-
-/** What a page's records tell the strategy; condensed part by part where the strategy can. */
-class PageRecordsRead {
-  private keys: string[] = [];
-  private values: (string | null)[] = [];
-  private records = 0;
-  private first: number | null = null;
-  private last = 0;
-  private readonly digest: LinesDigest | null;
-
-  constructor(
-    private readonly strategy: Strategy,
-    private readonly cursor: Cursor,
-  ) {
-    this.digest = isComparedUnordered(pagesBehind(cursor.position)) ? new LinesDigest() : null;
-  }
-
-  /** Records so far. */
-  get count(): number {
-    return this.records;
-  }
-
-  /** @param lines the records that are kept, as text. */
-  add(part: PageRecords, lines: Buffer): void {
-    this.records += part.records;
-    if (lines.length > 0) {
-      this.first ??= crc32(lines.subarray(0, PROBED_BYTES));
-      this.last = crc32(lines.subarray(-PROBED_BYTES));
-      this.digest?.add(lines);
-    }
-    this.keys = this.keys.concat(part.keys);
-    this.values = this.values.concat(part.values);
-    const condensed = this.strategy.condense?.(this.cursor, { keys: this.keys, values: this.values });
-    if (condensed !== undefined) {
-      this.keys = [...condensed.keys];
-      this.values = [...condensed.values];
-    }
-  }
-
-  summary({ undeclared: _, remarks: _remarks, ...said }: PageAnswer): PageSummary {
-    const probe =
-      this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
-    const unordered = this.digest === null ? {} : { unordered: this.digest.text() };
-    return { keys: this.keys, values: this.values, records: this.records, ...probe, ...unordered, ...said };
-  }
-}
-
 /** The cursor with what an answer has to say. */
 function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: PageAnswer): Cursor {
   let { notes } = cursor;
@@ -354,203 +345,3 @@ const ANSWER_IGNORED: Note = {
   message:
     'an answer was taken for an empty page, as a rule for errors says: the pass may not have read everything',
 };
-
-/** Stages pages as batches, each naming the checkpoint it follows. */
-/** Bytes; a value that has no room in a block of DuckDB's stays in memory, several times over, until its batch is written. */
-const WIDE_RECORD = 128 * 1024;
-const WIDE_BATCH = 4 * 1024 * 1024;
-
-class BatchStager {
-  pages = 0;
-  records = 0;
-  bytes = 0;
-
-  private readonly finished: StagedBatch[] = [];
-  private batch: OpenBatch | null = null;
-  /** Length of the longest record. */
-  private longest = 0;
-  /** Of parents that are done. */
-  private marks: ParentMark[] = [];
-  /** Where the page in hand began. */
-  private page: {
-    batch: OpenBatch | null;
-    mark: StagedMark | null;
-    markBeyond: StagedMark | null;
-    records: number;
-    outside: number;
-    bytes: number;
-    rejects: Reject[];
-  };
-  /** Of whole pages. */
-  private rejects: Reject[] = [];
-
-  /** @param began when the first record may have been asked for, where that is to be kept. */
-  constructor(
-    private readonly staging: Staging,
-    private base: string,
-    private readonly limit: Pick<BatchBudget, 'rows' | 'bytes'>,
-    private readonly began: string | null,
-  ) {
-    this.page = NO_PAGE;
-  }
-
-  beginPage(): void {
-    const { batch } = this;
-    const [mark, markBeyond] = [batch?.writer.mark() ?? null, batch?.beyond.mark() ?? null];
-    this.page = { ...NO_PAGE, batch, mark, markBeyond, rejects: [] };
-  }
-
-  /** How many bytes a batch may have; fewer where records are wide. */
-  get mostBytes(): number {
-    return this.longest < WIDE_RECORD ? this.limit.bytes : Math.min(this.limit.bytes, WIDE_BATCH);
-  }
-
-  /** Takes records of the page in hand; a body too large for one batch is cut, with the cursor as it was before. */
-  async append(lines: Buffer, records: number, longest: number, before: Cursor): Promise<void> {
-    const batch = await this.room(lines.length, longest, before);
-    batch.records += records;
-    this.page.records += records;
-    await batch.writer.append(lines);
-  }
-
-  /** Counts records of the page in hand that are outside of a range. @param keeps their keys are wanted. */
-  async appendOutside(
-    { lines, records }: { lines: Buffer; records: number },
-    longest: number,
-    before: Cursor,
-    keeps: boolean,
-  ): Promise<void> {
-    const batch = await this.room(keeps ? lines.length : 0, longest, before);
-    batch.outside += records;
-    this.page.outside += records;
-    if (keeps) await batch.beyond.append(lines);
-  }
-
-  /** The batch that takes what comes next: a new one where it is full in the middle of a page. */
-  private async room(bytes: number, longest: number, before: Cursor): Promise<OpenBatch> {
-    const { batch, limit, page } = this;
-    const isFull =
-      batch !== null &&
-      (batch.records + (batch.beyond.bytes > 0 ? batch.outside : 0) >= limit.rows ||
-        batch.writer.bytes + batch.beyond.bytes >= this.mostBytes);
-    if (isFull && page.records + page.outside > 0) await this.cut(before);
-    this.batch ??= this.start();
-    this.batch.longest = Math.max(this.batch.longest, longest);
-    this.longest = Math.max(this.longest, longest);
-    this.page.bytes += bytes;
-    return this.batch;
-  }
-
-  /** Takes records of the page in hand that cannot be stored. @throws {RecordError} where they are no exception. */
-  putAside(rejects: readonly Reject[]): void {
-    this.page.rejects.push(...rejects);
-    if (this.page.rejects.length <= REJECTS_LIMIT) return;
-    throw new RecordError(
-      `more than ${REJECTS_LIMIT} records of one answer do not fit, the first as ${rejects[0]?.reason ?? ''}: that is no exception`,
-    );
-  }
-
-  endPage(): void {
-    this.rejects.push(...this.page.rejects);
-    // Also where it has no record, as the list of a parent may have none.
-    this.batch ??= this.start();
-    this.batch.pages++;
-    this.pages++;
-    this.records += this.page.records + this.page.outside;
-    this.bytes += this.page.bytes;
-  }
-
-  /** Takes note of the mark of a parent that the cursor has just left. */
-  keepMark(cursor: Cursor): void {
-    const { finished } = (cursor as PerParentCursor).position ?? {};
-    if (finished == null) return;
-    this.marks.push({ parent: JSON.stringify(finished.parent), mark: JSON.stringify(finished.mark) });
-  }
-
-  /**
-   * Forgets what the page in hand has staged. Batches that were cut inside it stay: their records are whole, and
-   * their cursor is the one before the page.
-   */
-  async undoPage(): Promise<void> {
-    const { batch, page } = this;
-    if (batch === null) return;
-    if (batch === page.batch && page.mark !== null && page.markBeyond !== null) {
-      await batch.writer.rollback(page.mark);
-      await batch.beyond.rollback(page.markBeyond);
-      batch.records -= page.records;
-      batch.outside -= page.outside;
-    } else {
-      await batch.writer.abandon();
-      await batch.beyond.abandon();
-      this.batch = null;
-    }
-  }
-
-  /** Ends the last batch; one without records still commits the cursor. */
-  async end(cursor: Cursor): Promise<StagedBatch[]> {
-    if (this.batch !== null || this.pages > 0 || cursor.ended !== null) await this.cut(cursor);
-    return this.finished;
-  }
-
-  async abandon(): Promise<void> {
-    await this.batch?.writer.abandon();
-    await this.batch?.beyond.abandon();
-    for (const batch of this.finished) await this.staging.discard(stagedFiles(batch));
-  }
-
-  private start(): OpenBatch {
-    // Short: DuckDB keeps texts of up to 12 letters in a row's own place, and each row names its batch. 72 random bits.
-    const id = randomBytes(9).toString('base64url');
-    const [writer, beyond] = [this.staging.begin(id), this.staging.begin(`${id}.beyond`)];
-    return { id, writer, beyond, pages: 0, records: 0, outside: 0, longest: 0 };
-  }
-
-  private async cut(cursor: Cursor): Promise<void> {
-    const { id, writer, beyond: other, pages, records, outside, longest } = this.batch ?? this.start();
-    const files = await writer.end();
-    const beyond = await other.end();
-    const marks = await this.stageBeside(`${id}.marks`, this.marks.splice(0));
-    const rejects = await this.stageBeside(`${id}.rejects`, this.rejects.splice(0));
-    this.finished.push({
-      base: this.base,
-      next: id,
-      cursor,
-      files,
-      ...(marks.length > 0 && { marks }),
-      ...(rejects.length > 0 && { rejects }),
-      ...(beyond.length > 0 && { beyond }),
-      ...(this.began !== null && { outside, began: this.began }),
-      pages,
-      records,
-      bytes: writer.bytes,
-      longest,
-    });
-    this.base = id;
-    this.batch = null;
-  }
-
-  /** What goes into the destination with a batch, and is no row of its table. */
-  private async stageBeside(name: string, lines: readonly object[]): Promise<StagedFile[]> {
-    if (lines.length === 0) return [];
-    const writer = this.staging.begin(name);
-    await writer.append(Buffer.from(lines.map((line) => JSON.stringify(line)).join('\n')));
-    return writer.end();
-  }
-}
-
-const NO_PAGE = {
-  ...{ batch: null, mark: null, markBeyond: null },
-  ...{ records: 0, outside: 0, bytes: 0, rejects: [] },
-};
-
-interface OpenBatch {
-  /** The checkpoint that the batch will make. */
-  id: string;
-  writer: StagedWriter;
-  /** Takes what is outside of a range. */
-  beyond: StagedWriter;
-  pages: number;
-  records: number;
-  outside: number;
-  longest: number;
-}

@@ -2,102 +2,118 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { destinationKind, hashOf, planFrom } from '../config/index.js';
 import { isRange, isSameCluster } from '../destinations/checkpoints.js';
-import type { OwnerRecord } from '../destinations/owner.js';
-import type { OpenResult, StreamMove } from '../destinations/destination.js';
+import type { OwnerRecord } from '../destinations/duckdb/owner.js';
+import type { Destination, OpenRequest, OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import {
-  CHANGES,
-  type Holder,
-  type LastOpened,
-  type Note,
-  type OpenedStream,
-  type OpenStreamInput,
-  type Redirect,
-  type StreamPlan,
+import type {
+  Holder,
+  LastOpened,
+  Note,
+  OpenedStream,
+  OpenStreamInput,
+  Redirect,
+  StreamPlan,
 } from '../protocol.js';
-import { resolveRequest, sourceIdentity } from '../sources/references.js';
+import { referringParts, resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
 import { strategyOf } from '../strategies/index.js';
 import { isRunning, ownHolder } from './cluster.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import { fingerprintOf } from './fingerprint.js';
-import type { Activities, Dependencies } from './index.js';
-import { readsOtherwise, streamMove } from './moves.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { readsOtherwise, streamMove } from '../plan/moves.js';
 import { checkedRange, removeForsaken } from './ranges.js';
-import { searchAttributesKnown } from './search-attributes.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
-export const openStream = (dependencies: Dependencies): Activities['openStream'] => {
-  const { host, server } = dependencies;
-  return (input) => {
+export const openStream =
+  (dependencies: Dependencies): Activities['openStream'] =>
+  (input) => {
     let goesOn = false;
-    const open = (): Promise<OpenedStream | Redirect> =>
-      beating(
-        () => 'opening',
-        async () => {
-          const whole = planFrom(input.configuration, input.stream ?? null);
-          goesOn = input.expectDatabase !== null && whole.intervalSeconds !== null;
-          const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
-          // Fails here, before anything is written, when a variable is not set, or not allowed.
-          resolveRequest(plan.baseUrl, plan.request, dependencies.environment, dependencies.trust);
-          const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
-          const { move, refused } = wanted(input, { plan, destination: path });
-          if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
-            throw new DestinationGoneError(`the destination ${path} is gone`);
-          }
-          const hosted = await host.claim(path);
-          const own = await ownHolder(input.firstRunId, server);
-          if (!('destination' in hosted)) return redirect(path, hosted, own);
-          const runs = (other: Holder) => isRunning(other, own, server);
-          if (input.range !== undefined)
-            plan.range = await checkedRange(whole, hosted.destination, input.range);
-          const key = streamKey(plan);
-          if (plan.range !== undefined) await removeForsaken(key, hosted.destination, runs);
-          const openedWith = (move?: StreamMove) =>
-            hosted.destination.openStream({
-              ...{ key, table: plan.table, holder: own },
-              // What an earlier audit has met says nothing of what was written since.
-              full: input.full || plan.range?.kind === 'audit',
-              takeOver: input.takeOver,
-              isRunning: runs,
-              fingerprint: fingerprintOf(plan),
-              ...(input.expectDatabase !== null && { expects: input.expectDatabase }),
-              ...(move !== undefined && { move }),
-            });
-          const moved = { refused };
-          const opened = await openedWith(move).catch((thrown: unknown) => {
-            if (!(thrown instanceof MoveRefusedError)) throw thrown;
-            moved.refused = thrown.message;
-            return openedWith();
-          });
-          faultPoint('open.after');
-          // What was staged and not committed is fetched again from the checkpoint.
-          await new Staging(hosted.beside, key).clear();
-          const described = describe(plan, opened, hosted.queue, path);
-          return {
-            ...described,
-            changes: CHANGES,
-            ...(input.move !== undefined && { moved }),
-            ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
-            ...((await searchAttributesKnown(server.address)) && { searchAttributes: true }),
-          };
-        },
-      );
-    return reporting(open, () => goesOn);
+    return reporting(
+      () =>
+        beating(
+          () => 'opening',
+          async () => {
+            const plan = planFrom(input.configuration, input.stream ?? null);
+            goesOn = input.expectDatabase !== null && plan.intervalSeconds !== null;
+            return openPlan(dependencies, input, plan);
+          },
+        ),
+      () => goesOn,
+    );
   };
-};
+
+async function openPlan(
+  dependencies: Dependencies,
+  input: OpenStreamInput,
+  whole: StreamPlan,
+): Promise<OpenedStream | Redirect> {
+  const { host, server } = dependencies;
+  const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
+  // Fails here, before anything is written, when a variable is not set, or not allowed.
+  await requireReferences(plan, dependencies);
+  const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
+  const wanted = wantedMove(input, { plan, destination: path });
+  if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
+    throw new DestinationGoneError(`the destination ${path} is gone`);
+  }
+  const hosted = await host.claim(path);
+  const own = await ownHolder(input.firstRunId, server);
+  if (!('destination' in hosted)) return redirectTo(path, hosted, own);
+  const { destination } = hosted;
+  const isHeldByRunning = (other: Holder) => isRunning(other, own, server);
+  if (input.range !== undefined) plan.range = await checkedRange(whole, destination, input.range);
+  const key = streamKey(plan);
+  if (plan.range !== undefined) await removeForsaken(key, destination, isHeldByRunning);
+  const request: OpenRequest = {
+    key,
+    table: plan.table,
+    holder: own,
+    // The findings of an earlier audit say nothing about rows written since.
+    full: input.full || plan.range?.kind === 'audit',
+    takeOver: input.takeOver,
+    isRunning: isHeldByRunning,
+    fingerprint: fingerprintOf(plan),
+    ...(input.expectDatabase !== null && { expects: input.expectDatabase }),
+  };
+  const { opened, refused } = await openMoved(destination, request, wanted);
+  faultPoint('open.after');
+  // Batches that were staged and not committed are fetched again from the checkpoint.
+  await new Staging(hosted.beside, key).clear();
+  return {
+    ...describeStream(plan, opened, hosted.queue, path),
+    ...(input.move !== undefined && { moved: { refused } }),
+    ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
+    ...((await dependencies.searchAttributes.isRegistered()) && { searchAttributes: true }),
+  };
+}
 
 /**
- * How the stream is to be moved while it is opened, or why it cannot be.
+ * Refuses a request whose references lead nowhere, or where they may not.
+ * @throws {ConfigurationError | NotAllowedError | SecretUnavailableError}
+ */
+async function requireReferences(
+  { baseUrl, request }: StreamPlan,
+  { environment, trust, secrets }: Dependencies,
+): Promise<void> {
+  const read = await secrets.read(referringParts(baseUrl, request), trust);
+  resolveRequest(baseUrl, request, environment, trust, read);
+}
+
+/** A move of the stream while it is opened, or why there is none. */
+interface WantedMove {
+  move?: StreamMove;
+  refused: string | null;
+}
+
+/**
+ * Returns how the stream is to be moved while it is opened.
  * @throws {ChangeRefusedError}
  */
-function wanted(
-  { move, change }: OpenStreamInput,
-  opened: LastOpened,
-): { move?: StreamMove; refused: string | null } {
-  // What was read by the configuration before is stale, and a pass in the middle does not end as a whole one.
+function wantedMove({ move, change }: OpenStreamInput, opened: LastOpened): WantedMove {
+  // Rows read by the configuration before are stale, and a pass in progress does not end as a complete one.
   const { plan } = opened;
   if (change !== undefined && (change.from === null || readsOtherwise(change.from, opened)))
     return { move: streamMove({ id: change.id, to: { here: true } }, plan), refused: null };
@@ -110,7 +126,22 @@ function wanted(
   }
 }
 
-function describe(
+/** Opens the stream moved, or where it stands if the destination refuses the move. */
+async function openMoved(
+  destination: Destination,
+  request: OpenRequest,
+  { move, refused }: WantedMove,
+): Promise<{ opened: OpenResult; refused: string | null }> {
+  if (move === undefined) return { opened: await destination.openStream(request), refused };
+  try {
+    return { opened: await destination.openStream({ ...request, move }), refused };
+  } catch (thrown) {
+    if (!(thrown instanceof MoveRefusedError)) throw thrown;
+    return { opened: await destination.openStream(request), refused: thrown.message };
+  }
+}
+
+function describeStream(
   plan: StreamPlan,
   { checkpoint, neighbours, database, notes: found = [] }: OpenResult,
   queue: string,
@@ -157,8 +188,11 @@ function describe(
   return { plan, checkpoint, queue, database, destination, state: strategy.state(cursor), notes };
 }
 
-/** @throws {DestinationBusyError} where the owner takes no work of this Temporal server. */
-function redirect(path: string, owner: OwnerRecord, own: Holder): Redirect {
+/**
+ * Sends the sync to the queue of the destination's owner. @throws {DestinationBusyError} where the owner takes no
+ * work of this Temporal server.
+ */
+function redirectTo(path: string, owner: OwnerRecord, own: Holder): Redirect {
   const { address: cluster, clusterId, namespace } = owner;
   // On one machine an address is one server, also where another one answers there than did when the file was claimed.
   const isSame =

@@ -23,12 +23,12 @@ export class ParentWalk {
   ) {}
 
   /** The cursor in front of a page, or at the end; null while the parents have not been read themselves. */
-  async enter(cursor: Cursor): Promise<Cursor | null> {
+  async enterParent(cursor: Cursor): Promise<Cursor | null> {
     let at = cursor as PerParentCursor;
     const { memory } = this;
     if (at.position?.parent == null) [memory.read, memory.remaining] = [{ pages: 0, records: 0 }, 0];
     while (at.ended === null && at.position?.parent === null) {
-      const row = await this.take(at.position.after);
+      const row = await this.takeParent(at.position.after);
       if (row === 'not read yet') return null;
       at = this.strategy.enter(at, row, row?.mark ?? null, this.memory.began);
       // A pass that ends before its first page (an empty range of ids) is over at once.
@@ -38,7 +38,7 @@ export class ParentWalk {
   }
 
   /** Takes note of how many pages follow for the same parent, where an answer says so. */
-  learn({ total, totalPages, records }: PageSummary): void {
+  countPage({ total, totalPages, records }: PageSummary): void {
     const { memory } = this;
     if (memory.read === null) return;
     const read = { pages: memory.read.pages + 1, records: memory.read.records + records };
@@ -68,7 +68,7 @@ export class ParentWalk {
     return [...own, ...others];
   }
 
-  private async take(after: string[] | null): Promise<ParentRow | null | 'not read yet'> {
+  private async takeParent(after: string[] | null): Promise<ParentRow | null | 'not read yet'> {
     // A page that is undone leads back.
     if (JSON.stringify(after) !== JSON.stringify(this.readTo)) {
       this.waiting = [];

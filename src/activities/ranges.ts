@@ -19,13 +19,13 @@ import {
   reachedBy,
   unfitRange,
 } from '../strategies/index.js';
+import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
-import type { Activities, Dependencies } from './index.js';
-import { streamKey } from './stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 
 const KEYS_SHOWN = 20;
 const KEYS_LIMIT = 1000;
-/** Of a range whose workflow was terminated nobody needs what is kept, after so long. */
+/** After this long the state of a range whose workflow was terminated is removed. */
 const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
 
 /** @throws {RangeRefusedError} */
@@ -62,14 +62,18 @@ export async function checkedRange(
   const began = await ranges.now(key);
   return {
     ...ends,
-    ...{ kind, repair, removeExtra, began, keys: Math.min(Math.max(0, Math.floor(keys)), KEYS_LIMIT) },
+    kind,
+    repair,
+    removeExtra,
+    began,
+    keys: Math.min(Math.max(0, Math.floor(keys)), KEYS_LIMIT),
     reached: kind === 'audit' ? reach(plan, await ranges.stands(key)) : null,
   };
 }
 
 /** How far the sync has come: what an audit may expect of the table. */
 function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): string | null {
-  // Of each parent there is a mark of its own.
+  // Each parent has a mark of its own.
   if (parent != null || rangeTerms(options) === null) return null;
   const cursor = stands?.cursor ?? null;
   const reached = reachedBy(options, cursor);
@@ -83,7 +87,7 @@ function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): stri
   );
 }
 
-/** Removes what is kept of other ranges of the table that nobody goes on with. */
+/** Removes the state of other ranges of the table whose workflows no longer run. */
 export async function removeForsaken(
   key: StreamKey,
   destination: Destination,
@@ -114,7 +118,9 @@ export const concludeRange =
           const { range, table } = plan;
           if (range === undefined) throw new Error('a sync has nothing to conclude');
           return rangesOf(destination).conclude({
-            ...{ key: streamKey(plan), table, range },
+            key: streamKey(plan),
+            table,
+            range,
             scope: scopeOf(plan, cursor),
             removes: met > 0,
             newest: cursorColumn(plan),
@@ -135,7 +141,7 @@ export const forgetRange =
     );
 
 /** Notes of passes that may have left out records which are there. */
-const UNSURE = [...INCOMPLETE, ...['ties_out_of_reach', 'ties_scroll', 'unordered']];
+const UNSURE = [...INCOMPLETE, 'ties_out_of_reach', 'ties_scroll', 'unordered'];
 
 /** Which rows an audit would have met had they been there, or why that cannot be told. */
 export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scope'] {

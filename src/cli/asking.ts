@@ -26,7 +26,7 @@ export async function connected<T>(use: (connected: Connected) => Promise<T>): P
   }
 }
 
-/** What a sync says of itself. */
+/** The answer of a sync to a query. */
 export interface Answer {
   progress: Progress;
   state: { [name: string]: Json };
@@ -38,7 +38,7 @@ export interface Answer {
  *   as one without an answer.
  * @throws {PayloadKeyError} for such a sync, if `onUnreadable` is absent.
  */
-export async function ask(
+export async function askSyncs(
   client: HighwaterClient,
   handles: readonly SyncHandle[],
   options: { milliseconds?: number; onUnreadable?: (error: PayloadKeyError) => void } = {},

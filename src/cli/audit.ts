@@ -14,20 +14,20 @@ const KEYS_LIMIT = 1000;
 
 export function auditCommand(): Command {
   return new Command('audit')
-    .description('Compare a table with its source, and mend it where asked.')
+    .description('Compare a table with its source, and repair it on request.')
     .argument('<id-or-file>', 'the id of a sync, or a configuration')
-    .option('--from <value>', 'where the range begins; it belongs to it (default: everything)')
-    .option('--to <value>', 'where the range ends; it belongs to it (default: as far as the sync has come)')
-    .option('--repair', 'write what is missing or stale; extra rows as "deletes" says')
+    .option('--from <value>', 'start of the range, inclusive (default: everything)')
+    .option('--to <value>', 'end of the range, inclusive (default: the place of the sync)')
+    .option('--repair', 'write missing and stale rows; treat extra rows as "deletes" says')
     .option('--remove-extra', 'with --repair: remove extra rows also where "deletes" does not say so')
     .option(
       '--keys <count>',
-      `name so many keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
+      `list at most n keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
       asCount,
     )
     .option('--stream <name>', 'which stream of several')
     .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
-    .option('--no-wait', 'return when it is started')
+    .option('--no-wait', 'return once it is started')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -64,7 +64,11 @@ async function audit(given: string, options: Options): Promise<void> {
   const keys = options.keys ?? (options.json === true ? KEYS_LIMIT : KEYS_SHOWN);
   const ended = await ranged(given, options, (client, of) =>
     client.audit(of, {
-      ...{ from, to, keys, repair: repair === true, removeExtra: removeExtra === true },
+      from,
+      to,
+      keys,
+      repair: repair === true,
+      removeExtra: removeExtra === true,
       ...(stream !== undefined && { stream }),
       ...(taskQueue !== undefined && { taskQueue }),
     }),
@@ -76,7 +80,7 @@ async function audit(given: string, options: Options): Promise<void> {
   printNotes(ended.warnings);
 }
 
-/** What an audit has found, for people. */
+/** The findings of an audit as text. */
 export function shown({ stream, range }: EndedRange, repaired: boolean): string {
   const { differences, extraUnknown } = range;
   if (differences === null) return `${stream}: nothing was compared`;
@@ -111,7 +115,9 @@ export function shown({ stream, range }: EndedRange, repaired: boolean): string 
     table(
       ['', 'rows', 'repaired', 'keys'],
       [
-        ...[line('missing', missing), line('stale', stale), line('extra', extra)],
+        line('missing', missing),
+        line('stale', stale),
+        line('extra', extra),
         ...(twice !== undefined && twice.count > 0 ? [line('twice', twice)] : []),
       ],
     ),

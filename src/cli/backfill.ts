@@ -6,11 +6,11 @@ export function backfillCommand(): Command {
   return new Command('backfill')
     .description("Read a range again, beside the sync's cursor, which stays where it is.")
     .argument('<id-or-file>', 'the id of a sync, or a configuration')
-    .option('--from <value>', 'where the range begins; it belongs to it')
-    .option('--to <value>', 'where the range ends; it belongs to it')
+    .option('--from <value>', 'start of the range, inclusive')
+    .option('--to <value>', 'end of the range, inclusive')
     .option('--stream <name>', 'which stream of several')
     .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
-    .option('--no-wait', 'return when it is started')
+    .option('--no-wait', 'return once it is started')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -31,7 +31,8 @@ async function backfill(given: string, options: RangeCommandOptions): Promise<vo
   const { from = null, to = null, stream, taskQueue } = options;
   const ended = await ranged(given, options, (client, of) =>
     client.backfill(of, {
-      ...{ from, to },
+      from,
+      to,
       ...(stream !== undefined && { stream }),
       ...(taskQueue !== undefined && { taskQueue }),
     }),

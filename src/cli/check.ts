@@ -3,9 +3,9 @@ import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { destinationKind, loadPlans, planNamed } from '../config/index.js';
-import { unfit } from '../destinations/files-columns.js';
-import { openToRead } from '../destinations/files-reader.js';
-import { IDENTITY } from '../destinations/files.js';
+import { unfit } from '../destinations/files/columns.js';
+import { openToRead } from '../destinations/files/reader.js';
+import { IDENTITY } from '../destinations/files/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
@@ -17,7 +17,6 @@ const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
 /** The source or the configuration is not fit for a sync; what is wrong has been printed. */
 class CheckFailedError extends HighwaterError {
   override readonly name = 'CheckFailedError';
-  readonly retry = 'never';
 }
 
 export function checkCommand(): Command {
@@ -42,7 +41,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
   const found: Record<string, Finding[]> = { destination: await destinationFindings(destination, chosen) };
   for (const plan of chosen) {
     found[plan.stream] = await Promise.resolve()
-      .then(() => Probe.of(plan, plans.plans, probedFrom(plan)))
+      .then(async () => Probe.of(plan, plans.plans, await probedFrom(plan)))
       .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
@@ -79,7 +78,7 @@ async function destinationFindings(destination: string, plans: readonly StreamPl
   }
 }
 
-/** Of a folder whether it can be written; of a bucket whether it answers. */
+/** Checks that a folder can be written, or that a bucket answers. */
 export async function filesFindings(destination: string, plans: readonly StreamPlan[]): Promise<Finding[]> {
   try {
     const { name, address, store } = await openToRead(destination, process.env);

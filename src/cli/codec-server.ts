@@ -22,7 +22,7 @@ export function codecServerCommand(): Command {
       'after',
       `
 It has the keys of HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE, and the codecs of HIGHWATER_DATA_CONVERTER.
-Whoever asks must know the token in its address, which is a new one each time unless HIGHWATER_CODEC_TOKEN is set.
+Every caller must know the token in its address, which is a new one each time unless HIGHWATER_CODEC_TOKEN is set.
 
 Examples:
   highwater codec-server
@@ -38,7 +38,9 @@ async function codecServer(options: Options): Promise<void> {
   const token = given === '' ? randomBytes(24).toString('base64url') : given;
   const origins = options.origin ?? (await originsOfServer());
   const { server, port } = await startCodecServer({
-    ...{ codecs: payloadCodecs, token, port: options.port },
+    codecs: payloadCodecs,
+    token,
+    port: options.port,
     origins: origins.map((url) => new URL(url).origin),
   });
   const endpoint = `http://127.0.0.1:${port}/${encodeURIComponent(token)}`;

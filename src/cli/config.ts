@@ -4,7 +4,7 @@ import { note, print } from './output.js';
 
 export function configCommand(): Command {
   return new Command('config')
-    .description('Check a configuration and print it as plain JSON, as the Temporal CLI wants it.')
+    .description('Check a configuration and print it as plain JSON, as the Temporal CLI takes it.')
     .argument('<configuration>', 'JSON (comments allowed) or YAML')
     .option('--json', 'on one line')
     .addHelpText(

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { fingerprintOf } from '../activities/fingerprint.js';
-import { readsOtherwise } from '../activities/moves.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { readsOtherwise } from '../plan/moves.js';
 import { loadPlans, plansFrom, type Plans } from '../config/index.js';
 import { changesBetween, notesOfChanges } from '../destinations/fingerprint.js';
 import { ChangeRefusedError } from '../errors.js';
@@ -11,7 +11,7 @@ import { answered } from './places.js';
 
 export function configureCommand(): Command {
   return new Command('configure')
-    .description('Let a sync go on with another configuration, while it runs.')
+    .description('Change the configuration of a running sync.')
     .argument('<id>', 'the workflow id')
     .argument('<configuration>', 'JSON (comments allowed) or YAML: the whole of it')
     .option('--json', 'print one JSON object')
@@ -51,7 +51,7 @@ Examples:
     );
 }
 
-/** What follows for rows that were read before; the sync itself says so too. */
+/** The consequences for rows that were read before; the sync itself reports them too. */
 const drift = ({ plans: before }: Plans, { plans: after }: Plans): Note[] =>
   after.flatMap((plan) => {
     const from =
@@ -76,7 +76,7 @@ function compare({ plans: before }: Plans, { plans: after }: Plans, stream: stri
       before.find(({ stream }) => stream === plan.stream) ?? (before.length === 1 ? before[0] : undefined);
     if (from === undefined) return [`stream ${plan.stream} would be added`];
     try {
-      // Where a destination lies its worker knows.
+      // Only its worker knows where a destination lies.
       readsOtherwise({ plan: from, destination: '' }, { plan, destination: '' });
       return [];
     } catch (thrown) {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
-import { ask, connected, type Connected } from './asking.js';
+import { askSyncs, connected, type Connected } from './asking.js';
 import { note, print, progressLine } from './output.js';
 
 /** Something that a sync which runs can be asked for. */
@@ -15,7 +15,7 @@ export interface Control {
   isDone: (now: Progress, before: Progress | null) => boolean;
   /** Whether it is of no use to wait for that. */
   comesLater?: (now: Progress) => boolean;
-  /** What is said while that is still to come. */
+  /** The text shown until then. */
   later: string;
 }
 
@@ -26,18 +26,18 @@ export function controlCommand(control: Control): Command {
   return new Command(control.name)
     .description(control.description)
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--no-wait', 'return when it is asked, not when it is done')
+    .option('--no-wait', 'return once it is requested, not once it is done')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `\n${control.help}\n\nExamples:\n  highwater ${control.name} users\n  highwater ${control.name} shop/orders --json`,
     )
     .action((id: string, options: { wait: boolean; json?: boolean }) =>
-      connected((to) => act(control, to, id, options)),
+      connected((to) => actOnSyncs(control, to, id, options)),
     );
 }
 
-async function act(
+async function actOnSyncs(
   control: Control,
   { client }: Connected,
   id: string,
@@ -45,14 +45,16 @@ async function act(
 ): Promise<void> {
   const handle = client.sync(id);
   await handle.mustRun();
-  const [before] = await ask(client, [handle], { milliseconds: 3000 });
+  const [before] = await askSyncs(client, [handle], { milliseconds: 3000 });
   await handle[control.name]();
   const outcome =
     options.wait && before !== null ? await watch(control, client, handle, before?.progress) : null;
   if (options.json === true) {
     print(
       JSON.stringify({
-        ...{ id, asked: control.name, done: outcome?.done ?? false },
+        id,
+        asked: control.name,
+        done: outcome?.done ?? false,
         status: outcome?.ended ?? outcome?.progress?.status ?? null,
       }),
     );
@@ -87,7 +89,7 @@ async function watch(
       );
       return { done: true, ended: how, progress };
     }
-    progress = (await ask(client, [handle], { milliseconds: 3000 }))[0]?.progress ?? null;
+    progress = (await askSyncs(client, [handle], { milliseconds: 3000 }))[0]?.progress ?? null;
     if (progress !== null && control.isDone(progress, before ?? null))
       return { done: true, ended: null, progress };
     const isLater = progress !== null && control.comesLater?.(progress) === true;

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { Command } from 'commander';
-import { ask, connected, type Connected } from './asking.js';
+import { askSyncs, connected, type Connected } from './asking.js';
 import { count, counted, print, progressLine } from './output.js';
 
 /** A decision about rows that a pass would remove. */
@@ -9,7 +9,7 @@ export interface Decision {
   name: 'approve' | 'reject';
   description: string;
   help: string;
-  /** What becomes of so many rows. */
+  /** Says what happens to a number of rows. */
   said: (rows: string) => string;
 }
 
@@ -22,7 +22,7 @@ export function decisionCommand(decision: Decision): Command {
   return new Command(name)
     .description(decision.description)
     .argument('<id>', 'the workflow id; of several streams: all that wait, or one of them, ID/STREAM')
-    .option('--no-wait', 'return when it is decided, not when the sync has gone on')
+    .option('--no-wait', 'return once it is decided, not once the sync has continued')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -49,7 +49,7 @@ async function decide(
         `no worker answers for "${id}"; start one, see "highwater status ${id}", and ${name} it again`,
       );
     });
-  const [before] = await ask(client, [handle], { milliseconds: 3000 });
+  const [before] = await askSyncs(client, [handle], { milliseconds: 3000 });
   const isParent = (before?.progress.streams.length ?? 0) > 0;
   const ids = streams.map(({ stream }) => (isParent ? `${id}/${stream}` : id));
   const outcomes = options.wait
@@ -85,7 +85,7 @@ async function goesOn(
       );
       return { status: how, line: how };
     }
-    const [answer] = await ask(client, [handle], { milliseconds: 3000 });
+    const [answer] = await askSyncs(client, [handle], { milliseconds: 3000 });
     const progress = answer?.progress ?? null;
     const isOver = progress !== null && !['blocked', 'opening'].includes(progress.status);
     if (progress !== null && (isOver || Date.now() > deadline))

@@ -15,7 +15,7 @@ import {
 import { createLogger, installRuntime } from '../logger.js';
 import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
-import { follow } from './follow.js';
+import { followSync } from './follow.js';
 import { cursorText, print, cursorTable, webUiLink } from './output.js';
 import { readDestination } from './query.js';
 import { localServer } from './server.js';
@@ -29,7 +29,7 @@ export function demoCommand(): Command {
     .description(
       'Sync a bundled demo API with each of the five strategies, change it, sync again, and compare.',
     )
-    .option('-d, --destination <file>', 'the DuckDB file; made anew', 'highwater-demo.duckdb')
+    .option('-d, --destination <file>', 'the DuckDB file; created anew', 'highwater-demo.duckdb')
     .option('--exit', 'do not stay up for the Web UI at the end')
     .option('--json', 'print one JSON object at the end, and exit')
     .addHelpText(
@@ -56,12 +56,14 @@ async function demo(options: { destination: string; exit?: boolean; json?: boole
   say(`Temporal server  ${server.address}${server.uiUrl === null ? '' : `, Web UI ${server.uiUrl}`}`);
   say(`Demo API         ${api.url}, table user, ${ROWS.toLocaleString('en-US')} rows`);
   say(`Destination      ${destination}, a schema for each strategy\n`);
-  // What fails is shown by the command itself.
+  // The command itself shows failures.
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
     const worker = await HighwaterWorker.create({
-      ...{ target: to, taskQueue: TASK_QUEUE, destination },
+      target: to,
+      taskQueue: TASK_QUEUE,
+      destination,
       trust: { trust: 'local' },
     });
     await worker.run(async () => {
@@ -73,7 +75,7 @@ async function demo(options: { destination: string; exit?: boolean; json?: boole
             workflowId: `demo-${strategy}-${pass}-${Date.now().toString(36)}`,
             taskQueue: TASK_QUEUE,
           });
-          const [stream] = (await follow(handle)).streams;
+          const [stream] = (await followSync(handle)).streams;
           if (stream === undefined) throw new Error('the workflow has no result');
           const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, await handle.runId());
           runs.push({ strategy, stream, link, seconds: (Date.now() - started) / 1000 });
@@ -204,11 +206,11 @@ async function storedRecords(destination: string, schema: string): Promise<Map<s
   return new Map(rows.map((row) => [String(row[0]), JSON.stringify(row)]));
 }
 
-/** What differs, one line for each reason. */
+/** The differences, one line for each reason. */
 function compare(wanted: DemoRecord[], found: Map<string, string>, changes: MutationReport | null): string[] {
   const lines = new Map<string, string[]>();
   const differs = (what: string, id: string) => {
-    const line = `${what}${because(id, changes)}`;
+    const line = `${what}${reasonFor(id, changes)}`;
     lines.set(line, [...(lines.get(line) ?? []), id]);
   };
   const rest = new Map(found);
@@ -229,7 +231,7 @@ function compare(wanted: DemoRecord[], found: Map<string, string>, changes: Muta
   );
 }
 
-function because(id: string, changes: MutationReport | null): string {
+function reasonFor(id: string, changes: MutationReport | null): string {
   const among = (ids: RecordIds[]) => ids.some((r) => r.id === id || String(r.sequence) === id);
   if (changes === null) return '';
   if (among(changes.late))

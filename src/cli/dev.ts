@@ -6,7 +6,7 @@ import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worke
 
 export function devCommand(): Command {
   return withWorkerOptions(
-    new Command('dev').description('Keep a local Temporal server and a worker up, until Ctrl-C.'),
+    new Command('dev').description('Run a local Temporal server and a worker, until Ctrl-C.'),
   )
     .option('--reset', "forget the local server's state first: every workflow and history")
     .option('--json', 'print one JSON object a line: server, then ready, stopping, stopped')

@@ -14,7 +14,6 @@ interface Options {
 /** Some streams could not be read; which and why has been said. */
 class DiscoverFailedError extends HighwaterError {
   override readonly name = 'DiscoverFailedError';
-  readonly retry = 'never';
 }
 
 export function discoverCommand(): Command {
@@ -49,7 +48,7 @@ async function run(file: string, options: Options): Promise<void> {
   const failed: { stream: string; error: unknown }[] = [];
   for (const plan of chosen) {
     try {
-      const discovery = await discover(plan, options.sample, plans.plans, probedFrom(plan));
+      const discovery = await discover(plan, options.sample, plans.plans, await probedFrom(plan));
       found.set(plan.stream, discovery);
       if (options.json !== true) for (const request of discovery.requests) note(request);
     } catch (error) {
@@ -85,7 +84,7 @@ async function run(file: string, options: Options): Promise<void> {
   }
 }
 
-/** What a sync would still refuse. */
+/** The problems for which a sync would still be refused. */
 function leftOver(configuration: unknown): string[] {
   try {
     plansFrom(configuration);

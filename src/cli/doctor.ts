@@ -6,22 +6,24 @@ import fetch from 'node-fetch';
 import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
 import { destinationKind, loadPlans } from '../config/index.js';
 import { target } from '../connection.js';
-import { openError } from '../destinations/duckdb-file.js';
-import { refuseOtherLog } from '../destinations/duckdb-wal.js';
-import { liveOwner } from '../destinations/owner.js';
+import { openError } from '../destinations/duckdb/file.js';
+import { refuseOtherLog } from '../destinations/duckdb/wal.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
+import { ruleFor } from '../failures.js';
 import { SEARCH_ATTRIBUTES } from '../protocol.js';
-import { resolveRequest } from '../sources/references.js';
-import { ask } from './asking.js';
+import { readSecrets } from '../secrets/store.js';
+import { referringParts, resolveRequest } from '../sources/references.js';
+import { askSyncs } from './asking.js';
 import { filesFindings } from './check.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
 
-/** What a check found; `bad`: syncs cannot run so. */
+/** The finding of a check; `bad`: syncs cannot run. */
 export interface Finding {
   check: string;
   outcome: 'good' | 'note' | 'bad';
@@ -43,7 +45,7 @@ const NODE_LEAST = [20, 15] as const;
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('Look at all that a sync needs: versions, server, workers, destination, clocks, ports.')
+    .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
     .argument('[configuration]', 'also whether this one can be used here; "check" asks its source too')
     .option('--task-queue <name>', 'the task queue that a worker should poll', DEFAULT_TASK_QUEUE)
     .option(
@@ -115,8 +117,11 @@ async function configured(
     const { plans } = (await loadPlans(file)).plans;
     const destination = destinationOf(options.destination, plans[0]);
     try {
-      // Names each variable that is not set.
-      for (const plan of plans) resolveRequest(plan.baseUrl, plan.request, process.env);
+      // Names each variable that is not set, and each secret that cannot be had.
+      for (const { baseUrl, request } of plans) {
+        const read = await readSecrets(referringParts(baseUrl, request), process.env);
+        resolveRequest(baseUrl, request, process.env, undefined, read);
+      }
     } catch (thrown) {
       return { found: [{ check, outcome: 'bad', message: messageOf(thrown) }], destination };
     }
@@ -170,7 +175,8 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
             message: `${pollers.length} on the task queue "${taskQueue}", ${syncs}`,
           }
         : {
-            ...{ check: 'workers', outcome: running.count > 0 ? 'bad' : 'note' },
+            check: 'workers',
+            outcome: running.count > 0 ? 'bad' : 'note',
             message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
           },
     );
@@ -189,7 +195,8 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
           return { check: 'search attributes', outcome: missing.length === 0 ? 'good' : 'note', message };
         },
         (thrown: unknown): Finding => ({
-          ...{ check: 'search attributes', outcome: 'note' },
+          check: 'search attributes',
+          outcome: 'note',
           message: `cannot be asked for: ${messageOf(thrown)}`,
         }),
       ),
@@ -204,17 +211,17 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
   }
 }
 
-/** So many syncs are asked how they are. */
+/** The number of syncs whose state is asked for. */
 const SYNCS_ASKED = 200;
 
 /** The syncs of a task queue that cannot go on, and why. */
 async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Finding[]> {
   const query = `TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`;
   let running: Awaited<ReturnType<typeof client.list>>;
-  let answers: Awaited<ReturnType<typeof ask>>;
+  let answers: Awaited<ReturnType<typeof askSyncs>>;
   try {
     running = await client.list({ runningOnly: true, limit: SYNCS_ASKED, query });
-    answers = await ask(
+    answers = await askSyncs(
       client,
       running.map(({ id }) => client.sync(id)),
     );
@@ -226,11 +233,12 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
   return running.flatMap(({ id }, i): Finding[] => {
     const { status, trouble = null } = answers[i]?.progress ?? {};
     if (status === undefined || trouble === null) return [];
-    // What a source fails with passes by itself as a rule.
-    const mustBeMended = trouble.nextTry === null || /^(Destination|TableGone)/.test(trouble.type);
+    // Failures of a source usually pass by themselves.
+    const mustBeMended = trouble.nextTry === null || ruleFor(trouble.type).isOfDestination === true;
     return [
       {
-        ...{ check: 'syncs', outcome: mustBeMended ? 'bad' : 'note' },
+        check: 'syncs',
+        outcome: mustBeMended ? 'bad' : 'note',
         message: `${id}: ${status} since ${trouble.since}: ${firstLine(trouble.message, 500)}`,
       },
     ];
@@ -267,7 +275,8 @@ function ofVersions(
         ]
       : [
           {
-            ...{ check, outcome: 'bad' },
+            check,
+            outcome: 'bad',
             message: `${[...new Set(versions.map(nameOf))].join(', ')}, and none is the current one, so that no sync goes on: ${set(first)}`,
           },
         ];
@@ -276,7 +285,8 @@ function ofVersions(
     isThere
       ? { check, outcome: 'good', message: `${nameOf(current)} is the current one` }
       : {
-          ...{ check, outcome: 'bad' },
+          check,
+          outcome: 'bad',
           message: `${nameOf(current)} is the current one, and has no worker: start one, or ${first === undefined ? 'set another' : set(first)}`,
         },
   ];
@@ -305,7 +315,8 @@ function skew(whose: string, milliseconds: number): Finding {
   return seconds <= SKEW_SECONDS
     ? { check: 'clock', outcome: 'good', message: `${whose} and this machine's agree` }
     : {
-        ...{ check: 'clock', outcome: 'note' },
+        check: 'clock',
+        outcome: 'note',
         message: `${whose} is ${roughly(seconds)} ${milliseconds > 0 ? 'ahead of' : 'behind'} this machine's: lag and waits are wrong by as much`,
       };
 }
@@ -318,7 +329,8 @@ async function ofDestination(destination: string): Promise<Finding[]> {
         return await ofPostgres(destination);
       case 'files':
         return (await filesFindings(destination, [])).map(({ kind, message }) => ({
-          ...{ check, message },
+          check,
+          message,
           outcome: kind === 'fine' ? 'good' : kind === 'problem' ? 'bad' : 'note',
         }));
       case 'duckdb':
@@ -344,7 +356,8 @@ async function ofPostgres(destination: string): Promise<Finding[]> {
       : isTrue(mayCreate)
         ? { check: 'destination', outcome: 'good', message: `${where} answers` }
         : {
-            ...{ check: 'destination', outcome: 'note' },
+            check: 'destination',
+            outcome: 'note',
             message: `${where} answers; this user makes no schemas, so that the one of the table must be there`,
           },
     skew("PostgreSQL's", Number(milliseconds) - Date.now()),

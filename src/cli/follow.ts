@@ -10,7 +10,7 @@ const EVERY_MILLISECONDS = 2000;
  * Waits for a sync, showing how far it is whenever it takes longer than two seconds.
  * @throws {SyncFailedError} also when the sync waits for a decision, which nothing here can make.
  */
-export async function follow(handle: SyncHandle): Promise<SyncResult> {
+export async function followSync(handle: SyncHandle): Promise<SyncResult> {
   const done = new AbortController();
   const result = handle.result().finally(() => done.abort());
   let giveUp: (error: SyncFailedError) => void = () => undefined;

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 
 /**
- * What probes ask a worker, on all addresses, as a kubelet asks by that of the pod: `/healthz` answers while the process
+ * Serves the probes of a worker on all addresses, as a kubelet uses the pod's: `/healthz` answers while the process
  * does, `/readyz` with 503 and the reason where it takes no work. A server that is away is no reason to start anew.
  * @param notReady why no work is taken just now, or null.
  */

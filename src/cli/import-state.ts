@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Command } from 'commander';
-import { fingerprintOf } from '../activities/fingerprint.js';
-import { streamKey } from '../activities/stream-key.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { streamKey } from '../plan/stream-key.js';
 import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/index.js';
 import { cursorFromState } from '../config/state.js';
 import type { Destination } from '../destinations/destination.js';
@@ -21,7 +21,6 @@ interface Options {
 /** The stream has a place of its own already, or is in use. */
 class ImportRefusedError extends HighwaterError {
   override readonly name = 'ImportRefusedError';
-  readonly retry = 'never';
 }
 
 export function importStateCommand(): Command {
@@ -36,7 +35,7 @@ export function importStateCommand(): Command {
       '-d, --destination <file>',
       "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
     )
-    .option('--overwrite', 'also where the stream has a checkpoint already')
+    .option('--overwrite', 'also if the stream already has a checkpoint')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -96,7 +95,12 @@ async function store(
   const name = `table ${table.schema}.${table.table}`;
   const opened = await destination
     .openStream({
-      ...{ key, table, isRunning, full: false, takeOver: false, fingerprint },
+      key,
+      table,
+      isRunning,
+      full: false,
+      takeOver: false,
+      fingerprint,
       holder: commandHolder(IMPORTER),
     })
     .catch((thrown: unknown) => {
@@ -114,11 +118,21 @@ async function store(
   }
   const checkpoint = randomUUID();
   await destination.write({
-    ...{ key, table, base, next: checkpoint, cursor, workflowId: IMPORTER, fingerprint },
-    ...{ records: 0, pages: 0, bytes: 0, longest: 0, files: () => Promise.resolve([]) },
+    key,
+    table,
+    base,
+    next: checkpoint,
+    cursor,
+    workflowId: IMPORTER,
+    fingerprint,
+    records: 0,
+    pages: 0,
+    bytes: 0,
+    longest: 0,
+    files: () => Promise.resolve([]),
   });
   return { checkpoint, replaced: stored !== null };
 }
 
-/** What stands where a workflow's id does. */
+/** Stands in place of a workflow's id. */
 const IMPORTER = 'highwater import-state';

@@ -8,17 +8,18 @@ import { HighwaterClient } from '../client.js';
 import { destinationKind } from '../config/index.js';
 import { isPlain, target } from '../connection.js';
 import type { Destination, History, HistoryRequest } from '../destinations/destination.js';
-import { DuckDbDestination } from '../destinations/duckdb.js';
-import { DuckDbFile } from '../destinations/duckdb-file.js';
-import { historyIn } from '../destinations/files.js';
-import { openToRead } from '../destinations/files-reader.js';
+import { DuckDbDestination } from '../destinations/duckdb/duckdb.js';
+import { DuckDbFile } from '../destinations/duckdb/file.js';
+import { historyIn } from '../destinations/files/files.js';
+import { openToRead } from '../destinations/files/reader.js';
 import { DestinationHost, SETTINGS } from '../destinations/host.js';
-import { serverOf } from '../destinations/location.js';
-import { liveOwner } from '../destinations/owner.js';
-import { PostgresDestination } from '../destinations/postgres.js';
-import { historyAtOwner } from '../destinations/query-socket.js';
+import { findServer } from '../destinations/location.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
+import { PostgresDestination } from '../destinations/postgres/postgres.js';
+import { historyAtOwner } from '../destinations/duckdb/query-socket.js';
 import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
 import type { Holder } from '../protocol.js';
+import { SecretStore } from '../secrets/store.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { note } from './output.js';
 
@@ -31,10 +32,14 @@ export async function inDestination<T extends object>(
   work: (destination: Destination) => Promise<T>,
 ): Promise<T & { destination: string }> {
   const idle = () => Promise.resolve();
+  const secrets = new SecretStore(process.env);
   const host = new DestinationHost({
-    ...{ taskQueue: 'highwater-command', address: '', namespace: '' },
+    taskQueue: 'highwater-command',
+    address: '',
+    namespace: '',
     environment: process.env,
     trust: TrustPolicy.local(),
+    secrets,
     poll: () => Promise.resolve(idle),
   });
   try {
@@ -49,12 +54,20 @@ export async function inDestination<T extends object>(
     return { ...(await work(hosted.destination)), destination: located };
   } finally {
     await host.close();
+    secrets.close();
   }
 }
 
-/** Who holds a stream that a command has claimed. Of no server: a workflow that comes later need not ask whether it still runs. */
+/**
+ * The holder of a stream that a command has claimed. It names no server: a later workflow need not ask whether it
+ * still runs.
+ */
 export const commandHolder = (name: string): Holder => ({
-  ...{ workflowId: name, firstRunId: randomUUID(), runId: '', namespace: '', cluster: '' },
+  workflowId: name,
+  firstRunId: randomUUID(),
+  runId: '',
+  namespace: '',
+  cluster: '',
 });
 
 /** Asks the holder's own server; one that cannot be asked is refused its next write by the compare-and-set. */
@@ -94,7 +107,7 @@ export async function inServer<T>(
   destination: string,
   work: (server: PostgresDestination) => Promise<T>,
 ): Promise<T> {
-  const { name, url, mask } = serverOf(destination, process.env);
+  const { name, url, mask } = await findServer(destination, process.env);
   const pool = new Pool({
     connectionString: url,
     application_name: 'highwater',
@@ -111,7 +124,7 @@ export async function inServer<T>(
 }
 
 /**
- * What a destination has of a stream, also while a worker owns it.
+ * Returns the history of a stream from its destination, also while a worker owns it.
  * @throws {DestinationError}
  */
 export async function historyOf(destination: string, request: HistoryRequest): Promise<History> {

@@ -38,21 +38,20 @@ interface Options {
 /** Something is there that must not be written over. */
 class InitRefusedError extends HighwaterError {
   override readonly name = 'InitRefusedError';
-  readonly retry = 'never';
 }
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('Write a configuration to begin with: asks on a terminal, or takes what the flags say.')
+    .description('Write a first configuration: asks questions on a terminal, or uses the flags.')
     .option('--base-url <url>', `where the API is (default: ${REFERENCE_ORIGIN}, the reference API)`)
     .option('--path <path>', 'the list to read, appended to the base URL')
-    .option('--name <name>', 'what the stream and its table are called (default: the last word of the path)')
+    .option('--name <name>', 'name of the stream and its table (default: the last word of the path)')
     .addOption(new Option('--strategy <name>', 'how it is read').choices([...STRATEGIES]))
     .addOption(new Option('--auth <type>', 'how the API knows you').choices([...AUTHS]))
     .option('--file <file>', 'the file to write (default: highwater.yaml)')
-    .option('-y, --yes', 'ask nothing: what no flag says is as by default')
-    .option('--force', 'write over what is there')
-    .option('--no-discover', 'do not ask the API for a sample, by which columns and key are found')
+    .option('-y, --yes', 'ask nothing: use the defaults for missing flags')
+    .option('--force', 'overwrite an existing file')
+    .option('--no-discover', 'do not read a sample from the API to find the columns and the key')
     .option('--json', 'print one JSON object; asks nothing')
     .addHelpText(
       'after',
@@ -65,7 +64,7 @@ Examples:
     .action(init);
 }
 
-/** What is known of the API before it was asked. */
+/** The facts about the API that are known before the first request. */
 interface Answers {
   baseUrl: string;
   path: string;
@@ -77,7 +76,7 @@ interface Answers {
 
 async function init(options: Options): Promise<void> {
   const asks = options.yes !== true && options.json !== true && process.stdin.isTTY === true;
-  const answers = asks ? await ask(options) : withDefaults(options);
+  const answers = asks ? await askQuestions(options) : withDefaults(options);
   const { file } = answers;
   const variables = variablesOf(answers.auth);
   const example = join(dirname(file), '.env.example');
@@ -111,14 +110,16 @@ function withDefaults(options: Options): Answers {
   const baseUrl = options.baseUrl ?? REFERENCE_ORIGIN;
   const path = options.path ?? defaultPath(baseUrl, strategy);
   return {
-    ...{ baseUrl, path, strategy },
+    baseUrl,
+    path,
+    strategy,
     name: options.name ?? nameOf(path),
     auth: (options.auth ?? 'none') as AuthType,
     file: options.file ?? 'highwater.yaml',
   };
 }
 
-/** The reference API's for the strategy; nobody knows another's. */
+/** The names of the reference API for the strategy; another API's are not known. */
 const defaultPath = (baseUrl: string, strategy: string) =>
   baseUrl === REFERENCE_ORIGIN && isReference(strategy) ? REFERENCE_PATHS[strategy] : '';
 
@@ -138,7 +139,7 @@ function nameOf(path: string): string {
   return word.replace(/\.\w+$/, '').replace(/[^\w-]+/g, '_') || 'records';
 }
 
-async function ask(options: Options): Promise<Answers> {
+async function askQuestions(options: Options): Promise<Answers> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   // Ctrl-C and Ctrl-D end it: nothing has been written yet.
   const gone = new AbortController();
@@ -233,7 +234,7 @@ async function written(
   const notes: string[] = [];
   if (asksApi) {
     try {
-      const found = await discover(plan, SAMPLE, plans, probedFrom(plan));
+      const found = await discover(plan, SAMPLE, plans, await probedFrom(plan));
       const drafted = draft(configuration, plans, new Map([[plan.stream, found]]));
       if (found.records > 0 && isSound(drafted.configuration)) {
         return { text: commented(drafted.text, answers), notes: drafted.notes };

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import type { ListedSync } from '../client.js';
-import { ask, connected, type Answer, type Connected } from './asking.js';
+import { askSyncs, connected, type Answer, type Connected } from './asking.js';
 import { asLimit, note, outputWidth, print, roughly, since, table, visible, wrapped } from './output.js';
 import { firstLine } from './report.js';
 
@@ -14,8 +14,8 @@ interface Options {
 export function listCommand(): Command {
   return new Command('list')
     .description('List the syncs: status, last pass, rows, lag, and when they go on.')
-    .option('--running', 'only those that run')
-    .option('--query <query>', "a filter in Temporal's words, on Highwater's search attributes too")
+    .option('--running', 'only running syncs')
+    .option('--query <query>', "a filter in Temporal's query language, also on Highwater's search attributes")
     .option('--limit <n>', 'how many', asLimit, 50)
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
@@ -39,7 +39,7 @@ async function list({ client }: Connected, options: Options): Promise<void> {
   });
   const running = found.filter(({ execution }) => execution === 'RUNNING');
   const unreadable: Error[] = [];
-  const answers = await ask(
+  const answers = await askSyncs(
     client,
     running.map(({ id }) => client.sync(id)),
     { onUnreadable: (error) => unreadable.push(error) },
@@ -113,7 +113,7 @@ interface Line {
   schedule: string | null;
 }
 
-/** What the sync says of itself; else what Temporal knows of it. */
+/** The sync's own report; else the facts that Temporal has. */
 function lineOf(sync: ListedSync, answer: Answer | null): Line {
   const { id, attributes, schedule } = sync;
   const progress = answer?.progress ?? null;
@@ -132,7 +132,7 @@ function lineOf(sync: ListedSync, answer: Answer | null): Line {
     lastPassEnd: progress?.recent[0]?.ended ?? attributes.lastPassEnd,
     rows: progress === null ? attributes.rows : progress.totals.rows,
     deleted: progress?.totals.deleted ?? null,
-    // Of one that has ended it was true then.
+    // The report of a sync that has ended was true when it ended.
     lagSeconds: lag === null || !isRunning ? null : Math.round(lag),
     nextRun: progress?.waiting?.until ?? sync.nextRun,
     reason: progress?.trouble?.message ?? null,

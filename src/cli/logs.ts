@@ -20,10 +20,10 @@ const POLL_MILLISECONDS = 1000;
 
 export function logsCommand(): Command {
   return new Command('logs')
-    .description('Show what happened to a sync, in order: batches, waits, failures, what was asked of it.')
+    .description('Show the events of a sync in order: batches, waits, failures, commands.')
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--limit <n>', 'the last so many lines', asLimit, 50)
-    .option('--follow', 'go on until the sync ends')
+    .option('--limit <n>', 'show the last n lines', asLimit, 50)
+    .option('--follow', 'keep showing new lines until the sync ends')
     .option('--json', 'print one JSON object a line')
     .addHelpText(
       'after',
@@ -108,7 +108,7 @@ interface Scheduled {
   before: { attempt: number; failure: Failure } | null;
 }
 
-/** What a readable history says, from its n-th event on. */
+/** The lines of a readable history, from its n-th event on. */
 function linesOf(payloads: PayloadReader, events: readonly Event[], from = 0): Line[] {
   const scheduled = new Map<string, Scheduled>();
   for (const event of events) {
@@ -152,7 +152,10 @@ function lineOf(
     const tries: Partial<Line> & { again: string } =
       before === null
         ? { again: '' }
-        : { level: 'warn', again: `, at attempt ${before.attempt}, after: ${said(before.failure)}` };
+        : {
+            level: 'warn',
+            again: `, at attempt ${before.attempt}, after: ${failureText(before.failure)}`,
+          };
     const { again, ...level } = tries;
     if (activity === 'openStream') return { ...level, text: `${summary}${again}` };
     if (activity !== 'writeBatch') return before === null ? null : { ...level, text: `${summary}${again}` };
@@ -169,10 +172,16 @@ function lineOf(
   }
   const failed = event.activityTaskFailedEventAttributes;
   if (failed)
-    return { level: 'error', text: `${scheduled(failed.scheduledEventId).summary}: ${said(failed.failure)}` };
+    return {
+      level: 'error',
+      text: `${scheduled(failed.scheduledEventId).summary}: ${failureText(failed.failure)}`,
+    };
   const late = event.activityTaskTimedOutEventAttributes;
   if (late)
-    return { level: 'error', text: `${scheduled(late.scheduledEventId).summary}: ${said(late.failure)}` };
+    return {
+      level: 'error',
+      text: `${scheduled(late.scheduledEventId).summary}: ${failureText(late.failure)}`,
+    };
   const timer = event.timerStartedEventAttributes;
   if (timer) {
     const seconds = Number(timer.startToFireTimeout?.seconds ?? 0);
@@ -195,13 +204,14 @@ function lineOf(
   if (childDone) return { text: `${childDone.workflowExecution?.workflowId ?? ''} has ended` };
   const childFailed = event.childWorkflowExecutionFailedEventAttributes;
   if (childFailed) {
-    const text = `${childFailed.workflowExecution?.workflowId ?? ''} failed: ${said(childFailed.failure)}`;
+    const text = `${childFailed.workflowExecution?.workflowId ?? ''} failed: ${failureText(childFailed.failure)}`;
     return { level: 'error', text };
   }
   const task = event.workflowTaskFailedEventAttributes;
-  if (task) return { level: 'error', text: `the worker could not go on with it: ${said(task.failure)}` };
+  if (task)
+    return { level: 'error', text: `the worker could not go on with it: ${failureText(task.failure)}` };
   const ended = event.workflowExecutionFailedEventAttributes;
-  if (ended) return { level: 'error', text: `failed: ${said(ended.failure)}` };
+  if (ended) return { level: 'error', text: `failed: ${failureText(ended.failure)}` };
   const terminated = event.workflowExecutionTerminatedEventAttributes;
   if (terminated) return { level: 'warn', text: `terminated: ${terminated.reason ?? ''}` };
   if (event.workflowExecutionTimedOutEventAttributes) return { level: 'error', text: 'timed out' };
@@ -214,7 +224,7 @@ function lineOf(
 
 type Failure = NonNullable<Event['activityTaskFailedEventAttributes']>['failure'];
 
-function said(failure: Failure): string {
+function failureText(failure: Failure): string {
   let innermost = failure;
   while (innermost?.cause && !innermost.applicationFailureInfo) innermost = innermost.cause;
   return firstLine(innermost?.message ?? '', 1000);

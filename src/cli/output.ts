@@ -7,7 +7,7 @@ import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
 import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
 
-/** One clear message, exit status 1; a stack trace only for what nobody foresaw, and only when asked for. */
+/** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */
 export function fail(thrown: unknown): void {
   note(`highwater: ${messageOf(thrown)}`);
   if (
@@ -21,7 +21,7 @@ export function fail(thrown: unknown): void {
   process.exitCode ||= 1;
 }
 
-/** What a person should know goes to standard error; standard output belongs to the answer. */
+/** Writes a remark to standard error; standard output belongs to the answer. */
 export const note = (line: string) =>
   void process.stderr.write(`${line.split('\n').map(visible).join('\n')}\n`);
 
@@ -65,7 +65,10 @@ export function asLimit(text: string): number {
   throw new InvalidArgumentError('A whole number of at least 1 is needed.');
 }
 
-/** The file, server or store of files that a command here writes: the one asked for, else the configuration's, else the environment's. */
+/**
+ * The file, server or store of files that a command here writes: the one asked for, else the configuration's, else
+ * the environment's.
+ */
 export function destinationOf(asked: string | undefined, plan: StreamPlan | undefined): string {
   const given = asked ?? plan?.destination ?? process.env['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
   const kind = destinationKind(given);
@@ -74,10 +77,10 @@ export function destinationOf(asked: string | undefined, plan: StreamPlan | unde
   return kind === 'files' && !given.includes('${') ? filesOf(given, process.env).name : given;
 }
 
-/** Where a command asks the source of a plan. @throws {ConfigurationError} */
-export const probedFrom = (plan: StreamPlan): ProbeOptions => ({
+/** The address at which a command asks the source of a plan. @throws {ConfigurationError} */
+export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
   environment: process.env,
-  destination: besideOf(destinationOf(undefined, plan), process.env),
+  destination: await besideOf(destinationOf(undefined, plan), process.env),
 });
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
@@ -91,7 +94,7 @@ export const visible = (text: string): string =>
 export const outputWidth = (): number =>
   process.stdout.isTTY === true ? process.stdout.columns || 80 : Infinity;
 
-/** What stands between two columns. */
+/** The gap between two columns. */
 const GAP = '  ';
 /** Columns are not made narrower than this: what is left of a cell would say nothing. */
 const NARROWEST = 8;
@@ -112,7 +115,10 @@ export function table(header: string[], rows: (string | number)[][], limit = out
   return [head, ...rows.map(line)].join('\n');
 }
 
-/** As {@link table}, with columns that are as wide as the first rows need; a wider cell of a later row moves what follows. */
+/**
+ * As {@link table}, with columns that are as wide as the first rows need; a wider cell of a later row moves what
+ * follows.
+ */
 export function layout(header: string[], first: (string | number)[][], limit: number): Layout {
   const needed = header.map((name, i) =>
     first.reduce((widest, row) => Math.max(widest, width(textOf(row[i] ?? ''))), width(visible(name))),
@@ -161,7 +167,7 @@ function narrowed(needed: readonly number[], least: readonly number[], limit: nu
 /** Columns on a terminal, near enough for names and numbers. */
 export const width = (text: string): number => [...text].length;
 
-/** A text of at most so many columns. */
+/** Cuts a text to a number of columns. */
 export const cut = (text: string, limit: number): string =>
   width(text) <= limit ? text : `${[...text].slice(0, Math.max(0, limit - 1)).join('')}…`;
 
@@ -225,8 +231,15 @@ export function summary(streams: StreamResult[], limit = outputWidth()): string 
     s.warnings.map((warning) => wrapped(`note (${s.stream}): ${warning.message}`, 2, limit)),
   );
   const header = [
-    ...['stream', 'strategy', 'records', 'rows written', ...(deletes ? ['deleted'] : [])],
-    ...['pages', 'batches', 'ended by', 'cursor'],
+    'stream',
+    'strategy',
+    'records',
+    'rows written',
+    ...(deletes ? ['deleted'] : []),
+    'pages',
+    'batches',
+    'ended by',
+    'cursor',
   ];
   return [cursorTable(header, rows, limit), ...notes].join('\n');
 }

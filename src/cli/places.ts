@@ -4,13 +4,13 @@ import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
-import { fingerprintOf } from '../activities/fingerprint.js';
-import { streamMove } from '../activities/moves.js';
-import { streamKey } from '../activities/stream-key.js';
+import { fingerprintOf } from '../plan/fingerprint.js';
+import { streamMove } from '../plan/moves.js';
+import { streamKey } from '../plan/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
 import { destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
-import { liveOwner } from '../destinations/owner.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
 import type { Json, OpenedStream, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';
@@ -34,7 +34,6 @@ export interface Place {
 /** A sync that has said nothing of what was looked for. */
 class NotKnownError extends HighwaterError {
   override readonly name = 'NotKnownError';
-  readonly retry = 'never';
 }
 
 /** Whether what was given is a file with a configuration, and no id. */
@@ -67,7 +66,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     if (configuration === undefined) {
       const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
       const [given = null, givenOptions] = await Promise.all(input);
-      // What was handed on by signal, or waits to be tried, its worker knows best.
+      // Only its worker knows about moves that came by signal, or that wait for a retry.
       configuration = (await client.configurationOf(id)) ?? (await configuredIn(client, events)) ?? given;
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
@@ -81,7 +80,8 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
       const { plan, destination } = opened;
       const isFileHere = destinationKind(destination) === 'duckdb';
       return {
-        ...{ plan, configuration },
+        plan,
+        configuration,
         destination: isFileHere ? destination : destinationOf(undefined, plan),
         sync: { id, isRunning: isActive, taskQueue, stream: options.stream ?? null },
       };
@@ -131,7 +131,7 @@ async function configuredIn(client: HighwaterClient, events: readonly Event[]): 
   return null;
 }
 
-/** Where a stream stands once it was moved. */
+/** The place of a stream after a move. */
 export interface MovedTo {
   state: { [name: string]: Json };
   /** False: it is done as soon as the sync can. */
@@ -139,11 +139,11 @@ export interface MovedTo {
 }
 
 const ANSWER_MILLISECONDS = 20_000;
-/** What stands where a workflow's id does. */
+/** Stands in place of a workflow's id. */
 const OPERATOR = 'highwater state';
 
 /**
- * Moves a stream: by its workflow where that runs, else in its destination, through whoever owns that.
+ * Moves a stream: by its workflow where that runs, else in its destination, through the destination's owner.
  * @throws {MoveRefusedError | NotRunningError}
  */
 export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
@@ -161,8 +161,13 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
   }
   const { checkpoint } = await inDestination(destination, (opened) =>
     opened.openStream({
-      ...{ key: streamKey(plan), table: plan.table, holder: commandHolder(OPERATOR) },
-      ...{ full: false, takeOver: false, isRunning, fingerprint: fingerprintOf(plan) },
+      key: streamKey(plan),
+      table: plan.table,
+      holder: commandHolder(OPERATOR),
+      full: false,
+      takeOver: false,
+      isRunning,
+      fingerprint: fingerprintOf(plan),
       move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan),
     }),
   ).catch((thrown: unknown) => {

@@ -1,5 +1,5 @@
 import { Client, type QueryArrayConfig, type QueryArrayResult } from 'pg';
-import { serverOf } from '../destinations/location.js';
+import { findServer, type ServerLocation } from '../destinations/location.js';
 import {
   lengthOf,
   PART_BYTES,
@@ -9,7 +9,7 @@ import {
   whole,
   type Answer,
   type QueryAnswer,
-} from '../destinations/query.js';
+} from '../destinations/duckdb/query.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
 
@@ -22,7 +22,10 @@ const ANSWER_MILLISECONDS = 10_000;
  * @throws {DestinationError}
  */
 export async function* askServer(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
-  const { name, url, mask } = serverOf(destination, process.env);
+  yield* askLocated(await findServer(destination, process.env), sql, seconds);
+}
+
+async function* askLocated({ name, url, mask }: ServerLocation, sql: string, seconds: number): Answer {
   const limit = timeLimit(seconds);
   const client = new Client({
     connectionString: url,
@@ -40,16 +43,16 @@ export async function* askServer(destination: string, sql: string, seconds = QUE
     for (const what of ['statement_timeout', 'idle_in_transaction_session_timeout'])
       await client.query('SELECT set_config($1, $2, true)', [what, String(Math.ceil(seconds * 1000))]);
     if (EXPLAINING.test(sql)) {
-      const { fields, rows } = await one(client, sql);
+      const { fields, rows } = await runStatement(client, sql);
       yield { columns: fields.map((field) => field.name) };
       yield { rows };
       return;
     }
-    await one(client, `DECLARE answer NO SCROLL CURSOR FOR ${sql}`);
+    await runStatement(client, `DECLARE answer NO SCROLL CURSOR FOR ${sql}`);
     let count = 100;
     for (let isFirst = true; ; isFirst = false) {
       limit.throwIfAborted();
-      const { fields, rows } = await one(client, `FETCH FORWARD ${count} FROM answer`);
+      const { fields, rows } = await runStatement(client, `FETCH FORWARD ${count} FROM answer`);
       if (isFirst) yield { columns: fields.map((field) => field.name) };
       if (rows.length === 0) return;
       yield { rows };
@@ -68,8 +71,8 @@ export async function* askServer(destination: string, sql: string, seconds = QUE
 
 /** As {@link askServer}, read to its end. */
 export async function queryServer(destination: string, sql: string): Promise<QueryAnswer & { name: string }> {
-  const { name } = serverOf(destination, process.env);
-  return { name, ...(await whole(askServer(destination, sql))) };
+  const server = await findServer(destination, process.env);
+  return { name: server.name, ...(await whole(askLocated(server, sql, QUERY_SECONDS))) };
 }
 
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */
@@ -83,9 +86,11 @@ const READS = 'Queries are read-only: SELECT, VALUES, TABLE or WITH; EXPLAIN or 
 const EXPLAINING = /^\s*(explain|show)\b/i;
 
 /** Runs one statement: in the extended protocol the server refuses more. */
-function one(client: Client, text: string): Promise<QueryArrayResult<Json[]>> {
+function runStatement(client: Client, text: string): Promise<QueryArrayResult<Json[]>> {
   const query: QueryArrayConfig & { queryMode: 'extended' } = {
-    ...{ text, rowMode: 'array', queryMode: 'extended' },
+    text,
+    rowMode: 'array',
+    queryMode: 'extended',
   };
   return client.query<Json[]>(query);
 }

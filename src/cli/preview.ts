@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
-import { memberTexts } from '../sources/paths.js';
+import { memberTexts } from '../request/paths.js';
 import { cut, note, outputWidth, print, probedFrom, table, tableWidth, visible, width } from './output.js';
 
 const CELL = 40;
@@ -23,7 +23,10 @@ async function preview(
 ): Promise<void> {
   const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const probe = await Probe.of(plan, plans.plans, { ...probedFrom(plan), takesAll: true });
+  const probe = await Probe.of(plan, plans.plans, {
+    ...(await probedFrom(plan)),
+    takesAll: true,
+  });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: string[] = [];
   const requests: string[] = [];

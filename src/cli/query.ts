@@ -3,11 +3,11 @@ import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { destinationKind } from '../config/index.js';
-import { liveOwner } from '../destinations/owner.js';
-import { confine, NO_EXTENSIONS } from '../destinations/duckdb-confine.js';
-import { openError } from '../destinations/duckdb-file.js';
-import { refuseOtherLog } from '../destinations/duckdb-wal.js';
-import { askFiles } from '../destinations/files-reader.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
+import { confine, NO_EXTENSIONS } from '../destinations/duckdb/confine.js';
+import { openError } from '../destinations/duckdb/file.js';
+import { refuseOtherLog } from '../destinations/duckdb/wal.js';
+import { askFiles } from '../destinations/files/reader.js';
 import {
   QUERY_SECONDS,
   queryError,
@@ -16,8 +16,8 @@ import {
   whole,
   type Answer,
   type QueryAnswer,
-} from '../destinations/query.js';
-import { askOwner } from '../destinations/query-socket.js';
+} from '../destinations/duckdb/query.js';
+import { askOwner } from '../destinations/duckdb/query-socket.js';
 import { durationText, parseDuration } from '../durations.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';

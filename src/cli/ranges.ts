@@ -1,10 +1,10 @@
-/** What `backfill` and `audit` have in common: where a range is read, and how it is waited for. */
+/** Common parts of `backfill` and `audit`: where a range is read, and how the command waits for it. */
 import { existsSync } from 'node:fs';
 import { AlreadyRunningError, SyncFailedError, type HighwaterClient, type RangeHandle } from '../client.js';
 import { loadPlans } from '../config/index.js';
 import type { Json, Note, RangeResult } from '../protocol.js';
 import { connected } from './asking.js';
-import { follow } from './follow.js';
+import { followSync } from './follow.js';
 import { note, print, webUiLink, wrapped } from './output.js';
 
 /** Options of both commands. */
@@ -32,7 +32,7 @@ async function subject(given: string): Promise<string | Json> {
 
 /**
  * Starts a range, or joins the one that is running, and waits for its end.
- * @returns null where nobody waits.
+ * @returns null if the command does not wait.
  */
 export function ranged(
   given: string,
@@ -68,7 +68,7 @@ export function ranged(
     process.once('SIGINT', interrupt);
     process.once('SIGTERM', interrupt);
     try {
-      const { status, streams } = await follow(handle);
+      const { status, streams } = await followSync(handle);
       const [stream] = streams;
       if (status === 'stopped' || stream?.range === undefined)
         throw new SyncFailedError(workflowId, 'Stopped', 'it was stopped before its end');

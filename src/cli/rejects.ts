@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
-import { identifier, literal } from '../destinations/sql.js';
+import { identifier, literal } from '../destinations/sql/sql.js';
 import { ConfigurationError } from '../errors.js';
 import { asLimit, destinationOf, print, table, visible } from './output.js';
 import { query } from './query.js';
-import { replayRejects } from './replay-rejects.js';
+import { retryRejects } from './retry-rejects.js';
 
 interface Options {
   destination?: string;
@@ -27,7 +27,7 @@ export function rejectsCommand(): Command {
       'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
     )
     .option('--schema <name>', 'PostgreSQL: where the table is (default: public)')
-    .option('--table <name>', 'those of one table only')
+    .option('--table <name>', 'only records of this table')
     .option('--limit <n>', 'how many', asLimit, 20)
     .option('--json', 'a JSON array of objects, with the records whole')
     .option(
@@ -45,7 +45,7 @@ export function rejectsCommand(): Command {
 
 async function rejects(options: Options): Promise<void> {
   if (options.replay !== undefined) {
-    await replayRejects(options.replay, options);
+    await retryRejects(options.replay, options);
     return;
   }
   for (const key of ['stream', 'overwrite'] as const) {
@@ -84,5 +84,5 @@ async function rejects(options: Options): Promise<void> {
   );
 }
 
-/** Of a record no more is shown in a table. */
+/** Characters of a record that a table shows. */
 const CELL = 200;

@@ -14,7 +14,7 @@ interface Replayed {
   events: number;
   safe: boolean;
   reason: string | null;
-  /** What its history holds, and how it ends. */
+  /** The content of its history, and how it ends. */
   situation: string;
 }
 
@@ -25,7 +25,7 @@ export function replayCommand(): Command {
       '[file-or-id...]',
       'a history as "temporal workflow show --output json" prints it, or the id of a sync',
     )
-    .option('--running', 'all syncs that run now')
+    .option('--running', 'all running syncs')
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',

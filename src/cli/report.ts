@@ -16,7 +16,7 @@ import {
   wrapped,
 } from './output.js';
 
-/** What a sync says of itself, as a screen. */
+/** The report of a sync as a screen. */
 export function report({ progress, state }: Answer, now: number, limit = outputWidth()): string {
   const { totals, trouble, completeAsOf, recent } = progress;
   const facts: [string, string][] = [
@@ -57,11 +57,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       : [
           '',
           table(
-            [
-              ...['pass ended', 'by', 'records', 'rows written'],
-              ...(deletes ? ['deleted'] : []),
-              ...['pages', 'took'],
-            ],
+            ['pass ended', 'by', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'pages', 'took'],
             passes,
             limit,
           ),
@@ -69,7 +65,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
   ].join('\n');
 }
 
-/** Of a sync of several streams: a line for each. */
+/** A line for each stream of a sync of several. */
 export function streamsReport(
   streams: { stream: string; status: string; answer: Answer | null }[],
   now: number,
@@ -94,11 +90,7 @@ export function streamsReport(
   });
   return [
     table(
-      [
-        ...['stream', 'status', 'records', 'rows written'],
-        ...(deletes ? ['deleted'] : []),
-        ...['lag', 'cursor'],
-      ],
+      ['stream', 'status', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'lag', 'cursor'],
       rows,
       limit,
     ),
@@ -139,13 +131,15 @@ function counts(
   ];
   return [
     [
-      ...[counted(of.records, 'record'), counted(of.rows, 'row'), counted(of.pages, 'page')],
+      counted(of.records, 'record'),
+      counted(of.rows, 'row'),
+      counted(of.pages, 'page'),
       counted(of.batches, 'batch', 'batches'),
     ].join(', '),
     ...more,
   ].join(', ');
 }
 
-/** The first line of a text, of at most so many columns. */
+/** Cuts the first line of a text to a number of columns. */
 export const firstLine = (text: string, limit = 200): string =>
   cut(visible(text.split('\n')[0] ?? ''), limit);

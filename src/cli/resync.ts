@@ -5,7 +5,7 @@ import { answered, placeOfSync } from './places.js';
 
 export function resyncCommand(): Command {
   return new Command('resync')
-    .description('Read everything once more, from the beginning. Rows stay, and are upserted.')
+    .description('Read everything again from the beginning. Rows stay, and are upserted.')
     .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -43,7 +43,8 @@ async function resync(to: Connected, id: string): Promise<{ started: boolean; st
   const { configuration, sync } = await placeOfSync(to, id);
   const { taskQueue = undefined, stream = null } = sync ?? {};
   await client.start(configuration, {
-    ...{ workflowId: id, full: true },
+    workflowId: id,
+    full: true,
     ...(taskQueue !== undefined && { taskQueue }),
     ...(stream !== null && { stream }),
   });

@@ -16,12 +16,12 @@ import {
   withMaxDeletes,
 } from '../config/index.js';
 import { target, type Target } from '../connection.js';
-import { liveOwner } from '../destinations/owner.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
 import type { Json, SyncResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
-import { follow } from './follow.js';
+import { followSync } from './follow.js';
 import { destinationOf, note, print, summary, webUiLink } from './output.js';
 import { localServer } from './server.js';
 import { findUi } from './ui.js';
@@ -132,13 +132,15 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   }
 
   const { server, to } = await localServer();
-  // What fails is shown by the command itself.
+  // The command itself shows failures.
   installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
   try {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
     const worker = await HighwaterWorker.create({
-      ...{ target: to, taskQueue, destination },
+      target: to,
+      taskQueue,
+      destination,
       // The file is of the one who runs it.
       trust: { trust: 'local' },
     });
@@ -195,7 +197,6 @@ async function begin(
 /** A workflow of the same id runs with another configuration, or from before `--full`. */
 class StillRunningError extends HighwaterError {
   override readonly name = 'StillRunningError';
-  readonly retry = 'never';
   constructor(workflowId: string) {
     super(
       `the sync "${workflowId}" is still running, with another configuration or without --full. Wait for it, ` +
@@ -208,7 +209,7 @@ async function finish(handle: SyncHandle, to: Target, ui: string | null): Promis
   const { workflowId } = handle;
   let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {
-    note('\nStopping after the batch in hand; a second Ctrl-C stops at once.');
+    note('\nStopping after the current batch; a second Ctrl-C stops at once.');
     process.once('SIGINT', () => process.exit(130));
     process.exitCode = 130;
     cancelling = handle.cancel().catch(() => undefined);
@@ -217,7 +218,7 @@ async function finish(handle: SyncHandle, to: Target, ui: string | null): Promis
   process.once('SIGTERM', interrupt);
   const link = (runId: string) => webUiLink(ui, to.namespace, workflowId, runId);
   try {
-    const result = await follow(handle);
+    const result = await followSync(handle);
     const runId = await handle.runId();
     return { result, handle: { workflowId, runId }, link: link(runId) };
   } catch (thrown) {

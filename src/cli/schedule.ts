@@ -30,25 +30,25 @@ export function scheduleCommand(): Command {
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
   schedule.addCommand(
-    one('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
+    actionCommand('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
       await handle.pause('highwater schedule pause');
       return 'paused';
     }),
   );
   schedule.addCommand(
-    one('resume', 'Start syncs again, from the next time on.', async (handle) => {
+    actionCommand('resume', 'Start syncs again, from the next time on.', async (handle) => {
       await handle.unpause('highwater schedule resume');
       return 'goes on';
     }),
   );
   schedule.addCommand(
-    one('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
+    actionCommand('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
       await handle.trigger();
       return 'triggered';
     }),
   );
   schedule.addCommand(
-    one(
+    actionCommand(
       'delete',
       'Forget the schedule; a sync that runs goes on, and table and checkpoint stay.',
       async (handle) => {
@@ -62,14 +62,19 @@ export function scheduleCommand(): Command {
 
 function createCommand(): Command {
   return new Command('create')
-    .description('Start a sync of one pass every so often.')
+    .description('Start a sync of one pass on a schedule.')
     .argument('<configuration>', 'JSON (comments allowed) or YAML')
     .option('--id <schedule-id>', 'the id of the schedule (default: as of "start")')
     .option('--every <duration>', 'such as 15m or 1h', asSeconds)
     .option('--cron <expression>', 'such as "0 6 * * MON-FRI"; may be given more than once', collect)
     .option('--time-zone <name>', 'of --cron, such as Europe/Berlin (default: UTC)')
-    .option('--jitter <duration>', 'begin up to so much later, at random', asSeconds)
-    .option('--catch-up <duration>', 'make up for what was missed while the server was away', asSeconds, 3600)
+    .option('--jitter <duration>', 'start later by a random time, at most this long', asSeconds)
+    .option(
+      '--catch-up <duration>',
+      'also start syncs missed while the server was down, if not longer ago',
+      asSeconds,
+      3600,
+    )
     .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
     .option('--paused', 'begin only at "schedule resume"')
     .option('--json', 'print one JSON object')
@@ -101,7 +106,7 @@ async function create({ client }: Connected, file: string, options: CreateOption
         ...(options.timeZone !== undefined && { timezone: options.timeZone }),
         ...(options.jitter !== undefined && { jitter: options.jitter * 1000 }),
       },
-      // The server keeps a cron expression as a calendar, which nobody would know again.
+      // The server keeps a cron expression as a calendar, which no user would recognise.
       memo: { when: timesOf(options) },
       policies: { overlap: 'SKIP', catchupWindow: options.catchUp * 1000 },
       state: { paused: options.paused === true },
@@ -135,13 +140,13 @@ async function create({ client }: Connected, file: string, options: CreateOption
 const timesOf = ({ every, cron = [], timeZone = 'UTC' }: CreateOptions): string =>
   every === undefined ? `${cron.join(', ')} (${timeZone})` : `every ${durationText(every)}`;
 
-/** What the server says of times that it cannot read is what the user needs to know. */
+/** Shows the server's own message about times that it cannot read. */
 function refused(thrown: unknown): unknown {
   const isInvalid = (thrown as { code?: unknown }).code === INVALID_ARGUMENT;
   return isInvalid ? new Error(`Temporal refused the schedule: ${messageOf(thrown)}`) : thrown;
 }
 
-/** Of gRPC's status codes. */
+/** gRPC status codes. */
 const INVALID_ARGUMENT = 3;
 
 function listCommand(): Command {
@@ -194,7 +199,11 @@ function listCommand(): Command {
     );
 }
 
-function one(name: string, description: string, act: (handle: ScheduleHandle) => Promise<string>): Command {
+function actionCommand(
+  name: string,
+  description: string,
+  act: (handle: ScheduleHandle) => Promise<string>,
+): Command {
   return new Command(name)
     .description(description)
     .argument('<id>', 'the id of the schedule')

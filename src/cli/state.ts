@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { streamKey } from '../activities/stream-key.js';
+import { streamKey } from '../plan/stream-key.js';
 import { ConfigurationError } from '../errors.js';
 import type { Cursor, Json, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';
@@ -19,15 +19,15 @@ const WHICH = 'the workflow id (of one stream of several: ID/STREAM), or a confi
 
 const which = (command: Command) =>
   command
-    .option('--stream <name>', 'with a file of several streams: which')
+    .option('--stream <name>', 'which stream, for a file of several')
     .option('-d, --destination <file>', "with a file: the DuckDB file (default: the configuration's)")
     .option('--json', 'print one JSON object');
 
 export function stateCommand(): Command {
   const get = which(new Command('get'))
-    .description('Show where a stream stands, who holds it, and every place where it stood.')
+    .description('Show the place of a stream, its holder, and its earlier places.')
     .argument('<sync>', WHICH)
-    .option('--limit <n>', 'the last so many commits and moves, or "all"', asLimit, 20)
+    .option('--limit <n>', 'show the last n commits and moves, or "all"', asLimit, 20)
     .action((sync: string, options: Options & { limit: number }) => show(sync, options));
   const set = which(new Command('set'))
     .description(
@@ -39,7 +39,7 @@ export function stateCommand(): Command {
       move(sync, { state: stateOf(pairs) }, options),
     );
   const rewind = which(new Command('rewind'))
-    .description('Put a stream back where it stood.')
+    .description('Move a stream back to an earlier place.')
     .argument('<sync>', WHICH)
     .requiredOption(
       '--to <time|batch|start>',
@@ -47,7 +47,7 @@ export function stateCommand(): Command {
     )
     .action((sync: string, options: Options & { to: string }) => move(sync, { to: options.to }, options));
   return new Command('state')
-    .description('Show where a stream stands and stood, and move it.')
+    .description('Show the current and earlier places of a stream, and move it.')
     .addCommand(get)
     .addCommand(set)
     .addCommand(rewind)
@@ -97,13 +97,14 @@ async function show(sync: string, options: Options & { limit: number }): Promise
   if (options.json === true) {
     print(
       JSON.stringify({
-        ...{ stream: plan.stream, strategy: plan.options.strategy, table: `${schema}.${name}`, destination },
+        stream: plan.stream,
+        strategy: plan.options.strategy,
+        table: `${schema}.${name}`,
+        destination,
         state: state(stored?.checkpoint.cursor ?? null),
-        ...{
-          checkpoint: stored?.checkpoint ?? null,
-          since: stored?.since ?? null,
-          holder: stored?.holder ?? null,
-        },
+        checkpoint: stored?.checkpoint ?? null,
+        since: stored?.since ?? null,
+        holder: stored?.holder ?? null,
         total,
         history: entries.map((entry) => ({ ...entry, state: state(entry.cursor) })),
       }),
@@ -135,7 +136,8 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     table(
       ['when', 'batch', 'records', 'rows', 'cursor'],
       entries.map(({ at, id, records, rows, moved, cursor: place }) => [
-        ...[at, id.slice(0, BATCH_LETTERS)],
+        at,
+        id.slice(0, BATCH_LETTERS),
         ...(moved === null ? [records, rows] : ['', '']),
         [place === undefined ? '?' : placeText(plan, place), ...(moved === null ? [] : [`↩ ${moved}`])].join(
           ' ',
@@ -156,7 +158,7 @@ function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Jso
   return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
 }
 
-/** Where a name says nothing new, the value alone; "…" in the middle of a pass. */
+/** The value alone if its name says nothing new; "…" in the middle of a pass. */
 function placeText(plan: StreamPlan, cursor: Cursor | null): string {
   if (cursor === null) return 'start';
   const state = Object.entries(stateAt(plan, cursor)).filter(([, value]) => value !== null);
@@ -174,7 +176,7 @@ async function move(sync: string, to: MoveInput, options: Options): Promise<void
   print(movedText(sync, place, moved));
 }
 
-/** What has come of it, for people. */
+/** The outcome as text. */
 export function movedText(sync: string, { sync: running }: Place, { done, state }: MovedTo): string {
   const goesOn = running?.isRunning === true ? 'goes on from' : 'the next sync goes on from';
   return done

@@ -4,7 +4,7 @@ import type { SyncHandle } from '../client.js';
 import { messageOf } from '../errors.js';
 import { PayloadKeyError } from '../payloads/encryption.js';
 import type { SyncResult } from '../protocol.js';
-import { ask, connected, type Answer, type Connected } from './asking.js';
+import { askSyncs, connected, type Answer, type Connected } from './asking.js';
 import { note, outputWidth, print, summary, webUiLink, wrapped } from './output.js';
 import { firstLine, report, streamsReport } from './report.js';
 
@@ -34,7 +34,7 @@ Examples:
 }
 
 async function once(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
-  const shown = await look(to, id);
+  const shown = await lookAtSync(to, id);
   if (options.json === true) {
     print(JSON.stringify(shown.json));
     return;
@@ -48,7 +48,7 @@ async function once(to: Connected, id: string, options: { json?: boolean }): Pro
 async function watch(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
   const terminal = process.stdout.isTTY === true;
   for (let before = ''; ; await delay(EVERY_MILLISECONDS)) {
-    const shown = await look(to, id);
+    const shown = await lookAtSync(to, id);
     const text =
       options.json === true
         ? JSON.stringify(shown.json)
@@ -69,7 +69,7 @@ interface Shown {
   json: { status: string; webUi: string | null; [name: string]: unknown };
 }
 
-async function look({ client, server, to }: Connected, id: string): Promise<Shown> {
+async function lookAtSync({ client, server, to }: Connected, id: string): Promise<Shown> {
   const handle = client.sync(id);
   const [status, runId] = await Promise.all([handle.status(), handle.runId()]);
   const webUi = webUiLink(server.uiUrl, to.namespace, id, runId);
@@ -82,9 +82,9 @@ async function look({ client, server, to }: Connected, id: string): Promise<Show
     ].join('\n');
     return { screen, isSilent: false, json: { ...known, ...outcome, webUi } };
   }
-  const [answer = null] = await ask(client, [handle]);
+  const [answer = null] = await askSyncs(client, [handle]);
   const trouble = await handle.trouble();
-  const streams = answer === null ? [] : await each({ client, id, answer });
+  const streams = answer === null ? [] : await askStreams({ client, id, answer });
   const again =
     trouble === null
       ? []
@@ -101,7 +101,10 @@ async function look({ client, server, to }: Connected, id: string): Promise<Show
     screen,
     isSilent: answer === null,
     json: {
-      ...{ ...known, progress, state, trouble },
+      ...known,
+      progress,
+      state,
+      trouble,
       ...(streams.length > 0 && {
         streams: streams.map(({ stream, answer: own }) => ({
           stream,
@@ -119,10 +122,10 @@ const body = (answer: Answer, streams: Streams) =>
   streams.length === 0 ? report(answer, Date.now()) : streamsReport(streams, Date.now());
 
 /** The streams of a sync of several: those that have begun are asked themselves. */
-async function each(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
+async function askStreams(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
   const { streams } = of.answer.progress;
   const begun = streams.filter(({ status }) => status !== 'waits for its turn');
-  const answers = await ask(
+  const answers = await askSyncs(
     of.client,
     begun.map(({ stream }) => of.client.sync(`${of.id}/${stream}`)),
   );

@@ -4,7 +4,7 @@ import { controlCommand } from './control.js';
 export const triggerCommand = (): Command =>
   controlCommand({
     name: 'trigger',
-    description: 'Let a sync make a pass now, or one more after the pass in hand.',
+    description: 'Let a sync make a pass now, or one more after the current pass.',
     help: 'One that fails or waits to be mended tries again. One that is paused stays so; the pass comes with resume.',
     isDone: ({ status, totals }, before) =>
       ['opening', 'running'].includes(status) || totals.passes > (before?.totals.passes ?? 0),

@@ -19,15 +19,14 @@ export interface WorkerCommandOptions {
   json?: boolean;
   trust?: Trust;
   allowEnv?: string[];
+  allowSecrets?: string[];
   allowFiles?: string[];
   allowDestinations?: string[];
   allowHosts?: string[];
 }
 
 export function workerCommand(): Command {
-  return withWorkerOptions(
-    new Command('worker').description('Run a worker: takes the syncs that are started, until Ctrl-C.'),
-  )
+  return withWorkerOptions(new Command('worker').description('Run a worker that takes syncs, until Ctrl-C.'))
     .addOption(
       new Option('--health-port <n>', 'answer probes: /healthz and /readyz')
         .env('HIGHWATER_HEALTH_PORT')
@@ -47,7 +46,7 @@ export function workerCommand(): Command {
     .addHelpText(
       'after',
       `
-SIGTERM or Ctrl-C: no more work is taken, what is in hand may end within --grace; the exit code is 0. A second one ends
+SIGTERM or Ctrl-C: no more work is taken, running work may end within --grace; the exit code is 0. A second one ends
 it at once, which loses nothing either.
 
 Examples:
@@ -73,7 +72,7 @@ export const withWorkerOptions = (command: Command): Command =>
     )
     .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
     .addOption(
-      new Option('--grace <seconds>', 'how long work in hand may take to end at a stop')
+      new Option('--grace <seconds>', 'how long running work may take to end at a stop')
         .default(10)
         .env('HIGHWATER_GRACE')
         .argParser(asGrace),
@@ -105,6 +104,12 @@ export const withWorkerOptions = (command: Command): Command =>
         '--allow-files <folders>',
         'folders whose files configurations may name (default: the one that HIGHWATER_SECRETS names)',
       ).env('HIGHWATER_ALLOW_FILES'),
+    )
+    .addOption(
+      listed(
+        '--allow-secrets <patterns>',
+        "secrets of Vault and other providers for configurations, such as 'vault:secret/data/highwater/*' (default: none)",
+      ).env('HIGHWATER_ALLOW_SECRETS'),
     )
     .addOption(
       listed(
@@ -145,7 +150,7 @@ function trustText(options: TrustOptions, address: string): string {
     ? `Trust: local${why ? `, as the Temporal server is at ${address}` : ''}. Those who start workflows there have the rights of this ` +
         'worker; --trust none restricts them (docs/security.md).'
     : `Trust: none${why ? `, as the Temporal server is at ${address}` : ''}. Configurations may use what --allow-env, --allow-files, ` +
-        '--allow-destinations and --allow-hosts list (docs/security.md).';
+        '--allow-secrets, --allow-destinations and --allow-hosts list (docs/security.md).';
 }
 
 /** Runs a worker until SIGINT or SIGTERM. */
@@ -157,11 +162,12 @@ export async function runWorker(
   const { taskQueue, deployment, buildId } = options;
   if ((deployment === undefined) !== (buildId === undefined))
     throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
-  const { trust, allowEnv, allowFiles, allowDestinations, allowHosts } = options;
+  const { trust, allowEnv, allowFiles, allowSecrets, allowDestinations, allowHosts } = options;
   const lent: TrustOptions = {
     ...(trust !== undefined && { trust }),
     ...(allowEnv !== undefined && { allowEnv }),
     ...(allowFiles !== undefined && { allowFiles }),
+    ...(allowSecrets !== undefined && { allowSecrets }),
     ...(allowDestinations !== undefined && { allowDestinations }),
     ...(allowHosts !== undefined && { allowHosts }),
   };
@@ -181,7 +187,7 @@ export async function runWorker(
     if (options.json === true) print(JSON.stringify({ event, ...more }));
   };
   const stop = () => {
-    note('Stopping: work in hand ends first.');
+    note('Stopping: running work ends first.');
     tell('stopping');
     worker.shutdown();
   };

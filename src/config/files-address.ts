@@ -2,7 +2,7 @@ import type { TableSpec } from '../protocol.js';
 
 /** Addresses of file destinations: a folder, or a bucket of an S3-compatible store, and words after a question mark. */
 
-/** What is written; a table may hold files of both. */
+/** Formats of written files; a table may hold files of both. */
 export const FILE_FORMATS = ['parquet', 'ndjson'] as const;
 export type FileFormat = (typeof FILE_FORMATS)[number];
 
@@ -68,7 +68,7 @@ export function filesAddress(
   const words = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(query)) {
     const known = isLocal ? LOCAL_WORDS : S3_WORDS;
-    // Never its value: it may be a secret that somebody put there.
+    // Never its value: it may be a secret.
     if (!known.includes(name))
       return `has the unknown word ${JSON.stringify(name)}; there are ${known.join(', ')}`;
     if (words.has(name)) return `has the word ${JSON.stringify(name)} twice`;

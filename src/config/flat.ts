@@ -19,6 +19,8 @@ import {
   type TableSpec,
   WRITE_MODES,
 } from '../protocol.js';
+import { isCredential } from '../secrets/credential-names.js';
+import { holdsReference, REFERENCE, WHOLE_REFERENCE } from '../secrets/reference-syntax.js';
 import { filesAddress, isFiles } from './files-address.js';
 
 /**
@@ -225,24 +227,8 @@ export const columnType = z.string().transform((text, context): ColumnType => {
   return z.NEVER;
 });
 
-/** Kinds of references to secrets, as they are written. */
-export const SECRET_REFERENCES: Record<string, string> = { env: '${env:NAME}', file: '${file:PATH}' };
-
-/** `${env:NAME}` or `${file:PATH}`, resolved in activities only. */
-export const REFERENCE = /\$\{(env|file):((?<=env:)[A-Za-z_][A-Za-z0-9_]*|(?<=file:)[^}]+)\}/g;
-
-export const holdsReference = (text: string): boolean => text.search(REFERENCE) !== -1;
-
 /** Stands for a reference while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
-
-/**
- * Query parameters that hold a credential, by the letters of their names. Not every name with "key" or "token" in it:
- * `sort_key` and `page_token` are nobody's secrets.
- */
-const CREDENTIAL =
-  /^(key|token|auth|sig|jwt|pass|pwd|pin|otp|apppass|bearer)$|(api|app|access|secret|private|auth|client|consumer|subscription|license|master|account|service|admin|user|function)(key|token)s?$|(bearer|session|id|refresh|security|personal|bot|oauth|csrf)token|secret|passw|passphrase|signature|credential|authorization|sessionid/;
-export const isCredential = (name: string) => CREDENTIAL.test(name.toLowerCase().replace(/[^a-z]/g, ''));
 
 /** An address for a message, without what may be a secret in it. */
 const withoutSecrets = (text: string) =>
@@ -308,7 +294,7 @@ const HOOK_HOSTS = /(^|\.)(hooks\.slack\.com|discord(app)?\.com|webhook\.office\
 
 /** A webhook's address: where its path is the secret, it must be a reference. */
 const hookUrl = z.string().superRefine((text, context) => {
-  if (/^\$\{(env|file):[^}]+\}$/.test(text.trim())) return;
+  if (WHOLE_REFERENCE.test(text.trim())) return;
   const checked = baseUrl.safeParse(text);
   for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
   if (!checked.success || holdsReference(text) || !HOOK_HOSTS.test(new URL(text).hostname)) return;

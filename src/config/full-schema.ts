@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
-import { filterProblem } from '../sources/paths.js';
+import { filterProblem } from '../request/paths.js';
 import { baseUrl, columnsOf, duration, flatFields, flatSchema, identifier, numeric, themes } from './flat.js';
 import {
   answerPath,
@@ -281,7 +281,7 @@ export const fullSchema = z.strictObject({
     .describe('What is read: one table each.'),
 });
 
-/** What the documentation's tables of keys are made of. */
+/** The source of the documentation's tables of keys. */
 export const documented = {
   flat: flatSchema.shape,
   full: fullSchema.shape,
@@ -305,7 +305,7 @@ export function jsonSchema(): object {
       $schema: { type: 'string' },
       ...schema.properties,
       defaults: partial,
-      // What a stream must have may stand in `defaults`.
+      // A required key of a stream may stand in `defaults`.
       streams: { type: 'array', minItems: 1, items: { ...partial, required: ['name'] } },
     },
   };

@@ -8,7 +8,8 @@ import type {
   StreamPlan,
   TableSpec,
 } from '../protocol.js';
-import { references, referred, VALUE_REFERENCE } from '../sources/templates.js';
+import { PROVIDER_REFERENCE } from '../secrets/names.js';
+import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
 import {
   contradictions,
@@ -38,7 +39,7 @@ import { authKinds, authOf, joined } from './request-schema.js';
 
 /**
  * The full form: several streams of one source, and all that an API may want to be asked, without code.
- * What a stream leaves out comes from `defaults`.
+ * Keys that a stream leaves out come from `defaults`.
  */
 
 export const isFull = (raw: unknown): boolean =>
@@ -83,14 +84,14 @@ export function plansFromFull(
     ];
     for (const problem of own) {
       const path = `${where(/^[^.[]*/.exec(problem.path)?.[0] ?? '')}.${problem.path}`;
-      // What is wrong in the defaults is said once.
+      // Problems of the defaults are reported once.
       if (!problems.some((known) => known.path === path)) problems.push({ ...problem, path });
     }
     return read.data;
   });
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
   problems.push(...unkept(sound, parsed.data?.destination, draft));
-  if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url)) {
+  if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url.replace(PROVIDER_REFERENCE, ''))) {
     problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
   }
   if (parsed.data !== undefined) problems.push(...paceProblems(parsed.data));
@@ -133,111 +134,136 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   }
 }
 
-/** What `discover` finds need not be given to it, nor agree. */
+/** Keys that `discover` finds out: they need not be given to it, nor agree. */
 const FOUND_BY_DISCOVER = ['columns', 'primary_key'] as const;
 
-/** What a stream's keys allow on their own but not together. */
+/** Problems of keys that are valid on their own but not together. */
 function inconsistent(stream: Stream, draft: boolean): Problem[] {
-  const problems = contradictions(
-    { ...stream, columns: typesOf(stream) },
-    new Set(draft ? FOUND_BY_DISCOVER : []),
-  );
-  const needs = (path: string, message: string) => problems.push({ path, message });
-  const { strategy, names } = stream;
-  const lacksField = stream.cursor_field === undefined && !draft;
-  if (['keyset', 'timestamp', 'replay'].includes(strategy) && lacksField) {
-    needs('cursor_field', `is needed: ${strategy} goes by the field that says when a record changed last`);
-  }
-  const { next } = stream;
-  const byRecord = next?.in === 'last_record';
-  if (['page_number', 'cursor', 'offset'].includes(strategy) && lacksField) {
-    if (byRecord) needs('cursor_field', 'is needed: next "last_record" asks by it');
-    else if (names.updated_since !== undefined) {
-      needs('cursor_field', 'is needed, as names.updated_since says that only changes are asked for');
-    }
-  }
-  problems.push(...misread(stream));
+  return [
+    ...contradictions({ ...stream, columns: typesOf(stream) }, new Set(draft ? FOUND_BY_DISCOVER : [])),
+    ...(draft ? [] : missingCursorField(stream)),
+    ...misread(stream),
+    ...nextProblems(stream),
+    ...misused(stream, draft),
+    ...bodyProblems(stream),
+    ...cursorFieldProblems(stream, draft),
+    ...cursorReferenceProblems(stream),
+    ...parentProblems(stream, draft),
+    ...pagingProblems(stream),
+  ];
+}
+
+function* missingCursorField({ strategy, names, next, cursor_field: field }: Stream): Iterable<Problem> {
+  if (field !== undefined) return;
+  const path = 'cursor_field';
+  if (['keyset', 'timestamp', 'replay'].includes(strategy))
+    yield { path, message: `is needed: ${strategy} goes by the field that says when a record changed last` };
+  if (!['page_number', 'cursor', 'offset'].includes(strategy)) return;
+  if (next?.in === 'last_record') yield { path, message: 'is needed: next "last_record" asks by it' };
+  else if (names.updated_since !== undefined)
+    yield { path, message: 'is needed, as names.updated_since says that only changes are asked for' };
+}
+
+function* nextProblems(stream: Stream): Iterable<Problem> {
+  const { strategy, names, next } = stream;
+  const path = 'next';
   if (strategy === 'cursor' && next === undefined) {
-    needs(
-      'next',
-      'is needed: "link", {"token": "path"}, {"url": "path"}, {"header": "name"}, "last_key", "last_record" or "none"',
-    );
+    yield {
+      path,
+      message:
+        'is needed: "link", {"token": "path"}, {"url": "path"}, {"header": "name"}, "last_key", "last_record" or "none"',
+    };
   }
+  const byRecord = next?.in === 'last_record';
   if (next?.in === 'last_key' || byRecord || next?.in === 'none') {
     const name = JSON.stringify(next.in);
-    if (strategy !== 'cursor') needs('next', `${name} goes with the strategy cursor only`);
+    if (strategy !== 'cursor') yield { path, message: `${name} goes with the strategy cursor only` };
     else if (next.in !== 'none' && stream.primary_key.length > 1) {
-      needs('next', `${name} asks by one key, and primary_key names ${stream.primary_key.length}`);
+      yield { path, message: `${name} asks by one key, and primary_key names ${stream.primary_key.length}` };
     } else if (byRecord && names.updated_since === undefined) {
-      needs('names.updated_since', 'is needed: next "last_record" asks by it');
+      yield { path: 'names.updated_since', message: 'is needed: next "last_record" asks by it' };
     }
   }
   if (next?.in === 'body' && 'as' in next && references(textsOf(stream), 'scroll_param') > 0) {
-    needs(
-      'next',
-      '"as: params" sends the token as parameters: ${cursor:scroll_param} has no value beside it',
-    );
+    yield {
+      path,
+      message: '"as: params" sends the token as parameters: ${cursor:scroll_param} has no value beside it',
+    };
   }
-  problems.push(...misused(stream, draft));
-  if (stream.body !== undefined && stream.method === 'GET')
-    needs('method', 'must be POST, as there is a body');
-  if (
-    stream.format !== 'json' &&
-    strategy === 'cursor' &&
-    !['link', 'header', 'last_key', 'last_record', 'none'].includes(stream.next?.in ?? '')
-  ) {
-    needs('next', `cannot be in the body, as that is ${stream.format}`);
+}
+
+function* bodyProblems({ body, method, format, strategy, next }: Stream): Iterable<Problem> {
+  if (body !== undefined && method === 'GET')
+    yield { path: 'method', message: 'must be POST, as there is a body' };
+  const isOutside = ['link', 'header', 'last_key', 'last_record', 'none'].includes(next?.in ?? '');
+  if (format !== 'json' && strategy === 'cursor' && !isOutside)
+    yield { path: 'next', message: `cannot be in the body, as that is ${format}` };
+}
+
+function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem> {
+  const { cursor_field: fields = [], next } = stream;
+  const path = 'cursor_field';
+  if (new Set(fields).size < fields.length) yield { path, message: 'names a field twice' };
+  if (next?.in === 'last_record' && fields.length > 1)
+    yield { path, message: 'must be one field: next "last_record" asks by it' };
+  if (draft || isFollowing(stream) || shapeOf(stream) === null) return;
+  for (const field of fields) {
+    if (Object.hasOwn(stream.columns, field)) continue;
+    yield {
+      path,
+      message: `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
+    };
   }
-  const { cursor_field: fields = [] } = stream;
-  const isInferred = isFollowing(stream);
-  if (new Set(fields).size < fields.length) needs('cursor_field', 'names a field twice');
-  if (byRecord && fields.length > 1)
-    needs('cursor_field', 'must be one field: next "last_record" asks by it');
-  for (const field of !draft && !isInferred && shapeOf(stream) !== null ? fields : []) {
-    if (!Object.hasOwn(stream.columns, field))
-      needs(
-        'cursor_field',
-        `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
-      );
-  }
+}
+
+function* cursorReferenceProblems(stream: Stream): Iterable<Problem> {
   for (const name of referred(textsOf(stream), 'cursor')) {
-    if (!CURSOR_VALUES.includes(name)) {
-      needs(
-        'body',
-        `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
-      );
-    }
+    if (CURSOR_VALUES.includes(name)) continue;
+    yield {
+      path: 'body',
+      message: `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
+    };
   }
   if ([...stream.path.matchAll(VALUE_REFERENCE)].some(([, , , , optional]) => optional !== undefined)) {
-    needs('path', 'cannot hold an optional reference: an address has no part to leave out; drop the "?"');
+    yield {
+      path: 'path',
+      message: 'cannot hold an optional reference: an address has no part to leave out; drop the "?"',
+    };
   }
-  if (stream.parent === undefined) {
+}
+
+function* parentProblems(stream: Stream, draft: boolean): Iterable<Problem> {
+  const { parent, errors, columns } = stream;
+  if (parent === undefined) {
     for (const name of referred(textsOf(stream), 'parent'))
-      needs('parent', `is needed, as \${parent:${name}} refers to one`);
-    if (stream.errors.some(({ action }) => action === 'skip_parent'))
-      needs('errors', 'skip_parent goes with a parent');
+      yield { path: 'parent', message: `is needed, as \${parent:${name}} refers to one` };
+    if (errors.some(({ action }) => action === 'skip_parent'))
+      yield { path: 'errors', message: 'skip_parent goes with a parent' };
   }
-  for (const name of Object.keys(stream.parent?.include ?? {})) {
-    if (!draft && !isInferred && !Object.hasOwn(stream.columns, name))
-      needs('parent.include', `${JSON.stringify(name)} must be one of the columns`);
+  if (draft || isFollowing(stream)) return;
+  for (const name of Object.keys(parent?.include ?? {})) {
+    if (!Object.hasOwn(columns, name))
+      yield { path: 'parent.include', message: `${JSON.stringify(name)} must be one of the columns` };
   }
-  if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset') {
-    needs('page_size', 'is needed beside short_page_ends, or no page is short');
-  }
+}
+
+function* pagingProblems(stream: Stream): Iterable<Problem> {
+  const { strategy, names } = stream;
+  if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset')
+    yield { path: 'page_size', message: 'is needed beside short_page_ends, or no page is short' };
   if (strategy !== 'offset') {
-    if (stream.first_offset !== 0) needs('first_offset', 'has no effect without strategy offset');
-    if (!stream.overlap) needs('overlap', 'has no effect without strategy offset');
+    const message = 'has no effect without strategy offset';
+    if (stream.first_offset !== 0) yield { path: 'first_offset', message };
+    if (!stream.overlap) yield { path: 'overlap', message };
   }
-  if (stream.total_pages !== undefined && strategy !== 'page_number') {
-    needs('total_pages', 'has no effect without strategy page_number');
-  }
+  if (stream.total_pages !== undefined && strategy !== 'page_number')
+    yield { path: 'total_pages', message: 'has no effect without strategy page_number' };
   if (stream.full_rescan !== undefined && strategy === 'offset' && names.updated_since !== undefined) {
-    needs(
-      'full_rescan',
-      'has no effect beside names.updated_since: each pass begins at the start of the list',
-    );
+    yield {
+      path: 'full_rescan',
+      message: 'has no effect beside names.updated_since: each pass begins at the start of the list',
+    };
   }
-  return problems;
 }
 
 /** Whether each pass reads the whole list. */
@@ -311,10 +337,10 @@ function tableOf(stream: Stream, destination: string | undefined): TableSpec {
 /** The cursor field of a stream that has one; empty where it has none, or several. */
 const singleField = ({ cursor_field: fields = [] }: Stream) => (fields.length === 1 ? (fields[0] ?? '') : '');
 
-/** What strategies send. */
+/** Names of the values that strategies send. */
 const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== 'zone');
 
-/** What a destination does not do. */
+/** Features that a destination does not have. */
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
@@ -364,7 +390,7 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
   return problems;
 }
 
-/** Where a stream may refer to what its strategy sends, or to its parent. */
+/** Parts of a stream that may refer to values of its strategy, or to its parent. */
 const textsOf = ({ path, params, headers, body }: Stream) => [path, params, headers, body];
 
 /** Columns of the parent that a stream refers to. */
@@ -374,7 +400,7 @@ function fieldsOf(stream: Stream): string[] {
   ];
 }
 
-/** Whether columns are stored that nobody has declared. */
+/** Whether undeclared columns are stored. */
 const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
@@ -388,7 +414,7 @@ function shapeOf(stream: Stream): RecordShape | null {
   return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
 }
 
-/** What is wrong with how the cursor field is read, or bounded. */
+/** Problems with the format or the bounds of the cursor field. */
 function misread(stream: Stream): Problem[] {
   const { strategy, names, start, lookback, settle, window } = stream;
   const problems: Problem[] = [];
@@ -516,7 +542,7 @@ function filterOf(format: string | undefined, zone: string | undefined): CursorF
   return FILTER_FORMATS.find((name) => name === format) ?? { pattern: format, zone: zone ?? 'UTC' };
 }
 
-/** Where the first pass begins, as records write it: `start` may be written as requests are. */
+/** The start of the first pass, as records write it: `start` may be written as requests are. */
 function startOf(stream: Stream): string | null {
   const { start, names } = stream;
   const values = valuesOf(formatOf(stream));
@@ -603,8 +629,10 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
   const beside = planBeside(
     {
       ...stream,
-      ...{ columns: typesOf(stream), destination: full.destination },
-      ...{ interval: full.interval, idle_interval: full.idle_interval },
+      columns: typesOf(stream),
+      destination: full.destination,
+      interval: full.interval,
+      idle_interval: full.idle_interval,
     },
     stream.table ?? stream.name,
   );

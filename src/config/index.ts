@@ -22,7 +22,7 @@ export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { loadConfiguration, openConfiguration } from './load.js';
 
-/** What a configuration in either form asks for. */
+/** The plans of a configuration in either form. */
 export interface Plans {
   plans: StreamPlan[];
   shape: SyncShape;
@@ -76,7 +76,7 @@ export function planFrom(raw: unknown, stream: string | null): StreamPlan {
 }
 
 /**
- * Of plans the one of a stream, or the first.
+ * Returns the plan of a stream, or the first.
  * @throws {ConfigurationError}
  */
 export function planNamed({ plans }: Plans, stream: string | null): StreamPlan {

@@ -1,4 +1,4 @@
-/** Where in a configuration's text each of its values stands. Looked up only where something is wrong. */
+/** Finds the place of each value in a configuration's text. Used only if something is wrong. */
 import type { Node as JsonNode } from 'jsonc-parser';
 import { isAlias, isMap, isScalar, isSeq, type LineCounter, type Document, type Pair } from 'yaml';
 import type { Position } from '../errors.js';
@@ -8,7 +8,7 @@ export type Locate = (path: string) => Position | null;
 
 /** A value in the text, in JSON or YAML. */
 interface Place {
-  /** Where a person would look for it: at its name, or at the item of a list. */
+  /** The place where a person would look for it: at its name, or at the item of a list. */
   offset: number;
   /** Its members and items, by name or number. */
   inner: () => Map<string, Place>;
@@ -39,7 +39,7 @@ function jsonPlace(node: JsonNode, offset: number): Place {
           (node.children ?? []).flatMap((child, i): [string, Place][] => {
             if (node.type === 'array') return [[String(i), jsonPlace(child, child.offset)]];
             const [name, value] = child.children ?? [];
-            // Of a name that stands there twice the parser keeps the last.
+            // The parser keeps the last of two members with the same name.
             return name === undefined || value === undefined
               ? []
               : [[String(name.value), jsonPlace(value, name.offset)]];
@@ -115,7 +115,7 @@ function furthest(place: Place, rest: string, depth: number): Reached {
   let best: Reached = { offset: place.offset, depth, rest: rest.length };
   if (rest === '') return best;
   for (const [name, inner] of place.inner()) {
-    const after = behind(rest, name);
+    const after = restAfter(rest, name);
     if (after === null) continue;
     const reached = furthest(inner, after, depth + 1);
     if (reached.rest < best.rest || (reached.rest === best.rest && reached.depth > best.depth))
@@ -124,8 +124,8 @@ function furthest(place: Place, rest: string, depth: number): Reached {
   return best;
 }
 
-/** What follows a member's name at the start of a path; null where another name stands there. */
-function behind(rest: string, name: string): string | null {
+/** The rest of a path after a member's name; null if it starts with another name. */
+function restAfter(rest: string, name: string): string | null {
   if (rest.startsWith(`[${name}]`)) return rest.slice(name.length + 2).replace(/^\./, '');
   if (!rest.startsWith(name)) return null;
   const after = rest.slice(name.length);

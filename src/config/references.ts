@@ -1,7 +1,8 @@
 /** Checks the references that a configuration holds: what nothing looks up would be sent to the API as it is written. */
 import type { Problem } from '../errors.js';
-import { VALUE_REFERENCE } from '../sources/templates.js';
-import { REFERENCE, SECRET_REFERENCES, suggestion } from './flat.js';
+import { VALUE_REFERENCE } from '../request/templates.js';
+import { REFERENCE, SECRET_REFERENCES } from '../secrets/reference-syntax.js';
+import { suggestion } from './flat.js';
 
 const VALUE_REFERENCES: Record<string, string> = {
   cursor: '${cursor:NAME}',

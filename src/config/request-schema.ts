@@ -1,17 +1,11 @@
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
-import { normalHost } from '../sources/next-link.js';
-import { jsonPathProblem, parsePath, quotedPath } from '../sources/paths.js';
-import { patternProblem } from '../sources/patterns.js';
-import {
-  baseUrl,
-  columnType,
-  duration,
-  isCredential,
-  numeric,
-  holdsReference,
-  withoutControl,
-} from './flat.js';
+import { isCredential } from '../secrets/credential-names.js';
+import { holdsReference } from '../secrets/reference-syntax.js';
+import { normalHost } from '../request/next-link.js';
+import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
+import { patternProblem } from '../request/patterns.js';
+import { baseUrl, columnType, duration, numeric, withoutControl } from './flat.js';
 
 /** The parts of the full form that say how an API is asked and how it answers. */
 
@@ -20,7 +14,7 @@ const secret = z
   .max(4096)
   .refine(
     holdsReference,
-    'must be a reference such as "${env:TOKEN}" or "${file:token.txt}": anything else would stay in the workflow\'s history',
+    'must be a reference such as "${env:TOKEN}", "${file:token.txt}" or "${vault:secret/data/api#token}": anything else would stay in the workflow\'s history',
   )
   .meta({ title: 'reference' });
 
@@ -111,7 +105,7 @@ export const answerPath = z
   })
   .meta({ title: 'path in the answer' });
 
-/** Where the answer has a value: a path in its body, or a header. */
+/** The place of a value in an answer: a path in its body, or a header. */
 export const answerPlace = z.union([
   answerPath,
   z.strictObject({ header: headerName.describe('The header that has it.') }),

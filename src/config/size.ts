@@ -1,4 +1,4 @@
-/** What Temporal can carry of a configuration: said before anything runs, as it would end the sync in the middle. */
+/** Limits of Temporal on a configuration's size, checked before anything runs: otherwise they would end the sync midway. */
 import type { Problem } from '../errors.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import { partOf } from './part.js';

@@ -19,7 +19,7 @@ import {
 } from '../strategies/index.js';
 import { kindOf, show, suggestion } from './flat.js';
 
-/** What the state of the reference connector holds, by strategy; `optional` is what our own queries show beside it. */
+/** Members of the reference connector's state, by strategy; `optional` are members that our own queries add. */
 const KEYS = {
   keyset: { needed: 'last_updated_at', optional: ['scroll_param'] },
   offset: { needed: 'offset', optional: [] },
@@ -67,7 +67,7 @@ export function cursorFromState(
   const { needed, optional } = KEYS[strategy];
   const known: readonly string[] = [needed, ...optional];
   for (const key of Object.keys(given)) {
-    if (!known.includes(key)) problems.push({ path: key, message: foreign(key, strategy, known) });
+    if (!known.includes(key)) problems.push({ path: key, message: foreignKeyProblem(key, strategy, known) });
   }
   const problem = (path: string, message: string) => void problems.push({ path, message });
   const cursor = Object.hasOwn(given, needed)
@@ -106,7 +106,7 @@ export function cursorFromOwnState(
 type Reference = keyof typeof KEYS;
 const isReference = (name: string): name is Reference => Object.hasOwn(KEYS, name);
 
-function foreign(key: string, strategy: string, known: readonly string[]): string {
+function foreignKeyProblem(key: string, strategy: string, known: readonly string[]): string {
   const owners = Object.entries(KEYS).flatMap(([name, { needed, optional }]) =>
     [needed, ...optional].some((own) => own === key) ? name : [],
   );
@@ -166,7 +166,7 @@ function read(
   }
 }
 
-/** What stands for the value below a mark. Of texts nothing can be taken: the mark itself is asked again. */
+/** Stands for the value below a mark. Texts have none: the mark itself is asked for again. */
 const below = (mark: string, options: Extract<StrategyOptions, { incremental?: Incremental }>) =>
   options.incremental?.format === 'string' ? mark : earlier(valuesFor(options), mark, MARGIN);
 
@@ -182,8 +182,14 @@ function keyset(mark: string, lower: string, token: string | null): Cursor {
     pass: 1,
     mark: { last_updated_at: null, below: null, inclusive: false, unordered: false },
     position: {
-      ...{ greatest: mark, below: lower, token, floor: mark, trail: null },
-      ...{ jumped: false, inclusive: false, unordered: false },
+      greatest: mark,
+      below: lower,
+      token,
+      floor: mark,
+      trail: null,
+      jumped: false,
+      inclusive: false,
+      unordered: false,
     },
     ended: null,
     notes: [],

@@ -1,51 +1,65 @@
 import { resolve } from 'node:path';
 import { filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind, holdsReference } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { holdsReference } from '../secrets/reference-syntax.js';
 import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { glob, realPath, realPattern } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
+import { ReadSecrets } from '../secrets/read-secrets.js';
 import { filesOf, serverName, serverOf } from './location.js';
 
 /**
  * Refuses a destination that the worker's owner has not listed, before anything is opened or made there.
+ * @param read secrets of providers that it, the worker's own and the listed ones refer to.
  * @throws {NotAllowedError | ConfigurationError}
  */
 export function requireDestination(
   destination: string,
   environment: NodeJS.ProcessEnv,
   trust: TrustPolicy,
+  read = ReadSecrets.none,
 ): void {
   if (isOwn(destination, trust)) return;
-  requireNoMetadata(destination, environment, trust);
+  requireNoMetadata(destination, environment, trust, read);
   if (trust.trust === 'local') return;
-  const place = placeOf(destination, environment, trust);
-  if (place === ownPlace(environment, trust)) return;
+  const place = placeOf(destination, environment, trust, read);
+  if (place === ownPlace(environment, trust, read)) return;
   const isPlain = !place.split(/[/?]/).some((part) => part === '..' || part === '.');
-  if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment))(place))) return;
+  if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment, read))(place)))
+    return;
   // What references hold is shown by no message.
   const shown = holdsReference(destination) ? destination : place;
   throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
 }
 
 /** Null where it has none, or one that leads nowhere: that is said to those who use it. */
-function ownPlace(environment: NodeJS.ProcessEnv, { ownDestination }: TrustPolicy): string | null {
+function ownPlace(
+  environment: NodeJS.ProcessEnv,
+  { ownDestination }: TrustPolicy,
+  read: ReadSecrets,
+): string | null {
   try {
     return ownDestination === null
       ? null
-      : placeOf(ownDestination, environment, TrustPolicy.local(environment));
+      : placeOf(ownDestination, environment, TrustPolicy.local(environment), read);
   } catch (thrown) {
     if (thrown instanceof ConfigurationError) return null;
     throw thrown;
   }
 }
 
-function requireNoMetadata(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): void {
+function requireNoMetadata(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust: TrustPolicy,
+  read: ReadSecrets,
+): void {
   const kind = destinationKind(destination);
   if (kind === 'duckdb') return;
   let url: string | null;
-  if (kind === 'server') ({ url } = serverOf(destination, environment, trust));
+  if (kind === 'server') ({ url } = serverOf(destination, environment, trust, read));
   else {
-    const { at } = filesOf(destination, environment, trust).address;
+    const { at } = filesOf(destination, environment, trust, read).address;
     url = at.kind === 's3' ? at.endpoint : null;
   }
   if (url === null || !URL.canParse(url)) return;
@@ -58,21 +72,26 @@ export const isOwn = (destination: string, trust: TrustPolicy): boolean =>
   destination === trust.ownDestination;
 
 /** A destination as patterns are compared with it: without secrets, and without words that say only how it is written. */
-function placeOf(destination: string, environment: NodeJS.ProcessEnv, trust: TrustPolicy): string {
+function placeOf(
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+  trust: TrustPolicy,
+  read: ReadSecrets,
+): string {
   switch (destinationKind(destination)) {
     case 'server':
-      return serverOf(destination, environment, trust).resolved;
+      return serverOf(destination, environment, trust, read).resolved;
     case 'files':
-      return filesPlace(filesOf(destination, environment, trust).address);
+      return filesPlace(filesOf(destination, environment, trust, read).address);
     case 'duckdb':
       return realPath(destination);
   }
 }
 
-function patternOf(pattern: string, environment: NodeJS.ProcessEnv): string {
+function patternOf(pattern: string, environment: NodeJS.ProcessEnv, read: ReadSecrets): string {
   switch (destinationKind(pattern)) {
     case 'server':
-      if (holdsReference(pattern)) return serverOf(pattern, environment).resolved;
+      if (holdsReference(pattern)) return serverOf(pattern, environment, undefined, read).resolved;
       return URL.canParse(pattern) ? serverName(new URL(pattern)) : pattern;
     case 'files': {
       const address = filesAddress(pattern);

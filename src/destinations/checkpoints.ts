@@ -18,31 +18,15 @@ import {
   type TableSpec,
 } from '../protocol.js';
 import { cannotHold as whyNot } from '../sources/declared-values.js';
-import type { HistoryEntry, OpenRequest, OpenResult, StreamMove, WriteRequest } from './destination.js';
+import type { HistoryEntry, OpenRequest, OpenResult, StreamMove } from './destination.js';
 import { reopen, type Recorded, type Reopening } from './fingerprint.js';
-import { identifier, numeral, sql, type Sql } from './sql.js';
+import { identifier, numeral, sql, type Sql } from './sql/sql.js';
 
 export interface StoredCheckpoint extends Checkpoint {
   key: StreamKey;
   holder: Holder;
   /** When it was written last. */
   updated: string;
-}
-
-/**
- * Of Highwater's own tables. 1: checkpoints, batches, parents. 2: what has been seen, rejects, changes of the schema. What
- * a version has added is made on opening where it is missing. (Moves and fingerprints came later, and older programs do
- * well without.)
- */
-export const TABLES_VERSION = 2;
-
-/** @throws {DestinationError} where a newer Highwater has written the tables: what they mean is not known here. */
-export function refuseNewer(stored: string | undefined): void {
-  if (stored === undefined || Number(stored) <= TABLES_VERSION) return;
-  throw new DestinationError(
-    `a newer Highwater has written this destination: its own tables are of version ${stored}, and this one knows ` +
-      `version ${TABLES_VERSION}. Use that one, or sync into another destination.`,
-  );
 }
 
 export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
@@ -305,28 +289,6 @@ export function cannotHold(column: string, value: string, type: ColumnType): str
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
 
-/**
- * A table as records outside of any pass are written to it: nothing can be missing from them, and where the table is
- * replaced it is the rows of the last pass that they go to.
- */
-export function alone({ deletes, mode, ...rest }: TableSpec): TableSpec {
-  return {
-    ...rest,
-    ...(deletes !== undefined && rest.deletedField !== undefined && { deletes, unseen: 'stay' as const }),
-    ...(mode !== undefined && mode !== 'replace' && { mode }),
-  };
-}
-
 /** Of the checkpoints of ranges of a table those that are not `key`'s. */
 export const otherRanges = (key: StreamKey, stored: readonly StoredCheckpoint[]): StoredCheckpoint[] =>
   stored.filter((one) => isRange(one.key) && !sameKey(one.key, key));
-
-/** A batch that no stream has fetched: its rows go with the transaction that they are in, and move no checkpoint. */
-export const aloneIn = (
-  key: StreamKey,
-  table: TableSpec,
-  next: string,
-): Omit<WriteRequest, 'files' | 'records' | 'longest'> => ({
-  ...{ key, table, base: '', next, pages: 0, bytes: 0, workflowId: '' },
-  cursor: { pass: 0, mark: null, position: null, ended: null, notes: [] },
-});

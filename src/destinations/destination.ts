@@ -15,19 +15,19 @@ import type {
   TableSpec,
 } from '../protocol.js';
 import type { Fingerprint } from './fingerprint.js';
-import type { ReplayOutcome, ReplayRequest } from './replay.js';
+import type { RetryOutcome, RetryRequest } from './sql/retry.js';
 
 /**
- * Where rows go. Every method is idempotent: it may be called again with the same request, also after a crash in
- * the middle, and then does what is left to do.
+ * A place for rows. Every method is idempotent: it may be called again with the same request, also after a crash in
+ * the middle, and then does the rest.
  */
 export interface Destination {
   /**
    * Makes the table ready and claims the stream for a workflow.
-   * The same holder (workflow and chain of runs) asking again gets what is stored, unchanged.
+   * The same holder (workflow and chain of runs) asking again gets the stored checkpoint, unchanged.
    * @throws {StreamHeldError} while another running workflow holds the table.
    * @throws {DestinationError} when the table cannot take the declared columns.
-   * @throws {MoveRefusedError} when there is no place such as it is to be moved to; then nothing is changed.
+   * @throws {MoveRefusedError} when the place to move to does not exist; then nothing is changed.
    * @throws {DestinationGoneError} when the database is not the expected one; nothing is made.
    */
   openStream(request: OpenRequest): Promise<OpenResult>;
@@ -39,53 +39,53 @@ export interface Destination {
    * @throws {TooManyDeletesError} when the end of a pass would remove more rows than it may; nothing is written.
    * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
    * `quarantine`, such a record is put aside instead.
-   * @throws {TableGoneError} when the table is not there any more; nothing is written.
+   * @throws {TableGoneError} when the table is gone; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
 
   /**
-   * Rows of a parent's table in the order of its primary key, with the mark that is kept of each for the stream.
+   * Reads rows of a parent's table in the order of its primary key, each with the mark that the stream keeps of it.
    * @returns null while no pass over the parent has ended.
    */
   parents(request: ParentsRequest): Promise<ParentRow[] | null>;
 
-  /** A hint: this write will come soon. What can be done for it beside the write in hand may be done. */
+  /** Announces a write that will come soon, so that it can be prepared beside the current write. */
   prepare(request: WriteRequest): void;
 
-  /** What is stored of a stream: where it stands, and the log of how it came there, the latest first. */
+  /** Reads where a stream stands, and the log of how it came there, the latest entry first. */
   history(request: HistoryRequest): Promise<History>;
 
   /**
-   * Tries the records of a table again that were put aside, beside whatever writes it meanwhile; absent where a
-   * destination cannot.
+   * Retries the records of a table that were put aside, beside other writers of the table; absent where a destination
+   * cannot.
    * @throws {DestinationError}
    */
-  replay?(request: ReplayRequest): Promise<ReplayOutcome>;
+  retry?(request: RetryRequest): Promise<RetryOutcome>;
 
   /** Ranges that are read beside the sync; absent where a destination cannot have them. */
   ranges?: Ranges;
 
-  /** Lets go of everything. */
+  /** Closes all connections and files. */
   close(): Promise<void>;
 }
 
-/** What a destination does for ranges of a stream besides opening and writing them. */
+/** Operations on ranges of a stream, besides opening and writing them. */
 export interface Ranges {
-  /** Why a kind of range cannot be had for a table; null where it can. */
+  /** Says why a table cannot have a kind of range; null where it can. */
   refusal(kind: RangeKind, table: TableSpec, repairs: boolean): string | null;
-  /** The time, by the clock that rows are stamped by. */
+  /** Reads the clock that rows are stamped by. */
   now(key: StreamKey): Promise<string>;
-  /** How far the sync itself has come, by its key; null where it has never been opened. */
+  /** Reads the checkpoint of the sync itself, by its key; null where it has never been opened. */
   stands(key: StreamKey): Promise<Checkpoint | null>;
-  /** Other ranges of the table that are kept, with who holds them. */
+  /** Lists the other ranges of the table, with their holders. */
   kept(key: StreamKey): Promise<{ key: StreamKey; holder: Holder; updated: string }[]>;
-  /** Looks at the differences once more when all of an audit has been read, and for rows that the source does not have. */
+  /** Concludes an audit once all of it is read: looks at the differences again, and for rows that the source lacks. */
   conclude(request: ConcludeRequest): Promise<RangeFound>;
-  /** Removes all that is kept of a range. */
+  /** Removes everything that is stored about a range. */
   forget(key: StreamKey): Promise<void>;
 }
 
-/** A column that says which of two versions of a row is the newer one. */
+/** A column that tells which of two versions of a row is newer. */
 export interface CursorColumn {
   field: string;
   format: CursorFormat;
@@ -96,10 +96,10 @@ export interface RangeWrite {
   kind: RangeKind;
   /** Whether rows are written, and not only compared. */
   writes: boolean;
-  /** The batch holds nothing that was asked for before then. */
+  /** When the first of the batch's pages was requested, at the earliest. */
   began: string;
   cursor: CursorColumn | null;
-  /** Paths of files of records that are not compared, but were met. */
+  /** Paths of files of records that the range met without comparing them. */
   beyond?: () => Promise<string[]>;
 }
 
@@ -134,12 +134,12 @@ export interface OpenRequest {
   isRunning: (holder: Holder) => Promise<boolean>;
 }
 
-/** A move, as destinations know it. */
+/** A move of a checkpoint. */
 export interface StreamMove {
   /** The new checkpoint's id. */
   id: string;
   to: { start: true } | { batch: string } | { time: string } | { cursor: Cursor } | { here: true };
-  /** What is said of it in the log. */
+  /** The reason, for the log. */
   said: string;
 }
 
@@ -151,14 +151,14 @@ export interface HistoryRequest {
 export interface History {
   /** Null where the stream was never opened. */
   stored: { checkpoint: Checkpoint; holder: Holder; since: string } | null;
-  /** How many entries there are. */
+  /** Number of all entries. */
   total: number;
   entries: HistoryEntry[];
 }
 
 /** A commit or a move. */
 export interface HistoryEntry {
-  /** Of the checkpoint that it made. */
+  /** The id of the checkpoint that it made. */
   id: string;
   base: string;
   at: string;
@@ -168,7 +168,7 @@ export interface HistoryEntry {
   pages: number;
   records: number;
   rows: number;
-  /** What a move has to say; null for a commit. */
+  /** The reason of a move; null for a commit. */
   moved: string | null;
 }
 
@@ -178,7 +178,7 @@ export interface OpenResult {
   database: string;
   /** Other strategies or sources that have a checkpoint for the same table. */
   neighbours: StreamKey[];
-  /** What follows from a configuration or a table that has changed since the checkpoint; absent where nothing does. */
+  /** Consequences of changes to the configuration or the table since the checkpoint; absent where there are none. */
   notes?: Note[];
 }
 
@@ -191,7 +191,7 @@ export interface WriteRequest {
   /** Counts for the log of commits. */
   records: number;
   pages: number;
-  /** Of the staged files together. */
+  /** Size of the staged files. */
   bytes: number;
   /** Length of the longest record, in bytes. */
   longest: number;
@@ -204,7 +204,7 @@ export interface WriteRequest {
   workflowId: string;
   /** Absent: the batch is one of the sync itself. */
   range?: RangeWrite;
-  /** What was decided about the rows that the end of this pass would remove. */
+  /** The decision about the rows that the end of this pass would remove. */
   deletes?: DeletesDecision;
   /** What the batch was read by; kept beside the checkpoint once a pass has ended by it. */
   fingerprint?: Fingerprint;
@@ -234,7 +234,7 @@ export interface ParentsRequest {
   /** The stream whose parents these are. */
   key: StreamKey;
   parent: ParentSpec;
-  /** Those whose key comes after this one; null = from the first. */
+  /** Only parents whose key comes after this one; null: from the first. */
   after: string[] | null;
   limit: number;
 }

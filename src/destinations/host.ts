@@ -10,23 +10,26 @@ import {
   StorageFullError,
 } from '../errors.js';
 import { Pool } from 'pg';
-import { destinationKind, REFERENCE } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { REFERENCE } from '../secrets/reference-syntax.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
 import type { Destination } from './destination.js';
-import { DuckDbDestination } from './duckdb.js';
-import { DuckDbFile, type DuckDbSettings } from './duckdb-file.js';
-import { FilesDestination } from './files.js';
+import type { SecretStore } from '../secrets/store.js';
+import type { ReadSecrets } from '../secrets/read-secrets.js';
+import { DuckDbDestination } from './duckdb/duckdb.js';
+import { DuckDbFile, type DuckDbSettings } from './duckdb/file.js';
+import { FilesDestination } from './files/files.js';
 import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './location.js';
-import { LocalStore, TEMPORARY } from './object-store.js';
-import { Ownership, type OwnerRecord } from './owner.js';
-import { PostgresDestination } from './postgres.js';
+import { LocalStore, TEMPORARY } from './files/object-store.js';
+import { Ownership, type OwnerRecord } from './duckdb/owner.js';
+import { PostgresDestination } from './postgres/postgres.js';
 import { stagingFolder } from '../staging/staging.js';
-import { runQuery } from './query.js';
-import { serveQueries, socketPath } from './query-socket.js';
-import { S3Store } from './s3-store.js';
-import type { Mask } from '../sources/secrets.js';
+import { runQuery } from './duckdb/query.js';
+import { serveQueries, socketPath } from './duckdb/query-socket.js';
+import { S3Store } from './files/s3-store.js';
+import type { Mask } from '../secrets/masking.js';
 
 /** What a worker tells others of itself when it owns a destination. */
 export interface HostOptions {
@@ -40,6 +43,8 @@ export interface HostOptions {
   environment: NodeJS.ProcessEnv;
   /** Decides which destinations may be used. */
   trust: TrustPolicy;
+  /** Reads secrets of providers in addresses. */
+  secrets: SecretStore;
 }
 
 export interface HostedDestination {
@@ -93,26 +98,29 @@ export class DestinationHost {
   private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
   private readonly servers = new Map<string, ServerLocation>();
   private readonly files = new Map<string, FilesLocation>();
+  /** Addresses by which servers refused connections, by the servers' names. */
+  private readonly refused = new Map<string, string>();
 
   constructor(private readonly options: HostOptions) {}
 
   /**
    * The one true name of a destination: the path of a file, absolute and with links followed; the address of a server
    * without its password; that of files.
-   * @throws {NotAllowedError | ConfigurationError}
+   * @throws {NotAllowedError | ConfigurationError | SecretUnavailableError}
    */
   async locate(path: string): Promise<string> {
     const { environment, trust } = this.options;
-    requireDestination(path, environment, trust);
     const lent = isOwn(path, trust) ? TrustPolicy.local(environment) : trust;
+    const read = await this.readSecrets(path, lent);
+    requireDestination(path, environment, trust, read);
     const kind = destinationKind(path);
     if (kind === 'server') {
-      const server = serverOf(path, environment, lent);
+      const server = serverOf(path, environment, lent, read);
       this.servers.set(server.name, server);
       return server.name;
     }
     if (kind === 'files') {
-      const files = filesOf(path, environment, lent);
+      const files = filesOf(path, environment, lent, read);
       trust.requireOutsideHooks(files.name, writtenBy(files.beside));
       this.files.set(files.name, files);
       return files.name;
@@ -171,6 +179,26 @@ export class DestinationHost {
     );
   }
 
+  /** Reads what an address refers to, and what those do that it is compared with. */
+  private async readSecrets(path: string, lent: TrustPolicy): Promise<ReadSecrets> {
+    const { environment, trust, secrets } = this.options;
+    const read = await secrets.read(path, lent);
+    if (trust.trust === 'local') return read;
+    const listed = [trust.ownDestination, ...trust.destinations];
+    return (await secrets.read(listed, TrustPolicy.local(environment))).with(read);
+  }
+
+  /**
+   * Forgets the secrets by which a server refused a connection, once for each address that they make.
+   * @returns whether others may be had in their place.
+   */
+  private forgetRefused({ name, url, read }: ServerLocation): boolean {
+    if (read.isEmpty || this.refused.get(name) === url) return false;
+    this.refused.set(name, url);
+    this.options.secrets.forget(read);
+    return true;
+  }
+
   private async own(path: string): Promise<Owned | OwnerRecord> {
     const hash = createHash('sha256').update(`${hostname()}\n${path}`).digest('hex').slice(0, 12);
     const queue = `highwater-destination-${basename(path)}-${hash}`;
@@ -184,7 +212,7 @@ export class DestinationHost {
     const destination = new DuckDbDestination(file);
     const answering = await serveQueries(socket, {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
-      replay: (request) => destination.replay(request),
+      replay: (request) => destination.retry(request),
       history: (request) => destination.history(request),
     });
     const stopPolling = await this.options.poll(queue);
@@ -204,7 +232,8 @@ export class DestinationHost {
   }
 
   /** Whoever writes to a server has a queue of its own: what it has staged is on its machine. */
-  private async connect({ name, url, beside, mask }: ServerLocation): Promise<Owned> {
+  private async connect(server: ServerLocation): Promise<Owned> {
+    const { name, beside } = server;
     const connectBy = (connectionString: string) => {
       const pool = new Pool({
         connectionString,
@@ -217,17 +246,19 @@ export class DestinationHost {
       pool.on('error', () => undefined);
       return pool;
     };
-    let current = url;
-    const destination = new PostgresDestination(connectBy(url), name, undefined, mask);
-    const [, database = ''] = /^[^?]*\/([^/?]*)/.exec(name) ?? [];
-    const queue = `highwater-destination-${database.replace(REFERENCE, '')}-${randomUUID().slice(0, 12)}`;
+    let current = server;
+    const destination = new PostgresDestination(connectBy(server.url), name, undefined, server.mask, () =>
+      this.forgetRefused(current),
+    );
+    const [, database = ''] = /^[^?]*\/([^/?]*)/.exec(name.replace(REFERENCE, '')) ?? [];
+    const queue = `highwater-destination-${database}-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);
     return {
       ...{ path: name, beside, queue, destination },
       stands: () => Promise.resolve(true),
       renew: (newest) => {
-        if (newest.url === current) return;
-        current = newest.url;
+        if (newest.url === current.url) return;
+        current = newest;
         destination.reconnect(connectBy(newest.url), newest.mask);
       },
       release: async () => {

@@ -1,21 +1,42 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind, isCredential } from '../config/flat.js';
+import { destinationKind } from '../config/flat.js';
+import { isCredential } from '../secrets/credential-names.js';
 import { ConfigurationError } from '../errors.js';
+import { ReadSecrets } from '../secrets/read-secrets.js';
+import { readSecrets } from '../secrets/store.js';
 import { References, unescaped } from '../sources/references.js';
-import { Secrets, type Mask } from '../sources/secrets.js';
+import { Secrets, type Mask } from '../secrets/masking.js';
 import { stateDir } from '../state-dir.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 
 /** What belongs to a destination on this machine has names that begin with this. @throws {ConfigurationError} */
-export const besideOf = (destination: string, environment: NodeJS.ProcessEnv): string =>
-  ({
-    duckdb: () => destination,
-    server: () => serverOf(destination, environment).beside,
-    files: () => filesOf(destination, environment).beside,
-  })[destinationKind(destination)]();
+export async function besideOf(destination: string, environment: NodeJS.ProcessEnv): Promise<string> {
+  switch (destinationKind(destination)) {
+    case 'duckdb':
+      return destination;
+    case 'server':
+      return (await findServer(destination, environment)).beside;
+    case 'files':
+      return (await findFiles(destination, environment)).beside;
+  }
+}
+
+/** Finds a server for a command, as {@link serverOf}: secrets of providers are read first. */
+export const findServer = async (
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<ServerLocation> =>
+  serverOf(destination, environment, undefined, await readSecrets(destination, environment));
+
+/** Finds files for a command, as {@link filesOf}: secrets of providers are read first. */
+export const findFiles = async (
+  destination: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<FilesLocation> =>
+  filesOf(destination, environment, undefined, await readSecrets(destination, environment));
 
 /** A database server. */
 export interface ServerLocation {
@@ -29,19 +50,23 @@ export interface ServerLocation {
   mask: Mask;
   /** What belongs to it on this machine has names that begin with this. */
   beside: string;
+  /** Secrets of providers that its address was made with. */
+  read: ReadSecrets;
 }
 
 /**
  * A server's address with its references resolved.
+ * @param read secrets of providers that it refers to.
  * @throws {ConfigurationError | NotAllowedError}
  */
 export function serverOf(
   destination: string,
   environment: NodeJS.ProcessEnv,
   trust = TrustPolicy.local(environment),
+  read = ReadSecrets.none,
 ): ServerLocation {
   const isWhole = /^\$\{[^}]*\}$/.test(destination);
-  const references = new References(environment, trust);
+  const references = new References(environment, trust, read);
   const url = references.resolve(destination, 'destination', isWhole ? undefined : encodeURIComponent);
   references.check();
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
@@ -63,6 +88,7 @@ export function serverOf(
     url,
     mask: (text) => secrets.mask(text),
     beside: join(stateDir(environment), 'destinations', `postgres-${hash}`),
+    read,
   };
 }
 
@@ -91,14 +117,16 @@ export interface FilesLocation {
 
 /**
  * The address of a file destination with its references resolved.
+ * @param read secrets of providers that it refers to.
  * @throws {ConfigurationError | NotAllowedError}
  */
 export function filesOf(
   destination: string,
   environment: NodeJS.ProcessEnv,
   trust = TrustPolicy.local(environment),
+  read = ReadSecrets.none,
 ): FilesLocation {
-  const references = new References(environment, trust);
+  const references = new References(environment, trust, read);
   const text = references.resolve(destination, 'destination');
   references.check();
   const address = filesAddress(text);

@@ -24,7 +24,7 @@ export async function withLock<T>(
   const stillHeld = () => read(file) === mine;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   let told = false;
-  while (!take(file, mine)) {
+  while (!takeLock(file, mine)) {
     const held = read(file);
     if (held !== null && isStale(file, held)) {
       breakLock(file, held);
@@ -47,7 +47,7 @@ export async function withLock<T>(
   }
 }
 
-function take(file: string, mine: string): boolean {
+function takeLock(file: string, mine: string): boolean {
   try {
     writeFileSync(file, mine, { flag: 'wx' });
     return true;
@@ -84,7 +84,7 @@ function breakLock(file: string, stale: string): void {
   }
   // Another process may have broken the stale lock and taken its own since we read it: then give that one back.
   const taken = readFileSync(aside, 'utf8');
-  if (taken !== stale) take(file, taken);
+  if (taken !== stale) takeLock(file, taken);
   rmSync(aside, { force: true });
 }
 

@@ -4,13 +4,13 @@ import { connect, createServer, type Server } from 'node:net';
  * Picks one free port for each preferred one: the preferred port itself when nothing uses it, any free one
  * otherwise. `0` asks for any free port.
  *
- * The ports are only free at the moment of asking; whoever starts a server on them has to cope with losing the race.
+ * The ports are only free at the moment of asking; a caller that starts a server on them has to cope with losing the race.
  */
 export async function freePorts(preferred: readonly number[], host = '127.0.0.1'): Promise<number[]> {
   const held: Server[] = [];
   try {
     for (const port of preferred) {
-      // Where SO_REUSEADDR lets a listen succeed beside a server on 0.0.0.0 (macOS), only a connect shows that server.
+      // If SO_REUSEADDR lets a listen succeed beside a server on 0.0.0.0 (macOS), only a connect shows that server.
       const usable = port !== 0 && !(await portAnswers(port, host));
       const server = (usable ? await listen(port, host) : null) ?? (await listen(0, host));
       if (!server) throw new Error(`No free port on ${host}`);

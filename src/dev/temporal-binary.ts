@@ -17,7 +17,7 @@ export interface TemporalBinary {
   readonly serverVersion: string;
 }
 
-/** What a {@link Way} has to work with. */
+/** The tools of a {@link Way}. */
 export interface WayContext {
   readonly env: NodeJS.ProcessEnv;
   /** The per-user cache; fetched binaries are kept in its folder `bin`. */
@@ -184,7 +184,7 @@ export function cacheWay(): Way {
 export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
   const downloader = `
     const { Runtime } = require(process.argv[1]);
-    process.on('disconnect', () => process.exit(1)); // nobody waits for the file any more
+    process.on('disconnect', () => process.exit(1)); // no process waits for the file any more
     process.send('asking');
     Runtime.instance().createEphemeralServer(JSON.parse(process.argv[2])).catch((error) => {
       console.error(error.message);

@@ -6,7 +6,7 @@ import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
 import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
 
-/** What was found out about a stream. No value of a record is in it. */
+/** Findings about a stream. They hold no value of a record. */
 export interface Discovery {
   /** Method and address of each request, secrets masked. */
   requests: string[];
@@ -22,7 +22,7 @@ export interface Discovery {
 export interface DiscoveredColumn {
   name: string;
   type: ColumnType;
-  /** What speaks for the type, or is worth knowing. */
+  /** The reasons for the type, or remarks. */
   why: string;
   unique: boolean;
   /** How many records have no value. */
@@ -83,7 +83,7 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const source = sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
+  const source = await sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
   const parent = await parentFields(plan, plans, options);
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();
@@ -102,12 +102,12 @@ async function readSample(
     try {
       const { undeclared: _, ...said } = await source.read(
         request,
-        async (bytes, part) => {
+        async ({ lines: bytes, records: part }) => {
           keys.push(...part.keys);
           values.push(...part.values);
           records += part.records;
           for (const text of bytes.toString('utf8').split('\n')) {
-            // What stood between two records is spaces now.
+            // Separators between records are spaces now.
             if (text.trim() !== '') lines.add(text.trim());
           }
           if (lines.size >= sample) enough.abort();
@@ -128,7 +128,7 @@ async function readSample(
 }
 
 const DATE = /^\d{4}-\d\d-\d\d$/;
-/** What the destination reads without losing a digit of it. */
+/** Numbers that the destination reads without losing a digit. */
 const DATETIME = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:[0-5]\d(?:\.\d{1,6})?(Z|[+-]\d\d(?::?\d\d)?)?$/;
 const LONGS = [-(2n ** 63n), 2n ** 63n - 1n] as const;
 /** Digits that a DECIMAL can have. */
@@ -136,7 +136,7 @@ const DECIMAL_DIGITS = 38;
 
 type Kind = 'boolean' | 'whole' | 'fraction' | 'date' | 'naive' | 'zoned' | 'text' | 'list' | 'object';
 
-/** What the values of one column have in common. */
+/** Common traits of the values of one column. */
 class Facts {
   private readonly kinds = new Map<Kind, number>();
   private readonly values = new Set<string>();

@@ -10,14 +10,17 @@ export interface Draft {
   text: string;
   /** The same as plain JSON. */
   configuration: Json;
-  /** What is left for a person to do. */
+  /** Tasks left to the user. */
   notes: string[];
 }
 
 /** More columns than a configuration may name. */
 const COLUMN_LIMIT = 1600;
 
-/** The configuration with what was found, of each stream by its name; the streams that were not looked at stay as they are. */
+/**
+ * The configuration with what was found, of each stream by its name; the streams that were not looked at stay as they
+ * are.
+ */
 export function draft(
   configuration: Json,
   plans: readonly StreamPlan[],
@@ -60,7 +63,7 @@ function fill(
   const wanted = field !== undefined && (needed || field.says === 'changed');
   const hasNone = plan.cursorField === '' && plan.cursorFields === undefined;
   if (full && !stream.has('cursor_field')) {
-    if (wanted && hasNone) put(document, stream, 'cursor_field', field.name, field.why + also);
+    if (wanted && hasNone) putCommented(document, stream, 'cursor_field', field.name, field.why + also);
     else if (needed && hasNone) {
       say(
         `no column holds timestamps, which ${plan.options.strategy} goes by: offset, page_number or cursor may do`,
@@ -78,7 +81,7 @@ function fill(
   const isGiven = stream.has('primary_key') && keys.every(isThere);
   if (!isGiven && key !== undefined) {
     const [only] = key.columns;
-    put(document, stream, 'primary_key', key.columns.length === 1 ? only : key.columns, key.why);
+    putCommented(document, stream, 'primary_key', key.columns.length === 1 ? only : key.columns, key.why);
   } else if (!isGiven) {
     say(
       'no column or pair of columns has another value in every record: say yourself what the primary_key is',
@@ -93,7 +96,7 @@ function fill(
     const column = columns.find((one) => one.name === name);
     const from = given[name];
     if (typeof from === 'object' && from !== null) {
-      put(document, map, name, from, '');
+      putCommented(document, map, name, from, '');
       continue;
     }
     const isParents = Object.hasOwn(plan.request.shape?.parent ?? {}, name);
@@ -104,10 +107,10 @@ function fill(
         : column.type === type
           ? column.why
           : `the sample looks like ${column.type}`;
-    put(document, map, name, type, why);
+    putCommented(document, map, name, type, why);
   }
   for (const { name, type, why } of usable.values()) {
-    if (!Object.hasOwn(declared, name)) put(document, map, name, type, why);
+    if (!Object.hasOwn(declared, name)) putCommented(document, map, name, type, why);
   }
   stream.delete('columns');
   stream.add(document.createPair('columns', map));
@@ -141,7 +144,7 @@ function storable(columns: DiscoveredColumn[], say: (text: string) => void): Map
 }
 
 /** Sets a key, with a comment at the end of its line. */
-function put(document: Document, map: YAMLMap, key: string, value: unknown, why: string): void {
+function putCommented(document: Document, map: YAMLMap, key: string, value: unknown, why: string): void {
   const node = document.createNode(value);
   if (isCollection(node)) node.flow = true;
   if (why !== '') node.comment = ` ${why}`;

@@ -4,7 +4,7 @@ import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings } from '../surroundings.js';
-import { memberTexts } from '../sources/paths.js';
+import { memberTexts } from '../request/paths.js';
 import {
   apart,
   ASKED_ENOUGH,
@@ -26,10 +26,10 @@ export interface ProbedPage {
   undeclared: string[];
 }
 
-/** Where a probe runs. */
+/** The setting in which a probe runs. */
 export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
-  /** What refresh tokens are kept beside. */
+  /** The destination beside which refresh tokens are kept. */
   destination: string;
   /** Values are read that their columns do not take. */
   takesAll?: true;
@@ -38,23 +38,13 @@ export interface ProbeOptions {
 /** Pages of one stream; of one that has a parent, for the first record of that. */
 export class Probe {
   readonly strategy: Strategy;
-  private readonly source: HttpSource;
 
   private constructor(
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
-    options: ProbeOptions,
+    private readonly source: HttpSource,
   ) {
     this.strategy = createStrategy(plan.options);
-    const { environment, destination, takesAll } = options;
-    this.source = sourceOf(
-      plan,
-      ownSurroundings(environment),
-      destination,
-      undefined,
-      undefined,
-      takesAll !== true,
-    );
   }
 
   /**
@@ -62,7 +52,12 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    return new Probe(plan, await parentFields(plan, plans, options), options);
+    const { environment, destination, takesAll } = options;
+    const parent = await parentFields(plan, plans, options);
+    const surroundings = ownSurroundings(environment);
+    const checksValues = takesAll !== true;
+    const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
+    return new Probe(plan, parent, source);
   }
 
   first(): Cursor {
@@ -102,7 +97,7 @@ export class Probe {
     const values: (string | null)[] = [];
     const answer = await this.source.read(
       request,
-      async (lines, part) => {
+      async ({ lines, records: part }) => {
         keys.push(...part.keys);
         values.push(...part.values);
         for (const line of lines.toString('utf8').split('\n')) {
@@ -130,7 +125,6 @@ const withoutSpaces = (json: string): string => json.replace(/("(?:[^"\\]|\\.)*"
 /** A stream cannot be looked at. */
 class CheckError extends HighwaterError {
   override readonly name = 'CheckError';
-  readonly retry = 'never';
 }
 
 /**
@@ -177,13 +171,13 @@ export async function parentFields(
   );
 }
 
-/** What was found out of a stream; `problem` stops a sync or loses records, `advice` is worth knowing. */
+/** A finding about a stream; `problem` stops a sync or loses records, `advice` does not. */
 export interface Finding {
   kind: 'fine' | 'advice' | 'problem';
   message: string;
 }
 
-/** So many pages without records are gone on from. */
+/** The number of empty pages after which a probe stops. */
 const EMPTY_PAGES = 12;
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */

@@ -1,7 +1,6 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Context } from '@temporalio/activity';
 import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@temporalio/worker';
-import { isWaitForParent } from '../activities/fetch-pages.js';
 import type { Activities } from '../activities/index.js';
 import { inputProblems } from '../inputs.js';
 import { syncLabel, withoutCredentials } from '../metrics.js';
@@ -17,16 +16,16 @@ import type { Labels, Meter } from './meter.js';
 
 type Input<Name extends keyof Activities> = Parameters<Activities[Name]>[0];
 
-/** What an activity's input says of itself. */
+/** Facts about a stream from an activity's input. */
 interface Subject {
   stream: string;
-  /** What stands on each line of the log. */
+  /** Fields of each line of the log. */
   attributes: Record<string, unknown>;
   labels: Labels;
 }
 
 /** Counts what activities do, and says in the log what a person wants to know; every line names what it is about. */
-export const watched =
+export const countingInterceptor =
   (meter: Meter): ActivityInterceptorsFactory =>
   (context): ActivityInterceptors => {
     let subject: Subject | null = null;
@@ -40,7 +39,7 @@ export const watched =
           try {
             const result = await next(input);
             const seconds = (performance.now() - began) / 1000;
-            tell(meter, context, subject, input.args[0], result, seconds);
+            countResult(meter, context, subject, input.args[0], result, seconds);
             return result;
           } catch (thrown) {
             if (thrown instanceof ApplicationFailure) {
@@ -67,8 +66,10 @@ export function labelsOf(context: Context, plan: StreamPlan, destination: string
   const workflowId = context.info.workflowExecution?.workflowId ?? '';
   const { stream, options } = plan;
   return {
-    ...{ sync: syncLabel(workflowId, stream), stream },
-    ...{ strategy: options.strategy, destination: withoutCredentials(destination) },
+    sync: syncLabel(workflowId, stream),
+    stream,
+    strategy: options.strategy,
+    destination: withoutCredentials(destination),
   };
 }
 
@@ -94,7 +95,7 @@ function subjectOf(context: Context, given: unknown): Subject {
   };
 }
 
-function tell(
+function countResult(
   meter: Meter,
   { info, log }: Context,
   { labels }: Subject,
@@ -110,21 +111,23 @@ function tell(
       const table = `${plan.table.schema}.${plan.table.table}`;
       const { strategy } = plan.options;
       log.info('stream opened', {
-        ...{ stream: plan.stream, strategy, table, destination: withoutCredentials(destination) },
-        ...{ checkpoint: checkpoint.id, pass: checkpoint.cursor?.pass ?? 0 },
+        stream: plan.stream,
+        strategy,
+        table,
+        destination: withoutCredentials(destination),
+        checkpoint: checkpoint.id,
+        pass: checkpoint.cursor?.pass ?? 0,
       });
       return;
     }
     case 'fetchPages': {
-      const { plan } = input as Input<'fetchPages'>;
       const { batches, wait } = result as FetchedPages;
       if (batches.length > 0) meter.record('highwater_batch_seconds', seconds, labels);
       for (const { next, records, pages, bytes } of batches)
         log.debug('batch read', { batch: next, records, pages, bytes, seconds: toMilliseconds(seconds) });
       if (wait === null) return;
       const waits = Math.max(0, (Date.parse(wait.until) - Date.now()) / 1000);
-      const whom = isWaitForParent(plan, wait.reason) ? 'parent' : 'source';
-      meter.record('highwater_source_wait_seconds', waits, { ...labels, for: whom });
+      meter.record('highwater_source_wait_seconds', waits, { ...labels, for: wait.for });
       log.info('must wait', { until: wait.until, reason: wait.reason });
       return;
     }
@@ -145,7 +148,11 @@ function tell(
       meter.add('highwater_deleted_total', deleted, labels);
       const { records, pages, bytes, cursor } = batch;
       log.info('batch committed', {
-        ...{ rows, records, pages, bytes, seconds: toMilliseconds(taken) },
+        rows,
+        records,
+        pages,
+        bytes,
+        seconds: toMilliseconds(taken),
         ...(rejected > 0 && { rejected }),
         ...(deleted > 0 && { deleted }),
         ...(cursor.ended !== null && { endRule: cursor.ended }),
@@ -155,7 +162,10 @@ function tell(
     case 'concludeRange': {
       const { missing, stale, extra, changed } = result as RangeFound;
       log.info('range compared', {
-        ...{ missing: missing.count, stale: stale.count, extra: extra?.count ?? null, changed },
+        missing: missing.count,
+        stale: stale.count,
+        extra: extra?.count ?? null,
+        changed,
       });
       return;
     }

@@ -8,7 +8,7 @@ import { METRICS, type MetricName, type MetricSpec } from '../metrics.js';
 
 export type Labels = Record<string, string>;
 
-/** So many series of one metric; what comes after them is counted as the sync `other`. */
+/** The maximum of series of one metric; further ones are counted as the sync `other`. */
 const SYNCS_LIMIT = 500;
 
 /** The counters and histograms of {@link METRICS}, made when they are first used; workflows have the gauges. */

@@ -18,10 +18,10 @@ import {
 } from '@temporalio/interceptors-opentelemetry/lib/worker/index.js';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Sinks } from '@temporalio/workflow';
-import type { RequestInHand, RequestStarted } from '../sources/source.js';
+import type { RequestObserver, RequestStarted } from '../sources/source.js';
 import type { Tracing } from './tracing.js';
 
-/** Whoever ends does not wait longer than this for a collector that does not answer. */
+/** The longest wait at the end for a collector that does not answer. */
 const FLUSH_MILLISECONDS = 3000;
 
 /** Asking how far a sync is, over and over, makes no traces. */
@@ -46,11 +46,11 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
   const isTimed = ['OTEL_EXPORTER_OTLP_TIMEOUT', 'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT'].some(
     (name) => process.env[name],
   );
-  // What it tries keeps a command from ending.
+  // Its retries would keep a command from ending.
   const exporter = new Exporter(isTimed ? {} : { timeoutMillis: FLUSH_MILLISECONDS });
   const processor = new BatchSpanProcessor(exporter);
   const provider = new NodeTracerProvider({ resource, spanProcessors: [processor] });
-  // Where the program that we are part of has one already, that one stays.
+  // If the embedding program has registered a provider, that one stays.
   provider.register();
   const tracer = trace.getTracer('highwater');
   const activity: ActivityInterceptorsFactory = (context) => ({
@@ -61,7 +61,7 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
     clientInterceptors: [clientInterceptor()],
     activity,
     sinks: spansOfWorkflows((span) => processor.onEnd({ ...span, resource })),
-    request: ({ method, address }: RequestStarted): RequestInHand => {
+    request: ({ method, address }: RequestStarted): RequestObserver => {
       const { hostname, pathname, port } = new URL(address);
       const span = tracer.startSpan(`${method} ${pathname}`, {
         kind: SpanKind.CLIENT,

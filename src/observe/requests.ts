@@ -1,6 +1,6 @@
 import type { Context } from '@temporalio/activity';
 import type { StreamPlan } from '../protocol.js';
-import { ABORTED, type RequestInHand, type RequestStarted } from '../sources/source.js';
+import { ABORTED, type RequestObserver, type RequestStarted } from '../sources/source.js';
 import { labelsOf } from './activities.js';
 import type { Meter } from './meter.js';
 import type { Tracing } from './tracing.js';
@@ -9,7 +9,7 @@ import type { Tracing } from './tracing.js';
 export const requestsWatched =
   (meter: Meter, tracing: Tracing | null) => (context: Context, plan: StreamPlan, destination: string) => {
     const labels = labelsOf(context, plan, destination);
-    return (request: RequestStarted): RequestInHand => {
+    return (request: RequestStarted): RequestObserver => {
       const span = tracing?.request(request);
       const began = performance.now();
       let isAnswered = false;

@@ -1,15 +1,15 @@
 import type { WorkflowClientInterceptor } from '@temporalio/client';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Sinks } from '@temporalio/workflow';
-import type { RequestInHand, RequestStarted } from '../sources/source.js';
+import type { RequestObserver, RequestStarted } from '../sources/source.js';
 
-/** What makes spans of what a sync does. */
+/** The parts that make spans of a sync's work. */
 export interface Tracing {
   clientInterceptors: WorkflowClientInterceptor[];
   activity: ActivityInterceptorsFactory;
   /** Take the spans that workflows make. */
   sinks: InjectedSinks<Sinks>;
-  request: (request: RequestStarted) => RequestInHand;
+  request: (request: RequestStarted) => RequestObserver;
   /** Sends what is waiting to be sent, within a few seconds. */
   flush: () => Promise<void>;
 }

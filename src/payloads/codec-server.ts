@@ -3,10 +3,10 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Payload, PayloadCodec } from '@temporalio/common';
 import { messageOf } from '../errors.js';
 
-/** What a codec server answers, and to whom. */
+/** The answers of a codec server, and who may ask. */
 export interface CodecServerOptions {
   codecs: readonly PayloadCodec[];
-  /** Whoever asks must know it: in the path, `/TOKEN/decode`, or as `Authorization: Bearer TOKEN`. */
+  /** Every caller must know it: in the path, `/TOKEN/decode`, or as `Authorization: Bearer TOKEN`. */
   token: string;
   /** Origins of Web UIs whose pages may ask from a browser. */
   origins: readonly string[];
@@ -19,7 +19,7 @@ const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
 /**
  * Decodes and encodes payloads for the Web UI and the Temporal CLI (Temporal's codec server protocol), on the loopback
- * address alone. It hands out plain text: whoever does not know the token, asks by another host's name (DNS rebinding)
+ * address alone. It hands out plain text: a caller that does not know the token, asks by another host's name (DNS rebinding)
  * or from a page of another origin is refused.
  */
 export async function startCodecServer(

@@ -10,7 +10,6 @@ import { EncryptionCodec, keysFrom } from './encryption.js';
 /** A data converter of one's own cannot be used. */
 export class DataConverterError extends HighwaterError {
   override readonly name = 'DataConverterError';
-  readonly retry = 'never';
 }
 
 /** From source the build's file stands in: the SDK requires it, which reads no TypeScript. */
@@ -99,7 +98,7 @@ export class PayloadReader {
     return payloads[0] ?? payload;
   }
 
-  /** What a decoded payload holds, or null where that cannot be said. */
+  /** The value of a decoded payload, or null if it has none that can be read. */
   valueOf(payload: Payload | null | undefined): Json {
     try {
       return payload ? this.loaded.payloadConverter.fromPayload<Json>(payload) : null;
@@ -108,7 +107,7 @@ export class PayloadReader {
     }
   }
 
-  /** What a payload of the server holds, or null where that cannot be said. @throws {PayloadKeyError} */
+  /** The value of a payload of the server, or null if it has none that can be read. @throws {PayloadKeyError} */
   async read(payload: Payload): Promise<Json> {
     return this.valueOf(await this.decoded(payload));
   }

@@ -15,7 +15,6 @@ const KEY_VARIABLES = 'HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE';
 /** A payload cannot be read, or the keys that payloads are encrypted with cannot be used. */
 export class PayloadKeyError extends HighwaterError {
   override readonly name = 'PayloadKeyError';
-  readonly retry = 'never';
 }
 
 /** A key, and the name that is written beside what it has encrypted. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import type { Headers } from 'node-fetch';
-import { isCredential } from '../config/flat.js';
+import { isCredential } from '../secrets/credential-names.js';
 import { durationText } from '../durations.js';
 import {
   ConfigurationError,
@@ -15,10 +15,10 @@ import {
 import type { OAuth2Auth, SessionAuth } from '../protocol.js';
 import type { TrustPolicy } from '../trust/policy.js';
 import { CredentialStore } from './credential-store.js';
-import type { Network } from './network.js';
-import { valueAtPath } from './paths.js';
+import type { Network } from '../trust/network.js';
+import { valueAtPath } from '../request/paths.js';
 import { unescaped, type ResolvedRequest } from './references.js';
-import type { Secrets } from './secrets.js';
+import type { Secrets } from '../secrets/masking.js';
 import { RateLimitedError } from './source.js';
 import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter, secondsUntil, sourceNow } from './waits.js';
@@ -70,7 +70,7 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
     }
     case 'oauth2':
       return new TokenAuthenticator(
-        Tokens.of([auth, options.destination], () => grant(auth, resolved, options)),
+        Tokens.of([auth, options.destination], () => requestToken(auth, resolved, options)),
         secrets,
         (request, token) => (request.headers['authorization'] = `Bearer ${token}`),
       );
@@ -94,7 +94,7 @@ class Tokens {
   private static readonly all = new Map<string, Tokens>();
   private token: Token | null = null;
   private pending: Promise<Token> | null = null;
-  /** What the server has asked to wait before it is asked for a token again. */
+  /** The wait that the server has asked for before the next request for a token. */
   private blocked: { until: number; reason: string } | null = null;
   /** The token that a page was read with last. */
   private lastGood: string | null = null;
@@ -190,7 +190,7 @@ class TokenAuthenticator implements Authenticator {
   }
 }
 
-/** What a hook is given, and gives: headers to add. */
+/** The signature of a hook: it returns headers to add. */
 type Sign = (
   request: { method: string; url: string; headers: Record<string, string>; body: string | null },
   settings: { [name: string]: string },
@@ -300,7 +300,11 @@ async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: Auth
   return { ...tokenOf(url, token, expires, now, resolved), others: credentials };
 }
 
-async function grant(auth: OAuth2Auth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
+async function requestToken(
+  auth: OAuth2Auth,
+  resolved: ResolvedRequest,
+  options: AuthOptions,
+): Promise<Token> {
   const { clientId, clientSecret, refreshToken, scopes } = auth;
   const store =
     options.destination === null || refreshToken === null

@@ -15,18 +15,18 @@ import {
   otherMembers,
   passes,
   selectTexts,
-} from './paths.js';
-import type { Mask } from './secrets.js';
-import { isTooMuch } from './json-path.js';
+} from '../request/paths.js';
+import type { Mask } from '../secrets/masking.js';
+import { isTooMuch } from '../request/json-path.js';
 import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
 
 export type Bytes = AsyncIterable<Buffer>;
 
-/** What must be read whole (the answer for a JSONPath, a single record, a line) may be this large. */
+/** The largest unit that must be read whole: an answer for a JSONPath, a single record, a line. */
 const WHOLE_LIMIT = 16 * 1024 * 1024;
 const GZIP = [0x1f, 0x8b];
 
-/** What a body is read as. */
+/** The keys of a request that say how a body is read. */
 export type BodySpec = Pick<RequestSpec, 'format' | 'single' | 'shape' | 'records'> &
   Partial<Pick<RequestSpec, 'next' | 'total' | 'more' | 'totalPages' | 'ends' | 'errors'>>;
 
@@ -43,12 +43,12 @@ function isReadInside(
 /** A body as the scanner can read it. */
 export interface ReadableBody {
   bytes: Bytes;
-  /** Where in those bytes the records are. */
+  /** The path to the records in those bytes. */
   records: string[];
   /** Whether the answer besides its records is known here, and not to the scanner. */
   isOwnEnvelope: boolean;
   envelope: () => JsonDocument;
-  /** Of the records so far, in order, which ones are to be kept; null where all are. */
+  /** Whether each of the records so far, in order, is kept; null if all are. */
   kept: boolean[] | null;
   /** Notes on what was done to records so far. */
   remarks: () => Note[];
@@ -58,7 +58,7 @@ export interface ReadableBody {
 export interface Identity {
   primaryKey: readonly string[];
   cursorField: string;
-  /** Where there are several cursor fields. */
+  /** Set if there are several cursor fields. */
   cursorFields?: { names: readonly string[] };
 }
 
@@ -97,7 +97,11 @@ export function readableBody(
   const headerRemarks = () => remarksOnHeader(header, mask);
   if (shape === undefined || shape === null) {
     return {
-      ...{ bytes, records, isOwnEnvelope, envelope: () => envelope, kept: null },
+      bytes,
+      records,
+      isOwnEnvelope,
+      envelope: () => envelope,
+      kept: null,
       remarks: headerRemarks,
     };
   }
@@ -144,7 +148,7 @@ async function* gunzipped(body: Bytes): Bytes {
   } else yield* rest;
 }
 
-/** A failure reaches whoever reads the end of the pipeline. */
+/** A failure reaches the reader of the end of the pipeline. */
 const ignore = () => undefined;
 
 const [OPEN, COMMA, CLOSE] = [Buffer.from('['), Buffer.from(','), Buffer.from(']')];
@@ -288,7 +292,7 @@ class Shaper {
   private readonly taken: ReadonlySet<string>;
   /** Columns of a record that the filter leaves out: nothing else of it need fit. */
   private readonly ofIdentity: Map<string, Location>;
-  /** Where the parts of the primary key are. */
+  /** Paths of the parts of the primary key. */
   private readonly keyPaths: Map<string, Location>;
   /** Notes on what was done to records so far. */
   remarks: Note[] = [];

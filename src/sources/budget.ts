@@ -7,37 +7,45 @@ import { allowance } from './waits.js';
 
 /** A wait of this length is better spent in the workflow, where it shows and holds no process. */
 const WAITED_HERE_MILLISECONDS = 2000;
-/** What all streams of a source that run in this process together ask of it. */
+
+/** The budgets of all sources that one worker or command reads. */
+export class Budgets {
+  private readonly all = new Map<string, Budget>();
+
+  /**
+   * Returns the budget that all streams with the same origin, credentials and limit share.
+   * @param account tells apart callers that the source counts apart: origin and credentials.
+   */
+  budgetFor(account: unknown, limit: RateLimit | null): Budget {
+    const key = createHash('sha256')
+      .update(JSON.stringify([account, limit]))
+      .digest('hex');
+    const budget = this.all.get(key) ?? new Budget(limit);
+    this.all.set(key, budget);
+    return budget;
+  }
+}
+
+/** The requests that all streams of a source make together: so many at once, so many a second. */
 export class Budget {
-  private static readonly all = new Map<string, Budget>();
   private active = 0;
   private readonly queue: (() => void)[] = [];
-  /** When the next request may start. Like all times here by a clock that only runs forward, and is never set. */
+  /** When the next request may start. Times here are by a clock that only runs forward, and is never set. */
   private nextStart = 0;
   private blocked: { until: number; reason: string } | null = null;
 
-  private constructor(private readonly limit: RateLimit | null) {}
-
-  /** @param who tells apart those whom the source counts apart: origin and credentials. */
-  static of(who: unknown, limit: RateLimit | null): Budget {
-    const key = createHash('sha256')
-      .update(JSON.stringify([who, limit]))
-      .digest('hex');
-    const budget = Budget.all.get(key) ?? new Budget(limit);
-    Budget.all.set(key, budget);
-    return budget;
-  }
+  constructor(private readonly limit: RateLimit | null) {}
 
   /**
    * Waits for a request's turn.
-   * @returns what ends it.
+   * @returns a function that ends the turn.
    * @throws {RateLimitedError} when the turn comes later than is worth waiting here.
    */
-  async turn(signal: AbortSignal): Promise<() => void> {
+  async takeTurn(signal: AbortSignal): Promise<() => void> {
     this.refuseWhileBlocked();
     const most = this.limit?.concurrency ?? Infinity;
     // In order: a request that goes on ahead holds its place until the one before it has been read.
-    if (this.active >= most) await this.freed(signal);
+    if (this.active >= most) await this.waitForPlace(signal);
     else this.active++;
     let ended = false;
     const end = () => {
@@ -61,8 +69,8 @@ export class Budget {
     }
   }
 
-  /** Takes note of what an answer says is left. A source that does not say until when is simply asked again. */
-  learn(headers: Headers): void {
+  /** Notes how many requests an answer says are left. A source that does not say until when is asked again. */
+  noteAllowance(headers: Headers): void {
     const { isUsedUp, left, seconds } = allowance(headers, this.limit);
     if (isUsedUp && seconds !== null)
       this.blocked = { until: performance.now() + seconds * 1000, reason: left };
@@ -83,7 +91,7 @@ export class Budget {
   }
 
   /** Waits until an ended request hands its place over. */
-  private freed(signal: AbortSignal): Promise<void> {
+  private waitForPlace(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onFree = () => {
         signal.removeEventListener('abort', onAbort);

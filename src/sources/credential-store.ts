@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } f
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** What an OAuth server gave last. */
+/** The last credentials from an OAuth server. */
 export interface KeptCredentials {
   refreshToken: string;
   accessToken?: string;
@@ -12,7 +12,7 @@ export interface KeptCredentials {
 
 /**
  * Keeps the refresh token that an OAuth server gave in place of the configured one, beside the destination and
- * encrypted (AES-256-GCM). The key is derived from the configured secrets: the file alone is of no use, and whoever
+ * encrypted (AES-256-GCM). The key is derived from the configured secrets: the file alone is of no use, and a user who
  * configures another refresh token begins anew.
  */
 export class CredentialStore {

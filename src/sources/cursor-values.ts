@@ -50,7 +50,10 @@ const COMMA = 0x2c;
 function valuesIn(lines: Buffer, name: string): (string | null)[] {
   const values: (string | null)[] = [];
   const scanner = new RecordScanner({
-    ...{ records: [], primaryKey: [], cursorField: name, columns: [name] },
+    records: [],
+    primaryKey: [],
+    cursorField: name,
+    columns: [name],
     remembers: { keys: 'none', values: 'all' },
     recordLimit: Infinity,
     sink: (_, scanned) => void values.push(...scanned.values),

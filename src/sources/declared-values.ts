@@ -101,7 +101,7 @@ export function isPlainlyTaken(
 
 const isDigit = (c: number) => c >= 0x30 && c <= 0x39;
 
-/** So many digits every number of a type may have before its point; 0 for types that take no numbers. */
+/** The number of digits that every number of a type may have before its point; 0 for types that take no numbers. */
 export function wholeDigits(type: ColumnType): number {
   switch (type) {
     case 'SHORT':
@@ -134,7 +134,10 @@ function isTime(type: ColumnType, text: string): boolean {
   return year !== undefined && Number(year) <= LAST_YEAR && isDay(Number(year), Number(month), Number(day));
 }
 
-/** Whether bytes are an instant as most are written; a third of all time would go into these as text. Others may be one too. */
+/**
+ * Whether bytes are an instant as most are written; a third of all time would go into these as text. Others may be
+ * one too.
+ */
 export function isPlainInstant(b: Buffer, start: number, end: number): boolean {
   // "2026-01-28T10:00:00Z", and the same with up to six digits of a second.
   const length = end - start;

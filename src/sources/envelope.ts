@@ -1,7 +1,7 @@
 /** Reads what an answer says besides its records: what is next, how many there are, whether there is more. */
 import type { AnswerPath, AnswerPlace } from '../protocol.js';
-import { type JsonDocument, memberNames, misspelt, pathText, valueAtPath } from './paths.js';
-import type { Mask } from './secrets.js';
+import { type JsonDocument, memberNames, misspelt, pathText, valueAtPath } from '../request/paths.js';
+import type { Mask } from '../secrets/masking.js';
 import { ScanError } from './record-scanner.js';
 
 /** The headers of an answer. */

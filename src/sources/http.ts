@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { AbortError, type Response } from 'node-fetch';
 import { REFERENCE_REQUEST } from '../config/flat.js';
 import {
@@ -20,24 +21,26 @@ import type {
   RequestSpec,
 } from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
-import { readableBody } from './body.js';
-import { Budget } from './budget.js';
-import { withCursorValues, type CursorFields } from './cursor-values.js';
+import { readableBody, type Bytes, type ReadableBody } from './body.js';
+import { Budgets, type Budget } from './budget.js';
+import type { CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
-import { isTooMuch } from './json-path.js';
-import { Network } from './network.js';
-import { nextAddress } from './next-link.js';
+import { isTooMuch } from '../request/json-path.js';
+import { Network } from '../trust/network.js';
+import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
-import { valueAtPath, type JsonDocument } from './paths.js';
+import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import { refuseHeader, SECRET_NAME, unescaped, type ResolvedRequest } from './references.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
+import { refuseHeader, unescaped, type ResolvedRequest } from './references.js';
+import { PartMaker, SinkQueue, type Within } from './record-parts.js';
 import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
   ABORTED,
   RateLimitedError,
   type PageAnswer,
   type RecordSink,
-  type RequestInHand,
+  type RequestObserver,
   type RequestStarted,
   type Source,
 } from './source.js';
@@ -48,6 +51,8 @@ import { TrustPolicy } from '../trust/policy.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
+  /** Reads secrets of providers anew and resolves the request by them; null where they are the same as before. */
+  reread?: () => Promise<ResolvedRequest | null>;
   /** How the API is asked and answers; as the reference API does unless told. */
   spec?: RequestSpec;
   primaryKey: readonly string[];
@@ -59,25 +64,24 @@ export interface HttpSourceOptions {
   exact?: ExactColumns;
   /** Columns of text, where an empty field of CSV is an empty text. */
   texts?: readonly string[];
-  /** What is wanted of each record's key and cursor value; everything unless told. */
+  /** The parts of each record's key and cursor value that are remembered. Default: everything. */
   remembers?: Remembered;
   /** How long an answer may take to begin, and a pause inside it may last. */
   timeoutSeconds: number;
   /** Records that cannot be stored are handed over as such, and are no error. */
   quarantine?: boolean;
-  /**
-   * Which records are meant, of those whose key and cursor value are remembered; absent: all. `place`: after the offset
-   * that was asked for.
-   */
-  within?: (record: { key: string; value: string | null; place: number }) => boolean;
-  /** What refresh tokens are kept beside; null or absent keeps none. */
+  /** Decides which records are meant, of those whose key and cursor value are remembered; absent: all. */
+  within?: Within;
+  /** The destination beside which refresh tokens are kept; null or absent keeps none. */
   destination?: string | null;
-  /** What of the worker's own may be used. Default: all of it. */
+  /** Decides what of the worker's machine may be used. Default: all of it. */
   trust?: TrustPolicy;
-  /** What requests are sent by. Default: one of this source's own. */
+  /** Sends the requests. Default: one of this source's own. */
   network?: Network;
+  /** Budgets that are shared with other sources. Default: of this source's own. */
+  budgets?: Budgets;
   /** Is told of each request for a page. */
-  observe?: (request: RequestStarted) => RequestInHand;
+  observe?: (request: RequestStarted) => RequestObserver;
 }
 
 /** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */
@@ -94,7 +98,7 @@ const ACCEPT = {
 /** An answer that a rule says to take for an empty page. */
 const EMPTY: PageAnswer = { nextToken: null, total: null, more: null, undeclared: [] };
 
-/** What a rule says of an answer. */
+/** The action for an answer, by a rule or by default. */
 interface Verdict {
   action: ErrorAction | 'default';
   rule: ErrorRule | undefined;
@@ -111,30 +115,63 @@ class RuledError extends Error {
   }
 }
 
+/** A request with its secrets, and the parts made of these. */
+interface Resolved {
+  resolved: ResolvedRequest;
+  auth: Authenticator | null;
+  token: TokenUse;
+}
+
 /** Records from an API over HTTP. Retries are left to Temporal. */
 export class HttpSource implements Source {
   private readonly spec: RequestSpec;
-  private readonly auth: Authenticator | null;
   private readonly budget: Budget;
   private readonly rules: readonly ErrorRule[];
-  private readonly token: TokenUse;
   private readonly network: Network;
+  private current: Resolved;
+  private rereading: Promise<boolean> | null = null;
 
   constructor(private readonly options: HttpSourceOptions) {
-    const { resolved, destination = null, trust = TrustPolicy.local(), timeoutSeconds } = options;
+    const { resolved, trust = TrustPolicy.local() } = options;
     this.network = options.network ?? new Network(trust);
     this.spec = options.spec ?? REFERENCE_REQUEST;
-    this.auth = authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network });
-    this.budget = Budget.of([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
+    this.current = this.resolvedBy(resolved);
+    const budgets = options.budgets ?? new Budgets();
+    this.budget = budgets.budgetFor([resolved.url.origin, this.spec.auth], this.spec.rateLimit ?? null);
     const isGraphQl = typeof (this.spec.body as { query?: Json } | undefined)?.query === 'string';
     this.rules = [...(this.spec.errors ?? []), ...(isGraphQl ? [GRAPHQL_ERRORS] : [])];
-    this.token = {
-      next: this.spec.next,
-      parameter: this.spec.names['scroll_param'] ?? 'scroll_param',
-      isWhole: resolved.isTokenWhole,
-      isCredential: (name) => this.isCredential(name),
-      mask: resolved.mask,
+  }
+
+  private resolvedBy(resolved: ResolvedRequest): Resolved {
+    const { destination = null, trust = TrustPolicy.local(), timeoutSeconds } = this.options;
+    return {
+      resolved,
+      auth: authenticatorOf(resolved, { timeoutSeconds, destination, trust, network: this.network }),
+      token: {
+        next: this.spec.next,
+        parameter: this.spec.names['scroll_param'] ?? 'scroll_param',
+        isWhole: resolved.isTokenWhole,
+        isCredential: (name) => this.isCredential(name),
+        mask: resolved.mask,
+      },
     };
+  }
+
+  /** Whether other credentials may be had than those that were refused. */
+  private get mayRenew(): boolean {
+    return this.auth !== null || this.options.reread !== undefined;
+  }
+
+  private get resolved(): ResolvedRequest {
+    return this.current.resolved;
+  }
+
+  private get auth(): Authenticator | null {
+    return this.current.auth;
+  }
+
+  private get token(): TokenUse {
+    return this.current.token;
   }
 
   get concurrency(): number | null {
@@ -142,23 +179,56 @@ export class HttpSource implements Source {
   }
 
   async read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer> {
-    const end = await this.budget.turn(signal);
+    const end = await this.budget.takeTurn(signal);
     try {
-      for (let renewed = false; ; renewed = true) {
+      let isRenewed = false;
+      let isReread = false;
+      for (;;) {
+        const { current } = this;
+        const { auth } = current;
         const call = this.call(request);
-        await this.auth?.authorize(call);
+        try {
+          await auth?.authorize(call);
+        } catch (thrown) {
+          isReread = await this.rereadOnce(current, isReread || !isSignInRefused(thrown));
+          if (isReread) continue;
+          throw thrown;
+        }
         const answer = await this.ask(call, request, sink, signal);
         if (!('action' in answer)) {
-          this.auth?.accepted(call);
+          auth?.accepted(call);
           return answer;
         }
         const { action, refusal } = answer;
-        if (action === 'renew_credentials' && !renewed && this.auth?.renew(call) === true) continue;
-        throw refusal;
+        if (action !== 'renew_credentials') throw refusal;
+        if (!isRenewed && auth?.renew(call) === true) {
+          isRenewed = true;
+          continue;
+        }
+        isReread = await this.rereadOnce(current, isReread);
+        if (!isReread) throw refusal;
       }
     } finally {
       end();
     }
+  }
+
+  /**
+   * Reads secrets of providers anew after a request by them was refused; those that ask at the same time share it.
+   * @param isDone whether that was done for this request, or is of no use to it.
+   * @returns whether there are others now.
+   */
+  private async rereadOnce(refused: Resolved, isDone: boolean): Promise<boolean> {
+    const { reread } = this.options;
+    if (isDone || reread === undefined) return false;
+    if (this.current !== refused) return true;
+    this.rereading ??= reread()
+      .then((resolved) => {
+        if (resolved !== null) this.current = this.resolvedBy(resolved);
+        return resolved !== null;
+      })
+      .finally(() => (this.rereading = null));
+    return this.rereading;
   }
 
   /** Lets the next request go at once, whatever earlier answers said: an operator has ended the wait. */
@@ -170,7 +240,7 @@ export class HttpSource implements Source {
   /** Method, address and body of a page as people may see them. */
   shownRequest(request: PageRequest): string {
     const { method, shown, body } = this.call(request);
-    return `${method} ${shown}${body === null ? '' : ` ${this.options.resolved.mask(body)}`}`;
+    return `${method} ${shown}${body === null ? '' : ` ${this.resolved.mask(body)}`}`;
   }
 
   /** One answer: a page, or why there is none. */
@@ -188,9 +258,9 @@ export class HttpSource implements Source {
       const response = await send(call, watch, this.network);
       watch.touch();
       told?.answered(response.status);
-      this.budget.learn(response.headers);
+      this.budget.noteAllowance(response.headers);
       if (response.ok) {
-        return await this.page(response, call, request, sink, watch).catch((thrown: unknown) => {
+        return await this.readPage(response, call, request, sink, watch).catch((thrown: unknown) => {
           if (!(thrown instanceof RuledError)) throw thrown;
           return this.ruled(response, call, thrown);
         });
@@ -207,9 +277,9 @@ export class HttpSource implements Source {
     }
   }
 
-  /** What is to be sent for a page, but for credentials that are made for it. */
+  /** Makes the request for a page, without credentials that are made for each. */
   private call(request: PageRequest): HttpRequest {
-    const { resolved } = this.options;
+    const { resolved } = this;
     const { scroll_param: token, ...rest } = this.counted(request.params);
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
@@ -248,7 +318,7 @@ export class HttpSource implements Source {
   /** The address of a page; what the last answer said is next may be one by itself. */
   private address(request: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
     const params = this.counted(request.params);
-    const { resolved } = this.options;
+    const { resolved } = this;
     const base = resolved.at(values);
     const { names, next } = this.spec;
     const token = params['scroll_param'];
@@ -271,7 +341,7 @@ export class HttpSource implements Source {
 
   /** Whether a parameter holds a credential: by its value, or by its name in the address. */
   private isCredential(parameter: string): boolean {
-    const { secretParams, url, secrets } = this.options.resolved;
+    const { secretParams, url, secrets } = this.resolved;
     const wanted = parameter.toLowerCase();
     const isSecret = (name: string, value: string) => SECRET_NAME.test(name) || secrets.holds(value);
     return (
@@ -284,7 +354,7 @@ export class HttpSource implements Source {
   private nextAddress(link: string, base: URL): URL {
     const url = nextAddress(link, { current: base, base, hosts: this.spec.nextHosts ?? [] });
     if (url !== null) return url;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     const named = URL.canParse(link, base.href) ? new URL(link, base) : null;
     throw new SourceRefusedError(
       this.show(base),
@@ -295,10 +365,10 @@ export class HttpSource implements Source {
     );
   }
 
-  /** What is kept of an address: without credentials, and short where it is on the same host. */
+  /** Returns an address as it is kept: without credentials, and short if it is on the same host. */
   private kept(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
-    const { at, secretParams, mask, secrets } = this.options.resolved;
+    const { at, secretParams, mask, secrets } = this.resolved;
     const values = { cursor: this.counted(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
@@ -324,7 +394,7 @@ export class HttpSource implements Source {
     );
   }
 
-  /** What the answer says is next: a token, or an address as it is kept. */
+  /** Returns the next page that an answer names: a token, or an address as it is kept. */
   private nextToken(envelope: Envelope, request: PageRequest, isEnd: boolean): NextToken {
     const next = readToken(envelope, this.token, isEnd);
     if (next.nextToken === null) return next;
@@ -341,121 +411,44 @@ export class HttpSource implements Source {
     const shown = new URL(url);
     shown.username = '';
     shown.password = '';
-    return this.options.resolved.mask(unescaped(shown.href));
+    return this.resolved.mask(unescaped(shown.href));
   }
 
-  private async page(
+  /** Hands the records of an answer to the sink, and reads the rest of it. */
+  private async readPage(
     response: Response,
     call: HttpRequest,
     request: PageRequest,
     sink: RecordSink,
     watch: Watch,
   ): Promise<PageAnswer> {
-    let pendingSinks: Promise<void>[] = [];
     const { options, spec } = this;
+    const { mask } = this.resolved;
     const answered = bodyOf(response);
-    const raw = (async function* () {
-      try {
-        for await (const chunk of answered) {
-          watch.touch((chunk as Buffer).length);
-          yield chunk as Buffer;
-        }
-      } catch (thrown) {
-        // Of zlib, and of Brotli.
-        if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
-        throw new ScanError('the compressed body is damaged or cut short', 'shape');
-      }
-    })();
-    const { texts = [], resolved } = options;
     const body = readableBody(
-      raw,
+      watchedBytes(answered, watch),
       spec,
       options.columns,
-      texts,
+      options.texts ?? [],
       request.parent ?? {},
-      resolved.mask,
+      mask,
       options,
     );
-    let judged = 0;
-    let place = Number(request.params['offset'] ?? 0);
-    let aside: Reject[] = [];
-    const scanner = new RecordScanner({
-      records: body.records,
-      primaryKey: options.primaryKey,
-      cursorField: options.cursorField,
-      columns: options.columns,
-      ...(options.exact !== undefined && { exact: options.exact }),
-      ...(options.remembers !== undefined && { remembers: options.remembers }),
-      recordLimit: RECORD_LIMIT,
-      mask: options.resolved.mask,
-      ...(options.quarantine === true && { reject: (reject: Reject) => void aside.push(reject) }),
-      sink: (lines, scanned, rejected) => {
-        const part =
-          options.cursorFields === undefined || options.remembers?.values === 'none'
-            ? scanned
-            : withCursorValues(lines, scanned, rejected, options.cursorFields);
-        const wanted = body.kept?.slice(judged, (judged += part.records)) ?? null;
-        // What was left out by the filter need not fit.
-        const rejects = aside.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);
-        aside = [];
-        const kept = wanted?.filter((_, i) => !rejected.includes(i)) ?? null;
-        const { within } = options;
-        const first = place;
-        place += part.records;
-        if (within === undefined) {
-          const rest = kept === null || !kept.includes(false) ? lines : keptLines(lines, kept);
-          const count = kept === null ? part.records - rejected.length : kept.filter(Boolean).length;
-          pendingSinks.push(sink(rest, part, scanner.longest, count, rejects));
-          return;
-        }
-        const meant = part.keys
-          .map((key, i) => within({ key, value: part.values[i] ?? null, place: first + i }))
-          .filter((_, i) => !rejected.includes(i));
-        const inside = meant.map((is, i) => is && kept?.[i] !== false);
-        const beyond = meant.map((is, i) => !is && kept?.[i] !== false);
-        const outside = { lines: keptLines(lines, beyond), records: beyond.filter(Boolean).length };
-        const count = inside.filter(Boolean).length;
-        pendingSinks.push(sink(keptLines(lines, inside), part, scanner.longest, count, rejects, outside));
-      },
-    });
-    /** Lets the scanner work, and waits until the sink has taken what came out of it, whatever else happens. */
-    const sunk = async <T>(work: () => T): Promise<T> => {
-      try {
-        return work();
-      } finally {
-        const sinking = pendingSinks;
-        pendingSinks = [];
-        // A slow sink holds the socket back: nothing is read meanwhile.
-        watch.pause();
-        await Promise.all(sinking);
-        watch.touch();
-      }
-    };
-    const gathered = new PageBuffer();
-    const hand = () => sunk(() => scanner.push(gathered.take()));
+    const queue = new SinkQueue(sink, watch);
+    const scanner = this.scannerFor(body, request, queue);
     let document: JsonDocument;
     try {
-      for await (const chunk of body.bytes) {
-        gathered.add(chunk);
-        if (gathered.length >= CHUNK) await hand();
-      }
-      await hand();
-      document = await sunk(() => scanner.end());
-      if (body.isOwnEnvelope) document = body.envelope();
+      document = await scanBody(body, scanner, queue);
     } catch (thrown) {
-      if (!(thrown instanceof ScanError) || thrown.body === undefined) throw thrown;
-      this.judge(response, thrown.body, true);
-      const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
-      throw failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
+      throw this.scanFailure(thrown, response, call);
     } finally {
-      gathered.release();
-      // What is not read to its end would keep its connection.
+      // A body that is not read to its end would keep its connection.
       answered.destroy();
     }
     const { value } = document;
-    this.judge(response, { value }, scanner.count === 0);
+    this.applyRules(response, { value }, scanner.count === 0);
     if (scanner.count === 0) this.refuseFailure(response, call, value);
-    const envelope = new Envelope(document, response.headers, resolved.mask);
+    const envelope = new Envelope(document, response.headers, mask);
     const { ends } = spec;
     const isEnd = ends != null && envelope.value('ends.path', ends.path) === ends.is;
     const more = isEnd ? false : envelope.flag('more', spec.more);
@@ -464,9 +457,45 @@ export class HttpSource implements Source {
       total: envelope.count('total', spec.total),
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
-      undeclared: [...scanner.undeclared].map(resolved.mask),
+      undeclared: [...scanner.undeclared].map(mask),
       ...remarksOf(body.remarks(), scanner.remarks),
     };
+  }
+
+  /** Returns a scanner that puts the records of a body into the queue. */
+  private scannerFor(body: ReadableBody, request: PageRequest, queue: SinkQueue): RecordScanner {
+    const { options } = this;
+    const parts = new PartMaker({
+      cursorFields: options.remembers?.values === 'none' ? undefined : options.cursorFields,
+      within: options.within,
+      filtered: body.kept,
+      firstPlace: Number(request.params['offset'] ?? 0),
+    });
+    const scanner: RecordScanner = new RecordScanner({
+      records: body.records,
+      primaryKey: options.primaryKey,
+      cursorField: options.cursorField,
+      columns: options.columns,
+      ...(options.exact !== undefined && { exact: options.exact }),
+      ...(options.remembers !== undefined && { remembers: options.remembers }),
+      recordLimit: RECORD_LIMIT,
+      mask: this.resolved.mask,
+      ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
+      sink: (lines, scanned, rejected) =>
+        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
+    });
+    return scanner;
+  }
+
+  /**
+   * Returns why a body could not be scanned, with the error that the body tells of instead of records.
+   * @throws {RuledError}
+   */
+  private scanFailure(thrown: unknown, response: Response, call: HttpRequest): unknown {
+    if (!(thrown instanceof ScanError) || thrown.body === undefined) return thrown;
+    this.applyRules(response, thrown.body, true);
+    const failure = 'value' in thrown.body ? this.failureIn(thrown.body.value, call) : null;
+    return failure === null ? thrown : new ScanError(`${thrown.message}; it says: ${failure.said}`, 'shape');
   }
 
   /**
@@ -474,11 +503,15 @@ export class HttpSource implements Source {
    * @param body without its records.
    * @throws {RuledError}
    */
-  private judge(response: Response, body: { value: unknown } | { text: string }, isBlank: boolean): void {
+  private applyRules(
+    response: Response,
+    body: { value: unknown } | { text: string },
+    isBlank: boolean,
+  ): void {
     const rule = fittingRule(this.rules, response.status, body);
-    // What is to be ignored of an answer that has records is its error, not the records.
+    // `ignore` applies to the error of an answer, not to its records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
     const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
@@ -492,7 +525,7 @@ export class HttpSource implements Source {
   private refuseFailure({ status, statusText }: Response, call: HttpRequest, envelope: unknown): void {
     const failure = this.failureIn(envelope, call);
     if (failure === null) return;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     throw new SourceUnavailableError(
       call.shown,
       `the source answered ${status} ${mask(statusText).slice(0, 100)} without records, but with an error in ` +
@@ -509,7 +542,7 @@ export class HttpSource implements Source {
       body?.includes(JSON.stringify({ [name]: value }).slice(1, -1)) === true;
     const failure = failureIn(envelope, this.spec.records, isAsked);
     if (failure === null) return null;
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }
 
@@ -520,12 +553,12 @@ export class HttpSource implements Source {
   }
 
   private refused(response: Response, call: HttpRequest, body: string) {
-    const { mask } = this.options.resolved;
+    const { mask } = this.resolved;
     // Before it is cut short, lest half a secret stay, and again once it is unescaped.
     const words = mask(theirWords(mask(body)));
     const rule = fittingRule(this.rules, response.status, { text: body });
     const action =
-      rule?.action ?? (response.status === 401 && this.auth !== null ? 'renew_credentials' : 'default');
+      rule?.action ?? (response.status === 401 && this.mayRenew ? 'renew_credentials' : 'default');
     return this.outcome({ action, rule }, response, call, words);
   }
 
@@ -540,7 +573,7 @@ export class HttpSource implements Source {
     if (action === 'end') return { ...EMPTY, pastEnd: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The words of the status line are the source's own too.
-    const status = `${response.status} ${this.options.resolved.mask(response.statusText).slice(0, 100)}`;
+    const status = `${response.status} ${this.resolved.mask(response.statusText).slice(0, 100)}`;
     const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
     const limit = this.spec.rateLimit ?? null;
@@ -576,9 +609,7 @@ export class HttpSource implements Source {
     }
     if (outer.aborted) return outer.reason;
     if (thrown instanceof NotAllowedError)
-      return new NotAllowedError(
-        `${this.options.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`,
-      );
+      return new NotAllowedError(`${this.resolved.mask(thrown.message)}\n  request: ${method} ${shown}`);
     if (thrown instanceof HighwaterError) return thrown;
     if (isTooMuch(thrown))
       return new MalformedAnswerError(
@@ -597,7 +628,7 @@ export class HttpSource implements Source {
       thrown instanceof Error &&
       (thrown.name === 'FetchError' || thrown instanceof AbortError || 'code' in thrown)
     ) {
-      const text = this.options.resolved.mask(
+      const text = this.resolved.mask(
         messageOf(thrown)
           .replace(/^request to \S+ failed, reason: ?/, '')
           .replace(/^(aborted|Premature close)$/, 'the connection ended in the middle of the answer'),
@@ -613,26 +644,47 @@ export class HttpSource implements Source {
   }
 }
 
+/** Statuses by which a server of tokens says that it does not know a password or a client's secret. */
+const SIGN_IN_REFUSED = [400, 401, 403];
+const isSignInRefused = (thrown: unknown): boolean =>
+  thrown instanceof SourceRefusedError && thrown.status !== null && SIGN_IN_REFUSED.includes(thrown.status);
+
 /** Notes on records, of both parts that read them; one of each code. */
 function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnswer, 'remarks'> {
   const remarks = [...first, ...then.filter(({ code }) => !first.some((one) => one.code === code))];
   return remarks.length === 0 ? {} : { remarks };
 }
 
-/** The lines of the records that are kept; without those, nothing. */
-function keptLines(lines: Buffer, kept: readonly boolean[]): Buffer {
-  const pieces: Buffer[] = [];
-  let from = 0;
-  for (const keep of kept) {
-    const end = lines.indexOf(0x0a, from);
-    const line = lines.subarray(from, end === -1 ? lines.length : end);
-    if (keep) pieces.push(...(pieces.length === 0 ? [line] : [LINE_END, line]));
-    from += line.length + 1;
+/** The bytes of a body, each of which shows that the answer goes on. */
+async function* watchedBytes(body: Readable, watch: Watch): Bytes {
+  try {
+    for await (const chunk of body) {
+      watch.touch((chunk as Buffer).length);
+      yield chunk as Buffer;
+    }
+  } catch (thrown) {
+    // Errors of zlib and of Brotli.
+    if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+    throw new ScanError('the compressed body is damaged or cut short', 'shape');
   }
-  return Buffer.concat(pieces);
 }
 
-const LINE_END = Buffer.from('\n');
+/** Scans a body, and returns the answer without its records. */
+async function scanBody(body: ReadableBody, scanner: RecordScanner, queue: SinkQueue): Promise<JsonDocument> {
+  const gathered = new PageBuffer();
+  const scanGathered = () => queue.settleAfter(() => scanner.push(gathered.take()));
+  try {
+    for await (const chunk of body.bytes) {
+      gathered.add(chunk);
+      if (gathered.length >= CHUNK) await scanGathered();
+    }
+    await scanGathered();
+    const document = await queue.settleAfter(() => scanner.end());
+    return body.isOwnEnvelope ? body.envelope() : document;
+  } finally {
+    gathered.release();
+  }
+}
 
 /** The largest page size that the words of a 400 name, or null. */
 export function namedMaximum(words: string): number | null {

@@ -1,7 +1,11 @@
 import type { PageRequest } from '../protocol.js';
-import { RateLimitedError, type PageAnswer, type RecordSink, type Source } from './source.js';
-
-type Part = Parameters<RecordSink>;
+import {
+  RateLimitedError,
+  type PageAnswer,
+  type RecordPart,
+  type RecordSink,
+  type Source,
+} from './source.js';
 
 interface Flight {
   request: PageRequest;
@@ -10,7 +14,10 @@ interface Flight {
   /** The answer, once its records have gone to the sink that was given to {@link Flight.take}. */
   take: (sink: RecordSink) => Promise<PageAnswer>;
   stop: (reason?: unknown) => void;
-  /** `blocked`: more of it has come than is kept; it holds its socket back until its turn. `refused`: the source asks to wait. */
+  /**
+   * `blocked`: more of it has come than is kept; it holds its socket back until its turn. `refused`: the source asks
+   * to wait.
+   */
   state: 'running' | 'blocked' | 'ended' | 'failed' | 'refused';
 }
 
@@ -23,11 +30,11 @@ const STARVING_MILLISECONDS = 2000;
 /** Bytes of records that are kept of answers before their turn. */
 const EARLY_BYTES = 2 * 1024 * 1024;
 
-/** What calls that follow each other share about the parents whose records they read. */
+/** Facts about the current parent that consecutive calls share. */
 export interface PassMemory {
   /** When the first request was made: what is asked "until now" is the same in all of them, ISO 8601. */
   readonly began: string;
-  /** What was read of the current parent; null where another pass of calls began with it. */
+  /** Pages and records read of the current parent; null if earlier calls began with it. */
   read: { pages: number; records: number } | null;
   /** Pages that the source says follow the last one that was read of it. */
   remaining: number;
@@ -45,7 +52,6 @@ export interface PassMemory {
 export class InFlight {
   readonly memory: PassMemory = { began: new Date().toISOString(), read: null, remaining: 0 };
   private flights: Flight[] = [];
-  private expiry: NodeJS.Timeout | undefined;
   private early = 0;
   /** The page that is read must not wait for connections that others hold until its turn is over. */
   private isStarving = false;
@@ -55,39 +61,28 @@ export class InFlight {
     private signal: AbortSignal,
   ) {}
 
-  /** Returns the one that was kept under `key`, with what is on its way; else a new one. */
-  static take(key: string, source: Source, signal: AbortSignal): InFlight {
-    const kept = InFlight.kept.get(key);
-    if (kept === undefined) return new InFlight(source, signal);
-    InFlight.kept.delete(key);
-    clearTimeout(kept.expiry);
-    kept.signal = signal;
-    return kept;
+  /** Goes on for a call that follows. */
+  adopt(signal: AbortSignal): void {
+    this.signal = signal;
   }
 
-  /** Keeps what is on its way for the call that follows. A request that has failed is made again then. */
-  keep(key: string, isWaiting = false): void {
-    // A source that asks to wait is obeyed by the call that follows, unless this one does so already.
+  /**
+   * Forgets requests that have failed: the call that follows makes them again.
+   * @param isWaiting whether the sync waits for the source already; else the call that follows meets its refusals.
+   * @returns whether requests are left that the call that follows can use.
+   */
+  dropFailed(isWaiting: boolean): boolean {
     this.flights = this.flights.filter(
       ({ state }) => state !== 'failed' && !(isWaiting && state === 'refused'),
     );
-    if (this.flights.length === 0) return;
-    InFlight.kept.get(key)?.stop();
-    InFlight.kept.set(key, this);
-    const expire = (milliseconds: number, then: () => void) => {
-      this.expiry = setTimeout(then, milliseconds);
-      this.expiry.unref();
-    };
-    expire(KEPT_MILLISECONDS, () => {
-      this.giveUp(({ state }) => state !== 'ended');
-      expire(this.flights.length === 0 ? 0 : KEPT_WHOLE_MILLISECONDS, () => {
-        if (InFlight.kept.get(key) === this) InFlight.kept.delete(key);
-        this.stop();
-      });
-    });
+    return this.flights.length > 0;
   }
 
-  private static readonly kept = new Map<string, InFlight>();
+  /** Gives up requests whose answers have not come whole. Returns whether others are left. */
+  stopUnended(): boolean {
+    this.stopRequests(({ state }) => state !== 'ended');
+    return this.flights.length > 0;
+  }
 
   /**
    * As {@link Source.read}.
@@ -101,15 +96,15 @@ export class InFlight {
     const isThere = own.some(({ key }) => key === wanted);
     const expected = [...(isThere ? [wanted] : []), ...ahead.map(keyOf)];
     const agree = own.findIndex((flight, i) => flight.key !== expected[i]);
-    if (agree !== -1) this.giveUp((flight) => own.indexOf(flight) >= agree);
+    if (agree !== -1) this.stopRequests((flight) => own.indexOf(flight) >= agree);
     const at = this.flights.findIndex(({ key }) => key === wanted);
     // The one that was started first has its connection; of others that is not known.
     const mayStarve = at > 0 || (at === -1 && this.flights.length > 0);
-    const [flight = this.start(request)] = at === -1 ? [] : this.flights.splice(at, 1);
+    const [flight = this.startRequest(request)] = at === -1 ? [] : this.flights.splice(at, 1);
     const starves = () => {
       if (flight.state !== 'running') return;
       this.isStarving = true;
-      this.giveUp(({ state }) => state === 'blocked');
+      this.stopRequests(({ state }) => state === 'blocked');
     };
     if (mayStarve && this.source.concurrency != null) starves();
     const patience = mayStarve ? setTimeout(starves, STARVING_MILLISECONDS) : undefined;
@@ -119,9 +114,9 @@ export class InFlight {
     const stop = () => flight.stop(signal.reason);
     if (signal.aborted) stop();
     signal.addEventListener('abort', stop, { once: true });
-    const begun: RecordSink = (...part) => {
+    const begun: RecordSink = (part) => {
       clearTimeout(patience);
-      return sink(...part);
+      return sink(part);
     };
     return flight.take(begun).finally(() => {
       clearTimeout(patience);
@@ -132,10 +127,10 @@ export class InFlight {
 
   /** Gives up what is on its way. */
   stop(): void {
-    this.giveUp(() => true);
+    this.stopRequests(() => true);
   }
 
-  private giveUp(which: (flight: Flight) => boolean): void {
+  private stopRequests(which: (flight: Flight) => boolean): void {
     const gone = this.flights.filter(which);
     this.flights = this.flights.filter((flight) => !gone.includes(flight));
     for (const flight of gone) flight.stop();
@@ -148,82 +143,147 @@ export class InFlight {
       const at = started.indexOf(keyOf(request));
       if (at !== -1) started.splice(at, 1);
       else if (this.flights.filter(({ state }) => state !== 'ended').length < ahead.length)
-        this.flights.push(this.start(request));
+        this.flights.push(this.startRequest(request));
     }
   }
 
-  private start(request: PageRequest): Flight {
+  private startRequest(request: PageRequest): Flight {
     const abort = new AbortController();
-    let begin: (sink: RecordSink) => void = () => undefined;
-    const turn = new Promise<RecordSink>((resolve) => (begin = resolve));
-    const stopped = new Promise<never>((_, reject) => {
-      abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error), { once: true });
-    });
-    stopped.catch(() => undefined);
-    const early: Part[] = [];
+    const turn = new Turn(abort.signal);
+    const early: RecordPart[] = [];
     const release = () => {
       for (const part of early.splice(0)) this.early -= bytesOf(part);
     };
-    let isTaken = false;
     const flight: Flight = {
-      ...{ request, key: keyOf(request), parent: parentOf(request), state: 'running' },
+      request,
+      key: keyOf(request),
+      parent: parentOf(request),
+      state: 'running',
       stop: (reason) => {
         abort.abort(reason);
         release();
       },
       take: async (sink) => {
-        isTaken = true;
+        turn.isTaken = true;
         if (flight.state === 'failed' || flight.state === 'refused') return answer;
         for (let part = early.shift(); part !== undefined; part = early.shift()) {
           this.early -= bytesOf(part);
-          await sink(...part);
+          await sink(part);
         }
-        // What was left of it then is gone.
+        // Its early parts were released when it was stopped.
         if (abort.signal.aborted) throw abort.signal.reason;
-        begin(sink);
+        turn.begin(sink);
         return answer;
       },
     };
     const answer = this.source.read(
       request,
-      async (...part) => {
-        // What has come is kept in its order: after a part that waits, all wait.
-        if (!isTaken && flight.state === 'running' && this.early + bytesOf(part) <= EARLY_BYTES) {
+      async (part) => {
+        // Parts are kept in their order: once one waits, all that follow wait.
+        if (!turn.isTaken && flight.state === 'running' && this.early + bytesOf(part) <= EARLY_BYTES) {
           this.early += bytesOf(part);
           early.push(copied(part));
           return;
         }
-        if (!isTaken) {
-          if (this.isStarving && this.flights.includes(flight)) this.giveUp((one) => one === flight);
-          flight.state = 'blocked';
-        }
-        await (
-          await Promise.race([turn, stopped])
-        )(...part);
+        if (!turn.isTaken) this.blockRequest(flight);
+        const sink = await turn.sink();
+        await sink(part);
       },
       abort.signal,
     );
     answer.then(
       () => (flight.state = 'ended'),
       (thrown: unknown) => {
-        // Its failure is met when its turn comes, if it comes.
+        // The failure is thrown when the turn of the request comes, if it comes.
         flight.state = thrown instanceof RateLimitedError ? 'refused' : 'failed';
         release();
       },
     );
     return flight;
   }
+
+  private blockRequest(flight: Flight): void {
+    if (this.isStarving && this.flights.includes(flight)) this.stopRequests((one) => one === flight);
+    flight.state = 'blocked';
+  }
 }
 
-const bytesOf = ([lines, , , , , outside]: Part) => lines.length + (outside?.lines.length ?? 0);
+/** Requests in flight that one call has left for the call that follows it, by the name of that call. */
+export class KeptRequests {
+  private readonly kept = new Map<string, { requests: InFlight; expiry: NodeJS.Timeout }>();
 
-/** The bytes belong to the source again once the sink's promise is settled. */
-function copied([lines, records, longest, kept, rejects, outside]: Part): Part {
-  const part: Part = [Buffer.from(lines), records, longest, kept, rejects];
-  if (outside !== undefined) part.push({ ...outside, lines: Buffer.from(outside.lines) });
-  return part;
+  /** Returns the requests that were kept for a call; else new ones. */
+  take(call: string, source: Source, signal: AbortSignal): InFlight {
+    const found = this.kept.get(call);
+    if (found === undefined) return new InFlight(source, signal);
+    this.kept.delete(call);
+    clearTimeout(found.expiry);
+    found.requests.adopt(signal);
+    return found.requests;
+  }
+
+  /** Keeps requests for the call that follows. @param isWaiting whether the sync waits for the source meanwhile. */
+  keep(call: string, requests: InFlight, isWaiting = false): void {
+    if (!requests.dropFailed(isWaiting)) return;
+    this.stop(call);
+    this.hold(call, requests, KEPT_MILLISECONDS, () => {
+      const left = requests.stopUnended() ? KEPT_WHOLE_MILLISECONDS : 0;
+      this.hold(call, requests, left, () => this.stop(call));
+    });
+  }
+
+  /** Gives up all requests. */
+  close(): void {
+    for (const call of [...this.kept.keys()]) this.stop(call);
+  }
+
+  private hold(call: string, requests: InFlight, milliseconds: number, then: () => void): void {
+    const expiry = setTimeout(then, milliseconds);
+    expiry.unref();
+    this.kept.set(call, { requests, expiry });
+  }
+
+  private stop(call: string): void {
+    const found = this.kept.get(call);
+    if (found === undefined) return;
+    this.kept.delete(call);
+    clearTimeout(found.expiry);
+    found.requests.stop();
+  }
 }
 
-/** Of the same parent too: a new one may have come between those that were expected. */
+/** The turn of a request: before it begins, parts that have no room wait for its sink. */
+class Turn {
+  isTaken = false;
+  begin: (sink: RecordSink) => void = () => undefined;
+  private readonly begun = new Promise<RecordSink>((resolve) => (this.begin = resolve));
+  private readonly stopped: Promise<never>;
+
+  constructor(signal: AbortSignal) {
+    this.stopped = new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    });
+    this.stopped.catch(() => undefined);
+  }
+
+  /** Returns the sink of the turn once it has begun; throws once the request is stopped. */
+  sink(): Promise<RecordSink> {
+    return Promise.race([this.begun, this.stopped]);
+  }
+}
+
+const bytesOf = ({ lines, outside }: RecordPart) => lines.length + (outside?.lines.length ?? 0);
+
+/** Copies a part: its bytes belong to the source again once the sink's promise is settled. */
+function copied(part: RecordPart): RecordPart {
+  const { lines, outside } = part;
+  return {
+    ...part,
+    lines: Buffer.from(lines),
+    ...(outside !== undefined && { outside: { ...outside, lines: Buffer.from(outside.lines) } }),
+  };
+}
+
+/** The parent is a part of the key: a new one may have come between those that were expected. */
 const keyOf = ({ params, parent }: PageRequest) => JSON.stringify([params, parent]);
 const parentOf = ({ parent }: PageRequest) => JSON.stringify(parent ?? null);

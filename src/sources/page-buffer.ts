@@ -1,4 +1,4 @@
-/** What most pages need, at the start; twice as much whenever that is too little. */
+/** Enough for most pages; doubled whenever it is too little. */
 const FIRST_BYTES = 512 * 1024;
 /** Larger ones, and more of them, are not kept. */
 const SPARE_BYTES = 1024 * 1024;
@@ -25,14 +25,14 @@ export class PageBuffer {
     this.length = length;
   }
 
-  /** What was gathered, for as long as nothing is added. */
+  /** Returns the gathered bytes, valid until the next is added. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.length);
     this.length = 0;
     return taken;
   }
 
-  /** Nobody may look at what was taken any more. */
+  /** Gives the memory back: the taken bytes must not be used any more. */
   release(): void {
     if (this.bytes.length <= SPARE_BYTES && spare.length < SPARE_BUFFERS) spare.push(this.bytes);
   }

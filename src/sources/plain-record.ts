@@ -18,7 +18,7 @@ export interface PlainRecord {
   clashes: MemberPath[];
 }
 
-/** What stands for half of a surrogate pair, as an escape: as long as the one it replaces. */
+/** Replaces half of a surrogate pair: an escape of the same length. */
 const REPLACEMENT = '\\ufffd';
 const ESCAPE = /\\(?:u([0-9a-fA-F]{4})|.)/g;
 

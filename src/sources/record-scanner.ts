@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { ColumnType, Note, PageRecords, Reject, Remembered } from '../protocol.js';
 import { cannotHold, isPlainlyTaken, isTaken, wholeDigits } from './declared-values.js';
-import { absentMember, JsonDocument, valueAt } from './paths.js';
-import type { Mask } from './secrets.js';
+import { absentMember, JsonDocument, valueAt } from '../request/paths.js';
+import type { Mask } from '../secrets/masking.js';
 import { plainRecord, wellFormed, type MemberPath } from './plain-record.js';
 import { ABSENT, NULL, RecordWalker, type Place } from './record-walker.js';
 
@@ -22,7 +22,7 @@ export interface ScannerOptions {
   /** Names that have a column; others are reported in `undeclared`. */
   columns: readonly string[];
   /**
-   * Who reads the records may take a number with a fraction or an exponent for a double. Of the columns in `text` it
+   * A reader of the records may take a number with a fraction or an exponent for a double. In the columns in `text` it
    * becomes a JSON string of the same digits; of those in `whole` too, unless it is a whole number all the same. Of
    * those in `double` it is refused where it lies beyond what a double can be.
    */
@@ -41,7 +41,7 @@ export interface ScannerOptions {
   /** Takes a record that cannot be stored; where absent, it is an error. */
   reject?: (reject: Reject) => void;
   /**
-   * What becomes of half of a surrogate pair: `replace` makes U+FFFD of it, `refuse` takes no such record where the member has
+   * The treatment of half of a surrogate pair: `replace` makes U+FFFD of it, `refuse` takes no such record where the member has
    * a column, `keep` leaves it. Unless told, records are refused where they can be put aside.
    */
   halves?: 'replace' | 'refuse' | 'keep';
@@ -89,7 +89,7 @@ const DEPTH_LIMIT = 200;
 /** All of the body that is not records. */
 const ENVELOPE_LIMIT = 4 * 1024 * 1024;
 const UNDECLARED_LIMIT = 20;
-/** Of an undeclared name no more than this is told. */
+/** The length to which an undeclared name is cut in a note. */
 const UNDECLARED_LENGTH = 100;
 /** Longer names are not remembered from one record to the next. */
 const REMEMBERED_LENGTH = 1024;
@@ -119,7 +119,7 @@ interface Field {
   exact: Kind | null;
   /** The declared type that values are checked for; null where every value is taken. */
   type: ColumnType | null;
-  /** So many digits every number of the type may have before its point. */
+  /** The number of digits that every number of the type may have before its point. */
   digits: number;
   /** The number of the record that it was met in last. */
   metIn: number;
@@ -163,7 +163,7 @@ export class RecordScanner {
   /** Length of the longest record. */
   longest = 0;
 
-  /** Of the records since the sink was called last, what is remembered. */
+  /** Keys and values of the records since the last call of the sink. */
   private keys: string[] = [];
   private values: (string | null)[] = [];
   private readonly remembers: Remembered;
@@ -177,7 +177,7 @@ export class RecordScanner {
   private isNull = false;
 
   private b: Buffer = Buffer.alloc(0);
-  /** Whether these bytes are nobody else's. */
+  /** Whether these bytes are the scanner's alone. */
   private isOwn = false;
   private p = 0;
   private readonly fields = new Map<string, Field>();
@@ -187,7 +187,7 @@ export class RecordScanner {
    */
   private readonly layout: { field: Field; lead: Buffer }[] = [];
   private readonly walker: RecordWalker | null;
-  /** Where the parts of the primary key stand: of the record in hand, and of the last whole one. */
+  /** Places of the parts of the primary key: of the current record, and of the last whole one. */
   private parts: Place[];
   private lastParts: Place[];
   private readonly cursorValue = nowhere();
@@ -208,7 +208,7 @@ export class RecordScanner {
   private readonly strangers = new Set<string>();
   private readonly nested = new NestedName('', Buffer.alloc(0), null, 0);
   private nestedCount = 0;
-  /** Where quotes belong, ascending, in the bytes at hand: begin and end of each number that becomes text. */
+  /** Places for quotes, ascending, in the bytes at hand: begin and end of each number that becomes text. */
   private quotes: number[] = [];
 
   constructor(private readonly options: ScannerOptions) {
@@ -382,7 +382,7 @@ export class RecordScanner {
     let count = 0;
     const rejects: number[] = [];
     let resume = this.p;
-    /** What stood between two records (a comma, spaces) becomes one line end, in place. */
+    /** The separator of two records (a comma, spaces) becomes one line end, in place. */
     const line = (start: number, end: number): void => {
       if (lineStart === -1) lineStart = start;
       else {
@@ -673,7 +673,7 @@ export class RecordScanner {
       }
     }
     if (doubled.length + halved.length === 0) return null;
-    // What was told of the record as it stood is told again as it stands now.
+    // Remarks on the record as it stood are made again as it stands now.
     const room = Math.max(0, end - start - text.length);
     this.b.write(`${text.slice(0, -1)}${' '.repeat(room)}}`, start, 'latin1');
     this.quotes.length = quotes;
@@ -767,7 +767,7 @@ export class RecordScanner {
     if (guess !== undefined) {
       const { lead } = guess;
       const { length } = lead;
-      // What comes behind it is looked at next, so that it must be there.
+      // The byte behind it is looked at next, so that it must be there.
       if (start + length < b.length) {
         let i = 0;
         while (i < length && lead[i] === b[start + i]) i++;
@@ -1117,10 +1117,10 @@ const plain: Mask = (text) => text;
 export const DUPLICATE_MEMBER = 'duplicate_member';
 const LONE_SURROGATE = 'lone_surrogate';
 
-/** What was done to a record. */
+/** A change made to a record. */
 type Made = Pick<ReturnType<typeof plainRecord>, 'doubled' | 'halved'>;
 
-/** Of the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
+/** Classifies the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
 function surrogate(b: Buffer, at: number): 0 | 1 | 2 {
   if (((b[at + 2] as number) | 0x20) !== 0x64 /* d */) return 0;
   const c = (b[at + 3] as number) | 0x20;

@@ -14,7 +14,7 @@ interface KnownField {
   member: number;
 }
 
-// Where things are in its memory, as `assembly/record-walker.ts` has it.
+// The layout of its memory, as in `assembly/record-walker.ts`.
 const FIELDS = 1024;
 const STAMPS = 0x1400;
 const LEADS = 0x4000;
@@ -32,7 +32,7 @@ const EXACT = { text: 1, whole: 2, double: 3 };
 const CHECK_SHIFT = 16;
 const LIMIT_SHIFT = 20;
 /**
- * Of each type the check of its values, and the limit of that: characters of a FLOAT or a DOUBLE that is neither too large
+ * The check of each type's values, and its limit: characters of a FLOAT or a DOUBLE that is neither too large
  * nor too small for certain, digits before the point of any other number. Values that a check does not take are the scanner's.
  */
 const CHECKS: { [type: string]: readonly [check: number, limit: number] } = {
@@ -57,7 +57,7 @@ interface Walk {
   quoteCount: () => number;
 }
 
-/** What this file needs of WebAssembly, which the types of Node 20 do not have. */
+/** The parts of WebAssembly that this file uses, which the types of Node 20 do not have. */
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object;
   Instance: new (module: object, imports: object) => { exports: unknown };
@@ -83,7 +83,7 @@ const shared = ((): Shared | null => {
 let made = 0;
 let holder = 0;
 
-/** Where a value stands in the bytes at hand. */
+/** The place of a value in the bytes at hand. */
 export interface Place {
   /** Or ABSENT, or NULL. */
   start: number;
@@ -111,7 +111,7 @@ export class RecordWalker {
   private isCurrent = false;
   private misses = 0;
   private b: Buffer | null = null;
-  /** What part of it is in memory. */
+  /** The part of it that is in memory. */
   private from = 0;
   private to = 0;
 
@@ -202,13 +202,13 @@ export class RecordWalker {
     return length;
   }
 
-  /** Where the parts of a record's key stand. */
+  /** Places of the parts of a record's key. */
   key(record: number, into: readonly Place[]): void {
     for (let k = 0; k < into.length; k++) this.value(record, k, into[k] as Place);
   }
 
   /**
-   * Where a wanted value of a record stands: a part of its key, or after those the value of its cursor field.
+   * Reads the place of a wanted value of a record: a part of its key, or after those the value of its cursor field.
    * @param into takes it: `start` is ABSENT or NULL where there is none.
    */
   value(record: number, slot: number, into: Place): void {

@@ -1,8 +1,18 @@
 import { readFileSync, statSync } from 'node:fs';
-import { holdsReference, REFERENCE, REFERENCE_REQUEST } from '../config/flat.js';
+import { REFERENCE_REQUEST } from '../config/flat.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
+import { holdsReference, REFERENCE } from '../secrets/reference-syntax.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
 import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
-import { Secrets } from './secrets.js';
+import {
+  isProviderKind,
+  placeOf,
+  PROVIDER_REFERENCE,
+  secretName,
+  type ProviderKind,
+} from '../secrets/names.js';
+import { ReadSecrets } from '../secrets/read-secrets.js';
+import { Secrets } from '../secrets/masking.js';
 import { TrustPolicy } from '../trust/policy.js';
 import {
   bodyTemplate,
@@ -14,10 +24,7 @@ import {
   type BodyTemplate,
   type Template,
   type Values,
-} from './templates.js';
-
-/** Query parameters whose values are hidden wherever a URL is shown, reference or not. */
-export const SECRET_NAME = /key|token|secret|passw|signature|^sig$|auth|credential/i;
+} from '../request/templates.js';
 
 /** A request whose references are resolved, and how to show it to people. */
 export interface ResolvedRequest {
@@ -45,7 +52,8 @@ export interface ResolvedRequest {
 }
 
 /**
- * Resolves `${env:NAME}` and `${file:PATH}`. Called in activities only: what comes out must not enter history.
+ * Resolves references to secrets. Called in activities only: what comes out must not enter history.
+ * @param read secrets of providers that {@link referringParts} refer to.
  * @throws {ConfigurationError} naming everything that is not there.
  * @throws {NotAllowedError} where something is not listed.
  */
@@ -54,8 +62,9 @@ export function resolveRequest(
   spec: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'> = REFERENCE_REQUEST,
   environment: NodeJS.ProcessEnv = process.env,
   trust = TrustPolicy.local(environment),
+  read = ReadSecrets.none,
 ): ResolvedRequest {
-  const references = new References(environment, trust);
+  const references = new References(environment, trust, read);
   const address = addressTemplate(baseUrl, (text) =>
     references.resolve(text, 'base_url', (value) => {
       // As a part of the host's name.
@@ -151,6 +160,12 @@ export function resolveRequest(
   };
 }
 
+/** The parts of a request that may refer to secrets. */
+export const referringParts = (
+  baseUrl: string,
+  { params, headers, auth, body }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'>,
+): unknown[] => [baseUrl, params, headers, auth, body];
+
 /** Refuses what no HTTP header may hold. @throws {ConfigurationError} */
 export function refuseHeader(name: string, value: string): void {
   if (!/[^\t\x20-\x7e\x80-\xff]/.test(value)) return;
@@ -216,13 +231,15 @@ export class References {
   constructor(
     private readonly environment: NodeJS.ProcessEnv,
     private readonly trust = TrustPolicy.local(environment),
+    private readonly read = ReadSecrets.none,
   ) {}
 
   resolve(text: string, path: string, escape: (value: string) => string = (value) => value): string {
     return text.replace(REFERENCE, (reference, kind: string, name: string) => {
-      const value = this.allowed(path, () =>
-        kind === 'file' ? this.file(name, path) : this.variable(name, path),
-      );
+      const value = this.allowed(path, () => {
+        if (isProviderKind(kind)) return this.provided(kind, name, path);
+        return kind === 'file' ? this.file(name, path) : this.variable(name, path);
+      });
       if (value !== '') {
         this.secrets.push(value);
         for (const written of [value, escape(value), encodeURIComponent(value)])
@@ -282,6 +299,20 @@ export class References {
     return value;
   }
 
+  /** A secret of a provider, which has been read before. */
+  private provided(kind: ProviderKind, text: string, path: string): string {
+    const place = placeOf(secretName(kind, text));
+    this.trust.requireSecret(place);
+    const found = this.read.get(`${kind}:${text}`);
+    if ('problem' in found) {
+      this.problems.push({ path, message: `refers to the secret ${place}, which ${found.problem}` });
+      return '';
+    }
+    // The source may still say the one before.
+    if (found.former !== null) this.secrets.push(found.former);
+    return found.value;
+  }
+
   /** A file's content without the line end that editors leave. */
   private file(name: string, path: string): string {
     const found = this.trust.requireFile(name);
@@ -317,8 +348,12 @@ export function unescaped(text: string): string {
 
 /** Origin and path: what tells one source from another, without credentials, references or query. */
 export function sourceIdentity(baseUrl: string): string {
+  // What such a reference names looks like parts of an address. Others stay as they are: checkpoints are found by this text.
+  const names: string[] = [];
   return baseUrl
+    .replace(PROVIDER_REFERENCE, (reference) => `\ue000${names.push(reference) - 1}\ue001`)
     .replace(/[?#].*$/s, '')
     .replace(/^([a-z]+:\/\/)[^/]*@/i, '$1')
-    .replace(/\/+$/, '');
+    .replace(/\/+$/, '')
+    .replace(/\ue000(\d+)\ue001/g, (_, at: string) => names[Number(at)] ?? '');
 }

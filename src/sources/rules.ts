@@ -1,7 +1,7 @@
 /** Which answers are no pages, and what to do about them. */
 import type { AnswerPath, ErrorRule } from '../protocol.js';
-import { namesOf, pathText, valueAtPath } from './paths.js';
-import { patternOf } from './patterns.js';
+import { namesOf, pathText, valueAtPath } from '../request/paths.js';
+import { patternOf } from '../request/patterns.js';
 
 /** The first rule that fits an answer. @param body its beginning, or its JSON without the records. */
 export function fittingRule(
@@ -43,7 +43,7 @@ const isThere = (value: unknown) =>
   value !== '' &&
   !(Array.isArray(value) && value.length === 0);
 
-/** What GraphQL answers with 200 where it could not: data beside it is not whole. */
+/** Errors that GraphQL answers with 200: data beside them are not whole. */
 export const GRAPHQL_ERRORS: ErrorRule = {
   statuses: null,
   body: null,
@@ -54,11 +54,11 @@ export const GRAPHQL_ERRORS: ErrorRule = {
 
 /** A sign in an answer of status 2xx that the request has failed. */
 export interface Failure {
-  /** Where it stands, and its value where that says little. */
+  /** Its place, and its value if the place says little. */
   where: string;
   /** The condition of a rule that fits such answers, as a configuration has it. */
   rule: string;
-  /** What the source says about it: some JSON value. */
+  /** The source's description of it: some JSON value. */
   words: unknown;
 }
 
@@ -89,7 +89,7 @@ export function failureIn(
     if (name === undefined) continue;
     const at = pathText([...place, name]);
     const where = isScalar(value) && typeof value !== 'string' ? `${at} (${String(value)})` : at;
-    // Where the member is there in every answer, its value makes the difference.
+    // If the member is in every answer, its value makes the difference.
     const isOften = /^(success|ok|(status|code)(_?code)?)$/i.test(name);
     const text = JSON.stringify({ [name]: value }).slice(1, -1);
     const rule = isOften ? `status: 200, body: '${text}'` : `path: ${at}`;
@@ -146,7 +146,7 @@ function errorCode(object: object): [string, unknown] | undefined {
 
 const WORDS = ['error_description', 'error_message', 'errorMessage', 'message', 'msg', 'detail', 'reason'];
 
-/** What an object that has a sign of a failure says about it. */
+/** Returns the description in an object that has a sign of a failure. */
 function wordsOf(object: object, sign: unknown): unknown {
   if (!isScalar(sign) || (typeof sign === 'string' && /\s/.test(sign))) return sign;
   const members = object as Record<string, unknown>;

@@ -1,8 +1,8 @@
 import { durationText } from '../durations.js';
-import { HighwaterError } from '../errors.js';
+import { SyncError } from '../errors.js';
 import type { FetchedPages, Note, PageRecords, PageRequest, PageSummary, Reject } from '../protocol.js';
 
-/** Where records come from. One implementation for each kind of source. */
+/** Reads pages of records. One implementation for each kind of source. */
 export interface Source {
   /** Requests that may be on their way at once; null or absent: as many as there are. */
   readonly concurrency?: number | null;
@@ -15,19 +15,24 @@ export interface Source {
   read(request: PageRequest, sink: RecordSink, signal: AbortSignal): Promise<PageAnswer>;
 }
 
-/**
- * Takes records as newline-delimited JSON; the bytes are the sink's until its promise is settled. `kept` of the records
- * stand in `lines`: a filter may have left some out, and `rejects` cannot be stored, which the paging has to know of all the same.
- * `outside`: records that are not meant, where only a range is.
- */
-export type RecordSink = (
-  lines: Buffer,
-  records: PageRecords,
-  longest: number,
-  kept: number,
-  rejects: Reject[],
-  outside?: { lines: Buffer; records: number },
-) => Promise<void>;
+/** A part of the records of an answer. */
+export interface RecordPart {
+  /** The kept records as newline-delimited JSON. The bytes are the sink's until its promise is settled. */
+  lines: Buffer;
+  /** Number of records in `lines`. */
+  kept: number;
+  /** All records, also those that a filter left out or that cannot be stored: paging counts them. */
+  records: PageRecords;
+  /** Bytes of the longest record of the answer so far. */
+  longest: number;
+  /** Records that cannot be stored. */
+  rejects: Reject[];
+  /** Records outside of the range that is read; absent where no range is. */
+  outside?: { lines: Buffer; records: number };
+}
+
+/** Takes the records of an answer, part by part. */
+export type RecordSink = (part: RecordPart) => Promise<void>;
 
 export interface PageAnswer extends Pick<
   PageSummary,
@@ -35,7 +40,7 @@ export interface PageAnswer extends Pick<
 > {
   /** Names of members that no column is declared for. */
   undeclared: string[];
-  /** What was done to records so that they could be stored; absent: nothing. */
+  /** Changes made to records so that they could be stored; absent: none. */
   remarks?: Note[];
 }
 
@@ -46,11 +51,11 @@ export interface RequestStarted {
   address: string;
 }
 
-/** What is said of a request that nobody waits for any longer. */
+/** The error of a request that was given up. */
 export const ABORTED = 'aborted';
 
 /** Is told how a request goes. */
-export interface RequestInHand {
+export interface RequestObserver {
   answered(status: number): void;
   /**
    * @param bytes of the answer, unpacked.
@@ -60,9 +65,8 @@ export interface RequestInHand {
 }
 
 /** The source asks to wait before the next request. A sync waits, and does not fail. */
-export class RateLimitedError extends HighwaterError {
+export class RateLimitedError extends SyncError {
   override readonly name = 'RateLimitedError';
-  readonly retry = 'while it lasts';
   /** When the wait ends by this machine's clock, ISO 8601: for people, who may look at that clock. */
   readonly until: string;
 
@@ -86,6 +90,6 @@ export class RateLimitedError extends HighwaterError {
   /** The wait as the workflow makes a timer of it. */
   get wait(): NonNullable<FetchedPages['wait']> {
     const { until, seconds, reason } = this;
-    return { until, seconds, reason };
+    return { until, seconds, reason, for: 'source' };
   }
 }

@@ -1,32 +1,35 @@
-import { exactColumns } from '../destinations/duckdb-columns.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
 import type { Surroundings } from '../surroundings.js';
 import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';
 import { greatestOf } from './cursor-values.js';
+import { exactColumns } from './exact-columns.js';
 import { HttpSource } from './http.js';
-import { resolveRequest } from './references.js';
-import type { RequestInHand, RequestStarted } from './source.js';
+import type { ReadSecrets } from '../secrets/read-secrets.js';
+import { referringParts, resolveRequest, type ResolvedRequest } from './references.js';
+import type { RequestObserver, RequestStarted } from './source.js';
 
 /**
- * The source of a stream, its references resolved.
+ * Makes the source of a stream, its references resolved.
  * @param destination what refresh tokens are kept beside.
  * @param remembers what is wanted of each record's key and cursor value; everything unless told.
  * @param observe is told of each request for a page.
  * @param checksValues whether records are refused whose values their declared columns do not take.
  * @throws {ConfigurationError} where a reference leads nowhere.
  * @throws {NotAllowedError} where it leads to what the worker's owner has not listed.
+ * @throws {SecretUnavailableError} where a provider of secrets does not answer.
  */
-export function sourceOf(
+export async function sourceOf(
   plan: StreamPlan,
-  { environment, trust, network }: Surroundings,
+  surroundings: Surroundings,
   destination: string | null,
   remembers?: Remembered,
-  observe?: (request: RequestStarted) => RequestInHand,
+  observe?: (request: RequestStarted) => RequestObserver,
   checksValues = true,
-): HttpSource {
+): Promise<HttpSource> {
+  const { trust, network, budgets } = surroundings;
   const { types: _, ...digits } = exactColumns(plan.table.columns);
   return new HttpSource({
-    resolved: resolveRequest(plan.baseUrl, plan.request, environment, trust),
+    ...(await resolved(plan, surroundings)),
     spec: plan.request,
     primaryKey: plan.table.primaryKey,
     cursorField: plan.cursorField,
@@ -41,7 +44,9 @@ export function sourceOf(
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(plan.table.quarantine === true && { quarantine: true }),
-    ...{ trust, network },
+    trust,
+    network,
+    budgets,
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
     ...(plan.range !== undefined && {
@@ -49,4 +54,22 @@ export function sourceOf(
     }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
+}
+
+/** A request with its secrets, and how to read these anew. */
+async function resolved(
+  { baseUrl, request }: StreamPlan,
+  { environment, trust, secrets }: Surroundings,
+): Promise<{ resolved: ResolvedRequest; reread?: () => Promise<ResolvedRequest | null> }> {
+  const parts = referringParts(baseUrl, request);
+  const resolve = (read: ReadSecrets) => resolveRequest(baseUrl, request, environment, trust, read);
+  let current = await secrets.read(parts, trust);
+  if (current.isEmpty) return { resolved: resolve(current) };
+  const reread = async () => {
+    secrets.forget(current);
+    const before = current;
+    current = await secrets.read(parts, trust);
+    return current.equals(before) ? null : resolve(current);
+  };
+  return { resolved: resolve(current), reread };
 }

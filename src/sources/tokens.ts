@@ -5,10 +5,10 @@
 import { parseTree } from 'jsonc-parser';
 import type { PageSummary, RequestSpec } from '../protocol.js';
 import { type Envelope, kindOf } from './envelope.js';
-import { pathText } from './paths.js';
-import type { Mask } from './secrets.js';
+import { pathText } from '../request/paths.js';
+import type { Mask } from '../secrets/masking.js';
 import { ScanError } from './record-scanner.js';
-import { RawJson } from './templates.js';
+import { RawJson } from '../request/templates.js';
 
 type Next = RequestSpec['next'];
 type InBody = Extract<Next, { in: 'body' }>;
@@ -29,7 +29,7 @@ export interface TokenUse {
 const keepsKind = ({ next, isWhole }: TokenUse) =>
   next.in !== 'link' && !next.isAddress && (isWhole || (next.in === 'body' && next.as === 'params'));
 
-/** What an answer says is next, as text, or how it says nothing. */
+/** The next page that an answer names, as text, or how it names none. */
 export type NextToken = Pick<PageSummary, 'nextToken' | 'noToken'>;
 
 const ABSENT: NextToken = { nextToken: null, noToken: 'absent' };

@@ -2,8 +2,8 @@ import { pipeline, Readable, type Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Response } from 'node-fetch';
 import { SourceRefusedError } from '../errors.js';
-import type { Network } from './network.js';
-import { jsonText, RawJson, type Sendable } from './templates.js';
+import type { Network } from '../trust/network.js';
+import { jsonText, RawJson, type Sendable } from '../request/templates.js';
 
 /** One HTTP request as it is sent. */
 export interface HttpRequest {
@@ -19,7 +19,7 @@ export interface HttpRequest {
 const REDIRECT_LIMIT = 5;
 const REDIRECTS = [301, 302, 303, 307, 308];
 const ERROR_BODY_LIMIT = 64 * 1024;
-/** What is looked through for words; pages of errors begin with their style. */
+/** Bytes that are searched for words; error pages begin with their style. */
 const WORDS_LIMIT = 16 * 1024;
 /** Headers that another host may see. */
 const HARMLESS = ['accept', 'accept-encoding', 'user-agent'];
@@ -73,7 +73,7 @@ export async function send(request: HttpRequest, watch: Watch, network: Network)
 /** Aborts when the caller does, or when nothing has come for too long. */
 export class Watch {
   timedOut = false;
-  /** That have come. */
+  /** Bytes received. */
   bytes = 0;
   private readonly controller = new AbortController();
   private timer: NodeJS.Timeout | undefined;
@@ -115,13 +115,13 @@ export class Watch {
   }
 }
 
-/** The body of an answer, unpacked; whoever stops reading it destroys it, or its connection stays taken. */
+/** The body of an answer, unpacked; a reader that stops early destroys it, or its connection stays taken. */
 export function bodyOf({ status, body, headers }: Response): Readable {
   const packed = (body ?? Readable.from([])) as Readable;
   // Nothing is packed, whatever the headers say.
   if (status === 204 || headers.get('content-length') === '0') return packed;
   const unpack = UNPACK.get(headers.get('content-encoding')?.trim().toLowerCase() ?? '');
-  // A failure reaches whoever reads the end of the pipeline.
+  // A failure reaches the reader of the end of the pipeline.
   return unpack === undefined ? packed : pipeline(packed, unpack(), () => undefined);
 }
 
@@ -143,12 +143,12 @@ export async function readSome(response: Response): Promise<string> {
       if (size > ERROR_BODY_LIMIT) break;
     }
   } catch {
-    // What has come so far is enough for a message.
+    // The bytes so far are enough for a message.
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** What an error's body says, on one line. */
+/** Returns the text of an error's body on one line. */
 export function theirWords(body: string): string {
   let words: string;
   try {
@@ -157,7 +157,7 @@ export function theirWords(body: string): string {
       value?.['error_description'] ?? value?.['error'] ?? value?.['message'] ?? value?.['detail'] ?? value;
     words = typeof said === 'string' ? said : JSON.stringify(said);
   } catch {
-    // Of no more than this: what never closes its tags would be gone through again for each.
+    // No more than this: unclosed tags would be searched again for each.
     words = body
       .slice(0, WORDS_LIMIT)
       .replace(/<(style|script|title)[\s\S]*?<\/\1>/gi, ' ')

@@ -16,11 +16,17 @@ const LONGEST_SECONDS = 24 * 3600;
 const RETRY = ['retry-after-ms', 'x-ms-retry-after-ms', 'retry-after'];
 const REMAINING = ['x-ratelimit-remaining', 'ratelimit-remaining', 'x-rate-limit-remaining'];
 const RESET = [
-  ...['x-ratelimit-reset-after', 'ratelimit-reset-after', 'x-rate-limit-reset-after'],
-  ...['x-ratelimit-reset-ms', 'x-ratelimit-reset', 'ratelimit-reset', 'x-rate-limit-reset', 'retry-after'],
+  'x-ratelimit-reset-after',
+  'ratelimit-reset-after',
+  'x-rate-limit-reset-after',
+  'x-ratelimit-reset-ms',
+  'x-ratelimit-reset',
+  'ratelimit-reset',
+  'x-rate-limit-reset',
+  'retry-after',
 ];
 
-/** What an answer's headers say of a source's budget of requests. */
+/** Reads a source's budget of requests from an answer's headers. */
 export interface Allowance {
   isUsedUp: boolean;
   /** The header that says how many requests are left, for people; empty where none does. */

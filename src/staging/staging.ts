@@ -15,7 +15,7 @@ const WRITE_BYTES = 1024 * 1024;
 export const stagingFolder = (destination: string): string => `${destination}.staging`;
 
 /**
- * Where a batch waits between fetch and write: files of newline-delimited JSON beside the destination. A cache,
+ * Keeps batches between fetch and write: files of newline-delimited JSON beside the destination. A cache,
  * never the truth: what is missing or damaged is fetched again.
  */
 export class Staging {
@@ -95,15 +95,15 @@ export class Staging {
   }
 }
 
-/** Memory that is used again: new memory for each part makes V8 collect garbage. Null while somebody has it. */
+/** Memory that is used again: new memory for each part makes V8 collect garbage. Null while it is in use. */
 let spareReading: Buffer | null = null;
 
 /** Writes one batch's records into part files. */
 export class StagedWriter {
   private readonly finished: StagedFile[] = [];
-  /** The part in hand; `file` counts what waits to be written as well. */
+  /** The current part; `file` counts what waits to be written as well. */
   private current: { handle: FileHandle; file: StagedFile } | null = null;
-  /** What waits to be written. */
+  /** Bytes not yet written. */
   private waiting: Buffer | null = null;
   private waitingBytes = 0;
   /** Why a write failed: what it should have written is gone, and nothing can be added. */

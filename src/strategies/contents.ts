@@ -1,7 +1,7 @@
 /** Recognises a page that has been read before by what it holds, whatever it was asked by. */
 import type { PageSummary } from '../protocol.js';
 
-/** What a page is recognised by. */
+/** The traits by which a page is recognised. */
 type PageSign = {
   /** Number of records, and digests of the first and the last key, or of key and cursor value. */
   keys: string;
@@ -31,11 +31,11 @@ export type ContentTrail = {
 /** How a page repeats an older one; null where it does not. */
 export type Repetition = 'the page before' | 'an earlier page' | null;
 
-/** Of so many pages the last two are also compared by their records in any order. */
+/** The number of first pages of a pass that are also compared by their records in any order. */
 const COMPARED_UNORDERED = 64;
 
 /**
- * Whether the page that follows so many of its pass is compared by its records in any order: a source that does not know
+ * Whether the page after this number of pages of its pass is compared by its records in any order: a source that does not know
  * the parameter by which pages are asked for may give the same records in another order each time.
  */
 export const isComparedUnordered = (pages: number): boolean =>

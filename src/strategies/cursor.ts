@@ -6,9 +6,9 @@ import {
   doubtShortPage,
   type Evidence,
   EMPTY_PAGES_NOTE,
-  hear,
+  observePage,
   isFull,
-  type Heard,
+  type Observed,
   judgeEnding,
   mayMoveMark,
   NO_EVIDENCE,
@@ -17,7 +17,7 @@ import {
 } from './evidence.js';
 import { createSince, shown, type SinceMark, type SincePosition } from './since.js';
 import { type Care, type Strategy, UnfollowableError } from './strategy.js';
-import { follow, type TokenTrail } from './tokens.js';
+import { followToken, type TokenTrail } from './tokens.js';
 
 export type CursorMark = SinceMark & {
   /** The last page of the last pass had an empty next token: a page that lacks the member altogether is another matter. */
@@ -25,18 +25,18 @@ export type CursorMark = SinceMark & {
 };
 
 export type CursorPosition = SincePosition & {
-  /** What the last answer said is next: an opaque token, an address, or its last record's key. */
+  /** The next page that the last answer named: an opaque token, an address, or its last record's key. */
   token: string | null;
   /** The last record's cursor value, where that is asked for too. */
   after?: string;
   trail: TokenTrail | null;
   /** The token was that of the page before too. */
   isConstant?: true;
-  /** What the pages of this pass, or of this window of it, have shown. */
+  /** The evidence of the pages of this pass, or of this window of it. */
   evidence?: Evidence;
 };
 
-/** What a page is asked for by. */
+/** The value by which a page is asked for. */
 type Next = Pick<CursorPosition, 'token' | 'after'>;
 
 export type CursorCursor = Cursor<CursorMark, CursorPosition>;
@@ -57,7 +57,7 @@ export function createCursor(
   const byKey = follows === 'last_key' || follows === 'last_record';
   const since = createSince(incremental);
 
-  /** Where the page after this one begins; null where there is none. */
+  /** The start of the page after this one; null if there is none. */
   function following({ keys, values, nextToken }: PageSummary): Next {
     if (follows === 'nothing') return { token: null };
     if (!byKey) return { token: nextToken };
@@ -71,17 +71,22 @@ export function createCursor(
           `that of record ${quote(key)} is ${after === null ? 'missing' : quote(after)}`,
       );
     }
-    // Where the filter cannot show this very value, the page after it cannot be asked for.
+    // If the filter cannot show this very value, the page after it cannot be asked for.
     since.values.asked?.exact(after);
     return { token: key, after };
   }
 
   /** The rule by which a page looks like the last one; null where it leads on. */
-  function looksLast(page: PageSummary, next: Next, asked: CursorPosition, heard: Heard): EndRule | null {
+  function looksLast(
+    page: PageSummary,
+    next: Next,
+    asked: CursorPosition,
+    observed: Observed,
+  ): EndRule | null {
     if (page.pastEnd === true) return 'past_end';
     if (follows === 'nothing') return 'whole_answer';
     if (page.more === false) return 'no_next_token';
-    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, heard))
+    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, observed))
       return page.records === 0 ? 'empty_page' : 'short_page';
     if (next.token === null) return page.records === 0 ? 'empty_page' : 'no_next_token';
     if (!isSame(next, asked)) return null;
@@ -89,7 +94,7 @@ export function createCursor(
     const isOver = byKey
       ? page.records === 1
       : page.records === 0 ||
-        (asked.isConstant === true && heard.repeats !== null && !isFull(page, heard, pageSize));
+        (asked.isConstant === true && observed.repeats !== null && !isFull(page, observed, pageSize));
     return isOver ? 'same_token' : null;
   }
 
@@ -127,20 +132,20 @@ export function createCursor(
       const asked = since.from(cursor.mark.newest);
       const isWhole = asked === null && span === undefined;
       const before = position.evidence ?? NO_EVIDENCE;
-      const heard = hear(before, page, before.read + page.records, {});
+      const observed = observePage(before, page, before.read + page.records, {});
       const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
       const isCut = follows === 'nothing' && (page.more === true || (page.total ?? 0) > page.records);
       let notes = isCut ? withNote(seen, ANSWER_CUT) : seen;
       const next = page.more === false || page.pastEnd === true ? { token: null } : following(page);
-      let rule = looksLast(page, next, position, heard);
+      let rule = looksLast(page, next, position, observed);
       let counted: number | null = null;
-      if (rule === null && tooManyEmpty(heard)) {
+      if (rule === null && tooManyEmpty(observed)) {
         rule = 'empty_page';
         notes = withNote(notes, EMPTY_PAGES_NOTE);
       } else if (rule !== null && rule !== 'whole_answer') {
         const { endedWithNull = false } = cursor.mark;
         ({ notes, counted } = judgeEnding(
-          { page, heard, rule, pageSize, isWhole, endedWithNull, care },
+          { page, observed, rule, pageSize, isWhole, endedWithNull, care },
           notes,
         ));
       }
@@ -148,16 +153,16 @@ export function createCursor(
         // A token that is the same for every page leads on as long as there is something new.
         const isConstant = isSame(next, position) && !byKey;
         const name = next.after === undefined ? next.token : `${next.after} ${next.token}`;
-        const trail = isConstant ? position.trail : follow(position.trail, name);
-        refuseRepetition(page, heard, isConstant ? next.token : null);
-        doubtEmptyPage(page, heard, care);
+        const trail = isConstant ? position.trail : followToken(position.trail, name);
+        refuseRepetition(page, observed, isConstant ? next.token : null);
+        doubtEmptyPage(page, observed, care);
         const on = {
           ...mark,
           ...(span && { span }),
           ...next,
           trail,
           ...(isConstant && { isConstant }),
-          evidence: isWhole ? doubtShortPage(page, heard, care) : heard.now,
+          evidence: isWhole ? doubtShortPage(page, observed, care) : observed.now,
         };
         return { ...cursor, position: on, notes };
       }

@@ -1,4 +1,4 @@
-/** What the cursors of all strategies have in common. */
+/** Common parts of the cursors of all strategies. */
 import type { Cursor, EndRule, Json, Note } from '../protocol.js';
 import type { Values } from './values.js';
 
@@ -80,7 +80,7 @@ export const endsOf = (keys: readonly string[]): readonly string[] =>
 export type Peak = { greatest: string | null; below: string | null };
 
 /** `peak` once these values are seen too; it never comes down. Values that are asked for alike are not distinct. */
-export function climb(peak: Peak, seen: readonly string[], values: Values): Peak {
+export function raisePeak(peak: Peak, seen: readonly string[], values: Values): Peak {
   const { compare, asked } = values;
   let { greatest, below } = peak;
   for (const value of seen) {

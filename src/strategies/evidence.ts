@@ -8,7 +8,7 @@ import { compareContents, type ContentTrail, type Repetition } from './contents.
 import { withLatestNote, withNote } from './cursors.js';
 import { type Care, ContradictionError, DoubtError, RepeatedPageError, TokenCycleError } from './strategy.js';
 
-/** What the pages of a pass have shown so far, as far as later pages are judged by it. Part of a position, so plain JSON. */
+/** Facts about the pages of a pass by which later pages are judged. Part of a position, so plain JSON. */
 export type Evidence = {
   pages: number;
   /** Records read. */
@@ -49,8 +49,8 @@ const EMPTY_PAGES_LIMIT = 100;
 /** Empty pages in a row that are passed over because the source counts more. */
 const HOLES_LIMIT = 20;
 
-/** What a page adds. `repeats` tells whether it has been read before. */
-export interface Heard {
+/** The evidence before and after a page. `repeats` tells whether the page has been read before. */
+export interface Observed {
   before: Evidence;
   now: Evidence;
   repeats: Repetition;
@@ -61,12 +61,12 @@ export interface Heard {
  * @param read records read so far, this page included.
  * @param how by what pages are told apart; see {@link compareContents}.
  */
-export function hear(
+export function observePage(
   before: Evidence,
   page: PageSummary,
   read: number,
   how: Parameters<typeof compareContents>[2],
-): Heard {
+): Observed {
   const { repeats, trail: content } = compareContents(before.content, page, how);
   const total = page.total ?? before.total;
   const counted = repeats === null ? read : before.read;
@@ -100,7 +100,7 @@ export function hear(
 }
 
 /** Whether a page may be cut off by its size: it holds as many records as were asked for, or as pages hold otherwise. */
-export function isFull({ records }: PageSummary, { before }: Heard, pageSize: number | null): boolean {
+export function isFull({ records }: PageSummary, { before }: Observed, pageSize: number | null): boolean {
   if (records === 0) return false;
   if (pageSize !== null) return records >= pageSize || (before.pages > 0 && records === before.largest);
   return before.pages > 0 ? records >= before.largest : isUsualPageSize(records);
@@ -118,22 +118,27 @@ const CAPS: readonly number[] = [20, 25, 30, 50, 100, 200, 250, 500, 1000];
  * Whether the count of all records is reached by a page that shows the end by itself too. A full page does not: some
  * sources count a page and call it all, others stop counting. One more page is asked for then, unless care is `none`.
  */
-export function reachesTotal(page: PageSummary, heard: Heard, pageSize: number | null, care: Care): boolean {
-  const { read, miscounted } = heard.now;
+export function reachesTotal(
+  page: PageSummary,
+  observed: Observed,
+  pageSize: number | null,
+  care: Care,
+): boolean {
+  const { read, miscounted } = observed.now;
   if (page.total !== read || miscounted === true || page.more === true) return false;
   if (care === 'none') return true;
-  const mayCountPage = heard.before.pages === 0 && page.total === page.records;
-  return !isFull(page, heard, pageSize) && !(mayCountPage && isUsualPageSize(page.records));
+  const mayCountPage = observed.before.pages === 0 && page.total === page.records;
+  return !isFull(page, observed, pageSize) && !(mayCountPage && isUsualPageSize(page.records));
 }
 
 /** Whether the source counts more records than were read, or says that there are more. */
-export const countsMore = ({ total, more }: PageSummary, { now }: Heard): boolean =>
+export const countsMore = ({ total, more }: PageSummary, { now }: Observed): boolean =>
   more === true || (total !== null && now.miscounted !== true && now.read < total);
 
 /** A page that looks like the last one. */
 export interface Ending {
   page: PageSummary;
-  heard: Heard;
+  observed: Observed;
   /** The rule that says so. */
   rule: EndRule;
   /** Records asked for; null where no size is sent. */
@@ -164,22 +169,22 @@ export interface Verdict {
  * @throws {ContradictionError} when the source insists on an end that it contradicts.
  */
 export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
-  const { page, heard, rule, canSkip = false } = ending;
-  const { now } = heard;
-  let said = aboutCounts(ending, notes);
+  const { page, observed, rule, canSkip = false } = ending;
+  const { now } = observed;
+  let said = noteCounts(ending, notes);
   const isCounting = ending.isWhole && now.total !== undefined && now.miscounted !== true;
   const counted = isCounting ? (now.totals?.least ?? now.total ?? null) : null;
   // A rule of the configuration, for such answers.
   if (page.ignored === true) return { outcome: 'proven', notes: said, counted };
 
-  const against = objections(ending);
+  const against = objectionsTo(ending);
   if (against.length > 0) {
     const statements = `${LOOKS[rule](ending)}, but ${against.join(', and ')}`;
-    doubt(page, ASKS_WHEN_CONTRADICTED, statements);
+    doubtPage(page, ASKS_WHEN_CONTRADICTED, statements);
     if (canSkip && now.empty <= HOLES_LIMIT) {
       return {
         outcome: 'goes on',
-        notes: page.records === 0 ? withNote(said, hole(statements)) : said,
+        notes: page.records === 0 ? withNote(said, holeNote(statements)) : said,
         counted,
       };
     }
@@ -190,11 +195,12 @@ export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
   // Two answers that differ need a third.
   const differs = (page.heldBefore ?? page.records) > page.records;
   if (!isCounted && (differs || restsOnOneAnswer(ending))) {
-    doubt(page, differs ? ASKS_WHEN_CONTRADICTED : ASKS_WHEN_ALONE, LOOKS[rule](ending));
+    doubtPage(page, differs ? ASKS_WHEN_CONTRADICTED : ASKS_WHEN_ALONE, LOOKS[rule](ending));
   }
-  if (fellShort(ending)) said = withNote(said, fell(ending));
-  const doubtful = isCounted ? null : whatIsUnproven(ending);
-  if (doubtful !== null) return { outcome: 'unproven', notes: withNote(said, unproven(doubtful)), counted };
+  if (fellShort(ending)) said = withNote(said, shrinkNote(ending));
+  const doubtful = isCounted ? null : unprovenReason(ending);
+  if (doubtful !== null)
+    return { outcome: 'unproven', notes: withNote(said, unprovenNote(doubtful)), counted };
   // Pages that were passed over held nothing after all.
   const cleared =
     isCounted && ending.isWhole && now.total === now.read ? said.filter(({ code }) => code !== HOLE) : said;
@@ -205,7 +211,7 @@ export function judgeEnding(ending: Ending, notes: Note[]): Verdict {
  * Asks for a page again.
  * @throws {DoubtError} unless it was asked for so often already.
  */
-export function doubt({ asked = 1 }: PageSummary, asks: number, statements: string): void {
+export function doubtPage({ asked = 1 }: PageSummary, asks: number, statements: string): void {
   if (asked < asks) throw new DoubtError(statements);
 }
 
@@ -216,17 +222,17 @@ export function doubt({ asked = 1 }: PageSummary, asks: number, statements: stri
  * @returns the evidence, with the number of such pages that were the same when they were asked for again.
  * @throws {DoubtError} the first time.
  */
-export function doubtShortPage(page: PageSummary, { before, now }: Heard, care: Care): Evidence {
+export function doubtShortPage(page: PageSummary, { before, now }: Observed, care: Care): Evidence {
   const { records, total } = page;
   const { short = 0 } = before;
   if (records === 0 || records >= before.largest) return now;
   const isCounted = total !== null && now.miscounted !== true && now.read < total;
   if (!isCounted && (care !== 'thorough' || short >= SHORT_PAGES_ASKED)) return now;
   const counted = isCounted ? `, and "total" is ${String(total)}` : '';
-  doubt(
+  doubtPage(
     page,
     ASKS_WHEN_ALONE,
-    `the page holds ${count(records)}, those before it ${String(before.largest)}${counted}`,
+    `the page holds ${recordCount(records)}, those before it ${String(before.largest)}${counted}`,
   );
   return { ...now, short: short + 1 };
 }
@@ -238,9 +244,9 @@ export function doubtShortPage(page: PageSummary, { before, now }: Heard, care: 
  * @throws {TokenCycleError} where the token is the same again.
  * @throws {RepeatedPageError} where each page has another token.
  */
-export function refuseRepetition(page: PageSummary, { repeats }: Heard, token: string | null): void {
+export function refuseRepetition(page: PageSummary, { repeats }: Observed, token: string | null): void {
   if (repeats === null) return;
-  doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  doubtPage(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
   throw token === null ? new RepeatedPageError(repeats, page.records) : new TokenCycleError(token);
 }
 
@@ -249,14 +255,14 @@ export function refuseRepetition(page: PageSummary, { repeats }: Heard, token: s
  * meanwhile may show a page twice, and so may a slip: the page is asked for again, and then the next one.
  * @throws {DoubtError} the first time.
  */
-export function isStuck(page: PageSummary, { before, now, repeats }: Heard): boolean {
+export function isStuck(page: PageSummary, { before, now, repeats }: Observed): boolean {
   if (repeats === null || (page.total !== null && page.total !== before.total)) return false;
-  doubt(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  doubtPage(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
   return repeats === 'an earlier page' || (now.content?.alike ?? 0) > 1;
 }
 
 /** The notes with one where the page before this one was a repetition that was passed over: its own records are missing. */
-export const noteRepetition = ({ before, now }: Heard, notes: Note[]): Note[] =>
+export const noteRepetition = ({ before, now }: Observed, notes: Note[]): Note[] =>
   (before.content?.alike ?? 0) > 0 && now.content?.alike === 0 && now.content.last.single === false
     ? withNote(notes, REPEATED_INSIDE)
     : notes;
@@ -266,13 +272,13 @@ export const noteRepetition = ({ before, now }: Heard, notes: Note[]): Note[] =>
  * several in a row the first is asked for again.
  * @throws {DoubtError} the first time.
  */
-export function doubtEmptyPage(page: PageSummary, { before }: Heard, care: Care): void {
+export function doubtEmptyPage(page: PageSummary, { before }: Observed, care: Care): void {
   if (page.records === 0 && page.ignored !== true && before.empty === 0 && care !== 'none')
-    doubt(page, ASKS_WHEN_ALONE, 'the page is empty, and names a next one');
+    doubtPage(page, ASKS_WHEN_ALONE, 'the page is empty, and names a next one');
 }
 
-/** Whether so many empty pages that each name a next one have come that the source is taken to have no more. */
-export const tooManyEmpty = ({ now }: Heard): boolean => now.empty >= EMPTY_PAGES_LIMIT;
+/** Whether the source is taken to have no more: {@link EMPTY_PAGES_LIMIT} empty pages in a row each named a next one. */
+export const tooManyEmpty = ({ now }: Observed): boolean => now.empty >= EMPTY_PAGES_LIMIT;
 
 /** Tells that a pass was ended by {@link tooManyEmpty}. */
 export const EMPTY_PAGES_NOTE: Note = {
@@ -282,17 +288,17 @@ export const EMPTY_PAGES_NOTE: Note = {
     'Configure "more" or "ends", if the source says anywhere that it is through. Rows that this pass has not met are not taken for deleted.',
 };
 
-/** What the page that looks like the last one shows, in words. */
+/** Describes the page that looks like the last one, by the rule that it fits. */
 const LOOKS: Record<EndRule, (ending: Ending) => string> = {
   empty_page: (ending) => `${pageName(ending)} is empty`,
   short_page: (ending) =>
-    `${pageName(ending)} holds ${count(ending.page.records)}, fewer than were asked for`,
+    `${pageName(ending)} holds ${recordCount(ending.page.records)}, fewer than were asked for`,
   no_next_token: ({ page }) =>
     page.more === false ? 'the answer says that there is no more' : 'the answer names no next page',
   total_reached: ({ page }) => `"total" is ${String(page.total)}, which is reached`,
   last_page: ({ page }) => `"total_pages" is ${String(page.totalPages)}, which is reached`,
   repeated_page: (ending) =>
-    `${pageName(ending)} holds the same records as ${ending.heard.repeats ?? 'the page before'}`,
+    `${pageName(ending)} holds the same records as ${ending.observed.repeats ?? 'the page before'}`,
   same_token: () => 'the answer names the page that it answers as the next one',
   past_end: (ending) => `${pageName(ending)} lies past the end, by a rule in "errors"`,
   whole_answer: () => 'one answer is all',
@@ -304,33 +310,33 @@ const LOOKS: Record<EndRule, (ending: Ending) => string> = {
 
 const pageName = ({ pageNumber }: Ending): string =>
   pageNumber === undefined ? 'the page' : `page ${String(pageNumber)}`;
-const count = (records: number): string => (records === 1 ? '1 record' : `${String(records)} records`);
+const recordCount = (records: number): string => (records === 1 ? '1 record' : `${String(records)} records`);
 
-/** What the answer itself says against its being the last. */
-function objections(ending: Ending): string[] {
-  const { page, heard, rule, isWhole, pageNumber, pageSize, endedWithNull = false } = ending;
-  const { read, miscounted } = heard.now;
+/** Statements of an answer that contradict its being the last. */
+function objectionsTo(ending: Ending): string[] {
+  const { page, observed, rule, isWhole, pageNumber, pageSize, endedWithNull = false } = ending;
+  const { read, miscounted } = observed.now;
   const against: string[] = [];
   if (rule === 'past_end') return against;
   if (page.more === true) against.push('it says that there is more ("more" is true)');
   if (isWhole && page.total !== null && miscounted !== true && read < page.total) {
-    against.push(`its "total" is ${String(page.total)} and ${count(read)} were read`);
+    against.push(`its "total" is ${String(page.total)} and ${recordCount(read)} were read`);
   }
   if (page.totalPages != null && pageNumber !== undefined && pageNumber < page.totalPages) {
     against.push(`its "total_pages" is ${String(page.totalPages)}`);
   }
-  if (endedWithNull && page.noToken === 'absent' && page.more !== false && isFull(page, heard, pageSize)) {
+  if (endedWithNull && page.noToken === 'absent' && page.more !== false && isFull(page, observed, pageSize)) {
     against.push('it has no "next" at all where earlier passes ended with an empty one, and it is full');
   }
   return against;
 }
 
-/** Whether the source counts as many records or pages as were read, or says in so many words that there is no more. */
+/** Whether the source counts as many records or pages as were read, or says that there is no more. */
 function agreesWithCounts(ending: Ending): boolean {
-  const { page, heard, isWhole, pageNumber, rule } = ending;
-  const { read, total, miscounted } = heard.now;
-  // Of an empty page that says so too, the page before may have said otherwise.
-  const isNamed = page.nextToken !== null || isFull(ending.page, heard, ending.pageSize);
+  const { page, observed, isWhole, pageNumber, rule } = ending;
+  const { read, total, miscounted } = observed.now;
+  // If an empty page says so too, the page before may have said otherwise.
+  const isNamed = page.nextToken !== null || isFull(ending.page, observed, ending.pageSize);
   if (
     page.more === false &&
     page.records > 0 &&
@@ -344,20 +350,20 @@ function agreesWithCounts(ending: Ending): boolean {
 }
 
 /** Whether the source counted more at another time of the pass than was read in it. */
-const fellShort = ({ heard: { now }, isWhole, pageNumber }: Ending): boolean =>
+const fellShort = ({ observed: { now }, isWhole, pageNumber }: Ending): boolean =>
   (isWhole && now.shrunk === true && now.read < (now.totals?.most ?? 0)) ||
   (pageNumber !== undefined && pageNumber < (now.totalPages ?? 0));
 
 /** Whether an end would go unnoticed if this one answer were a slip of the source. */
 function restsOnOneAnswer(ending: Ending): boolean {
-  const { page, heard, rule, pageSize, care } = ending;
-  if (care === 'none' || heard.now.read === 0) return false;
+  const { page, observed, rule, pageSize, care } = ending;
+  if (care === 'none' || observed.now.read === 0) return false;
   if (fellShort(ending)) return true;
   switch (rule) {
     case 'empty_page':
       return true;
     case 'no_next_token':
-      return page.records === 0 || care === 'thorough' || isFull(page, heard, pageSize);
+      return page.records === 0 || care === 'thorough' || isFull(page, observed, pageSize);
     case 'short_page':
       return care === 'thorough';
     case 'same_token':
@@ -371,33 +377,33 @@ function restsOnOneAnswer(ending: Ending): boolean {
 }
 
 /** Why it cannot be told whether everything was read, and what to configure; null where it can. */
-function whatIsUnproven(ending: Ending): string | null {
-  const { page, heard, rule, isWhole, pageSize } = ending;
-  const { read, total, miscounted, pages } = heard.now;
+function unprovenReason(ending: Ending): string | null {
+  const { page, observed, rule, isWhole, pageSize } = ending;
+  const { read, total, miscounted, pages } = observed.now;
   const isLess = total !== undefined && miscounted !== true && read < total;
   if (isLess && isWhole)
-    return `an earlier answer's "total" was ${String(total)}, and ${count(read)} were read`;
+    return `an earlier answer's "total" was ${String(total)}, and ${recordCount(read)} were read`;
   if (rule === 'repeated_page') {
-    const isFirst = heard.now.content?.alike === pages - 1;
-    if (isFirst ? isShortAlone(ending) : page.records < heard.now.largest) return null;
+    const isFirst = observed.now.content?.alike === pages - 1;
+    if (isFirst ? isShortAlone(ending) : page.records < observed.now.largest) return null;
     return isFirst
-      ? `the second page holds the same ${count(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
-      : `page after page holds the same ${count(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere; an offset API that takes only multiples of the limit needs overlap: false`;
+      ? `the second page holds the same ${recordCount(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
+      : `page after page holds the same ${recordCount(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere; an offset API that takes only multiples of the limit needs overlap: false`;
   }
   // Some sources say that an empty list has one page.
   const isCountedPage = page.totalPages != null && ending.pageNumber === page.totalPages && pages > 1;
   if (page.records === 0 && isCountedPage) {
     return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
   }
-  if (page.records === 0 && page.more === null && heard.before.more === true) {
+  if (page.records === 0 && page.more === null && observed.before.more === true) {
     return 'the page before says that there is more; this one is empty, and does not say whether there is';
   }
   const isOnlyPage = pages === 1 && page.records > 0;
   const isCapped = pageSize !== null && page.records < pageSize && CAPS.includes(page.records);
   if (rule === 'short_page' && isOnlyPage && isCapped) {
-    return `the first page holds ${count(page.records)}, and ${String(pageSize)} were asked for: the source may give no more at a time. Set "page_size" to ${String(page.records)}, or configure "total" or "more", where the source says how many there are`;
+    return `the first page holds ${recordCount(page.records)}, and ${String(pageSize)} were asked for: the source may give no more at a time. Set "page_size" to ${String(page.records)}, or configure "total" or "more", where the source says how many there are`;
   }
-  const saysBoth = page.more === false && page.nextToken !== null && isFull(page, heard, pageSize);
+  const saysBoth = page.more === false && page.nextToken !== null && isFull(page, observed, pageSize);
   if (rule === 'no_next_token' && isOnlyPage && saysBoth) {
     return 'the first answer says that there is no more, and names a next page all the same. Check "more": it may mean the opposite';
   }
@@ -406,10 +412,10 @@ function whatIsUnproven(ending: Ending): string | null {
     isOnlyPage &&
     page.noToken === 'absent' &&
     page.more !== false &&
-    (isCapped || isFull(page, heard, pageSize))
+    (isCapped || isFull(page, observed, pageSize))
   ) {
     return (
-      `one full page of ${count(page.records)} came, and no next page was named in it: either this is all there is, or "next" looks ` +
+      `one full page of ${recordCount(page.records)} came, and no next page was named in it: either this is all there is, or "next" looks ` +
       'in the wrong place. Check "next"; or configure "total" or "more", where the source says how many there are; or next: none, where one answer holds everything'
     );
   }
@@ -421,10 +427,10 @@ const isShortAlone = ({ page, pageSize }: Ending): boolean =>
   pageSize === null ? !isUsualPageSize(page.records) : page.records < pageSize;
 
 /** The notes with what the source's counts have to say. */
-function aboutCounts({ page, heard, isWhole }: Ending, notes: Note[]): Note[] {
-  const { now } = heard;
+function noteCounts({ page, observed, isWhole }: Ending, notes: Note[]): Note[] {
+  const { now } = observed;
   let said = notes;
-  if (now.miscounted === true) said = withLatestNote(said, miscounted(page.total ?? now.total, now.read));
+  if (now.miscounted === true) said = withLatestNote(said, miscountNote(page.total ?? now.total, now.read));
   if (
     !isWhole &&
     now.total !== undefined &&
@@ -432,13 +438,13 @@ function aboutCounts({ page, heard, isWhole }: Ending, notes: Note[]): Note[] {
     now.read < now.total &&
     page.more !== false
   ) {
-    said = withNote(said, disagrees(now.total, now.read));
+    said = withNote(said, disagreementNote(now.total, now.read));
   }
   return said;
 }
 
 /** The notes of a list that is read by page number, with one where it has become shorter meanwhile. */
-export const noteShrinking = ({ now }: Heard, notes: Note[]): Note[] =>
+export const noteShrinking = ({ now }: Observed, notes: Note[]): Note[] =>
   now.shrunk === true ? withNote(notes, SHRANK) : notes;
 
 /** Whether what a pass has seen may move its mark: not where records may lie before it that were not read. */
@@ -446,10 +452,10 @@ export const mayMoveMark = (notes: readonly Note[]): boolean =>
   !notes.some(({ code }) => code === UNPROVEN || code === HOLE || code === REPEATED_INSIDE.code);
 
 /** Tells that the source's own counts became smaller while it was read. */
-function fell({ heard: { now }, pageNumber }: Ending): Note {
+function shrinkNote({ observed: { now }, pageNumber }: Ending): Note {
   const counted =
     now.shrunk === true
-      ? `"total" fell from ${String(now.totals?.most)} to ${String(now.total)} while the list was read, and ${count(now.read)} came`
+      ? `"total" fell from ${String(now.totals?.most)} to ${String(now.total)} while the list was read, and ${recordCount(now.read)} came`
       : `"total_pages" was ${String(now.totalPages)} before, and page ${String(pageNumber)} was the last`;
   return {
     code: SHRANK.code,
@@ -470,29 +476,29 @@ const REPEATED_INSIDE: Note = {
 };
 
 const HOLE = 'empty_page_inside';
-const hole = (statements: string): Note => ({
+const holeNote = (statements: string): Note => ({
   code: HOLE,
   message: `${capitalised(statements)}. The pages behind it were read; rows that this pass has not met are not taken for deleted.`,
 });
 
 const UNPROVEN = 'end_unproven';
-const unproven = (why: string): Note => ({
+const unprovenNote = (why: string): Note => ({
   code: UNPROVEN,
   message: `It is not proven that everything was read: ${why}. Rows that this pass has not met are not taken for deleted.`,
 });
 
-const miscounted = (total: number | undefined, read: number): Note => ({
+const miscountNote = (total: number | undefined, read: number): Note => ({
   code: 'total_wrong',
-  message: `"total" is ${String(total)}, and ${count(read)} came: it counts something else (a page, perhaps, or no more than a limit). It was not relied on; remove "total", or set it to where the source counts all records.`,
+  message: `"total" is ${String(total)}, and ${recordCount(read)} came: it counts something else (a page, perhaps, or no more than a limit). It was not relied on; remove "total", or set it to where the source counts all records.`,
 });
 
-/** The code of the note that {@link disagrees} makes. */
+/** The code of the note that {@link disagreementNote} makes. */
 export const TOTAL_DISAGREES = 'total_disagrees';
 
 /** Tells that the source counts more than it gave of what was asked for. */
-export const disagrees = (total: number, read: number): Note => ({
+export const disagreementNote = (total: number, read: number): Note => ({
   code: TOTAL_DISAGREES,
-  message: `"total" is ${String(total)}, and ${count(read)} came of what was asked for: if it counts the whole list and not what has changed, remove "total"; otherwise records are missing.`,
+  message: `"total" is ${String(total)}, and ${recordCount(read)} came of what was asked for: if it counts the whole list and not what has changed, remove "total"; otherwise records are missing.`,
 });
 
 const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

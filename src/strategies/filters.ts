@@ -58,7 +58,7 @@ function askedIn(values: Values, filter: Values): Asked {
     apart(a, b) {
       const order = values.compare(a, b);
       const asked = order === 0 ? 0 : instantFor(a) - instantFor(b);
-      // Where a clock on the wall goes back, what is asked may be in another order than the values.
+      // When a clock on the wall goes back, requested values may be in another order than the records'.
       return asked * order > 0 ? asked : 0;
     },
 

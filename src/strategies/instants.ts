@@ -69,7 +69,7 @@ export function parse(text: string): Instant | null {
   };
 }
 
-/** What nearly every timestamp looks like; the last days of a month are left to {@link parse}. */
+/** The form of nearly every timestamp; the last days of a month are left to {@link parse}. */
 const PLAIN =
   /^(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?Z$/;
 

@@ -1,11 +1,11 @@
 import type { Cursor, EndRule, Incremental, Note, PageSummary } from '../protocol.js';
-import { beginPass, climb, endPass, type Peak, positionOf, readValues, withNote } from './cursors.js';
+import { beginPass, raisePeak, endPass, type Peak, positionOf, readValues, withNote } from './cursors.js';
 import {
   doubtEmptyPage,
   EMPTY_PAGES_NOTE,
   type Evidence,
-  hear,
-  type Heard,
+  observePage,
+  type Observed,
   isFull,
   isUsualPageSize,
   judgeEnding,
@@ -16,7 +16,7 @@ import {
 } from './evidence.js';
 import { createSince, EVERYTHING, type Since, type Span } from './since.js';
 import type { Care, Strategy } from './strategy.js';
-import { follow, type TokenTrail } from './tokens.js';
+import { followToken, type TokenTrail } from './tokens.js';
 import { apart, meets, type Values } from './values.js';
 
 export type KeysetMark = {
@@ -36,7 +36,7 @@ export type KeysetPosition = Peak & {
   /** The token to follow; null asks `updated_since` the floor. */
   token: string | null;
   /**
-   * Where the source is in order, no record of the next answer is older; null where everything is asked for. It never
+   * No record of the next answer is older if the source is in order; null if everything is asked for. It never
    * falls within a walk.
    */
   floor: string | null;
@@ -46,7 +46,7 @@ export type KeysetPosition = Peak & {
   unordered: boolean;
   trail: TokenTrail | null;
   span?: Span;
-  /** What the pages have shown since the walk asked for a timestamp last. */
+  /** The evidence of the pages since the walk asked for a timestamp last. */
   evidence?: Evidence;
   /** The timestamp that the token's first page was asked by; absent: the floor. */
   asked?: string | null;
@@ -89,7 +89,7 @@ export function createKeyset(
   const since = createSince(incremental);
   const { values } = since;
 
-  /** Where a pass begins: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
+  /** The start of a pass: at the mark if the filter includes it, else below, so that rows added at the mark are seen. */
   function firstPosition(mark: KeysetMark): KeysetPosition {
     const { last_updated_at, below, inclusive, unordered, hasTokens } = mark;
     const from = since.from(inclusive ? last_updated_at : below);
@@ -118,7 +118,11 @@ export function createKeyset(
    * Whether a page without a token is to be gone on from by its timestamps: the source says that there is more, or it
    * has never shown a token, and the page may have been cut off.
    */
-  function leadsOnByTime(page: PageSummary, { now }: Heard, { hasTokens, isWhole }: KeysetPosition): boolean {
+  function leadsOnByTime(
+    page: PageSummary,
+    { now }: Observed,
+    { hasTokens, isWhole }: KeysetPosition,
+  ): boolean {
     if (page.more !== null) return page.more;
     if (page.total !== null && isWhole === true && now.read < page.total) return true;
     // A source may give fewer at a time than it is asked for.
@@ -166,15 +170,15 @@ export function createKeyset(
     advance(cursor, page) {
       const { readable, notes: soFar } = readValues(page.values, cursor.notes, values);
       const stood = positionOf(cursor);
-      const shown = survey(readable, stood.floor, values);
-      const learned = learn(stood, readable, shown, since);
+      const shown = surveyOrder(readable, stood.floor, values);
+      const learned = learnFromPage(stood, readable, shown, since);
       const before = stood.evidence ?? NO_EVIDENCE;
-      const heard = hear(before, page, before.read + page.records, { byValue: true });
+      const observed = observePage(before, page, before.read + page.records, { byValue: true });
       const { isConstant: _, ...onward } = learned;
       const position: KeysetPosition = {
         ...onward,
         ...((stood.hasTokens === true || page.nextToken !== null) && { hasTokens: true }),
-        evidence: heard.now,
+        evidence: observed.now,
       };
       let notes = position.unordered ? withNote(soFar, UNORDERED) : soFar;
       const nextToken = page.more === false || page.pastEnd === true ? null : page.nextToken;
@@ -190,19 +194,19 @@ export function createKeyset(
         const rule = looksLast(page);
         const next = mayJump ? nextSince(shown, position, values) : null;
         // Without tokens there may be more by the timestamps alone.
-        if (next !== null && leadsOnByTime(page, heard, position))
+        if (next !== null && leadsOnByTime(page, observed, position))
           return { ...cursor, position: jumpTo(position, next), notes };
         const isWhole = position.isWhole === true && position.span === undefined;
-        ({ notes } = judgeEnding({ page, heard, rule, pageSize, isWhole, care }, notes));
+        ({ notes } = judgeEnding({ page, observed, rule, pageSize, isWhole, care }, notes));
         const isCut =
-          (isFull(page, heard, pageSize) || position.unordered) &&
+          (isFull(page, observed, pageSize) || position.unordered) &&
           position.hasTokens !== true &&
           page.noToken === 'absent';
-        if (isCut && page.more !== false && !(isWhole && page.total === heard.now.read))
+        if (isCut && page.more !== false && !(isWhole && page.total === observed.now.read))
           notes = withNote(notes, NO_TOKENS);
         return end(rule);
       }
-      if (tooManyEmpty(heard)) {
+      if (tooManyEmpty(observed)) {
         notes = withNote(notes, EMPTY_PAGES_NOTE);
         return end('empty_page');
       }
@@ -212,11 +216,12 @@ export function createKeyset(
 
       // A token that is the same for every page leads on as long as there is something new.
       const isConstant = nextToken === stood.token;
-      const isOver = stood.isConstant === true && heard.repeats !== null && !isFull(page, heard, pageSize);
+      const isOver =
+        stood.isConstant === true && observed.repeats !== null && !isFull(page, observed, pageSize);
       if (isConstant && isOver) {
         const ending = {
           page,
-          heard,
+          observed,
           rule: 'same_token' as const,
           pageSize,
           isWhole: position.isWhole === true,
@@ -225,9 +230,9 @@ export function createKeyset(
         ({ notes } = judgeEnding(ending, notes));
         return end('same_token');
       }
-      const trail = isConstant ? position.trail : follow(position.trail, nextToken);
-      refuseRepetition(page, heard, isConstant ? nextToken : null);
-      doubtEmptyPage(page, heard, care);
+      const trail = isConstant ? position.trail : followToken(position.trail, nextToken);
+      refuseRepetition(page, observed, isConstant ? nextToken : null);
+      doubtEmptyPage(page, observed, care);
       const loss = position.unordered || shown.last === null ? null : ties === 'scroll' ? TIES_SCROLL : TIES;
       const asked = stood.token === null ? stood.floor : (stood.asked ?? null);
       return {
@@ -251,7 +256,7 @@ export function createKeyset(
   };
 }
 
-/** What one page shows of the source's order. */
+/** Facts about the source's order from one page. */
 interface Survey {
   /** Nothing older than the floor, and every value at least as late as the one before it. */
   ordered: boolean;
@@ -262,7 +267,7 @@ interface Survey {
   belowLast: string | null;
 }
 
-function survey(readable: readonly string[], floor: string | null, values: Values): Survey {
+function surveyOrder(readable: readonly string[], floor: string | null, values: Values): Survey {
   let [last, belowLast, ordered]: [string | null, string | null, boolean] = [null, null, true];
   for (const value of readable) {
     const before = last ?? floor;
@@ -277,7 +282,7 @@ function survey(readable: readonly string[], floor: string | null, values: Value
 }
 
 /** The position once it knows what a page shows; where to go next is not decided yet. */
-function learn(
+function learnFromPage(
   position: KeysetPosition,
   readable: readonly string[],
   shown: Survey,
@@ -287,7 +292,7 @@ function learn(
   const unordered = position.unordered || !shown.ordered;
   return {
     ...position,
-    ...climb({ greatest, below }, settled(readable, floor, span), values),
+    ...raisePeak({ greatest, below }, settled(readable, floor, span), values),
     unordered,
     // A source out of order may not filter at all, nor may one that takes year 1 for "everything": there an equal
     // value proves nothing. And the lack of one never proves the opposite: the record may have been updated.

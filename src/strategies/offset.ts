@@ -11,10 +11,10 @@ import { beginPass, endPass, positionOf, withLatestNote, withNote } from './curs
 import {
   ASKED_ENOUGH,
   countsMore,
-  doubt,
+  doubtPage,
   type Evidence,
-  hear,
-  type Heard,
+  observePage,
+  type Observed,
   judgeEnding,
   mayMoveMark,
   NO_EVIDENCE,
@@ -48,16 +48,19 @@ export type OffsetPosition = OffsetMark & {
   /** The list's length, as the source said it last. */
   total: number | null;
   span?: Span;
-  /** What the pages of this pass, or of this window of it, have shown. */
+  /** The evidence of the pages of this pass, or of this window of it. */
   evidence?: Evidence;
 };
 
 export type OffsetCursor = Cursor<OffsetMark, OffsetPosition>;
 
-/** After so many steps back in a pass the list is taken for one that never stands still, and is read to its end. */
+/**
+ * The number of steps back in a pass after which the list is taken for one that never stands still, and is read to
+ * its end.
+ */
 const MAX_STEPS_BACK = 64;
 const MAX_STEPS_BACK_WHEN_STILL = 16;
-/** After so many, a source that gives the same page again is taken not to know the offset. */
+/** The number of repeated pages after which a source is taken not to know the offset. */
 const STEPS_BACK_WHEN_REPEATED = 8;
 const MAX_ANCHORS = 40;
 
@@ -86,7 +89,7 @@ export function createOffset(
   const since = createSince(incremental);
   const asked = ({ newest }: OffsetMark) => since.from(newest);
 
-  /** What the cursor asks: `overlap` is the record that the answer should begin with. */
+  /** The range that the cursor asks for: `overlap` is the record that the answer should begin with. */
   function plan({ offset, anchors, lowered, bare }: OffsetPosition): {
     base: number;
     limit: number;
@@ -105,7 +108,7 @@ export function createOffset(
   function looksLast(
     page: PageSummary,
     limit: number,
-    heard: Heard,
+    observed: Observed,
     isRepeated: boolean,
     inPlace: boolean,
   ): EndRule | null {
@@ -113,9 +116,9 @@ export function createOffset(
     if (page.records === 0) return 'empty_page';
     if (isRepeated) return 'repeated_page';
     if (!inPlace) return null;
-    if (reachesTotal(page, heard, limit, care)) return 'total_reached';
+    if (reachesTotal(page, observed, limit, care)) return 'total_reached';
     if (page.more === false) return 'no_next_token';
-    return shortPageEnds && page.records < limit && !countsMore(page, heard) ? 'short_page' : null;
+    return shortPageEnds && page.records < limit && !countsMore(page, observed) ? 'short_page' : null;
   }
 
   return {
@@ -144,10 +147,12 @@ export function createOffset(
     advance(cursor, page) {
       const position = positionOf(cursor);
       const { base, limit, overlap } = plan(position);
-      const heard = hear(position.evidence ?? NO_EVIDENCE, page, base + page.records, { byPlace: true });
+      const observed = observePage(position.evidence ?? NO_EVIDENCE, page, base + page.records, {
+        byPlace: true,
+      });
       // Records that were inserted before the offset may show the same page twice: first the list is gone back over.
       const isRepeated =
-        heard.repeats !== null &&
+        observed.repeats !== null &&
         base > 0 &&
         page.total === position.total &&
         (overlap === undefined || position.steps_back >= STEPS_BACK_WHEN_REPEATED);
@@ -168,13 +173,13 @@ export function createOffset(
       const read = {
         ...(isRepeated ? position : readOn(position, base, page)),
         total: page.total,
-        evidence: heard.now,
+        evidence: observed.now,
         ...(incremental !== null && watched.mark),
       };
-      const rule = looksLast(page, limit, heard, isRepeated, inPlace);
+      const rule = looksLast(page, limit, observed, isRepeated, inPlace);
       if (rule === null) return { ...cursor, position: read, notes };
       const isWhole = incremental === null || (asked(cursor.mark) === null && position.span === undefined);
-      const verdict = judgeEnding({ page, heard, rule, pageSize: limit, isWhole, care }, notes);
+      const verdict = judgeEnding({ page, observed, rule, pageSize: limit, isWhole, care }, notes);
       ({ notes } = verdict);
       if (incremental === null) {
         const isFromStart = position.scanned_at !== cursor.mark.scanned_at;
@@ -245,7 +250,7 @@ function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, 
  */
 function doubtVanished(page: PageSummary, overlap: Anchor): void {
   const statement = `the page at offset ${String(overlap.offset)} is empty, and a record was read there`;
-  doubt(page, ASKED_ENOUGH, statement);
+  doubtPage(page, ASKED_ENOUGH, statement);
   if (page.total !== null && page.total > overlap.offset) {
     throw new ContradictionError(
       `the source contradicts itself: ${statement}; its "total" is ${String(page.total)}`,
@@ -267,7 +272,7 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
     ...cursor,
     position: {
       ...position,
-      // What lies behind is read again, and is no repetition.
+      // Records behind it are read again, and are no repetition.
       evidence: { ...(position.evidence ?? NO_EVIDENCE), content: null },
       offset: (anchors.at(-1)?.offset ?? -1) + 1,
       anchors,
@@ -286,11 +291,11 @@ function readOn(position: OffsetPosition, base: number, { keys, records }: PageS
   const newest = { offset: offset - 1, key };
   const older = position.anchors.filter((anchor) => anchor.offset < newest.offset);
   // A source may cap its pages at one record: after a page of one, the next request leaves the overlap out.
-  return { ...position, offset, anchors: thin([...older, newest], offset), bare: records === 1 };
+  return { ...position, offset, anchors: thinAnchors([...older, newest], offset), bare: records === 1 };
 }
 
-/** Of the anchors within each power of two back from the offset, the oldest; and the newest of all. */
-function thin(anchors: Anchor[], offset: number): Anchor[] {
+/** Keeps the oldest anchor within each power of two back from the offset, and the newest of all. */
+function thinAnchors(anchors: Anchor[], offset: number): Anchor[] {
   const distance = (anchor: Anchor | undefined): number =>
     anchor === undefined ? Infinity : Math.floor(Math.log2(offset - anchor.offset));
   return anchors

@@ -3,10 +3,10 @@ import {
   countsMore,
   doubtShortPage,
   type Evidence,
-  hear,
+  observePage,
   isStuck,
   noteRepetition,
-  type Heard,
+  type Observed,
   judgeEnding,
   mayMoveMark,
   NO_EVIDENCE,
@@ -21,7 +21,7 @@ export type PageNumberPosition = SincePosition & {
   page: number;
   /** Records read in this pass, or in this window of it. */
   read: number;
-  /** What the pages of this pass, or of this window of it, have shown. */
+  /** The evidence of the pages of this pass, or of this window of it. */
   evidence?: Evidence;
 };
 
@@ -49,18 +49,18 @@ export function createPageNumber(
   }
 
   /** The rule by which a page looks like the last one; null where it does not. */
-  function looksLast(page: PageSummary, number: number, heard: Heard): EndRule | null {
+  function looksLast(page: PageSummary, number: number, observed: Observed): EndRule | null {
     if (page.pastEnd === true) return 'past_end';
-    if (page.records === 0) return page.total === heard.now.read ? 'total_reached' : 'empty_page';
-    if (isStuck(page, heard)) return 'repeated_page';
-    if (reachesTotal(page, heard, pageSize, care)) return 'total_reached';
+    if (page.records === 0) return page.total === observed.now.read ? 'total_reached' : 'empty_page';
+    if (isStuck(page, observed)) return 'repeated_page';
+    if (reachesTotal(page, observed, pageSize, care)) return 'total_reached';
     if (page.totalPages != null && number >= page.totalPages && page.more !== true) return 'last_page';
-    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, heard)) return 'short_page';
+    if (shortPageEnds && page.records < (pageSize ?? 0) && !countsMore(page, observed)) return 'short_page';
     return page.more === false ? 'no_next_token' : null;
   }
 
   /** Whether pages are left by what the source counts. */
-  function hasPagesLeft(page: PageSummary, number: number, { now }: Heard): boolean {
+  function hasPagesLeft(page: PageSummary, number: number, { now }: Observed): boolean {
     if (page.totalPages != null) return number < page.totalPages;
     const size = Math.max(pageSize ?? 0, now.largest);
     if (page.total !== null && now.miscounted !== true && size > 0)
@@ -91,18 +91,18 @@ export function createPageNumber(
       const asked = since.from(cursor.mark.newest);
       const isWhole = asked === null && span === undefined;
       const number = position.page - firstPage + 1;
-      const heard = hear(position.evidence ?? NO_EVIDENCE, page, position.read + page.records, {
+      const observed = observePage(position.evidence ?? NO_EVIDENCE, page, position.read + page.records, {
         byPlace: true,
       });
       const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
-      const rule = looksLast(page, number, heard);
-      let notes = noteRepetition(heard, isWhole ? noteShrinking(heard, seen) : seen);
-      let evidence = heard.now;
+      const rule = looksLast(page, number, observed);
+      let notes = noteRepetition(observed, isWhole ? noteShrinking(observed, seen) : seen);
+      let evidence = observed.now;
       if (rule === null) {
-        if (isWhole) evidence = doubtShortPage(page, heard, care);
+        if (isWhole) evidence = doubtShortPage(page, observed, care);
       } else {
-        const ending = { page, heard, rule, pageSize, isWhole, pageNumber: number, care };
-        const canSkip = page.records === 0 && hasPagesLeft(page, number, heard);
+        const ending = { page, observed, rule, pageSize, isWhole, pageNumber: number, care };
+        const canSkip = page.records === 0 && hasPagesLeft(page, number, observed);
         const verdict = judgeEnding({ ...ending, canSkip }, notes);
         ({ notes } = verdict);
         if (verdict.outcome !== 'goes on') {

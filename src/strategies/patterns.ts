@@ -31,7 +31,7 @@ function unitOf(pattern: string): number {
 }
 
 /**
- * Where the pattern names no zone, texts are compared as the clock on the wall shows them, which is what a source does
+ * If the pattern names no zone, texts are compared as the clock on the wall shows them, which is what a source does
  * that stores them so. In the hour that a zone has twice they do not tell which is meant: bounds are then set before it.
  *
  * @throws {RangeError} for a pattern or a zone that cannot be used.
@@ -55,7 +55,7 @@ export function patternValues({ pattern, zone: name }: { pattern: string; zone: 
   const isFiner = bare.includes('u');
   const known = new Map<string, number | null>();
 
-  /** What the clock on the wall shows, or the instant where the text names a zone; in milliseconds since 1970. */
+  /** The time on the wall clock, or the instant if the text names a zone; in milliseconds since 1970. */
   function shown(text: string): number | null {
     let milliseconds = known.get(text);
     if (milliseconds === undefined) {
@@ -75,7 +75,10 @@ export function patternValues({ pattern, zone: name }: { pattern: string; zone: 
 
   const offset = (instant: number): number => zone.offset(instant) * 60_000;
 
-  /** When the clock shows that: one instant, or two in the hour that comes twice; that before the gap where it never does. */
+  /**
+   * When the clock shows that: one instant, or two in the hour that comes twice; that before the gap where it never
+   * does.
+   */
   function instantsOf(wall: number): number[] {
     const near = [wall - DAY, wall + DAY].map((instant) => wall - offset(instant));
     const exact = near.filter((instant) => instant + offset(instant) === wall);

@@ -53,7 +53,7 @@ export function createPerParent(inner: Strategy): PerParentStrategy {
         inner: null,
         after: parent.key,
         done: position.done + 1,
-        // What was skipped has proven nothing.
+        // A skipped parent has proven nothing.
         finished: isSkipped ? null : { parent: parent.key, mark: next.mark },
       },
       notes,

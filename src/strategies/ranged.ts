@@ -57,7 +57,7 @@ const order = (options: StrategyOptions, a: string, b: string): number => {
   return left < right ? -1 : left > right ? 1 : 0;
 };
 
-/** What is wrong with a range; null where nothing is. */
+/** Returns the problem of a range; null if it has none. */
 export function rangeProblem(options: StrategyOptions, { from, to }: Range): string | null {
   const terms = rangeTerms(options);
   if (from === null && to === null) return null;
@@ -87,7 +87,7 @@ export function rangeProblem(options: StrategyOptions, { from, to }: Range): str
   return null;
 }
 
-/** What a range cannot be asked for, however well it is told; null where it can. */
+/** Returns why a valid range cannot be read from this stream; null if it can. */
 export function unfitRange(
   { options, table }: Pick<StreamPlan, 'options' | 'table'>,
   { kind, from, to, repair = false, removeExtra = false }: Omit<RangeRequest, 'from' | 'to'> & Range,
@@ -129,19 +129,19 @@ export function reachedBy(options: StrategyOptions, cursor: Cursor | null): stri
 
 const textOrNull = (value: Json | undefined) => (typeof value === 'string' ? value : null);
 
-/** Of two upper ends the lower one. */
+/** Returns the lower of two upper ends. */
 export function lowerEnd(options: StrategyOptions, a: string | null, b: string | null): string | null {
   if (a === null || b === null) return a ?? b;
   return order(options, a, b) <= 0 ? a : b;
 }
 
-/** What is written or compared of a range: nothing that is still ahead of the sync. */
+/** Returns the part of a range that is written or compared: nothing that is still ahead of the sync. */
 export const comparedRange = (options: StrategyOptions, range: RangePlan): Range => ({
   from: range.from,
   to: lowerEnd(options, range.to, range.reached),
 });
 
-/** What is known of a record when it is to be told whether it lies in a range. */
+/** Facts about a record that decide whether it lies in a range. */
 export interface Located {
   key: string;
   value: string | null;
@@ -192,7 +192,7 @@ export function createRanged(
       const mark: OffsetMark = { offset: Number(from), anchors: [], lowered: null, scanned_at: null };
       return inner.begin({ pass: 0, mark, position: null, ended: 'empty_page', notes: [] }, now);
     }
-    return inner.begin(null, until(options, end, now));
+    return inner.begin(null, upperBoundTime(options, end, now));
   }
 
   /** Whether nothing of the range can follow. */
@@ -248,7 +248,7 @@ function ranged(options: StrategyOptions, { from, to }: Range): StrategyOptions 
     return {
       ...options,
       ...(from !== null && { initialId: from }),
-      // Whoever names an end means all that lies before it.
+      // An end that the user names includes all that lies before it.
       ...(to !== null && { maxId: to, maxEmptySteps: null }),
     };
   }
@@ -258,17 +258,17 @@ function ranged(options: StrategyOptions, { from, to }: Range): StrategyOptions 
   if (rangeTerms(options) === null) return options;
   const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
   const given = incremental ?? { start: null, lookbackSeconds: 0 };
-  const start = from === null ? given.start : (below(options, from) ?? given.start);
+  const start = from === null ? given.start : (valueBelow(options, from) ?? given.start);
   return { ...options, incremental: { ...given, lookbackSeconds: 0, start } };
 }
 
 /** A value just below: an API may leave out what has the very value that is asked for. Null where there is none. */
-function below(options: StrategyOptions, value: string): string | null {
+function valueBelow(options: StrategyOptions, value: string): string | null {
   return formatOf(options) === 'string' ? null : earlier(valuesFor(options), value, 1);
 }
 
 /** The time at which a pass would have to begin to ask for no more than is wanted. */
-function until(options: StrategyOptions, end: string | null, now: string): string {
+function upperBoundTime(options: StrategyOptions, end: string | null, now: string): string {
   const { clock } = valuesFor(options);
   const incremental = 'incremental' in options ? options.incremental : undefined;
   if (end === null || clock === null || incremental?.sendsUntil !== true) return now;

@@ -1,6 +1,6 @@
-/** What passes know of change: they begin at the newest record seen, and may end at a bound that is fixed when they begin. */
+/** Passes over changes: they begin at the newest record seen, and may end at a bound that is fixed when they begin. */
 import type { Incremental, Json, Note, PageSummary, PageTexts } from '../protocol.js';
-import { climb, readValues } from './cursors.js';
+import { raisePeak, readValues } from './cursors.js';
 import { cursorValues } from './filters.js';
 import { earlier, type Clock, type Values } from './values.js';
 
@@ -9,24 +9,24 @@ export type SinceMark = {
   newest: string | null;
 };
 
-/** The upper bound of a pass, and its window in hand; in milliseconds since 1970. */
+/** The upper bound of a pass, and its current window; in milliseconds since 1970. */
 export type Span = {
   /** Null where the pass is not cut into windows. */
   from: number | null;
   to: number;
-  /** Where the last window ends. */
+  /** The end of the last window. */
   until: number;
 };
 
 export type SincePosition = SinceMark & { span?: Span };
 
-/** What of a mark or a position is looked at here; of an offset that began without changes, nothing. */
+/** The members of a mark or a position that are used here; an offset that began without changes has none. */
 type Seen = { newest?: string | null; span?: Span };
 
 /** A strategy's cursor field, as configured. */
 export interface Since {
   readonly values: Values;
-  /** What a pass from this mark asks for; null asks for everything. */
+  /** The start that a pass from this mark asks for; null asks for everything. */
   from(newest: string | null | undefined): string | null;
   /** The bound of a pass that asks for that, and its first window; neither where none is configured. */
   reach(asked: string | null, now: string): { span?: Span };
@@ -34,11 +34,11 @@ export interface Since {
   next(asked: string | null, span: Span | undefined): Span | null;
   /** The parameters of the bounds. */
   params(asked: string | null, span: Span | undefined): Record<string, string>;
-  /** Of a page's values those that may move the mark: none that lies beyond the pass's bound. */
+  /** Returns the values of a page that may move the mark: none that lies beyond the pass's bound. */
   settled: (readable: readonly string[], asked: string | null, span: Span | undefined) => readonly string[];
   /** The mark and the notes once a page was seen too. */
   watch(mark: Seen, position: Seen, page: PageSummary, notes: Note[]): { mark: SinceMark; notes: Note[] };
-  /** Of a part of an answer what `watch` needs: the newest value, and one of each kind that is none. */
+  /** Reduces a part of an answer to the values that `watch` needs: the newest, and one of each kind that is none. */
   condense(mark: Seen, position: Seen, part: PageTexts): PageTexts;
   /** Whether the values of a cursor are of the configured format. */
   isReadable(texts: readonly (string | null | undefined)[], span: Span | undefined): boolean;
@@ -128,7 +128,7 @@ export function createSince(incremental: Incremental | null): Since {
     watch(mark, { newest = null, span }, page, notes) {
       if (incremental === null) return { mark: { newest }, notes };
       const { readable, notes: said } = readValues(page.values, notes, values);
-      const { greatest } = climb(
+      const { greatest } = raisePeak(
         { greatest: newest, below: null },
         settled(readable, from(mark.newest), span),
         values,
@@ -140,7 +140,7 @@ export function createSince(incremental: Incremental | null): Since {
       const isNone = (text: string | null) => text === null;
       const isOdd = (text: string | null) => text !== null && !values.isValue(text);
       const readable = part.values.filter((text) => text !== null && values.isValue(text)) as string[];
-      const { greatest } = climb(
+      const { greatest } = raisePeak(
         { greatest: null, below: null },
         settled(readable, from(mark.newest), span),
         values,
@@ -156,7 +156,7 @@ export function createSince(incremental: Incremental | null): Since {
   };
 }
 
-/** The window in hand, for people. */
+/** The current window, for people. */
 export function shown(position: Seen | null): { [name: string]: Json } {
   const { from = null, to } = position?.span ?? {};
   const text = (instant: number) => new Date(instant).toISOString();

@@ -1,6 +1,6 @@
 import type { Cursor, Json, Note, PageRequest, PageSummary } from '../protocol.js';
 import { beginPass, endPass, positionOf, quote, withNote } from './cursors.js';
-import { doubt } from './evidence.js';
+import { doubtPage } from './evidence.js';
 import type { Strategy } from './strategy.js';
 
 export type StepSizeMark = {
@@ -25,7 +25,7 @@ export interface StepSizeOptions {
   initialId: string;
   stepSize: string;
   maxId: string;
-  /** End after so many empty ranges in a row; null walks every gap up to `maxId`. */
+  /** The number of empty ranges in a row after which a pass ends; null walks every gap up to `maxId`. */
   maxEmptySteps: number | null;
   /** How far below the greatest id seen the next pass begins, for ids that appear late. */
   idLookback: string;
@@ -101,7 +101,11 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
       const isDoubtful = beginsGap && gaps < GAPS_ASKED;
       if (isDoubtful) {
         const { start, end } = range;
-        doubt(page, 2, `the range ${String(start)} to ${String(end)} is empty, and the one before it is not`);
+        doubtPage(
+          page,
+          2,
+          `the range ${String(start)} to ${String(end)} is empty, and the one before it is not`,
+        );
       }
       const found = readIds(page, range);
       return settle({
@@ -158,7 +162,7 @@ function readIds(page: PageSummary, { start, end }: Range): PageIds {
 
 const INTEGER = /^-?\d+$/;
 
-/** What a page says that a reader of the run should know. */
+/** Notes on a page for the reader of a run. */
 function remarks(page: PageSummary, { start, end }: Range, maxId: bigint, found: PageIds): Note[] {
   const asked = `${String(start)} to ${String(end)}`;
   const notes: Note[] = [];

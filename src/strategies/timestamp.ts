@@ -1,6 +1,6 @@
 import type { Cursor, Incremental, Note, PageSummary, StrategyName } from '../protocol.js';
-import { ANSWER_CUT, beginPass, climb, endPass, positionOf, readValues, withNote } from './cursors.js';
-import { disagrees } from './evidence.js';
+import { ANSWER_CUT, beginPass, raisePeak, endPass, positionOf, readValues, withNote } from './cursors.js';
+import { disagreementNote } from './evidence.js';
 import { createSince, EVERYTHING, type Span } from './since.js';
 import type { Strategy } from './strategy.js';
 import { apart, earlier, meets, type Values } from './values.js';
@@ -34,7 +34,7 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
   const { values } = since;
 
   /**
-   * Where to ask from: the mark if the filter includes it, else the value below it, so that rows which joined the
+   * The start of a request: the mark if the filter includes it, else the value below it, so that rows which joined the
    * mark's after it was read are seen. A lookback is further back than either.
    */
   function start({ last_timestamp, below, inclusive }: TimestampMark): string | null {
@@ -44,7 +44,7 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
   }
 
   /**
-   * What is asked while the source has shown a single value: that value again. Where the filter takes many values for
+   * The start while the source has shown a single value: that value again. If the filter takes many values for
    * one, records are likely to join it, and those before it are asked for too.
    */
   const beforeOnly = (only: string | null) =>
@@ -74,7 +74,7 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
       const { since: asked, span } = positionOf(cursor);
       const { readable, notes } = readValues(page.values, cursor.notes, values);
       // The maximum, not the last: nothing promises that the answer is in order.
-      const { greatest, below } = climb(
+      const { greatest, below } = raisePeak(
         { greatest: cursor.mark.last_timestamp, below: cursor.mark.below },
         since.settled(readable, asked, span),
         values,
@@ -91,7 +91,7 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
 
     condense(cursor, part) {
       const { since: asked, span } = positionOf(cursor);
-      const kept = telling(
+      const kept = decisivePlaces(
         part.values,
         asked,
         values,
@@ -108,7 +108,7 @@ export function createAnswer(name: StrategyName, incremental: Incremental): Stra
  * The places of the records that decide the mark and the notes: the two greatest distinct values that are settled, one
  * at the value asked and one before it, one without a value and one that cannot be read.
  */
-function telling(
+function decisivePlaces(
   texts: readonly (string | null)[],
   since: string | null,
   values: Values,
@@ -148,7 +148,7 @@ function provesInclusive(readable: readonly string[], since: string | null, valu
   );
 }
 
-/** What the answer leaves open. */
+/** Notes on an answer that may not be whole. */
 function remarks(
   { mark, position }: TimestampCursor,
   page: PageSummary,
@@ -162,7 +162,7 @@ function remarks(
   const isCut = page.nextToken !== null || page.more === true || (since === first && countsMore);
   const isUnproven = !inclusive && since !== null && since === mark.last_timestamp;
   return [
-    ...(isCut ? [ANSWER_CUT] : countsMore ? [disagrees(total, page.records)] : []),
+    ...(isCut ? [ANSWER_CUT] : countsMore ? [disagreementNote(total, page.records)] : []),
     ...(isUnproven ? [TIES] : []),
   ];
 }

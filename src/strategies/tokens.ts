@@ -8,7 +8,7 @@ export type TokenTrail = { token: string; steps: number; limit: number };
  * steps, so it soon lies inside any circle, and is met again within one more round of it.
  * @throws {TokenCycleError} when the token is the remembered one.
  */
-export function follow(trail: TokenTrail | null, token: string): TokenTrail {
+export function followToken(trail: TokenTrail | null, token: string): TokenTrail {
   if (trail === null) return { token, steps: 0, limit: 1 };
   if (token === trail.token) throw new TokenCycleError(token);
   const steps = trail.steps + 1;

@@ -1,4 +1,4 @@
-/** What strategies know of a cursor field's values: their order, and how one is computed. Texts are as the source writes them. */
+/** Values of a cursor field: their order, and how one is computed. Texts are as the source writes them. */
 
 export interface Values {
   /** For messages: "a timestamp". */
@@ -8,7 +8,7 @@ export interface Values {
   isValue: (text: string) => boolean;
   /** Negative when `a` is the lower of two values, exactly. */
   compare: (a: string, b: string) => number;
-  /** A value less so many seconds (of integers, less so much), written as it is; never more than that. */
+  /** Subtracts a number of seconds from a value (of integers: a number), written as it is; never more than that. */
   minus: (value: string, amount: number) => string;
   /** Null where the values are no times. */
   readonly clock: Clock | null;
@@ -16,7 +16,7 @@ export interface Values {
   readonly asked?: Asked;
 }
 
-/** What is sent in place of values. A filter that tells less apart is asked for more, never for less. */
+/** Values as they are sent. A filter that tells less apart is asked for more, never for less. */
 export interface Asked {
   /** The lower bound that is sent for a value, rounded down. */
   text: (value: string) => string;

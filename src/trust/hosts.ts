@@ -8,13 +8,20 @@ type Address = ReturnType<typeof ipaddr.parse>;
 /** The word that lists all public addresses. */
 export const PUBLIC = 'public';
 
-/** Where clouds give a machine its credentials. */
+/** Addresses at which clouds give a machine its credentials. */
 const METADATA_ADDRESSES = [
-  ...['169.254.169.254', 'fd00:ec2::254'],
+  '169.254.169.254',
+  'fd00:ec2::254',
   // Roles of containers on AWS.
-  ...['169.254.170.2', '169.254.170.23', 'fd00:ec2::23'],
+  '169.254.170.2',
+  '169.254.170.23',
+  'fd00:ec2::23',
   // Google by IPv6; Alibaba; Tencent; Oracle; Azure's own.
-  ...['fd20:ce::254', '100.100.100.200', '169.254.0.23', '192.0.0.192', '168.63.129.16'],
+  'fd20:ce::254',
+  '100.100.100.200',
+  '169.254.0.23',
+  '192.0.0.192',
+  '168.63.129.16',
 ].map((address) => ipaddr.parse(address).toNormalizedString());
 const METADATA_NAMES = [
   'metadata',
@@ -68,7 +75,7 @@ export const isMetadataName = (host: string): boolean => METADATA_NAMES.includes
 export const isMetadataAddress = (address: string): boolean =>
   METADATA_ADDRESSES.includes(unwrapped(address).toNormalizedString());
 
-/** What an address is, in a word or two; null where it is a public one of another machine. */
+/** Returns the kind of an address in a word or two; null for a public one of another machine. */
 export function notPublic(address: string): string | null {
   const parsed = unwrapped(address);
   const range = parsed.range();
@@ -81,8 +88,14 @@ export function notPublic(address: string): string | null {
 }
 
 const KINDS: Record<string, string> = {
-  ...{ loopback: 'loopback', private: 'private', uniqueLocal: 'private', carrierGradeNat: 'private' },
-  ...{ linkLocal: 'link-local', multicast: 'multicast', broadcast: 'broadcast', unspecified: 'unspecified' },
+  loopback: 'loopback',
+  private: 'private',
+  uniqueLocal: 'private',
+  carrierGradeNat: 'private',
+  linkLocal: 'link-local',
+  multicast: 'multicast',
+  broadcast: 'broadcast',
+  unspecified: 'unspecified',
 };
 
 /** The host of a URL without brackets. */

@@ -19,6 +19,8 @@ export interface TrustOptions {
   allowEnv?: readonly string[];
   /** Folders whose files may be read. Default: the one that HIGHWATER_SECRETS names. */
   allowFiles?: readonly string[];
+  /** Secrets of providers, as `vault:secret/data/highwater/*`, with `*` and `**`. Default: none. */
+  allowSecrets?: readonly string[];
   /** Destinations beside the worker's own, with `*` and `**`. */
   allowDestinations?: readonly string[];
   /** Hosts that requests may go to. Default: `public`. */
@@ -29,6 +31,7 @@ export interface TrustOptions {
 export class TrustPolicy {
   private readonly variables: readonly ((name: string) => boolean)[];
   private readonly folders: readonly string[];
+  private readonly secrets: readonly ((place: string) => boolean)[];
   private readonly hosts: HostList;
   private readonly hooks: string | null;
   readonly destinations: readonly string[];
@@ -48,6 +51,7 @@ export class TrustPolicy {
     const secrets = environment['HIGHWATER_SECRETS'] ?? '';
     this.variables = list(options.allowEnv, 'HIGHWATER_ALLOW_ENV', []).map(glob);
     this.folders = list(options.allowFiles, 'HIGHWATER_ALLOW_FILES', secrets === '' ? [] : [secrets]);
+    this.secrets = list(options.allowSecrets, 'HIGHWATER_ALLOW_SECRETS', []).map(glob);
     this.destinations = list(options.allowDestinations, 'HIGHWATER_ALLOW_DESTINATIONS', []);
     this.hosts = new HostList(list(options.allowHosts, 'HIGHWATER_ALLOW_HOSTS', [PUBLIC]));
     const hooks = environment['HIGHWATER_HOOKS'] ?? '';
@@ -88,6 +92,15 @@ export class TrustPolicy {
     const real = realPath(path);
     if (this.folders.some((folder) => isInside(real, realPath(folder)))) return real;
     throw NotAllowedError.of(`the file ${path}`, { list: 'allow-files', entry: dirname(resolve(path)) });
+  }
+
+  /**
+   * @param place kind and name of a secret, without its field: `vault:secret/data/highwater/api`.
+   * @throws {NotAllowedError}
+   */
+  requireSecret(place: string): void {
+    if (this.trust === 'local' || this.secrets.some((fits) => fits(place))) return;
+    throw NotAllowedError.of(`the secret ${place}`, { list: 'allow-secrets', entry: place });
   }
 
   /**

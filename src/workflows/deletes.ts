@@ -12,112 +12,113 @@ import type {
   Trouble,
   WriteBatchInput,
 } from '../protocol.js';
-import { isHeard } from './inputs.js';
+import { isValidSignal } from './inputs.js';
 import { approveUpdate, asksSignal, decideSignal, rejectUpdate } from './messages.js';
 
-/** A decision that a sync of several streams hands on; an approval is for at most so many rows. */
+/** A decision that a sync of several streams sends to one of them. `deletes`: rows that an approval is for, at most. */
 export type Decide = { how: 'approve' | 'reject'; deletes: number };
 
-/** Streams whose deletes were decided about. */
+/** Streams that a decision was made for. */
 export interface Decided {
   streams: { stream: string; table: string; deletes: number; rows: number }[];
 }
 
-/** What was decided, and about what; it holds until the pass that asked has ended. */
+/** A decision and its question; it holds until the pass that asked has ended. */
 export interface DecisionCarry {
   question: TooManyDeletes;
   decision: DeletesDecision;
 }
 
 export const APPROVE_DESCRIPTION =
-  'Let the pass that waits remove the rows that it asks about, and no more than those.';
+  'Let the waiting pass remove the rows that it asks about, and no more than those.';
 export const REJECT_DESCRIPTION =
-  'Keep the rows that the pass that waits would remove. The next pass asks again if they are still gone.';
+  'Keep the rows that the waiting pass would remove. The next pass asks again if they are still gone.';
 
-/** The workflow of one stream of a sync of several. */
+/** Returns the workflow ID of one stream of a sync of several. */
 export const childId = (workflowId: string, stream: string): string => `${workflowId}/${stream}`;
 
-export const nothingWaits = (status: string): ApplicationFailure =>
+export const nothingToDecide = (status: string): ApplicationFailure =>
   ApplicationFailure.nonRetryable(
     `nothing was decided: no pass waits for a decision about deletes (the sync is ${status})`,
     'NothingToDecide',
   );
 
-/** What to do about a question of a sync that waits. */
+/** Advice for the operator of a sync that waits for a decision. */
 export const decideAdvice = (workflowId: string): string =>
   `Look at the source first. "highwater approve ${workflowId}" removes them, "highwater reject ${workflowId}" keeps them, ` +
   `and "highwater resume ${workflowId}" reads the source again.`;
 
-/** What to do about a question of a sync that does not wait. */
+/** Advice for the operator of a sync that does not wait for a decision. */
 export const runAdvice = ({ deletes }: TooManyDeletes): string =>
   `If they are gone for good, run it again with "--max-deletes any" (or "--max-deletes ${deletes}", or a share such as "50%"), ` +
   'or set "max_deletes" in the configuration.';
 
-/** Asks about deletes that are too many, and keeps what was decided until the pass that asked has ended. */
+/** Asks for a decision about too many deletes, and keeps it until the pass that asked has ended. */
 export class DeletesGuard {
   private question: TooManyDeletes | null = null;
   private decided: DecisionCarry | null;
 
-  /** @param status what the sync is doing, for refusals. */
+  /** @param status the status of the sync, for refusals. */
   constructor(
     private readonly stream: string,
     private readonly status: () => string,
-    carry: DecisionCarry | undefined,
+    carry: DecisionCarry | null,
   ) {
-    this.decided = carry ?? null;
+    this.decided = carry;
     const validator = () => {
-      if (this.question === null || this.decided !== null) throw nothingWaits(status());
+      if (this.question === null || this.decided !== null) throw nothingToDecide(status());
     };
     setHandler(approveUpdate, () => this.decide('approve'), { validator, description: APPROVE_DESCRIPTION });
     setHandler(rejectUpdate, () => this.decide('reject'), { validator, description: REJECT_DESCRIPTION });
-    const decide = (said: Decide) => {
-      if (!isHeard('decide', said)) return;
-      const { how, deletes } = said;
+    const handleSignal = (sent: Decide) => {
+      if (!isValidSignal('decide', sent)) return;
+      const { how, deletes } = sent;
       if (this.question !== null && this.decided === null) this.decide(how, deletes);
     };
-    setHandler(decideSignal, decide, {
-      description: 'What a sync of several streams hands on to each; use the updates "approve" and "reject".',
+    setHandler(decideSignal, handleSignal, {
+      description:
+        'Sent by a sync of several streams to each of them; use the updates "approve" and "reject".',
     });
   }
 
-  /** Whether there is a decision that has not been carried out yet. */
+  /** Whether a decision has not been carried out yet. */
   get isDecided(): boolean {
     return this.decided !== null;
   }
 
-  ask(question: TooManyDeletes, trouble: Trouble): void {
+  askFor(question: TooManyDeletes, trouble: Trouble): void {
     this.question = question;
     this.decided = null;
-    this.tellParent(trouble);
+    this.notifyParent(trouble);
   }
 
-  /** The question is decided, or no longer asked. */
-  settle(): void {
+  /** Withdraws the question: it is decided, or the stream is read again. */
+  withdrawQuestion(): void {
     if (this.question === null) return;
     this.question = null;
-    this.tellParent(null);
+    this.notifyParent(null);
   }
 
-  /** The pass has ended, or the stream was moved: what was decided about it holds no longer. */
-  forget(): void {
+  /** Forgets the decision: its pass has ended, or the stream was moved. */
+  forgetDecision(): void {
     this.decided = null;
   }
 
-  /** The batch with the note that its deletes were rejected, where they were. */
-  noted(batch: StagedBatch): StagedBatch {
+  /** Returns the batch, with a note where its deletes were rejected. */
+  withNote(batch: StagedBatch): StagedBatch {
     if (this.decisionOn(batch) !== 'withheld' || this.decided === null) return batch;
     const { cursor } = batch;
     return { ...batch, cursor: { ...cursor, notes: [...cursor.notes, rejectedNote(this.decided.question)] } };
   }
 
-  /** What the write of a batch is told besides the batch. */
-  permission(batch: StagedBatch): Pick<WriteBatchInput, 'deletes'> {
+  /** Returns the decision as a part of the input that writes the batch. */
+  decisionInput(batch: StagedBatch): Pick<WriteBatchInput, 'deletes'> {
     const deletes = this.decisionOn(batch);
     return deletes === null ? {} : { deletes };
   }
 
-  carry(): DecisionCarry | undefined {
-    return this.decided ?? undefined;
+  carry(): DecisionCarry | null {
+    return this.decided;
   }
 
   private decisionOn({ cursor }: StagedBatch): DeletesDecision | null {
@@ -127,8 +128,8 @@ export class DeletesGuard {
 
   private decide(how: Decide['how'], approved?: number): Decided {
     const { question, stream } = this;
-    // Of several decisions at once the first one counts.
-    if (question === null || this.decided !== null) throw nothingWaits(this.status());
+    // The first of several decisions counts.
+    if (question === null || this.decided !== null) throw nothingToDecide(this.status());
     this.decided = {
       question,
       decision: how === 'approve' ? { approved: approved ?? question.deletes } : 'withheld',
@@ -137,13 +138,13 @@ export class DeletesGuard {
     return { streams: [{ stream, table, deletes, rows }] };
   }
 
-  /** A sync of several streams hands decisions on to the streams that wait for one. */
-  private tellParent(trouble: Trouble | null): void {
+  /** Tells a sync of several streams, which sends decisions to the streams that wait for one. */
+  private notifyParent(trouble: Trouble | null): void {
     const { parent, workflowId } = workflowInfo();
     if (parent === undefined || workflowId !== childId(parent.workflowId, this.stream)) return;
     getExternalWorkflowHandle(parent.workflowId)
       .signal(asksSignal, this.stream, trouble)
-      // It has ended, and nobody asks it any more.
+      // A parent that has ended needs no notice.
       .catch(() => undefined);
   }
 }

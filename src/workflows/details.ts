@@ -2,7 +2,7 @@ import { durationText } from '../durations.js';
 import type { Json, PassSummary, Progress, StagedBatch } from '../protocol.js';
 import { settingsText } from './settings.js';
 
-/** One line for the Web UI's timeline: what a write holds. */
+/** Describes a write in one line for the Web UI's timeline. */
 export function batchSummary(number: number, batch: StagedBatch, state: { [name: string]: Json }): string {
   const end = batch.cursor.ended === null ? '' : ` · ${batch.cursor.ended}`;
   const [to] = Object.values(state).filter((value) => value !== null && typeof value !== 'object');
@@ -11,21 +11,21 @@ export function batchSummary(number: number, batch: StagedBatch, state: { [name:
 }
 
 /**
- * A short report in Markdown for the Web UI. The pane crops its last line, so the state comes first; what is wrong
- * comes before all else.
+ * Writes a short report in Markdown for the Web UI. The pane crops its last line, so the state comes first, and trouble
+ * before all else.
  */
 export function currentDetails(progress: Progress, state: { [name: string]: Json }, now: number): string {
   const { trouble, waiting, totals } = progress;
   const cursor = Object.entries(state)
     .filter(([name]) => name !== 'checkpoint')
     .map(([name, value]) => `${code(name)} = ${value === null ? '(none)' : code(String(value))}`);
-  const said = trouble?.message.split('\n') ?? [];
+  const [problem = '', ...advice] = trouble?.message.split('\n') ?? [];
   const place = [`pass ${progress.pass}`, ...cursor].join(' · ');
   return [
-    `**${progress.status}** · ${trouble === null ? place : plain(said[0] ?? '')}`,
+    `**${progress.status}** · ${trouble === null ? place : plain(problem)}`,
     '',
-    ...(trouble === null ? [] : [whatIsDone(progress), '']),
-    ...(said.length > 1 ? [plain(said.slice(1).join(' ')), ''] : []),
+    ...(trouble === null ? [] : [nextStep(progress), '']),
+    ...(advice.length > 0 ? [plain(advice.join(' ')), ''] : []),
     ...(trouble === null ? [] : [place, '']),
     ...(waiting === null || trouble !== null
       ? []
@@ -34,7 +34,7 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
     `- this pass: ${countsText(progress)}`,
     `- in all: ${countsText(totals)}`,
     '',
-    ...pace(progress, now),
+    ...paceLines(progress, now),
     ...progress.recent.slice(0, 1).flatMap((pass) => [lastPass(pass), '']),
     ...progress.warnings.map((note) => `- ⚠ ${plain(note.message)}`),
     '',
@@ -43,8 +43,8 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
 
 type Counts = Pick<Progress, 'records' | 'rows' | 'deleted' | 'pages' | 'batches'>;
 
-/** What becomes of a sync that something keeps from going on. */
-function whatIsDone({ status, trouble }: Progress): string {
+/** Says what happens next to a sync in trouble. */
+function nextStep({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
     return 'The sync has ended. Mend it, and start it again: it goes on from here.';
   const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
@@ -56,14 +56,14 @@ function whatIsDone({ status, trouble }: Progress): string {
     : `${since}. The next try is at ${trouble.nextTry}; \`trigger\` tries at once.`;
 }
 
-function pace({ recordsPerSecond, completeAsOf, settings }: Progress, now: number): string[] {
+function paceLines({ recordsPerSecond, completeAsOf, settings }: Progress, now: number): string[] {
   const lag = completeAsOf === null ? null : Math.max(0, Math.round((now - Date.parse(completeAsOf)) / 1000));
-  const said = [
+  const parts = [
     ...(recordsPerSecond === null ? [] : [`${countText(recordsPerSecond)} records/s`]),
     ...(lag === null ? [] : [`complete as of ${completeAsOf} (lag ${durationText(lag)})`]),
     ...(Object.keys(settings).length === 0 ? [] : [`set: ${settingsText(settings)}`]),
   ];
-  return said.length === 0 ? [] : [said.join(' · '), ''];
+  return parts.length === 0 ? [] : [parts.join(' · '), ''];
 }
 
 /** `12 rows written, 3 deleted` */
@@ -86,17 +86,17 @@ const LONGEST = 300;
 
 const oneLine = (text: string) => text.replace(/\s+/g, ' ').trim().slice(0, LONGEST);
 
-/** A text from elsewhere as Markdown that shows it as it is: it makes no link, no image and no tag. */
+/** Escapes a text from elsewhere for Markdown, so that it makes no link, image or tag. */
 export const plain = (text: string): string =>
   oneLine(text)
     .replace(/[\\`*_[\]<>!&|~]/g, '\\$&')
-    // What makes a heading, a list or a rule where a line begins.
+    // Signs that make a heading, a list or a rule at the beginning of a line.
     .replace(/^(\d*)([#+=.)-])/, '$1\\$2');
 
-/** The same as code, in which a backslash is a backslash. */
+/** Shows a text from elsewhere as code. */
 export const code = (text: string): string => `\`${oneLine(text.replaceAll('`', "'"))}\``;
 
-/** The same where it is not known whether Markdown is drawn: without the signs that would make links and tags. */
+/** Replaces the signs that would make links and tags, for places that may or may not draw Markdown. */
 const unmarked = (text: string): string =>
   oneLine(text.replace(/[`*<>[\]!|\\]/g, (sign) => LOOKALIKES[sign] ?? "'"));
 
@@ -109,7 +109,7 @@ const LOOKALIKES: { [sign: string]: string } = {
   '\\': '/',
 };
 
-/** Cut off on its left where the pane is narrow, so that it is short: what failed, without the request that did. */
+/** Names a timer. A narrow pane cuts the left end off, so the text is short: what failed, without the request. */
 export const timerSummary = (status: string, reason: string): string =>
   `${status}: ${unmarked(reason.split('\n', 1)[0] ?? '')}`.slice(0, SUMMARY_LENGTH);
 

@@ -3,8 +3,8 @@ import { METRICS, syncLabel, type GaugeName } from '../metrics.js';
 import type { Progress } from '../protocol.js';
 
 /**
- * Shows how the sync stands where metrics are collected. All are times, so that the greatest is true whichever worker
- * has said it: another one may have had the sync before.
+ * Shows the state of the sync as metrics. All values are times, so that the greatest one is right whichever worker has
+ * reported it: another worker may have run the sync before.
  */
 export class Gauges {
   private readonly labels: { sync: string; stream: string };
@@ -32,7 +32,7 @@ export class Gauges {
       this.failures = failuresOf(progress);
       if (progress.trouble !== null) this.failed = now;
     }
-    // What is replayed was shown, if not here; the next thing that happens shows it all.
+    // A replay shows nothing new; the next event shows everything.
     if (workflowInfo().unsafe.isReplaying) return;
     this.set('highwater_status_timestamp_seconds', this.entered, { status });
     this.set('highwater_complete_as_of_timestamp_seconds', completeAsOf && Date.parse(completeAsOf));
@@ -51,7 +51,7 @@ export class Gauges {
   }
 }
 
-/** Where a run begins. */
+/** State at the beginning of a run. */
 interface Beginning {
   trouble: Progress['trouble'];
   totals: Pick<Progress['totals'], 'batches' | 'passes'>;

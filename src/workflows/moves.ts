@@ -1,21 +1,22 @@
 import { ApplicationFailure } from '@temporalio/common';
+import type { FailureType } from '../failures.js';
 import type { Json, MoveTarget } from '../protocol.js';
 
-/** What `move` takes: a place in the stream's own past, or a state of the reference connector. */
+/** Input of `move`: a place in the stream's own past, or a state of the reference connector. */
 export type MoveInput = { to: string } | { state: { [name: string]: Json } };
 
-/** What has come of something that was asked for and needs the stream opened anew. */
+/** Outcome of a request that needs the stream to be reopened. */
 export interface Reopened {
-  /** False: the run ended before it could be done, and the next one does it. */
+  /** False: the run ended first, and the next one carries the request out. */
   done: boolean;
-  /** The cursor that the sync stands at, as the query `state` has it. */
+  /** The committed cursor, as the query `state` shows it. */
   state: { [name: string]: Json };
 }
 
-/** What waits for the stream to be opened anew. */
-export type Asked =
+/** A request that needs the stream to be reopened. */
+export type ReopenRequest =
   | { id: string; kind: 'move'; to: MoveTarget }
-  /** `hash` tells the configuration from others: where it is a part, that of the whole. */
+  /** `hash` identifies the configuration; of a part it is the hash of the whole. */
   | { id: string; kind: 'configure'; configuration: Json; hash?: string };
 
 const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/;
@@ -30,23 +31,36 @@ export function readTarget(raw: unknown): MoveTarget {
   const given: { [name: string]: unknown } = isObject(raw) ? raw : {};
   const { to, state, ...others } = given;
   if (Object.keys(others).length > 0 || (to === undefined) === (state === undefined))
-    throw refused('give {"to": "start"}, a time or a batch in its place, or {"state": {…}}');
+    throw moveRefusal('give {"to": "start"}, a time or a batch in its place, or {"state": {…}}');
   if (state !== undefined) {
     if (isObject(state)) return { state };
-    throw refused('"state" must be an object such as {"last_updated_at": "2026-11-22T10:00:00Z"}');
+    throw moveRefusal('"state" must be an object such as {"last_updated_at": "2026-11-22T10:00:00Z"}');
   }
   if (typeof to !== 'string' || to.trim() === '' || to.length > BATCH_LIMIT)
-    throw refused('"to" must be "start", a time such as "2026-11-22T10:00:00Z", or the id of a batch');
+    throw moveRefusal('"to" must be "start", a time such as "2026-11-22T10:00:00Z", or the id of a batch');
   if (to === 'start') return { start: true };
   if (INSTANT.test(to) && !Number.isNaN(Date.parse(to))) return { time: to };
   if (LIKE_A_TIME.test(to))
-    throw refused(`${JSON.stringify(to)} is no time with a zone; write it such as "2026-11-22T10:00:00Z"`);
+    throw moveRefusal(
+      `${JSON.stringify(to)} is no time with a zone; write it such as "2026-11-22T10:00:00Z"`,
+    );
   return { batch: to };
 }
 
-export const MOVE_REFUSED = 'MoveRefused';
-export const refused = (problem: string) =>
+const MOVE_REFUSED = 'MoveRefused' satisfies FailureType;
+
+export const moveRefusal = (problem: string): ApplicationFailure =>
   ApplicationFailure.nonRetryable(`the sync was not moved: ${problem}`, MOVE_REFUSED);
+
+export const isMoveRefusal = (thrown: unknown): boolean =>
+  thrown instanceof ApplicationFailure && thrown.type === MOVE_REFUSED;
+
+/** @param type the error that the configuration meets; `ChangeRefusedError` unless told. */
+export const changeRefusal = (
+  problem: string,
+  type: string = 'ChangeRefusedError' satisfies FailureType,
+): ApplicationFailure =>
+  ApplicationFailure.nonRetryable(`the configuration was not changed: ${problem}`, type);
 
 const isObject = (value: unknown): value is { [name: string]: Json } =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -8,28 +8,30 @@ import {
 } from '@temporalio/workflow';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
+import { asObject } from './configurations.js';
 import { durationText, parseDuration } from '../durations.js';
 import { NOTICE_EVENTS, type Json, type Notice, type NoticeEvent, type Trouble } from '../protocol.js';
 
-/** What one run hands to the next. */
+/** State for the next run. */
 export interface NoticesCarry {
   incident: Incident | null;
-  /** Since when the lag has been too large, where that was told. */
+  /** Since when the lag has been too large, where a notice was made of that. */
   late: string | null;
-  /** That could not be sent yet. */
+  /** Notices that could not be sent yet. */
   waiting: Notice[];
   /** When the sync was started. */
   started: string;
-  told: number;
+  /** Number of notices so far, for their ids. */
+  made: number;
 }
 
-/** What keeps the sync from going on, told already. */
+/** A failure that a notice was made of. */
 interface Incident {
   status: Failing;
   type: string;
   message: string;
   since: string;
-  /** When it failed last. */
+  /** When the sync failed last. */
   last: number;
 }
 
@@ -42,17 +44,17 @@ interface Hook {
 }
 
 const MESSAGE_LIMIT = 2000;
-/** A receiver that is away for long is told the latest of what has happened. */
+/** Notices kept for a receiver that does not answer: the latest ones. */
 const WAITING_LIMIT = 20;
-/** A sync that goes on well for so long after a failure, in the midst of a pass, is well again. */
+/** A sync that commits batches this long after a failure has recovered, also in the middle of a pass. */
 const WELL_MILLISECONDS = 5 * 60_000;
-/** Whoever ends waits no longer than this for the receiver. */
+/** How long a sync that ends, or a run that continues as new, waits for the receiver. */
 const END_PATIENCE = '20s';
 const HAND_OVER_PATIENCE = '5s';
 
 /**
- * Tells a webhook what becomes of a sync: once for each incident, once for its end, also across continue-as-new and,
- * where a schedule makes a sync again and again, across these. It never holds the sync up, but at its very end.
+ * Calls a webhook once for each incident and once for its end, also across continue-as-new and across the runs of a
+ * schedule. It delays the sync only at its very end.
  */
 export class Notices {
   private hook: Hook | null;
@@ -60,35 +62,35 @@ export class Notices {
   private late: string | null;
   private waiting: Notice[];
   private readonly started: string;
-  private told: number;
+  private made: number;
   private isSending = false;
   private readonly scope = new CancellationScope();
-  /** Of the watch on the lag. */
+  /** Scope of the watch on the lag. */
   private watching: CancellationScope | null = null;
 
-  /** @param completeAsOf as of when the table holds what the source had. */
+  /** @param completeAsOf the time as of which the table holds what the source had. */
   constructor(
     configuration: Json,
     private readonly stream: string,
     private readonly completeAsOf: () => string | null,
-    carry: NoticesCarry | undefined,
+    carry: NoticesCarry | null,
   ) {
     this.hook = hookOf(configuration);
     const { lastFailure, startTime } = workflowInfo();
-    this.incident = carry === undefined ? incidentBefore(lastFailure, startTime) : carry.incident;
+    this.incident = carry === null ? incidentBefore(lastFailure, startTime) : carry.incident;
     this.late = carry?.late ?? null;
     this.waiting = carry?.waiting ?? [];
     this.started = carry?.started ?? startTime.toISOString();
-    this.told = carry?.told ?? 0;
+    this.made = carry?.made ?? 0;
   }
 
-  begin(): void {
+  start(): void {
     if (this.hook === null) return;
-    this.send();
-    this.watch(this.hook.lagSeconds);
+    this.sendWaiting();
+    this.startWatch(this.hook.lagSeconds);
   }
 
-  /** Tells by another configuration from here on. */
+  /** Uses the webhook of another configuration from now on. */
   configure(configuration: Json): void {
     const before = this.hook?.lagSeconds ?? null;
     this.hook = hookOf(configuration);
@@ -96,10 +98,10 @@ export class Notices {
     const lagSeconds = this.hook?.lagSeconds ?? null;
     if (lagSeconds === before) return;
     this.watching?.cancel();
-    this.watch(lagSeconds);
+    this.startWatch(lagSeconds);
   }
 
-  private watch(lagSeconds: number | null): void {
+  private startWatch(lagSeconds: number | null): void {
     if (lagSeconds === null) return;
     this.inBackground(async () => {
       this.watching = new CancellationScope();
@@ -107,8 +109,8 @@ export class Notices {
     });
   }
 
-  /** The sync cannot go on. Told once, and once more where somebody must do something now. */
-  failing(status: Failing, trouble: Trouble): void {
+  /** Makes a notice of a new incident, and another one where an operator must now act on it. */
+  recordFailure(status: Failing, trouble: Trouble): void {
     const { type, message, since, nextTry, deletes } = trouble;
     const known = this.incident;
     const isWorse =
@@ -117,58 +119,58 @@ export class Notices {
       (known.status === 'failing' || (deletes !== undefined && known.type !== type));
     this.incident = { status, type, message: message.slice(0, MESSAGE_LIMIT), since, last: Date.now() };
     if (known === null || isWorse) {
-      const asked = deletes === undefined ? {} : { deletes };
-      this.tell('failing', { status, type, message, since, nextTry, ...asked });
+      const question = deletes === undefined ? {} : { deletes };
+      this.makeNotice('failing', { status, type, message, since, nextTry, ...question });
     } else this.incident = { ...this.incident, status: known.status, since: known.since };
   }
 
-  /** A batch was committed, or, where `isThrough`, a pass has ended. */
-  goesWell(isThrough: boolean, status: Notice['status']): void {
+  /** Ends an incident. @param isPassEnd a pass has ended; else a batch was committed. */
+  recordProgress(isPassEnd: boolean, status: Notice['status']): void {
     const { incident } = this;
-    if (incident === null || (!isThrough && Date.now() - incident.last < WELL_MILLISECONDS)) return;
+    if (incident === null || (!isPassEnd && Date.now() - incident.last < WELL_MILLISECONDS)) return;
     this.incident = null;
     const { type, message, since } = incident;
-    this.tell('recovered', { status, type, message: `It was: ${message}`, since, nextTry: null });
+    this.makeNotice('recovered', { status, type, message: `It was: ${message}`, since, nextTry: null });
   }
 
-  /** Before the workflow ends: what waits is sent, if that can be done soon. */
-  async end(): Promise<void> {
+  /** Sends what waits before the workflow ends, if the receiver answers soon. */
+  async finish(): Promise<void> {
     if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, END_PATIENCE);
   }
 
-  /** Before it continues as new; absent where nobody is told anything. */
-  async handOver(): Promise<NoticesCarry | undefined> {
-    if (this.hook === null) return undefined;
+  /** Returns the state for the next run; null where no webhook is called. */
+  async handOver(): Promise<NoticesCarry | null> {
+    if (this.hook === null) return null;
     if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, HAND_OVER_PATIENCE);
     this.scope.cancel();
     await condition(() => !this.isSending);
-    const { incident, late, waiting, started, told } = this;
-    return { incident, late, waiting, started, told };
+    const { incident, late, waiting, started, made } = this;
+    return { incident, late, waiting, started, made };
   }
 
-  private tell(
+  private makeNotice(
     event: NoticeEvent,
-    what: Pick<Notice, 'status' | 'type' | 'message' | 'since' | 'nextTry' | 'deletes'>,
+    content: Pick<Notice, 'status' | 'type' | 'message' | 'since' | 'nextTry' | 'deletes'>,
   ) {
     if (this.hook?.on.includes(event) !== true) return;
     const completeAsOf = this.completeAsOf();
     const from = completeAsOf ?? (event === 'lag' ? this.started : null);
     const now = Date.now();
     const notice: Notice = {
-      ...{
-        id: `${workflowInfo().firstExecutionRunId}/${this.stream}/${++this.told}`,
-        event,
-        stream: this.stream,
-      },
-      ...{ ...what, message: what.message.slice(0, MESSAGE_LIMIT), completeAsOf },
+      id: `${workflowInfo().firstExecutionRunId}/${this.stream}/${++this.made}`,
+      event,
+      stream: this.stream,
+      ...content,
+      message: content.message.slice(0, MESSAGE_LIMIT),
+      completeAsOf,
       lagSeconds: from === null ? null : Math.round((now - Date.parse(from)) / 1000),
       at: new Date(now).toISOString(),
     };
     this.waiting = [...this.waiting, notice].slice(-WAITING_LIMIT);
-    this.send();
+    this.sendWaiting();
   }
 
-  private send(): void {
+  private sendWaiting(): void {
     if (this.isSending || this.waiting.length === 0 || this.hook === null) return;
     const { url } = this.hook;
     this.isSending = true;
@@ -185,20 +187,20 @@ export class Notices {
     });
   }
 
-  /** One timer at a time, whatever the sync is doing. */
+  /** Watches the lag with one timer at a time. */
   private async watchLag(limit: number): Promise<void> {
     const left = () => Date.parse(this.completeAsOf() ?? this.started) + limit * 1000 - Date.now();
     for (;;) {
       for (let wait = left(); wait > 0; wait = left()) {
         if (this.late === null) await sleep(wait, { summary: 'notify: the lag passes its limit' });
-        else this.caughtUp(limit);
+        else this.recordCatchUp(limit);
       }
-      if (this.late === null) this.fallsBehind(limit);
+      if (this.late === null) this.recordLag(limit);
       await condition(() => left() > 0);
     }
   }
 
-  private fallsBehind(limit: number): void {
+  private recordLag(limit: number): void {
     const completeAsOf = this.completeAsOf();
     this.late = completeAsOf ?? this.started;
     const trouble = this.incident === null ? '' : ` ${this.incident.message}`;
@@ -207,17 +209,17 @@ export class Notices {
         ? `no pass has ended since the sync was started, which is longer ago than ${durationText(limit)}.${trouble}`
         : `the table holds what the source had at ${completeAsOf}, which is longer ago than ${durationText(limit)}.${trouble}`;
     const status = this.incident?.status ?? 'running';
-    this.tell('lag', { status, type: 'Lag', message, since: this.late, nextTry: null });
+    this.makeNotice('lag', { status, type: 'Lag', message, since: this.late, nextTry: null });
   }
 
-  private caughtUp(limit: number): void {
+  private recordCatchUp(limit: number): void {
     const since = this.late ?? this.started;
     this.late = null;
     const message = `the table is less than ${durationText(limit)} behind its source`;
-    this.tell('recovered', { status: 'running', type: 'Lag', message, since, nextTry: null });
+    this.makeNotice('recovered', { status: 'running', type: 'Lag', message, since, nextTry: null });
   }
 
-  /** What is done beside the sync ends with it, and fails nothing. */
+  /** Runs work beside the sync that ends with it. */
   private inBackground(work: () => Promise<void>): void {
     this.scope.run(work).catch((thrown: unknown) => {
       if (!isCancellation(thrown)) throw thrown;
@@ -225,7 +227,7 @@ export class Notices {
   }
 }
 
-/** Tried again for an hour; what cannot be sent then is given up, and stands in the worker's log. */
+/** Sends a notice, with retries for an hour; then it is given up, and the worker's log has it. */
 async function sendNotice(url: string, notice: Notice): Promise<void> {
   const activities = proxyActivities<Activities>({
     startToCloseTimeout: '15s',
@@ -239,7 +241,7 @@ async function sendNotice(url: string, notice: Notice): Promise<void> {
   }
 }
 
-/** As it stands in the configuration, which may be one that nobody has checked yet; null where there is none to use. */
+/** Reads the webhook of a configuration that may not have been checked yet; null where there is none to use. */
 function hookOf(configuration: Json): Hook | null {
   const { notify } = asObject(configuration);
   const { url, on, lag } = asObject(notify ?? null);
@@ -250,13 +252,10 @@ function hookOf(configuration: Json): Hook | null {
   return { url, on: events, lagSeconds: events.includes('lag') ? lagSeconds : null };
 }
 
-/** A schedule hands on the failure of the sync that it made before: that one was told already. */
+/** Returns the failure of the schedule's previous run, which a notice was made of. */
 function incidentBefore(failure: Error | undefined, startTime: Date): Incident | null {
   if (failure === undefined) return null;
   const type = (failure instanceof ApplicationFailure ? failure.type : null) ?? 'SyncFailed';
   const since = startTime.toISOString();
   return { status: 'failed', type, message: failure.message, since, last: startTime.getTime() };
 }
-
-const asObject = (value: Json): { [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};

@@ -3,45 +3,45 @@ import type { EndRule, PassSummary } from '../protocol.js';
 const PASSES_KEPT = 5;
 const WRITES_KEPT = 6;
 
-/** What one run hands to the next. */
+/** State for the next run. */
 export interface PassLogCarry {
   began: number | null;
   completeAsOf: string | null;
   recent: PassSummary[];
 }
 
-/** When passes began and ended, and how fast they are. */
+/** Keeps when passes began and ended, and how fast they are. */
 export class PassLog {
-  /** Null where the pass in hand was begun by somebody else, and nobody knows when. */
+  /** Null where it is not known when the current pass began: another sync has begun it. */
   private began: number | null;
   completeAsOf: string | null;
   /** The latest first. */
   recent: PassSummary[];
   private writes: { at: number; records: number }[] = [];
 
-  constructor(carry: PassLogCarry | undefined) {
-    this.began = carry?.began ?? null;
-    this.completeAsOf = carry?.completeAsOf ?? null;
-    this.recent = carry?.recent ?? [];
+  constructor({ began, completeAsOf, recent }: PassLogCarry) {
+    this.began = began;
+    this.completeAsOf = completeAsOf;
+    this.recent = recent;
   }
 
-  begin(): void {
+  beginPass(): void {
     this.began = Date.now();
     this.writes = [{ at: this.began, records: 0 }];
   }
 
-  /** The pass in hand is another one by now, begun nobody knows when. */
-  forget(): void {
+  /** Forgets the current pass, after a move. */
+  forgetPass(): void {
     this.began = null;
     this.writes = [];
   }
 
-  wrote(records: number): void {
+  recordWrite(records: number): void {
     this.writes = [...this.writes, { at: Date.now(), records }].slice(-WRITES_KEPT);
   }
 
-  /** @param isWhole the table then held all that the source had; of a range that is not said. */
-  end(
+  /** @param isWhole the table held all that the source had when the pass began; false for a range. */
+  endPass(
     endRule: EndRule | null,
     counts: { pages: number; records: number; rows: number; deleted: number },
     isWhole = true,
@@ -55,7 +55,7 @@ export class PassLog {
     this.began = null;
   }
 
-  /** Over the last batches, waits included. */
+  /** Records per second over the last batches, waits included; null before there are two. */
   recordsPerSecond(): number | null {
     const [first, ...others] = this.writes;
     const last = others.at(-1);

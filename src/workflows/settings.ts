@@ -3,23 +3,23 @@ import { durationText, parseDuration } from '../durations.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import { SETTINGS, type Setting } from '../settings.js';
 
-/** What `set` has changed; durations in seconds. */
+/** Settings that `set` has changed; durations in seconds. */
 export type Settings = { [name: string]: number };
 
 const ALIASES: { [name: string]: string } = { rate: 'requests_per_second' };
-/** Says that a setting is to be what the configuration says again. */
+/** Resets a setting to its value in the configuration. */
 const AS_CONFIGURED = 'default';
 
-/** New settings as they were given: a value of null takes one back. */
+/** Changed settings; null resets one. */
 export type Change = { [name: string]: number | null };
 
 /**
- * Reads `{"page_size": 50, "interval": "15m"}`; numbers may be text, `default` takes a setting back.
+ * Reads `{"page_size": 50, "interval": "15m"}`; numbers may be text, `default` resets a setting.
  * @throws {ApplicationFailure} with every problem at once.
  */
 export function readChange(raw: unknown): Change {
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw) || Object.keys(raw).length === 0)
-    throw refused(['give an object such as {"page_size": 50, "interval": "15m"}']);
+    throw settingsRefusal(['give an object such as {"page_size": 50, "interval": "15m"}']);
   const problems: string[] = [];
   const change: Change = {};
   for (const [given, value] of Object.entries(raw as { [name: string]: Json })) {
@@ -35,26 +35,26 @@ export function readChange(raw: unknown): Change {
     if (typeof read === 'string') problems.push(`${given}: ${read}`);
     else change[name] = read;
   }
-  if (problems.length > 0) throw refused(problems);
+  if (problems.length > 0) throw settingsRefusal(problems);
   return change;
 }
 
-/** @throws {ApplicationFailure} where a setting is not for such a stream. */
+/** @throws {ApplicationFailure} where a setting does not apply to the stream. */
 export function checkChange(change: Change, plan: StreamPlan): void {
   const problems = Object.entries(change).flatMap(([name, value]) => {
     const refusal = value === null ? null : (SETTINGS[name]?.refusal?.(plan) ?? null);
     return refusal === null ? [] : [`${name}: ${refusal}`];
   });
-  if (problems.length > 0) throw refused(problems);
+  if (problems.length > 0) throw settingsRefusal(problems);
 }
 
-/** Settings with a change to them. */
+/** Returns the settings after a change. */
 export function withChange(settings: Settings, change: Change): Settings {
   const all = Object.entries({ ...settings, ...change });
   return Object.fromEntries(all.filter((entry): entry is [string, number] => entry[1] !== null));
 }
 
-/** The plan as the settings make it. */
+/** Returns the plan with the settings applied. */
 export function withSettings(plan: StreamPlan, settings: Settings): StreamPlan {
   return Object.entries(settings).reduce((made, [name, value]) => {
     const setting = SETTINGS[name];
@@ -70,7 +70,7 @@ export const settingsText = (settings: Settings): string =>
     .map(([name, value]) => `${name}=${SETTINGS[name]?.kind === 'duration' ? durationText(value) : value}`)
     .join(', ');
 
-/** The value, or what is wrong with it. */
+/** Returns the value, or what is wrong with it. */
 function valueOf({ kind, least, most }: Setting, value: Json): number | string {
   const shown = JSON.stringify(value).slice(0, 80);
   if (kind === 'duration') {
@@ -86,5 +86,5 @@ function valueOf({ kind, least, most }: Setting, value: Json): number | string {
   return number > most ? `${number} is too large: at most ${most} is allowed` : number;
 }
 
-const refused = (problems: string[]) =>
+export const settingsRefusal = (problems: string[]): ApplicationFailure =>
   ApplicationFailure.nonRetryable(`nothing was set:\n  ${problems.join('\n  ')}`, 'SettingRefused');

@@ -6,26 +6,26 @@ import {
   executeChild,
   getExternalWorkflowHandle,
   isCancellation,
-  patched,
   setCurrentDetails,
   setHandler,
-  type SignalDefinition,
   sleep,
   startChild,
   upsertMemo,
   workflowInfo,
+  type SignalDefinition,
 } from '@temporalio/workflow';
-import type { Json, Progress, StreamResult, SyncResult, Trouble } from '../protocol.js';
+import { partOf } from '../config/part.js';
+import type { Json, StreamResult, SyncResult, Trouble } from '../protocol.js';
+import { isContinuous, parentsIn, streamsAtOnce, streamsChangeProblem } from './configurations.js';
 import {
   APPROVE_DESCRIPTION,
   childId,
-  nothingWaits,
+  nothingToDecide,
   REJECT_DESCRIPTION,
   type Decide,
   type Decided,
 } from './deletes.js';
-import { code, countText, plain, plural } from './details.js';
-import { configureProblem, isHeard } from './inputs.js';
+import { configureProblem, isValidSignal } from './inputs.js';
 import {
   approveUpdate,
   asksSignal,
@@ -44,434 +44,315 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
-import { refused as moveRefused, type MoveInput, type Reopened } from './moves.js';
-import { partOf } from '../config/part.js';
+import { changeRefusal, moveRefusal, type MoveInput, type Reopened } from './moves.js';
 import { questionOf } from './questions.js';
-import { readChange, withChange, type Change, type Settings } from './settings.js';
+import { readChange, settingsRefusal, withChange, type Change, type Settings } from './settings.js';
+import { overallDetails, overallProgress, overallStatus, type StreamsView } from './streams-report.js';
 import type { sync, SyncOptions } from './sync.js';
 
-const MOST_AT_ONCE = 4;
-/** A server takes no message of more than 4 MB: children with larger inputs together are started one after the other. */
+/**
+ * A server takes no message of more than 4 MB: children whose inputs are larger together are started one after the
+ * other.
+ */
 const STARTED_AT_ONCE_BYTES = 1024 * 1024;
 
-/** The names of the streams, as far as a configuration that was not checked yet has them. */
-export function streamNames(configuration: Json): string[] {
-  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return [];
-  const names = configuration['streams'].map((stream) => (isObject(stream) ? stream['name'] : undefined));
-  const texts = names.filter((name): name is string => typeof name === 'string');
-  return texts.length === names.length && new Set(texts).size === names.length ? texts : [];
-}
-
-/** What the only stream is called, as far as a configuration that was not checked yet has it. */
-export function streamName(configuration: Json): string {
-  const [name] = streamNames(configuration);
-  if (name !== undefined) return name;
-  const table = isObject(configuration) ? configuration['table'] : undefined;
-  return typeof table === 'string' ? table : 'user';
-}
-
-/** The parent of each stream that has one, as far as a configuration that was not checked yet says so. */
-function parentsIn(configuration: Json): Map<string, string> {
-  const parents = new Map<string, string>();
-  if (!isObject(configuration) || !Array.isArray(configuration['streams'])) return parents;
-  for (const stream of configuration['streams']) {
-    const parent = isObject(stream) ? stream['parent'] : undefined;
-    const above = isObject(parent ?? null) ? (parent as { [key: string]: Json })['stream'] : undefined;
-    if (isObject(stream) && typeof above === 'string') parents.set(String(stream['name']), above);
-  }
-  return parents;
-}
-
-/** Streams that are each other's parents would wait for ever; they are refused when they are opened. */
-function leadsRound(parents: ReadonlyMap<string, string>, name: string): boolean {
-  let above = parents.get(name);
-  for (let steps = 0; above !== undefined && steps <= parents.size; steps++) above = parents.get(above);
-  return above !== undefined;
-}
+const MOVED_SEPARATELY = 'each of its streams has a cursor of its own: ask for ID/STREAM';
 
 /**
- * A child workflow for each stream, a few at once. One that fails does not stop the others; once all are done the
- * failure of the first is that of the whole.
+ * A sync of several streams: a child workflow for each, a few at once. One that fails does not stop the others; once
+ * all have ended, the failure of the first is that of the whole.
  */
-export async function allStreams(
-  begun: Json,
-  options: SyncOptions,
-  names: readonly string[],
-): Promise<SyncResult> {
-  if (options.move !== undefined || options.moveOnly === true) throw moveRefused(EACH_BY_ITSELF);
-  let configuration = begun;
-  const { workflowId } = workflowInfo();
-  const idOf = (name: string) => childId(workflowId, name);
-  const running = new Set<string>();
-  const results = new Map<string, StreamResult>();
-  const failed = new Map<string, Error>();
-  /** Streams that wait for a decision about deletes. */
-  const asking = new Map<string, Trouble>();
-  const most = mostAtOnce(configuration, names.length);
-  const parents = parentsIn(configuration);
-  // Where passes never end, a stream waits for its parents by itself.
-  const goesOn = isObject(configuration) && configuration['interval'] !== undefined;
-  let paused = false;
-  let stopping = false;
-  let stopped = false;
-  let settings: Settings = options.settings ?? {};
-  const show = () => setCurrentDetails(details(names, results, failed, running, asking, workflowId));
-  const tell = async <Args extends unknown[]>(
-    name: string,
-    signal: SignalDefinition<Args>,
-    ...args: Args
-  ) => {
-    while (running.has(name)) {
-      try {
-        await getExternalWorkflowHandle(idOf(name)).signal(signal, ...args);
-        return;
-      } catch {
-        // It may be that its start is still on the way.
-        if (!patched('tell again')) return;
-        await sleep('1s');
-      }
-    }
-  };
-  const toAll = <Args extends unknown[]>(signal: SignalDefinition<Args>, ...args: Args) =>
-    Promise.all([...running].map((name) => tell(name, signal, ...args)));
-  setHandler(
-    pauseSignal,
-    () => {
-      paused = true;
-      void toAll(pauseSignal);
-    },
-    { description: 'Pause all streams after the batch in hand, until resume.' },
-  );
-  setHandler(
-    resumeSignal,
-    () => {
-      paused = false;
-      void toAll(resumeSignal);
-    },
-    { description: 'All streams go on.' },
-  );
-  setHandler(
-    stopSignal,
-    () => {
-      stopping = true;
-      void toAll(stopSignal);
-    },
-    { description: 'End all streams after the batch in hand; those that have not begun do not begin.' },
-  );
-  setHandler(triggerSignal, () => void toAll(triggerSignal), {
-    description: 'All streams that run make a pass now, or once more after the one in hand.',
-  });
-  setHandler(
-    setUpdate,
-    async (raw) => {
-      const change = changeOfAll(raw, goesOn);
-      settings = withChange(settings, change);
-      await toAll(settingsSignal, change);
-      return settings;
-    },
-    {
-      validator: (raw) => void changeOfAll(raw, goesOn),
-      description:
-        'Change settings of all streams from the next batch on: {"interval": "15m", "rate": 2}; "default" takes one back.',
-    },
-  );
-  setHandler(
-    asksSignal,
-    (stream, trouble) => {
-      if (!isHeard('asks', { stream, trouble })) return;
-      if (trouble === null || !running.has(stream)) asking.delete(stream);
-      else asking.set(stream, trouble);
-      show();
-    },
-    { description: 'A stream says that it waits for a decision about deletes, or no longer does.' },
-  );
-  const decide = async (how: Decide['how']): Promise<Decided> => {
-    const questions = [...asking].flatMap(([stream, { deletes }]) =>
-      deletes === undefined ? [] : [{ stream, ...deletes }],
-    );
-    asking.clear();
-    await Promise.all(questions.map(({ stream, deletes }) => tell(stream, decideSignal, { how, deletes })));
-    return {
-      streams: questions.map(({ stream, table, deletes, rows }) => ({ stream, table, deletes, rows })),
-    };
-  };
-  const validator = () => {
-    if (asking.size === 0)
-      throw nothingWaits(overall(names, results, running, asking, paused, stopping).status);
-  };
-  setHandler(approveUpdate, () => decide('approve'), {
-    validator,
-    description: `${APPROVE_DESCRIPTION} Handed on to all streams that wait.`,
-  });
-  setHandler(rejectUpdate, () => decide('reject'), {
-    validator,
-    description: `${REJECT_DESCRIPTION} Handed on to all streams that wait.`,
-  });
-  setHandler(moveUpdate, (_to: MoveInput): Reopened => ({ done: false, state: {} }), {
-    validator: (_to: MoveInput) => {
-      throw moveRefused(EACH_BY_ITSELF);
-    },
-    description: 'Each stream has a cursor of its own: ask the workflow ID/STREAM.',
-  });
-  setHandler(
-    configureUpdate,
-    async (next, hash?: string) => {
-      configuration = next;
-      upsertMemo({ configuration: hash ?? '' });
-      await Promise.all(
-        [...running].map((name) => tell(name, configurationSignal, partOf(next, name), hash ?? '')),
-      );
-      return { done: true, state: {} };
-    },
-    {
-      validator: (next: Json, hash?: string) => {
-        const problem = configureProblem(next, hash) ?? changeProblem(configuration, next);
-        if (problem === null) return;
-        throw ApplicationFailure.nonRetryable(
-          `the configuration was not changed: ${problem}`,
-          'ChangeRefusedError',
-        );
-      },
-      description:
-        'Go on with another configuration of the same sync, which is handed on to all streams. One that cannot use it ' +
-        'goes on as it is, with a warning.',
-    },
-  );
-  setHandler(configurationQuery, () => configuration, {
-    description: 'The configuration that it works by; secrets in it are references.',
-  });
-  setHandler(stateQuery, () => Object.fromEntries([...results].map(([name, { cursor }]) => [name, cursor])), {
-    description: 'The committed cursors of the streams that are done; ask the child of a stream for its own.',
-  });
-  setHandler(
-    progressQuery,
-    () => ({
-      ...overall(names, results, running, asking, paused, stopping),
-      settings,
-      streams: names.map((stream) => ({
-        stream,
-        status: statusOf(stream, results, failed, running, asking),
-      })),
-    }),
-    {
-      description: 'Counts of the streams that are done; ask the child of a stream for its own.',
-    },
-  );
-  const sizeOf = (name: string) => JSON.stringify(partOf(configuration, name)).length;
-  const isLarge = names.reduce((bytes, name) => bytes + sizeOf(name), 0) > STARTED_AT_ONCE_BYTES;
-  /** Bytes of inputs that are on their way to the server. */
-  let starting = 0;
-  /** Runs the child of a stream to its end. */
-  const run = async (name: string): Promise<SyncResult> => {
-    const child = {
-      workflowId: idOf(name),
-      args: [
-        partOf(configuration, name),
-        { ...options, stream: name, ...(Object.keys(settings).length > 0 && { settings }) },
-      ] as Parameters<typeof sync>,
-      staticSummary: name,
-    };
-    if (!isLarge || !patched('start one after the other')) return executeChild<typeof sync>('sync', child);
-    const bytes = sizeOf(name);
-    const hasRoom = () => starting === 0 || starting + bytes <= STARTED_AT_ONCE_BYTES;
-    while (!hasRoom()) await condition(hasRoom);
-    starting += bytes;
-    const started = await startChild<typeof sync>('sync', child).finally(() => (starting -= bytes));
-    return started.result();
-  };
+export class StreamsSync implements StreamsView {
+  readonly running = new Set<string>();
+  readonly undecided = new Map<string, Trouble>();
+  readonly results = new Map<string, StreamResult>();
+  readonly failures = new Map<string, Error>();
+  isPaused = false;
+  isStopping = false;
+  /** A child was stopped before it came to its end. */
+  private wasStopped = false;
+  private settings: Settings;
+  private readonly workflowId = workflowInfo().workflowId;
+  private readonly limit: number;
+  private readonly isContinuous: boolean;
+  private readonly parents: ReadonlyMap<string, string>;
+  private readonly startsOneByOne: boolean;
+  /** Bytes of inputs of children that are being started. */
+  private startingBytes = 0;
 
-  const one = async (name: string) => {
-    const parent = goesOn || leadsRound(parents, name) ? undefined : parents.get(name);
-    if (parent !== undefined && names.includes(parent)) {
-      await condition(() => results.has(parent) || failed.has(parent));
-      if (failed.has(parent)) {
-        failed.set(
-          name,
-          ApplicationFailure.nonRetryable(`not read, as its parent ${parent} failed`, 'ParentFailed'),
-        );
-        show();
+  /** @throws {ApplicationFailure} where a move is asked for. */
+  constructor(
+    private configuration: Json,
+    private readonly options: SyncOptions,
+    readonly names: readonly string[],
+  ) {
+    if (options.move !== undefined || options.moveOnly === true) throw moveRefusal(MOVED_SEPARATELY);
+    this.settings = options.settings ?? {};
+    this.limit = streamsAtOnce(configuration, names.length);
+    this.isContinuous = isContinuous(configuration);
+    this.parents = parentsIn(configuration);
+    this.startsOneByOne =
+      names.reduce((bytes, name) => bytes + this.inputBytes(name), 0) > STARTED_AT_ONCE_BYTES;
+    this.registerSignals();
+    this.registerUpdates();
+    this.registerQueries();
+  }
+
+  async run(): Promise<SyncResult> {
+    // Cancelled children are waited for: a parent that ends before its children would have them terminated.
+    const ends = await Promise.allSettled(this.names.map((name) => this.runInTurn(name)));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    const [failed] = this.failures;
+    if (failed !== undefined) throw this.overallFailure(...failed);
+    await condition(allHandlersFinished);
+    const streams = this.names.flatMap((name) => this.results.get(name) ?? []);
+    const isStopped = this.isStopping && (this.wasStopped || streams.length < this.names.length);
+    return { status: isStopped ? 'stopped' : 'completed', streams };
+  }
+
+  /** Runs a stream to its end, once its parent has ended and there is room. */
+  private async runInTurn(name: string): Promise<void> {
+    const parent = this.parentToWaitFor(name);
+    if (parent !== null) {
+      await condition(() => this.results.has(parent) || this.failures.has(parent));
+      if (this.failures.has(parent)) {
+        const message = `not read, as its parent ${parent} failed`;
+        this.failures.set(name, ApplicationFailure.nonRetryable(message, 'ParentFailed'));
+        this.show();
         return;
       }
     }
     // Several may wake at once, and only one find room. Streams that wait for a decision take none of it.
-    const mayRun = () => stopping || (running.size - asking.size < most && !paused);
+    const mayRun = () =>
+      this.isStopping || (this.running.size - this.undecided.size < this.limit && !this.isPaused);
     while (!mayRun()) await condition(mayRun);
-    if (stopping) return;
-    running.add(name);
-    show();
+    if (this.isStopping) return;
+    this.running.add(name);
+    this.show();
     try {
-      const { streams, status } = await run(name);
-      for (const result of streams) results.set(name, result);
-      stopped ||= status === 'stopped';
+      const { streams, status } = await this.runChild(name);
+      for (const result of streams) this.results.set(name, result);
+      this.wasStopped ||= status === 'stopped';
     } catch (thrown) {
       if (isCancellation(thrown)) throw thrown;
-      failed.set(name, thrown instanceof Error ? thrown : new Error(String(thrown)));
+      this.failures.set(name, thrown instanceof Error ? thrown : new Error(String(thrown)));
     } finally {
-      running.delete(name);
-      asking.delete(name);
-      show();
+      this.running.delete(name);
+      this.undecided.delete(name);
+      this.show();
     }
-  };
-  // Those that are cancelled are waited for: a parent that ends before its children would have them terminated.
-  const ends = await Promise.allSettled(names.map(one));
-  for (const end of ends) if (end.status === 'rejected') throw end.reason;
-  for (const [name, failure] of failed) {
+  }
+
+  /** The parent that must end before the stream begins; null where there is none. */
+  private parentToWaitFor(name: string): string | null {
+    // Where passes never end, a stream waits for its parent by itself.
+    if (this.isContinuous || isCircular(this.parents, name)) return null;
+    const parent = this.parents.get(name);
+    return parent !== undefined && this.names.includes(parent) ? parent : null;
+  }
+
+  private async runChild(name: string): Promise<SyncResult> {
+    const { options, settings } = this;
+    const childOptions: SyncOptions = {
+      ...options,
+      stream: name,
+      ...(Object.keys(settings).length > 0 && { settings }),
+    };
+    const child = {
+      workflowId: childId(this.workflowId, name),
+      args: [partOf(this.configuration, name), childOptions] as Parameters<typeof sync>,
+      staticSummary: name,
+    };
+    if (!this.startsOneByOne) return executeChild<typeof sync>('sync', child);
+    const bytes = this.inputBytes(name);
+    const hasRoom = () => this.startingBytes === 0 || this.startingBytes + bytes <= STARTED_AT_ONCE_BYTES;
+    while (!hasRoom()) await condition(hasRoom);
+    this.startingBytes += bytes;
+    const started = await startChild<typeof sync>('sync', child).finally(() => (this.startingBytes -= bytes));
+    return started.result();
+  }
+
+  private inputBytes(name: string): number {
+    return JSON.stringify(partOf(this.configuration, name)).length;
+  }
+
+  private overallFailure(name: string, failure: Error): ApplicationFailure {
     const cause = failure instanceof ChildWorkflowFailure ? (failure.cause ?? failure) : failure;
     const type = cause instanceof ApplicationFailure ? (cause.type ?? 'SyncFailed') : 'SyncFailed';
-    const others =
-      failed.size === 1 ? '' : ` (and ${failed.size - 1} more of ${names.length} streams failed)`;
-    const deletes = questionOf(cause);
-    const details = deletes === null ? [] : [deletes];
-    throw ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type, ...details);
+    const more = this.failures.size - 1;
+    const others = more === 0 ? '' : ` (and ${more} more of ${this.names.length} streams failed)`;
+    const question = questionOf(cause);
+    const details = question === null ? [] : [question];
+    return ApplicationFailure.nonRetryable(`stream ${name}: ${cause.message}${others}`, type, ...details);
   }
-  await condition(allHandlersFinished);
-  const streams = names.flatMap((name) => results.get(name) ?? []);
-  return {
-    status: stopping && (stopped || streams.length < names.length) ? 'stopped' : 'completed',
-    streams,
-  };
-}
 
-const EACH_BY_ITSELF = 'each of its streams has a cursor of its own: ask for ID/STREAM';
-
-/** Why a configuration cannot take the place of another while it runs; an activity of each stream checks the rest. */
-function changeProblem(is: Json, next: Json): string | null {
-  if (!isObject(next)) return 'it must be an object of keys and values';
-  const [before, after] = [streamNames(is), streamNames(next)];
-  const [gone, more] = [
-    before.filter((name) => !after.includes(name)),
-    after.filter((name) => !before.includes(name)),
-  ];
-  if (gone.length + more.length > 0) {
-    const said = [
-      ...(more.length > 0 ? [`${more.join(', ')} would be added`] : []),
-      ...(gone.length > 0 ? [`${gone.join(', ')} would be gone`] : []),
-    ];
-    return `its streams are other ones (${said.join('; ')}): stop the sync and start it with the new one`;
+  private show(): void {
+    setCurrentDetails(overallDetails(this, this.workflowId));
   }
-  const goesOn = (configuration: Json) => isObject(configuration) && configuration['interval'] !== undefined;
-  return goesOn(is) === goesOn(next)
-    ? null
-    : 'a sync of several streams cannot be made one that goes on, or one of one pass, while it runs: stop it and start it ' +
-        'with the new one';
+
+  /** Sends a signal to the child of a stream, as long as it runs. */
+  private async sendTo<Args extends unknown[]>(
+    name: string,
+    signal: SignalDefinition<Args>,
+    ...args: Args
+  ): Promise<void> {
+    while (this.running.has(name)) {
+      try {
+        await getExternalWorkflowHandle(childId(this.workflowId, name)).signal(signal, ...args);
+        return;
+      } catch {
+        // The child may not have started yet.
+        await sleep('1s');
+      }
+    }
+  }
+
+  private async sendToAll<Args extends unknown[]>(
+    signal: SignalDefinition<Args>,
+    ...args: Args
+  ): Promise<void> {
+    await Promise.all([...this.running].map((name) => this.sendTo(name, signal, ...args)));
+  }
+
+  /** Hands a decision on to all streams that wait for one. */
+  private async decide(how: Decide['how']): Promise<Decided> {
+    const questions = [...this.undecided].flatMap(([stream, { deletes }]) =>
+      deletes === undefined ? [] : [{ stream, ...deletes }],
+    );
+    this.undecided.clear();
+    await Promise.all(
+      questions.map(({ stream, deletes }) => this.sendTo(stream, decideSignal, { how, deletes })),
+    );
+    return {
+      streams: questions.map(({ stream, table, deletes, rows }) => ({ stream, table, deletes, rows })),
+    };
+  }
+
+  private registerSignals(): void {
+    setHandler(
+      pauseSignal,
+      () => {
+        this.isPaused = true;
+        void this.sendToAll(pauseSignal);
+      },
+      { description: 'Pause all streams after the current batch, until resume.' },
+    );
+    setHandler(
+      resumeSignal,
+      () => {
+        this.isPaused = false;
+        void this.sendToAll(resumeSignal);
+      },
+      { description: 'Continue all streams.' },
+    );
+    setHandler(
+      stopSignal,
+      () => {
+        this.isStopping = true;
+        void this.sendToAll(stopSignal);
+      },
+      { description: 'End all streams after the current batch; those that have not begun do not begin.' },
+    );
+    setHandler(triggerSignal, () => void this.sendToAll(triggerSignal), {
+      description: 'All running streams make a pass now, or another one after the current pass.',
+    });
+    setHandler(
+      asksSignal,
+      (stream, trouble) => {
+        if (!isValidSignal('asks', { stream, trouble })) return;
+        if (trouble === null || !this.running.has(stream)) this.undecided.delete(stream);
+        else this.undecided.set(stream, trouble);
+        this.show();
+      },
+      { description: 'Sent by a stream that waits for a decision about deletes, or no longer does.' },
+    );
+  }
+
+  private registerUpdates(): void {
+    setHandler(
+      setUpdate,
+      async (raw) => {
+        const change = this.readChange(raw);
+        this.settings = withChange(this.settings, change);
+        await this.sendToAll(settingsSignal, change);
+        return this.settings;
+      },
+      {
+        validator: (raw) => void this.readChange(raw),
+        description:
+          'Change settings of all streams from the next batch on: {"interval": "15m", "rate": 2}; "default" resets one.',
+      },
+    );
+    const validator = () => {
+      if (this.undecided.size === 0) throw nothingToDecide(overallStatus(this));
+    };
+    setHandler(approveUpdate, () => this.decide('approve'), {
+      validator,
+      description: `${APPROVE_DESCRIPTION} Sent to all streams that wait.`,
+    });
+    setHandler(rejectUpdate, () => this.decide('reject'), {
+      validator,
+      description: `${REJECT_DESCRIPTION} Sent to all streams that wait.`,
+    });
+    setHandler(moveUpdate, (_to: MoveInput): Reopened => ({ done: false, state: {} }), {
+      validator: (_to: MoveInput) => {
+        throw moveRefusal(MOVED_SEPARATELY);
+      },
+      description: 'Each stream has a cursor of its own: send this to the workflow ID/STREAM.',
+    });
+    setHandler(
+      configureUpdate,
+      async (next, hash = '') => {
+        this.configuration = next;
+        upsertMemo({ configuration: hash });
+        await Promise.all(
+          [...this.running].map((name) => this.sendTo(name, configurationSignal, partOf(next, name), hash)),
+        );
+        return { done: true, state: {} };
+      },
+      {
+        validator: (next: Json, hash?: string) => {
+          const problem = configureProblem(next, hash) ?? streamsChangeProblem(this.configuration, next);
+          if (problem !== null) throw changeRefusal(problem);
+        },
+        description:
+          'Continue with another configuration of the same sync, which is sent to all streams. A stream that cannot use ' +
+          'it keeps the one it has, with a warning.',
+      },
+    );
+  }
+
+  private registerQueries(): void {
+    setHandler(configurationQuery, () => this.configuration, {
+      description: 'The current configuration; secrets in it are references.',
+    });
+    setHandler(
+      stateQuery,
+      () => Object.fromEntries([...this.results].map(([name, { cursor }]) => [name, cursor])),
+      {
+        description:
+          'The committed cursors of the streams that are done; ask the child of a stream for its own.',
+      },
+    );
+    setHandler(progressQuery, () => overallProgress(this, this.settings), {
+      description: 'Counts of the streams that are done; ask the child of a stream for its own.',
+    });
+  }
+
+  /** @throws {ApplicationFailure} for settings that each stream has of its own. */
+  private readChange(raw: unknown): Change {
+    const change = readChange(raw);
+    if ('page_size' in change)
+      throw settingsRefusal(['page_size: is for one stream; set it on the workflow ID/STREAM']);
+    if (!this.isContinuous && ('interval' in change || 'idle_interval' in change))
+      throw settingsRefusal(['interval: this sync makes one pass; its configuration has no "interval"']);
+    return change;
+  }
 }
 
-/** @throws {ApplicationFailure} for what each stream has of its own. */
-function changeOfAll(raw: unknown, goesOn: boolean): Change {
-  const change = readChange(raw);
-  const problem =
-    'page_size' in change
-      ? 'page_size: is for one stream; set it on the workflow ID/STREAM'
-      : !goesOn && ('interval' in change || 'idle_interval' in change)
-        ? 'interval: this sync makes one pass; its configuration has no "interval"'
-        : null;
-  if (problem === null) return change;
-  throw ApplicationFailure.nonRetryable(`nothing was set:\n  ${problem}`, 'SettingRefused');
+/** Whether a stream is its own ancestor: it would wait for ever. Such streams are refused when they are opened. */
+function isCircular(parents: ReadonlyMap<string, string>, name: string): boolean {
+  let above = parents.get(name);
+  for (let steps = 0; above !== undefined && steps <= parents.size; steps++) above = parents.get(above);
+  return above !== undefined;
 }
-
-function statusOf(
-  name: string,
-  results: ReadonlyMap<string, StreamResult>,
-  failed: ReadonlyMap<string, Error>,
-  running: ReadonlySet<string>,
-  asking: ReadonlyMap<string, Trouble>,
-): Progress['streams'][number]['status'] {
-  if (results.has(name)) return 'done';
-  if (asking.has(name)) return 'blocked';
-  return failed.has(name) ? 'failed' : running.has(name) ? 'running' : 'waits for its turn';
-}
-
-function mostAtOnce(configuration: Json, streams: number): number {
-  const settings = isObject(configuration) ? configuration['sync'] : undefined;
-  // Streams that never end must all have begun.
-  if (isObject(configuration) && configuration['interval'] !== undefined) return streams;
-  const most = Number(isObject(settings) ? settings['max_streams'] : undefined);
-  return Number.isInteger(most) && most >= 1 ? most : MOST_AT_ONCE;
-}
-
-function overall(
-  names: readonly string[],
-  results: ReadonlyMap<string, StreamResult>,
-  running: ReadonlySet<string>,
-  asking: ReadonlyMap<string, Trouble>,
-  paused: boolean,
-  stopping: boolean,
-): Progress {
-  const done = [...results.values()];
-  const ended = running.size === 0 && (stopping || results.size === names.length);
-  const sum = (of: 'pages' | 'records' | 'rows' | 'batches' | 'rejected' | 'deleted') =>
-    done.reduce((total, result) => total + result[of], 0);
-  const counts = {
-    pages: sum('pages'),
-    records: sum('records'),
-    rows: sum('rows'),
-    batches: sum('batches'),
-    rejected: sum('rejected'),
-    deleted: sum('deleted'),
-  };
-  return {
-    status: ended
-      ? stopping
-        ? 'stopped'
-        : 'drained'
-      : paused
-        ? 'paused'
-        : asking.size > 0
-          ? 'blocked'
-          : 'running',
-    stream: running.size === 0 ? `${names.length} streams` : [...running].join(', '),
-    strategy: '',
-    destination: '',
-    pass: 1,
-    ...counts,
-    staged: 0,
-    endRule: null,
-    ...{ waiting: null, trouble: troubleOf(asking), recordsPerSecond: null, completeAsOf: null },
-    ...{ recent: [], settings: {}, streams: [] },
-    warnings: done.flatMap((result) => result.warnings),
-    totals: { passes: 0, ...counts },
-  };
-}
-
-/** What keeps streams waiting for a decision, in the words of the first. */
-function troubleOf(asking: ReadonlyMap<string, Trouble>): Trouble | null {
-  const [first] = asking;
-  if (first === undefined) return null;
-  const [stream, trouble] = first;
-  const others = asking.size === 1 ? '' : ` (${plural(asking.size - 1, 'more stream')} too)`;
-  return { ...trouble, message: `stream ${stream}${others}: ${trouble.message}` };
-}
-
-function details(
-  names: readonly string[],
-  results: ReadonlyMap<string, StreamResult>,
-  failed: ReadonlyMap<string, Error>,
-  running: ReadonlySet<string>,
-  asking: ReadonlyMap<string, Trouble>,
-  workflowId: string,
-): string {
-  const line = (name: string) => {
-    const result = results.get(name);
-    if (result !== undefined)
-      return `| ${plain(name)} | done | ${result.records} | ${result.rows} | ${result.deleted} |`;
-    const status = statusOf(name, results, failed, running, asking);
-    return `| ${plain(name)} | ${['failed', 'blocked'].includes(status) ? `**${status}**` : status} | | | |`;
-  };
-  const questions = [...asking].map(([name, { deletes }]) =>
-    deletes === undefined
-      ? ''
-      : `- **${plain(name)}** would remove ${countText(deletes.deletes)} of the ${plural(deletes.rows, 'row')} of ${plain(deletes.table)}: \`approve\` or \`reject\``,
-  );
-  return [
-    `**${results.size} of ${names.length} streams done** · each is a workflow, ${code(`${workflowId}/STREAM`)}`,
-    '',
-    ...(questions.length === 0 ? [] : [...questions, '']),
-    '| stream | status | records | rows written | deleted |',
-    '| --- | --- | --- | --- | --- |',
-    ...names.map(line),
-    '',
-  ].join('\n');
-}
-
-const isObject = (value: unknown): value is { [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

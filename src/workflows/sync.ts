@@ -1,28 +1,30 @@
 import { ApplicationFailure, makeContinueAsNewFunc, workflowInfo } from '@temporalio/workflow';
 import type { Json, RangeRequest, SyncResult } from '../protocol.js';
+import type { Carry } from './carry.js';
+import { streamNames } from './configurations.js';
 import { checkArguments } from './inputs.js';
 import type { MoveInput } from './moves.js';
-import { StreamLoop, type Carry } from './stream-loop.js';
+import { StreamLoop } from './stream-loop.js';
 import type { Settings } from './settings.js';
-import { allStreams, streamNames } from './streams.js';
+import { StreamsSync } from './streams.js';
 
-/** What a start may ask for besides the configuration, and what one run hands to the next. */
+/** Options of a start, and the state that one run hands to the next. */
 export interface SyncOptions {
-  /** Forget the checkpoint and start over; done once, however often the workflow continues as new. */
+  /** Forget the checkpoint and start over; once, however often the workflow continues as new. */
   full?: boolean;
   /** Take the stream from a workflow that is still running. */
   takeOver?: boolean;
-  /** Which stream of a configuration with several; set by the workflow itself when it starts one for each. */
+  /** One stream of several; set by the workflow that starts one for each. */
   stream?: string;
-  /** What `set` has changed before this stream began; set by the workflow itself. */
+  /** Settings that were changed before this stream began; set by the workflow that starts it. */
   settings?: Settings;
-  /** Move the cursor; done once, however often the workflow continues as new. */
+  /** Move the cursor; once, however often the workflow continues as new. */
   move?: MoveInput;
-  /** Do nothing else. */
+  /** Move the cursor and end. */
   moveOnly?: boolean;
   /** Read this range beside the sync of the same stream, and end. */
   range?: RangeRequest;
-  /** False: a pass that would remove more rows than `max_deletes` allows fails, and does not wait for a decision. */
+  /** False: a pass that would remove more rows than `max_deletes` allows fails instead of waiting for a decision. */
   waitForApproval?: boolean;
   /** Set by the workflow itself when it continues as new. */
   carry?: Carry;
@@ -32,8 +34,8 @@ export interface SyncOptions {
  * Copies streams into their tables and keeps them up to date. Each of several streams is a workflow of its own, a
  * child named after its stream.
  *
- * @param configuration the content of the configuration file, as it is; checked by an activity.
- * @returns what the pass did; with `interval` it goes on for ever.
+ * @param configuration the content of the configuration file; an activity checks it.
+ * @returns the result of the pass; with `interval` the sync never ends by itself.
  */
 export async function sync(configuration: Json = null, options: SyncOptions = {}): Promise<SyncResult> {
   checkArguments(configuration, options);
@@ -42,11 +44,11 @@ export async function sync(configuration: Json = null, options: SyncOptions = {}
     const message = `a range is read of one stream: name it in "stream"; there are ${names.join(', ')}`;
     throw ApplicationFailure.nonRetryable(message, 'RangeRefusedError');
   }
-  if (names.length > 1) return allStreams(configuration, options, names);
+  if (names.length > 1) return new StreamsSync(configuration, options, names).run();
   const loop = new StreamLoop(configuration, options);
   const outcome = await loop.run();
   if ('carry' in outcome) {
-    // By itself the new run has the memo that the first one was started with.
+    // Without this the new run would have the memo of the first one.
     const { memo = {} } = workflowInfo();
     const asNew = makeContinueAsNewFunc<typeof sync>({ memo });
     return asNew(loop.configuration, { ...options, carry: outcome.carry });

@@ -1,4 +1,4 @@
-/** The interceptors of the workflows' second bundle, which workers use that send traces. */
+/** Interceptors of the second workflow bundle, for workers that send traces. */
 import {
   OpenTelemetryInboundInterceptor,
   OpenTelemetryInternalsInterceptor,
@@ -16,7 +16,7 @@ import type {
 
 const TRACE_HEADER = '_tracer-data';
 
-/** Asking how far a sync is, over and over, makes no traces. */
+/** Queries and validations make no traces: there are too many of them. */
 class Inbound extends OpenTelemetryInboundInterceptor {
   override handleQuery(
     input: QueryInput,
@@ -33,7 +33,7 @@ class Inbound extends OpenTelemetryInboundInterceptor {
   }
 }
 
-/** A run that follows another begins a trace of its own: a sync that goes on for ever would have one without end. */
+/** Each run has a trace of its own; the trace of a sync that never ends would not end either. */
 const newTrace: WorkflowOutboundCallsInterceptor = {
   continueAsNew: (
     input: ContinueAsNewInput,

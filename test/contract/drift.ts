@@ -6,7 +6,7 @@ import type { Fingerprint } from '../../src/destinations/fingerprint.js';
 import { DestinationError, DestinationGoneError, TableGoneError } from '../../src/errors.js';
 import type { Cursor, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { keyOf, Stream, type TestedDestination, thrownBy } from './suite.js';
+import { keyOf, Stream, type TestedDestination, thrownBy } from './tested.js';
 
 export interface DriftOptions {
   /** Takes the rows of a table away from outside, as by hand. */

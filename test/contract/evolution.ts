@@ -6,7 +6,7 @@ import type { WriteOutcome } from '../../src/destinations/destination.js';
 import { DestinationError, RecordError } from '../../src/errors.js';
 import type { ColumnType, Inference, SchemaChange, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './suite.js';
+import { keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './tested.js';
 
 const EVOLVE: Inference = { policy: 'evolve', flatten: 0, names: 'as_is' };
 

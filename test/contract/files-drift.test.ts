@@ -3,18 +3,18 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tmpdir } from 'node:os';
 import { expect, it } from 'vitest';
-import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
-import { queryStore } from '../../src/destinations/files-reader.js';
-import { FilesDestination } from '../../src/destinations/files.js';
+import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
+import { queryStore } from '../../src/destinations/files/reader.js';
+import { FilesDestination } from '../../src/destinations/files/files.js';
 import { SETTINGS } from '../../src/destinations/host.js';
-import { Manifests, tableFolder } from '../../src/destinations/manifest.js';
-import { LocalStore, TEMPORARY } from '../../src/destinations/object-store.js';
-import { identifier } from '../../src/destinations/sql.js';
+import { Manifests, tableFolder } from '../../src/destinations/files/manifest.js';
+import { LocalStore, TEMPORARY } from '../../src/destinations/files/object-store.js';
+import { identifier } from '../../src/destinations/sql/sql.js';
 import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { driftContract } from './drift.js';
-import { Stream, thrownBy, type Row, type TestedDestination } from './suite.js';
+import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
 
 /** The folders of destinations. */
 const folders = new WeakMap<TestedDestination, string>();

@@ -6,26 +6,27 @@ import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BucketAddress, FileFormat } from '../../src/config/files-address.js';
-import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
-import { queryStore } from '../../src/destinations/files-reader.js';
-import { FilesDestination } from '../../src/destinations/files.js';
+import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
+import { queryStore } from '../../src/destinations/files/reader.js';
+import { FilesDestination } from '../../src/destinations/files/files.js';
 import {
   KEPT_VERSIONS,
   Manifests,
   OPEN_COMMITS,
   type Commit,
   type Manifest,
-} from '../../src/destinations/manifest.js';
+} from '../../src/destinations/files/manifest.js';
 import { JSON_MEMORY, SETTINGS } from '../../src/destinations/host.js';
-import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/object-store.js';
-import { S3Store } from '../../src/destinations/s3-store.js';
-import { identifier, literal } from '../../src/destinations/sql.js';
+import { LocalStore, TEMPORARY, type ObjectStore } from '../../src/destinations/files/object-store.js';
+import { S3Store } from '../../src/destinations/files/s3-store.js';
+import { identifier, literal } from '../../src/destinations/sql/sql.js';
 import { DestinationBusyError, DestinationError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { installS3, startS3, type S3Server } from '../helpers/s3.js';
 import { LONG } from '../helpers/long.js';
-import { destinationContract, Stream, thrownBy, type Row, type TestedDestination } from './suite.js';
+import { destinationContract } from './suite.js';
+import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
 
 const install = await installS3();
 const TABLE: TableSpec = {

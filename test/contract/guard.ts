@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TooManyDeletesError } from '../../src/errors.js';
 import type { Cursor, DeletesDecision, MaxDeletes, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { Stream, thrownBy, type SourceRecord, type TestedDestination } from './suite.js';
+import { Stream, thrownBy, type SourceRecord, type TestedDestination } from './tested.js';
 
 const COLUMNS: TableSpec['columns'] = {
   ...{ id: 'LONG', name: 'STRING', gone: 'BOOLEAN', at: 'UTC_DATETIME' },

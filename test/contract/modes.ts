@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DestinationError } from '../../src/errors.js';
 import type { Cursor, Json, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { keyOf, Stream, type SourceRecord, type TestedDestination } from './suite.js';
+import { keyOf, Stream, type SourceRecord, type TestedDestination } from './tested.js';
 
 const COLUMNS: TableSpec['columns'] = { id: 'LONG', name: 'STRING', more: 'JSON', at: 'UTC_DATETIME' };
 

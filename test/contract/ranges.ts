@@ -6,7 +6,7 @@ import type { ConcludeRequest, Ranges, RangeWrite } from '../../src/destinations
 import { CheckpointConflictError } from '../../src/errors.js';
 import type { RangeFound, RangePlan, StreamKey, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { cursorAt, keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './suite.js';
+import { cursorAt, keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './tested.js';
 
 const at = (second: number) => `2026-01-01T00:00:${String(second).padStart(2, '0')}Z`;
 /** A record: its key, when it was changed (seconds), and what it holds. */

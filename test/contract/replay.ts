@@ -1,10 +1,10 @@
 /** What every destination that can try rejects again promises. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ReplayOutcome, ReplayRequest } from '../../src/destinations/replay.js';
+import type { RetryOutcome, RetryRequest } from '../../src/destinations/sql/retry.js';
 import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
-import { Stream, thrownBy, type TestedDestination } from './suite.js';
+import { Stream, thrownBy, type TestedDestination } from './tested.js';
 
 export function replayContract(name: string, start: () => Promise<TestedDestination>): void {
   describe(`${name}, asked to try records again that were put aside,`, () => {
@@ -13,8 +13,8 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
     let tests = 0;
     let table: TableSpec;
     let stream: Stream;
-    const again = async (more: Partial<ReplayRequest> = {}): Promise<ReplayOutcome> => {
-      const outcome = await tested.destination.replay?.({
+    const again = async (more: Partial<RetryRequest> = {}): Promise<RetryOutcome> => {
+      const outcome = await tested.destination.retry?.({
         table,
         cursorField: '',
         overwrite: false,

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { DestinationError } from '../../src/errors.js';
 import type { TableSpec } from '../../src/protocol.js';
-import { cursorAt, holderOf, keyOf, Stream, type TestedDestination } from './suite.js';
+import { cursorAt, holderOf, keyOf, Stream, type TestedDestination } from './tested.js';
 
 /** @param start the destination as version 1 has left it: three rows of `user`, read by keyset in one pass. */
 export function upgradesFromVersion1(

@@ -13,7 +13,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { query, readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { planFromFlat } from '../../src/config/index.js';
-import { duckDbType } from '../../src/destinations/duckdb-columns.js';
+import { duckDbType } from '../../src/destinations/duckdb/columns.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch, type FaultInput } from '../../src/dev/demo-api.js';
 import { processExists } from '../../src/dev/lock.js';
 import { freePorts } from '../../src/dev/ports.js';

@@ -403,7 +403,7 @@ describe.concurrent('highwater run', () => {
       await until(async () => (await batches()) > 0, 60, 'a batch to be written');
       child.kill('SIGINT');
       const { status, stderr } = await ended;
-      expect(stderr).toContain('Stopping after the batch in hand; a second Ctrl-C stops at once.');
+      expect(stderr).toContain('Stopping after the current batch; a second Ctrl-C stops at once.');
       expect(stderr.trimEnd().split('\n').at(-1)).toBe('highwater: the sync was cancelled');
       expect(status).toBe(130);
       await desk.api.client.set({ latency_ms: 0 });

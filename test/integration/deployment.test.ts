@@ -113,7 +113,7 @@ async function stopped(process: WorkerProcess): Promise<void> {
     code: 0,
     signal: null,
   });
-  expect(process.said()).toContain('Stopping: work in hand ends first.');
+  expect(process.said()).toContain('Stopping: running work ends first.');
 }
 
 test('a worker of no deployment, version 1, version 2, and back to 1', async () => {

@@ -128,7 +128,7 @@ describe.concurrent('what can be asked of a sync', () => {
     ]);
     expect(paused).toEqual({
       status: 0,
-      stdout: `${workflowId}: pauses after the batch in hand\n`,
+      stdout: `${workflowId}: pauses after the current batch\n`,
       stderr: 'no worker answers; it is done as soon as there is one ("npx highwater worker")\n',
     });
     expect(set).toMatchObject({ status: 1, stdout: '' });

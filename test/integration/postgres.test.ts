@@ -23,6 +23,7 @@ import {
   startPostgres,
   type PostgresServer,
 } from '../helpers/postgres.js';
+import { VAULT_TOKEN, vaultLike } from '../helpers/providers.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 
 const install = await installPostgres();
@@ -66,11 +67,11 @@ describe.skipIf(!install.available)(
       await server.query(`CREATE DATABASE ${name} OWNER writer`);
       destination = `postgresql://writer:\${env:PGSECRET}@127.0.0.1:${server.port}/${name}`;
       const taskQueue = uniqueName('postgres');
-      const start = async () => {
+      const start = async (env: NodeJS.ProcessEnv = {}) => {
         const worker = await startWorker({
           address: inject('temporalAddress'),
           taskQueue,
-          env: { PGSECRET: PASSWORD, HIGHWATER_HOME: folder.file(`home${databases}`) },
+          env: { PGSECRET: PASSWORD, HIGHWATER_HOME: folder.file(`home${databases}`), ...env },
         });
         workers.push(worker);
         return worker;
@@ -340,6 +341,40 @@ describe.skipIf(!install.available)(
         expect(await query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
       } finally {
         await change(PASSWORD);
+      }
+    });
+
+    test('whose password is changed in Vault goes on by the new one, although the old one is kept for its lease', async () => {
+      const { name, start, sync } = await bench();
+      const vault = await vaultLike();
+      const change = async (password: string, inVault = password) => {
+        vault.secrets.set('kv/pg', { data: { password: inVault } });
+        await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
+      };
+      await start({ VAULT_ADDR: vault.url, VAULT_TOKEN, VAULT_NAMESPACE: 'team' });
+      const more = {
+        destination: `postgresql://writer:\${vault:kv/pg#password}@127.0.0.1:${server.port}/${name}`,
+      };
+      try {
+        await change('first/pass%1');
+        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
+        expect(vault.asked).toEqual(['kv/pg']);
+        await change('second/pass%2');
+        await server.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+        );
+        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
+        expect(vault.asked).toEqual(['kv/pg', 'kv/pg']);
+        await change('third/pass%3', 'not it');
+        await server.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+        );
+        await expect((await sync('offset', more)).result()).rejects.toThrow(
+          /refuses: password authentication failed/,
+        );
+      } finally {
+        await change(PASSWORD);
+        await vault.stop();
       }
     });
 

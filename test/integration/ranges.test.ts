@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
-import { queryFiles } from '../../src/destinations/files-reader.js';
+import { queryFiles } from '../../src/destinations/files/reader.js';
 import { RangeRefusedError } from '../../src/errors.js';
 import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import {

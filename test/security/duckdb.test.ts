@@ -6,9 +6,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
-import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
-import { queryStore } from '../../src/destinations/files-reader.js';
-import { LocalStore } from '../../src/destinations/object-store.js';
+import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
+import { queryStore } from '../../src/destinations/files/reader.js';
+import { LocalStore } from '../../src/destinations/files/object-store.js';
 import { scratch } from '../helpers/harness.js';
 
 let folder: Awaited<ReturnType<typeof scratch>>;

@@ -5,10 +5,10 @@ import type { Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { Client, Pool, type PoolClient } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { POSTGRES_LIMITS, PostgresDestination } from '../../src/destinations/postgres.js';
-import { sendLines } from '../../src/destinations/postgres-lines.js';
-import { PostgresSession } from '../../src/destinations/postgres-session.js';
-import { sql } from '../../src/destinations/sql.js';
+import { POSTGRES_LIMITS, PostgresDestination } from '../../src/destinations/postgres/postgres.js';
+import { sendLines } from '../../src/destinations/postgres/lines.js';
+import { PostgresSession } from '../../src/destinations/postgres/session.js';
+import { sql } from '../../src/destinations/sql/sql.js';
 import {
   configurationFor,
   connect,

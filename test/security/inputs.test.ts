@@ -51,17 +51,33 @@ const failedTasks = (events: Event[]) =>
 /** All files in the folder of the destination. */
 const filesBeside = (bench: Bench) => readdirSync(dirname(bench.destination)).sort();
 
-const ZERO = { pages: 0, records: 0, rows: 0, batches: 0 };
-const CARRY = {
-  ...{ database: null, pass: ZERO, totals: { ...ZERO, passes: 0 }, paused: false, wait: null, reopened: 0 },
-  settings: { batch_rows: 50 },
-  log: { began: 1, completeAsOf: '2026-01-01T00:00:00Z', recent: [] },
+const ZERO = {
+  ...{ pages: 0, records: 0, rows: 0, batches: 0, rejected: 0, deleted: 0, outside: 0, left: 0 },
+  changes: [{ column: 'name', from: null, to: 'STRING' }],
+};
+const RANGE = {
+  ...{ from: null, to: null, kind: 'audit', repair: false, removeExtra: false, keys: 20 },
+  ...{ began: '2026-01-01T00:00:00Z', reached: null },
+} satisfies Json;
+const STREAM = { database: null, isContinuous: false, lastOpened: null, range: RANGE } satisfies Json;
+const CONTROL = {
+  ...{ isPaused: false, isStopping: false, isTriggered: false, settings: { batch_rows: 50 } },
+} satisfies Json;
+const FAILURES = {
   trouble: { type: 'X', message: 'x', since: '2026-01-01T00:00:00Z', failures: 1, nextTry: null },
-  asked: [{ id: 'x', kind: 'move', to: { start: true } }],
-  range: {
-    ...{ from: null, to: null, kind: 'audit', repair: false, removeExtra: false, keys: 20 },
-    ...{ began: '2026-01-01T00:00:00Z', reached: null },
-  },
+  reopenings: 0,
+} satisfies Json;
+const CARRY = {
+  version: 1,
+  stream: STREAM,
+  counts: { pass: ZERO, totals: { ...ZERO, passes: 0 }, idlePasses: 0 },
+  log: { began: 1, completeAsOf: '2026-01-01T00:00:00Z', recent: [] },
+  control: CONTROL,
+  reopening: { requests: [{ id: 'x', kind: 'move', to: { start: true } }], refusals: [] },
+  source: { wait: null, backOffs: 0 },
+  failures: FAILURES,
+  notices: null,
+  decision: null,
 } satisfies Json;
 
 /** Every place in a value, as the way to it. */
@@ -106,16 +122,19 @@ describe('whoever starts a workflow', () => {
     const bench = await lab().bench({ rows: 5 });
     const workflowId = uniqueName('forged');
     const range = {
-      ...CARRY.range,
+      ...RANGE,
       keys: `1; COPY (SELECT 1) TO '${join(dirname(bench.destination), 'x')}'`,
     };
     const said = await temporal(
       ...['workflow', 'execute', '--type', 'sync', '--task-queue', lab().taskQueue],
       ...['--workflow-id', workflowId, '--input', JSON.stringify(bench.configuration())],
-      ...['--input', JSON.stringify({ range: { kind: 'audit' }, carry: { ...CARRY, range } })],
+      ...[
+        '--input',
+        JSON.stringify({ range: { kind: 'audit' }, carry: { ...CARRY, stream: { ...STREAM, range } } }),
+      ],
     );
     expect(said).toMatch(/the second argument, the options \(.*\), cannot be used/);
-    expect(said).toMatch(/carry\.range\.keys: must be a (whole )?number, and is a text/);
+    expect(said).toMatch(/carry\.stream\.range\.keys: must be a (whole )?number, and is a text/);
     expect(await bench.requests()).toBe(0);
     expect(filesBeside(bench)).toEqual([]);
   });
@@ -124,12 +143,22 @@ describe('whoever starts a workflow', () => {
     const bench = await lab().bench({ rows: 5 });
     for (const [options, problem] of [
       [{ carry: { ...CARRY, plan: {} } }, 'carry.plan: is not a known key'],
-      [{ carry: { ...CARRY, reopened: 1e300 } }, 'carry.reopened: must be'],
-      [{ carry: { ...CARRY, settings: { page_size: SQL } } }, 'carry.settings.page_size: must be'],
-      [{ carry: { ...CARRY, settings: { nothing: 1 } } }, 'carry.settings.nothing: is not a known key'],
+      [{ carry: { ...CARRY, version: 2 } }, 'carry.version: must be'],
       [
-        { carry: { ...CARRY, last: { plan: {}, destination: 'x' } } },
-        'carry.last.plan.stream: must be a text',
+        { carry: { ...CARRY, failures: { ...FAILURES, reopenings: 1e300 } } },
+        'carry.failures.reopenings: must be',
+      ],
+      [
+        { carry: { ...CARRY, control: { ...CONTROL, settings: { page_size: SQL } } } },
+        'carry.control.settings.page_size: must be',
+      ],
+      [
+        { carry: { ...CARRY, control: { ...CONTROL, settings: { nothing: 1 } } } },
+        'carry.control.settings.nothing: is not a known key',
+      ],
+      [
+        { carry: { ...CARRY, stream: { ...STREAM, lastOpened: { plan: {}, destination: 'x' } } } },
+        'carry.stream.lastOpened.plan.stream: must be a text',
       ],
       [{ settings: { batch_rows: -5 } }, 'settings.batch_rows: must be at least 1'],
       [{ stream: 'x'.repeat(1000) }, 'stream: must be at most 200 characters long'],
@@ -156,11 +185,14 @@ describe('whoever starts a workflow', () => {
   test('cannot change what one run hands to the next at any place', async () => {
     const bench = await lab().bench({ rows: 5 });
     await fc.assert(
-      fc.asyncProperty(hostile({ carry: CARRY }, /^$|^carry\.asked\.\d+\.to/), async (options) => {
-        const run = await bench.startWith([bench.configuration(), options]);
-        expect(await run.failure()).toMatchObject({ type: 'ConfigurationError', nonRetryable: true });
-        expect(failedTasks(await run.events())).toBe(0);
-      }),
+      fc.asyncProperty(
+        hostile({ carry: CARRY }, /^$|^carry\.reopening\.requests\.\d+\.to/),
+        async (options) => {
+          const run = await bench.startWith([bench.configuration(), options]);
+          expect(await run.failure()).toMatchObject({ type: 'ConfigurationError', nonRetryable: true });
+          expect(failedTasks(await run.events())).toBe(0);
+        },
+      ),
       { numRuns: 25 },
     );
     expect(await bench.requests()).toBe(0);

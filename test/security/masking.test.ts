@@ -8,7 +8,7 @@ import { serverOf, filesOf } from '../../src/destinations/location.js';
 import { planFrom } from '../../src/config/index.js';
 import { HttpSource } from '../../src/sources/http.js';
 import { resolveRequest } from '../../src/sources/references.js';
-import { MASK, Secrets } from '../../src/sources/secrets.js';
+import { MASK, Secrets } from '../../src/secrets/masking.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
 import { scratch } from '../helpers/harness.js';
 

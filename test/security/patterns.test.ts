@@ -7,10 +7,10 @@ import { plansFrom } from '../../src/config/index.js';
 import { ConfigurationError } from '../../src/errors.js';
 import type { ErrorRule } from '../../src/protocol.js';
 import { readableBody } from '../../src/sources/body.js';
-import { CostlyPathError, JsonPath } from '../../src/sources/json-path.js';
-import { JsonTape, TooManyValuesError, VALUE_LIMIT } from '../../src/sources/json-tape.js';
-import { filterProblem, jsonPathProblem, passes } from '../../src/sources/paths.js';
-import { patternOf, patternProblem } from '../../src/sources/patterns.js';
+import { CostlyPathError, JsonPath } from '../../src/request/json-path.js';
+import { JsonTape, TooManyValuesError, VALUE_LIMIT } from '../../src/request/json-tape.js';
+import { filterProblem, jsonPathProblem, passes } from '../../src/request/paths.js';
+import { patternOf, patternProblem } from '../../src/request/patterns.js';
 import { fittingRule } from '../../src/sources/rules.js';
 import { patternValues } from '../../src/strategies/patterns.js';
 

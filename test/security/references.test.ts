@@ -94,7 +94,9 @@ describe('a reference where none is looked up', () => {
     ['destination', full({ destination: 's3://b/${cursor:page}' })],
   ])('of a request is refused outside of it: %s', (path, configuration) => {
     const found = problemsOf(() => plansFrom(configuration)).find((problem) => problem.path === path);
-    expect(found?.message).toMatch(/has no value here; there are \$\{env:NAME\} and \$\{file:PATH\}/);
+    expect(found?.message).toMatch(
+      /has no value here; there are \$\{env:NAME\}, \$\{file:PATH\}, \$\{vault:/,
+    );
   });
 });
 

@@ -3,11 +3,11 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import fc from 'fast-check';
 import type { PoolClient } from 'pg';
 import { describe, expect, test } from 'vitest';
-import { duckDbType, jsonType } from '../../src/destinations/duckdb-columns.js';
-import { DuckDbSession } from '../../src/destinations/duckdb-query.js';
-import { postgresType } from '../../src/destinations/postgres-columns.js';
-import { PostgresSession } from '../../src/destinations/postgres-session.js';
-import { identifier, joined, literal, numeral, one, sql, type Sql } from '../../src/destinations/sql.js';
+import { duckDbType, jsonType } from '../../src/destinations/duckdb/columns.js';
+import { DuckDbSession } from '../../src/destinations/duckdb/session.js';
+import { postgresType } from '../../src/destinations/postgres/columns.js';
+import { PostgresSession } from '../../src/destinations/postgres/session.js';
+import { identifier, joined, literal, numeral, one, sql, type Sql } from '../../src/destinations/sql/sql.js';
 import type { ColumnType } from '../../src/protocol.js';
 
 const FORGED = "1; COPY (SELECT 1) TO 'x.csv'; --";
@@ -59,7 +59,7 @@ describe('a session', () => {
     expect(() => duckDb.run(two)).toThrow('one at a time');
     expect(() => duckDb.runAll([sql`SELECT 1`, two])).toThrow('one at a time');
     const postgres = new PostgresSession({ query: refuse } as unknown as PoolClient);
-    expect(() => postgres.query(two)).toThrow('one at a time');
+    expect(() => postgres.run(two)).toThrow('one at a time');
     expect(() => postgres.rows(two)).toThrow('one at a time');
     // @ts-expect-error it takes statements, and no other text
     expect(() => duckDb.run(FORGED)).toThrow('one at a time');

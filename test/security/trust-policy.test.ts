@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { requireDestination } from '../../src/destinations/allowed.js';
 import { NotAllowedError } from '../../src/errors.js';
-import { Network } from '../../src/sources/network.js';
+import { Network } from '../../src/trust/network.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { chosenTrust, TrustPolicy, type TrustOptions } from '../../src/trust/policy.js';
 

@@ -13,6 +13,7 @@ import { type HighwaterClient, SyncFailedError } from '../../src/client.js';
 import type { Json, OpenedStream, StreamPlan, StreamResult } from '../../src/protocol.js';
 import { connect, scratch, startWorker, uniqueName, until, type WorkerProcess } from '../helpers/harness.js';
 
+import { VAULT_TOKEN, vaultLike, type Provider } from '../helpers/providers.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 
 type Configuration = { [key: string]: Json };
@@ -21,6 +22,7 @@ let folder: Awaited<ReturnType<typeof scratch>>;
 let client: HighwaterClient;
 let none: WorkerProcess;
 let local: WorkerProcess;
+let vault: Provider;
 const servers: Server[] = [];
 /** The API that the owner lists. */
 let api: string;
@@ -75,7 +77,12 @@ beforeAll(async () => {
   });
   api = `http://127.0.0.1:${apiPort}`;
 
+  vault = await vaultLike();
+  vault.secrets.set('kv/highwater/api', { data: { token: 'token-from-vault' } });
+  vault.secrets.set('kv/other', { data: { token: 'not-for-configurations' } });
+
   const env = {
+    ...{ VAULT_ADDR: vault.url, VAULT_TOKEN, VAULT_NAMESPACE: 'team' },
     ...{ HW_TOKEN: 'token-from-the-environment', OTHER_TOKEN: 'not-for-configurations' },
     ...{ HIGHWATER_SECRETS: folder.file('secrets'), HIGHWATER_HOOKS: folder.file('hooks') },
   };
@@ -86,6 +93,7 @@ beforeAll(async () => {
     destination: folder.file(`data/${name}.duckdb`),
   });
   const allow = ['--allow-env', 'HW_*', '--allow-hosts', `public,127.0.0.1:${apiPort}`];
+  allow.push('--allow-secrets', 'vault:kv/highwater/*');
   allow.push('--allow-destinations', folder.file('data/allowed/*.duckdb'));
   none = await startWorker({ ...owned('none'), env, flags: ['--trust', 'none', ...allow] });
   local = await startWorker({ ...owned('local'), env });
@@ -94,6 +102,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await client.close();
   await Promise.all([none.end(), local.end()]);
+  await vault.stop();
   for (const server of servers) {
     server.closeAllConnections();
     server.close();
@@ -193,6 +202,22 @@ describe('a worker that trusts none', () => {
       expect(message).not.toContain('not-for-configurations');
     }
     expect(asked.filter(({ url }) => url.startsWith('/file'))).toEqual([]);
+  });
+
+  test('reads no secret of Vault that is not listed', async () => {
+    const { rows } = await synced(configuration(`${api}/vault?x=\${vault:kv/highwater/api#token}`));
+    expect(rows).toBe(1);
+    expect(asked.map(({ url }) => url).find((url) => url.startsWith('/vault'))).toContain(
+      'x=token-from-vault',
+    );
+    const { message } = await refusal(configuration(`${api}/vaults?x=\${vault:kv/other#token}`));
+    expect(message).toContain('base_url: the secret vault:kv/other may not be used');
+    expect(message).toContain('--allow-secrets vault:kv/other, or HIGHWATER_ALLOW_SECRETS');
+    await refusal(configuration(`${api}/vaults?x=\${aws-sm:other}`));
+    await refusal(
+      configuration(`${api}/page`, { destination: 'postgresql://u:${vault:kv/other#token}@h/d' }),
+    );
+    expect(vault.asked).toEqual(['kv/highwater/api']);
   });
 
   test('writes to no destination that is not listed, and makes no folder on the way', async () => {

@@ -1,7 +1,7 @@
 /** How many rows a pass may remove without asking. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { allowedDeletes, isGuarded, refuseTooMany } from '../../src/destinations/modes.js';
+import { allowedDeletes, isGuarded, refuseTooMany } from '../../src/destinations/sql/modes.js';
 import { TooManyDeletesError } from '../../src/errors.js';
 import type { Cursor, DeletesDecision, MaxDeletes, TableSpec } from '../../src/protocol.js';
 

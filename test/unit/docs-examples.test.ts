@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { plansFrom } from '../../src/config/index.js';
-import { Facts, holds } from '../../src/destinations/evolution.js';
+import { Facts, holds } from '../../src/destinations/columns/widening.js';
 import type { ColumnType } from '../../src/protocol.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

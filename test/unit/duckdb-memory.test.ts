@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
-import { DuckDbFile } from '../../src/destinations/duckdb-file.js';
-import { joined, numeral, sql } from '../../src/destinations/sql.js';
+import { DuckDbFile } from '../../src/destinations/duckdb/file.js';
+import { joined, numeral, sql } from '../../src/destinations/sql/sql.js';
 import { scratch } from '../helpers/harness.js';
 
 const removes: (() => Promise<void>)[] = [];

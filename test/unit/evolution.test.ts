@@ -9,8 +9,8 @@ import {
   snakeCase,
   takes,
   type Kind,
-} from '../../src/destinations/evolution.js';
-import { FieldWalker } from '../../src/destinations/fields.js';
+} from '../../src/destinations/columns/widening.js';
+import { FieldWalker } from '../../src/destinations/columns/fields.js';
 import type { ColumnType } from '../../src/protocol.js';
 import { runs } from '../helpers/long.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fingerprintOf } from '../../src/activities/fingerprint.js';
+import { fingerprintOf } from '../../src/plan/fingerprint.js';
 import { plansFrom } from '../../src/config/index.js';
 import { changesBetween, notesOfChanges } from '../../src/destinations/fingerprint.js';
 import type { Json } from '../../src/protocol.js';

@@ -24,8 +24,8 @@ import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';
 import { HttpSource, namedMaximum } from '../../src/sources/http.js';
 import { InFlight } from '../../src/sources/in-flight.js';
-import { Network } from '../../src/sources/network.js';
-import { nextAddress, normalHost } from '../../src/sources/next-link.js';
+import { Network } from '../../src/trust/network.js';
+import { nextAddress, normalHost } from '../../src/request/next-link.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError, type PageAnswer, type RecordSink } from '../../src/sources/source.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
@@ -91,13 +91,13 @@ async function read(
   });
   const lines: string[] = [];
   const keys: string[] = [];
-  const sink: RecordSink = async (bytes) => void lines.push(...bytes.toString('utf8').split('\n'));
+  const sink: RecordSink = async ({ lines: bytes }) => void lines.push(...bytes.toString('utf8').split('\n'));
   const signal = options.signal ?? new AbortController().signal;
   const answer = await source.read(
     { params: options.params ?? {}, ...(options.parent !== undefined && { parent: options.parent }) },
-    async (bytes, records, longest) => {
-      keys.push(...records.keys);
-      await (options.sink ?? sink)(bytes, records, longest, records.records, []);
+    async (part) => {
+      keys.push(...part.records.keys);
+      await (options.sink ?? sink)(part);
     },
     signal,
   );
@@ -241,7 +241,7 @@ describe('a page', () => {
     let sinking = 0;
     let count = 0;
     const answer = await read(url, {
-      sink: async (bytes, n) => {
+      sink: async ({ lines: bytes, records: n }) => {
         expect(++sinking).toBe(1);
         const before = bytes.toString('latin1', 0, 200);
         await delay(10);
@@ -263,7 +263,7 @@ describe('a page', () => {
     const { url } = await serve(always(200, page([{ id: '1' }, { id: '2', note: 'x'.repeat(5_000_000) }])));
     let done = 0;
     const answer = await read(url, {
-      sink: async (_, n) => {
+      sink: async ({ records: n }) => {
         await delay(50);
         done += n.keys.length;
       },
@@ -646,7 +646,7 @@ describe('records', () => {
     });
     await source.read(
       { params: {} },
-      async (bytes) => void lines.push(bytes.toString()),
+      async ({ lines: bytes }) => void lines.push(bytes.toString()),
       new AbortController().signal,
     );
     expect(lines.join('').split('\n')).toEqual([
@@ -936,7 +936,7 @@ describe('an error status', () => {
       const { url } = await serve(always(status, '{"error": "no such thing"}'));
       const thrown = await failure(`${url}/users`, { params: { offset: '5' } });
       expect(thrown).toBeInstanceOf(SourceRefusedError);
-      expect(thrown).toMatchObject({ status, body: 'no such thing', retry: 'never' });
+      expect(thrown).toMatchObject({ status, body: 'no such thing' });
       expect(thrown.message).toMatch(
         new RegExp(
           `^the source answered ${status} [A-Za-z ]+: no such thing\n {2}request: GET ${url}/users\\?offset=5$`,
@@ -949,7 +949,6 @@ describe('an error status', () => {
     const { url } = await serve(always(status, 'oops'));
     const thrown = await failure(url);
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
-    expect(thrown).toMatchObject({ retry: 'while it lasts' });
     expect(thrown.message).toContain('oops');
   });
 
@@ -1393,11 +1392,11 @@ describe("a parent's value", () => {
 describe('requests on their way', () => {
   it('get their turn in the order in which they asked for it', async () => {
     const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
-    const budget = Budget.of('in order', limit);
+    const budget = new Budget(limit);
     const { signal } = new AbortController();
     const order: number[] = [];
     const take = async (number: number) => {
-      const end = await budget.turn(signal);
+      const end = await budget.takeTurn(signal);
       order.push(number);
       return end;
     };
@@ -1413,16 +1412,16 @@ describe('requests on their way', () => {
 
   it('that are given up while they wait leave the turn to others', async () => {
     const limit = { requestsPerSecond: null, concurrency: 1, remainingHeader: null, resetHeader: null };
-    const budget = Budget.of('given up', limit);
+    const budget = new Budget(limit);
     const abort = new AbortController();
-    const end = await budget.turn(abort.signal);
-    const waiting = budget.turn(abort.signal);
-    const other = budget.turn(new AbortController().signal);
+    const end = await budget.takeTurn(abort.signal);
+    const waiting = budget.takeTurn(abort.signal);
+    const other = budget.takeTurn(new AbortController().signal);
     abort.abort(new Error('given up'));
     await expect(waiting).rejects.toThrow('given up');
     end();
     (await other)();
-    (await budget.turn(new AbortController().signal))();
+    (await budget.takeTurn(new AbortController().signal))();
   });
 
   it('are for one parent each, whatever else they have in common', async () => {
@@ -1430,7 +1429,7 @@ describe('requests on their way', () => {
       read: ({ parent }: { parent?: object }) =>
         Promise.resolve({ nextToken: JSON.stringify(parent), total: null, more: null, undeclared: [] }),
     };
-    const flights = InFlight.take('parents', source, new AbortController().signal);
+    const flights = new InFlight(source, new AbortController().signal);
     const of = (id: number) => ({ params: {}, parent: { id } });
     const sink: RecordSink = () => Promise.resolve();
     await flights.read(of(1), [of(3)], sink);

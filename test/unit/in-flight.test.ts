@@ -7,7 +7,7 @@ import { REFERENCE_REQUEST } from '../../src/config/flat.js';
 import type { Destination } from '../../src/destinations/destination.js';
 import type { PageSummary, RateLimit, RequestSpec, StrategyOptions } from '../../src/protocol.js';
 import { HttpSource } from '../../src/sources/http.js';
-import { InFlight } from '../../src/sources/in-flight.js';
+import { KeptRequests } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { RateLimitedError } from '../../src/sources/source.js';
 import { createPerParent, createStrategy, type PerParentCursor } from '../../src/strategies/index.js';
@@ -87,17 +87,18 @@ async function readAll(
   const { signal } = new AbortController();
   let cursor = strategy.begin(null, '2026-01-01T00:00:00Z');
   const keys: string[] = [];
+  const kept = new KeptRequests();
   for (let call = 0; cursor.ended === null; call++) {
     const http = new HttpSource({
       resolved: resolveRequest(`${url}/of/\${parent:id}`, spec, {}),
       ...{ spec, primaryKey: ['id'], cursorField: '', columns: ['id'], timeoutSeconds: 5 },
     });
-    const source = InFlight.take(`${url} ${call}`, http, signal);
+    const source = kept.take(`${url} ${call}`, http, signal);
     const parent = { stream: 'p', table, fields: ['id'] };
     const walk = new ParentWalk(strategy, destination, key, parent, source.memory);
     let waits = false;
     for (let page = 0; page < perCall && cursor.ended === null && !waits; page++) {
-      cursor = (await walk.enter(cursor)) as PerParentCursor;
+      cursor = (await walk.enterParent(cursor)) as PerParentCursor;
       const request = strategy.request(cursor);
       if ('end' in request) break;
       const found: string[] = [];
@@ -105,21 +106,21 @@ async function readAll(
         const { undeclared: _, ...answer } = await source.read(
           request,
           walk.ahead(cursor, inFlight - 1),
-          async (lines, _records) => {
+          async ({ lines }) => {
             for (const line of lines.toString().split('\n').filter(Boolean))
               found.push((JSON.parse(line) as { id: string }).id);
           },
         );
         const summary: PageSummary = { keys: found, values: [], records: found.length, ...answer };
         cursor = strategy.advance(cursor, summary);
-        walk.learn(summary);
+        walk.countPage(summary);
         keys.push(...found);
       } catch (thrown) {
         if (!(thrown instanceof RateLimitedError)) throw thrown;
         waits = true;
       }
     }
-    source.keep(`${url} ${call + 1}`);
+    kept.keep(`${url} ${call + 1}`, source);
   }
   return keys;
 }

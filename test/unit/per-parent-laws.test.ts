@@ -161,11 +161,11 @@ describe('the walk over parents', () => {
     const parent = { stream: 'p', table, fields: ['id'] };
     const memory = { began: new Date().toISOString(), read: null, remaining: 0 };
     const walk = new ParentWalk(strategy, destination, key, parent, memory);
-    const first = (await walk.enter(strategy.begin(null, time(0)))) as PerParentCursor;
+    const first = (await walk.enterParent(strategy.begin(null, time(0)))) as PerParentCursor;
     const [ahead] = walk.ahead(first, 1);
     await new Promise((resolve) => setTimeout(resolve, 1100));
     const none = { keys: [], values: [], records: 0, nextToken: null, total: null, more: null };
-    const second = (await walk.enter(strategy.advance(first, none))) as PerParentCursor;
+    const second = (await walk.enterParent(strategy.advance(first, none))) as PerParentCursor;
     expect(ahead).toMatchObject({ params: { updated_until: expect.any(String) as string } });
     expect(strategy.request(second)).toEqual(ahead);
   });

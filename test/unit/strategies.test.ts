@@ -3,7 +3,7 @@ import type { Cursor, PageSummary, StrategyOptions } from '../../src/protocol.js
 import { ASKED_ENOUGH, createStrategy, TokenCycleError } from '../../src/strategies/index.js';
 import { compare, FIRST, minusSeconds, parse } from '../../src/strategies/instants.js';
 import type { Strategy } from '../../src/strategies/strategy.js';
-import { follow, type TokenTrail } from '../../src/strategies/tokens.js';
+import { followToken, type TokenTrail } from '../../src/strategies/tokens.js';
 import {
   keysetSource,
   missing,
@@ -129,7 +129,7 @@ describe('timestamps', () => {
 describe('page tokens', () => {
   const drainTokens = (tokens: Iterable<string>): void => {
     let trail: TokenTrail | null = null;
-    for (const token of tokens) trail = follow(trail, token);
+    for (const token of tokens) trail = followToken(trail, token);
   };
 
   it('that run in a circle are an error which names one', () => {

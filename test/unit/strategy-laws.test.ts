@@ -7,7 +7,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { Cursor, StrategyOptions } from '../../src/protocol.js';
 import { createStrategy, TokenCycleError } from '../../src/strategies/index.js';
 import { compare, minusSeconds, parse } from '../../src/strategies/instants.js';
-import { follow, type TokenTrail } from '../../src/strategies/tokens.js';
+import { followToken, type TokenTrail } from '../../src/strategies/tokens.js';
 import {
   type KeysetModel,
   keysetSource,
@@ -131,7 +131,7 @@ describe('page tokens', () => {
         let steps = 0;
         const walk = (): void => {
           for (; steps < 1000; steps++) {
-            trail = follow(trail, String(steps < lead ? steps : lead + ((steps - lead) % circle)));
+            trail = followToken(trail, String(steps < lead ? steps : lead + ((steps - lead) % circle)));
           }
         };
         expect(walk).toThrow(TokenCycleError);

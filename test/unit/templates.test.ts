@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Json } from '../../src/protocol.js';
-import { bodyTemplate, referred, template, type Values } from '../../src/sources/templates.js';
+import { bodyTemplate, referred, template, type Values } from '../../src/request/templates.js';
 
 const plain = (text: string) => text;
 const first: Values = { cursor: { limit: '50' }, parent: { id: 7 } };

@@ -3,7 +3,6 @@
  * own workflow where something must go wrong on purpose, and a bench a test: a source, a destination, a
  * configuration.
  */
-import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
@@ -16,13 +15,17 @@ import {
 } from '@temporalio/worker';
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest';
 import { createActivities, type Activities } from '../../src/activities/index.js';
+import { SearchAttributeRegistry } from '../../src/activities/search-attributes.js';
+import { WriteTurns } from '../../src/activities/write-turns.js';
 import { readDestination } from '../../src/cli/query.js';
 import type { HighwaterClient, SyncHandle } from '../../src/client.js';
 import { target } from '../../src/connection.js';
 import { DestinationHost } from '../../src/destinations/host.js';
 import { DemoClient, DemoServer, type DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import type { Json, Progress, ReferenceStrategy, SyncResult } from '../../src/protocol.js';
+import { KeptRequests } from '../../src/sources/in-flight.js';
 import { ownSurroundings } from '../../src/surroundings.js';
+import { SecretStore } from '../../src/secrets/store.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
 import type { SyncOptions } from '../../src/workflows/sync.js';
 import {
@@ -34,6 +37,7 @@ import {
   until,
   type Difference,
 } from '../helpers/harness.js';
+import { workflowBundle } from '../helpers/workflow-bundle.js';
 
 type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
 export type Event = NonNullable<History['events']>[number];
@@ -47,7 +51,6 @@ export type Wrapper = {
   ) => ReturnType<Activities[Name]>;
 };
 
-const BUNDLE = fileURLToPath(new URL('../../dist/workflow-bundle.cjs', import.meta.url));
 const BATCH = 50;
 
 // Activities fail on purpose here: the log would say nothing else.
@@ -81,9 +84,11 @@ export class Laboratory {
       defaultHeartbeatThrottleInterval: '500ms',
       stickyQueueScheduleToStartTimeout: '1s',
     } as const;
+    const secrets = new SecretStore(process.env);
     const host: DestinationHost = new DestinationHost({
       environment: process.env,
       trust: TrustPolicy.local(),
+      secrets,
       taskQueue,
       address,
       namespace: to.namespace,
@@ -97,7 +102,12 @@ export class Laboratory {
       },
     });
     const real = createActivities({
-      ...{ host, server: { address, isPlain: true }, defaultDestination: 'unused' },
+      host,
+      server: { address, isPlain: true },
+      defaultDestination: 'unused',
+      searchAttributes: new SearchAttributeRegistry(),
+      kept: new KeptRequests(),
+      turns: new WriteTurns(),
       ...ownSurroundings({}),
     });
     const open: Activities['openStream'] = (input) => real.openStream(input);
@@ -115,13 +125,14 @@ export class Laboratory {
       ...common,
       taskQueue,
       activities: { ...wrapped },
-      workflowBundle: { codePath: BUNDLE },
+      workflowBundle: { codePath: await workflowBundle() },
     });
     const running = worker.run();
     return new Laboratory(client, taskQueue, wrappers, async () => {
       worker.shutdown();
       await running;
       await host.close();
+      secrets.close();
       await connection.close();
       await client.close();
     });

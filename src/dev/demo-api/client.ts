@@ -39,7 +39,7 @@ export class DemoClient {
     return (await this.#json('POST', 'reset', change)) as DemoSettings;
   }
 
-  /** What the API has been asked. */
+  /** The requests that the API has answered. */
   async stats(): Promise<DemoStats> {
     return (await this.#json('GET', 'stats')) as DemoStats;
   }

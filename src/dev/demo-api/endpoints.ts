@@ -10,7 +10,7 @@ export interface Page {
   fields: [name: string, value: string][];
 }
 
-/** What an endpoint answers from. */
+/** The data that an endpoint answers from. */
 export interface Context {
   records: Records;
   settings: DemoSettings;
@@ -66,7 +66,7 @@ function order(query: URLSearchParams): Order {
 }
 
 /** Seconds since 1970, null if not given; the reference calls it `updated_since` whatever its name. */
-function since(query: URLSearchParams, name: string): number | null {
+function sinceParameter(query: URLSearchParams, name: string): number | null {
   const text = query.get(name);
   if (!text) return null;
   if (!text.endsWith('Z')) throw new Refusal(MISSING_Z);
@@ -104,7 +104,7 @@ const keyset: Endpoint = (query, context) => {
   const { keyset_page: size, unordered } = context.settings;
   if (unordered) return keysetByPosition(query, context);
 
-  let list = select(context, { since: since(query, 'updated_since') });
+  let list = select(context, { since: sinceParameter(query, 'updated_since') });
   if (scroll) {
     const text = decodeBase64(scroll);
     const after = text !== null && /z$/i.test(text) ? parseTimestamp(text.slice(0, -1)) : null;
@@ -121,7 +121,7 @@ const keyset: Endpoint = (query, context) => {
   };
 };
 
-/** Where answers are not in order, a token is a position and the filter it belongs to. */
+/** A token of answers without an order: a position and the filter it belongs to. */
 const keysetByPosition: Endpoint = (query, context) => {
   const size = context.settings.keyset_page;
   let filter = query.get('updated_since') ?? '';
@@ -133,7 +133,7 @@ const keysetByPosition: Endpoint = (query, context) => {
     from = Number(match[1]);
     filter = match[2] ?? '';
   }
-  const list = select(context, { since: since(new URLSearchParams({ filter }), 'filter') });
+  const list = select(context, { since: sinceParameter(new URLSearchParams({ filter }), 'filter') });
   const to = Math.min(from + size, list.to - list.from);
   const more = to < list.to - list.from;
   return {
@@ -153,7 +153,7 @@ const offset: Endpoint = (query, context) => {
   const list = select(context, {
     orderBy,
     descending: orderType === 'desc',
-    since: since(query, 'updated_since'),
+    since: sinceParameter(query, 'updated_since'),
   });
   const total = list.to - list.from;
   return {
@@ -177,7 +177,7 @@ const pageNumber: Endpoint = (query, context) => {
   const list = select(context, {
     orderBy,
     descending: orderType === 'desc',
-    since: since(query, 'updated_since'),
+    since: sinceParameter(query, 'updated_since'),
   });
   const total = list.to - list.from;
   return {
@@ -199,7 +199,7 @@ const nextPageUrl: Endpoint = (query, context) => {
   const list = select(context, {
     orderBy,
     descending: orderType === 'desc',
-    since: since(query, 'updated_since'),
+    since: sinceParameter(query, 'updated_since'),
   });
   const total = list.to - list.from;
   // The reference does not look at the page's sign: Python counts a negative one from the end.
@@ -221,7 +221,7 @@ const nextPageUrl: Endpoint = (query, context) => {
 
 const timestamp: Endpoint = (query, context) => {
   allowOnly(query, 'since');
-  return { body: body(context, select(context, { since: since(query, 'since') })), fields: [] };
+  return { body: body(context, select(context, { since: sinceParameter(query, 'since') })), fields: [] };
 };
 
 const step: Endpoint = (query, context) => {

@@ -25,7 +25,7 @@ export class FaultScript {
     this.#scripted = faults.map((fault) => ({ fault: { ...fault }, tokens: [], turn: 0 }));
   }
 
-  /** What is left of the script: `after` and `times` as they stand. */
+  /** The rest of the script: `after` and `times` as they stand. */
   get left(): Fault[] {
     return this.#scripted.map(({ fault }) => ({ ...fault }));
   }

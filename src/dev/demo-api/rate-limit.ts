@@ -1,4 +1,4 @@
-/** What one request found in the bucket. */
+/** The state of the bucket for one request. */
 export interface Permit {
   allowed: boolean;
   /** Whole tokens left. */

@@ -13,7 +13,7 @@ const numericId = (sequence: number): bigint => NUMERIC_ID_BASE + BigInt(sequenc
 /** Which id a record carries: its uuid, its sequence as a string, or an integer beyond 2^53. */
 export type IdForm = 'uuid' | 'sequence' | 'numeric';
 
-/** What the data are made of. */
+/** The ingredients of the data. */
 export interface DataShape {
   rows: number;
   seed: number;
@@ -45,7 +45,7 @@ export interface RecordIds {
   sequence: number;
 }
 
-/** What a mutation did. */
+/** The effect of a mutation. */
 export interface MutationReport {
   inserted: RecordIds[];
   updated: RecordIds[];
@@ -440,7 +440,7 @@ export class Records {
     return found;
   }
 
-  /** So many different records, drawn; none of those that are named. */
+  /** Draws a number of different records, none of those that are named. */
   #draw(count: number, random: Random, spared: ReadonlySet<number>): number[] {
     const drawn: number[] = [];
     const order = count > 0 ? this.#inOrder() : this.#order;

@@ -10,7 +10,7 @@ import {
   UNITS,
 } from './words.js';
 
-/** What a record is made of; the same in, the same out. */
+/** The ingredients of a record; the same ingredients make the same record. */
 export interface Ingredients {
   seed: number;
   sequence: number;
@@ -91,11 +91,11 @@ const CREATED = text('", "createdAt": "');
 const UPDATED = text('", "updatedAt": "');
 const CLOSE = text('"}, ');
 
-/** Where the uuid of a record begins in its bytes. */
+/** Offset of a record's uuid in its bytes. */
 export const ID_START = OPEN.length;
-/** Where the id and its quotes end: what comes before can be replaced. */
+/** Offset after the id and its quotes: the bytes before it can be replaced. */
 export const ID_END = ID_START + 36 + 1;
-/** What follows the record, to be left out at the end of a list. */
+/** The bytes after a record, left out at the end of a list. */
 export const SEPARATOR = COMMA.length;
 /** No record is longer. */
 export const MAX_RECORD_BYTES = 1024;
@@ -111,7 +111,7 @@ const Z = 0x5a;
  * bytes, several times as fast as strings.
  */
 export class Pen {
-  /** Where the next byte goes. */
+  /** Offset of the next byte. */
   at = 0;
   #target: Uint8Array = new Uint8Array(0);
 

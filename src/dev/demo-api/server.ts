@@ -14,7 +14,7 @@ import {
   type DemoSettings,
 } from './settings.js';
 
-/** What the demo API has been asked. */
+/** The requests that the demo API has answered. */
 export interface DemoStats {
   /** Requests to the API; those to `/_demo` do not count. */
   requests: number;

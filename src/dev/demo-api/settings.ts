@@ -10,14 +10,17 @@ const rows = count.max(20_000_000);
 const scope = {
   /** Only requests whose path and query start with this, for example `/pagination/keyset?scroll_param`. */
   path: words.optional(),
-  /** So many matching requests are answered properly first. */
+  /** The number of matching requests that are answered properly first. */
   after: count.default(0),
 };
 
 const times = positive.default(1);
 
 const fault = z.discriminatedUnion('kind', [
-  /** An error status. `retry_after` is sent as it is (seconds or an HTTP date); `retry_after_date` is a date so many seconds ahead. */
+  /**
+   * An error status. `retry_after` is sent as it is (seconds or an HTTP date); `retry_after_date` is a date that many
+   * seconds ahead.
+   */
   z.strictObject({
     ...scope,
     times,
@@ -62,7 +65,7 @@ const fault = z.discriminatedUnion('kind', [
   }),
   /** The page that this path served before, again. */
   z.strictObject({ ...scope, times, kind: z.literal('repeat_page') }),
-  /** Tokens and next links run in a circle of so many pages. For ever, unless `times` says otherwise. */
+  /** Tokens and next links run in a circle of this number of pages. For ever, unless `times` says otherwise. */
   z.strictObject({
     ...scope,
     times: positive.default(Number.MAX_SAFE_INTEGER),
@@ -83,13 +86,13 @@ const which = z.union([count, z.array(words)]);
 const changes = {
   /** New rows, later than every other. */
   insert: rows.default(0),
-  /** So many rows at random, or the rows of these ids (of either view): changed, and later than every other. */
+  /** A number of random rows, or the rows of these ids (of either view): changed, and later than every other. */
   update: which.default(0),
-  /** So many rows at random, or the rows of these ids. */
+  /** A number of random rows, or the rows of these ids. */
   delete: which.default(0),
-  /** New rows that lie so many hours before the greatest `updatedAt`; 0 makes them tie with it. */
+  /** New rows that lie this number of hours before the greatest `updatedAt`; 0 makes them tie with it. */
   late: z.strictObject({ count: rows, hours_ago: z.number().min(0).max(200_000) }).optional(),
-  /** So many step ids are skipped before the next insert. */
+  /** The number of step ids that are skipped before the next insert. */
   gap: count.max(1_000_000_000).default(0),
   /** Which rows are drawn; by default another draw each time, the same after each reset. */
   seed: count.optional(),
@@ -107,7 +110,7 @@ const mutateEvery = z
     ...changes,
     update: count.default(0),
     delete: count.default(0),
-    /** The data change before each request that follows so many. */
+    /** The data change before each request after this number of them. */
     requests: positive,
     /** At most so often; otherwise for ever. */
     times: positive.optional(),
@@ -124,7 +127,7 @@ const gaps = z.union([
   z.strictObject({ every: positive, length: positive }),
 ]);
 
-/** Runs of step ids that no record has: `[from, to]`, or after every so many ids. */
+/** Runs of step ids that no record has: `[from, to]`, or after every such number of ids. */
 export type Gaps = z.infer<typeof gaps>;
 
 const shape = z.strictObject({
@@ -135,7 +138,7 @@ const shape = z.strictObject({
   seed: count,
   /** Seconds between one distinct `updatedAt` and the next. */
   spacing_seconds: positive.max(366 * 86_400),
-  /** So many consecutive records share each `updatedAt`. */
+  /** The number of consecutive records that share each `updatedAt`. */
   ties: positive,
   gaps,
   // The answers.
@@ -158,7 +161,7 @@ const shape = z.strictObject({
   capacity: positive,
   /** Its tokens a second. */
   refill_rate: z.number().positive(),
-  // What goes wrong.
+  // Faults.
   /** Scripted faults; those used up disappear from the list. */
   fail: z.array(fault),
   /** Changes to the data between pages. */

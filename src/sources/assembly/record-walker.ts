@@ -6,7 +6,7 @@
  * knows the whole grammar and every error. What it accepts is what the scanner accepts, which a test compares.
  */
 
-/** Where things are in memory; the other side of it is record-walker.ts. */
+/** The layout of memory; the other side of it is record-walker.ts. */
 const FIELDS: i32 = 1024; // per way of writing a field: address and length of its lead, its kind, address of the field's stamp
 const FIELD_BYTES: i32 = 16;
 const SPANS: i32 = 0x10000; // per record: start, end, and of each wanted value start, end, escaped
@@ -30,7 +30,7 @@ const SPACE: i32 = 0x20;
 const TAB: i32 = 0x09;
 
 /**
- * Of a field: which wanted value it is, plus one; that it is the cursor's too; how its numbers are kept; what its values are
+ * The parts of a field: which wanted value it is, plus one; that it is the cursor's too; how its numbers are kept; what its values are
  * checked for, and how many characters or whole digits the check takes.
  */
 const WANTED: i32 = 0xff;
@@ -58,7 +58,7 @@ const WANTED_LIMIT: i32 = 1024;
 /** A number of fewer characters and no exponent is no larger than a double can be. */
 const PLAIN_NUMBER: i32 = 300;
 
-/** Where the walk stands, or -1 where what is there is not for it. */
+/** The place of the walk, or -1 at bytes that are not for it. */
 let p: i32 = 0;
 /** Whether the value just read was a string with an escape, or a number with a fraction or an exponent. */
 let escaped: i32 = 0;
@@ -198,7 +198,7 @@ function fieldAt(next: i32, fields: i32): i32 {
   return -1;
 }
 
-/** Leads are followed by 16 bytes of nobody's. */
+/** Leads are followed by 16 unused bytes. */
 
 function equal(a: i32, b: i32, length: i32): bool {
   let i = 0;
@@ -370,7 +370,7 @@ function text(): bool {
   }
 }
 
-/** Of the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
+/** Classifies the escape \uXXXX at a place: 1 for the first half of a surrogate pair, 2 for the second, 0 for neither. */
 function surrogate(place: i32): i32 {
   if ((at(place + 2) | 0x20) != 0x64) return 0;
   const c = at(place + 3) | 0x20;
@@ -428,7 +428,10 @@ function container(isObject: bool, depth: i32): bool {
   }
 }
 
-/** Takes note of a name of an object, which ends here; false where it cannot tell that the object has no other of that name. */
+/**
+ * Takes note of a name of an object, which ends here; false where it cannot tell that the object has no other of that
+ * name.
+ */
 function isNew(object: i32, start: i32): bool {
   if (++names > NAME_LIMIT) return false;
   // With its closing quote.

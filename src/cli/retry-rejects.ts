@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
+import { isServer, loadPlans, planNamed } from '../config/index.js';
+import { DuckDbDestination } from '../destinations/duckdb/duckdb.js';
+import { DuckDbFile } from '../destinations/duckdb/file.js';
+import { SETTINGS } from '../destinations/host.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
+import { retryAtOwner } from '../destinations/duckdb/query-socket.js';
+import type { RetryOutcome, RetryRequest } from '../destinations/sql/retry.js';
+import { DestinationError } from '../errors.js';
+import { inServer } from './in-destination.js';
+import { destinationOf, print } from './output.js';
+
+export interface RetryOptions {
+  destination?: string;
+  stream?: string;
+  overwrite?: boolean;
+  json?: boolean;
+}
+
+/** Tries the records that were put aside of a configuration's streams again, and says what came of it. */
+export async function retryRejects(configuration: string, options: RetryOptions): Promise<void> {
+  const { plans } = await loadPlans(configuration);
+  const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
+  const outcomes: ({ stream: string } & RetryOutcome)[] = [];
+  for (const plan of chosen) {
+    const request = {
+      table: plan.table,
+      cursorField: plan.cursorField,
+      overwrite: options.overwrite === true,
+    };
+    const outcome = await retryIn(destinationOf(options.destination, plan), request);
+    outcomes.push({ stream: plan.stream, ...outcome });
+  }
+  if (options.json === true) {
+    print(JSON.stringify(outcomes));
+    return;
+  }
+  for (const { stream, records, replayed, rows } of outcomes) {
+    if (records === 0) {
+      print(`${stream}: no record was put aside.`);
+      continue;
+    }
+    const stay = records - replayed;
+    const rest =
+      stay === 0 ? '' : `; ${stay} stay: "highwater rejects" lists them, with the reasons of today`;
+    print(`${stream}: ${replayed} of ${records} fit now, rows inserted or changed: ${rows}${rest}.`);
+  }
+}
+
+/** @throws {DestinationError} */
+async function retryIn(given: string, request: RetryRequest): Promise<RetryOutcome> {
+  if (isServer(given)) return inServer(given, (server) => server.retry(request));
+  if (!existsSync(given)) throw new DestinationError(`there is no destination at ${given}`);
+  const path = await realpath(given);
+  const owner = await liveOwner(path);
+  // Only the owner of the file can write it.
+  if (owner !== null) return retryAtOwner(owner.socket, request);
+  const destination = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
+  try {
+    return await destination.retry(request);
+  } finally {
+    await destination.close();
+  }
+}

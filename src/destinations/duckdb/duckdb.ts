@@ -1,0 +1,170 @@
+import type { DuckDBConnection } from '@duckdb/node-api';
+import { messageOf, TableGoneError } from '../../errors.js';
+import type { StreamKey, TableSpec } from '../../protocol.js';
+import { stagingFolder } from '../../staging/staging.js';
+import { notReady } from '../checkpoints.js';
+import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
+import { commitBatch } from '../sql/commit.js';
+import type { Batch } from '../sql/dialect.js';
+import { isTableGone } from '../sql/drift.js';
+import { keepsLast } from '../sql/modes.js';
+import { SqlDestination } from '../sql/sql-destination.js';
+import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
+import { duckDbDialect } from './dialect.js';
+import type { DuckDbFile } from './file.js';
+import { DuckDbLoader, findMisfit, isDataError } from './load.js';
+import type { DuckDbSession } from './session.js';
+
+/**
+ * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
+ * writer, one checkpoint) keeps keys unique.
+ */
+export class DuckDbDestination extends SqlDestination<DuckDbSession> {
+  /** Batches that are loaded while the previous one is written, by the checkpoint that they will create. */
+  private readonly prepared = new Map<string, PreparedBatch>();
+  /** Tables that this program has made ready: a workflow may have opened its stream with an older one. */
+  private readonly ready = new Set<string>();
+
+  constructor(private readonly file: DuckDbFile) {
+    super();
+  }
+
+  protected override get folder(): string {
+    return stagingFolder(this.file.path);
+  }
+
+  protected override transaction<T>(work: (session: DuckDbSession) => Promise<T>): Promise<T> {
+    return this.file.transaction(work);
+  }
+
+  protected override read<T>(work: (session: DuckDbSession) => Promise<T>): Promise<T> {
+    return this.file.read(work);
+  }
+
+  protected override loaderOf(session: DuckDbSession): DuckDbLoader {
+    return new DuckDbLoader(this.file, session);
+  }
+
+  protected override addressOf(): string {
+    return this.file.path;
+  }
+
+  protected override notReady(table: TableSpec, thrown: unknown): unknown {
+    return duckDbDialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
+  }
+
+  protected override async prepareStream(request: OpenRequest): Promise<StreamKey[]> {
+    if (request.expects === undefined) this.file.allowNew();
+    const startedOver = await super.prepareStream(request);
+    this.ready.add(JSON.stringify(request.table));
+    return startedOver;
+  }
+
+  override prepare(request: WriteRequest): void {
+    const { next, records, bytes, table, range } = request;
+    if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
+    if (records === 0 || bytes > PREPARED_BYTES) return;
+    // The write before it decides on the table's columns.
+    if (table.inference !== undefined || range !== undefined) return;
+    const keeps = keepsLast(request) ? 'last' : 'all';
+    const batch = new PreparedBatch(
+      this.file,
+      (session) => this.loaderOf(session).loadBatch({ ...request, keeps, isReadOnce: false }),
+      () => this.prepared.get(next) === batch && this.prepared.delete(next),
+    );
+    this.prepared.set(next, batch);
+  }
+
+  override async close(): Promise<void> {
+    for (const batch of this.prepared.values()) batch.release();
+    await this.file.close();
+  }
+
+  override async write(request: WriteRequest): Promise<WriteOutcome> {
+    const { table, next } = request;
+    if (!this.ready.has(JSON.stringify(table))) {
+      await this.transaction((session) => this.prepareTables(session, table));
+      this.ready.add(JSON.stringify(table));
+    }
+    const prepared = this.prepared.get(next);
+    this.prepared.delete(next);
+    // Where that failed, the write fails in the same way and says why.
+    const loaded = (await prepared?.take()) ?? null;
+    try {
+      return await this.commit(request, loaded, false);
+    } catch (thrown) {
+      if (await this.lacksTable(table, thrown)) throw new TableGoneError(table);
+      if (!isDataError(thrown)) throw thrown;
+      if (table.quarantine === true) return await this.commit(request, null, true);
+      throw await this.read(async (session) =>
+        findMisfit(session, table, await request.files(), request.longest, messageOf(thrown)),
+      );
+    } finally {
+      prepared?.release();
+    }
+  }
+
+  private async lacksTable(table: TableSpec, thrown: unknown): Promise<boolean> {
+    if (!/^Catalog Error/.test(messageOf(thrown))) return false;
+    return this.read((session) => isTableGone(session, table));
+  }
+
+  /**
+   * @param loaded a connection that has loaded the batch already.
+   * @param sorts puts records aside that do not fit.
+   */
+  private commit(request: WriteRequest, loaded: LoadedBatch | null, sorts: boolean): Promise<WriteOutcome> {
+    const { key } = request;
+    return this.file.transaction(
+      (session, found) => {
+        const stored = checkpointOf(checkpointsIn(found, key), key);
+        const options = { prepared: loaded?.batch ?? null, sorts };
+        return commitBatch(session, request, stored, new DuckDbLoader(this.file, session, options));
+      },
+      loaded?.connection ?? null,
+      checkpointQuery(duckDbDialect, key),
+    );
+  }
+}
+
+/** A loaded batch, with the connection that has it. */
+interface LoadedBatch {
+  connection: DuckDBConnection;
+  batch: Batch;
+}
+
+/** Batches that are loaded at a time, and their size: DuckDB's memory must do for them and the current write. */
+const PREPARED_LIMIT = 2;
+const PREPARED_BYTES = 32 * 1024 * 1024;
+/** A batch that no write has taken by then is dropped: its sync was paused or cancelled, or waits for a long write. */
+const PREPARED_MILLISECONDS = 10_000;
+
+/** A batch in temporary tables of a connection of its own. */
+class PreparedBatch {
+  release: () => void = () => undefined;
+  private readonly loaded: Promise<LoadedBatch | null>;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(file: DuckDbFile, load: (session: DuckDbSession) => Promise<Batch>, onEnd: () => void) {
+    const released = new Promise<void>((resolve) => (this.release = resolve));
+    this.timer = setTimeout(this.release, PREPARED_MILLISECONDS);
+    this.loaded = new Promise((resolve) => {
+      void file
+        .read(async (session, connection) => {
+          resolve({ connection, batch: await load(session) });
+          await released;
+        })
+        .catch(() => resolve(null))
+        .finally(() => {
+          clearTimeout(this.timer);
+          onEnd();
+        });
+    });
+  }
+
+  /** The loaded batch, until it is released; null where loading failed. */
+  take(): Promise<LoadedBatch | null> {
+    clearTimeout(this.timer);
+    return this.loaded;
+  }
+}

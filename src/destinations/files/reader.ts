@@ -1,0 +1,221 @@
+import { DuckDbSession } from '../duckdb/session.js';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { confine, NO_EXTENSIONS } from '../duckdb/confine.js';
+import { findFiles } from '../location.js';
+import { DestinationError } from '../../errors.js';
+import type { Json } from '../../protocol.js';
+import { IDENTITY, pathsOf } from './files.js';
+import { tableQueries } from './columns.js';
+import { Manifests, type Commit, type Manifest } from './manifest.js';
+import { LocalStore, type ObjectStore } from './object-store.js';
+import { runQuery, whole, type Answer, type QueryAnswer } from '../duckdb/query.js';
+import { S3Store } from './s3-store.js';
+import { identifier, literal, sql, type Sql } from '../sql/sql.js';
+
+/** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
+export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
+  const { name, address, beside, mask } = await findFiles(destination, environment);
+  const { at } = address;
+  const store: ObjectStore =
+    at.kind === 'local'
+      ? new LocalStore(at.path, mask)
+      : await S3Store.open(at, `${beside}.cache`, { mayWrite: false, mask });
+  return { name, address, store };
+}
+
+/**
+ * Runs one reading statement on a file destination, as its manifests have it at this moment.
+ * @throws {ConfigurationError | DestinationError}
+ */
+export async function* askFiles(
+  destination: string,
+  statement: string,
+  environment: NodeJS.ProcessEnv,
+  limit?: AbortSignal,
+): Answer {
+  const { name, store } = await openToRead(destination, environment);
+  try {
+    if ((await store.get(IDENTITY)) === null)
+      throw new DestinationError(`there is no destination at ${name}`);
+    yield* askStore(store, statement, limit);
+  } finally {
+    await store.close();
+  }
+}
+
+/** As {@link askFiles}, read to its end. */
+export const queryFiles = (
+  destination: string,
+  statement: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<QueryAnswer> => whole(askFiles(destination, statement, environment));
+
+/** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
+export async function* askStore(store: ObjectStore, statement: string, limit?: AbortSignal): Answer {
+  const instance = await DuckDBInstance.create(':memory:', NO_EXTENSIONS);
+  const connection = await instance.connect();
+  try {
+    await connection.run("SET GLOBAL TimeZone = 'UTC'");
+    await confine(instance, [store.folder], true);
+    await makeViews(new DuckDbSession(connection), store, statement);
+    yield* runQuery(connection, statement, limit);
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
+
+/** As {@link askStore}, read to its end. */
+export const queryStore = (store: ObjectStore, sql: string): Promise<QueryAnswer> =>
+  whole(askStore(store, sql));
+
+/** A table of the store, as its manifest has it. */
+interface Read {
+  folder: string;
+  manifest: Manifest;
+  commits: Commit[];
+}
+
+async function makeViews(connection: DuckDbSession, store: ObjectStore, statement: string): Promise<void> {
+  const said = statement.toLowerCase().replaceAll('""', '"');
+  const own = OWN_TABLES.filter(({ name }) => said.includes(name));
+  const tables: Read[] = [];
+  const named: Read[] = [];
+  for (const schema of await store.folders('')) {
+    // What is Highwater's own is no schema.
+    if (schema.startsWith('_')) continue;
+    for (const table of await store.folders(`${schema}/`)) {
+      const isNamed = said.includes(decodeURIComponent(table));
+      if (!isNamed && own.length === 0) continue;
+      const manifests = new Manifests(store, `${schema}/${table}/`);
+      const manifest = await manifests.latest();
+      if (manifest === null) continue;
+      const read = { folder: manifests.folder, manifest, commits: await manifests.commits(manifest) };
+      tables.push(read);
+      if (isNamed) named.push(read);
+    }
+  }
+  const queries: { schema: string; table: string; latest: Sql; all: Sql }[] = [];
+  for (const { folder, manifest, commits } of named) {
+    const paths = await pathsOf(
+      store,
+      folder,
+      commits.flatMap(({ files }) => files),
+    );
+    const { schema, table } = manifest;
+    queries.push({ schema, table, ...tableQueries(manifest, commits, (path) => paths.get(path) ?? '') });
+  }
+  // A table's own name goes before what another's is made of.
+  for (const { schema, table, latest } of queries) {
+    await connection.run(sql`CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}`);
+    await connection.run(sql`CREATE VIEW ${identifier(schema)}.${identifier(table)} AS ${latest}`);
+  }
+  for (const { schema, table, all } of queries) {
+    await connection.run(
+      sql`CREATE VIEW IF NOT EXISTS ${identifier(schema)}.${identifier(`${table}_appended`)} AS ${all}`,
+    );
+  }
+  for (const { name, columns, rows } of own) await fill(connection, name, columns, await rows(store, tables));
+}
+
+type Row = { [column: string]: Json };
+
+/** What SQL destinations have as tables. */
+const OWN_TABLES: {
+  name: string;
+  columns: { [column: string]: string };
+  rows: (store: ObjectStore, tables: readonly Read[]) => Promise<Row[]>;
+}[] = [
+  {
+    name: '_highwater_batches',
+    columns: {
+      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
+      ...{ source: 'VARCHAR', workflow_id: 'VARCHAR', pages: 'BIGINT', records: 'BIGINT', rows: 'BIGINT' },
+      ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT', cursor: 'VARCHAR' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table }, commits }) =>
+        commits.map(({ batch, files: _files, rejects: _rejects, schema: _schema, cursor, ...rest }) => ({
+          ...rest,
+          cursor: cursor === undefined ? null : JSON.stringify(cursor),
+          id: batch,
+          schema,
+          table,
+        })),
+      ),
+  },
+  {
+    name: '_highwater_moves',
+    columns: {
+      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
+      ...{ source: 'VARCHAR', cursor: 'VARCHAR', workflow_id: 'VARCHAR', moved: 'VARCHAR' },
+      ...{ moved_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table, moves = [] } }) =>
+        moves.map(({ cursor, ...rest }) => ({
+          ...{ ...rest, schema, table },
+          cursor: cursor === null ? null : JSON.stringify(cursor),
+        })),
+      ),
+  },
+  {
+    name: '_highwater_files',
+    columns: {
+      ...{ schema: 'VARCHAR', table: 'VARCHAR', path: 'VARCHAR', rows: 'BIGINT', bytes: 'BIGINT' },
+      ...{ sha256: 'VARCHAR', batch: 'VARCHAR', version: 'BIGINT' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ folder, manifest: { schema, table }, commits }) =>
+        commits.flatMap(({ batch, version, files }) =>
+          files.map(({ path, rows, bytes, sha256 }) => ({
+            ...{ schema, table, path: `${folder}${path}`, rows, bytes, sha256, batch, version },
+          })),
+        ),
+      ),
+  },
+  {
+    name: '_highwater_checkpoints',
+    columns: {
+      ...{ schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR', id: 'VARCHAR' },
+      ...{ cursor: 'VARCHAR', holder: 'VARCHAR', updated_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (_, tables) =>
+      tables.flatMap(({ manifest: { schema, table, checkpoints } }) =>
+        checkpoints.map(({ strategy, source, id, cursor, holder, updated_at }) => ({
+          ...{ schema, table, strategy, source, id, updated_at },
+          cursor: cursor === null ? null : JSON.stringify(cursor),
+          holder: JSON.stringify(holder),
+        })),
+      ),
+  },
+  {
+    name: '_highwater_rejects',
+    columns: {
+      ...{ batch: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR' },
+      ...{ reason: 'VARCHAR', record: 'VARCHAR', rejected_at: 'TIMESTAMPTZ' },
+    },
+    rows: async (store, tables) => {
+      const rows: Row[] = [];
+      for (const { folder, commits } of tables) {
+        for (const { path } of commits.flatMap(({ rejects }) => rejects)) {
+          const body = await store.get(`${folder}${path}`);
+          const lines = body?.toString('utf8').split('\n') ?? [];
+          rows.push(...lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Row));
+        }
+      }
+      return rows;
+    },
+  },
+];
+
+async function fill(
+  connection: DuckDbSession,
+  name: string,
+  columns: { [column: string]: string },
+  rows: readonly Row[],
+): Promise<void> {
+  await connection.run(
+    sql`CREATE TABLE ${identifier(name)} AS SELECT r.* FROM (SELECT unnest(from_json(${literal(JSON.stringify(rows))}, ${literal(JSON.stringify([columns]))})) AS r)`,
+  );
+}

@@ -1,0 +1,276 @@
+/** How PostgreSQL reads the files of a batch: as lines of a temporary table, typed by its own JSON functions. */
+import { randomUUID } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { pipeline } from 'node:stream/promises';
+import { messageOf, type RecordError } from '../../errors.js';
+import { faultPoint } from '../../faults.js';
+import type { Json, TableSpec } from '../../protocol.js';
+import { memberTexts } from '../../request/paths.js';
+import { batchColumns, cannotHold, columnIn, doesNotFit, somethingMisfits } from '../checkpoints.js';
+import { counts, type Batch, type LoadRequest, type Loader, type SortedLines } from '../sql/dialect.js';
+import { keepMisfits } from '../sql/rejects.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.js';
+import { fromText, recordType } from './columns.js';
+import { sendLines } from './lines.js';
+import type { PostgresSession } from './session.js';
+
+/** Loads batches in a transaction of PostgreSQL; its temporary tables go with the transaction. */
+export class PostgresLoader implements Loader {
+  constructor(private readonly session: PostgresSession) {}
+
+  readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> =>
+    this.loadFiles(request, await request.files(), true, write);
+
+  /** @param isAsStaged whether lines may have members without a column. */
+  private async loadFiles<T>(
+    request: LoadRequest,
+    files: readonly string[],
+    isAsStaged: boolean,
+    write: (batch: Batch) => Promise<T>,
+  ): Promise<T> {
+    const { session } = this;
+    const { table, keeps, isReadOnce } = request;
+    try {
+      await session.run(sql`SAVEPOINT loaded`);
+      const lines = await this.copyLines(sql`json`, files);
+      return await write(
+        await this.makeBatch(table, sql`SELECT place, line FROM ${lines}`, keeps, isReadOnce),
+      );
+    } catch (thrown) {
+      if (!isDataError(thrown)) throw thrown;
+      await session.run(sql`ROLLBACK TO SAVEPOINT loaded`);
+      if (isAsStaged && (thrown as { code?: string }).code === UNTRANSLATABLE) {
+        // The members that are not stored may be the ones that it cannot read.
+        return await withColumnsOnly(table, files, (stored) => this.loadFiles(request, stored, false, write));
+      }
+      if (table.quarantine !== true) throw await this.findMisfit(table, files, messageOf(thrown));
+      try {
+        const lines = await this.sortFiles(table, files);
+        await keepMisfits(session, request, lines);
+        return await write(await this.loadFitting(table, lines, keeps));
+      } catch (again) {
+        // A constraint that is not Highwater's: no record by itself breaks it.
+        if (!isDataError(again)) throw again;
+        await session.run(sql`ROLLBACK TO SAVEPOINT loaded`);
+        throw await this.findMisfit(table, files, messageOf(again));
+      }
+    } finally {
+      faultPoint('transaction.half');
+    }
+  }
+
+  /** @param lines a query for `place` and `line`. */
+  private async makeBatch(
+    table: TableSpec,
+    lines: Sql,
+    keeps: LoadRequest['keeps'],
+    isReadOnce: boolean,
+  ): Promise<Batch> {
+    const columns = batchColumns(table);
+    const keys = joined(table.primaryKey.map((name) => columnIn(columns, name)));
+    const typed = sql`(${typedLines(table, lines)}) AS b`;
+    const query =
+      keeps === 'all'
+        ? sql`SELECT * FROM ${typed}`
+        : sql`SELECT DISTINCT ON (${keys}) place, ${joined([...columns.values()])} FROM ${typed} ORDER BY ${keys}, place DESC`;
+    // Typed on its way into the table.
+    if (isReadOnce) return { name: sql`(${query})`, columns };
+    const name = this.newName('batch');
+    await this.session.run(sql`CREATE TEMP TABLE ${name} ON COMMIT DROP AS ${query}`);
+    return { name: sql`pg_temp.${name}`, columns };
+  }
+
+  readonly readMembers = async (files: readonly string[], members: readonly string[]): Promise<Sql> => {
+    const lines = await this.copyLines(sql`json`, files);
+    const texts = members.map((name) => sql`line ->> ${literal(name)} AS ${identifier(name)}`);
+    return sql`(SELECT place, ${joined(texts)} FROM ${lines} ORDER BY place)`;
+  };
+
+  readonly sortLines = (table: TableSpec, files: readonly string[]): Promise<SortedLines> =>
+    withColumnsOnly(table, files, (stored) => this.sortFiles(table, stored));
+
+  readonly loadFitting = (
+    table: TableSpec,
+    { name }: SortedLines,
+    keeps: LoadRequest['keeps'],
+  ): Promise<Batch> => this.makeBatch(table, fittingLines(name), keeps, false);
+
+  private async sortFiles(table: TableSpec, files: readonly string[]): Promise<SortedLines> {
+    const { session } = this;
+    const texts = await this.copyLines(sql`text`, files);
+    const trials = Object.entries(table.columns).map(([name, type]) => {
+      const column = identifier(name);
+      const cannot = literal(`column ${JSON.stringify(name)} cannot hold `);
+      return `
+      BEGIN
+        PERFORM ${fromText(sql`r.${column}`, type)} FROM json_to_record(line::json) AS r(${column} ${recordType(type)});
+      EXCEPTION WHEN data_exception OR feature_not_supported OR program_limit_exceeded THEN
+        RETURN ${cannot} || left((line::json -> ${literal(name)})::text, 200) || ${literal(` as ${type}`)};
+      END;`;
+    });
+    // It unescapes a record as a whole: no trial of one column tells which it is.
+    const whole = `
+      BEGIN
+        PERFORM r.x FROM json_to_record(line::json) AS r(x text);
+      EXCEPTION WHEN data_exception THEN
+        RETURN ${literal(`it ${HOLDS_NO_TEXT}`)};
+      END;`;
+    const body = literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`);
+    // A function of this session only, and of this transaction.
+    await session.run(
+      sql`CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${body}`,
+    );
+    const made = this.newName('sorted');
+    await session.run(
+      sql`CREATE TEMP TABLE ${made} ON COMMIT DROP AS SELECT place, line, pg_temp._highwater_misfit(line) AS reason FROM ${texts}`,
+    );
+    await session.run(sql`DROP FUNCTION pg_temp._highwater_misfit(text)`);
+    const name = sql`pg_temp.${made}`;
+    const odd = await session.rows(
+      sql`SELECT place, line FROM ${name} WHERE reason = ${literal(`it ${HOLDS_NO_TEXT}`)}`,
+    );
+    if (odd.length > 0) {
+      const reasons = odd.map(
+        ([place, line]) =>
+          sql`(${numeral(Number(place))}, ${literal(`${whereNoText(line ?? '', table)} ${HOLDS_NO_TEXT}`)})`,
+      );
+      await session.run(
+        sql`UPDATE ${name} AS s SET reason = n.reason FROM (VALUES ${joined(reasons)}) AS n (place, reason) WHERE s.place = n.place`,
+      );
+    }
+    return { name, fitting: typedLines(table, fittingLines(name)) };
+  }
+
+  /** Makes a temporary table of the lines of files, in order. @returns its name. */
+  private async copyLines(type: Sql, files: readonly string[]): Promise<Sql> {
+    const name = this.newName('lines');
+    await this.session.run(
+      sql`CREATE TEMP TABLE ${name} (place bigint GENERATED ALWAYS AS IDENTITY, line ${type}) ON COMMIT DROP`,
+    );
+    await sendLines(this.session, sql`pg_temp.${name}`, type, files);
+    return sql`pg_temp.${name}`;
+  }
+
+  private readonly newName = (what: string): Sql => identifier(`_${what}_${this.session.nextNumber()}`);
+
+  /** Finds the record that does not fit, for the message: by halves; only run once a batch has failed. */
+  private async findMisfit(table: TableSpec, files: readonly string[], said: string): Promise<RecordError> {
+    const { session } = this;
+    const unknown = somethingMisfits(table, said);
+    let texts: Sql;
+    try {
+      texts = await this.copyLines(sql`text`, files);
+    } catch (thrown) {
+      // A database that is not UTF-8.
+      if (isDataError(thrown)) return unknown;
+      throw thrown;
+    }
+    const fits = async (spec: TableSpec, first: number, last: number) => {
+      await session.run(sql`SAVEPOINT trial`);
+      try {
+        const columns = [...batchColumns(spec).values()].map((name) => sql`count(${name})`);
+        const lines = sql`SELECT place, line::json AS line FROM ${texts} WHERE place BETWEEN ${numeral(first)} AND ${numeral(last)}`;
+        await session.run(sql`SELECT ${joined(columns)} FROM (${typedLines(spec, lines)}) AS r`);
+        return true;
+      } catch (thrown) {
+        if (!isDataError(thrown)) throw thrown;
+        return false;
+      } finally {
+        await session.run(sql`ROLLBACK TO SAVEPOINT trial`);
+      }
+    };
+    let [first, last] = [1, (await counts(session, sql`SELECT count(*) FROM ${texts}`))[0] ?? 0];
+    if (await fits(table, first, last)) return unknown;
+    while (first < last) {
+      const middle = Math.floor((first + last) / 2);
+      if (await fits(table, first, middle)) first = middle + 1;
+      else last = middle;
+    }
+    const [[line = ''] = []] = await session.rows(
+      sql`SELECT line FROM ${texts} WHERE place = ${numeral(first)}`,
+    );
+    const text = (name: string) => {
+      const json = memberTexts(line ?? '', new Map([[name, [name]]])).get(name) ?? 'null';
+      return json.startsWith('"') ? (JSON.parse(json) as string) : json.replace(/\s+/g, '');
+    };
+    const key = table.primaryKey.map(text).join(', ');
+    if (!(await fits({ ...table, columns: { [randomUUID()]: 'STRING' } }, first, first))) {
+      // It unescapes a record as a whole: no trial of one column tells which it is.
+      return doesNotFit(key, `${whereNoText(line ?? '', table)} ${HOLDS_NO_TEXT}.`);
+    }
+    for (const [name, type] of Object.entries(table.columns)) {
+      if (await fits({ ...table, columns: { [name]: type } }, first, first)) continue;
+      return doesNotFit(key, cannotHold(name, text(name), type));
+    }
+    return unknown;
+  }
+}
+
+/** A query for the typed columns of lines. @param lines a query for `place` and `line`. */
+function typedLines(table: TableSpec, lines: Sql): Sql {
+  const columns = Object.entries(table.columns);
+  const record = joined(columns.map(([name, type]) => sql`${identifier(name)} ${recordType(type)}`));
+  const typed = columns.map(
+    ([name, type], i) => sql`${fromText(sql`r.${identifier(name)}`, type)} AS c${numeral(i)}`,
+  );
+  return sql`SELECT l.place, ${joined(typed)} FROM (${lines}) AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+const fittingLines = (sorted: Sql): Sql =>
+  sql`SELECT place, line::json AS line FROM ${sorted} WHERE reason IS NULL`;
+
+/** The code for a text with NUL, which no text of PostgreSQL holds. */
+const UNTRANSLATABLE = '22P05';
+
+/** Passes files of the same lines; those that hold NUL have only the members that have a column. */
+async function withColumnsOnly<T>(
+  table: TableSpec,
+  files: readonly string[],
+  work: (files: string[]) => Promise<T>,
+): Promise<T> {
+  const paths = new Map(Object.keys(table.columns).map((name) => [name, [name]]));
+  const made: string[] = [];
+  try {
+    for (const file of files) {
+      const path = `${file}.columns`;
+      made.push(path);
+      const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
+      const kept = async function* () {
+        for await (const line of lines) {
+          const members = line.includes('\\u0000') ? memberTexts(line, paths) : null;
+          const texts = members && [...members].map(([name, text]) => `${JSON.stringify(name)}:${text}`);
+          yield texts === null ? `${line}\n` : `{${texts.join(',')}}\n`;
+        }
+      };
+      await pipeline(kept, createWriteStream(path, { mode: 0o600 }));
+    }
+    return await work(made);
+  } finally {
+    await Promise.all(made.map((file) => rm(file, { force: true })));
+  }
+}
+
+const HOLDS_NO_TEXT =
+  'holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
+
+/** The column of a record that holds something that no text of PostgreSQL holds. */
+function whereNoText(line: string, { columns }: TableSpec): string {
+  const record = JSON.parse(line) as { [name: string]: Json };
+  const name = Object.keys(columns).find(
+    (one) => Object.hasOwn(record, one) && hasNoText(record[one] ?? null),
+  );
+  return name === undefined ? 'one of its members' : `column ${JSON.stringify(name)}`;
+}
+
+function hasNoText(value: Json): boolean {
+  if (typeof value === 'string') return /\0|\p{Surrogate}/u.test(value);
+  if (typeof value !== 'object' || value === null) return false;
+  if (Array.isArray(value)) return value.some(hasNoText);
+  return Object.entries(value).some(([name, inner]) => hasNoText(name) || hasNoText(inner));
+}
+
+/** Data exceptions, NaN as a whole number, constraints that are not Highwater's, and texts too long for an index. */
+export const isDataError = (thrown: unknown): boolean =>
+  /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');

@@ -1,0 +1,186 @@
+/** The write of a batch: rows, log and checkpoint in one transaction, by compare-and-set on the checkpoint. */
+import { TableGoneError } from '../../errors.js';
+import { faultPoint } from '../../faults.js';
+import type { Cursor, SchemaChange, TableSpec } from '../../protocol.js';
+import { conflict, type StoredCheckpoint } from '../checkpoints.js';
+import { declaredOnly, follow } from '../columns/inference.js';
+import type { RangeWrite, WriteOutcome, WriteRequest } from '../destination.js';
+import { counts, type Loader, type SqlSession } from './dialect.js';
+import { isTableGone, keepEnded } from './drift.js';
+import { changesOf, prepareTable, schemaStore } from './evolution.js';
+import { isReadOnce, keepsLast, NOTHING_WRITTEN, withNotes } from './modes.js';
+import { keyIs, keyLiterals, ownTable } from './own-tables.js';
+import { keepMarks } from './parents.js';
+import { endPass, preparePass, rowsBefore } from './pass.js';
+import { besideTable, comparedTable, keysOnly, rememberKeys, withBeyond } from './ranges.js';
+import { keepRejects, rejectedOf } from './rejects.js';
+import { joined, literal, numeral, sql } from './sql.js';
+import { writeBatch, type Written } from './write-batch.js';
+
+/** The outcome of a batch, with the table that it went into. */
+interface WrittenInto extends Written {
+  table: TableSpec;
+  /** Whether there is a table by now: one that follows its source is made with its first records. */
+  exists: boolean;
+  changes: SchemaChange[];
+}
+
+/**
+ * Commits a batch from the stored checkpoint, or says how it was committed before.
+ * @param stored the checkpoint of the stream, which no other transaction changes until this one ends.
+ * @throws {CheckpointConflictError} where the batch is based on another checkpoint.
+ */
+export async function commitBatch(
+  session: SqlSession,
+  request: WriteRequest,
+  stored: StoredCheckpoint | undefined,
+  loader: Loader,
+): Promise<WriteOutcome> {
+  const { key, base } = request;
+  if (stored?.id !== base) {
+    // Other batches may have been committed after it.
+    const committed = await committedBefore(session, request);
+    if (committed === null) throw conflict(key, base, stored);
+    return committed;
+  }
+  const had = await rowsBefore(session, request);
+  const written =
+    request.table.inference === undefined
+      ? await writeRecords(session, request, stored.cursor, loader)
+      : await writeFollowed(session, request, stored.cursor, loader);
+  const { table, exists, changes, left = 0 } = written;
+  if (request.marks !== undefined) await keepMarks(session, key, await request.marks(), loader);
+  if (request.rejects !== undefined) await keepRejects(session, request, await request.rejects(), loader);
+  const rejected = await rejectedOf(session, request);
+  const ended =
+    exists && request.range === undefined
+      ? await endPass(session, { ...request, table }, rejected > 0, had)
+      : NOTHING_WRITTEN;
+  const { notes = [] } = ended;
+  const { fingerprint } = request;
+  // An older version may have opened the stream, and made no table for fingerprints.
+  const isKept = fingerprint !== undefined && request.cursor.ended !== null;
+  if (isKept && (await session.dialect.hasOwnTable(session, key.schema, 'fingerprints')))
+    await keepEnded(session, key, fingerprint);
+  const rows = written.rows + ended.rows;
+  const deleted = written.deleted + ended.deleted;
+  await recordCommit(session, { ...request, cursor: withNotes(request.cursor, notes) }, stored, rows);
+  faultPoint('commit.before');
+  return {
+    rows,
+    already: false,
+    ...(rejected > 0 && { rejected }),
+    ...(deleted > 0 && { deleted }),
+    ...(left > 0 && { left }),
+    ...(changes.length > 0 && { changes }),
+    ...(notes.length > 0 && { notes }),
+  };
+}
+
+/** The outcome of a batch that an earlier attempt committed; null where none did. */
+async function committedBefore(session: SqlSession, request: WriteRequest): Promise<WriteOutcome | null> {
+  const { key, base, next, table } = request;
+  const [rows] = await counts(
+    session,
+    sql`SELECT "rows" FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
+  );
+  if (rows === undefined) return null;
+  const rejected = await rejectedOf(session, request);
+  const changes = table.inference === undefined ? [] : await changesOf(session, key, next);
+  return {
+    rows,
+    already: true,
+    ...(rejected > 0 && { rejected }),
+    ...(changes.length > 0 && { changes }),
+  };
+}
+
+/** Logs the batch and moves the checkpoint from its base. */
+async function recordCommit(
+  session: SqlSession,
+  request: WriteRequest,
+  stored: StoredCheckpoint,
+  rows: number,
+): Promise<void> {
+  const { key, base, next, workflowId, pages, records } = request;
+  const cursor = literal(JSON.stringify(request.cursor));
+  const moved = await session.runAll([
+    sql`INSERT INTO ${ownTable(session, key, 'batches')} VALUES (${joined([next, base].map(literal))}, ${keyLiterals(key)},
+       ${cursor}, ${literal(workflowId)}, ${joined([pages, records, rows].map(numeral))}, now())`,
+    sql`UPDATE ${ownTable(session, key, 'checkpoints')} SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
+       WHERE ${keyIs(session, key)} AND id = ${literal(base)}`,
+  ]);
+  if (moved !== 1) throw conflict(key, base, stored);
+}
+
+/** Writes the records of a batch. @param before the stored cursor. */
+async function writeRecords(
+  session: SqlSession,
+  request: WriteRequest,
+  before: Cursor | null,
+  loader: Loader,
+): Promise<WrittenInto> {
+  const { range, records } = request;
+  if (range !== undefined) return writeBeside(session, { ...request, range }, loader);
+  await preparePass(session, request, before);
+  const written = records === 0 ? NOTHING_WRITTEN : await loadAndWrite(session, request, loader);
+  return { ...written, table: request.table, exists: true, changes: [] };
+}
+
+/** Loads the records of a write, and writes them in the table's mode. */
+export const loadAndWrite = (session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> =>
+  loader.load(
+    { ...request, keeps: keepsLast(request) ? 'last' : 'all', isReadOnce: isReadOnce(request) },
+    (batch) => writeBatch(session, request, batch),
+  );
+
+/** Writes the records of a range: those that the sync has not written meanwhile. */
+async function writeBeside(
+  session: SqlSession,
+  request: WriteRequest & { range: RangeWrite },
+  loader: Loader,
+): Promise<WrittenInto> {
+  const { range, records } = request;
+  const table = besideTable(request.table);
+  const paths = (await range.beyond?.()) ?? [];
+  if (paths.length > 0) {
+    const met = { ...request, table: keysOnly(table), files: () => Promise.resolve(paths) };
+    await loader.load({ ...met, keeps: 'all', isReadOnce: true }, (batch) =>
+      rememberKeys(session, met, batch),
+    );
+  }
+  const written =
+    records === 0 ? NOTHING_WRITTEN : await loadAndWrite(session, { ...request, table }, loader);
+  return { ...written, table, exists: true, changes: [] };
+}
+
+/** As {@link writeRecords}, after the table was made to hold the batch. */
+async function writeFollowed(
+  session: SqlSession,
+  asked: WriteRequest,
+  before: Cursor | null,
+  loader: Loader,
+): Promise<WrittenInto> {
+  const { key, next } = asked;
+  const files = asked.records === 0 ? [] : await asked.files();
+  const followFiles = (spec: TableSpec, paths: string[]) => {
+    const create = async (made: TableSpec) => {
+      if (await isTableGone(session, spec)) throw new TableGoneError(spec);
+      await prepareTable(session, declaredOnly(made));
+    };
+    return follow(spec, schemaStore(session, key, spec, next, create), paths, asked.longest);
+  };
+  const batch = await followFiles(comparedTable(asked), files);
+  const { request, ...beyond } = await withBeyond(asked, followFiles);
+  const { table, records, longest, exists, changes } = batch;
+  try {
+    const rejects = [...batch.rejects, ...beyond.rejects];
+    if (rejects.length > 0) await keepRejects(session, request, rejects, loader);
+    if (!exists) return { ...NOTHING_WRITTEN, table, exists, changes };
+    const own = { ...request, table, records, longest, files: () => Promise.resolve(batch.files) };
+    return { ...(await writeRecords(session, own, before, loader)), changes };
+  } finally {
+    await batch.discard();
+    await beyond.discard();
+  }
+}

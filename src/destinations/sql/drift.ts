@@ -1,0 +1,232 @@
+/**
+ * What destinations that speak SQL do where the configuration or the table has changed since the checkpoint. Each
+ * function is part of the transaction in which the stream is opened, or a pass ends.
+ */
+import { randomUUID } from 'node:crypto';
+import { DestinationGoneError } from '../../errors.js';
+import { SYNCED_AT, type Holder, type Note, type StreamKey, type TableSpec } from '../../protocol.js';
+import { isRange, keyValues, startsAnew, tableName } from '../checkpoints.js';
+import type { OpenRequest } from '../destination.js';
+import {
+  keyChanged,
+  keyText,
+  otherKey,
+  STARTED_OVER_GONE,
+  type Fingerprint,
+  type Recorded,
+} from '../fingerprint.js';
+import { hasKeys } from '../columns/inference.js';
+import type { SqlRow, SqlSession } from './dialect.js';
+import { columnOf } from './evolution.js';
+import { keyIs, ownTable, tableIs } from './own-tables.js';
+import { removeOlderTwins } from './ranges.js';
+import { identifier, joined, literal, sql, type Sql } from './sql.js';
+
+/** What is recorded for the streams of a table; ranges have nothing of their own. */
+async function recordedFor(
+  session: SqlSession,
+  key: StreamKey,
+): Promise<{ key: StreamKey; recorded: Recorded }[]> {
+  const rows = await session.rows(
+    sql`SELECT strategy, source, fingerprint FROM ${ownTable(session, key, 'fingerprints')} WHERE ${tableIs(session, key)}`,
+  );
+  return rows.map(([strategy, source, fingerprint]) => ({
+    key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '' },
+    recorded: JSON.parse(fingerprint ?? '') as Recorded,
+  }));
+}
+
+export async function recordedOf(session: SqlSession, key: StreamKey): Promise<Recorded | null> {
+  const all = await recordedFor(session, key);
+  return (
+    all.find((one) => one.key.strategy === key.strategy && one.key.source === key.source)?.recorded ?? null
+  );
+}
+
+async function keepRecorded(session: SqlSession, key: StreamKey, recorded: Recorded): Promise<void> {
+  await forgetRecorded(session, key);
+  const values = joined([...keyValues(key), JSON.stringify(recorded)].map(literal));
+  await session.run(sql`INSERT INTO ${ownTable(session, key, 'fingerprints')} VALUES (${values})`);
+}
+
+const forgetRecorded = (session: SqlSession, key: StreamKey) =>
+  session.run(sql`DELETE FROM ${ownTable(session, key, 'fingerprints')} WHERE ${keyIs(session, key)}`);
+
+/** Records what is to stand beside a checkpoint that was opened, once {@link settleKey} has let it pass. */
+export async function keepOpened(
+  session: SqlSession,
+  key: StreamKey,
+  record: Recorded | null,
+): Promise<void> {
+  if (record === null) return;
+  await keepRecorded(session, key, record);
+  // The table has the key of this stream now; another stream of it says so when it is opened.
+  for (const other of await recordedFor(session, key))
+    if (otherKey([other.recorded], { primaryKey: record.is.primaryKey }) !== null)
+      await forgetRecorded(session, other.key);
+}
+
+/** Once a pass has ended all that a source has to say of its rows is of this configuration. */
+export async function keepEnded(session: SqlSession, key: StreamKey, is: Fingerprint): Promise<void> {
+  const recorded = await recordedOf(session, key);
+  if (recorded !== null && JSON.stringify(recorded) === JSON.stringify({ is })) return;
+  await keepRecorded(session, key, { is });
+}
+
+/**
+ * Refuses another primary key than the one that rows of the table were written by, before any of them is touched.
+ * @returns what is left to do where everything is read again: the rows that can be told by the new key stay, once each,
+ *   and the others go.
+ * @throws {DestinationError}
+ */
+export async function settleKey(session: SqlSession, request: OpenRequest): Promise<() => Promise<void>> {
+  const { key, table } = request;
+  const recorded = (await recordedFor(session, key)).map((one) => one.recorded);
+  const was = otherKey(recorded, table);
+  const columns = was === null ? null : await columnsByMember(session, table);
+  if (was === null || columns === null) return () => Promise.resolve();
+  const [[hasRows = 'false'] = []] = await session.rows(
+    sql`SELECT EXISTS (SELECT 1 FROM ${tableName(table)})`,
+  );
+  const isKept = table.mode === 'append' || table.mode === 'history';
+  if (hasRows === 'true' && (isRange(key) || isKept || !startsAnew(request)))
+    throw keyChanged(table, keyText(was, table.primaryKey));
+  const before: string[] = [];
+  for (const member of was) before.push((await columns(member)) ?? member);
+  await session.dialect.releaseKey(session, table, before);
+  for (const member of was) {
+    const column = await columns(member);
+    if (column === null || table.primaryKey.includes(member)) continue;
+    await session.run(sql`ALTER TABLE ${tableName(table)} ALTER COLUMN ${identifier(column)} DROP NOT NULL`);
+  }
+  return () => keepOneEach(session, table);
+}
+
+/** Keeps the rows that have a key, once each. */
+async function keepOneEach(session: SqlSession, table: TableSpec): Promise<void> {
+  const columns = await columnsByMember(session, table);
+  if (columns === null) return;
+  const target = tableName(table);
+  const keys: Sql[] = [];
+  for (const member of table.primaryKey) {
+    const column = await columns(member);
+    if (column !== null) keys.push(sql`t.${identifier(column)}`);
+  }
+  if (keys.length < table.primaryKey.length) {
+    await session.run(sql`DELETE FROM ${target}`);
+    return;
+  }
+  await session.run(
+    sql`DELETE FROM ${target} AS t WHERE ${joined(
+      keys.map((name) => sql`${name} IS NULL`),
+      sql` OR `,
+    )}`,
+  );
+  const isStamped =
+    (await session.dialect.storedColumns(session, table))?.some(({ name }) => name === SYNCED_AT) === true;
+  await removeOlderTwins(
+    session,
+    table,
+    keys,
+    isStamped ? [sql`t.${identifier(SYNCED_AT)} DESC NULLS LAST`] : [],
+  );
+}
+
+/** Finds the columns that members of records have in a table; null where there is no table. */
+async function columnsByMember(
+  session: SqlSession,
+  table: TableSpec,
+): Promise<((member: string) => Promise<string | null>) | null> {
+  const { dialect } = session;
+  const stored = await dialect.storedColumns(session, table);
+  if (stored === null) return null;
+  const { fold } = dialect.names;
+  const there = new Map(stored.map(({ name }) => [fold(name), name]));
+  return async (member) => there.get(fold((await columnOf(session, table, member))?.name ?? member)) ?? null;
+}
+
+/**
+ * Where the table is gone although checkpoints of it stand, all of its streams start over. Part of the transaction that
+ * makes the table anew, so that neither happens without the other.
+ * @returns the streams that do.
+ */
+export async function startOverWhereGone(session: SqlSession, table: TableSpec): Promise<StreamKey[]> {
+  const found = await standing(session, table);
+  if (found.length === 0) return [];
+  const gone: StreamKey[] = [];
+  for (const [strategy, source, id, holder] of found) {
+    const own: StreamKey = {
+      schema: table.schema,
+      table: table.table,
+      strategy: strategy as StreamKey['strategy'],
+      source: source ?? '',
+    };
+    const next = randomUUID();
+    const { workflowId } = JSON.parse(holder ?? '') as Holder;
+    const values = joined([next, id ?? '', ...keyValues(own)].map(literal));
+    await session.run(
+      sql`UPDATE ${ownTable(session, own, 'checkpoints')} SET id = ${literal(next)}, cursor = NULL, updated_at = now() WHERE ${keyIs(session, own)}`,
+    );
+    for (const name of ['seen', 'parents'] as const)
+      await session.run(sql`DELETE FROM ${ownTable(session, own, name)} WHERE ${keyIs(session, own)}`);
+    await session.run(
+      sql`INSERT INTO ${ownTable(session, own, 'moves')} VALUES (${values}, NULL, ${literal(workflowId)}, ${literal(STARTED_OVER_GONE)}, now())`,
+    );
+    const recorded = await recordedOf(session, own);
+    if (recorded !== null) await keepRecorded(session, own, { is: recorded.is, gone: true });
+    gone.push(own);
+  }
+  return gone;
+}
+
+/** Whether the table is gone although a checkpoint of it stands. */
+export const isTableGone = async (session: SqlSession, table: TableSpec): Promise<boolean> =>
+  (await standing(session, table)).length > 0;
+
+/** The checkpoints of a table that is gone and that rows were written to; none where it is there, or was never made. */
+async function standing(session: SqlSession, table: TableSpec): Promise<SqlRow[]> {
+  if ((await session.dialect.storedColumns(session, table)) !== null) return [];
+  const found = await session.rows(
+    sql`SELECT strategy, source, id, holder FROM ${ownTable(session, table, 'checkpoints')}
+       WHERE ${tableIs(session, table)} AND cursor IS NOT NULL AND strpos(source, '#') = 0`,
+  );
+  if (found.length === 0) return [];
+  // Where the first records say what the columns are, there is no table before them.
+  const [[rows = '0'] = []] = await session.rows(
+    sql`SELECT count(*) FROM ${ownTable(session, table, 'batches')} WHERE ${tableIs(session, table)} AND "rows" > 0`,
+  );
+  return hasKeys(table) || rows !== '0' ? found : [];
+}
+
+/** A note where a table has no rows although its stream has written some, and nothing says that rows are removed. */
+export async function noteOfEmptyTable(
+  session: SqlSession,
+  key: StreamKey,
+  table: TableSpec,
+): Promise<Note[]> {
+  if (table.deletes !== undefined || table.mode === 'replace') return [];
+  if ((await session.dialect.storedColumns(session, table)) === null) return [];
+  const [[isEmpty = 'false', written = '0'] = []] = await session.rows(
+    sql`SELECT NOT EXISTS (SELECT 1 FROM ${tableName(table)}),
+       (SELECT coalesce(sum("rows"), 0) FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)})`,
+  );
+  if (isEmpty !== 'true' || written === '0') return [];
+  const message =
+    `table ${table.schema}.${table.table} is empty although ${written} rows were written to it, and the sync goes on ` +
+    'from its mark: "highwater resync" reads everything again.';
+  return [{ code: 'table_empty', message }];
+}
+
+/**
+ * Makes sure that the database is the one that a sync has written before.
+ * @param stored its identity; null where nothing of Highwater's is there.
+ * @throws {DestinationGoneError}
+ */
+export function refuseOtherDatabase(where: string, stored: string | null, expects: string | undefined): void {
+  if (expects === undefined || stored === expects) return;
+  throw new DestinationGoneError(
+    stored === null
+      ? `what the sync has written to ${where} is gone`
+      : `the database at ${where} is another one than this sync has written before`,
+  );
+}

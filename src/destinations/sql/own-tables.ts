@@ -1,0 +1,169 @@
+/** Highwater's own tables: their definitions, their preparation, and conditions on them. */
+import { randomUUID } from 'node:crypto';
+import { DestinationError } from '../../errors.js';
+import type { StreamKey } from '../../protocol.js';
+import { keyValues } from '../checkpoints.js';
+import type { Dialect, OwnTable, SqlSession } from './dialect.js';
+import { identifier, joined, literal, sql, type Sql } from './sql.js';
+
+/**
+ * Version of Highwater's own tables. 1: checkpoints, batches, parents. 2: seen, rejects, schema changes. Opening a
+ * stream makes the tables that a version added. (Moves and fingerprints came later; older programs do well without.)
+ */
+const TABLES_VERSION = 2;
+
+type Kind = 'text' | 'text?' | 'whole' | 'time' | 'truth';
+
+interface Definition {
+  table: OwnTable;
+  columns: { [name: string]: Kind };
+  /** Absent: the table has no primary key, in any database. */
+  primaryKey?: readonly string[];
+}
+
+const STREAM = { schema: 'text', table: 'text', strategy: 'text', source: 'text' } as const;
+const STREAM_KEY = Object.keys(STREAM);
+
+const DEFINITIONS: readonly Definition[] = [
+  { table: 'meta', columns: { name: 'text', value: 'text' }, primaryKey: ['name'] },
+  {
+    table: 'checkpoints',
+    columns: { ...STREAM, id: 'text', cursor: 'text?', holder: 'text', updated_at: 'time' },
+    primaryKey: STREAM_KEY,
+  },
+  {
+    table: 'batches',
+    columns: {
+      id: 'text',
+      base: 'text',
+      ...STREAM,
+      cursor: 'text',
+      workflow_id: 'text',
+      pages: 'whole',
+      records: 'whole',
+      rows: 'whole',
+      committed_at: 'time',
+    },
+    primaryKey: ['id', ...STREAM_KEY],
+  },
+  {
+    table: 'parents',
+    columns: { ...STREAM, parent: 'text', mark: 'text' },
+    primaryKey: [...STREAM_KEY, 'parent'],
+  },
+  { table: 'seen', columns: { ...STREAM, pass: 'whole', key: 'text?' } },
+  {
+    table: 'moves',
+    columns: {
+      id: 'text',
+      base: 'text',
+      ...STREAM,
+      cursor: 'text?',
+      workflow_id: 'text',
+      moved: 'text',
+      moved_at: 'time',
+    },
+    primaryKey: ['id', ...STREAM_KEY],
+  },
+  {
+    table: 'rejects',
+    columns: { batch: 'text', ...STREAM, reason: 'text', record: 'text', rejected_at: 'time' },
+  },
+  // Rows that differ from the source, until their range is forgotten. `gone`: the sync removed the row meanwhile.
+  {
+    table: 'differences',
+    columns: { ...STREAM, kind: 'text', key: 'text', repaired: 'truth', batch: 'text?' },
+  },
+  {
+    table: 'schema_changes',
+    columns: {
+      batch: 'text',
+      ...STREAM,
+      column: 'text',
+      path: 'text',
+      from_type: 'text?',
+      to_type: 'text',
+      example: 'text',
+      record: 'text',
+      changed_at: 'time',
+    },
+  },
+  // What gives each checkpoint its meaning, as JSON. Older programs leave it alone.
+  { table: 'fingerprints', columns: { ...STREAM, fingerprint: 'text' } },
+];
+
+/** The columns of one of Highwater's own tables, as they are declared. */
+export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
+  const { columns = {} } = DEFINITIONS.find((one) => one.table === table) ?? {};
+  const types = {
+    text: dialect.type('STRING'),
+    'text?': dialect.type('STRING'),
+    whole: dialect.type('LONG'),
+    time: dialect.type('UTC_DATETIME'),
+    truth: dialect.type('BOOLEAN'),
+  };
+  return joined(
+    Object.entries(columns).map(
+      ([name, kind]) => sql`${identifier(name)} ${types[kind]}${kind === 'text?' ? sql`` : sql` NOT NULL`}`,
+    ),
+  );
+}
+
+function creationOf(dialect: Dialect, schema: string, { table, primaryKey }: Definition): Sql {
+  const key = primaryKey === undefined ? sql`` : dialect.primaryKey(primaryKey.map(identifier));
+  const place = table === 'schema_changes' ? dialect.changes.column : sql``;
+  return sql`CREATE TABLE IF NOT EXISTS ${dialect.ownTable(schema, table)} (${ownColumnsOf(dialect, table)}${place}${key})`;
+}
+
+type OfDialect = Pick<SqlSession, 'dialect'>;
+
+export const ownTable = ({ dialect }: OfDialect, { schema }: Pick<StreamKey, 'schema'>, table: OwnTable) =>
+  dialect.ownTable(schema, table);
+
+/** A condition on Highwater's own tables: the row is about this table. */
+export const tableIs = (
+  { dialect }: OfDialect,
+  { schema, table }: Pick<StreamKey, 'schema' | 'table'>,
+): Sql => sql`${dialect.isName(sql`"schema"`, schema)} AND ${dialect.isName(sql`"table"`, table)}`;
+
+/** A condition on Highwater's own tables: the row is about this stream. */
+export const keyIs = (session: OfDialect, key: StreamKey): Sql =>
+  sql`${tableIs(session, key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
+
+/** The values of a stream's key, as rows of Highwater's own tables have them. */
+export const keyLiterals = (key: StreamKey): Sql => joined(keyValues(key).map(literal));
+
+/** Makes Highwater's own tables where they are missing, and the schema. */
+export async function prepareOwnTables(session: SqlSession, schema: string): Promise<void> {
+  const { dialect } = session;
+  await dialect.prepareSchema(session, schema);
+  const meta = dialect.ownTable(schema, 'meta');
+  await session.runAll([
+    ...DEFINITIONS.map((definition) => creationOf(dialect, schema, definition)),
+    sql`INSERT INTO ${meta} SELECT * FROM (VALUES ('database', ${literal(randomUUID())}), ('version', ${literal(String(TABLES_VERSION))})) AS v
+       WHERE NOT EXISTS (SELECT 1 FROM ${meta} WHERE name = 'database')`,
+  ]);
+  const [[version = null] = []] = await session.rows(sql`SELECT value FROM ${meta} WHERE name = 'version'`);
+  refuseNewer(version);
+  if (Number(version) < TABLES_VERSION)
+    await session.run(
+      sql`UPDATE ${meta} SET value = ${literal(String(TABLES_VERSION))} WHERE name = 'version'`,
+    );
+}
+
+/** @throws {DestinationError} where a newer Highwater has written the tables: this one does not know their meaning. */
+function refuseNewer(stored: string | null): void {
+  if (stored === null || Number(stored) <= TABLES_VERSION) return;
+  throw new DestinationError(
+    `a newer Highwater has written this destination: its own tables are of version ${stored}, and this one knows ` +
+      `version ${TABLES_VERSION}. Use that one, or sync into another destination.`,
+  );
+}
+
+/** The identity of the database; null where it has none of Highwater's tables. */
+export async function databaseId(session: SqlSession, schema: string): Promise<string | null> {
+  if (!(await session.dialect.hasOwnTable(session, schema, 'meta'))) return null;
+  const meta = session.dialect.ownTable(schema, 'meta');
+  const [[id = null] = []] = await session.rows(sql`SELECT value FROM ${meta} WHERE name = 'database'`);
+  return id;
+}

@@ -1,0 +1,478 @@
+/**
+ * Ranges that are read beside the sync, in destinations that speak SQL: what of a batch may be written, how a table
+ * differs from what was read, and what the source does not have. Each function is part of one transaction, and the sync
+ * writes before it or after it, never meanwhile.
+ */
+import {
+  BATCH,
+  DELETED_AT,
+  SEQUENCE,
+  SYNCED_AT,
+  VALID_TO,
+  type ColumnType,
+  type CursorFormat,
+  type DifferenceKind,
+  type Differences,
+  type RangeFound,
+  type RangeKind,
+  type StreamKey,
+  type TableSpec,
+} from '../../protocol.js';
+import { columnIn, tableName } from '../checkpoints.js';
+import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.js';
+import type { Followed } from '../columns/inference.js';
+import type { Batch, OwnTable, SqlSession } from './dialect.js';
+import { columnOf } from './evolution.js';
+import { marksDeleted, saysDeleted, stamping } from './modes.js';
+import { keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { isOrdered } from './retry.js';
+import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
+
+/** Why a kind of range cannot be had for a table. */
+export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
+  if (mode !== 'replace' || !writes) return null;
+  const what =
+    kind === 'backfill' ? 'a backfill has no place in it' : 'an audit can only report, without --repair';
+  return `a table in mode replace is what the last whole pass has read: ${what}; "highwater trigger" makes a pass now`;
+}
+
+/** A table as rows of a range are written to it: what it does not hold is not gone. */
+export const besideTable = (table: TableSpec): TableSpec =>
+  table.deletes === undefined ? table : { ...table, unseen: 'stay' };
+
+/** As much of a table as tells which rows are meant. */
+export const keysOnly = (table: TableSpec): TableSpec => ({
+  schema: table.schema,
+  table: table.table,
+  primaryKey: table.primaryKey,
+  columns: Object.fromEntries(
+    table.primaryKey.map((name): [string, ColumnType] => [name, table.columns[name] ?? 'STRING']),
+  ),
+});
+
+/** The table of a request as its batch is to be followed: what is only compared changes no table. */
+export function comparedTable({ table, range }: Pick<WriteRequest, 'table' | 'range'>): TableSpec {
+  if (range === undefined || range.writes || table.inference === undefined) return table;
+  return { ...table, inference: { ...table.inference, policy: 'quarantine' } };
+}
+
+/**
+ * A request whose records that were met, and are not compared, are as its table takes them.
+ * @param follow makes them so; see {@link Followed}.
+ */
+export async function withBeyond(
+  request: WriteRequest,
+  follow: (table: TableSpec, files: string[]) => Promise<Followed>,
+): Promise<{ request: WriteRequest; rejects: string[]; discard: () => Promise<void> }> {
+  const { table, range } = request;
+  const files = (await range?.beyond?.()) ?? [];
+  if (range === undefined || files.length === 0)
+    return { request, rejects: [], discard: () => Promise.resolve() };
+  const met = await follow(comparedTable({ table, range: { ...range, writes: false } }), files);
+  const own = { ...range, beyond: () => Promise.resolve(met.files) };
+  return { request: { ...request, range: own }, rejects: met.rejects, discard: met.discard };
+}
+
+const instant = (text: string) => sql`CAST(${literal(text)} AS TIMESTAMPTZ)`;
+const truth = (value: boolean): Sql => (value ? sql`true` : sql`false`);
+const UNKNOWN = sql`CAST(NULL AS BOOLEAN)`;
+
+/** SQL of whether value `a` is later than `b`; it is null where that is not known. Null: it never is. */
+function later(session: SqlSession, a: Sql, b: Sql, type: ColumnType, format: CursorFormat): Sql | null {
+  if (!isOrdered(type)) return null;
+  if (type !== 'STRING') return format === 'string' ? null : sql`${a} > ${b}`;
+  const inBytes = sql`${session.dialect.bytes(a)} > ${session.dialect.bytes(b)}`;
+  switch (format) {
+    case 'string':
+      return inBytes;
+    case 'timestamp':
+      // Of the same length and in UTC they sort as text does.
+      return sql`CASE WHEN length(${a}) = length(${b}) AND ${a} LIKE '%Z' AND ${b} LIKE '%Z' THEN ${inBytes} END`;
+    case 'epoch_s':
+    case 'epoch_ms':
+    case 'integer': {
+      const plain = (value: Sql) => sql`${value} SIMILAR TO '0|[1-9][0-9]*'`;
+      return sql`CASE WHEN ${plain(a)} AND ${plain(b)} THEN length(${a}) > length(${b}) OR length(${a}) = length(${b}) AND ${inBytes} END`;
+    }
+    default:
+      return null;
+  }
+}
+
+const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, Sql>, row = sql`t`) =>
+  joined(
+    primaryKey.map((name) => sql`${row}.${identifier(name)} = s.${columnIn(columns, name)}`),
+    sql` AND `,
+  );
+
+const keysOf = ({ primaryKey }: TableSpec) => primaryKey.map((name) => sql`t.${identifier(name)}`);
+
+/** The rows of a table that stand for what the source has: of several versions the last. */
+function current(table: TableSpec, where: Sql | null = null): Sql {
+  const target = tableName(table);
+  if (table.mode === 'history')
+    return sql`(SELECT * FROM ${target} AS t WHERE ${identifier(VALID_TO)} IS NULL AND ${where ?? sql`true`})`;
+  if (table.mode !== 'append')
+    return where === null ? target : sql`(SELECT * FROM ${target} AS t WHERE ${where})`;
+  const keys = joined(keysOf(table));
+  return sql`(SELECT * FROM (SELECT t.*, row_number() OVER (PARTITION BY ${keys} ORDER BY ${identifier(SEQUENCE)} DESC) AS _highwater_place
+    FROM ${target} AS t WHERE ${where ?? sql`true`}) AS v WHERE _highwater_place = 1)`;
+}
+
+/** Whether the sync has written rows since a time that do not say when; for tables without stamps. */
+async function isWritten(session: SqlSession, key: StreamKey, since: string): Promise<boolean> {
+  const [[count = '0'] = []] = await session.rows(
+    sql`SELECT count(*) FROM ${ownTable(session, key, 'batches')} WHERE ${tableIs(session, key)} AND NOT (${keyIs(session, key)})
+       AND "rows" > 0 AND committed_at >= ${instant(since)}`,
+  );
+  return count !== '0';
+}
+
+/** Remembers the keys of a batch until the end of its pass, or of an audit. */
+export async function rememberKeys(
+  session: SqlSession,
+  { key, table, cursor }: WriteRequest,
+  { name, columns }: Batch,
+): Promise<void> {
+  const keys = session.dialect.keyText(table.primaryKey.map((name) => sql`s.${columnIn(columns, name)}`));
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'seen')} SELECT ${keyLiterals(key)}, ${numeral(cursor.pass)}, ${keys} FROM ${name} AS s`,
+  );
+}
+
+/**
+ * Compares a batch with the table, and takes out of it what must not be written: where the table has a newer version,
+ * or one that was written since the batch was asked for and is not known to be older, or where the row is gone since.
+ * @param batch one record a key.
+ * @param skipsEqual what stands in the table already is taken out too.
+ * @returns how many records were taken out that differ.
+ */
+export async function compareBatch(
+  session: SqlSession,
+  request: WriteRequest & { range: RangeWrite },
+  { name: batch, columns }: Batch,
+  skipsEqual = false,
+): Promise<number> {
+  const { key, table, range } = request;
+  const column = (name: string) => sql`s.${columnIn(columns, name)}`;
+  const began = instant(range.began);
+  const rest = Object.keys(table.columns).filter((name) => !table.primaryKey.includes(name));
+  const differs =
+    joined(
+      rest.map((name) => sql`t.${identifier(name)} IS DISTINCT FROM ${column(name)}`),
+      sql` OR `,
+    ) || sql`false`;
+  const gone = table.deletedField === undefined ? sql`false` : saysDeleted(table, column(table.deletedField));
+  const there = sql`t.${identifier(table.primaryKey[0] ?? '')} IS NOT NULL`;
+  const field = range.cursor === null ? null : await columnOf(session, table, range.cursor.field);
+  const order = (isNewer: boolean) => {
+    if (field === null || range.cursor === null) return UNKNOWN;
+    if (!columns.has(field.name)) return UNKNOWN;
+    const [read, stored] = [column(field.name), sql`t.${identifier(field.name)}`];
+    const [a, b] = isNewer ? [read, stored] : [stored, read];
+    return later(session, a, b, field.type, range.cursor.format) ?? UNKNOWN;
+  };
+  const ofOurs = sql`SELECT id FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)}`;
+  const isFresh =
+    table.stamps === true
+      ? sql`(t.${identifier(SYNCED_AT)} >= ${began} AND t.${identifier(BATCH)} NOT IN (${ofOurs}))`
+      : truth(await isWritten(session, key, range.began));
+  const noted = sql`SELECT 1 FROM ${ownTable(session, key, 'differences')} AS d WHERE ${keyIs(session, key)}`;
+  const text = session.dialect.keyText(table.primaryKey.map(column));
+  const isGone = sql`EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
+  const hasEnded =
+    table.mode === 'history'
+      ? sql`EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, columns, sql`e`)} AND e.${identifier(VALID_TO)} >= ${began})`
+      : isGone;
+  const ended = marksDeleted(table)
+    ? sql`t.${identifier(DELETED_AT)} >= ${began}`
+    : sql`NOT (${there}) AND ${hasEnded}`;
+  const verdict = marksDeleted(table)
+    ? sql`CASE WHEN NOT (${there}) THEN 'missing' WHEN ${differs} OR (t.${identifier(DELETED_AT)} IS NOT NULL) <> (${gone}) THEN 'stale' ELSE 'equal' END`
+    : sql`CASE WHEN NOT (${there}) THEN CASE WHEN ${gone} THEN 'equal' ELSE 'missing' END
+        WHEN ${gone} THEN 'extra' WHEN ${differs} THEN 'stale' ELSE 'equal' END`;
+  const from = current(
+    table,
+    table.mode === 'append'
+      ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
+      : null,
+  );
+  const judged = session.dialect.temporary(sql`_judged`);
+  const keys = table.primaryKey.map((name, i) => sql`${column(name)} AS k${numeral(i)}`);
+  await session.run(sql`DROP TABLE IF EXISTS ${judged}`);
+  await session.run(
+    sql`CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
+         NOT ended AND (NOT there OR newer OR (NOT fresh AND NOT older)) AS allowed
+       FROM (SELECT ${joined(keys)}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
+           coalesce(${order(true)}, false) AS newer, coalesce(${order(false)}, false) AS older,
+           coalesce(${isFresh}, false) AS fresh, coalesce(${ended}, false) AS ended,
+           ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`CAST(NULL AS VARCHAR)`} AS batch
+         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
+  );
+  const [[count = '0'] = []] = await session.rows(
+    sql`SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
+  );
+  if (range.kind === 'audit') {
+    const kind = sql`CASE WHEN changed THEN 'changed' ELSE verdict END`;
+    await session.run(
+      sql`INSERT INTO ${ownTable(session, key, 'differences')}
+         SELECT ${keyLiterals(key)}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
+         WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
+    );
+  }
+  if (range.writes && (count !== '0' || skipsEqual)) {
+    const taken = sql`CASE WHEN verdict = 'equal' THEN ${truth(skipsEqual)} ELSE NOT allowed END`;
+    const same = joined(
+      table.primaryKey.map((name, i) => sql`j.k${numeral(i)} = ${column(name)}`),
+      sql` AND `,
+    );
+    await session.run(
+      sql`DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
+    );
+  }
+  await session.run(sql`DROP TABLE ${judged}`);
+  return range.writes ? Number(count) : 0;
+}
+
+/**
+ * Notes rows that the sync is about to remove, for the ranges that are read beside it: what they have in hand may be a
+ * version from before.
+ * @param rows the rows as `t`: what stands after FROM.
+ */
+export async function noteGone(
+  session: SqlSession,
+  { key, table }: Pick<WriteRequest, 'key' | 'table'>,
+  rows: Sql,
+): Promise<void> {
+  const ranges = sql`FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, key)} AND strpos(source, '#') > 0`;
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) ${ranges}`);
+  if (count === '0') return;
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'differences')}
+       SELECT r."schema", r."table", r.strategy, r.source, 'gone', g.key, false, NULL
+       FROM (SELECT ${session.dialect.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
+         (SELECT "schema", "table", strategy, source ${ranges}) AS r`,
+  );
+}
+
+/** What an audit has found, once all of it is read. May run again: it then does what is left to do. */
+export async function concludeAudit(session: SqlSession, request: ConcludeRequest): Promise<RangeFound> {
+  const { key, table, range } = request;
+  const ours = keyIs(session, key);
+  const differences = ownTable(session, key, 'differences');
+  const text = session.dialect.keyText(keysOf(table));
+  const some = async (kind: DifferenceKind) =>
+    Number(
+      (
+        await session.rows(
+          sql`SELECT count(*) FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)} AND NOT repaired`,
+        )
+      )[0]?.[0],
+    );
+  // The sync has come to them by now, or they are gone from the source too.
+  if ((await some('missing')) > 0) {
+    for (const known of [
+      sql`SELECT ${text} FROM ${current(table)} AS t`,
+      sql`SELECT key FROM ${differences} WHERE ${ours} AND kind = 'gone'`,
+    ]) {
+      await session.run(
+        sql`UPDATE ${differences} SET kind = 'changed' WHERE ${ours} AND kind = 'missing' AND NOT repaired AND key IN (${known})`,
+      );
+    }
+  }
+  if (table.stamps === true && (await some('stale')) > 0) {
+    await session.run(
+      sql`UPDATE ${differences} AS d SET kind = 'changed' WHERE ${ours} AND kind = 'stale' AND NOT repaired AND NOT EXISTS (
+         SELECT 1 FROM (SELECT ${text} AS key, t.${identifier(BATCH)} AS batch FROM ${current(table)} AS t) AS c
+         WHERE c.key = d.key AND c.batch IS NOT DISTINCT FROM d.batch)`,
+    );
+  }
+  const twice = await findTwins(session, request);
+  const extraUnknown = await findExtra(session, request);
+  if (extraUnknown === null && range.repair && request.removes) await removeExtra(session, request);
+  const told = async (kind: DifferenceKind): Promise<Differences> => {
+    const which = sql`FROM ${differences} WHERE ${ours} AND kind = ${literal(kind)}`;
+    const [[count, repaired] = []] = await session.rows(
+      sql`SELECT count(*), count(CASE WHEN repaired THEN 1 END) ${which}`,
+    );
+    const first = await session.rows(
+      sql`SELECT key ${which} ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
+    );
+    let room = KEYS_LENGTH;
+    const keys = first.map(([one]) => keyShown(one ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
+    return { count: Number(count), repaired: Number(repaired), keys };
+  };
+  const extra = await told('extra');
+  return {
+    missing: await told('missing'),
+    stale: await told('stale'),
+    // Records may say themselves that their rows are to go.
+    extra: extraUnknown === null || extra.count > 0 ? extra : null,
+    ...(twice.count > 0 && { twice }),
+    changed: (await told('changed')).count,
+    extraUnknown,
+  };
+}
+
+/** Finds keys that stand more than once, and keeps the newest row of each where the audit repairs. */
+async function findTwins(
+  session: SqlSession,
+  { table, range, newest }: ConcludeRequest,
+): Promise<Differences> {
+  const none = { count: 0, repaired: 0, keys: [] };
+  // Of a table that keeps every version a key may have several rows.
+  if (table.mode === 'append') return none;
+  const keys = joined(keysOf(table));
+  const text = session.dialect.keyText(keysOf(table));
+  const twins = sql`SELECT ${text} AS key FROM ${current(table)} AS t GROUP BY ${keys} HAVING count(*) > 1`;
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) FROM (${twins}) AS w`);
+  if (count === '0') return none;
+  const first = await session.rows(
+    sql`SELECT key FROM (${twins}) AS w ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
+  );
+  let room = KEYS_LENGTH;
+  const shown = first.map(([one]) => keyShown(one ?? '[]')).filter((one) => (room -= one.length) >= 0);
+  const isMended = range.repair && table.mode !== 'history' && session.dialect.place(table.columns) !== null;
+  if (isMended) {
+    const column = newest == null ? null : await columnOf(session, table, newest.field);
+    const order = [
+      ...(column === null ? [] : [sql`t.${identifier(column.name)} DESC NULLS LAST`]),
+      ...(table.stamps === true ? [sql`t.${identifier(SYNCED_AT)} DESC NULLS LAST`] : []),
+    ];
+    await removeOlderTwins(session, table, keysOf(table), order);
+  }
+  return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
+}
+
+/** Of rows with one key keeps the first in an order, or else the one that was written last; all are columns of `t`. */
+export async function removeOlderTwins(
+  session: SqlSession,
+  table: TableSpec,
+  keys: readonly Sql[],
+  order: readonly Sql[],
+): Promise<void> {
+  const place = session.dialect.place(table.columns);
+  if (place === null) return;
+  const target = tableName(table);
+  const by = joined([...order, sql`t.${place} DESC`]);
+  await session.run(
+    sql`DELETE FROM ${target} WHERE ${place} IN (SELECT place FROM (
+       SELECT t.${place} AS place, row_number() OVER (PARTITION BY ${joined(keys)} ORDER BY ${by}) AS twin FROM ${target} AS t) AS w
+       WHERE twin > 1)`,
+  );
+}
+
+/** Keys go into history, which takes no megabytes. */
+const KEYS_LENGTH = 150_000;
+
+/** A key as people write it. */
+function keyShown(text: string): string {
+  const parts = JSON.parse(text) as string[];
+  return parts.length === 1 ? (parts[0] ?? '') : JSON.stringify(parts);
+}
+
+/** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
+async function findExtra(
+  session: SqlSession,
+  { key, table, range, scope }: ConcludeRequest,
+): Promise<string | null> {
+  if (typeof scope === 'string') return scope;
+  const rejects = sql`SELECT count(*) FROM ${ownTable(session, key, 'rejects')} WHERE ${keyIs(session, key)}`;
+  const [[aside = '0'] = []] = await session.rows(rejects);
+  if (aside !== '0') return `${aside} records do not fit the table, and their keys are not known`;
+  if (table.stamps !== true && (await isWritten(session, key, range.began)))
+    return 'the sync wrote rows meanwhile, and rows do not say when they were written (stamps: false)';
+  const conditions: Sql[] = [];
+  if (scope !== null) {
+    const column = await columnOf(session, table, scope.field);
+    const cannot = `which rows lie in the range cannot be told: the table has no column for ${scope.field} whose values can be compared`;
+    if (column === null) return cannot;
+    const value = sql`t.${identifier(column.name)}`;
+    for (const [bound, isLower] of [
+      [scope.from, true],
+      [scope.to, false],
+    ] as const) {
+      if (bound === null) continue;
+      const at = boundOf(session, bound, column.type, scope.format);
+      const beyond =
+        at === null
+          ? null
+          : later(
+              session,
+              ...(isLower ? ([at, value] as const) : ([value, at] as const)),
+              column.type,
+              scope.format,
+            );
+      if (beyond === null) return cannot;
+      conditions.push(sql`NOT (${beyond})`);
+    }
+    conditions.push(sql`${value} IS NOT NULL`);
+  }
+  const text = session.dialect.keyText(keysOf(table));
+  const unmet = joined(
+    [
+      ...(marksDeleted(table) ? [sql`t.${identifier(DELETED_AT)} IS NULL`] : []),
+      // Written since, also by what the audit has repaired.
+      ...(table.stamps === true
+        ? [sql`coalesce(t.${identifier(SYNCED_AT)} < ${instant(range.began)}, true)`]
+        : []),
+      sql`NOT EXISTS (SELECT 1 FROM ${ownTable(session, key, 'seen')} AS m WHERE ${keyIs(session, key)} AND m.key = ${text})`,
+      sql`NOT EXISTS (SELECT 1 FROM ${ownTable(session, key, 'differences')} AS d WHERE ${keyIs(session, key)} AND d.kind IN ('extra', 'gone') AND d.key = ${text})`,
+    ],
+    sql` AND `,
+  );
+  const inScope = conditions.length === 0 ? sql`true` : sql`(${joined(conditions, sql` AND `)})`;
+  const from = sql`FROM ${current(table)} AS t WHERE ${unmet}`;
+  if (conditions.length > 0) {
+    const [[unknown = '0'] = []] = await session.rows(sql`SELECT count(*) ${from} AND ${inScope} IS NULL`);
+    if (unknown !== '0')
+      return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
+  }
+  await session.run(
+    sql`INSERT INTO ${ownTable(session, key, 'differences')}
+       SELECT ${keyLiterals(key)}, 'extra', ${text}, false, ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`NULL`} ${from} AND ${inScope}`,
+  );
+  return null;
+}
+
+/** A bound as the values of a column; null where they are of another kind. */
+function boundOf(session: SqlSession, bound: string, type: ColumnType, format: CursorFormat): Sql | null {
+  if (type === 'STRING') return literal(bound);
+  const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
+  if (format === 'timestamp')
+    return isTime ? sql`CAST(${literal(bound)} AS ${session.dialect.type(type)})` : null;
+  if (isTime || typeof format === 'object' || format === 'string' || format === 'rfc_2822') return null;
+  return sql`CAST(${literal(bound)} AS DECIMAL(38, 9))`;
+}
+
+/** Treats the rows that the source does not have as the stream says. */
+async function removeExtra(session: SqlSession, { key, table, range }: ConcludeRequest): Promise<void> {
+  if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
+  const differences = ownTable(session, key, 'differences');
+  const which = sql`${keyIs(session, key)} AND kind = 'extra' AND NOT repaired`;
+  const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) FROM ${differences} WHERE ${which}`);
+  if (count === '0') return;
+  const [[batch = ''] = []] = await session.rows(
+    sql`SELECT id FROM ${ownTable(session, key, 'checkpoints')} WHERE ${keyIs(session, key)}`,
+  );
+  const target = sql`${tableName(table)} AS t`;
+  const isExtra = sql`${session.dialect.keyText(keysOf(table))} IN (SELECT key FROM ${differences} WHERE ${which})`;
+  const ending =
+    table.mode === 'history' ? identifier(VALID_TO) : marksDeleted(table) ? identifier(DELETED_AT) : null;
+  await session.run(
+    ending === null
+      ? sql`DELETE FROM ${target} WHERE ${isExtra}`
+      : sql`UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
+  );
+  await session.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
+}
+
+/** Removes all that is kept of a range. */
+export async function forgetRange(session: SqlSession, key: StreamKey): Promise<void> {
+  const kept: OwnTable[] = ['checkpoints', 'moves', 'seen', 'differences', 'parents'];
+  // What an audit put aside is told by the sync too, or will be.
+  const isAudit = key.source.includes('#audit ');
+  if (isAudit) kept.push('rejects');
+  for (const name of kept)
+    await session.run(sql`DELETE FROM ${ownTable(session, key, name)} WHERE ${keyIs(session, key)}`);
+}

@@ -1,0 +1,225 @@
+/** Retries records that were put aside: those that fit by now are written, the others stay with their current reason. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { VALID_TO, type ColumnType, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
+import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
+import { batchColumns, columnIn, tableName } from '../checkpoints.js';
+import { declaredOnly, follow } from '../columns/inference.js';
+import type { WriteRequest } from '../destination.js';
+import type { Loader, SortedLines, SqlSession } from './dialect.js';
+import { prepareTable, schemaStore } from './evolution.js';
+import { keepsLast } from './modes.js';
+import { keepRejects, takeRejects } from './rejects.js';
+import { identifier, literal, sql } from './sql.js';
+import { sameKey, writeBatch } from './write-batch.js';
+
+export interface RetryRequest {
+  table: TableSpec;
+  /** The member that says which of two records is newer; empty: none does. */
+  cursorField: string;
+  /** Records replace rows that are there, whichever is newer. */
+  overwrite: boolean;
+}
+
+export interface RetryOutcome {
+  /** Records that were aside. */
+  records: number;
+  /** Records that are not aside any more. */
+  replayed: number;
+  /** Rows that they inserted or changed. */
+  rows: number;
+}
+
+/** What a retry needs of its destination. */
+export interface RetryHost {
+  /** The folder in which lines wait for the database, which can read them there. */
+  folder: string;
+  /** Columns whose numbers need care on their way into this database. */
+  exact: (columns: TableSpec['columns']) => ExactColumns;
+  /** Runs a round in a transaction, with the table prepared. */
+  transaction: <T>(work: (session: SqlSession, loader: Loader) => Promise<T>) => Promise<T>;
+}
+
+const NOT_KNOWN_TO_BE_OLDER =
+  'the table has a row with this key that is not known to be older; "--overwrite" replaces it all the same';
+
+/** Records of one transaction. */
+const ROUND_RECORDS = 5000;
+
+/** Types whose values are in the order in which records were changed. */
+export const isOrdered = (type: ColumnType | undefined): boolean =>
+  type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
+
+/** Retries the records of a table that were put aside. */
+export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
+  const { schema, table } = request.table;
+  // The rows belong to no stream's batch.
+  const key: StreamKey = { schema, table, strategy: 'keyset', source: 'replay' };
+  const next = `replay-${randomUUID()}`;
+  const outcome: RetryOutcome = { records: 0, replayed: 0, rows: 0 };
+  await mkdir(host.folder, { recursive: true });
+  const folder = await mkdtemp(join(host.folder, 'highwater-replay-'));
+  try {
+    let before: string | null = null;
+    for (;;) {
+      const found = await host.transaction(async (session, loader) => {
+        const { records, now } = await takeRejects(session, key, before, ROUND_RECORDS);
+        if (records.length === 0) return { rows: 0, kept: 0, now, records: 0 };
+        const round = { request, exact: host.exact, session, loader, key, next, folder };
+        return { ...(await retryRecords(round, records)), now, records: records.length };
+      });
+      // Records that stay are put aside anew, and not retried twice.
+      before ??= found.now;
+      if (found.records === 0) return outcome;
+      outcome.records += found.records;
+      outcome.replayed += found.records - found.kept;
+      outcome.rows += found.rows;
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Round extends Pick<RetryHost, 'exact' | 'folder'> {
+  request: RetryRequest;
+  session: SqlSession;
+  loader: Loader;
+  key: StreamKey;
+  next: string;
+}
+
+/** @returns rows inserted or changed, and how many records stay aside. */
+async function retryRecords(
+  round: Round,
+  records: readonly string[],
+): Promise<{ rows: number; kept: number }> {
+  const { session, loader, key, next, folder } = round;
+  const { table: asked, cursorField } = round.request;
+  const { inference } = asked;
+  // Records that still do not fit a frozen table stay aside, and are no failure.
+  const table: TableSpec =
+    inference?.policy === 'freeze' ? { ...asked, inference: { ...inference, policy: 'quarantine' } } : asked;
+  const exact = inference === undefined ? round.exact(asked.columns) : undefined;
+  const scanned = scanRecords(asked, cursorField, records, exact);
+  const kept = [...scanned.rejects];
+  let rows = 0;
+  if (scanned.lines.length > 0) {
+    const file = join(folder, 'records.ndjson');
+    await writeFile(file, scanned.lines.map(({ line }) => `${line}\n`).join(''), { mode: 0o600 });
+    const longest = Math.max(2, ...scanned.lines.map(({ line }) => Buffer.byteLength(line)));
+    const create = (made: TableSpec) => prepareTable(session, declaredOnly(made));
+    const batch =
+      inference === undefined
+        ? null
+        : await follow(table, schemaStore(session, key, table, next, create), [file], longest);
+    const refused = batch?.refused ?? new Map<number, string>();
+    for (const [place, reason] of refused) kept.push({ reason, record: scanned.lines[place]?.record ?? '' });
+    const left = scanned.lines.filter((_, place) => !refused.has(place));
+    const spec = rowsOnly(batch?.table ?? declaredOnly(table));
+    const column = batch === null ? cursorField : batch.columnOf(cursorField);
+    try {
+      const lines = await loader.sortLines(spec, [batch?.files[0] ?? file], batch?.longest ?? longest);
+      if (!round.request.overwrite) await refuseOlder(session, spec, lines, column);
+      const misfits = await session.rows(
+        sql`SELECT place, reason FROM ${lines.name} WHERE reason IS NOT NULL`,
+      );
+      const write = outsideOfPasses(key, spec, next);
+      rows = (
+        await writeBatch(
+          session,
+          write,
+          await loader.loadFitting(spec, lines, keepsLast({ table: spec }) ? 'last' : 'all'),
+        )
+      ).rows;
+      for (const [place, reason] of misfits)
+        kept.push({ reason: reason ?? '', record: left[Number(place) - 1]?.record ?? '' });
+    } finally {
+      await batch?.discard();
+    }
+  }
+  if (kept.length > 0) {
+    const file = join(folder, 'kept.ndjson');
+    await writeFile(file, kept.map((reject) => `${JSON.stringify(reject)}\n`).join(''), { mode: 0o600 });
+    await keepRejects(session, { key, next }, [file], loader);
+  }
+  return { rows, kept: kept.length };
+}
+
+/** Gives lines a reason to stay aside that are not known to be newer than the row that they would replace. */
+async function refuseOlder(
+  session: SqlSession,
+  table: TableSpec,
+  { name, fitting }: SortedLines,
+  cursor: string | null,
+): Promise<void> {
+  const columns = batchColumns(table);
+  const rows = sql`SELECT s.place FROM (${fitting}) AS s JOIN ${tableName(table)} AS t ON ${sameKey(table, { name, columns })}`;
+  const current = table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``;
+  const isNewer =
+    cursor !== null && isOrdered(table.columns[cursor])
+      ? sql`coalesce(s.${columnIn(columns, cursor)} >= t.${identifier(cursor)}, false)`
+      : sql`false`;
+  await session.run(
+    sql`UPDATE ${name} SET reason = ${literal(NOT_KNOWN_TO_BE_OLDER)} WHERE place IN (${rows}${current} WHERE NOT ${isNewer})`,
+  );
+}
+
+/**
+ * A table as records outside of any pass are written to it: nothing can be missing from them, and where the table is
+ * replaced they become rows of the last pass.
+ */
+function rowsOnly({ deletes, mode, ...rest }: TableSpec): TableSpec {
+  return {
+    ...rest,
+    ...(deletes !== undefined && rest.deletedField !== undefined && { deletes, unseen: 'stay' as const }),
+    ...(mode !== undefined && mode !== 'replace' && { mode }),
+  };
+}
+
+/** A write that no stream has asked for: it moves no checkpoint. */
+const outsideOfPasses = (key: StreamKey, table: TableSpec, next: string): WriteRequest => ({
+  key,
+  table,
+  base: '',
+  next,
+  cursor: { pass: 0, mark: null, position: null, ended: null, notes: [] },
+  records: 0,
+  pages: 0,
+  bytes: 0,
+  longest: 0,
+  files: () => Promise.resolve([]),
+  workflowId: '',
+});
+
+/** Reads records as the source's answers are read; those that cannot be stored at all stay aside. */
+function scanRecords(
+  { primaryKey, columns, quarantine }: TableSpec,
+  cursorField: string,
+  records: readonly string[],
+  exact: ExactColumns | undefined,
+): { lines: { line: string; record: string }[]; rejects: Reject[] } {
+  const lines: { line: string; record: string }[] = [];
+  const rejects: Reject[] = [];
+  for (const record of records) {
+    try {
+      const scanner = new RecordScanner({
+        records: [],
+        primaryKey,
+        cursorField,
+        columns: Object.keys(columns),
+        remembers: { keys: 'none', values: 'none' },
+        ...(exact !== undefined && { exact }),
+        ...(quarantine === true && { halves: 'refuse' as const }),
+        recordLimit: Infinity,
+        sink: (bytes) => void lines.push({ line: bytes.toString('utf8').trim(), record }),
+      });
+      scanner.push(Buffer.from(`[${record}]`));
+      scanner.end();
+    } catch (thrown) {
+      if (!(thrown instanceof ScanError)) throw thrown;
+      rejects.push({ reason: thrown.reason ?? thrown.message, record });
+    }
+  }
+  return { lines, rejects };
+}

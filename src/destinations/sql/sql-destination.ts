@@ -1,0 +1,160 @@
+/** A destination that speaks SQL, whichever database it is. */
+import { sameKey, openWhenFree, otherRanges } from '../checkpoints.js';
+import type {
+  Destination,
+  History,
+  HistoryRequest,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  Ranges,
+  WriteOutcome,
+  WriteRequest,
+} from '../destination.js';
+import type { StreamKey, TableSpec } from '../../protocol.js';
+import { exactColumns } from '../../sources/exact-columns.js';
+import type { Loader, OwnTable, SqlSession } from './dialect.js';
+import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
+import { columnsOf, prepareTable } from './evolution.js';
+import { databaseId, prepareOwnTables } from './own-tables.js';
+import { readParents } from './parents.js';
+import { besideTable, concludeAudit, forgetRange, rangeRefusal } from './ranges.js';
+import { retryRejects, type RetryOutcome, type RetryRequest } from './retry.js';
+import {
+  allCheckpoints,
+  checkpointOf,
+  claimStream,
+  readHistory,
+  storedCheckpoints,
+} from './stored-checkpoints.js';
+import { sql } from './sql.js';
+
+/** What is shared by the destinations that speak SQL; each adds its transactions, its loader and its errors. */
+export abstract class SqlDestination<Session extends SqlSession> implements Destination {
+  /** Runs `work` in a transaction. */
+  protected abstract transaction<T>(work: (session: Session) => Promise<T>): Promise<T>;
+  /** Runs `work` on a connection, to read only. */
+  protected abstract read<T>(work: (session: Session) => Promise<T>): Promise<T>;
+  /** How this destination loads batches. */
+  protected abstract loaderOf(session: Session): Loader;
+  /** Names the database of a schema, for messages. */
+  protected abstract addressOf(schema: string): string;
+  /** The folder in which files wait for the database. */
+  protected abstract readonly folder: string;
+  /** The error for a table that could not be made ready: a {@link DestinationError} where the database refused it. */
+  protected abstract notReady(table: TableSpec, thrown: unknown): unknown;
+
+  abstract prepare(request: WriteRequest): void;
+  abstract write(request: WriteRequest): Promise<WriteOutcome>;
+  abstract close(): Promise<void>;
+
+  async openStream(request: OpenRequest): Promise<OpenResult> {
+    const { key } = request;
+    const startedOver = await this.prepareStream(request);
+    const isGone = startedOver.some((one) => sameKey(one, key));
+    return openWhenFree(
+      request,
+      () => this.read((session) => storedCheckpoints(session, key)),
+      (asked) => this.transaction((session) => claimStream(session, request, asked, isGone)),
+    );
+  }
+
+  /** Makes the tables ready. @returns the streams that start over, as the table was gone. */
+  protected prepareStream(request: OpenRequest): Promise<StreamKey[]> {
+    const { table, expects } = request;
+    const { schema } = table;
+    return this.transaction(async (session) => {
+      refuseOtherDatabase(this.addressOf(schema), await databaseId(session, schema), expects);
+      await prepareOwnTables(session, schema);
+      const settle = await settleKey(session, request);
+      const { deletesBeforeAltering } = session.dialect;
+      if (deletesBeforeAltering) await settle();
+      const startedOver = await this.prepareAnew(session, table);
+      if (!deletesBeforeAltering) await settle();
+      return startedOver;
+    }).catch((thrown: unknown) => {
+      throw this.notReady(table, thrown);
+    });
+  }
+
+  /** Makes the table ready. @returns the streams that start over, as it was gone. */
+  private async prepareAnew(session: Session, table: TableSpec): Promise<StreamKey[]> {
+    const startedOver = await startOverWhereGone(session, table);
+    await prepareTable(session, table);
+    return startedOver;
+  }
+
+  /** Makes the table ready, and Highwater's own ones, outside of the opening of a stream. */
+  protected async prepareTables(session: Session, table: TableSpec): Promise<void> {
+    try {
+      await prepareOwnTables(session, table.schema);
+      await this.prepareAnew(session, table);
+    } catch (thrown) {
+      throw this.notReady(table, thrown);
+    }
+  }
+
+  history(request: HistoryRequest): Promise<History> {
+    return this.read((session) => readHistory(session, request));
+  }
+
+  parents(request: ParentsRequest): Promise<ParentRow[] | null> {
+    return this.read((session) => readParents(session, request));
+  }
+
+  retry(request: RetryRequest): Promise<RetryOutcome> {
+    return retryRejects(request, {
+      folder: this.folder,
+      exact: exactColumns,
+      transaction: (work) =>
+        this.transaction(async (session) => {
+          await this.prepareTables(session, request.table);
+          return work(session, this.loaderOf(session));
+        }),
+    });
+  }
+
+  readonly ranges: Ranges = {
+    refusal: rangeRefusal,
+    now: () =>
+      this.read(async (session) => {
+        const [[now] = []] = await session.rows(sql`SELECT CAST(now() AS VARCHAR)`);
+        return now ?? '';
+      }),
+    stands: (key) =>
+      this.readWith(key, 'checkpoints', null, async (session) => {
+        return checkpointOf(await storedCheckpoints(session, key), key) ?? null;
+      }),
+    kept: (key) =>
+      this.readWith(key, 'checkpoints', [], async (session) =>
+        otherRanges(key, await allCheckpoints(session, key)),
+      ),
+    conclude: (request) =>
+      this.transaction(async (session) => {
+        await session.dialect.lockTable(session, request.key);
+        await session.dialect.takeTime(session);
+        const known = await columnsOf(session, request.table);
+        const table = besideTable(known?.spec() ?? request.table);
+        return concludeAudit(session, { ...request, table });
+      }),
+    forget: (key) =>
+      this.transaction(async (session) => {
+        if (!(await session.dialect.hasOwnTable(session, key.schema, 'differences'))) return;
+        await session.dialect.lockTable(session, key);
+        await forgetRange(session, key);
+      }),
+  };
+
+  /** Reads from one of Highwater's own tables. @param otherwise where the database does not have it. */
+  private readWith<T>(
+    { schema }: StreamKey,
+    table: OwnTable,
+    otherwise: T,
+    read: (session: Session) => Promise<T>,
+  ): Promise<T> {
+    return this.read(async (session) =>
+      (await session.dialect.hasOwnTable(session, schema, table)) ? read(session) : otherwise,
+    );
+  }
+}

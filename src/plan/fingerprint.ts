@@ -1,0 +1,93 @@
+import type { Fingerprint } from '../destinations/fingerprint.js';
+import { REFERENCE } from '../secrets/reference-syntax.js';
+import type { Json, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
+import { SECRET_NAME } from '../secrets/credential-names.js';
+import { rangeTerms } from '../strategies/index.js';
+
+/** Names of parameters whose meaning decides what is read; the others only page through it. */
+const FILTERS = ['updated_since', 'updated_until', 'since'];
+/** Headers that decide how an answer travels, and not what is in it. */
+const OF_TRANSPORT =
+  /^(user-agent|accept-encoding|connection|cache-control|pragma|x-request-id|traceparent|cookie)$/i;
+const TEXT_LIMIT = 2000;
+
+/**
+ * Returns the parts of a plan that give its checkpoint its meaning. Holds no secret: references stay text, and values
+ * that may be secrets are left out.
+ */
+export function fingerprintOf(plan: StreamPlan): Fingerprint {
+  const { options, table, cursorField, cursorFields = [cursorField], parent = null, request } = plan;
+  const terms = rangeTerms(options);
+  const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
+  const followsValues = options.strategy === 'cursor' && options.follows === 'last_record';
+  const shape = request.shape ?? null;
+  const from = (column: string): string => {
+    const field = shape?.parent[column];
+    return field === undefined ? (shape?.from[column] ?? [column]).join('.') : `parent.${field}`;
+  };
+  return {
+    primaryKey: table.primaryKey,
+    cursor:
+      terms === 'values' || followsValues
+        ? { field: cursorFields.join(', '), format: incremental?.format ?? 'timestamp' }
+        : null,
+    parent: parent === null ? null : `${parent.stream} (${parent.table.primaryKey.join(', ')})`,
+    columns: Object.fromEntries(Object.keys(table.columns).map((column) => [column, from(column)])),
+    infers: table.inference !== undefined,
+    where: shape?.where ?? null,
+    start: startOf(options),
+    request: requestParts(plan.baseUrl, request),
+    readsAll: terms === null || rescansAlways(options),
+  };
+}
+
+/** Whether each pass over a list that is read by offset reads the whole of it. */
+function rescansAlways(options: StrategyOptions): boolean {
+  const rescan = options.strategy === 'offset' ? options.fullRescan : null;
+  return rescan !== null && 'passes' in rescan && rescan.passes === 1;
+}
+
+function startOf(options: StrategyOptions): string | null {
+  if (options.strategy === 'step_size') return options.initialId;
+  return 'incremental' in options ? (options.incremental?.start ?? null) : null;
+}
+
+/** The query of an address; a reference is one piece of it, whatever it holds. */
+const QUERY = /^(?:\$\{[^}]*\}|[^?])*\?((?:\$\{[^}]*\}|[^#])*)/s;
+
+/** The parts of a request that decide what is answered, by the names that a configuration has for them. */
+function requestParts(baseUrl: string, request: RequestSpec): { [part: string]: string } {
+  const parts: [string, string][] = [];
+  const add = (part: string, name: string, value: string) => {
+    if (value !== '') parts.push([part, isSecret(name, value) ? '***' : value.slice(0, TEXT_LIMIT)]);
+  };
+  add('method', 'method', request.method ?? 'GET');
+  // The path is a part of the checkpoint's name.
+  const query = QUERY.exec(baseUrl)?.[1] ?? '';
+  for (const [name, value] of new URLSearchParams(query)) add(`params.${name}`, name, value);
+  for (const [name, value] of Object.entries(request.params)) add(`params.${name}`, name, value);
+  for (const [name, value] of Object.entries(request.headers))
+    if (!OF_TRANSPORT.test(name)) add(`headers.${name.toLowerCase()}`, name, value);
+  if (request.body !== undefined && request.body !== null)
+    add('body', 'body', JSON.stringify(withoutSecrets(request.body)));
+  for (const name of FILTERS) add(`names.${name}`, 'name', request.names[name] ?? '');
+  add('records', 'records', pathText(request.records));
+  return Object.fromEntries(parts.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const pathText = (path: RequestSpec['records']) => (typeof path === 'string' ? path : path.join('.'));
+
+/** A value that stands in the configuration as it is, under a name that secrets have. */
+const isSecret = (name: string, value: string) =>
+  SECRET_NAME.test(name) && value.replace(REFERENCE, '').trim() !== '';
+
+function withoutSecrets(value: Json): Json {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(withoutSecrets);
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [
+      name,
+      typeof inner === 'string' && isSecret(name, inner) ? '***' : withoutSecrets(inner),
+    ]),
+  );
+}

@@ -1,0 +1,95 @@
+import type { TokenCredential } from '@azure/identity';
+import { messageOf, SecretUnavailableError } from '../errors.js';
+import { addressIn, askForJson, below, isUnreachable, member, textMember, unreachable } from './http.js';
+import { loadPackage } from './package.js';
+import {
+  SecretProblem,
+  variable,
+  type ProviderOptions,
+  type Secret,
+  type SecretProvider,
+} from './provider.js';
+
+const WHO = 'Azure Key Vault';
+const API_VERSION = '7.4';
+/** Where a vault is; of another cloud than the public one by a variable. */
+const ADDRESS = 'https://{vault}.vault.azure.net';
+const ADDRESS_VARIABLE = 'HIGHWATER_AZURE_KEY_VAULT_URL';
+
+/**
+ * Azure Key Vault, by its REST API. Azure's library finds the credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or
+ * certificate, a workload's or the machine's identity.
+ */
+export class AzureProvider implements SecretProvider {
+  private credential: TokenCredential | null = null;
+
+  constructor(private readonly options: ProviderOptions) {}
+
+  async read(name: string, signal: AbortSignal): Promise<Secret> {
+    const { environment, network } = this.options;
+    const [path = '', version] = name.split('@');
+    const [vault = '', secret = ''] = path.split('/');
+    const template = variable(environment, ADDRESS_VARIABLE) ?? ADDRESS;
+    const base = addressIn(ADDRESS_VARIABLE, template.replace('{vault}', vault));
+    const credential = (this.credential ??= await this.authentication());
+    // The audience is the service as a whole, and no single vault.
+    const { origin } = new URL(template.replace('{vault}.', '').replace('{vault}', ''));
+    const token = await credential
+      .getToken(`${origin}/.default`, { abortSignal: signal })
+      .catch((thrown: unknown) => {
+        throw explained(thrown, signal);
+      });
+    if (token === null) throw noCredentials('none was given');
+    const url = below(base, ['secrets', secret, ...(version === undefined ? [] : [version])]);
+    url.searchParams.set('api-version', API_VERSION);
+    const headers = { authorization: `Bearer ${token.token}` };
+    const { status, body } = await askForJson(network, WHO, { url, headers }, signal);
+    const value = textMember(body, 'value');
+    if (status === 200) return { value, leaseSeconds: null };
+    const error = member(body, 'error');
+    if (status === 404) throw new SecretProblem(`is not in ${WHO}`);
+    const verb = status === 401 || status === 403 ? 'may' : 'can';
+    const said = [textMember(error, 'code'), textMember(error, 'message')].filter(Boolean).join(': ');
+    throw new SecretProblem(`${verb} not be read from ${WHO} by this worker (${status}): ${said}`);
+  }
+
+  close(): void {
+    this.credential = null;
+  }
+
+  private async authentication(): Promise<TokenCredential> {
+    const library = await loadPackage('@azure/identity', () => import('@azure/identity'));
+    const authorityHost = variable(this.options.environment, 'AZURE_AUTHORITY_HOST');
+    // The public cloud does not know the authorities of others.
+    return new library.DefaultAzureCredential(
+      authorityHost === undefined ? {} : { authorityHost, disableInstanceDiscovery: true },
+    );
+  }
+}
+
+const noCredentials = (why: string) =>
+  new SecretProblem(`cannot be read from ${WHO}, as the worker has no credentials for Azure: ${why}`);
+
+/** Error codes of the library below Azure's; they stand at the beginning of a description. */
+const NETWORK_ERROR = /^(network_error|endpoints_resolution_error)\b/;
+
+function explained(thrown: unknown, signal: AbortSignal): Error {
+  const who = "the server of Azure's credentials";
+  const {
+    name,
+    errorResponse,
+    statusCode = 0,
+  } = thrown as {
+    name?: string;
+    errorResponse?: { errorDescription?: string };
+    statusCode?: number;
+  };
+  if (isUnreachable(thrown, signal)) return unreachable(who, thrown, signal);
+  // Several kinds of credentials were looked for in vain, each with reasons of its own.
+  if (name !== 'AuthenticationError') return noCredentials(messageOf(thrown));
+  if (NETWORK_ERROR.test(errorResponse?.errorDescription ?? ''))
+    return new SecretUnavailableError(`${who} cannot be reached`);
+  if (statusCode >= 500 || statusCode === 429)
+    return new SecretUnavailableError(`${who} answered ${statusCode}`);
+  return noCredentials(messageOf(thrown));
+}

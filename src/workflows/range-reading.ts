@@ -1,0 +1,40 @@
+import { isCancellation, proxyActivities } from '@temporalio/workflow';
+import type { Activities } from '../activities/index.js';
+import type { RangeFound } from '../protocol.js';
+import { ownerOptions, retryFor } from './stream-activities.js';
+import type { StreamState } from './stream-state.js';
+
+/** The end of a range that was read beside the sync. */
+export class RangeReading {
+  /** Result of an audit. */
+  found: RangeFound | null = null;
+
+  constructor(private readonly stream: StreamState) {}
+
+  /** Compares what an audit has read with the table, and removes what was kept of the range. */
+  async conclude(): Promise<void> {
+    const { stream } = this;
+    const opened = stream.requireOpened();
+    const plan = stream.plan();
+    const { cursor } = stream.committed;
+    if (stream.range?.kind === 'audit' && cursor !== null) {
+      const summary = 'compare with what the source does not have';
+      const { concludeRange } = proxyActivities<Activities>(ownerOptions(opened, plan, summary));
+      const met = stream.pass.records + stream.pass.outside;
+      this.found = await concludeRange({ plan, destination: opened.destination, cursor, met });
+    }
+    await this.forget();
+  }
+
+  /** Removes what was kept of the range. Where that fails, a later range of the table removes it. */
+  async forget(): Promise<void> {
+    const { opened, range } = this.stream;
+    if (opened === null || range === null) return;
+    const plan = this.stream.plan();
+    const options = { ...ownerOptions(opened, plan, 'forget the range'), retry: retryFor(10) };
+    const { forgetRange } = proxyActivities<Activities>(options);
+    await forgetRange({ plan, destination: opened.destination }).catch((thrown: unknown) => {
+      if (isCancellation(thrown)) throw thrown;
+    });
+  }
+}

@@ -1,0 +1,142 @@
+/** What a sync says of itself: pure functions of its state. */
+import { withoutCredentials } from '../metrics.js';
+import type {
+  Json,
+  Note,
+  OpenedStream,
+  Progress,
+  RangeFound,
+  RangePlan,
+  RangeResult,
+  SchemaChange,
+  StreamPlan,
+  StreamResult,
+  SyncStatus,
+  Trouble,
+} from '../protocol.js';
+import type { Counts } from './carry.js';
+import { plural } from './details.js';
+import type { Findable } from './search-attributes.js';
+import type { Settings } from './settings.js';
+import type { StreamState } from './stream-state.js';
+
+/** Schema changes that a warning names. */
+const CHANGES_SHOWN = 12;
+
+/** The state of a sync of one stream. */
+export interface View {
+  status: SyncStatus;
+  stream: StreamState;
+  waiting: Progress['waiting'];
+  /** Batches that are read and not yet written. */
+  staged: number;
+  trouble: Trouble | null;
+  settings: Settings;
+  /** Refusals with no waiting caller. */
+  refusals: readonly Note[];
+  /** Result of the audit of a range. */
+  found: RangeFound | null;
+}
+
+export function progressOf(view: View): Progress {
+  const { status, waiting, staged, trouble, settings, stream } = view;
+  const { opened, committed, log, pass, totals } = stream;
+  return {
+    status,
+    stream: opened?.plan.stream ?? '',
+    strategy: opened?.plan.options.strategy ?? '',
+    destination: opened?.destination ?? '',
+    pass: committed.cursor?.pass ?? 0,
+    ...shownCounts(pass),
+    staged,
+    endRule: committed.cursor?.ended ?? null,
+    waiting,
+    trouble,
+    recordsPerSecond: log.recordsPerSecond(),
+    completeAsOf: log.completeAsOf,
+    recent: log.recent,
+    settings,
+    streams: [],
+    warnings: warningsOf(view),
+    totals: { ...shownCounts(totals), passes: totals.passes },
+  };
+}
+
+export function attributesOf({ status, stream }: View, { plan, destination }: OpenedStream): Findable {
+  const { completeAsOf, recent } = stream.log;
+  const [lastPass] = recent;
+  return {
+    HighwaterStrategy: plan.options.strategy,
+    HighwaterStream: plan.stream,
+    HighwaterDestination: withoutCredentials(destination),
+    HighwaterStatus: status,
+    HighwaterLastPassEnd: lastPass === undefined ? null : new Date(lastPass.ended),
+    HighwaterRows: stream.totals.rows,
+    HighwaterLagSeconds:
+      completeAsOf === null ? null : Math.round((Date.now() - Date.parse(completeAsOf)) / 1000),
+  };
+}
+
+export function resultOf(view: View, plan: StreamPlan): StreamResult {
+  const { stream, found } = view;
+  const { pass, committed, range } = stream;
+  const cursor: { [name: string]: Json } = stream.cursor;
+  return {
+    stream: plan.stream,
+    strategy: plan.options.strategy,
+    ...shownCounts(pass),
+    endRule: committed.cursor?.ended ?? null,
+    cursor,
+    warnings: warningsOf(view),
+    ...(range !== null && { range: rangeResultOf(range, pass, found) }),
+  };
+}
+
+function warningsOf({ stream, refusals }: View): Note[] {
+  const { changes, rejected } = stream.pass;
+  const warnings = [...refusals, ...(stream.opened?.notes ?? []), ...(stream.committed.cursor?.notes ?? [])];
+  if (changes.length > 0) warnings.push({ code: 'schema_changed', message: changesText(changes) });
+  if (rejected > 0) {
+    const records = plural(rejected, 'record');
+    const message = `${records} did not fit and ${rejected === 1 ? 'was' : 'were'} put aside; "highwater rejects" lists them.`;
+    warnings.push({ code: 'rejected', message });
+  }
+  return warnings;
+}
+
+function rangeResultOf(
+  { kind, from, to }: RangePlan,
+  { records, rows, outside, left }: Counts,
+  found: RangeFound | null,
+): RangeResult {
+  const counts = { kind, from, to, records, outside, rows, left };
+  if (found === null) return { ...counts, differences: null, extraUnknown: null, equal: null };
+  const { missing, stale, extra, twice, changed, extraUnknown } = found;
+  const isDiffering = [missing, stale, extra, twice].some((one) => one != null && one.count > one.repaired);
+  return {
+    ...counts,
+    differences: { missing, stale, extra, changed, ...(twice !== undefined && { twice }) },
+    extraUnknown,
+    equal: !isDiffering,
+  };
+}
+
+/** What was done to the table, in a sentence. */
+function changesText(changes: readonly SchemaChange[]): string {
+  const shown = changes.slice(-CHANGES_SHOWN).map(({ column, from, to }) => {
+    const name = column.slice(0, 60);
+    return from === null ? `${name} ${to} is new` : `${name} was ${from}, is ${to}`;
+  });
+  const more = changes.length - shown.length;
+  const others = more === 0 ? '' : `; ${more} more before`;
+  return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
+}
+
+const shownCounts = ({ pages, records, rows, batches, rejected, deleted }: Counts) => ({
+  pages,
+  records,
+  rows,
+  batches,
+  rejected,
+  deleted,
+});
