@@ -125,7 +125,7 @@ describe.skipIf(process.platform === 'win32').concurrent('a worker that is stopp
     const late = made.folder.file('late');
     const first = uniqueName('first');
     // The third write of the first sync, and whatever it tries after it, comes only when the file `late` is there.
-    const module = new URL('../../dist/destinations/duckdb.js', import.meta.url).href;
+    const module = new URL('../../dist/destinations/duckdb/duckdb.js', import.meta.url).href;
     const script = made.folder.file('late.mjs');
     await writeFile(
       script,

@@ -54,7 +54,7 @@ describe.skipIf(!install.available || process.platform === 'win32')('a frozen wr
       const script = folder.file('freeze.mjs');
       await writeFile(
         script,
-        `import { POSTGRES_LIMITS } from ${JSON.stringify(built('destinations/postgres.js'))};
+        `import { POSTGRES_LIMITS } from ${JSON.stringify(built('destinations/postgres/postgres.js'))};
          POSTGRES_LIMITS.idleSeconds = ${IDLE};
          const kill = process.kill.bind(process);
          process.kill = (pid, signal) => kill(pid, signal === 'SIGKILL' ? 'SIGSTOP' : signal);`,
