@@ -8,6 +8,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import type { HighwaterClient } from '../../src/client.js';
+import { programFor } from '../../src/cli/program.js';
 import type { DemoRecord, DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import { portAnswers } from '../../src/dev/ports.js';
 import { stopRecordedServer } from '../../src/dev/temporal-server.js';
@@ -864,14 +865,18 @@ test('every command explains itself', async () => {
     'run worker start status list pause resume trigger approve reject set configure state resync stop cancel backfill audit schedule logs query ' +
       'rejects check preview init discover import-state doctor replay codec-server schema config dev demo help',
   );
-  for (const name of commands.filter((one) => one !== 'help')) {
-    const help = await highwater([name, '--help']);
-    expect(help.stdout, name).toContain(`Usage: highwater ${name}`);
-    expect(help.stdout, name).toMatch(/Examples?:\n {2}(?:\w+=\S+ )?highwater /);
-    expect(help.stdout, name).toMatch(/^Exit codes: 0 /m);
+  const program = await programFor(undefined);
+  for (const command of program.commands) {
+    const name = command.name();
+    let help = '';
+    command.configureOutput({ writeOut: (text) => void (help += text) }).outputHelp();
+    expect(help, name).toContain(`Usage: highwater ${name}`);
+    expect(help, name).toMatch(/Examples?:\n {2}(?:\w+=\S+ )?highwater /);
+    expect(help, name).toMatch(/^Exit codes: 0 /m);
     // These have commands of their own, each with it.
-    if (name !== 'schedule' && name !== 'state') expect(help.stdout, name).toMatch(/^ {2}--json /m);
+    if (name !== 'schedule' && name !== 'state') expect(help, name).toMatch(/^ {2}--json /m);
   }
+  expect((await highwater(['run', '--help'])).stdout).toContain('Usage: highwater run');
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
