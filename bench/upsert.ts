@@ -37,7 +37,13 @@ const spec: TableSpec = {
   },
   stamps: true,
 };
-const key: StreamKey = { schema: spec.schema, table: spec.table, strategy: 'offset', source: 'bench' };
+const key: StreamKey = {
+  schema: spec.schema,
+  table: spec.table,
+  strategy: 'offset',
+  source: 'bench',
+  range: '',
+};
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex');
 /** Record `i` in its `version`, as the SQL of `fill` makes it. */

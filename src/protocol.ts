@@ -236,9 +236,6 @@ export interface RangePlan extends Range {
   reached: string | null;
 }
 
-/** Stands in the source of a {@link StreamKey} before what names a range of it. */
-export const RANGE_SIGN = '#';
-
 /** How a row and the source differ. `changed`: the sync wrote the row while it was compared, so that nothing is said of it. */
 export const DIFFERENCES = ['missing', 'stale', 'extra', 'changed'] as const;
 export type DifferenceKind = (typeof DIFFERENCES)[number];
@@ -651,13 +648,15 @@ export interface Move {
   to: MoveTarget;
 }
 
-/** Names one checkpoint row: kept per table, strategy and source, side by side. */
+/** Names one checkpoint row: kept per table, strategy, source and range, side by side. */
 export interface StreamKey {
   schema: string;
   table: string;
   strategy: StrategyName;
   /** Origin and path of the source, without credentials or query. */
   source: string;
+  /** The range that is read beside the sync, as `backfill 2026-01-01..`; empty for the sync itself. */
+  range: string;
 }
 
 /** One staged file of newline-delimited JSON records. */

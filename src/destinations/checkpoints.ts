@@ -9,7 +9,6 @@ import {
 } from '../errors.js';
 import {
   INCOMPLETE,
-  RANGE_SIGN,
   type Checkpoint,
   type ColumnType,
   type Cursor,
@@ -29,10 +28,14 @@ export interface StoredCheckpoint extends Checkpoint {
   updated: string;
 }
 
-export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source];
-export const sameKey = (a: StreamKey, b: StreamKey) => a.strategy === b.strategy && a.source === b.source;
+/** The part of a {@link StreamKey} that tells the streams of one table apart. */
+export type StreamOfTable = Omit<StreamKey, 'schema' | 'table'>;
+
+export const keyValues = (key: StreamKey) => [key.schema, key.table, key.strategy, key.source, key.range];
+export const sameKey = (a: StreamOfTable, b: StreamOfTable): boolean =>
+  a.strategy === b.strategy && a.source === b.source && a.range === b.range;
 /** Whether a checkpoint is that of a range, which is read beside the sync. */
-export const isRange = ({ source }: Pick<StreamKey, 'source'>): boolean => source.includes(RANGE_SIGN);
+export const isRange = ({ range }: Pick<StreamKey, 'range'>): boolean => range !== '';
 /** Of the checkpoints of a table those that matter to one: a sync and the ranges beside it do not know each other. */
 export const thatMatter = (key: StreamKey, stored: StoredCheckpoint[]): StoredCheckpoint[] =>
   stored.filter((one) => (isRange(key) ? sameKey(one.key, key) : !isRange(one.key)));

@@ -1,4 +1,4 @@
-import { RANGE_SIGN, type RangePlan, type StreamKey, type StreamPlan } from '../protocol.js';
+import type { RangePlan, StreamKey, StreamPlan } from '../protocol.js';
 import { sourceIdentity } from '../sources/references.js';
 
 /** Names the checkpoint of a stream; that of a range is kept beside the sync's. */
@@ -6,7 +6,8 @@ export const streamKey = (plan: StreamPlan): StreamKey => ({
   schema: plan.table.schema,
   table: plan.table.table,
   strategy: plan.options.strategy,
-  source: sourceIdentity(plan.baseUrl) + (plan.range === undefined ? '' : rangeName(plan.range)),
+  source: sourceIdentity(plan.baseUrl),
+  range: plan.range === undefined ? '' : rangeName(plan.range),
 });
 
-const rangeName = ({ kind, from, to }: RangePlan) => `${RANGE_SIGN}${kind} ${from ?? ''}..${to ?? ''}`;
+const rangeName = ({ kind, from, to }: RangePlan) => `${kind} ${from ?? ''}..${to ?? ''}`;

@@ -23,7 +23,7 @@ import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
-import { upgradesFromVersion1 } from './upgrades.js';
+import { upgradesFromVersion1, upgradesFromVersion2 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract } from './suite.js';
@@ -93,10 +93,10 @@ destinationContract('DuckDB that does not know of a write beforehand', () => sta
 });
 modesContract('DuckDB', () => startDuckDb(true));
 guardContract('DuckDB', () => startDuckDb(true));
-describe('a DuckDB file', () =>
-  upgradesFromVersion1('main', async () => {
+describe('a DuckDB file', () => {
+  const startFrom = async (version: number) => {
     const made = await scratch();
-    const old = await readFile(new URL('versions/duckdb-1.gz', import.meta.url));
+    const old = await readFile(new URL(`versions/duckdb-${version}.gz`, import.meta.url));
     await writeFile(made.file('x.duckdb'), gunzipSync(old));
     const at = new DuckDbFile(made.file('x.duckdb'), SETTINGS);
     const destination = new DuckDbDestination(at);
@@ -115,7 +115,10 @@ describe('a DuckDB file', () =>
       await made.remove();
     };
     return { tested, file: made.file, end };
-  }));
+  };
+  upgradesFromVersion1('main', () => startFrom(1));
+  upgradesFromVersion2('main', () => startFrom(2), { isSql: true });
+});
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 replayContract('DuckDB', () => startDuckDb(false));
 rangesContract('DuckDB', () => startDuckDb(true));

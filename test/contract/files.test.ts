@@ -1,7 +1,8 @@
 /** Files pass the contract in both formats, in a folder and in a bucket; and what is their own: manifests, orphans, partitions. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -26,6 +27,7 @@ import { scratch } from '../helpers/harness.js';
 import { installS3, startS3, type S3Server } from '../helpers/s3.js';
 import { LONG } from '../helpers/long.js';
 import { destinationContract } from './suite.js';
+import { upgradesFromVersion2 } from './upgrades.js';
 import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
 
 const install = await installS3();
@@ -101,6 +103,27 @@ if (LONG || !install.available)
   destinationContract('A folder of Parquet', () => startFolder('parquet'), ADDS);
 destinationContract('A folder of NDJSON', () => startFolder('ndjson'), ADDS);
 
+describe('A folder of files', () =>
+  upgradesFromVersion2(
+    'main',
+    async () => {
+      const [folder, other] = [await scratch(), await scratch()];
+      const old = await readFile(new URL('versions/files-1.json', import.meta.url), 'utf8');
+      for (const [path, text] of Object.entries(JSON.parse(old) as { [path: string]: string })) {
+        await mkdir(dirname(folder.file(path)), { recursive: true });
+        await writeFile(folder.file(path), text);
+      }
+      const tested = testedOf(new LocalStore(folder.path), folder.file(TEMPORARY), 'ndjson');
+      const end = async () => {
+        await tested.close();
+        await folder.remove();
+        await other.remove();
+      };
+      return { tested, file: other.file, end };
+    },
+    { isSql: false },
+  ));
+
 it.each(['parquet', 'ndjson'] as const)(
   'A folder of %s takes no version of a range that is older than its own, and none that it has',
   async (format) => {
@@ -121,7 +144,7 @@ it.each(['parquet', 'ndjson'] as const)(
       record('2', 9, 'newer'),
       record('3', 3, 'a'),
     ]);
-    const key = { ...main.key, source: `${main.key.source}#backfill ..` };
+    const key = { ...main.key, range: 'backfill ..' };
     const beside = new Stream(tested, folder.file, table, key);
     const opened = await beside.open('beside', { isRunning: async () => true });
     const began = (await ranges?.now(key)) ?? '';
@@ -518,6 +541,7 @@ describe('a folder of files', () => {
         ...{
           version: i,
           batch: `b${i}`,
+          range: '',
           base: '',
           strategy: 'offset',
           source: 's',
@@ -557,7 +581,7 @@ describe('a folder of files', () => {
     const key = folder.file(`${TABLE_FOLDER}_highwater/manifest/00000000000000000002.json`);
     await writeFile(key, '{"highwater": 1');
     expect((await thrownBy(streamOf(tested).open())).message).toMatch(/0002\.json is damaged/);
-    await writeFile(key, '{"highwater": 2}');
+    await writeFile(key, '{"highwater": 3}');
     expect((await thrownBy(streamOf(tested).open())).message).toContain('another version of Highwater');
     await tested.destination.close();
   });

@@ -15,7 +15,7 @@ import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
-import { upgradesFromVersion1 } from './upgrades.js';
+import { upgradesFromVersion1, upgradesFromVersion2 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
 import { replayContract } from './replay.js';
 import { destinationContract } from './suite.js';
@@ -197,18 +197,21 @@ describe.skipIf(!install.available)(
     destinationContract('PostgreSQL', start, { longestName: 57 });
     modesContract('PostgreSQL', start);
     guardContract('PostgreSQL', start);
-    describe('a PostgreSQL database', () =>
-      upgradesFromVersion1('public', async () => {
+    describe('a PostgreSQL database', () => {
+      const startFrom = async (version: number) => {
         const folder = await scratch();
         const tested = await start();
-        const dump = await readFile(new URL('versions/postgres-1.sql', import.meta.url), 'utf8');
+        const dump = await readFile(new URL(`versions/postgres-${version}.sql`, import.meta.url), 'utf8');
         await tested.query(`DO $$ BEGIN ${dump} END $$`);
         const end = async () => {
           await tested.close();
           await folder.remove();
         };
         return { tested, file: folder.file, end };
-      }));
+      };
+      upgradesFromVersion1('public', () => startFrom(1));
+      upgradesFromVersion2('public', () => startFrom(2), { isSql: true });
+    });
     evolutionContract('PostgreSQL', start, { caseApart: true });
     replayContract('PostgreSQL', start);
     rangesContract('PostgreSQL', start);

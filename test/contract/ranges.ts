@@ -61,7 +61,7 @@ export function rangesContract(name: string, start: () => Promise<TestedDestinat
       constructor(more: Partial<RangePlan> = {}) {
         Object.assign(this.plan, more);
         const { kind, from, to } = this.plan;
-        this.key = keyOf(table, { source: `http://source/users#${kind} ${from ?? ''}..${to ?? ''}` });
+        this.key = keyOf(table, { range: `${kind} ${from ?? ''}..${to ?? ''}` });
         this.stream = new Stream(tested, folder.file, table, this.key);
       }
 
@@ -119,7 +119,7 @@ export function rangesContract(name: string, start: () => Promise<TestedDestinat
     const kept = async () => {
       const counted = await Promise.all(
         ['checkpoints', 'differences', 'seen'].map(async (own) => {
-          const from = `${tested.ownSchema}_highwater_${own} WHERE "table" = '${table.table}' AND source LIKE '%#%'`;
+          const from = `${tested.ownSchema}_highwater_${own} WHERE "table" = '${table.table}' AND "range" <> ''`;
           return Number((await tested.query(`SELECT count(*) FROM ${from}`))[0]?.[0]);
         }),
       );
@@ -458,10 +458,11 @@ export function rangesContract(name: string, start: () => Promise<TestedDestinat
         await thrownBy(range.stream.write(opened.checkpoint.id, 'stale', [rec(1, 1, 'x')])),
       ).toBeInstanceOf(CheckpointConflictError);
       expect(
-        (await ranges().kept(keyOf(table, { source: 'http://source/users#audit ..' }))).map(
-          ({ key, holder }) => [key.source, holder.workflowId],
-        ),
-      ).toEqual([[range.key.source, 'other']]);
+        (await ranges().kept(keyOf(table, { range: 'audit ..' }))).map(({ key, holder }) => [
+          key.range,
+          holder.workflowId,
+        ]),
+      ).toEqual([[range.key.range, 'other']]);
       // It goes on where it was when the same range is asked for again.
       const next = `${table.table}-r`;
       await range.stream.write(taken.checkpoint.id, next, [rec(2, 2, 'b')], {

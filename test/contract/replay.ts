@@ -163,8 +163,8 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         '{"id":8,"amount":1.0}',
       ]) {
         await tested.query(
-          `INSERT INTO ${own} (batch, "schema", "table", strategy, source, reason, record, rejected_at)
-             VALUES ('b', 'main', '${table.table}', 'keyset', 's', 'why', '${record}', now())`,
+          `INSERT INTO ${own} (batch, "schema", "table", strategy, source, "range", reason, record, rejected_at)
+             VALUES ('b', 'main', '${table.table}', 'keyset', 's', '', 'why', '${record}', now())`,
         );
       }
       expect(await again()).toEqual({ records: 6, replayed: 3, rows: 2 });

@@ -44,6 +44,7 @@ export const keyOf = (table: TableSpec, more: Partial<StreamKey> = {}): StreamKe
   table: table.table,
   strategy: 'keyset',
   source: 'http://source/users',
+  range: '',
   ...more,
 });
 

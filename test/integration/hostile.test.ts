@@ -85,6 +85,7 @@ const staged = ({ schema, configuration }: Case) =>
     table: 'user',
     strategy: configuration['strategy'] as ReferenceStrategy,
     source: String(configuration['base_url']),
+    range: '',
   }).list();
 
 /** Once the source is well again, one more sync makes table and source equal. */

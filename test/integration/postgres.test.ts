@@ -121,7 +121,7 @@ describe.skipIf(!install.available)(
       expect(types).toContainEqual({ name: 'updated_at', type: 'timestamp with time zone' });
       expect(types).toContainEqual({ name: 'id', type: 'text' });
       await query(
-        `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
+        `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', '', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
       );
       const file = folder.file('replay.json');
       await writeFile(

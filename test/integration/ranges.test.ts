@@ -62,8 +62,8 @@ async function plant(path: string, sql: string): Promise<void> {
 /** Beyond what any strategy looks back by. */
 const LATE = { count: 3, hours_ago: 1000 };
 
-const MAIN = "SELECT * FROM _highwater_checkpoints WHERE source NOT LIKE '%#%'";
-const LEFT = `SELECT (SELECT count(*) FROM _highwater_checkpoints WHERE source LIKE '%#%')
+const MAIN = 'SELECT * FROM _highwater_checkpoints WHERE "range" = \'\'';
+const LEFT = `SELECT (SELECT count(*) FROM _highwater_checkpoints WHERE "range" <> '')
   + (SELECT count(*) FROM _highwater_seen) + (SELECT count(*) FROM _highwater_differences)`;
 
 describe.concurrent('a table and its source', () => {
@@ -350,7 +350,7 @@ describe.concurrent('what cannot be', () => {
       (
         await query(
           destination,
-          "SELECT count(*) FROM _highwater_checkpoints WHERE source LIKE '%#backfill %'",
+          'SELECT count(*) FROM _highwater_checkpoints WHERE "range" LIKE \'backfill %\'',
         )
       )[0],
     ).toEqual(['1']);

@@ -82,7 +82,7 @@ async function readAll(
     parents: ({ after }: { after: string[] | null }) =>
       Promise.resolve(rows.filter(({ key: [id = ''] }) => after === null || id > (after[0] ?? ''))),
   } as unknown as Destination;
-  const key = { schema: 's', table: 't', strategy: options.strategy, source: url } as const;
+  const key = { schema: 's', table: 't', strategy: options.strategy, source: url, range: '' } as const;
   const table = { schema: 's', table: 'p', primaryKey: ['id'], columns: {} };
   const { signal } = new AbortController();
   let cursor = strategy.begin(null, '2026-01-01T00:00:00Z');

@@ -156,7 +156,7 @@ describe('the walk over parents', () => {
     );
     const rows = ['a', 'b'].map((id) => ({ key: [id], fields: { id }, mark: null }));
     const destination = { parents: () => Promise.resolve(rows) } as unknown as Destination;
-    const key = { schema: 's', table: 't', strategy: 'cursor', source: 'x' } as const;
+    const key = { schema: 's', table: 't', strategy: 'cursor', source: 'x', range: '' } as const;
     const table = { schema: 's', table: 'p', primaryKey: ['id'], columns: {} };
     const parent = { stream: 'p', table, fields: ['id'] };
     const memory = { began: new Date().toISOString(), read: null, remaining: 0 };

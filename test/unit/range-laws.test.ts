@@ -345,7 +345,7 @@ test('which rows an audit would have met, or why that cannot be told', () => {
 });
 
 test('what is kept of other ranges goes once nobody goes on with them', async () => {
-  const key = { schema: 's', table: 't', strategy: 'keyset' as const, source: 'a#backfill 1..' };
+  const key = { schema: 's', table: 't', strategy: 'keyset' as const, source: 'a', range: 'backfill 1..' };
   const day = 24 * 60 * 60 * 1000;
   const kept = [
     ['young', 0, false],
@@ -356,16 +356,16 @@ test('what is kept of other ranges goes once nobody goes on with them', async ()
   const destination = {
     ranges: {
       kept: async () =>
-        kept.map(([source, days]) => ({
-          key: { ...key, source },
-          holder: { workflowId: source },
+        kept.map(([range, days]) => ({
+          key: { ...key, range },
+          holder: { workflowId: range },
           updated: new Date(Date.now() - days * day).toISOString(),
         })),
-      forget: async ({ source }: { source: string }) => void gone.push(source),
+      forget: async ({ range }: { range: string }) => void gone.push(range),
     },
   } as unknown as Destination;
   const isRunning = async ({ workflowId }: { workflowId: string }) =>
-    kept.some(([source, , runs]) => source === workflowId && runs);
+    kept.some(([range, , runs]) => range === workflowId && runs);
   await removeForsaken(key, destination, isRunning);
   expect(gone).toEqual(['old']);
 });

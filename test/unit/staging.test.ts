@@ -20,7 +20,13 @@ import { Staging, type StagedMark } from '../../src/staging/staging.js';
 import { scratch } from '../helpers/harness.js';
 
 const MEBIBYTE = 1024 * 1024;
-const STREAM: StreamKey = { schema: 'main', table: 'user', strategy: 'keyset', source: 'http://h/users' };
+const STREAM: StreamKey = {
+  schema: 'main',
+  table: 'user',
+  strategy: 'keyset',
+  source: 'http://h/users',
+  range: '',
+};
 
 let folder: Awaited<ReturnType<typeof scratch>>;
 let staging: Staging;
@@ -82,6 +88,7 @@ describe('a staged batch', () => {
       { schema: 'other' },
       { strategy: 'replay' },
       { source: 'http://h/users2' },
+      { range: 'backfill ..' },
       // Parts that would run together if they were joined.
       { schema: 'mai', table: 'nuser' },
       { table: '../../../escape', source: '/etc/passwd' },

@@ -21,7 +21,9 @@ import {
   somethingMisfits,
   startsAnew,
   isRange,
+  keyValues,
   type StreamLog,
+  type StreamOfTable,
 } from '../checkpoints.js';
 import { refuseOtherDatabase } from '../sql/drift.js';
 import { keyChanged, keyText, otherKey, STARTED_OVER_GONE } from '../fingerprint.js';
@@ -94,8 +96,6 @@ export interface FilesOptions {
 
 /** What an attempt is about to put: without a commit that names it, nobody will ever ask for it. */
 interface Pending {
-  strategy: string;
-  source: string;
   base: string;
   at: string;
   paths: string[];
@@ -198,9 +198,7 @@ export class FilesDestination implements Destination {
           return { rows, already: true, ...(rejected > 0 && { rejected }) };
         }
         // Others may have been committed after it; as a rule it is among the last.
-        const { strategy, source } = key;
-        const isIt = (one: Commit) =>
-          one.batch === next && one.base === base && one.strategy === strategy && one.source === source;
+        const isIt = (one: Commit) => one.batch === next && one.base === base && sameKey(one, key);
         const committed = manifest.commits.find(isIt) ?? (await manifests.commits(manifest)).find(isIt);
         if (committed === undefined) throw conflict(key, base, stored);
         const rejected = committed.rejects.reduce((sum, { rows }) => sum + rows, 0);
@@ -241,9 +239,8 @@ export class FilesDestination implements Destination {
       const files = [...made.files, ...made.rejects, ...made.marks];
       if (files.length > 0) {
         // Said beforehand, so that what a crash leaves is found without a look at every file.
-        const { strategy, source } = key;
         const paths = files.map(({ path }) => path);
-        const promise: Pending = { strategy, source, base: request.base, at: now, paths };
+        const promise: Pending = { base: request.base, at: now, paths };
         await this.store.putIfAbsent(pending, JSON.stringify(promise));
         put = files;
         for (const file of files) await this.store.put(`${folder}${file.path}`, file.local);
@@ -257,7 +254,9 @@ export class FilesDestination implements Destination {
           : [...(stored.marks.length < MARK_FILES ? stored.marks : []), ...made.marks.map(named)];
       const commit: Commit = {
         version: manifest.version + 1,
-        ...{ batch: next, base: request.base, strategy: key.strategy, source: key.source },
+        ...streamOf(key),
+        batch: next,
+        base: request.base,
         ...{ workflow_id: request.workflowId, pages: request.pages, records: request.records, rows },
         cursor: request.cursor,
         ...{ committed_at: now, schema, files: made.files.map(named), rejects: made.rejects.map(named) },
@@ -371,11 +370,11 @@ export class FilesDestination implements Destination {
       commits.flatMap(({ files }) => files),
     );
     const { latest } = tableQueries(manifest, commits, (path) => paths.get(path) ?? '');
-    const ours = commits.filter(({ strategy, source }) => strategy === key.strategy && source === key.source);
-    const values = (id: string) => joined([id, key.schema, key.table, key.strategy, key.source].map(literal));
+    const ours = commits.filter((one) => sameKey(one, key));
+    const values = (id: string) => joined([id, ...keyValues(key)].map(literal));
     await connection.runAll([
       sql`CREATE OR REPLACE TEMP VIEW _stands AS ${latest}`,
-      sql`CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, ${KEY_COLUMNS})`,
+      sql`CREATE OR REPLACE TEMP TABLE _highwater_batches (id VARCHAR, "schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR, "range" VARCHAR)`,
       ...ours.map(({ batch }) => sql`INSERT INTO _highwater_batches VALUES (${values(batch)})`),
       temporaryTable('differences'),
     ]);
@@ -514,10 +513,12 @@ interface Attempt {
   manifest: Manifest;
 }
 
+const streamOf = ({ strategy, source, range }: StreamOfTable): StreamOfTable => ({ strategy, source, range });
+
 const named = ({ local: _, ...file }: MadeFile): TableFile => file;
 
 const checkpointOf = (manifest: Manifest | null, key: StreamKey): ManifestCheckpoint | undefined =>
-  manifest?.checkpoints.find(({ strategy, source }) => strategy === key.strategy && source === key.source);
+  manifest?.checkpoints.find((one) => sameKey(one, key));
 
 const identityIn = (body: Buffer): string =>
   (JSON.parse(body.toString('utf8')) as { database: string }).database;
@@ -581,9 +582,7 @@ async function claim(
     const others = (manifest?.checkpoints ?? [])
       .filter((one) => one !== own)
       .map((one) =>
-        takenOver.some((other) =>
-          sameKey(other, { ...key, strategy: one.strategy as StreamKey['strategy'], source: one.source }),
-        )
+        takenOver.some((other) => sameKey(other, one))
           ? { ...one, id: randomUUID(), holder, updated_at: now }
           : one,
       )
@@ -591,7 +590,10 @@ async function claim(
     const fingerprint = record ?? own?.fingerprint;
     const kept = fingerprint !== undefined && { fingerprint };
     const mine: ManifestCheckpoint = {
-      ...{ strategy: key.strategy, source: key.source, ...checkpoint, holder, updated_at: now },
+      ...streamOf(key),
+      ...checkpoint,
+      holder,
+      updated_at: now,
       ...{ rows: own?.rows ?? 0, rejected: own?.rejected ?? 0 },
       marks: said !== null && checkpoint.cursor === null ? [] : (own?.marks ?? []),
       ...kept,
@@ -599,7 +601,9 @@ async function claim(
     const moves: ManifestMove[] = [...(manifest?.moves ?? [])];
     if (said !== null)
       moves.push({
-        ...{ id: checkpoint.id, base: own?.id ?? '', strategy: key.strategy, source: key.source },
+        ...streamOf(key),
+        id: checkpoint.id,
+        base: own?.id ?? '',
         ...{ cursor: checkpoint.cursor, workflow_id: holder.workflowId, moved: said, moved_at: now },
       });
     const isMade = await manifests.append(found, {
@@ -625,11 +629,16 @@ async function withoutLost(
   const moves: ManifestMove[] = [...(manifest.moves ?? [])];
   const checkpoints = manifest.checkpoints.map((one): ManifestCheckpoint => {
     if (one.cursor === null || isRange(one)) return one;
-    const { strategy, source, id: base, holder, fingerprint } = one;
+    const { id: base, holder, fingerprint } = one;
     const id = randomUUID();
     moves.push({
-      ...{ id, base, strategy, source, cursor: null, workflow_id: holder.workflowId },
-      ...{ moved: STARTED_OVER_GONE, moved_at: now },
+      ...streamOf(one),
+      id,
+      base,
+      cursor: null,
+      workflow_id: holder.workflowId,
+      moved: STARTED_OVER_GONE,
+      moved_at: now,
     });
     const recorded = fingerprint !== undefined && {
       fingerprint: { is: fingerprint.is, gone: true as const },
@@ -673,8 +682,7 @@ export async function historyIn(store: ObjectStore, { key, limit }: HistoryReque
 
 /** Commits and moves of a stream, the latest first. */
 async function entriesOf(manifests: Manifests, manifest: Manifest, key: StreamKey): Promise<HistoryEntry[]> {
-  const isOwn = ({ strategy, source }: { strategy: string; source: string }) =>
-    strategy === key.strategy && source === key.source;
+  const isOwn = (one: StreamOfTable) => sameKey(one, key);
   const commits = (await manifests.commits(manifest)).filter(isOwn).map((commit): HistoryEntry => {
     const { batch, base, cursor, pages, records, rows } = commit;
     const [at, workflowId] = [commit.committed_at, commit.workflow_id];
@@ -799,8 +807,6 @@ async function copy(
   longest = Math.max(longest, line);
   return { path, rows, bytes, sha256: hash.digest('hex'), ...(format === 'ndjson' && { longest }), local };
 }
-
-const KEY_COLUMNS = sql`"schema" VARCHAR, "table" VARCHAR, strategy VARCHAR, source VARCHAR`;
 
 /** The statement that makes one of Highwater's own tables for the time of a connection. */
 const temporaryTable = (table: OwnTable): Sql =>

@@ -5,12 +5,12 @@
 import { randomUUID } from 'node:crypto';
 import { DestinationBusyError, DestinationError } from '../../errors.js';
 import type { ColumnType, Cursor, Holder, StreamKey } from '../../protocol.js';
-import { thatMatter, type StoredCheckpoint } from '../checkpoints.js';
+import { thatMatter, type StoredCheckpoint, type StreamOfTable } from '../checkpoints.js';
 import type { Recorded } from '../fingerprint.js';
 import type { ObjectStore } from './object-store.js';
 
-/** What this code writes and reads. */
-const FORM = 1;
+/** The form that is written. In form 1, which is read too, a range was a part of `source`. */
+const FORM = 2;
 /** So many commits stand in the manifest itself; older ones in lists of so many, which it names. */
 export const OPEN_COMMITS = 100;
 /** So many versions are kept; a reader of an older one had the time. */
@@ -27,12 +27,10 @@ export interface TableFile {
 }
 
 /** What one batch has added. */
-export interface Commit {
+export interface Commit extends StreamOfTable {
   version: number;
   batch: string;
   base: string;
-  strategy: string;
-  source: string;
   workflow_id: string;
   pages: number;
   records: number;
@@ -47,21 +45,17 @@ export interface Commit {
 }
 
 /** A checkpoint that was moved. */
-export interface ManifestMove {
+export interface ManifestMove extends StreamOfTable {
   id: string;
   base: string;
-  strategy: string;
-  source: string;
   cursor: Cursor | null;
   workflow_id: string;
   moved: string;
   moved_at: string;
 }
 
-/** Where a stream stands: one for each strategy and source. */
-export interface ManifestCheckpoint {
-  strategy: string;
-  source: string;
+/** Where a stream stands: one for each strategy, source and range. */
+export interface ManifestCheckpoint extends StreamOfTable {
   id: string;
   cursor: Cursor | null;
   holder: Holder;
@@ -76,7 +70,7 @@ export interface ManifestCheckpoint {
 }
 
 export interface Manifest {
-  highwater: typeof FORM;
+  highwater: number;
   version: number;
   schema: string;
   table: string;
@@ -126,7 +120,9 @@ export class Manifests {
       const key = manifestKey(this.folder, newest);
       const body = await this.store.get(key);
       // Gone between the two: very many commits came after it.
-      if (body !== null) return parsed<Manifest>(body, `${this.store.name}/${key}`);
+      if (body === null) continue;
+      const manifest = parsed<Manifest>(body, `${this.store.name}/${key}`);
+      return manifest.highwater === FORM ? manifest : fromForm1(manifest);
     }
   }
 
@@ -171,7 +167,8 @@ export class Manifests {
     const body = await this.store.get(key);
     if (body === null)
       throw new DestinationError(`${this.store.name} has lost ${key}, which its manifest names`);
-    return parsed<{ highwater: number; commits: Commit[] }>(body, `${this.store.name}/${key}`).commits;
+    const list = parsed<{ highwater: number; commits: Commit[] }>(body, `${this.store.name}/${key}`);
+    return list.highwater === FORM ? list.commits : list.commits.map(withRange);
   }
 
   /** The data files that the manifest names and that are not there. */
@@ -238,10 +235,29 @@ function parsed<T extends { highwater: number }>(body: Buffer, path: string): T 
   } catch {
     throw new DestinationError(`${path} is damaged: it is no JSON`);
   }
-  if (value.highwater === FORM) return value;
+  if (value.highwater === FORM || value.highwater === 1) return value;
   throw new DestinationError(
     `${path} was written by another version of Highwater (form ${String(value.highwater)}, this one knows ${FORM})`,
   );
+}
+
+/** The stream of an entry; those of form 1 have their range at the end of the source. */
+export function withRange<T extends Omit<StreamOfTable, 'range'> & { range?: string }>(
+  entry: T,
+): T & StreamOfTable {
+  if (entry.range !== undefined) return { ...entry, range: entry.range };
+  const [, source = entry.source, range = ''] = /^(.*?)#((?:backfill|audit) .*)$/s.exec(entry.source) ?? [];
+  return { ...entry, source, range };
+}
+
+function fromForm1(manifest: Manifest): Manifest {
+  const { checkpoints, moves, commits } = manifest;
+  return {
+    ...manifest,
+    checkpoints: checkpoints.map(withRange),
+    commits: commits.map(withRange),
+    ...(moves !== undefined && { moves: moves.map(withRange) }),
+  };
 }
 
 /** The checkpoints of a table, as all destinations know them. */
@@ -250,7 +266,12 @@ export const storedIn = (manifest: Manifest | null, key: StreamKey): StoredCheck
 
 /** Those of ranges too. */
 export const allIn = (manifest: Manifest | null, key: StreamKey): StoredCheckpoint[] =>
-  (manifest?.checkpoints ?? []).map(({ strategy, source, id, cursor, holder, updated_at: updated }) => ({
-    key: { ...key, strategy: strategy as StreamKey['strategy'], source },
-    ...{ id, cursor, holder, updated },
-  }));
+  (manifest?.checkpoints ?? []).map(
+    ({ strategy, source, range, id, cursor, holder, updated_at: updated }) => ({
+      key: { schema: key.schema, table: key.table, strategy, source, range },
+      id,
+      cursor,
+      holder,
+      updated,
+    }),
+  );

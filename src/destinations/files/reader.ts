@@ -3,10 +3,11 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { confine, NO_EXTENSIONS } from '../duckdb/confine.js';
 import { findFiles } from '../location.js';
 import { DestinationError } from '../../errors.js';
+import type { StreamOfTable } from '../checkpoints.js';
 import type { Json } from '../../protocol.js';
 import { IDENTITY, pathsOf } from './files.js';
 import { tableQueries } from './columns.js';
-import { Manifests, type Commit, type Manifest } from './manifest.js';
+import { Manifests, withRange, type Commit, type Manifest } from './manifest.js';
 import { LocalStore, type ObjectStore } from './object-store.js';
 import { runQuery, whole, type Answer, type QueryAnswer } from '../duckdb/query.js';
 import { S3Store } from './s3-store.js';
@@ -119,6 +120,7 @@ async function makeViews(connection: DuckDbSession, store: ObjectStore, statemen
 }
 
 type Row = { [column: string]: Json };
+type RejectRow = Row & Omit<StreamOfTable, 'range'>;
 
 /** What SQL destinations have as tables. */
 const OWN_TABLES: {
@@ -130,7 +132,14 @@ const OWN_TABLES: {
     name: '_highwater_batches',
     columns: {
       ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
-      ...{ source: 'VARCHAR', workflow_id: 'VARCHAR', pages: 'BIGINT', records: 'BIGINT', rows: 'BIGINT' },
+      ...{
+        source: 'VARCHAR',
+        range: 'VARCHAR',
+        workflow_id: 'VARCHAR',
+        pages: 'BIGINT',
+        records: 'BIGINT',
+        rows: 'BIGINT',
+      },
       ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT', cursor: 'VARCHAR' },
     },
     rows: async (_, tables) =>
@@ -148,7 +157,7 @@ const OWN_TABLES: {
     name: '_highwater_moves',
     columns: {
       ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
-      ...{ source: 'VARCHAR', cursor: 'VARCHAR', workflow_id: 'VARCHAR', moved: 'VARCHAR' },
+      ...{ source: 'VARCHAR', range: 'VARCHAR', cursor: 'VARCHAR', workflow_id: 'VARCHAR', moved: 'VARCHAR' },
       ...{ moved_at: 'TIMESTAMPTZ' },
     },
     rows: async (_, tables) =>
@@ -177,13 +186,14 @@ const OWN_TABLES: {
   {
     name: '_highwater_checkpoints',
     columns: {
-      ...{ schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR', id: 'VARCHAR' },
+      ...{ schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR', range: 'VARCHAR' },
+      id: 'VARCHAR',
       ...{ cursor: 'VARCHAR', holder: 'VARCHAR', updated_at: 'TIMESTAMPTZ' },
     },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table, checkpoints } }) =>
-        checkpoints.map(({ strategy, source, id, cursor, holder, updated_at }) => ({
-          ...{ schema, table, strategy, source, id, updated_at },
+        checkpoints.map(({ strategy, source, range, id, cursor, holder, updated_at }) => ({
+          ...{ schema, table, strategy, source, range, id, updated_at },
           cursor: cursor === null ? null : JSON.stringify(cursor),
           holder: JSON.stringify(holder),
         })),
@@ -193,7 +203,7 @@ const OWN_TABLES: {
     name: '_highwater_rejects',
     columns: {
       ...{ batch: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR' },
-      ...{ reason: 'VARCHAR', record: 'VARCHAR', rejected_at: 'TIMESTAMPTZ' },
+      ...{ range: 'VARCHAR', reason: 'VARCHAR', record: 'VARCHAR', rejected_at: 'TIMESTAMPTZ' },
     },
     rows: async (store, tables) => {
       const rows: Row[] = [];
@@ -201,7 +211,8 @@ const OWN_TABLES: {
         for (const { path } of commits.flatMap(({ rejects }) => rejects)) {
           const body = await store.get(`${folder}${path}`);
           const lines = body?.toString('utf8').split('\n') ?? [];
-          rows.push(...lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Row));
+          const rejects = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as RejectRow);
+          rows.push(...rejects.map(withRange));
         }
       }
       return rows;

@@ -82,7 +82,7 @@ export const postgresDialect: Dialect = {
   lockTable: async (session, { schema, table }) => {
     await session.run(
       sql`SELECT 1 FROM ${ownName(schema, 'checkpoints')} WHERE "schema" = ${literal(schema)} AND "table" = ${literal(table)}
-         ORDER BY strategy, source FOR UPDATE`,
+         ORDER BY strategy, source, "range" FOR UPDATE`,
     );
   },
   takeTime,

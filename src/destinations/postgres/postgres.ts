@@ -94,6 +94,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
 
   override async write(request: WriteRequest): Promise<WriteOutcome> {
     try {
+      await this.upgradeTables(request.key);
       return await this.commit(request);
     } catch (thrown) {
       const { code = '' } = thrown as { code?: string };

@@ -9,7 +9,7 @@ import { counts, type Loader, type SqlSession } from './dialect.js';
 import { isTableGone, keepEnded } from './drift.js';
 import { changesOf, prepareTable, schemaStore } from './evolution.js';
 import { isReadOnce, keepsLast, NOTHING_WRITTEN, withNotes } from './modes.js';
-import { keyIs, keyLiterals, ownTable } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { keepMarks } from './parents.js';
 import { endPass, preparePass, rowsBefore } from './pass.js';
 import { besideTable, comparedTable, keysOnly, rememberKeys, withBeyond } from './ranges.js';
@@ -58,10 +58,7 @@ export async function commitBatch(
       : NOTHING_WRITTEN;
   const { notes = [] } = ended;
   const { fingerprint } = request;
-  // An older version may have opened the stream, and made no table for fingerprints.
-  const isKept = fingerprint !== undefined && request.cursor.ended !== null;
-  if (isKept && (await session.dialect.hasOwnTable(session, key.schema, 'fingerprints')))
-    await keepEnded(session, key, fingerprint);
+  if (fingerprint !== undefined && request.cursor.ended !== null) await keepEnded(session, key, fingerprint);
   const rows = written.rows + ended.rows;
   const deleted = written.deleted + ended.deleted;
   await recordCommit(session, { ...request, cursor: withNotes(request.cursor, notes) }, stored, rows);
@@ -105,7 +102,7 @@ async function recordCommit(
   const { key, base, next, workflowId, pages, records } = request;
   const cursor = literal(JSON.stringify(request.cursor));
   const moved = await session.runAll([
-    sql`INSERT INTO ${ownTable(session, key, 'batches')} VALUES (${joined([next, base].map(literal))}, ${keyLiterals(key)},
+    sql`${insertInto(session, key, 'batches')} VALUES (${joined([next, base].map(literal))}, ${keyLiterals(key)},
        ${cursor}, ${literal(workflowId)}, ${joined([pages, records, rows].map(numeral))}, now())`,
     sql`UPDATE ${ownTable(session, key, 'checkpoints')} SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
        WHERE ${keyIs(session, key)} AND id = ${literal(base)}`,

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { DestinationGoneError } from '../../errors.js';
 import { SYNCED_AT, type Holder, type Note, type StreamKey, type TableSpec } from '../../protocol.js';
-import { isRange, keyValues, startsAnew, tableName } from '../checkpoints.js';
+import { isRange, keyValues, sameKey, startsAnew, tableName } from '../checkpoints.js';
 import type { OpenRequest } from '../destination.js';
 import {
   keyChanged,
@@ -18,7 +18,7 @@ import {
 import { hasKeys } from '../columns/inference.js';
 import type { SqlRow, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
-import { keyIs, ownTable, tableIs } from './own-tables.js';
+import { insertInto, keyIs, ownTable, tableIs } from './own-tables.js';
 import { removeOlderTwins } from './ranges.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
@@ -31,22 +31,20 @@ async function recordedFor(
     sql`SELECT strategy, source, fingerprint FROM ${ownTable(session, key, 'fingerprints')} WHERE ${tableIs(session, key)}`,
   );
   return rows.map(([strategy, source, fingerprint]) => ({
-    key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '' },
+    key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '', range: '' },
     recorded: JSON.parse(fingerprint ?? '') as Recorded,
   }));
 }
 
 export async function recordedOf(session: SqlSession, key: StreamKey): Promise<Recorded | null> {
   const all = await recordedFor(session, key);
-  return (
-    all.find((one) => one.key.strategy === key.strategy && one.key.source === key.source)?.recorded ?? null
-  );
+  return all.find((one) => sameKey(one.key, key))?.recorded ?? null;
 }
 
 async function keepRecorded(session: SqlSession, key: StreamKey, recorded: Recorded): Promise<void> {
   await forgetRecorded(session, key);
   const values = joined([...keyValues(key), JSON.stringify(recorded)].map(literal));
-  await session.run(sql`INSERT INTO ${ownTable(session, key, 'fingerprints')} VALUES (${values})`);
+  await session.run(sql`${insertInto(session, key, 'fingerprints')} VALUES (${values})`);
 }
 
 const forgetRecorded = (session: SqlSession, key: StreamKey) =>
@@ -160,6 +158,7 @@ export async function startOverWhereGone(session: SqlSession, table: TableSpec):
       table: table.table,
       strategy: strategy as StreamKey['strategy'],
       source: source ?? '',
+      range: '',
     };
     const next = randomUUID();
     const { workflowId } = JSON.parse(holder ?? '') as Holder;
@@ -170,7 +169,7 @@ export async function startOverWhereGone(session: SqlSession, table: TableSpec):
     for (const name of ['seen', 'parents'] as const)
       await session.run(sql`DELETE FROM ${ownTable(session, own, name)} WHERE ${keyIs(session, own)}`);
     await session.run(
-      sql`INSERT INTO ${ownTable(session, own, 'moves')} VALUES (${values}, NULL, ${literal(workflowId)}, ${literal(STARTED_OVER_GONE)}, now())`,
+      sql`${insertInto(session, own, 'moves')} VALUES (${values}, NULL, ${literal(workflowId)}, ${literal(STARTED_OVER_GONE)}, now())`,
     );
     const recorded = await recordedOf(session, own);
     if (recorded !== null) await keepRecorded(session, own, { is: recorded.is, gone: true });
@@ -188,7 +187,7 @@ async function standing(session: SqlSession, table: TableSpec): Promise<SqlRow[]
   if ((await session.dialect.storedColumns(session, table)) !== null) return [];
   const found = await session.rows(
     sql`SELECT strategy, source, id, holder FROM ${ownTable(session, table, 'checkpoints')}
-       WHERE ${tableIs(session, table)} AND cursor IS NOT NULL AND strpos(source, '#') = 0`,
+       WHERE ${tableIs(session, table)} AND cursor IS NOT NULL AND "range" = ''`,
   );
   if (found.length === 0) return [];
   // Where the first records say what the columns are, there is no table before them.

@@ -5,7 +5,7 @@ import { notReady, refuseOtherTypes, tableName } from '../checkpoints.js';
 import { Columns, hasEvolved, hasKeys, type SchemaStore, type StoredTable } from '../columns/inference.js';
 import type { Dialect, SqlSession } from './dialect.js';
 import { hasOneRowAKey, MODE_COLUMNS, refuseOtherMode } from './modes.js';
-import { keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 /** Reads a table's columns, and which members of records they were made for. */
@@ -174,11 +174,7 @@ export function schemaStore(
         ({ column, path, from, to, example, record }) =>
           sql`(${literal(batch)}, ${keyLiterals(key)}, ${joined([column, JSON.stringify(path)].map(literal))}, ${from === null ? sql`NULL` : literal(from)}, ${joined([to, example, record].map(wholeText))}, now())`,
       );
-      await session.run(
-        sql`INSERT INTO ${ownTable(session, key, 'schema_changes')}
-           (batch, "schema", "table", strategy, source, "column", path, from_type, to_type, example, record, changed_at)
-           VALUES ${joined(rows)}`,
-      );
+      await session.run(sql`${insertInto(session, key, 'schema_changes')} VALUES ${joined(rows)}`);
     },
   };
 }

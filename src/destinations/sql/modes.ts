@@ -17,7 +17,7 @@ import {
   type TableSpec,
   type WriteMode,
 } from '../../protocol.js';
-import { isWholePass, keyValues, missesRows } from '../checkpoints.js';
+import { isWholePass, missesRows } from '../checkpoints.js';
 import type { WriteRequest } from '../destination.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 import type { Written } from './write-batch.js';
@@ -100,14 +100,12 @@ export const NOTHING_WRITTEN: Written = { rows: 0, deleted: 0 };
 export const withNotes = (cursor: Cursor, notes: readonly Note[]): Cursor =>
   notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] };
 
-/** Where the rows of a pass wait for its end, in mode `replace`. */
-export const asideOf = (key: StreamKey, { schema, primaryKey, columns }: TableSpec): TableSpec => ({
-  ...{ schema, primaryKey, columns },
-  table: `_highwater_aside_${createHash('sha256')
-    .update(JSON.stringify(keyValues(key)))
-    .digest('hex')
-    .slice(0, 16)}`,
-});
+/** The table in which the rows of a sync's pass wait for its end, in mode `replace`. */
+export function asideOf(key: StreamKey, { schema, primaryKey, columns }: TableSpec): TableSpec {
+  const stream = JSON.stringify([key.schema, key.table, key.strategy, key.source]);
+  const hash = createHash('sha256').update(stream).digest('hex').slice(0, 16);
+  return { schema, primaryKey, columns, table: `_highwater_aside_${hash}` };
+}
 
 /** Whether a batch is the first of its pass. */
 export const beginsPass = (before: Cursor | null, now: Cursor): boolean =>

@@ -7,10 +7,10 @@ import type { Dialect, OwnTable, SqlSession } from './dialect.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 /**
- * Version of Highwater's own tables. 1: checkpoints, batches, parents. 2: seen, rejects, schema changes. Opening a
- * stream makes the tables that a version added. (Moves and fingerprints came later; older programs do well without.)
+ * Version of Highwater's own tables. 1: checkpoints, batches, parents. 2: seen, rejects, schema changes, moves,
+ * fingerprints. 3: the column `range`, which was a part of `source` before.
  */
-const TABLES_VERSION = 2;
+const TABLES_VERSION = 3;
 
 type Kind = 'text' | 'text?' | 'whole' | 'time' | 'truth';
 
@@ -21,7 +21,7 @@ interface Definition {
   primaryKey?: readonly string[];
 }
 
-const STREAM = { schema: 'text', table: 'text', strategy: 'text', source: 'text' } as const;
+const STREAM = { schema: 'text', table: 'text', strategy: 'text', source: 'text', range: 'text' } as const;
 const STREAM_KEY = Object.keys(STREAM);
 
 const DEFINITIONS: readonly Definition[] = [
@@ -88,13 +88,15 @@ const DEFINITIONS: readonly Definition[] = [
       changed_at: 'time',
     },
   },
-  // What gives each checkpoint its meaning, as JSON. Older programs leave it alone.
+  // What gives each checkpoint its meaning, as JSON.
   { table: 'fingerprints', columns: { ...STREAM, fingerprint: 'text' } },
 ];
 
+const columnsOf = (table: OwnTable): Definition['columns'] =>
+  DEFINITIONS.find((one) => one.table === table)?.columns ?? {};
+
 /** The columns of one of Highwater's own tables, as they are declared. */
 export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
-  const { columns = {} } = DEFINITIONS.find((one) => one.table === table) ?? {};
   const types = {
     text: dialect.type('STRING'),
     'text?': dialect.type('STRING'),
@@ -103,7 +105,7 @@ export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
     truth: dialect.type('BOOLEAN'),
   };
   return joined(
-    Object.entries(columns).map(
+    Object.entries(columnsOf(table)).map(
       ([name, kind]) => sql`${identifier(name)} ${types[kind]}${kind === 'text?' ? sql`` : sql` NOT NULL`}`,
     ),
   );
@@ -120,6 +122,10 @@ type OfDialect = Pick<SqlSession, 'dialect'>;
 export const ownTable = ({ dialect }: OfDialect, { schema }: Pick<StreamKey, 'schema'>, table: OwnTable) =>
   dialect.ownTable(schema, table);
 
+/** `INSERT INTO` one of Highwater's own tables, for values in the order of its definition; an upgraded one has another. */
+export const insertInto = (session: OfDialect, key: Pick<StreamKey, 'schema'>, table: OwnTable): Sql =>
+  sql`INSERT INTO ${ownTable(session, key, table)} (${joined(Object.keys(columnsOf(table)).map(identifier))})`;
+
 /** A condition on Highwater's own tables: the row is about this table. */
 export const tableIs = (
   { dialect }: OfDialect,
@@ -128,12 +134,13 @@ export const tableIs = (
 
 /** A condition on Highwater's own tables: the row is about this stream. */
 export const keyIs = (session: OfDialect, key: StreamKey): Sql =>
-  sql`${tableIs(session, key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}`;
+  sql`${tableIs(session, key)} AND strategy = ${literal(key.strategy)} AND source = ${literal(key.source)}
+    AND "range" = ${literal(key.range)}`;
 
 /** The values of a stream's key, as rows of Highwater's own tables have them. */
 export const keyLiterals = (key: StreamKey): Sql => joined(keyValues(key).map(literal));
 
-/** Makes Highwater's own tables where they are missing, and the schema. */
+/** Makes Highwater's own tables where they are missing, and the schema; brings those of older versions up to date. */
 export async function prepareOwnTables(session: SqlSession, schema: string): Promise<void> {
   const { dialect } = session;
   await dialect.prepareSchema(session, schema);
@@ -143,12 +150,43 @@ export async function prepareOwnTables(session: SqlSession, schema: string): Pro
     sql`INSERT INTO ${meta} SELECT * FROM (VALUES ('database', ${literal(randomUUID())}), ('version', ${literal(String(TABLES_VERSION))})) AS v
        WHERE NOT EXISTS (SELECT 1 FROM ${meta} WHERE name = 'database')`,
   ]);
-  const [[version = null] = []] = await session.rows(sql`SELECT value FROM ${meta} WHERE name = 'version'`);
+  const version = await metaValue(session, schema, 'version');
   refuseNewer(version);
-  if (Number(version) < TABLES_VERSION)
+  if (Number(version) === TABLES_VERSION) return;
+  await splitRanges(session, schema);
+  await session.run(
+    sql`UPDATE ${meta} SET value = ${literal(String(TABLES_VERSION))} WHERE name = 'version'`,
+  );
+}
+
+/** Gives the tables of versions 1 and 2 the column `range`, and moves ranges into it from the sources' ends. */
+async function splitRanges(session: SqlSession, schema: string): Promise<void> {
+  const { dialect } = session;
+  for (const { table, columns, primaryKey } of DEFINITIONS) {
+    if (!('range' in columns)) continue;
+    const name = dialect.ownTable(schema, table);
     await session.run(
-      sql`UPDATE ${meta} SET value = ${literal(String(TABLES_VERSION))} WHERE name = 'version'`,
+      sql`ALTER TABLE ${name} ADD COLUMN IF NOT EXISTS "range" ${dialect.type('STRING')} DEFAULT ''`,
     );
+    const columnNames = (primaryKey ?? []).map(identifier);
+    if (primaryKey !== undefined && dialect.primaryKey(columnNames) !== '')
+      await session.run(
+        sql`ALTER TABLE ${name} DROP CONSTRAINT IF EXISTS ${identifier(`_highwater_${table}_pkey`)}, ADD PRIMARY KEY (${joined(columnNames)})`,
+      );
+    // The source itself may have a "#", in a reference to a secret's field.
+    for (const sign of [literal('#backfill '), literal('#audit ')]) {
+      await session.run(
+        sql`UPDATE ${name} SET source = substr(source, 1, strpos(source, ${sign}) - 1), "range" = substr(source, strpos(source, ${sign}) + 1)
+           WHERE strpos(source, ${sign}) > 0`,
+      );
+    }
+  }
+}
+
+/** Whether an older version made Highwater's own tables, and none has brought them up to date since. */
+export async function areTablesOld(session: SqlSession, schema: string): Promise<boolean> {
+  const version = await metaValue(session, schema, 'version');
+  return version !== null && Number(version) < TABLES_VERSION;
 }
 
 /** @throws {DestinationError} where a newer Highwater has written the tables: this one does not know their meaning. */
@@ -161,9 +199,18 @@ function refuseNewer(stored: string | null): void {
 }
 
 /** The identity of the database; null where it has none of Highwater's tables. */
-export async function databaseId(session: SqlSession, schema: string): Promise<string | null> {
+export const databaseId = (session: SqlSession, schema: string): Promise<string | null> =>
+  metaValue(session, schema, 'database');
+
+async function metaValue(
+  session: SqlSession,
+  schema: string,
+  name: 'database' | 'version',
+): Promise<string | null> {
   if (!(await session.dialect.hasOwnTable(session, schema, 'meta'))) return null;
   const meta = session.dialect.ownTable(schema, 'meta');
-  const [[id = null] = []] = await session.rows(sql`SELECT value FROM ${meta} WHERE name = 'database'`);
-  return id;
+  const [[value = null] = []] = await session.rows(
+    sql`SELECT value FROM ${meta} WHERE name = ${literal(name)}`,
+  );
+  return value;
 }

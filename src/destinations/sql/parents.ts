@@ -6,7 +6,7 @@ import type { ParentRow, ParentsRequest } from '../destination.js';
 import type { Dialect, Loader, SqlSession } from './dialect.js';
 import { columnsOf } from './evolution.js';
 import { marksDeleted } from './modes.js';
-import { keyIs, keyLiterals, ownTable } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { storedCheckpoints } from './stored-checkpoints.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
@@ -22,7 +22,7 @@ export async function keepMarks(
   const parent = session.dialect.asKeyText(sql`parent`);
   await session.runAll([
     sql`DELETE FROM ${parents} WHERE ${keyIs(session, key)} AND parent IN (SELECT ${parent} FROM ${marks} AS m)`,
-    sql`INSERT INTO ${parents} SELECT ${keyLiterals(key)}, parent, mark
+    sql`${insertInto(session, key, 'parents')} SELECT ${keyLiterals(key)}, parent, mark
        FROM (SELECT parent, mark, row_number() OVER (PARTITION BY parent ORDER BY place DESC) AS place
          FROM (SELECT place, ${parent} AS parent, mark FROM ${marks} AS m) AS m) AS m WHERE place = 1`,
   ]);

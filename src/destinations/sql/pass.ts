@@ -15,7 +15,7 @@ import {
   stamping,
   withinReach,
 } from './modes.js';
-import { keyIs, keyLiterals, ownTable } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { noteGone } from './ranges.js';
 import { identifier, joined, numeral, sql, type Sql } from './sql.js';
 import { sameKey, type Written } from './write-batch.js';
@@ -31,7 +31,7 @@ const forgetSeen = (session: SqlSession, { key }: Pick<WriteRequest, 'key'>): Pr
 /** Notes that a pass has met records whose keys are not known. */
 async function rememberUnknown(session: SqlSession, { key, cursor }: WriteRequest): Promise<void> {
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'seen')} VALUES (${keyLiterals(key)}, ${numeral(cursor.pass)}, NULL)`,
+    sql`${insertInto(session, key, 'seen')} VALUES (${keyLiterals(key)}, ${numeral(cursor.pass)}, NULL)`,
   );
 }
 

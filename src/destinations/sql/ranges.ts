@@ -24,7 +24,7 @@ import type { Followed } from '../columns/inference.js';
 import type { Batch, OwnTable, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
 import { marksDeleted, saysDeleted, stamping } from './modes.js';
-import { keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
 import { isOrdered } from './retry.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
@@ -136,7 +136,7 @@ export async function rememberKeys(
 ): Promise<void> {
   const keys = session.dialect.keyText(table.primaryKey.map((name) => sql`s.${columnIn(columns, name)}`));
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'seen')} SELECT ${keyLiterals(key)}, ${numeral(cursor.pass)}, ${keys} FROM ${name} AS s`,
+    sql`${insertInto(session, key, 'seen')} SELECT ${keyLiterals(key)}, ${numeral(cursor.pass)}, ${keys} FROM ${name} AS s`,
   );
 }
 
@@ -215,7 +215,7 @@ export async function compareBatch(
   if (range.kind === 'audit') {
     const kind = sql`CASE WHEN changed THEN 'changed' ELSE verdict END`;
     await session.run(
-      sql`INSERT INTO ${ownTable(session, key, 'differences')}
+      sql`${insertInto(session, key, 'differences')}
          SELECT ${keyLiterals(key)}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
          WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
     );
@@ -244,14 +244,14 @@ export async function noteGone(
   { key, table }: Pick<WriteRequest, 'key' | 'table'>,
   rows: Sql,
 ): Promise<void> {
-  const ranges = sql`FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, key)} AND strpos(source, '#') > 0`;
+  const ranges = sql`FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, key)} AND "range" <> ''`;
   const [[count = '0'] = []] = await session.rows(sql`SELECT count(*) ${ranges}`);
   if (count === '0') return;
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'differences')}
-       SELECT r."schema", r."table", r.strategy, r.source, 'gone', g.key, false, NULL
+    sql`${insertInto(session, key, 'differences')}
+       SELECT r."schema", r."table", r.strategy, r.source, r."range", 'gone', g.key, false, NULL
        FROM (SELECT ${session.dialect.keyText(keysOf(table))} AS key FROM ${rows}) AS g,
-         (SELECT "schema", "table", strategy, source ${ranges}) AS r`,
+         (SELECT "schema", "table", strategy, source, "range" ${ranges}) AS r`,
   );
 }
 
@@ -429,7 +429,7 @@ async function findExtra(
       return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
   }
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'differences')}
+    sql`${insertInto(session, key, 'differences')}
        SELECT ${keyLiterals(key)}, 'extra', ${text}, false, ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`NULL`} ${from} AND ${inScope}`,
   );
   return null;
@@ -471,8 +471,7 @@ async function removeExtra(session: SqlSession, { key, table, range }: ConcludeR
 export async function forgetRange(session: SqlSession, key: StreamKey): Promise<void> {
   const kept: OwnTable[] = ['checkpoints', 'moves', 'seen', 'differences', 'parents'];
   // What an audit put aside is told by the sync too, or will be.
-  const isAudit = key.source.includes('#audit ');
-  if (isAudit) kept.push('rejects');
+  if (key.range.startsWith('audit ')) kept.push('rejects');
   for (const name of kept)
     await session.run(sql`DELETE FROM ${ownTable(session, key, name)} WHERE ${keyIs(session, key)}`);
 }

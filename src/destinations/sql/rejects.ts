@@ -2,7 +2,7 @@
 import type { StreamKey } from '../../protocol.js';
 import type { WriteRequest } from '../destination.js';
 import { counts, type Loader, type SortedLines, type SqlSession } from './dialect.js';
-import { keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
 import { literal, numeral, sql } from './sql.js';
 
 type OfBatch = Pick<WriteRequest, 'key' | 'next'>;
@@ -19,7 +19,7 @@ export async function keepRejects(
 ): Promise<void> {
   const found = await readMembers(files, ['reason', 'record'], REJECT_BYTES);
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'rejects')} SELECT ${literal(next)}, ${keyLiterals(key)}, reason, record, now() FROM ${found} AS r`,
+    sql`${insertInto(session, key, 'rejects')} SELECT ${literal(next)}, ${keyLiterals(key)}, reason, record, now() FROM ${found} AS r`,
   );
 }
 
@@ -30,7 +30,7 @@ export async function keepMisfits(
   { name }: SortedLines,
 ): Promise<void> {
   await session.run(
-    sql`INSERT INTO ${ownTable(session, key, 'rejects')}
+    sql`${insertInto(session, key, 'rejects')}
        SELECT ${literal(next)}, ${keyLiterals(key)}, reason, line, now() FROM ${name} WHERE reason IS NOT NULL ORDER BY place`,
   );
 }

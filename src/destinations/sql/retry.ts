@@ -55,7 +55,7 @@ export const isOrdered = (type: ColumnType | undefined): boolean =>
 export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
   const { schema, table } = request.table;
   // The rows belong to no stream's batch.
-  const key: StreamKey = { schema, table, strategy: 'keyset', source: 'replay' };
+  const key: StreamKey = { schema, table, strategy: 'keyset', source: 'replay', range: '' };
   const next = `replay-${randomUUID()}`;
   const outcome: RetryOutcome = { records: 0, replayed: 0, rows: 0 };
   await mkdir(host.folder, { recursive: true });

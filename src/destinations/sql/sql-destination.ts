@@ -17,7 +17,7 @@ import { exactColumns } from '../../sources/exact-columns.js';
 import type { Loader, OwnTable, SqlSession } from './dialect.js';
 import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
 import { columnsOf, prepareTable } from './evolution.js';
-import { databaseId, prepareOwnTables } from './own-tables.js';
+import { areTablesOld, databaseId, prepareOwnTables } from './own-tables.js';
 import { readParents } from './parents.js';
 import { besideTable, concludeAudit, forgetRange, rangeRefusal } from './ranges.js';
 import { retryRejects, type RetryOutcome, type RetryRequest } from './retry.js';
@@ -95,11 +95,25 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     }
   }
 
-  history(request: HistoryRequest): Promise<History> {
+  /** Schemas whose own tables are known to be of this version, or were not there. */
+  private readonly upgraded = new Set<string>();
+
+  /** Brings Highwater's own tables up to date: an older worker may have opened the stream. */
+  protected async upgradeTables({ schema }: Pick<StreamKey, 'schema'>): Promise<void> {
+    if (this.upgraded.has(schema)) return;
+    if (await this.read((session) => areTablesOld(session, schema)))
+      await this.transaction((session) => prepareOwnTables(session, schema));
+    this.upgraded.add(schema);
+  }
+
+  async history(request: HistoryRequest): Promise<History> {
+    await this.upgradeTables(request.key);
     return this.read((session) => readHistory(session, request));
   }
 
-  parents(request: ParentsRequest): Promise<ParentRow[] | null> {
+  async parents(request: ParentsRequest): Promise<ParentRow[] | null> {
+    await this.upgradeTables(request.key);
+    await this.upgradeTables(request.parent.table);
     return this.read((session) => readParents(session, request));
   }
 
@@ -130,31 +144,36 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
       this.readWith(key, 'checkpoints', [], async (session) =>
         otherRanges(key, await allCheckpoints(session, key)),
       ),
-    conclude: (request) =>
-      this.transaction(async (session) => {
+    conclude: async (request) => {
+      await this.upgradeTables(request.key);
+      return this.transaction(async (session) => {
         await session.dialect.lockTable(session, request.key);
         await session.dialect.takeTime(session);
         const known = await columnsOf(session, request.table);
         const table = besideTable(known?.spec() ?? request.table);
         return concludeAudit(session, { ...request, table });
-      }),
-    forget: (key) =>
-      this.transaction(async (session) => {
+      });
+    },
+    forget: async (key) => {
+      await this.upgradeTables(key);
+      await this.transaction(async (session) => {
         if (!(await session.dialect.hasOwnTable(session, key.schema, 'differences'))) return;
         await session.dialect.lockTable(session, key);
         await forgetRange(session, key);
-      }),
+      });
+    },
   };
 
   /** Reads from one of Highwater's own tables. @param otherwise where the database does not have it. */
-  private readWith<T>(
-    { schema }: StreamKey,
+  private async readWith<T>(
+    key: StreamKey,
     table: OwnTable,
     otherwise: T,
     read: (session: Session) => Promise<T>,
   ): Promise<T> {
+    await this.upgradeTables(key);
     return this.read(async (session) =>
-      (await session.dialect.hasOwnTable(session, schema, table)) ? read(session) : otherwise,
+      (await session.dialect.hasOwnTable(session, key.schema, table)) ? read(session) : otherwise,
     );
   }
 }

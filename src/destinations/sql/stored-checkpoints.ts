@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Cursor, Holder, StreamKey } from '../../protocol.js';
 import {
   claimOf,
+  isRange,
   movedClaim,
   sameKey,
   tableName,
@@ -14,12 +15,12 @@ import type { History, HistoryRequest, OpenRequest, OpenResult } from '../destin
 import { counts, type Dialect, type SqlRow, type SqlSession } from './dialect.js';
 import { keepOpened, noteOfEmptyTable, recordedOf } from './drift.js';
 import { asideOf } from './modes.js';
-import { databaseId, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
+import { databaseId, insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
 import { joined, literal, numeral, sql, type Sql } from './sql.js';
 
 const selectCheckpoints = (dialect: Dialect, key: StreamKey, which: Sql): Sql =>
-  sql`SELECT strategy, source, id, cursor, holder, ${dialect.milliseconds(sql`updated_at`)}
-     FROM ${dialect.ownTable(key.schema, 'checkpoints')} WHERE ${which} ORDER BY strategy, source`;
+  sql`SELECT strategy, source, "range", id, cursor, holder, ${dialect.milliseconds(sql`updated_at`)}
+     FROM ${dialect.ownTable(key.schema, 'checkpoints')} WHERE ${which} ORDER BY strategy, source, "range"`;
 
 /** The query for the checkpoint of a stream; see {@link checkpointsIn}. */
 export const checkpointQuery = (dialect: Dialect, key: StreamKey): Sql =>
@@ -31,8 +32,8 @@ const checkpointsQuery = (dialect: Dialect, key: StreamKey): Sql =>
 
 /** The checkpoints in an answer to {@link checkpointQuery}. */
 export const checkpointsIn = (rows: readonly SqlRow[], key: StreamKey): StoredCheckpoint[] =>
-  rows.map(([strategy, source, id, cursor, holder, updated]) => ({
-    key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '' },
+  rows.map(([strategy, source, range, id, cursor, holder, updated]) => ({
+    key: { ...key, strategy: strategy as StreamKey['strategy'], source: source ?? '', range: range ?? '' },
     id: id ?? '',
     cursor: cursorIn(cursor),
     holder: JSON.parse(holder ?? '') as Holder,
@@ -96,19 +97,21 @@ export async function claimStream(
   if (said !== null) {
     // The current pass has not met what a pass from the new place meets: it must not end as a whole one.
     await session.run(sql`DELETE FROM ${ownTable(session, key, 'seen')} WHERE ${keyIs(session, key)}`);
-    const aside = tableName(asideOf(key, table));
-    await dialect.changeTable(session, aside, sql`DROP TABLE IF EXISTS ${aside}`);
+    if (!isRange(key)) {
+      const aside = tableName(asideOf(key, table));
+      await dialect.changeTable(session, aside, sql`DROP TABLE IF EXISTS ${aside}`);
+    }
     if (checkpoint.cursor === null)
       await session.run(sql`DELETE FROM ${ownTable(session, key, 'parents')} WHERE ${keyIs(session, key)}`);
     const ids = joined([checkpoint.id, own?.id ?? ''].map(literal));
     await session.run(
-      sql`INSERT INTO ${ownTable(session, key, 'moves')} VALUES (${ids}, ${keyLiterals(key)}, ${cursor}, ${literal(holder.workflowId)}, ${literal(said)}, now())`,
+      sql`${insertInto(session, key, 'moves')} VALUES (${ids}, ${keyLiterals(key)}, ${cursor}, ${literal(holder.workflowId)}, ${literal(said)}, now())`,
     );
   }
   const id = literal(checkpoint.id);
   await session.run(
     own === undefined
-      ? sql`INSERT INTO ${checkpoints} VALUES (${keyLiterals(key)}, ${id}, ${cursor}, ${heldBy}, now())`
+      ? sql`${insertInto(session, key, 'checkpoints')} VALUES (${keyLiterals(key)}, ${id}, ${cursor}, ${heldBy}, now())`
       : sql`UPDATE ${checkpoints} SET id = ${id}, cursor = ${cursor}, holder = ${heldBy}, updated_at = now() WHERE ${keyIs(session, key)}`,
   );
   return result;
@@ -120,7 +123,7 @@ export async function readHistory(session: SqlSession, { key, limit }: HistoryRe
   if (!(await session.dialect.hasOwnTable(session, key.schema, 'checkpoints'))) return nothing;
   const own = checkpointOf(await allCheckpoints(session, key), key);
   if (own === undefined) return nothing;
-  const [total = 0] = await counts(session, sql`SELECT count(*) FROM (${await logQuery(session, key)}) AS l`);
+  const [total = 0] = await counts(session, sql`SELECT count(*) FROM (${logQuery(session, key)}) AS l`);
   const { id, cursor, holder, updated: since } = own;
   return {
     stored: { checkpoint: { id, cursor }, holder, since },
@@ -130,13 +133,11 @@ export async function readHistory(session: SqlSession, { key, limit }: HistoryRe
 }
 
 /** The query for the commits and moves of a stream. */
-async function logQuery(session: SqlSession, key: StreamKey): Promise<Sql> {
-  // An older program may have written the database, and no stream of it was opened since.
-  const moves = !(await session.dialect.hasOwnTable(session, key.schema, 'moves'))
-    ? sql``
-    : sql`UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM ${ownTable(session, key, 'moves')} WHERE ${keyIs(session, key)}`;
+function logQuery(session: SqlSession, key: StreamKey): Sql {
+  const isOwn = keyIs(session, key);
   return sql`SELECT id, base, cursor, workflow_id, pages, records, "rows", CAST(NULL AS VARCHAR) AS moved, committed_at AS made_at
-    FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)} ${moves}`;
+    FROM ${ownTable(session, key, 'batches')} WHERE ${isOwn}
+    UNION ALL SELECT id, base, cursor, workflow_id, 0, 0, 0, moved, moved_at FROM ${ownTable(session, key, 'moves')} WHERE ${isOwn}`;
 }
 
 const logOf = (session: SqlSession, key: StreamKey): StreamLog => ({
@@ -149,7 +150,7 @@ const logOf = (session: SqlSession, key: StreamKey): StreamLog => ({
     ];
     const found = await session.rows(
       sql`SELECT id, base, ${session.dialect.milliseconds(sql`made_at`)}, cursor, workflow_id, pages, records, "rows", moved
-         FROM (${await logQuery(session, key)}) AS l ${which.length === 0 ? sql`` : sql`WHERE ${joined(which, sql` AND `)}`}
+         FROM (${logQuery(session, key)}) AS l ${which.length === 0 ? sql`` : sql`WHERE ${joined(which, sql` AND `)}`}
          ORDER BY made_at DESC LIMIT ${numeral(limit)}`,
     );
     return found.map(([id, base, at, cursor, workflowId, pages, records, rows, moved]) => ({
