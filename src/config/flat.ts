@@ -362,7 +362,7 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
   if (!/^postgres(ql)?:/i.test(text)) return;
   const plain = text.replace(REFERENCE, PLACEHOLDER);
   if (!URL.canParse(plain)) {
-    const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
+    const message = 'is not a PostgreSQL address, such as "postgresql://user:${env:PASSWORD}@host/database"';
     context.addIssue({ code: 'custom', message });
     return;
   }
