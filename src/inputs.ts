@@ -1,7 +1,7 @@
 /**
- * Schemas of the inputs of workflows and activities. Any client of the Temporal server can write these, so each is
- * checked before use: unknown keys are refused, numbers have bounds, and so has the length of every text. The types are
- * those of `protocol.ts`; the end of this file proves that they are the same.
+ * Schemas of the inputs of workflows and activities. Any client of the Temporal server can send these, so each is
+ * checked before use: unknown keys are refused, and numbers and lengths of texts have bounds. The types are those of
+ * `protocol.ts`; the end of this file proves that they are the same.
  */
 import { isColumnType } from './column-type.js';
 import { problemsOf } from './decode.js';
@@ -35,7 +35,7 @@ import {
 import { SETTINGS } from './settings.js';
 import * as z from './zod.js';
 
-/** Bounds are those of the configuration, or far beyond what anything of ours makes. */
+/** Bounds: those of the configuration, or far beyond what Highwater itself produces. */
 const NAME_LIMIT = 200;
 const COLUMN_LIMIT = 1600;
 const KEY_LIMIT = 20;
@@ -47,21 +47,21 @@ const NOTES_LIMIT = 1000;
 const FILES_LIMIT = 100_000;
 const STREAMS_LIMIT = 500;
 
-/** Any JSON; what it may be is for the code that reads it to say. */
+/** Any JSON; the code that reads it checks further. */
 const json = z.custom<Json>((given) => given !== undefined);
 const text = z.string().check(z.maxLength(TEXT_LIMIT));
-/** The name of a stream, table or column, or of nothing where it is empty. */
+/** The name of a stream, table or column; empty if there is none. */
 const name = z.string().check(z.maxLength(NAME_LIMIT));
 const realName = name.check(z.minLength(1));
 const address = z.string().check(z.maxLength(ADDRESS_LIMIT));
-/** A point in time as clocks write it. */
+/** A point in time as clocks format it. */
 const instant = z.string().check(z.maxLength(64));
 /** The id of a checkpoint, run or workflow. */
 const id = z.string().check(z.maxLength(1000));
 const count = z.int().check(z.minimum(0));
 const amount = z.number().check(z.minimum(0), z.maximum(Number.MAX_SAFE_INTEGER));
 const value = z.string().check(z.maxLength(VALUE_LIMIT));
-/** A whole number of any size. */
+/** An integer of any size. */
 const digits = z.string().check(z.regex(/^\d{1,40}$/));
 const yes = z.literal(true);
 const texts = z.record(z.string().check(z.maxLength(NAME_LIMIT)), text);
@@ -136,7 +136,7 @@ const strategyOptions = z.discriminatedUnion('strategy', [
 ]);
 
 const headerNames = z.strictObject({ header: name });
-/** Members on the way to a value in an answer, or a JSONPath. */
+/** Names of the members on the way to a value in an answer, or a JSONPath. */
 const answerPath = z.union([list(text, 500), text]);
 const answerPlace = z.union([answerPath, headerNames]);
 const place = z.oneOf(['header', 'query', 'cookie']);
@@ -271,7 +271,7 @@ const table = z.strictObject({
 });
 
 const rangeKind = z.oneOf(RANGE_KINDS);
-/** Keys of differences that a result names. */
+/** Number of keys that a result lists for each difference. */
 const shownKeys = z.int().check(z.minimum(0), z.maximum(1000));
 
 const rangeRequest = z.strictObject({
@@ -280,7 +280,7 @@ const rangeRequest = z.strictObject({
   to: z.exactOptional(value),
   repair: z.exactOptional(z.boolean()),
   removeExtra: z.exactOptional(z.boolean()),
-  // Larger numbers are taken for the largest there is.
+  // Larger numbers count as the largest one.
   keys: z.exactOptional(z.number().check(z.minimum(0), z.maximum(Number.MAX_SAFE_INTEGER))),
 });
 
@@ -332,7 +332,7 @@ const END_RULES = [
 ];
 const endRule = z.nullable(z.oneOf(END_RULES));
 
-/** What mark and position are is the strategy's; no part of them becomes more than a parameter or a quoted text. */
+/** Mark and position belong to the strategy. Their parts only ever become parameters or quoted text. */
 const cursor = z.strictObject({
   pass: count,
   mark: json,
@@ -347,7 +347,7 @@ const cursor = z.strictObject({
 const checkpoint = z.strictObject({ id, cursor: z.nullable(cursor) });
 
 const stagedFile = z.strictObject({
-  // Names lead out of no folder.
+  // Names must not lead out of the folder.
   name: z.string().check(z.regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,250}$/)),
   bytes: count,
   crc32: z.int().check(z.minimum(0), z.maximum(0xffff_ffff)),
@@ -383,8 +383,8 @@ const moveTarget = z.union([
 const lastOpened = z.strictObject({ plan, destination });
 
 /**
- * A configuration as far as workflows read it; the activity that opens the stream checks it whole, and says all that is
- * wrong with it.
+ * The parts of a configuration that workflows read. The activity that opens the stream checks the whole, and reports
+ * everything that is wrong with it.
  */
 const configuration = json.check(
   z.refine(
@@ -471,7 +471,7 @@ const notice = z.strictObject({
 
 const sendNotice = z.strictObject({ url: address, notice });
 
-/** What each activity takes. */
+/** Inputs of each activity. */
 const activityInputs = {
   openStream,
   fetchPages,
@@ -500,7 +500,7 @@ const schemaChange = z.strictObject({
 const LISTED = 10_000;
 const NOTICES_KEPT = 1000;
 
-/** Numbers by the names of settings, each within its bounds; durations in seconds. */
+/** Values by the names of settings, each within its bounds; durations in seconds. */
 const settings = z.strictObject(
   Object.fromEntries(
     Object.entries(SETTINGS).map(([key, { kind, least, most }]) => {
@@ -510,7 +510,7 @@ const settings = z.strictObject(
   ),
 ) as unknown as z.Schema<{ [name: string]: number }>;
 
-/** Settings that are changed; null takes one back. */
+/** Changes to settings; null resets one. */
 const change = z.strictObject(
   Object.fromEntries(
     Object.entries(SETTINGS).map(([key, { kind, least, most }]) => {
@@ -593,7 +593,7 @@ const carry = z.strictObject({
   decision: z.nullable(decision),
 });
 
-/** Read, and checked, by the workflow itself. */
+/** The workflow itself reads and checks it. */
 const move = z.custom<{ to: string } | { state: { [name: string]: Json } }>((given) => given !== undefined);
 
 const options = z.strictObject({
@@ -608,7 +608,7 @@ const options = z.strictObject({
   carry: z.exactOptional(carry),
 });
 
-/** What signals and updates say. */
+/** Arguments of signals and updates. */
 const messages = {
   change,
   decide: z.strictObject({ how: z.oneOf(['approve', 'reject']), deletes: count }),
@@ -616,22 +616,22 @@ const messages = {
   configure: z.strictObject({ configuration, hash: z.exactOptional(hash) }),
 } as const;
 
-/** All that comes from outside: what activities are given, the arguments of a sync, and what messages say. */
+/** All inputs from outside: of activities, of the sync workflow, and of its messages. */
 const inputs = { ...activityInputs, configuration, options, ...messages } as const;
 
 export type Inputs = { [Name in keyof typeof inputs]: z.infer<(typeof inputs)[Name]> };
 
 /**
- * Checks an input before anything is done with it.
+ * Checks an input before use.
  *
- * The schemas are not exported: workers share this module among all workflows and freeze what it exports, and schemas
- * keep what they work out lazily.
- * @returns one line for each problem: the path to it and what was expected there; null where there is none.
+ * The schemas are not exported: all workflows of a worker share this module, the SDK freezes its exports, and schemas
+ * cache lazily computed parts.
+ * @returns one line per problem, with its path and the expected value; null if there is none.
  */
 export const inputProblems = (name: keyof Inputs, value: unknown): string[] | null =>
   problemsOf(inputs[name], value);
 
-/** Compiles only where two types are the same: a member that one has and the other lacks is an error here. */
+/** Compiles only if two types are the same; a member that only one of them has is an error. */
 export type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 export const same = <A, B>(_proof: Same<A, B>): void => undefined;
 same<z.infer<typeof plan>, StreamPlan>(true);

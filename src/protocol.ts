@@ -1,7 +1,4 @@
-/**
- * The words that every part of Highwater shares: plain data only, no code that runs, so that workflows,
- * strategies, activities and clients can all import it.
- */
+/** Data types shared by workflows, strategies, activities and clients. Plain data only, no code that runs. */
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -9,11 +6,11 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 export const REFERENCE_STRATEGIES = ['keyset', 'offset', 'timestamp', 'step_size', 'replay'] as const;
 export type ReferenceStrategy = (typeof REFERENCE_STRATEGIES)[number];
 
-/** All strategies: those of the full form. */
+/** All strategies: those of the full form too. */
 export const STRATEGIES = [...REFERENCE_STRATEGIES, 'page_number', 'cursor'] as const;
 export type StrategyName = (typeof STRATEGIES)[number];
 
-/** Why a pass ended. */
+/** The rule that ended a pass. */
 export type EndRule =
   | 'empty_page'
   | 'short_page'
@@ -25,101 +22,104 @@ export type EndRule =
   | 'max_empty_steps'
   | 'all_parents'
   | 'range_end'
-  /** A rule for errors says that the request lies past the end of the list. */
+  /** An error rule says that the request is past the end of the list. */
   | 'past_end'
-  /** The answer names the page that it answers as the next one, and has nothing new. */
+  /** The answer names the page itself as the next one, and has nothing new. */
   | 'same_token'
-  /** The source answers with the page before again, as some do past their last page. */
+  /** The source repeats the previous page, as some do past their last page. */
   | 'repeated_page';
 
-/** Something that a reader of the run should know; `code` is stable, `message` is for people. */
+/** A note for users; `code` is stable, `message` is text for people. */
 export type Note = {
   code: string;
   message: string;
 };
 
 /**
- * What a strategy asks of the source: query parameters on the stream's URL, under the reference API's names, which
- * the stream's {@link RequestSpec} translates. `scroll_param` holds what the last answer said is next.
+ * A strategy's request to the source: query parameters under the reference API's names, which the stream's {@link
+ * RequestSpec} translates. `scroll_param` holds the token or address of the next page from the last answer.
  */
 export interface PageRequest {
   params: Record<string, string>;
-  /** The fields of the parent record that the request is for; absent for a stream without a parent. */
+  /** Fields of the parent record; absent for a stream without a parent. */
   parent?: { [field: string]: Json };
 }
 
-/** Keys and cursor values of records, in the order of the answer: of all, or of those that a strategy remembers. */
+/**
+ * Keys and cursor values of records in the order of the answer: of all records, or of those that the strategy
+ * remembers.
+ */
 export interface PageTexts {
   keys: readonly string[];
-  /** The cursor field of each record; null where the record has none. */
+  /** The cursor field of each record; null if the record has none. */
   values: readonly (string | null)[];
 }
 
-/** What a strategy remembers of the records of a page; text that nobody asks for is not made. */
+/** The texts of a page's records that a strategy needs; others are not made. */
 export interface Remembered {
-  /** `ends`: at least the first and the last. */
+  /** `ends`: at least those of the first and the last record. */
   keys: 'all' | 'ends' | 'none';
   values: 'all' | 'none';
 }
 
 export interface PageRecords extends PageTexts {
-  /** How many there were, remembered or not. */
+  /** Number of records, remembered or not. */
   records: number;
 }
 
 /**
- * What one answer said, as far as a strategy may know it. Where all are remembered, `keys[i]` and `values[i]` belong
- * to record `i`, in the order of the answer. Both are exact text: strings as they are, numbers as they stood in the body (an id of
- * 9007199254740993 arrives as that). A composite key is the JSON text of the array of its parts.
+ * The content of an answer that strategies see. If all records are remembered, `keys[i]` and `values[i]` belong to
+ * record `i` in the order of the answer. Both are exact text: strings as they are, numbers as written in the body
+ * (9007199254740993 keeps its digits). A composite key is the JSON text of the array of its parts.
  */
 export interface PageSummary extends PageRecords {
-  /** The API's own continuation token (`scroll_param`), null where it gives none. */
+  /** The API's continuation token (`scroll_param`); null if there is none. */
   nextToken: string | null;
-  /** The API's own count of all records, null where it gives none. */
+  /** The API's count of all records; null if it gives none. */
   total: number | null;
-  /** Whether the API says that there is more; null where it does not say. */
+  /** Whether the API says that more records follow; null if it does not say. */
   more: boolean | null;
-  /** A rule for errors says to go on with the next parent. */
+  /** An error rule says to continue with the next parent. */
   skipped?: true;
-  /** A rule for errors says to take the answer for an empty page. */
+  /** An error rule says to treat the answer as an empty page. */
   ignored?: true;
-  /** The API's own count of all pages, null or absent where it gives none. */
+  /** The API's count of all pages; null or absent if it gives none. */
   totalPages?: number | null;
   /**
-   * How the answer lacks a next token: `null` where it has the member or header without a value, `absent` where it has
-   * none. Left out where there is a token.
+   * How the token is missing: `null` if the member or header is there without a value, `absent` if it is not. Absent if
+   * there is a token.
    */
   noToken?: 'null' | 'absent';
-  /** A rule for errors says that the request lies past the end of the list. */
+  /** An error rule says that the request is past the end of the list. */
   pastEnd?: true;
-  /** Checksum over the beginning and the end of the records; absent where it was not made. */
+  /** Checksum over the first and last records; absent if it was not made. */
   probe?: string;
-  /** Digest of the records whatever their order, of the pages that are compared so; absent otherwise. */
+  /** Digest of the records regardless of order, for pages that are compared this way; else absent. */
   unordered?: string;
-  /** How often the same request was answered in a row, this time included; absent: once. */
+  /** Number of consecutive answers to the same request, including this one; absent: one. */
   asked?: number;
-  /** Most records that an earlier one of these answers held; absent where there was none. */
+  /** Most records in any earlier one of these answers; absent if there was none. */
   heldBefore?: number;
 }
 
 /**
- * A position that survives a JSON round trip. `mark` is what finished passes have proven, `position` where the
- * pass in hand stands; they are different things and only `ended` turns one into the other.
+ * A position that survives a JSON round trip. `mark` covers finished passes, `position` is the place in the current
+ * pass; only `ended` turns one into the other.
  */
 export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
-  /** Counts passes, from 1. */
+  /** Number of the pass, from 1. */
   pass: number;
   mark: Mark;
   /** Null once the pass has ended. */
   position: Position | null;
   ended: EndRule | null;
-  /** What this pass has to say; at most a few, one per code. */
+  /** Notes of this pass, at most one per code. */
   notes: Note[];
-  /** Answers to the next request that were not believed, where a wait came before the request could be sent again. */
+  /** Number of answers to the next request that were doubted before a wait. */
   doubted?: number;
-  /** A pass that has ended has read all that changed since then, whether it was read before or not (replay). */
+  /** The finished pass has read everything that changed since this time, including records read before (replay). */
   since?: string;
-  /** Records in the source by its own count, which the pass that has ended agrees with. */
+  /** The source's own count of records, confirmed by the finished pass. */
   counted?: number;
 };
 
@@ -128,25 +128,25 @@ export type StrategyOptions =
       strategy: 'keyset';
       ties: 'auto' | 'scroll';
       incremental?: Incremental;
-      /** Null or absent: none is sent. */
+      /** Null or absent: no page size is sent. */
       pageSize?: number | null;
-      /** The filter is sent beside a page token too. */
+      /** Whether the filter is sent beside a page token too. */
       filtersTokens?: boolean;
     }
   | {
       strategy: 'offset';
       pageSize: number;
       fullRescan: FullRescan | null;
-      /** False: the source takes no other offsets than multiples of the page size. */
+      /** False: the source accepts only multiples of the page size as offsets. */
       overlap?: false;
       shortPageEnds?: boolean;
-      /** Each pass reads a list of what has changed, from its beginning. */
+      /** Each pass reads a list of changes from its beginning. */
       incremental?: Incremental | null;
     }
   | { strategy: 'timestamp'; incremental?: Incremental }
   | {
       strategy: 'step_size';
-      /** Decimal integers as text: ids may lie beyond 2^53. */
+      /** Decimal integers as text, since ids may exceed 2^53. */
       initialId: string;
       stepSize: string;
       maxId: string;
@@ -157,42 +157,48 @@ export type StrategyOptions =
   | {
       strategy: 'page_number';
       firstPage: number;
-      /** Null: none is sent. */
+      /** Null: no page size is sent. */
       pageSize: number | null;
-      /** A page of fewer records than asked is the last one. */
+      /** A page with fewer records than requested is the last one. */
       shortPageEnds: boolean;
       incremental: Incremental | null;
     }
   | {
       strategy: 'cursor';
       pageSize: number | null;
-      /** The next page is asked for by the last record's primary key. */
+      /** The token of the next page is the last record's primary key. */
       tokenIsLastKey: boolean;
-      /** In place of what the answer says is next: the last record's cursor value and key; or one answer is all. */
+      /**
+       * Instead of a next page named in the answer: request it by the last record's cursor value and key, or read a
+       * single answer.
+       */
       follows?: 'last_record' | 'nothing';
       shortPageEnds?: boolean;
       incremental: Incremental | null;
     };
 
-/** A pass asks for what has changed since the newest record that was seen. */
+/** Each pass requests the changes since the newest record seen. */
 export interface Incremental {
-  /** What the first pass asks for; null = everything. */
+  /** Start of the first pass; null: everything. */
   start: string | null;
-  /** How far before the newest record a pass begins; of integers, not in seconds but as many. */
+  /** How far before the newest record a pass begins, in seconds; for integers, in their own unit. */
   lookbackSeconds: number;
-  /** How the cursor field is written; timestamps unless told. */
+  /** Format of the cursor field; default: timestamp. */
   format?: CursorFormat;
-  /** How what is asked for is written; as the cursor field is unless told. */
+  /** Format of the filter's values; default: that of the cursor field. */
   filter?: CursorFormat;
-  /** Records newer than this, counted back from when a pass begins, move no mark: they are read again. Absent: all do. */
+  /**
+   * Records newer than this many seconds before the start of a pass do not advance the mark and are read again; absent:
+   * all records do.
+   */
   settleSeconds?: number;
-  /** That bound is asked for too. */
+  /** Whether requests contain that upper bound. */
   sendsUntil?: boolean;
-  /** A pass asks for so much time after the other, up to that bound. */
+  /** Size of the time windows in which a pass reads up to that bound. */
   windowSeconds?: number;
 }
 
-/** How the values of a cursor field are written. */
+/** Format of the values of a cursor field. */
 export type CursorFormat =
   | 'timestamp'
   | 'epoch_s'
@@ -200,85 +206,88 @@ export type CursorFormat =
   | 'rfc_2822'
   | 'integer'
   | 'string'
-  /** A pattern of luxon's tokens, and the zone of texts that name none. */
+  /** A pattern of luxon's tokens, and the zone of texts without one. */
   | { pattern: string; zone: string };
 
-/** A part of a source; both ends belong to it, and null is no end. */
+/** A part of a source with inclusive ends; null: no end. */
 export type Range = { from: string | null; to: string | null };
 
-/** What is done with a range that is read beside the sync. */
+/** Kinds of ranges read beside the sync. */
 export const RANGE_KINDS = ['backfill', 'audit'] as const;
 export type RangeKind = (typeof RANGE_KINDS)[number];
 
-/** A range as somebody asks for it. */
+/** A range as requested by a user. */
 export interface RangeRequest {
   kind: RangeKind;
-  /** In the terms of the strategy: values of the cursor field, ids, or offsets. */
+  /** Bounds in the strategy's terms: values of the cursor field, ids, or offsets. */
   from?: string;
   to?: string;
-  /** audit: write what is missing or stale, and treat extra rows as `deletes` says. */
+  /** audit: write missing and stale rows, and treat extra rows as `deletes` says. */
   repair?: boolean;
-  /** audit with `repair`: remove extra rows also where nothing says what becomes of them. */
+  /** audit with `repair`: remove extra rows even if `deletes` is not configured. */
   removeExtra?: boolean;
-  /** How many keys of each kind of difference the result names. */
+  /** Number of keys that the result lists for each kind of difference. */
   keys?: number;
 }
 
-/** A range that is read beside the sync, as its workflow holds it. */
+/** A range read beside the sync, in the form that its workflow keeps. */
 export interface RangePlan extends Range {
   kind: RangeKind;
   repair: boolean;
   removeExtra: boolean;
   keys: number;
-  /** When it began, by the destination's clock. */
+  /** Start time, by the destination's clock. */
   began: string;
-  /** How far the sync had come then: what lies beyond is still ahead of it. Null: it does not go by such a mark. */
+  /** The sync's mark at that time: the sync has yet to read what lies beyond. Null: the strategy has no such mark. */
   reached: string | null;
 }
 
-/** How a row and the source differ. `changed`: the sync wrote the row while it was compared, so that nothing is said of it. */
+/**
+ * Kinds of differences between a row and the source. `changed`: the sync wrote the row during the comparison, which is
+ * therefore void.
+ */
 export const DIFFERENCES = ['missing', 'stale', 'extra', 'changed'] as const;
 export type DifferenceKind = (typeof DIFFERENCES)[number];
 
-/** Rows that differ in one way. */
+/** Rows with one kind of difference. */
 export interface Differences {
   count: number;
-  /** How many of them were mended. */
+  /** Number of repaired rows. */
   repaired: number;
-  /** The first of them, in the order of their keys; a composite key is the JSON text of the array of its parts. */
+  /** The first keys in order; a composite key is the JSON text of the array of its parts. */
   keys: string[];
 }
 
-/** What came of a range. */
+/** Result of a range. */
 export interface RangeResult extends Range {
   kind: RangeKind;
-  /** Records of the range. */
+  /** Records in the range. */
   records: number;
-  /** Records that were read and lie outside of it, or are still ahead of the sync. */
+  /** Records read outside of the range, or beyond the sync's mark. */
   outside: number;
   /** Rows inserted or changed. */
   rows: number;
-  /** Rows that were not written, as the table has a newer version, or may have. */
+  /** Rows left unchanged because they are, or may be, newer. */
   left: number;
-  /** Of an audit. */
+  /** Results of an audit; null for a backfill. */
   differences: {
     missing: Differences;
     stale: Differences;
     extra: Differences | null;
-    /** Keys that stand more than once in the table; absent where there are none. */
+    /** Keys that occur more than once in the table; absent if there are none. */
     twice?: Differences;
     changed: number;
   } | null;
-  /** Why extra rows were not looked for; null where they were. */
+  /** Reason why extra rows were not looked for; null if they were. */
   extraUnknown: string | null;
-  /** No difference is left. */
+  /** Whether no difference is left. */
   equal: boolean | null;
 }
 
-/** Re-read the whole list every `passes` passes, or when `seconds` have gone by since the last time. */
+/** Reads the whole list every `passes` passes, or once `seconds` have passed since the last time. */
 export type FullRescan = { passes: number } | { seconds: number };
 
-/** The types a column may have; the reference form's names. */
+/** Column types, by the reference form's names. */
 export const COLUMN_TYPES = [
   'STRING',
   'BOOLEAN',
@@ -293,97 +302,99 @@ export const COLUMN_TYPES = [
   'JSON',
   'BINARY',
 ] as const;
-/** One of {@link COLUMN_TYPES}, or `DECIMAL(p,s)`. */
 export type ColumnType = (typeof COLUMN_TYPES)[number] | `DECIMAL(${number},${number})`;
 
-/** Where a stream's rows go. */
+/** The table that a stream is written to. */
 export interface TableSpec {
   schema: string;
   table: string;
   primaryKey: string[];
   columns: Record<string, ColumnType>;
-  /** Records that do not fit are put aside; absent: they stop the sync. */
+  /** Records that do not fit are quarantined; absent: they stop the sync. */
   quarantine?: true;
-  /** How a batch becomes rows; absent: upsert. */
+  /** How batches are written; absent: upsert. */
   mode?: Exclude<WriteMode, 'upsert'>;
-  /** Rows say when and by which batch they were written last, in {@link SYNCED_AT} and {@link BATCH}. */
+  /** Rows store the time and the batch of their last write, in {@link SYNCED_AT} and {@link BATCH}. */
   stamps?: true;
-  /** What becomes of rows that are gone from the source; absent: they stay. */
+  /** Treatment of rows that are gone from the source; absent: they stay. */
   deletes?: DeleteMode;
-  /** The column by which a record says itself that it is gone. */
+  /** The column that marks a record itself as deleted. */
   deletedField?: string;
-  /** Which rows are gone when a pass has not met them; absent: all. */
+  /** Which rows count as gone when a pass has not read them; absent: all. */
   unseen?: Unseen;
-  /** How many rows the end of a pass may remove without asking; absent: {@link DEFAULT_MAX_DELETES}. */
+  /** Number of rows that the end of a pass may remove without approval; absent: {@link DEFAULT_MAX_DELETES}. */
   maxDeletes?: MaxDeletes;
-  /** Columns that are not declared follow from the records; absent: what has no column is not stored. */
+  /** Infers undeclared columns from records; absent: members without a column are not stored. */
   inference?: Inference;
 }
 
-/** How a table follows its source. */
+/** Settings of schema inference. */
 export interface Inference {
-  /** What becomes of a record that the table, once it is there, does not hold as it is. */
+  /** Treatment of records that do not fit the existing table. */
   policy: 'evolve' | 'freeze' | 'quarantine';
-  /** The members of objects so deep in a record have columns of their own; 0: an object is one value. */
+  /** Levels of nested objects whose members get their own columns; 0: an object is one value. */
   flatten: number;
   names: 'as_is' | 'snake_case';
 }
 
-/** What was done to a table. */
+/** A change to a table. */
 export type SchemaChange = {
   column: string;
-  /** Null: the column is new. */
+  /** Null for a new column. */
   from: ColumnType | null;
   to: ColumnType;
 };
 
-/** Rows by their key; every version there was; the last whole pass; versions with the time each was valid. */
+/**
+ * `upsert`: one row per key; `append`: every version; `replace`: the last whole pass; `history`: versions with their
+ * time of validity.
+ */
 export const WRITE_MODES = ['upsert', 'append', 'replace', 'history'] as const;
 export type WriteMode = (typeof WRITE_MODES)[number];
 
-/** Marked in the column {@link DELETED_AT}, or removed; in a history both end the version. */
+/** Marks rows in the column {@link DELETED_AT}, or removes them; in a history both end the current version. */
 export type DeleteMode = 'soft' | 'hard';
 
-/** How many rows the end of a pass may remove, mark or end because the pass has not met them: a count, or a share of the table's. */
+/** Maximum rows that the end of a pass may remove, mark or end: a count, or a percentage of the table. */
 export type MaxDeletes = { rows: number } | { percent: number } | 'any';
 
-/** A pass asks once it would remove more than this share of the rows, and more than this many. */
+/** A pass asks for approval if it would remove more than this percentage of the rows, and more than this number. */
 export const DEFAULT_MAX_DELETES = { percent: 10, rows: 20 } as const;
 
-/** Rows that the end of a pass would remove, where they are more than `max_deletes` allows. */
+/** Rows that the end of a pass would remove, if they exceed `max_deletes`. */
 export type TooManyDeletes = {
   /** `SCHEMA.TABLE` */
   table: string;
-  /** What would become of the rows; `ended`: their current versions in a history. */
+  /** Effect on the rows; `ended`: their current versions in a history. */
   how: 'removed' | 'marked' | 'ended';
   deletes: number;
-  /** Rows of the table that count as there. */
+  /** Number of rows that are not deleted. */
   rows: number;
-  /** How many of them may go without asking. */
+  /** Number of rows that may be removed without approval. */
   allowed: number;
-  /** Which pass of the stream asks. */
+  /** Number of the pass that asks. */
   pass: number;
 };
 
-/** What was decided about the deletes of a pass that asked: at most so many rows may go, or none. */
+/** Decision about the deletes of a pass: a maximum number of rows, or none. */
 export type DeletesDecision = { approved: number } | 'withheld';
 
-/** None; or those whose time in a column lies within what the pass has asked for. */
+/** Rows that may count as gone: none, or those whose time in a column is within the part that the pass requested. */
 export type Unseen = 'stay' | { column: string };
 
-/** Columns of ours in the tables of streams. */
+/** Highwater's own columns in the tables of streams. */
 export const DELETED_AT = '_highwater_deleted_at';
 export const SYNCED_AT = '_highwater_synced_at';
 export const BATCH = '_highwater_batch';
-/** Counts the rows of a table that is appended to, in the order in which they came. */
+/** Numbers the rows of an append table in the order of their arrival. */
 export const SEQUENCE = '_highwater_sequence';
 export const VALID_FROM = '_highwater_valid_from';
-/** Whether a row may have a text key is told by this number: DuckDB reads it ten times as fast as the keys. */
+/** Hash of text keys: DuckDB reads it ten times as fast as the keys. */
 export const KEY_HASH = '_highwater_key';
-/** Null: it is still valid. */
+/** Null while the version is current. */
 export const VALID_TO = '_highwater_valid_to';
 
-/** Notes of passes that are not known to have read everything: rows that such a pass has not met are not gone. */
+/** Notes of passes that may not have read everything: rows that such a pass has not read are not gone. */
 export const INCOMPLETE = [
   'answer_ignored',
   'parent_skipped',
@@ -397,21 +408,21 @@ export const INCOMPLETE = [
   'records_missing',
 ] as const;
 
-/** A record that could not become a row. */
+/** A record that could not be stored. */
 export type Reject = {
   reason: string;
-  /** As the source sent it. */
+  /** The record as the source sent it. */
   record: string;
 };
 
-/** How large a batch may grow; the first limit reached closes it. */
+/** Size limits of a batch; the first one reached closes it. */
 export interface BatchBudget {
   rows: number;
   bytes: number;
   seconds: number;
 }
 
-/** A credential; texts are references to secrets, which only activities resolve. */
+/** A credential; its texts are references to secrets, which only activities resolve. */
 export type Auth =
   | { type: 'none' }
   | { type: 'basic'; username: string; password: string }
@@ -421,39 +432,39 @@ export type Auth =
   | OAuth2Auth
   | {
       type: 'signature';
-      /** The module `NAME.mjs` in the worker's folder of hooks; its `sign` gives headers for each request. */
+      /** Name of the module `NAME.mjs` in the worker's folder of hooks; its `sign` returns headers for each request. */
       hook: string;
-      /** What the hook is told besides the request. */
+      /** Settings passed to the hook besides the request. */
       settings: { [name: string]: string };
     };
 
-/** A token that a login request gives, renewed when it expires or is refused. */
+/** A token from a login request, renewed when it expires or is refused. */
 export interface SessionAuth {
   type: 'session';
   login: {
-    /** Absolute, or a path after the source's base_url. */
+    /** An absolute URL, or a path below the source's base_url. */
     url: string;
     method: 'GET' | 'POST';
     headers: { [name: string]: string };
     body: Json | null;
     bodyAs: BodyEncoding;
   };
-  /** Where the login's answer has the token, and for how many seconds it is good. */
+  /** Place of the token, and of its lifetime in seconds, in the login's answer. */
   token: AnswerPath;
   expiresIn: AnswerPath | null;
   name: string;
-  /** What stands before the token. */
+  /** Text before the token. */
   prefix: string;
   in: 'header' | 'query' | 'cookie';
 }
 
-/** Client credentials, or a refresh token where there is one; one that the server replaces is kept, encrypted. */
+/** Client credentials, or a refresh token if there is one; a rotated refresh token is stored encrypted. */
 export interface OAuth2Auth {
   type: 'oauth2';
   tokenUrl: string;
   clientId: string;
   clientSecret: string;
-  /** How the client says who it is. */
+  /** How the client authenticates. */
   clientAuth: 'body' | 'basic';
   refreshToken: string | null;
   scopes: string[];
@@ -462,16 +473,13 @@ export interface OAuth2Auth {
 
 export type BodyEncoding = 'json' | 'form';
 
-/**
- * Where in an answer something stands: the names of the members on the way, or a JSONPath (RFC 9535) as text, of
- * which the first node counts.
- */
+/** Place in an answer: names of the members on the way, or a JSONPath (RFC 9535) whose first node counts. */
 export type AnswerPath = string[] | string;
 
-/** Where in an answer a value stands: in its body, or in a header. */
+/** Place of a value in an answer: in the body, or in a header. */
 export type AnswerPlace = AnswerPath | { header: string };
 
-/** What to do about an answer. */
+/** Actions of error rules. */
 export const ERROR_ACTIONS = [
   'retry',
   'wait',
@@ -483,157 +491,155 @@ export const ERROR_ACTIONS = [
 ] as const;
 export type ErrorAction = (typeof ERROR_ACTIONS)[number];
 
-/** A rule for answers that are no page of records. All that is named must fit; the first rule that fits is taken. */
+/** A rule for answers that are not pages of records. All conditions must match; the first matching rule applies. */
 export interface ErrorRule {
-  /** Statuses such as "404" or "5xx"; null where any other than 2xx fits, or, with `path`, any. */
+  /** Statuses such as "404" or "5xx"; null: any status but 2xx or, with `path`, any. */
   statuses: string[] | null;
-  /** A regular expression that the body matches. */
+  /** Regular expression that the body must match. */
   body: string | null;
-  /** What the body, as JSON, has: not empty, null or false. */
+  /** Place in the JSON body that must have a value other than empty, null or false. */
   path: AnswerPath | null;
   action: ErrorAction;
-  /** wait: for how long, where the answer does not say. */
+  /** wait: seconds to wait if the answer does not say. */
   waitSeconds: number;
 }
 
-/** What all streams of a source together may ask of it; each worker keeps to it by itself. */
+/** Request limits for all streams of a source together; each worker applies them separately. */
 export interface RateLimit {
   requestsPerSecond: number | null;
   concurrency: number | null;
-  /** Headers that say how many requests are left, and when there are more again. */
+  /** Headers with the number of remaining requests, and with the time at which they are renewed. */
   remainingHeader: string | null;
   resetHeader: string | null;
 }
 
-/** What an answer's body is. */
+/** Format of an answer's body. */
 export type BodyFormat = 'json' | 'ndjson' | 'csv';
 
-/** How a record becomes a row, where it is not one as it stands. */
+/** Conversion of a record into a row. */
 export interface RecordShape {
-  /** A column's value by its path in the record, of names and of places in lists; columns that are not named here have the member of their name. */
+  /** Path of a column's value in the record, of names and list indices; other columns take the member of their name. */
   from: { [column: string]: (string | number)[] };
-  /** Columns that the parent gives, by the field of the parent. */
+  /** Columns filled from the parent, with the parent's field. */
   parent: { [column: string]: string };
-  /** A JSONPath filter expression such as `@.status == 'open'`; records that it does not hold for are left out. */
+  /** JSONPath filter expression such as `@.status == 'open'`; records that do not match are skipped. */
   where: string | null;
-  /** Members that no column takes keep their names; absent: they are left out. */
+  /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
 }
 
-/** The stream whose rows are the parents of this one's: a request is made for each. */
+/** The stream that provides the parents; one request is made for each. */
 export interface ParentSpec {
   stream: string;
   table: TableSpec;
-  /** Columns of the parent that requests and rows refer to. */
+  /** Columns of the parent used in requests and rows. */
   fields: string[];
 }
 
-/**
- * How an API wants to be asked, and where in its answers the words stand that the paging needs.
- */
+/** How to call an API, and where its answers contain the values needed for paging. */
 export interface RequestSpec {
-  /** GET unless told. */
+  /** Default: GET. */
   method?: 'GET' | 'POST';
-  /** What a POST sends; its texts may refer to `${cursor:NAME}` and `${parent:FIELD}`. */
+  /** Body of a POST; its texts may refer to `${cursor:NAME}` and `${parent:FIELD}`. */
   body?: Json;
   bodyAs?: BodyEncoding;
-  /** json unless told. */
+  /** Default: json. */
   format?: BodyFormat;
-  /** The answer holds one record and no list. */
+  /** The answer is a single record instead of a list. */
   single?: boolean;
   shape?: RecordShape | null;
   errors?: ErrorRule[];
   rateLimit?: RateLimit;
-  /** The API's names of the parameters that strategies send, by the reference API's. */
+  /** The API's parameter names, by the reference API's. */
   names: { [reference: string]: string };
-  /** The number by which the API calls the first record of a list; absent: 0. */
+  /** The API's number of the first record; absent: 0. */
   firstOffset?: number;
-  /** Sent with every request. */
+  /** Parameters of every request. */
   params: { [name: string]: string };
   headers: { [name: string]: string };
   auth: Auth;
-  /** Where the records are; no members where the answer is the list of them. */
+  /** Place of the list of records; empty if the answer is the list itself. */
   records: AnswerPath;
-  /** What comes next: a token or an address in the body or in a header, or the `Link` header's `next`. */
+  /** The next page: a token or an address in the body or in a header, or the `Link` header's `next`. */
   next:
     | {
         in: 'body';
         path: AnswerPath;
         isAddress: boolean;
-        /** The members of the token are sent, as parameters; absent: the token itself is. */
+        /** Sends the members of the token as parameters; absent: sends the token itself. */
         as?: 'params';
-        /** No token is configured: what the reference API would give is taken where it is there. */
+        /** No token is configured: the reference API's is used if present. */
         isAssumed?: true;
       }
     | { in: 'header'; name: string; isAddress: boolean }
     | { in: 'link'; isAddress: true };
-  /** Hosts that a next page's address may be on besides the configured one: `host` or `host:port`. */
+  /** Hosts that addresses of next pages may be on besides the configured one: `host` or `host:port`. */
   nextHosts?: string[];
   total: AnswerPlace | null;
   more: AnswerPlace | null;
   totalPages?: AnswerPlace | null;
-  /** There is no more where an answer holds this value. */
+  /** An answer with this value is the last one. */
   ends?: { path: AnswerPath; is: Json } | null;
 }
 
-/** A configuration that has been checked: what the workflow and its activities work from. Holds no secret. */
+/** A validated configuration, on which the workflow and its activities work. Holds no secrets. */
 export interface StreamPlan {
-  /** The stream's name, as people read it: the table's name. */
+  /** The stream's display name: the table's name. */
   stream: string;
-  /** May hold references to secrets, which only activities resolve. */
+  /** May contain references to secrets, which only activities resolve. */
   baseUrl: string;
   request: RequestSpec;
   options: StrategyOptions;
   table: TableSpec;
-  /** Empty where the stream has none, or several. */
+  /** Empty if the stream has none, or several. */
   cursorField: string;
-  /** Several, of which the greatest value that a record has counts; absent where there is one at most. */
+  /** Several cursor fields, of which the greatest value in a record counts; absent if there is at most one. */
   cursorFields?: string[];
-  /** Absent or null: the stream has none. */
+  /** Absent or null: the stream has no parent. */
   parent?: ParentSpec | null;
-  /** Absolute or relative path of the DuckDB file; null = the worker's default. */
+  /** Path or address of the destination; null: the worker's default. */
   destination: string | null;
-  /** Seconds between passes; null = one pass. */
+  /** Seconds between passes; null: a single pass. */
   intervalSeconds: number | null;
-  /** What the interval may grow to while passes bring nothing; absent: it does not grow. */
+  /** Maximum to which the interval grows while passes find nothing new; absent: it does not grow. */
   idleIntervalSeconds?: number;
   batch: BatchBudget;
-  /** For how long a source that does not answer is tried again, in seconds. */
+  /** Seconds for which an unresponsive source is retried. */
   retrySeconds: number;
   requestTimeoutSeconds: number;
-  /** Requests on their way at once, where the strategy knows what follows. */
+  /** Maximum concurrent requests, if the strategy can predict the next ones. */
   inFlight: number;
-  /** Continue as new after this many history events; null = when Temporal suggests it. */
+  /** Number of history events after which to continue as new; null: when Temporal suggests it. */
   historyLimit: number | null;
-  /** A range to be read beside the sync; absent: it is the sync itself. */
+  /** The range to read beside the sync; absent: the plan is the sync's own. */
   range?: RangePlan;
-  /** What the configuration's reader should know (a path that was replaced, …). */
+  /** Notes for the author of the configuration (a path that was replaced, …). */
   notes: Note[];
 }
 
-/** Who may write a stream: the workflow that opened it last. */
+/** The workflow that may write a stream: the last one to open it. */
 export interface Holder {
   workflowId: string;
-  /** The first run of the chain; the same after continue-as-new, retry and reset. */
+  /** First run of the chain; the same after continue-as-new, retry and reset. */
   firstRunId: string;
   runId: string;
   namespace: string;
-  /** Where its Temporal server answers, as its worker sees it. */
+  /** Address of its Temporal server, as its worker sees it. */
   cluster: string;
-  /** Tells its Temporal server from others, whatever the address; absent where the server does not say. */
+  /** Identifies the Temporal server whatever its address; absent if the server does not tell. */
   clusterId?: string;
 }
 
-/** A cursor as it stands in the destination. */
+/** A cursor stored in the destination. */
 export interface Checkpoint {
-  /** Unique; every commit makes a new one. */
+  /** Unique id; every commit makes a new one. */
   id: string;
   cursor: Cursor | null;
 }
 
 /**
- * Where a stream is to be moved to: the beginning; where it stood when a batch was committed (its id, or how that
- * begins), or at a time; where a state of the reference connector says; or where it is, with a checkpoint anew.
+ * Target of a move: the beginning; the position after a batch (by its id or a prefix of it) or at a time; a state of
+ * the reference connector; or the current position with a new checkpoint.
  */
 export type MoveTarget =
   | { start: true }
@@ -642,48 +648,48 @@ export type MoveTarget =
   | { state: { [name: string]: Json } }
   | { here: true };
 
-/** Moves a stream once: its id becomes the checkpoint's. */
+/** Moves a stream once: the move's id becomes the checkpoint's. */
 export interface Move {
   id: string;
   to: MoveTarget;
 }
 
-/** Names one checkpoint row: kept per table, strategy, source and range, side by side. */
+/** Key of a checkpoint: one is stored per table, strategy and source. */
 export interface StreamKey {
   schema: string;
   table: string;
   strategy: StrategyName;
-  /** Origin and path of the source, without credentials or query. */
+  /** Origin and path of the source, without credentials and query. */
   source: string;
   /** The range that is read beside the sync, as `backfill 2026-01-01..`; empty for the sync itself. */
   range: string;
 }
 
-/** One staged file of newline-delimited JSON records. */
+/** A staged file of newline-delimited JSON records. */
 export interface StagedFile {
   name: string;
   bytes: number;
-  /** CRC-32 of the bytes. */
+  /** CRC-32 of the file's bytes. */
   crc32: number;
 }
 
-/** Pages that have been read and wait to be written: a reference, never the rows themselves. */
+/** Pages read but not yet written: a reference, never the rows themselves. */
 export interface StagedBatch {
   /** The checkpoint this batch was fetched from. */
   base: string;
-  /** The checkpoint that writing it makes. */
+  /** The checkpoint that writing the batch creates. */
   next: string;
   cursor: Cursor;
   files: StagedFile[];
-  /** The marks of the parents that were finished in this batch; absent where there are none. */
+  /** Marks of the parents finished in this batch; absent if there are none. */
   marks?: StagedFile[];
-  /** Records that were put aside while they were read; absent where there are none. */
+  /** Records quarantined while they were read; absent if there are none. */
   rejects?: StagedFile[];
-  /** Of a range that is audited: records outside of it, whose keys were met all the same. */
+  /** For an audit: records outside of the range whose keys were seen. */
   beyond?: StagedFile[];
-  /** Of a range: how many records were outside of it. */
+  /** For a range: number of records outside of it. */
   outside?: number;
-  /** Of a range: no record of the batch was asked for before then, by the destination's clock. */
+  /** For a range: no record of the batch was requested before this time, by the destination's clock. */
   began?: string;
   pages: number;
   records: number;
@@ -694,35 +700,35 @@ export interface StagedBatch {
 
 export interface OpenStreamInput {
   configuration: Json;
-  /** Which stream of several; null = the only one. */
+  /** Name of the stream in a sync of several; null: the only one. */
   stream: string | null;
-  /** Forget the checkpoint once per chain of runs. */
+  /** Discard the checkpoint, once per chain of runs. */
   full: boolean;
-  /** Take the stream from a workflow that is still running. */
+  /** Take the stream over from a workflow that is still running. */
   takeOver: boolean;
   /** The first run of the workflow's chain. */
   firstRunId: string;
-  /** The database this sync has written before; another one is refused. */
+  /** The database that this sync has written to before; any other is refused. */
   expectDatabase: string | null;
-  /** A range to be read beside the sync: as it was asked for, or as it began. */
+  /** A range to read beside the sync: as requested, or as started. */
   range?: RangeRequest | RangePlan;
   move?: Move;
-  /** The configuration is a new one: it must be one of the same stream. */
+  /** The configuration has changed: it must still describe the same stream. */
   change?: {
     id: string;
-    /** Null where it is not known. */
+    /** Null if unknown. */
     from: LastOpened | null;
   };
 }
 
-/** How a stream was opened the last time. */
+/** How the stream was opened last. */
 export interface LastOpened {
   plan: StreamPlan;
-  /** As {@link OpenedStream} names it. */
+  /** As in {@link OpenedStream}. */
   destination: string;
 }
 
-/** The destination is owned by another worker: open the stream there. */
+/** Another worker owns the destination: open the stream there. */
 export interface Redirect {
   redirect: string;
 }
@@ -730,7 +736,7 @@ export interface Redirect {
 export interface OpenedStream {
   plan: StreamPlan;
   checkpoint: Checkpoint;
-  /** The task queue that the owner of the destination polls. */
+  /** Task queue that the owner of the destination polls. */
   queue: string;
   /** Identity of the destination database. */
   database: string;
@@ -738,15 +744,15 @@ export interface OpenedStream {
   destination: string;
   state: { [name: string]: Json };
   notes: Note[];
-  /** Result of the move that was asked for; absent where none was. */
+  /** Result of a requested move; absent if there was none. */
   moved?: { refused: string | null };
-  /** Of a configuration that is a new one: tells it from others. */
+  /** Hash of a changed configuration. */
   configurationHash?: string;
-  /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and one that was set would block the workflow. */
+  /** The namespace knows {@link SEARCH_ATTRIBUTES}; absent: it does not, and setting one would block the workflow. */
   searchAttributes?: true;
 }
 
-/** What a sync can be found by, with the types that Temporal keeps them as. */
+/** Search attributes of a sync, with their Temporal types. */
 export const SEARCH_ATTRIBUTES = {
   HighwaterStrategy: 'KEYWORD',
   HighwaterStream: 'KEYWORD',
@@ -756,18 +762,17 @@ export const SEARCH_ATTRIBUTES = {
   HighwaterRows: 'INT',
   HighwaterLagSeconds: 'INT',
 } as const;
-/** One of {@link SEARCH_ATTRIBUTES}. */
 export type SearchAttributeName = keyof typeof SEARCH_ATTRIBUTES;
 
 export interface FetchPagesInput {
   plan: StreamPlan;
   destination: string;
-  /** The checkpoint to go on from: the stored one, or that of a batch still being written. */
+  /** The checkpoint to continue from: the stored one, or that of a batch still being written. */
   base: Checkpoint;
   budget: BatchBudget;
-  /** Begin a new pass where the cursor's has ended. */
+  /** Begin a new pass if the cursor's has ended. */
   begin: boolean;
-  /** `resume` ended a wait: ask the source at once, whatever its last answers said. */
+  /** `resume` ended a wait: call the source at once, whatever its last answers said. */
   resumed?: true;
 }
 
@@ -776,8 +781,8 @@ export interface FetchedPages {
   cursor: Cursor;
   state: { [name: string]: Json };
   /**
-   * Wait before the next request. `seconds` count from when the activity answered; null: the source does not say for how
-   * long. `until` is by the worker's clock, which may be wrong: for logs and metrics only.
+   * Wait before the next request. `seconds` count from the activity's answer; null: the source does not say how long.
+   * `until` is by the worker's clock, which may be wrong: for logs and metrics only.
    */
   wait: { until: string; seconds: number | null; reason: string; for: 'source' | 'parent' } | null;
 }
@@ -786,28 +791,28 @@ export interface WriteBatchInput {
   plan: StreamPlan;
   destination: string;
   batch: StagedBatch;
-  /** The batch before it is still being written: this one waits its turn. */
+  /** The previous batch is still being written: this one waits its turn. */
   behind?: boolean;
-  /** Of the last batch of a pass that asked. */
+  /** For the last batch of a pass that asked. */
   deletes?: DeletesDecision;
 }
 
 export interface WrittenBatch {
   /** Rows inserted or changed. */
   rows: number;
-  /** Records put aside; absent: none. */
+  /** Records quarantined; absent: none. */
   rejected?: number;
-  /** Rows that were marked or removed as deleted; absent: none. */
+  /** Rows marked or removed as deleted; absent: none. */
   deleted?: number;
-  /** Columns that were added or widened; absent where none were. */
+  /** Columns added or widened; absent if there are none. */
   changes?: SchemaChange[];
-  /** Added to those of the cursor when it was committed. */
+  /** Notes added to those of the cursor by the commit. */
   notes?: Note[];
-  /** Of a range: rows that were not written, as the table has a newer version, or may have. */
+  /** For a range: rows left unchanged because they are, or may be, newer. */
   left?: number;
-  /** Seconds until it was its turn; absent where nothing was before it. */
+  /** Seconds spent waiting for its turn; absent if it did not wait. */
   waited?: number;
-  /** True when an earlier attempt had committed it. */
+  /** Whether an earlier attempt had already committed the batch. */
   already: boolean;
 }
 
@@ -816,25 +821,25 @@ export interface RangeInput {
   destination: string;
   /** The last cursor of the range. */
   cursor: Cursor;
-  /** Records that were read, in the range or not. */
+  /** Records read, in the range or not. */
   met: number;
 }
 
-/** What an audit found. */
+/** Findings of an audit. */
 export interface RangeFound {
   missing: Differences;
   stale: Differences;
-  /** Null where they were not looked for. */
+  /** Null if extra rows were not looked for. */
   extra: Differences | null;
-  /** Keys that stand more than once in the table; absent where there are none. */
+  /** Keys that occur more than once in the table; absent if there are none. */
   twice?: Differences;
   changed: number;
   extraUnknown: string | null;
 }
 
 /**
- * `waiting`: as the source asked. `failing`: it tries again by itself. `blocked`: somebody must mend something, and
- * `resume`. The last five are how it ended.
+ * `waiting`: the source asked to wait. `failing`: it retries by itself. `blocked`: an operator must fix something, then
+ * `resume`. The last five are final.
  */
 export type SyncStatus =
   | 'opening'
@@ -850,37 +855,37 @@ export type SyncStatus =
   | 'failed'
   | 'cancelled';
 
-/** What keeps a sync from going on. */
+/** The problem that stops a sync. */
 export interface Trouble {
   /** The name of the error, for example `SourceUnavailableError`. */
   type: string;
   message: string;
   since: string;
-  /** How often in a row. */
+  /** Number of consecutive failures. */
   failures: number;
-  /** Null where it waits for `resume`, or for a decision. */
+  /** Null if it waits for `resume` or a decision. */
   nextTry: string | null;
-  /** It waits for `approve` or `reject` of these deletes. */
+  /** Deletes waiting for `approve` or `reject`. */
   deletes?: TooManyDeletes;
 }
 
-/** What somebody can be told of: a sync cannot go on, it is well again, its lag has passed the limit. */
+/** Events that can be reported: a sync is failing, has recovered, or its lag has exceeded the limit. */
 export const NOTICE_EVENTS = ['failing', 'recovered', 'lag'] as const;
 export type NoticeEvent = (typeof NOTICE_EVENTS)[number];
 
-/** What is told of a sync, once for each incident. */
+/** A notice about a sync, sent once per incident. */
 export interface Notice {
-  /** The same when it is sent again because nobody can say whether it arrived. */
+  /** The same in repeated deliveries, when it is unknown whether an earlier one arrived. */
   id: string;
   event: NoticeEvent;
   stream: string;
   status: SyncStatus;
-  /** What is wrong, or, of `recovered`, what was. */
+  /** Name of the error; for `recovered`, of the error that is over. */
   type: string;
   message: string;
   since: string;
   nextTry: string | null;
-  /** The sync waits for a decision about these deletes. */
+  /** Deletes that the sync asks to approve. */
   deletes?: TooManyDeletes;
   completeAsOf: string | null;
   lagSeconds: number | null;
@@ -888,16 +893,16 @@ export interface Notice {
 }
 
 export interface SendNoticeInput {
-  /** The address; may hold references. */
+  /** May contain references. */
   url: string;
   notice: Notice;
 }
 
-/** A pass that has ended. */
+/** A finished pass. */
 export interface PassSummary {
   ended: string;
   endRule: EndRule | null;
-  /** Null where another run began it. */
+  /** Null if another run began the pass. */
   seconds: number | null;
   pages: number;
   records: number;
@@ -906,7 +911,7 @@ export interface PassSummary {
   deleted: number;
 }
 
-/** What `temporal workflow query --type progress` prints. */
+/** Answer to the query `progress`. */
 export interface Progress {
   status: SyncStatus;
   stream: string;
@@ -917,7 +922,7 @@ export interface Progress {
   records: number;
   rows: number;
   batches: number;
-  /** Records that did not fit and were put aside. */
+  /** Records quarantined. */
   rejected: number;
   /** Rows marked or removed as deleted. */
   deleted: number;
@@ -926,15 +931,15 @@ export interface Progress {
   endRule: EndRule | null;
   waiting: { until: string; reason: string } | null;
   trouble: Trouble | null;
-  /** Records a second over the last batches; null before there are two. */
+  /** Records per second over the last batches; null before the second one. */
   recordsPerSecond: number | null;
-  /** The table holds what the source had then: when the last finished pass began. Null where that is not known. */
+  /** Start of the last finished pass: the table is up to date as of then. Null if unknown. */
   completeAsOf: string | null;
   /** The last passes, the latest first. */
   recent: PassSummary[];
-  /** What `set` has changed, in the words of the configuration; durations in seconds. */
+  /** Changed settings, under their names in the configuration; durations in seconds. */
   settings: { [name: string]: number };
-  /** Of a sync of several streams: each is a workflow of its own, `ID/STREAM`. */
+  /** For a sync of several streams: each is a workflow `ID/STREAM`. */
   streams: { stream: string; status: 'waits for its turn' | 'running' | 'blocked' | 'done' | 'failed' }[];
   warnings: Note[];
   totals: {
@@ -961,12 +966,12 @@ export interface StreamResult {
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];
-  /** Of a range that was read beside the sync. */
+  /** For a range read beside the sync. */
   range?: RangeResult;
 }
 
 export interface SyncResult {
-  /** `stopped`: by `stop`, before it came to an end by itself. `moved`: nothing else was asked. */
+  /** `stopped`: by `stop`, before it was done. `moved`: nothing else was requested. */
   status: 'completed' | 'stopped' | 'moved';
   streams: StreamResult[];
 }

@@ -6,7 +6,7 @@ import {
   QUERY_SECONDS,
   QueryTimeoutError,
   timeLimit,
-  whole,
+  readWhole,
   type Answer,
   type QueryAnswer,
 } from '../destinations/duckdb/query.js';
@@ -72,7 +72,7 @@ async function* askLocated({ name, url, mask }: ServerLocation, sql: string, sec
 /** As {@link askServer}, read to its end. */
 export async function queryServer(destination: string, sql: string): Promise<QueryAnswer & { name: string }> {
   const server = await findServer(destination, process.env);
-  return { name: server.name, ...(await whole(askLocated(server, sql, QUERY_SECONDS))) };
+  return { name: server.name, ...(await readWhole(askLocated(server, sql, QUERY_SECONDS))) };
 }
 
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */

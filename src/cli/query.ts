@@ -13,7 +13,7 @@ import {
   queryError,
   runQuery,
   timeLimit,
-  whole,
+  readWhole,
   type Answer,
   type QueryAnswer,
 } from '../destinations/duckdb/query.js';
@@ -128,7 +128,8 @@ export async function* ask(destination: string, sql: string, seconds = QUERY_SEC
 }
 
 /** As {@link ask}, read to its end. */
-export const query = (destination: string, sql: string): Promise<QueryAnswer> => whole(ask(destination, sql));
+export const query = (destination: string, sql: string): Promise<QueryAnswer> =>
+  readWhole(ask(destination, sql));
 
 /** Asks the worker that owns the file, or opens the file where none does. */
 async function* askFile(path: string, sql: string, seconds: number): Answer {
@@ -156,7 +157,7 @@ async function* askFile(path: string, sql: string, seconds: number): Answer {
 
 /** Reads a file, through the worker that owns it where one does. */
 export const readDestination = (path: string, sql: string): Promise<QueryAnswer> =>
-  whole(askFile(path, sql, QUERY_SECONDS));
+  readWhole(askFile(path, sql, QUERY_SECONDS));
 
 const cell = (value: Json): string | number =>
   value === null

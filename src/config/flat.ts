@@ -24,13 +24,13 @@ import { holdsReference, REFERENCE, WHOLE_REFERENCE } from '../secrets/reference
 import { filesAddress, isFiles } from './files-address.js';
 
 /**
- * The flat form: the keys of the reference connector's `configuration.json`, and a few more beside them.
- * Numbers may be given as text, as that platform stores them.
+ * The flat form: the keys of the reference connector's `configuration.json`, and some of Highwater's own. Numbers may
+ * be text, since that platform stores them so.
  */
 
 export const REFERENCE_ORIGIN = 'http://127.0.0.1:5001';
 
-/** The reference API has no replay path: replay asks the timestamp endpoint with a lookback. */
+/** The reference API has no path for replay, which reads the timestamp endpoint with a lookback. */
 export const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
   keyset: '/pagination/keyset',
   offset: '/pagination/offset',
@@ -38,7 +38,7 @@ export const REFERENCE_PATHS: Record<ReferenceStrategy, string> = {
   step_size: '/incremental/step',
   replay: '/incremental/timestamp',
 };
-/** The path in the original script, which the reference API answers with 404. */
+/** The path in the original script, for which the reference API returns 404. */
 const ORIGINAL_REPLAY_PATH = '/incremental/replay';
 
 export const REFERENCE_COLUMNS: Record<string, ColumnType> = {
@@ -52,7 +52,7 @@ export const REFERENCE_COLUMNS: Record<string, ColumnType> = {
   createdAt: 'UTC_DATETIME',
 };
 
-/** How the reference API is asked, and answers. */
+/** Requests and answers of the reference API. */
 export const REFERENCE_REQUEST: RequestSpec = {
   names: {},
   params: {},
@@ -66,9 +66,9 @@ export const REFERENCE_REQUEST: RequestSpec = {
 
 const NAME_LIMIT = 200;
 const URL_LIMIT = 8192;
-/** More columns than any table can have; a configuration of more is some mistake. */
+/** More columns than a table can have: a longer list is a mistake. */
 const COLUMN_LIMIT = 1600;
-/** Nothing in a configuration is nested deeper than a list in an object. */
+/** Valid configurations are nested less deeply. */
 const DEPTH_LIMIT = 20;
 
 const asNumber = (value: unknown) =>
@@ -76,7 +76,7 @@ const asNumber = (value: unknown) =>
 
 export const numeric = (schema: z.ZodNumber) => z.preprocess(asNumber, schema);
 
-/** A whole number of any size, kept as decimal text: ids may lie beyond 2^53. */
+/** An integer of any size as decimal text, since ids may exceed 2^53. */
 const bigInteger = z
   .union([z.number(), z.string()])
   .refine(
@@ -107,7 +107,7 @@ export const duration = z
   .meta({ title: 'duration' });
 
 /**
- * Reads how many rows the end of a pass may remove: `any`, a whole number, or a share such as `10%`.
+ * Parses `max_deletes`: `any`, an integer, or a percentage such as `10%`.
  * @returns null for anything else.
  */
 export function readMaxDeletes(value: number | string): MaxDeletes | null {
@@ -153,7 +153,7 @@ export const withoutControl = [
   'must not hold control characters',
 ] as const;
 
-/** A name in the destination. Any characters are safe (it is quoted), but not ones nobody can have meant. */
+/** A name in the destination. It is quoted, so all characters are safe, but control characters can only be mistakes. */
 export const identifier = z
   .string()
   .min(1)
@@ -166,7 +166,7 @@ const ownTable = identifier.refine(
   'must not begin with "_highwater": those tables are Highwater\'s own',
 );
 
-/** A column of a user's. */
+/** A user's column. */
 const ownColumn = identifier.refine(
   (name) => !name.toLowerCase().startsWith('_highwater'),
   'must not begin with "_highwater": those columns are Highwater\'s own',
@@ -174,7 +174,7 @@ const ownColumn = identifier.refine(
 
 const DECIMAL = /^(?:DECIMAL|NUMERIC)\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)$/;
 
-/** What SQL calls the types. FLOAT is not among them: it is a name of ours, of four bytes. */
+/** Types by their SQL names. FLOAT is missing: it is Highwater's own name of a 4-byte float. */
 const SQL_TYPES: Record<string, ColumnType> = {
   TEXT: 'STRING',
   VARCHAR: 'STRING',
@@ -205,7 +205,7 @@ const SQL_TYPES: Record<string, ColumnType> = {
   VARBINARY: 'BINARY',
 };
 
-/** A length such as that of `varchar(20)`; text of any length is stored. */
+/** A length such as that of `varchar(20)`, which is ignored: text of any length is stored. */
 const LENGTH = /^(VARCHAR|CHARACTER VARYING|CHAR|CHARACTER)\s*\(\s*\d+\s*\)$/;
 
 export const columnType = z.string().transform((text, context): ColumnType => {
@@ -227,10 +227,10 @@ export const columnType = z.string().transform((text, context): ColumnType => {
   return z.NEVER;
 });
 
-/** Stands for a reference while a URL is checked. */
+/** Replaces references while a URL is checked. */
 const PLACEHOLDER = 'highwater-reference';
 
-/** An address for a message, without what may be a secret in it. */
+/** Hides possible secrets of an address in messages. */
 const withoutSecrets = (text: string) =>
   show(
     text
@@ -289,10 +289,10 @@ export const baseUrl = z.string().superRefine((text, context) => {
   }
 });
 
-/** Hosts that know whoever calls by the path alone. */
+/** Hosts that authenticate callers by the path alone. */
 const HOOK_HOSTS = /(^|\.)(hooks\.slack\.com|discord(app)?\.com|webhook\.office\.com|logic\.azure\.com)$/i;
 
-/** A webhook's address: where its path is the secret, it must be a reference. */
+/** A webhook's address; if its path is a secret, it must be a reference. */
 const hookUrl = z.string().superRefine((text, context) => {
   if (WHOLE_REFERENCE.test(text.trim())) return;
   const checked = baseUrl.safeParse(text);
@@ -304,20 +304,21 @@ const hookUrl = z.string().superRefine((text, context) => {
 });
 
 const notify = z.strictObject({
-  url: hookUrl.describe('Where to: an address, or `${env:NAME}`, which only the worker reads.'),
+  url: hookUrl.describe('The address to call, or `${env:NAME}`, which only the worker reads.'),
   on: z
     .array(z.enum(NOTICE_EVENTS))
     .min(1)
     .optional()
-    .describe('Of what. Left out: `failing` and `recovered`, and `lag` where there is a limit.'),
+    .describe('Events to report. Default: `failing` and `recovered`, and `lag` if there is a limit.'),
   lag: duration
     .optional()
-    .describe('The limit: how far the table may be behind its source. Longer than `interval`.'),
+    .describe('The limit for how far the table may be behind its source. Must be longer than `interval`.'),
 });
 
 /**
- * Says why a destination's address is of no kind that is known; null where it is. The address itself is not repeated, as
- * it may hold a password. A drive's letter (`C:`) is no scheme, and neither is what follows a slash or a backslash.
+ * Says why a destination's address has an unknown scheme; null if it has none or a known one. The message does not
+ * repeat the address, which may contain a password. A drive letter (`C:`) is not a scheme, nor is anything after a
+ * slash or backslash.
  */
 export function schemeProblem(destination: string): string | null {
   const [, scheme] = /^\s*([a-z][a-z0-9+.-]+):/i.exec(destination) ?? [];
@@ -329,8 +330,9 @@ export function schemeProblem(destination: string): string | null {
 }
 
 /**
- * Tells the kind of a destination: files in a folder or bucket; a server, by its address or a reference to one; else a DuckDB file.
- * @throws {ConfigurationError} where its address is of another kind.
+ * Returns the kind of a destination: `files` for a folder or bucket; `server` for an address of a server or a reference
+ * to one; else `duckdb`.
+ * @throws {ConfigurationError} if its address is of another kind.
  */
 export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {
   const problem = schemeProblem(destination);
@@ -339,14 +341,16 @@ export function destinationKind(destination: string): 'files' | 'server' | 'duck
   return /^postgres(ql)?:/i.test(destination) || holdsReference(destination) ? 'server' : 'duckdb';
 }
 
-/** Whether a destination is a server and no file. */
 export const isServer = (destination: string): boolean => destinationKind(destination) === 'server';
 
-/** The schema that is meant where none is named. */
+/** Returns the configured schema, or the destination's default. */
 export const schemaOf = (flat: { schema?: string | undefined; destination?: string | undefined }): string =>
   flat.schema ?? (isServer(flat.destination ?? '') ? 'public' : 'main');
 
-/** What the address of a destination says must be known; a password must be a reference, as it would stay in history. */
+/**
+ * Checks the address of a destination: its kind must be known, and a password must be a reference, since it would be
+ * stored in history.
+ */
 function destinationAddress(text: string, context: z.RefinementCtx): void {
   const problem = schemeProblem(text);
   if (problem !== null) {
@@ -362,7 +366,7 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
   if (!/^postgres(ql)?:/i.test(text)) return;
   const plain = text.replace(REFERENCE, PLACEHOLDER);
   if (!URL.canParse(plain)) {
-    const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
+    const message = 'is not a PostgreSQL address, such as "postgresql://user:${env:PASSWORD}@host/database"';
     context.addIssue({ code: 'custom', message });
     return;
   }
@@ -378,7 +382,7 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
   });
 }
 
-/** Columns by their names. */
+/** A map of columns by their names. */
 export const columnsOf = <T extends z.ZodType>(column: T) =>
   z
     .record(ownColumn, column)
@@ -389,30 +393,30 @@ export const columnsOf = <T extends z.ZodType>(column: T) =>
     )
     .meta({ title: '{ name: TYPE }' });
 
-/** What a key is about: by this the documentation groups its tables. */
+/** Themes of keys, by which the documentation groups its tables. */
 export const themes = z.registry<{ theme: string }>();
 
 export const flatFields = {
   strategy: z
     .enum(REFERENCE_STRATEGIES)
     .default('keyset')
-    .describe('How the source is read.')
+    .describe('The strategy for reading the source.')
     .register(themes, { theme: 'The source' }),
   base_url: baseUrl
     .optional()
     .describe(
-      'The endpoint; may hold `${env:NAME}`. Left out: that of the strategy on `http://127.0.0.1:5001`.',
+      'The endpoint; may hold `${env:NAME}`. Default: that of the strategy on `http://127.0.0.1:5001`.',
     )
     .register(themes, { theme: 'The source' }),
   page_size: numeric(z.number().int().min(1).max(1_000_000))
     .default(100)
-    .describe('offset: records a page, sent as `limit`.'),
-  initial_id: bigInteger.default('1').describe('step_size: the first id asked for.'),
-  step_size: positiveBigInteger.default('1000').describe('step_size: ids a request.'),
-  max_id: bigInteger.default('100000').describe('step_size: the last id asked for.'),
+    .describe('offset: records per page, sent as `limit`.'),
+  initial_id: bigInteger.default('1').describe('step_size: the first id to request.'),
+  step_size: positiveBigInteger.default('1000').describe('step_size: ids per request.'),
+  max_id: bigInteger.default('100000').describe('step_size: the last id to request.'),
   buffer_hours: numeric(z.number().min(0).max(876_000))
     .default(2)
-    .describe('replay: how far before the newest record a pass begins, in hours.'),
+    .describe('replay: hours before the newest record at which a pass begins.'),
   destination: z
     .string()
     .min(1)
@@ -421,52 +425,50 @@ export const flatFields = {
     .superRefine(destinationAddress)
     .optional()
     .describe(
-      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`, or files: `files:./lake`, `s3://bucket/prefix`, with `?format=ndjson` for others than Parquet. Left out: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
+      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`, or files: `files:./lake`, `s3://bucket/prefix`, with `?format=ndjson` for formats other than Parquet. Default: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
     )
     .register(themes, { theme: 'The table' }),
   schema: identifier
     .optional()
-    .describe(
-      'The schema of the table. Left out: `main`; `public` where `destination` is a PostgreSQL server.',
-    )
+    .describe('The schema of the table. Default: `main`; `public` if `destination` is a PostgreSQL server.')
     .register(themes, { theme: 'The table' }),
   table: ownTable.default('user').describe('The table.').register(themes, { theme: 'The table' }),
   primary_key: z
     .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(20)])
     .default(['id'])
-    .describe('The columns whose values name a record.')
+    .describe('The columns that identify a record.')
     .register(themes, { theme: 'The table' }),
   columns: columnsOf(columnType)
     .optional()
     .describe(
-      'Column names and types. Left out: the eight of the reference table; with `misfits: evolve`, those that records have.',
+      'Column names and types. Default: the eight of the reference table; with `misfits: evolve`, those of the records.',
     )
     .register(themes, { theme: 'The table' }),
   mode: z
     .enum(WRITE_MODES)
     .default('upsert')
     .describe(
-      'How records become rows: `upsert` keeps one row a key; `append` adds a row whenever a record has changed; `history` also says from when until when each was valid; `replace` shows the last whole pass, at once when it has ended.',
+      'How records are written: `upsert` keeps one row per key; `append` adds a row whenever a record has changed; `history` also stores the time during which each version was valid; `replace` shows the last whole pass, swapped in when it has ended.',
     )
     .register(themes, { theme: 'The table' }),
   max_deletes: maxDeletes
     .optional()
     .describe(
-      'How many rows a pass may remove because it has not met them: a number, a share such as `10%`, or `any`. More must be approved (`highwater approve`), or the `run` fails. Left out: 10% of the table, but at least 20.',
+      'Maximum rows that a pass may remove because it has not read them: a number, a percentage such as `10%`, or `any`. More must be approved (`highwater approve`), or the `run` fails. Default: 10% of the table, but at least 20.',
     )
     .register(themes, { theme: 'The table' }),
   stamps: z
     .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
     .default(true)
     .describe(
-      'Each row says when it was written last (`_highwater_synced_at`), and by which batch (`_highwater_batch`).',
+      'Stores in each row the time (`_highwater_synced_at`) and the batch (`_highwater_batch`) of its last write.',
     )
     .register(themes, { theme: 'The table' }),
   misfits: z
     .enum(['freeze', 'quarantine', 'evolve'])
     .optional()
     .describe(
-      'What becomes of a record that does not fit: `freeze` stops the sync and names it, `quarantine` puts it aside (`highwater rejects`), `evolve` adds columns and widens types. Left out: `freeze`; `evolve` where no columns are declared.',
+      'Treatment of records that do not fit: `freeze` stops the sync and names the record, `quarantine` quarantines it (`highwater rejects`), `evolve` adds columns and widens types. Default: `freeze`; `evolve` if no columns are declared.',
     )
     .register(themes, { theme: 'The table' }),
   flatten: z
@@ -475,15 +477,13 @@ export const flatFields = {
     .prefault(false)
     .meta({ title: '`true`, `false` or levels' })
     .describe(
-      'Members of nested objects have columns of their own, `address__city`; for columns that are not declared. A number: so many levels.',
+      'Gives members of nested objects their own columns, `address__city`; for undeclared columns. A number: that many levels.',
     )
     .register(themes, { theme: 'The table' }),
   column_names: z
     .enum(['as_is', 'snake_case'])
     .default('as_is')
-    .describe(
-      'What columns that are not declared are called: as in the records, or `created_at` for `createdAt`.',
-    )
+    .describe('Names of undeclared columns: as in the records, or `created_at` for `createdAt`.')
     .register(themes, { theme: 'The table' }),
   ties: z
     .enum(['auto', 'scroll'])
@@ -491,74 +491,76 @@ export const flatFields = {
     .describe("keyset: `auto` reads equal timestamps safely; `scroll` only follows the API's tokens."),
   max_empty_steps: numeric(z.number().int().min(1))
     .optional()
-    .describe('step_size: end a pass after so many empty ranges in a row. Left out: never.'),
+    .describe('step_size: end a pass after this number of empty ranges in a row. Default: never.'),
   id_lookback: bigInteger
     .optional()
-    .describe('step_size: how far before the greatest id seen a pass begins. Left out: one `step_size`.'),
+    .describe('step_size: how far before the greatest id seen a pass begins. Default: one `step_size`.'),
   full_rescan: fullRescan
     .optional()
     .describe(
-      'offset: re-read the whole list every so many passes (1: every pass), or after `24h`. Left out: never.',
+      'offset: read the whole list again every N passes (1: every pass), or after `24h`. Default: never.',
     ),
   interval: duration
     .optional()
-    .describe('Make a pass, sleep this long, and so on for ever. Left out: one pass.')
+    .describe('Pause between passes, which repeat without end. Default: a single pass.')
     .register(themes, { theme: 'Pace' }),
   idle_interval: duration
     .optional()
     .describe(
-      'While passes bring nothing, `interval` doubles up to this; the first news bring it back. Left out: it stays.',
+      'While passes find nothing new, `interval` doubles up to this; the first change resets it. Default: it stays.',
     )
     .register(themes, { theme: 'Pace' }),
   batch_rows: numeric(z.number().int().min(1).max(10_000_000))
     .default(100_000)
-    .describe('Rows a batch, at most. The first limit reached closes a batch; the first ones are smaller.')
+    .describe(
+      'Maximum rows per batch. The first limit reached closes a batch; the first batches are smaller.',
+    )
     .register(themes, { theme: 'Pace' }),
   batch_bytes: numeric(z.number().int().min(1024))
     .default(24 * 1024 * 1024)
-    .describe('Bytes a batch, at most.')
+    .describe('Maximum bytes per batch.')
     .register(themes, { theme: 'Pace' }),
   batch_seconds: numeric(z.number().min(0.05).max(600))
     .default(10)
-    .describe('Seconds a batch is read for, at most.')
+    .describe('Maximum seconds for which a batch is read.')
     .register(themes, { theme: 'Pace' }),
   retry_for: duration
     .prefault('1m')
-    .describe('For how long a source that does not answer is tried again.')
+    .describe('Time for which an unresponsive source is retried.')
     .register(themes, { theme: 'Pace' }),
   timeout: duration
     .prefault('1m')
-    .describe('How long an answer may take to begin, and a pause inside it may last.')
+    .describe('Maximum time until an answer begins, and between its parts.')
     .register(themes, { theme: 'Pace' }),
   in_flight: numeric(z.number().int().min(1).max(32))
     .default(4)
-    .describe('Requests on their way at once, where a strategy knows the next ones.')
+    .describe('Maximum concurrent requests, if the strategy can predict the next ones.')
     .register(themes, { theme: 'Pace' }),
   notify: notify
     .optional()
-    .describe('A webhook that is called when the sync cannot go on, and when it is well again.')
+    .describe('A webhook to call when the sync fails, and when it has recovered.')
     .register(themes, { theme: 'Pace' }),
   history_limit: numeric(z.number().int().min(20))
     .optional()
-    .describe('Continue as new after so many history events. Left out: when Temporal suggests it.')
+    .describe('Number of history events after which to continue as new. Default: when Temporal suggests it.')
     .register(themes, { theme: 'Pace' }),
 };
 
 export const flatSchema = z.strictObject(flatFields);
 
-/** As `discover` takes it: nobody says that the columns are the reference table's. */
+/** The form that `discover` accepts: its columns do not default to the reference table's. */
 const flatDraftSchema = flatSchema.extend({ columns: columnsOf(columnType).default({}) });
 
-/** What the flat form means where it names no columns. */
+/** Default columns of the flat form. */
 const columnsOfFlat = ({ columns, misfits }: Pick<Flat, 'columns' | 'misfits'>) =>
   columns ?? (misfits === 'evolve' ? {} : REFERENCE_COLUMNS);
 
 export const FLAT_KEYS = Object.keys(flatSchema.shape);
 
 /**
- * Checks a flat configuration and turns it into a plan.
- * @param draft columns and primary key need not be given, and need not agree.
- * @throws {ConfigurationError} with every problem at once.
+ * Checks a flat configuration and converts it to a plan.
+ * @param draft columns and primary key may be missing or inconsistent.
+ * @throws {ConfigurationError} with all problems at once.
  */
 export function planFromFlat(raw: unknown, file?: string, draft = false): StreamPlan {
   const schema = draft ? flatDraftSchema : flatSchema;
@@ -570,7 +572,7 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   const refused = new Set(
     issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : [String(issue.path[0])])),
   );
-  // Keys that are right by themselves may still contradict each other, and that is said at once too.
+  // Keys that are valid by themselves may contradict each other; report that at once too.
   const sound = parsed.data ?? schema.safeParse(without(raw, refused)).data;
   for (const key of draft ? ['columns', 'primary_key'] : []) refused.add(key);
   if (sound !== undefined) {
@@ -594,7 +596,7 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
   };
 }
 
-/** What a pass over a part of the source cannot tell. */
+/** Problem of an option that needs passes over the whole source. */
 export const readsTooLittle = (path: string, subject = ''): Problem => ({
   path,
   message:
@@ -602,7 +604,7 @@ export const readsTooLittle = (path: string, subject = ''): Problem => ({
     'or offset with "full_rescan": 1',
 });
 
-/** Whether each pass reads the whole list, of a list that is read by offset. */
+/** Whether each pass reads the whole list when reading by offset. */
 export const rescansAlways = (rescan: Flat['full_rescan']): boolean =>
   rescan !== undefined && 'passes' in rescan && rescan.passes === 1;
 
@@ -610,7 +612,7 @@ type Shared = Omit<Flat, 'strategy' | 'base_url' | 'page_size' | 'table' | 'colu
   columns: Record<string, ColumnType>;
 };
 
-/** Null where only columns that are declared are stored. */
+/** Returns the inference settings; null if only declared columns are stored. */
 export function inferenceOf({
   columns,
   misfits,
@@ -622,7 +624,7 @@ export function inferenceOf({
   return { policy: misfits ?? 'evolve', flatten, names };
 }
 
-/** What both forms say of a stream in the same words. */
+/** Converts the stream options that both forms share. */
 export function planBeside(
   flat: Shared,
   table: string,
@@ -640,7 +642,7 @@ export function planBeside(
   };
 }
 
-/** What both forms say of a table in the same words. */
+/** Converts the table options that both forms share. */
 export function tableSpec(
   flat: Pick<
     Shared,
@@ -672,8 +674,8 @@ export function tableSpec(
 }
 
 /**
- * What no check of single keys would survive or notice: endless nesting (YAML can refer back to itself), and a
- * member `__proto__`, which objects swallow.
+ * Finds problems that checks of single keys would miss or not survive: endless nesting (YAML can refer back to itself),
+ * and a member `__proto__`, which would vanish from objects.
  */
 export function shapeProblem(raw: unknown): Problem | null {
   let level: { path: string; value: unknown }[] = [{ path: '', value: raw }];
@@ -702,7 +704,7 @@ const LEVEL_LIMIT = 100_000;
 
 type Flat = z.output<typeof flatSchema>;
 
-/** What both forms say of the reference strategies in the same words. */
+/** Converts the options of the reference strategies that both forms share. */
 export function strategyOptions(
   flat: Omit<Shared, 'destination' | 'interval' | 'idle_interval'> & Pick<Flat, 'strategy' | 'page_size'>,
 ): StrategyOptions {
@@ -731,7 +733,7 @@ function without(raw: unknown, keys: ReadonlySet<string>): object {
   return Object.fromEntries(Object.entries(Object(raw) as object).filter(([key]) => !keys.has(key)));
 }
 
-/** `idle_interval` is what `interval` may grow to, and no lag can be less than what lies between two passes. */
+/** Checks that `idle_interval` is at least `interval`, and that the lag limit exceeds the pause between passes. */
 export function paceProblems(pace: Pick<Flat, 'interval' | 'idle_interval' | 'notify'>): Problem[] {
   return [...idleProblems(pace), ...noticeProblems(pace)];
 }
@@ -770,7 +772,7 @@ function idleProblems({
     : [];
 }
 
-/** The same configuration for one pass only. */
+/** Returns the configuration for a single pass. */
 export function asOnePass(configuration: Json): Json {
   if (typeof configuration !== 'object' || configuration === null || Array.isArray(configuration))
     return configuration;
@@ -778,7 +780,7 @@ export function asOnePass(configuration: Json): Json {
   return rest;
 }
 
-/** A configuration whose passes may remove so many rows, whatever it says itself. */
+/** Returns the configuration with another `max_deletes`. */
 export function withMaxDeletes(configuration: Json, limit: string): Json {
   if (typeof configuration !== 'object' || configuration === null || Array.isArray(configuration))
     return configuration;
@@ -791,7 +793,7 @@ export function withMaxDeletes(configuration: Json, limit: string): Json {
   return { ...configuration, streams: streams.map(limited) };
 }
 
-/** What each key allows on its own but not together; nothing is said of keys that were `refused` on their own. */
+/** Finds contradictions between keys, except those that were already `refused` by themselves. */
 export function contradictions(
   flat: Pick<Flat, 'primary_key' | 'max_id' | 'initial_id' | 'misfits' | 'flatten' | 'column_names'> & {
     strategy: string;
@@ -845,8 +847,8 @@ export function contradictions(
 }
 
 /**
- * The reference documentation says "change the strategy to try different sync methods" and leaves `base_url` as
- * it was; a path that is the reference default of another strategy is therefore replaced by this one's.
+ * Replaces a path that is another strategy's reference default by this strategy's: the reference documentation says
+ * "change the strategy to try different sync methods" and leaves `base_url` unchanged.
  */
 function endpoint(strategy: ReferenceStrategy, configured: string | undefined, notes: Note[]): string {
   const path = REFERENCE_PATHS[strategy];
@@ -889,7 +891,7 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
     case 'too_big':
       return [{ path, message: `${show(issue.input)} is too large: at most ${issue.maximum} is allowed` }];
     case 'invalid_union': {
-      // Of a form that fits but for what stands in it, only that is wrong.
+      // If one of the forms fits but for its values, report only those problems.
       const fitting = issue.errors.find(
         (inner) => inner.length > 0 && inner.every(({ code }) => code === 'custom'),
       );
@@ -938,7 +940,7 @@ export function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
-/** ` (did you mean "keyset"?)`, or nothing where no word is near. */
+/** Returns ` (did you mean "keyset"?)`; empty if no word is similar. */
 export function suggestion(word: string, words: readonly string[]): string {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;

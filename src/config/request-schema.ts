@@ -108,7 +108,7 @@ export const answerPath = z
 /** The place of a value in an answer: a path in its body, or a header. */
 export const answerPlace = z.union([
   answerPath,
-  z.strictObject({ header: headerName.describe('The header that has it.') }),
+  z.strictObject({ header: headerName.describe('Name of the header.') }),
 ]);
 
 const place = z.enum(['header', 'query', 'cookie']).default('header');
@@ -118,7 +118,7 @@ export const authKinds = {
   none: z.strictObject({ type: z.literal('none') }).describe('Nothing is sent.'),
   basic: z
     .strictObject({ type: z.literal('basic'), username: plainText, password: secret })
-    .describe('A user and a password.'),
+    .describe('User name and password.'),
   bearer: z.strictObject({ type: z.literal('bearer'), token: secret }).describe('`Authorization: Bearer …`.'),
   api_key: z
     .strictObject({
@@ -133,36 +133,36 @@ export const authKinds = {
       type: z.literal('session'),
       login: z
         .strictObject({
-          url: path.describe('An address, or a path after the base_url.'),
-          method: z.enum(['GET', 'POST']).default('POST').describe('How it is asked.'),
-          headers: headers.default({}).describe('Sent with it.'),
-          body: body.optional().describe('What is sent, with references to user and password.'),
-          body_as: bodyAs.describe('How the body is written.'),
+          url: path.describe('An address, or a path appended to the base_url.'),
+          method: z.enum(['GET', 'POST']).default('POST').describe('The HTTP method.'),
+          headers: headers.default({}).describe('Headers of the request.'),
+          body: body.optional().describe('Body of the request, with references to user and password.'),
+          body_as: bodyAs.describe('Encoding of the body.'),
         })
-        .describe('The request that gives the token.'),
-      token: answerPath.default(['token']).describe("Where the login's answer has the token."),
-      expires_in: answerPath.optional().describe('Where it says for how many seconds the token is good.'),
-      name: credentialName.default('Authorization').describe('Where the token goes.'),
+        .describe('The request that returns the token.'),
+      token: answerPath.default(['token']).describe("Place of the token in the login's answer."),
+      expires_in: answerPath.optional().describe("Place of the token's lifetime in seconds."),
+      name: credentialName
+        .default('Authorization')
+        .describe('Name of the header, parameter or cookie for the token.'),
       prefix: plainText
         .optional()
-        .describe('What stands before it. Left out: `Bearer ` in a header, nothing elsewhere.'),
+        .describe('Text before the token. Default: `Bearer ` in a header, nothing elsewhere.'),
       in: place,
     })
-    .describe('A token that a login request gives, renewed when it expires or is refused.'),
+    .describe('A token from a login request, renewed when it expires or is refused.'),
   oauth2: z
     .strictObject({
       type: z.literal('oauth2'),
-      token_url: baseUrl.describe('Where tokens are given.'),
+      token_url: baseUrl.describe('Address of the token endpoint.'),
       client_id: plainText,
       client_secret: secret,
       refresh_token: secret
         .optional()
-        .describe(
-          'Without one, client credentials are asked with. One that the server replaces is kept, encrypted.',
-        ),
-      client_auth: z.enum(['body', 'basic']).default('body').describe('How the client says who it is.'),
+        .describe('Without one, client credentials are used. A rotated refresh token is stored encrypted.'),
+      client_auth: z.enum(['body', 'basic']).default('body').describe('How the client authenticates.'),
       scopes: z.array(plainText).default([]),
-      params: parameters.default({}).describe('Sent beside, such as audience.'),
+      params: parameters.default({}).describe('Additional parameters, such as audience.'),
     })
     .describe('Client credentials, or a refresh token.'),
   signature: z
@@ -176,9 +176,9 @@ export const authKinds = {
         .record(z.string().max(200), plainText)
         .superRefine(withoutOpenSecrets)
         .default({})
-        .describe('What the hook is told.'),
+        .describe('Settings passed to the hook.'),
     })
-    .describe('Headers that a module of yours makes for each request.'),
+    .describe('Headers that your own module makes for each request.'),
 };
 
 export const auth = z.discriminatedUnion('type', [
@@ -242,7 +242,7 @@ const errorRule = z
     status: z
       .union([status.transform((one) => [one]), z.array(status).min(1).max(50)])
       .optional()
-      .describe('404, "5xx", or a list; any other than 2xx unless told.'),
+      .describe('404, "5xx", or a list. Default: any status but 2xx.'),
     body: z
       .string()
       .max(500)
@@ -256,9 +256,11 @@ const errorRule = z
       .describe(
         'A regular expression (RE2: no lookaround, no back references) that the body matches, in any case.',
       ),
-    path: answerPath.optional().describe('What the body, as JSON, has; of answers of any status.'),
-    action: z.enum(ERROR_ACTIONS).describe('What to do.'),
-    wait: duration.optional().describe('wait: for how long, where the answer does not say.'),
+    path: answerPath
+      .optional()
+      .describe('Place in the JSON body that must have a value; matches answers of any status.'),
+    action: z.enum(ERROR_ACTIONS).describe('The action to take.'),
+    wait: duration.optional().describe('wait: time to wait if the answer does not say.'),
   })
   .refine(
     (rule) => rule.status !== undefined || rule.body !== undefined || rule.path !== undefined,
@@ -280,12 +282,14 @@ export const errorRules = z.array(errorRule).max(100);
 export const rateLimit = z.strictObject({
   requests_per_second: numeric(z.number().positive().max(10_000))
     .optional()
-    .describe('Requests a second, evenly.'),
-  concurrency: numeric(z.number().int().min(1).max(1000)).optional().describe('Requests at once.'),
+    .describe('Requests per second, evenly spaced.'),
+  concurrency: numeric(z.number().int().min(1).max(1000)).optional().describe('Maximum concurrent requests.'),
   remaining_header: headerName
     .optional()
-    .describe('Says how many requests are left; X-RateLimit-Remaining and its like are known.'),
-  reset_header: headerName.optional().describe('Says when there are more again.'),
+    .describe(
+      'Header with the number of remaining requests; X-RateLimit-Remaining and similar ones are known.',
+    ),
+  reset_header: headerName.optional().describe('Header with the time at which more requests are allowed.'),
 });
 
 export const column = z.union([
@@ -293,7 +297,7 @@ export const column = z.union([
   z.strictObject({
     type: columnType,
     from: recordPath.describe(
-      "Where the record has the value: `user.login`, `changes[0].rev`, `$['@odata.id']`.",
+      "Place of the value in the record: `user.login`, `changes[0].rev`, `$['@odata.id']`.",
     ),
   }),
 ]);

@@ -9,8 +9,8 @@ import { ReadSecrets } from '../secrets/read-secrets.js';
 import { filesOf, serverName, serverOf } from './location.js';
 
 /**
- * Refuses a destination that the worker's owner has not listed, before anything is opened or made there.
- * @param read secrets of providers that it, the worker's own and the listed ones refer to.
+ * Refuses a destination that the worker's owner has not allowed, before opening or creating anything.
+ * @param read secrets of providers that this destination, the worker's own and the allowed ones refer to.
  * @throws {NotAllowedError | ConfigurationError}
  */
 export function requireDestination(
@@ -27,12 +27,14 @@ export function requireDestination(
   const isPlain = !place.split(/[/?]/).some((part) => part === '..' || part === '.');
   if (isPlain && trust.destinations.some((pattern) => glob(patternOf(pattern, environment, read))(place)))
     return;
-  // What references hold is shown by no message.
+  // Messages never show the values of references.
   const shown = holdsReference(destination) ? destination : place;
   throw NotAllowedError.of(`the destination ${shown}`, { list: 'allow-destinations', entry: shown });
 }
 
-/** Null where it has none, or one that leads nowhere: that is said to those who use it. */
+/**
+ * Returns the worker's own destination; null if there is none, or if its configuration is invalid (its users are told).
+ */
 function ownPlace(
   environment: NodeJS.ProcessEnv,
   { ownDestination }: TrustPolicy,
@@ -67,11 +69,11 @@ function requireNoMetadata(
   trust.requireNoMetadata(hostname, Number(port) || (protocol === 'http:' ? 80 : 443));
 }
 
-/** Whether it is the worker's own, written in the same way: its references are the owner's. */
+/** Whether it is the worker's own destination, spelled the same way: its references belong to the owner. */
 export const isOwn = (destination: string, trust: TrustPolicy): boolean =>
   destination === trust.ownDestination;
 
-/** A destination as patterns are compared with it: without secrets, and without words that say only how it is written. */
+/** Returns the form of a destination that patterns are matched with: without secrets and options. */
 function placeOf(
   destination: string,
   environment: NodeJS.ProcessEnv,

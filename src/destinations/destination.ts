@@ -18,8 +18,8 @@ import type { Fingerprint } from './fingerprint.js';
 import type { RetryOutcome, RetryRequest } from './sql/retry.js';
 
 /**
- * A place for rows. Every method is idempotent: it may be called again with the same request, also after a crash in
- * the middle, and then does the rest.
+ * A place for rows. Every method is idempotent: calling it again with the same request, even after a crash in the
+ * middle, completes the work.
  */
 export interface Destination {
   /**
@@ -35,34 +35,34 @@ export interface Destination {
   /**
    * Writes rows and checkpoint in one transaction, by compare-and-set on the checkpoint's id.
    * @throws {CheckpointConflictError} when the stored checkpoint is not `base`, and `next` was never committed from
-   * `base`; nothing is written. (A retry may come when later batches are committed already.)
+   * `base`; nothing is written. (A retry may arrive after later batches were committed.)
    * @throws {TooManyDeletesError} when the end of a pass would remove more rows than it may; nothing is written.
-   * @throws {RecordError} when a record does not fit its columns; nothing is written. Where the table says
-   * `quarantine`, such a record is put aside instead.
+   * @throws {RecordError} when a record does not fit its columns; nothing is written. A table with `quarantine`
+   * quarantines the record instead.
    * @throws {TableGoneError} when the table is gone; nothing is written.
    */
   write(request: WriteRequest): Promise<WriteOutcome>;
 
   /**
-   * Reads rows of a parent's table in the order of its primary key, each with the mark that the stream keeps of it.
+   * Reads rows of a parent's table in the order of its primary key, each with the mark that the stream has stored for
+   * it.
    * @returns null while no pass over the parent has ended.
    */
   parents(request: ParentsRequest): Promise<ParentRow[] | null>;
 
-  /** Announces a write that will come soon, so that it can be prepared beside the current write. */
+  /** Announces an upcoming write, so that it can be prepared beside the current one. */
   prepare(request: WriteRequest): void;
 
-  /** Reads where a stream stands, and the log of how it came there, the latest entry first. */
+  /** Reads the stream's checkpoint and the log of its commits and moves, the latest first. */
   history(request: HistoryRequest): Promise<History>;
 
   /**
-   * Retries the records of a table that were put aside, beside other writers of the table; absent where a destination
-   * cannot.
+   * Retries the quarantined records of a table, beside other writers; absent if the destination cannot.
    * @throws {DestinationError}
    */
   retry?(request: RetryRequest): Promise<RetryOutcome>;
 
-  /** Ranges that are read beside the sync; absent where a destination cannot have them. */
+  /** Ranges that are read beside the sync; absent if the destination does not support them. */
   ranges?: Ranges;
 
   /** Closes all connections and files. */
@@ -71,15 +71,15 @@ export interface Destination {
 
 /** Operations on ranges of a stream, besides opening and writing them. */
 export interface Ranges {
-  /** Says why a table cannot have a kind of range; null where it can. */
+  /** Says why a table does not support a kind of range; null if it does. */
   refusal(kind: RangeKind, table: TableSpec, repairs: boolean): string | null;
   /** Reads the clock that rows are stamped by. */
   now(key: StreamKey): Promise<string>;
-  /** Reads the checkpoint of the sync itself, by its key; null where it has never been opened. */
+  /** Reads the checkpoint of the sync itself, by its key; null if it has never been opened. */
   stands(key: StreamKey): Promise<Checkpoint | null>;
   /** Lists the other ranges of the table, with their holders. */
   kept(key: StreamKey): Promise<{ key: StreamKey; holder: Holder; updated: string }[]>;
-  /** Concludes an audit once all of it is read: looks at the differences again, and for rows that the source lacks. */
+  /** Concludes an audit once everything is read: checks the differences again, and finds rows that the source lacks. */
   conclude(request: ConcludeRequest): Promise<RangeFound>;
   /** Removes everything that is stored about a range. */
   forget(key: StreamKey): Promise<void>;
@@ -91,15 +91,15 @@ export interface CursorColumn {
   format: CursorFormat;
 }
 
-/** A batch of a range. */
+/** The range that a batch belongs to. */
 export interface RangeWrite {
   kind: RangeKind;
-  /** Whether rows are written, and not only compared. */
+  /** Whether rows are written or only compared. */
   writes: boolean;
-  /** When the first of the batch's pages was requested, at the earliest. */
+  /** The earliest time at which a page of the batch may have been requested. */
   began: string;
   cursor: CursorColumn | null;
-  /** Paths of files of records that the range met without comparing them. */
+  /** Paths of files of records that the range read but did not compare. */
   beyond?: () => Promise<string[]>;
 }
 
@@ -108,13 +108,13 @@ export interface ConcludeRequest {
   table: TableSpec;
   range: RangePlan;
   /**
-   * Which rows the pass would have met had they been there, by the values of a column from one end to the other, both
-   * included; null: all. Absent: that cannot be told, for a reason.
+   * The rows that a complete pass would have read, as inclusive bounds on a column; null: all rows; a text: the reason
+   * why they cannot be told.
    */
   scope: { field: string; format: CursorFormat; from: string | null; to: string | null } | null | string;
-  /** Whether rows that are gone may be removed: the source has answered with something. */
+  /** Whether missing rows may be removed: the source returned at least one record. */
   removes: boolean;
-  /** Says which of two rows of one key is the newer one; absent or null where the source has no such field. */
+  /** Tells which of two rows of one key is newer; absent or null if the source has no such field. */
   newest?: CursorColumn | null;
 }
 
@@ -124,11 +124,11 @@ export interface OpenRequest {
   holder: Holder;
   full: boolean;
   takeOver: boolean;
-  /** Moves the checkpoint, once; absent: it stays where it is. */
+  /** Moves the checkpoint, once; absent: it stays. */
   move?: StreamMove;
-  /** What gives the checkpoint its meaning: kept beside it, and compared with what is kept. Absent: nothing is. */
+  /** The meaning of the checkpoint: stored beside it, and compared with the stored one; absent: neither. */
   fingerprint?: Fingerprint;
-  /** The identity of the database that must be there; absent: any, which is made where it is missing. */
+  /** Identity of the database that must exist; absent: any, created if missing. */
   expects?: string;
   /** Whether a workflow that holds a checkpoint of this table is still running. */
   isRunning: (holder: Holder) => Promise<boolean>;
@@ -149,7 +149,7 @@ export interface HistoryRequest {
 }
 
 export interface History {
-  /** Null where the stream was never opened. */
+  /** Null if the stream was never opened. */
   stored: { checkpoint: Checkpoint; holder: Holder; since: string } | null;
   /** Number of all entries. */
   total: number;
@@ -158,17 +158,17 @@ export interface History {
 
 /** A commit or a move. */
 export interface HistoryEntry {
-  /** The id of the checkpoint that it made. */
+  /** Id of the checkpoint that the entry created. */
   id: string;
   base: string;
   at: string;
-  /** Null for the beginning; absent where the version that made it did not keep it. */
+  /** Null for the beginning; absent if an older version did not store it. */
   cursor?: Cursor | null;
   workflowId: string;
   pages: number;
   records: number;
   rows: number;
-  /** The reason of a move; null for a commit. */
+  /** The reason for a move; null for a commit. */
   moved: string | null;
 }
 
@@ -176,9 +176,9 @@ export interface OpenResult {
   checkpoint: Checkpoint;
   /** Identity of the database. */
   database: string;
-  /** Other strategies or sources that have a checkpoint for the same table. */
+  /** Other strategies or sources with a checkpoint for the same table. */
   neighbours: StreamKey[];
-  /** Consequences of changes to the configuration or the table since the checkpoint; absent where there are none. */
+  /** Consequences of changes to the configuration or the table since the checkpoint; absent if there are none. */
   notes?: Note[];
 }
 
@@ -188,50 +188,52 @@ export interface WriteRequest {
   base: string;
   next: string;
   cursor: Cursor;
-  /** Counts for the log of commits. */
+  /** Counts for the commit log. */
   records: number;
   pages: number;
   /** Size of the staged files. */
   bytes: number;
   /** Length of the longest record, in bytes. */
   longest: number;
-  /** Paths of files of newline-delimited JSON, in order; asked for only when the batch is to be written. */
+  /** Returns the paths of files of newline-delimited JSON, in order; called only when the batch is to be written. */
   files: () => Promise<string[]>;
-  /** Paths of files of {@link ParentMark}s, written in the same transaction; absent where there are none. */
+  /** Returns the paths of files of {@link ParentMark}s, written in the same transaction; absent if there are none. */
   marks?: () => Promise<string[]>;
-  /** Paths of files of {@link Reject}s, likewise. */
+  /** Returns the paths of files of {@link Reject}s, likewise. */
   rejects?: () => Promise<string[]>;
   workflowId: string;
-  /** Absent: the batch is one of the sync itself. */
+  /** Absent: the batch belongs to the sync itself. */
   range?: RangeWrite;
-  /** The decision about the rows that the end of this pass would remove. */
+  /** The decision about rows that the end of this pass would remove. */
   deletes?: DeletesDecision;
-  /** What the batch was read by; kept beside the checkpoint once a pass has ended by it. */
+  /** The configuration that the batch was read by; stored beside the checkpoint once a pass has ended by it. */
   fingerprint?: Fingerprint;
 }
 
 export interface WriteOutcome {
   /**
-   * Rows inserted or changed; rows that stood there with the same content are not counted. A destination that only
-   * adds does not compare, and counts every version that it has written.
+   * Rows inserted or changed; unchanged rows are not counted. A destination that only appends does not compare, and
+   * counts every version that it has written.
    */
   rows: number;
-  /** Records put aside in `_highwater_rejects`, those of the reader included; absent where there are none. */
+  /**
+   * Records quarantined in `_highwater_rejects`, including those that the reader rejected; absent if there are none.
+   */
   rejected?: number;
-  /** Rows marked or removed as deleted; absent where there are none. */
+  /** Rows marked or removed as deleted; absent if there are none. */
   deleted?: number;
-  /** Columns that were added or widened; absent where none were. */
+  /** Columns that were added or widened; absent if there are none. */
   changes?: SchemaChange[];
-  /** Added to those of the cursor in the checkpoint. */
+  /** Notes to add to those of the cursor in the checkpoint. */
   notes?: Note[];
-  /** Of a range: rows that were left as they are, as they are newer or may be; absent where there are none. */
+  /** For a range: rows left unchanged because they are, or may be, newer; absent if there are none. */
   left?: number;
-  /** An earlier attempt had committed this batch. */
+  /** Whether an earlier attempt had already committed this batch. */
   already: boolean;
 }
 
 export interface ParentsRequest {
-  /** The stream whose parents these are. */
+  /** The stream that reads per parent. */
   key: StreamKey;
   parent: ParentSpec;
   /** Only parents whose key comes after this one; null: from the first. */
@@ -240,10 +242,10 @@ export interface ParentsRequest {
 }
 
 export interface ParentRow {
-  /** The primary key as text, by which `after` finds it again. */
+  /** The primary key as text, as `after` takes it. */
   key: string[];
   fields: { [name: string]: Json };
-  /** Null where none is kept. */
+  /** Null if none is stored. */
   mark: Json | null;
 }
 

@@ -1,48 +1,48 @@
 /**
- * What gives a checkpoint its meaning: the parts of a configuration that decide which records a mark stands for, and
- * what their rows hold. They are kept beside the checkpoint, so that a difference can be named when the stream is opened
- * with another configuration.
+ * The meaning of a checkpoint: the parts of a configuration that decide which records its mark covers and what their
+ * rows hold. The fingerprint is stored beside the checkpoint, so that a stream opened with another configuration can
+ * name the differences.
  */
 import { DestinationError } from '../errors.js';
 import type { CursorFormat, Note, TableSpec } from '../protocol.js';
 import { valuesOf } from '../strategies/index.js';
 
-/** Plain JSON, since it is stored. Fields that come later are optional. */
+/** Stored as JSON, so fields added later are optional. */
 export interface Fingerprint {
   primaryKey: string[];
-  /** The field whose values the mark and the position are; null where they are places in a list. */
+  /** The field whose values the mark and the position are; null if they are places in a list. */
   cursor: { field: string; format: CursorFormat } | null;
-  /** The stream whose rows are the parents, each with a mark of its own; null where there is none. */
+  /** The stream that provides the parents, each of which has its own mark; null if there is none. */
   parent: string | null;
-  /** The declared columns, and where in a record each value is found. */
+  /** The declared columns and the place of each value in a record. */
   columns: { [column: string]: string };
-  /** Members of records that are not declared are stored as well. */
+  /** Whether undeclared members of records are stored as well. */
   infers: boolean;
   where: string | null;
-  /** What the first pass asks for; null: everything. */
+  /** Start of the first pass; null: everything. */
   start: string | null;
-  /** Each part of the request that decides what is answered, as text; the values of secrets are left out. */
+  /** Each part of the request that decides which records are returned, as text without the values of secrets. */
   request: { [part: string]: string };
-  /** Every pass reads all that there is: what a change leaves out is made up for by the next pass. */
+  /** Whether every pass reads everything, so that the next pass makes up for a change. */
   readsAll: boolean;
 }
 
-/** What stands beside a checkpoint. */
+/** The fingerprint stored beside a checkpoint. */
 export interface Recorded {
   is: Fingerprint;
-  /** What earlier rows were read by, until a pass by `is` has ended. */
+  /** The fingerprint of earlier rows, until a pass by `is` has ended. */
   was?: Fingerprint;
-  /** The table was gone, and is being read anew. */
+  /** Whether the table was gone and is being read again. */
   gone?: true;
 }
 
-/** What differs between two configurations, in words. */
+/** Differences between two configurations, in words. */
 export interface Changes {
-  /** The primary key; null where it is the same. */
+  /** Difference of the primary keys; null if they are the same. */
   key: string | null;
-  /** What makes the mark mean something else; null where it means the same. */
+  /** Difference that invalidates the mark; null if there is none. */
   mark: string | null;
-  /** What rows that were read before lack, or have otherwise. */
+  /** Differences that leave earlier rows incomplete or outdated. */
   rows: string[];
 }
 
@@ -59,7 +59,7 @@ const cursorText = (cursor: Fingerprint['cursor']) =>
 const isSameKey = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.every((name) => b.includes(name));
 
-/** Compares what rows were read by before with what they are to be read by. */
+/** Compares the configuration that rows were read by with the current one. */
 export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
   const key = isSameKey(was.primaryKey, is.primaryKey)
     ? null
@@ -90,7 +90,7 @@ export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
   return { key, mark: marks.length === 0 ? null : marks.join('; '), rows };
 }
 
-/** Whether a first pass would ask for more than it did. A later start takes nothing away. */
+/** Whether the first pass would now read more than it did. A later start removes nothing. */
 function startsEarlier(was: Fingerprint, is: Fingerprint): boolean {
   if (was.start === null || was.start === is.start) return false;
   if (is.start === null) return true;
@@ -98,20 +98,20 @@ function startsEarlier(was: Fingerprint, is: Fingerprint): boolean {
   return !isValue(was.start) || !isValue(is.start) || compare(is.start, was.start) < 0;
 }
 
-/** What the reader of a run should know of the changes; nothing where none matters. */
+/** Notes about the changes, for users; empty if none matters. */
 export function notesOfChanges({ mark, rows }: Changes, { readsAll }: Fingerprint): Note[] {
   if (mark !== null) {
     const message =
-      `${mark}: the mark of before means nothing now and is not used, and everything is read again. ` +
-      'Rows stay, and are written again by their keys.';
+      `${mark}: the previous mark has lost its meaning and is not used, and everything is read again. ` +
+      'Rows stay, and are updated by their keys.';
     return [{ code: 'cursor_field_changed', message }];
   }
   if (rows.length === 0 || readsAll) return [];
   const more = rows.length - ROWS_SHOWN;
   const named = [...rows.slice(0, ROWS_SHOWN), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
   const message =
-    `the configuration has changed since rows were read: ${named}. The sync goes on from its mark, so that ` +
-    'rows that were read before lack what the change brings: "highwater resync" reads everything again, "highwater ' +
+    `the configuration has changed since rows were read: ${named}. The sync continues from its mark, so ` +
+    'earlier rows lack the change: "highwater resync" reads everything again, "highwater ' +
     'backfill" a part of it.';
   return [{ code: 'configuration_changed', message }];
 }
@@ -120,15 +120,15 @@ export function notesOfChanges({ mark, rows }: Changes, { readsAll }: Fingerprin
 export function keyChanged({ schema, table, mode }: TableSpec, change: string): DestinationError {
   const isKept = mode === 'append' || mode === 'history';
   return new DestinationError(
-    `${change}: rows of table ${schema}.${table} would stand twice, once under each key. Nothing was written. ` +
+    `${change}: rows of table ${schema}.${table} would be stored twice, once under each key. Nothing was written. ` +
       (isKept
-        ? `In mode ${mode} every version is kept, so that the key cannot change: sync into another table, or set the key back.`
-        : 'To read everything again under the new key, "highwater resync" (or start with --full); or sync into another ' +
-          'table, or set the key back.'),
+        ? `In mode ${mode} every version is kept, so the key cannot change: sync into another table, or restore the key.`
+        : 'To read everything again under the new key, run "highwater resync" (or start with --full); or sync into another ' +
+          'table, or restore the key.'),
   );
 }
 
-/** The first of the keys that rows of a table were written by, and that is another one; null where none is. */
+/** Returns the first other primary key that rows of the table were written by; null if there is none. */
 export function otherKey(
   recorded: readonly Recorded[],
   table: Pick<TableSpec, 'primaryKey'>,
@@ -140,19 +140,19 @@ export function otherKey(
 export const keyText = (was: readonly string[], is: readonly string[]): string =>
   `the primary key is ${is.join(', ')}, and was ${was.join(', ')}`;
 
-/** What comes of the recorded fingerprint when a stream is opened. */
+/** Consequences of the stored fingerprint for opening a stream. */
 export interface Reopening {
-  /** Why the cursor is not used; null where it is. */
+  /** Reason for discarding the cursor; null if it is used. */
   startsOver: string | null;
-  /** To be stored; null: what stands there is right. */
+  /** The record to store; null if the stored one is up to date. */
   record: Recorded | null;
   notes: Note[];
 }
 
 /**
- * Compares what a checkpoint was made by with what it is opened by.
+ * Compares the stored fingerprint with the current one.
  * @param hasCursor whether anything was read.
- * @param isReset whether the stream is moved to its start, so that nothing that was read before counts.
+ * @param isReset whether the stream is moved to its start, so that earlier rows do not count.
  */
 export function reopen(
   recorded: Recorded | null,
@@ -165,7 +165,7 @@ export function reopen(
   }
   const since = changesBetween(recorded.is, is);
   const startsOver = hasCursor ? since.mark : null;
-  // Of a stream that begins anew nothing was read by the configuration of before, unless that is why it does.
+  // Without a cursor no earlier row was read by the previous configuration, unless the change itself reset the stream.
   const was = recorded.was ?? (hasCursor ? recorded.is : undefined);
   const notes = was === undefined ? [] : notesOfOpening(changesBetween(was, is), is, isWhole);
   const next: Recorded = {
@@ -180,7 +180,7 @@ export function reopen(
   };
 }
 
-/** @param isWhole whether no pass is under way, so that the next one reads all of what such a stream reads. */
+/** @param isWhole whether no pass is under way, so that the next one reads everything that such a stream reads. */
 const notesOfOpening = (changes: Changes, is: Fingerprint, isWhole: boolean) =>
   notesOfChanges(changes, isWhole ? is : { ...is, readsAll: false });
 
@@ -191,5 +191,5 @@ export const STARTED_OVER_GONE = 'started over: the table was gone';
 export const TABLE_GONE: Note = {
   code: 'table_gone',
   message:
-    'The table was gone although rows had been written to it: it is made anew, and everything is read from the beginning.',
+    'The table was gone although rows had been written to it: it is created again, and everything is read from the beginning.',
 };

@@ -31,15 +31,15 @@ import { serveQueries, socketPath } from './duckdb/query-socket.js';
 import { S3Store } from './files/s3-store.js';
 import type { Mask } from '../secrets/masking.js';
 
-/** What a worker tells others of itself when it owns a destination. */
+/** Options of a destination host. The first four are recorded beside a file, for other workers and commands. */
 export interface HostOptions {
   taskQueue: string;
   address: string;
   clusterId?: string | undefined;
   namespace: string;
-  /** Begins to poll a task queue with this worker's activities; the answer stops it. */
+  /** Starts polling a task queue with this worker's activities; returns a function that stops it. */
   poll: (queue: string) => Promise<() => Promise<void>>;
-  /** What references to a server's password are resolved by. */
+  /** Resolves references in addresses. */
   environment: NodeJS.ProcessEnv;
   /** Decides which destinations may be used. */
   trust: TrustPolicy;
@@ -48,29 +48,29 @@ export interface HostOptions {
 }
 
 export interface HostedDestination {
-  /** Absolute path of a file, or the address of a server without its password, or of files. */
+  /** Absolute path of a DuckDB file, or the address of a server or of files without secrets. */
   path: string;
-  /** What belongs to the destination on this machine has names that begin with this. */
+  /** Prefix of the destination's paths on this machine. */
   beside: string;
   queue: string;
   destination: Destination;
 }
 
 interface Owned extends HostedDestination {
-  /** Whether nobody else has it meanwhile. */
+  /** Whether the claim still holds. */
   stands: () => Promise<boolean>;
-  /** Connects by another password from here on. */
+  /** Switches to connections with new credentials. */
   renew?: (server: ServerLocation) => void;
   release: () => Promise<void>;
 }
 
 /**
- * DuckDB's own; more of it made loading hardly faster. A worker as a whole stays below 600 MB. A record takes eight
- * times its length, so that batches with long ones get more.
+ * Memory of DuckDB; more hardly made loading faster. The whole worker stays below 600 MB. Parsing takes eight times the
+ * length of a record, so batches with long records get more.
  */
 const MEMORY_LIMIT = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '128MiB';
 const LONG_RECORDS_MEMORY = process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '192MiB';
-/** One core is left to the reader: on two cores a second thread made the same load cost a quarter more CPU time. */
+/** Leaves one core to the reader: on two cores a second thread cost a quarter more CPU time for the same load. */
 const THREADS = Math.min(Math.max(availableParallelism() - 1, 1), 4);
 const IDLE_MILLISECONDS = 2000;
 export const SETTINGS: DuckDbSettings = {
@@ -80,32 +80,32 @@ export const SETTINGS: DuckDbSettings = {
   threads: THREADS,
   idleMilliseconds: IDLE_MILLISECONDS,
 };
-/** Written as JSON, a record doubles its buffer until it fits, so that long ones take more. */
+/** Writing JSON doubles the buffer until a record fits, so long records take more memory. */
 export const JSON_MEMORY = {
   memoryLimit: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '256MiB',
   longRecordsMemory: process.env['HIGHWATER_DUCKDB_MEMORY'] ?? '448MiB',
 };
 
-/** Connections to one server: streams write side by side, each in one. */
+/** Maximum connections to one server; each stream writes on its own. */
 const CONNECTIONS = 8;
 const CONNECT_MILLISECONDS = 10_000;
 
 /**
- * The destinations that this worker writes. A DuckDB file has one owner; a server and a folder or bucket of files may
- * have many writers. Either way a task queue of its own is polled, so that every batch staged here is written here.
+ * The destinations that this worker writes to. A DuckDB file has one owner; a server, folder or bucket may have many
+ * writers. Each destination has its own task queue, so that a batch staged on this machine is written on this machine.
  */
 export class DestinationHost {
   private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
   private readonly servers = new Map<string, ServerLocation>();
   private readonly files = new Map<string, FilesLocation>();
-  /** Addresses by which servers refused connections, by the servers' names. */
+  /** Addresses whose credentials a server refused, by server name. */
   private readonly refused = new Map<string, string>();
 
   constructor(private readonly options: HostOptions) {}
 
   /**
-   * The one true name of a destination: the path of a file, absolute and with links followed; the address of a server
-   * without its password; that of files.
+   * Returns the canonical name of a destination: the absolute path of a file with links followed; the address of a
+   * server or of files without secrets.
    * @throws {NotAllowedError | ConfigurationError | SecretUnavailableError}
    */
   async locate(path: string): Promise<string> {
@@ -121,21 +121,21 @@ export class DestinationHost {
     }
     if (kind === 'files') {
       const files = filesOf(path, environment, lent, read);
-      trust.requireOutsideHooks(files.name, writtenBy(files.beside));
+      trust.requireOutsideHooks(files.name, pathsWritten(files.beside));
       this.files.set(files.name, files);
       return files.name;
     }
     const absolute = realPath(path);
-    trust.requireOutsideHooks(absolute, writtenBy(absolute));
+    trust.requireOutsideHooks(absolute, pathsWritten(absolute));
     const known = await realpath(absolute).catch(() => null);
     if (known !== null) return known;
-    return orRefused(absolute, async () => {
+    return explainRefusal(absolute, async () => {
       await mkdir(dirname(absolute), { recursive: true });
       return join(await realpath(dirname(absolute)), basename(absolute));
     });
   }
 
-  /** Becomes the owner of a destination, or says who is. */
+  /** Claims a destination; returns the record of its owner if another worker has it. */
   async claim(path: string): Promise<HostedDestination | OwnerRecord> {
     const server = this.servers.get(path);
     let claimed = this.owned.get(path);
@@ -150,14 +150,18 @@ export class DestinationHost {
     }
     const files = this.files.get(path);
     claimed =
-      server !== undefined ? this.connect(server) : files !== undefined ? this.keep(files) : this.own(path);
+      server !== undefined
+        ? this.openServer(server)
+        : files !== undefined
+          ? this.openFiles(files)
+          : this.openDatabase(path);
     this.owned.set(path, claimed);
     claimed.catch(() => this.owned.delete(path));
     return claimed;
   }
 
   /**
-   * A destination that this worker owns.
+   * Returns a destination that this worker owns.
    * @throws {DestinationElsewhereError}
    */
   async get(path: string): Promise<HostedDestination> {
@@ -168,7 +172,7 @@ export class DestinationHost {
     return owned;
   }
 
-  /** Releases everything: stops polling, closes the files. */
+  /** Stops polling and closes all destinations. */
   async close(): Promise<void> {
     const all = await Promise.allSettled(this.owned.values());
     this.owned.clear();
@@ -179,7 +183,7 @@ export class DestinationHost {
     );
   }
 
-  /** Reads what an address refers to, and what those do that it is compared with. */
+  /** Reads the secrets that an address refers to, and those of the addresses that it is compared with. */
   private async readSecrets(path: string, lent: TrustPolicy): Promise<ReadSecrets> {
     const { environment, trust, secrets } = this.options;
     const read = await secrets.read(path, lent);
@@ -189,8 +193,8 @@ export class DestinationHost {
   }
 
   /**
-   * Forgets the secrets by which a server refused a connection, once for each address that they make.
-   * @returns whether others may be had in their place.
+   * Forgets the secrets that a server refused, once for each address that they make.
+   * @returns whether other secrets may be available.
    */
   private forgetRefused({ name, url, read }: ServerLocation): boolean {
     if (read.isEmpty || this.refused.get(name) === url) return false;
@@ -199,14 +203,14 @@ export class DestinationHost {
     return true;
   }
 
-  private async own(path: string): Promise<Owned | OwnerRecord> {
+  private async openDatabase(path: string): Promise<Owned | OwnerRecord> {
     const hash = createHash('sha256').update(`${hostname()}\n${path}`).digest('hex').slice(0, 12);
     const queue = `highwater-destination-${basename(path)}-${hash}`;
     const socket = socketPath(hash);
     const { taskQueue, address, clusterId, namespace } = this.options;
-    const server = { address, ...(clusterId !== undefined && { clusterId }), namespace };
-    const details = { queue, taskQueue, ...server, socket };
-    const ownership = await orRefused(path, () => Ownership.claim(path, details));
+    const cluster = clusterId !== undefined && { clusterId };
+    const details = { queue, taskQueue, address, ...cluster, namespace, socket };
+    const ownership = await explainRefusal(path, () => Ownership.claim(path, details));
     if (!(ownership instanceof Ownership)) return ownership;
     const file = new DuckDbFile(path, SETTINGS);
     const destination = new DuckDbDestination(file);
@@ -217,22 +221,25 @@ export class DestinationHost {
     });
     const stopPolling = await this.options.poll(queue);
     return {
-      ...{ path, beside: path, queue, destination },
+      path,
+      beside: path,
+      queue,
+      destination,
       stands: () => ownership.stands(),
       release: async () => {
         await stopPolling();
         answering.close();
         if (process.platform !== 'win32') await rm(ownership.record.socket, { force: true });
         await destination.close();
-        // Empty unless a sync was left in the middle.
+        // Not empty if a sync stopped in the middle.
         await rmdir(stagingFolder(path)).catch(() => undefined);
         await ownership.release();
       },
     };
   }
 
-  /** Whoever writes to a server has a queue of its own: what it has staged is on its machine. */
-  private async connect(server: ServerLocation): Promise<Owned> {
+  /** Opens a server. Its queue is unique to this worker, because staged batches are on this machine. */
+  private async openServer(server: ServerLocation): Promise<Owned> {
     const { name, beside } = server;
     const connectBy = (connectionString: string) => {
       const pool = new Pool({
@@ -242,7 +249,7 @@ export class DestinationHost {
         connectionTimeoutMillis: CONNECT_MILLISECONDS,
         keepAlive: true,
       });
-      // A connection that is cut while nobody uses it is no news.
+      // An idle connection that is cut needs no handling.
       pool.on('error', () => undefined);
       return pool;
     };
@@ -254,7 +261,10 @@ export class DestinationHost {
     const queue = `highwater-destination-${database}-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);
     return {
-      ...{ path: name, beside, queue, destination },
+      path: name,
+      beside,
+      queue,
+      destination,
       stands: () => Promise.resolve(true),
       renew: (newest) => {
         if (newest.url === current.url) return;
@@ -269,16 +279,19 @@ export class DestinationHost {
     };
   }
 
-  /** Whoever adds files has a queue of its own, as with a server: the manifest decides whose commit is the next. */
-  private async keep({ name, address, beside, mask }: FilesLocation): Promise<Owned> {
+  /**
+   * Opens a folder or bucket. Its queue is unique to this worker, as with a server; the manifest orders the commits of
+   * all writers.
+   */
+  private async openFiles({ name, address, beside, mask }: FilesLocation): Promise<Owned> {
     const { at, format, partitionBy } = address;
     const store =
       at.kind === 'local'
         ? new LocalStore(at.path, mask)
         : await S3Store.open(at, `${beside}.cache`, { mask });
-    // In the folder itself, so that a finished file is moved and not copied.
+    // In the folder itself, so that a finished file is renamed instead of copied.
     const scratch = at.kind === 'local' ? join(at.path, TEMPORARY) : `${beside}.tmp`;
-    if (at.kind === 'local') await orRefused(name, () => mkdir(scratch, { recursive: true }), mask);
+    if (at.kind === 'local') await explainRefusal(name, () => mkdir(scratch, { recursive: true }), mask);
     const duckdb = new DuckDbFile(name, {
       ...SETTINGS,
       ...(format === 'ndjson' && JSON_MEMORY),
@@ -289,7 +302,10 @@ export class DestinationHost {
     const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
     const stopPolling = await this.options.poll(queue);
     return {
-      ...{ path: name, beside, queue, destination },
+      path: name,
+      beside,
+      queue,
+      destination,
       stands: () => Promise.resolve(true),
       release: async () => {
         await stopPolling();
@@ -300,12 +316,16 @@ export class DestinationHost {
   }
 }
 
-/** What a destination writes on this machine. */
-const writtenBy = (beside: string): string[] =>
+/** Paths on this machine that a destination writes to. */
+const pathsWritten = (beside: string): string[] =>
   ['', '.staging', '.credentials', '.tmp', '.cache', '.owner', '.wal'].map((end) => beside + end);
 
-/** What the file system will not have whatever one does, said at once; what may pass, as it is. */
-async function orRefused<T>(path: string, work: () => Promise<T>, mask: Mask = (text) => text): Promise<T> {
+/** Throws a permanent error for failures of the file system that a retry cannot fix; rethrows others. */
+async function explainRefusal<T>(
+  path: string,
+  work: () => Promise<T>,
+  mask: Mask = (text) => text,
+): Promise<T> {
   try {
     return await work();
   } catch (thrown) {

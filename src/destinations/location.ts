@@ -12,7 +12,7 @@ import { stateDir } from '../state-dir.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 
-/** What belongs to a destination on this machine has names that begin with this. @throws {ConfigurationError} */
+/** Returns the prefix of the destination's paths on this machine. @throws {ConfigurationError} */
 export async function besideOf(destination: string, environment: NodeJS.ProcessEnv): Promise<string> {
   switch (destinationKind(destination)) {
     case 'duckdb':
@@ -24,38 +24,40 @@ export async function besideOf(destination: string, environment: NodeJS.ProcessE
   }
 }
 
-/** Finds a server for a command, as {@link serverOf}: secrets of providers are read first. */
+/** Finds a server for a command: reads secrets of providers, then calls {@link serverOf}. */
 export const findServer = async (
   destination: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<ServerLocation> =>
   serverOf(destination, environment, undefined, await readSecrets(destination, environment));
 
-/** Finds files for a command, as {@link filesOf}: secrets of providers are read first. */
+/** Finds files for a command: reads secrets of providers, then calls {@link filesOf}. */
 export const findFiles = async (
   destination: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<FilesLocation> =>
   filesOf(destination, environment, undefined, await readSecrets(destination, environment));
 
-/** A database server. */
 export interface ServerLocation {
-  /** For people and for history: without the password, and with references in place of what they refer to. */
+  /** For messages and history: without the password, and with references instead of their values. */
   name: string;
-  /** Its address without the password, to compare it with others; never shown, as references may have given parts of it. */
+  /**
+   * The address without the password, to compare it with others; never shown, as references may have provided parts of
+   * it.
+   */
   resolved: string;
-  /** As it is connected to; never kept. */
+  /** The address to connect to, with the password; never stored. */
   url: string;
-  /** Hides the password, and what references gave, in the server's own words. */
+  /** Hides the password and the values of references in the server's messages. */
   mask: Mask;
-  /** What belongs to it on this machine has names that begin with this. */
+  /** Prefix of the server's paths on this machine. */
   beside: string;
-  /** Secrets of providers that its address was made with. */
+  /** Secrets of providers used in the address. */
   read: ReadSecrets;
 }
 
 /**
- * A server's address with its references resolved.
+ * Resolves the references in a server's address.
  * @param read secrets of providers that it refers to.
  * @throws {ConfigurationError | NotAllowedError}
  */
@@ -70,7 +72,7 @@ export function serverOf(
   const url = references.resolve(destination, 'destination', isWhole ? undefined : encodeURIComponent);
   references.check();
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
-    const message = 'is no address of PostgreSQL, such as "postgresql://user:${env:PASSWORD}@host/database"';
+    const message = 'is not a PostgreSQL address, such as "postgresql://user:${env:PASSWORD}@host/database"';
     throw new ConfigurationError([{ path: 'destination', message }]);
   }
   const resolved = serverName(new URL(url));
@@ -82,7 +84,7 @@ export function serverOf(
     ...[...searchParams].flatMap(([word, value]) => (isSecretWord(word) ? [value] : [])),
   ]);
   return {
-    // An address that is one reference is shown but for its password: there is nothing else to call it.
+    // An address that is a single reference is shown without the password only: it has no other name.
     name: isWhole ? resolved : shownName(references, resolved),
     resolved,
     url,
@@ -94,9 +96,9 @@ export function serverOf(
 
 const isSecretWord = (word: string): boolean => /pass/i.test(word) || isCredential(word);
 
-/** The address of a server without the password. */
+/** Returns the address of a server without the password. */
 export function serverName({ username, hostname, port, pathname, searchParams }: URL): string {
-  // Other certificates make another connection.
+  // Different certificates make a different connection.
   const words = [...searchParams].filter(([word]) => !isSecretWord(word)).map((pair) => pair.join('='));
   return (
     `postgresql://${username === '' ? '' : `${username}@`}${hostname}:${port || '5432'}${pathname}` +
@@ -106,17 +108,17 @@ export function serverName({ username, hostname, port, pathname, searchParams }:
 
 /** A folder or bucket of files. */
 export interface FilesLocation {
-  /** As {@link ServerLocation.name}, without defaults; a folder is absolute, and links to it are followed. */
+  /** As {@link ServerLocation.name}, without default options; the path of a folder is absolute, with links followed. */
   name: string;
   address: FilesAddress;
-  /** Hides what references gave, in the words of a store or of the file system. */
+  /** Hides the values of references in messages of the store or the file system. */
   mask: Mask;
-  /** What belongs to it on this machine has names that begin with this. */
+  /** Prefix of its paths on this machine. */
   beside: string;
 }
 
 /**
- * The address of a file destination with its references resolved.
+ * Resolves the references in the address of files.
  * @param read secrets of providers that it refers to.
  * @throws {ConfigurationError | NotAllowedError}
  */
@@ -146,7 +148,7 @@ export function filesOf(
   return { name, address, mask, beside: join(stateDir(environment), 'destinations', `s3-${hash}`) };
 }
 
-/** A resolved address with references again in place of what they gave; the scheme is no part of that. */
+/** Returns a resolved address with references instead of their values; the scheme stays. */
 const shownName = (references: References, resolved: string): string =>
   resolved.replace(
     /^([a-z0-9]+:(?:\/\/)?)(.*)$/s,

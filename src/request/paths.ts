@@ -1,9 +1,7 @@
 import type { AnswerPath, Json } from '../protocol.js';
+import type { Mask } from '../secrets/masking.js';
 import { CostlyPathError, JsonPath } from './json-path.js';
 import { JsonTape } from './json-tape.js';
-
-/** Hides secrets in a text. */
-type Mask = (text: string) => string;
 
 /** The way to a value: names of members, and places in lists. */
 export type Location = readonly (string | number)[];

@@ -1,20 +1,19 @@
-/** Finds secrets in texts, however they are written there, and hides them. */
+/** Finds secrets in texts, in any encoding, and masks them. */
 import { REACH, readings, type Reading } from './spellings.js';
 
-/** Hides secrets in a text. */
+/** Masks secrets in a text. */
 export type Mask = (text: string) => string;
 
-/** Stands for a secret. */
 export const MASK = '***';
 
-/** Secrets that are known only for a while, such as the signatures of single requests: the newest are remembered. */
+/** Maximum short-lived secrets to remember, such as signatures of single requests; the newest are kept. */
 const PASSING_LIMIT = 256;
 
 /**
- * Secrets, and the texts that they must not appear in. Works in time linear in the text, for secrets of any length. A
- * text is masked wherever it can be read as a secret: plain, or with any of its characters escaped as in an address, a
- * form, JSON or HTML, however often; in hexadecimal; in base64, also as a part of what is encoded. The beginning of a secret is
- * hidden too: from 20 bytes on, or from 6 where the text ends with it, as it may have been cut there.
+ * A set of secrets to mask in texts. Takes time linear in the text, for secrets of any length. A text is masked
+ * wherever it can be read as a secret: plain, or with any characters escaped as in an address, a form, JSON or HTML,
+ * even repeatedly; in hexadecimal; in base64, also as part of a longer encoded text. The beginning of a secret is
+ * masked too: from 20 bytes on, or from 6 at the end of the text, where it may have been cut off.
  */
 export class Secrets {
   private readonly lasting = new Set<string>();
@@ -31,7 +30,7 @@ export class Secrets {
     this.matchers.lasting = null;
   }
 
-  /** Adds a secret that is one of many, each of which is of use for a short time only. */
+  /** Adds a short-lived secret; old ones are dropped. */
   addPassing(secret: string): void {
     if (secret === '' || this.lasting.has(secret) || this.passing.has(secret)) return;
     this.passing.add(secret);
@@ -40,12 +39,12 @@ export class Secrets {
     this.matchers.passing = null;
   }
 
-  /** Whether a text holds a secret. A text that cannot be searched counts as one that does. */
+  /** Whether a text contains a secret. A text that cannot be searched counts as containing one. */
   holds(text: string): boolean {
     return this.found(text, false)?.length !== 0;
   }
 
-  /** Returns a text with `***` in place of each secret; `***` alone where the text cannot be searched. */
+  /** Returns the text with `***` in place of each secret; only `***` if it cannot be searched. */
   mask(text: string): string {
     const spans = this.found(text, true);
     if (spans === null) return MASK;
@@ -58,7 +57,7 @@ export class Secrets {
     return shown + text.slice(at);
   }
 
-  /** Places in a text that hold secrets, or may; null where it cannot be searched. */
+  /** Returns the spans that contain secrets, or may; null if the text cannot be searched. */
   private found(text: string, mayBeCut: boolean): Span[] | null {
     if (text === '' || this.lasting.size + this.passing.size === 0) return [];
     try {
@@ -68,7 +67,7 @@ export class Secrets {
       const spans = [lasting, passing].flatMap((matcher) => matcher.find(text, read, mayBeCut));
       return merged(merged(spans).map((span) => widened(span, read)));
     } catch {
-      // Nothing may be said of this error: it might hold what it stumbled over.
+      // The error must not be reported: it may contain the secret.
       return null;
     }
   }
@@ -76,12 +75,12 @@ export class Secrets {
 
 type Span = [from: number, to: number];
 
-/** A span with the whole of the escapes that it begins or ends in: what is left of one would tell of the secret. */
+/** Widens a span to whole escapes: the rest of one would reveal part of the secret. */
 function widened([from, to]: Span, read: ReadonlyMap<number, Reading[]>): Span {
   const span: Span = [from, to];
   if (read.size === 0) return span;
   for (let at = Math.max(0, from - REACH); at < to; at++) {
-    // Within the span only what is near its end may lead beyond it.
+    // Only escapes that begin near the end of the span can reach beyond it.
     if (at === from) at = Math.max(at, to - REACH);
     for (const { end } of read.get(at) ?? []) {
       if (at < from && end > from) span[0] = Math.min(span[0], at);
@@ -101,17 +100,20 @@ function merged(spans: Span[]): Span[] {
   return all;
 }
 
-/** More ways than this to read one place of a text, each as another part of a secret, are not followed. */
+/** Maximum readings to follow at one place of a text, each in another part of a secret. */
 const WAYS_LIMIT = 256;
-/** The first bytes of a secret are hidden where a text ends with this many of them. */
+/** Bytes of a secret's beginning that are masked at the end of a text. */
 const CUT_BYTES = 6;
-/** And anywhere in a text from this many on: sources quote the beginning of what they were sent. */
+/** Bytes of a secret's beginning that are masked anywhere: sources quote the beginning of what they received. */
 const BEGINNING_BYTES = 20;
-/** The end of a text that was cut within an escape, or within a character: U+FFFD stands for its first bytes, or half of a pair is left. */
+/**
+ * The end of a text that was cut within an escape or a character: its first bytes are U+FFFD, or half of a surrogate
+ * pair remains.
+ */
 const CUT_WITHIN = /^(?:[%\\&][%\\&#;a-z0-9]*)?[\ufffd\ud800-\udbff]*$/i;
 const CUT_ESCAPE_LENGTH = 64;
 
-/** Patterns of bytes in a trie with links from each prefix to its longest suffix that is a prefix too (Aho–Corasick). */
+/** Finds byte patterns with a trie whose nodes link to their longest suffix that is also a prefix (Aho–Corasick). */
 class Matcher {
   /** Children of the root, by their bytes. */
   private readonly first = new Int32Array(256);
@@ -119,13 +121,13 @@ class Matcher {
   private readonly child: Int32Array;
   private readonly sibling: Int32Array;
   private readonly depth: Int32Array;
-  /** Where to go on when no child fits. Prefixes that would fail at the same byte again are left out (Knuth). */
+  /** The next state when no child matches, skipping states that would fail at the same byte (Knuth). */
   private readonly fail: Int32Array;
-  /** How many bytes the longest pattern has that ends here. */
+  /** Length in bytes of the longest pattern that ends at a state. */
   private readonly ends: Int32Array;
-  /** What else of the text belongs to that pattern. */
+  /** Adjacent characters that belong to that pattern. */
   private readonly edges: Uint8Array;
-  /** Numbers of the states, and how many states each is a suffix of: these have the numbers that follow its own. */
+  /** Numbers of the states, and the count of states of which each is a suffix; these have the following numbers. */
   private readonly number: Int32Array;
   private readonly longer: Int32Array;
   private size = 1;
@@ -141,17 +143,17 @@ class Matcher {
     this.link();
   }
 
-  /** Finds patterns in all ways of reading a text. @throws {Error} where there are too many of them. */
+  /** Finds patterns in all readings of a text. @throws {Error} if there are too many. */
   find(text: string, escapes: ReadonlyMap<number, Reading[]>, mayBeCut: boolean): Span[] {
     if (this.size === 1) return [];
     const spans: Span[] = [];
-    // A step of a way: the state that it leads to, its bytes, where in the text it ends, and the step before it.
+    // Steps of a reading, in parallel arrays: the state reached, its bytes, the end in the text, and the previous step.
     const states = [0];
     const sizes = [0];
     const places = [0];
     const before = [-1];
     const walked = [0];
-    /** Marks the bytes that end with a step, back to where an earlier walk has marked them already. */
+    /** Marks the bytes before the end of a step, back to bytes that are already marked. */
     const mark = (step: number, bytes: number, edges = 0) => {
       const to = places[step] ?? 0;
       let at = step;
@@ -168,7 +170,7 @@ class Matcher {
       while (has(PADDED, end, /=/)) end++;
       spans.push([has(BEFORE, from - 1, BASE64) ? from - 1 : from, end]);
     };
-    /** Steps that end at a place, and those that end further on, by their places. */
+    /** Steps that end at the current place, and by place those that end further on. */
     let here = [0];
     let following: number[] = [];
     const pending = new Map<number, number[]>();
@@ -177,7 +179,7 @@ class Matcher {
       for (const byte of bytes) state = this.next(state, byte);
       let there = isFurther ? pending.get(end) : following;
       if (there === undefined) pending.set(end, (there = []));
-      // Whatever a suffix leads to, the longer one does too.
+      // The longer state reaches every state that its suffix reaches.
       if (there.some((other) => this.isSuffix(state, states[other] ?? 0))) return;
       let kept = 0;
       for (const other of there) if (!this.isSuffix(states[other] ?? 0, state)) there[kept++] = other;
@@ -204,7 +206,7 @@ class Matcher {
       }
       if (at === text.length) return spans;
       const plain = plainReading(text, at);
-      // Longer readings come first: of several that lead to the same, the one that begins first is kept.
+      // Longer readings come first, so that of several with the same result the earliest is kept.
       following = pending.get(plain.end) ?? [];
       pending.delete(plain.end);
       const escaped = escapes.get(at);
@@ -236,7 +238,7 @@ class Matcher {
   }
 
   private link(): void {
-    // Where a prefix's longest suffix is, before those that would fail again are left out.
+    // Longest suffixes of the states, before skipping those that would fail again.
     const suffix = new Int32Array(this.size);
     const order = new Int32Array(this.size);
     let filled = 1;
@@ -254,7 +256,7 @@ class Matcher {
         order[filled++] = next;
       }
     }
-    // Numbers each state before those that it is a suffix of.
+    // Numbers each state before its suffixes.
     for (let i = this.size - 1; i > 0; i--) {
       const state = order[i] ?? 0;
       this.longer[suffix[state] ?? 0] =
@@ -270,13 +272,13 @@ class Matcher {
     }
   }
 
-  /** Whether a state is a suffix of another, or the same. */
+  /** Whether a state is a suffix of another, or equal to it. */
   private isSuffix(state: number, of: number): boolean {
     const distance = (this.number[of] ?? 0) - (this.number[state] ?? 0);
     return distance >= 0 && distance <= (this.longer[state] ?? 0);
   }
 
-  /** The byte of a state's only child; -1 where there are none or several, and at the root. */
+  /** Returns the byte of a state's only child; -1 if it has none or several, and for the root. */
   private onlyByte(state: number): number {
     const child = this.child[state] ?? 0;
     return state === 0 || child === 0 || this.sibling[child] !== 0 ? -1 : (this.byte[child] ?? 0);
@@ -297,14 +299,14 @@ class Matcher {
   }
 }
 
-/** A character of a text as it stands. */
+/** Reads one unescaped character. */
 function plainReading(text: string, at: number): Reading {
   const code = text.codePointAt(at) ?? 0;
   if (code < 0x80) return { bytes: [code], end: at + 1 };
   return { bytes: [...Buffer.from(String.fromCodePoint(code))], end: at + (code > 0xffff ? 2 : 1) };
 }
 
-/** Bytes to be found, and what else of a text belongs to them: a letter before or after, and padding. */
+/** Bytes to find, and adjacent characters that belong to them: a letter before or after, and padding. */
 interface Pattern {
   bytes: Buffer;
   edges: number;
@@ -312,10 +314,10 @@ interface Pattern {
 const [BEFORE, AFTER, PADDED] = [1, 2, 4];
 
 const BASE64 = /[A-Za-z0-9+/_-]/;
-/** Less than this of base64 may be some other word. */
+/** Shorter parts of base64 may be ordinary words. */
 const BASE64_PART = 8;
 
-/** A secret as it may be encoded as a whole; escapes of single characters are the text's readings. */
+/** Returns the encodings of a whole secret; escapes of single characters are readings of the text. */
 function patternsOf(secret: string): Pattern[] {
   const bytes = Buffer.from(secret);
   const hex = bytes.toString('hex');
@@ -328,7 +330,7 @@ function patternsOf(secret: string): Pattern[] {
       const whole = Buffer.concat([Buffer.alloc(shift), bytes])
         .toString(alphabet)
         .replace(/=+$/, '');
-      // The letters at both ends are made of other bytes too.
+      // The letters at both ends also depend on the neighbouring bytes.
       const isOpen = (shift + bytes.length) % 3 !== 0;
       const part = whole.slice(shift === 0 ? 0 : shift + 1, isOpen ? -1 : undefined);
       if (shift === 0) patterns.push({ bytes: Buffer.from(whole), edges: PADDED });

@@ -1,15 +1,13 @@
-/** The ways in which the characters of a text may be escaped: in an address, a form, JSON, JavaScript or HTML. */
-
-/** Characters that an escape begins with. */
+/** Characters that begin an escape. */
 const BEGINNINGS = '%\\&+';
 
-/** A way to read a text from some place on: as these bytes of UTF-8, up to another place. */
+/** A reading of a text from some place on: its bytes in UTF-8, and its end. */
 export interface Reading {
   bytes: number[];
   end: number;
 }
 
-/** No escape of one character is longer, however often it is escaped. */
+/** Maximum length of an escaped character, however often it is escaped. */
 export const REACH = 256;
 
 const NAMED: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
@@ -26,8 +24,9 @@ const SHORT: Record<string, string> = {
 };
 
 /**
- * Returns every way to read a text in which a character is escaped, by the place where the escape begins. An escape may
- * be escaped itself, in the same way or another: `%2541`, `\\u0041` and `\u0026#65;` are all read as "A" too.
+ * Returns the readings of all escaped characters in a text, by the place where each escape begins. Escapes may be
+ * nested in any combination: `%2541`, `\\u0041` and `\u0026#65;` can all be read as "A". Escapes are those of
+ * addresses, forms, JSON, JavaScript and HTML.
  */
 export function readings(text: string): Map<number, Reading[]> {
   const found = new Map<number, Reading[]>();
@@ -41,7 +40,7 @@ export function readings(text: string): Map<number, Reading[]> {
       known.add(key);
       all.push({ bytes, end });
     };
-    // An escape may stand for a character that begins another: the list grows while it is gone through.
+    // An escape may stand for a character that begins another, so the list grows during the loop.
     for (const reading of all) addEscapes({ text, found, add, at }, reading);
     if (all.length > 1) found.set(at, all.slice(1));
   }
@@ -56,7 +55,7 @@ interface Place {
   add: (bytes: number[], end: number) => void;
 }
 
-/** Adds every escape that begins with a character that has been read. */
+/** Adds every escape that begins with the given reading. */
 function addEscapes({ text, found, add, at: start }: Place, { bytes, end }: Reading): void {
   if (bytes.length !== 1) return;
   const addCode = (code: number, last: number) => {
@@ -71,7 +70,7 @@ function addEscapes({ text, found, add, at: start }: Place, { bytes, end }: Read
       break;
     case '\\':
       for (const [sign, last] of letters(text, found, end)) {
-        // Each of two backslashes stands for as many: a run of them would have too many readings otherwise.
+        // A run of backslashes is only read in equal halves: otherwise it would have too many readings.
         if (sign === '\\' && last - end !== end - start) continue;
         const short = Object.hasOwn(SHORT, sign) ? SHORT[sign] : undefined;
         if (short !== undefined) addCode(short.charCodeAt(0), last);
@@ -97,7 +96,7 @@ function addEscapes({ text, found, add, at: start }: Place, { bytes, end }: Read
 
 type Found = ReadonlyMap<number, Reading[]>;
 
-/** Four digits of hexadecimal as a character, or eight in two escapes. */
+/** Reads four hexadecimal digits as a character, or eight in two escapes. */
 function* units(text: string, found: Found, at: number): Generator<[code: number, end: number]> {
   for (const [digits, end] of hexDigits(text, found, at, 4)) {
     const unit = parseInt(digits, 16);
@@ -108,7 +107,7 @@ function* units(text: string, found: Found, at: number): Generator<[code: number
   }
 }
 
-/** The letters of ASCII that a text can be read as at a place, and where each ends. */
+/** Reads the ASCII letters that can be read at a place, with the end of each. */
 function* letters(text: string, found: Found, at: number): Generator<[letter: string, end: number]> {
   const code = text.charCodeAt(at);
   if (code < 0x80) yield [text.charAt(at), at + 1];
@@ -125,7 +124,7 @@ function* hexDigits(text: string, found: Found, at: number, count: number): Gene
     }
 }
 
-/** The second half of a character beyond the first 65,536. */
+/** Reads the second half of a surrogate pair. */
 function* lowUnits(text: string, found: Found, at: number): Generator<[unit: number, end: number]> {
   for (const [slash, sign] of letters(text, found, at)) {
     if (slash !== '\\') continue;
@@ -139,7 +138,7 @@ function* lowUnits(text: string, found: Found, at: number): Generator<[unit: num
   }
 }
 
-/** The name or number of a character in HTML, up to its semicolon. */
+/** Reads the name or number of an HTML entity, up to its semicolon. */
 function* words(text: string, found: Found, at: number, length = 0): Generator<[string, number]> {
   if (length > 12) return;
   for (const [letter, end] of letters(text, found, at)) {

@@ -21,35 +21,35 @@ const PROVIDERS: Record<ProviderKind, (options: ProviderOptions) => SecretProvid
   op: (options) => new OnePasswordProvider(options),
 };
 
-/** How long a secret is kept whose provider does not say how long it is good. */
+/** Time for which a secret is kept if its provider gives no lease. */
 const LEASE_SECONDS = 5 * 60;
-/** A secret with a lease is read anew a little before it ends. */
+/** Part of a lease after which its secret is read again. */
 const GOOD_PART = 0.9;
 const ANSWER_MILLISECONDS = 20_000;
-/** A shorter value of a variable is a switch or a number. */
+/** Shorter values of variables are switches or numbers. */
 const CREDENTIAL_LENGTH = 8;
-/** A provider's own words are for people. */
+/** Maximum length of a provider's message. */
 const MESSAGE_LIMIT = 1000;
 
 /**
- * Secrets of providers, kept for as long as they are good. References are resolved at once and providers are asked over the
- * network, so that secrets are read here before that.
+ * Caches secrets of providers while they are valid. Resolving references is synchronous and providers are on the
+ * network, so secrets are read here beforehand.
  */
 export class SecretStore {
   private readonly held = new Map<string, Held>();
-  /** Secrets that others took the place of: a source may still say them. */
+  /** Replaced secrets, which a source may still quote. */
   private readonly former = new Map<string, Held>();
   private readonly reading = new Map<string, Promise<Held>>();
   private readonly providers = new Map<ProviderKind, SecretProvider>();
   private readonly network: Network;
-  /** Hides the credentials of providers in their own words. */
+  /** Masks credentials of providers in their own messages. */
   private readonly own: Secrets;
 
   constructor(
     private readonly environment: NodeJS.ProcessEnv,
     private readonly leaseSeconds = LEASE_SECONDS,
   ) {
-    // Addresses of providers are the owner's.
+    // The addresses of providers come from the owner.
     this.network = new Network(TrustPolicy.local(environment));
     this.own = new Secrets(
       Object.entries(environment).flatMap(([name, value = '']) =>
@@ -59,8 +59,9 @@ export class SecretStore {
   }
 
   /**
-   * Reads the secrets that the texts in a value refer to. One that may not be used is left out: resolving refuses it.
-   * @throws {SecretUnavailableError} where a provider does not answer.
+   * Reads the secrets that the texts in a value refer to. Secrets that may not be used are left out: resolving refuses
+   * them.
+   * @throws {SecretUnavailableError} if a provider does not answer.
    */
   async read(value: unknown, trust: TrustPolicy): Promise<ReadSecrets> {
     const names = namesIn(value);
@@ -74,7 +75,7 @@ export class SecretStore {
     return new ReadSecrets(new Map(found.flat()));
   }
 
-  /** Forgets secrets that were refused, unless others have been read in their place. */
+  /** Forgets refused secrets, unless they have been replaced since. */
   forget(refused: ReadSecrets): void {
     for (const [place, held] of this.held) {
       if (!refused.has(held)) continue;
@@ -105,13 +106,13 @@ export class SecretStore {
     }
   }
 
-  /** Reads a secret once for all who ask for it meanwhile. */
+  /** Reads a secret once for all concurrent callers. */
   private async current({ kind, name }: SecretName, place: string): Promise<Held> {
     const held = this.held.get(place);
     if (held !== undefined && held.until > performance.now()) return held;
     const pending = this.reading.get(place);
     if (pending !== undefined) return pending;
-    // No single caller's to abort, as others may wait for it.
+    // Without the caller's signal, since others may be waiting for it.
     const reading = this.provider(kind)
       .read(name, AbortSignal.timeout(ANSWER_MILLISECONDS))
       .then((secret) => this.keep(place, secret))
@@ -153,7 +154,7 @@ export class SecretStore {
   }
 }
 
-/** Reads the secrets of providers that a value refers to, for a command that uses them once. */
+/** Reads the secrets that a value refers to, for a command that uses them once. */
 export async function readSecrets(value: unknown, environment: NodeJS.ProcessEnv): Promise<ReadSecrets> {
   const store = new SecretStore(environment);
   try {
@@ -184,7 +185,7 @@ function mayBeUsed(name: SecretName, trust: TrustPolicy): boolean {
   }
 }
 
-/** The part of a secret that is meant, without the line end that editors leave. @throws {SecretProblem} */
+/** Returns the referenced part of a secret, without a trailing newline. @throws {SecretProblem} */
 function textOf({ value }: Secret, field: string | null): string {
   const text = (field === null ? wholeText(value) : fieldText(value, field)).trim();
   if (text === '') throw new SecretProblem('is empty');
@@ -193,7 +194,7 @@ function textOf({ value }: Secret, field: string | null): string {
 
 function wholeText(value: Secret['value']): string {
   if (typeof value === 'string') return value;
-  throw new SecretProblem('has fields: write the one that is meant after a "#"');
+  throw new SecretProblem('has fields: name one after a "#"');
 }
 
 function fieldText(value: Secret['value'], field: string): string {
@@ -210,7 +211,7 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // The words of this error would hold a piece of the secret.
-    throw new SecretProblem('is no JSON, so that it has no fields: leave out "#" and what follows');
+    // The parser's message would contain a piece of the secret.
+    throw new SecretProblem('is not JSON, so it has no fields: remove "#" and what follows');
   }
 }

@@ -23,34 +23,34 @@ import { RateLimitedError } from './source.js';
 import { encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter, secondsUntil, sourceNow } from './waits.js';
 
-/** Credentials that are got or made while requests are. */
+/** Credentials that are obtained or computed between requests. */
 export interface Authenticator {
   /**
-   * Adds them to a request.
-   * @throws {RateLimitedError} where the source of the credentials asks to wait.
+   * Adds the credentials to a request.
+   * @throws {RateLimitedError} if their source asks to wait.
    */
   authorize(request: HttpRequest): Promise<void>;
-  /** Forgets those of a request that was refused; false where none better can be had. */
+  /** Forgets the credentials of a refused request; returns false if no better ones can be obtained. */
   renew(request: HttpRequest): boolean;
-  /** Takes note that a request was answered with a page. */
+  /** Records that a request was answered with a page. */
   accepted(request: HttpRequest): void;
-  /** Returns what an operator should know of the credentials of a request that was forbidden (403); null: nothing. */
+  /** Returns a hint about the credentials of a forbidden request (403) for the operator; null: none. */
   hint(request: HttpRequest): string | null;
-  /** Lets the next request for credentials go at once, whatever earlier answers said. */
+  /** Lets the next request for credentials be sent at once. */
   endWait(): void;
 }
 
 export interface AuthOptions {
-  /** How long an answer may take, in seconds. */
+  /** Maximum time for an answer in seconds. */
   timeoutSeconds: number;
-  /** The file or folder that refresh tokens are kept beside; null keeps none. */
+  /** The destination beside which refresh tokens are stored; null: they are not. */
   destination: string | null;
-  /** Finds hooks. */
+  /** Permissions, which locate hooks. */
   trust: TrustPolicy;
   network: Network;
 }
 
-/** The authenticator of a request; null where its credentials stay the same. */
+/** Returns the authenticator of a request; null if its credentials are fixed. */
 export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions): Authenticator | null {
   const { auth, secrets } = resolved;
   switch (auth?.type) {
@@ -81,22 +81,22 @@ export function authenticatorOf(resolved: ResolvedRequest, options: AuthOptions)
 
 interface Token {
   text: string;
-  /** Other credentials that came with it. */
+  /** Other credentials from the same answer. */
   others: readonly string[];
-  /** When it was obtained. Times here are by a clock that only runs forward, and is never set. */
+  /** Time when it was obtained; times here are monotonic. */
   since: number;
-  /** When it is to be renewed, a little before it expires; Infinity where that is not known. */
+  /** Time of renewal, shortly before expiry; Infinity if unknown. */
   renewAt: number;
 }
 
-/** One token for all streams and calls of this process that sign in with the same words. */
+/** A token shared by all streams and calls of this process with the same login. */
 class Tokens {
   private static readonly all = new Map<string, Tokens>();
   private token: Token | null = null;
   private pending: Promise<Token> | null = null;
-  /** The wait that the server has asked for before the next request for a token. */
+  /** The wait that the server asked for before the next token request. */
   private blocked: { until: number; reason: string } | null = null;
-  /** The token that a page was read with last. */
+  /** The last token with which a page was read. */
   private lastGood: string | null = null;
 
   private constructor(private readonly obtain: () => Promise<Token>) {}
@@ -116,7 +116,7 @@ class Tokens {
     return this.token;
   }
 
-  /** Another stream may have got a new one already. */
+  /** Another stream may have renewed it already. */
   forget(refused: string): void {
     if (this.token?.text === refused) this.token = null;
   }
@@ -125,7 +125,7 @@ class Tokens {
     this.lastGood = token;
   }
 
-  /** Seconds since a token was obtained that a page was read with before; null for any other. */
+  /** Returns the age in seconds of a token with which a page was read; null for any other. */
   ageOf(token: string): number | null {
     if (this.token?.text !== token) return null;
     const isPast = this.token.renewAt <= performance.now();
@@ -136,7 +136,7 @@ class Tokens {
     this.blocked = null;
   }
 
-  /** Streams that sign in with the same words keep to the wait that one of them was told. */
+  /** All streams with this login observe the wait that one of them was asked for. */
   private async obtainInTime(): Promise<Token> {
     const left = this.blocked === null ? 0 : this.blocked.until - performance.now();
     if (this.blocked !== null && left > 0) throw new RateLimitedError(left / 1000, this.blocked.reason);
@@ -181,7 +181,7 @@ class TokenAuthenticator implements Authenticator {
     if (age === null) return null;
     return (
       `The token of this request is ${durationText(Math.ceil(age))} old and was good before: it may have expired. If this source ` +
-      'answers an expired token with 403, add { status: 403, action: renew_credentials } to its "errors".'
+      'answers expired tokens with 403, add { status: 403, action: renew_credentials } to its "errors".'
     );
   }
 
@@ -190,13 +190,13 @@ class TokenAuthenticator implements Authenticator {
   }
 }
 
-/** The signature of a hook: it returns headers to add. */
+/** A hook's function, which returns headers to add. */
 type Sign = (
   request: { method: string; url: string; headers: Record<string, string>; body: string | null },
   settings: { [name: string]: string },
 ) => Record<string, string> | Promise<Record<string, string>>;
 
-/** Lets a module of the user's sign each request. */
+/** Lets a user's module sign each request. */
 class Signer implements Authenticator {
   private loaded: Promise<Sign> | undefined;
 
@@ -218,7 +218,7 @@ class Signer implements Authenticator {
         for (const secret of credentialsOfHeader(name, String(value))) this.secrets.addPassing(secret);
       }
     } catch (thrown) {
-      // It may name what it was given.
+      // The error may quote the settings.
       const said = `the hook ${this.hook} failed: ${this.secrets.mask(messageOf(thrown))}`;
       throw new SourceUnavailableError(request.shown, said, method);
     }
@@ -251,13 +251,13 @@ class Signer implements Authenticator {
   }
 }
 
-/** Headers that hold no credential, whatever a hook writes there. */
+/** Headers that hold no credential, even if a hook sets them. */
 const PLAIN_HEADERS = /^(accept.*|content-(type|length|encoding)|date|host|user-agent)$/;
 const CREDENTIAL_HEADER = /auth|key|token|secret|passw|sign|hmac|credential|cookie|session/;
-/** A value of fewer letters, or of digits alone, may well be a version or a time. */
+/** Shorter values, and values of digits only, may be versions or times. */
 const CREDENTIAL_LENGTH = 16;
 
-/** Finds what must not be shown in a header that a hook has made: its value and, of several words, each long one. */
+/** Returns the secrets in a header made by a hook: its value and, if it has several words, each long one. */
 function credentialsOfHeader(header: string, value: string): string[] {
   const name = header.toLowerCase();
   if (PLAIN_HEADERS.test(name)) return [];
@@ -272,7 +272,7 @@ function credentialsOfHeader(header: string, value: string): string[] {
   return [...whole, ...words.filter(isLong), password].flatMap((text) => [text, unescaped(text)]);
 }
 
-/** Finds the texts in the answer of a login whose names say that they are credentials. */
+/** Returns the texts in a login's answer whose names mark them as credentials. */
 function credentialsIn(answer: unknown): string[] {
   if (typeof answer !== 'object' || answer === null) return [];
   return Object.entries(answer).flatMap(([name, value]: [string, unknown]) => {
@@ -284,7 +284,7 @@ function credentialsIn(answer: unknown): string[] {
 async function logIn(auth: SessionAuth, resolved: ResolvedRequest, options: AuthOptions): Promise<Token> {
   const { method, url, headers, body, bodyAs } = auth.login;
   const sent = body === null ? null : encodeBody(body, bodyAs);
-  const { answer, now, credentials } = await exchange(
+  const { answer, now, credentials } = await postTokenRequest(
     {
       method,
       url: new URL(url),
@@ -311,7 +311,7 @@ async function requestToken(
       ? null
       : new CredentialStore(options.destination, [auth.tokenUrl, clientId, clientSecret, refreshToken]);
   const kept = store?.load() ?? null;
-  // Another process may have used the refresh token since: what it got is as good.
+  // Another process may have used the refresh token since; its access token is as good.
   const goodFor = (kept?.expiresAt ?? 0) - Date.now();
   if (kept?.accessToken !== undefined && goodFor > 0 && !issued.has(kept.accessToken)) {
     issued.add(kept.accessToken);
@@ -334,7 +334,7 @@ async function requestToken(
     'base64',
   );
   resolved.secrets.add(basic);
-  const { answer, now, credentials } = await exchange(
+  const { answer, now, credentials } = await postTokenRequest(
     {
       method: 'POST',
       url: new URL(auth.tokenUrl),
@@ -356,7 +356,7 @@ async function requestToken(
   const others = [...credentials, ...(refresh === null ? [] : [refresh])];
   const token = { ...tokenOf(auth.tokenUrl, access, expires, now, resolved), others };
   issued.add(token.text);
-  // Before it is used: the server may have made the one before worthless.
+  // Stored before use: the server may have invalidated the previous one.
   store?.save({
     refreshToken: typeof next === 'string' ? next : (refresh ?? ''),
     accessToken: token.text,
@@ -365,12 +365,13 @@ async function requestToken(
   return token;
 }
 
-/** Access tokens that this process has had: when one of them is refused, what is kept is no better. */
+/** Access tokens of this process: if one of them is refused, the stored one is no better. */
 const issued = new Set<string>();
 
 /**
- * @param expires what the answer says of its end: seconds, or when.
- * @param now the time by the source's clock, in milliseconds since 1970.
+ * Makes a token.
+ * @param expires the answer's expiry: seconds, or a time.
+ * @param now the source's clock, in milliseconds since 1970.
  */
 function tokenOf(
   url: string,
@@ -380,28 +381,22 @@ function tokenOf(
   resolved: ResolvedRequest,
 ): Omit<Token, 'others'> {
   if ((typeof token !== 'string' && typeof token !== 'number') || token === '') {
-    throw new SourceRefusedError(
-      resolved.mask(url),
-      'signing in gave no token in its answer',
-      null,
-      '',
-      'POST',
-    );
+    throw new SourceRefusedError(resolved.mask(url), 'signing in returned no token', null, '', 'POST');
   }
   const text = String(token);
   resolved.secrets.add(text);
   const said = typeof expires === 'number' || typeof expires === 'string' ? String(expires) : '';
   const lifetime = secondsUntil(said, now, { longest: Infinity }) ?? jwtLifetime(text, now);
   const since = performance.now();
-  // Renewed a little early, so that it does not expire on its way; dates of HTTP are whole seconds.
+  // Renewed early, so that it does not expire in flight; HTTP dates are whole seconds.
   const early = lifetime === null ? 0 : Math.min(30, Math.max(lifetime / 10, Math.min(1, lifetime / 2)));
   return { text, since, renewAt: lifetime === null ? Infinity : since + (lifetime - early) * 1000 };
 }
 
 /**
- * Reads for how many seconds a JSON Web Token is good; whether its signature is right is the source's business.
- * @returns null where the text is no such token, or one that says nothing of its end or has ended already: it is used
- *   until the source refuses it.
+ * Returns the remaining lifetime of a JSON Web Token in seconds, without verifying its signature.
+ * @returns null if the text is no such token, or has no expiry or a past one: it is then used until the source refuses
+ * it.
  */
 export function jwtLifetime(token: string, now: number): number | null {
   const [header = '', payload = '', ...rest] = token.split('.');
@@ -416,21 +411,21 @@ export function jwtLifetime(token: string, now: number): number | null {
     const seconds = Number(value ?? NaN);
     return seconds >= EPOCH_MILLISECONDS ? seconds / 1000 : seconds;
   }) as [number, number];
-  // Issued after "now": the clock that "now" is by is behind. Ended before: it is ahead.
+  // Issued after "now": that clock is slow. Expired before it: that clock is fast.
   const left = exp - Math.max(now / 1000, iat > 0 ? iat : 0);
   const seconds = left > 0 ? left : exp - iat;
   return seconds > 0 ? seconds : null;
 }
 
-/** Larger numbers are no seconds since 1970. */
+/** Larger numbers are milliseconds. */
 const EPOCH_MILLISECONDS = 1e11;
 
 /**
- * Asks for a token. It serves all who wait for it, and so is no single call's to abort.
- * @returns the answer as JSON, when it was given by the source's clock, and the credentials that it names.
+ * Requests a token. It serves all callers that wait for it, so no single one may abort it.
+ * @returns the answer as JSON, its time by the source's clock, and the credentials in it.
  * @throws {RateLimitedError}
  */
-async function exchange(
+async function postTokenRequest(
   request: HttpRequest,
   resolved: ResolvedRequest,
   options: AuthOptions,
@@ -451,7 +446,7 @@ async function exchange(
       throw new NotAllowedError(`${mask(thrown.message)}\n  request: ${request.method} ${address}`);
     if (thrown instanceof HighwaterError) throw thrown;
     const why = watch.timedOut
-      ? `nothing came for ${options.timeoutSeconds} s`
+      ? `no answer for ${options.timeoutSeconds} s`
       : mask(messageOf(thrown)).replace(/^request to \S+ failed, reason: ?/, '');
     throw new SourceUnavailableError(address, `signing in failed: ${why}`, request.method);
   } finally {
@@ -476,7 +471,7 @@ async function exchange(
   if (typeof answer === 'object' && answer !== null) return { answer, now: sourceNow(answered), credentials };
   throw new SourceRefusedError(
     address,
-    'signing in gave an answer that is no JSON object',
+    'signing in returned an answer that is not a JSON object',
     null,
     '',
     request.method,

@@ -51,60 +51,60 @@ import { TrustPolicy } from '../trust/policy.js';
 
 export interface HttpSourceOptions {
   resolved: ResolvedRequest;
-  /** Reads secrets of providers anew and resolves the request by them; null where they are the same as before. */
+  /** Reads the secrets again and resolves the request with them; null if they are unchanged. */
   reread?: () => Promise<ResolvedRequest | null>;
-  /** How the API is asked and answers; as the reference API does unless told. */
+  /** The API's requests and answers. Default: the reference API's. */
   spec?: RequestSpec;
   primaryKey: readonly string[];
   cursorField: string;
-  /** In place of `cursorField`: several, of which the greatest value counts. */
+  /** Instead of `cursorField`: several fields, of which the greatest value counts. */
   cursorFields?: CursorFields;
   columns: readonly string[];
-  /** Columns whose numbers need care; see the scanner. */
+  /** Columns whose numbers must stay exact; see the scanner. */
   exact?: ExactColumns;
-  /** Columns of text, where an empty field of CSV is an empty text. */
+  /** Text columns, in which an empty CSV field is an empty text. */
   texts?: readonly string[];
-  /** The parts of each record's key and cursor value that are remembered. Default: everything. */
+  /** The keys and cursor values to return to the strategy. Default: all of them. */
   remembers?: Remembered;
-  /** How long an answer may take to begin, and a pause inside it may last. */
+  /** Maximum time until an answer begins, and between its parts. */
   timeoutSeconds: number;
-  /** Records that cannot be stored are handed over as such, and are no error. */
+  /** Passes records that cannot be stored to the sink instead of throwing. */
   quarantine?: boolean;
-  /** Decides which records are meant, of those whose key and cursor value are remembered; absent: all. */
+  /** Selects records by key and cursor value; absent: all. */
   within?: Within;
-  /** The destination beside which refresh tokens are kept; null or absent keeps none. */
+  /** The destination beside which refresh tokens are stored; null or absent: they are not. */
   destination?: string | null;
-  /** Decides what of the worker's machine may be used. Default: all of it. */
+  /** Permissions on the worker's machine. Default: all. */
   trust?: TrustPolicy;
-  /** Sends the requests. Default: one of this source's own. */
+  /** Sends the requests. Default: a network of this source's own. */
   network?: Network;
-  /** Budgets that are shared with other sources. Default: of this source's own. */
+  /** Budgets shared with other sources. Default: this source's own. */
   budgets?: Budgets;
-  /** Is told of each request for a page. */
+  /** Observes each request for a page. */
   observe?: (request: RequestStarted) => RequestObserver;
 }
 
-/** The destination's JSON reader takes eight times as much, of the 192 MiB that it has. */
+/** Maximum bytes of a record: the destination's JSON reader takes eight times as much of its 192 MiB. */
 const RECORD_LIMIT = 20 * 1024 * 1024;
-/** Bytes handed to the scanner at once: whole for an ordinary page, bounded for a body of any size. */
+/** Maximum bytes passed to the scanner at once: an ordinary page as a whole. */
 const CHUNK = 4 * 1024 * 1024;
-/** A continuation token goes into an address and into history. */
+/** Maximum length of a token, which goes into an address and into history. */
 const TOKEN_LIMIT = 16 * 1024;
 const ACCEPT = {
   json: 'application/json',
   ndjson: 'application/x-ndjson, application/json',
   csv: 'text/csv',
 };
-/** An answer that a rule says to take for an empty page. */
+/** The result if a rule treats an answer as an empty page. */
 const EMPTY: PageAnswer = { nextToken: null, total: null, more: null, undeclared: [] };
 
-/** The action for an answer, by a rule or by default. */
+/** The action for an answer, from a rule or by default. */
 interface Verdict {
   action: ErrorAction | 'default';
   rule: ErrorRule | undefined;
 }
 
-/** An answer of status 2xx that a rule fits. */
+/** An answer of status 2xx that matches an error rule. */
 class RuledError extends Error {
   constructor(
     readonly rule: ErrorRule,
@@ -115,14 +115,14 @@ class RuledError extends Error {
   }
 }
 
-/** A request with its secrets, and the parts made of these. */
+/** A request with its secrets, and the objects made from them. */
 interface Resolved {
   resolved: ResolvedRequest;
   auth: Authenticator | null;
   token: TokenUse;
 }
 
-/** Records from an API over HTTP. Retries are left to Temporal. */
+/** Reads records from an API over HTTP. Temporal does the retries. */
 export class HttpSource implements Source {
   private readonly spec: RequestSpec;
   private readonly budget: Budget;
@@ -157,7 +157,7 @@ export class HttpSource implements Source {
     };
   }
 
-  /** Whether other credentials may be had than those that were refused. */
+  /** Whether the refused credentials can be replaced. */
   private get mayRenew(): boolean {
     return this.auth !== null || this.options.reread !== undefined;
   }
@@ -186,7 +186,7 @@ export class HttpSource implements Source {
       for (;;) {
         const { current } = this;
         const { auth } = current;
-        const call = this.call(request);
+        const call = this.buildRequest(request);
         try {
           await auth?.authorize(call);
         } catch (thrown) {
@@ -194,7 +194,7 @@ export class HttpSource implements Source {
           if (isReread) continue;
           throw thrown;
         }
-        const answer = await this.ask(call, request, sink, signal);
+        const answer = await this.sendRequest(call, request, sink, signal);
         if (!('action' in answer)) {
           auth?.accepted(call);
           return answer;
@@ -214,9 +214,9 @@ export class HttpSource implements Source {
   }
 
   /**
-   * Reads secrets of providers anew after a request by them was refused; those that ask at the same time share it.
-   * @param isDone whether that was done for this request, or is of no use to it.
-   * @returns whether there are others now.
+   * Reads secrets of providers again after a refusal; concurrent callers share one reading.
+   * @param isDone whether this was already done for the request, or cannot help it.
+   * @returns whether the secrets have changed.
    */
   private async rereadOnce(refused: Resolved, isDone: boolean): Promise<boolean> {
     const { reread } = this.options;
@@ -231,20 +231,20 @@ export class HttpSource implements Source {
     return this.rereading;
   }
 
-  /** Lets the next request go at once, whatever earlier answers said: an operator has ended the wait. */
+  /** Lets the next request be sent at once: an operator has ended the wait. */
   endWait(): void {
     this.budget.endWait();
     this.auth?.endWait();
   }
 
-  /** Method, address and body of a page as people may see them. */
+  /** Returns method, address and body of a page's request, for people. */
   shownRequest(request: PageRequest): string {
-    const { method, shown, body } = this.call(request);
+    const { method, shown, body } = this.buildRequest(request);
     return `${method} ${shown}${body === null ? '' : ` ${this.resolved.mask(body)}`}`;
   }
 
-  /** One answer: a page, or why there is none. */
-  private async ask(
+  /** Sends a request; returns the page or the reason why there is none. */
+  private async sendRequest(
     call: HttpRequest,
     request: PageRequest,
     sink: RecordSink,
@@ -262,13 +262,13 @@ export class HttpSource implements Source {
       if (response.ok) {
         return await this.readPage(response, call, request, sink, watch).catch((thrown: unknown) => {
           if (!(thrown instanceof RuledError)) throw thrown;
-          return this.ruled(response, call, thrown);
+          return this.applyRuledError(response, call, thrown);
         });
       }
       error = String(response.status);
-      return this.refused(response, call, await readSome(response));
+      return this.handleRefusal(response, call, await readSome(response));
     } catch (thrown) {
-      const explained = this.explain(thrown, call, watch, signal);
+      const explained = this.explainError(thrown, call, watch, signal);
       error = signal.aborted ? ABORTED : explained instanceof Error ? explained.name : 'Error';
       throw explained;
     } finally {
@@ -277,10 +277,10 @@ export class HttpSource implements Source {
     }
   }
 
-  /** Makes the request for a page, without credentials that are made for each. */
-  private call(request: PageRequest): HttpRequest {
+  /** Builds the request for a page, without credentials made per request. */
+  private buildRequest(request: PageRequest): HttpRequest {
     const { resolved } = this;
-    const { scroll_param: token, ...rest } = this.counted(request.params);
+    const { scroll_param: token, ...rest } = this.translateOffset(request.params);
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
     const url = this.address(request, values);
@@ -305,19 +305,19 @@ export class HttpSource implements Source {
       body = encoded.body;
       headers['content-type'] ??= encoded.type;
     }
-    return { method, url, headers, body, shown: this.show(url) };
+    return { method, url, headers, body, shown: this.showAddress(url) };
   }
 
-  /** The parameters with the offset as the API counts it. */
-  private counted(params: PageRequest['params']): PageRequest['params'] {
+  /** Translates the offset into the API's own counting. */
+  private translateOffset(params: PageRequest['params']): PageRequest['params'] {
     const { firstOffset = 0 } = this.spec;
     const { offset } = params;
     return offset === undefined ? params : { ...params, offset: String(Number(offset) + firstOffset) };
   }
 
-  /** The address of a page; what the last answer said is next may be one by itself. */
+  /** Returns the address of a page; a next page may have an address of its own. */
   private address(request: PageRequest, values: Parameters<ResolvedRequest['at']>[0]): URL {
-    const params = this.counted(request.params);
+    const params = this.translateOffset(request.params);
     const { resolved } = this;
     const base = resolved.at(values);
     const { names, next } = this.spec;
@@ -330,7 +330,7 @@ export class HttpSource implements Source {
       if (value !== null) url.searchParams.set(name, value);
     }
     const members = token === undefined ? null : tokenParameters(token, this.token);
-    // An address holds everything that the first request asked.
+    // The address of a next page already contains all parameters.
     for (const [name, value] of Object.entries(own ? {} : params)) {
       const isSent = !resolved.placed.has(name) && (name !== 'scroll_param' || members === null);
       if (isSent) url.searchParams.set(names[name] ?? name, value);
@@ -339,7 +339,7 @@ export class HttpSource implements Source {
     return url;
   }
 
-  /** Whether a parameter holds a credential: by its value, or by its name in the address. */
+  /** Whether a parameter holds a credential, by its value or its name. */
   private isCredential(parameter: string): boolean {
     const { secretParams, url, secrets } = this.resolved;
     const wanted = parameter.toLowerCase();
@@ -350,26 +350,26 @@ export class HttpSource implements Source {
     );
   }
 
-  /** The address of a next page, as an answer named it or as it was kept. */
+  /** Resolves the address of a next page, as an answer gave it or as it was stored. */
   private nextAddress(link: string, base: URL): URL {
     const url = nextAddress(link, { current: base, base, hosts: this.spec.nextHosts ?? [] });
     if (url !== null) return url;
     const { mask } = this.resolved;
     const named = URL.canParse(link, base.href) ? new URL(link, base) : null;
     throw new SourceRefusedError(
-      this.show(base),
+      this.showAddress(base),
       named === null || !/^https?:$/.test(named.protocol)
-        ? `the source says that its next page is at what is no HTTP address: ${mask(link).slice(0, 100)}`
-        : `the source says that its next page is on another host, ${mask(named.host)}, and credentials are not sent there; ` +
+        ? `the source names a next page whose address is not an HTTP address: ${mask(link).slice(0, 100)}`
+        : `the source names a next page on another host, ${mask(named.host)}, and credentials are not sent there; ` +
             'if that host belongs to the API, list it in "next_hosts"',
     );
   }
 
-  /** Returns an address as it is kept: without credentials, and short if it is on the same host. */
-  private kept(text: string, request: PageRequest): string {
+  /** Returns an address in the form stored in history: without credentials, and short if it is on the same host. */
+  private storedAddress(text: string, request: PageRequest): string {
     const { params, parent = {} } = request;
     const { at, secretParams, mask, secrets } = this.resolved;
-    const values = { cursor: this.counted(params), parent };
+    const values = { cursor: this.translateOffset(params), parent };
     const base = at(values);
     if (!URL.canParse(text, base.href)) return text;
     const current = this.address(request, values);
@@ -378,43 +378,43 @@ export class HttpSource implements Source {
     url.username = '';
     url.password = '';
     for (const [name, value] of [...url.searchParams]) {
-      // Some sources say back in it what they were sent in a header.
+      // Some sources put into the address what they received in a header.
       const isCredential = SECRET_NAME.test(name) && mask(value) === '***';
       if (isCredential || secretParams.includes(name)) url.searchParams.delete(name);
     }
-    // Two slashes at the beginning of a path alone would be taken for those before a host.
+    // A path must not begin with two slashes, which would introduce a host.
     const path = url.pathname.replace(/^\/\//, '/.//') + url.search;
-    // The path is known where it is used again, and may hold what a reference gave.
+    // The path is known when the address is used again, and may contain the value of a reference.
     const isBelow = url.pathname === base.pathname && url.search !== '';
     const kept = url.origin !== base.origin ? url.href : isBelow ? url.search : path;
     if (!secrets.holds(kept)) return kept;
     throw new ScanError(
-      `the next page's address holds what a reference gave, which cannot be kept: ${mask(kept)}`,
+      `the next page's address contains the value of a reference, which must not be stored: ${mask(kept)}`,
       'shape',
     );
   }
 
-  /** Returns the next page that an answer names: a token, or an address as it is kept. */
+  /** Returns the next page that an answer names: a token, or an address as stored. */
   private nextToken(envelope: Envelope, request: PageRequest, isEnd: boolean): NextToken {
     const next = readToken(envelope, this.token, isEnd);
     if (next.nextToken === null) return next;
-    const nextToken = this.spec.next.isAddress ? this.kept(next.nextToken, request) : next.nextToken;
+    const nextToken = this.spec.next.isAddress ? this.storedAddress(next.nextToken, request) : next.nextToken;
     if (nextToken.length <= TOKEN_LIMIT) return { nextToken };
     throw new ScanError(
-      `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be kept`,
+      `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be stored`,
       'shape',
     );
   }
 
-  /** The URL for people: credentials out, secrets masked. */
-  private show(url: URL): string {
+  /** Returns an address for people: without credentials, secrets masked. */
+  private showAddress(url: URL): string {
     const shown = new URL(url);
     shown.username = '';
     shown.password = '';
     return this.resolved.mask(unescaped(shown.href));
   }
 
-  /** Hands the records of an answer to the sink, and reads the rest of it. */
+  /** Passes the records of an answer to the sink, and reads the rest of it. */
   private async readPage(
     response: Response,
     call: HttpRequest,
@@ -442,7 +442,7 @@ export class HttpSource implements Source {
     } catch (thrown) {
       throw this.scanFailure(thrown, response, call);
     } finally {
-      // A body that is not read to its end would keep its connection.
+      // A body that is not read to its end would block its connection.
       answered.destroy();
     }
     const { value } = document;
@@ -488,7 +488,7 @@ export class HttpSource implements Source {
   }
 
   /**
-   * Returns why a body could not be scanned, with the error that the body tells of instead of records.
+   * Returns the reason why a body could not be scanned, or the error that it contains instead of records.
    * @throws {RuledError}
    */
   private scanFailure(thrown: unknown, response: Response, call: HttpRequest): unknown {
@@ -499,7 +499,7 @@ export class HttpSource implements Source {
   }
 
   /**
-   * Looks for a rule that fits an answer of status 2xx.
+   * Applies the error rules to an answer of status 2xx.
    * @param body without its records.
    * @throws {RuledError}
    */
@@ -509,7 +509,7 @@ export class HttpSource implements Source {
     isBlank: boolean,
   ): void {
     const rule = fittingRule(this.rules, response.status, body);
-    // `ignore` applies to the error of an answer, not to its records.
+    // `ignore` is about the error in an answer, not about its records.
     if (rule === undefined || (rule.action === 'ignore' && !isBlank)) return;
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
@@ -519,8 +519,8 @@ export class HttpSource implements Source {
   }
 
   /**
-   * Refuses to take an answer for an empty page that has no records but an error.
-   * @throws {SourceUnavailableError} as the error may pass.
+   * Refuses to treat an answer with an error and no records as an empty page.
+   * @throws {SourceUnavailableError} since the error may be temporary.
    */
   private refuseFailure({ status, statusText }: Response, call: HttpRequest, envelope: unknown): void {
     const failure = this.failureIn(envelope, call);
@@ -535,7 +535,7 @@ export class HttpSource implements Source {
     );
   }
 
-  /** A failure that an answer without records tells of, and what it says, masked. */
+  /** Returns the failure in an answer without records, and its masked message. */
   private failureIn(envelope: unknown, { url, body }: HttpRequest): (Failure & { said: string }) | null {
     const isAsked = (name: string, value: unknown) =>
       url.searchParams.getAll(name).includes(String(value)) ||
@@ -546,15 +546,15 @@ export class HttpSource implements Source {
     return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }
 
-  private ruled(response: Response, call: HttpRequest, { rule, words, isBlank }: RuledError) {
-    // Records of this answer have been taken: it cannot simply be asked for again.
+  private applyRuledError(response: Response, call: HttpRequest, { rule, words, isBlank }: RuledError) {
+    // The records of this answer have been used, so it cannot simply be requested again.
     const action = rule.action === 'renew_credentials' && !isBlank ? 'retry' : rule.action;
     return this.outcome({ action, rule }, response, call, words);
   }
 
-  private refused(response: Response, call: HttpRequest, body: string) {
+  private handleRefusal(response: Response, call: HttpRequest, body: string) {
     const { mask } = this.resolved;
-    // Before it is cut short, lest half a secret stay, and again once it is unescaped.
+    // Masked before it is shortened, so that no half of a secret stays, and again after unescaping.
     const words = mask(theirWords(mask(body)));
     const rule = fittingRule(this.rules, response.status, { text: body });
     const action =
@@ -572,7 +572,7 @@ export class HttpSource implements Source {
     if (action === 'ignore') return { ...EMPTY, ignored: true };
     if (action === 'end') return { ...EMPTY, pastEnd: true };
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
-    // The words of the status line are the source's own too.
+    // The status line is the source's text too.
     const status = `${response.status} ${this.resolved.mask(response.statusText).slice(0, 100)}`;
     const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
@@ -596,7 +596,7 @@ export class HttpSource implements Source {
     return { action, refusal };
   }
 
-  private explain(
+  private explainError(
     thrown: unknown,
     { shown, method }: HttpRequest,
     watch: Watch,
@@ -614,7 +614,7 @@ export class HttpSource implements Source {
     if (isTooMuch(thrown))
       return new MalformedAnswerError(
         shown,
-        `a path leads nowhere in this answer: ${thrown.message}`,
+        `a configured path was not found in this answer: ${thrown.message}`,
         method,
       );
     if (watch.timedOut) {
@@ -644,18 +644,18 @@ export class HttpSource implements Source {
   }
 }
 
-/** Statuses by which a server of tokens says that it does not know a password or a client's secret. */
+/** Statuses with which token servers reject a password or client secret. */
 const SIGN_IN_REFUSED = [400, 401, 403];
 const isSignInRefused = (thrown: unknown): boolean =>
   thrown instanceof SourceRefusedError && thrown.status !== null && SIGN_IN_REFUSED.includes(thrown.status);
 
-/** Notes on records, of both parts that read them; one of each code. */
+/** Merges the notes of both record readers; one per code. */
 function remarksOf(first: readonly Note[], then: readonly Note[]): Pick<PageAnswer, 'remarks'> {
   const remarks = [...first, ...then.filter(({ code }) => !first.some((one) => one.code === code))];
   return remarks.length === 0 ? {} : { remarks };
 }
 
-/** The bytes of a body, each of which shows that the answer goes on. */
+/** Yields the bytes of a body, and restarts the timeout with each part. */
 async function* watchedBytes(body: Readable, watch: Watch): Bytes {
   try {
     for await (const chunk of body) {
@@ -663,7 +663,7 @@ async function* watchedBytes(body: Readable, watch: Watch): Bytes {
       yield chunk as Buffer;
     }
   } catch (thrown) {
-    // Errors of zlib and of Brotli.
+    // Errors of zlib and Brotli.
     if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
     throw new ScanError('the compressed body is damaged or cut short', 'shape');
   }
@@ -686,11 +686,11 @@ async function scanBody(body: ReadableBody, scanner: RecordScanner, queue: SinkQ
   }
 }
 
-/** The largest page size that the words of a 400 name, or null. */
+/** Returns the maximum page size named in the text of a 400, or null. */
 export function namedMaximum(words: string): number | null {
   if (!/limit|page|size|count/i.test(words)) return null;
   const plain = words.replace(/(?<=\d),(?=\d{3}\b)/g, '');
-  // "must be greater than" names a minimum, "is greater than" and "must not be greater than" a maximum.
+  // "must be greater than" names a minimum; "is greater than" and "must not be greater than" name a maximum.
   const named =
     /between\s+\d+\s+and\s+(\d+)/i.exec(plain) ??
     /(?:max(?:imum)?|at most|exceed|(?<!(?:must|should|to) be )(?:more|greater) than(?! or equal)|less than or equal to|<=|up to)\D{0,40}?(\d+)/i.exec(
@@ -700,7 +700,7 @@ export function namedMaximum(words: string): number | null {
   return Number.isSafeInteger(maximum) && maximum >= 1 ? maximum : null;
 }
 
-/** The largest page size that a 400 names, where that is what it is about. */
+/** Returns the maximum page size if an error is a 400 about it; else null. */
 export function refusedPageSize(thrown: unknown): number | null {
   return thrown instanceof SourceRefusedError && thrown.status === 400 ? namedMaximum(thrown.body) : null;
 }

@@ -26,36 +26,36 @@ import {
   type Values,
 } from '../request/templates.js';
 
-/** A request whose references are resolved, and how to show it to people. */
+/** A request with resolved references, and how to show it to people. */
 export interface ResolvedRequest {
-  /** The address; what only a parent record gives is not filled in. */
+  /** The address, without the values that a parent record provides. */
   url: URL;
-  /** The address for a page, and for a parent. */
+  /** Returns the address of a page, and of a parent. */
   at: (values: Values) => URL;
-  /** Credentials that stay the same included. */
+  /** Headers, including fixed credentials. */
   headers: Record<string, Template>;
-  /** Query parameters of every request, such credentials included. */
+  /** Query parameters of every request, including fixed credentials. */
   params: Record<string, Template>;
   body: BodyTemplate | null;
-  /** Cursor values that some text refers to: they are not sent as parameters of their own. */
+  /** Cursor values used in texts, which are not sent as parameters of their own. */
   placed: ReadonlySet<string>;
-  /** The token is only ever sent as a value of its own in the body. */
+  /** Whether the token is only sent as a whole value in the body. */
   isTokenWhole: boolean;
-  /** Credentials that are got or made while requests are; its references are resolved. */
+  /** Authentication whose credentials change between requests, with resolved references. */
   auth: SessionAuth | OAuth2Auth | Extract<Auth, { type: 'signature' }> | null;
-  /** Names of query parameters that hold a credential: they are left out of what is kept. */
+  /** Names of query parameters with credentials, which are never stored. */
   secretParams: string[];
-  /** Hides every secret in a text: in an address, an error's message, an answer's body. */
+  /** Masks all secrets in a text: an address, an error message, an answer's body. */
   mask: (text: string) => string;
-  /** The secrets that {@link mask} hides; those that are got or made while requests are belong to them. */
+  /** The secrets that {@link mask} masks; credentials obtained later are added to them. */
   secrets: Secrets;
 }
 
 /**
- * Resolves references to secrets. Called in activities only: what comes out must not enter history.
+ * Resolves references to secrets. Only for activities: the result must not enter history.
  * @param read secrets of providers that {@link referringParts} refer to.
- * @throws {ConfigurationError} naming everything that is not there.
- * @throws {NotAllowedError} where something is not listed.
+ * @throws {ConfigurationError} naming everything that is missing.
+ * @throws {NotAllowedError} if something is not allowed.
  */
 export function resolveRequest(
   baseUrl: string,
@@ -67,7 +67,7 @@ export function resolveRequest(
   const references = new References(environment, trust, read);
   const address = addressTemplate(baseUrl, (text) =>
     references.resolve(text, 'base_url', (value) => {
-      // As a part of the host's name.
+      // The form in a host name.
       references.secrets.push(value.toLowerCase());
       return encodeURIComponent(value);
     }),
@@ -125,7 +125,7 @@ export function resolveRequest(
       const message =
         text === null
           ? 'refers to a field of the parent that its record does not have'
-          : 'is not a URL once its references are resolved';
+          : 'is not a URL after its references are resolved';
       throw new ConfigurationError([{ path: 'base_url', message }]);
     }
     return new URL(text);
@@ -138,7 +138,7 @@ export function resolveRequest(
   const { secrets } = references;
   const [user, password] = [unescaped(url.username), unescaped(url.password)];
   if (password !== '') secrets.push(password);
-  // As the header has it: a source may say back what it was sent.
+  // The form in the header, which a source may quote.
   if (user !== '' || password !== '') secrets.push(base64(`${user}:${password}`));
   for (const [name, value] of url.searchParams)
     if (SECRET_NAME.test(name) && value !== '') secrets.push(value);
@@ -160,26 +160,27 @@ export function resolveRequest(
   };
 }
 
-/** The parts of a request that may refer to secrets. */
+/** Returns the parts of a request that may refer to secrets. */
 export const referringParts = (
   baseUrl: string,
   { params, headers, auth, body }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'>,
 ): unknown[] => [baseUrl, params, headers, auth, body];
 
-/** Refuses what no HTTP header may hold. @throws {ConfigurationError} */
+/** Refuses text that HTTP headers cannot contain. @throws {ConfigurationError} */
 export function refuseHeader(name: string, value: string): void {
   if (!/[^\t\x20-\x7e\x80-\xff]/.test(value)) return;
-  const message = 'holds a character that no HTTP header may hold, once its references are resolved';
+  const message =
+    'contains a character that is not allowed in HTTP headers, after its references are resolved';
   throw new ConfigurationError([{ path: `headers.${name}`, message }]);
 }
 
-/** A reference of any kind, or a letter that ends no part of an address. */
+/** A reference of any kind, or a character within a part of an address. */
 const IN_PART = String.raw`(?:\$\{[^}]*\}|[^/?&#])`;
 const ADDRESS_PARTS = new RegExp(`[/?&]${IN_PART}*|#.*|${IN_PART}+`, 'gs');
 
 /**
- * Makes a template of an address. A part of the path or a parameter whose cursor value is not there yet (the token of
- * a first page) is left out; null where a parent lacks a field.
+ * Compiles an address to a template. Parts of the path and parameters without a cursor value yet (the token of a first
+ * page) are omitted; the result is null if a parent lacks a field.
  */
 function addressTemplate(text: string, resolve: (literal: string) => string): Template {
   const pieces = text.match(ADDRESS_PARTS) ?? [];
@@ -198,14 +199,14 @@ function addressTemplate(text: string, resolve: (literal: string) => string): Te
       if (absent.length > 0) continue;
       const filled = fill(values);
       if (filled === null) return null;
-      // Those before it may have been left out.
+      // Preceding parameters may have been omitted.
       address += isParameter && !address.includes('?') ? `?${filled.slice(1)}` : filled;
     }
     return address;
   };
 }
 
-/** What the strategy counts it sends with every request, or with none. */
+/** Problem of a reference to a value that the strategy always or never sends itself. */
 const neverSent = (name: string): Problem => ({
   path: 'path',
   message:
@@ -213,17 +214,17 @@ const neverSent = (name: string): Problem => ({
     (name === 'limit' ? 'is sent only where page_size is given' : 'the strategy does not send'),
 });
 
-/** A value as a part of an address: none may lead to another path, and no writing of dots keeps these from it. */
+/** Encodes a value as part of an address; it cannot lead to another path, however its dots are written. */
 function encodeSegment(value: string): string {
   if (value !== '.' && value !== '..') return encodeURIComponent(value);
   const message = `refers to a value that is ${JSON.stringify(value)}: that would be another address`;
   throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 
-/** Resolves references, and remembers what came out and what did not. */
+/** Resolves references, and records their values and problems. */
 export class References {
   readonly secrets: string[] = [];
-  /** References by what they gave. */
+  /** References by their values. */
   private readonly given = new Map<string, string>();
   private readonly problems: Problem[] = [];
   private readonly refusals: string[] = [];
@@ -249,7 +250,7 @@ export class References {
     });
   }
 
-  /** A text that was made with these references, with references again in place of all that they gave. */
+  /** Returns a text with references instead of the values that they gave. */
   unresolved(text: string): string {
     const values = [...this.given.keys()].sort((x, y) => y.length - x.length);
     for (let at = 0, shown = ''; ;) {
@@ -260,7 +261,7 @@ export class References {
     }
   }
 
-  /** Every text in a value. */
+  /** Resolves every text in a value. */
   all<T>(value: T, path: string): T {
     if (typeof value === 'string') return this.resolve(value, path) as T;
     if (typeof value !== 'object' || value === null) return value;
@@ -272,13 +273,13 @@ export class References {
     return Object.fromEntries(members) as T;
   }
 
-  /** @throws {NotAllowedError | ConfigurationError} */
+  /** Throws the recorded problems. @throws {NotAllowedError | ConfigurationError} */
   check(): void {
     if (this.refusals.length > 0) throw new NotAllowedError(this.refusals.join('\n'));
     if (this.problems.length > 0) throw new ConfigurationError(this.problems);
   }
 
-  /** Keeps what is refused for {@link check}, so that it names everything at once. */
+  /** Records refusals for {@link check}, which reports all of them at once. */
   private allowed(path: string, read: () => string): string {
     try {
       return read();
@@ -299,7 +300,7 @@ export class References {
     return value;
   }
 
-  /** A secret of a provider, which has been read before. */
+  /** Returns a secret of a provider that was read beforehand. */
   private provided(kind: ProviderKind, text: string, path: string): string {
     const place = placeOf(secretName(kind, text));
     this.trust.requireSecret(place);
@@ -308,18 +309,18 @@ export class References {
       this.problems.push({ path, message: `refers to the secret ${place}, which ${found.problem}` });
       return '';
     }
-    // The source may still say the one before.
+    // The source may still quote the previous secret.
     if (found.former !== null) this.secrets.push(found.former);
     return found.value;
   }
 
-  /** A file's content without the line end that editors leave. */
+  /** Returns a file's content without a trailing newline. */
   private file(name: string, path: string): string {
     const found = this.trust.requireFile(name);
     try {
       const about = statSync(found);
-      // A pipe or a device may never end.
-      if (!about.isFile()) throw new Error('it is no ordinary file');
+      // Reading a pipe or device may never end.
+      if (!about.isFile()) throw new Error('it is not a regular file');
       if (about.size > FILE_LIMIT) throw new Error(`it is larger than ${FILE_LIMIT} bytes`);
       const value = readFileSync(found, 'utf8').trim();
       if (value === '') throw new Error('it is empty');
@@ -332,12 +333,12 @@ export class References {
   }
 }
 
-/** A secret is small; more than this is some other file. */
+/** Secrets are small; a larger file is the wrong one. */
 const FILE_LIMIT = 64 * 1024;
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
-/** A piece of an address as it is meant; as it stands where it is no such piece. */
+/** Returns the decoded part of an address, or the part itself if it is malformed. */
 export function unescaped(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -346,9 +347,10 @@ export function unescaped(text: string): string {
   }
 }
 
-/** Origin and path: what tells one source from another, without credentials, references or query. */
+/** Returns origin and path, which identify a source, without credentials, references or query. */
 export function sourceIdentity(baseUrl: string): string {
-  // What such a reference names looks like parts of an address. Others stay as they are: checkpoints are found by this text.
+  // A file or provider reference looks like parts of an address. Other references stay: checkpoints are found by this
+  // text.
   const names: string[] = [];
   return baseUrl
     .replace(PROVIDER_REFERENCE, (reference) => `\ue000${names.push(reference) - 1}\ue001`)

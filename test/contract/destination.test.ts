@@ -11,7 +11,7 @@ import { readDestination } from '../../src/cli/query.js';
 import { DuckDbDestination } from '../../src/destinations/duckdb/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb/file.js';
 import { liveOwner, Ownership, type OwnerRecord } from '../../src/destinations/duckdb/owner.js';
-import { runQuery, whole } from '../../src/destinations/duckdb/query.js';
+import { runQuery, readWhole } from '../../src/destinations/duckdb/query.js';
 import { askOwner, serveQueries } from '../../src/destinations/duckdb/query-socket.js';
 import { identifier } from '../../src/destinations/sql/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
@@ -705,7 +705,7 @@ describe('a query from outside', () => {
     );
   });
   afterEach(() => file.close());
-  const ask = (sql: string) => file.read((_, connection) => whole(runQuery(connection, sql)));
+  const ask = (sql: string) => file.read((_, connection) => readWhole(runQuery(connection, sql)));
 
   it('is answered with names and values, every digit of them', async () => {
     expect(await ask('SELECT * FROM t')).toEqual({
@@ -747,7 +747,7 @@ describe('a query from outside', () => {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
       ...{ replay: nothing, history: nothing },
     });
-    const askedOf = (sql: string) => whole(askOwner(socket, sql));
+    const askedOf = (sql: string) => readWhole(askOwner(socket, sql));
     try {
       expect((await stat(place)).mode & 0o777).toBe(0o700);
       expect((await stat(socket)).mode & 0o777).toBe(0o600);

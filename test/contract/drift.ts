@@ -204,7 +204,7 @@ export function driftContract(
       const refused = await thrownBy(by.open());
       expect(refused).toBeInstanceOf(DestinationError);
       expect(refused.message).toMatch(
-        /^the primary key is uuid, and was id: rows of table main\.drift\d+ would stand twice.* Nothing was written\. .*"highwater resync" .*another table/,
+        /^the primary key is uuid, and was id: rows of table main\.drift\d+ would be stored twice.* Nothing was written\. .*"highwater resync" .*another table/,
       );
       // Nor by another strategy or source of the same table, nor beside the sync.
       for (const other of [{ source: 'http://elsewhere/users' }, { range: 'backfill 1..2' }])

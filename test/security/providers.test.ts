@@ -523,7 +523,7 @@ describe('a secret of AWS Secrets Manager', () => {
     ['${aws-sm:none}', /^headers\.x refers to the secret aws-sm:none, which is not in AWS Secrets Manager$/],
     ['${aws-sm:denied}', /may not be read .* AccessDeniedException: User: .* is not authorized/],
     ['${aws-sm:highwater/api#no}', /has no field "no"/],
-    ['${aws-sm:plain#token}', /is no JSON, so that it has no fields/],
+    ['${aws-sm:plain#token}', /is not JSON, so it has no fields/],
   ])('says why there is none: %s', async (reference, words) => {
     expect(await problemOf(reference, process.env)).toMatch(words);
   });

@@ -137,7 +137,7 @@ describe('under none, files', () => {
   });
 
   it('that never end are not read under local either', () => {
-    expect(() => read('/dev/zero', TrustPolicy.local({}))).toThrow('it is no ordinary file');
+    expect(() => read('/dev/zero', TrustPolicy.local({}))).toThrow('it is not a regular file');
   });
 });
 

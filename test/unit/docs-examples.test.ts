@@ -40,9 +40,9 @@ describe('how docs/schema.md says that types are widened', () => {
 
   it.each(rows)('%s that meets %s is %s', (from, value, to) => {
     const facts = new Facts();
-    facts.see(value);
+    facts.addValue(value);
     const current = from === '(new)' ? null : (from as ColumnType);
     if (current !== null) expect(holds(current, value)).toBe(false);
-    expect(facts.next(current)).toBe(to);
+    expect(facts.nextType(current)).toBe(to);
   });
 });

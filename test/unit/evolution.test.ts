@@ -100,8 +100,8 @@ function after(batches: readonly string[][], survives = true): ColumnType | null
     const current: ColumnType | null = type;
     if (batch.length === 0 || (current !== null && batch.every((raw) => holds(current, raw)))) continue;
     const facts = new Facts();
-    for (const raw of batch) facts.see(raw);
-    type = facts.next(current, false, survives ? [] : ['DOUBLE']);
+    for (const raw of batch) facts.addValue(raw);
+    type = facts.nextType(current, false, survives ? [] : ['DOUBLE']);
     if (current !== null) expect(isAbove(type, current)).toBe(true);
   }
   return type;
@@ -141,9 +141,9 @@ describe('the type of a column', () => {
     fc.assert(
       fc.property(fc.array(values, { minLength: 1, maxLength: 6 }), (list) => {
         const facts = new Facts();
-        for (const raw of list) facts.see(raw);
+        for (const raw of list) facts.addValue(raw);
         const isNested = list.some((raw) => kindOf(raw) === 'nested');
-        const type = facts.next(null, true);
+        const type = facts.nextType(null, true);
         expect(['LONG', 'DECIMAL(38,0)', 'STRING', ...(isNested ? ['JSON'] : [])]).toContain(type);
       }),
     );

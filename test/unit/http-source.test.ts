@@ -1595,7 +1595,7 @@ describe('the address of a next page', () => {
       params: { scroll_param: 'http://' },
     });
     expect(refused).toBeInstanceOf(SourceRefusedError);
-    expect(refused.message).toContain('no HTTP address');
+    expect(refused.message).toContain('not an HTTP address');
   });
 });
 

@@ -1,6 +1,7 @@
 /**
- * Walks the members of staged records as bytes: they were checked when they were read, so that this only finds where
- * each value begins and ends. Records of one API name their members in one order, by which a member is known again.
+ * Walks the members of staged records as bytes. The records were validated when they were read, so the walker only
+ * finds the bounds of each value. Records of one API usually name their members in the same order, so a member is
+ * recognised by its place.
  */
 
 const QUOTE = 0x22;
@@ -16,28 +17,28 @@ const SMALL_N = 0x6e;
 
 const CUT_SHORT = 'a staged record is cut short';
 
-/** Names that are longer are not known again by their bytes. */
+/** Longer names are not recognised by their bytes. */
 const REMEMBERED_LENGTH = 1024;
 
-/** A member that records have, by the names on the way to it. */
+/** A member of the records, identified by the names on the way to it. */
 export class Field<T> {
-  /** What the walker's owner knows of it. */
+  /** State that the walker's owner keeps for the member. */
   known: T | null = null;
   readonly children = new Map<string, Field<T>>();
-  /** The child met at each place in the last record. */
+  /** The child seen at each place of the last record. */
   readonly layout: Field<T>[] = [];
 
   constructor(
     readonly path: readonly string[],
-    /** The name as it stood in a record, with its quotes. */
+    /** The name as written in a record, with its quotes. */
     readonly bytes: Buffer,
   ) {}
 }
 
 export interface FieldVisitor<T> {
-  /** A value other than null, from its first byte to behind its last. */
+  /** Called with each value other than null; `end` is exclusive. */
   value: (field: Field<T>, bytes: Buffer, start: number, end: number) => void;
-  /** The record that these values were of has ended. */
+  /** Called at the end of the record that the preceding values belong to. */
   record: (bytes: Buffer, start: number, end: number) => void;
 }
 
@@ -46,7 +47,7 @@ export class FieldWalker<T> {
   private b: Buffer = Buffer.alloc(0);
   private p = 0;
 
-  /** @param levels objects so deep are walked into; 0: none. */
+  /** @param levels how many levels of objects to walk into; 0: none. */
   constructor(private readonly levels: number) {}
 
   /** Walks newline-delimited records. */
@@ -57,40 +58,40 @@ export class FieldWalker<T> {
       while (this.p < bytes.length && (bytes[this.p] as number) <= SPACE) this.p++;
       if (this.p >= bytes.length) return;
       const start = this.p;
-      this.members(this.root, 0, visitor);
+      this.walkMembers(this.root, 0, visitor);
       visitor.record(bytes, start, this.p);
     }
   }
 
-  /** From an object's `{` to behind its `}`. */
-  private members(parent: Field<T>, depth: number, visitor: FieldVisitor<T>): void {
+  /** Walks an object, from its `{` to after its `}`. */
+  private walkMembers(parent: Field<T>, depth: number, visitor: FieldVisitor<T>): void {
     const { b } = this;
     this.p++;
-    this.space();
+    this.skipSpace();
     if (b[this.p] === CLOSE_OBJECT) {
       this.p++;
       return;
     }
     for (let place = 0; ; place++) {
-      const field = this.name(parent, place);
-      this.space();
-      // The colon.
+      const field = this.matchName(parent, place);
+      this.skipSpace();
+      // Skip the colon.
       this.p++;
-      this.space();
+      this.skipSpace();
       const start = this.p;
       const first = b[start];
-      if (first === OPEN_OBJECT && depth < this.levels) this.members(field, depth + 1, visitor);
+      if (first === OPEN_OBJECT && depth < this.levels) this.walkMembers(field, depth + 1, visitor);
       else {
-        this.skip(first);
+        this.skipValue(first);
         if (first !== SMALL_N) visitor.value(field, b, start, this.p);
       }
-      this.space();
+      this.skipSpace();
       if (b[this.p++] !== COMMA) return;
-      this.space();
+      this.skipSpace();
     }
   }
 
-  private name(parent: Field<T>, place: number): Field<T> {
+  private matchName(parent: Field<T>, place: number): Field<T> {
     const { b } = this;
     const guess = parent.layout[place];
     if (guess !== undefined) {
@@ -103,7 +104,7 @@ export class FieldWalker<T> {
       }
     }
     const start = this.p;
-    this.string();
+    this.skipString();
     const bytes = Buffer.from(b.subarray(start, this.p));
     const name = JSON.parse(bytes.toString('utf8')) as string;
     let field = parent.children.get(name);
@@ -111,27 +112,27 @@ export class FieldWalker<T> {
       field = new Field<T>([...parent.path, name], bytes);
       parent.children.set(name, field);
     }
-    // A name may be written in more than one way.
+    // A name can be spelled with escapes; only the first spelling is remembered.
     if (bytes.length <= REMEMBERED_LENGTH && field.bytes.equals(bytes)) parent.layout[place] = field;
     return field;
   }
 
-  private space(): void {
+  private skipSpace(): void {
     const { b } = this;
     while ((b[this.p] as number) <= SPACE && b[this.p] !== NEWLINE && this.p < b.length) this.p++;
   }
 
-  private skip(first: number | undefined): void {
+  private skipValue(first: number | undefined): void {
     const { b } = this;
-    if (first === QUOTE) this.string();
-    else if (first === OPEN_OBJECT || first === OPEN_ARRAY) this.container();
+    if (first === QUOTE) this.skipString();
+    else if (first === OPEN_OBJECT || first === OPEN_ARRAY) this.skipContainer();
     else {
       let c = b[this.p] as number;
       while (c > SPACE && c !== COMMA && c !== CLOSE_OBJECT && c !== CLOSE_ARRAY) c = b[++this.p] as number;
     }
   }
 
-  private string(): void {
+  private skipString(): void {
     const { b } = this;
     let p = this.p + 1;
     for (let c = b[p]; c !== QUOTE; c = b[p]) {
@@ -141,14 +142,14 @@ export class FieldWalker<T> {
     this.p = p + 1;
   }
 
-  private container(): void {
+  private skipContainer(): void {
     const { b } = this;
     let depth = 0;
     for (;;) {
       const c = b[this.p];
       if (c === undefined) throw new Error(CUT_SHORT);
       if (c === QUOTE) {
-        this.string();
+        this.skipString();
         continue;
       }
       this.p++;

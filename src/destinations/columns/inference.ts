@@ -1,6 +1,6 @@
 /**
- * Makes a table follow its source: finds out which columns the records of a batch need, has the table changed for them,
- * and hands over the batch as the table takes it. All of it is part of the write's transaction.
+ * Makes a table follow its source: finds the columns that the records of a batch need, has the table changed for them,
+ * and returns the batch in the form that the table takes. All of it is part of the write's transaction.
  */
 import { createHash } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
@@ -10,71 +10,71 @@ import { memberTexts } from '../../request/paths.js';
 import { Facts, holds, isAbove, isPlainInstant, kindOf, snakeCase, takes } from './widening.js';
 import { type Field, FieldWalker } from './fields.js';
 
-/** A column as it stands in the table. */
+/** A column of the stored table. */
 export interface StoredColumn {
   name: string;
-  /** Null where it is none of ours. */
+  /** Null if the type is not one of Highwater's. */
   type: ColumnType | null;
-  /** The type by the database's own name. */
+  /** The database's own name of the type. */
   stored: string;
 }
 
 export interface StoredTable {
-  /** Null where there is no table yet. */
+  /** Null if the table does not exist yet. */
   columns: StoredColumn[] | null;
-  /** Which members of records columns were made for. */
+  /** The record members that columns were made for. */
   origins: { column: string; path: string[] }[];
 }
 
-/** A change, and why it was made. */
+/** A schema change and the record that caused it. */
 export interface RecordedChange extends SchemaChange {
   /** The names on the way to the member that the column is for. */
   path: readonly string[];
-  /** The value, as JSON, cut short. */
+  /** The value as JSON, truncated. */
   example: string;
   /** The primary key of its record. */
   record: string;
 }
 
-/** What a database demands of names. */
+/** Rules for names in a database. */
 export interface NameRules {
-  /** Names that the database takes for one become one. */
+  /** Maps names that the database considers equal to one name. */
   fold: (name: string) => string;
-  /** How long a name may be, in bytes. */
+  /** Maximum length of a name in bytes. */
   nameBytes: number;
-  /** Names that every table of the database has for something else, folded. */
+  /** Folded names that the database reserves in every table. */
   taken?: ReadonlySet<string>;
 }
 
-/** What a database does for it, in the write's transaction. */
+/** Operations on the stored table, in the write's transaction. */
 export interface SchemaStore extends NameRules {
   read: () => Promise<StoredTable>;
-  /** Whether every value of a column of whole numbers is the same as a DOUBLE. */
+  /** Whether every value of an integer column converts to DOUBLE unchanged. */
   survives: (column: string) => Promise<boolean>;
-  /** Makes the table, or adds and widens columns, and keeps record of it. */
+  /** Creates the table, or adds and widens columns, and records the changes. */
   apply: (table: TableSpec, isNew: boolean, changes: readonly RecordedChange[]) => Promise<void>;
 }
 
-/** A batch as the table takes it. */
-export interface Followed {
+/** A batch in the form that the table takes. */
+export interface AdaptedBatch {
   table: TableSpec;
   files: string[];
   longest: number;
   records: number;
-  /** Whether there is a table by now. */
+  /** Whether the table exists now. */
   exists: boolean;
   changes: SchemaChange[];
-  /** Files of {@link Reject}s: records that the table does not hold. */
+  /** Paths of files of {@link Reject}s: records that the table cannot hold. */
   rejects: string[];
-  /** The same by their places in the batch. */
+  /** Reasons of the same records, by their places in the batch. */
   refused: ReadonlyMap<number, string>;
-  /** The column that a member has; null where it has none. */
+  /** Returns the column of a member; null if it has none. */
   columnOf: (member: string) => string | null;
-  /** Removes the files that were made for it. */
+  /** Removes the files written for this batch. */
   discard: () => Promise<void>;
 }
 
-/** More columns than this are some list that was written as an object; PostgreSQL could not have many more. */
+/** A table with more columns usually comes from a list written as an object; PostgreSQL allows few more. */
 const COLUMN_LIMIT = 1000;
 const OWN = '_highwater';
 const EXAMPLE_LENGTH = 100;
@@ -84,15 +84,15 @@ interface Column {
   name: string;
   type: ColumnType | null;
   isDeclared: boolean;
-  /** Whether the table has it. */
+  /** Whether the table has it already. */
   isThere: boolean;
-  /** The member that it is for; null where that is still open. */
+  /** The member that it belongs to; null while that is undecided. */
   path: readonly string[] | null;
-  /** A column that the table had before it was met in a record. */
+  /** Whether the table had the column before any record had the member. */
   isAdopted: boolean;
 }
 
-/** Which column each member of a record has. One member, one column: two that would share a name do not. */
+/** Maps each record member to a column of its own: two members that want the same name get different columns. */
 export class Columns {
   private readonly byName = new Map<string, Column>();
   private readonly byPath = new Map<string, Column>();
@@ -113,7 +113,7 @@ export class Columns {
     for (const { column: name, path } of stored.origins) {
       const column = this.byName.get(rules.fold(name));
       if (column === undefined) continue;
-      // As it stood in the records then, which is how they are read.
+      // Keep the spelling of the records, which are read by it.
       column.name = name;
       column.path = path;
       this.byPath.set(JSON.stringify(path), column);
@@ -130,38 +130,41 @@ export class Columns {
 
   private readonly foreign = new Map<Column, string>();
 
-  /** Whether the table has columns that were found in records before. */
+  /** Whether the table already has columns that came from records. */
   get isEstablished(): boolean {
     return [...this.byName.values()].some(({ isThere, isDeclared }) => isThere && !isDeclared);
   }
 
-  /** @throws {DestinationError} where the table has a column of that name and of another kind. */
+  /**
+   * Returns the column of a member.
+   * @throws {DestinationError} if the table has a column of that name with a foreign type.
+   */
   of(path: readonly string[]): Column {
     const key = JSON.stringify(path);
     let column = this.byPath.get(key);
-    if (column?.path == null) column = this.claim(path, key, column);
+    if (column?.path == null) column = this.claimColumn(path, key, column);
     const foreign = this.foreign.get(column);
     if (foreign !== undefined) {
       const { schema, table } = this.table;
       throw new DestinationError(
-        `table ${schema}.${table} has a column ${JSON.stringify(column.name)} of type ${foreign}, which is none that ` +
-          `can be written. Alter it, rename it, or sync into another table.`,
+        `table ${schema}.${table} has a column ${JSON.stringify(column.name)} of type ${foreign}, which cannot be ` +
+          `written to. Alter or rename it, or sync into another table.`,
       );
     }
     return column;
   }
 
-  private claim(path: readonly string[], key: string, exact: Column | undefined): Column {
-    let column = exact ?? this.free(path);
+  private claimColumn(path: readonly string[], key: string, exact: Column | undefined): Column {
+    let column = exact ?? this.freeColumn(path);
     if (column === null) {
       const name = this.freeName(path);
       column = { name, type: null, isDeclared: false, isThere: false, path, isAdopted: false };
       this.byName.set(this.rules.fold(name), column);
     } else {
-      // Another member that would be the column's by its name has come too late.
+      // Another member that this column was reserved for by name has come too late.
       if (exact === undefined) {
         this.byPath.delete(JSON.stringify([column.name]));
-        if (!column.isDeclared && path.length === 1) column.name = this.desired(path);
+        if (!column.isDeclared && path.length === 1) column.name = this.desiredName(path);
       }
       column.isAdopted = !column.isDeclared || exact === undefined;
     }
@@ -171,23 +174,23 @@ export class Columns {
     return column;
   }
 
-  /** A column that is there by the name that a member wants, and is no other member's. */
-  private free(path: readonly string[]): Column | null {
-    const column = this.byName.get(this.rules.fold(this.desired(path)));
+  /** Returns the existing column with the name that a member wants, unless it belongs to another member. */
+  private freeColumn(path: readonly string[]): Column | null {
+    const column = this.byName.get(this.rules.fold(this.desiredName(path)));
     return column?.path === null ? column : null;
   }
 
   private freeName(path: readonly string[]): string {
-    const desired = this.desired(path);
+    const desired = this.desiredName(path);
     let name = desired;
     const { fold, taken } = this.rules;
     const isFree = () => !this.byName.has(fold(name)) && taken?.has(fold(name)) !== true;
-    for (let i = 2; !isFree(); i++) name = this.within(`${desired}_${i}`, path);
+    for (let i = 2; !isFree(); i++) name = this.truncatedName(`${desired}_${i}`, path);
     return name;
   }
 
-  /** The name that a column would have if no other had it. */
-  private desired(path: readonly string[]): string {
+  /** Returns the name that a column would get if no other column had it. */
+  private desiredName(path: readonly string[]): string {
     const { names } = this.inference;
     const name = path
       .map((part) => (names === 'snake_case' ? snakeCase(part) : part))
@@ -196,11 +199,11 @@ export class Columns {
       .replace(/[\u0000-\u001f\u007f]|\p{Surrogate}/gu, '_')
       .trim();
     const isOwn = this.rules.fold(name).startsWith(OWN);
-    return this.within(name === '' ? '_' : isOwn ? `source${name}` : name, path);
+    return this.truncatedName(name === '' ? '_' : isOwn ? `source${name}` : name, path);
   }
 
-  /** A name that is too long is cut, and tells by a hash of the whole which one it is. */
-  private within(name: string, path: readonly string[]): string {
+  /** Truncates a name that is too long, and makes it unique with a hash of the whole. */
+  private truncatedName(name: string, path: readonly string[]): string {
     const { nameBytes } = this.rules;
     if (Buffer.byteLength(name) <= nameBytes) return name;
     const hash = createHash('sha256').update(JSON.stringify(path)).update(name).digest('hex').slice(0, 8);
@@ -211,12 +214,12 @@ export class Columns {
   private tooMany(): DestinationError {
     const { schema, table } = this.table;
     return new DestinationError(
-      `table ${schema}.${table} would get more than ${COLUMN_LIMIT} columns. As a rule that is an object whose names are ` +
-        `data: declare it as JSON, or leave "flatten" out.`,
+      `table ${schema}.${table} would get more than ${COLUMN_LIMIT} columns. Usually the cause is an object whose names are ` +
+        `data: declare it as JSON, or remove "flatten".`,
     );
   }
 
-  /** The table as it is written now. */
+  /** Returns the table as it is written now. */
   spec(): TableSpec {
     const columns = [...this.byName.values()].flatMap(
       ({ name, type, isDeclared, path }): [string, ColumnType][] =>
@@ -230,13 +233,13 @@ export class Columns {
     };
   }
 
-  /** The column of a member; null where it has none. */
+  /** Returns the column of a member; null if it has none. */
   columnOf(member: string): string | null {
     const column = this.byPath.get(JSON.stringify([member]));
     return column === undefined || column.type === null ? null : column.name;
   }
 
-  /** The column of a member, or the column of that name; null where there is neither. */
+  /** Returns the column of a member, or the column of that name; null if there is neither. */
   find(name: string): string | null {
     const column = this.byPath.get(JSON.stringify([name])) ?? this.byName.get(this.rules.fold(name));
     return column?.isThere === true ? column.name : null;
@@ -247,46 +250,47 @@ export class Columns {
   }
 }
 
-/** What is known of a member while a batch is looked at. */
+/** State of a member while a batch is examined. */
 interface Known {
   column: Column;
-  /** It has no column, or its column does not hold a value of the batch. */
+  /** Whether it has no column, or its column cannot hold a value of the batch. */
   differs: boolean;
-  /** Values that a database would round, if they were not quoted. */
+  /** Whether it has numbers that a database would round unless they are quoted. */
   isOdd: boolean;
   facts: Facts | null;
-  /** What made the change necessary. */
+  /** The value that made the change necessary. */
   example: { raw: string; record: string } | null;
-  /** The column's name in a line that is made for it. */
+  /** The column's name as the start of a member in a rewritten line. */
   prefix: string;
 }
 
 /**
- * @param files of newline-delimited records; none: the table as it stands.
- * @throws {RecordError} where the table is frozen and a record differs.
- * @throws {DestinationError} where the table cannot be made to hold the records.
+ * Adapts the table to a batch.
+ * @param files of newline-delimited records; none: returns the table as it is.
+ * @throws {RecordError} if the table is frozen and a record differs.
+ * @throws {DestinationError} if the table cannot be changed to hold the records.
  */
-export async function follow(
+export async function adaptTable(
   table: TableSpec,
   store: SchemaStore,
   files: readonly string[],
   longest: number,
-): Promise<Followed> {
+): Promise<AdaptedBatch> {
   const inference = table.inference ?? { policy: 'freeze', flatten: 0, names: 'as_is' };
   const columns = new Columns(table, await store.read(), store);
   const isStrict = inference.policy !== 'evolve' && columns.isEstablished;
   const batch = new Batch(table, columns, inference.flatten);
-  for (const file of files) batch.compare(await readFile(file), isStrict);
+  for (const file of files) batch.compareRecords(await readFile(file), isStrict);
   if (isStrict && inference.policy === 'freeze') batch.refuseDifferences();
   let changes: RecordedChange[] = [];
   if (!isStrict && files.length > 0) {
-    if (batch.differs) for (const file of files) batch.collect(await readFile(file));
-    changes = await batch.decide(store);
+    if (batch.differs) for (const file of files) batch.collectFacts(await readFile(file));
+    changes = await batch.decideChanges(store);
     const isNew = !columns.exists;
     if (isNew || changes.length > 0) await store.apply(columns.spec(), isNew, changes);
   }
   const made: string[] = [];
-  const followed: Followed = {
+  const adapted: AdaptedBatch = {
     table: columns.spec(),
     files: [...files],
     longest,
@@ -300,7 +304,7 @@ export async function follow(
     columnOf: (member) => columns.columnOf(member),
     discard: async () => void (await Promise.all(made.map((path) => rm(path, { force: true })))),
   };
-  if (!batch.needsRewriting()) return followed;
+  if (!batch.needsRewriting()) return adapted;
   try {
     for (const file of files) {
       const lines = batch.rewritten(await readFile(file));
@@ -311,38 +315,38 @@ export async function follow(
     if (batch.rejects.length > 0 && first !== undefined) {
       const path = `${first}.misfits`;
       made.push(path);
-      followed.rejects.push(path);
+      adapted.rejects.push(path);
       await writeFile(path, batch.rejects.map((reject) => `${JSON.stringify(reject)}\n`).join(''), {
         mode: 0o600,
       });
     }
   } catch (thrown) {
-    await followed.discard();
+    await adapted.discard();
     throw thrown;
   }
   return {
-    ...followed,
+    ...adapted,
     files: files.map((file) => `${file}.rows`),
     longest: Math.max(longest, batch.longest),
   };
 }
 
-/** Whether a table can be made before a record is there. */
+/** Whether the table can be created before the first record. */
 export const hasKeys = ({ primaryKey, columns }: TableSpec): boolean =>
   primaryKey.every((name) => Object.hasOwn(columns, name));
 
-/** A table whose columns are all known. */
+/** Returns the table without inference: all of its columns are known. */
 export function declaredOnly({ inference: _, ...table }: TableSpec): TableSpec {
   return table;
 }
 
-/** Whether a column that was declared has been widened since. */
+/** Whether a declared column has been widened since. */
 export const hasEvolved = (table: TableSpec, declared: ColumnType, is: ColumnType | null): boolean =>
   table.inference !== undefined && is !== null && isAbove(is, declared);
 
 /**
- * A parent's table as it stands, and the columns that its fields have there; null where there is no table yet.
- * @throws {DestinationError} where a field has no column.
+ * Returns a parent's stored table and the columns of its fields; null if the table does not exist yet.
+ * @throws {DestinationError} if a field has no column.
  */
 export function parentTable(
   { table, fields, stream }: ParentSpec,
@@ -355,8 +359,8 @@ export function parentTable(
       const column = columns.find(field);
       if (column !== null) return [field, column];
       throw new DestinationError(
-        `stream ${stream} has no column ${JSON.stringify(field)}, which its children are asked for by: no record had a ` +
-          'value for it so far. Declare it in "columns", and it is there, empty.',
+        `stream ${stream} has no column ${JSON.stringify(field)}, which requests for its children use: no record has had a ` +
+          'value for it yet. Declare it in "columns" to create it empty.',
       );
     }),
   );
@@ -365,12 +369,12 @@ export function parentTable(
 
 class Batch {
   records = 0;
-  /** Length of the longest line that was made. */
+  /** Length of the longest rewritten line. */
   longest = 0;
   readonly rejects: Reject[] = [];
   private readonly walker: FieldWalker<Known>;
   private readonly known: Known[] = [];
-  /** Places of records that the table does not hold. */
+  /** Reasons why the table cannot hold records, by their places in the batch. */
   readonly rejected = new Map<number, string>();
   private readonly differences: string[] = [];
 
@@ -386,12 +390,12 @@ class Batch {
     return this.known.some(({ differs }) => differs);
   }
 
-  /** Finds members without a column, and values that their columns do not hold. */
-  compare(bytes: Buffer, isStrict: boolean): void {
+  /** Finds members without a column, and values that their columns cannot hold. */
+  compareRecords(bytes: Buffer, isStrict: boolean): void {
     let reason: string | null = null;
     this.walker.walk(bytes, {
       value: (field, b, start, end) => {
-        const known = field.known ?? this.meet(field);
+        const known = field.known ?? this.addField(field);
         const { column } = known;
         if (column.type !== null && this.fits(known, column.type, b, start, end)) return;
         known.differs = true;
@@ -419,7 +423,7 @@ class Batch {
     });
   }
 
-  private meet(field: Field<Known>): Known {
+  private addField(field: Field<Known>): Known {
     const column = this.columns.of(field.path);
     const prefix = Buffer.from(`${JSON.stringify(column.name)}:`).toString('latin1');
     const known = { column, differs: column.type === null, isOdd: false, facts: null, example: null, prefix };
@@ -441,14 +445,14 @@ class Batch {
     return known.column.isDeclared ? takes(type, raw) : holds(type, raw);
   }
 
-  /** Looks closely at the members that need another column, or a first one. */
-  collect(bytes: Buffer): void {
+  /** Collects facts about the members that need a first or another column. */
+  collectFacts(bytes: Buffer): void {
     let unnamed: Known[] = [];
     this.walker.walk(bytes, {
       value: ({ known }, b, start, end) => {
         if (known?.differs !== true) return;
         const raw = b.toString('utf8', start, end);
-        (known.facts ??= new Facts()).see(raw);
+        (known.facts ??= new Facts()).addValue(raw);
         const { type } = known.column;
         const first = raw.charCodeAt(0);
         if ((first === 0x2d || (first >= 0x30 && first <= 0x39)) && isOdd(b, start, end)) known.isOdd = true;
@@ -465,8 +469,8 @@ class Batch {
     });
   }
 
-  /** What has to be done to the table. */
-  async decide(store: SchemaStore): Promise<RecordedChange[]> {
+  /** Decides the changes to the table. */
+  async decideChanges(store: SchemaStore): Promise<RecordedChange[]> {
     const changes: RecordedChange[] = [];
     for (const known of this.known) {
       const { column, facts } = known;
@@ -474,10 +478,10 @@ class Batch {
       const { name, type: from } = column;
       if (facts !== null) {
         const isKey = path.length === 1 && this.table.primaryKey.includes(path[0] ?? '');
-        let to = facts.next(from, isKey);
-        // Whole numbers beyond 2^53 would be rounded.
+        let to = facts.nextType(from, isKey);
+        // Integers beyond 2^53 would be rounded.
         if (to === 'DOUBLE' && column.isThere && from !== 'FLOAT' && !(await store.survives(name)))
-          to = facts.next(from, isKey, ['DOUBLE']);
+          to = facts.nextType(from, isKey, ['DOUBLE']);
         column.type = to;
         const { raw, record } = known.example ?? { raw: '', record: '' };
         changes.push({ column: name, path, from, to, example: raw, record });
@@ -489,7 +493,7 @@ class Batch {
     return changes;
   }
 
-  /** Whether lines as they were staged are not what the table's columns can be read from. */
+  /** Whether the staged lines have to be rewritten for the table. */
   needsRewriting(): boolean {
     return (
       this.rejected.size > 0 ||
@@ -503,7 +507,7 @@ class Batch {
 
   private place = 0;
 
-  /** The lines again, each value under its column's name, without the records that were put aside. */
+  /** Returns the lines with each value under its column's name, without the records that the table cannot hold. */
   rewritten(bytes: Buffer): Buffer {
     const lines: string[] = [];
     let members: string[] = [];
@@ -527,15 +531,15 @@ class Batch {
     return Buffer.from(lines.join(''), 'latin1');
   }
 
-  /** @throws {RecordError} where there are any. */
+  /** @throws {RecordError} if the table cannot hold a record. */
   refuseDifferences(): void {
     if (this.rejected.size === 0) return;
     const { schema, table } = this.table;
     const more = this.rejected.size - this.differences.length;
     throw new RecordError(
       `records differ from table ${schema}.${table}, which is frozen: ${this.differences.join('; ')}` +
-        `${more > 0 ? `; and ${more} records more` : ''}. Set "misfits" to "evolve", and the table follows; to ` +
-        `"quarantine", and such records are put aside; or declare "columns".`,
+        `${more > 0 ? `; and ${more} more ${more === 1 ? 'record' : 'records'}` : ''}. Set "misfits" to "evolve" to change the table, or to ` +
+        `"quarantine" to quarantine such records; or declare "columns".`,
     );
   }
 
@@ -546,10 +550,10 @@ class Batch {
   }
 }
 
-/** Whether a number goes into its column as text: on its way as a number it would lose digits, or get others. */
+/** Whether numbers go into the column as text: as JSON numbers they would be rounded. */
 const isQuoted = (type: ColumnType | null) => type === 'STRING' || type?.startsWith('DECIMAL') === true;
 
-/** A fraction, an exponent, or more digits than a double keeps. */
+/** Whether a number has a fraction, an exponent, or more digits than a double keeps. */
 function isOdd(b: Buffer, start: number, end: number): boolean {
   if (end - start > 15) return true;
   for (let i = start; i < end; i++) {

@@ -3,13 +3,13 @@ import { DestinationError } from '../../errors.js';
 import type { COLUMN_TYPES, ColumnType } from '../../protocol.js';
 import { numeral, sql, type Sql } from '../sql/sql.js';
 
-/** What a database calls the types of columns. */
+/** The database's names of the column types. */
 export type TypeNames = Record<(typeof COLUMN_TYPES)[number], Sql>;
 
 /**
- * The type of a column in a statement of a database.
- * @param decimal what the database calls decimals.
- * @throws {DestinationError} for what is no type, whatever its declaration says: it becomes part of a statement.
+ * Returns the column type as SQL.
+ * @param decimal the database's name of decimals.
+ * @throws {DestinationError} if it is not a column type: unchecked text must never become part of a statement.
  */
 export function typeIn(names: TypeNames, decimal: Sql, type: ColumnType): Sql {
   if (!isColumnType(type)) throw new DestinationError(`${JSON.stringify(type)} is not the type of a column`);

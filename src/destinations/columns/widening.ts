@@ -1,18 +1,18 @@
 /**
- * How the type of a column follows the values that a source sends. Pure: which values a type holds unchanged, and which
- * type comes next when one does not fit. The order of the types is written down in docs/configuration.md.
+ * Widens column types to fit the values that a source sends. Pure functions: which values a type holds unchanged, and
+ * which type comes next when a value does not fit. docs/schema.md documents the order of the types.
  */
 import type { ColumnType } from '../../protocol.js';
 import { isDay, isTaken } from '../../sources/declared-values.js';
 
 export { isPlainInstant } from '../../sources/declared-values.js';
 
-/** What a JSON value is to a column. */
+/** The kind of a JSON value, as columns distinguish it. */
 export type Kind = 'boolean' | 'whole' | 'fraction' | 'date' | 'naive' | 'utc' | 'text' | 'nested';
 
-/** Digits that a DECIMAL can have. */
+/** Maximum digits of a DECIMAL. */
 const DIGITS = 38;
-/** Whole digits of the greatest LONG. */
+/** Digits of the greatest LONG. */
 const LONG_DIGITS = 19;
 const RANGES: Partial<Record<ColumnType, readonly [bigint, bigint]>> = {
   SHORT: [-(2n ** 15n), 2n ** 15n - 1n],
@@ -20,7 +20,7 @@ const RANGES: Partial<Record<ColumnType, readonly [bigint, bigint]>> = {
   LONG: [-(2n ** 63n), 2n ** 63n - 1n],
 };
 
-/** Of a value other than null, by its JSON text. */
+/** Returns the kind of a value other than null, given its JSON text. */
 export function kindOf(raw: string): Kind {
   switch (raw[0]) {
     case '"':
@@ -39,11 +39,11 @@ export function kindOf(raw: string): Kind {
 const TIME = /^"(\d{4})-(\d\d)-(\d\d)(?:[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(Z|\+00:00)?)?"$/;
 
 /**
- * Times are told by their text. One with an offset is text: the instant alone would not tell where it was, and one
- * of more digits than a column has is, too.
+ * Recognises dates and times by their text. A time with an offset is text, since the instant alone would lose the
+ * offset; so is a time with more digits than a column keeps.
  */
 function textKind(raw: string): Kind {
-  // Whatever is a date has its first dash here.
+  // Every date has its first dash here.
   if (raw[5] !== '-' || raw.length > 40) return 'text';
   const match = TIME.exec(raw);
   if (match === null) return 'text';
@@ -53,13 +53,13 @@ function textKind(raw: string): Kind {
   return zone === undefined ? 'naive' : 'utc';
 }
 
-/** Digits before and after the point of a number without an exponent; null with one. */
+/** Counts the digits before and after the point; null for a number with an exponent. */
 function digitsOf(raw: string): { before: number; after: number } | null {
   const match = /^-?(\d+)(?:\.(\d+))?$/.exec(raw);
   return match === null ? null : { before: match[1]?.length ?? 0, after: match[2]?.length ?? 0 };
 }
 
-/** Digits and exponent of a number, however it is written. */
+/** Returns digits and exponent of a number in one form, however it is written. */
 function significant(raw: string): string {
   const [, sign = '', whole = '', fraction = '', exponent = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(raw) ?? [];
@@ -71,27 +71,27 @@ function significant(raw: string): string {
 
 /** Whether a DOUBLE keeps all digits of a number. */
 function isExactDouble(raw: string): boolean {
-  // 15 digits always come back.
+  // A double keeps any 15 digits.
   if (raw.length <= 16 && !/[eE]/.test(raw)) return true;
   const value = Number(raw);
   return Number.isFinite(value) && significant(raw) === significant(String(value));
 }
 
-/** Precision and scale of a DECIMAL. */
+/** Returns precision and scale of a DECIMAL; null for another type. */
 function decimalOf(type: ColumnType): { precision: number; scale: number } | null {
   const match = /^DECIMAL\((\d+),(\d+)\)$/.exec(type);
   return match === null ? null : { precision: Number(match[1]), scale: Number(match[2]) };
 }
 
 const isWithin = (raw: string, type: ColumnType): boolean => {
-  // The most a SHORT or an INT can have; a LONG of 18 digits is one for certain.
+  // Enough for any LONG of up to 18 digits, without parsing.
   if (type === 'LONG' && raw.length <= LONG_DIGITS - 1) return true;
   const [least, greatest] = RANGES[type] ?? [0n, 0n];
   const value = BigInt(raw);
   return value >= least && value <= greatest;
 };
 
-/** Whether a column keeps a value as it is. */
+/** Whether a column stores a value unchanged. */
 export function holds(type: ColumnType, raw: string, kind: Kind = kindOf(raw)): boolean {
   switch (type) {
     case 'JSON':
@@ -130,13 +130,13 @@ export function holds(type: ColumnType, raw: string, kind: Kind = kindOf(raw)): 
 }
 
 /**
- * Whether a column that was declared takes a value, as in a table of declared columns: text that says a number is one, a
- * time without a zone is UTC, and digits beyond the scale are rounded.
+ * Whether a declared column accepts a value, by the same rules as a table of declared columns: text may spell a number,
+ * a time without a zone is UTC, and digits beyond the scale are rounded.
  */
 export const takes = (type: ColumnType, raw: string, kind: Kind = kindOf(raw)): boolean =>
   holds(type, raw, kind) || isTaken(type, raw);
 
-/** What the values of a column in one batch have in common. */
+/** Facts about the values of a column in one batch. */
 export class Facts {
   private readonly kinds = new Set<Kind>();
   private least = 0n;
@@ -147,7 +147,7 @@ export class Facts {
   private hasExponent = false;
   private isExact = true;
 
-  see(raw: string): void {
+  addValue(raw: string): void {
     const kind = kindOf(raw);
     this.kinds.add(kind);
     if (kind !== 'whole' && kind !== 'fraction') return;
@@ -159,7 +159,7 @@ export class Facts {
     }
     this.before = Math.max(this.before, digits.before);
     this.after = Math.max(this.after, digits.after);
-    // Longer ones fit no whole type anyway.
+    // Longer numbers fit no integer type.
     if (kind === 'fraction' || digits.before > DIGITS) return;
     const value = BigInt(raw);
     if (value < this.least) this.least = value;
@@ -167,12 +167,12 @@ export class Facts {
   }
 
   /**
-   * The type that a column gets next.
-   * @param current null for a column that is not there yet.
-   * @param isKey keys are whole numbers or text: two spellings of one time are two keys.
-   * @param refused types that what stands in the column does not survive.
+   * Returns the next type of the column.
+   * @param current null for a column that does not exist yet.
+   * @param isKey keys are integers or text: two spellings of one time are two keys.
+   * @param refused types that the stored values cannot be converted to.
    */
-  next(current: ColumnType | null, isKey = false, refused: readonly ColumnType[] = []): ColumnType {
+  nextType(current: ColumnType | null, isKey = false, refused: readonly ColumnType[] = []): ColumnType {
     const types = above(current, this.before, this.after).filter(
       (type) => !refused.includes(type) && (!isKey || IS_KEY.test(type)),
     );
@@ -216,12 +216,12 @@ export class Facts {
 
 const IS_KEY = /^(LONG|DECIMAL\(38,0\)|STRING)$/;
 
-/** The types above one, the nearest first. */
+/** Lists the wider types, the nearest first. */
 function above(current: ColumnType | null, before: number, after: number): ColumnType[] {
   const text: ColumnType[] = ['STRING', 'JSON'];
   const decimal = (wholeDigits: number, scale: number): ColumnType[] =>
     scale <= DIGITS - Math.max(wholeDigits, before) ? [`DECIMAL(${DIGITS},${scale})`] : [];
-  /** Whole numbers beyond a LONG, fractions that a DOUBLE keeps, and those that it does not. */
+  /** Integers beyond a LONG, fractions that a DOUBLE keeps, and fractions that it does not keep. */
   const numbers = (wholeDigits: number): ColumnType[] => [
     `DECIMAL(${DIGITS},0)`,
     'DOUBLE',
@@ -256,7 +256,7 @@ function above(current: ColumnType | null, before: number, after: number): Colum
   }
 }
 
-/** Whether a column of a type may have become another one since. */
+/** Whether a column of type `current` may have been widened to `type`. */
 export function isAbove(type: ColumnType, current: ColumnType): boolean {
   if (type === current) return true;
   const [wide, narrow] = [decimalOf(type), decimalOf(current)];
@@ -267,7 +267,7 @@ export function isAbove(type: ColumnType, current: ColumnType): boolean {
   return above(current, 0, 0).includes(type);
 }
 
-/** `createdAt` and `Created At` are `created_at`; `HTTPServer` is `http_server`. */
+/** Converts a name: `createdAt` and `Created At` become `created_at`, `HTTPServer` becomes `http_server`. */
 export const snakeCase = (name: string): string =>
   name
     .replace(/(\p{Ll}|\d)(\p{Lu})/gu, '$1_$2')

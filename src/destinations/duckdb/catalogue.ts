@@ -5,11 +5,11 @@ import type { SqlSession } from '../sql/dialect.js';
 import { literal, sql, type Sql } from '../sql/sql.js';
 import { columnType } from './columns.js';
 
-/** A condition on the catalogue: the row is about this table. */
+/** A condition on the catalogue that selects the table. */
 export const isHere = (schema: string, table: string): Sql =>
   sql`database_name = current_database() AND lower(schema_name) = lower(${literal(schema)}) AND lower(table_name) = lower(${literal(table)})`;
 
-/** Reads the columns of a table; null where there is no table. */
+/** Reads the columns of a table; null if there is no table. */
 export async function storedColumns(
   session: SqlSession,
   { schema, table }: Pick<TableSpec, 'schema' | 'table'>,

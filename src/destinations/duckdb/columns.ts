@@ -18,18 +18,18 @@ const TYPES: TypeNames = {
   BINARY: sql`BLOB`,
 };
 
-/** The type of the column in the table. */
+/** Returns the DuckDB type of a column. */
 export const duckDbType = (type: ColumnType): Sql => typeIn(TYPES, sql`DECIMAL`, type);
 
-/** The type of ours that a column of the table has; null where it has another. */
+/** Returns Highwater's type for a stored type; null if it has none. */
 export const columnType = (stored: string): ColumnType | null =>
   isColumnType(stored) && stored.startsWith('DECIMAL')
     ? stored
     : (COLUMN_TYPES.find((type) => TYPES[type] === stored) ?? null);
 
-/** The type a value is read as from JSON, before {@link fromJson}. */
+/** Returns the type in which JSON is read, before {@link fromJson}. */
 export const jsonType = (type: ColumnType): Sql => (type === 'BINARY' ? sql`VARCHAR` : duckDbType(type));
 
-/** The expression that turns what was read into the column's value; binary is base64 in JSON. */
+/** Returns the SQL that converts a value read from JSON into the column's value; binary is base64 in JSON. */
 export const fromJson = (column: Sql, type: ColumnType): Sql =>
   type === 'BINARY' ? sql`from_base64(${column})` : column;

@@ -3,20 +3,19 @@ import type { DuckDBInstance } from '@duckdb/node-api';
 import { DuckDbSession } from './session.js';
 import { joined, literal, sql } from '../sql/sql.js';
 
-/** DuckDB looks for extensions neither here nor anywhere else. */
+/** Settings that keep DuckDB from finding or installing extensions. */
 export const NO_EXTENSIONS = {
   autoinstall_known_extensions: 'false',
   autoload_known_extensions: 'false',
 } as const;
 
 /**
- * Confines what statements reach: files in `folders`, the database's own files and those that it spills to, and nothing
- * else; no other database in another place, no extension, no address. DuckDB lets no statement undo it while the database
- * is open.
+ * Confines statements to files in `folders`, the database's own files and its spill files: no other database, extension
+ * or network address. No statement can undo this while the database is open.
  *
- * What does not hold (DuckDB 1.5): COPY may write over the file of the open database, and enable_logging(storage => 'file')
- * makes every statement after it fail, and ends the process when the database is closed.
- * @param isLocked forbids statements to change any setting, such as the memory limit, which a destination itself raises.
+ * Known gaps (DuckDB 1.5): COPY can overwrite the file of the open database; enable_logging(storage => 'file') makes
+ * all later statements fail, and ends the process when the database is closed.
+ * @param isLocked whether statements may change no settings at all; a destination itself raises the memory limit.
  */
 export async function confine(
   instance: DuckDBInstance,

@@ -1,4 +1,4 @@
-/** How DuckDB says what Highwater needs. */
+/** DuckDB's dialect. */
 import { KEY_HASH, type ColumnType } from '../../protocol.js';
 import { tableName } from '../checkpoints.js';
 import { counts, type Dialect, type OwnTable } from '../sql/dialect.js';
@@ -10,13 +10,13 @@ import { columnType, duckDbType } from './columns.js';
 import { checkHashes, forgetHashes, hashesKey } from './key-hash.js';
 import { append, hasRowid, supersede, upsert } from './upsert.js';
 
-/** One program owns the file, and its transactions take turns: nothing has to be locked. */
-const nothing = (): Promise<void> => Promise.resolve();
+/** Locks lockNothing: one process owns the file, and its transactions run one at a time. */
+const lockNothing = (): Promise<void> => Promise.resolve();
 
-/** Highwater's own tables are in the schema `main`, whichever schema the stream's table is in. */
+/** Returns the name of one of Highwater's own tables, all of which are in the schema `main`. */
 const ownName = (table: OwnTable): Sql => identifier(`_highwater_${table}`);
 
-/** Errors that DuckDB repeats whatever one does. */
+/** Errors that a retry cannot fix. */
 const REFUSAL =
   /^(Binder|Catalog|Parser|Not implemented|Constraint|Dependency|Conversion|Invalid Input|Out of Range) Error/;
 
@@ -24,7 +24,7 @@ export const duckDbDialect: Dialect = {
   ownTable: (_, table) => ownName(table),
   temporary: (name) => name,
   isName: (column, name) => sql`lower(${column}) = lower(${literal(name)})`,
-  // Names that differ only in case are one.
+  // Names are case-insensitive.
   names: { fold: (name) => name.toLowerCase(), nameBytes: 200 },
 
   type: duckDbType,
@@ -48,11 +48,11 @@ export const duckDbDialect: Dialect = {
     ...ownColumns(table).map(([name, type]): [string, Sql] => [name, duckDbType(type)]),
     ...(hashesKey(table) ? [[KEY_HASH, sql`UBIGINT`] as [string, Sql]] : []),
   ],
-  // An upsert without an index costs by the batch; the checkpoint's compare-and-set keeps keys unique.
+  // An upsert without an index costs by the batch; the compare-and-set of checkpoints keeps keys unique.
   primaryKey: () => sql``,
   changes: { column: sql``, order: sql`changed_at, rowid` },
   forUpdate: sql``,
-  // DuckDB alters no table in a transaction that has changed its rows.
+  // DuckDB cannot alter a table in a transaction that has changed its rows.
   deletesBeforeAltering: false,
 
   hasOwnTable: async (session, _, table) => {
@@ -64,10 +64,10 @@ export const duckDbDialect: Dialect = {
   },
   storedColumns,
 
-  lockName: nothing,
-  lockTable: nothing,
-  takeTime: nothing,
-  analyze: nothing,
+  lockName: lockNothing,
+  lockTable: lockNothing,
+  takeTime: lockNothing,
+  analyze: lockNothing,
 
   prepareSchema: async (session, schema) => {
     await session.run(sql`CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}`);
@@ -80,7 +80,7 @@ export const duckDbDialect: Dialect = {
   refreshKey: async (session, table) => {
     if (hashesKey(table)) await forgetHashes(session, tableName(table));
   },
-  // There is no constraint, but the hashes of the keys.
+  // There is no constraint to drop, only the hashes of the keys.
   releaseKey: async (session, table) => {
     const columns = await storedColumns(session, table);
     if (columns?.some(({ name }) => name === KEY_HASH) === true)
@@ -93,7 +93,7 @@ export const duckDbDialect: Dialect = {
   append,
 };
 
-/** The values of a column in a wider type. */
+/** Converts a column to a wider type. */
 function widened(name: Sql, from: ColumnType, to: ColumnType): Sql {
   if (to === 'STRING') return asText(name, from);
   if (to !== 'JSON') return sql`CAST(${name} AS ${duckDbType(to)})`;
@@ -112,7 +112,7 @@ function widened(name: Sql, from: ColumnType, to: ColumnType): Sql {
   }
 }
 
-/** The values of a column as the source may have written them. */
+/** Converts a column to the text that the source may have sent. */
 function asText(name: Sql, from: ColumnType): Sql {
   const text = sql`CAST(${name} AS VARCHAR)`;
   switch (from) {
@@ -126,7 +126,7 @@ function asText(name: Sql, from: ColumnType): Sql {
     case 'BINARY':
       return sql`to_base64(${name})`;
     default:
-      // The zeros that the scale adds.
+      // Removes zeros that the scale has added.
       return from.startsWith('DECIMAL')
         ? sql`CASE WHEN contains(${text}, '.') THEN rtrim(rtrim(${text}, '0'), '.') ELSE ${text} END`
         : text;

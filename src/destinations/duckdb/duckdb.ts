@@ -16,13 +16,13 @@ import { DuckDbLoader, findMisfit, isDataError } from './load.js';
 import type { DuckDbSession } from './session.js';
 
 /**
- * Rows into a DuckDB file. The table has no key index: an upsert then costs by the batch, and the fence (one
- * writer, one checkpoint) keeps keys unique.
+ * Writes to a DuckDB file. Its tables have no key index, so an upsert costs by the batch; the fence (one writer, one
+ * checkpoint) keeps keys unique.
  */
 export class DuckDbDestination extends SqlDestination<DuckDbSession> {
-  /** Batches that are loaded while the previous one is written, by the checkpoint that they will create. */
+  /** Batches loaded while the previous one is written, by the checkpoint that they will create. */
   private readonly prepared = new Map<string, PreparedBatch>();
-  /** Tables that this program has made ready: a workflow may have opened its stream with an older one. */
+  /** Tables that this process has prepared: a workflow may have opened its stream with an older version. */
   private readonly ready = new Set<string>();
 
   constructor(private readonly file: DuckDbFile) {
@@ -64,7 +64,7 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     const { next, records, bytes, table, range } = request;
     if (this.prepared.has(next) || this.prepared.size >= PREPARED_LIMIT) return;
     if (records === 0 || bytes > PREPARED_BYTES) return;
-    // The write before it decides on the table's columns.
+    // The current write may still change the table's columns.
     if (table.inference !== undefined || range !== undefined) return;
     const keeps = keepsLast(request) ? 'last' : 'all';
     const batch = new PreparedBatch(
@@ -88,7 +88,7 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     }
     const prepared = this.prepared.get(next);
     this.prepared.delete(next);
-    // Where that failed, the write fails in the same way and says why.
+    // If loading failed, the write fails in the same way and reports why.
     const loaded = (await prepared?.take()) ?? null;
     try {
       return await this.commit(request, loaded, false);
@@ -110,8 +110,9 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   }
 
   /**
-   * @param loaded a connection that has loaded the batch already.
-   * @param sorts puts records aside that do not fit.
+   * Writes a batch.
+   * @param loaded a connection that has already loaded the batch.
+   * @param sorts whether to quarantine records that do not fit.
    */
   private commit(request: WriteRequest, loaded: LoadedBatch | null, sorts: boolean): Promise<WriteOutcome> {
     const { key } = request;
@@ -127,19 +128,20 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   }
 }
 
-/** A loaded batch, with the connection that has it. */
 interface LoadedBatch {
   connection: DuckDBConnection;
   batch: Batch;
 }
 
-/** Batches that are loaded at a time, and their size: DuckDB's memory must do for them and the current write. */
+/** Maximum number of prepared batches; DuckDB's memory is shared by them and the current write. */
 const PREPARED_LIMIT = 2;
 const PREPARED_BYTES = 32 * 1024 * 1024;
-/** A batch that no write has taken by then is dropped: its sync was paused or cancelled, or waits for a long write. */
+/**
+ * A prepared batch that is not used in time is dropped: its sync was paused or cancelled, or waits for a long write.
+ */
 const PREPARED_MILLISECONDS = 10_000;
 
-/** A batch in temporary tables of a connection of its own. */
+/** A batch loaded into temporary tables of its own connection. */
 class PreparedBatch {
   release: () => void = () => undefined;
   private readonly loaded: Promise<LoadedBatch | null>;
@@ -162,7 +164,7 @@ class PreparedBatch {
     });
   }
 
-  /** The loaded batch, until it is released; null where loading failed. */
+  /** Returns the loaded batch, to be released by the caller; null if loading failed. */
   take(): Promise<LoadedBatch | null> {
     clearTimeout(this.timer);
     return this.loaded;

@@ -19,42 +19,42 @@ import {
 
 export interface DuckDbSettings {
   memoryLimit: string;
-  /** The limit while batches with records of megabytes are written; absent: the same. */
+  /** Memory limit for batches with records of megabytes; absent: the same. */
   longRecordsMemory?: string;
-  /** Limits that are tried one after the other when memory does not do; absent: none. */
+  /** Higher limits to try, in order, when memory runs out; absent: none. */
   spareMemory?: readonly string[];
   threads: number;
-  /** Close the file this long after the last use, so that other programs can read it. */
+  /** Idle time after which the file is closed, so that other programs can read it. */
   idleMilliseconds: number;
-  /** The database is in memory, and this folder takes what has no room there; absent: it is the file. */
+  /** Keeps the database in memory and spills to this folder; absent: the database is the file. */
   spill?: string;
-  /** Folders whose files statements may read and write; absent: where batches are staged. */
+  /** Folders whose files statements may read and write; absent: the folder of staged batches. */
   folders?: readonly string[];
 }
 
-/** Bytes; the JSON reader takes eight times as much. */
+/** Length in bytes from which a record counts as long; the JSON reader needs eight times as much memory. */
 const LONG_RECORD = 8 * 1024 * 1024;
 
 /**
- * One DuckDB file, opened on demand and closed when idle. DuckDB allows one writing process a file; within it,
- * writes take turns.
+ * A DuckDB file, opened on demand and closed when idle. DuckDB allows one writing process per file; within it, writes
+ * run one at a time.
  */
 export class DuckDbFile {
   private instance: DuckDBInstance | null = null;
   private users = 0;
-  /** DuckDB has given the open database up; it must be opened anew. */
+  /** Whether DuckDB has invalidated the open database, so that it must be opened again. */
   private broken = false;
   private idle: NodeJS.Timeout | undefined;
   private opening: Promise<DuckDBInstance> | null = null;
   private shutting: Promise<void> | null = null;
   private turn: Promise<unknown> = Promise.resolve();
-  /** Tells the file that is open from one that has taken its place. */
+  /** Identifies the open file, to notice that another one has replaced it. */
   private identity: string | null = null;
   /** Resolves when reads may begin again; null while they may. */
   private quiet: Promise<void> | null = null;
   /** Descriptor of the open file, for its headers; null while it is closed. */
   private header: number | null = null;
-  /** The file was there, so that no new one is made in its place unless that is asked for. */
+  /** Whether the file existed; then a new one is created only if {@link allowNew} was called. */
   private wasThere = false;
 
   constructor(
@@ -62,7 +62,7 @@ export class DuckDbFile {
     private readonly settings: DuckDbSettings,
   ) {}
 
-  /** Runs `work` on a connection of its own, or on one that a call of `read` in hand has lent. */
+  /** Runs `work` on its own connection, or on the one of an enclosing `read`. */
   async read<T>(
     work: (session: DuckDbSession, connection: DuckDBConnection) => Promise<T>,
     lent: DuckDBConnection | null = null,
@@ -79,7 +79,7 @@ export class DuckDbFile {
     clearTimeout(this.idle);
     try {
       if (lent !== null) return await work(new DuckDbSession(lent), lent);
-      const instance = await this.open();
+      const instance = await this.openFile();
       await this.refuseIfReplaced();
       const connection = await instance.connect();
       try {
@@ -95,18 +95,18 @@ export class DuckDbFile {
     } finally {
       this.users--;
       if (this.users === 0) {
-        if (this.broken) await this.shut().catch(() => undefined);
+        if (this.broken) await this.closeFile().catch(() => undefined);
         else this.closeWhenIdle();
       }
     }
   }
 
-  /** Lets a file that is gone be made anew. */
+  /** Allows a missing file to be created again. */
   allowNew(): void {
     this.wasThere = false;
   }
 
-  /** @throws {DestinationGoneError} where the open file was removed, or another one lies in its place. */
+  /** @throws {DestinationGoneError} if the open file was removed or replaced. */
   private async refuseIfReplaced(): Promise<void> {
     if (this.identity === null) return;
     const now = await identityOf(this.path);
@@ -115,11 +115,11 @@ export class DuckDbFile {
     throw new DestinationGoneError(
       now === null
         ? `the destination ${this.path} is gone`
-        : `another file lies in the place of the destination ${this.path} now`,
+        : `the destination ${this.path} was replaced by another file`,
     );
   }
 
-  /** Raises the memory limit until the file is closed, where records are long. */
+  /** Raises the memory limit for long records, until the file is closed. */
   async makeRoomFor(connection: DuckDbSession, longest: number): Promise<void> {
     const { longRecordsMemory: limit } = this.settings;
     if (longest < LONG_RECORD || limit === undefined) return;
@@ -127,11 +127,11 @@ export class DuckDbFile {
   }
 
   /**
-   * Runs `work` in one transaction; transactions of this process take turns. When DuckDB runs out of memory, the
-   * transaction is rolled back and run again after a checkpoint: committed rows stay in memory until then (7 MB for each
-   * table of 200 columns, however few its rows). Later attempts raise the memory limit before the checkpoint, which
-   * needs memory too.
-   * @param query a look at the database that comes first, in the call that begins the transaction.
+   * Runs `work` in a transaction; transactions of this process run one at a time. When DuckDB runs out of memory, the
+   * transaction is rolled back and repeated after a checkpoint: committed rows stay in memory until then (7 MB for each
+   * table of 200 columns, however few rows). Later attempts raise the memory limit before the checkpoint, which needs
+   * memory too.
+   * @param query a query to run in the same call that begins the transaction.
    */
   async transaction<T>(
     work: (connection: DuckDbSession, found: SqlRow[]) => Promise<T>,
@@ -156,8 +156,8 @@ export class DuckDbFile {
         }
       }
       throw new DestinationError(
-        `DuckDB has too little memory for a batch of ${this.path}. Make batches smaller ("batch_rows", "batch_bytes"), or give ` +
-          'it more: HIGHWATER_DUCKDB_MEMORY=1GiB in the environment of the worker.',
+        `DuckDB has too little memory for a batch of ${this.path}. Make batches smaller ("batch_rows", "batch_bytes"), or set ` +
+          'HIGHWATER_DUCKDB_MEMORY=1GiB in the environment of the worker.',
       );
     } finally {
       done();
@@ -165,9 +165,9 @@ export class DuckDbFile {
   }
 
   /**
-   * Moves what was committed from memory into the file. DuckDB refuses a checkpoint while any other transaction is open,
-   * a read included: new reads wait, and it is tried until those under way are over. If that takes longer than two
-   * seconds, the caller has more memory to try with.
+   * Moves committed data from memory into the file. DuckDB refuses a checkpoint while any other transaction is open,
+   * even a reading one, so new reads wait, and the checkpoint is retried until current reads have ended. After two
+   * seconds the caller continues with a higher limit.
    */
   private async emptyMemory(limit: string): Promise<void> {
     let done = () => {};
@@ -192,7 +192,9 @@ export class DuckDbFile {
     }
   }
 
-  /** Begins each new log with the state of the file that it builds upon, so that it cannot be replayed into another. */
+  /**
+   * Begins each new log with the state of the file that it builds on, so that it cannot be replayed into another file.
+   */
   private async markNewLog(connection: DuckDbSession): Promise<void> {
     if (this.header === null) return;
     const mark = await markOfNewLog(this.path, this.header);
@@ -204,27 +206,30 @@ export class DuckDbFile {
     ]);
   }
 
-  /** Closes the file once nobody uses it. */
+  /** Closes the file once it is no longer in use. */
   async close(): Promise<void> {
     await this.turn;
     while (this.users > 0 || this.instance !== null) {
       clearTimeout(this.idle);
       if (this.users > 0) await delay(20);
-      else await this.shut();
+      else await this.closeFile();
     }
   }
 
   private closeWhenIdle(): void {
-    // What cannot be closed now is tried again after the next use.
-    this.idle = setTimeout(() => void this.shut().catch(() => undefined), this.settings.idleMilliseconds);
+    // A failed close is retried after the next use.
+    this.idle = setTimeout(
+      () => void this.closeFile().catch(() => undefined),
+      this.settings.idleMilliseconds,
+    );
     this.idle.unref();
   }
 
   /**
-   * One at a time: a connection of a second one would keep the database open behind the first one's back, and the
-   * file would then be opened twice in this process, which DuckDB's lock does not forbid.
+   * Closes the file, one call at a time: a connection of a second call would keep the database open unnoticed. The file
+   * would then be opened twice in this process, which DuckDB's lock does not prevent.
    */
-  private shut(): Promise<void> {
+  private closeFile(): Promise<void> {
     this.shutting ??= this.shutNow().finally(() => (this.shutting = null));
     return this.shutting;
   }
@@ -232,13 +237,13 @@ export class DuckDbFile {
   private async shutNow(): Promise<void> {
     const { instance } = this;
     if (instance === null || this.users > 0) return;
-    // Closing would write the checkpoint too, but while holding up everything else in this process.
+    // Closing would write the checkpoint too, but block this process meanwhile.
     const connection = await instance.connect();
     await connection.run('CHECKPOINT').catch(() => undefined);
     connection.closeSync();
     if (this.users > 0 || this.instance !== instance) return;
     instance.closeSync();
-    // Not before: this gives up the lock on the file.
+    // Not before: closing the descriptor gives up the lock on the file.
     if (this.header !== null) closeSync(this.header);
     this.header = null;
     this.instance = null;
@@ -246,14 +251,14 @@ export class DuckDbFile {
     this.broken = false;
   }
 
-  private async open(): Promise<DuckDBInstance> {
+  private async openFile(): Promise<DuckDBInstance> {
     if (this.instance !== null) return this.instance;
-    this.opening ??= this.create().finally(() => (this.opening = null));
+    this.opening ??= this.createFile().finally(() => (this.opening = null));
     this.instance = await this.opening;
     return this.instance;
   }
 
-  private async create(): Promise<DuckDBInstance> {
+  private async createFile(): Promise<DuckDBInstance> {
     const { spill } = this.settings;
     if (spill === undefined) {
       if (this.wasThere && !existsSync(this.path))
@@ -265,7 +270,7 @@ export class DuckDbFile {
         threads: String(this.settings.threads),
         memory_limit: this.settings.memoryLimit,
         ...NO_EXTENSIONS,
-        // A checkpoint compresses what was written since the last one; rarely is cheaper.
+        // Checkpoints compress what was written since the last one; fewer are cheaper.
         checkpoint_threshold: '256MB',
         temp_directory: spill ?? `${this.path}.tmp`,
       });
@@ -285,7 +290,7 @@ export class DuckDbFile {
   }
 }
 
-/** Tells a file from another one at the same path; null where there is none. */
+/** Identifies the file at a path; null if there is none. */
 async function identityOf(path: string): Promise<string | null> {
   const info = await stat(path).catch(() => null);
   return info === null ? null : `${info.dev} ${info.ino}`;
@@ -294,14 +299,14 @@ async function identityOf(path: string): Promise<string | null> {
 const CHECKPOINT_ATTEMPTS = 40;
 const CHECKPOINT_PAUSE_MILLISECONDS = 50;
 
-/** Why DuckDB does not open a file, in the words of a person. */
+/** Explains why DuckDB cannot open a file. */
 export function openError(path: string, said: string): Error {
   if (isStorageFull(said)) return new StorageFullError(`the destination ${path}`, said);
   const holder = /Conflicting lock is held in (.+?)(?:\. See|$)/s.exec(said)?.[1];
   if (holder !== undefined || /could not set lock|being used by another process/i.test(said)) {
     return new DestinationBusyError(
       `the destination ${path} is open in another program${holder === undefined ? '' : `: ${holder.trim()}`}. ` +
-        `DuckDB allows one writing program a file; close it there.`,
+        `DuckDB allows one writing program per file: close it there.`,
     );
   }
   const line = said.split('\n', 1)[0] ?? '';
@@ -322,7 +327,7 @@ async function inTransaction<T>(
     const found = query === null ? [] : await connection.rows(query, [begin]);
     result = await work(connection, found);
   } catch (thrown) {
-    // The transaction may be gone already; what matters is why.
+    // The transaction may have ended already; the original error matters.
     await connection.run(sql`ROLLBACK`).catch(() => undefined);
     throw thrown;
   }

@@ -1,33 +1,33 @@
 /**
- * Hashes of primary keys, a column of each table whose key is a text: finding a text of 36 letters by its hash is a
- * fifth of the work. Finding a number by its hash would be more.
+ * Hashes of primary keys, stored in a column of each table whose key is text. Finding a 36-character key by its hash
+ * takes a fifth of the time; for numbers a hash would be slower.
  */
 import { KEY_HASH, type TableSpec } from '../../protocol.js';
 import { tableName } from '../checkpoints.js';
 import type { SqlSession } from '../sql/dialect.js';
 import { identifier, joined, literal, sql, type Sql } from '../sql/sql.js';
 
-/** Whether keys of a table are found by their hash. */
+/** Whether rows of the table are found by the hash of their key. */
 export const hashesKey = ({ primaryKey, columns }: Pick<TableSpec, 'primaryKey' | 'columns'>): boolean =>
   primaryKey.some((name) => columns[name] === 'STRING');
 
-/** The hash of a key. @param column the SQL of a column of the key. */
+/** Returns the SQL of a key's hash. @param column returns the SQL of a key column. */
 export const keyHash = ({ primaryKey, columns }: TableSpec, column: (name: string) => Sql): Sql =>
   sql`hash(${joined(primaryKey.map((name) => (columns[name] === 'STRING' ? column(name) : sql`CAST(${column(name)} AS VARCHAR)`)))})`;
 
-/** Tells one way of hashing from another: DuckDB does not promise that its own stays the same in all versions. */
+/** Identifies the hash function: DuckDB may change its own between versions. */
 const HASH_PROBE = sql`SELECT concat_ws(',', hash('a'), hash(repeat('highwater é', 9)), hash('a', 'b'), hash(NULL::VARCHAR))`;
 
-/** Gives a hash to the rows that have none: other programs wrote them, or an older version did. */
+/** Fills missing hashes of rows that other programs or older versions wrote. */
 export const fillingHashes = (table: TableSpec): Sql =>
   sql`UPDATE ${tableName(table)} AS t SET ${identifier(KEY_HASH)} = ${keyHash(table, (name) => sql`t.${identifier(name)}`)} WHERE ${identifier(KEY_HASH)} IS NULL`;
 
-/** Removes the hashes of a table's rows; they are made again when they are needed. */
+/** Removes the hashes of a table, which are filled again when they are needed. */
 export const forgetHashes = async (session: SqlSession, table: Sql): Promise<void> => {
   await session.run(sql`UPDATE ${table} SET ${identifier(KEY_HASH)} = NULL`);
 };
 
-/** Forgets all hashes where this DuckDB hashes in another way than the one that wrote the file. */
+/** Removes all hashes if this DuckDB hashes differently from the one that wrote the file. */
 export async function checkHashes(session: SqlSession): Promise<void> {
   const [[probe] = []] = await session.rows(HASH_PROBE);
   const [[stored] = []] = await session.rows(sql`SELECT value FROM _highwater_meta WHERE name = 'key_hash'`);

@@ -1,4 +1,4 @@
-/** How DuckDB reads the files of a batch. */
+/** Loads the files of a batch into DuckDB. */
 import { type RecordError, messageOf } from '../../errors.js';
 import type { ColumnType, TableSpec } from '../../protocol.js';
 import { batchColumns, cannotHold, columnIn, doesNotFit, somethingMisfits } from '../checkpoints.js';
@@ -10,10 +10,10 @@ import type { DuckDbFile } from './file.js';
 import { hashesKey, keyHash } from './key-hash.js';
 import type { DuckDbSession } from './session.js';
 
-/** The column of a batch that has the hash of each key, where keys are found by it. */
+/** The column of a loaded batch with the hash of each key. */
 const HASH = sql`hash`;
 
-/** The temporary table of a loaded batch; each connection has one at a time. */
+/** The temporary table of a loaded batch; a connection has at most one. */
 const batchOf = (table: TableSpec): Batch => ({
   name: sql`_batch`,
   columns: batchColumns(table),
@@ -21,13 +21,12 @@ const batchOf = (table: TableSpec): Batch => ({
 });
 
 export interface DuckDbLoaderOptions {
-  /** A batch that this connection has loaded already; null: none. */
+  /** A batch that this connection has already loaded; null: none. */
   prepared?: Batch | null;
-  /** Puts records aside that do not fit; a batch where all fit is written without a look at each record. */
+  /** Whether to quarantine records that do not fit. A batch whose records all fit is written without checking each. */
   sorts?: boolean;
 }
 
-/** Loads batches in a transaction of a DuckDB file. */
 export class DuckDbLoader implements Loader {
   private readonly prepared: Batch | null;
   private readonly sorts: boolean;
@@ -53,7 +52,6 @@ export class DuckDbLoader implements Loader {
     }
   };
 
-  /** Loads the files of a request into a temporary table. */
   async loadBatch(request: LoadRequest): Promise<Batch> {
     const { table, longest, keeps } = request;
     if (!this.sorts) {
@@ -92,7 +90,7 @@ export class DuckDbLoader implements Loader {
   ): Promise<SortedLines> => {
     await this.file.makeRoomFor(this.session, longest);
     const columns = Object.entries(table.columns);
-    // A value fits where DuckDB makes one of it, and it is still the same.
+    // A value fits if DuckDB can convert it without changing it.
     const reasons = columns.map(([name, type]) => {
       const text = sql`(line ->> ${literal(`$.${JSON.stringify(name)}`)})`;
       const value = valueOf(text, type);
@@ -126,7 +124,7 @@ export class DuckDbLoader implements Loader {
 /** Keeps the last record of each key in a batch. */
 function lastOfEach(table: TableSpec, { name, columns }: Batch): Sql[] {
   const keys = table.primaryKey.map((column) => columnIn(columns, column));
-  // Texts are compared only where their hashes are the same.
+  // Texts are compared only if their hashes are equal.
   const which = hashesKey(table)
     ? sql`WHERE ${HASH} IN (SELECT ${HASH} FROM ${name} GROUP BY ${HASH} HAVING count(*) > 1)`
     : sql``;
@@ -141,7 +139,7 @@ function lastOfEach(table: TableSpec, { name, columns }: Batch): Sql[] {
   ];
 }
 
-/** The columns of a batch, as part of a query. @param read the SQL of a column as it was read. */
+/** Returns the select list of a batch. @param read returns the SQL of a column as read from JSON. */
 function selectedForBatch(table: TableSpec, read: (name: string) => Sql): Sql {
   const value = (name: string) => fromJson(read(name), table.columns[name] ?? 'STRING');
   return joined([
@@ -161,7 +159,7 @@ export function readMembers(
     FROM read_json([${joined(files.map(literal))}], columns = {${columns}}, format = 'newline_delimited', maximum_object_size = ${numeral(longest)}))`;
 }
 
-/** The relation of files of newline-delimited JSON. */
+/** Returns a relation over files of newline-delimited JSON. */
 export function readFiles(
   files: readonly string[],
   longest: number,
@@ -171,12 +169,12 @@ export function readFiles(
   const spec = joined(
     columns.map(([name, columnType]) => sql`${literal(name)}: ${literal(type(columnType))}`),
   );
-  // DuckDB's buffers are twice this size, one a thread.
+  // DuckDB allocates buffers of twice this size, one per thread.
   const objectSize = Math.max(1024 * 1024, longest * 2);
   return sql`read_json([${joined(files.map(literal))}], columns = {${spec}}, format = 'newline_delimited', maximum_object_size = ${numeral(objectSize)})`;
 }
 
-/** Finds the record that does not fit, for the message; slow, and only run once a batch has failed. */
+/** Finds the record that does not fit, for the error message; slow, so only after a batch has failed. */
 export async function findMisfit(
   session: DuckDbSession,
   table: TableSpec,
@@ -202,7 +200,7 @@ export async function findMisfit(
   return somethingMisfits(table, said);
 }
 
-/** The value that a text becomes in a column, null in SQL where it cannot; null where every text can. */
+/** Returns the SQL that converts text to a column's value, NULL if it cannot; null if any text is valid. */
 function valueOf(text: Sql, type: ColumnType): Sql | null {
   if (type === 'JSON' || type === 'STRING') return null;
   if (type === 'BINARY') return sql`TRY(from_base64(${text}))`;
@@ -211,10 +209,10 @@ function valueOf(text: Sql, type: ColumnType): Sql | null {
     : sql`TRY_CAST(${text} AS ${duckDbType(type)})`;
 }
 
-/** Null where the text is a number with a fraction too: a cast would round it. */
+/** NULL if the number has a fraction, which a cast would round. */
 const wholeNumber = (text: Sql, type: Sql) =>
   sql`CASE WHEN regexp_matches(${text}, '[0-9][eE]|[.]') AND NOT (TRY_CAST(${text} AS DOUBLE) = round(TRY_CAST(${text} AS DOUBLE)) AND abs(TRY_CAST(${text} AS DOUBLE)) <= 9007199254740991) THEN NULL ELSE TRY_CAST(${text} AS ${type}) END`;
 
-/** Whether DuckDB refused a record, as opposed to a statement. */
+/** Whether DuckDB refused a record rather than a statement. */
 export const isDataError = (thrown: unknown): boolean =>
   thrown instanceof Error && /^(Conversion|Invalid Input|Out of Range|Constraint) Error/.test(thrown.message);

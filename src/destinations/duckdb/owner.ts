@@ -4,33 +4,33 @@ import { mkdir, open, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Who owns a destination file; written beside it as `FILE.owner`. */
+/** The owner of a destination file, as written beside it in `FILE.owner`. */
 export interface OwnerRecord {
   /** Unique to one claim. */
   claim: string;
   host: string;
   pid: number;
-  /** When the process began, in the kernel's own terms: a pid may come round again. */
+  /** Start time of the process as the kernel tells it, since process ids are reused. */
   processStart: string | null;
   /** The task queue of the destination. */
   queue: string;
-  /** The task queue that the worker takes workflows from. */
+  /** The worker's main task queue. */
   taskQueue: string;
   address: string;
-  /** Tells its Temporal server from others, whatever the address; absent where the server does not say. */
+  /** Identifies the Temporal server whatever its address; absent if the server does not tell. */
   clusterId?: string;
   namespace: string;
-  /** Where `highwater query` asks. */
+  /** Socket for `highwater query` and other requests. */
   socket: string;
 }
 
 const REFRESH_MILLISECONDS = 3000;
-/** An owner on another host is believed alive for this long after its last refresh. */
+/** An owner on another host counts as alive for this long after its last refresh. */
 const STALE_MILLISECONDS = 15_000;
-/** A succession takes milliseconds; one that stands longer was left by a crash in the middle. */
+/** A takeover lasts milliseconds; the lock of an older one was left by a crash. */
 const SUCCESSION_MILLISECONDS = 5000;
 
-/** A claim on a destination file, kept fresh until it is released. */
+/** A claim on a destination file, refreshed until it is released. */
 export class Ownership {
   private readonly timer: NodeJS.Timeout;
 
@@ -46,8 +46,8 @@ export class Ownership {
   }
 
   /**
-   * Claims the file, or says who has it. DuckDB's own lock is what forbids a second writer; this says where to
-   * send the work.
+   * Claims the file, or returns its owner. DuckDB's own lock prevents a second writer; this record tells where to send
+   * the work.
    */
   static async claim(
     destination: string,
@@ -76,7 +76,7 @@ export class Ownership {
     }
   }
 
-  /** Whether the claim still stands. */
+  /** Whether the claim still holds. */
   async stands(): Promise<boolean> {
     return (await readOwner(this.path))?.claim === this.record.claim;
   }
@@ -87,19 +87,22 @@ export class Ownership {
   }
 }
 
-/** The live owner of a destination file, if there is one. */
+/** Returns the live owner of a destination file; null if there is none. */
 export async function liveOwner(destination: string): Promise<OwnerRecord | null> {
   const path = ownerFile(destination);
   const [record, info] = await Promise.all([readOwner(path), stat(path).catch(() => null)]);
   if (info === null) return null;
   const fresh = Date.now() - info.mtimeMs < STALE_MILLISECONDS;
-  // Just created and not yet written: its maker is alive.
+  // Just created and not yet written: its writer is alive.
   if (record === null) return fresh && Date.now() - info.mtimeMs < 1000 ? liveOwner(destination) : null;
   if (record.host !== hostname()) return fresh ? record : null;
   return isAlive(record.pid) && processStart(record.pid) === record.processStart ? record : null;
 }
 
-/** Removes the record of a dead owner. One at a time, or a late comer would remove that of the first successor. */
+/**
+ * Removes the record of a dead owner, one process at a time: a slower one could remove the record of the first
+ * successor.
+ */
 async function removeDead(destination: string, path: string): Promise<void> {
   const lock = `${path}.succession`;
   try {
@@ -139,7 +142,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Field 22 of /proc/PID/stat, behind the name, which may hold anything; null where there is no such file. */
+/** Reads field 22 of /proc/PID/stat, after the name, which may contain anything; null if there is no such file. */
 function processStart(pid: number): string | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -10,39 +10,38 @@ import { QUERY_SECONDS, queryError, timeLimit, type Answer, type AnswerPart } fr
 import type { RetryOutcome, RetryRequest } from '../sql/retry.js';
 
 /*
- * A request is one line of JSON. A query is answered by a line for each part of its answer, and then `{"end":true}`; other
- * requests by `{"result":…}`; what is refused by `{"error":…}`. A connection that closes ends what it has asked for.
+ * The protocol: a request is one line of JSON. A query is answered by a line per part of the answer and a final
+ * `{"end":true}`, another request by `{"result":…}`, a failed one by `{"error":…}`. Closing the connection cancels the
+ * request.
  */
 
-/** Where the owner of a destination listens; only this user can reach it. */
+/** Returns the path of the owner's socket, which only this user can reach. */
 export function socketPath(name: string): string {
   if (process.platform === 'win32') return `\\\\.\\pipe\\${name}`;
   return join(tmpdir(), `highwater-${userInfo().uid}`, `${name}.sock`);
 }
 
-/** A request to an owner. */
 export type OwnerRequest =
   { query: { sql: string; seconds: number } } | { replay: RetryRequest } | { history: HistoryRequest };
 
-/** What the owner of a destination does for other programs on this machine. */
+/** Operations that an owner performs for other programs on this machine. */
 export interface OwnerServices {
-  /** Hands the answer to `read`, and lets go of what it took once that has ended. */
+  /** Passes the answer to `read`, and releases its resources when that has ended. */
   query: (sql: string, limit: AbortSignal, read: (answer: Answer) => Promise<void>) => Promise<void>;
   replay: (request: RetryRequest) => Promise<RetryOutcome>;
   history: (request: HistoryRequest) => Promise<History>;
 }
 
-/** An owner that answers. */
 export interface OwnerServer {
-  /** Breaks off what is being answered, too. */
+  /** Stops the server and the answers under way. */
   close: () => void;
 }
 
 const REQUEST_LIMIT = 1024 * 1024;
-/** Each takes a thread of four that this process has for files, names and databases. */
+/** Each query takes one of this process's four threads for files, DNS and databases. */
 const QUERIES_AT_ONCE = 2;
 
-/** Answers other programs for as long as a worker owns a destination: DuckDB lets none of them in meanwhile. */
+/** Answers other programs while a worker owns a destination: DuckDB does not let them open the file meanwhile. */
 export async function serveQueries(path: string, services: OwnerServices): Promise<OwnerServer> {
   if (process.platform !== 'win32') {
     await ownFolder(dirname(path));
@@ -58,13 +57,13 @@ export async function serveQueries(path: string, services: OwnerServices): Promi
       sockets.delete(socket);
       gone.abort();
     });
-    receive(socket, (request) =>
-      serve(socket, request, services, { turns, gone: gone.signal })
-        .catch((thrown: unknown) => write(socket, { error: messageOf(thrown) }))
+    receiveLine(socket, (request) =>
+      serveRequest(socket, request, services, { turns, gone: gone.signal })
+        .catch((thrown: unknown) => writeLine(socket, { error: messageOf(thrown) }))
         .finally(() => socket.end()),
     );
   });
-  await listen(server, path);
+  await listenAt(server, path);
   return {
     close: () => {
       server.close();
@@ -73,7 +72,7 @@ export async function serveQueries(path: string, services: OwnerServices): Promi
   };
 }
 
-async function listen(server: Server, path: string): Promise<void> {
+async function listenAt(server: Server, path: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(path, resolve);
@@ -82,8 +81,8 @@ async function listen(server: Server, path: string): Promise<void> {
   if (process.platform !== 'win32') await chmod(path, 0o600);
 }
 
-/** Calls back with the first line; what is longer than any request closes the connection. */
-function receive(socket: Socket, answer: (line: string) => Promise<unknown>): void {
+/** Calls back with the first line; closes the connection if it is longer than any request. */
+function receiveLine(socket: Socket, answer: (line: string) => Promise<unknown>): void {
   const chunks: Buffer[] = [];
   let size = 0;
   const onData = (chunk: Buffer) => {
@@ -100,47 +99,47 @@ function receive(socket: Socket, answer: (line: string) => Promise<unknown>): vo
 
 const LINE_END = '\n'.charCodeAt(0);
 
-async function serve(
+async function serveRequest(
   socket: Socket,
   line: string,
   services: OwnerServices,
   { turns, gone }: { turns: Turns; gone: AbortSignal },
 ): Promise<void> {
   const request = JSON.parse(line) as OwnerRequest;
-  if ('replay' in request) return write(socket, { result: await services.replay(request.replay) });
-  if ('history' in request) return write(socket, { result: await services.history(request.history) });
+  if ('replay' in request) return writeLine(socket, { result: await services.replay(request.replay) });
+  if ('history' in request) return writeLine(socket, { result: await services.history(request.history) });
   const { sql, seconds } = request.query;
   const limit = AbortSignal.any([gone, timeLimit(seconds)]);
   try {
     await services.query(sql, limit, async (answer) => {
       const parts = turns.taking(answer, limit);
       for await (const part of parts) {
-        write(socket, part);
+        writeLine(socket, part);
         if (socket.writableNeedDrain) await once(socket, 'drain', { signal: limit });
       }
     });
-    write(socket, { end: true });
+    writeLine(socket, { end: true });
   } catch (thrown) {
     throw queryError(thrown, limit);
   }
 }
 
-const write = (socket: Socket, line: object): void => {
+const writeLine = (socket: Socket, line: object): void => {
   if (!socket.destroyed) socket.write(`${JSON.stringify(line)}\n`);
 };
 
-/** Lets so many at a time do something; the others wait. */
+/** Limits how many operations run at once; the others wait. */
 class Turns {
   private readonly waiting: (() => void)[] = [];
 
   constructor(private free: number) {}
 
-  /** The parts of an answer, each of them made in a turn: a reader that is slow holds up none of the others. */
+  /** Takes a turn for each part of an answer, so that a slow reader does not block others. */
   async *taking(answer: Answer, limit: AbortSignal): Answer {
     try {
       for (;;) {
-        await this.take();
-        const next = await (limit.aborted ? answer.return() : answer.next()).finally(() => this.give());
+        await this.takeTurn();
+        const next = await (limit.aborted ? answer.return() : answer.next()).finally(() => this.giveTurn());
         limit.throwIfAborted();
         if (next.done === true) return;
         yield next.value;
@@ -150,39 +149,39 @@ class Turns {
     }
   }
 
-  private async take(): Promise<void> {
+  private async takeTurn(): Promise<void> {
     if (this.free > 0) this.free--;
     else await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
 
-  private give(): void {
+  private giveTurn(): void {
     const next = this.waiting.shift();
     if (next === undefined) this.free++;
     else next();
   }
 }
 
-/** Makes a folder that only this user can reach; in a place for all, another may have made it before. */
+/** Creates a folder that only this user can access, and refuses one that another user has created. */
 async function ownFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   const info = await lstat(path);
   if (!info.isDirectory() || info.uid !== userInfo().uid) {
     throw new DestinationError(
-      `${path}, where queries are answered, belongs to another user. Remove it, or set TMPDIR to a folder of your own.`,
+      `${path}, the folder of sockets for queries, belongs to another user. Remove it, or set TMPDIR to a folder of your own.`,
     );
   }
   if ((info.mode & 0o077) !== 0) await chmod(path, 0o700);
 }
 
-/** Has the owner of a destination try records again that were put aside. @throws {DestinationError} */
+/** Asks the owner of a destination to retry quarantined records. @throws {DestinationError} */
 export const retryAtOwner = (path: string, request: RetryRequest): Promise<RetryOutcome> =>
   resultFrom<RetryOutcome>(path, { replay: request });
 
-/** Asks the owner of a destination for what is stored of a stream. @throws {DestinationError} */
+/** Asks the owner of a destination for a stream's checkpoint and log. @throws {DestinationError} */
 export const historyAtOwner = (path: string, request: HistoryRequest): Promise<History> =>
   resultFrom<History>(path, { history: request });
 
-/** Runs one reading statement at the owner of a destination. @throws {DestinationError} */
+/** Runs one reading statement through the owner of a destination. @throws {DestinationError} */
 export async function* askOwner(path: string, sql: string, seconds = QUERY_SECONDS): Answer {
   for await (const line of linesFrom(path, { query: { sql, seconds } })) {
     if ('end' in line) return;
@@ -198,7 +197,7 @@ async function resultFrom<Result>(path: string, request: OwnerRequest): Promise<
 
 const BROKEN_OFF = 'the worker that owns the destination broke off its answer';
 
-/** The lines of an owner's answer, read as they are asked for. @throws {DestinationError} */
+/** Yields the lines of an owner's answer, read on demand. @throws {DestinationError} */
 async function* linesFrom(path: string, request: OwnerRequest): AsyncGenerator<object, void, undefined> {
   const socket = createConnection(path);
   socket.write(`${JSON.stringify(request)}\n`);

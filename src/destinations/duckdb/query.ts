@@ -7,29 +7,29 @@ import {
 import { DestinationError, messageOf } from '../../errors.js';
 import type { Json } from '../../protocol.js';
 
-/** A part of an answer: first the names of the columns, then rows as they come, every value as JSON has it. */
+/** Part of an answer: first the column names, then rows as they arrive, with values as in JSON. */
 export type AnswerPart = { columns: string[] } | { rows: Json[][] };
 
-/** An answer that is read as it is made: as fast as its reader goes, and no longer than that reader stays. */
+/** A streamed answer: produced at the speed of its reader, and cancelled when the reader stops. */
 export type Answer = AsyncGenerator<AnswerPart, void, undefined>;
 
-/** An answer as a whole, for those that are known to be short. */
+/** A whole answer, for queries known to return little. */
 export interface QueryAnswer {
   columns: string[];
   rows: Json[][];
 }
 
-/** Seconds that a query may take, reading its answer included. */
+/** Time limit of a query in seconds, including reading its answer. */
 export const QUERY_SECONDS = 300;
 
-/** Bytes of rows that a part has, roughly: what is in memory of an answer. */
+/** Approximate size of a part in bytes, which bounds memory. */
 export const PART_BYTES = 256 * 1024;
 
-/** Aborts once a query has had its time. */
+/** Returns a signal that aborts when the time limit has passed. */
 export const timeLimit = (seconds: number): AbortSignal => AbortSignal.timeout(seconds * 1000);
 
 /** Reads an answer to its end. */
-export async function whole(answer: Answer): Promise<QueryAnswer> {
+export async function readWhole(answer: Answer): Promise<QueryAnswer> {
   const read: QueryAnswer = { columns: [], rows: [] };
   for await (const part of answer) {
     if ('columns' in part) read.columns = part.columns;
@@ -38,14 +38,13 @@ export async function whole(answer: Answer): Promise<QueryAnswer> {
   return read;
 }
 
-/** A query has had its time. */
 export class QueryTimeoutError extends DestinationError {
   constructor() {
     super('the query was stopped: it took longer than it may. "--timeout" gives it more time.');
   }
 }
 
-/** Says why a query ended early: it had its time, or it was refused. */
+/** Returns the error for a query that ended early: the time limit, or DuckDB's refusal. */
 export function queryError(thrown: unknown, limit: AbortSignal): DestinationError {
   const { name = '' } = (limit.reason ?? {}) as { name?: string };
   if (limit.aborted && name === 'TimeoutError') return new QueryTimeoutError();
@@ -55,9 +54,9 @@ export function queryError(thrown: unknown, limit: AbortSignal): DestinationErro
 const READING = [StatementType.SELECT, StatementType.EXPLAIN];
 
 /**
- * Runs one reading statement on a connection that is not used meanwhile. DuckDB itself refuses to write: the transaction
- * is read-only.
- * @throws {DestinationError} for a statement that does not only read, that DuckDB refuses, or that `limit` ends.
+ * Runs one reading statement on a connection that is not otherwise in use. The transaction is read-only, so DuckDB
+ * itself refuses to write.
+ * @throws {DestinationError} if the statement does not only read, if DuckDB refuses it, or if `limit` aborts it.
  */
 export async function* runQuery(
   connection: DuckDBConnection,
@@ -69,7 +68,7 @@ export async function* runQuery(
   try {
     limit.throwIfAborted();
     await connection.run('BEGIN TRANSACTION READ ONLY');
-    const result = await (await prepare(connection, sql)).stream();
+    const result = await (await prepareStatement(connection, sql)).stream();
     yield { columns: result.columnNames() };
     for (;;) {
       limit.throwIfAborted();
@@ -85,12 +84,13 @@ export async function* runQuery(
   }
 }
 
-async function prepare(connection: DuckDBConnection, sql: string) {
-  if (sql.replace(/--.*|\/\*[\s\S]*?\*\//g, '').trim() === '') throw new DestinationError('give a statement');
+async function prepareStatement(connection: DuckDBConnection, sql: string) {
+  if (sql.replace(/--.*|\/\*[\s\S]*?\*\//g, '').trim() === '')
+    throw new DestinationError('the statement is empty: give one');
   const statements = await connection.extractStatements(sql);
   if (statements.count !== 1) throw new DestinationError('give one statement at a time');
   const prepared = await statements.prepare(0);
-  // EXPLAIN ANALYZE runs what it explains, and a COPY writes no table.
+  // EXPLAIN ANALYZE runs the statement that it explains, and COPY writes files, not tables.
   const runs = prepared.statementType === StatementType.EXPLAIN && /\banalyze\b/i.test(sql);
   if (!READING.includes(prepared.statementType) || runs) {
     throw new DestinationError(
@@ -100,7 +100,7 @@ async function prepare(connection: DuckDBConnection, sql: string) {
   return prepared;
 }
 
-/** The rows of a chunk, a few of them at a time where they are long. */
+/** Yields the rows of a chunk, in smaller parts if they are long. */
 function* partsOf(chunk: DuckDBDataChunk): Generator<AnswerPart> {
   let rows: Json[][] = [];
   let bytes = 0;
@@ -116,7 +116,7 @@ function* partsOf(chunk: DuckDBDataChunk): Generator<AnswerPart> {
   if (rows.length > 0) yield { rows };
 }
 
-/** The length of a value as JSON, roughly. */
+/** Returns the approximate length of a value as JSON. */
 export const lengthOf = (value: Json): number =>
   typeof value === 'string'
     ? value.length + 3

@@ -7,7 +7,7 @@ import type { SqlRow, SqlSession } from '../sql/dialect.js';
 import { one, type Sql } from '../sql/sql.js';
 import { duckDbDialect } from './dialect.js';
 
-/** A connection to DuckDB; it takes {@link Sql}, and no other text. */
+/** A connection to DuckDB that takes {@link Sql} only, no plain text. */
 export class DuckDbSession implements SqlSession {
   readonly dialect = duckDbDialect;
 
@@ -17,7 +17,7 @@ export class DuckDbSession implements SqlSession {
     return this.connection.run(one(statement)).then(({ rowsChanged }) => rowsChanged);
   }
 
-  /** One call for several statements: an answer waits its turn behind the pages that are read meanwhile. */
+  /** Runs several statements in one call: each call waits behind pages that are being scanned. */
   runAll(statements: readonly Sql[]): Promise<number> {
     return this.connection.run(statements.map(one).join(';\n')).then(({ rowsChanged }) => rowsChanged);
   }
@@ -27,7 +27,7 @@ export class DuckDbSession implements SqlSession {
   }
 }
 
-/** The rows of an answer: its chunks are all there, and asking for them one by one would wait behind each page scanned. */
+/** Returns the rows of a result. All chunks are there; fetching them one by one would wait behind each scanned page. */
 const textsOf = (result: DuckDBMaterializedResult): SqlRow[] =>
   Array.from({ length: result.chunkCount }, (_, i) =>
     result.getChunk(i).convertRows(JsonDuckDBValueConverter),

@@ -1,4 +1,4 @@
-/** How rows get into a DuckDB table, which has no index: finding the rows of the same keys comes first. */
+/** Writes rows into a DuckDB table. It has no index, so the stored rows of the batch's keys are found first. */
 import { faultPoint } from '../../faults.js';
 import { KEY_HASH, SEQUENCE, VALID_FROM, VALID_TO, type TableSpec } from '../../protocol.js';
 import { columnIn, tableName } from '../checkpoints.js';
@@ -10,9 +10,9 @@ import { isHere } from './catalogue.js';
 import { fillingHashes, hashesKey, keyHash } from './key-hash.js';
 
 /**
- * Inserts rows that are new and updates those that differ. Not one MERGE: finding the keys reads little of the table,
- * values are compared for the rows that were found, and rows that are stored already cost no write.
- * @returns how many rows were inserted or changed.
+ * Inserts new rows and updates changed ones. Faster than MERGE: finding the keys reads little of the table, values are
+ * compared only for the rows found, and unchanged rows cost no write.
+ * @returns the number of rows inserted or changed.
  */
 export async function upsert(
   session: SqlSession,
@@ -22,12 +22,12 @@ export async function upsert(
 ): Promise<number> {
   const known = await findKnown(session, table, from);
   if (known.mayDiffer && (await mayMove(session, table))) {
-    // Inserted again at the end: an update in place rewrites the columns of every part of the table that it touches.
+    // Deleted and inserted at the end: an update in place rewrites the columns of every touched part of the table.
     await session.run(
       sql`DELETE FROM ${tableName(table)} AS t WHERE t.rowid IN (SELECT stored FROM ${known.name} WHERE differs)`,
     );
     faultPoint('transaction.half');
-    return insert(session, table, from, next, [], sql`${known.isNew} OR rowid IN (${known.changed})`);
+    return insertRows(session, table, from, next, [], sql`${known.isNew} OR rowid IN (${known.changed})`);
   }
   let rows = 0;
   if (known.mayDiffer) {
@@ -40,16 +40,16 @@ export async function upsert(
     );
   }
   faultPoint('transaction.half');
-  return rows + (await insert(session, table, from, next, [], known.isNew));
+  return rows + (await insertRows(session, table, from, next, [], known.isNew));
 }
 
 /**
- * Whether a row may be deleted and inserted instead of being updated: where it has only the columns that are written,
- * and no index (DuckDB takes a key that was deleted in the same transaction for one that is there).
+ * Whether a changed row may be deleted and inserted instead of updated: only if all its columns are written, and the
+ * table has no index (in DuckDB a key deleted in the same transaction still counts as present).
  */
 async function mayMove(session: SqlSession, table: TableSpec): Promise<boolean> {
   if (hasRowid(table.columns)) return false;
-  // The time when it was found to be gone stays.
+  // The time when the row was found to be gone must stay.
   if (marksDeleted(table) && table.deletedField !== undefined) return false;
   const here = isHere(table.schema, table.table);
   const [columns = 0, constraints = 0, indexes = 0] = await counts(
@@ -62,7 +62,7 @@ async function mayMove(session: SqlSession, table: TableSpec): Promise<boolean> 
   return constraints + indexes === 0 && columns === Object.keys(table.columns).length + own;
 }
 
-/** Ends the version of each key that has changed, and begins one for it and for each new key. */
+/** Ends the current version of each changed key, and begins a new one for it and for each new key. */
 export async function supersede(
   session: SqlSession,
   table: TableSpec,
@@ -78,27 +78,27 @@ export async function supersede(
   }
   faultPoint('transaction.half');
   const which = known.isNew === '' ? sql`` : sql`${known.isNew} OR rowid IN (${known.changed})`;
-  return insert(session, table, from, next, [[identifier(VALID_FROM), sql`now()`]], which);
+  return insertRows(session, table, from, next, [[identifier(VALID_FROM), sql`now()`]], which);
 }
 
-/** Whether a column hides the place of a row by its name. */
+/** Whether a column's name hides DuckDB's `rowid`. */
 export const hasRowid = (columns: TableSpec['columns']): boolean =>
   Object.keys(columns).some((name) => name.toLowerCase() === 'rowid');
 
-/** The stored rows that have the keys of a relation's rows. */
+/** Stored rows with the keys of a relation. */
 interface Known {
-  /** A temporary table: the places `stored` and `read` of each pair, and whether the two rows have other values. */
+  /** Temporary table: row ids `stored` and `read` of each pair, and whether their values differ. */
   name: Sql;
   mayDiffer: boolean;
-  /** A condition on the relation, with WHERE: the table does not have the row's key; empty where it has none of them. */
+  /** Condition on the relation, with WHERE: the row's key is new; empty if all keys are new. */
   isNew: Sql;
-  /** A query for the places of the relation's rows that have changed. */
+  /** Query for the row ids of the relation's changed rows. */
   changed: Sql;
-  /** A condition: `t` is the stored row of pair `k`. */
+  /** Condition: `t` is the stored row of pair `k`. */
   atSamePlace: Sql;
 }
 
-/** Finds the rows of the same keys, and whether they differ. @param which narrows down the table's rows. */
+/** Finds the stored rows of the relation's keys, and whether they differ. @param which limits the table's rows. */
 async function findKnown(
   session: SqlSession,
   table: TableSpec,
@@ -111,7 +111,7 @@ async function findKnown(
   const isHashed = hashesKey(table) && !isHidden;
   const near = isHashed ? sql`t.${identifier(KEY_HASH)} = s.hash ${which}` : same;
   const read = isHashed ? sql`(SELECT rowid, ${hashOf(table, from)} AS hash FROM ${from.name})` : from.name;
-  // By place only: joined by key too, the plan reads all of the batch for a single row that is there.
+  // By row id only: with the key in the join too, the plan would read the whole batch for a single stored row.
   const sameRow = isHidden ? same : sql`t.rowid = k.stored WHERE coalesce(${sameKey(table, from)}, false)`;
   const name = sql`_known`;
   const [count = 0, changed = 0] = await counts(
@@ -136,7 +136,7 @@ async function findKnown(
 const hashOf = (table: TableSpec, { hash, columns }: Relation): Sql =>
   hash ?? keyHash(table, (name) => columnIn(columns, name));
 
-async function insert(
+async function insertRows(
   session: SqlSession,
   table: TableSpec,
   from: Relation,
@@ -152,7 +152,7 @@ async function insert(
   );
 }
 
-/** Values of Highwater's columns in each new row. */
+/** Values of Highwater's own columns in each new row. */
 const ownValues = (table: TableSpec, from: Relation, next: string): [name: Sql, value: Sql][] => [
   ...stamps(table, next),
   ...(hashesKey(table) ? [[identifier(KEY_HASH), hashOf(table, from)] as [Sql, Sql]] : []),

@@ -1,9 +1,9 @@
 /**
- * Tells whether a write-ahead log belongs to the DuckDB file that it lies beside. DuckDB replays any log of that name, in
- * silence: an older copy of the file beside a newer log loses what the two do not share.
+ * Checks that a write-ahead log belongs to the DuckDB file beside it. DuckDB silently replays any log with the right
+ * name: an older copy of the file beside a newer log would lose the data that they do not share.
  *
- * The first transaction of every log that Highwater writes names the state of the file that the log builds upon. A log
- * without such a mark was written by another program, or by an older version; nothing is known of it.
+ * The first transaction of every log that Highwater writes names the state of the file that the log builds on. A log
+ * without this mark was written by another program or an older version; nothing is known about it.
  */
 import { readSync } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
@@ -11,28 +11,28 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DestinationError } from '../../errors.js';
 
 const MARK = 'highwater: log of ';
-/** Two headers follow the main one, each in a block of its own; the one that was written last counts. */
+/** Offsets of the two headers after the main one; the one written last counts. */
 const HEADERS = [4096, 8192] as const;
 const HEADER_BYTES = 24;
-/** The mark is in the first transaction; the note of a checkpoint is the last entry. */
+/** Enough for the mark, in the first transaction, and for the note of a checkpoint, the last entry. */
 const END_BYTES = 8192;
-/** A program that has the file open may just be about to remove the log. */
+/** A program that has the file open may be about to remove the log. */
 const CHECKPOINT_MILLISECONDS = 500;
 
 interface FileState {
-  /** The checksum of the header in hexadecimal: another one for every checkpoint. */
+  /** Checksum of the header in hexadecimal, different for every checkpoint. */
   checksum: string;
   iteration: bigint;
-  /** Where the file's metadata begins; a checkpoint names it in the log before it removes the log. */
+  /** Position of the file's metadata; a checkpoint writes it to the log before removing the log. */
   metadata: bigint;
 }
 
 const logOf = (path: string) => `${path}.wal`;
 
 /**
- * The row that marks a log which does not exist yet; null where the file has a log.
- * @param file a descriptor of the file that stays open for as long as DuckDB has it open: closing any descriptor of a file
- *   gives up the lock that this process has on it (POSIX), and another program could write to it then.
+ * Returns the row that marks a log which does not exist yet; null if the file has a log.
+ * @param file a descriptor that stays open as long as DuckDB has the file open: closing any descriptor of a file
+ *   releases this process's lock on it (POSIX), and another program could then write to it.
  */
 export async function markOfNewLog(path: string, file: number): Promise<string | null> {
   const log = await stat(logOf(path)).catch(() => null);
@@ -47,7 +47,7 @@ export async function markOfNewLog(path: string, file: number): Promise<string |
 }
 
 /**
- * Refuses a file that lies beside the log of another state of it, or of another file.
+ * Refuses a file beside a log of another state or another file.
  * @throws {DestinationError}
  */
 export async function refuseOtherLog(path: string): Promise<void> {
@@ -56,7 +56,7 @@ export async function refuseOtherLog(path: string): Promise<void> {
   if (!(await hasItsLog(path))) throw otherLog(path);
 }
 
-/** Whether the log beside a file is not known to be another one's. */
+/** Whether the log beside a file belongs to it, or may do. */
 async function hasItsLog(path: string): Promise<boolean> {
   const ends = await withFile(logOf(path), async (log) => {
     const { size } = await log.stat();
@@ -68,23 +68,23 @@ async function hasItsLog(path: string): Promise<boolean> {
   if (at === -1 || state === null) return true;
   const wanted = textOf(state);
   const named = ends.first.toString('latin1', at + MARK.length, at + MARK.length + wanted.length);
-  // A crash between a checkpoint and the removal of its log leaves the newer file beside it: DuckDB knows that.
+  // A crash between a checkpoint and the removal of its log leaves the newer file beside it; DuckDB handles that.
   return named === wanted || ends.last.includes(checkpointEntry(state.metadata));
 }
 
-/** The refusal of a log that does not belong to its file. */
+/** Returns the error for a log that does not belong to its file. */
 export const otherLog = (path: string, said = ''): DestinationError =>
   new DestinationError(
-    `the destination ${path} does not belong to the log beside it, ${logOf(path)}: the log was written on top of another ` +
-      'state of the file, such as a newer one than the copy that was restored. Nothing was read or written. If the file is ' +
-      'the one to keep, move the log away and go on: what only the log had is read again from the source. Else restore ' +
-      `the file and the log that belong together.${said === '' ? '' : ` DuckDB says: ${said}`}`,
+    `the destination ${path} does not belong to the log beside it, ${logOf(path)}: the log builds on another ` +
+      'state of the file, such as a newer one than the copy that was restored. Nothing was read or written. To keep ' +
+      'the file, move the log away: data that only the log had is read again from the source. Otherwise restore ' +
+      `a file and a log that belong together.${said === '' ? '' : ` DuckDB says: ${said}`}`,
   );
 
 const textOf = ({ checksum, iteration }: FileState) =>
   `${checksum} ${iteration.toString(16).padStart(16, '0')}`;
 
-/** Only for a file that DuckDB does not have open in this process; see {@link markOfNewLog}. */
+/** Reads the state of a file that DuckDB does not have open in this process; see {@link markOfNewLog}. */
 async function stateOf(path: string): Promise<FileState | null> {
   return withFile(path, async (file) => {
     const headers: Buffer[] = [];
@@ -93,7 +93,7 @@ async function stateOf(path: string): Promise<FileState | null> {
   });
 }
 
-/** The state that the newer one of the headers tells; null where one is cut short. */
+/** Returns the state in the newer header; null if one is cut short. */
 function latestOf(headers: readonly Buffer[]): FileState | null {
   let latest: FileState | null = null;
   for (const header of headers) {
@@ -105,7 +105,7 @@ function latestOf(headers: readonly Buffer[]): FileState | null {
   return latest;
 }
 
-/** How a log says that a checkpoint has written the file's metadata there. */
+/** Returns the log entry that records where a checkpoint has written the metadata. */
 function checkpointEntry(metadata: bigint): Buffer {
   const type = [0x64, 0x00, 0x63, 0x65, 0x00];
   return Buffer.from(
@@ -127,7 +127,7 @@ async function bytesAt(file: FileHandle, position: number, length = END_BYTES): 
   return buffer.subarray(0, bytesRead);
 }
 
-/** Null where there is no such file. */
+/** Opens a file for reading; null if it does not exist. */
 async function withFile<T>(path: string, work: (file: FileHandle) => Promise<T>): Promise<T | null> {
   let file: FileHandle;
   try {

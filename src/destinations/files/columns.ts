@@ -1,4 +1,4 @@
-/** Rows as files have them: each with the batch that brought it, when, and its place among all versions. */
+/** The rows in data files: each with the batch that wrote it, the time, and its place among all versions. */
 import type { ColumnType, TableSpec } from '../../protocol.js';
 import { filesProblem, type FileFormat } from '../../config/files-address.js';
 import { duckDbType, fromJson, jsonType } from '../duckdb/columns.js';
@@ -8,20 +8,23 @@ import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.
 
 export const BATCH = '_highwater_batch';
 export const SYNCED_AT = '_highwater_synced_at';
-/** Of two versions of a row the one with the greater number is the later one. */
+/** The column that orders the versions of a row. */
 export const SEQUENCE = sql`_highwater_sequence`;
 export const OWN_COLUMNS: { [name: string]: ColumnType } = {
   [BATCH]: 'STRING',
   [SYNCED_AT]: 'UTC_DATETIME',
   [SEQUENCE]: 'LONG',
 };
-/** Rows that one version may have. */
+/** Range of sequence numbers for each version of the table: its maximum number of rows. */
 export const SEQUENCE_STEP = 2n ** 32n;
 
-/** A value as a file of a format holds it; what NDJSON has no type for is text that reads back as the same value. */
+/**
+ * Returns the SQL of a value as a format stores it. Types that NDJSON lacks become text that reads back as the same
+ * value.
+ */
 export function written(column: Sql, type: ColumnType, format: FileFormat): Sql {
   if (format === 'parquet') return column;
-  // Years that ISO 8601 has no form for stay as DuckDB writes them.
+  // Years that ISO 8601 cannot express keep DuckDB's form.
   const time = (text: Sql, of: Sql) =>
     sql`CASE WHEN year(${of}) BETWEEN 1 AND 9999 THEN ${text} ELSE CAST(${of} AS VARCHAR) END`;
   switch (type) {
@@ -31,21 +34,21 @@ export function written(column: Sql, type: ColumnType, format: FileFormat): Sql 
       return time(sql`strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`, column);
     case 'NAIVE_DATETIME':
       return time(sql`strftime(${column}, '%Y-%m-%dT%H:%M:%S.%f')`, column);
-    // JSON knows no number that is none.
+    // JSON has no NaN and no infinity.
     case 'DOUBLE':
     case 'FLOAT':
       return sql`CASE WHEN isfinite(${column}) THEN to_json(${column}) WHEN ${column} IS NOT NULL THEN to_json(CAST(${column} AS VARCHAR)) END`;
     default:
-      // Programs that read it would round the number.
+      // Most JSON parsers would round the number.
       return type.startsWith('DECIMAL') ? sql`CAST(${column} AS VARCHAR)` : column;
   }
 }
 
-/** How files of a format are written. */
+/** Returns the COPY options of a format. */
 export const copyOptions = (format: FileFormat): Sql =>
   format === 'parquet' ? sql`FORMAT parquet, COMPRESSION zstd` : sql`FORMAT json`;
 
-/** All columns that a table has had, by their last names and types. */
+/** Returns all columns that the table has ever had, with their latest names and types. */
 export function columnsOf({ schemas }: Pick<Manifest, 'schemas'>): [string, ColumnType][] {
   const columns = new Map<string, [string, ColumnType]>();
   for (const schema of schemas) {
@@ -55,10 +58,10 @@ export function columnsOf({ schemas }: Pick<Manifest, 'schemas'>): [string, Colu
 }
 
 /**
- * Queries over a table's files.
- * @param pathOf where a file that the manifest names can be read.
- * @returns `all` versions of every row, and the `latest` of each primary key. A column that was not declared while a
- * version was written keeps the value that it had before.
+ * Builds queries over a table's files.
+ * @param pathOf returns the local path of a file in the manifest.
+ * @returns queries for `all` versions of every row, and for the `latest` of each primary key. A column that was not
+ * declared when a version was written keeps its earlier value.
  */
 export function tableQueries(
   manifest: Manifest,
@@ -102,7 +105,7 @@ export function tableQueries(
   const empty = sql`SELECT ${joined(columns.map(([name, type]) => sql`CAST(NULL AS ${duckDbType(type)}) AS ${identifier(name)}`))}, 0 AS "_highwater_schema" WHERE false`;
   const versions = parts.length === 0 ? empty : joined(parts, sql` UNION ALL `);
   const keys = joined(manifest.primary_key.map(identifier));
-  // Rows from before the key was another one may have none.
+  // Rows written under an earlier primary key may lack a column of the current one.
   const keyed = sql`SELECT * FROM (${versions}) WHERE ${joined(
     manifest.primary_key.map((name) => sql`${identifier(name)} IS NOT NULL`),
     sql` AND `,
@@ -112,7 +115,7 @@ export function tableQueries(
     const column = identifier(name);
     const having = schemas.filter((schema) => has(schema, name));
     if (having.length === schemas.length) return column;
-    // No schema at all has it: nothing was ever written to it.
+    // No schema has the column: nothing was ever written to it.
     const known =
       having.length === 0 ? sql`false` : sql`"_highwater_schema" IN (${joined(having.map(numeral))})`;
     return sql`first_value(${column}) OVER (PARTITION BY ${keys} ORDER BY (${known}) DESC, ${identifier(SEQUENCE)} DESC) AS ${column}`;
@@ -123,7 +126,7 @@ export function tableQueries(
   };
 }
 
-/** What files cannot do for a table; null where all is well. Ways of writing that they do not have are refused here too. */
+/** Says why files cannot hold a table, including its write mode; null if they can. */
 export function unfit(table: TableSpec, partitionBy: string | null): string | null {
   const [, problem = null] = filesProblem(table) ?? [];
   if (problem !== null) return problem;

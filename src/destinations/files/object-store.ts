@@ -6,37 +6,39 @@ import { DestinationError, isStorageFull, messageOf, StorageFullError } from '..
 import type { Mask } from '../../secrets/masking.js';
 
 /**
- * Where files lie: a folder, or a bucket. Keys have slashes between their parts. What is put is there whole or not at
- * all, also after a power cut, and what is listed after that has it.
+ * A folder or bucket of objects. Keys are paths with slashes. An object is written completely or not at all, even
+ * through a power cut, and later listings include it.
  */
 export interface ObjectStore {
-  /** For people: no secret in it. */
+  /** The store's name in messages, without secrets. */
   readonly name: string;
-  /** The folder of this machine in which {@link fileOf} has its paths. */
+  /** Local folder that contains the paths of {@link fileOf}. */
   readonly folder: string;
-  /** Null where it is not there. */
+  /** Returns an object; null if it does not exist. */
   get(key: string): Promise<Buffer | null>;
-  /** Takes a local file, which may be gone afterwards. */
+  /** Uploads a local file, or moves it. */
   put(key: string, file: string): Promise<void>;
-  /** Of several that put one key at once, one is told true: on this every commit rests. */
+  /**
+   * Writes an object unless the key exists. Of concurrent writers exactly one gets true; every commit rests on this.
+   */
   putIfAbsent(key: string, body: string): Promise<boolean>;
-  /** The keys directly below a prefix that ends with a slash, in order. */
+  /** Lists the keys directly below a prefix that ends with a slash, in order. */
   list(prefix: string): Promise<string[]>;
-  /** Names of the folders directly below a prefix that ends with a slash. */
+  /** Lists the folders directly below a prefix that ends with a slash. */
   folders(prefix: string): Promise<string[]>;
-  /** What is gone already is no error. */
+  /** Deletes objects; missing ones are ignored. */
   delete(keys: readonly string[]): Promise<void>;
-  /** A path where it can be read on this machine. */
+  /** Returns a local path from which the object can be read. */
   fileOf(key: string): Promise<string>;
   close(): Promise<void>;
 }
 
-/** Where a store keeps what is on its way. */
+/** Folder for files that are still being written. */
 export const TEMPORARY = '_highwater/tmp';
 
-/** Files in a folder of this machine, or of a disk that several share. */
+/** Files in a local folder or on a shared disk. */
 export class LocalStore implements ObjectStore {
-  /** @param mask hides what references in its address gave. */
+  /** @param mask hides the values of references in the address. */
   constructor(
     private readonly root: string,
     private readonly mask: Mask = (text) => text,
@@ -51,28 +53,28 @@ export class LocalStore implements ObjectStore {
   }
 
   get(key: string): Promise<Buffer | null> {
-    return this.explained(() => readFile(this.path(key)).catch(nullWhereAbsent));
+    return this.explainErrors(() => readFile(this.path(key)).catch(nullIfAbsent));
   }
 
   put(key: string, file: string): Promise<void> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       const path = this.path(key);
-      await synchronised(file);
+      await syncToDisk(file);
       await this.makeFolder(dirname(path));
       await rename(file, path).catch(async (thrown: unknown) => {
-        // A folder below may lie on another disk.
+        // A folder below may be on another disk.
         if ((thrown as NodeJS.ErrnoException).code !== 'EXDEV') throw thrown;
         const near = `${path}.${randomUUID()}`;
         await copyFile(file, near);
-        await synchronised(near);
+        await syncToDisk(near);
         await rename(near, path);
       });
-      await synchronised(dirname(path));
+      await syncToDisk(dirname(path));
     });
   }
 
   putIfAbsent(key: string, body: string): Promise<boolean> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       const path = this.path(key);
       const temporary = join(this.root, TEMPORARY, randomUUID());
       await this.makeFolder(dirname(temporary));
@@ -85,34 +87,34 @@ export class LocalStore implements ObjectStore {
         } finally {
           await handle.close();
         }
-        // Unlike a rename it never takes the place of another.
+        // Unlike a rename, a link never replaces an existing file.
         await link(temporary, path);
       } catch (thrown) {
         const { code = '' } = thrown as NodeJS.ErrnoException;
         if (code === 'EEXIST') return false;
         if (['EPERM', 'ENOTSUP', 'ENOSYS', 'EOPNOTSUPP'].includes(code)) {
           throw new DestinationError(
-            `the file system of ${this.name} has no hard links, which commits rest on: ${this.mask(messageOf(thrown))}`,
+            `the file system of ${this.name} has no hard links, which commits need: ${this.mask(messageOf(thrown))}`,
           );
         }
         throw thrown;
       } finally {
         await unlink(temporary).catch(() => undefined);
       }
-      await synchronised(dirname(path));
+      await syncToDisk(dirname(path));
       return true;
     });
   }
 
   list(prefix: string): Promise<string[]> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       const found = await this.entries(prefix);
       return found.filter((entry) => entry.isFile()).map((entry) => `${prefix}${entry.name}`);
     });
   }
 
   folders(prefix: string): Promise<string[]> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       const found = await this.entries(prefix);
       return found.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
     });
@@ -135,19 +137,18 @@ export class LocalStore implements ObjectStore {
   }
 
   private async entries(prefix: string) {
-    const found = await readdir(this.path(prefix), { withFileTypes: true }).catch(nullWhereAbsent);
+    const found = await readdir(this.path(prefix), { withFileTypes: true }).catch(nullIfAbsent);
     return (found ?? []).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** A folder that a power cut does not take away again. */
+  /** Creates a folder durably. */
   private async makeFolder(path: string): Promise<void> {
     const first = await mkdir(path, { recursive: true });
     if (first === undefined) return;
-    for (let made = path; made.length >= first.length; made = dirname(made))
-      await synchronised(dirname(made));
+    for (let made = path; made.length >= first.length; made = dirname(made)) await syncToDisk(dirname(made));
   }
 
-  private async explained<T>(work: () => Promise<T>): Promise<T> {
+  private async explainErrors<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (thrown) {
@@ -163,10 +164,10 @@ export class LocalStore implements ObjectStore {
   }
 }
 
-/** Waits until the disk has a file, or a folder's list of names. */
-async function synchronised(path: string): Promise<void> {
+/** Waits until a file, or a folder's list of names, is on disk. */
+async function syncToDisk(path: string): Promise<void> {
   const isFolder = (await stat(path)).isDirectory();
-  // Windows has no handle of a folder, and writes only what is open for writing.
+  // Windows has no handles of folders, and syncs only files that are open for writing.
   if (process.platform === 'win32' && isFolder) return;
   const handle = await open(path, isFolder ? 'r' : 'r+');
   try {
@@ -176,10 +177,10 @@ async function synchronised(path: string): Promise<void> {
   }
 }
 
-function nullWhereAbsent(thrown: unknown): null {
+function nullIfAbsent(thrown: unknown): null {
   if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null;
   throw thrown;
 }
 
-/** Pieces of a file, to be hashed or sent. */
+/** Reads a file in pieces, for hashing or sending. */
 export const piecesOf = (file: string) => createReadStream(file, { highWaterMark: 1024 * 1024 });

@@ -9,11 +9,11 @@ import { IDENTITY, pathsOf } from './files.js';
 import { tableQueries } from './columns.js';
 import { Manifests, withRange, type Commit, type Manifest } from './manifest.js';
 import { LocalStore, type ObjectStore } from './object-store.js';
-import { runQuery, whole, type Answer, type QueryAnswer } from '../duckdb/query.js';
+import { runQuery, readWhole, type Answer, type QueryAnswer } from '../duckdb/query.js';
 import { S3Store } from './s3-store.js';
 import { identifier, literal, sql, type Sql } from '../sql/sql.js';
 
-/** The store that an address names, to be read only. @throws {ConfigurationError | DestinationError} */
+/** Opens the store that an address names, for reading. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
   const { name, address, beside, mask } = await findFiles(destination, environment);
   const { at } = address;
@@ -25,7 +25,7 @@ export async function openToRead(destination: string, environment: NodeJS.Proces
 }
 
 /**
- * Runs one reading statement on a file destination, as its manifests have it at this moment.
+ * Runs one reading statement on a file destination, as of its current manifests.
  * @throws {ConfigurationError | DestinationError}
  */
 export async function* askFiles(
@@ -44,14 +44,14 @@ export async function* askFiles(
   }
 }
 
-/** As {@link askFiles}, read to its end. */
+/** Runs {@link askFiles} and collects the whole answer. */
 export const queryFiles = (
   destination: string,
   statement: string,
   environment: NodeJS.ProcessEnv,
-): Promise<QueryAnswer> => whole(askFiles(destination, statement, environment));
+): Promise<QueryAnswer> => readWhole(askFiles(destination, statement, environment));
 
-/** Runs one reading statement over the tables of a store: those whose names stand in it are made ready. */
+/** Runs one reading statement on a store. Makes views of the tables whose names occur in it. */
 export async function* askStore(store: ObjectStore, statement: string, limit?: AbortSignal): Answer {
   const instance = await DuckDBInstance.create(':memory:', NO_EXTENSIONS);
   const connection = await instance.connect();
@@ -66,11 +66,11 @@ export async function* askStore(store: ObjectStore, statement: string, limit?: A
   }
 }
 
-/** As {@link askStore}, read to its end. */
+/** Runs {@link askStore} and collects the whole answer. */
 export const queryStore = (store: ObjectStore, sql: string): Promise<QueryAnswer> =>
-  whole(askStore(store, sql));
+  readWhole(askStore(store, sql));
 
-/** A table of the store, as its manifest has it. */
+/** A table of the store, with its manifest and commits. */
 interface Read {
   folder: string;
   manifest: Manifest;
@@ -83,7 +83,7 @@ async function makeViews(connection: DuckDbSession, store: ObjectStore, statemen
   const tables: Read[] = [];
   const named: Read[] = [];
   for (const schema of await store.folders('')) {
-    // What is Highwater's own is no schema.
+    // Folders of Highwater itself are not schemas.
     if (schema.startsWith('_')) continue;
     for (const table of await store.folders(`${schema}/`)) {
       const isNamed = said.includes(decodeURIComponent(table));
@@ -106,7 +106,7 @@ async function makeViews(connection: DuckDbSession, store: ObjectStore, statemen
     const { schema, table } = manifest;
     queries.push({ schema, table, ...tableQueries(manifest, commits, (path) => paths.get(path) ?? '') });
   }
-  // A table's own name goes before what another's is made of.
+  // All tables first: a table may be called like another one's `_appended` view.
   for (const { schema, table, latest } of queries) {
     await connection.run(sql`CREATE SCHEMA IF NOT EXISTS ${identifier(schema)}`);
     await connection.run(sql`CREATE VIEW ${identifier(schema)}.${identifier(table)} AS ${latest}`);
@@ -116,13 +116,14 @@ async function makeViews(connection: DuckDbSession, store: ObjectStore, statemen
       sql`CREATE VIEW IF NOT EXISTS ${identifier(schema)}.${identifier(`${table}_appended`)} AS ${all}`,
     );
   }
-  for (const { name, columns, rows } of own) await fill(connection, name, columns, await rows(store, tables));
+  for (const { name, columns, rows } of own)
+    await createTable(connection, name, columns, await rows(store, tables));
 }
 
 type Row = { [column: string]: Json };
 type RejectRow = Row & Omit<StreamOfTable, 'range'>;
 
-/** What SQL destinations have as tables. */
+/** The tables in which SQL destinations keep their state, as views of the manifests. */
 const OWN_TABLES: {
   name: string;
   columns: { [column: string]: string };
@@ -131,16 +132,20 @@ const OWN_TABLES: {
   {
     name: '_highwater_batches',
     columns: {
-      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
-      ...{
-        source: 'VARCHAR',
-        range: 'VARCHAR',
-        workflow_id: 'VARCHAR',
-        pages: 'BIGINT',
-        records: 'BIGINT',
-        rows: 'BIGINT',
-      },
-      ...{ committed_at: 'TIMESTAMPTZ', version: 'BIGINT', cursor: 'VARCHAR' },
+      id: 'VARCHAR',
+      base: 'VARCHAR',
+      schema: 'VARCHAR',
+      table: 'VARCHAR',
+      strategy: 'VARCHAR',
+      source: 'VARCHAR',
+      range: 'VARCHAR',
+      workflow_id: 'VARCHAR',
+      pages: 'BIGINT',
+      records: 'BIGINT',
+      rows: 'BIGINT',
+      committed_at: 'TIMESTAMPTZ',
+      version: 'BIGINT',
+      cursor: 'VARCHAR',
     },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table }, commits }) =>
@@ -156,14 +161,24 @@ const OWN_TABLES: {
   {
     name: '_highwater_moves',
     columns: {
-      ...{ id: 'VARCHAR', base: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR' },
-      ...{ source: 'VARCHAR', range: 'VARCHAR', cursor: 'VARCHAR', workflow_id: 'VARCHAR', moved: 'VARCHAR' },
-      ...{ moved_at: 'TIMESTAMPTZ' },
+      id: 'VARCHAR',
+      base: 'VARCHAR',
+      schema: 'VARCHAR',
+      table: 'VARCHAR',
+      strategy: 'VARCHAR',
+      source: 'VARCHAR',
+      range: 'VARCHAR',
+      cursor: 'VARCHAR',
+      workflow_id: 'VARCHAR',
+      moved: 'VARCHAR',
+      moved_at: 'TIMESTAMPTZ',
     },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table, moves = [] } }) =>
         moves.map(({ cursor, ...rest }) => ({
-          ...{ ...rest, schema, table },
+          ...rest,
+          schema,
+          table,
           cursor: cursor === null ? null : JSON.stringify(cursor),
         })),
       ),
@@ -171,14 +186,27 @@ const OWN_TABLES: {
   {
     name: '_highwater_files',
     columns: {
-      ...{ schema: 'VARCHAR', table: 'VARCHAR', path: 'VARCHAR', rows: 'BIGINT', bytes: 'BIGINT' },
-      ...{ sha256: 'VARCHAR', batch: 'VARCHAR', version: 'BIGINT' },
+      schema: 'VARCHAR',
+      table: 'VARCHAR',
+      path: 'VARCHAR',
+      rows: 'BIGINT',
+      bytes: 'BIGINT',
+      sha256: 'VARCHAR',
+      batch: 'VARCHAR',
+      version: 'BIGINT',
     },
     rows: async (_, tables) =>
       tables.flatMap(({ folder, manifest: { schema, table }, commits }) =>
         commits.flatMap(({ batch, version, files }) =>
           files.map(({ path, rows, bytes, sha256 }) => ({
-            ...{ schema, table, path: `${folder}${path}`, rows, bytes, sha256, batch, version },
+            schema,
+            table,
+            path: `${folder}${path}`,
+            rows,
+            bytes,
+            sha256,
+            batch,
+            version,
           })),
         ),
       ),
@@ -186,14 +214,26 @@ const OWN_TABLES: {
   {
     name: '_highwater_checkpoints',
     columns: {
-      ...{ schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR', range: 'VARCHAR' },
+      schema: 'VARCHAR',
+      table: 'VARCHAR',
+      strategy: 'VARCHAR',
+      source: 'VARCHAR',
+      range: 'VARCHAR',
       id: 'VARCHAR',
-      ...{ cursor: 'VARCHAR', holder: 'VARCHAR', updated_at: 'TIMESTAMPTZ' },
+      cursor: 'VARCHAR',
+      holder: 'VARCHAR',
+      updated_at: 'TIMESTAMPTZ',
     },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table, checkpoints } }) =>
         checkpoints.map(({ strategy, source, range, id, cursor, holder, updated_at }) => ({
-          ...{ schema, table, strategy, source, range, id, updated_at },
+          schema,
+          table,
+          strategy,
+          source,
+          range,
+          id,
+          updated_at,
           cursor: cursor === null ? null : JSON.stringify(cursor),
           holder: JSON.stringify(holder),
         })),
@@ -202,8 +242,15 @@ const OWN_TABLES: {
   {
     name: '_highwater_rejects',
     columns: {
-      ...{ batch: 'VARCHAR', schema: 'VARCHAR', table: 'VARCHAR', strategy: 'VARCHAR', source: 'VARCHAR' },
-      ...{ range: 'VARCHAR', reason: 'VARCHAR', record: 'VARCHAR', rejected_at: 'TIMESTAMPTZ' },
+      batch: 'VARCHAR',
+      schema: 'VARCHAR',
+      table: 'VARCHAR',
+      strategy: 'VARCHAR',
+      source: 'VARCHAR',
+      range: 'VARCHAR',
+      reason: 'VARCHAR',
+      record: 'VARCHAR',
+      rejected_at: 'TIMESTAMPTZ',
     },
     rows: async (store, tables) => {
       const rows: Row[] = [];
@@ -220,7 +267,7 @@ const OWN_TABLES: {
   },
 ];
 
-async function fill(
+async function createTable(
   connection: DuckDbSession,
   name: string,
   columns: { [column: string]: string },

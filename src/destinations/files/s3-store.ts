@@ -16,30 +16,28 @@ import {
 import { piecesOf, TEMPORARY, type ObjectStore } from './object-store.js';
 import type { Mask } from '../../secrets/masking.js';
 
-/** The store takes so many keys in one request to delete them. */
+/** Maximum keys in one delete request. */
 const DELETE_KEYS = 1000;
 
-/** Loaded when a bucket is first used: it takes a worker 30 MB and half a second. */
+/** Loads the SDK when a bucket is first used: it takes 30 MB and half a second. */
 const sdk = () => import('@aws-sdk/client-s3');
 
 /**
- * A bucket of an S3-compatible store. Credentials, and what its address leaves open, are found as the AWS SDK does:
- * environment, profiles, the machine's role.
+ * A bucket of an S3-compatible store. Credentials and settings that the address leaves open come from where the AWS SDK
+ * looks: environment, profiles, the role of the machine.
  */
 export class S3Store implements ObjectStore {
   private constructor(
     private readonly client: S3Client,
     private readonly s3: Awaited<ReturnType<typeof sdk>>,
     private readonly address: BucketAddress,
-    /** A folder for copies of objects that are read here. */
+    /** Folder for local copies of objects. */
     private readonly cache: string,
-    /** Hides what references in the address gave. */
+    /** Hides the values of references in the address. */
     private readonly mask: Mask,
   ) {}
 
-  /**
-   * @throws {DestinationError} where the store does not honour the condition that commits rest on.
-   */
+  /** Opens a store, and checks that it supports conditional writes. @throws {DestinationError} if it does not. */
   static async open(
     address: BucketAddress,
     cache: string,
@@ -54,7 +52,7 @@ export class S3Store implements ObjectStore {
       ...(endpoint !== null && { endpoint }),
       ...(region !== null ? { region } : isElsewhere && !hasRegion && { region: 'us-east-1' }),
       forcePathStyle: pathStyle ?? isElsewhere,
-      // Not every store knows the newer checksums.
+      // Some stores do not know the newer checksums.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
       maxAttempts: 4,
@@ -62,7 +60,7 @@ export class S3Store implements ObjectStore {
     });
     const store = new S3Store(client, s3, address, cache, mask);
     if (mayWrite)
-      await store.probe().catch((thrown: unknown) => {
+      await store.honoursConditions().catch((thrown: unknown) => {
         client.destroy();
         throw thrown;
       });
@@ -79,14 +77,14 @@ export class S3Store implements ObjectStore {
   }
 
   get(key: string): Promise<Buffer | null> {
-    return this.explained(async () => {
-      const body = await this.read(key);
+    return this.explainErrors(async () => {
+      const body = await this.readObject(key);
       return body === null ? null : Buffer.concat((await body.toArray()) as Buffer[]);
     });
   }
 
   put(key: string, file: string): Promise<void> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       const { size } = await stat(file);
       await this.client.send(
         new this.s3.PutObjectCommand({ ...this.place(key), Body: piecesOf(file), ContentLength: size }),
@@ -95,14 +93,14 @@ export class S3Store implements ObjectStore {
   }
 
   putIfAbsent(key: string, body: string): Promise<boolean> {
-    return this.explained(async () => {
+    return this.explainErrors(async () => {
       try {
         await this.client.send(
           new this.s3.PutObjectCommand({ ...this.place(key), Body: body, IfNoneMatch: '*' }),
         );
         return true;
       } catch (thrown) {
-        // 409: another one is being put at this moment.
+        // 409: another write of the same key is in progress.
         if ([412, 409].includes(statusOf(thrown))) return false;
         throw thrown;
       }
@@ -110,15 +108,15 @@ export class S3Store implements ObjectStore {
   }
 
   list(prefix: string): Promise<string[]> {
-    return this.explained(async () => (await this.below(prefix)).keys);
+    return this.explainErrors(async () => (await this.listBelow(prefix)).keys);
   }
 
   folders(prefix: string): Promise<string[]> {
-    return this.explained(async () => (await this.below(prefix)).folders);
+    return this.explainErrors(async () => (await this.listBelow(prefix)).folders);
   }
 
   async delete(keys: readonly string[]): Promise<void> {
-    await this.explained(async () => {
+    await this.explainErrors(async () => {
       for (let i = 0; i < keys.length; i += DELETE_KEYS) {
         const some = keys.slice(i, i + DELETE_KEYS).map((key) => ({ Key: this.place(key).Key }));
         const [only] = some;
@@ -134,7 +132,7 @@ export class S3Store implements ObjectStore {
     });
   }
 
-  /** Objects never change: one that has been fetched is not fetched again. */
+  /** Downloads an object once: objects never change. */
   async fileOf(key: string): Promise<string> {
     const path = join(this.cache, ...key.split('/'));
     const isThere = await access(path).then(
@@ -142,8 +140,8 @@ export class S3Store implements ObjectStore {
       () => false,
     );
     if (isThere) return path;
-    return this.explained(async () => {
-      const body = await this.read(key);
+    return this.explainErrors(async () => {
+      const body = await this.readObject(key);
       if (body === null) throw new DestinationError(`${this.name} has lost ${key}, which its manifest names`);
       await mkdir(dirname(path), { recursive: true });
       const temporary = `${path}.${randomUUID()}`;
@@ -162,8 +160,8 @@ export class S3Store implements ObjectStore {
     return Promise.resolve();
   }
 
-  /** Whether the second of two that must not both be put is refused. */
-  private async probe(): Promise<void> {
+  /** Whether the store refuses the second of two conditional writes. */
+  private async honoursConditions(): Promise<void> {
     const key = `${TEMPORARY}/probe-${randomUUID()}`;
     const first = await this.putIfAbsent(key, 'may be deleted');
     const second = await this.putIfAbsent(key, 'may be deleted').finally(() => this.delete([key]));
@@ -179,18 +177,18 @@ export class S3Store implements ObjectStore {
     return { Bucket: bucket, Key: prefix === '' ? key : `${prefix}/${key}` };
   }
 
-  private async read(key: string): Promise<Readable | null> {
+  private async readObject(key: string): Promise<Readable | null> {
     try {
       const { Body } = await this.client.send(new this.s3.GetObjectCommand(this.place(key)));
       return Body as Readable;
     } catch (thrown) {
-      // A bucket that is not there says 404 too.
+      // A missing bucket is a 404 too.
       if ((thrown as Error).name === 'NoSuchKey') return null;
       throw thrown;
     }
   }
 
-  private async below(prefix: string): Promise<{ keys: string[]; folders: string[] }> {
+  private async listBelow(prefix: string): Promise<{ keys: string[]; folders: string[] }> {
     const whole = this.place(prefix);
     const keys: string[] = [];
     const folders: string[] = [];
@@ -212,7 +210,7 @@ export class S3Store implements ObjectStore {
     return { keys: keys.sort(), folders };
   }
 
-  private async explained<T>(work: () => Promise<T>): Promise<T> {
+  private async explainErrors<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (thrown) {
@@ -222,7 +220,7 @@ export class S3Store implements ObjectStore {
       const said = this.mask(`${name}: ${messageOf(thrown) || (thrown as NodeJS.ErrnoException).code || ''}`);
       if (status === 507 || /StorageFull|QuotaExceeded|InsufficientCapacity/i.test(name))
         throw new StorageFullError(`the destination ${this.name}`, said);
-      // What may pass: tokens are renewed from outside, too.
+      // Includes errors of credentials, which may be renewed from outside.
       const mayPass =
         (status >= 500 && status !== 501) ||
         status === 429 ||

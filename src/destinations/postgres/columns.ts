@@ -18,31 +18,31 @@ const TYPES: TypeNames = {
   BINARY: sql`bytea`,
 };
 
-/** The type of the column in the table. */
+/** Returns the PostgreSQL type of a column. */
 export const postgresType = (type: ColumnType): Sql => typeIn(TYPES, sql`numeric`, type);
 
-/** The same as the catalogue names it. */
+/** Returns the type as the catalogue names it. */
 export function storedType(type: ColumnType): string {
   if (type === 'NAIVE_DATETIME') return 'timestamp without time zone';
   if (type === 'UTC_DATETIME') return 'timestamp with time zone';
   return postgresType(type);
 }
 
-/** The type of ours that a column of the table has; null where it has another. */
+/** Returns Highwater's type for a stored type; null if it has none. */
 export function columnType(stored: string): ColumnType | null {
   const decimal = stored.replace(/^numeric\(/, 'DECIMAL(');
   if (decimal !== stored && isColumnType(decimal)) return decimal;
   return COLUMN_TYPES.find((type) => storedType(type) === stored) ?? null;
 }
 
-/** What a member of a record is taken as, before {@link fromText}. */
+/** Returns the type in which a member of a record is read, before {@link fromText}. */
 export const recordType = (type: ColumnType): Sql => (type === 'JSON' ? sql`jsonb` : sql`text`);
 
-/** A value that the cast after it refuses, so that its error says so; for what PostgreSQL would take by itself. */
+/** Returns a value that the cast rejects unless the text fits, since PostgreSQL alone would accept more. */
 const unless = (fits: Sql, text: Sql, cast: Sql, type: Sql) =>
   sql`CASE WHEN ${text} IS NULL OR ${fits} THEN ${cast} ELSE ('does not fit: ' || ${text})::${type} END`;
 
-/** The expression that turns a member's text into the column's value. */
+/** Returns the SQL that converts a member's text into the column's value. */
 export function fromText(text: Sql, type: ColumnType): Sql {
   const wanted = postgresType(type);
   switch (type) {
@@ -51,18 +51,18 @@ export function fromText(text: Sql, type: ColumnType): Sql {
       return text;
     case 'BINARY':
       return sql`decode(${text}, 'base64')`;
-    // By itself it takes "yes" and "on", and "now" and "yesterday".
+    // PostgreSQL alone accepts "yes" and "on", and for times "now" and "yesterday".
     case 'BOOLEAN':
       return unless(sql`${text} IN ('true', 'false')`, text, sql`${text}::${wanted}`, wanted);
     case 'NAIVE_DATE':
     case 'NAIVE_DATETIME':
     case 'UTC_DATETIME': {
-      // It would round to microseconds, also up to the next second, and take leap seconds and years before ours.
+      // PostgreSQL alone rounds to microseconds, even up to the next second, and accepts leap seconds and years BC.
       const cut = sql`regexp_replace(${text}, '(\\.[0-9]{6})[0-9]+', '\\1')`;
       const fits = sql`${text} ~ '^[+]?[0-9]{4,6}-[0-9][0-9]-' AND ${text} !~* ':60|bc'`;
       return unless(fits, text, sql`${cut}::${wanted}`, wanted);
     }
-    // A fraction would be rounded away.
+    // PostgreSQL alone would round a fraction away.
     case 'SHORT':
     case 'INT':
     case 'LONG':

@@ -1,20 +1,20 @@
-/** Changes to tables that others read meanwhile. */
+/** Changes to tables that other sessions read meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DestinationBusyError } from '../../errors.js';
 import type { SqlSession } from '../sql/dialect.js';
 import { literal, numeral, sql, type Sql } from '../sql/sql.js';
 
 /**
- * A statement that waits for its lock makes all who come after it wait too, readers among them: it gives up this soon,
- * lets them through, and tries again.
+ * A statement that waits for its lock blocks everyone behind it, including readers: it gives up after this time, lets
+ * them pass, and tries again.
  */
 const LOCK_MILLISECONDS = 1500;
 const PAUSE_MILLISECONDS = 1000;
-/** After so long the transaction ends, with what else it holds; the activity is tried again. */
+/** After this time the transaction ends and releases its other locks; the activity is retried. */
 const PATIENCE_MILLISECONDS = 12_000;
 const LOCK_NOT_AVAILABLE = '55P03';
 
-/** Gives the statements that follow in a transaction as long as an activity has: they go through a table of any size. */
+/** Gives the transaction's following statements as long as an activity has, since they scan whole tables. */
 export const takeTime = async (session: SqlSession): Promise<void> => {
   await session.run(sql`SET LOCAL statement_timeout = '6h'`);
 };
@@ -22,7 +22,7 @@ export const takeTime = async (session: SqlSession): Promise<void> => {
 /**
  * Runs one statement that changes a table, in the session's transaction.
  * @param relation the table, quoted and with its schema.
- * @throws {DestinationBusyError} naming who holds the table, when its lock cannot be had for a while.
+ * @throws {DestinationBusyError} naming the sessions that hold the table, if its lock is not available for a while.
  */
 export async function changeTable(session: SqlSession, relation: Sql, statement: Sql): Promise<void> {
   const began = performance.now();
@@ -42,7 +42,7 @@ export async function changeTable(session: SqlSession, relation: Sql, statement:
       return;
     } catch (thrown) {
       if ((thrown as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw thrown;
-      // Takes the limit back as well.
+      // Restores the lock timeout too.
       await session.runAll([sql`ROLLBACK TO SAVEPOINT change_table`, sql`RELEASE SAVEPOINT change_table`]);
     }
     if (performance.now() - began > PATIENCE_MILLISECONDS)

@@ -1,4 +1,4 @@
-/** How PostgreSQL says what Highwater needs. */
+/** PostgreSQL's dialect. */
 import { DestinationError, HighwaterError } from '../../errors.js';
 import { SEQUENCE, type ColumnType, type TableSpec } from '../../protocol.js';
 import type { Dialect, OwnTable, SqlSession } from '../sql/dialect.js';
@@ -11,10 +11,13 @@ import { append, supersede, upsert } from './upsert.js';
 
 const NAME_BYTES = 63;
 
-/** Columns that every table of PostgreSQL has, though none shows them. */
+/** Hidden columns of every PostgreSQL table. */
 const SYSTEM_COLUMNS: ReadonlySet<string> = new Set(['tableoid', 'xmin', 'cmin', 'xmax', 'cmax', 'ctid']);
 
-/** Highwater's own tables are in the schema of the stream's table: there the user may create some. */
+/**
+ * Returns the name of one of Highwater's own tables. They are in the schema of the stream's table, where the user may
+ * create tables.
+ */
 const ownName = (schema: string, table: OwnTable): Sql =>
   sql`${identifier(schema)}.${identifier(`_highwater_${table}`)}`;
 
@@ -26,7 +29,7 @@ export const postgresDialect: Dialect = {
   ownTable: ownName,
   temporary: (name) => sql`pg_temp.${name}`,
   isName: (column, name) => sql`${column} = ${literal(name)}`,
-  // Longer names are cut short.
+  // PostgreSQL truncates longer names.
   names: { fold: (name) => name, nameBytes: NAME_BYTES, taken: SYSTEM_COLUMNS },
 
   type: postgresType,
@@ -53,7 +56,7 @@ export const postgresDialect: Dialect = {
   primaryKey: (columns) => sql`, PRIMARY KEY (${joined(columns)})`,
   changes: { column: sql`, place bigint GENERATED ALWAYS AS IDENTITY`, order: sql`place` },
   forUpdate: sql`FOR UPDATE`,
-  // The key's index takes no key twice.
+  // The key's index is unique at every moment.
   deletesBeforeAltering: true,
 
   hasOwnTable: async (session, schema, table) => {
@@ -91,10 +94,10 @@ export const postgresDialect: Dialect = {
   },
 
   prepareSchema: async (session, schema) => {
-    // "IF NOT EXISTS" fails for one of two that create at once.
+    // "IF NOT EXISTS" fails for one of two concurrent creators.
     await lockName(session, 'highwater');
     const known = await session.rows(sql`SELECT 1 FROM pg_namespace WHERE nspname = ${literal(schema)}`);
-    // Where it is there, the user needs no right to create schemas.
+    // If the schema exists, the user needs no right to create schemas.
     if (known.length === 0) await session.run(sql`CREATE SCHEMA ${identifier(schema)}`);
   },
   refuseNames,
@@ -102,7 +105,7 @@ export const postgresDialect: Dialect = {
   prepareKey: prepareIndex,
   refreshKey: () => Promise.resolve(),
   releaseKey,
-  // Syntax or definition, dependent objects, rows that contradict a constraint, limits, features it does not have.
+  // Syntax errors, dependent objects, violated constraints, limits, unsupported features.
   isRefusal: (thrown) =>
     !(thrown instanceof HighwaterError) &&
     /^(42|23|0A|22|54|2B)/.test((thrown as { code?: string }).code ?? ''),
@@ -112,23 +115,23 @@ export const postgresDialect: Dialect = {
   append,
 };
 
-/** @throws {DestinationError} for names that PostgreSQL would cut short, taking two for one, or has itself. */
+/** @throws {DestinationError} for names that PostgreSQL would truncate, and for names of system columns. */
 function refuseNames(table: TableSpec): void {
   for (const name of [table.schema, table.table, ...Object.keys(table.columns)]) {
     if (Buffer.byteLength(name) <= NAME_BYTES) continue;
     throw new DestinationError(
-      `${JSON.stringify(name)} is longer than ${NAME_BYTES} bytes: PostgreSQL cannot have it as a name`,
+      `${JSON.stringify(name)} is longer than ${NAME_BYTES} bytes, the limit for names in PostgreSQL`,
     );
   }
   const system = Object.keys(table.columns).find((name) => SYSTEM_COLUMNS.has(name));
   if (system === undefined) return;
   throw new DestinationError(
-    `table ${table.schema}.${table.table} cannot have a column ${JSON.stringify(system)}: every table of PostgreSQL has a ` +
-      `system column of that name. Declare it by another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
+    `table ${table.schema}.${table.table} cannot have a column ${JSON.stringify(system)}: every PostgreSQL table has a ` +
+      `system column of that name. Declare it under another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
   );
 }
 
-/** The values of a column in a wider type. */
+/** Converts a column to a wider type. */
 function widened(name: Sql, from: ColumnType, to: ColumnType): Sql {
   if (to === 'STRING') return asText(name, from);
   if (to !== 'JSON') return sql`${name}::${postgresType(to)}`;
@@ -149,7 +152,7 @@ function widened(name: Sql, from: ColumnType, to: ColumnType): Sql {
   }
 }
 
-/** The values of a column as the source may have written them. */
+/** Converts a column to the text that the source may have sent. */
 function asText(name: Sql, from: ColumnType): Sql {
   switch (from) {
     case 'NAIVE_DATETIME':
@@ -159,7 +162,7 @@ function asText(name: Sql, from: ColumnType): Sql {
     case 'BINARY':
       return sql`replace(encode(${name}, 'base64'), E'\\n', '')`;
     default:
-      // The zeros that the scale adds.
+      // Removes zeros that the scale has added.
       return from.startsWith('DECIMAL') ? sql`trim_scale(${name})::text` : sql`${name}::text`;
   }
 }

@@ -1,4 +1,4 @@
-/** The index of a PostgreSQL table by which rows are found. */
+/** The primary key index of a PostgreSQL table. */
 import { VALID_TO, type TableSpec } from '../../protocol.js';
 import { tableName } from '../checkpoints.js';
 import type { SqlSession } from '../sql/dialect.js';
@@ -8,16 +8,16 @@ import { changeTable } from './ddl.js';
 
 interface Index {
   name: string;
-  /** The constraint that the index belongs to; null where it has none. */
+  /** The constraint that owns the index; null if there is none. */
   constraint: string | null;
   isUnique: boolean;
-  /** Whether it has only some of the rows. */
+  /** Whether it covers only some of the rows. */
   isPartial: boolean;
   /** Whether INSERT … ON CONFLICT can use it. */
   isUsable: boolean;
 }
 
-/** The indexes over just these columns. */
+/** Lists the indexes over exactly these columns. */
 async function indexesOver(
   session: SqlSession,
   table: TableSpec,
@@ -41,24 +41,26 @@ async function indexesOver(
   }));
 }
 
-/** The statement that drops an index, or the constraint that it belongs to. */
+/** Returns the statement that drops an index, or the constraint that owns it. */
 const dropOf = (table: TableSpec, { name, constraint }: Index): Sql =>
   constraint === null
     ? sql`DROP INDEX ${identifier(table.schema)}.${identifier(name)}`
     : sql`ALTER TABLE ${tableName(table)} DROP CONSTRAINT ${identifier(constraint)}`;
 
-/** Makes the index over the primary key: unique, unique among current versions, or not unique, by the table's mode. */
+/**
+ * Creates the index over the primary key: unique, unique among current versions, or not unique, by the table's mode.
+ */
 export async function prepareIndex(session: SqlSession, table: TableSpec): Promise<void> {
   const change = (statement: Sql) => changeTable(session, tableName(table), statement);
   const usable = (await indexesOver(session, table, table.primaryKey)).filter(({ isUsable }) => isUsable);
   const keys = joined(table.primaryKey.map(identifier));
   const whole = usable.filter(({ isUnique, isPartial }) => isUnique && !isPartial);
   if (hasOneRowAKey(table)) {
-    // The table was there before Highwater.
+    // The table existed before Highwater.
     if (whole.length === 0) await change(sql`CREATE UNIQUE INDEX ON ${tableName(table)} (${keys})`);
     return;
   }
-  // The table has no rows yet, or it would have been refused.
+  // The table is empty, or it would have been refused.
   for (const index of whole) await change(dropOf(table, index));
   const isHistory = table.mode === 'history';
   if (usable.some(({ isUnique, isPartial }) => isUnique === isHistory && isPartial === isHistory)) return;

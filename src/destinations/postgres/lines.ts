@@ -1,19 +1,19 @@
-/** Lines of files, sent to a temporary table. */
+/** Sends the lines of files to a temporary table. */
 import { createReadStream } from 'node:fs';
 import type { Connection, Submittable } from 'pg';
 import type { PostgresSession } from './session.js';
 import { one, sql, type Sql } from '../sql/sql.js';
 
-/** Bytes that are sent at a time. */
+/** Bytes sent at a time. */
 const CHUNK = 1024 * 1024;
 const LINE_END = '\n'.charCodeAt(0);
 
 /**
  * Appends the lines of files, in order, to the column `line` of a temporary table.
  *
- * By INSERT, which takes no longer than COPY: a COPY that waits for its client heeds neither `statement_timeout` nor
- * `idle_in_transaction_session_timeout`, so that a frozen worker would hold its locks for good. For the same reason the
- * statement is parsed by itself: before a lone Bind the transaction counts as idle, however little of it has come.
+ * Uses INSERT, which is as fast as COPY: a COPY that waits for its client ignores `statement_timeout` and
+ * `idle_in_transaction_session_timeout`, so a frozen worker would hold its locks for good. For the same reason the
+ * statement is parsed separately: until a Bind is complete, the transaction counts as idle.
  */
 export async function sendLines(
   client: PostgresSession,
@@ -24,10 +24,12 @@ export async function sendLines(
   const insert = one(
     sql`INSERT INTO ${table} (line) SELECT line::${type} FROM unnest(string_to_array($1::text, E'\\n')) AS line`,
   );
-  await exchange(client, (connection) => connection.parse({ name: '', text: insert, types: [] }, true));
+  await exchangeMessages(client, (connection) =>
+    connection.parse({ name: '', text: insert, types: [] }, true),
+  );
   for (const file of files) {
     for await (const lines of linesOf(file)) {
-      await exchange(client, (connection) => {
+      await exchangeMessages(client, (connection) => {
         connection.bind({ values: [lines] }, true);
         connection.execute({}, true);
       });
@@ -35,7 +37,7 @@ export async function sendLines(
   }
 }
 
-/** The lines of a file, as many at a time as a chunk holds, or one that is longer; without the last line's end. */
+/** Yields the lines of a file, as many as fit a chunk, or a single longer one; without the last newline. */
 async function* linesOf(file: string): AsyncGenerator<Buffer, void, undefined> {
   let begun: Buffer[] = [];
   for await (const chunk of createReadStream(file, { highWaterMark: CHUNK }) as AsyncIterable<Buffer>) {
@@ -50,8 +52,8 @@ async function* linesOf(file: string): AsyncGenerator<Buffer, void, undefined> {
   if (begun.length > 0) yield Buffer.concat(begun);
 }
 
-/** Sends messages of the extended protocol in one piece, and waits until the server has dealt with them. */
-function exchange(client: PostgresSession, send: (connection: Connection) => void): Promise<void> {
+/** Sends messages of the extended protocol in one piece, and waits for the server's reply. */
+function exchangeMessages(client: PostgresSession, send: (connection: Connection) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const messages: Submittable & Record<string, unknown> = {
       submit: (connection: Connection) => {

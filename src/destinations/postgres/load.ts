@@ -1,4 +1,4 @@
-/** How PostgreSQL reads the files of a batch: as lines of a temporary table, typed by its own JSON functions. */
+/** Loads the files of a batch into PostgreSQL: as lines of a temporary table, which its JSON functions convert. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -16,14 +16,17 @@ import { fromText, recordType } from './columns.js';
 import { sendLines } from './lines.js';
 import type { PostgresSession } from './session.js';
 
-/** Loads batches in a transaction of PostgreSQL; its temporary tables go with the transaction. */
+/** Loads batches in a PostgreSQL transaction; its temporary tables end with the transaction. */
 export class PostgresLoader implements Loader {
   constructor(private readonly session: PostgresSession) {}
 
   readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> =>
     this.loadFiles(request, await request.files(), true, write);
 
-  /** @param isAsStaged whether lines may have members without a column. */
+  /**
+   * Loads files into a temporary table.
+   * @param isAsStaged whether lines may have members without a column.
+   */
   private async loadFiles<T>(
     request: LoadRequest,
     files: readonly string[],
@@ -42,7 +45,7 @@ export class PostgresLoader implements Loader {
       if (!isDataError(thrown)) throw thrown;
       await session.run(sql`ROLLBACK TO SAVEPOINT loaded`);
       if (isAsStaged && (thrown as { code?: string }).code === UNTRANSLATABLE) {
-        // The members that are not stored may be the ones that it cannot read.
+        // The unreadable text may be in members that are not stored.
         return await withColumnsOnly(table, files, (stored) => this.loadFiles(request, stored, false, write));
       }
       if (table.quarantine !== true) throw await this.findMisfit(table, files, messageOf(thrown));
@@ -51,7 +54,7 @@ export class PostgresLoader implements Loader {
         await keepMisfits(session, request, lines);
         return await write(await this.loadFitting(table, lines, keeps));
       } catch (again) {
-        // A constraint that is not Highwater's: no record by itself breaks it.
+        // A constraint that is not Highwater's: no single record breaks it.
         if (!isDataError(again)) throw again;
         await session.run(sql`ROLLBACK TO SAVEPOINT loaded`);
         throw await this.findMisfit(table, files, messageOf(again));
@@ -61,7 +64,10 @@ export class PostgresLoader implements Loader {
     }
   }
 
-  /** @param lines a query for `place` and `line`. */
+  /**
+   * Makes a batch from lines.
+   * @param lines a query for `place` and `line`.
+   */
   private async makeBatch(
     table: TableSpec,
     lines: Sql,
@@ -75,7 +81,7 @@ export class PostgresLoader implements Loader {
       keeps === 'all'
         ? sql`SELECT * FROM ${typed}`
         : sql`SELECT DISTINCT ON (${keys}) place, ${joined([...columns.values()])} FROM ${typed} ORDER BY ${keys}, place DESC`;
-    // Typed on its way into the table.
+    // Converted on the way into the table.
     if (isReadOnce) return { name: sql`(${query})`, columns };
     const name = this.newName('batch');
     await this.session.run(sql`CREATE TEMP TABLE ${name} ON COMMIT DROP AS ${query}`);
@@ -110,7 +116,7 @@ export class PostgresLoader implements Loader {
         RETURN ${cannot} || left((line::json -> ${literal(name)})::text, 200) || ${literal(` as ${type}`)};
       END;`;
     });
-    // It unescapes a record as a whole: no trial of one column tells which it is.
+    // Checks the whole record first, because PostgreSQL unescapes all of it, whichever column is read.
     const whole = `
       BEGIN
         PERFORM r.x FROM json_to_record(line::json) AS r(x text);
@@ -118,7 +124,7 @@ export class PostgresLoader implements Loader {
         RETURN ${literal(`it ${HOLDS_NO_TEXT}`)};
       END;`;
     const body = literal(`BEGIN ${whole} ${trials.join('')} RETURN NULL; END`);
-    // A function of this session only, and of this transaction.
+    // A temporary function: it exists in this session only, and is dropped with the transaction.
     await session.run(
       sql`CREATE FUNCTION pg_temp._highwater_misfit(line text) RETURNS text LANGUAGE plpgsql AS ${body}`,
     );
@@ -143,7 +149,7 @@ export class PostgresLoader implements Loader {
     return { name, fitting: typedLines(table, fittingLines(name)) };
   }
 
-  /** Makes a temporary table of the lines of files, in order. @returns its name. */
+  /** Copies the lines of files into a temporary table, in order. @returns its name. */
   private async copyLines(type: Sql, files: readonly string[]): Promise<Sql> {
     const name = this.newName('lines');
     await this.session.run(
@@ -155,7 +161,7 @@ export class PostgresLoader implements Loader {
 
   private readonly newName = (what: string): Sql => identifier(`_${what}_${this.session.nextNumber()}`);
 
-  /** Finds the record that does not fit, for the message: by halves; only run once a batch has failed. */
+  /** Finds the record that does not fit, for the error message, by bisection; only after a batch has failed. */
   private async findMisfit(table: TableSpec, files: readonly string[], said: string): Promise<RecordError> {
     const { session } = this;
     const unknown = somethingMisfits(table, said);
@@ -163,7 +169,7 @@ export class PostgresLoader implements Loader {
     try {
       texts = await this.copyLines(sql`text`, files);
     } catch (thrown) {
-      // A database that is not UTF-8.
+      // The database is not UTF-8.
       if (isDataError(thrown)) return unknown;
       throw thrown;
     }
@@ -197,7 +203,7 @@ export class PostgresLoader implements Loader {
     };
     const key = table.primaryKey.map(text).join(', ');
     if (!(await fits({ ...table, columns: { [randomUUID()]: 'STRING' } }, first, first))) {
-      // It unescapes a record as a whole: no trial of one column tells which it is.
+      // PostgreSQL unescapes the whole record, so the failing column has to be found from its text.
       return doesNotFit(key, `${whereNoText(line ?? '', table)} ${HOLDS_NO_TEXT}.`);
     }
     for (const [name, type] of Object.entries(table.columns)) {
@@ -208,7 +214,7 @@ export class PostgresLoader implements Loader {
   }
 }
 
-/** A query for the typed columns of lines. @param lines a query for `place` and `line`. */
+/** Returns a query for the typed columns of lines. @param lines a query for `place` and `line`. */
 function typedLines(table: TableSpec, lines: Sql): Sql {
   const columns = Object.entries(table.columns);
   const record = joined(columns.map(([name, type]) => sql`${identifier(name)} ${recordType(type)}`));
@@ -221,10 +227,10 @@ function typedLines(table: TableSpec, lines: Sql): Sql {
 const fittingLines = (sorted: Sql): Sql =>
   sql`SELECT place, line::json AS line FROM ${sorted} WHERE reason IS NULL`;
 
-/** The code for a text with NUL, which no text of PostgreSQL holds. */
+/** Error code for text with NUL, which PostgreSQL cannot store. */
 const UNTRANSLATABLE = '22P05';
 
-/** Passes files of the same lines; those that hold NUL have only the members that have a column. */
+/** Passes on files with the same lines; in lines with NUL, only the members that have a column. */
 async function withColumnsOnly<T>(
   table: TableSpec,
   files: readonly string[],
@@ -255,7 +261,7 @@ async function withColumnsOnly<T>(
 const HOLDS_NO_TEXT =
   'holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
 
-/** The column of a record that holds something that no text of PostgreSQL holds. */
+/** Names the column of a record whose text PostgreSQL cannot store. */
 function whereNoText(line: string, { columns }: TableSpec): string {
   const record = JSON.parse(line) as { [name: string]: Json };
   const name = Object.keys(columns).find(
@@ -271,6 +277,6 @@ function hasNoText(value: Json): boolean {
   return Object.entries(value).some(([name, inner]) => hasNoText(name) || hasNoText(inner));
 }
 
-/** Data exceptions, NaN as a whole number, constraints that are not Highwater's, and texts too long for an index. */
+/** Data exceptions, NaN in integers, constraints that are not Highwater's, and texts too long for an index. */
 export const isDataError = (thrown: unknown): boolean =>
   /^(22|23|54|0A)/.test((thrown as { code?: string }).code ?? '');

@@ -21,33 +21,32 @@ import { postgresDialect } from './dialect.js';
 import { PostgresLoader } from './load.js';
 import { PostgresSession } from './session.js';
 
-/** A server that has not begun a transaction by then does not answer: it was stopped, or is out of reach. */
+/** Time after which a server that has not begun a transaction counts as unreachable. */
 const ANSWER_MILLISECONDS = 10_000;
 
-/** Limits of one transaction. */
 export interface PostgresLimits {
   lockSeconds: number;
-  /** Of a statement that handles a batch; those that go through a whole table have as long as an activity. */
+  /** Limit of a statement on a batch; statements on a whole table have as long as an activity. */
   statementSeconds: number;
-  /** A worker that says nothing for so long, in a transaction, is frozen: what it holds is let go of. */
+  /** Idle time in a transaction after which the worker counts as frozen and its locks are released. */
   idleSeconds: number;
 }
 
 export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
 
 /**
- * Rows into PostgreSQL: staged in a temporary table, then one INSERT … ON CONFLICT, in the transaction of the
- * checkpoint. Nothing outlives a transaction in its session, so that a pooler may stand between.
+ * Writes to PostgreSQL: stages rows in a temporary table, then runs one INSERT … ON CONFLICT in the checkpoint's
+ * transaction. No session state outlives a transaction, so a connection pooler works.
  */
 export class PostgresDestination extends SqlDestination<PostgresSession> {
   constructor(
     private pool: Pool,
-    /** Names the server in messages; without a password. */
+    /** The server's name in messages, without the password. */
     private readonly address: string,
     private readonly limits: PostgresLimits = POSTGRES_LIMITS,
-    /** Hides secrets in the server's own words. */
+    /** Hides secrets in the server's messages. */
     private mask: (text: string) => string = (text) => text,
-    /** Called when the server refuses these credentials; returns whether others may be had. */
+    /** Called when the server refuses these credentials; returns whether others may be available. */
     private readonly forgetCredentials: () => boolean = () => false,
   ) {
     super();
@@ -77,7 +76,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     });
   }
 
-  /** Uses other connections from here on; those in use are closed when they are done. */
+  /** Switches to new connections; current ones are closed when their work is done. */
   reconnect(pool: Pool, mask: (text: string) => string): void {
     const before = this.pool;
     this.pool = pool;
@@ -85,7 +84,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     void before.end();
   }
 
-  /** Does nothing: a pooler keeps a connection together only for a transaction. */
+  /** Does nothing: a pooler keeps a connection only for one transaction. */
   override prepare(): void {}
 
   override async close(): Promise<void> {
@@ -103,7 +102,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     }
   }
 
-  /** @throws {DestinationGoneError | TableGoneError} where the schema or the table is gone. */
+  /** @throws {DestinationGoneError | TableGoneError} if the schema or the table is gone. */
   private refuseIfGone({ key, table }: WriteRequest): Promise<void> {
     return this.transaction(async (session) => {
       for (const name of ['checkpoints', 'differences'] as const) {
@@ -118,9 +117,9 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     const { key } = request;
     return this.transaction(async (session) => {
       const { dialect } = session;
-      // Beside a range the sync writes before it or after it, never meanwhile.
+      // The sync writes before or after a range, never at the same time.
       if (request.range !== undefined) await dialect.lockTable(session, key);
-      // The row's lock makes writers of one stream wait for each other.
+      // The row lock makes concurrent writers of a stream wait.
       const rows = await session.rows(sql`${checkpointQuery(dialect, key)} ${dialect.forUpdate}`);
       const stored = checkpointOf(checkpointsIn(rows, key), key);
       return commitBatch(session, request, stored, this.loaderOf(session));
@@ -133,17 +132,17 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
       : thrown;
   }
 
-  /** Runs everything that the server is asked for: a connection is Highwater's for a transaction, and no longer. */
+  /** Runs all work of Highwater on a connection that is released after the transaction. */
   protected override async transaction<T>(work: (session: PostgresSession) => Promise<T>): Promise<T> {
     let client: PoolClient;
     try {
       client = await this.pool.connect();
     } catch (thrown) {
-      throw this.explain(thrown);
+      throw this.explainError(thrown);
     }
     let broken: Error | undefined;
     const onError = (error: Error) => (broken = error);
-    // Without a listener a connection that is cut would end the process.
+    // Without a listener a broken connection would end the process.
     client.on('error', onError);
     try {
       const begin: QueryConfig & { text: Sql; query_timeout: number } = {
@@ -154,7 +153,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
          SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'; SET LOCAL standard_conforming_strings = on`,
       };
       await client.query(begin).catch((thrown: unknown) => {
-        // A later statement would wait behind it.
+        // A later statement would wait behind this one.
         broken = thrown as Error;
         throw thrown;
       });
@@ -164,14 +163,14 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     } catch (thrown) {
       if (broken === undefined)
         await client.query('ROLLBACK').catch((failed: unknown) => (broken = failed as Error));
-      throw this.explain(thrown);
+      throw this.explainError(thrown);
     } finally {
       client.off('error', onError);
       client.release(broken);
     }
   }
 
-  private explain(thrown: unknown): unknown {
+  private explainError(thrown: unknown): unknown {
     if (thrown instanceof HighwaterError) return thrown;
     const { code = '' } = thrown as { code?: string };
     const said = this.mask(messageOf(thrown));
@@ -189,9 +188,9 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
       );
     if (code.startsWith('28') && this.forgetCredentials())
       return new DestinationBusyError(
-        `the destination ${this.address} refuses: ${said}; its secrets are read anew`,
+        `the destination ${this.address} refuses: ${said}; its secrets are read again`,
       );
-    // Wrong password, no such database, no rights, or a certificate that is not trusted here.
+    // Wrong password, missing database, missing rights, or an untrusted certificate.
     if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
       return new DestinationError(`the destination ${this.address} refuses: ${said}`, { cause: thrown });
     if (thrown instanceof Error) {
@@ -202,9 +201,9 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
   }
 }
 
-/** Whether a server says that it has no such database. */
+/** Whether the server reports that the database does not exist. */
 const isDatabaseGone = (thrown: unknown): boolean =>
   thrown instanceof DestinationError && (thrown.cause as { code?: string } | undefined)?.code === '3D000';
 
-/** No such table, no such schema. */
+/** Undefined table, undefined schema. */
 const UNDEFINED = ['42P01', '3F000'];

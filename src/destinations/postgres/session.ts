@@ -3,7 +3,7 @@ import type { SqlRow, SqlSession } from '../sql/dialect.js';
 import { one, type Sql } from '../sql/sql.js';
 import { postgresDialect } from './dialect.js';
 
-/** A connection to PostgreSQL in a transaction; it takes {@link Sql}, and no other text. */
+/** A PostgreSQL connection in a transaction that takes {@link Sql} only, no plain text. */
 export class PostgresSession implements SqlSession {
   readonly dialect = postgresDialect;
   private made = 0;
@@ -31,7 +31,7 @@ export class PostgresSession implements SqlSession {
       );
   }
 
-  /** A number that no other temporary table of this transaction has in its name. */
+  /** Returns a number for the name of a temporary table, unique in this transaction. */
   nextNumber(): number {
     return ++this.made;
   }

@@ -1,4 +1,4 @@
-/** How rows get into a PostgreSQL table. */
+/** Writes rows into a PostgreSQL table. */
 import { SEQUENCE, VALID_FROM, VALID_TO, type TableSpec } from '../../protocol.js';
 import { columnIn, tableName } from '../checkpoints.js';
 import type { Batch, Relation, SqlSession } from '../sql/dialect.js';
@@ -6,7 +6,7 @@ import { stamping, stamps } from '../sql/modes.js';
 import { identifier, joined, sql, type Sql } from '../sql/sql.js';
 import { differs, sameKey } from '../sql/write-batch.js';
 
-/** Inserts rows that are new and updates those that differ. @returns how many that were. */
+/** Inserts new rows and updates changed ones. @returns how many there were. */
 export function upsert(session: SqlSession, table: TableSpec, from: Relation, next: string): Promise<number> {
   const keys = table.primaryKey.map(identifier);
   const names = [...from.columns.keys()].map(identifier);
@@ -25,7 +25,7 @@ export function upsert(session: SqlSession, table: TableSpec, from: Relation, ne
   );
 }
 
-/** Ends the version of each key that has changed, and begins one for it and for each new key. */
+/** Ends the current version of each changed key, and begins a new one for it and for each new key. */
 export async function supersede(
   session: SqlSession,
   table: TableSpec,

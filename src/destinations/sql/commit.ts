@@ -3,7 +3,7 @@ import { TableGoneError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
 import type { Cursor, SchemaChange, TableSpec } from '../../protocol.js';
 import { conflict, type StoredCheckpoint } from '../checkpoints.js';
-import { declaredOnly, follow } from '../columns/inference.js';
+import { declaredOnly, adaptTable } from '../columns/inference.js';
 import type { RangeWrite, WriteOutcome, WriteRequest } from '../destination.js';
 import { counts, type Loader, type SqlSession } from './dialect.js';
 import { isTableGone, keepEnded } from './drift.js';
@@ -165,7 +165,7 @@ async function writeFollowed(
       if (await isTableGone(session, spec)) throw new TableGoneError(spec);
       await prepareTable(session, declaredOnly(made));
     };
-    return follow(spec, schemaStore(session, key, spec, next, create), paths, asked.longest);
+    return adaptTable(spec, schemaStore(session, key, spec, next, create), paths, asked.longest);
   };
   const batch = await followFiles(comparedTable(asked), files);
   const { request, ...beyond } = await withBeyond(asked, followFiles);

@@ -20,7 +20,7 @@ import {
 } from '../../protocol.js';
 import { columnIn, tableName } from '../checkpoints.js';
 import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.js';
-import type { Followed } from '../columns/inference.js';
+import type { AdaptedBatch } from '../columns/inference.js';
 import type { Batch, OwnTable, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
 import { marksDeleted, saysDeleted, stamping } from './modes.js';
@@ -58,11 +58,11 @@ export function comparedTable({ table, range }: Pick<WriteRequest, 'table' | 'ra
 
 /**
  * A request whose records that were met, and are not compared, are as its table takes them.
- * @param follow makes them so; see {@link Followed}.
+ * @param follow makes them so; see {@link AdaptedBatch}.
  */
 export async function withBeyond(
   request: WriteRequest,
-  follow: (table: TableSpec, files: string[]) => Promise<Followed>,
+  follow: (table: TableSpec, files: string[]) => Promise<AdaptedBatch>,
 ): Promise<{ request: WriteRequest; rejects: string[]; discard: () => Promise<void> }> {
   const { table, range } = request;
   const files = (await range?.beyond?.()) ?? [];

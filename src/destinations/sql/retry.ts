@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { VALID_TO, type ColumnType, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
-import { declaredOnly, follow } from '../columns/inference.js';
+import { declaredOnly, adaptTable } from '../columns/inference.js';
 import type { WriteRequest } from '../destination.js';
 import type { Loader, SortedLines, SqlSession } from './dialect.js';
 import { prepareTable, schemaStore } from './evolution.js';
@@ -112,7 +112,7 @@ async function retryRecords(
     const batch =
       inference === undefined
         ? null
-        : await follow(table, schemaStore(session, key, table, next, create), [file], longest);
+        : await adaptTable(table, schemaStore(session, key, table, next, create), [file], longest);
     const refused = batch?.refused ?? new Map<number, string>();
     for (const [place, reason] of refused) kept.push({ reason, record: scanned.lines[place]?.record ?? '' });
     const left = scanned.lines.filter((_, place) => !refused.has(place));
