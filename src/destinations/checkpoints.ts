@@ -56,27 +56,42 @@ export const batchColumns = (table: TableSpec) =>
  * Claims a stream once no other holder of its table is running.
  * @param read the checkpoints of all strategies and sources of the table.
  * @param claim null where the table has got a holder meanwhile that was not `asked` for.
+ * @param asked holders that are known not to run.
  * @throws {StreamHeldError}
  */
 export async function openWhenFree(
-  { key, holder: own, takeOver, isRunning, expects }: OpenRequest,
+  request: OpenRequest,
   read: () => Promise<StoredCheckpoint[]>,
   claim: (asked: ReadonlySet<string>) => Promise<OpenResult | null>,
+  asked = new Set<string>(),
 ): Promise<OpenResult> {
-  const asked = new Set<string>();
   for (;;) {
-    for (const { holder, key: held } of await read()) {
-      if (isSameSync(holder, own) || takeOver) continue;
-      // Whether that one still runs may not be known: taking the stream back, the two would take turns.
-      const isTaken = expects !== undefined && sameKey(held, key) && isOfOtherCluster(holder, own);
-      if (isTaken || (!asked.has(JSON.stringify(holder)) && (await isRunning(holder)))) {
-        const elsewhere = isSameCluster(holder, own) ? null : holder.cluster;
-        throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId, elsewhere);
-      }
-      asked.add(JSON.stringify(holder));
-    }
+    await refuseIfHeld(request, await read(), asked);
     const opened = await claim(asked);
     if (opened !== null) return opened;
+  }
+}
+
+/**
+ * Refuses a stream whose table another running workflow holds.
+ * @param stored the checkpoints of all strategies and sources of the table.
+ * @param asked holders that are known not to run; those that do not are added.
+ * @throws {StreamHeldError}
+ */
+export async function refuseIfHeld(
+  { key, holder: own, takeOver, isRunning, expects }: OpenRequest,
+  stored: readonly StoredCheckpoint[],
+  asked: Set<string>,
+): Promise<void> {
+  for (const { holder, key: held } of stored) {
+    if (isSameSync(holder, own) || takeOver) continue;
+    // Whether that one still runs may not be known: taking the stream back, the two would take turns.
+    const isTaken = expects !== undefined && sameKey(held, key) && isOfOtherCluster(holder, own);
+    if (isTaken || (!asked.has(JSON.stringify(holder)) && (await isRunning(holder)))) {
+      const elsewhere = isSameCluster(holder, own) ? null : holder.cluster;
+      throw new StreamHeldError(`table ${key.schema}.${key.table}`, holder.workflowId, elsewhere);
+    }
+    asked.add(JSON.stringify(holder));
   }
 }
 

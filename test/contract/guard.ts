@@ -115,6 +115,15 @@ function claims(start: () => Promise<TestedDestination>): void {
       },
     );
 
+    it('counts the rows that a batch removed once more where its acknowledgement was lost', async () => {
+      const of = await filled(10, { rows: 5 });
+      const { id } = await of.checkpoint();
+      const [next, batch] = [randomUUID(), records(10, 3)];
+      const first = await of.write(id, next, batch, pass(2));
+      expect(first.deleted).toBe(3);
+      expect(await of.write(id, next, batch, pass(2))).toEqual({ ...first, already: true });
+    });
+
     it('lets all go with max_deletes: any', async () => {
       const of = await filled(60, 'any');
       expect(await write(of, records(60, 59), pass(2))).toMatchObject({ deleted: 59 });

@@ -53,9 +53,9 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     return duckDbDialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
   }
 
-  protected override async prepareStream(request: OpenRequest): Promise<StreamKey[]> {
+  protected override async prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {
     if (request.expects === undefined) this.file.allowNew();
-    const startedOver = await super.prepareStream(request);
+    const startedOver = await super.prepareStream(request, asked);
     this.ready.add(JSON.stringify(request.table));
     return startedOver;
   }

@@ -70,8 +70,8 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     return postgresDialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
   }
 
-  protected override prepareStream(request: OpenRequest): Promise<StreamKey[]> {
-    return super.prepareStream(request).catch((thrown: unknown) => {
+  protected override prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {
+    return super.prepareStream(request, asked).catch((thrown: unknown) => {
       throw request.expects === undefined ? thrown : this.orGone(thrown);
     });
   }

@@ -1,11 +1,11 @@
 /** The write of a batch: rows, log and checkpoint in one transaction, by compare-and-set on the checkpoint. */
 import { TableGoneError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
-import type { Cursor, SchemaChange, TableSpec } from '../../protocol.js';
+import type { Cursor, Note, SchemaChange, TableSpec } from '../../protocol.js';
 import { conflict, type StoredCheckpoint } from '../checkpoints.js';
 import { declaredOnly, adaptTable } from '../columns/inference.js';
 import type { RangeWrite, WriteOutcome, WriteRequest } from '../destination.js';
-import { counts, type Loader, type SqlSession } from './dialect.js';
+import type { Loader, SqlSession } from './dialect.js';
 import { isTableGone, keepEnded } from './drift.js';
 import { changesOf, prepareTable, schemaStore } from './evolution.js';
 import { isReadOnce, keepsLast, NOTHING_WRITTEN, withNotes } from './modes.js';
@@ -61,35 +61,52 @@ export async function commitBatch(
   if (fingerprint !== undefined && request.cursor.ended !== null) await keepEnded(session, key, fingerprint);
   const rows = written.rows + ended.rows;
   const deleted = written.deleted + ended.deleted;
-  await recordCommit(session, { ...request, cursor: withNotes(request.cursor, notes) }, stored, rows);
+  const noted = { ...request, cursor: withNotes(request.cursor, notes) };
+  await recordCommit(session, noted, stored, { rows, deleted, left });
   faultPoint('commit.before');
+  return outcomeOf({ rows, deleted, left, rejected, changes, notes }, false);
+}
+
+/** The counts of a batch that are logged with it. */
+interface BatchCounts {
+  rows: number;
+  deleted: number;
+  /** Rows of a range that were not written. */
+  left: number;
+}
+
+/** Returns an outcome, without the members that say nothing. */
+function outcomeOf(
+  outcome: BatchCounts & { rejected: number; changes: SchemaChange[]; notes: readonly Note[] },
+  already: boolean,
+): WriteOutcome {
+  const { rows, deleted, left, rejected, changes, notes } = outcome;
   return {
     rows,
-    already: false,
+    already,
     ...(rejected > 0 && { rejected }),
     ...(deleted > 0 && { deleted }),
     ...(left > 0 && { left }),
     ...(changes.length > 0 && { changes }),
-    ...(notes.length > 0 && { notes }),
+    ...(notes.length > 0 && { notes: [...notes] }),
   };
 }
 
 /** The outcome of a batch that an earlier attempt committed; null where none did. */
 async function committedBefore(session: SqlSession, request: WriteRequest): Promise<WriteOutcome | null> {
   const { key, base, next, table } = request;
-  const [rows] = await counts(
-    session,
-    sql`SELECT "rows" FROM ${ownTable(session, key, 'batches')} WHERE ${keyIs(session, key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
+  const [logged] = await session.rows(
+    sql`SELECT "rows", deleted, "left", cursor FROM ${ownTable(session, key, 'batches')}
+       WHERE ${keyIs(session, key)} AND id = ${literal(next)} AND base = ${literal(base)}`,
   );
-  if (rows === undefined) return null;
+  if (logged === undefined) return null;
+  const [rows, deleted, left] = logged.map(Number) as [number, number, number];
+  const cursor = JSON.parse(logged[3] ?? '') as Cursor;
   const rejected = await rejectedOf(session, request);
   const changes = table.inference === undefined ? [] : await changesOf(session, key, next);
-  return {
-    rows,
-    already: true,
-    ...(rejected > 0 && { rejected }),
-    ...(changes.length > 0 && { changes }),
-  };
+  // The notes of the write stand behind those of the reader.
+  const notes = cursor.notes.slice(request.cursor.notes.length);
+  return outcomeOf({ rows, deleted, left, rejected, changes, notes }, true);
 }
 
 /** Logs the batch and moves the checkpoint from its base. */
@@ -97,13 +114,13 @@ async function recordCommit(
   session: SqlSession,
   request: WriteRequest,
   stored: StoredCheckpoint,
-  rows: number,
+  { rows, deleted, left }: BatchCounts,
 ): Promise<void> {
   const { key, base, next, workflowId, pages, records } = request;
   const cursor = literal(JSON.stringify(request.cursor));
   const moved = await session.runAll([
     sql`${insertInto(session, key, 'batches')} VALUES (${joined([next, base].map(literal))}, ${keyLiterals(key)},
-       ${cursor}, ${literal(workflowId)}, ${joined([pages, records, rows].map(numeral))}, now())`,
+       ${cursor}, ${literal(workflowId)}, ${joined([pages, records, rows, deleted, left].map(numeral))}, now())`,
     sql`UPDATE ${ownTable(session, key, 'checkpoints')} SET id = ${literal(next)}, cursor = ${cursor}, updated_at = now()
        WHERE ${keyIs(session, key)} AND id = ${literal(base)}`,
   ]);

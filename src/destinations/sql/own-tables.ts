@@ -8,7 +8,7 @@ import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 /**
  * Version of Highwater's own tables. 1: checkpoints, batches, parents. 2: seen, rejects, schema changes, moves,
- * fingerprints. 3: the column `range`, which was a part of `source` before.
+ * fingerprints. 3: the column `range`, which was a part of `source` before, and the counts `deleted` and `left` of batches.
  */
 const TABLES_VERSION = 3;
 
@@ -42,6 +42,8 @@ const DEFINITIONS: readonly Definition[] = [
       pages: 'whole',
       records: 'whole',
       rows: 'whole',
+      deleted: 'whole',
+      left: 'whole',
       committed_at: 'time',
     },
     primaryKey: ['id', ...STREAM_KEY],
@@ -153,6 +155,8 @@ export async function prepareOwnTables(session: SqlSession, schema: string): Pro
   const version = await metaValue(session, schema, 'version');
   refuseNewer(version);
   if (Number(version) === TABLES_VERSION) return;
+  // DuckDB alters no table whose rows the transaction has changed.
+  await addCounts(session, schema);
   await splitRanges(session, schema);
   await session.run(
     sql`UPDATE ${meta} SET value = ${literal(String(TABLES_VERSION))} WHERE name = 'version'`,
@@ -181,6 +185,15 @@ async function splitRanges(session: SqlSession, schema: string): Promise<void> {
       );
     }
   }
+}
+
+/** Gives the batches of versions 1 and 2 their counts of deleted rows and of rows that were left as they are. */
+async function addCounts(session: SqlSession, schema: string): Promise<void> {
+  const batches = session.dialect.ownTable(schema, 'batches');
+  for (const name of ['deleted', 'left'].map(identifier))
+    await session.run(
+      sql`ALTER TABLE ${batches} ADD COLUMN IF NOT EXISTS ${name} ${session.dialect.type('LONG')} DEFAULT 0`,
+    );
 }
 
 /** Whether an older version made Highwater's own tables, and none has brought them up to date since. */

@@ -1,5 +1,5 @@
 /** A destination that speaks SQL, whichever database it is. */
-import { sameKey, openWhenFree, otherRanges } from '../checkpoints.js';
+import { sameKey, openWhenFree, otherRanges, refuseIfHeld } from '../checkpoints.js';
 import type {
   Destination,
   History,
@@ -51,31 +51,42 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
 
   async openStream(request: OpenRequest): Promise<OpenResult> {
     const { key } = request;
-    const startedOver = await this.prepareStream(request);
+    const asked = new Set<string>();
+    const startedOver = await this.prepareStream(request, asked);
     const isGone = startedOver.some((one) => sameKey(one, key));
     return openWhenFree(
       request,
       () => this.read((session) => storedCheckpoints(session, key)),
-      (asked) => this.transaction((session) => claimStream(session, request, asked, isGone)),
+      (free) => this.transaction((session) => claimStream(session, request, free, isGone)),
+      asked,
     );
   }
 
-  /** Makes the tables ready. @returns the streams that start over, as the table was gone. */
-  protected prepareStream(request: OpenRequest): Promise<StreamKey[]> {
-    const { table, expects } = request;
+  /**
+   * Makes the tables ready.
+   * @param asked gets the holders that do not run.
+   * @returns the streams that start over, as the table was gone.
+   */
+  protected async prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {
+    const { key, table, expects } = request;
     const { schema } = table;
-    return this.transaction(async (session) => {
+    const refused = (thrown: unknown): never => {
+      throw this.notReady(table, thrown);
+    };
+    await this.transaction(async (session) => {
       refuseOtherDatabase(this.addressOf(schema), await databaseId(session, schema), expects);
       await prepareOwnTables(session, schema);
+    }).catch(refused);
+    // A sync that runs may be writing the table: it is not touched before that is known.
+    await refuseIfHeld(request, await this.read((session) => storedCheckpoints(session, key)), asked);
+    return this.transaction(async (session) => {
       const settle = await settleKey(session, request);
       const { deletesBeforeAltering } = session.dialect;
       if (deletesBeforeAltering) await settle();
       const startedOver = await this.prepareAnew(session, table);
       if (!deletesBeforeAltering) await settle();
       return startedOver;
-    }).catch((thrown: unknown) => {
-      throw this.notReady(table, thrown);
-    });
+    }).catch(refused);
   }
 
   /** Makes the table ready. @returns the streams that start over, as it was gone. */

@@ -52,6 +52,16 @@ export function streamClaims(suite: Suite): void {
       expect((await suite.stream.write(checkpoint.id, 'c1', [{ id: '1' }])).rows).toBe(1);
     });
 
+    it('held by another running workflow keeps its rows and its key, also where the other one has another key', async () => {
+      const { checkpoint } = await suite.stream.open('the-first');
+      await suite.stream.write(checkpoint.id, 'c1', [{ id: '1', name: 'one' }]);
+      const other = suite.streamOf({ ...suite.stream.table, primaryKey: ['name'] });
+      const thrown = await thrownBy(other.open('the-second', { isRunning: everyHolderRuns, full: true }));
+      expect(thrown).toBeInstanceOf(StreamHeldError);
+      await suite.stream.write('c1', 'c2', [{ id: '1', name: 'changed' }, { id: '2' }]);
+      expect((await suite.stream.rows()).map(({ name }) => name)).toEqual(['changed', null]);
+    });
+
     it('of the same table by another strategy or source is refused too while its workflow runs', async () => {
       await suite.stream.open('the-first');
       for (const more of [{ strategy: 'offset' as const }, { source: 'http://elsewhere' }]) {
