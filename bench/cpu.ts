@@ -1,10 +1,10 @@
-/** CPU time of other processes, from /proc: on other systems than Linux nothing is known. */
+/** Reads the CPU time of other processes from /proc; empty on systems other than Linux. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
-/** Clock ticks a second; the same on every Linux. */
+/** Clock ticks per second, the same on every Linux. */
 const TICKS = 100;
 
-/** CPU seconds so far by the name of the thread; threads of one name together. */
+/** Returns CPU seconds by thread name; threads with the same name are added up. */
 export function cpuOf(pid: number): Map<string, number> {
   const seconds = new Map<string, number>();
   const tasks = `/proc/${pid}/task`;
@@ -23,7 +23,7 @@ export function cpuOf(pid: number): Map<string, number> {
   return seconds;
 }
 
-/** CPU seconds so far of a whole process, also of threads that have ended. */
+/** Returns the CPU seconds of a process, including threads that have ended. */
 export function cpuSecondsOf(pid: number): number {
   const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'utf8') : '';
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

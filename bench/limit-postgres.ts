@@ -1,8 +1,9 @@
 /**
- * The least that any program must do to get the same pages into the same PostgreSQL table: parse, COPY into a temporary
- * table, one INSERT … ON CONFLICT a batch, while the next batch is fetched. No workflow, no checkpoint, no checks.
+ * The minimum work to get the same pages into the same PostgreSQL table: parse, COPY into a temporary table, one INSERT
+ * … ON CONFLICT per batch, while the next batch is fetched. No workflow, no checkpoint, no checks.
  *
- * Run by `npm run bench -- --destination postgres`; alone: `tsx bench/limit-postgres.ts URL ROWS PAGE_SIZE postgresql://…`.
+ * Run by `npm run bench -- --destination postgres`; alone: `tsx bench/limit-postgres.ts URL ROWS PAGE_SIZE
+ * postgresql://…`.
  */
 import { Agent } from 'node:http';
 import { once } from 'node:events';

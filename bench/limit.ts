@@ -1,12 +1,12 @@
 /**
- * The limit: the least that any program must do to get the same pages into the same DuckDB table. No workflow, no
- * checkpoint, no checks, no JavaScript per row: the list in each body is cut out by its brackets and added to a file, one
- * list for a batch. DuckDB reads the file, and the next batch is fetched while one is written. Keys are found by a hash of
- * 8 bytes, and memory for bodies is used again, as in Highwater: each made it faster.
+ * The limit: the minimum work to get the same pages into the same DuckDB table. No workflow, no checkpoint, no checks,
+ * no JavaScript per row: the list in each body is cut out by its brackets and appended to a file, one list per batch.
+ * DuckDB reads the file while the next batch is fetched. Keys are found by an 8-byte hash and buffers of bodies are
+ * reused, as in Highwater: each made it faster.
  *
- * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb [stamps]`. With `stamps` its rows have the
- * two columns that Highwater's have by default, when and by which batch they were written. With `-` for the file it only
- * reads: that is the time of the API. With `files:FOLDER` or `files:FOLDER?format=ndjson` each batch becomes a file.
+ * Run by `npm run bench`; alone: `tsx bench/limit.ts URL ROWS PAGE_SIZE FILE.duckdb [stamps]`. With `stamps` rows have
+ * Highwater's two default columns, time and batch of the last write. With `-` as the file it only reads, which measures
+ * the API. With `files:FOLDER` or `files:FOLDER?format=ndjson` each batch becomes a file.
  */
 import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import { Agent } from 'node:http';
@@ -83,7 +83,7 @@ async function readOnly(): Promise<void> {
   console.log(JSON.stringify({ rows, seconds, peakRssMb: process.resourceUsage().maxRSS / 1024 }));
 }
 
-/** The records of a page as they came, without the brackets round them. */
+/** Passes on the records of a page as received, without the enclosing brackets. */
 async function fetchPage(page: number, take: (records: Buffer) => Promise<void>): Promise<void> {
   const response = await fetch(`${url}?offset=${page * pageSize}&limit=${pageSize}`, { agent });
   if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
@@ -94,7 +94,7 @@ async function fetchPage(page: number, take: (records: Buffer) => Promise<void>)
   gathered.release();
 }
 
-/** Fetches a batch into a file that is one list. */
+/** Fetches a batch into a file that contains one list. */
 async function fetchBatch(first: number): Promise<string> {
   const last = Math.min(first + pagesPerBatch, pages);
   const path = join(folder, `${first}.json`);

@@ -1,6 +1,6 @@
 /**
- * Where the CPU time of a sync goes: seconds of each process, and of each kind of thread of the worker. `npm run
- * bench:profile -- --rows 1000000`; `--node-flags=--cpu-prof` says more of the main thread. Linux only, as it reads /proc.
+ * Profiles the CPU time of a sync: seconds of each process, and of each kind of thread in the worker. `npm run
+ * bench:profile -- --rows 1000000`; `--node-flags=--cpu-prof` profiles the main thread. Linux only, as it reads /proc.
  */
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -18,7 +18,7 @@ import { startBenchWorker, TASK_QUEUE } from './worker.js';
 const options = new Command('bench:profile')
   .option('--rows <n>', 'rows of the source', '1000000')
   .option('--runs <n>', 'runs; each is shown', '3')
-  .option('--node-flags <list>', "the worker's, with commas", '')
+  .option('--node-flags <list>', "comma-separated flags of the worker's Node", '')
   .parse()
   .opts<{ rows: string; runs: string; nodeFlags: string }>();
 
@@ -38,7 +38,9 @@ for (let run = 0; run < Number(options.runs); run++) {
   const started = performance.now();
   const handle = await client.start(
     {
-      ...{ strategy: 'offset', base_url: `${api.url}/pagination/offset`, page_size: 1000 },
+      strategy: 'offset',
+      base_url: `${api.url}/pagination/offset`,
+      page_size: 1000,
       destination: join(folder, `${run}.duckdb`),
     },
     { taskQueue: TASK_QUEUE },

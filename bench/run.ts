@@ -1,6 +1,6 @@
 /**
- * Highwater next to the least that any program must do, and to its peers: the same API process, the same rows,
- * alternating runs. `npm run bench -- --help` says what can be set.
+ * Compares Highwater with the minimum work that any program must do, and with its peers: the same API process, the same
+ * rows, alternating runs. `npm run bench -- --help` lists the options.
  */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ const execute = promisify(execFile);
 
 interface Measure {
   seconds: number;
-  /** Of all processes but the API; absent where not known. */
+  /** CPU time of all processes except the API; absent if unknown. */
   cpuSeconds?: number;
   rows: number;
   peakRssMb: number;
@@ -34,24 +34,24 @@ interface Measure {
 }
 
 const options = new Command('bench')
-  .option('--rows <list>', 'rows of the source, several with commas', '1000000')
+  .option('--rows <list>', 'comma-separated row counts of the source', '1000000')
   .option('--page-size <list>', 'records a page', '1000')
   .option('--latency <list>', 'milliseconds that the API waits before each answer', '0')
-  .option('--runs <n>', 'counted runs of each program', '3')
-  .option('--warm-up <n>', 'runs before those that count', '1')
+  .option('--runs <n>', 'measured runs of each program', '3')
+  .option('--warm-up <n>', 'runs before the measured ones', '1')
   .option('--strategy <name>', 'offset, keyset or timestamp', 'offset')
-  .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone gives in so many seconds')
+  .option('--api-seconds <n>', 'instead of --rows: as many rows as the API alone delivers in this time')
   .addOption(
-    new Option('--destination <kind>', 'what is written; the peers write DuckDB only')
+    new Option('--destination <kind>', 'kind of destination; the peers write DuckDB only')
       .choices(['duckdb', 'postgres', 'parquet', 'ndjson'])
       .default('duckdb'),
   )
   .option(
     '--no-stamps',
-    'rows do not say when and by which batch they were written, in Highwater and in the limit',
+    'omit the columns with time and batch of the last write, in Highwater and in the limit',
   )
   .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
-  .option('--out <file>', 'where the figures go as JSON', 'bench/results.json')
+  .option('--out <file>', 'file for the figures as JSON', 'bench/results.json')
   .parse()
   .opts<{
     rows: string;
@@ -69,7 +69,7 @@ const options = new Command('bench')
 
 const numbers = (list: string) => list.split(',').map(Number);
 const names = options.only.split(',');
-/** What the others are compared with. */
+/** The measure that others are compared with. */
 const base = names.includes('limit') ? 'limit' : 'read';
 const PATHS = {
   offset: '/pagination/offset',
@@ -177,7 +177,7 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
   }
 }
 
-/** A new file, a new folder of files, or a new database on the server. */
+/** Creates a new file, a new folder of files, or a new database on the server. */
 async function destinationOf(name: string, run: number): Promise<string> {
   const { destination } = options;
   if (destination === 'parquet' || destination === 'ndjson')
@@ -218,7 +218,7 @@ async function bare(url: string, rows: number, pageSize: number, file: string): 
   return JSON.parse(stdout) as Measure;
 }
 
-/** How many rows the API alone gives in so many seconds; found by reading for about two. */
+/** Returns the number of rows that the API alone delivers in this time, measured for about two seconds. */
 async function rowsIn(seconds: number, settings: object, most: number, pageSize: number): Promise<number> {
   const api = await startDemoApi({ settings: { rows: most, ...settings } });
   try {
@@ -235,7 +235,7 @@ async function rowsIn(seconds: number, settings: object, most: number, pageSize:
   }
 }
 
-/** A worker that is up, and the time from the start of the workflow to its result. */
+/** Starts a worker, and measures the time from the start of the workflow to its result. */
 async function highwater(url: string, pageSize: number, file: string): Promise<Measure> {
   const worker = await startBenchWorker(server.address);
   const cpu = () => cpuSecondsOf(worker.pid) + cpuSecondsOf(server.pid ?? 0);
@@ -243,7 +243,10 @@ async function highwater(url: string, pageSize: number, file: string): Promise<M
   const started = performance.now();
   const handle = await client.start(
     {
-      ...{ strategy: options.strategy, base_url: url, page_size: pageSize, destination: file },
+      strategy: options.strategy,
+      base_url: url,
+      page_size: pageSize,
+      destination: file,
       ...(!options.stamps && { stamps: false }),
     },
     { taskQueue: TASK_QUEUE },

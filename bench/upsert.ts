@@ -1,6 +1,6 @@
 /**
- * What a batch costs by the size of the table that it goes into: new rows, rows read again unchanged, changed ones
- * among the last, and anywhere. `npm run bench:upsert -- --rows 10000000`.
+ * Measures the cost of a batch by the size of its table: new rows, unchanged rows, rows changed among the last ones,
+ * and rows changed anywhere. `npm run bench:upsert -- --rows 10000000`.
  */
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
@@ -32,8 +32,14 @@ const spec: TableSpec = {
   table: 'user',
   primaryKey: ['id'],
   columns: {
-    ...{ id: 'STRING', name: 'STRING', email: 'STRING', address: 'STRING', company: 'STRING', job: 'STRING' },
-    ...{ updatedAt: 'UTC_DATETIME', createdAt: 'UTC_DATETIME' },
+    id: 'STRING',
+    name: 'STRING',
+    email: 'STRING',
+    address: 'STRING',
+    company: 'STRING',
+    job: 'STRING',
+    updatedAt: 'UTC_DATETIME',
+    createdAt: 'UTC_DATETIME',
   },
   stamps: true,
 };
@@ -46,7 +52,7 @@ const key: StreamKey = {
 };
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex');
-/** Record `i` in its `version`, as the SQL of `fill` makes it. */
+/** Returns record `i` in a version, equal to the SQL of `fill`. */
 function record(i: number, version: number): string {
   const id = md5(String(i)).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
   const text = (n: number) => md5(String(i * n));
@@ -78,9 +84,12 @@ interface Target {
   close: () => Promise<void>;
 }
 async function duckDb(): Promise<Target> {
-  // As a worker sets it.
+  // The worker's settings.
   const file = new DuckDbFile(join(folder, 'x.duckdb'), {
-    ...{ memoryLimit: '128MiB', longRecordsMemory: '192MiB', threads: 1, idleMilliseconds: 60_000 },
+    memoryLimit: '128MiB',
+    longRecordsMemory: '192MiB',
+    threads: 1,
+    idleMilliseconds: 60_000,
     folders: [folder],
   });
   const destination = new DuckDbDestination(file);
@@ -116,7 +125,7 @@ const open = async () => {
   base = (await destination.openStream({ key, table: spec, holder, full: false, takeOver: false, isRunning }))
     .checkpoint.id;
 };
-/** @returns milliseconds of the write, commit and all. */
+/** Writes a batch. @returns milliseconds, including the commit. */
 async function write(records: number[], version: number): Promise<number> {
   const path = join(folder, 'batch.ndjson');
   await writeFile(path, records.map((i) => `${record(i, version)}\n`).join(''));
@@ -177,5 +186,5 @@ console.log(
   ),
 );
 console.log(
-  `milliseconds a batch of ${size} rows into ${options.destination}: median (longest of ${options.runs})`,
+  `milliseconds per batch of ${size} rows into ${options.destination}: median (longest of ${options.runs})`,
 );

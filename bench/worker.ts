@@ -1,4 +1,4 @@
-/** A worker of the build, in a process of its own. */
+/** A worker from the build, in a process of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,7 +8,7 @@ const CLI = join(fileURLToPath(new URL('..', import.meta.url)), 'dist/cli.js');
 export const TASK_QUEUE = 'bench';
 
 /**
- * Starts one, and waits until it takes work.
+ * Starts a worker, and waits until it takes work.
  * @param nodeFlags such as `--cpu-prof`.
  */
 export async function startBenchWorker(

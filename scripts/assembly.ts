@@ -1,6 +1,6 @@
 /**
- * Compiles `src/sources/assembly` into `src/sources/record-walker.wasm.ts`, where it needs no file beside it. That file is
- * kept with the sources, so that nobody needs the compiler who does not change the walker; a test says when it is old.
+ * Compiles `src/sources/assembly` to `src/sources/record-walker.wasm.ts`, which embeds the module. The output is
+ * committed, so that only changes to the walker need the compiler; a test fails when it is out of date.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,17 +14,17 @@ interface Compiler {
     options: { writeFile: (name: string, contents: Uint8Array) => void },
   ) => Promise<{ error: Error | null; stderr: { toString: () => string } }>;
 }
-/** Not named in so many words: its types would change those of arrays everywhere. */
+/** Typed as a string, since the package's types would change those of arrays everywhere. */
 const COMPILER: string = 'assemblyscript/asc';
 
-/** @throws {Error} with what the compiler says. */
+/** Returns the compiled module. @throws {Error} with the compiler's messages. */
 export async function compiled(): Promise<string> {
   const { default: asc } = (await import(COMPILER)) as { default: Compiler };
   let wasm = new Uint8Array();
   const { error, stderr } = await asc.main(
     [
       ...[SOURCE, '--outFile', 'walker.wasm', '--runtime', 'stub', '-O3', '--noAssert', '--enable', 'simd'],
-      // 1.5 MiB, of which the last MiB is for what is walked; nothing is ever allocated.
+      // 1.5 MiB, the last MiB of which holds the input; nothing is ever allocated.
       ...['--memoryBase', '512', '--initialMemory', '24', '--maximumMemory', '24', '--use', 'abort='],
       ...['--baseDir', fileURLToPath(new URL('..', import.meta.url))],
     ],

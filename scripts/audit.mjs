@@ -1,6 +1,6 @@
-// Known weaknesses in what users install: `npm audit` over the production dependencies. One that has no fix is listed in
-// audit-accepted.json beside this file, by its advisory's id, with the reason why it does no harm here and a date after
-// which it must be looked at again. Where the registry's audit endpoint cannot be reached, that is said and nothing fails.
+// Checks the production dependencies for known vulnerabilities with `npm audit`. One without a fix is listed in
+// audit-accepted.json beside this file by its advisory id, with the reason why it is harmless here and a date for the
+// next review. If the registry's audit endpoint is unreachable, prints that and succeeds.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
@@ -33,14 +33,14 @@ let report;
 try {
   report = JSON.parse(stdout);
 } catch {
-  skip(`npm audit gave no report: ${stderr || stdout || 'it said nothing'}`);
+  skip(`npm audit gave no report: ${stderr || stdout || 'no output'}`);
 }
 if (report.vulnerabilities === undefined) {
   const { code = '', summary = '', detail = '' } = report.error ?? {};
   const said = report.message ?? (`${code} ${summary || detail}`.trim() || 'no reason given');
-  // A lock file that is missing or wrong is ours to put right; all else is between npm and the registry.
+  // A missing or invalid lock file is our mistake; other errors are between npm and the registry.
   if (['ENOLOCK', 'EUSAGE', 'EJSONPARSE'].includes(code)) {
-    console.error(`npm audit cannot work here: ${said}`);
+    console.error(`npm audit failed: ${said}`);
     process.exit(1);
   }
   skip(`the registry's audit endpoint did not answer: ${said}`);
@@ -64,7 +64,7 @@ for (const [id, { title, name, severity, range, url }] of advisories) {
   console.log(`${name} ${range} (${severity}) ${title}\n  ${url}\n  ${words}`);
 }
 for (const id of Object.keys(accepted)) {
-  if (!advisories.has(id)) console.log(`${id} is accepted, but no longer reported: take it off the list`);
+  if (!advisories.has(id)) console.log(`${id} is accepted, but no longer reported: remove it from the list`);
 }
 console.log(`audit of production dependencies: ${advisories.size} known, ${open} open`);
 process.exit(open > 0 ? 1 : 0);

@@ -12,23 +12,23 @@ execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', r
 });
 const quiet = () => undefined;
 /**
- * One as it is, and one for workers that send traces: without them nothing of OpenTelemetry is there to cost anything.
- * Where payloads are encrypted, what workflows say of failures is too: that is decided inside of a bundle.
+ * The workflow bundles: without tracing, which costs nothing then, and with it. Encryption is decided inside a bundle
+ * too, since it includes failure messages of workflows.
  */
 const bundles = [
   { name: 'workflow-bundle-traced-encrypted.cjs', isTraced: true, isEncrypted: true },
   { name: 'workflow-bundle-traced.cjs', isTraced: true, isEncrypted: false },
   { name: 'workflow-bundle-encrypted.cjs', isTraced: false, isEncrypted: true },
-  // The last one made: the build is up to date where this one is.
+  // Built last: the build is up to date if this bundle is.
   { name: 'workflow-bundle.cjs', isTraced: false, isEncrypted: false },
 ];
 for (const { name, isTraced, isEncrypted } of bundles) {
   const { code } = await bundleWorkflowCode({
     workflowsPath: root('dist/workflows/index.js'),
-    // Once for all workflows of a worker: each would keep half a megabyte of it otherwise.
+    // Loaded once for all workflows of a worker: each would otherwise keep half a megabyte of it.
     preloadModules: [root('dist/inputs.js')],
     workflowInterceptorModules: isTraced ? [root('dist/workflows/traced.js')] : [],
-    // It comes from this package: no path of this machine belongs into the histories of others.
+    // From this package, so that no path of this machine enters histories.
     webpackConfigHook: (config) => ({
       ...config,
       devtool: 'inline-nosources-source-map',

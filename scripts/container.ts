@@ -1,6 +1,6 @@
 /**
- * Does what the Dockerfile does, without Docker, in a plain folder: each COPY and RUN of both stages, in order. Prints the
- * folder of the image, whose /app is what a container would have.
+ * Runs the Dockerfile without Docker in a plain folder: each COPY and RUN of both stages, in order. Prints the folder
+ * of the image, whose /app equals that of a container.
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, statSync } from 'node:fs';
@@ -21,7 +21,7 @@ for (const [i, stage] of stages().entries()) {
     if (name === 'COPY') copy(rest, folder);
     if (name !== 'RUN') continue;
     console.log(`RUN ${rest}`);
-    // The user "node" is the base image's, and the root folder is its own.
+    // The user "node" exists only in the base image, and the root folder is its own.
     const command = rest.replace(/ && chown \S+ \S+$/, '').replaceAll(' /data', ` ${root}/data`);
     execFileSync('sh', ['-c', command], { cwd: folder, stdio: ['ignore', 'inherit', 'inherit'] });
   }

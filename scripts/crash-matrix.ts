@@ -1,6 +1,6 @@
 /**
- * The crash matrix in full: every fault × every strategy × every destination. `npm run crash-matrix -- --help` says
- * what can be chosen.
+ * Runs the whole crash matrix: every fault × every strategy × every destination. `npm run crash-matrix -- --help` lists
+ * the options.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -19,13 +19,13 @@ import {
 import { testServer } from '../test/helpers/temporal.js';
 
 const options = new Command('crash-matrix')
-  .option('--shard <i/n>', 'every n-th cell, beginning with the i-th', '1/1')
-  .option('--points <list>', 'fault points, or how their names begin: "commit,api."', POINTS.join(','))
+  .option('--shard <i/n>', 'every n-th cell, from the i-th', '1/1')
+  .option('--points <list>', 'fault points, or prefixes of their names: "commit,api."', POINTS.join(','))
   .option('--strategies <list>', 'strategies', REFERENCE_STRATEGIES.join(','))
   .option('--destinations <list>', 'destinations', Object.keys(DESTINATIONS).join(','))
   .option('--lanes <n>', 'cells at a time', '2')
-  .option('--out <file>', 'where outcomes are kept', '/tmp/highwater-crash-matrix/outcomes.json')
-  .option('--resume', 'skip the cells that have passed already')
+  .option('--out <file>', 'file for the outcomes', '/tmp/highwater-crash-matrix/outcomes.json')
+  .option('--resume', 'skip cells that have already passed')
   .parse()
   .opts<{
     shard: string;
@@ -61,9 +61,9 @@ const todo = cells.filter((cell) => outcomes.get(name(cell))?.failure !== null);
 mkdirSync(dirname(options.out), { recursive: true });
 console.log(`${cells.length} cells, ${todo.length} to run`);
 
-/** Ctrl-C lets the cells in hand end; `--resume` goes on from there. */
+/** On Ctrl-C current cells finish; `--resume` continues from there. */
 const stop = () => {
-  console.log(`stopping once the cells in hand have ended; ${todo.length} are left for --resume`);
+  console.log(`stopping after the current cells; ${todo.length} are left for --resume`);
   todo.length = 0;
 };
 process.once('SIGINT', stop).once('SIGTERM', stop);

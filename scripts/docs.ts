@@ -1,7 +1,7 @@
 /**
- * Writes what the code says where people and editors read it: the tables of keys in `docs/configuration.md`, between
- * markers, `highwater.schema.json`, and the table of metrics in `docs/monitoring.md`. The prose around the tables is
- * written by hand.
+ * Writes the generated parts of the documentation: the tables of keys in `docs/configuration.md`, between markers,
+ * `highwater.schema.json`, and the table of metrics in `docs/monitoring.md`. The prose around the tables is written by
+ * hand.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -20,17 +20,17 @@ type Shape = Record<string, z.ZodType>;
 
 interface Row {
   key: string;
-  /** What it is about; a key that does not say comes last. */
+  /** Theme of the key; keys without one come last. */
   theme: string;
-  /** Strategies that the key is for; empty where it is for all. */
+  /** Strategies that use the key; empty: all. */
   strategies: string[];
   allowed: string;
-  /** Null where there is none and the key must be given. */
+  /** Null if the key is required. */
   default: string | null;
   meaning: string;
 }
 
-/** What a marker may ask for: `<!-- keys: NAME -->` … `<!-- /keys -->`. */
+/** Tables by the names in markers: `<!-- keys: NAME -->` … `<!-- /keys -->`. */
 const TABLES: Record<string, () => string> = {
   flat: () => byTheme(rows(documented.flat)),
   'flat, by strategy': () => byStrategy(rows(documented.flat)),
@@ -47,12 +47,12 @@ const TABLES: Record<string, () => string> = {
 
 const isInner = (key: string) => key.includes('.');
 
-/** The keys of a stream that the flat form does not have, or has with another meaning. */
+/** Returns the stream keys that the flat form lacks, or defines differently. */
 function ownOfStreams(): Row[] {
   const flat = new Set(rows(documented.flat).map(content));
   const source = unwrapped(documented.full.source);
   const ofSource = source instanceof z.ZodObject ? rows(source.shape) : [];
-  // What is inside of a key that the source has too is shown there.
+  // Keys inside a key that the source has too are shown there.
   const shown = new Set(ofSource.filter(({ key }) => isInner(key)).map(content));
   return rows(documented.stream).filter((row) => {
     const text = content(row);
@@ -60,10 +60,10 @@ function ownOfStreams(): Row[] {
   });
 }
 
-/** All of a row that a reader sees. */
+/** Returns the visible content of a row. */
 const content = ({ theme: _, ...row }: Row) => JSON.stringify(row);
 
-/** A row for every key, and below it for the keys inside. */
+/** Returns a row for every key, followed by rows for the keys inside it. */
 function rows(shape: Shape, prefix = ''): Row[] {
   return Object.entries(shape).flatMap(([name, schema]) => {
     const key = prefix + name;
@@ -116,7 +116,7 @@ function inside(schema: z.ZodType, key: string, row: Row): Row[] {
   });
 }
 
-/** What a schema checks, without what makes it optional. */
+/** Returns the schema inside optional and default wrappers. */
 function unwrapped(schema: z.ZodType): unknown {
   if (
     schema instanceof z.ZodOptional ||
@@ -136,7 +136,7 @@ function defaultOf(schema: z.ZodType): string | null {
   return schema instanceof z.ZodOptional ? '' : null;
 }
 
-/** A default as one would write it; a long one is described. */
+/** Formats a default as a user would write it; a long one is described. */
 function written(value: unknown): string {
   const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
   if (value === '' || empty) return '';
@@ -167,7 +167,7 @@ interface JsonNode {
 const jsonOf = (schema: z.ZodType) =>
   z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonNode;
 
-/** What may be written, in words. */
+/** Describes the allowed values. */
 function allowed(node: JsonNode): string {
   if (node.title !== undefined) return node.title.startsWith('{') ? code(node.title) : node.title;
   if (node.const !== undefined) return code(String(node.const));
@@ -199,7 +199,7 @@ function allowed(node: JsonNode): string {
   }
 }
 
-/** The key of a kind of object that says of which kind it is. */
+/** Returns the key that tells the variants of a kind of object apart. */
 function discriminator({ properties = {} }: JsonNode): { key: string; word: string } | null {
   const [found] = Object.entries(properties).filter(([, { const: word }]) => word !== undefined);
   return found === undefined ? null : { key: found[0], word: String(found[1].const) };
@@ -207,7 +207,7 @@ function discriminator({ properties = {} }: JsonNode): { key: string; word: stri
 
 function members({ properties = {}, required = [] }: JsonNode): string {
   const names = Object.keys(properties);
-  // Those of a large object have rows of their own.
+  // The keys of a large object have rows of their own.
   if (names.length > 3 || required.length === 0) return 'object';
   return `{ ${names.map((name) => `\`${name}\`${required.includes(name) ? '' : '?'}`).join(', ')} }`;
 }
@@ -228,7 +228,7 @@ function table(all: Row[]): string {
   );
 }
 
-/** A table for each theme, under its name. */
+/** Returns a table for each theme, under its name. */
 function byTheme(all: Row[]): string {
   const general = all.filter(({ strategies }) => strategies.length === 0);
   const names = [...new Set(general.map(({ theme }) => theme))];
@@ -261,8 +261,8 @@ function markdown(header: string[], all: string[][]): string {
 }
 
 /**
- * The document with its tables made anew.
- * @throws {Error} where a marker asks for a table that there is not.
+ * Returns the document with regenerated tables.
+ * @throws {Error} if a marker names an unknown table.
  */
 export async function documentFrom(text: string): Promise<string> {
   const filled = text.replace(
@@ -280,7 +280,7 @@ export async function documentFrom(text: string): Promise<string> {
   return format(filled, { ...(await resolveConfig(DOCUMENT)), parser: 'markdown' });
 }
 
-/** What is said of metrics with its table made anew. */
+/** Returns the monitoring page with a regenerated table. */
 export async function monitoringFrom(text: string): Promise<string> {
   const rows = Object.entries(METRICS).map(([name, spec]: [string, MetricSpec]) => [
     code(name),
@@ -298,10 +298,10 @@ export async function monitoringFrom(text: string): Promise<string> {
   return format(filled, { ...(await resolveConfig(MONITORING)), parser: 'markdown' });
 }
 
-/** The JSON Schema as it is checked in. */
+/** Returns the JSON Schema file. */
 export const schemaText = (): string => `${JSON.stringify(jsonSchema(), null, 2)}\n`;
 
-/** Keys, at any depth, of which the schema does not say what they mean. */
+/** Returns the keys, at any depth, without a description in the schema. */
 export function undescribed(): string[] {
   return Object.entries(documented).flatMap(([form, shape]) =>
     rows(shape)

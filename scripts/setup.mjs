@@ -1,4 +1,4 @@
-// Makes a fresh clone ready: dependencies and build, each only where it is missing or out of date.
+// Prepares a fresh clone: installs dependencies and builds, each only if missing or out of date.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -34,8 +34,8 @@ function run(what, command, args) {
 
 const installed = 'node_modules/.package-lock.json';
 if (changed(installed) < changed('package-lock.json') - 1000) {
-  // Not `npm ci`: it refuses a lock file that lacks another platform's optional packages, and not every registry
-  // has them all. With --no-save the lock file is obeyed and left as it is.
+  // Not `npm ci`, which refuses a lock file without another platform's optional packages, and not every registry has
+  // them all. With --no-save the lock file is followed and not changed.
   run('Installing dependencies', 'npm', [
     'install',
     '--no-save',

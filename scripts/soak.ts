@@ -1,7 +1,7 @@
 /**
- * A long run under random faults: continuous syncs of all strategies, a source that changes, workers and the Temporal
- * server killed, an API that misbehaves. In the end every table must equal the source, row for row.
- * `npm run soak -- --minutes 20 --seed 7`
+ * A long run under random faults: continuous syncs of all strategies, a changing source, workers and the Temporal
+ * server killed, an API that misbehaves. In the end every table must equal the source, row for row. `npm run soak --
+ * --minutes 20 --seed 7`
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,8 +27,8 @@ import {
 import { envWithoutTemporal } from '../test/helpers/temporal.js';
 
 const options = new Command('soak')
-  .option('--minutes <n>', 'how long faults are made', '20')
-  .option('--seed <n>', 'of the faults: when, and which', '1')
+  .option('--minutes <n>', 'duration of the faults', '20')
+  .option('--seed <n>', 'seed for times and kinds of faults', '1')
   .option('--rows <n>', 'rows of the source at the start', '5000')
   .option('--strategies <list>', 'strategies, each with a table of its own', REFERENCE_STRATEGIES.join(','))
   .parse()
@@ -39,7 +39,7 @@ const endsAt = Date.now() + Number(options.minutes) * 60_000;
 const rows = Number(options.rows);
 const TASK_QUEUE = 'soak';
 
-/** Numbers from 0 to 1 that a seed repeats (mulberry32); each kind of fault draws from a sequence of its own. */
+/** Generates numbers from 0 to 1 from a seed (mulberry32); each kind of fault has its own sequence. */
 function dice(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -57,7 +57,7 @@ const say = (text: string) =>
   console.log(`${((Date.now() - started) / 1000).toFixed(1).padStart(7)}  ${text}`);
 const survived = new Map<string, number>();
 const count = (kind: string) => survived.set(kind, (survived.get(kind) ?? 0) + 1);
-/** When something went wrong, and until when it stood in the way of the syncs. */
+/** Faults, with the times during which they obstructed the syncs. */
 const troubles: { kind: string; from: number; until: number }[] = [];
 
 const folder = await mkdtemp(join(tmpdir(), 'highwater-soak-'));
@@ -76,14 +76,14 @@ const demo = new DemoClient(url);
 let server: LocalServer = await startServer();
 const client = await connect(server.address);
 const current: { worker: WorkerProcess | null } = { worker: null };
-/** No more faults: everything gets well. */
+/** Set to stop further faults, so that everything recovers. */
 let quiet = false;
 let failed: string | null = null;
 
 const schemaOf = (strategy: ReferenceStrategy) => `soak_${strategy}`;
 const configurations: Record<ReferenceStrategy, { [key: string]: Json }> = {
   keyset: {},
-  // What they cannot see by themselves, updates behind them, they read again.
+  // Read changes that the strategy cannot see, updates behind its position, again.
   offset: { full_rescan: 1, page_size: 500 },
   step_size: { step_size: 500, max_id: 1_000_000_000, max_empty_steps: 3, id_lookback: 1_000_000_000 },
   timestamp: {},
@@ -100,11 +100,11 @@ const rss: number[] = [];
 let longestHistory = 0;
 let workers = 0;
 
-/** Sleeps, but no longer than there are faults to make. */
+/** Sleeps, but not beyond the time for faults. */
 const pause = (seconds: number) => delay(Math.max(0, Math.min(seconds * 1000, endsAt - Date.now())));
 const over = () => Date.now() >= endsAt || failed !== null;
 
-/** Starts a worker, as often as it takes: the server may be away. */
+/** Starts a worker, retrying while the server is down. */
 async function nextWorker(): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -209,7 +209,7 @@ async function changeData(): Promise<void> {
     await pause(between(roll, 0.2, 1.5));
     const insert = Math.floor(between(roll, 0, 20));
     const update = Math.floor(between(roll, 0, 30));
-    // The API may be away just now.
+    // The API may be down.
     const done = await demo.mutate({ insert, update }).catch(() => null);
     if (done !== null) changes += insert + update;
   }
@@ -242,7 +242,7 @@ async function watch(): Promise<void> {
   }
 }
 
-/** Two whole passes of every stream begin and end once nothing changes any more. */
+/** Waits until every stream has made two whole passes after the last change. */
 async function quiesce(): Promise<void> {
   const deadline = Date.now() + 600_000;
   const passes = new Map<ReferenceStrategy, number>();
@@ -257,7 +257,7 @@ async function quiesce(): Promise<void> {
       }
       if (Date.now() > deadline) {
         const words = JSON.stringify(progress ?? 'no answer');
-        failed ??= `the sync ${strategy} does not go on: ${words}`;
+        failed ??= `the sync ${strategy} makes no progress: ${words}`;
         return;
       }
       await delay(500);
@@ -280,7 +280,7 @@ async function commitsOf(strategy: ReferenceStrategy): Promise<Commit[]> {
   return answer.rows.map(([id, base, at]) => ({ id: String(id), base: String(base), at: Number(at) }));
 }
 
-/** What is wrong with a table and its log of commits; empty where nothing is. */
+/** Returns the problems of a table and its commit log. */
 async function problemsOf(strategy: ReferenceStrategy, commits: Commit[]): Promise<string[]> {
   const view = strategy === 'step_size' ? 'step' : 'list';
   const { missing, stale, extra } = await difference(demo, destination, { view, schema: schemaOf(strategy) });
@@ -295,8 +295,8 @@ async function problemsOf(strategy: ReferenceStrategy, commits: Commit[]): Promi
 }
 
 /**
- * Seconds from the end of each trouble of a kind to a stream's next commit, the pause between two passes included.
- * `alone`: no other trouble came between.
+ * Returns the seconds from the end of each fault of a kind to the next commit, including the pause between passes.
+ * `alone`: no other fault came between.
  */
 function recoveries(commits: Commit[], kind: string): { seconds: number; alone: boolean }[] {
   return troubles.flatMap((trouble) => {
@@ -355,7 +355,7 @@ try {
       times.set(kind, [...(times.get(kind) ?? []), ...recoveries(commits, kind)]);
     }
   }
-  // A pause ends between two batches, with nothing staged.
+  // A pause takes effect between batches, with nothing staged.
   for (const handle of handles.values()) await handle.pause().catch(() => undefined);
   for (const handle of handles.values()) {
     const isPaused = async () => (await handle.progress().catch(() => null))?.status === 'paused';
@@ -391,7 +391,7 @@ try {
   exitCode = problems.length === 0 ? 0 : 1;
 } finally {
   if (exitCode !== 0) {
-    console.log(`\nthe last words of the worker:\n${current.worker?.said().slice(-3000)}`);
+    console.log(`\nthe last output of the worker:\n${current.worker?.said().slice(-3000)}`);
     console.log(`kept: ${folder}, ${home}`);
   }
   await current.worker?.end('SIGKILL').catch(() => undefined);

@@ -1,5 +1,6 @@
-// Runs the unit tests and one sync with the Node versions that workers run with: `npm run test:node`, or `-- 24` for one.
-// They come as the npm package `node`, and are kept in node_modules/.cache. Not in `npm test`, which takes long enough.
+// Runs the unit tests and one sync with the Node versions that workers run with: `npm run test:node`, or `-- 24` for
+// one. The versions come from the npm package `node` and are cached in node_modules/.cache. Not part of `npm test`, to
+// save time.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8');
 const [, image = ''] = /^FROM node:(\d+)/m.exec(dockerfile) ?? [];
-/** The Dockerfile's, and the supported long-term version before it. */
+/** The Dockerfile's version, and the supported long-term version before it. */
 const versions = process.argv.slice(2).length > 0 ? process.argv.slice(2) : ['22', image];
 const tests = ['test/unit', 'test/integration/streams.test.ts'];
 

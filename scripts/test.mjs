@@ -1,5 +1,5 @@
-// Lint, types and all tests; prints what each took, and the counts once more at the end. With --long also the tests that
-// `npm test` has no time for.
+// Runs lint, types and all tests; prints the time of each, and the counts again at the end. With --long also the tests
+// that are too long for `npm test`.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ if (process.argv.includes('--long')) process.env.HIGHWATER_LONG_TESTS = '1';
 
 const scratch = mkdtempSync(join(tmpdir(), 'highwater-results-'));
 const results = join(scratch, 'results.json');
-/** @returns status, and the output unless it was shown at once. */
+/** Runs a command. @returns its status, and its output unless it was streamed. */
 const node =
   (...args) =>
   (isShown) =>
@@ -44,7 +44,7 @@ async function run([name, step], isShown) {
   failed ||= status !== 0;
   return isShown ? '' : `\n── ${name}${said === '' ? '' : `\n${said.trimEnd()}`}`;
 }
-// The checks go beside the tests, which wait half of their time; what they say comes after.
+// Checks run beside the tests, which wait half of their time; their output comes afterwards.
 const checks = (async () => {
   const said = [];
   for (const check of steps.slice(0, -1)) said.push(await run(check, false));

@@ -1,5 +1,5 @@
 /**
- * Takes the screenshots of Temporal's Web UI in `docs/`: `npx tsx scripts/web-ui.ts`, after a build. It needs a Chromium
+ * Takes the screenshots of Temporal's Web UI in `docs/`: `npx tsx scripts/web-ui.ts`, after a build. Needs Chromium
  * (`CHROMIUM`, else /usr/bin/chromium), and runs real syncs against the demo API.
  */
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,7 @@ import { testServer } from '../test/helpers/temporal.js';
 
 const docs = (name: string) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url));
 const SIZE = { width: 1200, height: 1500 };
-/** What the run itself says, without the frame around it. */
+/** The part with the run, without the page frame. */
 const CLIP = { x: 280, width: 900 };
 
 const server = await testServer();
@@ -42,7 +42,7 @@ try {
   ] as const) {
     const run = `${server.uiUrl}/namespaces/default/workflows/${handle.workflowId}/${await handle.runId()}`;
     await pages.goto(`${run}/${path}`);
-    // It asks on and on, so that the network is never idle.
+    // The page polls, so the network never becomes idle.
     await pages.waitForTimeout(4000);
     await pages.screenshot({ path: docs(file), clip: { ...CLIP, y, height } });
     console.log(file, await pages.title());

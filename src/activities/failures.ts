@@ -4,18 +4,17 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { HighwaterError, messageOf } from '../errors.js';
 import { ruleFor } from '../failures.js';
 
-/** Attempts for a failure that is retried a few times. */
+/** Number of attempts for a failure that is retried only a few times. */
 const A_FEW = 3;
-/** Characters of a message that are kept; Temporal refuses failures of megabytes. */
+/** Maximum length of a message; Temporal refuses failures of megabytes. */
 const MESSAGE_LIMIT = 8000;
 
-/** How long failures that are reported soon are retried out of sight: most are over by then. */
+/** Time for which failures are retried before they are reported; most are over by then. */
 const PATIENCE_MILLISECONDS = 10_000;
 
 /**
- * Runs an activity's work and turns errors into Temporal's failures: the failure's `type` is the error's name, its
- * message the error's own.
- * @param isContinuous whether the sync retries by itself, and is to show failures that are reported soon.
+ * Runs an activity's work and converts errors to Temporal failures, with the error's name as `type` and its message.
+ * @param isContinuous whether the sync retries by itself, and should report failures soon.
  */
 export async function reporting<T>(
   work: () => Promise<T>,
@@ -25,7 +24,7 @@ export async function reporting<T>(
     return await work();
   } catch (thrown) {
     const failure = failureOf(thrown, isContinuous);
-    // Histories are read on other machines: stack traces must not name folders of this one.
+    // Histories are read on other machines: stack traces must not contain local folders.
     for (let one: unknown = failure; one instanceof Error; one = one.cause)
       if (one.stack !== undefined) one.stack = withoutPlace(one.stack);
     throw failure;
@@ -53,7 +52,7 @@ function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
   });
 }
 
-/** Removes from a stack trace the folder in which this package and others are installed. */
+/** Removes the folder of this and other packages from a stack trace. */
 export function withoutPlace(stack: string): string {
   const installed = new URL('../../', import.meta.url);
   return stack

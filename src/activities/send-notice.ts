@@ -134,8 +134,8 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
       : nextTry !== null
         ? [`The next try is at ${nextTry}.`]
         : status === 'blocked'
-          ? [`Mend it, then: highwater resume ${sync}`]
-          : ['Mend it, and start it again: it goes on from where it was.'];
+          ? [`Fix the problem, then: highwater resume ${sync}`]
+          : ['Fix the problem and start it again: it continues from there.'];
   const isBehind = notice.lagSeconds !== null && event === 'failing';
   return [
     `${HEAD[event]} Sync ${sync} (${stream}) ${what}, since ${since}.`,

@@ -1,13 +1,13 @@
 /**
- * The demo API's process: `node dist/dev/demo-api-main.js --port 0 --rows 1000`. Every switch is a flag
- * (`--max-page 1000 --exclusive --gaps '[[10,20]]'`); `--settings` takes several as JSON. Prints `{"port":N}` when it
- * listens, ends on SIGTERM and, with `--parent`, when its standard input closes.
+ * The demo API's process: `node dist/dev/demo-api-main.js --port 0 --rows 1000`. Every switch is a flag (`--max-page
+ * 1000 --exclusive --gaps '[[10,20]]'`); `--settings` takes several as JSON. Prints `{"port":N}` when it listens; ends
+ * on SIGTERM and, with `--parent`, when its standard input closes.
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { DemoServer } from './demo-api/server.js';
 import { DEFAULT_SETTINGS } from './demo-api/settings.js';
 
-function fail(message: string): never {
+function exitWith(message: string): never {
   process.stderr.write(`demo API: ${message}\n`);
   process.exit(2);
 }
@@ -16,7 +16,7 @@ function parseJson(flag: string, text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    return fail(`--${flag} is not JSON: ${text}`);
+    return exitWith(`--${flag} is not JSON: ${text}`);
   }
 }
 
@@ -50,5 +50,5 @@ try {
   process.stdout.on('error', () => {});
   process.stdout.write(`${JSON.stringify({ port })}\n`);
 } catch (error) {
-  fail(error instanceof Error ? error.message : String(error));
+  exitWith(error instanceof Error ? error.message : String(error));
 }

@@ -1,6 +1,6 @@
 /**
- * The bundled demo API: the rules, words, order, tokens and limits of the reference API (`fivetran-api-playground`
- * 1.1.9), over any number of records, with switches for what goes wrong in the field.
+ * Starts the bundled demo API: the rules, messages, order, tokens and limits of the reference API
+ * (`fivetran-api-playground` 1.1.9), with any number of records, and with switches for common faults.
  */
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -24,33 +24,32 @@ export type {
   MutationInput,
 } from './demo-api/settings.js';
 
-/** How to start the demo API. */
 export interface DemoApiOptions {
-  /** 0, the default: any free one. */
+  /** Default: 0, any free port. */
   port?: number;
-  /** The switches at the start. By default all rest and there are 200 rows. */
+  /** Initial switches. By default all are off and there are 200 rows. */
   settings?: DemoSettingsPatch;
 }
 
-/** A demo API that runs in a process of its own. */
+/** A demo API in a process of its own. */
 export interface DemoApi {
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
   readonly port: number;
   readonly pid: number;
   readonly client: DemoClient;
-  /** Ends the process and waits until it is gone. */
+  /** Ends the process and waits for its exit. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts the demo API in a process of its own. It ends by itself when this process does, however that happens, and
- * does not keep this process running.
- * @throws {Error} what the process wrote, when it ends before it listens.
+ * Starts the demo API in a process of its own. It ends with this process, however that ends, and does not keep it
+ * running.
+ * @throws {Error} with the process's output, if it ends before it listens.
  */
 export async function startDemoApi(options: DemoApiOptions = {}): Promise<DemoApi> {
   const main = fileURLToPath(import.meta.url).replace(/demo-api(\.[jt]s)$/, 'demo-api-main$1');
-  // From sources the entry is TypeScript, which needs its loader.
+  // From source the entry is TypeScript, which needs its loader.
   const loader = main.endsWith('.ts')
     ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
     : [];
@@ -62,7 +61,7 @@ export async function startDemoApi(options: DemoApiOptions = {}): Promise<DemoAp
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-4000)));
-  // The process may be gone before its input is closed.
+  // The process may end before its input is closed.
   child.stdin.on('error', () => {});
   const port = await new Promise<number>((resolve, reject) => {
     child.once('error', reject);

@@ -3,17 +3,17 @@ import { mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writ
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A holder refreshes the file's time every second; one that has not for this long is taken to be gone. */
+/** A holder refreshes the file's time every second; after this time without a refresh it counts as dead. */
 const STALE_MS = 10_000;
 
 /**
- * Runs `work` while holding a lock file, so that of several processes one works at a time. Others wait for it; a lock
- * whose holder has died is taken over.
+ * Runs `work` while holding a lock file, so that one of several processes works at a time. Others wait; the lock of a
+ * dead holder is taken over.
  *
- * `stillHeld` is for the moment before a step that must not be done twice: taking over a dead holder's lock is two
- * steps on the disk, so a lock may, very rarely, be lost to a third process.
+ * Call `stillHeld` before a step that must not be done twice: taking over a lock takes two steps on disk, so it may,
+ * very rarely, be lost to a third process.
  *
- * @param onWait called once, with the holder's process id, when the lock has to be waited for
+ * @param onWait called once, with the holder's process id, if the lock has to be waited for
  */
 export async function withLock<T>(
   file: string,
@@ -21,11 +21,11 @@ export async function withLock<T>(
   onWait: (holder: number) => void = () => {},
 ): Promise<T> {
   const mine = `${process.pid} ${randomUUID()}`;
-  const stillHeld = () => read(file) === mine;
+  const stillHeld = () => readHolder(file) === mine;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   let told = false;
   while (!takeLock(file, mine)) {
-    const held = read(file);
+    const held = readHolder(file);
     if (held !== null && isStale(file, held)) {
       breakLock(file, held);
       continue;
@@ -57,7 +57,7 @@ function takeLock(file: string, mine: string): boolean {
   }
 }
 
-function read(file: string): string | null {
+function readHolder(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch {
@@ -69,7 +69,7 @@ function isStale(file: string, held: string): boolean {
   const holder = Number.parseInt(held, 10);
   if (holder > 0 && !processExists(holder)) return true;
   try {
-    return Date.now() - statSync(file).mtimeMs > STALE_MS; // also a holder's id that another program has got since
+    return Date.now() - statSync(file).mtimeMs > STALE_MS; // the holder's id may have been reused
   } catch {
     return false;
   }
@@ -82,13 +82,13 @@ function breakLock(file: string, stale: string): void {
   } catch {
     return; // another process was faster
   }
-  // Another process may have broken the stale lock and taken its own since we read it: then give that one back.
+  // Another process may have broken the stale lock and taken its own since it was read: then restore that one.
   const taken = readFileSync(aside, 'utf8');
   if (taken !== stale) takeLock(file, taken);
   rmSync(aside, { force: true });
 }
 
-/** Whether a process with this id exists, anyone's. */
+/** Whether a process with this id exists, of any user. */
 export function processExists(pid: number): boolean {
   try {
     process.kill(pid, 0);

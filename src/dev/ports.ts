@@ -1,20 +1,20 @@
 import { connect, createServer, type Server } from 'node:net';
 
 /**
- * Picks one free port for each preferred one: the preferred port itself when nothing uses it, any free one
- * otherwise. `0` asks for any free port.
+ * Picks one free port for each preferred one: the preferred port itself if it is free, any other otherwise. `0` asks
+ * for any free port.
  *
- * The ports are only free at the moment of asking; a caller that starts a server on them has to cope with losing the race.
+ * The ports are free at the time of the call; the caller must handle losing the race for them.
  */
 export async function freePorts(preferred: readonly number[], host = '127.0.0.1'): Promise<number[]> {
   const held: Server[] = [];
   try {
     for (const port of preferred) {
-      // If SO_REUSEADDR lets a listen succeed beside a server on 0.0.0.0 (macOS), only a connect shows that server.
+      // If SO_REUSEADDR lets a listen succeed beside a server on 0.0.0.0 (macOS), only a connect detects that server.
       const usable = port !== 0 && !(await portAnswers(port, host));
-      const server = (usable ? await listen(port, host) : null) ?? (await listen(0, host));
+      const server = (usable ? await listenOn(port, host) : null) ?? (await listenOn(0, host));
       if (!server) throw new Error(`No free port on ${host}`);
-      held.push(server); // kept open until all are chosen, so that no port is chosen twice
+      held.push(server); // held until all are chosen, so that no port is chosen twice
     }
     return held.map(portOf);
   } finally {
@@ -36,7 +36,7 @@ export function portAnswers(port: number, host = '127.0.0.1', timeoutMs = 500): 
   });
 }
 
-function listen(port: number, host: string): Promise<Server | null> {
+function listenOn(port: number, host: string): Promise<Server | null> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(null));

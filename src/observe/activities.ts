@@ -16,15 +16,14 @@ import type { Labels, Meter } from './meter.js';
 
 type Input<Name extends keyof Activities> = Parameters<Activities[Name]>[0];
 
-/** Facts about a stream from an activity's input. */
 interface Subject {
   stream: string;
-  /** Fields of each line of the log. */
+  /** Fields of every log line. */
   attributes: Record<string, unknown>;
   labels: Labels;
 }
 
-/** Counts what activities do, and says in the log what a person wants to know; every line names what it is about. */
+/** Counts the work of activities and logs it for people; every line names its sync and stream. */
 export const countingInterceptor =
   (meter: Meter): ActivityInterceptorsFactory =>
   (context): ActivityInterceptors => {
@@ -61,7 +60,7 @@ export const countingInterceptor =
     };
   };
 
-/** The labels of what a worker counts. */
+/** Returns the metric labels of a stream. */
 export function labelsOf(context: Context, plan: StreamPlan, destination: string): Labels {
   const workflowId = context.info.workflowExecution?.workflowId ?? '';
   const { stream, options } = plan;
@@ -136,7 +135,7 @@ function countResult(
       const { already, waited = 0, ...written } = result as WrittenBatch;
       const taken = Math.max(seconds - waited, 0);
       meter.record('highwater_commit_seconds', taken, labels);
-      // The attempt that has committed it has counted it.
+      // The attempt that committed the batch has counted it.
       if (already) return;
       const { rows, rejected = 0, deleted = 0 } = written;
       meter.add('highwater_rows_total', rows, labels);

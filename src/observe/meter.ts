@@ -8,17 +8,17 @@ import { METRICS, type MetricName, type MetricSpec } from '../metrics.js';
 
 export type Labels = Record<string, string>;
 
-/** The maximum of series of one metric; further ones are counted as the sync `other`. */
+/** Maximum series per metric; further syncs are counted as `other`. */
 const SYNCS_LIMIT = 500;
 
-/** The counters and histograms of {@link METRICS}, made when they are first used; workflows have the gauges. */
+/** The counters and histograms of {@link METRICS}, created on first use; workflows have the gauges. */
 export class Meter {
   private readonly instruments = new Map<MetricName, MetricCounter | MetricHistogram>();
   private readonly syncs = new Set<string>();
 
   constructor(private readonly meter: MetricMeter) {}
 
-  /** Whether anybody collects what is counted. */
+  /** Whether metrics are collected. */
   get isOn(): boolean {
     return this.meter !== noopMetricMeter;
   }
@@ -54,7 +54,7 @@ export class Meter {
   }
 }
 
-/** The buckets of our histograms, as the SDK wants them. */
+/** Returns the buckets of the histograms in the SDK's form. */
 export const histogramBuckets = (): Record<string, number[]> =>
   Object.fromEntries(
     Object.entries(METRICS).flatMap(([name, spec]: [string, MetricSpec]) =>

@@ -9,7 +9,7 @@ import {
 } from '@opentelemetry/resources';
 import { BatchSpanProcessor, NodeTracerProvider, type ReadableSpan } from '@opentelemetry/sdk-trace-node';
 import type { WorkflowClientInterceptor } from '@temporalio/client';
-// Not the package as a whole: that would load the side of workflows here too.
+// Not the package as a whole, which would also load the code for workflows.
 import { OpenTelemetryWorkflowClientInterceptor } from '@temporalio/interceptors-opentelemetry/lib/client/index.js';
 import {
   makeWorkflowExporter,
@@ -21,10 +21,10 @@ import type { Sinks } from '@temporalio/workflow';
 import type { RequestObserver, RequestStarted } from '../sources/source.js';
 import type { Tracing } from './tracing.js';
 
-/** The longest wait at the end for a collector that does not answer. */
+/** Maximum time at exit to wait for an unresponsive collector. */
 const FLUSH_MILLISECONDS = 3000;
 
-/** Asking how far a sync is, over and over, makes no traces. */
+/** Interceptor for the client's calls, except queries, which are polled. */
 const clientInterceptor = (): WorkflowClientInterceptor => {
   const theirs = new OpenTelemetryWorkflowClientInterceptor();
   return {
@@ -37,7 +37,7 @@ const clientInterceptor = (): WorkflowClientInterceptor => {
   };
 };
 
-/** Sends spans to where OTEL_EXPORTER_OTLP_ENDPOINT says; all other settings are OpenTelemetry's own too. */
+/** Exports spans to OTEL_EXPORTER_OTLP_ENDPOINT; OpenTelemetry's other variables apply too. */
 export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing {
   const resource = defaultResource()
     .merge(resourceFromAttributes({ 'service.name': 'highwater' }))
@@ -46,11 +46,11 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
   const isTimed = ['OTEL_EXPORTER_OTLP_TIMEOUT', 'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT'].some(
     (name) => process.env[name],
   );
-  // Its retries would keep a command from ending.
+  // The exporter's retries would keep a command from ending.
   const exporter = new Exporter(isTimed ? {} : { timeoutMillis: FLUSH_MILLISECONDS });
   const processor = new BatchSpanProcessor(exporter);
   const provider = new NodeTracerProvider({ resource, spanProcessors: [processor] });
-  // If the embedding program has registered a provider, that one stays.
+  // A provider that the embedding program has registered stays.
   provider.register();
   const tracer = trace.getTracer('highwater');
   const activity: ActivityInterceptorsFactory = (context) => ({
@@ -89,13 +89,13 @@ export function openTelemetry(protocol: 'http/protobuf' | 'http/json'): Tracing 
   };
 }
 
-/** A span as the workflow's side of Temporal's interceptors makes them: that of OpenTelemetry's first version. */
+/** A span in the form of OpenTelemetry 1, which Temporal's workflow interceptors produce. */
 interface FirstVersionSpan extends Omit<ReadableSpan, 'parentSpanContext' | 'instrumentationScope'> {
   parentSpanId?: string;
   instrumentationLibrary: ReadableSpan['instrumentationScope'];
 }
 
-/** Takes the spans of workflows, and hands them on as those of the version in use. */
+/** Receives the spans of workflows, and converts them for the current version of OpenTelemetry. */
 function spansOfWorkflows(take: (span: ReadableSpan) => void): InjectedSinks<Sinks> {
   const onEnd = (given: FirstVersionSpan) => {
     const { parentSpanId, instrumentationLibrary, ...span } = given;

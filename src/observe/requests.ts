@@ -5,7 +5,7 @@ import { labelsOf } from './activities.js';
 import type { Meter } from './meter.js';
 import type { Tracing } from './tracing.js';
 
-/** Counts the requests of a stream, and makes a span of each where traces are sent. */
+/** Counts the requests of a stream, and makes a span of each if tracing is on. */
 export const requestsWatched =
   (meter: Meter, tracing: Tracing | null) => (context: Context, plan: StreamPlan, destination: string) => {
     const labels = labelsOf(context, plan, destination);

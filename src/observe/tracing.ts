@@ -3,22 +3,22 @@ import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/wor
 import type { Sinks } from '@temporalio/workflow';
 import type { RequestObserver, RequestStarted } from '../sources/source.js';
 
-/** The parts that make spans of a sync's work. */
+/** The interceptors, sinks and plugins that trace the work of syncs. */
 export interface Tracing {
   clientInterceptors: WorkflowClientInterceptor[];
   activity: ActivityInterceptorsFactory;
-  /** Take the spans that workflows make. */
+  /** Receives the spans of workflows. */
   sinks: InjectedSinks<Sinks>;
   request: (request: RequestStarted) => RequestObserver;
-  /** Sends what is waiting to be sent, within a few seconds. */
+  /** Sends pending spans, within a few seconds. */
   flush: () => Promise<void>;
 }
 
 let started: Promise<Tracing | null> | undefined;
 
 /**
- * Traces, where the environment asks for them in OpenTelemetry's words: OTEL_EXPORTER_OTLP_ENDPOINT or
- * OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. Otherwise null, and nothing of OpenTelemetry is loaded.
+ * Starts tracing if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set. Otherwise returns null
+ * without loading OpenTelemetry.
  */
 export function tracing(environment: NodeJS.ProcessEnv = process.env): Promise<Tracing | null> {
   started ??= start(environment);
@@ -36,8 +36,8 @@ async function start(environment: NodeJS.ProcessEnv): Promise<Tracing | null> {
     variable('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf';
   if (protocol !== 'http/protobuf' && protocol !== 'http/json') {
     throw new Error(
-      `OTEL_EXPORTER_OTLP_PROTOCOL is ${protocol}: traces are sent as http/protobuf or http/json, which a collector ` +
-        'takes on port 4318',
+      `OTEL_EXPORTER_OTLP_PROTOCOL is ${protocol}: use http/protobuf or http/json, which collectors ` +
+        'accept on port 4318',
     );
   }
   return (await import('./open-telemetry.js')).openTelemetry(protocol);

@@ -7,19 +7,19 @@ import { HighwaterError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
 import { EncryptionCodec, keysFrom } from './encryption.js';
 
-/** A data converter of one's own cannot be used. */
+/** A user's data converter cannot be loaded. */
 export class DataConverterError extends HighwaterError {
   override readonly name = 'DataConverterError';
 }
 
-/** From source the build's file stands in: the SDK requires it, which reads no TypeScript. */
+/** From source this is the built file: the SDK loads it with `require`, which cannot read TypeScript. */
 const ENCODED_FAILURES = ['./encoded-failures.cjs', '../../dist/payloads/encoded-failures.cjs']
   .map((path) => fileURLToPath(new URL(path, import.meta.url)))
   .find((path) => existsSync(path));
 
 /**
- * How payloads look on the Temporal server, as the environment says: encrypted by HIGHWATER_PAYLOAD_KEY or
- * HIGHWATER_PAYLOAD_KEY_FILE, converted by the module HIGHWATER_DATA_CONVERTER, both (encrypted last), or plain.
+ * Builds the data converter that the environment configures: encryption by HIGHWATER_PAYLOAD_KEY or
+ * HIGHWATER_PAYLOAD_KEY_FILE, the module HIGHWATER_DATA_CONVERTER, both (encrypted last), or neither.
  * @throws {PayloadKeyError}
  * @throws {DataConverterError}
  */
@@ -36,14 +36,15 @@ export async function dataConverterFrom(
     ...(failures !== undefined && { failureConverterPath: failures }),
     payloadCodecs: [
       ...(own?.payloadCodecs ?? []),
-      // Without a key it says of what is encrypted that a key is needed; a codec of one's own may know better.
+      // Without keys this codec reports that encrypted payloads need one; a codec of the user's may be able to read
+      // them.
       ...(keys.length > 0 || own === null ? [new EncryptionCodec(keys)] : []),
     ],
   };
 }
 
 /**
- * Which of the workflow bundles of the build a converter goes with; null where it needs one of its own.
+ * Returns the prebuilt workflow bundle for a converter; null if it needs its own.
  * @param isTraced whether workflows make spans.
  */
 export function bundleFor(
@@ -74,11 +75,11 @@ async function converterIn(path: string): Promise<DataConverter> {
   const isCodec = (codec: unknown) =>
     ['encode', 'decode'].every((name) => typeof (codec as Record<string, unknown>)[name] === 'function');
   if (!Array.isArray(payloadCodecs) || !payloadCodecs.every(isCodec))
-    throw refused('has codecs that do not encode and decode');
+    throw refused('has codecs without "encode" and "decode"');
   return converter;
 }
 
-/** Reads payloads as they are on the server: what the SDK does for its own callers, for histories. */
+/** Decodes payloads stored on the server, as the SDK does for its own callers; used for histories. */
 export class PayloadReader {
   private readonly loaded: LoadedDataConverter;
 
@@ -91,14 +92,14 @@ export class PayloadReader {
     }
   }
 
-  /** A payload as it was before its codecs. @throws {PayloadKeyError} */
+  /** Returns a payload without its codecs. @throws {PayloadKeyError} */
   async decoded(payload: Payload): Promise<Payload> {
     let payloads = [payload];
     for (const codec of [...this.loaded.payloadCodecs].reverse()) payloads = await codec.decode(payloads);
     return payloads[0] ?? payload;
   }
 
-  /** The value of a decoded payload, or null if it has none that can be read. */
+  /** Returns the value of a decoded payload; null if it has no readable one. */
   valueOf(payload: Payload | null | undefined): Json {
     try {
       return payload ? this.loaded.payloadConverter.fromPayload<Json>(payload) : null;
@@ -107,22 +108,22 @@ export class PayloadReader {
     }
   }
 
-  /** The value of a payload of the server, or null if it has none that can be read. @throws {PayloadKeyError} */
+  /** Returns the value of a stored payload; null if it has no readable one. @throws {PayloadKeyError} */
   async read(payload: Payload): Promise<Json> {
     return this.valueOf(await this.decoded(payload));
   }
 
-  /** A part of a history, or a failure, with all payloads decoded, and the messages of failures in their place. */
+  /** Returns a part of a history, or a failure, with decoded payloads and failure messages. */
   async readable<T>(part: T): Promise<T> {
-    return (await this.walk(part)) as T;
+    return (await this.decodeTree(part)) as T;
   }
 
-  private async walk(part: unknown): Promise<unknown> {
-    if (Array.isArray(part)) return Promise.all(part.map((one) => this.walk(one)));
+  private async decodeTree(part: unknown): Promise<unknown> {
+    if (Array.isArray(part)) return Promise.all(part.map((one) => this.decodeTree(one)));
     if (typeof part !== 'object' || part === null || part instanceof Uint8Array || isLong(part)) return part;
     if (isPayload(part)) return this.decoded(part);
     const entries = await Promise.all(
-      Object.entries(part).map(async ([name, value]) => [name, await this.walk(value)] as const),
+      Object.entries(part).map(async ([name, value]) => [name, await this.decodeTree(value)] as const),
     );
     const copy: Record<string, unknown> = Object.fromEntries(entries);
     const said = this.valueOf(copy['encodedAttributes'] as Payload | undefined);

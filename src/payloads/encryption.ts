@@ -4,7 +4,7 @@ import type { Payload, PayloadCodec } from '@temporalio/common';
 import proto from '@temporalio/proto';
 import { HighwaterError, messageOf } from '../errors.js';
 
-/** The words of Temporal's own samples, so that their codec servers and ours read each other's payloads. */
+/** The names used in Temporal's own samples, so that codec servers are interchangeable. */
 export const ENCRYPTED = 'binary/encrypted';
 const KEY_ID = 'encryption-key-id';
 const CIPHER = 'aes-256-gcm';
@@ -12,19 +12,19 @@ const [KEY_BYTES, IV_BYTES, TAG_BYTES] = [32, 12, 16];
 
 const KEY_VARIABLES = 'HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE';
 
-/** A payload cannot be read, or the keys that payloads are encrypted with cannot be used. */
+/** A payload cannot be read, or the configured keys cannot be used. */
 export class PayloadKeyError extends HighwaterError {
   override readonly name = 'PayloadKeyError';
 }
 
-/** A key, and the name that is written beside what it has encrypted. */
+/** A key, and the id stored beside the data that it has encrypted. */
 export interface PayloadKey {
   id: string;
   bytes: Buffer;
 }
 
 /**
- * The keys that the environment names; the first encrypts, all decrypt. Empty where it names none.
+ * Returns the keys from the environment; the first one encrypts, all decrypt. Empty if none is set.
  * @throws {PayloadKeyError}
  */
 export function keysFrom(environment: NodeJS.ProcessEnv): PayloadKey[] {
@@ -42,7 +42,10 @@ export function keysFrom(environment: NodeJS.ProcessEnv): PayloadKey[] {
   return readKeys(said, `HIGHWATER_PAYLOAD_KEY_FILE, ${file},`);
 }
 
-/** Reads `id:base64`, one a line or between commas; `#` begins a comment. Nothing of a key is ever in a message. */
+/**
+ * Parses `id:base64` entries, separated by newlines or commas; `#` begins a comment. Messages never contain any part of
+ * a key.
+ */
 export function readKeys(text: string, where: string): PayloadKey[] {
   const entries = text
     .split('\n')
@@ -53,26 +56,27 @@ export function readKeys(text: string, where: string): PayloadKey[] {
     const bytes = Buffer.from(entry.slice(at + 1), 'base64');
     if (bytes.length !== KEY_BYTES)
       throw new PayloadKeyError(
-        `${where} has no usable key as its ${i + 1}. entry: "ID:KEY" is needed, where KEY is ${KEY_BYTES} bytes in base64. ` +
-          `One is made by: echo "2026-11:$(openssl rand -base64 ${KEY_BYTES})"`,
+        `${where} has no usable key in entry ${i + 1}: use "ID:KEY", where KEY is ${KEY_BYTES} bytes in base64. ` +
+          `Make one with: echo "2026-11:$(openssl rand -base64 ${KEY_BYTES})"`,
       );
     const id = at === -1 ? createHash('sha256').update(bytes).digest('hex').slice(0, 8) : entry.slice(0, at);
     return { id, bytes };
   });
-  if (keys.length === 0) throw new PayloadKeyError(`${where} holds no key`);
+  if (keys.length === 0) throw new PayloadKeyError(`${where} contains no key`);
   for (const [i, { id, bytes }] of keys.entries()) {
     const other = keys.slice(0, i).find((before) => before.id === id);
     if (id === '' || (other !== undefined && !timingSafeEqual(other.bytes, bytes)))
       throw new PayloadKeyError(
-        id === '' ? `${where} has a key without an id` : `${where} has two keys of the id "${id}"`,
+        id === '' ? `${where} has a key without an id` : `${where} has two keys with the id "${id}"`,
       );
   }
   return keys;
 }
 
 /**
- * Encrypts what goes to the Temporal server: AES-256-GCM, a fresh nonce each. What is not encrypted is read as it is,
- * so that encryption can begin while syncs run. Without keys nothing is encrypted, and what is cannot be read.
+ * Encrypts payloads for the Temporal server with AES-256-GCM and a fresh nonce each. Unencrypted payloads stay
+ * readable, so encryption can be switched on while syncs run. Without keys nothing is encrypted, and encrypted payloads
+ * cannot be read.
  */
 export class EncryptionCodec implements PayloadCodec {
   private readonly current: PayloadKey | undefined;
@@ -99,7 +103,7 @@ export class EncryptionCodec implements PayloadCodec {
           ? 'and this process has no key'
           : `and this process has ${this.keys.map((key) => `"${key.id}"`).join(', ')} only`;
       throw new PayloadKeyError(
-        `this is encrypted with the key "${id}", ${here}. Give it in ${KEY_VARIABLES}, as the workers have it`,
+        `this is encrypted with the key "${id}", ${here}. Set ${KEY_VARIABLES} as for the workers`,
       );
     }
     const bytes = Buffer.from(data ?? []);
@@ -110,12 +114,12 @@ export class EncryptionCodec implements PayloadCodec {
         const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
         return PayloadMessage.decode(text);
       } catch {
-        // Another key of that id may be the one.
+        // Another key with this id may fit.
       }
     }
     throw new PayloadKeyError(
-      `this is encrypted with a key "${id}" that is another one than the key "${id}" of this process, or was ` +
-        `altered. Give the right one in ${KEY_VARIABLES}, as the workers have it`,
+      `this is encrypted with a key "${id}" that differs from the key "${id}" of this process, or was ` +
+        `altered. Set ${KEY_VARIABLES} as for the workers`,
     );
   }
 }

@@ -138,9 +138,9 @@ class Matcher {
     const each = () => new Int32Array(most);
     [this.byte, this.edges] = [new Uint8Array(most), new Uint8Array(most)];
     [this.child, this.sibling, this.depth, this.fail, this.ends] = [each(), each(), each(), each(), each()];
-    for (const pattern of patterns) this.insert(pattern);
+    for (const pattern of patterns) this.insertPattern(pattern);
     [this.number, this.longer] = [new Int32Array(this.size), new Int32Array(this.size)];
-    this.link();
+    this.linkSuffixes();
   }
 
   /** Finds patterns in all readings of a text. @throws {Error} if there are too many. */
@@ -219,7 +219,7 @@ class Matcher {
     }
   }
 
-  private insert({ bytes, edges }: Pattern): void {
+  private insertPattern({ bytes, edges }: Pattern): void {
     let state = 0;
     for (const byte of bytes) {
       let next = this.childOf(state, byte);
@@ -237,7 +237,7 @@ class Matcher {
     this.edges[state] = (this.edges[state] ?? 0) | edges;
   }
 
-  private link(): void {
+  private linkSuffixes(): void {
     // Longest suffixes of the states, before skipping those that would fail again.
     const suffix = new Int32Array(this.size);
     const order = new Int32Array(this.size);

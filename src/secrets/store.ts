@@ -69,7 +69,7 @@ export class SecretStore {
     const found = await Promise.all(
       [...names].map(async ([reference, name]): Promise<[string, Found][]> => {
         if (!mayBeUsed(name, trust)) return [];
-        return [[reference, await this.find(name)]];
+        return [[reference, await this.findSecret(name)]];
       }),
     );
     return new ReadSecrets(new Map(found.flat()));
@@ -92,7 +92,7 @@ export class SecretStore {
     this.network.close();
   }
 
-  private async find(name: SecretName): Promise<Found> {
+  private async findSecret(name: SecretName): Promise<Found> {
     const place = placeOf(name);
     try {
       const held = await this.current(name, place);
@@ -115,13 +115,13 @@ export class SecretStore {
     // Without the caller's signal, since others may be waiting for it.
     const reading = this.provider(kind)
       .read(name, AbortSignal.timeout(ANSWER_MILLISECONDS))
-      .then((secret) => this.keep(place, secret))
+      .then((secret) => this.keepSecret(place, secret))
       .finally(() => this.reading.delete(place));
     this.reading.set(place, reading);
     return reading;
   }
 
-  private keep(place: string, secret: Secret): Held {
+  private keepSecret(place: string, secret: Secret): Held {
     const seconds = secret.leaseSeconds === null ? this.leaseSeconds : secret.leaseSeconds * GOOD_PART;
     const before = this.held.get(place);
     if (before !== undefined) this.former.set(place, before);

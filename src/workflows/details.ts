@@ -10,10 +10,7 @@ export function batchSummary(number: number, batch: StagedBatch, state: { [name:
   return `batch ${number} · ${plural(batch.records, 'record')} · ${plural(batch.pages, 'page')}${reach}${end}`;
 }
 
-/**
- * Writes a short report in Markdown for the Web UI. The pane crops its last line, so the state comes first, and trouble
- * before all else.
- */
+/** Writes a short report in Markdown for the Web UI. The pane crops its last line, so trouble and state come first. */
 export function currentDetails(progress: Progress, state: { [name: string]: Json }, now: number): string {
   const { trouble, waiting, totals } = progress;
   const cursor = Object.entries(state)
@@ -30,7 +27,7 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
     ...(waiting === null || trouble !== null
       ? []
       : [`Waiting until ${waiting.until}: ${plain(waiting.reason)}`, '']),
-    // A list: the pane draws tables without a gap between columns.
+    // A list, since the pane draws tables without gaps between columns.
     `- this pass: ${countsText(progress)}`,
     `- in all: ${countsText(totals)}`,
     '',
@@ -43,16 +40,16 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
 
 type Counts = Pick<Progress, 'records' | 'rows' | 'deleted' | 'pages' | 'batches'>;
 
-/** Says what happens next to a sync in trouble. */
+/** Describes the next step of a sync in trouble. */
 function nextStep({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
-    return 'The sync has ended. Mend it, and start it again: it goes on from here.';
+    return 'The sync has ended. Fix the problem and start it again: it continues from here.';
   const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
   if (trouble.deletes !== undefined && status !== 'blocked') return `Asked ${since}.`;
   if (trouble.deletes !== undefined)
     return `Asked ${since}. It waits: \`approve\` lets it remove them, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
   return trouble.nextTry === null
-    ? `${since}. It waits: mend what is said above, then \`resume\`; or \`stop\`.`
+    ? `${since}. It waits: fix the problem above, then \`resume\`; or \`stop\`.`
     : `${since}. The next try is at ${trouble.nextTry}; \`trigger\` tries at once.`;
 }
 
@@ -66,7 +63,7 @@ function paceLines({ recordsPerSecond, completeAsOf, settings }: Progress, now: 
   return parts.length === 0 ? [] : [parts.join(' · '), ''];
 }
 
-/** `12 rows written, 3 deleted` */
+/** Formats counts: `12 rows written, 3 deleted`. */
 const rowsText = (rows: number, deleted: number) =>
   `${plural(rows, 'row')} written${deleted === 0 ? '' : `, ${countText(deleted)} deleted`}`;
 
@@ -76,27 +73,27 @@ const countsText = ({ records, rows, deleted, pages, batches }: Counts) =>
 const lastPass = ({ ended, endRule, records, rows, deleted = 0 }: PassSummary) =>
   `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${plural(records, 'record')}, ${rowsText(rows, deleted)}.`;
 
-/** 1234567 → "1,234,567". */
+/** Formats a number with separators: `1,234,567`. */
 export const countText = (n: number): string => String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 
-/** `1 record`, `2 records` */
+/** Formats a count and its noun: `1 record`, `2 records`. */
 export const plural = (n: number, one: string, more = `${one}s`) => `${countText(n)} ${n === 1 ? one : more}`;
 
 const LONGEST = 300;
 
 const oneLine = (text: string) => text.replace(/\s+/g, ' ').trim().slice(0, LONGEST);
 
-/** Escapes a text from elsewhere for Markdown, so that it makes no link, image or tag. */
+/** Escapes text from outside for Markdown, so that it makes no link, image or tag. */
 export const plain = (text: string): string =>
   oneLine(text)
     .replace(/[\\`*_[\]<>!&|~]/g, '\\$&')
-    // Signs that make a heading, a list or a rule at the beginning of a line.
+    // Characters that begin a heading, a list or a rule.
     .replace(/^(\d*)([#+=.)-])/, '$1\\$2');
 
-/** Shows a text from elsewhere as code. */
+/** Formats text from outside as code. */
 export const code = (text: string): string => `\`${oneLine(text.replaceAll('`', "'"))}\``;
 
-/** Replaces the signs that would make links and tags, for places that may or may not draw Markdown. */
+/** Replaces the characters of links and tags, for places that may or may not render Markdown. */
 const unmarked = (text: string): string =>
   oneLine(text.replace(/[`*<>[\]!|\\]/g, (sign) => LOOKALIKES[sign] ?? "'"));
 
@@ -109,7 +106,10 @@ const LOOKALIKES: { [sign: string]: string } = {
   '\\': '/',
 };
 
-/** Names a timer. A narrow pane cuts the left end off, so the text is short: what failed, without the request. */
+/**
+ * Returns the summary of a timer. A narrow pane cuts the left end off, so the text is short: the failure, without the
+ * request.
+ */
 export const timerSummary = (status: string, reason: string): string =>
   `${status}: ${unmarked(reason.split('\n', 1)[0] ?? '')}`.slice(0, SUMMARY_LENGTH);
 

@@ -124,8 +124,7 @@ test('without the key, or with another, commands say what to do', async () => {
     run({ HIGHWATER_PAYLOAD_KEY: KEY.HIGHWATER_PAYLOAD_KEY.replace('first:', 'other:') }, 'status', id),
     run({ HIGHWATER_PAYLOAD_KEY: 'first:short' }, 'status', id),
   ]);
-  const said =
-    'is encrypted with the key "first", and this process has no key. Give it in HIGHWATER_PAYLOAD_KEY';
+  const said = 'is encrypted with the key "first", and this process has no key. Set HIGHWATER_PAYLOAD_KEY';
   // Other syncs than the encrypted one are listed too.
   expect(list).toMatchObject({ status: 0 });
   expect(list?.stdout).toContain(id);
@@ -134,9 +133,9 @@ test('without the key, or with another, commands say what to do', async () => {
     expect(answer).toMatchObject({ status: 1, stdout: '' });
     expect(answer?.stderr).toContain(said);
   }
-  expect(wrong?.stderr).toContain('the key "first", and this process has "other" only. Give it in');
+  expect(wrong?.stderr).toContain('the key "first", and this process has "other" only. Set');
   expect(broken).toMatchObject({ status: 1 });
-  expect(broken?.stderr).toMatch(/^highwater: HIGHWATER_PAYLOAD_KEY has no usable key as its 1\. entry/);
+  expect(broken?.stderr).toMatch(/^highwater: HIGHWATER_PAYLOAD_KEY has no usable key in entry 1: /);
 }, 60_000);
 
 test('a worker without the key says so in the history, and one with it goes on', async () => {

@@ -198,7 +198,7 @@ test('traces go as protobuf unless told otherwise, and a collector that is not t
     ask(silent),
   ]);
   expect(asked.map(({ status }) => status)).toEqual([0, 0, 1, 0]);
-  expect(asked[2].stderr).toMatch(/^highwater: OTEL_EXPORTER_OTLP_PROTOCOL is grpc: traces are sent as http/);
+  expect(asked[2].stderr).toMatch(/^highwater: OTEL_EXPORTER_OTLP_PROTOCOL is grpc: use http/);
   expect(Date.now() - began).toBeLessThan(30_000);
   const sent = collector.received.slice(before).filter(({ contentType }) => contentType.includes('protobuf'));
   expect(sent.map(({ bytes }) => bytes.includes('SignalWorkflow:pause'))).toEqual([true]);

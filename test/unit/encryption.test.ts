@@ -48,7 +48,7 @@ describe('payloads', () => {
     const after = await both.encode(await both.decode(before));
     expect(await fresh.decode(after)).toEqual(await old.decode(before));
     await expect(old.decode(after)).rejects.toThrow(
-      'this is encrypted with the key "new", and this process has "old" only. Give it in HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE, as the workers have it',
+      'this is encrypted with the key "new", and this process has "old" only. Set HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE as for the workers',
     );
     const plain = payload('from before');
     expect(await both.decode([plain])).toEqual([plain]);
@@ -58,12 +58,12 @@ describe('payloads', () => {
     const [sealed] = await codec(`one:${a}`).encode([payload({ rows: 1 })]);
     const altered = { ...sealed, data: Buffer.from(sealed?.data ?? []) };
     altered.data[20] = (altered.data[20] ?? 0) ^ 1;
-    const said = /^this is encrypted with a key "one" that is another one than the key "one" of this process/;
+    const said = /^this is encrypted with a key "one" that differs from the key "one" of this process/;
     await expect(codec(`one:${a}`).decode([altered])).rejects.toThrow(said);
     await expect(codec(`one:${b}`).decode([sealed as Payload])).rejects.toThrow(said);
     await expect(codec(`one:${a}`).decode([{ ...altered, data: Buffer.alloc(3) }])).rejects.toThrow(said);
     await expect(new EncryptionCodec([]).decode([sealed as Payload])).rejects.toThrow(
-      'this is encrypted with the key "one", and this process has no key. Give it',
+      'this is encrypted with the key "one", and this process has no key. Set HIGHWATER',
     );
   });
 });
@@ -85,11 +85,11 @@ describe('keys', () => {
   test.each([
     [
       { HIGHWATER_PAYLOAD_KEY: 'one:c2hvcnQ=' },
-      /^HIGHWATER_PAYLOAD_KEY has no usable key as its 1\. entry: .*openssl rand/,
+      /^HIGHWATER_PAYLOAD_KEY has no usable key in entry 1: .*openssl rand/,
     ],
-    [{ HIGHWATER_PAYLOAD_KEY: `one:${a} one:${b}` }, /has two keys of the id "one"$/],
+    [{ HIGHWATER_PAYLOAD_KEY: `one:${a} one:${b}` }, /has two keys with the id "one"$/],
     [{ HIGHWATER_PAYLOAD_KEY: `:${a}` }, /has a key without an id$/],
-    [{ HIGHWATER_PAYLOAD_KEY: '# none' }, /^HIGHWATER_PAYLOAD_KEY holds no key$/],
+    [{ HIGHWATER_PAYLOAD_KEY: '# none' }, /^HIGHWATER_PAYLOAD_KEY contains no key$/],
     [{ HIGHWATER_PAYLOAD_KEY_FILE: '/nowhere' }, /^HIGHWATER_PAYLOAD_KEY_FILE cannot be read: ENOENT/],
     [{ HIGHWATER_PAYLOAD_KEY: a, HIGHWATER_PAYLOAD_KEY_FILE: '/x' }, /^set either .* not both$/],
   ])('that cannot be used are refused, and not shown: %#', (environment, said) => {
@@ -132,7 +132,7 @@ describe('a data converter of one’s own', () => {
     await writeFile(folder.file('empty.mjs'), '');
     const load = (name: string) => dataConverterFrom({ HIGHWATER_DATA_CONVERTER: folder.file(name) });
     await expect(load('wrong.mjs')).rejects.toThrow(
-      /wrong\.mjs, has codecs that do not encode and decode\. It must export/,
+      /wrong\.mjs, has codecs without "encode" and "decode"\. It must export/,
     );
     await expect(load('empty.mjs')).rejects.toThrow(/exports no data converter/);
     await expect(load('missing.mjs')).rejects.toThrow(/cannot be loaded: /);

@@ -1066,7 +1066,7 @@ describe('secrets', () => {
     expect(asked).toEqual(['/orgs/acme/repos', '/orgs/acme/repos?page=2']);
     // What cannot be kept is not asked for with holes in it.
     const thrown = await failure(`${url}/elsewhere/\${env:ORG}`, { spec, environment });
-    expect(thrown.message).toContain('cannot be kept: /***?page=2');
+    expect(thrown.message).toContain('must not be stored: /***?page=2');
   });
 
   it.each<[string, Partial<RequestSpec>]>([

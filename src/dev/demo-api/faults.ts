@@ -5,19 +5,19 @@ import type { Fault } from './settings.js';
 
 interface Scripted {
   fault: Fault;
-  /** Tokens that a `token_cycle` has handed out. */
+  /** Tokens already returned by a `token_cycle`. */
   tokens: string[];
   turn: number;
 }
 
-/** A fault that fires, and what it remembers from one time to the next. */
+/** A fault to apply, with its state between requests. */
 export interface Fired {
   readonly fault: Fault;
-  /** The page as the fault would have it, for the faults that leave it a page. */
+  /** Returns the altered page, for faults that return one. */
   alter(page: Page, previous: Page | undefined): Page;
 }
 
-/** The faults still to come: each request takes at most one. */
+/** The remaining faults: each request triggers at most one. */
 export class FaultScript {
   #scripted: Scripted[];
 
@@ -25,12 +25,12 @@ export class FaultScript {
     this.#scripted = faults.map((fault) => ({ fault: { ...fault }, tokens: [], turn: 0 }));
   }
 
-  /** The rest of the script: `after` and `times` as they stand. */
+  /** The remaining script, with the current `after` and `times`. */
   get left(): Fault[] {
     return this.#scripted.map(({ fault }) => ({ ...fault }));
   }
 
-  /** The fault for a request, if there is one. The first in the list wins; the others wait. */
+  /** Returns the fault for a request, if there is one. The first match in the list wins; the others wait. */
   take(pathAndQuery: string): Fired | null {
     let fired: Scripted | null = null;
     for (const scripted of this.#scripted) {
@@ -43,13 +43,13 @@ export class FaultScript {
     const { fault } = fired;
     if (--fault.times === 0) this.#scripted = this.#scripted.filter((scripted) => scripted !== fired);
     const taken = fired;
-    return { fault, alter: (page, previous) => alter(taken, page, previous) };
+    return { fault, alter: (page, previous) => alterPage(taken, page, previous) };
   }
 }
 
 const TOKENS = ['scroll_param', 'next_page_url'];
 
-function alter(scripted: Scripted, page: Page, previous: Page | undefined): Page {
+function alterPage(scripted: Scripted, page: Page, previous: Page | undefined): Page {
   const { fault } = scripted;
   switch (fault.kind) {
     case 'repeat_page':
@@ -64,7 +64,7 @@ function alter(scripted: Scripted, page: Page, previous: Page | undefined): Page
     case 'token_cycle': {
       const fields = page.fields.map(([name, value]): [string, string] => {
         if (!TOKENS.includes(name)) return [name, value];
-        // A list that ends before the circle is complete makes a smaller circle.
+        // A list that ends before the cycle is complete makes a shorter cycle.
         if (scripted.tokens.length < fault.pages && value !== 'null') scripted.tokens.push(value);
         return [name, scripted.tokens[scripted.turn++ % Math.max(1, scripted.tokens.length)] ?? 'null'];
       });
@@ -75,7 +75,7 @@ function alter(scripted: Scripted, page: Page, previous: Page | undefined): Page
   }
 }
 
-/** A page's JSON with one record's id gone, or null. */
+/** Returns a page's JSON with one record's id removed or null. */
 export function withoutId(json: string, index: number, id: 'absent' | 'null'): string {
   let seen = 0;
   return json.replace(/\{"id": (?:"[^"]*"|\d+), /g, (start) => {

@@ -1,9 +1,9 @@
 /**
- * The reference API is Python, and what its rules accept is what Python's `int`, `strptime` and `b64decode` accept.
- * These are their rules, as far as a request can tell.
+ * Python's rules for input: the reference API is written in Python, and accepts what `int`, `strptime` and `b64decode`
+ * accept, as far as a request can tell.
  */
 
-/** `int(text)`: null where Python raises ValueError. */
+/** `int(text)`; null where Python raises ValueError. */
 export function pythonInt(text: string): bigint | null {
   const trimmed = text.trim();
   if (!/^[+-]?\d+(?:_\d+)*$/.test(trimmed)) return null;
@@ -14,7 +14,7 @@ export function pythonInt(text: string): bigint | null {
 const TIMESTAMP =
   /^(\d{4})-(1[0-2]|0[1-9]|[1-9])-(3[01]|[12]\d|0[1-9]|[1-9]| [1-9])T(2[0-3]|[01]\d|\d):([0-5]\d|\d):(6[01]|[0-5]\d|\d)$/i;
 
-/** `strptime(text, '%Y-%m-%dT%H:%M:%S')` as seconds since 1970: null where Python raises ValueError. */
+/** `strptime(text, '%Y-%m-%dT%H:%M:%S')` in seconds since 1970; null where Python raises ValueError. */
 export function parseTimestamp(text: string): number | null {
   const match = TIMESTAMP.exec(text);
   if (!match) return null;
@@ -29,7 +29,7 @@ export function parseTimestamp(text: string): number | null {
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** `b64decode(text).decode('utf-8')`, which skips what is not base64: null where Python raises ValueError. */
+/** `b64decode(text).decode('utf-8')`, which skips characters outside of base64; null where Python raises ValueError. */
 export function decodeBase64(text: string): string | null {
   let digits = '';
   let pads = 0;
@@ -55,7 +55,7 @@ export function decodeBase64(text: string): string | null {
   }
 }
 
-/** `json.dumps(text)`: everything beyond ASCII escaped. */
+/** `json.dumps(text)`: escapes everything beyond ASCII. */
 export function asciiJson(text: string): string {
   return JSON.stringify(text).replace(
     /[\u007f-\uffff]/g,
@@ -63,7 +63,7 @@ export function asciiJson(text: string): string {
   );
 }
 
-/** `list[from:to]` with Python's meaning of negative and overlong bounds. */
+/** `list[from:to]` with Python's treatment of negative and overlong bounds. */
 export function pythonSlice(from: bigint, to: bigint, length: number): [from: number, to: number] {
   const bound = (index: bigint): number => {
     const absolute = index < 0n ? index + BigInt(length) : index;

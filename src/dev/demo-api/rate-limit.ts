@@ -1,13 +1,13 @@
-/** The state of the bucket for one request. */
+/** State of the bucket after a request. */
 export interface Permit {
   allowed: boolean;
-  /** Whole tokens left. */
+  /** Remaining whole tokens. */
   remaining: number;
   secondsUntilFull: number;
   secondsUntilNextToken: number;
 }
 
-/** The reference API's token bucket: bursts up to `capacity`, refilled at `rate` tokens a second. */
+/** The reference API's token bucket: bursts of up to `capacity`, refilled at `rate` tokens per second. */
 export class TokenBucket {
   #tokens: number;
   #last: number;
@@ -22,7 +22,6 @@ export class TokenBucket {
     this.#last = now();
   }
 
-  /** Takes a token if there is one. */
   consume(): Permit {
     const now = this.now();
     this.#tokens = Math.min(this.capacity, this.#tokens + (now - this.#last) * this.rate);

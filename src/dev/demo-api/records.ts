@@ -5,15 +5,17 @@ import { SettingsError, type Gaps, type Mutation } from './settings.js';
 /** 2026-01-01T00:00:00Z, the `updatedAt` of the first record. */
 export const BASE_SECONDS = Date.UTC(2026, 0, 1) / 1000;
 
-/** The id of record 1 under `numeric_ids`, less one: 2^53, the last integer that a JSON number keeps in JavaScript. */
+/**
+ * The integer before the first id under `numeric_ids`: 2^53, the last one that JavaScript numbers represent exactly.
+ */
 const NUMERIC_ID_BASE = 2n ** 53n;
 
 const numericId = (sequence: number): bigint => NUMERIC_ID_BASE + BigInt(sequence);
 
-/** Which id a record carries: its uuid, its sequence as a string, or an integer beyond 2^53. */
+/** The kind of id in a record: its uuid, its sequence number as text, or an integer beyond 2^53. */
 export type IdForm = 'uuid' | 'sequence' | 'numeric';
 
-/** The ingredients of the data. */
+/** Parameters of the generated data. */
 export interface DataShape {
   rows: number;
   seed: number;
@@ -22,42 +24,42 @@ export interface DataShape {
   gaps: Gaps;
 }
 
-/** How a list is asked for. */
+/** Parameters of a list request. */
 export interface ListQuery {
   orderBy: 'updatedAt' | 'createdAt';
   descending: boolean;
-  /** Seconds since 1970; only records at or, if `exclusive`, after it. */
+  /** Seconds since 1970; only records at or after it, or after it if `exclusive`. */
   since: number | null;
   exclusive: boolean;
   unordered: boolean;
 }
 
-/** The part of an order that a query selects: `slots[from]` up to `slots[to]`. */
+/** The records that a query selects: `slots[from]` up to `slots[to]`. */
 export interface List {
   slots: Uint32Array;
   from: number;
   to: number;
 }
 
-/** A record under both its ids. */
+/** Both ids of a record. */
 export interface RecordIds {
   id: string;
   sequence: number;
 }
 
-/** The effect of a mutation. */
+/** Result of a mutation. */
 export interface MutationReport {
   inserted: RecordIds[];
   updated: RecordIds[];
   deleted: RecordIds[];
   late: RecordIds[];
-  /** The greatest `updatedAt` that there has been. */
+  /** The greatest `updatedAt` ever. */
   greatest: string;
-  /** Records now. */
+  /** Current number of records. */
   total: number;
 }
 
-/** The sequence numbers that records get, one after another, gaps left out. */
+/** Generates the sequence numbers of records, skipping the gaps. */
 class Sequence {
   #last = 0;
   readonly #ranges: readonly (readonly [number, number])[];
@@ -89,8 +91,8 @@ class Sequence {
 }
 
 /**
- * All records, rendered, in the order in which they were made; and the orders in which they are asked for. Bytes are
- * only ever added, never changed, so that a page under way survives a mutation.
+ * All records, rendered in the order of their creation, and the orders in which they are requested. Buffers are
+ * append-only, so a page under way survives mutations.
  */
 export class Records {
   readonly #shape: DataShape;
@@ -98,7 +100,7 @@ export class Records {
   #segments: Buffer[] = [];
   readonly #pen = new Pen();
 
-  // By slot: the n-th record made. Sequence numbers ascend with the slots.
+  // By slot: the n-th record created. Sequence numbers ascend with the slots.
   #slots = 0;
   #start: Float64Array;
   #length: Uint16Array;
@@ -112,9 +114,9 @@ export class Records {
   #greatest: number;
   #mutations = 0;
 
-  /** By `updatedAt`, then by slot; what `#moved` names is out of place until the order is asked for. */
+  /** Slots by `updatedAt`, then by slot; those in `#moved` are out of place until the order is needed. */
   #order: Uint32Array;
-  /** Slots that have come, changed or gone, and their places in `#order`: -1 for those that have come. */
+  /** Slots added, changed or removed, and their places in `#order`; -1 for added ones. */
   #moved = new Map<number, number>();
   #orders = new Map<string, Uint32Array>();
 
@@ -138,12 +140,11 @@ export class Records {
     }
   }
 
-  /** Records now. */
   get total(): number {
     return this.#total;
   }
 
-  /** The greatest `updatedAt` that there has been. */
+  /** The greatest `updatedAt` ever. */
   get greatest(): string {
     return formatTimestamp(Math.max(this.#greatest, BASE_SECONDS));
   }
@@ -152,7 +153,7 @@ export class Records {
     return this.#updated[slot] as number;
   }
 
-  /** The records that a list endpoint chooses from, in its order. */
+  /** Returns the records of a list endpoint, in its order. */
   list(query: ListQuery): List {
     const { since, exclusive } = query;
     const order = this.#inOrder();
@@ -163,7 +164,7 @@ export class Records {
     if (query.orderBy === 'updatedAt' && !query.descending) {
       return { slots: order, from: skipped, to: order.length };
     }
-    // Python's sort is stable in both directions: records that tie stay in list order.
+    // Python's sort is stable in both directions: ties stay in list order.
     const values = query.orderBy === 'updatedAt' ? this.#updated : this.#created;
     return this.#derived(`${query.orderBy} ${query.descending} ${skipped}`, skipped, (slots) => {
       if (query.descending) slots.sort((a, b) => (values[b] as number) - (values[a] as number));
@@ -171,7 +172,7 @@ export class Records {
     });
   }
 
-  /** The records whose id lies in a range, in the order of their ids. */
+  /** Returns the records with ids in a range, in the order of their ids. */
   range(from: bigint, to: bigint, numeric: boolean, unordered: boolean): List {
     const base = numeric ? NUMERIC_ID_BASE : 0n;
     const clamp = (id: bigint): number => {
@@ -188,7 +189,7 @@ export class Records {
     return { slots: found, from: 0, to: count };
   }
 
-  /** The records from `slots[from]` up to `slots[to]`, as an answer has them. */
+  /** Returns the records from `slots[from]` up to `slots[to]` as an answer's body. */
   body(slots: Uint32Array, from: number, to: number, form: IdForm): Body {
     const count = Math.max(0, to - from);
     const starts = new Float64Array(count);
@@ -199,7 +200,7 @@ export class Records {
       starts[i] = this.#start[slot] as number;
       lengths[i] = this.#length[slot] as number;
       if (prefixes === null) continue;
-      // Another id before the rest of the record.
+      // Write another id before the rest of the record.
       const number = this.#number[slot] as number;
       prefixes[i] = form === 'sequence' ? `{"id": "${number}"` : `{"id": ${numericId(number)}`;
       starts[i] = (starts[i] as number) + ID_END;
@@ -208,7 +209,7 @@ export class Records {
     return new Body(this.#segments, starts, lengths, prefixes);
   }
 
-  /** Changes the data at once. @throws {SettingsError} when a named record is not there. */
+  /** Changes the data at once. @throws {SettingsError} if a named record does not exist. */
   mutate(mutation: Mutation): MutationReport {
     const { spacing_seconds: spacing, ties, seed } = this.#shape;
     const random = new Random(
@@ -221,7 +222,7 @@ export class Records {
     const choose = (which: number | string[]): number[] =>
       Array.isArray(which) ? which.map((id) => named.get(id) as number) : this.#draw(which, random, spared);
 
-    // Nothing is changed unless all of it can be.
+    // Check everything before any change.
     const size = (which: number | string[]): number => (Array.isArray(which) ? which.length : which);
     if (size(mutation.delete) + size(mutation.update) > this.#total) {
       throw new SettingsError(`there are only ${this.#total} records to update or delete`);
@@ -280,7 +281,7 @@ export class Records {
     return slot;
   }
 
-  /** Renders a record at the end of the bytes. */
+  /** Renders a record at the end of the buffers. */
   #store(slot: number): void {
     const pen = this.#pen;
     if (this.#segments.length === 0 || pen.at + MAX_RECORD_BYTES > SEGMENT_BYTES) {
@@ -316,18 +317,18 @@ export class Records {
     this.#alive = wider(this.#alive);
   }
 
-  /** Remembers that records are about to leave their places; all at once, while the order is still one. */
+  /** Remembers the places of records before they move; all at once, while the order is intact. */
   #displace(slots: readonly number[]): void {
     for (const slot of slots) this.#moved.set(slot, this.#placeOf(this.#order, slot));
   }
 
-  /** A record that has no place yet. */
+  /** Adds a record that has no place yet. */
   #arrive(slot: number): number {
     this.#moved.set(slot, -1);
     return slot;
   }
 
-  /** The first place in an order whose record does not come before this one. */
+  /** Returns the first place whose record does not come before this one. */
   #placeOf(order: Uint32Array, slot: number): number {
     let [low, high] = [0, order.length];
     const at = this.#updated[slot] as number;
@@ -341,7 +342,7 @@ export class Records {
     return low;
   }
 
-  /** The order by `updatedAt`, put right if something moved: whole runs are copied, one by one only what moved. */
+  /** Returns the order by `updatedAt`, repaired if records have moved: unmoved runs are copied as a whole. */
   #inOrder(): Uint32Array {
     if (this.#moved.size === 0) return this.#order;
     const left = [...this.#moved.values()].filter((place) => place >= 0).sort((a, b) => a - b);
@@ -373,7 +374,7 @@ export class Records {
     return next;
   }
 
-  /** Another order of the records from a place on, kept for the pages that follow. */
+  /** Returns another order of the records from a place on, cached for the following pages. */
   #derived(key: string, skipped: number, sort: (slots: Uint32Array) => void): List {
     let slots = this.#orders.get(key);
     if (slots === undefined) {
@@ -386,7 +387,7 @@ export class Records {
     return { slots, from: 0, to: slots.length };
   }
 
-  /** An order that depends on nothing but the seed and the sequence numbers. */
+  /** Shuffles by seed and sequence numbers only. */
   #shuffle(slots: Uint32Array): void {
     const keys = new Uint32Array(this.#slots);
     for (const slot of slots) keys[slot] = mix(this.#shape.seed, this.#number[slot] as number);
@@ -440,11 +441,11 @@ export class Records {
     return found;
   }
 
-  /** Draws a number of different records, none of those that are named. */
+  /** Draws a number of different records, except the named ones. */
   #draw(count: number, random: Random, spared: ReadonlySet<number>): number[] {
     const drawn: number[] = [];
     const order = count > 0 ? this.#inOrder() : this.#order;
-    // A shuffle of the first places only; what moved is remembered beside the array.
+    // Shuffles only the first places; moved values are kept beside the array.
     const swapped = new Map<number, number>();
     for (let i = 0; drawn.length < count; i++) {
       const j = i + (random.next() % (order.length - i));

@@ -10,18 +10,18 @@ import {
   UNITS,
 } from './words.js';
 
-/** The ingredients of a record; the same ingredients make the same record. */
+/** The data that determines a record. */
 export interface Ingredients {
   seed: number;
   sequence: number;
-  /** Counts updates: each changes what follows the email. */
+  /** Number of updates; each changes the fields after the email. */
   version: number;
   /** Seconds since 1970. */
   created: number;
   updated: number;
 }
 
-/** A stream of 32-bit integers (mulberry32): small, fast, and the same everywhere. */
+/** Generates 32-bit integers (mulberry32): small, fast, and the same everywhere. */
 export class Random {
   #state: number;
 
@@ -38,7 +38,7 @@ export class Random {
   }
 }
 
-/** Two integers into one that looks like neither. */
+/** Hashes two integers to one. */
 export function mix(a: number, b: number): number {
   let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x7f4a7c15, 0xc2b2ae35);
   h = Math.imul(h ^ (h >>> 16), 0x7feb352d);
@@ -56,7 +56,7 @@ function date(day: number): Buffer {
   return bytes;
 }
 
-/** Seconds since 1970 as `YYYY-MM-DDTHH:MM:SSZ`. */
+/** Formats seconds since 1970 as `YYYY-MM-DDTHH:MM:SSZ`. */
 export function formatTimestamp(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 }
@@ -93,11 +93,11 @@ const CLOSE = text('"}, ');
 
 /** Offset of a record's uuid in its bytes. */
 export const ID_START = OPEN.length;
-/** Offset after the id and its quotes: the bytes before it can be replaced. */
+/** Offset after the id and its quotes; the bytes before it can be replaced. */
 export const ID_END = ID_START + 36 + 1;
-/** The bytes after a record, left out at the end of a list. */
+/** Length of the separator after a record, omitted at the end of a list. */
 export const SEPARATOR = COMMA.length;
-/** No record is longer. */
+/** Maximum length of a record. */
 export const MAX_RECORD_BYTES = 1024;
 
 const HEX = text('0123456789abcdef');
@@ -107,21 +107,20 @@ const ZERO = 0x30;
 const Z = 0x5a;
 
 /**
- * Writes records' JSON, each with its separator. A million of them stand between a start and a test, so that it writes
- * bytes, several times as fast as strings.
+ * Writes records as JSON, each with its separator. Writes bytes, which is several times as fast as strings: a test may
+ * need a million records before it starts.
  */
 export class Pen {
   /** Offset of the next byte. */
   at = 0;
   #target: Uint8Array = new Uint8Array(0);
 
-  /** Continues on another page. */
+  /** Continues in another buffer. */
   turnTo(target: Uint8Array): void {
     this.#target = target;
     this.at = 0;
   }
 
-  /** Writes a record. */
   record({ seed, sequence, version, created, updated }: Ingredients): void {
     const own = new Random(mix(seed, sequence));
     const [a, b, c, d, n] = [own.next(), own.next(), own.next(), own.next(), own.next()] as const;
@@ -192,7 +191,7 @@ export class Pen {
     this.#put(list[random % list.length] as Uint8Array);
   }
 
-  /** Four digits. */
+  /** Writes four hexadecimal digits. */
   #hex(n: number): void {
     for (let shift = 12; shift >= 0; shift -= 4) this.#byte(HEX[(n >>> shift) & 15] as number);
   }

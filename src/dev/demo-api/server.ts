@@ -14,20 +14,20 @@ import {
   type DemoSettings,
 } from './settings.js';
 
-/** The requests that the demo API has answered. */
+/** Statistics of the demo API. */
 export interface DemoStats {
-  /** Requests to the API; those to `/_demo` do not count. */
+  /** Number of requests, without those to `/_demo`. */
   requests: number;
-  /** Requests by path, unknown ones included. */
+  /** Requests by path, including unknown ones. */
   by_path: Record<string, number>;
-  /** Answers by status; a request without an answer has none. */
+  /** Answers by status; requests without an answer are not counted. */
   by_status: Record<string, number>;
-  /** Records in the answers. */
+  /** Number of records in the answers. */
   records: number;
   connections: { opened: number; open: number };
-  /** Scripted faults that have fired, by kind. */
+  /** Scripted faults that were applied, by kind. */
   faults: Record<string, number>;
-  /** Mutations made by `mutate_every`. */
+  /** Number of mutations made by `mutate_every`. */
   mutations: number;
   /** Path and query of the last 1,000 requests, oldest first. */
   urls: string[];
@@ -39,7 +39,7 @@ const MAX_UNSENT = 1024 * 1024;
 const JSON_TYPE = 'application/json';
 const HTML_TYPE = 'text/html; charset=utf-8';
 
-/** The status page that Werkzeug, the reference's server, sends. */
+/** The error page of Werkzeug, the reference's server. */
 const statusPage = (title: string, text: string): string =>
   `<!doctype html>\n<html lang=en>\n<title>${title}</title>\n<h1>${title.slice(4)}</h1>\n<p>${text}</p>\n`;
 
@@ -65,7 +65,7 @@ const STATUS_PAGES: Record<number, string> = {
 /** Flask's `jsonify` in debug mode. */
 const errorJson = (message: string): string => `{\n  "error": ${asciiJson(message)}\n}\n`;
 
-const count = (counts: Record<string, number>, key: string | number): void => {
+const increment = (counts: Record<string, number>, key: string | number): void => {
   counts[key] = (counts[key] ?? 0) + 1;
 };
 
@@ -81,8 +81,8 @@ const newStats = (open = 0): DemoStats => ({
 });
 
 /**
- * The demo API in this process. Tests and the command line start it in one of its own with `startDemoApi`, so that it
- * does not share a thread with what it measures.
+ * The demo API in this process. Tests and the command line use `startDemoApi`, which runs it in another process, so
+ * that it does not share a thread with the code that they measure.
  */
 export class DemoServer {
   readonly http: Server;
@@ -92,7 +92,7 @@ export class DemoServer {
   #bucket: TokenBucket;
   #faults: FaultScript;
   #stats = newStats();
-  /** The last page that each path served. */
+  /** The last page served by each path. */
   #served = new Map<string, Page>();
   #sinceMutation = 0;
   #mutationsLeft = Infinity;
@@ -124,7 +124,7 @@ export class DemoServer {
     });
   }
 
-  /** @returns the port. */
+  /** Starts listening. @returns the port. */
   async listen(port = 0): Promise<number> {
     await new Promise<void>((resolve, reject) => {
       this.http.once('error', reject);
@@ -135,7 +135,7 @@ export class DemoServer {
     return address.port;
   }
 
-  /** Ends every connection, those that hang too. */
+  /** Closes all connections, including those that hang. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.http.close(() => resolve()));
     this.http.closeAllConnections();
@@ -150,7 +150,7 @@ export class DemoServer {
     if (path.startsWith('/_demo/')) return this.#control(path, new URLSearchParams(query), request, response);
 
     this.#stats.requests++;
-    count(this.#stats.by_path, path);
+    increment(this.#stats.by_path, path);
     this.#stats.urls.push(url);
     if (this.#stats.urls.length > MAX_URLS) this.#stats.urls.shift();
     if (this.#settings.latency_ms > 0) {
@@ -160,14 +160,14 @@ export class DemoServer {
     this.#mutateBetween(url);
     const fired = this.#faults.take(url);
     if (fired) {
-      count(this.#stats.faults, fired.fault.kind);
+      increment(this.#stats.faults, fired.fault.kind);
       if (this.#refuse(fired, request, response)) return;
     }
     if (this.#settings.rate_limit && !this.#permit(response)) return;
     await this.#answer(path, query, request, response, fired);
   }
 
-  /** The faults that need no page. */
+  /** Applies faults that need no page. */
   #refuse({ fault }: Fired, request: IncomingMessage, response: ServerResponse): boolean {
     switch (fault.kind) {
       case 'status': {
@@ -261,12 +261,12 @@ export class DemoServer {
     const bytes = '{"data": ['.length + page.body.bytes + fields.length + 2;
     if (fired && (await this.#damage(fired, parts(), bytes, response))) return;
     response.writeHead(200, { 'Content-Type': JSON_TYPE, 'Content-Length': bytes });
-    count(this.#stats.by_status, 200);
+    increment(this.#stats.by_status, 200);
     if (request.method === 'HEAD') response.end();
-    else await write(response, parts());
+    else await writeParts(response, parts());
   }
 
-  /** The faults in how a page is sent. */
+  /** Applies faults in the transmission of a page. */
   async #damage(
     { fault }: Fired,
     parts: Iterable<Buffer>,
@@ -292,8 +292,8 @@ export class DemoServer {
       case 'truncate':
       case 'stall':
         response.writeHead(200, { 'Content-Type': JSON_TYPE, 'Content-Length': bytes });
-        count(this.#stats.by_status, 200);
-        await write(response, firstBytes(parts, half), false);
+        increment(this.#stats.by_status, 200);
+        await writeParts(response, firstBytes(parts, half), false);
         if (fault.kind === 'truncate') response.write('', () => response.socket?.destroy());
         return true;
       default:
@@ -302,7 +302,7 @@ export class DemoServer {
   }
 
   #send(response: ServerResponse, status: number, type: string, content: string | Buffer): void {
-    count(this.#stats.by_status, status);
+    increment(this.#stats.by_status, status);
     response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(content) });
     response.end(content);
   }
@@ -364,7 +364,7 @@ export class DemoServer {
           if (view !== 'list' && view !== 'step') throw new SettingsError("view is 'list' or 'step'");
           response.writeHead(200, { 'Content-Type': 'application/x-ndjson' });
           const context = { records: this.#records, settings: this.#settings, baseUrl: '' };
-          return await write(response, allRecords(context, view).lines());
+          return await writeParts(response, allRecords(context, view).lines());
         }
         default:
           return reply({ error: `no such control: ${request.method} ${path}` }, 404);
@@ -416,8 +416,8 @@ function* firstBytes(parts: Iterable<Buffer>, bytes: number): Iterable<Buffer> {
   }
 }
 
-/** Writes what fits, waits until the client has read it, and so on. */
-async function write(response: ServerResponse, parts: Iterable<Buffer>, end = true): Promise<void> {
+/** Writes the parts, and waits for the client whenever its buffer is full. */
+async function writeParts(response: ServerResponse, parts: Iterable<Buffer>, end = true): Promise<void> {
   for (const part of parts) {
     if (response.write(part) || response.writableLength < MAX_UNSENT) continue;
     await drained(response);

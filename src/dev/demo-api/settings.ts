@@ -3,14 +3,14 @@ import { z } from 'zod';
 const count = z.int().min(0);
 const positive = z.int().min(1);
 const words = z.string().min(1);
-/** More are refused: they would not fit. */
+/** Maximum that fits. */
 const rows = count.max(20_000_000);
 
-/** How much a fault or a mutation applies to; shared by every kind. */
+/** Conditions shared by all faults and mutations. */
 const scope = {
   /** Only requests whose path and query start with this, for example `/pagination/keyset?scroll_param`. */
   path: words.optional(),
-  /** The number of matching requests that are answered properly first. */
+  /** Number of matching requests that are answered properly first. */
   after: count.default(0),
 };
 
@@ -18,8 +18,8 @@ const times = positive.default(1);
 
 const fault = z.discriminatedUnion('kind', [
   /**
-   * An error status. `retry_after` is sent as it is (seconds or an HTTP date); `retry_after_date` is a date that many
-   * seconds ahead.
+   * An error status. `retry_after` is sent unchanged (seconds or an HTTP date); `retry_after_date` sends the date this
+   * many seconds ahead.
    */
   z.strictObject({
     ...scope,
@@ -29,14 +29,14 @@ const fault = z.discriminatedUnion('kind', [
     retry_after: z.union([z.number(), z.string()]).optional(),
     retry_after_date: z.number().optional(),
   }),
-  /** 200 with an HTML page, as a proxy or a login screen gives. */
+  /** 200 with an HTML page, as from a proxy or a login screen. */
   z.strictObject({
     ...scope,
     times,
     kind: z.literal('html'),
     content_type: z.string().default('text/html; charset=utf-8'),
   }),
-  /** 200 whose JSON stops half way although the response is complete. */
+  /** A complete response of 200 whose JSON stops half way. */
   z.strictObject({ ...scope, times, kind: z.literal('bad_json') }),
   /** The connection ends half way through the body. */
   z.strictObject({ ...scope, times, kind: z.literal('truncate') }),
@@ -44,7 +44,7 @@ const fault = z.discriminatedUnion('kind', [
   z.strictObject({ ...scope, times, kind: z.literal('truncated_gzip') }),
   /** The connection is reset without an answer. */
   z.strictObject({ ...scope, times, kind: z.literal('reset') }),
-  /** No answer at all, ever. */
+  /** No answer at all. */
   z.strictObject({ ...scope, times, kind: z.literal('hang') }),
   /** Headers and half the body, then nothing more. */
   z.strictObject({ ...scope, times, kind: z.literal('stall') }),
@@ -55,7 +55,7 @@ const fault = z.discriminatedUnion('kind', [
     kind: z.literal('wrong_shape'),
     body: z.json().default({ data: { a: 1 } }),
   }),
-  /** One record of the page has no id, or a null one. */
+  /** One record of the page lacks its id, or has null. */
   z.strictObject({
     ...scope,
     times,
@@ -63,46 +63,45 @@ const fault = z.discriminatedUnion('kind', [
     id: z.enum(['absent', 'null']).default('absent'),
     index: count.default(0),
   }),
-  /** The page that this path served before, again. */
+  /** Repeats the previous page of this path. */
   z.strictObject({ ...scope, times, kind: z.literal('repeat_page') }),
-  /** Tokens and next links run in a circle of this number of pages. For ever, unless `times` says otherwise. */
+  /** Tokens and next links repeat after this number of pages, forever unless `times` is set. */
   z.strictObject({
     ...scope,
     times: positive.default(Number.MAX_SAFE_INTEGER),
     kind: z.literal('token_cycle'),
     pages: positive.default(2),
   }),
-  /** A page without records; `keep_token` leaves the token that the full page would have had. */
+  /** A page without records; `keep_token` keeps the token of the full page. */
   z.strictObject({ ...scope, times, kind: z.literal('empty'), keep_token: z.boolean().default(false) }),
 ]);
 
-/** One scripted fault. */
 export type Fault = z.infer<typeof fault>;
-/** One scripted fault as it may be written: what has a default may be left out. */
+/** A fault as input, in which defaults may be omitted. */
 export type FaultInput = z.input<typeof fault>;
 
 const which = z.union([count, z.array(words)]);
 
 const changes = {
-  /** New rows, later than every other. */
+  /** New rows, later than all others. */
   insert: rows.default(0),
-  /** A number of random rows, or the rows of these ids (of either view): changed, and later than every other. */
+  /** A number of random rows, or the rows with these ids (of either view): changed, and later than all others. */
   update: which.default(0),
-  /** A number of random rows, or the rows of these ids. */
+  /** A number of random rows, or the rows with these ids. */
   delete: which.default(0),
-  /** New rows that lie this number of hours before the greatest `updatedAt`; 0 makes them tie with it. */
+  /** New rows this number of hours before the greatest `updatedAt`; 0 makes them tie with it. */
   late: z.strictObject({ count: rows, hours_ago: z.number().min(0).max(200_000) }).optional(),
-  /** The number of step ids that are skipped before the next insert. */
+  /** Number of step ids to skip before the next insert. */
   gap: count.max(1_000_000_000).default(0),
-  /** Which rows are drawn; by default another draw each time, the same after each reset. */
+  /** Seed for choosing rows; by default each mutation differs, in the same way after each reset. */
   seed: count.optional(),
 };
 
 const mutation = z.strictObject(changes);
 
-/** Changes to the data, made at once. */
+/** Changes to the data, applied at once. */
 export type Mutation = z.infer<typeof mutation>;
-/** Changes to the data as they may be written. */
+/** Changes to the data as input. */
 export type MutationInput = z.input<typeof mutation>;
 
 const mutateEvery = z
@@ -110,16 +109,15 @@ const mutateEvery = z
     ...changes,
     update: count.default(0),
     delete: count.default(0),
-    /** The data change before each request after this number of them. */
+    /** Applies the mutation before each request after this number of them. */
     requests: positive,
-    /** At most so often; otherwise for ever. */
+    /** Maximum number of times; default: unlimited. */
     times: positive.optional(),
-    /** Only requests whose path and query start with this count. */
+    /** Counts only requests whose path and query start with this. */
     path: words.optional(),
   })
   .refine((every) => every.insert || every.update || every.delete || every.late, 'it changes nothing');
 
-/** Changes to the data between pages. */
 export type MutateEvery = z.infer<typeof mutateEvery>;
 
 const gaps = z.union([
@@ -127,44 +125,43 @@ const gaps = z.union([
   z.strictObject({ every: positive, length: positive }),
 ]);
 
-/** Runs of step ids that no record has: `[from, to]`, or after every such number of ids. */
+/** Ranges of step ids without a record: `[from, to]`, or one after each given number of ids. */
 export type Gaps = z.infer<typeof gaps>;
 
 const shape = z.strictObject({
-  // The data: a change of one of these makes the data anew.
+  // The data; a change to one of these generates it again.
   /** Records at the start. */
   rows,
-  /** Another seed, other records. */
+  /** Another seed makes other records. */
   seed: count,
-  /** Seconds between one distinct `updatedAt` and the next. */
+  /** Seconds between distinct values of `updatedAt`. */
   spacing_seconds: positive.max(366 * 86_400),
-  /** The number of consecutive records that share each `updatedAt`. */
+  /** Number of consecutive records that share an `updatedAt`. */
   ties: positive,
   gaps,
   // The answers.
-  /** The greatest `limit` and `per_page`. */
+  /** Maximum `limit` and `per_page`. */
   max_page: positive,
   /** Records on a keyset page. */
   keyset_page: positive,
-  /** `updated_since` and `since` mean later than, not at or later than. */
+  /** `updated_since` and `since` are exclusive bounds. */
   exclusive: z.boolean(),
   /** Answers are shuffled, always in the same way; keyset tokens are positions. */
   unordered: z.boolean(),
-  /** Ids are raw JSON integers beyond 2^53, the first 9007199254740993, in both views. */
+  /** Ids are raw JSON integers beyond 2^53, from 9007199254740993, in both views. */
   numeric_ids: z.boolean(),
   // The pace.
-  /** Every answer waits so long. */
+  /** Delay of every answer. */
   latency_ms: z.number().min(0),
-  /** The reference's token bucket. */
+  /** Enables the reference's token bucket. */
   rate_limit: z.boolean(),
-  /** Its greatest burst. */
+  /** Capacity of the bucket. */
   capacity: positive,
-  /** Its tokens a second. */
+  /** Tokens added per second. */
   refill_rate: z.number().positive(),
   // Faults.
-  /** Scripted faults; those used up disappear from the list. */
+  /** Scripted faults; used ones disappear from the list. */
   fail: z.array(fault),
-  /** Changes to the data between pages. */
   mutate_every: mutateEvery.nullable(),
 });
 
@@ -175,7 +172,7 @@ export type DemoSettings = z.infer<typeof shape>;
 /** Some switches of the demo API. */
 export type DemoSettingsPatch = z.input<typeof patch>;
 
-/** The switches at rest: the reference API as it comes. */
+/** The default switches, which make the demo API equal to the reference API. */
 export const DEFAULT_SETTINGS: DemoSettings = {
   rows: 200,
   seed: 1,
@@ -195,10 +192,10 @@ export const DEFAULT_SETTINGS: DemoSettings = {
   mutate_every: null,
 };
 
-/** The switches whose change makes the data anew. */
+/** Switches whose change generates the data again. */
 export const DATA_SETTINGS = ['rows', 'seed', 'spacing_seconds', 'ties', 'gaps'] as const;
 
-/** A setting, a fault or a mutation that means nothing. The message is for people. */
+/** An invalid setting, fault or mutation. The message is for people. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
 }
@@ -215,11 +212,11 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   throw new SettingsError(words.join('; '));
 }
 
-/** The settings after a change. @throws {SettingsError} */
+/** Returns the settings after a change. @throws {SettingsError} */
 export function changeSettings(current: DemoSettings, change: unknown): DemoSettings {
   const given = parse(patch, change, 'setting');
   const next = parse(shape, { ...current, ...given }, 'setting');
-  // Times are kept in 32 bits and must leave room for what mutations add.
+  // Times are 32-bit integers, with room for those that mutations add.
   if ((next.rows / next.ties) * next.spacing_seconds > 2_000_000_000) {
     throw new SettingsError('rows × spacing_seconds is more than 60 years');
   }

@@ -1,9 +1,9 @@
 /**
- * The words that demo records are made of. Some are not ASCII, up to four bytes a character, and some need escaping
- * in JSON: a client that decodes chunk by chunk or parses by hand meets both soon.
+ * The words that demo records are made of. Some are not ASCII, with up to four bytes per character, and some need
+ * escaping in JSON, so that clients that decode by chunks or parse by hand soon meet both.
  */
 
-/** A name as it is shown and as it stands in an email address. */
+/** A name as displayed and as used in an email address. */
 export type Name = readonly [shown: string, plain: string];
 
 const names = (text: string): readonly Name[] =>
