@@ -1,5 +1,6 @@
 import { type CancellationScope, condition, setHandler } from '@temporalio/workflow';
 import type { StreamPlan } from '../protocol.js';
+import { runInBackground } from './background.js';
 import type { Carry } from './carry.js';
 import { isValidSignal } from './inputs.js';
 import {
@@ -126,13 +127,13 @@ export class Control {
   private stop(): void {
     if (this.isStopping) return;
     this.stopState = 'requested';
-    void (async () => {
+    runInBackground(async () => {
       await condition(() => this.interruptible.size === 0, STOP_PATIENCE, {
         summary: 'stop: the current batch',
       });
       if (this.interruptible.size > 0) this.stopState = 'interrupted';
       for (const scope of this.interruptible) scope.cancel();
-    })();
+    });
   }
 
   private changeSettings(change: Change): void {

@@ -8,6 +8,7 @@ import {
 } from '@temporalio/workflow';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
+import { runInBackground } from './background.js';
 import { asObject } from './configurations.js';
 import { durationText, parseDuration } from '../durations.js';
 import { NOTICE_EVENTS, type Json, type Notice, type NoticeEvent, type Trouble } from '../protocol.js';
@@ -221,9 +222,7 @@ export class Notices {
 
   /** Runs work beside the sync that ends with it. */
   private inBackground(work: () => Promise<void>): void {
-    this.scope.run(work).catch((thrown: unknown) => {
-      if (!isCancellation(thrown)) throw thrown;
-    });
+    runInBackground(() => this.scope.run(work));
   }
 }
 

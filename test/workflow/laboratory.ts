@@ -114,12 +114,14 @@ export class Laboratory {
     const fetch: Activities['fetchPages'] = (input) => real.fetchPages(input);
     const write: Activities['writeBatch'] = (input) => real.writeBatch(input);
     const send: Activities['sendNotice'] = (input) => real.sendNotice(input);
+    const conclude: Activities['concludeRange'] = (input) => real.concludeRange(input);
     const wrapped: Activities = {
       ...real,
       openStream: (input) => wrapper()?.openStream?.(input, open) ?? open(input),
       fetchPages: (input) => wrapper()?.fetchPages?.(input, fetch) ?? fetch(input),
       writeBatch: (input) => wrapper()?.writeBatch?.(input, write) ?? write(input),
       sendNotice: (input) => wrapper()?.sendNotice?.(input, send) ?? send(input),
+      concludeRange: (input) => wrapper()?.concludeRange?.(input, conclude) ?? conclude(input),
     };
     const worker = await Worker.create({
       ...common,
@@ -181,9 +183,8 @@ export class Bench {
     return this.keep(new Run(sync, client.temporal.workflow.getHandle(workflowId)));
   }
 
-  /** Starts a sync with whatever input, as anybody's client may. */
-  async startWith(args: unknown[]): Promise<Run> {
-    const workflowId = uniqueName('sync');
+  /** Starts a sync with any input, as any client may. */
+  async startWith(args: unknown[], workflowId = uniqueName('sync')): Promise<Run> {
     const { client, taskQueue } = this.lab;
     const handle = await client.temporal.workflow.start('sync', { args, workflowId, taskQueue });
     return this.keep(new Run(client.sync(workflowId), handle));
@@ -260,6 +261,12 @@ export class Run {
     if (thrown instanceof WorkflowFailedError && thrown.cause instanceof ApplicationFailure)
       return thrown.cause;
     throw thrown;
+  }
+
+  /** Waits until the workflow has ended as cancelled. */
+  isCancelled(): Promise<void> {
+    const isSo = async () => (await this.handle.describe()).status.name === 'CANCELLED';
+    return until(isSo, 5, 'the end of the cancelled workflow');
   }
 
   /** How long the workflow lives on, in milliseconds. */
