@@ -24,7 +24,7 @@ const TEMPORAL = '^@temporalio/';
  * `shared` of its own; `types` it imports by type only. `packages` matches packages that it does not use.
  */
 const LAYERS = {
-  trust: { imports: [], packages: TEMPORAL },
+  trust: { imports: ['request'], packages: TEMPORAL },
   // Pure: luxon reads dates.
   strategies: { imports: [], shared: ['protocol'], packages: '^(?!luxon$)[^.]' },
   secrets: { imports: ['trust'], packages: TEMPORAL },

@@ -53,6 +53,10 @@ const text = z.string().check(z.maxLength(TEXT_LIMIT));
 /** The name of a stream, table or column; empty if there is none. */
 const name = z.string().check(z.maxLength(NAME_LIMIT));
 const realName = name.check(z.minLength(1));
+/** The name of a table or column of a user. */
+const ownName = realName.check(
+  z.refine((text) => !text.toLowerCase().startsWith('_highwater'), 'must not begin with "_highwater"'),
+);
 const address = z.string().check(z.maxLength(ADDRESS_LIMIT));
 /** A point in time as clocks format it. */
 const instant = z.string().check(z.maxLength(64));
@@ -245,9 +249,9 @@ const columnType = z.custom<ColumnType>(isColumnType, {
 
 const table = z.strictObject({
   schema: realName,
-  table: realName,
-  primaryKey: list(realName, KEY_LIMIT).check(z.minLength(1)),
-  columns: z.record(realName, columnType).check(few(COLUMN_LIMIT)),
+  table: ownName,
+  primaryKey: list(ownName, KEY_LIMIT).check(z.minLength(1)),
+  columns: z.record(ownName, columnType).check(few(COLUMN_LIMIT)),
   quarantine: z.exactOptional(yes),
   mode: z.exactOptional(z.oneOf(['append', 'replace', 'history'])),
   stamps: z.exactOptional(yes),

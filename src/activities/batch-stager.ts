@@ -7,8 +7,9 @@ import type { Staging, StagedMark, StagedWriter } from '../staging/staging.js';
 import type { PerParentCursor } from '../strategies/index.js';
 import { stagedFiles } from './write-batch.js';
 
-/** Rejected records of one answer; more mean a wrong column, and would fill memory. */
+/** Rejected records of one answer, and their bytes; more mean a wrong column, and would fill memory. */
 const REJECTS_LIMIT = 10_000;
+const REJECTED_BYTES = 64 * 1024 * 1024;
 
 /** Bytes; a value that has no room in a block of DuckDB's stays in memory, several times over, until its batch is written. */
 const WIDE_RECORD = 128 * 1024;
@@ -35,6 +36,7 @@ export class BatchStager {
     outside: number;
     bytes: number;
     rejects: Reject[];
+    rejectedBytes: number;
   };
   /** Rejected records of whole pages. */
   private rejects: Reject[] = [];
@@ -98,15 +100,24 @@ export class BatchStager {
 
   /** Takes records of the current page that cannot be stored. @throws {RecordError} where they are no exception. */
   addRejects(rejects: readonly Reject[]): void {
-    this.page.rejects.push(...rejects);
-    if (this.page.rejects.length <= REJECTS_LIMIT) return;
-    throw new RecordError(
-      `more than ${REJECTS_LIMIT} records of one answer do not fit, the first as ${rejects[0]?.reason ?? ''}: that is no exception`,
-    );
+    const { page } = this;
+    for (const reject of rejects) {
+      page.rejects.push(reject);
+      page.rejectedBytes += reject.record.length;
+      page.bytes += reject.record.length;
+      const isTooMuch = page.rejectedBytes > REJECTED_BYTES;
+      if (page.rejects.length <= REJECTS_LIMIT && !isTooMuch) continue;
+      const many = isTooMuch
+        ? `records of more than ${REJECTED_BYTES} bytes`
+        : `more than ${REJECTS_LIMIT} records`;
+      throw new RecordError(
+        `${many} of one answer do not fit, the first as ${page.rejects[0]?.reason ?? ''}: that is no exception`,
+      );
+    }
   }
 
   endPage(): void {
-    this.rejects.push(...this.page.rejects);
+    for (const reject of this.page.rejects) this.rejects.push(reject);
     // Also where it has no record, as the list of a parent may have none.
     this.batch ??= this.startBatch();
     this.batch.pages++;
@@ -188,7 +199,7 @@ export class BatchStager {
   private async stageLines(name: string, lines: readonly object[]): Promise<StagedFile[]> {
     if (lines.length === 0) return [];
     const writer = this.staging.begin(name);
-    await writer.append(Buffer.from(lines.map((line) => JSON.stringify(line)).join('\n')));
+    for (const line of lines) await writer.append(Buffer.from(`${JSON.stringify(line)}\n`));
     return writer.end();
   }
 }
@@ -201,6 +212,7 @@ const NO_PAGE = {
   outside: 0,
   bytes: 0,
   rejects: [],
+  rejectedBytes: 0,
 };
 
 interface OpenBatch {

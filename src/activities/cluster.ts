@@ -1,12 +1,15 @@
 import { Context } from '@temporalio/activity';
 import { Connection, type ConnectionLike } from '@temporalio/client';
 import { isSameCluster } from '../destinations/checkpoints.js';
+import { InputRefusedError } from '../errors.js';
 import type { Holder } from '../protocol.js';
 
 const ANSWER_MILLISECONDS = 3000;
 /** Workflow statuses, and gRPC status codes. */
 const RUNNING = 1;
 const NOT_FOUND = 5;
+/** Answers about a workflow that is not there: NOT_FOUND; INVALID_ARGUMENT, for what is no workflow's name. */
+const NOT_RUNNING = [NOT_FOUND, 3];
 /** gRPC status codes of a server that does not give its id: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED. */
 const NOT_TOLD = [NOT_FOUND, 7, 12, 16];
 const codeOf = (thrown: unknown) => Number((thrown as { code?: unknown }).code);
@@ -34,10 +37,12 @@ export async function clusterIdOf(connection: ConnectionLike): Promise<string | 
 /** The workflow of this activity, as it claims a stream. Its server is asked each time: another may answer there by now. */
 export async function ownHolder(firstRunId: string, { address }: Server): Promise<Holder> {
   const { client, info } = Context.current();
+  if (info.workflowExecution === undefined)
+    throw new InputRefusedError('an activity without a workflow', ['a stream is held by a workflow']);
   const clusterId = await clusterIdOf(client.connection);
   return {
-    workflowId: info.workflowExecution?.workflowId ?? '',
-    runId: info.workflowExecution?.runId ?? '',
+    workflowId: info.workflowExecution.workflowId,
+    runId: info.workflowExecution.runId,
     firstRunId,
     namespace: info.workflowNamespace ?? '',
     cluster: address,
@@ -75,7 +80,7 @@ async function runsAt(connection: ConnectionLike, { namespace, workflowId }: Hol
     );
     return Number(workflowExecutionInfo?.status) === RUNNING;
   } catch (thrown) {
-    if (codeOf(thrown) === NOT_FOUND) return false;
+    if (NOT_RUNNING.includes(codeOf(thrown))) return false;
     throw thrown;
   }
 }

@@ -1,5 +1,5 @@
 import type { ConcludeRequest, CursorColumn, Destination, Ranges } from '../destinations/destination.js';
-import { RangeRefusedError } from '../errors.js';
+import { InputRefusedError, RangeRefusedError } from '../errors.js';
 import {
   INCOMPLETE,
   type Checkpoint,
@@ -136,7 +136,12 @@ export const forgetRange =
     reporting(() =>
       beating(
         () => 'forgetting',
-        async () => rangesOf((await host.get(path)).destination).forget(streamKey(plan)),
+        async () => {
+          // Without a range the key is that of the sync itself.
+          if (plan.range === undefined)
+            throw new InputRefusedError('the plan', ['it has no range to forget']);
+          await rangesOf((await host.get(path)).destination).forget(streamKey(plan));
+        },
       ),
     );
 

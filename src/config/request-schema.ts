@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
 import { isCredential } from '../secrets/credential-names.js';
 import { holdsReference } from '../secrets/reference-syntax.js';
+import { isConnectionHeader } from '../request/header-names.js';
 import { normalHost } from '../request/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
 import { patternProblem } from '../request/patterns.js';
@@ -44,20 +45,20 @@ export function withoutOpenSecrets(value: unknown, context: z.RefinementCtx): vo
 }
 
 /** Names and values of headers or parameters; what a name says is a credential must be a reference. */
-const pairs = (what: RegExp) =>
+const pairs = (name: z.ZodString) =>
   z
-    .record(
-      z.string().regex(what, 'is not a name that can be sent'),
-      z.union([plainText, z.number(), z.boolean()]).transform(String),
-    )
+    .record(name, z.union([plainText, z.number(), z.boolean()]).transform(String))
     .superRefine(withoutOpenSecrets)
     .meta({ title: 'names and values' });
 
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/;
-export const headers = pairs(HEADER_NAME);
-const headerName = z.string().regex(HEADER_NAME, 'is not the name of a header');
+const headerName = z
+  .string()
+  .regex(HEADER_NAME, 'is not the name of a header')
+  .refine((name) => !isConnectionHeader(name), 'is set by the connection, and cannot be configured');
+export const headers = pairs(headerName);
 export const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
-export const parameters = pairs(PARAMETER_NAME);
+export const parameters = pairs(z.string().regex(PARAMETER_NAME, 'is not a name that can be sent'));
 
 export const body = z.json().superRefine(withoutOpenSecrets).meta({ title: 'any value' });
 export const bodyAs = z.enum(['json', 'form']).default('json');

@@ -313,6 +313,9 @@ interface Pattern {
 }
 const [BEFORE, AFTER, PADDED] = [1, 2, 4];
 
+/** Characters that the name of a host may have. */
+const HOST_LENGTH = 253;
+
 const BASE64 = /[A-Za-z0-9+/_-]/;
 /** Shorter parts of base64 may be ordinary words. */
 const BASE64_PART = 8;
@@ -321,7 +324,9 @@ const BASE64_PART = 8;
 function patternsOf(secret: string): Pattern[] {
   const bytes = Buffer.from(secret);
   const hex = bytes.toString('hex');
-  const patterns = [bytes, Buffer.from(hex), Buffer.from(hex.toUpperCase())].map((one) => ({
+  // Hosts are written in lower case.
+  const lower = secret.length <= HOST_LENGTH ? [Buffer.from(secret.toLowerCase())] : [];
+  const patterns = [bytes, ...lower, Buffer.from(hex), Buffer.from(hex.toUpperCase())].map((one) => ({
     bytes: one,
     edges: 0,
   }));

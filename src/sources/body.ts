@@ -227,7 +227,8 @@ async function* csvAsJson(
 }
 
 function remarksOnHeader(names: readonly string[], mask: (text: string) => string): Note[] {
-  const doubled = new Set(names.filter((name, i) => names.indexOf(name) !== i));
+  const known = new Set<string>();
+  const doubled = new Set(names.filter((name) => known.has(name) || !known.add(name)));
   if (doubled.size === 0) return [];
   const shown = [...doubled].slice(0, 5).map((name) => JSON.stringify(mask(name).slice(0, 100)));
   const message = `the header line names a column twice, of which the last one counts: ${shown.join(', ')}`;

@@ -43,7 +43,8 @@ export class PartMaker {
     // A record that the filter left out need not fit.
     const rejects = this.rejects.filter((_, i) => wanted?.[rejected[i] ?? 0] !== false);
     this.rejects = [];
-    const kept = wanted?.filter((_, i) => !rejected.includes(i)) ?? null;
+    const isRejected = new Set(rejected);
+    const kept = wanted?.filter((_, i) => !isRejected.has(i)) ?? null;
     const first = this.place;
     this.place += records.records;
     if (within === undefined) {
@@ -57,7 +58,7 @@ export class PartMaker {
     }
     const meant = records.keys
       .map((key, i) => within({ key, value: records.values[i] ?? null, place: first + i }))
-      .filter((_, i) => !rejected.includes(i));
+      .filter((_, i) => !isRejected.has(i));
     const inside = meant.map((isMeant, i) => isMeant && kept?.[i] !== false);
     const outside = meant.map((isMeant, i) => !isMeant && kept?.[i] !== false);
     return {

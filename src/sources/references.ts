@@ -128,7 +128,9 @@ export function resolveRequest(
           : 'is not a URL after its references are resolved';
       throw new ConfigurationError([{ path: 'base_url', message }]);
     }
-    return new URL(text);
+    const made = new URL(text);
+    requireHttp(made);
+    return made;
   };
   const fields = referred(baseUrl, 'parent');
   const cursorValues = referred(baseUrl, 'cursor');
@@ -165,6 +167,14 @@ export const referringParts = (
   baseUrl: string,
   { params, headers, auth, body }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'>,
 ): unknown[] => [baseUrl, params, headers, auth, body];
+
+/** @throws {ConfigurationError} */
+function requireHttp({ protocol }: URL): void {
+  if (protocol === 'http:' || protocol === 'https:') return;
+  throw new ConfigurationError([
+    { path: 'base_url', message: `is an address of ${protocol}//; only http:// and https:// are allowed` },
+  ]);
+}
 
 /** Refuses text that HTTP headers cannot contain. @throws {ConfigurationError} */
 export function refuseHeader(name: string, value: string): void {

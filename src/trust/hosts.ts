@@ -106,8 +106,9 @@ const normalName = (host: string): string => bare(host).toLowerCase().replace(/\
 /** The address that packets go to: IPv6 may enclose one of IPv4. */
 function unwrapped(text: string): Address {
   const address = ipaddr.process(text);
-  // 64:ff9b::/96, by which machines without IPv4 reach those that have no other.
-  const isTranslated = address.kind() === 'ipv6' && address.match(ipaddr.parse('64:ff9b::'), 96);
+  if (address.kind() === 'ipv4' || ['unspecified', 'loopback'].includes(address.range())) return address;
+  // 64:ff9b::/96, by which machines without IPv4 reach those that have no other; ::/96, an older way to write them.
+  const isTranslated = ['64:ff9b::', '::'].some((prefix) => address.match(ipaddr.parse(prefix), 96));
   return isTranslated ? ipaddr.fromByteArray(address.toByteArray().slice(12)) : address;
 }
 

@@ -4,9 +4,10 @@ import { Agent as HttpsAgent } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { HttpProxyAgent } from 'http-proxy-agent';
 import { HttpsProxyAgent } from 'https-proxy-agent';
-import fetch, { type RequestInit, type Response } from 'node-fetch';
+import fetch, { Headers, type RequestInit, type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
 import { messageOf, NotAllowedError } from '../errors.js';
+import { isConnectionHeader } from '../request/header-names.js';
 import type { TrustPolicy } from './policy.js';
 
 /** Connections are kept, and shared by all streams of a worker. */
@@ -28,11 +29,12 @@ export class Network {
   /**
    * Sends a request; redirects are the caller's. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are obeyed; a private CA comes
    * through NODE_EXTRA_CA_CERTS.
-   * @throws {NotAllowedError}
+   * @throws {NotAllowedError} also for headers that only the connection may set.
    */
   async fetch(url: URL, init: RequestInit): Promise<Response> {
     const port = portOf(url);
     this.trust.requireHost(url.hostname, port);
+    requireOwnHeaders(init.headers);
     const proxy = getProxyForUrl(url.href);
     if (proxy !== '') await this.requireResolved(url.hostname, port);
     try {
@@ -95,6 +97,13 @@ export class Network {
       });
     });
   }
+}
+
+/** @throws {NotAllowedError} */
+function requireOwnHeaders(headers: RequestInit['headers']): void {
+  const name = [...new Headers(headers).keys()].find(isConnectionHeader);
+  if (name === undefined) return;
+  throw new NotAllowedError(`the header "${name}" is set by the connection, and cannot be configured`);
 }
 
 const portOf = ({ port, protocol }: URL): number => (port === '' ? (PORTS[protocol] ?? 0) : Number(port));

@@ -243,6 +243,21 @@ describe('whoever schedules an activity', () => {
     expect(filesBeside(bench)).toEqual(files);
   });
 
+  test('names no table or column of Highwater', () => {
+    const recorded = { schema: 'main', table: 'user', primaryKey: ['id'], columns: { id: 'STRING' } };
+    const problemsOf = (table: object) =>
+      inputProblems('writeBatch', { plan: { table: { ...recorded, ...table } } })?.filter((one) =>
+        one.startsWith('plan.table.'),
+      );
+    expect(problemsOf({})).toEqual([]);
+    for (const table of [
+      { table: '_highwater_checkpoints' },
+      { table: '_HighWater_x' },
+      { columns: { _highwater_batch: 'STRING' } },
+    ])
+      expect(problemsOf(table)).toHaveLength(1);
+  });
+
   test('is refused without a second attempt, whatever the activity is given', async () => {
     for (const type of [
       'openStream',

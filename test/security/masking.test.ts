@@ -166,6 +166,11 @@ describe('the mask', () => {
     );
   });
 
+  test('hides a secret in the name of a host, which is written in lower case', () => {
+    const shown = new Secrets(['AbCdEfGhIjKlMnOp']).mask('on another host, abcdefghijklmnop.example.com');
+    expect(shown).toBe(`on another host, ${MASK}.example.com`);
+  });
+
   test('hides the beginning of a secret that a source quotes', () => {
     const secret = 'sk_live_4eC39HqLyjWDarjtT1zdp7dc';
     const secrets = new Secrets([secret]);

@@ -248,6 +248,8 @@ const PRIVATE = [
     '::ffff:127.0.0.1',
     '::ffff:7f00:1',
     '::127.0.0.1',
+    '::7f00:1',
+    '::a00:1',
     '64:ff9b::7f00:1',
     '64:ff9b::10.0.0.1',
     '2002:7f00:1::',
@@ -256,7 +258,7 @@ const PRIVATE = [
 ];
 const METADATA = [
   ...['169.254.169.254', '::ffff:169.254.169.254', '::ffff:a9fe:a9fe', 'fd00:ec2::254', '100.100.100.200'],
-  ...['64:ff9b::a9fe:a9fe', '169.254.170.2', '192.0.0.192', '168.63.129.16', 'fd20:ce::254'],
+  ...['64:ff9b::a9fe:a9fe', '::a9fe:a9fe', '169.254.170.2', '192.0.0.192', '168.63.129.16', 'fd20:ce::254'],
 ];
 const METADATA_NAMES = ['metadata.google.internal', 'Metadata.Google.Internal.', 'metadata', 'instance-data'];
 
@@ -312,6 +314,18 @@ describe('under none, requests', () => {
   it.each(['10.*', '127.0.0.*', '10.0.0.0/33', '10.0.0.0/x', 'https://h', 'h:99999', 'h/8', '', 'a b'])(
     'are not allowed by what names no host: %j',
     (entry) => expect(() => none({ allowHosts: [entry] })).toThrow('names no host'),
+  );
+});
+
+describe('headers that say where a request goes, or where it ends,', () => {
+  it.each(['host', 'Content-Length', 'transfer-encoding', 'Connection', 'proxy-authorization', 'Expect'])(
+    'are set by the connection alone: %s',
+    async (name) => {
+      const network = new Network(TrustPolicy.local());
+      const sent = network.fetch(new URL('http://127.0.0.1:1/'), { headers: { [name]: '1' } });
+      await expect(sent).rejects.toThrow(NotAllowedError);
+      network.close();
+    },
   );
 });
 

@@ -132,6 +132,12 @@ describe('a configuration in full form', () => {
     ['an Authorization header in clear', { headers: { Authorization: 'x' } }, 'source.headers.Authorization'],
     ['a token among the parameters', { params: { access_token: 'x' } }, 'source.params.access_token'],
     ['a query in the address', { base_url: 'https://h/x?y=1' }, 'source.base_url'],
+    ['a header that leads to another host', { headers: { Host: 'h' } }, 'source.headers.Host'],
+    [
+      'a header that ends the request',
+      { headers: { 'content-length': '5' } },
+      'source.headers.content-length',
+    ],
     ['a header that would be two', { headers: { a: 'x\r\nb: y' } }, 'source.headers.a'],
   ])('with %s is refused', (_, source, path) => {
     const problems = refusal({ ...base, source: { ...base.source, ...source } });

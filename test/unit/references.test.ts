@@ -52,6 +52,14 @@ describe('a reference', () => {
     expect(message).not.toContain('secret');
   });
 
+  it.each(['file:///x?t=', 'ftp://h/', 'data:text/plain,'])('leads nowhere but to HTTP: %s', (address) => {
+    const { message } = refusal(() =>
+      resolveRequest(`${address}\${env:TOKEN}`, undefined, { TOKEN: 'hush' }),
+    );
+    expect(message).toContain('only http:// and https:// are allowed');
+    expect(message).not.toContain('hush');
+  });
+
   it('is taken as it is, not for another reference', () => {
     const { url } = resolveRequest('https://h/?a=${env:A}', undefined, { A: '${env:B}', B: 'no' });
     expect(url.searchParams.get('a')).toBe('${env:B}');

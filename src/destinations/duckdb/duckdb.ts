@@ -9,7 +9,8 @@ import type { Batch } from '../sql/dialect.js';
 import { isTableGone } from '../sql/drift.js';
 import { keepsLast } from '../sql/modes.js';
 import { SqlDestination } from '../sql/sql-destination.js';
-import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
+import { prepareOwnTables } from '../sql/own-tables.js';
+import { allCheckpoints, checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
 import { duckDbDialect } from './dialect.js';
 import type { DuckDbFile } from './file.js';
 import { DuckDbLoader, findMisfit, isDataError } from './load.js';
@@ -81,10 +82,17 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   }
 
   override async write(request: WriteRequest): Promise<WriteOutcome> {
-    const { table, next } = request;
+    const { key, base, table, next } = request;
     if (!this.ready.has(JSON.stringify(table))) {
-      await this.transaction((session) => this.prepareTables(session, table));
-      this.ready.add(JSON.stringify(table));
+      const isReady = await this.transaction(async (session) => {
+        await prepareOwnTables(session, key.schema);
+        // A stale writer changes no other table.
+        const stored = checkpointOf(await allCheckpoints(session, key), key);
+        if (stored?.id !== base) return false;
+        await this.prepareTables(session, table);
+        return true;
+      });
+      if (isReady) this.ready.add(JSON.stringify(table));
     }
     const prepared = this.prepared.get(next);
     this.prepared.delete(next);

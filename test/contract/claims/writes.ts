@@ -68,6 +68,24 @@ export function writeClaims(suite: Suite): void {
       expect(await suite.stream.checkpoint('the-holder')).toEqual({ id: 'c1', cursor: cursorAt('c1') });
     });
 
+    it('from any other checkpoint changes no table', async () => {
+      const { checkpoint } = await suite.stream.open();
+      await suite.stream.write(checkpoint.id, 'c1', [{ id: '1' }]);
+      const { table } = suite.stream;
+      const wider = suite.streamOf(
+        { ...table, columns: { ...table.columns, extra: 'STRING' } },
+        suite.stream.key,
+      );
+      const unmade = suite.streamOf({ ...table, table: `${table.table}_unmade` }, suite.stream.key);
+      for (const other of [wider, unmade])
+        expect(await thrownBy(other.write('stale', 'c2', [{ id: '2' }]))).toBeInstanceOf(
+          CheckpointConflictError,
+        );
+      expect(Object.keys((await suite.stream.rows())[0] ?? {})).toEqual(Object.keys(table.columns));
+      const found = suite.tested.query(`SELECT 1 FROM main.${unmade.table.table}`);
+      await expect(found).rejects.toThrow();
+    });
+
     it('to a stream that nobody has opened is refused', async () => {
       await suite.stream.open();
       const other = suite.streamOf(
