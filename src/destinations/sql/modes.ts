@@ -79,6 +79,10 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   );
 }
 
+/** Whether values of a type can tell which of two records is newer. */
+export const isOrdered = (type: ColumnType | undefined): boolean =>
+  type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
+
 /** Whether a table has one row per primary key. */
 export const hasOneRowAKey = ({ mode }: TableSpec): boolean => mode !== 'append' && mode !== 'history';
 

@@ -23,9 +23,8 @@ import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.j
 import type { Followed } from '../columns/inference.js';
 import type { Batch, OwnTable, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
-import { marksDeleted, saysDeleted, stamping } from './modes.js';
+import { isOrdered, marksDeleted, saysDeleted, stamping } from './modes.js';
 import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
-import { isOrdered } from './retry.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
 /** Says why a table cannot have a kind of range; null if it can. */

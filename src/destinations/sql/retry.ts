@@ -2,14 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VALID_TO, type ColumnType, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
+import { VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
 import { declaredOnly, follow } from '../columns/inference.js';
 import type { WriteRequest } from '../destination.js';
 import type { Loader, SortedLines, SqlSession } from './dialect.js';
 import { prepareTable, schemaStore } from './evolution.js';
-import { keepsLast } from './modes.js';
+import { isOrdered, keepsLast } from './modes.js';
 import { keepRejects, takeRejects } from './rejects.js';
 import { identifier, literal, sql } from './sql.js';
 import { sameKey, writeBatch } from './write-batch.js';
@@ -46,10 +46,6 @@ const NOT_KNOWN_TO_BE_OLDER =
 
 /** Records of one transaction. */
 const ROUND_RECORDS = 5000;
-
-/** Whether values of a type can tell which of two records is newer. */
-export const isOrdered = (type: ColumnType | undefined): boolean =>
-  type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
 
 /** Retries the quarantined records of a table. */
 export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
