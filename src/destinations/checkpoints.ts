@@ -1,4 +1,4 @@
-/** What destinations that keep their checkpoints in tables have in common: who may write, and what is said of it. */
+/** Checkpoints, as all destinations handle them: who holds a stream, what a claim makes of its checkpoint, and the errors that refuse it. */
 import { randomUUID } from 'node:crypto';
 import {
   CheckpointConflictError,
@@ -24,7 +24,7 @@ import { identifier, numeral, sql, type Sql } from './sql/sql.js';
 export interface StoredCheckpoint extends Checkpoint {
   key: StreamKey;
   holder: Holder;
-  /** When it was written last. */
+  /** Time of its last write. */
   updated: string;
 }
 
@@ -36,26 +36,26 @@ export const sameKey = (a: StreamOfTable, b: StreamOfTable): boolean =>
   a.strategy === b.strategy && a.source === b.source && a.range === b.range;
 /** Whether a checkpoint is that of a range, which is read beside the sync. */
 export const isRange = ({ range }: Pick<StreamKey, 'range'>): boolean => range !== '';
-/** Of the checkpoints of a table those that matter to one: a sync and the ranges beside it do not know each other. */
-export const thatMatter = (key: StreamKey, stored: StoredCheckpoint[]): StoredCheckpoint[] =>
+/** Filters the checkpoints of a table that compete with a stream: a sync and the ranges beside it ignore each other. */
+export const competingWith = (key: StreamKey, stored: StoredCheckpoint[]): StoredCheckpoint[] =>
   stored.filter((one) => (isRange(key) ? sameKey(one.key, key) : !isRange(one.key)));
 export const tableName = (table: TableSpec) => sql`${identifier(table.schema)}.${identifier(table.table)}`;
 
-/** The column of a batch for one of its table. */
+/** Returns the column of a batch for a column of its table. */
 export function columnIn(columns: ReadonlyMap<string, Sql>, name: string): Sql {
   const column = columns.get(name);
   if (column === undefined) throw new Error(`the batch has no column ${name}`);
   return column;
 }
 
-/** The columns of a batch have names of our own: one called rowid or place would hide a record's place. */
+/** Names the columns of a batch `c0`, `c1`, …: a column called `rowid` or `place` would hide a record's place. */
 export const batchColumns = (table: TableSpec) =>
   new Map(Object.keys(table.columns).map((name, i): [string, Sql] => [name, sql`c${numeral(i)}`]));
 
 /**
  * Claims a stream once no other holder of its table is running.
- * @param read the checkpoints of all strategies and sources of the table.
- * @param claim null where the table has got a holder meanwhile that was not `asked` for.
+ * @param read reads the checkpoints of the table that compete with the stream.
+ * @param claim claims the stream; returns null if the table has a new holder, which is not in `asked`.
  * @param asked holders that are known not to run.
  * @throws {StreamHeldError}
  */
@@ -74,8 +74,8 @@ export async function openWhenFree(
 
 /**
  * Refuses a stream whose table another running workflow holds.
- * @param stored the checkpoints of all strategies and sources of the table.
- * @param asked holders that are known not to run; those that do not are added.
+ * @param stored the checkpoints of the table that compete with the stream.
+ * @param asked holders that are known not to run; more are added.
  * @throws {StreamHeldError}
  */
 export async function refuseIfHeld(
@@ -85,7 +85,7 @@ export async function refuseIfHeld(
 ): Promise<void> {
   for (const { holder, key: held } of stored) {
     if (isSameSync(holder, own) || takeOver) continue;
-    // Whether that one still runs may not be known: taking the stream back, the two would take turns.
+    // Whether a holder of another cluster runs may be unknown. Taking the stream back would make the two take turns.
     const isTaken = expects !== undefined && sameKey(held, key) && isOfOtherCluster(holder, own);
     if (isTaken || (!asked.has(JSON.stringify(holder)) && (await isRunning(holder)))) {
       const elsewhere = isSameCluster(holder, own) ? null : holder.cluster;
@@ -97,35 +97,40 @@ export async function refuseIfHeld(
 
 type OfCluster = Pick<Holder, 'cluster' | 'clusterId'>;
 
-/** Whether two Temporal servers are one, which may go by several addresses. */
+/** Whether two holders are on the same Temporal server, which may have several addresses. */
 export const isSameCluster = (a: OfCluster, b: OfCluster): boolean =>
   a.clusterId !== undefined && b.clusterId !== undefined
     ? a.clusterId === b.clusterId
     : a.cluster === b.cluster;
 
-/** Whether two Temporal servers are known to be two. */
+/** Whether two holders are known to be on different Temporal servers. */
 const isOfOtherCluster = (a: OfCluster, b: OfCluster): boolean =>
   a.clusterId !== undefined && b.clusterId !== undefined && a.clusterId !== b.clusterId;
 
-/** Whether two holders are runs of one sync: on another Temporal server the same id is another sync. */
+/** Whether two holders are runs of the same sync; on another Temporal server the same id is another sync. */
 export const isSameSync = (a: Holder, b: Holder): boolean =>
   a.workflowId === b.workflowId && a.namespace === b.namespace && isSameCluster(a, b);
 
-/** Whether rows are gone when a pass has not met them. */
+/** Whether a row that a pass has not met counts as deleted at the source. */
 export const missesRows = (table: TableSpec): boolean =>
   table.deletes !== undefined && table.unseen !== 'stay';
 
-/** What a claim comes to; its writing is the destination's. */
+/** The result of a claim, which the destination then stores. */
 export interface Claim {
   checkpoint: Checkpoint;
-  /** Whether it has to be stored. */
+  /** Whether the checkpoint has to be stored. */
   isNew: boolean;
   neighbours: StreamKey[];
-  /** Other strategies of the table that are taken over with it: their workflows' next writes are refused. */
+  /** Other streams of the table that are taken over too: the next writes of their workflows are refused. */
   takenOver: StreamKey[];
 }
 
-/** Null where the table has a holder that was not `asked` for. */
+/**
+ * Decides on a claim.
+ * @param asked holders that are known not to run.
+ * @returns null if the table has another holder.
+ * @throws {DestinationError} if another source has rows in a table that would lose them.
+ */
 export function claimOf(
   stored: readonly StoredCheckpoint[],
   { key, table, holder, full, takeOver }: OpenRequest,
@@ -151,39 +156,39 @@ export function claimOf(
   ) {
     return { checkpoint: { id: own.id, cursor: own.cursor }, isNew: false, neighbours, takenOver };
   }
-  // A new holder makes a new checkpoint: whatever the one before has in flight is stale from here on.
+  // A new holder makes a new checkpoint, so that batches of the previous holder still in flight are refused.
   const checkpoint = { id: randomUUID(), cursor: full ? null : (own?.cursor ?? null) };
   return { checkpoint, isNew: true, neighbours, takenOver };
 }
 
-/** Reads the log of a stream, the latest first. */
+/** The log of a stream, newest entry first. */
 export interface StreamLog {
   entries: (which: {
-    /** How the id begins. */
+    /** Beginning of the id. */
     batch?: string;
-    /** At this time or before it, to the millisecond. */
+    /** Latest time, to the millisecond. */
     until?: string;
     limit: number;
   }) => Promise<HistoryEntry[]>;
-  /** Whether a move of this id was made. */
+  /** Whether the move with this id has been made. */
   hasMoved: (id: string) => Promise<boolean>;
 }
 
-/** A claim with what moves it, and with what is to be kept and said of the configuration that it was opened by. */
+/** A claim after its move, with the configuration to record and the notes on its changes. */
 export interface MovedClaim extends Claim, Pick<Reopening, 'record' | 'notes'> {
-  /** What the log has to say of the move; null where nothing moves it, or where it was moved before. */
+  /** Reason of the move, for the log; null if nothing moves the checkpoint, or the move was made before. */
   said: string | null;
 }
 
-/** What a destination has found beside a checkpoint. */
+/** State that a destination keeps beside a checkpoint. */
 export interface FoundBeside {
   recorded: Recorded | null;
-  /** The table was gone, and has been made anew just now. */
+  /** Whether the table was gone, and has just been created again. */
   isGone: boolean;
 }
 
 /**
- * The claim with what moves it.
+ * Applies the requested move, or the one that a changed configuration forces, to a claim.
  * @throws {MoveRefusedError}
  */
 export async function movedClaim(
@@ -197,10 +202,10 @@ export async function movedClaim(
   const { fingerprint, move } = request;
   if (fingerprint === undefined || isRange(request.key)) return { ...moved, record: null, notes: [] };
   const cursor = own?.cursor ?? null;
-  // A state that was given just now is one of the field that is configured just now.
+  // A state given with this request belongs to the cursor field that this request configures.
   const isGiven = move !== undefined && 'cursor' in move.to;
   const isHere = move !== undefined && 'here' in move.to;
-  // A sync that knows the database has opened the stream before: there was a checkpoint then.
+  // A sync that knows the database has opened the stream before, so there was a checkpoint.
   const isLost = isGone || (own === undefined && request.expects !== undefined);
   const found = recorded ?? (isLost ? { is: fingerprint, gone: true as const } : null);
   const { startsOver, ...drift } = reopen(found, fingerprint, {
@@ -226,7 +231,7 @@ async function moveOf(
   return { ...claim, checkpoint: { id: move.id, cursor }, isNew: true, said: move.said };
 }
 
-/** Whether a request has the stream read from its start, so that rows may be put in order for another key before. */
+/** Whether a request reads the stream from its start, so that rows may be adapted to another primary key first. */
 export const startsAnew = ({ full, move }: OpenRequest): boolean =>
   full || (move !== undefined && 'start' in move.to);
 
@@ -245,7 +250,7 @@ async function targetOf(
       `nothing was committed at ${to.time} or before it; the beginning is "start", and "highwater state get" lists all there is`,
     );
   }
-  // As it stands it may be in no log: whoever opens a stream makes a checkpoint.
+  // The current checkpoint may be in no log: opening a stream makes one.
   if (to.batch !== '' && own?.id === to.batch) return own.cursor;
   const found = to.batch === '' ? [] : await log.entries({ batch: to.batch, limit: 2 });
   const [entry] = found.length > 1 ? found.filter(({ id }) => id === to.batch) : found;
@@ -265,11 +270,11 @@ function cursorOf({ id, at, cursor }: HistoryEntry): Cursor | null {
   );
 }
 
-/** Whether some pass over a table has ended: it says how, or the next has begun. */
+/** Whether some pass over a table has ended. */
 export const isRead = (stored: readonly StoredCheckpoint[]): boolean =>
   stored.some(({ cursor }) => cursor !== null && (cursor.ended !== null || cursor.pass > 1));
 
-/** Whether a pass that has ended has read everything: then what it has not met is gone from the source. */
+/** Whether a pass has ended and has read everything, so that rows it has not met are gone from the source. */
 export const isWholePass = ({ ended, notes }: Cursor): boolean =>
   ended !== null && !notes.some(({ code }) => (INCOMPLETE as readonly string[]).includes(code));
 
@@ -285,7 +290,7 @@ export const conflict = (
     stored?.holder ?? null,
   );
 
-/** @throws {DestinationError} where there are any. */
+/** @throws {DestinationError} if there are differences. */
 export function refuseOtherTypes({ schema, table }: TableSpec, differences: readonly string[]): void {
   if (differences.length === 0) return;
   throw new DestinationError(
@@ -297,16 +302,17 @@ export function refuseOtherTypes({ schema, table }: TableSpec, differences: read
 export const notReady = ({ schema, table }: TableSpec, said: string): DestinationError =>
   new DestinationError(`table ${schema}.${table} cannot be made ready: ${said}`);
 
-/** A record that does not fit, where it was found, and where not. */
+/** The error for a record that does not fit and has been found. */
 export const doesNotFit = (key: string, why: string): RecordError =>
   new RecordError(`the record with primary key ${JSON.stringify(key.slice(0, 200))} does not fit: ${why}`);
 export function cannotHold(column: string, value: string, type: ColumnType): string {
   const { why, remedy } = whyNot(column, value, type);
   return `${why}${remedy}`;
 }
+/** The error for a batch with a record that does not fit and could not be found. */
 export const somethingMisfits = ({ schema, table }: TableSpec, said: string): RecordError =>
   new RecordError(`a record of this batch does not fit table ${schema}.${table}: ${said.slice(0, 400)}`);
 
-/** Of the checkpoints of ranges of a table those that are not `key`'s. */
+/** Filters the checkpoints of a table's ranges other than `key`. */
 export const otherRanges = (key: StreamKey, stored: readonly StoredCheckpoint[]): StoredCheckpoint[] =>
   stored.filter((one) => isRange(one.key) && !sameKey(one.key, key));

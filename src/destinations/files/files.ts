@@ -82,7 +82,7 @@ export const IDENTITY = '_highwater/destination.json';
 const MARKS = '_highwater/marks/';
 /** More files of marks than these become one. */
 const MARK_FILES = 50;
-/** Of an attempt that has not ended after a day nobody needs what it has made and not put. */
+/** Local files of an attempt are removed after a day. */
 const DEAD_MILLISECONDS = 24 * 60 * 60 * 1000;
 const NO_DATE = '__HIVE_DEFAULT_PARTITION__';
 
@@ -94,14 +94,14 @@ export interface FilesOptions {
   scratch: string;
 }
 
-/** What an attempt is about to put: without a commit that names it, nobody will ever ask for it. */
+/** Announces the files that an attempt is about to put, so that they can be removed if no commit names them. */
 interface Pending {
   base: string;
   at: string;
   paths: string[];
 }
 
-/** A file that has been made and not yet put. */
+/** A file that has been made locally and not yet put into the store. */
 interface MadeFile extends TableFile {
   local: string;
 }
@@ -109,7 +109,7 @@ interface MadeFile extends TableFile {
 interface Made {
   rows: number;
   rejected: number;
-  /** Rows of a range that were left as they are. */
+  /** Rows that a range has left as they are. */
   left: number;
   files: MadeFile[];
   rejects: MadeFile[];
@@ -117,9 +117,9 @@ interface Made {
 }
 
 /**
- * Rows as files that only ever are added: each batch brings new versions of its rows, and a manifest names the files
- * that count. Readers who follow it see whole batches, each once. An in-memory DuckDB gives rows their types and writes
- * the files; it holds one batch at a time.
+ * Writes rows as files that are only ever added: each batch brings new versions of its rows, and a manifest names the
+ * files that belong to the table. Readers that follow it see whole batches, each once. An in-memory DuckDB types the rows
+ * and writes the files, one batch at a time.
  */
 export class FilesDestination implements Destination {
   constructor(
@@ -177,7 +177,7 @@ export class FilesDestination implements Destination {
     });
   }
 
-  /** Nothing is made before its version is known. */
+  /** Does nothing: a batch's files depend on the version that it becomes. */
   prepare(): void {}
 
   async close(): Promise<void> {
@@ -206,11 +206,11 @@ export class FilesDestination implements Destination {
       }
       const outcome = await this.attempt(manifests, manifest, stored, request);
       if (outcome !== null) return outcome;
-      // Another has made the next version: what it says decides.
+      // Another writer has made the next version, which decides now.
     }
   }
 
-  /** Null where another was first. */
+  /** Tries to commit a batch; returns null if another writer made the next version first. */
   private async attempt(
     manifests: Manifests,
     manifest: Manifest,
@@ -238,7 +238,7 @@ export class FilesDestination implements Destination {
       });
       const files = [...made.files, ...made.rejects, ...made.marks];
       if (files.length > 0) {
-        // Said beforehand, so that what a crash leaves is found without a look at every file.
+        // Announced first, so that the files a crash leaves are found without listing all.
         const paths = files.map(({ path }) => path);
         const promise: Pending = { base: request.base, at: now, paths };
         await this.store.putIfAbsent(pending, JSON.stringify(promise));
@@ -257,21 +257,33 @@ export class FilesDestination implements Destination {
         ...streamOf(key),
         batch: next,
         base: request.base,
-        ...{ workflow_id: request.workflowId, pages: request.pages, records: request.records, rows },
+        workflow_id: request.workflowId,
+        pages: request.pages,
+        records: request.records,
+        rows,
         cursor: request.cursor,
-        ...{ committed_at: now, schema, files: made.files.map(named), rejects: made.rejects.map(named) },
+        committed_at: now,
+        schema,
+        files: made.files.map(named),
+        rejects: made.rejects.map(named),
       };
       const { fingerprint: is } = request;
       const checkpoint: ManifestCheckpoint = {
         ...stored,
-        ...{ id: next, cursor: request.cursor, updated_at: now, rows, rejected, marks },
+        id: next,
+        cursor: request.cursor,
+        updated_at: now,
+        rows,
+        rejected,
+        marks,
         ...(is !== undefined && request.cursor.ended !== null && { fingerprint: { is } }),
       };
       faultPoint('commit.before');
       isSent = true;
       isCommitted = await manifests.append(manifest, {
         ...manifest,
-        ...{ primary_key: table.primaryKey, schemas },
+        primary_key: table.primaryKey,
+        schemas,
         checkpoints: manifest.checkpoints.map((one) => (one === stored ? checkpoint : one)),
         commits: [...manifest.commits, commit],
       });
@@ -279,7 +291,7 @@ export class FilesDestination implements Destination {
       const { left } = made;
       return { rows, already: false, ...(rejected > 0 && { rejected }), ...(left > 0 && { left }) };
     } catch (thrown) {
-      // Whether it was committed is not known: the files may be needed.
+      // The commit may have succeeded, so the files may be needed.
       if (isSent) put = [];
       throw thrown;
     } finally {
@@ -293,7 +305,7 @@ export class FilesDestination implements Destination {
     }
   }
 
-  /** Makes the files of a batch in a folder of this machine. */
+  /** Makes the files of a batch in a local folder. */
   private async make(request: WriteRequest, attempt: Attempt): Promise<Made> {
     const { table } = request;
     await mkdir(attempt.local, { recursive: true });
@@ -341,7 +353,7 @@ export class FilesDestination implements Destination {
     }
     if (request.marks !== undefined) {
       const known = attempt.stored.marks;
-      // All of them become one file where there are many.
+      // Many files of marks become one.
       const before = known.length < MARK_FILES ? [] : known;
       const paths = await pathsOf(this.store, attempt.folder, before);
       await keepMarks(connection, key, [...paths.values(), ...(await request.marks())], loader);
@@ -355,7 +367,7 @@ export class FilesDestination implements Destination {
     return made;
   }
 
-  /** Removes records from a batch that files have in a newer version, or may have, or have already. */
+  /** Removes records from a batch that the files have already, or have or may have in a newer version. */
   private async leave(
     connection: DuckDbSession,
     request: WriteRequest & { range: RangeWrite },
@@ -409,7 +421,7 @@ export class FilesDestination implements Destination {
     },
   };
 
-  /** Writes the rows of a batch, a file for each partition. */
+  /** Writes the rows of a batch, one file per partition. */
   private async copyBatch(
     connection: DuckDbSession,
     { table, next, longest }: WriteRequest,
@@ -453,7 +465,7 @@ export class FilesDestination implements Destination {
     return files;
   }
 
-  /** Tells this destination from every other; made by whoever is first. */
+  /** Reads the identity of the destination, or creates it. */
   private async identity(): Promise<string> {
     for (;;) {
       const found = await this.store.get(IDENTITY);
@@ -463,14 +475,14 @@ export class FilesDestination implements Destination {
     }
   }
 
-  /** Removes what attempts have left that can commit no more. Where that fails it is tried again the next time. */
+  /** Removes files of attempts that can no longer commit. Ignores failures: the next opening tries again. */
   private async removeOrphans(manifests: Manifests): Promise<void> {
     const { folder } = manifests;
     const pendings = await this.store.list(`${ownFolder(folder)}pending/`);
     const found = await Promise.all(
       pendings.map(async (path) => ({ path, body: await this.store.get(path) })),
     );
-    // Asked for after the list: whatever of it is committed by now is named here.
+    // Read after the list, so that it names every listed file that has been committed.
     const manifest = found.length === 0 ? null : await manifests.latest();
     if (manifest !== null) {
       const commits = await manifests.commits(manifest);
@@ -482,7 +494,7 @@ export class FilesDestination implements Destination {
         if (body === null) continue;
         const { base, paths } = JSON.parse(body.toString('utf8')) as Pending;
         const isNamed = paths.some((one) => kept.has(one));
-        // A checkpoint that is stored no more never comes back; from one that is stored even an old attempt may commit.
+        // An attempt may commit for as long as its base is the stored checkpoint.
         const mayCommit = manifest.checkpoints.some(({ id }) => id === base);
         if (!isNamed && mayCommit) continue;
         const lost = isNamed ? [] : paths.map((one) => `${folder}${one}`);
@@ -504,7 +516,7 @@ export class FilesDestination implements Destination {
 
 interface Attempt {
   id: string;
-  /** Where its files are made. */
+  /** The local folder in which its files are made. */
   local: string;
   now: string;
   folder: string;
@@ -523,15 +535,15 @@ const checkpointOf = (manifest: Manifest | null, key: StreamKey): ManifestCheckp
 const identityIn = (body: Buffer): string =>
   (JSON.parse(body.toString('utf8')) as { database: string }).database;
 
-/** Data files that are lost: all of a table, which is then begun anew, or some of one that is read again in any case. */
+/** Lost data files: all of a table, whose streams then start over, or some of a table that is read again anyway. */
 interface Lost {
   paths: ReadonlySet<string>;
   isAll: boolean;
 }
 
 /**
- * Looks for data files that the manifest names and that are not there.
- * @throws {DestinationError} where some are lost, and nothing would bring their rows back.
+ * Finds data files that the manifest names and the store has lost.
+ * @throws {DestinationError} if some are lost, and their rows would not be read again.
  */
 async function lostFiles(manifests: Manifests, request: OpenRequest, name: string): Promise<Lost> {
   const manifest = await manifests.latest();
@@ -552,7 +564,7 @@ async function lostFiles(manifests: Manifests, request: OpenRequest, name: strin
 }
 const LOST_SHOWN = 5;
 
-/** Null where the table has got a holder meanwhile that was not `asked` for. */
+/** Claims a stream; returns null if the table has a new holder, which is not in `asked`. */
 async function claim(
   manifests: Manifests,
   request: OpenRequest,
@@ -594,7 +606,8 @@ async function claim(
       ...checkpoint,
       holder,
       updated_at: now,
-      ...{ rows: own?.rows ?? 0, rejected: own?.rejected ?? 0 },
+      rows: own?.rows ?? 0,
+      rejected: own?.rejected ?? 0,
       marks: said !== null && checkpoint.cursor === null ? [] : (own?.marks ?? []),
       ...kept,
     };
@@ -604,10 +617,16 @@ async function claim(
         ...streamOf(key),
         id: checkpoint.id,
         base: own?.id ?? '',
-        ...{ cursor: checkpoint.cursor, workflow_id: holder.workflowId, moved: said, moved_at: now },
+        cursor: checkpoint.cursor,
+        workflow_id: holder.workflowId,
+        moved: said,
+        moved_at: now,
       });
     const isMade = await manifests.append(found, {
-      ...{ schema: key.schema, table: key.table, primary_key: table.primaryKey, schemas },
+      schema: key.schema,
+      table: key.table,
+      primary_key: table.primaryKey,
+      schemas,
       checkpoints: [...others, isNew || own === undefined ? mine : { ...own, ...kept }],
       ...(moves.length > 0 && { moves }),
       sealed: manifest?.sealed ?? [],
@@ -617,7 +636,7 @@ async function claim(
   }
 }
 
-/** The manifest without files that are lost; where all are, its streams start over. */
+/** Returns the manifest without lost files; if all are lost, its streams start over. */
 async function withoutLost(
   manifests: Manifests,
   manifest: Manifest,
@@ -648,7 +667,7 @@ async function withoutLost(
   return { ...whole, checkpoints, moves };
 }
 
-/** @throws {DestinationError} where rows were written by another primary key, and are not read again now. */
+/** @throws {DestinationError} if rows were written by another primary key, and are not read again now. */
 function refuseOtherKey(request: OpenRequest, manifest: Manifest | null): void {
   const { key, table } = request;
   const recorded = (manifest?.checkpoints ?? []).flatMap(({ fingerprint }) => fingerprint ?? []);
@@ -659,13 +678,13 @@ function refuseOtherKey(request: OpenRequest, manifest: Manifest | null): void {
   if (isRange(key) || !startsAnew(request)) throw keyChanged(table, keyText(was, table.primaryKey));
 }
 
-/** A checkpoint without what was recorded of another primary key: its stream says so when it is opened. */
+/** Returns a checkpoint without a recorded configuration of another primary key: opening its stream records it again. */
 function withoutOtherKey({ fingerprint, ...rest }: ManifestCheckpoint, table: TableSpec): ManifestCheckpoint {
   const isKept = fingerprint !== undefined && otherKey([fingerprint], table) === null;
   return isKept ? { ...rest, fingerprint } : rest;
 }
 
-/** What a store has of a stream. */
+/** Reads the history of a stream from a store. */
 export async function historyIn(store: ObjectStore, { key, limit }: HistoryRequest): Promise<History> {
   const manifests = new Manifests(store, tableFolder(key));
   const manifest = await manifests.latest();
@@ -680,14 +699,21 @@ export async function historyIn(store: ObjectStore, { key, limit }: HistoryReque
   };
 }
 
-/** Commits and moves of a stream, the latest first. */
+/** Reads the commits and moves of a stream, newest first. */
 async function entriesOf(manifests: Manifests, manifest: Manifest, key: StreamKey): Promise<HistoryEntry[]> {
   const isOwn = (one: StreamOfTable) => sameKey(one, key);
   const commits = (await manifests.commits(manifest)).filter(isOwn).map((commit): HistoryEntry => {
     const { batch, base, cursor, pages, records, rows } = commit;
     const [at, workflowId] = [commit.committed_at, commit.workflow_id];
     return {
-      ...{ id: batch, base, at, workflowId, pages, records, rows, moved: null },
+      id: batch,
+      base,
+      at,
+      workflowId,
+      pages,
+      records,
+      rows,
+      moved: null,
       ...(cursor !== undefined && { cursor }),
     };
   });
@@ -697,7 +723,7 @@ async function entriesOf(manifests: Manifests, manifest: Manifest, key: StreamKe
     return { id, base, at, cursor, workflowId, pages: 0, records: 0, rows: 0, moved };
   });
   const order = new Map([...commits, ...moves].map(({ id, base }) => [base, id]));
-  // Of one millisecond: what was made from another came after it.
+  // Within one millisecond, an entry follows the one it is based on.
   return [...commits, ...moves].sort((a, b) =>
     a.at === b.at ? (order.get(a.id) === b.id ? 1 : -1) : a.at < b.at ? 1 : -1,
   );
@@ -713,7 +739,7 @@ const logOf = (manifests: Manifests, manifest: Manifest | null, key: StreamKey):
     Promise.resolve((manifest?.moves ?? []).some((move) => move.id === id && move.strategy === key.strategy)),
 });
 
-/** The manifest's sets of columns with the declared one, and which that is. */
+/** Returns the manifest's sets of columns including the declared one, and the index of that one. */
 function withSchema(
   manifest: Manifest | null,
   { columns }: TableSpec,
@@ -726,7 +752,7 @@ function withSchema(
     : { schemas: [...schemas, columns], schema: schemas.length };
 }
 
-/** @throws {DestinationError} where the table has a column with another type. */
+/** @throws {DestinationError} if the table has a column with another type. */
 function refuseOthers(table: TableSpec, manifest: Manifest | null): void {
   const existing = new Map(
     columnsOf({ schemas: manifest?.schemas ?? [] }).map(([name, type]) => [name.toLowerCase(), type]),
@@ -738,7 +764,7 @@ function refuseOthers(table: TableSpec, manifest: Manifest | null): void {
   refuseOtherTypes(table, differences);
 }
 
-/** Where files can be read on this machine, by their paths in the table's folder. */
+/** Makes files readable on this machine. @returns their local paths, by their paths in the table's folder. */
 export async function pathsOf(
   store: ObjectStore,
   folder: string,
@@ -749,11 +775,11 @@ export async function pathsOf(
   return paths;
 }
 
-/** As JSON DuckDB holds so many rows at once, several times over. */
+/** Rows that DuckDB holds as JSON at once, several times over. */
 const VECTOR_ROWS = 2048;
 const SLICE_BYTES = 4 * 1024 * 1024;
 
-/** Conditions that divide a batch with long records, so that few of them are in memory as JSON. */
+/** Returns conditions that divide a batch with long records, so that few of them are in memory as JSON. */
 async function slicesOf(
   connection: DuckDbSession,
   { name, columns }: Batch,
@@ -766,12 +792,12 @@ async function slicesOf(
        SELECT rowid AS place, sum(${joined(lengths, sql` + `)}) OVER (ORDER BY rowid) // ${numeral(SLICE_BYTES)} AS slice FROM ${name})
      GROUP BY slice ORDER BY 1`,
   );
-  // Rows of a transaction that is not committed have places beyond 2^53.
+  // Uncommitted rows have places beyond 2^53.
   const place = (value: string | null | undefined) => numeral(BigInt(value ?? 0));
   return found.map(([first, last]) => sql`rowid BETWEEN ${place(first)} AND ${place(last)}`);
 }
 
-/** Writes what queries give into a file, one after the other, and looks at what has become of it. */
+/** Writes the rows of queries into one file, one query after the other, and measures the file. */
 async function copy(
   connection: DuckDbSession,
   queries: readonly Sql[],
@@ -808,6 +834,6 @@ async function copy(
   return { path, rows, bytes, sha256: hash.digest('hex'), ...(format === 'ndjson' && { longest }), local };
 }
 
-/** The statement that makes one of Highwater's own tables for the time of a connection. */
+/** The statement that creates one of Highwater's own tables for the duration of a connection. */
 const temporaryTable = (table: OwnTable): Sql =>
   sql`CREATE OR REPLACE TEMP TABLE ${duckDbDialect.ownTable('', table)} (${ownColumnsOf(duckDbDialect, table)})`;

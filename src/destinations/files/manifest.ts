@@ -1,22 +1,22 @@
 /**
- * What a table of files is: its manifest names every file that belongs to it, and nothing else does. Each commit makes
- * the next version, which is put only where nobody else has put it: that is the compare-and-set.
+ * Manifests: a table of files consists of the files that its manifest names. Each commit makes the next version of the
+ * manifest, which is put only if no other writer has put it: that is the compare-and-set.
  */
 import { randomUUID } from 'node:crypto';
 import { DestinationBusyError, DestinationError } from '../../errors.js';
 import type { ColumnType, Cursor, Holder, StreamKey } from '../../protocol.js';
-import { thatMatter, type StoredCheckpoint, type StreamOfTable } from '../checkpoints.js';
+import { competingWith, type StoredCheckpoint, type StreamOfTable } from '../checkpoints.js';
 import type { Recorded } from '../fingerprint.js';
 import type { ObjectStore } from './object-store.js';
 
 /** The form that is written. In form 1, which is read too, a range was a part of `source`. */
 const FORM = 2;
-/** So many commits stand in the manifest itself; older ones in lists of so many, which it names. */
+/** Maximum commits in the manifest itself; older ones are in lists of this length, which it names. */
 export const OPEN_COMMITS = 100;
-/** So many versions are kept; a reader of an older one had the time. */
+/** Number of manifest versions kept for readers. */
 export const KEPT_VERSIONS = 200;
 
-/** A file of a table; its path begins at the table's folder. */
+/** A file of a table; its path is relative to the table's folder. */
 export interface TableFile {
   path: string;
   rows: number;
@@ -26,7 +26,7 @@ export interface TableFile {
   longest?: number;
 }
 
-/** What one batch has added. */
+/** A committed batch. */
 export interface Commit extends StreamOfTable {
   version: number;
   batch: string;
@@ -35,16 +35,16 @@ export interface Commit extends StreamOfTable {
   pages: number;
   records: number;
   rows: number;
-  /** Where the stream stood then; absent from what older versions wrote. */
+  /** The stream's cursor after it; absent in commits of older versions. */
   cursor?: Cursor;
   committed_at: string;
-  /** Which of the manifest's `schemas` its files have. */
+  /** Index of its files' columns in the manifest's `schemas`. */
   schema: number;
   files: TableFile[];
   rejects: TableFile[];
 }
 
-/** A checkpoint that was moved. */
+/** A move of a checkpoint. */
 export interface ManifestMove extends StreamOfTable {
   id: string;
   base: string;
@@ -54,18 +54,18 @@ export interface ManifestMove extends StreamOfTable {
   moved_at: string;
 }
 
-/** Where a stream stands: one for each strategy, source and range. */
+/** The checkpoint of a stream: one per strategy, source and range. */
 export interface ManifestCheckpoint extends StreamOfTable {
   id: string;
   cursor: Cursor | null;
   holder: Holder;
   updated_at: string;
-  /** What its last commit wrote and put aside. */
+  /** Rows that its last commit wrote, and records that it quarantined. */
   rows: number;
   rejected: number;
-  /** Marks of parents; of a parent that is there twice, the last. */
+  /** Files of parents' marks; of several marks of a parent, the last counts. */
   marks: TableFile[];
-  /** What gives the cursor its meaning; absent from what older versions wrote. */
+  /** The configuration that gives the cursor its meaning; absent in manifests of older versions. */
   fingerprint?: Recorded;
 }
 
@@ -75,28 +75,27 @@ export interface Manifest {
   schema: string;
   table: string;
   primary_key: string[];
-  /** Every set of columns that files were written with, the latest last. */
+  /** All sets of columns that files were written with, newest last. */
   schemas: { [column: string]: ColumnType }[];
   checkpoints: ManifestCheckpoint[];
-  /** Absent where there were none. */
+  /** Absent if there were none. */
   moves?: ManifestMove[];
   /** Lists of older commits, in order. */
   sealed: string[];
-  /** The commits after those, in order. */
+  /** Later commits, in order. */
   commits: Commit[];
 }
 
-/** A name as a folder's: other letters are kept, what a file system or a reader may take for something else is not. */
+/** Returns a folder name for a name: letters are kept, and characters that are special to file systems or readers encoded. */
 export function folderName(name: string): string {
-  const safe = [...name.toLowerCase()]
+  return [...name.toLowerCase()]
     .map((c, i) => (/[\p{L}\p{N}\p{M}-]/u.test(c) || (c === '_' && i > 0) ? c : encoded(c)))
     .join('');
-  return safe;
 }
 const encoded = (c: string) =>
   [...Buffer.from(c)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
 
-/** Where a table's files lie. Names that differ in case only are one, as in DuckDB. */
+/** The folder of a table's files. Names that differ only in case share one, as in DuckDB. */
 export const tableFolder = ({ schema, table }: Pick<StreamKey, 'schema' | 'table'>): string =>
   `${folderName(schema)}/${folderName(table)}/`;
 
@@ -112,14 +111,14 @@ export class Manifests {
     readonly folder: string,
   ) {}
 
-  /** The latest version; null where there is none. */
+  /** Reads the latest version; null if there is none. */
   async latest(): Promise<Manifest | null> {
     for (;;) {
       const newest = (await this.versions()).at(-1);
       if (newest === undefined) return null;
       const key = manifestKey(this.folder, newest);
       const body = await this.store.get(key);
-      // Gone between the two: very many commits came after it.
+      // Removed as old since the list was read.
       if (body === null) continue;
       const manifest = parsed<Manifest>(body, `${this.store.name}/${key}`);
       return manifest.highwater === FORM ? manifest : fromForm1(manifest);
@@ -128,7 +127,7 @@ export class Manifests {
 
   /**
    * Makes the version that follows `before`.
-   * @returns false where another has made it.
+   * @returns false if another writer has made it.
    */
   async append(before: Manifest | null, next: Omit<Manifest, 'highwater' | 'version'>): Promise<boolean> {
     const version = (before?.version ?? 0) + 1;
@@ -136,7 +135,7 @@ export class Manifests {
     const key = manifestKey(this.folder, version);
     const body = JSON.stringify(whole);
     if (!(await this.store.putIfAbsent(key, body))) {
-      // A request that was sent again because its answer was lost finds its own.
+      // A request that was repeated because its answer was lost finds its own body.
       const there = await this.store.get(key);
       if (there === null)
         throw new DestinationBusyError(`${this.store.name}/${key} was there, and is not any more`);
@@ -144,7 +143,7 @@ export class Manifests {
     }
     const versions = await this.versions();
     const newest = versions.at(-1) ?? version;
-    // A process that was stopped for long finds the place of its version free once that was removed as old.
+    // A process that was suspended for long could put its version again after it was removed as old.
     if (newest >= version + KEPT_VERSIONS) {
       throw new DestinationBusyError(
         `${this.store.name}/${this.folder} went on by ${newest - version} versions while this one was written`,
@@ -155,7 +154,7 @@ export class Manifests {
     return true;
   }
 
-  /** Every commit, in order. */
+  /** Reads all commits, in order. */
   async commits({ sealed, commits }: Manifest): Promise<Commit[]> {
     const older: Commit[] = [];
     for (const path of sealed) older.push(...(await this.list(path)));
@@ -171,7 +170,7 @@ export class Manifests {
     return list.highwater === FORM ? list.commits : list.commits.map(withRange);
   }
 
-  /** The data files that the manifest names and that are not there. */
+  /** Finds data files that the manifest names and the store has lost. */
   async missing(manifest: Manifest): Promise<string[]> {
     const named = (await this.commits(manifest)).flatMap(({ files }) => files.map(({ path }) => path));
     const folders = new Set(named.map((path) => path.slice(0, path.lastIndexOf('/') + 1)));
@@ -181,7 +180,7 @@ export class Manifests {
     return named.filter((path) => !there.has(`${this.folder}${path}`));
   }
 
-  /** The lists of commits of a manifest without files that are lost, so that readers do not ask for them. */
+  /** Returns the commits of a manifest without lost files, so that readers do not request them. */
   async without(
     { sealed, commits }: Manifest,
     lost: ReadonlySet<string>,
@@ -197,7 +196,7 @@ export class Manifests {
         lists.push(path);
         continue;
       }
-      // Lists never change: this one is another.
+      // Lists never change, so this becomes a new one.
       const other = path.replace(/(-[0-9a-f]{8})?\.json$/, `-${randomUUID().slice(0, 8)}.json`);
       await this.store.putIfAbsent(
         `${this.folder}${other}`,
@@ -208,16 +207,16 @@ export class Manifests {
     return { sealed: lists, commits: commits.map(kept) };
   }
 
-  /** A list of commits that is full goes into a file of its own, so that versions stay small. */
+  /** Moves a full list of commits into a file of its own, so that versions stay small. */
   private async sealed<T extends Pick<Manifest, 'sealed' | 'commits'>>(next: T): Promise<T> {
     const { commits } = next;
     const [first] = commits;
     const last = commits[OPEN_COMMITS - 1];
-    // Never the newest: it is not committed yet, and another may be in its place.
+    // The newest commit stays: it is not committed yet, and another may take its place.
     if (first === undefined || last === undefined || commits.length === OPEN_COMMITS) return next;
     const path = `_highwater/commits/${first.version}-${last.version}.json`;
     const full = commits.slice(0, OPEN_COMMITS);
-    // Whoever else puts it puts the same.
+    // Any other writer puts the same content.
     await this.store.putIfAbsent(`${this.folder}${path}`, JSON.stringify({ highwater: FORM, commits: full }));
     return { ...next, sealed: [...next.sealed, path], commits: commits.slice(OPEN_COMMITS) };
   }
@@ -241,7 +240,7 @@ function parsed<T extends { highwater: number }>(body: Buffer, path: string): T 
   );
 }
 
-/** The stream of an entry; those of form 1 have their range at the end of the source. */
+/** Splits the range from the source of an entry of form 1. */
 export function withRange<T extends Omit<StreamOfTable, 'range'> & { range?: string }>(
   entry: T,
 ): T & StreamOfTable {
@@ -260,11 +259,11 @@ function fromForm1(manifest: Manifest): Manifest {
   };
 }
 
-/** The checkpoints of a table, as all destinations know them. */
+/** Returns the checkpoints of a manifest that compete with a stream. */
 export const storedIn = (manifest: Manifest | null, key: StreamKey): StoredCheckpoint[] =>
-  thatMatter(key, allIn(manifest, key));
+  competingWith(key, allIn(manifest, key));
 
-/** Those of ranges too. */
+/** Returns all checkpoints of a manifest, those of ranges included. */
 export const allIn = (manifest: Manifest | null, key: StreamKey): StoredCheckpoint[] =>
   (manifest?.checkpoints ?? []).map(
     ({ strategy, source, range, id, cursor, holder, updated_at: updated }) => ({

@@ -1,6 +1,6 @@
 /**
- * What destinations that speak SQL do where the configuration or the table has changed since the checkpoint. Each
- * function is part of the transaction in which the stream is opened, or a pass ends.
+ * Changes of the configuration or the table since the checkpoint, in SQL destinations. Each function is part of the
+ * transaction that opens the stream or ends a pass.
  */
 import { randomUUID } from 'node:crypto';
 import { DestinationGoneError } from '../../errors.js';
@@ -22,7 +22,7 @@ import { insertInto, keyIs, ownTable, tableIs } from './own-tables.js';
 import { removeOlderTwins } from './ranges.js';
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
-/** What is recorded for the streams of a table; ranges have nothing of their own. */
+/** Reads the configurations recorded for the streams of a table; none are recorded for ranges. */
 async function recordedFor(
   session: SqlSession,
   key: StreamKey,
@@ -50,7 +50,7 @@ async function keepRecorded(session: SqlSession, key: StreamKey, recorded: Recor
 const forgetRecorded = (session: SqlSession, key: StreamKey) =>
   session.run(sql`DELETE FROM ${ownTable(session, key, 'fingerprints')} WHERE ${keyIs(session, key)}`);
 
-/** Records what is to stand beside a checkpoint that was opened, once {@link settleKey} has let it pass. */
+/** Records the configuration of a stream that has been opened, after {@link settleKey} has accepted its primary key. */
 export async function keepOpened(
   session: SqlSession,
   key: StreamKey,
@@ -58,13 +58,13 @@ export async function keepOpened(
 ): Promise<void> {
   if (record === null) return;
   await keepRecorded(session, key, record);
-  // The table has the key of this stream now; another stream of it says so when it is opened.
+  // The table has this stream's primary key now; its other streams record theirs when they are opened.
   for (const other of await recordedFor(session, key))
     if (otherKey([other.recorded], { primaryKey: record.is.primaryKey }) !== null)
       await forgetRecorded(session, other.key);
 }
 
-/** Once a pass has ended all that a source has to say of its rows is of this configuration. */
+/** Records the configuration of a pass that has ended: it has read all rows of its stream. */
 export async function keepEnded(session: SqlSession, key: StreamKey, is: Fingerprint): Promise<void> {
   const recorded = await recordedOf(session, key);
   if (recorded !== null && JSON.stringify(recorded) === JSON.stringify({ is })) return;
@@ -72,9 +72,9 @@ export async function keepEnded(session: SqlSession, key: StreamKey, is: Fingerp
 }
 
 /**
- * Refuses another primary key than the one that rows of the table were written by, before any of them is touched.
- * @returns what is left to do where everything is read again: the rows that can be told by the new key stay, once each,
- *   and the others go.
+ * Refuses a primary key other than the one by which the table's rows were written, before any row is touched.
+ * @returns a function that adapts the rows to the new key if everything is read again: it keeps one row of each key, and
+ *   removes rows without a key.
  * @throws {DestinationError}
  */
 export async function settleKey(session: SqlSession, request: OpenRequest): Promise<() => Promise<void>> {
@@ -100,7 +100,7 @@ export async function settleKey(session: SqlSession, request: OpenRequest): Prom
   return () => keepOneEach(session, table);
 }
 
-/** Keeps the rows that have a key, once each. */
+/** Keeps one row of each key, and removes rows without a key. */
 async function keepOneEach(session: SqlSession, table: TableSpec): Promise<void> {
   const columns = await columnsByMember(session, table);
   if (columns === null) return;
@@ -130,7 +130,7 @@ async function keepOneEach(session: SqlSession, table: TableSpec): Promise<void>
   );
 }
 
-/** Finds the columns that members of records have in a table; null where there is no table. */
+/** Returns a function that finds the column of a record's field; null if there is no table. */
 async function columnsByMember(
   session: SqlSession,
   table: TableSpec,
@@ -144,12 +144,12 @@ async function columnsByMember(
 }
 
 /**
- * Where the table is gone although checkpoints of it stand, all of its streams start over. Part of the transaction that
- * makes the table anew, so that neither happens without the other.
- * @returns the streams that do.
+ * Starts all streams of a table over if the table is gone although they have checkpoints. Part of the transaction that
+ * creates the table again, so that neither happens without the other.
+ * @returns the streams that start over.
  */
 export async function startOverWhereGone(session: SqlSession, table: TableSpec): Promise<StreamKey[]> {
-  const found = await standing(session, table);
+  const found = await checkpointsWithoutTable(session, table);
   if (found.length === 0) return [];
   const gone: StreamKey[] = [];
   for (const [strategy, source, id, holder] of found) {
@@ -178,26 +178,26 @@ export async function startOverWhereGone(session: SqlSession, table: TableSpec):
   return gone;
 }
 
-/** Whether the table is gone although a checkpoint of it stands. */
+/** Whether the table is gone although it has a checkpoint. */
 export const isTableGone = async (session: SqlSession, table: TableSpec): Promise<boolean> =>
-  (await standing(session, table)).length > 0;
+  (await checkpointsWithoutTable(session, table)).length > 0;
 
-/** The checkpoints of a table that is gone and that rows were written to; none where it is there, or was never made. */
-async function standing(session: SqlSession, table: TableSpec): Promise<SqlRow[]> {
+/** Reads the checkpoints of a table that had rows and is gone; none if it exists, or was never created. */
+async function checkpointsWithoutTable(session: SqlSession, table: TableSpec): Promise<SqlRow[]> {
   if ((await session.dialect.storedColumns(session, table)) !== null) return [];
   const found = await session.rows(
     sql`SELECT strategy, source, id, holder FROM ${ownTable(session, table, 'checkpoints')}
        WHERE ${tableIs(session, table)} AND cursor IS NOT NULL AND "range" = ''`,
   );
   if (found.length === 0) return [];
-  // Where the first records say what the columns are, there is no table before them.
+  // A table whose columns follow the records does not exist before the first of them.
   const [[rows = '0'] = []] = await session.rows(
     sql`SELECT count(*) FROM ${ownTable(session, table, 'batches')} WHERE ${tableIs(session, table)} AND "rows" > 0`,
   );
   return hasKeys(table) || rows !== '0' ? found : [];
 }
 
-/** A note where a table has no rows although its stream has written some, and nothing says that rows are removed. */
+/** Notes that a table is empty although its stream has written rows, and nothing is configured that removes rows. */
 export async function noteOfEmptyTable(
   session: SqlSession,
   key: StreamKey,
@@ -217,8 +217,8 @@ export async function noteOfEmptyTable(
 }
 
 /**
- * Makes sure that the database is the one that a sync has written before.
- * @param stored its identity; null where nothing of Highwater's is there.
+ * Refuses a database other than the one that a sync has written before.
+ * @param stored identity of the database; null if Highwater has written nothing there.
  * @throws {DestinationGoneError}
  */
 export function refuseOtherDatabase(where: string, stored: string | null, expects: string | undefined): void {

@@ -1,4 +1,4 @@
-/** What the ways of writing have in common, whatever the database. */
+/** Write modes, as all SQL databases share them: the columns they add, the checks they make, and what the end of a pass may remove. */
 import { createHash } from 'node:crypto';
 import { DestinationError, TooManyDeletesError } from '../../errors.js';
 import {
@@ -24,10 +24,10 @@ import type { Written } from './write-batch.js';
 
 export const modeOf = (table: TableSpec): WriteMode => table.mode ?? 'upsert';
 
-/** Columns by which the mode is known that a table was written in. */
+/** Columns that reveal the mode in which a table was written. */
 export const MODE_COLUMNS = [SEQUENCE, VALID_FROM, VALID_TO] as const;
 
-/** The columns of ours that a table has beside its own; {@link SEQUENCE} is the destination's to fill. */
+/** Highwater's columns in a stream's table; the destination fills {@link SEQUENCE}. */
 export function ownColumns(table: TableSpec): [name: string, type: ColumnType][] {
   return [
     ...(table.mode === 'append' ? [[SEQUENCE, 'LONG'] as [string, ColumnType]] : []),
@@ -44,11 +44,11 @@ export function ownColumns(table: TableSpec): [name: string, type: ColumnType][]
   ];
 }
 
-/** Whether rows that are gone stay, and say so. */
+/** Whether deleted rows stay and are marked. */
 export const marksDeleted = (table: TableSpec): boolean =>
   table.deletes === 'soft' && table.mode !== 'history';
 
-/** The columns by which rows say when and by whom they were written, and the SQL of their values. */
+/** The columns that tell when a row was written and by which batch, with the SQL of their values. */
 export const stamps = (table: TableSpec, batch: string): [name: Sql, value: Sql][] =>
   table.stamps === true
     ? [
@@ -57,7 +57,7 @@ export const stamps = (table: TableSpec, batch: string): [name: Sql, value: Sql]
       ]
     : [];
 
-/** `, name = value` for each of the stamps. */
+/** `, name = value` for each stamp. */
 export const stamping = (table: TableSpec, batch: string): Sql =>
   joined(
     stamps(table, batch).map(([name, value]) => sql`, ${name} = ${value}`),
@@ -65,8 +65,8 @@ export const stamping = (table: TableSpec, batch: string): Sql =>
   );
 
 /**
- * A table that was written in one mode cannot be read in another: its rows mean something else.
- * @param columns those of a table that has rows.
+ * Refuses a mode other than the one in which the table's rows were written: they would mean something else.
+ * @param columns columns of a table that has rows.
  * @throws {DestinationError}
  */
 export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>): void {
@@ -79,28 +79,32 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   );
 }
 
-/** Whether a table has one row for each primary key. */
+/** Whether values of a type can tell which of two records is newer. */
+export const isOrdered = (type: ColumnType | undefined): boolean =>
+  type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
+
+/** Whether a table has one row per primary key. */
 export const hasOneRowAKey = ({ mode }: TableSpec): boolean => mode !== 'append' && mode !== 'history';
 
-/** Whether a key that comes twice in a batch becomes one record: the last. */
+/** Whether only the last record of each key in a batch is written. */
 export const keepsLast = ({ table, range }: Pick<WriteRequest, 'table' | 'range'>): boolean =>
   table.mode !== 'append' || range !== undefined;
 
-/** Whether one statement writes the batch, and none other reads it. */
+/** Whether a single statement reads the batch. */
 export const isReadOnce = ({ table, range }: Pick<WriteRequest, 'table' | 'range'>): boolean =>
   modeOf(table) === 'upsert' &&
   table.deletes === undefined &&
   table.deletedField === undefined &&
   range === undefined;
 
-/** The outcome where there is nothing to write, or no pass to end. */
+/** The outcome if there is nothing to write, or no pass to end. */
 export const NOTHING_WRITTEN: Written = { rows: 0, deleted: 0 };
 
-/** The cursor with the notes of its commit. */
+/** Adds the notes of a commit to its cursor. */
 export const withNotes = (cursor: Cursor, notes: readonly Note[]): Cursor =>
   notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] };
 
-/** The table in which the rows of a sync's pass wait for its end, in mode `replace`. */
+/** The table that holds the rows of a sync's pass until it ends, in mode `replace`. */
 export function asideOf(key: StreamKey, { schema, primaryKey, columns }: TableSpec): TableSpec {
   const stream = JSON.stringify([key.schema, key.table, key.strategy, key.source]);
   const hash = createHash('sha256').update(stream).digest('hex').slice(0, 16);
@@ -111,14 +115,13 @@ export function asideOf(key: StreamKey, { schema, primaryKey, columns }: TableSp
 export const beginsPass = (before: Cursor | null, now: Cursor): boolean =>
   before === null || before.ended !== null || before.pass !== now.pass;
 
-/** Whether the end of a pass removes what the pass has not met, as far as the pass itself tells. */
+/** Whether the end of a pass may remove rows that the pass has not met. */
 export const mayRemove = ({ cursor, deletes }: Pick<WriteRequest, 'cursor' | 'deletes'>): boolean =>
   isWholePass(cursor) && deletes !== 'withheld';
 
 /**
- * Tells that a pass met fewer different records than the source counts: the source has given some pages twice, and
- * others not at all.
- * @param met different keys.
+ * Notes that a pass met fewer different records than the source counts: some pages came twice, and others not at all.
+ * @param met number of different keys.
  */
 export function missingNote({ cursor }: Pick<WriteRequest, 'cursor'>, met: number): Note | null {
   const { counted } = cursor;
@@ -131,20 +134,20 @@ export function missingNote({ cursor }: Pick<WriteRequest, 'cursor'>, met: numbe
   };
 }
 
-/** Whether a write may remove so many rows that it must ask: they are counted before it. */
+/** Whether a write's deletes are limited, so that the table's rows are counted before it. */
 export const isGuarded = (request: Pick<WriteRequest, 'table' | 'cursor' | 'deletes' | 'range'>): boolean => {
   const { table, range } = request;
   const removes = missesRows(table) || table.mode === 'replace';
   return range === undefined && removes && table.maxDeletes !== 'any' && mayRemove(request);
 };
 
-/** The column that is null in rows that count as there; null where all do. */
+/** The column that is null in rows that are not deleted; null if the table has none, and all its rows count. */
 export const endingOf = (table: TableSpec): Sql | null =>
   table.mode === 'history' ? identifier(VALID_TO) : marksDeleted(table) ? identifier(DELETED_AT) : null;
 
-/** How many rows the end of a pass may remove without asking, of a table of so many. */
+/** Returns how many of a table's rows the end of a pass may remove without asking. */
 export function allowedDeletes(limit: MaxDeletes | undefined, rows: number): number {
-  // The product of a share such as 0.29 and a count may lie just below a whole number.
+  // The product of a percentage and a count may lie just below a whole number.
   const share = (percent: number) => Math.floor((rows * percent) / 100 + 1e-6);
   if (limit === undefined) return Math.max(DEFAULT_MAX_DELETES.rows, share(DEFAULT_MAX_DELETES.percent));
   if (limit === 'any') return Infinity;
@@ -152,8 +155,9 @@ export function allowedDeletes(limit: MaxDeletes | undefined, rows: number): num
 }
 
 /**
- * @param deleted rows that the end of the pass has removed because the pass has not met them.
- * @param rows those that the table had before the write.
+ * Refuses the end of a pass that removes more rows than allowed.
+ * @param deleted rows removed because the pass has not met them.
+ * @param rows rows of the table before the write.
  * @throws {TooManyDeletesError}
  */
 export function refuseTooMany(
@@ -170,7 +174,10 @@ export function refuseTooMany(
     {
       table: `${table.schema}.${table.table}`,
       how: table.mode === 'history' ? 'ended' : marksDeleted(table) ? 'marked' : 'removed',
-      ...{ deletes: deleted, rows, allowed, pass: cursor.pass },
+      deletes: deleted,
+      rows,
+      allowed,
+      pass: cursor.pass,
     },
     approved > unasked ? 'so many were approved' : limitText(maxDeletes),
   );
@@ -183,7 +190,7 @@ function limitText(limit: MaxDeletes | undefined): string {
   return 'rows' in limit ? `max_deletes: ${limit.rows}` : `max_deletes: ${limit.percent}%`;
 }
 
-/** Whether a record says that it is deleted. @param value SQL of its `deletedField`. */
+/** A condition: a record says that it is deleted. @param value SQL of its `deletedField`. */
 export function saysDeleted(table: TableSpec, value: Sql): Sql {
   const type = table.columns[table.deletedField ?? ''] ?? 'STRING';
   switch (type) {
@@ -195,7 +202,7 @@ export function saysDeleted(table: TableSpec, value: Sql): Sql {
     case 'NAIVE_DATETIME':
     case 'UTC_DATETIME':
       return sql`(${value} IS NOT NULL)`;
-    // It may have become so since it was declared.
+    // The column may have been widened to JSON.
     case 'JSON':
       return sql`coalesce(CAST(${value} AS VARCHAR) NOT IN ('null', 'false', '0', '""'), false)`;
     case 'BINARY':
@@ -206,8 +213,8 @@ export function saysDeleted(table: TableSpec, value: Sql): Sql {
 }
 
 /**
- * Which rows a pass would have met had they been there, as an SQL condition; null: all.
- * @param type of the destination, for a time of the source.
+ * A condition: a pass would have met the row, had the source still had it; null: true of all rows.
+ * @param time makes a time of the destination of a time of the source.
  */
 export function withinReach(
   { unseen, columns }: TableSpec,
@@ -216,8 +223,8 @@ export function withinReach(
   time: (text: Sql) => Sql,
 ): Sql | null {
   if (typeof unseen !== 'object') return null;
-  // A column that holds other texts too by now is none of instants.
+  // A widened column may hold other texts than times.
   if (since === undefined || columns[unseen.column] !== 'UTC_DATETIME') return sql`false`;
-  // An API may leave out what has the very time that is asked for, or be coarser than its own values.
+  // An API may exclude the very time that is asked for, or compare times more coarsely than it shows them.
   return sql`${column(unseen.column)} > ${time(literal(since))} + INTERVAL '1 second'`;
 }

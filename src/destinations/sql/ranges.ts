@@ -1,7 +1,7 @@
 /**
- * Ranges that are read beside the sync, in destinations that speak SQL: what of a batch may be written, how a table
- * differs from what was read, and what the source does not have. Each function is part of one transaction, and the sync
- * writes before it or after it, never meanwhile.
+ * Ranges that are read beside the sync, in SQL destinations: which records of a batch may be written, how the table
+ * differs from the source, and which rows the source lacks. Each function is part of one transaction; the sync writes
+ * before it or after it, never during it.
  */
 import {
   BATCH,
@@ -23,12 +23,11 @@ import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.j
 import type { AdaptedBatch } from '../columns/inference.js';
 import type { Batch, OwnTable, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
-import { marksDeleted, saysDeleted, stamping } from './modes.js';
+import { isOrdered, marksDeleted, saysDeleted, stamping } from './modes.js';
 import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
-import { isOrdered } from './retry.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 
-/** Why a kind of range cannot be had for a table. */
+/** Says why a table cannot have a kind of range; null if it can. */
 export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
   if (mode !== 'replace' || !writes) return null;
   const what =
@@ -36,11 +35,11 @@ export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boole
   return `a table in mode replace is what the last whole pass has read: ${what}; "highwater trigger" makes a pass now`;
 }
 
-/** A table as rows of a range are written to it: what it does not hold is not gone. */
+/** Returns a table for writing rows of a range: rows that the range does not hold are not deleted. */
 export const besideTable = (table: TableSpec): TableSpec =>
   table.deletes === undefined ? table : { ...table, unseen: 'stay' };
 
-/** As much of a table as tells which rows are meant. */
+/** Returns a table reduced to its primary key. */
 export const keysOnly = (table: TableSpec): TableSpec => ({
   schema: table.schema,
   table: table.table,
@@ -50,15 +49,15 @@ export const keysOnly = (table: TableSpec): TableSpec => ({
   ),
 });
 
-/** The table of a request as its batch is to be followed: what is only compared changes no table. */
+/** Returns the table that a batch's records may change: records that are only compared change no columns. */
 export function comparedTable({ table, range }: Pick<WriteRequest, 'table' | 'range'>): TableSpec {
   if (range === undefined || range.writes || table.inference === undefined) return table;
   return { ...table, inference: { ...table.inference, policy: 'quarantine' } };
 }
 
 /**
- * A request whose records that were met, and are not compared, are as its table takes them.
- * @param follow makes them so; see {@link AdaptedBatch}.
+ * Returns the request with its {@link RangeWrite.beyond} files converted to the table's columns.
+ * @param follow converts files; see {@link AdaptedBatch}.
  */
 export async function withBeyond(
   request: WriteRequest,
@@ -77,7 +76,7 @@ const instant = (text: string) => sql`CAST(${literal(text)} AS TIMESTAMPTZ)`;
 const truth = (value: boolean): Sql => (value ? sql`true` : sql`false`);
 const UNKNOWN = sql`CAST(NULL AS BOOLEAN)`;
 
-/** SQL of whether value `a` is later than `b`; it is null where that is not known. Null: it never is. */
+/** A condition: value `a` is later than `b`; null in SQL for values that cannot be compared, null here if none can. */
 function later(session: SqlSession, a: Sql, b: Sql, type: ColumnType, format: CursorFormat): Sql | null {
   if (!isOrdered(type)) return null;
   if (type !== 'STRING') return format === 'string' ? null : sql`${a} > ${b}`;
@@ -86,7 +85,7 @@ function later(session: SqlSession, a: Sql, b: Sql, type: ColumnType, format: Cu
     case 'string':
       return inBytes;
     case 'timestamp':
-      // Of the same length and in UTC they sort as text does.
+      // Times in UTC of the same length sort as text.
       return sql`CASE WHEN length(${a}) = length(${b}) AND ${a} LIKE '%Z' AND ${b} LIKE '%Z' THEN ${inBytes} END`;
     case 'epoch_s':
     case 'epoch_ms':
@@ -107,7 +106,7 @@ const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, Sql>, r
 
 const keysOf = ({ primaryKey }: TableSpec) => primaryKey.map((name) => sql`t.${identifier(name)}`);
 
-/** The rows of a table that stand for what the source has: of several versions the last. */
+/** A relation of the table's current rows: of several versions, the last. */
 function current(table: TableSpec, where: Sql | null = null): Sql {
   const target = tableName(table);
   if (table.mode === 'history')
@@ -119,7 +118,7 @@ function current(table: TableSpec, where: Sql | null = null): Sql {
     FROM ${target} AS t WHERE ${where ?? sql`true`}) AS v WHERE _highwater_place = 1)`;
 }
 
-/** Whether the sync has written rows since a time that do not say when; for tables without stamps. */
+/** Whether the sync has written rows since a time; for tables without stamps, whose rows do not tell. */
 async function isWritten(session: SqlSession, key: StreamKey, since: string): Promise<boolean> {
   const [[count = '0'] = []] = await session.rows(
     sql`SELECT count(*) FROM ${ownTable(session, key, 'batches')} WHERE ${tableIs(session, key)} AND NOT (${keyIs(session, key)})
@@ -128,7 +127,7 @@ async function isWritten(session: SqlSession, key: StreamKey, since: string): Pr
   return count !== '0';
 }
 
-/** Remembers the keys of a batch until the end of its pass, or of an audit. */
+/** Remembers the keys of a batch until its pass, or its audit, has ended. */
 export async function rememberKeys(
   session: SqlSession,
   { key, table, cursor }: WriteRequest,
@@ -141,11 +140,12 @@ export async function rememberKeys(
 }
 
 /**
- * Compares a batch with the table, and takes out of it what must not be written: where the table has a newer version,
- * or one that was written since the batch was asked for and is not known to be older, or where the row is gone since.
- * @param batch one record a key.
- * @param skipsEqual what stands in the table already is taken out too.
- * @returns how many records were taken out that differ.
+ * Compares a batch with the table, and removes records from it that must not be written: those of which the table has a
+ * newer version, or one that was written since the batch was requested and is not known to be older, and those whose
+ * row was deleted since.
+ * @param batch one record per key.
+ * @param skipsEqual whether records that equal their row are removed too.
+ * @returns the number of records removed that differ from their row.
  */
 export async function compareBatch(
   session: SqlSession,
@@ -197,11 +197,11 @@ export async function compareBatch(
       ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
       : null,
   );
-  const judged = session.dialect.temporary(sql`_judged`);
+  const compared = session.dialect.temporary(sql`_compared`);
   const keys = table.primaryKey.map((name, i) => sql`${column(name)} AS k${numeral(i)}`);
-  await session.run(sql`DROP TABLE IF EXISTS ${judged}`);
+  await session.run(sql`DROP TABLE IF EXISTS ${compared}`);
   await session.run(
-    sql`CREATE TEMP TABLE _judged AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
+    sql`CREATE TEMP TABLE _compared AS SELECT *, ended OR (there AND fresh AND NOT newer) AS changed,
          NOT ended AND (NOT there OR newer OR (NOT fresh AND NOT older)) AS allowed
        FROM (SELECT ${joined(keys)}, ${text} AS key, ${there} AS there, ${verdict} AS verdict,
            coalesce(${order(true)}, false) AS newer, coalesce(${order(false)}, false) AS older,
@@ -210,13 +210,13 @@ export async function compareBatch(
          FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
   );
   const [[count = '0'] = []] = await session.rows(
-    sql`SELECT count(*) FROM ${judged} WHERE verdict <> 'equal' AND NOT allowed`,
+    sql`SELECT count(*) FROM ${compared} WHERE verdict <> 'equal' AND NOT allowed`,
   );
   if (range.kind === 'audit') {
     const kind = sql`CASE WHEN changed THEN 'changed' ELSE verdict END`;
     await session.run(
       sql`${insertInto(session, key, 'differences')}
-         SELECT ${keyLiterals(key)}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${judged} AS j
+         SELECT ${keyLiterals(key)}, ${kind}, j.key, allowed AND ${truth(range.writes)}, j.batch FROM ${compared} AS j
          WHERE verdict <> 'equal' AND NOT EXISTS (${noted} AND d.key = j.key AND d.kind = ${kind})`,
     );
   }
@@ -227,17 +227,17 @@ export async function compareBatch(
       sql` AND `,
     );
     await session.run(
-      sql`DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${judged} AS j WHERE ${same} AND ${taken})`,
+      sql`DELETE FROM ${batch} AS s WHERE EXISTS (SELECT 1 FROM ${compared} AS j WHERE ${same} AND ${taken})`,
     );
   }
-  await session.run(sql`DROP TABLE ${judged}`);
+  await session.run(sql`DROP TABLE ${compared}`);
   return range.writes ? Number(count) : 0;
 }
 
 /**
- * Notes rows that the sync is about to remove, for the ranges that are read beside it: what they have in hand may be a
- * version from before.
- * @param rows the rows as `t`: what stands after FROM.
+ * Notes rows that the sync is about to remove, for the ranges that are read beside it: a batch of theirs in flight may
+ * hold an older version.
+ * @param rows the rows as `t`: the part of a query after FROM.
  */
 export async function noteGone(
   session: SqlSession,
@@ -255,7 +255,7 @@ export async function noteGone(
   );
 }
 
-/** What an audit has found, once all of it is read. May run again: it then does what is left to do. */
+/** Concludes an audit once all of it is read, and returns what it has found. May run again, and then completes. */
 export async function concludeAudit(session: SqlSession, request: ConcludeRequest): Promise<RangeFound> {
   const { key, table, range } = request;
   const ours = keyIs(session, key);
@@ -269,7 +269,7 @@ export async function concludeAudit(session: SqlSession, request: ConcludeReques
         )
       )[0]?.[0],
     );
-  // The sync has come to them by now, or they are gone from the source too.
+  // The sync has written them meanwhile, or they have been deleted at the source too.
   if ((await some('missing')) > 0) {
     for (const known of [
       sql`SELECT ${text} FROM ${current(table)} AS t`,
@@ -314,13 +314,13 @@ export async function concludeAudit(session: SqlSession, request: ConcludeReques
   };
 }
 
-/** Finds keys that stand more than once, and keeps the newest row of each where the audit repairs. */
+/** Finds keys that have several rows, and if the audit repairs keeps the newest row of each. */
 async function findTwins(
   session: SqlSession,
   { table, range, newest }: ConcludeRequest,
 ): Promise<Differences> {
   const none = { count: 0, repaired: 0, keys: [] };
-  // Of a table that keeps every version a key may have several rows.
+  // A table that keeps every version may have several rows of a key.
   if (table.mode === 'append') return none;
   const keys = joined(keysOf(table));
   const text = session.dialect.keyText(keysOf(table));
@@ -344,7 +344,10 @@ async function findTwins(
   return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
 }
 
-/** Of rows with one key keeps the first in an order, or else the one that was written last; all are columns of `t`. */
+/**
+ * Keeps one row of each key: the first in an order, and of equal ones the one that was written last.
+ * @param keys columns of `t`, as in `order`.
+ */
 export async function removeOlderTwins(
   session: SqlSession,
   table: TableSpec,
@@ -362,16 +365,16 @@ export async function removeOlderTwins(
   );
 }
 
-/** Keys go into history, which takes no megabytes. */
+/** Maximum length of the keys reported: they become part of workflow history. */
 const KEYS_LENGTH = 150_000;
 
-/** A key as people write it. */
+/** Formats a key for display. */
 function keyShown(text: string): string {
   const parts = JSON.parse(text) as string[];
   return parts.length === 1 ? (parts[0] ?? '') : JSON.stringify(parts);
 }
 
-/** Notes the rows that the source does not have. @returns why that cannot be told, or null. */
+/** Notes the rows that the source lacks. @returns the reason if that cannot be decided, else null. */
 async function findExtra(
   session: SqlSession,
   { key, table, range, scope }: ConcludeRequest,
@@ -412,7 +415,7 @@ async function findExtra(
   const unmet = joined(
     [
       ...(marksDeleted(table) ? [sql`t.${identifier(DELETED_AT)} IS NULL`] : []),
-      // Written since, also by what the audit has repaired.
+      // Rows written since, also by the audit's own repair, are left out.
       ...(table.stamps === true
         ? [sql`coalesce(t.${identifier(SYNCED_AT)} < ${instant(range.began)}, true)`]
         : []),
@@ -435,7 +438,7 @@ async function findExtra(
   return null;
 }
 
-/** A bound as the values of a column; null where they are of another kind. */
+/** Returns a bound as a value of a column; null if its values are of another kind. */
 function boundOf(session: SqlSession, bound: string, type: ColumnType, format: CursorFormat): Sql | null {
   if (type === 'STRING') return literal(bound);
   const isTime = ['UTC_DATETIME', 'NAIVE_DATETIME', 'NAIVE_DATE'].includes(type);
@@ -445,7 +448,7 @@ function boundOf(session: SqlSession, bound: string, type: ColumnType, format: C
   return sql`CAST(${literal(bound)} AS DECIMAL(38, 9))`;
 }
 
-/** Treats the rows that the source does not have as the stream says. */
+/** Removes, marks or ends the rows that the source lacks, as the stream configures. */
 async function removeExtra(session: SqlSession, { key, table, range }: ConcludeRequest): Promise<void> {
   if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
   const differences = ownTable(session, key, 'differences');
@@ -467,10 +470,10 @@ async function removeExtra(session: SqlSession, { key, table, range }: ConcludeR
   await session.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
 }
 
-/** Removes all that is kept of a range. */
+/** Removes the state of a range. */
 export async function forgetRange(session: SqlSession, key: StreamKey): Promise<void> {
   const kept: OwnTable[] = ['checkpoints', 'moves', 'seen', 'differences', 'parents'];
-  // What an audit put aside is told by the sync too, or will be.
+  // The sync quarantines the records of an audit itself, now or later.
   if (key.range.startsWith('audit ')) kept.push('rejects');
   for (const name of kept)
     await session.run(sql`DELETE FROM ${ownTable(session, key, name)} WHERE ${keyIs(session, key)}`);

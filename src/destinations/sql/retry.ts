@@ -1,43 +1,43 @@
-/** Retries records that were put aside: those that fit by now are written, the others stay with their current reason. */
+/** Retries quarantined records: those that fit now are written, the others stay with their current reason. */
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VALID_TO, type ColumnType, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
+import { VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
 import { declaredOnly, adaptTable } from '../columns/inference.js';
 import type { WriteRequest } from '../destination.js';
 import type { Loader, SortedLines, SqlSession } from './dialect.js';
 import { prepareTable, schemaStore } from './evolution.js';
-import { keepsLast } from './modes.js';
+import { isOrdered, keepsLast } from './modes.js';
 import { keepRejects, takeRejects } from './rejects.js';
 import { identifier, literal, sql } from './sql.js';
 import { sameKey, writeBatch } from './write-batch.js';
 
 export interface RetryRequest {
   table: TableSpec;
-  /** The member that says which of two records is newer; empty: none does. */
+  /** The field that tells which of two records is newer; empty if there is none. */
   cursorField: string;
-  /** Records replace rows that are there, whichever is newer. */
+  /** Whether records replace existing rows, even newer ones. */
   overwrite: boolean;
 }
 
 export interface RetryOutcome {
-  /** Records that were aside. */
+  /** Records that were in quarantine. */
   records: number;
-  /** Records that are not aside any more. */
+  /** Records that have left quarantine. */
   replayed: number;
-  /** Rows that they inserted or changed. */
+  /** Rows inserted or changed. */
   rows: number;
 }
 
-/** What a retry needs of its destination. */
+/** Services of the destination that a retry uses. */
 export interface RetryHost {
-  /** The folder in which lines wait for the database, which can read them there. */
+  /** The folder for files of lines, which the database can read. */
   folder: string;
-  /** Columns whose numbers need care on their way into this database. */
+  /** Columns whose numbers must keep every digit on their way into this database. */
   exact: (columns: TableSpec['columns']) => ExactColumns;
-  /** Runs a round in a transaction, with the table prepared. */
+  /** Runs a round in a transaction in which the table is ready. */
   transaction: <T>(work: (session: SqlSession, loader: Loader) => Promise<T>) => Promise<T>;
 }
 
@@ -47,11 +47,7 @@ const NOT_KNOWN_TO_BE_OLDER =
 /** Records of one transaction. */
 const ROUND_RECORDS = 5000;
 
-/** Types whose values are in the order in which records were changed. */
-export const isOrdered = (type: ColumnType | undefined): boolean =>
-  type !== undefined && !['JSON', 'BINARY', 'BOOLEAN'].includes(type);
-
-/** Retries the records of a table that were put aside. */
+/** Retries the quarantined records of a table. */
 export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
   const { schema, table } = request.table;
   // The rows belong to no stream's batch.
@@ -69,7 +65,7 @@ export async function retryRejects(request: RetryRequest, host: RetryHost): Prom
         const round = { request, exact: host.exact, session, loader, key, next, folder };
         return { ...(await retryRecords(round, records)), now, records: records.length };
       });
-      // Records that stay are put aside anew, and not retried twice.
+      // Records that stay are quarantined again, at a later time, and not retried twice.
       before ??= found.now;
       if (found.records === 0) return outcome;
       outcome.records += found.records;
@@ -89,7 +85,7 @@ interface Round extends Pick<RetryHost, 'exact' | 'folder'> {
   next: string;
 }
 
-/** @returns rows inserted or changed, and how many records stay aside. */
+/** @returns the number of rows inserted or changed, and of records that stay in quarantine. */
 async function retryRecords(
   round: Round,
   records: readonly string[],
@@ -97,7 +93,7 @@ async function retryRecords(
   const { session, loader, key, next, folder } = round;
   const { table: asked, cursorField } = round.request;
   const { inference } = asked;
-  // Records that still do not fit a frozen table stay aside, and are no failure.
+  // Records that still do not fit a frozen table stay in quarantine; that is no failure.
   const table: TableSpec =
     inference?.policy === 'freeze' ? { ...asked, inference: { ...inference, policy: 'quarantine' } } : asked;
   const exact = inference === undefined ? round.exact(asked.columns) : undefined;
@@ -146,7 +142,7 @@ async function retryRecords(
   return { rows, kept: kept.length };
 }
 
-/** Gives lines a reason to stay aside that are not known to be newer than the row that they would replace. */
+/** Gives lines that are not known to be newer than the row they would replace a reason to stay in quarantine. */
 async function refuseOlder(
   session: SqlSession,
   table: TableSpec,
@@ -166,8 +162,8 @@ async function refuseOlder(
 }
 
 /**
- * A table as records outside of any pass are written to it: nothing can be missing from them, and where the table is
- * replaced they become rows of the last pass.
+ * Returns a table for writing records outside of any pass: no row is removed because they lack it, and in mode
+ * `replace` they are added to the rows of the last pass.
  */
 function rowsOnly({ deletes, mode, ...rest }: TableSpec): TableSpec {
   return {
@@ -177,7 +173,7 @@ function rowsOnly({ deletes, mode, ...rest }: TableSpec): TableSpec {
   };
 }
 
-/** A write that no stream has asked for: it moves no checkpoint. */
+/** A write outside of any pass, which moves no checkpoint. */
 const outsideOfPasses = (key: StreamKey, table: TableSpec, next: string): WriteRequest => ({
   key,
   table,
@@ -192,7 +188,7 @@ const outsideOfPasses = (key: StreamKey, table: TableSpec, next: string): WriteR
   workflowId: '',
 });
 
-/** Reads records as the source's answers are read; those that cannot be stored at all stay aside. */
+/** Reads records as a source's answers are read; those that cannot be stored at all are rejected. */
 function scanRecords(
   { primaryKey, columns, quarantine }: TableSpec,
   cursorField: string,

@@ -7,7 +7,7 @@ import {
   movedClaim,
   sameKey,
   tableName,
-  thatMatter,
+  competingWith,
   type StoredCheckpoint,
   type StreamLog,
 } from '../checkpoints.js';
@@ -49,7 +49,7 @@ export const allCheckpoints = async (session: SqlSession, key: StreamKey): Promi
 
 /** Reads the checkpoints of a table that matter to a stream. */
 export const storedCheckpoints = async (session: SqlSession, key: StreamKey): Promise<StoredCheckpoint[]> =>
-  thatMatter(key, await allCheckpoints(session, key));
+  competingWith(key, await allCheckpoints(session, key));
 
 /** Reads the checkpoint of a stream; undefined where it has none. */
 export const checkpointOf = (
@@ -74,7 +74,7 @@ export async function claimStream(
   await dialect.lockName(session, `highwater ${key.schema}.${key.table}`);
   // Waits for writes in flight: what they commit must not be undone here.
   const rows = await session.rows(sql`${checkpointsQuery(session.dialect, key)} ${dialect.forUpdate}`);
-  const stored = thatMatter(key, checkpointsIn(rows, key));
+  const stored = competingWith(key, checkpointsIn(rows, key));
   const claim = claimOf(stored, request, asked);
   if (claim === null) return null;
   const own = checkpointOf(stored, key);
