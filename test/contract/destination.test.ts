@@ -619,7 +619,7 @@ describe('a DuckDB file', () => {
     expect(thrown).toBeInstanceOf(DestinationBusyError);
     expect(thrown.message).toContain(path);
     expect(thrown.message).toContain(`PID ${other.pid}`);
-    expect(thrown.message).toContain('DuckDB allows one writing program a file');
+    expect(thrown.message).toContain('DuckDB allows one writing program per file');
   });
 
   it('is opened at the next try once the other program is gone', async () => {

@@ -166,8 +166,8 @@ export function driftContract(
           message:
             'the configuration has changed since rows were read: params.status is "all", and was "open"; params.archived is ' +
             '"true", and was not set; "where" is "@.status == \'open\'", and was not set; column name is read from ' +
-            'profile.name, and was from name; column email is new. The sync goes on from its mark, so that rows that were read ' +
-            'before lack what the change brings: "highwater resync" reads everything again, "highwater backfill" a part of it.',
+            'profile.name, and was from name; column email is new. The sync continues from its mark, so earlier rows ' +
+            'lack the change: "highwater resync" reads everything again, "highwater backfill" a part of it.',
         },
       ]);
       expect(codes(await by.open({}, 'w2'))).toEqual(['configuration_changed']);
