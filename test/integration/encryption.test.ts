@@ -153,7 +153,7 @@ test('a worker without the key says so in the history, and one with it goes on',
     'the worker to say so',
   );
   expect(logs.replace(/\s+/g, ' ')).toContain(
-    'the worker could not go on with it: this is encrypted with the key "first", and this process has no key. Give it',
+    'the worker could not go on with it: this is encrypted with the key "first", and this process has no key. Set HIGHWATER',
   );
   expect(stranger.said()).toContain('and this process has no key');
   await stranger.end();
