@@ -136,8 +136,11 @@ export class StreamLoop {
       }
       return end;
     } catch (thrown) {
-      if (isCancellation(thrown) && (control.isInterrupted || reopening.isRequested)) return 'reopen';
-      if (isCancellation(thrown)) throw thrown;
+      if (isCancellation(thrown)) {
+        const isCancelled = CancellationScope.current().consideredCancelled;
+        if (!isCancelled && (control.isInterrupted || reopening.isRequested)) return 'reopen';
+        throw thrown;
+      }
       if (reopening.isRequested && thrown instanceof TemporalFailure && !isMoveRefusal(thrown))
         return 'reopen';
       await this.failures.waitAfter(thrown);

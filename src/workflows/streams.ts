@@ -16,6 +16,7 @@ import {
 } from '@temporalio/workflow';
 import { partOf } from '../config/part.js';
 import type { Json, StreamResult, SyncResult, Trouble } from '../protocol.js';
+import { runInBackground } from './background.js';
 import { isContinuous, parentsIn, streamsAtOnce, streamsChangeProblem } from './configurations.js';
 import {
   APPROVE_DESCRIPTION,
@@ -77,6 +78,8 @@ export class StreamsSync implements StreamsView {
   private readonly isContinuous: boolean;
   private readonly parents: ReadonlyMap<string, string>;
   private readonly startsOneByOne: boolean;
+  /** The last signal that is being sent to a stream, until it was sent or the stream has ended. */
+  private readonly sending = new Map<string, Promise<void>>();
   /** Bytes of inputs of children that are being started. */
   private startingBytes = 0;
 
@@ -190,21 +193,44 @@ export class StreamsSync implements StreamsView {
     setCurrentDetails(overallDetails(this, this.workflowId));
   }
 
-  /** Sends a signal to the child of a stream, as long as it runs. */
-  private async sendTo<Args extends unknown[]>(
+  /** Sends a signal to the child of a stream, after those before it and as long as the child runs. */
+  private sendTo<Args extends unknown[]>(
     name: string,
     signal: SignalDefinition<Args>,
     ...args: Args
   ): Promise<void> {
+    const sent = this.sendAfter(this.sending.get(name) ?? null, name, signal, args);
+    const settled = sent
+      .catch(() => undefined)
+      .then(() => {
+        if (this.sending.get(name) === settled) this.sending.delete(name);
+      });
+    this.sending.set(name, settled);
+    return sent;
+  }
+
+  private async sendAfter<Args extends unknown[]>(
+    before: Promise<void> | null,
+    name: string,
+    signal: SignalDefinition<Args>,
+    args: Args,
+  ): Promise<void> {
+    if (before !== null) await before;
     while (this.running.has(name)) {
       try {
         await getExternalWorkflowHandle(childId(this.workflowId, name)).signal(signal, ...args);
         return;
-      } catch {
+      } catch (thrown) {
+        if (isCancellation(thrown)) throw thrown;
         // The child may not have started yet.
         await sleep('1s');
       }
     }
+  }
+
+  /** Hands a signal on to all running streams; the cancellation of the workflow ends that. */
+  private handOn(signal: SignalDefinition): void {
+    runInBackground(() => this.sendToAll(signal));
   }
 
   private async sendToAll<Args extends unknown[]>(
@@ -233,7 +259,7 @@ export class StreamsSync implements StreamsView {
       pauseSignal,
       () => {
         this.isPaused = true;
-        void this.sendToAll(pauseSignal);
+        this.handOn(pauseSignal);
       },
       { description: 'Pause all streams after the current batch, until resume.' },
     );
@@ -241,7 +267,7 @@ export class StreamsSync implements StreamsView {
       resumeSignal,
       () => {
         this.isPaused = false;
-        void this.sendToAll(resumeSignal);
+        this.handOn(resumeSignal);
       },
       { description: 'Continue all streams.' },
     );
@@ -249,11 +275,11 @@ export class StreamsSync implements StreamsView {
       stopSignal,
       () => {
         this.isStopping = true;
-        void this.sendToAll(stopSignal);
+        this.handOn(stopSignal);
       },
       { description: 'End all streams after the current batch; those that have not begun do not begin.' },
     );
-    setHandler(triggerSignal, () => void this.sendToAll(triggerSignal), {
+    setHandler(triggerSignal, () => this.handOn(triggerSignal), {
       description: 'All running streams make a pass now, or another one after the current pass.',
     });
     setHandler(
