@@ -1,7 +1,8 @@
 /** Stop, cancel and trigger while something else is under way. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
-import { describe, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { until } from '../helpers/harness.js';
 import { gate, useLaboratory } from './laboratory.js';
 
 const lab = useLaboratory();
@@ -46,5 +47,34 @@ describe('cancelling', () => {
     await run.sync.cancel();
     await run.isCancelled();
     sending.open();
+  });
+});
+
+describe('stop', () => {
+  test('that interrupts reading still writes what was read, and counts the write in flight', async () => {
+    const [reading, writing] = [gate(), gate()];
+    let calls = 0;
+    let isInterrupted = false;
+    const bench = await lab().bench({ rows: 500 });
+    const run = await bench.start(
+      { interval: '1h' },
+      {
+        fetchPages: async (input, real) => {
+          if (++calls === 3) await reading.pass().finally(() => (isInterrupted = true));
+          return real(input);
+        },
+        writeBatch: (input, real) => writing.pass().then(() => real(input)),
+      },
+    );
+    await reading.reached;
+    await run.handle.signal('stop');
+    await until(() => isInterrupted, 15, 'the interruption');
+    await delay(500);
+    writing.open();
+    const { status, streams } = await run.sync.result();
+    expect([status, streams[0]?.records]).toEqual(['stopped', 100]);
+    // The pages overlap: some records are read twice.
+    const [rows] = await bench.read('SELECT count(*) FROM "user"');
+    expect(Number(rows)).toBe(streams[0]?.rows);
   });
 });
