@@ -186,6 +186,8 @@ export class StreamLoop {
     const isComplete =
       stream.range === null &&
       stream.interval() === null &&
+      // Else it is the end of a pass that an earlier sync made.
+      stream.totals.passes > 0 &&
       stream.committed.cursor?.ended != null &&
       failures.trouble === null;
     this.display.show(how);

@@ -77,4 +77,22 @@ describe('stop', () => {
     const [rows] = await bench.read('SELECT count(*) FROM "user"');
     expect(Number(rows)).toBe(streams[0]?.rows);
   });
+
+  test('before the first commit of a scheduled run reports it as stopped', async () => {
+    const opening = gate();
+    const bench = await lab().bench({ rows: 20 });
+    await (await bench.start()).result();
+    await bench.source.mutate({ insert: 5 });
+    const run = await bench.start(
+      {},
+      { openStream: (input, real) => opening.pass().then(() => real(input)) },
+    );
+    await opening.reached;
+    await run.handle.signal('stop');
+    opening.open();
+    expect(await run.sync.result()).toMatchObject({
+      status: 'stopped',
+      streams: [{ rows: 0, endRule: null }],
+    });
+  });
 });
