@@ -144,7 +144,8 @@ export class StreamLoop {
       if (reopening.isRequested && thrown instanceof TemporalFailure && !isMoveRefusal(thrown))
         return 'reopen';
       await this.failures.waitAfter(thrown);
-      return stream.isHistoryFull() && !reopening.isRequested ? this.continueAsNew() : 'reopen';
+      const isToContinue = !control.isStopping && !reopening.isRequested;
+      return isToContinue && stream.isHistoryFull() ? this.continueAsNew() : 'reopen';
     }
   }
 

@@ -3,11 +3,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
 import { until } from '../helpers/harness.js';
-import { gate, useLaboratory } from './laboratory.js';
+import { gate, useLaboratory, type Wrapper } from './laboratory.js';
 
 const lab = useLaboratory();
 
 const notify = { url: 'http://127.0.0.1:9/hook' };
+
+/** Lets the fetch with this number, from 1, fail before it reads anything. */
+function failingFetch(failing: number, failure: () => Error): NonNullable<Wrapper['fetchPages']> {
+  let calls = 0;
+  return (input, real) => (++calls === failing ? Promise.reject(failure()) : real(input));
+}
 
 describe('cancelling', () => {
   test('ends a sync that was stopped and still reads', async () => {
@@ -94,5 +100,18 @@ describe('stop', () => {
       status: 'stopped',
       streams: [{ rows: 0, endRule: null }],
     });
+  });
+
+  test('of a blocked sync whose history is full reports its counts', async () => {
+    const broken = () => ApplicationFailure.nonRetryable('broken', 'Broken');
+    const bench = await lab().bench({ rows: 500 });
+    const run = await bench.start(
+      { interval: '1h', history_limit: 20 },
+      { fetchPages: failingFetch(5, broken) },
+    );
+    const { totals } = await run.status('blocked');
+    expect(totals.rows).toBeGreaterThan(100);
+    await run.handle.signal('stop');
+    expect(await run.sync.result()).toMatchObject({ status: 'stopped', streams: [{ rows: totals.rows }] });
   });
 });
