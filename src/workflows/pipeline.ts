@@ -67,7 +67,13 @@ export class Pipeline {
     control.allowInterruption(reading);
     this.reading = reading;
     const both = [
-      reading.run(() => this.readPages(queue)),
+      reading
+        .run(() => this.readPages(queue))
+        .catch((thrown: unknown) => {
+          if (!control.isInterrupted || !isCancellation(thrown)) throw thrown;
+          // Interrupted by a stop: what was read is still written.
+          queue.end = 'stopped';
+        }),
       writing.run(() => this.writeBatches(queue, writing)),
     ];
     try {
@@ -105,12 +111,10 @@ export class Pipeline {
       }
       display.show('running');
       const fetched = await this.fetchPages(from, begin).catch(async (thrown: unknown) => {
-        if (control.isInterrupted && isCancellation(thrown)) return null;
         // Staged batches are written first, whatever comes of the rest.
         await condition(() => this.staged === 0);
         throw thrown;
       });
-      if (fetched === null) continue;
       sourceWaits.record(fetched);
       this.staged += fetched.batches.length;
       from = { id: fetched.batches.at(-1)?.next ?? from.id, cursor: fetched.cursor };

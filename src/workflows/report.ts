@@ -79,13 +79,14 @@ export function attributesOf({ status, stream }: View, { plan, destination }: Op
 
 export function resultOf(view: View, plan: StreamPlan): StreamResult {
   const { stream, found } = view;
-  const { pass, committed, range } = stream;
+  const { pass, totals, committed, range } = stream;
   const cursor: { [name: string]: Json } = stream.cursor;
   return {
     stream: plan.stream,
     strategy: plan.options.strategy,
     ...shownCounts(pass),
-    endRule: committed.cursor?.ended ?? null,
+    // A sync that was stopped before its first commit has the cursor that an earlier sync ended with.
+    endRule: view.status === 'stopped' && totals.passes === 0 ? null : (committed.cursor?.ended ?? null),
     cursor,
     warnings: warningsOf(view),
     ...(range !== null && { range: rangeResultOf(range, pass, found) }),

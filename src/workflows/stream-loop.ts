@@ -144,7 +144,8 @@ export class StreamLoop {
       if (reopening.isRequested && thrown instanceof TemporalFailure && !isMoveRefusal(thrown))
         return 'reopen';
       await this.failures.waitAfter(thrown);
-      return stream.isHistoryFull() && !reopening.isRequested ? this.continueAsNew() : 'reopen';
+      const isToContinue = !control.isStopping && !reopening.isRequested;
+      return isToContinue && stream.isHistoryFull() ? this.continueAsNew() : 'reopen';
     }
   }
 
@@ -186,6 +187,8 @@ export class StreamLoop {
     const isComplete =
       stream.range === null &&
       stream.interval() === null &&
+      // Else it is the end of a pass that an earlier sync made.
+      stream.totals.passes > 0 &&
       stream.committed.cursor?.ended != null &&
       failures.trouble === null;
     this.display.show(how);

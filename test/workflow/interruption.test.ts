@@ -1,12 +1,19 @@
 /** Stop, cancel and trigger while something else is under way. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
-import { describe, test } from 'vitest';
-import { gate, useLaboratory } from './laboratory.js';
+import { describe, expect, test } from 'vitest';
+import { until } from '../helpers/harness.js';
+import { gate, useLaboratory, type Wrapper } from './laboratory.js';
 
 const lab = useLaboratory();
 
 const notify = { url: 'http://127.0.0.1:9/hook' };
+
+/** Lets the fetch with this number, from 1, fail before it reads anything. */
+function failingFetch(failing: number, failure: () => Error): NonNullable<Wrapper['fetchPages']> {
+  let calls = 0;
+  return (input, real) => (++calls === failing ? Promise.reject(failure()) : real(input));
+}
 
 describe('cancelling', () => {
   test('ends a sync that was stopped and still reads', async () => {
@@ -46,5 +53,65 @@ describe('cancelling', () => {
     await run.sync.cancel();
     await run.isCancelled();
     sending.open();
+  });
+});
+
+describe('stop', () => {
+  test('that interrupts reading still writes what was read, and counts the write in flight', async () => {
+    const [reading, writing] = [gate(), gate()];
+    let calls = 0;
+    let isInterrupted = false;
+    const bench = await lab().bench({ rows: 500 });
+    const run = await bench.start(
+      { interval: '1h' },
+      {
+        fetchPages: async (input, real) => {
+          if (++calls === 3) await reading.pass().finally(() => (isInterrupted = true));
+          return real(input);
+        },
+        writeBatch: (input, real) => writing.pass().then(() => real(input)),
+      },
+    );
+    await reading.reached;
+    await run.handle.signal('stop');
+    await until(() => isInterrupted, 15, 'the interruption');
+    await delay(500);
+    writing.open();
+    const { status, streams } = await run.sync.result();
+    expect([status, streams[0]?.records]).toEqual(['stopped', 100]);
+    // The pages overlap: some records are read twice.
+    const [rows] = await bench.read('SELECT count(*) FROM "user"');
+    expect(Number(rows)).toBe(streams[0]?.rows);
+  });
+
+  test('before the first commit of a scheduled run reports it as stopped', async () => {
+    const opening = gate();
+    const bench = await lab().bench({ rows: 20 });
+    await (await bench.start()).result();
+    await bench.source.mutate({ insert: 5 });
+    const run = await bench.start(
+      {},
+      { openStream: (input, real) => opening.pass().then(() => real(input)) },
+    );
+    await opening.reached;
+    await run.handle.signal('stop');
+    opening.open();
+    expect(await run.sync.result()).toMatchObject({
+      status: 'stopped',
+      streams: [{ rows: 0, endRule: null }],
+    });
+  });
+
+  test('of a blocked sync whose history is full reports its counts', async () => {
+    const broken = () => ApplicationFailure.nonRetryable('broken', 'Broken');
+    const bench = await lab().bench({ rows: 500 });
+    const run = await bench.start(
+      { interval: '1h', history_limit: 20 },
+      { fetchPages: failingFetch(5, broken) },
+    );
+    const { totals } = await run.status('blocked');
+    expect(totals.rows).toBeGreaterThan(100);
+    await run.handle.signal('stop');
+    expect(await run.sync.result()).toMatchObject({ status: 'stopped', streams: [{ rows: totals.rows }] });
   });
 });
