@@ -80,6 +80,8 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     // A sync that runs may be writing the table: it is not touched before that is known.
     await refuseIfHeld(request, await this.read((session) => storedCheckpoints(session, key)), asked);
     return this.transaction(async (session) => {
+      // One at a time: two that make the same table at once would fail.
+      await session.dialect.prepareSchema(session, schema);
       const settle = await settleKey(session, request);
       const { deletesBeforeAltering } = session.dialect;
       if (deletesBeforeAltering) await settle();
