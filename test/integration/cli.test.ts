@@ -150,7 +150,7 @@ const streamOf = (ended: Ended) => {
 const quiet = (ended: Ended): Ended => ({
   ...ended,
   stderr: ended.stderr.replace(
-    /^(opening|\w+ · \w+ · (opening|running|waiting|sleeping|drained) · .*)\n/gm,
+    /^(opening|\w+ · \w+ · (opening|running|waiting|sleeping|drained|failing|failed)\b.*)\n/gm,
     '',
   ),
 });
