@@ -9,9 +9,10 @@ import {
 import type { TooManyDeletes, Trouble } from '../protocol.js';
 import { ruleFor } from '../failures.js';
 import type { Carry } from './carry.js';
+import type { Control } from './control.js';
 import { decideAdvice, runAdvice, type DeletesGuard } from './deletes.js';
 import type { Display } from './display.js';
-import { decideOn, readFailure, retrySeconds, type Failure } from './failure-policy.js';
+import { decideOn, readFailure, retrySeconds, type Decision, type Failure } from './failure-policy.js';
 import type { Notices } from './notices.js';
 import type { Reopening } from './reopening.js';
 import type { StreamState } from './stream-state.js';
@@ -20,6 +21,7 @@ import type { Waits } from './waits.js';
 /** What the handling of failures needs of the other parts of the loop. */
 export interface FailureHandlingParts {
   stream: StreamState;
+  control: Control;
   reopening: Reopening;
   display: Display;
   waits: Waits;
@@ -73,6 +75,15 @@ export class FailureHandling {
     const failure = readFailure(thrown);
     const { isContinuous } = stream;
     const decision = decideOn(failure, { isContinuous, reopenings: this.reopenings, waitsForApproval });
+    const { control } = this.parts;
+    // A trigger from before asks for one more pass; one during the wait ends the wait.
+    const wasTriggered = control.isTriggered;
+    control.isTriggered = false;
+    await this.carryOut(decision, failure);
+    control.isTriggered = wasTriggered;
+  }
+
+  private carryOut(decision: Decision, failure: Failure): Promise<void> {
     switch (decision.kind) {
       case 'reopen':
         this.reopenings++;

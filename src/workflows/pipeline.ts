@@ -63,7 +63,8 @@ export class Pipeline {
     const { stream, control, reopening } = this.parts;
     const [reading, writing] = [new CancellationScope(), new CancellationScope()];
     const queue: Queue = { writes: [], end: null };
-    stream.beginPass();
+    // A trigger in the middle of a pass, which may be read in several runs, asks for one more.
+    if (stream.beginPass()) control.isTriggered = false;
     control.allowInterruption(reading);
     this.reading = reading;
     const both = [

@@ -68,7 +68,7 @@ export class StreamLoop {
     const { notices, deletes, sourceWaits } = this;
     const waitsForApproval = options.waitForApproval !== false;
     const shared = { stream, reopening, display, waits, deletes };
-    this.failures = new FailureHandling(carry.failures, { ...shared, notices, waitsForApproval });
+    this.failures = new FailureHandling(carry.failures, { ...shared, control, notices, waitsForApproval });
     this.opening = new Opening(configuration, options, {
       ...shared,
       control,
@@ -125,7 +125,6 @@ export class StreamLoop {
         if (stream.range?.kind === 'audit') await this.range.forget();
         return await this.end('stopped');
       }
-      control.isTriggered = false;
       await this.opening.open();
       if (this.options.moveOnly === true && !reopening.hasRequests) return await this.end('moved');
       if (reopening.isRequested) return 'reopen';

@@ -101,12 +101,13 @@ export class StreamState {
     this.log.forgetPass();
   }
 
-  /** Begins a pass where the committed cursor has ended one. */
-  beginPass(): void {
+  /** Begins a pass where the committed cursor has ended one. @returns false where one continues. */
+  beginPass(): boolean {
     const { cursor } = this.committed;
-    if (cursor !== null && cursor.ended === null) return;
+    if (cursor !== null && cursor.ended === null) return false;
     this.log.beginPass();
     this.pass = NO_COUNTS;
+    return true;
   }
 
   /** Clears the counts for the next pass. */

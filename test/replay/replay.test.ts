@@ -121,8 +121,8 @@ describe('these replays would notice a change', () => {
       'a timer that was not there',
       [
         [
-          'control.isTriggered = false;\n',
-          'control.isTriggered = false; await (0,_temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.condition)(() => false, 1);\n',
+          'await this.opening.open();',
+          'await (0,_temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.condition)(() => false, 1); await this.opening.open();',
         ],
       ],
       'Timer machine does not handle this event: HistoryEvent(id: 5, ActivityTaskScheduled)',

@@ -2,11 +2,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
-import { until } from '../helpers/harness.js';
+import { EQUAL, until } from '../helpers/harness.js';
 import { gate, useLaboratory, type Wrapper } from './laboratory.js';
 
 const lab = useLaboratory();
 
+const lost = () => ApplicationFailure.nonRetryable('the batch is gone', 'BatchLostError');
 const notify = { url: 'http://127.0.0.1:9/hook' };
 
 /** Lets the fetch with this number, from 1, fail before it reads anything. */
@@ -74,7 +75,7 @@ describe('stop', () => {
     );
     await reading.reached;
     await run.handle.signal('stop');
-    await until(() => isInterrupted, 15, 'the interruption');
+    await until(() => isInterrupted, 60, 'the interruption');
     await delay(500);
     writing.open();
     const { status, streams } = await run.sync.result();
@@ -113,5 +114,52 @@ describe('stop', () => {
     expect(totals.rows).toBeGreaterThan(100);
     await run.handle.signal('stop');
     expect(await run.sync.result()).toMatchObject({ status: 'stopped', streams: [{ rows: totals.rows }] });
+  });
+});
+
+describe('trigger', () => {
+  test('in the middle of a pass makes one more, also where the stream is reopened before that', async () => {
+    const reading = gate();
+    const fetch = failingFetch(2, lost);
+    let calls = 0;
+    const bench = await lab().bench({ rows: 120 });
+    const run = await bench.start(
+      {},
+      {
+        fetchPages: async (input, real) => {
+          if (++calls === 2) await reading.pass();
+          return fetch(input, real);
+        },
+      },
+    );
+    await reading.reached;
+    await until(async () => (await run.progress()).batches === 1, 60, 'a commit');
+    await run.handle.signal('trigger');
+    reading.open();
+    await run.result();
+    expect((await run.progress()).totals).toMatchObject({ passes: 2 });
+    expect(await bench.difference()).toEqual(EQUAL);
+  });
+
+  test('in the middle of a pass makes one more, also where the run continues as new before that', async () => {
+    const reading = gate();
+    let calls = 0;
+    const bench = await lab().bench({ rows: 400 });
+    const run = await bench.start(
+      { history_limit: 30 },
+      {
+        fetchPages: async (input, real) => {
+          if (++calls === 2) await reading.pass();
+          return real(input);
+        },
+      },
+    );
+    await reading.reached;
+    await run.handle.signal('trigger');
+    const first = await run.sync.runId();
+    reading.open();
+    await run.result();
+    expect(await run.sync.runId()).not.toBe(first);
+    expect((await run.progress()).totals).toMatchObject({ passes: 2 });
   });
 });

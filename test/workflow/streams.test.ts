@@ -52,7 +52,7 @@ test('a signal may follow a cancellation', async () => {
       () => true,
       () => false,
     );
-  await until(hasStarted, 10, 'the last start');
+  await until(hasStarted, 60, 'the last start');
   await run.sync.cancel();
   await run.handle.signal('trigger');
   await run.isCancelled();
@@ -68,6 +68,6 @@ test('a pause and its resume arrive in this order', async () => {
   await delay(700);
   await run.handle.signal('resume');
   const all = () => Promise.all(NAMES.map((name) => signalsOf(run, name)));
-  await until(async () => (await all()).every(({ length }) => length === 2), 10, 'all signals');
+  await until(async () => (await all()).every(({ length }) => length === 2), 60, 'all signals');
   expect(await all()).toEqual(NAMES.map(() => ['pause', 'resume']));
 });
