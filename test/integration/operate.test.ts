@@ -248,14 +248,15 @@ describe.concurrent('what is to be seen', () => {
   test('logs tell what happened, in order, across histories, and follow until the end', async () => {
     const id = await sleeping({ history_limit: 20 });
     const following = run('logs', id, '--follow');
-    await system.client.sync(id).trigger();
-    await reaches(id, 'sleeping');
-    await system.client.sync(id).trigger();
-    await until(
-      async () => (await system.client.sync(id).progress()).totals.passes === 3,
-      10,
-      'three passes',
-    );
+    // A trigger before a pass begins asks for no other pass.
+    for (const passes of [2, 3]) {
+      await system.client.sync(id).trigger();
+      await until(
+        async () => (await system.client.sync(id).progress()).totals.passes === passes,
+        60,
+        `${passes} passes`,
+      );
+    }
     await system.client.sync(id).stop();
     const { status, stdout } = await following;
     expect(status).toBe(0);

@@ -64,6 +64,9 @@ test('a pause and its resume arrive in this order', async () => {
       .pass()
       .then(() => real(input)),
   );
+  // All streams are to be running by now; the last of them are yet to start.
+  const first = lab().client.temporal.workflow.getHandle(`${run.id}/one`);
+  await until(() => first.describe().then(Boolean, () => false), 60, 'the first start');
   await run.handle.signal('pause');
   await delay(700);
   await run.handle.signal('resume');
