@@ -1,6 +1,15 @@
 import type { TokenCredential } from '@azure/identity';
 import { messageOf, SecretUnavailableError } from '../errors.js';
-import { addressIn, askForJson, below, isUnreachable, member, textMember, unreachable } from './http.js';
+import {
+  addressIn,
+  askForJson,
+  below,
+  isUnreachable,
+  member,
+  refusalBy,
+  textMember,
+  unreachable,
+} from './http.js';
 import { loadPackage } from './package.js';
 import {
   SecretProblem,
@@ -48,9 +57,8 @@ export class AzureProvider implements SecretProvider {
     if (status === 200) return { value, leaseSeconds: null };
     const error = member(body, 'error');
     if (status === 404) throw new SecretProblem(`is not in ${WHO}`);
-    const verb = status === 401 || status === 403 ? 'may' : 'can';
     const said = [textMember(error, 'code'), textMember(error, 'message')].filter(Boolean).join(': ');
-    throw new SecretProblem(`${verb} not be read from ${WHO} by this worker (${status}): ${said}`);
+    throw refusalBy(WHO, status, said);
   }
 
   close(): void {

@@ -1,6 +1,15 @@
 import type { GoogleAuth } from 'google-auth-library';
 import { messageOf, SecretUnavailableError } from '../errors.js';
-import { addressIn, askForJson, below, isUnreachable, member, textMember, unreachable } from './http.js';
+import {
+  addressIn,
+  askForJson,
+  below,
+  isUnreachable,
+  member,
+  refusalBy,
+  textMember,
+  unreachable,
+} from './http.js';
 import { loadPackage } from './package.js';
 import {
   SecretProblem,
@@ -51,8 +60,7 @@ export class GcpProvider implements SecretProvider {
       };
     const said = textMember(member(body, 'error'), 'message');
     if (status === 404) throw new SecretProblem(`is not in ${WHO}`);
-    const verb = status === 401 || status === 403 ? 'may' : 'can';
-    throw new SecretProblem(`${verb} not be read from ${WHO} by this worker (${status}): ${said}`);
+    throw refusalBy(WHO, status, said);
   }
 
   close(): void {

@@ -68,6 +68,12 @@ export function unreachable(who: string, thrown: unknown, signal: AbortSignal): 
   return new SecretUnavailableError(`${who} cannot be reached: ${why}`);
 }
 
+/** The problem of a secret that a provider refuses. @param said the provider's own words. */
+export function refusalBy(who: string, status: number, said: string): SecretProblem {
+  const verb = status === 401 || status === 403 ? 'may' : 'can';
+  return new SecretProblem(`${verb} not be read from ${who} by this worker (${status}): ${said}`);
+}
+
 /** Reads the address of a provider. @throws {SecretProblem} */
 export function addressIn(variable: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null;

@@ -1,4 +1,4 @@
-import { addressIn, askForJson, below, member, textMember, type JsonAnswer } from './http.js';
+import { addressIn, askForJson, below, member, refusalBy, textMember, type JsonAnswer } from './http.js';
 import {
   SecretProblem,
   variable,
@@ -61,10 +61,7 @@ export class OnePasswordProvider implements SecretProvider {
     const { status, body } = answer;
     if (status === 200) return answer;
     if (status === 404) throw new SecretProblem('is not in 1Password');
-    const verb = status === 401 || status === 403 ? 'may' : 'can';
-    throw new SecretProblem(
-      `${verb} not be read from ${WHO} by this worker (${status}): ${textMember(body, 'message')}`,
-    );
+    throw refusalBy(WHO, status, textMember(body, 'message'));
   }
 }
 
