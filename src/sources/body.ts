@@ -227,8 +227,11 @@ async function* csvAsJson(
 }
 
 function remarksOnHeader(names: readonly string[], mask: (text: string) => string): Note[] {
-  const known = new Set<string>();
-  const doubled = new Set(names.filter((name) => known.has(name) || !known.add(name)));
+  const [known, doubled] = [new Set<string>(), new Set<string>()];
+  for (const name of names) {
+    if (known.has(name)) doubled.add(name);
+    known.add(name);
+  }
   if (doubled.size === 0) return [];
   const shown = [...doubled].slice(0, 5).map((name) => JSON.stringify(mask(name).slice(0, 100)));
   const message = `the header line names a column twice, of which the last one counts: ${shown.join(', ')}`;
