@@ -2,15 +2,13 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import { messageOf, TableGoneError } from '../../errors.js';
 import type { StreamKey, TableSpec } from '../../protocol.js';
 import { stagingFolder } from '../../staging/staging.js';
-import { notReady } from '../checkpoints.js';
 import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
 import { commitBatch } from '../sql/commit.js';
 import type { Batch } from '../sql/dialect.js';
 import { isTableGone } from '../sql/drift.js';
 import { keepsLast } from '../sql/modes.js';
 import { SqlDestination } from '../sql/sql-destination.js';
-import { prepareOwnTables } from '../sql/own-tables.js';
-import { allCheckpoints, checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
+import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
 import { duckDbDialect } from './dialect.js';
 import type { DuckDbFile } from './file.js';
 import { DuckDbLoader, findMisfit, isDataError } from './load.js';
@@ -25,6 +23,8 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   private readonly prepared = new Map<string, PreparedBatch>();
   /** Tables that this process has prepared: a workflow may have opened its stream with an older version. */
   private readonly ready = new Set<string>();
+
+  protected override readonly dialect = duckDbDialect;
 
   constructor(private readonly file: DuckDbFile) {
     super();
@@ -48,10 +48,6 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
 
   protected override addressOf(): string {
     return this.file.path;
-  }
-
-  protected override notReady(table: TableSpec, thrown: unknown): unknown {
-    return duckDbDialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
   }
 
   protected override async prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {
@@ -82,16 +78,9 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   }
 
   override async write(request: WriteRequest): Promise<WriteOutcome> {
-    const { key, base, table, next } = request;
+    const { table, next } = request;
     if (!this.ready.has(JSON.stringify(table))) {
-      const isReady = await this.transaction(async (session) => {
-        await prepareOwnTables(session, key.schema);
-        // A stale writer changes no other table.
-        const stored = checkpointOf(await allCheckpoints(session, key), key);
-        if (stored?.id !== base) return false;
-        await this.prepareTables(session, table);
-        return true;
-      });
+      const isReady = await this.transaction((session) => this.prepareForWrite(session, request));
       if (isReady) this.ready.add(JSON.stringify(table));
     }
     const prepared = this.prepared.get(next);

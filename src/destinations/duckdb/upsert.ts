@@ -5,7 +5,7 @@ import { columnIn, tableName } from '../checkpoints.js';
 import { counts, type Batch, type Relation, type SqlSession } from '../sql/dialect.js';
 import { marksDeleted, stamping, stamps } from '../sql/modes.js';
 import { identifier, joined, numeral, sql, type Sql } from '../sql/sql.js';
-import { differs, sameKey } from '../sql/write-batch.js';
+import { differs, sameKey } from '../sql/conditions.js';
 import { isHere } from './catalogue.js';
 import { fillingHashes, hashesKey, keyHash } from './key-hash.js';
 

@@ -9,8 +9,7 @@ import {
   StorageFullError,
   TableGoneError,
 } from '../../errors.js';
-import type { StreamKey, TableSpec } from '../../protocol.js';
-import { notReady } from '../checkpoints.js';
+import type { StreamKey } from '../../protocol.js';
 import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
 import { commitBatch } from '../sql/commit.js';
 import { isTableGone } from '../sql/drift.js';
@@ -52,6 +51,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     super();
   }
 
+  protected override readonly dialect = postgresDialect;
   protected override readonly folder = tmpdir();
 
   protected override read<T>(work: (session: PostgresSession) => Promise<T>): Promise<T> {
@@ -64,10 +64,6 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
 
   protected override addressOf(schema: string): string {
     return `schema ${schema} of ${this.address}`;
-  }
-
-  protected override notReady(table: TableSpec, thrown: unknown): unknown {
-    return postgresDialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
   }
 
   protected override prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {

@@ -4,7 +4,7 @@ import { columnIn, tableName } from '../checkpoints.js';
 import type { Batch, Relation, SqlSession } from '../sql/dialect.js';
 import { stamping, stamps } from '../sql/modes.js';
 import { identifier, joined, sql, type Sql } from '../sql/sql.js';
-import { differs, sameKey } from '../sql/write-batch.js';
+import { differs, sameKey } from '../sql/conditions.js';
 
 /** Inserts new rows and updates changed ones. @returns how many there were. */
 export function upsert(session: SqlSession, table: TableSpec, from: Relation, next: string): Promise<number> {

@@ -8,6 +8,7 @@ import {
   asideOf,
   beginsPass,
   endingOf,
+  NOTHING_WRITTEN,
   isGuarded,
   mayRemove,
   missingNote,
@@ -18,7 +19,8 @@ import {
 import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { noteGone } from './ranges.js';
 import { identifier, joined, numeral, sql, type Sql } from './sql.js';
-import { sameKey, type Written } from './write-batch.js';
+import { sameKey } from './conditions.js';
+import type { Written } from './write-batch.js';
 
 /** What is remembered of the keys that a pass has met: what stands after SELECT. */
 const seenIn = (session: SqlSession, { key, cursor }: WriteRequest): Sql =>
@@ -119,10 +121,9 @@ export async function endPass(
 ): Promise<Written> {
   const { dialect } = session;
   const { key, table, cursor } = request;
-  const nothing: Written = { rows: 0, deleted: 0 };
-  if (!missesRows(table) && table.mode !== 'replace') return nothing;
+  if (!missesRows(table) && table.mode !== 'replace') return NOTHING_WRITTEN;
   if (hasUnknown) await rememberUnknown(session, request);
-  if (cursor.ended === null) return nothing;
+  if (cursor.ended === null) return NOTHING_WRITTEN;
   await dialect.takeTime(session);
   const distinct = cursor.counted === undefined ? sql`0` : distinctKeys(request);
   const [met = 0, known = 0, different = 0] = await counts(

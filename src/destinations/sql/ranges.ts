@@ -21,7 +21,8 @@ import {
 import { columnIn, tableName } from '../checkpoints.js';
 import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.js';
 import type { AdaptedBatch } from '../columns/inference.js';
-import type { Batch, OwnTable, SqlSession } from './dialect.js';
+import { sameKey } from './conditions.js';
+import type { Batch, OwnTable, SqlRow, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
 import { isOrdered, marksDeleted, saysDeleted, stamping } from './modes.js';
 import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.js';
@@ -97,12 +98,6 @@ function later(session: SqlSession, a: Sql, b: Sql, type: ColumnType, format: Cu
       return null;
   }
 }
-
-const sameKey = ({ primaryKey }: TableSpec, columns: ReadonlyMap<string, Sql>, row = sql`t`) =>
-  joined(
-    primaryKey.map((name) => sql`${row}.${identifier(name)} = s.${columnIn(columns, name)}`),
-    sql` AND `,
-  );
 
 const keysOf = ({ primaryKey }: TableSpec) => primaryKey.map((name) => sql`t.${identifier(name)}`);
 
@@ -182,7 +177,7 @@ export async function compareBatch(
   const isGone = sql`EXISTS (${noted} AND d.kind = 'gone' AND d.key = ${text})`;
   const hasEnded =
     table.mode === 'history'
-      ? sql`EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, columns, sql`e`)} AND e.${identifier(VALID_TO)} >= ${began})`
+      ? sql`EXISTS (SELECT 1 FROM ${tableName(table)} AS e WHERE ${sameKey(table, { columns }, sql`e`)} AND e.${identifier(VALID_TO)} >= ${began})`
       : isGone;
   const ended = marksDeleted(table)
     ? sql`t.${identifier(DELETED_AT)} >= ${began}`
@@ -194,7 +189,7 @@ export async function compareBatch(
   const from = current(
     table,
     table.mode === 'append'
-      ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, columns)})`
+      ? sql`EXISTS (SELECT 1 FROM ${batch} AS s WHERE ${sameKey(table, { columns })})`
       : null,
   );
   const compared = session.dialect.temporary(sql`_compared`);
@@ -207,7 +202,7 @@ export async function compareBatch(
            coalesce(${order(true)}, false) AS newer, coalesce(${order(false)}, false) AS older,
            coalesce(${isFresh}, false) AS fresh, coalesce(${ended}, false) AS ended,
            ${table.stamps === true ? sql`t.${identifier(BATCH)}` : sql`CAST(NULL AS VARCHAR)`} AS batch
-         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, columns)}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
+         FROM ${batch} AS s LEFT JOIN ${from} AS t ON ${sameKey(table, { columns })}${table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``}) AS j`,
   );
   const [[count = '0'] = []] = await session.rows(
     sql`SELECT count(*) FROM ${compared} WHERE verdict <> 'equal' AND NOT allowed`,
@@ -298,9 +293,7 @@ export async function concludeAudit(session: SqlSession, request: ConcludeReques
     const first = await session.rows(
       sql`SELECT key ${which} ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
     );
-    let room = KEYS_LENGTH;
-    const keys = first.map(([one]) => keyShown(one ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
-    return { count: Number(count), repaired: Number(repaired), keys };
+    return { count: Number(count), repaired: Number(repaired), keys: keysShown(first) };
   };
   const extra = await told('extra');
   return {
@@ -330,8 +323,6 @@ async function findTwins(
   const first = await session.rows(
     sql`SELECT key FROM (${twins}) AS w ORDER BY ${session.dialect.bytes(sql`key`)} LIMIT ${numeral(range.keys)}`,
   );
-  let room = KEYS_LENGTH;
-  const shown = first.map(([one]) => keyShown(one ?? '[]')).filter((one) => (room -= one.length) >= 0);
   const isMended = range.repair && table.mode !== 'history' && session.dialect.place(table.columns) !== null;
   if (isMended) {
     const column = newest == null ? null : await columnOf(session, table, newest.field);
@@ -341,7 +332,7 @@ async function findTwins(
     ];
     await removeOlderTwins(session, table, keysOf(table), order);
   }
-  return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: shown };
+  return { count: Number(count), repaired: isMended ? Number(count) : 0, keys: keysShown(first) };
 }
 
 /**
@@ -367,6 +358,12 @@ export async function removeOlderTwins(
 
 /** Maximum length of the keys reported: they become part of workflow history. */
 const KEYS_LENGTH = 150_000;
+
+/** Returns the keys of an answer, without those that a result has no room for. */
+function keysShown(rows: readonly SqlRow[]): string[] {
+  let room = KEYS_LENGTH;
+  return rows.map(([key]) => keyShown(key ?? '[]')).filter((shown) => (room -= shown.length) >= 0);
+}
 
 /** Formats a key for display. */
 function keyShown(text: string): string {

@@ -12,7 +12,8 @@ import { prepareTable, schemaStore } from './evolution.js';
 import { isOrdered, keepsLast } from './modes.js';
 import { keepRejects, takeRejects } from './rejects.js';
 import { identifier, literal, sql } from './sql.js';
-import { sameKey, writeBatch } from './write-batch.js';
+import { sameKey } from './conditions.js';
+import { writeBatch } from './write-batch.js';
 
 export interface RetryRequest {
   table: TableSpec;
@@ -150,7 +151,7 @@ async function refuseOlder(
   cursor: string | null,
 ): Promise<void> {
   const columns = batchColumns(table);
-  const rows = sql`SELECT s.place FROM (${fitting}) AS s JOIN ${tableName(table)} AS t ON ${sameKey(table, { name, columns })}`;
+  const rows = sql`SELECT s.place FROM (${fitting}) AS s JOIN ${tableName(table)} AS t ON ${sameKey(table, { columns })}`;
   const current = table.mode === 'history' ? sql` AND t.${identifier(VALID_TO)} IS NULL` : sql``;
   const isNewer =
     cursor !== null && isOrdered(table.columns[cursor])

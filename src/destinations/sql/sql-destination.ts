@@ -1,5 +1,6 @@
 /** A destination that speaks SQL, whichever database it is. */
-import { sameKey, openWhenFree, otherRanges, refuseIfHeld } from '../checkpoints.js';
+import { messageOf } from '../../errors.js';
+import { notReady, openWhenFree, otherRanges, refuseIfHeld, sameKey } from '../checkpoints.js';
 import type {
   Destination,
   History,
@@ -14,7 +15,7 @@ import type {
 } from '../destination.js';
 import type { StreamKey, TableSpec } from '../../protocol.js';
 import { exactColumns } from '../../sources/exact-columns.js';
-import type { Loader, OwnTable, SqlSession } from './dialect.js';
+import type { Dialect, Loader, OwnTable, SqlSession } from './dialect.js';
 import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
 import { columnsOf, prepareTable } from './evolution.js';
 import { areTablesOld, databaseId, prepareOwnTables } from './own-tables.js';
@@ -24,6 +25,8 @@ import { retryRejects, type RetryOutcome, type RetryRequest } from './retry.js';
 import {
   allCheckpoints,
   checkpointOf,
+  checkpointQuery,
+  checkpointsIn,
   claimStream,
   readHistory,
   storedCheckpoints,
@@ -42,8 +45,7 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
   protected abstract addressOf(schema: string): string;
   /** The folder in which files wait for the database. */
   protected abstract readonly folder: string;
-  /** The error for a table that could not be made ready: a {@link DestinationError} where the database refused it. */
-  protected abstract notReady(table: TableSpec, thrown: unknown): unknown;
+  protected abstract readonly dialect: Dialect;
 
   abstract prepare(request: WriteRequest): void;
   abstract write(request: WriteRequest): Promise<WriteOutcome>;
@@ -106,6 +108,24 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     } catch (thrown) {
       throw this.notReady(table, thrown);
     }
+  }
+
+  /** Makes the tables ready for a batch. @returns false for a stale batch, which changes no table of a stream. */
+  protected async prepareForWrite(session: Session, { key, base, table }: WriteRequest): Promise<boolean> {
+    try {
+      await prepareOwnTables(session, key.schema);
+      const found = checkpointsIn(await session.rows(checkpointQuery(this.dialect, key)), key);
+      if (checkpointOf(found, key)?.id !== base) return false;
+      await this.prepareAnew(session, table);
+      return true;
+    } catch (thrown) {
+      throw this.notReady(table, thrown);
+    }
+  }
+
+  /** The error for a table that could not be made ready: a {@link DestinationError} where the database refused it. */
+  private notReady(table: TableSpec, thrown: unknown): unknown {
+    return this.dialect.isRefusal(thrown) ? notReady(table, messageOf(thrown)) : thrown;
   }
 
   /** Schemas whose own tables are known to be of this version, or were not there. */

@@ -1,11 +1,12 @@
 /** How a loaded batch becomes rows of a table, in the mode of the table. */
-import { DELETED_AT, VALID_TO, type Note, type TableSpec } from '../../protocol.js';
+import { DELETED_AT, VALID_TO, type Note } from '../../protocol.js';
 import { columnIn, missesRows, tableName } from '../checkpoints.js';
 import type { WriteRequest } from '../destination.js';
-import type { Batch, Relation, SqlSession } from './dialect.js';
+import { sameKey } from './conditions.js';
+import type { Batch, SqlSession } from './dialect.js';
 import { asideOf, marksDeleted, modeOf, saysDeleted, stamping } from './modes.js';
 import { compareBatch, noteGone, rememberKeys } from './ranges.js';
-import { identifier, joined, sql, type Sql } from './sql.js';
+import { identifier, sql, type Sql } from './sql.js';
 
 /** The outcome of a batch, or of the end of a pass. */
 export interface Written {
@@ -19,30 +20,14 @@ export interface Written {
   left?: number;
 }
 
-/** A condition: row `t` of the table has the key of row `s` of a relation. */
-export const sameKey = (table: TableSpec, { columns }: Relation): Sql =>
-  joined(
-    table.primaryKey.map((name) => sql`t.${identifier(name)} = s.${columnIn(columns, name)}`),
-    sql` AND `,
-  );
-
-/** A condition: row `t` of the table has other values than row `s` of a relation, which has the same key. */
-export const differs = (table: TableSpec, { columns }: Relation): Sql =>
-  joined(
-    [...columns]
-      .filter(([name]) => !table.primaryKey.includes(name))
-      .map(([name, column]) => sql`t.${identifier(name)} IS DISTINCT FROM s.${column}`),
-    sql` OR `,
-  ) || sql`false`;
-
 /** Writes a batch; one of a range only where the sync has not written a newer version meanwhile. */
 export async function writeBatch(session: SqlSession, request: WriteRequest, batch: Batch): Promise<Written> {
-  const { table, range } = request;
+  const { range } = request;
   if (range === undefined) return writeRows(session, request, batch);
   if (range.kind === 'audit') await rememberKeys(session, request, batch);
   const left = await compareBatch(session, { ...request, range }, batch);
   if (!range.writes) return { rows: 0, deleted: 0, left };
-  return { ...(await writeRows(session, { ...request, table }, batch)), left };
+  return { ...(await writeRows(session, request, batch)), left };
 }
 
 async function writeRows(session: SqlSession, request: WriteRequest, batch: Batch): Promise<Written> {
