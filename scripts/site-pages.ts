@@ -1,5 +1,4 @@
 /** The pages of the site: the list in `docs/README.md`, and each page's text with links that hold there. */
-import { existsSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 /** A page in the list. */
@@ -55,37 +54,36 @@ export function nameOf(file: string): string {
     .toLowerCase();
 }
 
+/** Returns the anchor of a heading, as GitHub makes it. */
+export const anchorOf = (title: string): string =>
+  title
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/[`\\*]/g, '')
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}_ -]/gu, '')
+    .replaceAll(' ', '-');
+
 /**
- * Returns a page's text with links that hold on the site: to its pages by their names, and to other files of the
- * repository, which the site has as they are, below `files/`.
- * @param files collects the other files that the page links to, by their path from the root.
+ * Returns a page's text with other targets of its links.
+ * @param link returns the new target of a path from the repository's root; null: the text stays, without a link.
  */
-export function linkedText(
+export function relinked(
   text: string,
   file: string,
-  pages: ReadonlySet<string>,
-  root: string,
-  files: Set<string>,
+  link: (found: string, anchor: string | undefined) => string | null,
 ): string {
-  const linked = (target: string): string => {
-    if (/^[a-z]+:|^#/.test(target)) return target;
-    const [path = '', anchor] = target.split('#');
-    const found = normalize(join(dirname(file), path));
-    const suffix = anchor === undefined ? '' : `#${anchor}`;
-    if (pages.has(found)) return `./${nameOf(found)}.md${suffix}`;
-    if (!existsSync(join(root, found))) return target;
-    files.add(found);
-    return `/files/${found}`;
+  let isCode = false;
+  const target = (whole: string, label: string, given: string): string => {
+    if (/^[a-z]+:|^#/.test(given)) return whole;
+    const [path = '', anchor] = given.split('#');
+    const made = link(normalize(join(dirname(file), path)), anchor);
+    return made === null ? label : `[${label}](${made})`;
   };
-  let inFence = false;
   return text
     .split('\n')
     .map((line) => {
-      if (/^\s*```/.test(line)) inFence = !inFence;
-      if (inFence) return line;
-      return line.replace(/(!?\[[^\]]*\])\(([^)\s]+)\)/g, (whole, label: string, target: string) =>
-        label.startsWith('!') ? whole : `${label}(${linked(target)})`,
-      );
+      if (/^\s*```/.test(line)) isCode = !isCode;
+      return isCode ? line : line.replace(/(?<!!)\[([^\]]*)\]\(([^)\s]+)\)/g, target);
     })
     .join('\n');
 }

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { contents } from '../../scripts/site-pages.js';
+import { anchorOf, contents } from '../../scripts/site-pages.js';
 import { documents, ROOT } from '../helpers/documents.js';
 
 const pages = [
@@ -50,14 +50,6 @@ function anchorsOf(text: string): Set<string> {
   }
   return anchors;
 }
-
-const anchorOf = (title: string): string =>
-  title
-    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
-    .replace(/[`\\*]/g, '')
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}_ -]/gu, '')
-    .replaceAll(' ', '-');
 
 describe.each(pages)('$file', ({ file, text }) => {
   it('has only links that lead somewhere', () => {
