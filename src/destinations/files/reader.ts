@@ -12,15 +12,18 @@ import { LocalStore, type ObjectStore } from './object-store.js';
 import { runQuery, readWhole, type Answer, type QueryAnswer } from '../duckdb/query.js';
 import { S3Store } from './s3-store.js';
 import { identifier, literal, sql, type Sql } from '../sql/sql.js';
+import { DestinationConnections } from '../../trust/connections.js';
+import { TrustPolicy } from '../../trust/policy.js';
 
 /** Opens the store that an address names, for reading. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
   const { name, address, beside, mask } = await findFiles(destination, environment);
   const { at } = address;
+  const connections = new DestinationConnections(TrustPolicy.local(environment));
   const store: ObjectStore =
     at.kind === 'local'
       ? new LocalStore(at.path, mask)
-      : await S3Store.open(at, `${beside}.cache`, { mayWrite: false, mask });
+      : await S3Store.open(at, `${beside}.cache`, connections, { mayWrite: false, mask });
   return { name, address, store };
 }
 
