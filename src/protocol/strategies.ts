@@ -37,8 +37,8 @@ export type Note = {
 };
 
 /**
- * A strategy's request to the source: query parameters under the reference API's names, which the stream's the request
- * specification translates. `scroll_param` holds the token or address of the next page from the last answer.
+ * A strategy's request to the source: query parameters under the reference API's names, which `RequestSpec`
+ * translates. `scroll_param` holds the token or address of the next page from the last answer.
  */
 export interface PageRequest {
   params: Record<string, string>;
