@@ -25,15 +25,7 @@ const PENDING = new Set<string>([
     'authentication',
     'child-streams',
   ],
-  ...[
-    'rate-limits-and-errors',
-    'deletes',
-    'backfill-and-audit',
-    'schedules',
-    'scaling',
-    'moving',
-    'troubleshooting',
-  ],
+  ...['rate-limits-and-errors', 'deletes', 'backfill-and-audit', 'schedules', 'scaling', 'moving'],
 ]);
 
 const withoutCode = (text: string): string =>

@@ -1,8 +1,10 @@
 /** Hand-written pages of the reference have all that the code has, and nothing else. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { OWN_TABLES } from '../../src/destinations/files/reader.js';
+import { FAILURES } from '../../src/failures.js';
 import { DEFINITIONS } from '../../src/destinations/sql/own-tables.js';
 import {
   BATCH,
@@ -89,5 +91,70 @@ describe('docs/environment.md', () => {
 
   it('has no variable of Highwater that the code does not read', () => {
     expect([...listed].filter((name) => name?.startsWith('HIGHWATER_') && !read.has(name))).toEqual([]);
+  });
+});
+
+/** Returns the texts in the sources, with `…` for what is put into them. */
+function textsOf(file: string): string[] {
+  const found: string[] = [];
+  const textOf = (node: ts.Node): string | null => {
+    if (ts.isStringLiteralLike(node)) return node.text;
+    if (ts.isTemplateExpression(node))
+      return node.head.text + node.templateSpans.map(({ literal }) => `…${literal.text}`).join('');
+    if (ts.isParenthesizedExpression(node)) return textOf(node.expression);
+    if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.PlusToken) return null;
+    return `${textOf(node.left) ?? '…'}${textOf(node.right) ?? '…'}`;
+  };
+  const visit = (node: ts.Node): void => {
+    const text = textOf(node);
+    if (text !== null) found.push(text);
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true));
+  return found;
+}
+
+describe('docs/troubleshooting.md', () => {
+  const text = page('troubleshooting.md');
+  const texts = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .flatMap((name) => textsOf(join(ROOT, 'src', name)));
+  const headings = [...text.matchAll(/^### `(.+)`$/gm)].map(([, heading = '']) => heading);
+
+  it('has many messages', () => {
+    expect(headings.length).toBeGreaterThan(30);
+  });
+
+  /** Messages that are being rewritten. */
+  const pending = new Set([
+    'a sync with the id … is already running',
+    'the workflow bundle … is missing',
+    'the worker could not continue the workflow',
+    "contains a password, which the workflow's history would keep",
+    'configurations on this worker may not use …',
+    'a running sync cannot become another sync',
+    'members without a declared column are not stored',
+    'the running workflow … writes …',
+    'the destination refused a stale batch',
+    'there is no space left for …',
+    'DuckDB ran out of memory',
+    'is unreachable or busy',
+    'refused the connection',
+    'was written in mode …, but mode … is configured',
+  ]);
+
+  it.each(headings.filter((heading) => !pending.has(heading)))('has a message of the code: %s', (heading) => {
+    const pattern = new RegExp(
+      heading
+        .split('…')
+        .map((part) => part.trim().replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+        .join('[\\s\\S]*'),
+    );
+    expect(texts.some((one) => pattern.test(one))).toBe(true);
+  });
+
+  it('has every type of error', () => {
+    const types = rowsUnder(text, 'Error types').flatMap(([name]) => code(name));
+    expect(types.sort()).toEqual(Object.keys(FAILURES).sort());
   });
 });
