@@ -158,3 +158,11 @@ describe('docs/troubleshooting.md', () => {
     expect(types.sort()).toEqual(Object.keys(FAILURES).sort());
   });
 });
+
+it('docs/dependencies.md has every package', () => {
+  const { dependencies, peerDependencies } = JSON.parse(
+    readFileSync(join(ROOT, 'package.json'), 'utf8'),
+  ) as Record<'dependencies' | 'peerDependencies', Record<string, string>>;
+  const listed = [...page('dependencies.md').matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell));
+  expect(listed.sort()).toEqual([...Object.keys(dependencies), ...Object.keys(peerDependencies)].sort());
+});
