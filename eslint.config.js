@@ -12,6 +12,7 @@ const SHARED = [
   'faults',
   'inputs',
   'metrics',
+  'optional-package',
   'protocol',
   'settings',
   'state-dir',
