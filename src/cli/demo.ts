@@ -104,7 +104,7 @@ const apiText = (url: string): string => `Sample API: ${url}, ${API_ROWS} users.
 
 Try it in another terminal:
 
-  npx highwater init --yes${url.endsWith(`:${API_PORT}`) ? '' : ` --base-url ${url}`}
+  npx highwater init --yes --base-url ${url} --path /pagination/keyset
   npx highwater run highwater.yaml
 
 Change its data, then run again: the second run reads the changes.
