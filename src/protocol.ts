@@ -8,6 +8,7 @@ export type ReferenceStrategy = (typeof REFERENCE_STRATEGIES)[number];
 
 /** All strategies: those of the full form too. */
 export const STRATEGIES = [...REFERENCE_STRATEGIES, 'page_number', 'cursor'] as const;
+/** How a stream is read. */
 export type StrategyName = (typeof STRATEGIES)[number];
 
 /** The rule that ended a pass. */
@@ -214,6 +215,7 @@ export type Range = { from: string | null; to: string | null };
 
 /** Kinds of ranges read beside the sync. */
 export const RANGE_KINDS = ['backfill', 'audit'] as const;
+/** Kind of a range: `backfill` reads it again, `audit` compares it with the table. */
 export type RangeKind = (typeof RANGE_KINDS)[number];
 
 /** A range as requested by a user. */
@@ -302,6 +304,7 @@ export const COLUMN_TYPES = [
   'JSON',
   'BINARY',
 ] as const;
+/** Type of a column. */
 export type ColumnType = (typeof COLUMN_TYPES)[number] | `DECIMAL(${number},${number})`;
 
 /** The table that a stream is written to. */
@@ -970,6 +973,7 @@ export interface StreamResult {
   range?: RangeResult;
 }
 
+/** Result of a sync. */
 export interface SyncResult {
   /** `stopped`: by `stop`, before it was done. `moved`: nothing else was requested. */
   status: 'completed' | 'stopped' | 'moved';

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import { HighwaterClient } from '../client.js';
+import type { Configuration } from '../config/index.js';
 import {
   DemoServer,
   startDemoApi,
@@ -14,7 +15,7 @@ import {
   type RecordIds,
 } from '../dev/demo-api.js';
 import { createLogger, installRuntime } from '../logger.js';
-import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy, type StreamResult } from '../protocol.js';
+import { REFERENCE_STRATEGIES, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { followSync } from './follow.js';
 import { asPort, cursorText, print, cursorTable, webUiLink } from './output.js';
@@ -201,7 +202,7 @@ interface Run {
   seconds: number;
 }
 
-function configuration(strategy: ReferenceStrategy, url: string): Json {
+function configuration(strategy: ReferenceStrategy, url: string): Configuration {
   const paths = {
     keyset: '/pagination/keyset',
     offset: '/pagination/offset',
