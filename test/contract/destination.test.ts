@@ -25,7 +25,7 @@ import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1, upgradesFromVersion2 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
-import { replayContract } from './replay.js';
+import { retryContract } from './retry.js';
 import { destinationContract } from './suite.js';
 import { type Row, Stream, type TestedDestination, thrownBy } from './tested.js';
 
@@ -120,7 +120,7 @@ describe('a DuckDB file', () => {
   upgradesFromVersion2('main', () => startFrom(2), { isSql: true });
 });
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
-replayContract('DuckDB', () => startDuckDb(false));
+retryContract('DuckDB', () => startDuckDb(false));
 rangesContract('DuckDB', () => startDuckDb(true));
 driftContract('DuckDB', () => startDuckDb(false), {
   isSql: true,

@@ -17,7 +17,7 @@ import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1, upgradesFromVersion2 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
-import { replayContract } from './replay.js';
+import { retryContract } from './retry.js';
 import { destinationContract } from './suite.js';
 import { holderOf, keyOf, type Row, type TestedDestination } from './tested.js';
 
@@ -213,7 +213,7 @@ describe.skipIf(!install.available)(
       upgradesFromVersion2('public', () => startFrom(2), { isSql: true });
     });
     evolutionContract('PostgreSQL', start, { caseApart: true });
-    replayContract('PostgreSQL', start);
+    retryContract('PostgreSQL', start);
     rangesContract('PostgreSQL', start);
     driftContract('PostgreSQL', start, {
       isSql: true,

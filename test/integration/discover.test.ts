@@ -256,12 +256,12 @@ describe('highwater discover', () => {
         'primary_key: [ order_id, item_id ] # no pair twice in 4 records; neither is unique alone',
       );
       expect(stderr).toContain('lines: no column holds timestamps, which timestamp goes by');
-      expect(stderr).toContain('still to be said: streams[0].cursor_field: is needed');
+      expect(stderr).toContain('still missing: streams[0].cursor_field: is needed');
       await write('none.json', { source: { base_url: none.url }, streams: [stream] });
       const keyless = await pasted('none.json');
       expect(keyless.stderr).toContain('say yourself what the primary_key is');
       expect(keyless.stderr).toContain(
-        'still to be said: streams[0].primary_key[0]: "id" is not one of the columns',
+        'still missing: streams[0].primary_key[0]: "id" is not one of the columns',
       );
     } finally {
       api.stop();
@@ -379,7 +379,7 @@ describe('highwater discover', () => {
       expect(status).toBe(1);
       expect(stdout).toContain('id: LONG');
       expect(stderr).toMatch(/^bad: the source answered 404 Not Found: no such path$/m);
-      expect(stderr).toContain('highwater: 2 of 3 streams could not be read: bad, empty\n');
+      expect(stderr).toContain('highwater: could not read 2 of 3 streams: bad, empty\n');
       const one = await command('discover', 'two.json', '--stream', 'good', '--json');
       const answer = JSON.parse(one.stdout) as Answer;
       expect(answer).toMatchObject({ status: 'found', streams: [{ stream: 'good' }], errors: [] });
@@ -406,7 +406,7 @@ describe('highwater discover', () => {
     );
     expect(stderr).not.toContain('columns');
     expect((await command('discover', 'wrong.yaml', '--sample', 'many')).stderr).toContain(
-      "option '--sample <n>' argument 'many' is invalid. A whole number from 1 to 100000 is needed.",
+      "option '--sample <n>' argument 'many' is invalid. Give a whole number from 1 to 100000.",
     );
   });
 });

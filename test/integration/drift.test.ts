@@ -127,7 +127,7 @@ describe('the configuration', () => {
     expect(refused.stderr).toMatch(/the primary key is uuid, and was id/);
     const columns = { ...COLUMNS, email: 'STRING' };
     const wider = await give('wide.json', { columns });
-    expect(wider).toMatchObject({ status: 0, stdout: `${workflowId}: goes on with it\n` });
+    expect(wider).toMatchObject({ status: 0, stdout: `${workflowId}: now uses the new configuration\n` });
     expect(wider.stderr).toMatch(
       /^note: the configuration has changed since rows were read: column email is new/,
     );
@@ -200,7 +200,7 @@ test('a DuckDB file that is gone is trouble everywhere, and the sync goes on whe
   expect(doctor.status).toBe(1);
   expect(doctor.stdout).toMatch(new RegExp(`^✗ syncs: ${workflowId}: failing since`, 'm'));
   expect(doctor.stdout).toMatch(
-    /^✗ destination: .*gone\.duckdb belongs to a running worker .*, and is gone/m,
+    /^✗ destination: .*gone\.duckdb belongs to a running worker .*, but the file is gone/m,
   );
   await copyFile(folder.file('backup.duckdb'), destination);
   const { passes } = (await sync.progress()).totals;

@@ -148,12 +148,12 @@ test('a worker without the key says so in the history, and one with it goes on',
   );
   let logs = '';
   await until(
-    async () => (logs = (await run(KEY, 'logs', workflowId)).stdout).includes('could not go on'),
+    async () => (logs = (await run(KEY, 'logs', workflowId)).stdout).includes('could not continue'),
     30,
     'the worker to say so',
   );
   expect(logs.replace(/\s+/g, ' ')).toContain(
-    'the worker could not go on with it: this is encrypted with the key "first", and this process has no key. Set HIGHWATER',
+    'the worker could not continue the workflow: this is encrypted with the key "first", and this process has no key. Set HIGHWATER',
   );
   expect(stranger.said()).toContain('and this process has no key');
   await stranger.end();

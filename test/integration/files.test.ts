@@ -260,9 +260,7 @@ describe
         TEMPORAL_ADDRESS: inject('temporalAddress'),
         HIGHWATER_HOME: folder.file('s3-home'),
       };
-      expect((await highwater(['check', file], { env })).stdout).toMatch(
-        /s3:\/\/lake\/cli.* can be reached/s,
-      );
+      expect((await highwater(['check', file], { env })).stdout).toMatch(/s3:\/\/lake\/cli.* is reachable/s);
       const ran = await highwater(['run', file], { env });
       expect(ran.status, ran.stderr).toBe(0);
       const sql = 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM "user"';

@@ -109,10 +109,10 @@ describe.concurrent('a table and its source', () => {
     const mended = await run('audit', id, '--repair');
     expect(mended.status).toBe(1);
     expect(mended.stdout).toMatch(
-      /^user · everything · \d+ records compared, 5 outside or ahead of the sync · \d differences, 1 of them left\n/,
+      /^user · everything · \d+ records compared, 5 outside the range or beyond the sync's cursor · \d differences, 1 left\n/,
     );
     expect(mended.stdout).toMatch(/^extra +1 +0 +nobody$/m);
-    expect(mended.stdout).toMatch(/note: extra rows stay where "deletes" does not say/);
+    expect(mended.stdout).toMatch(/note: extra rows stay, because "deletes" is not set/);
     const removed = await run('audit', id, '--repair', '--remove-extra');
     expect(removed).toMatchObject({ status: 0 });
     expect(removed.stdout).toMatch(/1 difference, all repaired/);
@@ -344,7 +344,7 @@ describe.concurrent('what cannot be', () => {
     );
     await until(async () => (await first.progress()).rows > 0, 20, 'rows');
     await first.stop();
-    await expect(first.range()).rejects.toThrow(/stopped before its end/);
+    await expect(first.range()).rejects.toThrow(/stopped before it finished/);
     const read = (await source.client.stats()).requests;
     expect(
       (

@@ -166,7 +166,7 @@ describe('a worker that trusts none', () => {
   test('says so in its first line, and what lists there are; one on loopback says that it is local', () => {
     expect(none.said()).toMatch(/^Trust: none\. Configurations may use what --allow-env/);
     expect(local.said()).toMatch(
-      /^Trust: local, as the Temporal server is at 127\.0\.0\.1:\d+\. Those who start workflows there have the rights of this worker/,
+      /^Trust: local \(the Temporal server is at 127\.0\.0\.1:\d+\)\. Anyone who can start workflows has the rights of this worker/,
     );
   });
 

@@ -23,7 +23,7 @@ const refusal = async (outcome: Promise<unknown>): Promise<string> => {
 };
 
 describe('stop', () => {
-  test('ends a pass after the batch in hand, and the next sync goes on from there', async () => {
+  test('ends a pass after the batch in hand, and the next sync continues from there', async () => {
     const bench = await lab().bench({ rows: 500, latency_ms: 20 });
     const run = await bench.start();
     await run.reaches(({ batches }) => batches >= 2, 'two batches');

@@ -27,7 +27,7 @@ export interface RetryOutcome {
   /** Records that were in quarantine. */
   records: number;
   /** Records that have left quarantine. */
-  replayed: number;
+  retried: number;
   /** Rows inserted or changed. */
   rows: number;
 }
@@ -54,7 +54,7 @@ export async function retryRejects(request: RetryRequest, host: RetryHost): Prom
   // The rows belong to no stream's batch.
   const key: StreamKey = { schema, table, strategy: 'keyset', source: 'replay', range: '' };
   const next = `replay-${randomUUID()}`;
-  const outcome: RetryOutcome = { records: 0, replayed: 0, rows: 0 };
+  const outcome: RetryOutcome = { records: 0, retried: 0, rows: 0 };
   await mkdir(host.folder, { recursive: true });
   const folder = await mkdtemp(join(host.folder, 'highwater-replay-'));
   try {
@@ -70,7 +70,7 @@ export async function retryRejects(request: RetryRequest, host: RetryHost): Prom
       before ??= found.now;
       if (found.records === 0) return outcome;
       outcome.records += found.records;
-      outcome.replayed += found.records - found.kept;
+      outcome.retried += found.records - found.kept;
       outcome.rows += found.rows;
     }
   } finally {
