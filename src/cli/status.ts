@@ -122,7 +122,7 @@ const body = (answer: Answer, streams: Streams) =>
 /** The streams of a sync of several: those that have begun are asked themselves. */
 async function askStreams(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
   const { streams } = of.answer.progress;
-  const begun = streams.filter(({ status }) => status !== 'waits for its turn');
+  const begun = streams.filter(({ status }) => status !== 'queued');
   const answers = await askSyncs(
     of.client,
     begun.map(({ stream }) => of.client.sync(`${of.id}/${stream}`)),

@@ -110,7 +110,7 @@ export class TrustPolicy {
    */
   requireHook(name: string): string {
     if (!/^[A-Za-z0-9_-]{1,100}$/.test(name)) {
-      const message = 'is not the name of a hook: letters, digits, "-" and "_"';
+      const message = 'is not a valid name of a hook: use letters, digits, "-" and "_"';
       throw new ConfigurationError([{ path: 'auth.hook', message }]);
     }
     if (this.hooks === null) throw NotAllowedError.of(`the hook ${name}`, { variable: 'HIGHWATER_HOOKS' });

@@ -2,7 +2,7 @@
 import type { Progress, StreamResult, Trouble } from '../protocol.js';
 import { code, countText, plain, plural } from './details.js';
 
-/** The states of all streams. A stream in none of the collections waits for its turn. */
+/** The states of all streams. A stream in none of the collections is queued. */
 export interface StreamsView {
   names: readonly string[];
   running: ReadonlySet<string>;
@@ -20,7 +20,7 @@ export function statusOf(view: StreamsView, name: string): StreamStatus {
   if (view.results.has(name)) return 'done';
   if (view.undecided.has(name)) return 'blocked';
   if (view.failures.has(name)) return 'failed';
-  return view.running.has(name) ? 'running' : 'waits for its turn';
+  return view.running.has(name) ? 'running' : 'queued';
 }
 
 /** Progress of the whole: counts are those of the streams that are done. */

@@ -399,7 +399,7 @@ describe('a folder of files', () => {
     const tested = make();
     const deletes = await thrownBy(streamOf(tested, { ...TABLE, deletes: 'soft' }).open());
     expect(deletes).toBeInstanceOf(DestinationError);
-    expect(deletes.message).toContain('deletes go with a database');
+    expect(deletes.message).toContain('files do not support deletes');
     const own = { ...TABLE, columns: { ...TABLE.columns, _HIGHWATER_batch: 'STRING' as const } };
     expect((await thrownBy(streamOf(tested, own).open())).message).toContain("is Highwater's own");
     expect(await readdir(folder.path)).toEqual([]);

@@ -736,7 +736,7 @@ test('highwater config prints plain JSON, and what is worth knowing beside it', 
       base_url: 'http://127.0.0.1:5001/pagination/keyset',
     });
     expect(stderr).toBe(
-      "note: base_url's path /pagination/keyset belongs to another strategy; offset reads /pagination/offset instead\n",
+      'note: the path /pagination/keyset of base_url belongs to another strategy; offset reads /pagination/offset instead\n',
     );
   });
 });

@@ -189,9 +189,9 @@ describe.skipIf(!install.available)(
         stderr:
           'highwater: other.json has 3 problems:\n' +
           "  other.json:2:3  offset: belongs to the state of offset, but this stream's strategy is keyset\n" +
-          '  other.json:3:3  last_updated: is not a key of the state of keyset, which holds last_updated_at and scroll_param ' +
+          '  other.json:3:3  last_updated: is not a key of the state of keyset, which has last_updated_at and scroll_param ' +
           '(did you mean "last_updated_at"?)\n' +
-          '  other.json:1:1  last_updated_at: is missing: the state of keyset holds it\n',
+          '  other.json:1:1  last_updated_at: is missing from the state of keyset\n',
       });
       await expect(tableRows(folder.file('none.duckdb'))).rejects.toThrow();
     });

@@ -126,7 +126,7 @@ describe('the file that init writes', () => {
         variables: ['API_USER', 'API_PASSWORD'],
         notes: [
           expect.stringContaining('API_USER, which is not set'),
-          expect.stringContaining('are a guess'),
+          expect.stringContaining('are guesses'),
         ],
       });
       const written = await text(file('sub/api.yaml'));
@@ -216,7 +216,7 @@ describe('init', () => {
       expect(url).toMatchObject({ status: 1, stdout: '' });
       expect(url.stderr).toContain('source.base_url: "api.example.com" is not a URL');
       const password = await init(cwd, '--base-url', 'https://u:hunter22@h', '--yes');
-      expect(password.stderr).toContain('source.base_url: holds a password');
+      expect(password.stderr).toContain('source.base_url: contains a password');
       expect(password.stderr).not.toContain('hunter22');
       expect((await init(cwd, '--strategy', 'keysett', '--yes')).stderr).toContain('keyset');
       expect(await readdir(cwd)).toEqual([]);

@@ -142,7 +142,7 @@ describe.concurrent('what can be asked of a sync', () => {
       `${id}: interval=1.5h, requests_per_second=2.5\n`,
     );
     expect(await json('set', id, 'rate=default')).toEqual({ id, settings: { interval: 5400 } });
-    expect((await run('status', id)).stdout).toMatch(/^set +interval=1\.5h$/m);
+    expect((await run('status', id)).stdout).toMatch(/^settings +interval=1\.5h$/m);
     const [refused, malformed] = await Promise.all([
       run('set', id, 'batch_rows=0', 'colour=red'),
       run('set', id, 'batch_rows'),
@@ -171,7 +171,7 @@ describe.concurrent('what is to be seen', () => {
     ]);
     expect(status).toMatchObject({ status: 0, stderr: '' });
     expect(status.stdout).toMatch(/^orders\S+ · offset · failing until \S+Z: the source answered 500/);
-    expect(status.stdout).toMatch(/^trouble +SourceUnavailableError, (once|\d+ times) since \S+Z \(\d+s\)$/m);
+    expect(status.stdout).toMatch(/^problem +SourceUnavailableError, (once|\d+ times) since \S+Z \(\d+s\)$/m);
     expect(status.stdout).toMatch(/^next +retries at \S+Z \(in \d+s\); "highwater trigger" retries now$/m);
     expect(status.stdout).toMatch(/^ +request: GET http/m);
     expect(asJson).toMatchObject({
@@ -260,13 +260,13 @@ describe.concurrent('what is to be seen', () => {
     expect(status).toBe(0);
     const said = stdout.split('\n').map((line) => line.replace(/^\S+Z +/, ''));
     expect(said.slice(0, 3)).toEqual([
-      'began',
+      'started',
       'open the stream',
       expect.stringMatching(
         /^batch 1 · \d+ records · \d pages · to 2026-\S+Z( · no_next_token)?: \d+ rows? written$/,
       ),
     ]);
-    expect(said).toContainEqual(expect.stringMatching(/^asked to trigger by /));
+    expect(said).toContainEqual(expect.stringMatching(/^trigger requested by /));
     expect(said).toContain('continued in a new history');
     expect(said.at(-2)).toBe('stopped');
     const last = await run('logs', id, '--limit', '1', '--json');
@@ -358,7 +358,7 @@ describe.concurrent('schedule', () => {
       10,
       'the pause in the list',
     );
-    expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: goes on\n`);
+    expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: resumed\n`);
     const twice = await run('schedule', 'create', 'scheduled.json', '--id', id, '--every', '15m');
     expect(twice.stderr).toMatch(
       /the schedule ".+" already exists; delete it first, or choose another --id\n$/,

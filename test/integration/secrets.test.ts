@@ -382,7 +382,7 @@ describe('credentials in the configuration itself', () => {
     } catch (thrown) {
       ({ message } = thrown as Error);
     }
-    expect(message).toContain('write "${env:NAME}" in its place');
+    expect(message).toContain('write "${env:NAME}" instead');
     expect(message).not.toContain('hunter22');
   });
 

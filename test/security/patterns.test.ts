@@ -73,7 +73,7 @@ describe('a regular expression of a configuration', () => {
       const check = () => plansFrom({ source: { base_url: 'http://h' }, streams: [stream] });
       expect(check).toThrow(ConfigurationError);
       expect(check).toThrow(
-        /streams\[0\]\.errors\[0\]\.body: is not a regular expression that runs in linear time/,
+        /streams\[0\]\.errors\[0\]\.body: is not a valid regular expression \(RE2 syntax/,
       );
     },
   );

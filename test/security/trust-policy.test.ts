@@ -224,9 +224,9 @@ describe('under none, hooks', () => {
   it.each(['../secrets/own', '/tmp/own', 'own.mjs', '..', ''])(
     'have names and no paths, under local too: %j',
     (name) => {
-      expect(() => trust().requireHook(name)).toThrow('is not the name of a hook');
+      expect(() => trust().requireHook(name)).toThrow('is not a valid name of a hook');
       expect(() => TrustPolicy.local({ HIGHWATER_HOOKS: at('hooks') }).requireHook(name)).toThrow(
-        'is not the name of a hook',
+        'is not a valid name of a hook',
       );
     },
   );
