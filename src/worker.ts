@@ -229,7 +229,7 @@ export class HighwaterWorker {
       } catch (thrown) {
         const message = messageOf(thrown);
         if (message !== said)
-          Runtime.instance().logger.warn('the worker cannot begin anew yet', { error: message });
+          Runtime.instance().logger.warn('the worker cannot restart yet', { error: message });
         said = message;
         await delay(AGAIN_MILLISECONDS);
         continue;
@@ -246,7 +246,7 @@ export class HighwaterWorker {
    */
   private forgetSyncs(): void {
     if (this.main?.getState() !== 'RUNNING') return;
-    Runtime.instance().logger.info('the Temporal server is away: the worker begins anew', {});
+    Runtime.instance().logger.info('the Temporal server is unreachable: the worker restarts', {});
     this.main.shutdown();
   }
 
@@ -255,7 +255,7 @@ export class HighwaterWorker {
     if (this.isStopping) return 'it stops';
     const state = this.main?.getState();
     if (state === 'INITIALIZED') return 'it starts';
-    if (state !== 'RUNNING') return 'the Temporal server was away: it begins anew';
+    if (state !== 'RUNNING') return 'the Temporal server was unreachable: restarting';
     const { workflowService } = this.connection;
     return this.connection
       .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => workflowService.getSystemInfo({}))
@@ -289,7 +289,7 @@ export function workflowCode(
   const found = sources.find((path) => existsSync(path));
   if (found !== undefined) return { workflowsPath: found };
   const missing = prebuilt ?? sources.join(', ');
-  throw new Error(`the bundle of the workflows, ${missing}, is missing: build or install Highwater again`);
+  throw new Error(`the workflow bundle ${missing} is missing: build or install Highwater again`);
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -134,7 +134,7 @@ describe.skipIf(!install.available)(
         ['{"id":"a","n":"NaN"}', 'column "n" cannot hold "NaN" as LONG'],
         [
           '{"id":"a","v":"\\u0000"}',
-          expect.stringMatching(/^column "v" holds a character that this database/) as string,
+          expect.stringMatching(/^column "v" contains a character that PostgreSQL/) as string,
         ],
       ])('%s is put aside where that is asked for', async (record, reason) => {
         expect(await written(record, '', 'UTF8', true)).toEqual([{ reason }]);

@@ -343,7 +343,7 @@ describe.skipIf(!install.available)("PostgreSQL's system columns", () => {
     const opened = new Stream(tested(), folder.file, table).open();
     await expect(opened).rejects.toBeInstanceOf(DestinationError);
     await expect(opened).rejects.toThrow(
-      `has a system column of that name. Declare it under another name: "columns": {"${name}_2"`,
+      `has a system column of that name. Choose another name: "columns": {"${name}_2"`,
     );
   });
 });

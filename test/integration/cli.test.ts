@@ -470,7 +470,7 @@ describe.concurrent('highwater run', () => {
       const { status, stdout } = await desk.run('run', 'steps.json');
       expect(status).toBe(0);
       expect(stdout).toMatch(
-        /^note \(user\): table main\.user has been written by the strategy keyset too; .*one record becomes two rows/m,
+        /^note \(user\): table main\.user also has rows written by the strategy keyset\. .*one record becomes two rows/m,
       );
       // As it says: the step endpoint has other ids.
       expect((await tableRows(desk.file(FILE))).size).toBe(2 * ROWS);
@@ -558,7 +558,7 @@ describe.concurrent('a worker of its own', () => {
         for (const [write, refusal] of [
           [
             'EXPLAIN ANALYZE DELETE FROM "user"',
-            'only statements that read are allowed here: the destination is written by syncs',
+            'only read-only statements are allowed; syncs write the destination',
           ],
           ['COPY "user" TO \'x.csv\'', 'Cannot access file "x.csv" - file system operations are disabled'],
         ] as const) {
@@ -797,7 +797,7 @@ describe.concurrent('without any Temporal server', () => {
         const third = await up('--reset');
         expect(third.said.stderr).toContain('The local Temporal server starts empty.');
         expect((await desk.run('status', 'users')).stderr).toBe(
-          'highwater: there is no sync with the id "users"; "highwater list" shows those that there are\n',
+          'highwater: there is no sync with the id "users"; "highwater list" shows all syncs\n',
         );
         await down(third);
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);

@@ -114,7 +114,7 @@ describe('a sync that goes on', () => {
     expect(status.stdout).toContain(
       ` · blocked: this pass would remove 50 of the 100 rows of table main.${table}`,
     );
-    expect(status.stdout).toMatch(/^trouble +TooManyDeletesError, once since /m);
+    expect(status.stdout).toMatch(/^problem +TooManyDeletesError, once since /m);
     expect(status.stdout).toMatch(
       new RegExp(`^next +Look at the source first. "highwater approve ${id}" removes them, `, 'm'),
     );

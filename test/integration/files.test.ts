@@ -85,7 +85,7 @@ describe.concurrent('a folder', () => {
       cwd: folder.path,
     };
     const before = await highwater(['check', file], options);
-    expect(before.stdout).toMatch(/✓ \/.*lake can be made/);
+    expect(before.stdout).toMatch(/✓ \/.*lake does not exist yet and can be created/);
     const none = await highwater(['query', 'SELECT 1', '--destination', 'files:./lake'], options);
     expect(none.stderr).toContain('there is no destination at files:');
     const first = await highwater(['run', file], options);
@@ -99,7 +99,7 @@ describe.concurrent('a folder', () => {
     const again = await highwater(['run', file, '--json'], options);
     expect((JSON.parse(again.stdout) as { streams: object[] }).streams[0]).toMatchObject({ pages: 1 });
     const write = await highwater(['query', 'CREATE TABLE x (i INT)', '-d', 'files:./lake'], options);
-    expect(write.stderr).toContain('only statements that read');
+    expect(write.stderr).toContain('only read-only statements');
     expect((await highwater(['check', file], options)).stdout).toMatch(/is there and can\s+be written/);
     expect((await readdir(folder.path)).filter((name) => name.startsWith('lake'))).toEqual(['lake']);
   });
@@ -147,7 +147,7 @@ describe.concurrent('a folder', () => {
       const handle = await sync('keyset');
       const trouble = async () => (await handle.trouble())?.message ?? '';
       await until(async () => (await trouble()) !== '', 20, 'trouble');
-      expect(await trouble()).toMatch(/^there is no room left for the destination files:.*Make room/s);
+      expect(await trouble()).toMatch(/^there is no space left for the destination files:.*Free some space/s);
       await run('mount', ['-o', 'remount,size=64m', disk]);
       await handle.result();
       expect(await difference(api.client, destination)).toEqual(EQUAL);

@@ -95,7 +95,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const again = await run('cancel', id);
     expect(again).toMatchObject({ status: 1, stdout: '' });
     expect(again.stderr).toMatch(
-      /^highwater: the sync ".+" does not run: it has been cancelled at \S+Z\. Start it again with "highwater start"; it goes on from its checkpoint\.\n$/,
+      /^highwater: the sync ".+" is not running: it has been cancelled at \S+Z\. Start it again with "highwater start"; it continues from its checkpoint\.\n$/,
     );
   });
 
@@ -112,8 +112,7 @@ describe.concurrent('what can be asked of a sync', () => {
     ];
     const answers = await Promise.all(asked.map(([name = '']) => run(name, 'nobody')));
     for (const [i, answer] of answers.entries()) {
-      const stderr =
-        'highwater: there is no sync with the id "nobody"; "highwater list" shows those that there are\n';
+      const stderr = 'highwater: there is no sync with the id "nobody"; "highwater list" shows all syncs\n';
       expect(answer, asked[i]?.[0]).toEqual({ status: 1, stdout: '', stderr });
     }
   });
@@ -453,11 +452,13 @@ describe.concurrent('replay', () => {
     );
     expect(unsafe).toMatchObject({ status: 1 });
     const said = (unsafe as { stdout: string }).stdout;
-    expect(said).toMatch(/^✗ other\.json: it would do something else than the history says: .*TMPRL1100/m);
+    expect(said).toMatch(/^✗ other\.json: it would deviate from its history: .*TMPRL1100/m);
     expect(said).toMatch(
       /^Not safe to deploy: 1 of 2 could not continue with this version\. Stop them while a worker of their own version runs /m,
     );
-    expect(said.replace(/\s+/g, ' ')).toMatch(/ With this version it would stand still: .* Nothing is lost/);
+    expect(said.replace(/\s+/g, ' ')).toMatch(
+      / With this version it would get stuck: .* Nothing would be lost/,
+    );
     expect(none).toMatchObject({ status: 1, stdout: '' });
     expect(none.stderr).toMatch(
       /^highwater: none\.json is not the output of "temporal workflow show --output json"/,

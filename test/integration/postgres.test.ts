@@ -224,7 +224,7 @@ describe.skipIf(!install.available)(
         const trouble = async () => (await handle.trouble())?.message ?? '';
         await until(async () => (await trouble()) !== '', 30, 'trouble');
         expect(await trouble()).toMatch(
-          /^there is no room left for the destination postgresql:.*could not extend file.*Make room/s,
+          /^there is no space left for the destination postgresql:.*could not extend file.*Free some space/s,
         );
         await makeRoom(disk);
         await handle.result();

@@ -245,7 +245,9 @@ describe.concurrent('a backfill', () => {
     // Nothing to be audited: no pass of a sync has been there.
     const refused = await run('audit', file, ...queue);
     expect(refused).toMatchObject({ status: 2, stdout: '' });
-    expect(refused.stderr).toMatch(/^highwater: nothing was synced with this configuration yet/m);
+    expect(refused.stderr).toMatch(
+      /^highwater: there is nothing to audit: no sync has run with this configuration yet/m,
+    );
     expect((await query(destination, LEFT))[0]).toEqual(['0']);
   });
 
@@ -288,7 +290,7 @@ describe.concurrent('what cannot be', () => {
     await reaches(id, 'sleeping');
     const told: [string[], number, RegExp][] = [
       [['backfill', id], 1, /^highwater: a backfill needs an end: --from, --to or both/m],
-      [['audit', id, '--keys', 'many'], 1, /a whole number of at most 1000 is needed/],
+      [['audit', id, '--keys', 'many'], 1, /Give a whole number of at most 1000/],
       [['audit', 'nobody'], 2, /^highwater: there is no sync with the id "nobody"/m],
       [['audit', 'nobody.json'], 2, /nobody\.json/],
     ];

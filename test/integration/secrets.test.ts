@@ -274,7 +274,7 @@ describe('credentials from the environment', () => {
     ['/status-line', /401 no Basic \*\*\*/],
     ['/wait', /401 later Basic \*\*\*/],
     ['/html', /the body is HTML/],
-    ['/members', /members that no column is declared for.*\*\*\*/],
+    ['/members', /members without a declared column.*\*\*\*/],
     ['/record', /record 1 is not an object/],
     ['/nowhere', /redirects to what is no HTTP address/],
     ['/broken', /cannot be read/],

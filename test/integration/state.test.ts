@@ -77,7 +77,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
   const set = await run('state', 'set', id, 'last_updated_at=2026-01-01T00:10:00Z');
   expect(set).toEqual({
     status: 0,
-    stdout: `${id}: goes on from last_updated_at 2026-01-01T00:10:00Z\n`,
+    stdout: `${id}: continues from last_updated_at 2026-01-01T00:10:00Z\n`,
     stderr: '',
   });
   await passes(id, 3);
@@ -103,7 +103,9 @@ test.concurrent('a sync that runs, and then has ended', async () => {
     run('configure', id, await file('other.json', { ...configuration, strategy: 'offset' })),
   ]);
   expect(refused.map(({ status }) => status)).toEqual([1, 1, 1, 1]);
-  expect(refused[0]?.stderr).toMatch(/^highwater: the sync was not moved: "nowhere" is none of the batches/);
+  expect(refused[0]?.stderr).toMatch(
+    /^highwater: the sync was not moved: this stream has no batch "nowhere"/,
+  );
   expect(refused[1]?.stderr).toMatch(/offset: belongs to the state of offset/);
   expect(refused[2]?.stderr).toMatch(/there is no sync with the id "nobody"/);
   expect(refused[3]?.stderr).toMatch(/the strategy would be offset, and is keyset\n/);

@@ -453,8 +453,8 @@ describe('a secret of Vault', () => {
         const refusal = valueOf(TOKEN, env, { trust: none(allowed) });
         await expect(refusal).rejects.toThrow(NotAllowedError);
         await expect(refusal).rejects.toThrow(
-          'headers.x: the secret vault:kv/api may not be used by configurations on this worker. ' +
-            "Only the worker's owner can allow it: --allow-secrets vault:kv/api, or HIGHWATER_ALLOW_SECRETS (docs/security.md).",
+          'headers.x: configurations on this worker may not use the secret vault:kv/api. ' +
+            "The worker's owner can allow it with --allow-secrets vault:kv/api, or with HIGHWATER_ALLOW_SECRETS (docs/security.md).",
         );
         expect(vault.asked).toEqual([]);
       },
@@ -479,7 +479,7 @@ describe('a secret of Vault', () => {
       const trust = none(['vault:kv/other']);
       const read = await storeOf(env).read('postgresql://u:${vault:kv/api#token}@h/d', trust);
       expect(() => requireDestination('postgresql://u:${vault:kv/api#token}@h/d', env, trust, read)).toThrow(
-        'destination: the secret vault:kv/api may not be used',
+        'destination: configurations on this worker may not use the secret vault:kv/api',
       );
       expect(vault.asked).toEqual([]);
     });

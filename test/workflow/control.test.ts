@@ -80,7 +80,7 @@ describe('stop', () => {
 });
 
 describe('trigger', () => {
-  test('ends the sleep between passes, and does not end a pause', async () => {
+  test('ends pause between passes, and does not end a pause', async () => {
     const bench = await lab().bench({ rows: 20 });
     const run = await bench.start({ interval: '1h' });
     await run.status('sleeping');
@@ -173,14 +173,14 @@ describe('set', () => {
       '  interval: "often" is not a duration; write one such as "30s", "15m", "2h" or "1d"',
       '  in_flight: 1.5 is not a whole number',
     ]);
-    expect(await refusal(set(run, { page_size: 5 }))).toMatch(/page_size: keyset asks for no page size/);
+    expect(await refusal(set(run, { page_size: 5 }))).toMatch(/page_size: keyset sends no page size/);
     expect(await refusal(set(run, {}))).toMatch(/give an object such as/);
     expect((await run.progress()).settings).toEqual({});
     // A validator's refusal leaves nothing in history.
     expect((await run.events()).filter((e) => e.workflowExecutionUpdateAcceptedEventAttributes)).toEqual([]);
     const other = await lab().bench({ rows: 20 });
     const once = await other.start({}, { openStream: (input, real) => delay(500).then(() => real(input)) });
-    expect(await refusal(set(once, { interval: '5m' }))).toMatch(/this sync makes one pass/);
+    expect(await refusal(set(once, { interval: '5m' }))).toMatch(/this sync makes a single pass/);
   });
 
   test('and what was counted outlive continue-as-new', async () => {

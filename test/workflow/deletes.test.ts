@@ -270,7 +270,7 @@ describe('a sync whose pass would remove many rows', () => {
     });
     const text = String(body['text']);
     expect(text).toMatch(
-      /^🔴 Sync \S+ \(user\) waits for you: approve or reject what a pass would delete, since /,
+      /^🔴 Sync \S+ \(user\) waits for your decision: approve or reject the deletes of its pass, since /,
     );
     expect(text).toContain('this pass would remove 30 of the 100 rows');
     expect(text).toContain(`highwater approve ${run.id}`);

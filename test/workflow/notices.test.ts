@@ -80,10 +80,8 @@ describe('of a sync that goes on', () => {
     });
     expect(failing?.error.message).toContain('the source answered 500');
     expect(failing?.nextTry).toMatch(/Z$/);
-    expect(failing?.text).toMatch(
-      /^🔴 Sync \S+ \(user\) is failing, since \S+\.\n[\s\S]*\nThe next try is at /,
-    );
-    expect(recovered?.text).toMatch(/^🟢 Sync \S+ \(user\) is well again, since /);
+    expect(failing?.text).toMatch(/^🔴 Sync \S+ \(user\) is failing, since \S+\.\n[\s\S]*\nIt retries at /);
+    expect(recovered?.text).toMatch(/^🟢 Sync \S+ \(user\) has recovered, since /);
     expect(recovered?.since).toBe(failing?.since);
     expect(recovered?.id).not.toBe(failing?.id);
     await bench.source.set({ fail: [refused] });

@@ -72,7 +72,7 @@ async function prepareAside(session: SqlSession, request: WriteRequest, begins: 
   if (dialect.place(table.columns) === null) {
     throw notReady(
       table,
-      'in mode replace no column can be called "rowid": declare it by another name ({type, from})',
+      'in mode replace no column can be named "rowid"; declare it under another name ({type, from})',
     );
   }
   if (begins) await dialect.changeTable(session, name, sql`DROP TABLE IF EXISTS ${name}`);
