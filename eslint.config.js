@@ -149,7 +149,10 @@ export default tseslint.config(
       },
     ],
   ),
-  forbid(['src/protocol.ts'], [{ regex: '.', message: 'protocol imports nothing' }]),
+  forbid(
+    ['src/protocol.ts', 'src/protocol/**'],
+    [{ regex: '^(?!\\./)', message: 'protocol imports nothing else' }],
+  ),
   {
     files: ['**/*.mjs', '**/*.js'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },

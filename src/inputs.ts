@@ -10,6 +10,7 @@ import {
   ERROR_ACTIONS,
   NOTICE_EVENTS,
   RANGE_KINDS,
+  STRATEGIES,
   type ColumnType,
   type Cursor,
   type EndRule,
@@ -27,6 +28,7 @@ import {
   type SchemaChange,
   type SendNoticeInput,
   type StagedBatch,
+  type StreamKey,
   type StreamPlan,
   type TooManyDeletes,
   type Trouble,
@@ -620,8 +622,28 @@ const messages = {
   configure: z.strictObject({ configuration, hash: z.exactOptional(hash) }),
 } as const;
 
-/** All inputs from outside: of activities, of the sync workflow, and of its messages. */
-const inputs = { ...activityInputs, configuration, options, ...messages } as const;
+const streamKey = z.strictObject({
+  schema: realName,
+  table: ownName,
+  strategy: z.oneOf(STRATEGIES),
+  source: address,
+  range: text,
+});
+
+/** Requests of other programs on this machine to the owner of a DuckDB file. */
+const ownerRequest = z.union([
+  z.strictObject({ query: z.strictObject({ sql: z.string(), seconds }) }),
+  z.strictObject({ retry: z.strictObject({ table, cursorField: name, overwrite: z.boolean() }) }),
+  z.strictObject({
+    history: z.strictObject({
+      key: streamKey,
+      limit: count,
+    }),
+  }),
+]);
+
+/** All inputs from outside: of activities, of the sync workflow and its messages, and of the owner of a file. */
+const inputs = { ...activityInputs, configuration, options, ...messages, ownerRequest } as const;
 
 export type Inputs = { [Name in keyof typeof inputs]: z.infer<(typeof inputs)[Name]> };
 
@@ -658,3 +680,4 @@ same<z.infer<typeof tooManyDeletes>, TooManyDeletes>(true);
 same<z.infer<typeof passSummary>, PassSummary>(true);
 same<z.infer<typeof schemaChange>, SchemaChange>(true);
 same<z.infer<typeof json>, Json>(true);
+same<z.infer<typeof streamKey>, StreamKey>(true);

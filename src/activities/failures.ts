@@ -53,7 +53,7 @@ function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
 }
 
 /** Removes the folder of this and other packages from a stack trace. */
-export function withoutPlace(stack: string): string {
+function withoutPlace(stack: string): string {
   const installed = new URL('../../', import.meta.url);
   return stack
     .replaceAll(installed.href, '')

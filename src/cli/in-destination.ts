@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { Pool } from 'pg';
 import { HighwaterClient } from '../client.js';
 import { destinationKind } from '../config/index.js';
 import { isPlain, target } from '../connection.js';
@@ -15,11 +14,13 @@ import { openToRead } from '../destinations/files/reader.js';
 import { DestinationHost, SETTINGS } from '../destinations/host.js';
 import { findServer } from '../destinations/location.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
+import { postgresPool } from '../destinations/postgres/pool.js';
 import { PostgresDestination } from '../destinations/postgres/postgres.js';
 import { historyAtOwner } from '../destinations/duckdb/query-socket.js';
 import { DestinationBusyError, DestinationError, messageOf } from '../errors.js';
 import type { Holder } from '../protocol.js';
 import { SecretStore } from '../secrets/store.js';
+import { DestinationConnections } from '../trust/connections.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { note } from './output.js';
 
@@ -108,14 +109,8 @@ export async function inServer<T>(
   work: (server: PostgresDestination) => Promise<T>,
 ): Promise<T> {
   const { name, url, mask } = await findServer(destination, process.env);
-  const pool = new Pool({
-    connectionString: url,
-    application_name: 'highwater',
-    max: 1,
-    connectionTimeoutMillis: 10_000,
-  });
-  pool.on('error', () => undefined);
-  const server = new PostgresDestination(pool, name, undefined, mask);
+  const connections = new DestinationConnections(TrustPolicy.local(process.env));
+  const server = new PostgresDestination(postgresPool(url, 1, connections), name, undefined, mask);
   try {
     return await work(server);
   } finally {

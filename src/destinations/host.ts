@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
+import type { LookupFunction } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import {
@@ -9,9 +10,9 @@ import {
   messageOf,
   StorageFullError,
 } from '../errors.js';
-import { Pool } from 'pg';
 import { destinationKind } from '../config/flat.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
+import { DestinationConnections } from '../trust/connections.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
@@ -24,6 +25,7 @@ import { FilesDestination } from './files/files.js';
 import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './location.js';
 import { LocalStore, TEMPORARY } from './files/object-store.js';
 import { Ownership, type OwnerRecord } from './duckdb/owner.js';
+import { postgresPool } from './postgres/pool.js';
 import { PostgresDestination } from './postgres/postgres.js';
 import { stagingFolder } from '../staging/staging.js';
 import { runQuery } from './duckdb/query.js';
@@ -45,6 +47,8 @@ export interface HostOptions {
   trust: TrustPolicy;
   /** Reads secrets of providers in addresses. */
   secrets: SecretStore;
+  /** Resolves the names of servers; absent: the machine's own resolver. */
+  resolveName?: LookupFunction;
 }
 
 export interface HostedDestination {
@@ -88,7 +92,6 @@ export const JSON_MEMORY = {
 
 /** Maximum connections to one server; each stream writes on its own. */
 const CONNECTIONS = 8;
-const CONNECT_MILLISECONDS = 10_000;
 
 /**
  * The destinations that this worker writes to. A DuckDB file has one owner; a server, folder or bucket may have many
@@ -101,7 +104,11 @@ export class DestinationHost {
   /** Addresses whose credentials a server refused, by server name. */
   private readonly refused = new Map<string, string>();
 
-  constructor(private readonly options: HostOptions) {}
+  private readonly connections: DestinationConnections;
+
+  constructor(private readonly options: HostOptions) {
+    this.connections = new DestinationConnections(options.trust, options.resolveName);
+  }
 
   /**
    * Returns the canonical name of a destination: the absolute path of a file with links followed; the address of a
@@ -216,7 +223,7 @@ export class DestinationHost {
     const destination = new DuckDbDestination(file);
     const answering = await serveQueries(socket, {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
-      replay: (request) => destination.retry(request),
+      retry: (request) => destination.retry(request),
       history: (request) => destination.history(request),
     });
     const stopPolling = await this.options.poll(queue);
@@ -241,18 +248,7 @@ export class DestinationHost {
   /** Opens a server. Its queue is unique to this worker, because staged batches are on this machine. */
   private async openServer(server: ServerLocation): Promise<Owned> {
     const { name, beside } = server;
-    const connectBy = (connectionString: string) => {
-      const pool = new Pool({
-        connectionString,
-        application_name: 'highwater',
-        max: CONNECTIONS,
-        connectionTimeoutMillis: CONNECT_MILLISECONDS,
-        keepAlive: true,
-      });
-      // An idle connection that is cut needs no handling.
-      pool.on('error', () => undefined);
-      return pool;
-    };
+    const connectBy = (url: string) => postgresPool(url, CONNECTIONS, this.connections);
     let current = server;
     const destination = new PostgresDestination(connectBy(server.url), name, undefined, server.mask, () =>
       this.forgetRefused(current),
@@ -288,7 +284,7 @@ export class DestinationHost {
     const store =
       at.kind === 'local'
         ? new LocalStore(at.path, mask)
-        : await S3Store.open(at, `${beside}.cache`, { mask });
+        : await S3Store.open(at, `${beside}.cache`, this.connections, { mask });
     // In the folder itself, so that a finished file is renamed instead of copied.
     const scratch = at.kind === 'local' ? join(at.path, TEMPORARY) : `${beside}.tmp`;
     if (at.kind === 'local') await explainRefusal(name, () => mkdir(scratch, { recursive: true }), mask);

@@ -1,6 +1,5 @@
-import { lookup as lookupName, type LookupAddress } from 'node:dns';
-import { Agent as HttpAgent, type Agent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import { lookup as lookupName } from 'node:dns';
+import type { Agent } from 'node:http';
 import { isIP, type LookupFunction } from 'node:net';
 import { HttpProxyAgent } from 'http-proxy-agent';
 import { HttpsProxyAgent } from 'https-proxy-agent';
@@ -8,10 +7,9 @@ import fetch, { Headers, type RequestInit, type Response } from 'node-fetch';
 import { getProxyForUrl } from 'proxy-from-env';
 import { messageOf, NotAllowedError } from '../errors.js';
 import { isConnectionHeader } from '../request/header-names.js';
+import { checkedAgent, checkedLookup, KEEP_ALIVE, type AddressCheck } from './connections.js';
 import type { TrustPolicy } from './policy.js';
 
-/** Connections are kept, and shared by all streams of a worker. */
-const KEEP_ALIVE = { keepAlive: true, keepAliveMsecs: 10_000, maxSockets: 64 } as const;
 const PORTS: Record<string, number> = { 'http:': 80, 'https:': 443 };
 
 /**
@@ -57,35 +55,17 @@ export class Network {
     let agent = this.agents.get(name);
     if (agent === undefined) {
       const isSecure = protocol === 'https:';
-      if (proxy === '') agent = guarded(isSecure ? HttpsAgent : HttpAgent, this.lookup);
+      if (proxy === '') agent = checkedAgent(protocol, (port) => this.lookup(port));
       else agent = isSecure ? new HttpsProxyAgent(proxy, KEEP_ALIVE) : new HttpProxyAgent(proxy, KEEP_ALIVE);
       this.agents.set(name, agent);
     }
     return agent;
   }
 
-  /** Resolves a name for a connection, to addresses that may be connected to. */
-  private readonly lookup =
-    (port: number): LookupFunction =>
-    (host, options, callback) =>
-      this.resolveName(host, { ...options, all: true }, (error, found) => {
-        if (error !== null) return callback(error, '');
-        let refusal: NotAllowedError | null = null;
-        const allowed = (found as LookupAddress[]).filter(({ address }) => {
-          try {
-            this.trust.requireAddress(host, port, address);
-            return true;
-          } catch (thrown) {
-            if (!(thrown instanceof NotAllowedError)) throw thrown;
-            refusal = thrown;
-            return false;
-          }
-        });
-        const [first] = allowed;
-        if (first === undefined) callback(refusal, '');
-        else if (options.all === true) callback(null, allowed);
-        else callback(null, first.address, first.family);
-      });
+  private lookup(port: number): LookupFunction {
+    const check: AddressCheck = (host, at, address) => this.trust.requireAddress(host, at, address);
+    return checkedLookup(check, port, this.resolveName);
+  }
 
   /** A proxy connects by itself: only the addresses that the name has here can be checked. */
   private requireResolved(host: string, port: number): Promise<void> {
@@ -107,15 +87,3 @@ function requireOwnHeaders(headers: RequestInit['headers']): void {
 }
 
 const portOf = ({ port, protocol }: URL): number => (port === '' ? (PORTS[protocol] ?? 0) : Number(port));
-
-/** An agent whose connections resolve their names by `lookup`. */
-function guarded(
-  base: typeof HttpAgent | typeof HttpsAgent,
-  lookup: (port: number) => LookupFunction,
-): Agent {
-  const agent = new base(KEEP_ALIVE);
-  const connect = agent.createConnection.bind(agent);
-  agent.createConnection = (options, callback) =>
-    connect({ ...options, lookup: lookup(Number(options.port)) }, callback);
-  return agent;
-}

@@ -139,10 +139,14 @@ export class Notices {
     if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, END_PATIENCE);
   }
 
-  /** Returns the state for the next run; null where no webhook is called. */
+  /** Gives the receiver a moment before the run is continued as new. */
+  async waitForReceiver(): Promise<void> {
+    if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, HAND_OVER_PATIENCE);
+  }
+
+  /** Stops sending, and returns the state for the next run; null where no webhook is called. */
   async handOver(): Promise<NoticesCarry | null> {
     if (this.hook === null) return null;
-    if (this.waiting.length > 0) await condition(() => this.waiting.length === 0, HAND_OVER_PATIENCE);
     this.scope.cancel();
     await condition(() => !this.isSending);
     const { incident, late, waiting, started, made } = this;

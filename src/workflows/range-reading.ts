@@ -9,7 +9,19 @@ export class RangeReading {
   /** Result of an audit. */
   found: RangeFound | null = null;
 
+  /** Id of the checkpoint with which all of the range was read. */
+  private readUpTo: string | null = null;
+
   constructor(private readonly stream: StreamState) {}
+
+  /** Whether all of the range was read, so that only its conclusion is left, which has failed before. */
+  get isRead(): boolean {
+    return this.readUpTo !== null && this.readUpTo === this.stream.committed.id;
+  }
+
+  recordEnd(): void {
+    this.readUpTo = this.stream.committed.id;
+  }
 
   /** Compares what an audit has read with the table, and removes what was kept of the range. */
   async conclude(): Promise<void> {

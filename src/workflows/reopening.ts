@@ -15,7 +15,7 @@ import { changeRefusal, moveRefusal, readTarget, type Reopened, type ReopenReque
  * - `handing over`: the run ends, and the next one carries out what is left
  * - `ended`: the sync ends, and refuses what is left
  */
-export type ReopeningState = 'none' | 'requested' | 'opening' | 'handing over' | 'ended';
+type ReopeningState = 'none' | 'requested' | 'opening' | 'handing over' | 'ended';
 
 const ENDING = 'it comes to its end';
 

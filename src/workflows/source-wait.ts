@@ -48,7 +48,7 @@ export class SourceWaits {
     if (milliseconds <= 0) return;
     const { resumes } = control;
     try {
-      await this.waits.sleepFor(milliseconds / 1000, 'waiting', pending.reason);
+      await this.waits.sleepFor(milliseconds / 1000, 'waiting', pending.reason, false);
       this.isEndedByResume = control.resumes !== resumes;
     } finally {
       this.display.waiting = null;

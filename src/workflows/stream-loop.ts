@@ -128,6 +128,7 @@ export class StreamLoop {
       await this.opening.open();
       if (this.options.moveOnly === true && !reopening.hasRequests) return await this.end('moved');
       if (reopening.isRequested) return 'reopen';
+      if (this.range.isRead) return 'drained';
       const end = await this.pipeline.makePass();
       if (end === 'drained') {
         this.deletes.forgetDecision();
@@ -144,7 +145,7 @@ export class StreamLoop {
         return 'reopen';
       await this.failures.waitAfter(thrown);
       const isToContinue = !control.isStopping && !reopening.isRequested;
-      return isToContinue && stream.isHistoryFull() ? this.continueAsNew() : 'reopen';
+      return isToContinue && stream.isHistoryFull() ? ((await this.continueAsNew()) ?? 'reopen') : 'reopen';
     }
   }
 
@@ -169,6 +170,7 @@ export class StreamLoop {
   }
 
   private async endRange(): Promise<Outcome | null> {
+    this.range.recordEnd();
     try {
       await this.range.conclude();
       return await this.end('drained');
@@ -199,8 +201,10 @@ export class StreamLoop {
     return { result, status: how === 'drained' || isComplete ? 'completed' : 'stopped' };
   }
 
-  /** Ends the run with what the next one needs. */
-  private async continueAsNew(): Promise<Outcome> {
+  /** Ends the run with what the next one needs. Returns null where a stop has come meanwhile, which this run carries out. */
+  private async continueAsNew(): Promise<Outcome | null> {
+    await this.notices.waitForReceiver();
+    if (this.control.isStopping) return null;
     const notices = await this.notices.handOver();
     this.reopening.finish('handing over');
     await condition(allHandlersFinished);

@@ -14,7 +14,7 @@ export interface StreamsView {
   isStopping: boolean;
 }
 
-export type StreamStatus = Progress['streams'][number]['status'];
+type StreamStatus = Progress['streams'][number]['status'];
 
 export function statusOf(view: StreamsView, name: string): StreamStatus {
   if (view.results.has(name)) return 'done';

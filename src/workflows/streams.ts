@@ -105,9 +105,9 @@ export class StreamsSync implements StreamsView {
     // Cancelled children are waited for: a parent that ends before its children would have them terminated.
     const ends = await Promise.allSettled(this.names.map((name) => this.runInTurn(name)));
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    await condition(allHandlersFinished);
     const [failed] = this.failures;
     if (failed !== undefined) throw this.overallFailure(...failed);
-    await condition(allHandlersFinished);
     const streams = this.names.flatMap((name) => this.results.get(name) ?? []);
     const isStopped = this.isStopping && (this.wasStopped || streams.length < this.names.length);
     return { status: isStopped ? 'stopped' : 'completed', streams };

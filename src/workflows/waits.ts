@@ -14,17 +14,23 @@ export class Waits {
     private readonly display: Display,
   ) {}
 
-  sleepFor(seconds: number, status: SyncStatus, reason: string): Promise<void> {
+  /** As `sleepUntil`, for a number of seconds. */
+  sleepFor(seconds: number, status: SyncStatus, reason: string, endedByTrigger = true): Promise<void> {
     const until = Date.now() + seconds * 1000;
-    return this.sleepUntil(() => until, status, reason);
+    return this.sleepUntil(() => until, status, reason, endedByTrigger);
   }
 
   /**
-   * Sleeps on a named timer. Pause, resume, stop and a reopening end it; so does trigger, except where the source has
-   * asked for the wait.
+   * Sleeps on a named timer. Pause, resume, stop and a reopening end it.
    * @param until read again when settings change.
+   * @param endedByTrigger whether trigger ends it too; not where the source has asked for the wait.
    */
-  async sleepUntil(until: () => number, status: SyncStatus, reason: string): Promise<void> {
+  async sleepUntil(
+    until: () => number,
+    status: SyncStatus,
+    reason: string,
+    endedByTrigger = true,
+  ): Promise<void> {
     const { control, reopening, display } = this;
     const { resumes } = control;
     const summary = timerSummary(status, reason);
@@ -33,7 +39,7 @@ export class Waits {
       control.isPaused ||
       control.isStopping ||
       reopening.isRequested ||
-      (control.isTriggered && status !== 'waiting');
+      (control.isTriggered && endedByTrigger);
     for (let left = until() - Date.now(); left > 0 && !isWoken(); left = until() - Date.now()) {
       const { settingsChanges } = control;
       display.waiting = { until: new Date(Date.now() + left).toISOString(), reason };

@@ -12,7 +12,8 @@ import { DuckDbDestination } from '../../src/destinations/duckdb/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from '../../src/destinations/duckdb/file.js';
 import { liveOwner, Ownership, type OwnerRecord } from '../../src/destinations/duckdb/owner.js';
 import { runQuery, readWhole } from '../../src/destinations/duckdb/query.js';
-import { askOwner, serveQueries } from '../../src/destinations/duckdb/query-socket.js';
+import type { HistoryRequest } from '../../src/destinations/destination.js';
+import { askOwner, historyAtOwner, serveQueries } from '../../src/destinations/duckdb/query-socket.js';
 import { identifier } from '../../src/destinations/sql/sql.js';
 import { DestinationBusyError, DestinationError, RecordError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
@@ -745,7 +746,8 @@ describe('a query from outside', () => {
     const nothing = () => Promise.reject(new Error('only queries here'));
     const server = await serveQueries(socket, {
       query: (sql, limit, read) => file.read((_, connection) => read(runQuery(connection, sql, limit))),
-      ...{ replay: nothing, history: nothing },
+      retry: nothing,
+      history: nothing,
     });
     const askedOf = (sql: string) => readWhole(askOwner(socket, sql));
     try {
@@ -759,6 +761,9 @@ describe('a query from outside', () => {
       many.forEach(({ rows }, i) => expect(rows).toEqual([[String(i).repeat(500_000)]]));
       const tooLong = await thrownBy(askedOf(`SELECT '${'x'.repeat(2 * 1024 * 1024)}'`));
       expect(tooLong.message).not.toContain('JSON');
+      const misshapen = { key: { schema: 'main', table: 't', drop: true }, limit: 1 };
+      const refused = await thrownBy(historyAtOwner(socket, misshapen as unknown as HistoryRequest));
+      expect(refused.message).toContain('history.key.drop: is not a known key');
     } finally {
       server.close();
     }

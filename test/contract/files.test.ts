@@ -23,12 +23,16 @@ import { S3Store } from '../../src/destinations/files/s3-store.js';
 import { identifier, literal } from '../../src/destinations/sql/sql.js';
 import { DestinationBusyError, DestinationError, StreamHeldError } from '../../src/errors.js';
 import type { ColumnType, TableSpec } from '../../src/protocol.js';
+import { DestinationConnections } from '../../src/trust/connections.js';
+import { TrustPolicy } from '../../src/trust/policy.js';
 import { scratch } from '../helpers/harness.js';
 import { installS3, startS3, type S3Server } from '../helpers/s3.js';
 import { LONG } from '../helpers/long.js';
 import { destinationContract } from './suite.js';
 import { upgradesFromVersion2 } from './upgrades.js';
 import { Stream, thrownBy, type Row, type TestedDestination } from './tested.js';
+
+const CONNECTIONS = new DestinationConnections(TrustPolicy.local());
 
 const install = await installS3();
 const TABLE: TableSpec = {
@@ -194,7 +198,7 @@ describe.skipIf(!install.available)(
       await server.makeBucket(bucket);
       const folder = await scratch();
       const at = async (): Promise<TestedDestination> => {
-        const store = await S3Store.open(addressOf(bucket), folder.file('cache'));
+        const store = await S3Store.open(addressOf(bucket), folder.file('cache'), CONNECTIONS);
         const tested = testedOf(store, folder.file('tmp'), format);
         return { ...tested, reopen: () => tested.destination.close().then(at) };
       };
@@ -206,14 +210,14 @@ describe.skipIf(!install.available)(
 
     it('that lacks the bucket, or does not know the key, is refused in its words, without the secret', async () => {
       const folder = await scratch();
-      const lacking = await thrownBy(S3Store.open(addressOf('no-such-bucket'), folder.path));
+      const lacking = await thrownBy(S3Store.open(addressOf('no-such-bucket'), folder.path, CONNECTIONS));
       expect(lacking).toBeInstanceOf(DestinationError);
       expect(lacking.message).toMatch(
         /^the destination s3:\/\/no-such-bucket\/a\/lake refuses: NoSuchBucket/,
       );
       process.env['AWS_SECRET_ACCESS_KEY'] = 'another-secret';
       try {
-        const unknown = await thrownBy(S3Store.open(addressOf('bucket0'), folder.path));
+        const unknown = await thrownBy(S3Store.open(addressOf('bucket0'), folder.path, CONNECTIONS));
         expect(unknown).toBeInstanceOf(DestinationError);
         expect(unknown.message).toContain('SignatureDoesNotMatch');
         expect(unknown.message).not.toContain('another-secret');
@@ -230,7 +234,7 @@ describe.skipIf(!install.available)(
       try {
         await careless.makeBucket('careless');
         const address = { ...addressOf('careless'), endpoint: careless.url };
-        const thrown = await thrownBy(S3Store.open(address, folder.path));
+        const thrown = await thrownBy(S3Store.open(address, folder.path, CONNECTIONS));
         expect(thrown).toBeInstanceOf(DestinationError);
         expect(thrown.message).toContain('ignores "If-None-Match: *"');
         const left = await readdir(careless.folder('careless'), { recursive: true, withFileTypes: true });
@@ -244,7 +248,7 @@ describe.skipIf(!install.available)(
     it('that is away is tried again, and what was being written is written', async () => {
       await server.makeBucket('away');
       const folder = await scratch();
-      const store = await S3Store.open(addressOf('away'), folder.file('cache'));
+      const store = await S3Store.open(addressOf('away'), folder.file('cache'), CONNECTIONS);
       const tested = testedOf(store, folder.file('tmp'), 'parquet');
       const stream = new Stream(tested, folder.file, TABLE);
       const { checkpoint } = await stream.open();

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
-import { EQUAL, until } from '../helpers/harness.js';
+import { EQUAL, uniqueName, until } from '../helpers/harness.js';
 import { gate, useLaboratory, type Wrapper } from './laboratory.js';
 
 const lab = useLaboratory();
@@ -117,7 +117,65 @@ describe('stop', () => {
   });
 });
 
+describe('stop while a run hands over', () => {
+  test('ends the sync in that run, with its counts', async () => {
+    const sending = gate();
+    const broken = () => ApplicationFailure.nonRetryable('broken', 'Broken');
+    const bench = await lab().bench({ rows: 500 });
+    const run = await bench.start(
+      { interval: '1h', history_limit: 60, notify },
+      { fetchPages: failingFetch(3, broken), sendNotice: () => sending.pass() },
+    );
+    const { totals } = await run.status('blocked');
+    await run.handle.signal('trigger');
+    // The history is full, and the run gives the receiver of the notice five seconds.
+    await until(async () => (await run.handle.describe()).historyLength > 60, 60, 'a full history');
+    await delay(1000);
+    await run.handle.signal('stop');
+    sending.open();
+    const { status, streams } = await run.sync.result();
+    expect(status).toBe('stopped');
+    expect(streams[0]?.rows).toBeGreaterThan(totals.rows);
+    expect((await run.handle.describe()).runId).toBe(
+      (await run.events())[0]?.workflowExecutionStartedEventAttributes?.originalExecutionRunId,
+    );
+  });
+});
+
+describe('an audit', () => {
+  test('whose conclusion fails is concluded after reopening, and reads nothing again', async () => {
+    const bench = await lab().bench({ rows: 40 });
+    await (await bench.start()).result();
+    let [fetches, conclusions] = [0, 0];
+    const moved = () => ApplicationFailure.nonRetryable('moved', 'DestinationElsewhereError');
+    const audit = uniqueName('audit');
+    lab().wrap(audit, {
+      fetchPages: (input, real) => {
+        fetches++;
+        return real(input);
+      },
+      concludeRange: (input, real) => (++conclusions === 1 ? Promise.reject(moved()) : real(input)),
+    });
+    const run = await bench.startWith([bench.configuration(), { range: { kind: 'audit' } }], audit);
+    const { range, rows } = await run.result();
+    expect([fetches, conclusions, rows]).toEqual([1, 2, 0]);
+    expect(range).toMatchObject({ records: 40, equal: true });
+  });
+});
+
 describe('trigger', () => {
+  test('ends the wait before the stream is reopened quietly', async () => {
+    let calls = 0;
+    const bench = await lab().bench({ rows: 20 });
+    const run = await bench.start(
+      {},
+      { fetchPages: (input, real) => (++calls < 5 ? Promise.reject(lost()) : real(input)) },
+    );
+    await run.reaches(({ waiting }) => calls === 4 && waiting !== null, 'the wait of four seconds');
+    await run.handle.signal('trigger');
+    expect(await run.ends()).toBeLessThan(2500);
+  });
+
   test('in the middle of a pass makes one more, also where the stream is reopened before that', async () => {
     const reading = gate();
     const fetch = failingFetch(2, lost);

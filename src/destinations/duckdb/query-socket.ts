@@ -4,7 +4,8 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { DestinationError, messageOf } from '../../errors.js';
+import { DestinationError, InputRefusedError, messageOf } from '../../errors.js';
+import { inputProblems } from '../../inputs.js';
 import type { History, HistoryRequest } from '../destination.js';
 import { QUERY_SECONDS, queryError, timeLimit, type Answer, type AnswerPart } from './query.js';
 import type { RetryOutcome, RetryRequest } from '../sql/retry.js';
@@ -21,14 +22,14 @@ export function socketPath(name: string): string {
   return join(tmpdir(), `highwater-${userInfo().uid}`, `${name}.sock`);
 }
 
-export type OwnerRequest =
-  { query: { sql: string; seconds: number } } | { replay: RetryRequest } | { history: HistoryRequest };
+type OwnerRequest =
+  { query: { sql: string; seconds: number } } | { retry: RetryRequest } | { history: HistoryRequest };
 
 /** Operations that an owner performs for other programs on this machine. */
 export interface OwnerServices {
   /** Passes the answer to `read`, and releases its resources when that has ended. */
   query: (sql: string, limit: AbortSignal, read: (answer: Answer) => Promise<void>) => Promise<void>;
-  replay: (request: RetryRequest) => Promise<RetryOutcome>;
+  retry: (request: RetryRequest) => Promise<RetryOutcome>;
   history: (request: HistoryRequest) => Promise<History>;
 }
 
@@ -105,8 +106,8 @@ async function serveRequest(
   services: OwnerServices,
   { turns, gone }: { turns: Turns; gone: AbortSignal },
 ): Promise<void> {
-  const request = JSON.parse(line) as OwnerRequest;
-  if ('replay' in request) return writeLine(socket, { result: await services.replay(request.replay) });
+  const request = decodeRequest(line);
+  if ('retry' in request) return writeLine(socket, { result: await services.retry(request.retry) });
   if ('history' in request) return writeLine(socket, { result: await services.history(request.history) });
   const { sql, seconds } = request.query;
   const limit = AbortSignal.any([gone, timeLimit(seconds)]);
@@ -122,6 +123,14 @@ async function serveRequest(
   } catch (thrown) {
     throw queryError(thrown, limit);
   }
+}
+
+/** @throws {InputRefusedError} */
+function decodeRequest(line: string): OwnerRequest {
+  const request: unknown = JSON.parse(line);
+  const problems = inputProblems('ownerRequest', request);
+  if (problems !== null) throw new InputRefusedError('the request to the owner of the destination', problems);
+  return request as OwnerRequest;
 }
 
 const writeLine = (socket: Socket, line: object): void => {
@@ -175,7 +184,7 @@ async function ownFolder(path: string): Promise<void> {
 
 /** Asks the owner of a destination to retry quarantined records. @throws {DestinationError} */
 export const retryAtOwner = (path: string, request: RetryRequest): Promise<RetryOutcome> =>
-  resultFrom<RetryOutcome>(path, { replay: request });
+  resultFrom<RetryOutcome>(path, { retry: request });
 
 /** Asks the owner of a destination for a stream's checkpoint and log. @throws {DestinationError} */
 export const historyAtOwner = (path: string, request: HistoryRequest): Promise<History> =>

@@ -261,6 +261,7 @@ export class FilesDestination implements Destination {
         pages: request.pages,
         records: request.records,
         rows,
+        ...(made.left > 0 && { left: made.left }),
         cursor: request.cursor,
         committed_at: now,
         schema,

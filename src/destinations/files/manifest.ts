@@ -35,6 +35,8 @@ export interface Commit extends StreamOfTable {
   pages: number;
   records: number;
   rows: number;
+  /** Rows that a range has left as they are; absent: none. */
+  left?: number;
   /** The stream's cursor after it; absent in commits of older versions. */
   cursor?: Cursor;
   committed_at: string;

@@ -1,3 +1,4 @@
+import { duckDbDialect } from '../duckdb/dialect.js';
 import { DuckDbSession } from '../duckdb/session.js';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { confine, NO_EXTENSIONS } from '../duckdb/confine.js';
@@ -11,16 +12,20 @@ import { Manifests, withRange, type Commit, type Manifest } from './manifest.js'
 import { LocalStore, type ObjectStore } from './object-store.js';
 import { runQuery, readWhole, type Answer, type QueryAnswer } from '../duckdb/query.js';
 import { S3Store } from './s3-store.js';
+import { columnTypes } from '../sql/own-tables.js';
 import { identifier, literal, sql, type Sql } from '../sql/sql.js';
+import { DestinationConnections } from '../../trust/connections.js';
+import { TrustPolicy } from '../../trust/policy.js';
 
 /** Opens the store that an address names, for reading. @throws {ConfigurationError | DestinationError} */
 export async function openToRead(destination: string, environment: NodeJS.ProcessEnv) {
   const { name, address, beside, mask } = await findFiles(destination, environment);
   const { at } = address;
+  const connections = new DestinationConnections(TrustPolicy.local(environment));
   const store: ObjectStore =
     at.kind === 'local'
       ? new LocalStore(at.path, mask)
-      : await S3Store.open(at, `${beside}.cache`, { mayWrite: false, mask });
+      : await S3Store.open(at, `${beside}.cache`, connections, { mayWrite: false, mask });
   return { name, address, store };
 }
 
@@ -131,25 +136,13 @@ const OWN_TABLES: {
 }[] = [
   {
     name: '_highwater_batches',
-    columns: {
-      id: 'VARCHAR',
-      base: 'VARCHAR',
-      schema: 'VARCHAR',
-      table: 'VARCHAR',
-      strategy: 'VARCHAR',
-      source: 'VARCHAR',
-      range: 'VARCHAR',
-      workflow_id: 'VARCHAR',
-      pages: 'BIGINT',
-      records: 'BIGINT',
-      rows: 'BIGINT',
-      committed_at: 'TIMESTAMPTZ',
-      version: 'BIGINT',
-      cursor: 'VARCHAR',
-    },
+    columns: { ...columnTypes(duckDbDialect, 'batches'), version: 'BIGINT' },
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table }, commits }) =>
         commits.map(({ batch, files: _files, rejects: _rejects, schema: _schema, cursor, ...rest }) => ({
+          // Versions of rows are only added here.
+          deleted: 0,
+          left: 0,
           ...rest,
           cursor: cursor === undefined ? null : JSON.stringify(cursor),
           id: batch,
@@ -160,19 +153,7 @@ const OWN_TABLES: {
   },
   {
     name: '_highwater_moves',
-    columns: {
-      id: 'VARCHAR',
-      base: 'VARCHAR',
-      schema: 'VARCHAR',
-      table: 'VARCHAR',
-      strategy: 'VARCHAR',
-      source: 'VARCHAR',
-      range: 'VARCHAR',
-      cursor: 'VARCHAR',
-      workflow_id: 'VARCHAR',
-      moved: 'VARCHAR',
-      moved_at: 'TIMESTAMPTZ',
-    },
+    columns: columnTypes(duckDbDialect, 'moves'),
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table, moves = [] } }) =>
         moves.map(({ cursor, ...rest }) => ({
@@ -213,17 +194,7 @@ const OWN_TABLES: {
   },
   {
     name: '_highwater_checkpoints',
-    columns: {
-      schema: 'VARCHAR',
-      table: 'VARCHAR',
-      strategy: 'VARCHAR',
-      source: 'VARCHAR',
-      range: 'VARCHAR',
-      id: 'VARCHAR',
-      cursor: 'VARCHAR',
-      holder: 'VARCHAR',
-      updated_at: 'TIMESTAMPTZ',
-    },
+    columns: columnTypes(duckDbDialect, 'checkpoints'),
     rows: async (_, tables) =>
       tables.flatMap(({ manifest: { schema, table, checkpoints } }) =>
         checkpoints.map(({ strategy, source, range, id, cursor, holder, updated_at }) => ({
@@ -241,17 +212,7 @@ const OWN_TABLES: {
   },
   {
     name: '_highwater_rejects',
-    columns: {
-      batch: 'VARCHAR',
-      schema: 'VARCHAR',
-      table: 'VARCHAR',
-      strategy: 'VARCHAR',
-      source: 'VARCHAR',
-      range: 'VARCHAR',
-      reason: 'VARCHAR',
-      record: 'VARCHAR',
-      rejected_at: 'TIMESTAMPTZ',
-    },
+    columns: columnTypes(duckDbDialect, 'rejects'),
     rows: async (store, tables) => {
       const rows: Row[] = [];
       for (const { folder, commits } of tables) {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { access, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Agent as HttpsAgent } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
@@ -15,6 +16,7 @@ import {
 } from '../../errors.js';
 import { piecesOf, TEMPORARY, type ObjectStore } from './object-store.js';
 import type { Mask } from '../../secrets/masking.js';
+import type { DestinationConnections } from '../../trust/connections.js';
 
 /** Maximum keys in one delete request. */
 const DELETE_KEYS = 1000;
@@ -41,6 +43,7 @@ export class S3Store implements ObjectStore {
   static async open(
     address: BucketAddress,
     cache: string,
+    connections: DestinationConnections,
     { mayWrite = true, mask = (text) => text }: { mayWrite?: boolean; mask?: Mask } = {},
   ): Promise<S3Store> {
     const s3 = await sdk();
@@ -56,7 +59,13 @@ export class S3Store implements ObjectStore {
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
       maxAttempts: 4,
-      requestHandler: { connectionTimeout: 10_000, requestTimeout: 120_000, throwOnRequestTimeout: true },
+      requestHandler: {
+        connectionTimeout: 10_000,
+        requestTimeout: 120_000,
+        throwOnRequestTimeout: true,
+        httpAgent: connections.agent('http:'),
+        httpsAgent: connections.agent('https:') as HttpsAgent,
+      },
     });
     const store = new S3Store(client, s3, address, cache, mask);
     if (mayWrite)

@@ -142,7 +142,7 @@ async function writeRecords(
 }
 
 /** Loads the records of a write, and writes them in the table's mode. */
-export const loadAndWrite = (session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> =>
+const loadAndWrite = (session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> =>
   loader.load(
     { ...request, keeps: keepsLast(request) ? 'last' : 'all', isReadOnce: isReadOnce(request) },
     (batch) => writeBatch(session, request, batch),

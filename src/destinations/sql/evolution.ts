@@ -9,7 +9,7 @@ import { insertInto, keyIs, keyLiterals, ownTable, tableIs } from './own-tables.
 import { identifier, joined, literal, sql, type Sql } from './sql.js';
 
 /** Reads a table's columns, and which members of records they were made for. */
-export async function storedTable(session: SqlSession, table: TableSpec): Promise<StoredTable> {
+async function storedTable(session: SqlSession, table: TableSpec): Promise<StoredTable> {
   const { dialect } = session;
   const columns = await dialect.storedColumns(session, table);
   if (!(await dialect.hasOwnTable(session, table.schema, 'schema_changes'))) return { columns, origins: [] };

@@ -97,8 +97,8 @@ const DEFINITIONS: readonly Definition[] = [
 const columnsOf = (table: OwnTable): Definition['columns'] =>
   DEFINITIONS.find((one) => one.table === table)?.columns ?? {};
 
-/** The columns of one of Highwater's own tables, as they are declared. */
-export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
+/** Returns the types of the columns of one of Highwater's own tables. */
+export function columnTypes(dialect: Dialect, table: OwnTable): { [name: string]: Sql } {
   const types = {
     text: dialect.type('STRING'),
     'text?': dialect.type('STRING'),
@@ -106,9 +106,16 @@ export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
     time: dialect.type('UTC_DATETIME'),
     truth: dialect.type('BOOLEAN'),
   };
+  const kinds = Object.entries(columnsOf(table));
+  return Object.fromEntries(kinds.map(([name, kind]) => [name, types[kind]]));
+}
+
+/** Returns the columns of one of Highwater's own tables, as they are declared. */
+export function ownColumnsOf(dialect: Dialect, table: OwnTable): Sql {
+  const kinds = columnsOf(table);
   return joined(
-    Object.entries(columnsOf(table)).map(
-      ([name, kind]) => sql`${identifier(name)} ${types[kind]}${kind === 'text?' ? sql`` : sql` NOT NULL`}`,
+    Object.entries(columnTypes(dialect, table)).map(
+      ([name, type]) => sql`${identifier(name)} ${type}${kinds[name] === 'text?' ? sql`` : sql` NOT NULL`}`,
     ),
   );
 }
