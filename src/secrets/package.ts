@@ -14,6 +14,6 @@ export async function loadPackage<T>(name: string, load: () => Promise<T>): Prom
       throw new SecretProblem(
         `needs the package ${name}, which is not installed where the worker runs: npm install ${name}`,
       );
-    throw new SecretProblem(`needs the package ${name}, which cannot be loaded: ${messageOf(thrown)}`);
+    throw new SecretProblem(`needs the package ${name}, which failed to load: ${messageOf(thrown)}`);
   }
 }

@@ -135,7 +135,7 @@ export function driftContract(
       await synced(configured());
       const by = configured({ cursor: { field: 'updatedAt', format: 'epoch_ms' } });
       const opened = await by.open({
-        move: { id: randomUUID(), to: { here: true }, said: 'configured anew' },
+        move: { id: randomUUID(), to: { here: true }, said: 'configuration changed' },
       });
       expect(opened.checkpoint.cursor).toBeNull();
       expect(codes(opened)).toEqual(['cursor_field_changed']);
@@ -276,7 +276,7 @@ export function driftContract(
         await one.stream.write(checkpoint.id, randomUUID(), [{ id: '1' }], { cursor: ended(1) });
       }
       await options.dropTable(tested, table);
-      const move = { id: randomUUID(), to: { here: true as const }, said: 'configured anew' };
+      const move = { id: randomUUID(), to: { here: true as const }, said: 'configuration changed' };
       const opened = await of.open({ move });
       expect(opened.checkpoint.cursor).toBeNull();
       expect(codes(opened)).toEqual(['table_gone']);

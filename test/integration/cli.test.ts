@@ -351,7 +351,7 @@ describe.concurrent('highwater run', () => {
         const { status, stderr } = await desk.run('run', 'configuration.json');
         expect(status).toBe(1);
         expect(stderr).toMatch(
-          /^highwater: No Temporal server can be used at 127\.0\.0\.1:9 \(TEMPORAL_ADDRESS\): .*\n$/,
+          /^highwater: Cannot connect to the Temporal server at 127\.0\.0\.1:9 \(TEMPORAL_ADDRESS\): .*\n$/,
         );
         expect(await desk.made()).toEqual([]);
       },
@@ -843,7 +843,7 @@ describe.skipIf(!install.available)(
               );
               if (strategy === 'offset') {
                 expect(warnings.find(({ code }) => code === 'page_size_lowered')?.message).toBe(
-                  'The source refused a page size of 100: 50 is asked instead.',
+                  'The source rejected a page size of 100; Highwater requests 50 instead.',
                 );
               }
             });

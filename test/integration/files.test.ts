@@ -234,7 +234,7 @@ describe
         await until(() => second.child.signalCode !== null, 60, 'the second kill');
         await server.kill();
         const third = await start();
-        await until(() => /cannot be reached/.test(third.said()), 60, 'the trouble');
+        await until(() => /is unreachable/.test(third.said()), 60, 'the trouble');
         await server.start();
         await handle.result();
         expect(await difference(api.client, destination, { view: 'step' })).toEqual(EQUAL);

@@ -228,7 +228,7 @@ describe('credentials', () => {
         auth: { ...SESSION, login },
       });
       const { message, type } = await system.failing(config);
-      expect(message).toMatch(/signing in was refused: 403: no such user: \*\*\*/);
+      expect(message).toMatch(/the login was rejected: 403: no such user: \*\*\*/);
       expect(message).toContain('POST http');
       expect(type).toBe('SourceRefusedError');
     }));

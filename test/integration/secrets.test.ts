@@ -276,7 +276,7 @@ describe('credentials from the environment', () => {
     ['/html', /the body is HTML/],
     ['/members', /members without a declared column.*\*\*\*/],
     ['/record', /record 1 is not an object/],
-    ['/nowhere', /redirects to what is no HTTP address/],
+    ['/nowhere', /redirects to an address that is not HTTP/],
     ['/broken', /cannot be read/],
   ])('are not said again when the source says them: %s', async (path, words) => {
     const said = await syncs(path, { commands: path === '/json' });

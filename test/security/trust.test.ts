@@ -421,7 +421,7 @@ describe('a worker that trusts those who start workflows', () => {
         ],
       ]) {
         const { message } = await refusal(configuration(url), worker);
-        expect(message).toContain('where a cloud gives this machine its credentials');
+        expect(message).toContain('where the cloud provides the credentials of this machine');
       }
     }
   });
