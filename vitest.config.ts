@@ -7,6 +7,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  */
 const LONGEST = [
   'crash-matrix',
+  'integration/documented',
   'contract/destination',
   'integration/cli.test',
   'contract/files.test',
