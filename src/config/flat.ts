@@ -893,9 +893,9 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       }
       return [{ path, message: `must be ${article(issue.expected)}, not ${show(issue.input)}` }];
     case 'too_small':
-      return [{ path, message: `${show(issue.input)} is too small: at least ${issue.minimum} is needed` }];
+      return [{ path, message: `${show(issue.input)} is too small: the minimum is ${issue.minimum}` }];
     case 'too_big':
-      return [{ path, message: `${show(issue.input)} is too large: at most ${issue.maximum} is allowed` }];
+      return [{ path, message: `${show(issue.input)} is too large: the maximum is ${issue.maximum}` }];
     case 'invalid_union': {
       // If one of the forms fits but for its values, report only those problems.
       const fitting = issue.errors.find(

@@ -328,7 +328,7 @@ export function driftContract(
         expect(opened.notes).toMatchObject([
           {
             code: 'table_empty',
-            message: expect.stringMatching(/is empty although 2 rows .* resync/) as string,
+            message: expect.stringMatching(/is empty, although 2 rows .* resync/) as string,
           },
         ]);
         const deleting = configured({}, { deletes: 'hard' });

@@ -122,8 +122,8 @@ describe.skipIf(!install.available)(
         ['{"id":"a","at":"2026-06-30T23:59:60Z"}', /column "at" cannot hold/],
         ['{"id":"a","at":"2026-01-01 BC"}', /column "at" cannot hold/],
         ['{"id":"a","n":"NaN"}', /column "n" cannot hold "NaN" as LONG/],
-        ['{"id":"a","v":"\\u0000"}', /column "v" holds a character/],
-        ['{"id":"a","v":"\\ud800"}', /column "v" holds a character/],
+        ['{"id":"a","v":"\\u0000"}', /column "v" contains a character/],
+        ['{"id":"a","v":"\\ud800"}', /column "v" contains a character/],
       ])('%s is refused for good, and named', async (record, said) => {
         const refused = written(record);
         await expect(refused).rejects.toBeInstanceOf(RecordError);

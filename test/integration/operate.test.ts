@@ -148,7 +148,7 @@ describe.concurrent('what can be asked of a sync', () => {
     ]);
     expect(refused).toMatchObject({ status: 1, stdout: '' });
     expect(refused.stderr).toMatch(
-      /^highwater: nothing was set:\n {2}batch_rows: 0 is too small: at least 1 is needed\n {2}colour: cannot be changed while a sync runs; these can: /,
+      /^highwater: no setting was changed:\n {2}batch_rows: 0 is too small: the minimum is 1\n {2}colour: cannot be changed while a sync runs; these can: /,
     );
     expect(malformed).toEqual({
       status: 1,

@@ -490,7 +490,7 @@ describe('a stream with a parent', () => {
       const [child, parent] = streams;
       const handle = await system.start({ ...rest, streams: [child ?? {}, { ...parent, path: '/nowhere' }] });
       await expect(handle.result()).rejects.toThrow(
-        /stream teams: .*404|members: not read, as its parent teams failed/s,
+        /stream teams: .*404|members: not read, because its parent teams failed/s,
       );
     }));
 });

@@ -147,11 +147,11 @@ describe('numbers', () => {
     expect(refused({ page_size: null })).toEqual({ page_size: 'must be a number, not null' });
     expect(refused({ page_size: true })).toEqual({ page_size: 'must be a number, not true' });
     expect(refused({ page_size: 1.5 })).toEqual({ page_size: 'must be a whole number, not 1.5' });
-    expect(refused({ page_size: '0' })).toEqual({ page_size: '0 is too small: at least 1 is needed' });
+    expect(refused({ page_size: '0' })).toEqual({ page_size: '0 is too small: the minimum is 1' });
     expect(refused({ page_size: 1_000_001 })).toEqual({
-      page_size: '1000001 is too large: at most 1000000 is allowed',
+      page_size: '1000001 is too large: the maximum is 1000000',
     });
-    expect(refused({ buffer_hours: -1 })).toEqual({ buffer_hours: '-1 is too small: at least 0 is needed' });
+    expect(refused({ buffer_hours: -1 })).toEqual({ buffer_hours: '-1 is too small: the minimum is 0' });
     expect(refused({ step_size: 0 })).toEqual({ step_size: 'must be at least 1' });
   });
 });

@@ -115,7 +115,7 @@ describe('a configuration in full form', () => {
       'source.header': 'is not a known key (did you mean "headers"?)',
       'source.auth.token': expect.stringContaining('must be a reference such as "${env:TOKEN}"') as string,
       destinations: 'is not a known key (did you mean "destination"?)',
-      'defaults.page_size': '0 is too small: at least 1 is needed',
+      'defaults.page_size': '0 is too small: the minimum is 1',
       'streams[0].strateg': 'is not a known key (did you mean "strategy"?)',
       'streams[1].strategy': expect.stringContaining('did you mean "cursor"') as string,
       'streams[2].columns': expect.stringContaining('must be an object') as string,

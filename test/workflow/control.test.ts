@@ -167,9 +167,9 @@ describe('set', () => {
       set(run, { page_sise: 5, batch_rows: 0, interval: 'often', in_flight: 1.5, rate: 2 }),
     );
     expect(said.split('\n')).toEqual([
-      'nothing was set:',
+      'no setting was changed:',
       expect.stringMatching(/^ {2}page_sise: cannot be changed while a sync runs; these can: interval, /),
-      '  batch_rows: 0 is too small: at least 1 is needed',
+      '  batch_rows: 0 is too small: the minimum is 1',
       '  interval: "often" is not a duration; write one such as "30s", "15m", "2h" or "1d"',
       '  in_flight: 1.5 is not a whole number',
     ]);

@@ -74,7 +74,7 @@ describe('the cursor of a sync that runs', () => {
     for (const [input, said] of [
       [{}, 'give {"to": "start"}'],
       [{ to: 'start', state: {} }, 'give {"to": "start"}'],
-      [{ to: '2026-01-01' }, 'is no time with a zone'],
+      [{ to: '2026-01-01' }, 'is not a time with a time zone'],
       [{ state: 'x' }, '"state" must be an object'],
     ] as const)
       expect(await refusal(move(run, input))).toContain(said);

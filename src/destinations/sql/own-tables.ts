@@ -90,7 +90,7 @@ export const DEFINITIONS: readonly Definition[] = [
       changed_at: 'time',
     },
   },
-  // What gives each checkpoint its meaning, as JSON.
+  // The part of the configuration that each checkpoint depends on, as JSON.
   { table: 'fingerprints', columns: { ...STREAM, fingerprint: 'text' } },
 ];
 
