@@ -213,7 +213,7 @@ describe.skipIf(!install.available)(
       const lacking = await thrownBy(S3Store.open(addressOf('no-such-bucket'), folder.path, CONNECTIONS));
       expect(lacking).toBeInstanceOf(DestinationError);
       expect(lacking.message).toMatch(
-        /^the destination s3:\/\/no-such-bucket\/a\/lake refuses: NoSuchBucket/,
+        /^the destination s3:\/\/no-such-bucket\/a\/lake refused the request: NoSuchBucket/,
       );
       process.env['AWS_SECRET_ACCESS_KEY'] = 'another-secret';
       try {
