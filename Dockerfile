@@ -10,6 +10,8 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY scripts ./scripts
 COPY src ./src
 RUN npm run build
+# The image holds the optional packages too: buckets, traces, secret managers.
+RUN node scripts/keep-optional.mjs
 RUN npm prune --omit=dev --no-save --no-audit --no-fund --loglevel=error
 
 FROM node:24-bookworm-slim

@@ -34,7 +34,7 @@ export interface FailureRule {
   isOfDestination?: true;
 }
 
-const FAILURES = {
+export const FAILURES = {
   BatchLostError: { activity: 'never', sync: 'reopen', isExpected: true },
   ChangeRefusedError: { activity: 'never', sync: 'block', refusesConfiguration: true },
   CheckpointConflictError: { activity: 'never', sync: 'reopen if it is the holder' },

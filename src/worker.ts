@@ -122,9 +122,13 @@ export class HighwaterWorker {
     const secrets = new SecretStore(environment);
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
-    const traces = await tracing(environment);
     const meter = new Meter(Runtime.instance().metricMeter);
+    // Left open, it would keep the process from ending.
     const connection = await NativeConnection.connect(how);
+    const traces = await tracing(environment).catch(async (thrown: unknown) => {
+      await connection.close();
+      throw thrown;
+    });
     const activityInterceptors = [...(traces === null ? [] : [traces.activity]), countingInterceptor(meter)];
     const common = {
       connection,
@@ -197,7 +201,6 @@ export class HighwaterWorker {
         searchAttributes,
       );
     } catch (thrown) {
-      // Left open, it would keep the process from ending.
       await connection.close();
       throw thrown;
     }

@@ -1,3 +1,4 @@
+import { loadPackages } from '../optional-package.js';
 import type { WorkflowClientInterceptor } from '@temporalio/client';
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker';
 import type { Sinks } from '@temporalio/workflow';
@@ -25,6 +26,15 @@ export function tracing(environment: NodeJS.ProcessEnv = process.env): Promise<T
   return started;
 }
 
+const PACKAGES = [
+  '@opentelemetry/api',
+  '@opentelemetry/exporter-trace-otlp-http',
+  '@opentelemetry/exporter-trace-otlp-proto',
+  '@opentelemetry/resources',
+  '@opentelemetry/sdk-trace-node',
+  '@temporalio/interceptors-opentelemetry',
+];
+
 async function start(environment: NodeJS.ProcessEnv): Promise<Tracing | null> {
   const variable = (...names: string[]) => names.map((name) => environment[name]).find(Boolean);
   const endpoint = variable('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT');
@@ -40,5 +50,10 @@ async function start(environment: NodeJS.ProcessEnv): Promise<Tracing | null> {
         'accept on port 4318',
     );
   }
-  return (await import('./open-telemetry.js')).openTelemetry(protocol);
+  const { openTelemetry } = await loadPackages(
+    PACKAGES,
+    () => import('./open-telemetry.js'),
+    (text) => new Error(`OpenTelemetry, which OTEL_EXPORTER_OTLP_ENDPOINT asks for, ${text}`),
+  );
+  return openTelemetry(protocol);
 }

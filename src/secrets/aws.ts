@@ -1,13 +1,12 @@
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { messageOf, SecretUnavailableError } from '../errors.js';
 import { isUnreachable, unreachable } from './http.js';
-import { loadPackage } from './package.js';
-import { SecretProblem, type Secret, type SecretProvider } from './provider.js';
+import { loadLibrary, SecretProblem, type Secret, type SecretProvider } from './provider.js';
 
 const WHO = 'AWS Secrets Manager';
 const PACKAGE = '@aws-sdk/client-secrets-manager';
 
-const sdk = () => loadPackage(PACKAGE, () => import('@aws-sdk/client-secrets-manager'));
+const sdk = () => loadLibrary(PACKAGE, () => import('@aws-sdk/client-secrets-manager'));
 
 /** AWS Secrets Manager. The AWS SDK finds region and credentials: environment, profiles, the machine's role. */
 export class AwsProvider implements SecretProvider {

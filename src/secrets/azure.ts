@@ -10,8 +10,8 @@ import {
   textMember,
   unreachable,
 } from './http.js';
-import { loadPackage } from './package.js';
 import {
+  loadLibrary,
   SecretProblem,
   variable,
   type ProviderOptions,
@@ -66,7 +66,7 @@ export class AzureProvider implements SecretProvider {
   }
 
   private async authentication(): Promise<TokenCredential> {
-    const library = await loadPackage('@azure/identity', () => import('@azure/identity'));
+    const library = await loadLibrary('@azure/identity', () => import('@azure/identity'));
     const authorityHost = variable(this.options.environment, 'AZURE_AUTHORITY_HOST');
     // The public cloud does not know the authorities of others.
     return new library.DefaultAzureCredential(

@@ -10,8 +10,8 @@ import {
   textMember,
   unreachable,
 } from './http.js';
-import { loadPackage } from './package.js';
 import {
+  loadLibrary,
   SecretProblem,
   variable,
   type ProviderOptions,
@@ -69,7 +69,7 @@ export class GcpProvider implements SecretProvider {
 }
 
 async function authentication(): Promise<GoogleAuth> {
-  const library = await loadPackage('google-auth-library', () => import('google-auth-library'));
+  const library = await loadLibrary('google-auth-library', () => import('google-auth-library'));
   const auth = new library.GoogleAuth({ scopes: [SCOPE] });
   // A service account's key signs its tokens itself, as Google's own clients have it: no server is asked for one.
   auth.useJWTAccessWithScope = true;

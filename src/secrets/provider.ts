@@ -1,3 +1,4 @@
+import { loadPackages } from '../optional-package.js';
 import type { Network } from '../trust/network.js';
 
 /** A secret manager. Its address and credentials are the worker's: no configuration has a say in them. */
@@ -38,3 +39,7 @@ export class SecretProblem extends Error {
 /** Returns a variable of the worker's environment; undefined where it is absent or empty. */
 export const variable = (environment: NodeJS.ProcessEnv, name: string): string | undefined =>
   environment[name]?.trim() || undefined;
+
+/** Loads the library of a vendor, which is installed only where it is needed. @throws {SecretProblem} */
+export const loadLibrary = <T>(name: string, load: () => Promise<T>): Promise<T> =>
+  loadPackages([name], load, (text) => new SecretProblem(text));

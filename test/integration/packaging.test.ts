@@ -137,6 +137,29 @@ describe('from an empty folder', () => {
     expect(JSON.parse(asked)).toEqual([{ n: ROWS }]);
   });
 
+  test('packages that few need are not there, and what needs one says how to install it', async () => {
+    const names = await readdir(there('node_modules'));
+    expect(names).not.toContain('@opentelemetry');
+    expect(names).not.toContain('@aws-sdk');
+    const refused = async (env: NodeJS.ProcessEnv, ...args: string[]) => {
+      const { stderr } = await execute(there('node_modules/.bin/highwater'), args, {
+        cwd: there('.'),
+        env,
+      }).then(
+        () => ({ stderr: 'it worked' }),
+        (thrown: { stderr: string }) => thrown,
+      );
+      return stderr;
+    };
+    expect(await refused(env, 'query', '-d', 's3://lake/x', 'SELECT 1')).toMatch(
+      /a destination in a bucket needs the package @aws-sdk\/client-s3\. Install it beside Highwater: npm install '@aws-sdk\/client-s3@\^3/,
+    );
+    const traced = { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' };
+    expect(await refused(traced, 'worker', '-d', 'other.duckdb')).toMatch(
+      /OpenTelemetry, .* needs the packages @opentelemetry\/api, .*Install them beside Highwater: npm install .*'@temporalio\/interceptors-opentelemetry@1\.24\.0'/,
+    );
+  });
+
   describe('with a worker', () => {
     /** Starts a worker and says after how many seconds it was ready. */
     async function startWorker(): Promise<{ child: ChildProcess; seconds: number; said: () => string }> {

@@ -10,7 +10,7 @@ import { plansFrom } from '../../src/config/index.js';
 import { requireDestination } from '../../src/destinations/allowed.js';
 import { findFiles, findServer } from '../../src/destinations/location.js';
 import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../../src/errors.js';
-import { loadPackage } from '../../src/secrets/package.js';
+import { loadLibrary } from '../../src/secrets/provider.js';
 import { SecretStore } from '../../src/secrets/store.js';
 import { Budgets } from '../../src/sources/budget.js';
 import { Network } from '../../src/trust/network.js';
@@ -745,8 +745,8 @@ describe('a secret of 1Password', () => {
 
 test('the package of a provider that is not installed is named, with the command that installs it', async () => {
   const missing = 'highwater-has-no-such-package';
-  await expect(loadPackage(missing, () => import(missing))).rejects.toThrow(
-    `needs the package ${missing}, which is not installed where the worker runs: npm install ${missing}`,
+  await expect(loadLibrary(missing, () => import(missing))).rejects.toThrow(
+    `needs the package ${missing}. Install it beside Highwater: npm install '${missing}@latest'`,
   );
 });
 

@@ -14,6 +14,7 @@ import {
   messageOf,
   StorageFullError,
 } from '../../errors.js';
+import { loadPackages } from '../../optional-package.js';
 import { piecesOf, TEMPORARY, type ObjectStore } from './object-store.js';
 import type { Mask } from '../../secrets/masking.js';
 import type { DestinationConnections } from '../../trust/connections.js';
@@ -22,7 +23,12 @@ import type { DestinationConnections } from '../../trust/connections.js';
 const DELETE_KEYS = 1000;
 
 /** Loads the SDK when a bucket is first used: it takes 30 MB and half a second. */
-const sdk = () => import('@aws-sdk/client-s3');
+const sdk = () =>
+  loadPackages(
+    ['@aws-sdk/client-s3'],
+    () => import('@aws-sdk/client-s3'),
+    (text) => new DestinationError(`a destination in a bucket ${text}`),
+  );
 
 /**
  * A bucket of an S3-compatible store. Credentials and settings that the address leaves open come from where the AWS SDK
