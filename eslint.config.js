@@ -117,7 +117,9 @@ const layers = Object.entries(LAYERS).map(
 );
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', 'test/replay/histories/**', 'src/sources/assembly/**'] },
+  {
+    ignores: ['dist/**', 'node_modules/**', 'test/replay/histories/**', 'src/sources/assembly/**', 'site/**'],
+  },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

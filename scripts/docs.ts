@@ -1,7 +1,7 @@
 /**
  * Writes the generated parts of the documentation: the tables of keys in `docs/configuration.md`, between markers,
- * `highwater.schema.json`, and the table of metrics in `docs/monitoring.md`. The prose around the tables is written by
- * hand.
+ * `highwater.schema.json`, the table of metrics in `docs/monitoring.md`, and the commands in `docs/cli.md`. The prose
+ * around them is written by hand.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { themes } from '../src/config/flat.js';
 import { documented, jsonSchema } from '../src/config/full-schema.js';
 import { labelNames, METRICS, type MetricSpec } from '../src/metrics.js';
 import { STRATEGIES } from '../src/protocol.js';
+import { CLI_PAGE, cliPageFrom } from './docs-cli.js';
 
 export const DOCUMENT = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
 export const MONITORING = fileURLToPath(new URL('../docs/monitoring.md', import.meta.url));
@@ -313,5 +314,6 @@ export function undescribed(): string[] {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(DOCUMENT, await documentFrom(readFileSync(DOCUMENT, 'utf8')));
   writeFileSync(MONITORING, await monitoringFrom(readFileSync(MONITORING, 'utf8')));
+  writeFileSync(CLI_PAGE, await cliPageFrom(readFileSync(CLI_PAGE, 'utf8')));
   writeFileSync(SCHEMA, schemaText());
 }

@@ -34,7 +34,7 @@ export interface FailureRule {
   isOfDestination?: true;
 }
 
-const FAILURES = {
+export const FAILURES = {
   BatchLostError: { activity: 'never', sync: 'reopen', isExpected: true },
   ChangeRefusedError: { activity: 'never', sync: 'block', refusesConfiguration: true },
   CheckpointConflictError: { activity: 'never', sync: 'reopen if it is the holder' },
@@ -78,6 +78,7 @@ const FAILURES = {
   TooManyDeletesError: { activity: 'never', sync: 'ask' },
 } as const satisfies { [type: string]: FailureRule };
 
+/** Names of the errors of a running sync. */
 export type FailureType = keyof typeof FAILURES;
 
 /** Errors without a rule: those of libraries and of this code. */

@@ -8,43 +8,56 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 
 const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted';
 
-/** The commands, each loaded when it is used: most of the start-up time is modules of the Temporal SDK. */
-const commands = {
-  run: async () => (await import('./run.js')).runCommand(),
-  worker: async () => (await import('./worker.js')).workerCommand(),
-  start: async () => (await import('./start.js')).startCommand(),
-  status: async () => (await import('./status.js')).statusCommand(),
-  list: async () => (await import('./list.js')).listCommand(),
-  pause: async () => (await import('./pause.js')).pauseCommand(),
-  resume: async () => (await import('./resume.js')).resumeCommand(),
-  trigger: async () => (await import('./trigger.js')).triggerCommand(),
-  approve: async () => (await import('./approve.js')).approveCommand(),
-  reject: async () => (await import('./reject.js')).rejectCommand(),
-  set: async () => (await import('./set.js')).setCommand(),
-  configure: async () => (await import('./configure.js')).configureCommand(),
-  state: async () => (await import('./state.js')).stateCommand(),
-  resync: async () => (await import('./resync.js')).resyncCommand(),
-  stop: async () => (await import('./stop.js')).stopCommand(),
-  cancel: async () => (await import('./cancel.js')).cancelCommand(),
-  backfill: async () => (await import('./backfill.js')).backfillCommand(),
-  audit: async () => (await import('./audit.js')).auditCommand(),
-  schedule: async () => (await import('./schedule.js')).scheduleCommand(),
-  logs: async () => (await import('./logs.js')).logsCommand(),
-  query: async () => (await import('./query.js')).queryCommand(),
-  rejects: async () => (await import('./rejects.js')).rejectsCommand(),
-  check: async () => (await import('./check.js')).checkCommand(),
-  preview: async () => (await import('./preview.js')).previewCommand(),
-  init: async () => (await import('./init.js')).initCommand(),
-  discover: async () => (await import('./discover.js')).discoverCommand(),
-  'import-state': async () => (await import('./import-state.js')).importStateCommand(),
-  doctor: async () => (await import('./doctor.js')).doctorCommand(),
-  replay: async () => (await import('./replay.js')).replayCommand(),
-  'codec-server': async () => (await import('./codec-server.js')).codecServerCommand(),
-  schema: async () => (await import('./schema.js')).schemaCommand(),
-  config: async () => (await import('./config.js')).configCommand(),
-  dev: async () => (await import('./dev.js')).devCommand(),
-  demo: async () => (await import('./demo.js')).demoCommand(),
-};
+/** The commands by task. Each is loaded when it is used: most of the start-up time is modules of the Temporal SDK. */
+export const COMMANDS = {
+  'Start here': {
+    demo: async () => (await import('./demo.js')).demoCommand(),
+    init: async () => (await import('./init.js')).initCommand(),
+    discover: async () => (await import('./discover.js')).discoverCommand(),
+    check: async () => (await import('./check.js')).checkCommand(),
+    preview: async () => (await import('./preview.js')).previewCommand(),
+    run: async () => (await import('./run.js')).runCommand(),
+  },
+  'Run and operate': {
+    dev: async () => (await import('./dev.js')).devCommand(),
+    worker: async () => (await import('./worker.js')).workerCommand(),
+    start: async () => (await import('./start.js')).startCommand(),
+    pause: async () => (await import('./pause.js')).pauseCommand(),
+    resume: async () => (await import('./resume.js')).resumeCommand(),
+    trigger: async () => (await import('./trigger.js')).triggerCommand(),
+    stop: async () => (await import('./stop.js')).stopCommand(),
+    cancel: async () => (await import('./cancel.js')).cancelCommand(),
+    schedule: async () => (await import('./schedule.js')).scheduleCommand(),
+  },
+  'Change and repair': {
+    set: async () => (await import('./set.js')).setCommand(),
+    configure: async () => (await import('./configure.js')).configureCommand(),
+    state: async () => (await import('./state.js')).stateCommand(),
+    resync: async () => (await import('./resync.js')).resyncCommand(),
+    backfill: async () => (await import('./backfill.js')).backfillCommand(),
+    audit: async () => (await import('./audit.js')).auditCommand(),
+    approve: async () => (await import('./approve.js')).approveCommand(),
+    reject: async () => (await import('./reject.js')).rejectCommand(),
+    rejects: async () => (await import('./rejects.js')).rejectsCommand(),
+  },
+  Inspect: {
+    list: async () => (await import('./list.js')).listCommand(),
+    status: async () => (await import('./status.js')).statusCommand(),
+    logs: async () => (await import('./logs.js')).logsCommand(),
+    query: async () => (await import('./query.js')).queryCommand(),
+    doctor: async () => (await import('./doctor.js')).doctorCommand(),
+  },
+  'Set up': {
+    'import-state': async () => (await import('./import-state.js')).importStateCommand(),
+    config: async () => (await import('./config.js')).configCommand(),
+    schema: async () => (await import('./schema.js')).schemaCommand(),
+    replay: async () => (await import('./replay.js')).replayCommand(),
+    'codec-server': async () => (await import('./codec-server.js')).codecServerCommand(),
+  },
+} satisfies Record<string, Record<string, () => Promise<Command>>>;
+
+/** Returns a group's heading in the help. */
+const heading = (group: keyof typeof COMMANDS): string => `${group}:`;
 
 /**
  * Returns the command line.
@@ -55,11 +68,24 @@ export async function programFor(word: string | undefined): Promise<Command> {
     .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')
     .version(version)
     .configureHelp({ sortSubcommands: false })
+    .addHelpCommand(
+      new Command('help')
+        .argument('[command]')
+        .description('Show the help of a command.')
+        .helpGroup(heading('Set up')),
+    )
     .showHelpAfterError('(see highwater --help)')
     .addHelpText('after', EXIT_CODES);
-  const asked = Object.entries(commands).filter(([name]) => name === word);
-  const wanted = asked.length === 0 ? Object.entries(commands) : asked;
-  const loaded = word === '--version' ? [] : await Promise.all(wanted.map(([, load]) => load()));
+  const groups = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
+  const all = groups.flatMap((group) =>
+    Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
+  );
+  const asked = all.filter(({ name }) => name === word);
+  const wanted = asked.length === 0 ? all : asked;
+  const loaded =
+    word === '--version'
+      ? []
+      : await Promise.all(wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group))));
   for (const command of loaded) {
     program.addCommand(command);
     for (const one of [command, ...command.commands])

@@ -107,6 +107,8 @@ const VARYING: [RegExp, string][] = [
   [/\b\d\d:\d\d:\d\d(?:\.\d+)?Z?/, String.raw`\d\d:\d\d:\d\d(?:\.\d+)?Z?`],
   // Ids of runs, batches and workflows: hexadecimal, with at least one digit.
   [/\b(?=[0-9a-f-]*\d)[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b/, '[0-9a-f]{8,}(?:-[0-9a-f]{4,})*'],
+  // Ids of checkpoints: twelve characters.
+  [/(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{12}(?![\w-])/, String.raw`[\w-]{12}`],
   [/\bprocess \d+/, String.raw`process \d+`],
   [/"pid":\s?\d+/, String.raw`"pid":\s?\d+`],
   [/\b[\d,.]+(?= (?:records|rows|requests)\/s)/, String.raw`[\d,.]+`],
@@ -257,7 +259,7 @@ async function prepare(home: string, { cli }: Server): Promise<void> {
   await writeFile(join(home, 'environment'), '');
 }
 
-async function addNamespace(address: string, namespace: string): Promise<void> {
+export async function addNamespace(address: string, namespace: string): Promise<void> {
   const connection = await Connection.connect({ address });
   try {
     await connection.workflowService.registerNamespace({

@@ -862,8 +862,8 @@ test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'run worker start status list pause resume trigger approve reject set configure state resync stop cancel backfill audit schedule logs query ' +
-      'rejects check preview init discover import-state doctor replay codec-server schema config dev demo help',
+    'demo init discover check preview run dev worker start pause resume trigger stop cancel schedule set configure state resync backfill audit ' +
+      'approve reject rejects list status logs query doctor import-state config schema replay codec-server help',
   );
   const program = await programFor(undefined);
   for (const command of program.commands) {

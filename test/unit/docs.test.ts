@@ -11,6 +11,7 @@ import {
   schemaText,
   undescribed,
 } from '../../scripts/docs.js';
+import { CLI_PAGE, cliPageFrom } from '../../scripts/docs-cli.js';
 
 const REMEDY = 'run "npm run docs"';
 
@@ -47,6 +48,12 @@ it('docs/monitoring.md has the table of metrics that the code makes', async () =
   const text = readFileSync(MONITORING, 'utf8');
   expect(text, REMEDY).toContain('highwater_rows_total');
   expect(text, REMEDY).toBe(await monitoringFrom(text));
+});
+
+it('docs/cli.md has the commands with their options and examples', async () => {
+  const text = readFileSync(CLI_PAGE, 'utf8');
+  expect(text, REMEDY).toContain('### highwater schedule create');
+  expect(text, REMEDY).toBe(await cliPageFrom(text));
 });
 
 it('the schema says of every key what it means', () => {

@@ -129,7 +129,7 @@ type Row = { [column: string]: Json };
 type RejectRow = Row & Omit<StreamOfTable, 'range'>;
 
 /** The tables in which SQL destinations keep their state, as views of the manifests. */
-const OWN_TABLES: {
+export const OWN_TABLES: {
   name: string;
   columns: { [column: string]: string };
   rows: (store: ObjectStore, tables: readonly Read[]) => Promise<Row[]>;

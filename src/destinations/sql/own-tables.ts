@@ -24,7 +24,7 @@ interface Definition {
 const STREAM = { schema: 'text', table: 'text', strategy: 'text', source: 'text', range: 'text' } as const;
 const STREAM_KEY = Object.keys(STREAM);
 
-const DEFINITIONS: readonly Definition[] = [
+export const DEFINITIONS: readonly Definition[] = [
   { table: 'meta', columns: { name: 'text', value: 'text' }, primaryKey: ['name'] },
   {
     table: 'checkpoints',
