@@ -1,31 +1,32 @@
 /**
- * Starts a sync through the typed client, waits for it, and says what it did.
+ * Starts a sync, waits for its end, and prints what it did.
  *
  *   npx highwater dev                 a Temporal server and a worker, in another terminal
- *   npx tsx examples/start-sync.ts    or as plain JavaScript, with the types left out
+ *   npx tsx examples/start-sync.ts    or as JavaScript, without the types
  */
-import { AlreadyRunningError, HighwaterClient, SyncFailedError } from 'highwater';
+import { AlreadyRunningError, HighwaterClient, SyncFailedError, type Configuration } from 'highwater';
 
-// What a configuration file would say. Secrets stay out of it: "${env:NAME}" is resolved where the worker runs.
-const configuration = {
+// The same keys as in a configuration file. The type completes them and finds mistakes.
+// Write secrets as references, "${env:NAME}": only the worker reads their values.
+const configuration: Configuration = {
   strategy: 'keyset',
   base_url: process.argv[2] ?? 'http://127.0.0.1:5001/pagination/keyset',
   table: 'user',
 };
 
-// TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and the rest, or a profile of Temporal's configuration file.
+// Connects as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_API_KEY say, or a profile of Temporal's configuration file.
 const client = await HighwaterClient.connect();
 
 try {
-  // The configuration is checked here, before anything starts. One sync of an id runs at a time.
+  // Checks the configuration before anything starts. Only one sync with this id runs at a time.
   const sync = await client.start(configuration, { workflowId: 'example-users' });
   console.log(`started ${sync.workflowId}, run ${await sync.runId()}`);
 
-  // Durable: this program may end here, and another may ask for client.sync('example-users') tomorrow.
+  // The sync goes on without this program. Another program can ask for client.sync('example-users') later.
   const { streams } = await sync.result();
   for (const { stream, records, rows, endRule, cursor } of streams) {
     console.log(`${stream}: ${records} records read, ${rows} rows written, ended by ${endRule}`);
-    console.log('the next sync goes on from', cursor);
+    console.log('the next sync continues at', cursor);
   }
 } catch (error) {
   if (error instanceof AlreadyRunningError) {

@@ -18,7 +18,14 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import { hashOf, planNamed, plansFrom, type Plans } from './config/index.js';
+import {
+  asConfiguration,
+  hashOf,
+  planNamed,
+  plansFrom,
+  type Configuration,
+  type Plans,
+} from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
@@ -45,9 +52,11 @@ import type { SyncOptions } from './workflows/sync.js';
 /** The task queue that workers take syncs from unless told otherwise. */
 export const DEFAULT_TASK_QUEUE = 'highwater';
 
+/** How a sync is started. */
 export interface StartOptions {
-  /** Default: made of stream, strategy, source and destination, so that the same sync has the same id. */
+  /** The id of the sync. Default: made of stream, strategy, source and destination, so that the same sync has the same id. */
   workflowId?: string;
+  /** The task queue of the worker. Default: {@link DEFAULT_TASK_QUEUE}. */
   taskQueue?: string;
   /** Forget the checkpoint and start over. */
   full?: boolean;
@@ -63,13 +72,15 @@ export interface StartOptions {
   waitForApproval?: boolean;
 }
 
-/** A range of a stream that is to be read beside its sync. */
+/** A range of a stream to read beside its sync. */
 export interface RangeOptions extends Range {
   /** Which stream of several. */
   stream?: string;
+  /** The task queue of the worker. Default: that of the sync. */
   taskQueue?: string;
 }
 
+/** How a table is compared with its source. */
 export interface AuditOptions extends Partial<RangeOptions> {
   /** Write what is missing or stale, and treat rows that the source does not have as the stream's `deletes` says. */
   repair?: boolean;
@@ -147,13 +158,14 @@ export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
 }
 
-/** A sync that was started. */
+/** A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates need a worker too. */
 export class SyncHandle {
   constructor(
     private readonly handle: WorkflowHandle,
     private readonly payloads: PayloadReader,
   ) {}
 
+  /** The id of the sync. */
   get workflowId(): string {
     return this.handle.workflowId;
   }
@@ -191,10 +203,12 @@ export class SyncHandle {
     return null;
   }
 
+  /** Returns how far the sync is: status, counts, warnings, and the last passes. */
   progress(): Promise<Progress> {
     return this.handle.query<Progress>('progress');
   }
 
+  /** Returns the committed cursor, such as `{ last_updated_at: '2026-01-01T00:00:00Z' }`. */
   state(): Promise<{ [name: string]: Json }> {
     return this.handle.query<{ [name: string]: Json }>('state');
   }
@@ -237,14 +251,14 @@ export class SyncHandle {
    * Goes on with another configuration of the same sync.
    * @throws {SettingRefusedError} and then it goes on as it was.
    */
-  async configure(configuration: Json): Promise<Reopened> {
-    const args: [Json, string] = [configuration, hashOf(configuration)];
+  async configure(configuration: Configuration): Promise<Reopened> {
+    const args: [Configuration, string] = [configuration, hashOf(configuration)];
     return this.update('configure', args, (said) => new SettingRefusedError(said));
   }
 
   /** The configuration of the sync; secrets in it are references. */
-  configuration(): Promise<Json> {
-    return this.handle.query<Json>('configuration');
+  configuration(): Promise<Configuration> {
+    return this.handle.query<Configuration>('configuration');
   }
 
   /**
@@ -288,14 +302,17 @@ export class SyncHandle {
     return this.update('set', [settings], (said) => new SettingRefusedError(said));
   }
 
+  /** Pauses after the current batch, until {@link resume}. */
   pause(): Promise<void> {
     return this.handle.signal('pause');
   }
 
+  /** Ends a pause, or a wait; a sync that is blocked tries again. */
   resume(): Promise<void> {
     return this.handle.signal('resume');
   }
 
+  /** Ends it at once: a batch that is not committed is fetched again by the next sync. */
   async cancel(): Promise<void> {
     await this.handle.cancel();
   }
@@ -397,7 +414,7 @@ export class HighwaterClient {
    * @throws {ConfigurationError} with every problem, before anything is started.
    * @throws {AlreadyRunningError}
    */
-  async start(configuration: Json, options: StartOptions = {}): Promise<SyncHandle> {
+  async start(configuration: Configuration, options: StartOptions = {}): Promise<SyncHandle> {
     const plans = plansFrom(configuration);
     const workflowId = options.workflowId ?? defaultWorkflowId(plans);
     const syncOptions: SyncOptions = {
@@ -469,7 +486,7 @@ export class HighwaterClient {
    * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError} before anything is started.
    * @throws {AlreadyRunningError} when the same range is being read.
    */
-  backfill(of: string | Json, options: RangeOptions): Promise<RangeHandle> {
+  backfill(of: string | Configuration, options: RangeOptions): Promise<RangeHandle> {
     return this.startRange(of, { kind: 'backfill', ...endsOf(options) }, options);
   }
 
@@ -478,7 +495,7 @@ export class HighwaterClient {
    * @param of as for {@link backfill}.
    * @throws {RangeRefusedError | ConfigurationError | NoSuchSyncError | AlreadyRunningError}
    */
-  audit(of: string | Json, options: AuditOptions = {}): Promise<RangeHandle> {
+  audit(of: string | Configuration, options: AuditOptions = {}): Promise<RangeHandle> {
     const { repair = false, removeExtra = false, keys } = options;
     const asked = { repair, removeExtra, ...(keys !== undefined && { keys }) };
     return this.startRange(of, { kind: 'audit', ...endsOf(options), ...asked }, options);
@@ -490,7 +507,7 @@ export class HighwaterClient {
   }
 
   private async startRange(
-    of: string | Json,
+    of: string | Configuration,
     range: RangeRequest,
     options: Partial<RangeOptions>,
   ): Promise<RangeHandle> {
@@ -527,15 +544,14 @@ export class HighwaterClient {
 
   /** The configuration of a sync as its worker knows it; null if none answers soon. */
   configurationOf(workflowId: string): Promise<Json> {
-    return this.temporal
-      .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => this.sync(workflowId).configuration())
-      .catch(() => null);
+    const query = () => this.temporal.workflow.getHandle(workflowId).query<Json>('configuration');
+    return this.temporal.withDeadline(Date.now() + ANSWER_MILLISECONDS, query).catch(() => null);
   }
 
   /** Returns the configuration of a sync. @throws {NoSuchSyncError} */
   private async inputOf(
     workflowId: string,
-  ): Promise<{ configuration: Json; stream: string | null; taskQueue: string }> {
+  ): Promise<{ configuration: Configuration; stream: string | null; taskQueue: string }> {
     const { workflowService } = this.temporal.connection;
     const { namespace } = this.temporal.options;
     const request = { namespace, execution: { workflowId }, maximumPageSize: 1 };
@@ -551,7 +567,7 @@ export class HighwaterClient {
     );
     const [startedWith = null, options] = decoded as [Json?, SyncOptions?];
     // It may have been configured anew since; where no worker answers, that is not known.
-    const configuration = (await this.configurationOf(workflowId)) ?? startedWith;
+    const configuration = asConfiguration((await this.configurationOf(workflowId)) ?? startedWith);
     return { configuration, stream: options?.stream ?? null, taskQueue: started?.taskQueue?.name ?? '' };
   }
 
@@ -566,7 +582,10 @@ export class HighwaterClient {
   }
 
   /** Whether a sync of this id is running, and with this very configuration. */
-  async running(workflowId: string, configuration: Json): Promise<'no' | 'same' | 'other configuration'> {
+  async running(
+    workflowId: string,
+    configuration: Configuration,
+  ): Promise<'no' | 'same' | 'other configuration'> {
     const description = await this.temporal.workflow.getHandle(workflowId).describe().catch(nullIfAbsent);
     if (description === null || description.status.name !== 'RUNNING') return 'no';
     return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
@@ -578,6 +597,7 @@ export class HighwaterClient {
     return description?.status.name === 'RUNNING' ? description.taskQueue : null;
   }
 
+  /** Closes the connection. Syncs go on. */
   async close(): Promise<void> {
     await this.temporal.connection.close();
     await this.traces?.flush();
@@ -635,7 +655,7 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
   }
 }
 
-/** Details of a sync that the Web UI always shows. */
+/** Details of a sync that the Web UI always shows. @internal */
 export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
   staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
   staticDetails: detailsOf(plans.plans),
@@ -671,7 +691,17 @@ const streamDetails = (plan: StreamPlan) =>
   `Copies \`${sourceIdentity(plan.baseUrl)}\` into table \`${plan.table.schema}.${plan.table.table}\` ` +
   `with the strategy \`${plan.options.strategy}\`.`;
 
-/** The same for the same streams, strategies, sources and destination. */
+/**
+ * Checks a configuration as {@link HighwaterClient.start} does, without a server.
+ * @returns the id that `start` gives its sync, and the names of its streams.
+ * @throws {ConfigurationError} with every problem at once.
+ */
+export function checkConfiguration(configuration: unknown): { workflowId: string; streams: string[] } {
+  const plans = plansFrom(configuration);
+  return { workflowId: defaultWorkflowId(plans), streams: plans.plans.map(({ stream }) => stream) };
+}
+
+/** Returns the same id for the same streams, strategies, sources and destination. @internal */
 export function defaultWorkflowId({ plans, shape }: Plans, destination?: string): string {
   const what = plans.map((plan) => {
     const { schema, table } = plan.table;

@@ -78,6 +78,7 @@ export const FAILURES = {
   TooManyDeletesError: { activity: 'never', sync: 'ask' },
 } as const satisfies { [type: string]: FailureRule };
 
+/** Names of the errors of a running sync. */
 export type FailureType = keyof typeof FAILURES;
 
 /** Errors without a rule: those of libraries and of this code. */

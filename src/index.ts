@@ -1,30 +1,46 @@
+/**
+ * The client: start syncs and look after them. Workers are in `highwater/worker`, which this does not load.
+ * @module
+ */
 export {
   AlreadyRunningError,
+  checkConfiguration,
   DEFAULT_TASK_QUEUE,
-  defaultWorkflowId,
   HighwaterClient,
   NoSuchSyncError,
   NothingToDecideError,
   NotRunningError,
+  QueryRefusedError,
   RangeHandle,
   SettingRefusedError,
   SyncFailedError,
   SyncHandle,
   type AuditOptions,
+  type ListedSync,
   type RangeOptions,
   type StartOptions,
 } from './client.js';
-export { loadConfiguration, planFromFlat, plansFrom } from './config/index.js';
+export {
+  loadConfiguration,
+  type Configuration,
+  type FlatConfiguration,
+  type FullConfiguration,
+  type StreamConfiguration,
+} from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
+export type { FailureType } from './failures.js';
 export type {
   ColumnType,
   Differences,
   EndRule,
+  Holder,
   Json,
   Note,
   PassSummary,
   Progress,
+  Range,
+  RangeKind,
   RangeResult,
   StrategyName,
   StreamResult,
@@ -33,5 +49,7 @@ export type {
   TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export type { Trust, TrustOptions } from './trust/policy.js';
+export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';
 export type { Decided } from './workflows/deletes.js';
 export type { MoveInput, Reopened } from './workflows/moves.js';

@@ -10,7 +10,10 @@ import { histogramBuckets } from './observe/meter.js';
 
 export type { Logger };
 
-/** Structured logs on standard error; standard output belongs to what a command answers. */
+/**
+ * Makes a logger that writes JSON to standard error.
+ * @param level `debug`, `info`, `warn` or `error`. Default: HIGHWATER_LOG, else `warn`.
+ */
 export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Logger {
   return pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
@@ -19,8 +22,10 @@ export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Lo
 }
 
 /**
- * Sends the Temporal SDK's logs the same way. Call once, before the first worker; signals are the caller's.
+ * Sends the logs of workers and of the Temporal SDK to a logger. Call it once, before the first worker. Without it the SDK logs in
+ * a format of its own, and stops workers at SIGINT and SIGTERM itself.
  * @param metrics host and port at which Prometheus finds the metrics; absent: nothing is counted.
+ * @throws {Error} if the port of the metrics cannot be used.
  */
 export function installRuntime(logger: Logger, metrics?: string): void {
   const log =

@@ -29,17 +29,21 @@ import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 import { watchServer } from './server-watch.js';
 
+export { createLogger, installRuntime } from './logger.js';
 export type { TrustOptions };
 
+/** How a worker is made. Every option has a default. */
 export interface HighwaterWorkerOptions {
-  /** Default: what the environment says. */
+  /** The Temporal server. Default: what the environment says. */
   target?: Target;
+  /** The task queue to take syncs from. Default: {@link DEFAULT_TASK_QUEUE}. */
   taskQueue?: string;
   /**
    * The DuckDB file, or the address of a PostgreSQL server, of configurations that name none. Default:
    * HIGHWATER_DESTINATION, else highwater.duckdb.
    */
   destination?: string;
+  /** The variables that references such as `${env:NAME}` are looked up in. Default: `process.env`. */
   environment?: NodeJS.ProcessEnv;
   /** How long running work may take to end at a stop. */
   graceSeconds?: number;
@@ -103,6 +107,10 @@ export class HighwaterWorker {
     private readonly searchAttributes: SearchAttributeRegistry,
   ) {}
 
+  /**
+   * Connects to the Temporal server, and makes a worker that does not run yet.
+   * @throws {Error} if the server does not answer, or if an option cannot be used.
+   */
   static async create(options: HighwaterWorkerOptions = {}): Promise<HighwaterWorker> {
     const { connection: how, namespace, address } = options.target ?? target();
     const taskQueue = options.taskQueue ?? DEFAULT_TASK_QUEUE;
@@ -279,6 +287,7 @@ export class HighwaterWorker {
  * The bundle made by the build. From source, and for a data converter that workflows need a part of, the SDK bundles
  * at start.
  * @param isTraced the one whose workflows make spans.
+ * @internal
  */
 export function workflowCode(
   dataConverter: DataConverter = {},

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { readsOtherwise } from '../plan/moves.js';
-import { loadPlans, plansFrom, type Plans } from '../config/index.js';
+import { asConfiguration, loadPlans, plansFrom, type Plans } from '../config/index.js';
 import { changesBetween, notesOfChanges } from '../destinations/fingerprint.js';
 import { ChangeRefusedError } from '../errors.js';
 import type { Note } from '../protocol.js';
@@ -36,7 +36,7 @@ Examples:
           const before = plansFrom(await sync.configuration());
           compare(before, plans, stream);
           drifted.push(...drift(before, plans));
-          return sync.configure(configuration);
+          return sync.configure(asConfiguration(configuration));
         });
         const { plans: all } = plans;
         if (options.json === true)

@@ -3,9 +3,11 @@ import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { HighwaterClient } from '../client.js';
+import type { Configuration } from '../config/index.js';
 import {
+  DemoServer,
   startDemoApi,
   type DemoClient,
   type DemoRecord,
@@ -13,43 +15,118 @@ import {
   type RecordIds,
 } from '../dev/demo-api.js';
 import { createLogger, installRuntime } from '../logger.js';
-import { REFERENCE_STRATEGIES, type Json, type ReferenceStrategy, type StreamResult } from '../protocol.js';
+import { REFERENCE_STRATEGIES, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { followSync } from './follow.js';
-import { cursorText, print, cursorTable, webUiLink } from './output.js';
+import { asPort, cursorText, print, cursorTable, webUiLink } from './output.js';
 import { readDestination } from './query.js';
 import { localServer } from './server.js';
 
 const ROWS = 2000;
 const CHANGES = { insert: 10, update: 5, late: { count: 1, hours_ago: 1 }, gap: 700 };
 const TASK_QUEUE = 'highwater-demo';
+/** The port of the reference API, which "highwater init" assumes. */
+const API_PORT = 5001;
+const API_ROWS = 200;
+
+interface DemoCommandOptions {
+  destination: string;
+  exit?: boolean;
+  json?: boolean;
+  api?: boolean;
+  port?: number;
+}
 
 export function demoCommand(): Command {
   return new Command('demo')
     .description(
-      'Sync a bundled demo API with each of the five strategies, change it, sync again, and compare.',
+      'Sync a bundled sample API with each of the five strategies, change it, sync again, and compare; or, with --api, only ' +
+        'keep that API up.',
     )
     .option('-d, --destination <file>', 'the DuckDB file; created anew', 'highwater-demo.duckdb')
     .option('--exit', 'do not stay up for the Web UI at the end')
-    .option('--json', 'print one JSON object at the end, and exit')
+    .option('--json', 'print one JSON object at the end, and exit; with --api: its address, when it is up')
+    .addOption(new Option('--api', 'sync nothing: keep the sample API up until Ctrl-C').conflicts(['exit']))
+    .addOption(
+      new Option('--port <n>', `the port of --api (default: ${API_PORT}; 0: any free port)`)
+        .argParser(asPort)
+        .implies({ api: true }),
+    )
     .addHelpText(
       'after',
-      '\nExamples:\n  highwater demo\n  highwater demo --exit --destination /tmp/demo.duckdb',
+      `
+Examples:
+  highwater demo
+  highwater demo --exit --destination /tmp/demo.duckdb
+  highwater demo --api
+  highwater demo --api --port 5002`,
     )
-    .action(demo);
+    .action((options: DemoCommandOptions) =>
+      options.api === true ? keepApi(options.port ?? API_PORT, options.json === true) : demo(options),
+    );
 }
 
-async function demo(options: { destination: string; exit?: boolean; json?: boolean }): Promise<void> {
+/** Serves the sample API until SIGINT or SIGTERM. */
+async function keepApi(port: number, asJson: boolean): Promise<void> {
+  const interrupted = untilInterrupted();
+  const api = new DemoServer({ rows: API_ROWS });
+  const url = `http://127.0.0.1:${await listen(api, port)}`;
+  if (asJson) print(JSON.stringify({ event: 'ready', url }));
+  else print(apiText(url));
+  await interrupted;
+  await api.close();
+}
+
+/** @throws {Error} if the port cannot be used. */
+async function listen(api: DemoServer, port: number): Promise<number> {
+  try {
+    return await api.listen(port);
+  } catch (thrown) {
+    const { code, message } = thrown as NodeJS.ErrnoException;
+    const reason =
+      code === 'EADDRINUSE' ? `port ${port} is taken by another program` : `port ${port}: ${message}`;
+    const other = port === API_PORT ? API_PORT + 1 : API_PORT;
+    throw new Error(
+      `the sample API cannot start: ${reason}. Choose another port: highwater demo --api --port ${other}`,
+      { cause: thrown },
+    );
+  }
+}
+
+/** Tells what the sample API serves, and which command to try next. */
+const apiText = (url: string): string => `Sample API: ${url}, ${API_ROWS} users. Stop it with Ctrl-C.
+
+  ${url}/pagination/keyset         strategy keyset
+  ${url}/pagination/offset         strategy offset
+  ${url}/pagination/page_number    pages by number
+  ${url}/pagination/next_page_url  pages by the URL of the next one
+  ${url}/incremental/timestamp     strategies timestamp and replay
+  ${url}/incremental/step          strategy step_size
+
+Try it in another terminal:
+
+  npx highwater init --yes --base-url ${url} --path /pagination/keyset
+  npx highwater run highwater.yaml
+
+Change its data, then run again: the second run reads the changes.
+
+  curl ${url}/_demo/mutate -d '{"insert": 10, "update": 5}'
+`;
+
+const untilInterrupted = (): Promise<void> =>
+  new Promise((done) => {
+    process.once('SIGINT', done);
+    process.once('SIGTERM', done);
+  });
+
+async function demo(options: DemoCommandOptions): Promise<void> {
   const say = options.json === true ? () => undefined : print;
   const destination = resolve(options.destination);
   await Promise.all(
     ['', '.wal', '.owner', '.staging'].map((end) => rm(destination + end, { recursive: true, force: true })),
   );
   const stay = process.stdout.isTTY && options.exit !== true && options.json !== true;
-  const interrupted = new Promise<void>((done) => {
-    process.once('SIGINT', done);
-    process.once('SIGTERM', done);
-  });
+  const interrupted = untilInterrupted();
 
   const { server, to } = await localServer();
   const api = await startDemoApi({ settings: { rows: ROWS } });
@@ -125,7 +202,7 @@ interface Run {
   seconds: number;
 }
 
-function configuration(strategy: ReferenceStrategy, url: string): Json {
+function configuration(strategy: ReferenceStrategy, url: string): Configuration {
   const paths = {
     keyset: '/pagination/keyset',
     offset: '/pagination/offset',

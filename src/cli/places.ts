@@ -8,7 +8,7 @@ import { fingerprintOf } from '../plan/fingerprint.js';
 import { streamMove } from '../plan/moves.js';
 import { streamKey } from '../plan/stream-key.js';
 import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
-import { destinationKind, loadPlans, plansFrom } from '../config/index.js';
+import { asConfiguration, destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
@@ -214,7 +214,13 @@ async function throughWorker(
   const workflowId =
     sync?.id ?? defaultWorkflowId(plans, destination) + (stream === null ? '' : `/${stream}`);
   const handle = await client
-    .start(input, { workflowId, taskQueue, move, moveOnly: true, ...(stream !== null && { stream }) })
+    .start(asConfiguration(input), {
+      workflowId,
+      taskQueue,
+      move,
+      moveOnly: true,
+      ...(stream !== null && { stream }),
+    })
     .catch((thrown: unknown) => {
       if (!(thrown instanceof AlreadyRunningError)) throw thrown;
       throw new MoveRefusedError(`the sync "${workflowId}" runs: give its id in place of the configuration`);

@@ -1,8 +1,8 @@
 /** Common parts of `backfill` and `audit`: where a range is read, and how the command waits for it. */
 import { existsSync } from 'node:fs';
 import { AlreadyRunningError, SyncFailedError, type HighwaterClient, type RangeHandle } from '../client.js';
-import { loadPlans } from '../config/index.js';
-import type { Json, Note, RangeResult } from '../protocol.js';
+import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
+import type { Note, RangeResult } from '../protocol.js';
 import { connected } from './asking.js';
 import { followSync } from './follow.js';
 import { note, print, webUiLink, wrapped } from './output.js';
@@ -25,9 +25,9 @@ export interface EndedRange {
 }
 
 /** A path, or the id of a sync: what ends as a file does is meant as one, so that a slip is not taken for an id. */
-async function subject(given: string): Promise<string | Json> {
+async function subject(given: string): Promise<string | Configuration> {
   const isFile = existsSync(given) || /\.(jsonc?|ya?ml)$/i.test(given);
-  return isFile ? (await loadPlans(given)).configuration : given;
+  return isFile ? asConfiguration((await loadPlans(given)).configuration) : given;
 }
 
 /**
@@ -37,7 +37,7 @@ async function subject(given: string): Promise<string | Json> {
 export function ranged(
   given: string,
   options: RangeCommandOptions,
-  start: (client: HighwaterClient, of: string | Json) => Promise<RangeHandle>,
+  start: (client: HighwaterClient, of: string | Configuration) => Promise<RangeHandle>,
 ): Promise<EndedRange | null> {
   return connected(async ({ client, server, to }) => {
     const of = await subject(given);

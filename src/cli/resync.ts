@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { asConfiguration } from '../config/index.js';
 import { connected, type Connected } from './asking.js';
 import { print } from './output.js';
 import { answered, placeOfSync } from './places.js';
@@ -42,7 +43,7 @@ async function resync(to: Connected, id: string): Promise<{ started: boolean; st
   }
   const { configuration, sync } = await placeOfSync(to, id);
   const { taskQueue = undefined, stream = null } = sync ?? {};
-  await client.start(configuration, {
+  await client.start(asConfiguration(configuration), {
     workflowId: id,
     full: true,
     ...(taskQueue !== undefined && { taskQueue }),

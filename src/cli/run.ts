@@ -8,12 +8,14 @@ import {
   type SyncHandle,
 } from '../client.js';
 import {
+  asConfiguration,
   asOnePass,
   destinationKind,
   loadPlans,
   MAX_DELETES_ALLOWED,
   readMaxDeletes,
   withMaxDeletes,
+  type Configuration,
 } from '../config/index.js';
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
@@ -113,7 +115,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   // One pass: `interval` is for syncs that a worker keeps.
   const { maxDeletes } = options;
   const onePass = maxDeletes === undefined ? asOnePass(given) : withMaxDeletes(asOnePass(given), maxDeletes);
-  const configuration: Json = { ...(onePass as { [key: string]: Json }), destination };
+  const configuration = asConfiguration({ ...(onePass as { [key: string]: Json }), destination });
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
@@ -163,7 +165,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
 /** Starts the sync, or joins the one that an interrupted run has left behind. */
 async function begin(
   client: HighwaterClient,
-  configuration: Json,
+  configuration: Configuration,
   workflowId: string,
   taskQueue: string,
   options: RunOptions,

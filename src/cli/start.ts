@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
-import { loadPlans } from '../config/index.js';
+import { asConfiguration, loadPlans } from '../config/index.js';
 import { note, print, webUiLink } from './output.js';
 import { runningServer } from './server.js';
 
@@ -42,7 +42,7 @@ async function start(file: string, options: Options): Promise<void> {
       takeOver: options.takeOver === true,
       ...(options.id !== undefined && { workflowId: options.id }),
     };
-    const handle = await client.start(configuration, startOptions);
+    const handle = await client.start(asConfiguration(configuration), startOptions);
     const runId = await handle.runId();
     const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, runId);
     if (options.json === true) print(JSON.stringify({ workflowId: handle.workflowId, runId, webUi: link }));

@@ -71,7 +71,8 @@ const COLUMN_LIMIT = 1600;
 /** Valid configurations are nested less deeply. */
 const DEPTH_LIMIT = 20;
 
-const asNumber = (value: unknown) =>
+/** Its parameter is what a configuration may hold; any other value is refused by the schema. */
+const asNumber = (value: number | string): unknown =>
   typeof value === 'string' && /^\s*-?\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
 
 export const numeric = (schema: z.ZodNumber) => z.preprocess(asNumber, schema);

@@ -20,7 +20,8 @@ export {
 } from './flat.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
-export { loadConfiguration, openConfiguration } from './load.js';
+export { asConfiguration, loadConfiguration, openConfiguration } from './load.js';
+export type { Configuration, FlatConfiguration, FullConfiguration, StreamConfiguration } from './types.js';
 
 /** The plans of a configuration in either form. */
 export interface Plans {

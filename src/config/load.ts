@@ -6,6 +6,7 @@ import { ConfigurationError, messageOf, PROBLEMS_SHOWN, type Position, type Prob
 import type { Json } from '../protocol.js';
 import { shapeProblem } from './flat.js';
 import { jsonPositions, lineStarts, type Locate, position, yamlPositions } from './positions.js';
+import type { Configuration } from './types.js';
 
 /** A configuration is small; more than this is some other file. */
 const SIZE_LIMIT = 1024 * 1024;
@@ -75,12 +76,16 @@ export async function openConfiguration(file: string): Promise<ConfigurationFile
 }
 
 /**
- * The content of a configuration file as plain JSON, not yet checked; see {@link openConfiguration}.
- * @throws {ConfigurationError} that names file, line and column.
+ * Reads a configuration file: JSON, JSON with comments, or YAML. Its keys and values are not checked yet; `HighwaterClient.start`
+ * does that.
+ * @throws {ConfigurationError} if the file cannot be read or parsed; it names file, line and column.
  */
-export async function loadConfiguration(file: string): Promise<Json> {
-  return (await openConfiguration(file)).content;
+export async function loadConfiguration(file: string): Promise<Configuration> {
+  return asConfiguration((await openConfiguration(file)).content);
 }
+
+/** Takes plain JSON, such as the content of a file, to be a configuration. It is not checked here. */
+export const asConfiguration = (content: Json): Configuration => content as unknown as Configuration;
 
 interface Parsed {
   value: Json;

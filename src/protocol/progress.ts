@@ -138,6 +138,7 @@ export interface StreamResult {
   range?: RangeResult;
 }
 
+/** Result of a sync. */
 export interface SyncResult {
   /** `stopped`: by `stop`, before it was done. `moved`: nothing else was requested. */
   status: 'completed' | 'stopped' | 'moved';

@@ -8,6 +8,7 @@ export type Range = { from: string | null; to: string | null };
 /** Kinds of ranges read beside the sync. */
 export const RANGE_KINDS = ['backfill', 'audit'] as const;
 
+/** Kind of a range: `backfill` reads it again, `audit` compares it with the table. */
 export type RangeKind = (typeof RANGE_KINDS)[number];
 
 /** A range as requested by a user. */

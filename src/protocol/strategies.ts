@@ -9,6 +9,7 @@ export type ReferenceStrategy = (typeof REFERENCE_STRATEGIES)[number];
 /** All strategies: those of the full form too. */
 export const STRATEGIES = [...REFERENCE_STRATEGIES, 'page_number', 'cursor'] as const;
 
+/** How a stream is read. */
 export type StrategyName = (typeof STRATEGIES)[number];
 
 /** The rule that ended a pass. */

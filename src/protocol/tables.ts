@@ -16,6 +16,7 @@ export const COLUMN_TYPES = [
   'BINARY',
 ] as const;
 
+/** Type of a column. */
 export type ColumnType = (typeof COLUMN_TYPES)[number] | `DECIMAL(${number},${number})`;
 
 /** The table that a stream is written to. */

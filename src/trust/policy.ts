@@ -9,6 +9,7 @@ import { glob, isInside, realPath } from './patterns.js';
  * owner lists.
  */
 export const TRUST = ['local', 'none'] as const;
+/** Whether those who start workflows have the rights of the worker (`local`), or only those that it lists (`none`). */
 export type Trust = (typeof TRUST)[number];
 
 /** Each that is absent is taken from the environment (HIGHWATER_TRUST, HIGHWATER_ALLOW_ENV, …). */

@@ -259,7 +259,7 @@ async function prepare(home: string, { cli }: Server): Promise<void> {
   await writeFile(join(home, 'environment'), '');
 }
 
-async function addNamespace(address: string, namespace: string): Promise<void> {
+export async function addNamespace(address: string, namespace: string): Promise<void> {
   const connection = await Connection.connect({ address });
   try {
     await connection.workflowService.registerNamespace({

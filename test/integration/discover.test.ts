@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
-import { loadConfiguration } from '../../src/config/index.js';
+import { openConfiguration } from '../../src/config/index.js';
 import type { Json, StreamResult } from '../../src/protocol.js';
 import { configurationFor, highwater, PATHS, scratch } from '../helpers/harness.js';
 import { imitate, IMITATIONS, RECORDS, TOKEN } from '../helpers/imitations.js';
@@ -81,7 +81,7 @@ describe('highwater discover', () => {
       const { url, stop } = await imitate(imitation);
       try {
         const path = fileURLToPath(new URL(`../../examples/${file}`, import.meta.url));
-        const example = (await loadConfiguration(path)) as { [key: string]: Json } & {
+        const example = (await openConfiguration(path)).content as { [key: string]: Json } & {
           source: { [key: string]: Json };
           streams: Stream[];
         };

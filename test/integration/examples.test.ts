@@ -2,7 +2,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { jsonSchema, loadConfiguration } from '../../src/config/index.js';
+import { jsonSchema, openConfiguration } from '../../src/config/index.js';
 import type { Json } from '../../src/protocol.js';
 import { highwater, scratch } from '../helpers/harness.js';
 import { imitate, IMITATIONS, RECORDS, TOKEN } from '../helpers/imitations.js';
@@ -29,7 +29,9 @@ describe('an example', () => {
     file: string,
     url: string,
   ): Promise<{ configuration: { [key: string]: Json }; path: string }> {
-    const example = (await loadConfiguration(`${EXAMPLES}${file}`)) as Example & { [key: string]: Json };
+    const example = (await openConfiguration(`${EXAMPLES}${file}`)).content as Example & {
+      [key: string]: Json;
+    };
     const configuration = {
       ...example,
       source: { ...example.source, base_url: url + (IMITATIONS[file]?.basePath ?? '') },

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { asConfiguration } from '../../src/config/index.js';
 import { query } from '../../src/cli/query.js';
 import type { HighwaterClient } from '../../src/client.js';
 import type { Json, ReferenceStrategy } from '../../src/protocol.js';
@@ -188,7 +189,10 @@ describe.concurrent('a folder', () => {
           },
         ],
       };
-      const handle = await client.start(configuration, { taskQueue, workflowId: uniqueName('parents') });
+      const handle = await client.start(asConfiguration(configuration), {
+        taskQueue,
+        workflowId: uniqueName('parents'),
+      });
       const { streams } = await handle.result();
       expect(streams.find(({ stream }) => stream === 'members')).toMatchObject({
         rows: PARENTS,

@@ -1,6 +1,7 @@
 /** Bounds, windows and composite keys, from a real server into a real table. */
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { asConfiguration } from '../../src/config/index.js';
 import type { HighwaterClient } from '../../src/client.js';
 import { readDestination } from '../../src/cli/query.js';
 import type { Json } from '../../src/protocol.js';
@@ -129,7 +130,7 @@ describe('a sync', () => {
 
   const start = () => startWorker({ address: inject('temporalAddress'), taskQueue, destination });
   const sync = async (stream: { [key: string]: Json }) => {
-    const configuration = { source: { base_url: url }, destination, streams: [stream] };
+    const configuration = asConfiguration({ source: { base_url: url }, destination, streams: [stream] });
     const handle = await client.start(configuration, { taskQueue, workflowId: uniqueName('sync') });
     const [result] = (await handle.result()).streams;
     return result;

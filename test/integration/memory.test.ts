@@ -52,7 +52,7 @@ describe.skipIf(!isLinux)(
       const client = await connect(address);
       try {
         const configuration = {
-          ...{ strategy: 'timestamp', base_url: source.url, destination, primary_key: 'id' },
+          ...{ strategy: 'timestamp' as const, base_url: source.url, destination, primary_key: 'id' },
           columns: { id: 'LONG', text: 'STRING', updatedAt: 'UTC_DATETIME' },
         };
         const handle = await client.start(configuration, { taskQueue, workflowId: uniqueName('memory') });

@@ -1,28 +1,26 @@
-/** Every command that docs/operating.md shows does what it is there for, on a server and with a worker of its own. */
+/** Every plain fence of commands in the pages on operating works, on a server and with a worker of its own. */
 import { execFile } from 'node:child_process';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HighwaterClient } from '../../src/client.js';
-import {
-  CLI,
-  configurationFor,
-  connect,
-  scratch,
-  startWorker,
-  until,
-  type WorkerProcess,
-} from '../helpers/harness.js';
+import { CLI, connect, scratch, startWorker, until, type WorkerProcess } from '../helpers/harness.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 import { envWithoutTemporal, testServer, type TestServer } from '../helpers/temporal.js';
 
-const text = await readFile(new URL('../../docs/operating.md', import.meta.url), 'utf8');
-/** Fences of commands alone, with the heading that they stand under. */
-const blocks = [...text.matchAll(/^```\n((?:highwater|temporal) [\s\S]*?)^```$/gm)].map(
-  ({ 1: block = '', index }) => ({
-    heading: /.*^## ([^\n]*)/ms.exec(text.slice(0, index))?.[1] ?? '',
-    lines: block.trimEnd().split('\n'),
+/** Fences of commands alone, with the heading that they stand under; by page. */
+const pages = await Promise.all(
+  ['operating', 'backfill-and-audit', 'schedules'].map(async (page) => {
+    const text = await readFile(new URL(`../../docs/${page}.md`, import.meta.url), 'utf8');
+    return [...text.matchAll(/^```\n((?:highwater|temporal) [\s\S]*?)^```$/gm)].map(
+      ({ 1: block = '', index }) => ({
+        page,
+        heading: /.*^## ([^\n]*)/ms.exec(text.slice(0, index))?.[1] ?? '',
+        lines: block.trimEnd().split('\n'),
+      }),
+    );
   }),
 );
+const blocks = pages.flat();
 
 let server: TestServer;
 let api: TestApi;
@@ -40,10 +38,20 @@ beforeAll(async () => {
     cwd: folder.path,
   });
   client = await connect(server.address);
-  await writeFile(
-    folder.file('users.json'),
-    JSON.stringify(configurationFor('keyset', api.url, { interval: '1h', destination })),
-  );
+  const configuration = JSON.stringify({
+    source: { base_url: api.url },
+    ...{ destination, interval: '1h' },
+    streams: [
+      {
+        ...{ name: 'users', path: '/pagination/page_number', strategy: 'page_number', primary_key: 'id' },
+        params: { order_by: 'updatedAt', order_type: 'asc' },
+        names: { limit: 'per_page', updated_since: 'updated_since' },
+        ...{ page_size: 50, total: 'total_items', cursor_field: 'updatedAt' },
+      },
+    ],
+  });
+  // JSON is YAML too; the Temporal CLI takes JSON only.
+  for (const name of ['users.yaml', 'users.json']) await writeFile(folder.file(name), configuration);
   await writeFile(
     folder.file('january.json'),
     JSON.stringify({ range: { kind: 'backfill', from: '2026-01-01', to: '2026-02-01' } }),
@@ -78,18 +86,19 @@ async function users(): Promise<void> {
 }
 
 test('there are commands under every heading that says what to do', () => {
-  expect(blocks.map(({ heading }) => heading)).toEqual([
-    ...['What is it doing?', 'It fails', 'It is stuck', 'It is slow'],
-    ...['I must stop it for an hour', 'I must stop it for an hour', 'I want a pass now', 'At set times'],
-    ...['I must rewind', 'I must rewind', 'I must rewind'],
-    ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
-    ...['Is the table right?', 'I must read a range again'],
-    ...['I must deploy a new version', 'With the Temporal CLI', 'With the Temporal CLI'],
-    ...['With the Temporal CLI', 'Reading the destination'],
+  expect(pages.map((blocks) => blocks.map(({ heading }) => heading))).toEqual([
+    [
+      ...['What is it doing?', 'Pause, trigger, stop', 'It fails', 'It is stuck', 'It is slow'],
+      ...['I changed the configuration, or the schema', 'I changed the configuration, or the schema'],
+      ...['I must deploy a new version', 'With the Temporal CLI', 'With the Temporal CLI'],
+      ...['With the Temporal CLI', 'Read the destination'],
+    ],
+    ['Audit', 'Backfill', 'Move the mark back', 'Move the mark back', 'Move the mark back'],
+    ['Trigger, pause, stop', 'Change the pace', 'Schedule'],
   ]);
 });
 
-test.each(blocks)('$heading: $lines.0', async ({ lines }) => {
+test.each(blocks)('$page, $heading: $lines.0', async ({ lines }) => {
   await users();
   for (const line of lines) {
     const env = envWithoutTemporal({

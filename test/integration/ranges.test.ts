@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { queryFiles } from '../../src/destinations/files/reader.js';
+import { asConfiguration } from '../../src/config/index.js';
 import { RangeRefusedError } from '../../src/errors.js';
 import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import {
@@ -366,7 +367,7 @@ describe.concurrent('what cannot be', () => {
     await audit.cancel();
     await expect(audit.range()).rejects.toThrow(/cancelled/);
     await until(async () => (await query(destination, LEFT))[0]?.[0] === '0', 10, 'nothing left');
-    await expect(here.client.audit([configuration] as Json)).rejects.toThrow();
+    await expect(here.client.audit(asConfiguration([configuration]))).rejects.toThrow();
     await expect(here.client.backfill(configuration, { from: null, to: null })).rejects.toBeInstanceOf(
       RangeRefusedError,
     );

@@ -1,6 +1,7 @@
 /** What the full form can ask and read besides lists of JSON by GET, each by a sync from end to end. */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { asConfiguration } from '../../src/config/index.js';
 import { readDestination } from '../../src/cli/query.js';
 import type { Json } from '../../src/protocol.js';
 import { highwater, historyText, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
@@ -458,7 +459,7 @@ describe('a stream with a parent', () => {
         // With a total, no parent's empty last page is asked for once more.
         const child = { ...members(), ...incremental, total: 'total', batch_rows: 60, in_flight: 3 };
         const streams = [TEAMS, child];
-        const input = { source: { base_url: api.url }, destination, streams };
+        const input = asConfiguration({ source: { base_url: api.url }, destination, streams });
         const run = () => system.client.start(input, { taskQueue, workflowId: uniqueName('parents') });
         const handle = await run();
         const isGone = () => worker.child.exitCode !== null || worker.child.signalCode !== null;

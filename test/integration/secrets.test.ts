@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { HighwaterClient } from '../../src/client.js';
-import { planFromFlat } from '../../src/config/index.js';
+import { asConfiguration, planFromFlat } from '../../src/config/index.js';
 import {
   connect,
   highwater,
@@ -230,7 +230,7 @@ async function syncs(
   { at, commands = false }: { at?: number; commands?: boolean } = {},
 ): Promise<{ [where: string]: string }> {
   const workflowId = uniqueName('secret');
-  await client.start(configuration(path, at), { taskQueue, workflowId });
+  await client.start(asConfiguration(configuration(path, at)), { taskQueue, workflowId });
   return everythingSaid(workflowId, commands);
 }
 
@@ -324,7 +324,7 @@ describe('credentials from the environment', () => {
   test('are not in a staged file, the destination, or anything beside it', async () => {
     const workflowId = uniqueName('paused');
     // A wait that the source asks for leaves everything in the middle: nothing staged, and nothing written down.
-    await client.start(configuration('/ok'), { taskQueue, workflowId });
+    await client.start(asConfiguration(configuration('/ok')), { taskQueue, workflowId });
     await client.sync(workflowId).result();
     await until(
       async () => !(await readdir(folder.path)).some((name) => name.endsWith('.wal')),

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { partOf } from '../../src/config/part.js';
+import { asConfiguration } from '../../src/config/index.js';
 import type { Json } from '../../src/protocol.js';
 import { configurationFor, highwater, scratch, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
@@ -197,7 +198,7 @@ test.concurrent('each of several streams by itself, and a configuration for all 
     'the new configuration at a stream',
   );
   // A stream is known by the configuration of the whole, and takes that too.
-  expect(await system.client.running(`${id}/first`, next)).toBe('same');
+  expect(await system.client.running(`${id}/first`, asConfiguration(next))).toBe('same');
   const alone = await file('alone.json', streams({ interval: '4h' }));
   expect((await run('configure', `${id}/first`, alone)).stdout).toBe(`${id}/first: goes on with it\n`);
   await system.client.sync(id).stop();

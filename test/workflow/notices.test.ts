@@ -1,7 +1,6 @@
 /** A webhook is told of what becomes of a sync: each incident once, its end once, and it holds nothing up. */
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { Json } from '../../src/protocol.js';
 import { uniqueName, until } from '../helpers/harness.js';
 import { receiver } from '../helpers/receivers.js';
 import { useLaboratory, type Bench, type Run, type Wrapper } from './laboratory.js';
@@ -101,8 +100,8 @@ describe('of a sync that goes on', () => {
     const run = await bench.start(before.goingOn);
     await run.status('sleeping');
     const was = await run.sync.configuration();
-    const notify = { url: after.hook.url, lag: '3s', on: ['lag'] };
-    await run.sync.configure({ ...(was as { [key: string]: Json }), interval: '2s', notify });
+    const notify = { url: after.hook.url, lag: '3s', on: ['lag' as const] };
+    await run.sync.configure({ ...was, interval: '2s', notify });
     await run.status('sleeping');
     await run.handle.signal('pause');
     await after.isTold(1);
