@@ -52,7 +52,7 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     projects: [
-      // No server, and nothing of one file that another could meet: the modules are loaded once for all of them.
+      // Neither has files that could disturb each other: each process loads the modules once.
       { test: { ...shared, name: 'unit', include: ['test/unit/**/*.test.ts'], isolate: false } },
       {
         test: {

@@ -12,6 +12,7 @@ import { describe, expect, inject, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.js';
 import { inputProblems } from '../../src/inputs.js';
 import type { Json } from '../../src/protocol.js';
+import { runs } from '../helpers/long.js';
 import { EQUAL, uniqueName } from '../helpers/harness.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 import { useLaboratory, type Bench, type Event } from '../workflow/laboratory.js';
@@ -290,7 +291,7 @@ describe('whoever schedules an activity', () => {
         fc.property(hostile(input, opaque), (forged) => {
           expect(inputProblems(name, forged), JSON.stringify(forged).slice(0, 2000)).not.toBeNull();
         }),
-        { numRuns: 2000 },
+        { numRuns: runs(2000) },
       );
     }
   });

@@ -10,6 +10,7 @@ import { HttpSource } from '../../src/sources/http.js';
 import { resolveRequest } from '../../src/sources/references.js';
 import { MASK, Secrets } from '../../src/secrets/masking.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
+import { runs } from '../helpers/long.js';
 import { scratch } from '../helpers/harness.js';
 
 const LONGEST = 64 * 1024;
@@ -82,7 +83,7 @@ describe('the mask', () => {
         // All of it: what is left is what stood around it.
         expect(shown.length).toBeLessThanOrEqual(2 * around.length + 16);
       }),
-      { numRuns: 150 },
+      { numRuns: runs(150) },
     );
   }, 120_000);
 
@@ -102,7 +103,7 @@ describe('the mask', () => {
           expect(shown.length).toBeLessThan(Math.max(200, (16 * text.length) / written.length));
         },
       ),
-      { numRuns: 150 },
+      { numRuns: runs(150) },
     );
   }, 120_000);
 
@@ -162,7 +163,7 @@ describe('the mask', () => {
           );
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 

@@ -1,4 +1,5 @@
 /** What a configuration asks of an answer takes a time and a memory that keep to the size of the answer, or is refused. */
+import { runs } from '../helpers/long.js';
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { exec } from 'jsonpath-rfc9535';
@@ -177,7 +178,7 @@ describe('a JSONPath', () => {
         const tape = new JsonTape(JSON.stringify(value));
         expect(new JsonPath(path).select(tape).map((at) => tape.textOf(at))).toEqual(theirs);
       }),
-      { numRuns: 3_000 },
+      { numRuns: runs(3_000) },
     );
   }, 60_000);
 
