@@ -109,7 +109,7 @@ export class SyncFailedError extends HighwaterError {
 export class AlreadyRunningError extends HighwaterError {
   override readonly name = 'AlreadyRunningError';
   constructor(readonly workflowId: string) {
-    super(`a sync with the id "${workflowId}" is running already`);
+    super(`a sync with the id "${workflowId}" is already running`);
   }
 }
 
@@ -117,7 +117,7 @@ export class AlreadyRunningError extends HighwaterError {
 export class NoSuchSyncError extends HighwaterError {
   override readonly name = 'NoSuchSyncError';
   constructor(readonly workflowId: string) {
-    super(`there is no sync with the id "${workflowId}"; "highwater list" shows those that there are`);
+    super(`there is no sync with the id "${workflowId}"; "highwater list" shows all syncs`);
   }
 }
 
@@ -132,8 +132,8 @@ export class NotRunningError extends HighwaterError {
   ) {
     const when = ended === null ? '' : ` at ${ended.toISOString()}`;
     super(
-      `the sync "${workflowId}" does not run: it has ${ENDED[status] ?? 'ended'}${when}. ` +
-        `Start it again with "highwater start"; it goes on from its checkpoint.`,
+      `the sync "${workflowId}" is not running: it has ${ENDED[status] ?? 'ended'}${when}. ` +
+        `Start it again with "highwater start"; it continues from its checkpoint.`,
     );
   }
 }
@@ -328,7 +328,7 @@ export class RangeHandle extends SyncHandle {
       throw new SyncFailedError(
         this.workflowId,
         'Stopped',
-        'it was stopped before its end; a backfill goes on from there when it is started again',
+        'it was stopped before it finished; a backfill continues from there when it is started again',
       );
     }
     const { range, stream: name, pages, warnings } = stream;
@@ -517,7 +517,7 @@ export class HighwaterClient {
     const named = options.stream ?? known?.stream ?? null;
     if (named === null && plans.plans.length > 1) {
       const names = plans.plans.map(({ stream }) => stream).join(', ');
-      throw new RangeRefusedError(`a range is read of one stream: name it; there are ${names}`);
+      throw new RangeRefusedError(`the sync has several streams; name one: ${names}`);
     }
     const plan = planNamed(plans, named);
     const problem = problemOf(plan, range);
@@ -533,7 +533,7 @@ export class HighwaterClient {
       const handle = await this.temporal.workflow.start('sync', {
         ...{ workflowId, taskQueue, args: [configuration, syncOptions] },
         staticSummary: `${range.kind} of ${plan.stream} · ${ends}`,
-        staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range, ${ends}, beside the sync.`,
+        staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range: ${ends}.`,
       });
       return new RangeHandle(handle, this.payloads);
     } catch (thrown) {

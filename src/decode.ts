@@ -30,7 +30,7 @@ function shapeProblem(value: unknown): string | null {
     const next: unknown[] = [];
     for (const inner of level) {
       if (typeof inner !== 'object' || inner === null) continue;
-      if (Object.hasOwn(inner, '__proto__')) return '"__proto__" is a name that cannot be used here';
+      if (Object.hasOwn(inner, '__proto__')) return '"__proto__" is not allowed as a name';
       for (const one of Object.values(inner)) if (typeof one === 'object' && one !== null) next.push(one);
     }
     level = next;
@@ -45,7 +45,7 @@ function lines(issue: z.Issue, root: unknown): string[] {
     case 'unrecognized_keys':
       return issue.keys.map((key) => `${pathText([...path, key])}: is not a known key`);
     case 'invalid_type':
-      return at(`must be ${KINDS[issue.expected] ?? issue.expected}, and ${kindOf(valueAt(root, path))}`);
+      return at(`must be ${KINDS[issue.expected] ?? issue.expected}, but ${kindOf(valueAt(root, path))}`);
     case 'invalid_value':
       return at(
         `must be ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map(String).join(', ')}`,
@@ -55,13 +55,13 @@ function lines(issue: z.Issue, root: unknown): string[] {
     case 'too_big':
       return at(`must be ${amount(issue.origin, 'at most', Number(issue.maximum))}`);
     case 'invalid_key':
-      return at('is not a name that can be used');
+      return at('is not a valid name');
     case 'invalid_union':
       return unionLines(issue, root);
     case 'invalid_format':
-      return at('has characters that are not allowed there, or another form');
+      return at('has an invalid format');
     default:
-      return at(issue.message === 'Invalid input' ? 'has another form' : issue.message);
+      return at(issue.message === 'Invalid input' ? 'has an invalid format' : issue.message);
   }
 }
 
@@ -77,7 +77,7 @@ function unionLines(issue: z.Issue & { code: 'invalid_union' }, root: unknown): 
   if (depth(best) > 0)
     return best.flatMap((one) => lines({ ...one, path: [...issue.path, ...one.path] }, root));
   const forms = (issue.errors as z.Issue[][]).flat().map(formText);
-  return [`${where}must be ${[...new Set(forms)].join(' or ')}, and ${kindOf(valueAt(root, issue.path))}`];
+  return [`${where}must be ${[...new Set(forms)].join(' or ')}, but ${kindOf(valueAt(root, issue.path))}`];
 }
 
 function formText(issue: z.Issue): string {

@@ -63,7 +63,7 @@ export type AllowedBy =
   | {
       /** The option without its dashes. */
       list: 'allow-env' | 'allow-files' | 'allow-secrets' | 'allow-destinations' | 'allow-hosts';
-      /** What would have to be listed. */
+      /** The entry that the list would need. */
       entry: string;
       /** The list as it is, where a new one takes its place. */
       now?: string;
@@ -84,18 +84,17 @@ export class NotAllowedError extends SyncError {
 
   static of(what: string, by: AllowedBy): NotAllowedError {
     return new NotAllowedError(
-      `${what} may not be used by configurations on this worker. ${advice(by)} (docs/security.md).`,
+      `configurations on this worker may not use ${what}. ${advice(by)} (docs/security.md).`,
     );
   }
 }
 
 function advice(by: AllowedBy): string {
-  if ('variable' in by)
-    return `Only the worker's owner can change that: ${by.variable} names the folder of hooks`;
+  if ('variable' in by) return `The worker's owner can change that: ${by.variable} names the folder of hooks`;
   const { list, entry, now } = by;
   const variable = `HIGHWATER_${list.toUpperCase().replace('-', '_')}`;
   const option = `--${list} ${now === undefined ? entry : `${now},${entry}`}`;
-  return `Only the worker's owner can allow it: ${option}, or ${variable}`;
+  return `The worker's owner can allow it with ${option}, or with ${variable}`;
 }
 
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */
@@ -145,8 +144,8 @@ export class ContradictingAnswerError extends SyncError {
   override readonly name = 'ContradictingAnswerError';
   constructor(request: string, message: string, method = 'GET') {
     super(
-      `${message}. The page was asked for several times, and nothing was deleted. If the source is right as it is, remove what ` +
-        `counts something else ("total", "total_pages", "more") from the configuration\n  request: ${method} ${request}`,
+      `${message}. Highwater requested the page several times; no rows were deleted. If the records are right, the configured ` +
+        `"total", "total_pages" or "more" counts something else: remove it\n  request: ${method} ${request}`,
     );
   }
 }
@@ -193,8 +192,8 @@ export class CheckpointConflictError extends SyncError {
     readonly holder: Holder | null,
   ) {
     super(
-      `a stale writer was refused: ${stream} stands at checkpoint ${stored ?? '(none)'}, this batch was fetched ` +
-        `from ${base}; the stream is held by ${holder === null ? 'nobody' : `workflow "${holder.workflowId}"`}. Nothing was written.`,
+      `the destination refused a stale batch: ${stream} is at checkpoint ${stored ?? '(none)'}, but the batch was fetched ` +
+        `from ${base}. ${holder === null ? 'No workflow holds the stream' : `The workflow "${holder.workflowId}" holds the stream`}. Nothing was written.`,
     );
   }
 }
@@ -214,7 +213,7 @@ export class StreamHeldError extends SyncError {
     elsewhere: string | null = null,
   ) {
     super(
-      `${stream} is being written by the running workflow "${holder}"${elsewhere === null ? '' : ` of another Temporal server, ${elsewhere}`}. Wait for it, cancel it, or take the ` +
+      `the running workflow "${holder}"${elsewhere === null ? '' : ` of another Temporal server, ${elsewhere},`} writes ${stream}. Wait until it ends, cancel it, or take the ` +
         `stream from it with --take-over.`,
     );
   }
@@ -230,8 +229,8 @@ export class ChangeRefusedError extends SyncError {
   override readonly name = 'ChangeRefusedError';
   constructor(readonly problems: string[]) {
     super(
-      `that is another sync, which cannot take the place of one that runs:\n  ${problems.join('\n  ')}\n` +
-        'Stop the one that runs, and start the other.',
+      `a running sync cannot become another sync:\n  ${problems.join('\n  ')}\n` +
+        'Stop the running sync, and start the other.',
     );
   }
 }
@@ -241,7 +240,7 @@ export class BatchLostError extends SyncError {
   override readonly name = 'BatchLostError';
 }
 
-/** What a workflow or an activity was given is not what it takes: nothing is done with any of it. */
+/** The input of a workflow or an activity is invalid; none of it is used. */
 export class InputRefusedError extends SyncError {
   override readonly name = 'InputRefusedError';
   /** @param problems the path to each and what was expected there. */
@@ -249,7 +248,7 @@ export class InputRefusedError extends SyncError {
     what: string,
     readonly problems: readonly string[],
   ) {
-    super(`${what} cannot be used:\n  ${problems.join('\n  ')}`);
+    super(`${what} is invalid:\n  ${problems.join('\n  ')}`);
   }
 }
 
@@ -267,7 +266,9 @@ export class DestinationError extends SyncError {
 export class StorageFullError extends SyncError {
   override readonly name = 'StorageFullError';
   constructor(where: string, said: string) {
-    super(`there is no room left for ${where}: ${said}. Make room; the sync goes on by itself.`);
+    super(
+      `there is no space left for ${where}: ${said}. Free some space; the sync then continues by itself.`,
+    );
   }
 }
 
@@ -286,7 +287,7 @@ export class DestinationGoneError extends SyncError {
   override readonly name = 'DestinationGoneError';
   constructor(what: string) {
     super(
-      `${what}. Nothing was written. Put it back, and the sync goes on by itself; or "highwater resume" has it start over ` +
+      `${what}. Nothing was written. Restore it, and the sync continues by itself; or run "highwater resume" to start over ` +
         'with what is there now.',
     );
   }
@@ -296,7 +297,7 @@ export class DestinationGoneError extends SyncError {
 export class TableGoneError extends SyncError {
   override readonly name = 'TableGoneError';
   constructor({ schema, table }: { schema: string; table: string }) {
-    super(`table ${schema}.${table} is gone although its checkpoint stands`);
+    super(`table ${schema}.${table} is gone, but its checkpoint is still there`);
   }
 }
 

@@ -54,7 +54,7 @@ export function installRuntime(logger: Logger, metrics?: string): void {
   } catch (thrown) {
     if (metrics === undefined || !messageOf(thrown).includes('prometheus')) throw thrown;
     const why = messageOf(thrown).split(': ').at(-1) ?? '';
-    throw new Error(`metrics cannot be served at ${metrics}: ${why}. Choose another port.`, {
+    throw new Error(`cannot serve metrics at ${metrics}: ${why}. Choose another port.`, {
       cause: thrown,
     });
   }
@@ -75,7 +75,7 @@ export function metricsAddress(text: string): string {
   const [, host = '127.0.0.1', port] = /^(?:(.+):)?(\d{1,5})$/.exec(text.trim()) ?? [];
   if (port === undefined || Number(port) > 65_535)
     throw new Error(
-      `${JSON.stringify(text)} is no address for metrics; write a port, or host:port such as 0.0.0.0:9464`,
+      `${JSON.stringify(text)} is not an address for metrics; write a port, or host:port such as 0.0.0.0:9464`,
     );
   return `${host === 'localhost' ? '127.0.0.1' : host}:${port}`;
 }

@@ -12,14 +12,14 @@ export interface MetricSpec {
 const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 export const METRICS = {
-  highwater_rows_total: { kind: 'counter', help: 'Rows inserted or changed.' },
+  highwater_rows_total: { kind: 'counter', help: 'Rows inserted or updated.' },
   highwater_records_total: { kind: 'counter', help: 'Records read and committed.' },
   highwater_pages_total: { kind: 'counter', help: 'Pages read and committed.' },
   highwater_batches_total: { kind: 'counter', help: 'Batches committed.' },
-  highwater_bytes_total: { kind: 'counter', help: 'Bytes of the records that were committed.' },
+  highwater_bytes_total: { kind: 'counter', help: 'Bytes of committed records.' },
   highwater_rejected_total: {
     kind: 'counter',
-    help: 'Records that did not fit and were put aside.',
+    help: 'Records that did not fit and were quarantined.',
   },
   highwater_deleted_total: {
     kind: 'counter',
@@ -27,31 +27,31 @@ export const METRICS = {
   },
   highwater_batch_seconds: {
     kind: 'histogram',
-    help: 'How long a batch was read and staged.',
+    help: 'Time to read and stage a batch.',
     buckets: SECONDS,
   },
   highwater_commit_seconds: {
     kind: 'histogram',
-    help: 'How long the destination took for a batch and its checkpoint.',
+    help: 'Time that the destination took to write a batch and its checkpoint.',
     buckets: SECONDS,
   },
   highwater_source_request_seconds: {
     kind: 'histogram',
     labels: ['status'],
-    help: 'How long the source took until its answer began; `status` is `none` where there was no answer.',
+    help: 'Time until a response of the source began; `status` is `none` if there was no response.',
     buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
   },
-  highwater_source_bytes_total: { kind: 'counter', help: 'Bytes of answers, unpacked.' },
+  highwater_source_bytes_total: { kind: 'counter', help: 'Bytes of responses after decompression.' },
   highwater_source_wait_seconds: {
     kind: 'histogram',
     labels: ['for'],
-    help: 'Waits before the next request, in seconds: `for` the `source` (429, 503, a rule), or a `parent` that has not been read yet.',
+    help: 'Waits before the next request, in seconds: `for` the `source` (429, 503, a rule), or for a `parent` that has not been read yet.',
     buckets: [1, 5, 15, 60, 300, 900, 3600, 14_400],
   },
   highwater_retries_total: {
     kind: 'counter',
     labels: ['activity', 'error'],
-    help: 'Attempts that failed, by the name of the error; most are tried again.',
+    help: 'Failed attempts, by the name of the error; most are retried.',
   },
   highwater_notices_total: {
     kind: 'counter',
@@ -61,19 +61,19 @@ export const METRICS = {
   highwater_status_timestamp_seconds: {
     kind: 'gauge',
     labels: ['status'],
-    help: 'When the sync entered this status last; the greatest is the one that it is in.',
+    help: 'Time when the sync last entered this status; the status with the latest time is the current one.',
   },
   highwater_complete_as_of_timestamp_seconds: {
     kind: 'gauge',
-    help: 'The table holds what the source had then. The lag is the time since.',
+    help: 'Time as of which the table is up to date. The lag is the time since then.',
   },
   highwater_last_success_timestamp_seconds: {
     kind: 'gauge',
-    help: 'When a batch was committed, or a pass ended, last.',
+    help: 'Time when a batch was last committed, or a pass last ended.',
   },
   highwater_last_failure_timestamp_seconds: {
     kind: 'gauge',
-    help: 'When the sync could not go on last. It fails while this is greater than the last success.',
+    help: 'Time of the last failure of the sync. It is failing while this is later than the last success.',
   },
 } as const satisfies { [name: string]: MetricSpec };
 

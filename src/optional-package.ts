@@ -18,7 +18,7 @@ export async function loadPackages<T>(
     const said = messageOf(thrown);
     const isMissing = names.some((name) => said.includes(`'${name}'`));
     if ((thrown as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND' || !isMissing)
-      throw problem(`${what}, which cannot be loaded: ${said}`);
+      throw problem(`${what}, which failed to load: ${said}`);
     const ranges = peerRanges();
     const install = names.map((name) => `'${name}@${ranges[name] ?? 'latest'}'`).join(' ');
     throw problem(

@@ -21,8 +21,8 @@ export interface Replayed {
 
 /** The behaviour of a sync whose history some code does not replay. */
 export const WOULD_STAND_STILL =
-  'it would stand still: each worker of this version fails its next step and tries again, and it answers no query and ' +
-  'no stop. Nothing is lost: table and checkpoint stay as they are';
+  'it would get stuck: workers of this version would fail and retry its next step for ever, and it would answer neither ' +
+  'queries nor a stop. Nothing would be lost: table and checkpoint stay as they are';
 
 /** Replays a history as a worker does that takes over a running sync. */
 export async function replay(code: Code, history: History, name: string): Promise<Replayed> {
@@ -34,8 +34,8 @@ export async function replay(code: Code, history: History, name: string): Promis
     const isOther = error instanceof DeterminismViolationError;
     const said = innerMessage(messageOf(error));
     const reason = isOther
-      ? `it would do something else than the history says: ${said}`
-      : `this code fails on it: ${said}`;
+      ? `it would deviate from its history: ${said}`
+      : `this version fails to replay it: ${said}`;
     return { events, broken: { reason: reason.slice(0, 500), error } };
   }
 }
@@ -75,8 +75,8 @@ export function situationOf(history: History): string {
   }
   const done = [...counts].map(([what, n]) => (n === 1 ? what : `${n} × ${what}`)).join(', ');
   const last = Object.entries(events.at(-1) ?? {}).find(([name, value]) => value !== null && END.test(name));
-  const how = last === undefined ? 'runs still' : `has ended (${END.exec(last[0])?.[1] ?? ''})`;
-  return `${events.length} events: ${done === '' ? 'nothing was done' : done}; ${how}`;
+  const how = last === undefined ? 'still running' : `ended (${END.exec(last[0])?.[1] ?? ''})`;
+  return `${events.length} events: ${done === '' ? 'no activities' : done}; ${how}`;
 }
 
 const END =

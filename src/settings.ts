@@ -13,7 +13,7 @@ export interface Setting {
 
 const YEAR = 366 * 86_400;
 const onePass = ({ intervalSeconds }: StreamPlan) =>
-  intervalSeconds === null ? 'this sync makes one pass; its configuration has no "interval"' : null;
+  intervalSeconds === null ? 'this sync makes a single pass; its configuration has no "interval"' : null;
 const batch = (name: keyof StreamPlan['batch']) => (plan: StreamPlan, value: number) => ({
   ...plan,
   batch: { ...plan.batch, [name]: value },
@@ -35,17 +35,17 @@ const rateLimit =
 /** Settings that can be changed while a sync runs: none moves its place in the source, or changes its rows. */
 export const SETTINGS: { [name: string]: Setting } = {
   interval: {
-    means: 'the sleep between passes',
+    means: 'pause between passes',
     ...{ kind: 'duration', least: 0.001, most: YEAR, refusal: onePass },
     apply: (plan, intervalSeconds) => ({ ...plan, intervalSeconds }),
   },
   idle_interval: {
-    means: 'what that sleep may grow to while passes bring nothing',
+    means: 'longest pause while passes find nothing new',
     ...{ kind: 'duration', least: 0.001, most: YEAR, refusal: onePass },
     apply: (plan, idleIntervalSeconds) => ({ ...plan, idleIntervalSeconds }),
   },
   page_size: {
-    means: 'records a page (offset, cursor)',
+    means: 'records per page (offset, cursor)',
     ...{ kind: 'whole number', least: 1, most: 100_000, refusal: noPageSize },
     apply: ({ options, ...plan }, pageSize) => ({
       ...plan,
@@ -54,42 +54,42 @@ export const SETTINGS: { [name: string]: Setting } = {
     }),
   },
   requests_per_second: {
-    means: 'what the source is asked a second, evenly; also "rate"',
+    means: 'requests per second, evenly spaced; also "rate"',
     ...{ kind: 'number', least: 0.001, most: 10_000 },
     apply: rateLimit('requestsPerSecond'),
   },
   concurrency: {
-    means: 'requests at once to the source',
+    means: 'concurrent requests to the source',
     ...{ kind: 'whole number', least: 1, most: 1000 },
     apply: rateLimit('concurrency'),
   },
   in_flight: {
-    means: 'requests on their way at once for a stream',
+    means: 'concurrent requests of a stream',
     ...{ kind: 'whole number', least: 1, most: 32 },
     apply: (plan, inFlight) => ({ ...plan, inFlight }),
   },
   batch_rows: {
-    means: 'rows a batch, at most',
+    means: 'maximum rows per batch',
     ...{ kind: 'whole number', least: 1, most: 10_000_000 },
     apply: batch('rows'),
   },
   batch_bytes: {
-    means: 'bytes a batch, at most',
+    means: 'maximum bytes per batch',
     ...{ kind: 'whole number', least: 1024, most: Number.MAX_SAFE_INTEGER },
     apply: batch('bytes'),
   },
   batch_seconds: {
-    means: 'seconds a batch is read for, at most',
+    means: 'maximum seconds spent reading a batch',
     ...{ kind: 'number', least: 0.05, most: 600 },
     apply: batch('seconds'),
   },
   retry_for: {
-    means: 'for how long a source that does not answer is tried again',
+    means: 'how long to retry requests to a source that does not respond',
     ...{ kind: 'duration', least: 0.001, most: YEAR },
     apply: (plan, retrySeconds) => ({ ...plan, retrySeconds }),
   },
   timeout: {
-    means: 'how long an answer may take to begin',
+    means: 'maximum time until a response begins',
     ...{ kind: 'duration', least: 0.001, most: YEAR },
     apply: (plan, requestTimeoutSeconds) => ({ ...plan, requestTimeoutSeconds }),
   },
@@ -99,6 +99,6 @@ function noPageSize({ options }: StreamPlan): string | null {
   const { strategy } = options;
   if (strategy === 'offset' || strategy === 'cursor') return null;
   if (strategy === 'page_number')
-    return 'pages of another size have other numbers; change the configuration and start over with --full';
-  return `${strategy} asks for no page size`;
+    return 'another page size changes the page numbers; change the configuration and start over with --full';
+  return `${strategy} sends no page size`;
 }

@@ -240,7 +240,7 @@ export class HighwaterWorker {
       } catch (thrown) {
         const message = messageOf(thrown);
         if (message !== said)
-          Runtime.instance().logger.warn('the worker cannot begin anew yet', { error: message });
+          Runtime.instance().logger.warn('the worker cannot restart yet', { error: message });
         said = message;
         await delay(AGAIN_MILLISECONDS);
         continue;
@@ -257,7 +257,7 @@ export class HighwaterWorker {
    */
   private forgetSyncs(): void {
     if (this.main?.getState() !== 'RUNNING') return;
-    Runtime.instance().logger.info('the Temporal server is away: the worker begins anew', {});
+    Runtime.instance().logger.info('the Temporal server is unreachable: the worker restarts', {});
     this.main.shutdown();
   }
 
@@ -266,7 +266,7 @@ export class HighwaterWorker {
     if (this.isStopping) return 'it stops';
     const state = this.main?.getState();
     if (state === 'INITIALIZED') return 'it starts';
-    if (state !== 'RUNNING') return 'the Temporal server was away: it begins anew';
+    if (state !== 'RUNNING') return 'the Temporal server was unreachable: restarting';
     const { workflowService } = this.connection;
     return this.connection
       .withDeadline(Date.now() + ANSWER_MILLISECONDS, () => workflowService.getSystemInfo({}))
@@ -301,7 +301,7 @@ export function workflowCode(
   const found = sources.find((path) => existsSync(path));
   if (found !== undefined) return { workflowsPath: found };
   const missing = prebuilt ?? sources.join(', ');
-  throw new Error(`the bundle of the workflows, ${missing}, is missing: build or install Highwater again`);
+  throw new Error(`the workflow bundle ${missing} is missing: build or install Highwater again`);
 }
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -108,10 +108,10 @@ export class BatchStager {
       const isTooMuch = page.rejectedBytes > REJECTED_BYTES;
       if (page.rejects.length <= REJECTS_LIMIT && !isTooMuch) continue;
       const many = isTooMuch
-        ? `records of more than ${REJECTED_BYTES} bytes`
+        ? `records with more than ${REJECTED_BYTES} bytes in total`
         : `more than ${REJECTS_LIMIT} records`;
       throw new RecordError(
-        `${many} of one answer do not fit, the first as ${page.rejects[0]?.reason ?? ''}: that is no exception`,
+        `${many} of one response do not fit, too many to quarantine; the first because ${page.rejects[0]?.reason ?? ''}`,
       );
     }
   }

@@ -325,7 +325,7 @@ function restartFor(thrown: unknown, { pass, notes, position }: Cursor): string 
   const token = heldToken(position);
   if (!(thrown instanceof SourceRefusedError) || token === null || pass === 0) return null;
   if (thrown.status === null || !DEAD_TOKEN.includes(thrown.status)) return null;
-  return `the source refused a page token that it had given (${String(thrown.status)}), as sources do with old ones`;
+  return `the source answered ${String(thrown.status)} to its own page token, which has probably expired`;
 }
 
 /** The cursor with what an answer has to say. */
@@ -334,7 +334,7 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: Page
   for (const note of remarks) notes = withNote(notes, note);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
-    const message = `records have members that no column is declared for, which are not stored: ${undeclared.join(', ')}`;
+    const message = `members without a declared column are not stored: ${undeclared.join(', ')}`;
     notes = withNote(notes, { code: 'undeclared_members', message });
   }
   return { ...cursor, notes };
@@ -342,6 +342,5 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: Page
 
 const ANSWER_IGNORED: Note = {
   code: 'answer_ignored',
-  message:
-    'an answer was taken for an empty page, as a rule for errors says: the pass may not have read everything',
+  message: 'a rule in "errors" treated a response as an empty page: the pass may not have read everything',
 };

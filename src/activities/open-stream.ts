@@ -158,9 +158,8 @@ function describeStream(
     notes.push({
       code: 'source_changed',
       message:
-        `table ${plan.table.schema}.${plan.table.table} also has rows of ${sources}, and nothing of ${own} was written to it ` +
-        'so far: everything is read from there. What only the other one has stays in the table; give each a table of its own ' +
-        'where that is not meant.',
+        `table ${plan.table.schema}.${plan.table.table} has rows of ${sources}, but none of ${own} yet, from which everything is read now. ` +
+        'Rows that only the other source has stay in the table. If you do not want that, give each source its own table.',
     });
   }
   const others = [...new Set(neighbours.map((key) => key.strategy))].filter((name) => name !== strategy.name);
@@ -168,9 +167,9 @@ function describeStream(
     notes.push({
       code: 'table_shared',
       message:
-        `table ${plan.table.schema}.${plan.table.table} has been written by the strategy ${others.join(', ')} too; ` +
-        `where their endpoints number records differently (step_size does, in the reference API), one record ` +
-        `becomes two rows. Give each strategy a table or schema of its own.`,
+        `table ${plan.table.schema}.${plan.table.table} also has rows written by the strategy ${others.join(', ')}. ` +
+        `If the endpoints number records differently (as step_size does in the sample API), one record ` +
+        `becomes two rows: give each strategy its own table or schema.`,
     });
   }
   const { options } = plan;
@@ -180,8 +179,8 @@ function describeStream(
     notes.push({
       code: 'updates_unseen',
       message:
-        'offset sees an update only where it moves the row in the list; the update of a row that stays in its ' +
-        'place before the saved offset is invisible. Set "full_rescan" where updates matter.',
+        'offset finds an update only if it moves the record to the end of the list; an update of a record that stays ' +
+        'before the saved offset goes unnoticed. If updates matter, set "full_rescan".',
     });
   }
   const cursor = checkpoint.cursor ?? strategy.begin(null, new Date(0).toISOString());

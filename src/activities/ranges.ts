@@ -31,7 +31,7 @@ const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
 /** @throws {RangeRefusedError} */
 export function rangesOf({ ranges }: Destination): Ranges {
   if (ranges === undefined)
-    throw new RangeRefusedError('this destination cannot have ranges read beside a sync');
+    throw new RangeRefusedError('this destination supports neither backfills nor audits');
   return ranges;
 }
 
@@ -82,8 +82,8 @@ function reach({ options, parent }: StreamPlan, stands: Checkpoint | null): stri
   if (cursor !== null && (cursor.ended !== null || cursor.pass > 1)) return null;
   throw new RangeRefusedError(
     cursor === null
-      ? 'nothing was synced with this configuration yet: there is nothing to audit'
-      : 'the first pass of the sync has not ended yet: audit it when it has',
+      ? 'there is nothing to audit: no sync has run with this configuration yet'
+      : 'the first pass of the sync has not ended yet: start the audit after it',
   );
 }
 
@@ -151,10 +151,10 @@ const UNSURE = [...INCOMPLETE, 'ties_out_of_reach', 'ties_scroll', 'unordered'];
 /** Which rows an audit would have met had they been there, or why that cannot be told. */
 export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scope'] {
   const { options, range, table, cursorField } = plan;
-  if (range === undefined) return 'it is no range';
-  if (cursor.ended === null) return 'it was not read to its end';
+  if (range === undefined) return 'it is not a range';
+  if (cursor.ended === null) return 'the range was not read to its end';
   const unsure = cursor.notes.find(({ code }) => UNSURE.includes(code));
-  if (unsure !== undefined) return `not all records may have been read: ${unsure.message}`;
+  if (unsure !== undefined) return `some records may not have been read: ${unsure.message}`;
   const { from, to } = comparedRange(options, range);
   switch (rangeTerms(options)) {
     case null:
@@ -162,11 +162,11 @@ export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scop
     case 'offsets':
       return (from === null || from === '0') && range.to === null
         ? null
-        : 'which rows of the table lie between two places of the list cannot be told; without --from and --to all are compared';
+        : 'the table does not show which rows lie between two offsets of the list; omit --from and --to to compare all rows';
     case 'ids': {
       if (options.strategy !== 'step_size') return null;
       if (to === null && cursor.ended === 'max_empty_steps')
-        return 'ids after the last empty range were not asked for';
+        return 'ids after the last empty range were not requested';
       const [key = '', ...others] = table.primaryKey;
       const field = others.length === 0 ? key : cursorField;
       return { field, format: 'integer', from: from ?? options.initialId, to: to ?? options.maxId };
@@ -176,7 +176,7 @@ export function scopeOf(plan: StreamPlan, cursor: Cursor): ConcludeRequest['scop
       const lower = from ?? incremental?.start ?? null;
       if (lower === null && to === null) return null;
       if (plan.cursorFields !== undefined)
-        return `which rows of the table lie in the range cannot be told, as "cursor_field" names several: ${plan.cursorFields.join(', ')}`;
+        return `the table does not show which rows lie in the range, because "cursor_field" lists several fields: ${plan.cursorFields.join(', ')}`;
       return { field: cursorField, format: incremental?.format ?? 'timestamp', from: lower, to };
     }
   }

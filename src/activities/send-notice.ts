@@ -35,7 +35,7 @@ export const sendNotice =
         if (!now.equals(read)) status = await post(addressBy(url, now, dependencies), body, dependencies);
       }
       if (status >= 200 && status < 300) return;
-      const said = `the webhook of notify.url answered ${status}`;
+      const said = `the webhook (notify.url) answered ${status}`;
       throw isRefusal(status) ? new NoticeRefusedError(said) : new NoticeNotDeliveredError(said);
     });
 
@@ -49,7 +49,9 @@ function addressBy(url: string, read: ReadSecrets, { environment, trust }: Depen
   const address = references.resolve(url, 'notify.url').trim();
   references.check();
   if (/^https?:\/\//i.test(address) && URL.canParse(address)) return new URL(address);
-  throw new NoticeRefusedError('notify.url gives no address that begins with http:// or https://');
+  throw new NoticeRefusedError(
+    'notify.url does not resolve to an address that begins with http:// or https://',
+  );
 }
 
 /** Sends a notice. @returns the status of the answer. @throws {NotAllowedError | NoticeNotDeliveredError} */
@@ -75,8 +77,8 @@ async function post(address: URL, body: string, { network }: Dependencies): Prom
       throw NotAllowedError.of('the host of notify.url', { list: 'allow-hosts', entry: 'HOST' });
     const { code } = thrown as NodeJS.ErrnoException;
     // Words of the client's hold the address.
-    const why = code ?? (abort.aborted ? 'it did not answer' : 'it redirects, or breaks off');
-    throw new NoticeNotDeliveredError(`the webhook of notify.url cannot be reached: ${why}`);
+    const why = code ?? (abort.aborted ? 'it did not answer' : 'it redirects, or closed the connection');
+    throw new NoticeNotDeliveredError(`the webhook (notify.url) is unreachable: ${why}`);
   }
 }
 
@@ -117,13 +119,13 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
   const { event, status, message, since, nextTry, stream, deletes } = notice;
   const what =
     event === 'recovered'
-      ? 'is well again'
+      ? 'has recovered'
       : event === 'lag'
         ? 'is behind its source'
         : status === 'failing'
           ? 'is failing'
           : deletes !== undefined
-            ? 'waits for you: approve or reject what a pass would delete'
+            ? 'waits for your decision: approve or reject the deletes of its pass'
             : status === 'blocked'
               ? 'is blocked and needs you'
               : 'has failed';
@@ -132,10 +134,10 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
     event !== 'failing' || deletes !== undefined
       ? []
       : nextTry !== null
-        ? [`The next try is at ${nextTry}.`]
+        ? [`It retries at ${nextTry}.`]
         : status === 'blocked'
           ? [`Fix the problem, then: highwater resume ${sync}`]
-          : ['Fix the problem and start it again: it continues from there.'];
+          : ['Fix the problem and start the sync again: it continues from its checkpoint.'];
   const isBehind = notice.lagSeconds !== null && event === 'failing';
   return [
     `${HEAD[event]} Sync ${sync} (${stream}) ${what}, since ${since}.`,

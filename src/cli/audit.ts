@@ -16,27 +16,28 @@ export function auditCommand(): Command {
   return new Command('audit')
     .description('Compare a table with its source, and repair it on request.')
     .argument('<id-or-file>', 'the id of a sync, or a configuration')
-    .option('--from <value>', 'start of the range, inclusive (default: everything)')
-    .option('--to <value>', 'end of the range, inclusive (default: the place of the sync)')
-    .option('--repair', 'write missing and stale rows; treat extra rows as "deletes" says')
-    .option('--remove-extra', 'with --repair: remove extra rows also where "deletes" does not say so')
+    .option('--from <value>', 'start of the range, inclusive (default: the beginning)')
+    .option('--to <value>', "end of the range, inclusive (default: the sync's cursor)")
+    .option('--repair', 'write missing and stale rows; mark or remove extra rows if "deletes" is set')
+    .option('--remove-extra', 'with --repair: remove extra rows even if "deletes" is not set')
     .option(
       '--keys <count>',
-      `list at most n keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
+      `list at most this many keys of each kind (default: ${KEYS_SHOWN}; with --json ${KEYS_LIMIT})`,
       asCount,
     )
-    .option('--stream <name>', 'which stream of several')
+    .option('--stream <name>', 'the stream, if there are several')
     .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
-    .option('--no-wait', 'return once it is started')
+    .option('--no-wait', 'return once the audit has started')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-Every record of the range is read again and compared with its row, all columns. missing: the table has no row for it.
-stale: the row differs. extra: the source does not have it. twice: a key stands in several rows. The sync may run meanwhile: what it changes is not
-reported, and records that are ahead of it are not compared. Ranges are told as for "highwater backfill".
+The audit reads every record of the range again and compares all columns with its row. missing: the record has no row.
+stale: the row differs. extra: the row has no record. twice: several rows have the same key. The sync may keep running:
+rows that it changes meanwhile are not reported, and records beyond its cursor are not compared. Give ranges as for
+"highwater backfill".
 
-Exit codes: 0 equal, or all was repaired · 1 there are differences · 2 it could not be told, with the reason · 130 interrupted
+Exit codes: 0 equal, or all differences repaired · 1 differences left · 2 failed, with the reason · 130 interrupted
 
 Examples:
   highwater audit users
@@ -55,7 +56,7 @@ function couldNot(thrown: unknown): void {
 function asCount(text: string): number {
   const number = Number(text);
   if (!/^\d+$/.test(text) || number > KEYS_LIMIT)
-    throw new InvalidArgumentError(`a whole number of at most ${KEYS_LIMIT} is needed`);
+    throw new InvalidArgumentError(`Give a whole number of at most ${KEYS_LIMIT}.`);
   return number;
 }
 
@@ -83,11 +84,11 @@ async function audit(given: string, options: Options): Promise<void> {
 /** The findings of an audit as text. */
 export function shown({ stream, range }: EndedRange, repaired: boolean): string {
   const { differences, extraUnknown } = range;
-  if (differences === null) return `${stream}: nothing was compared`;
+  if (differences === null) return `${stream}: nothing to compare`;
   const { missing, stale, extra, twice, changed } = differences;
   const all = [missing, stale, extra, twice];
   const line = (name: string, found: Differences | null) =>
-    found === null ? [name, 'not told', '', ''] : [name, found.count, found.repaired, keysText(found)];
+    found === null ? [name, 'unknown', '', ''] : [name, found.count, found.repaired, keysText(found)];
   const found = all.reduce((sum, one) => sum + (one?.count ?? 0), 0);
   const left = all.reduce((sum, one) => sum + (one?.count ?? 0) - (one?.repaired ?? 0), 0);
   const said =
@@ -95,20 +96,20 @@ export function shown({ stream, range }: EndedRange, repaired: boolean): string 
       ? 'equal'
       : left === 0
         ? `${counted(found, 'difference')}, all repaired`
-        : `${counted(found, 'difference')}${left < found ? `, ${count(left)} of them left` : ''}`;
+        : `${counted(found, 'difference')}${left < found ? `, ${count(left)} left` : ''}`;
   const notes = [
     ...(changed > 0
-      ? [`the sync changed ${counted(changed, 'row')} meanwhile; nothing is said of them.`]
+      ? [`the sync changed ${counted(changed, 'row')} during the audit; they are not reported.`]
       : []),
-    ...(extraUnknown === null ? [] : [`extra rows were not looked for: ${extraUnknown}`]),
+    ...(extraUnknown === null ? [] : [`the audit did not look for extra rows: ${extraUnknown}`]),
     ...(extra !== null && extra.count > extra.repaired && repaired
-      ? ['extra rows stay where "deletes" does not say what becomes of them; --remove-extra removes them.']
+      ? ['extra rows stay, because "deletes" is not set; --remove-extra removes them.']
       : []),
   ];
   return [
     wrapped(
       `${stream} · ${endsText(range)} · ${counted(range.records, 'record')} compared` +
-        `${range.outside > 0 ? `, ${count(range.outside)} outside or ahead of the sync` : ''} · ${said}`,
+        `${range.outside > 0 ? `, ${count(range.outside)} outside the range or beyond the sync's cursor` : ''} · ${said}`,
       2,
     ),
     '',

@@ -4,20 +4,20 @@ import { endsText, printNotes, ranged, type RangeCommandOptions } from './ranges
 
 export function backfillCommand(): Command {
   return new Command('backfill')
-    .description("Read a range again, beside the sync's cursor, which stays where it is.")
+    .description('Read a range again; the cursor of the sync stays where it is.')
     .argument('<id-or-file>', 'the id of a sync, or a configuration')
     .option('--from <value>', 'start of the range, inclusive')
     .option('--to <value>', 'end of the range, inclusive')
-    .option('--stream <name>', 'which stream of several')
+    .option('--stream <name>', 'the stream, if there are several')
     .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
-    .option('--no-wait', 'return once it is started')
+    .option('--no-wait', 'return once the backfill has started')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-A range is told by values of the cursor field (keyset, timestamp, replay; offset, page_number and cursor with
-updated_since), by ids (step_size), or by offsets. A day such as 2026-01-31 is its first instant. The sync may run
-meanwhile: rows for which it has a newer version, or may have, are left as they are, and counted.
+Give a range as values of the cursor field (keyset, timestamp, replay; offset, page_number and cursor with
+updated_since), as ids (step_size), or as offsets. A day such as 2026-01-31 means its first instant. The sync may keep
+running: the backfill leaves and counts the rows for which the sync has, or may have, a newer version.
 
 Examples:
   highwater backfill users --from 2026-01-01 --to 2026-02-01
@@ -47,8 +47,8 @@ async function backfill(given: string, options: RangeCommandOptions): Promise<vo
     ),
   );
   if (range.left > 0) {
-    const rows = range.left === 1 ? '1 row was' : `${count(range.left)} rows were`;
-    print(wrapped(`note: ${rows} left as they are: the sync has a newer version of them, or may have.`, 2));
+    const rows = range.left === 1 ? 'the backfill left 1 row' : `the backfill left ${count(range.left)} rows`;
+    print(wrapped(`note: ${rows} unchanged, because the sync has or may have a newer version.`, 2));
   }
   printNotes(ended.warnings);
 }

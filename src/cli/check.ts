@@ -9,7 +9,7 @@ import { IDENTITY } from '../destinations/files/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
-import { destinationOf, print, probedFrom, visible, wrapped } from './output.js';
+import { counted, destinationOf, print, probedFrom, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 
 const MARKS = { fine: '✓', advice: '!', problem: '✗' } as const;
@@ -22,10 +22,10 @@ class CheckFailedError extends HighwaterError {
 export function checkCommand(): Command {
   return new Command('check')
     .description(
-      'Check a configuration against the live source: credentials, keys, order, page size, boundary. Writes nothing.',
+      'Check a configuration against the live source: credentials, keys, order, page size, range boundary. Writes nothing.',
     )
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
-    .option('--stream <name>', 'this stream only')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .option('--stream <name>', 'only this stream')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -61,9 +61,7 @@ async function check(file: string, options: { stream?: string; json?: boolean })
     }
   }
   if (problems.length > 0) {
-    throw new CheckFailedError(
-      `${problems.length} problem${problems.length === 1 ? '' : 's'} found; nothing was written`,
-    );
+    throw new CheckFailedError(`${counted(problems.length, 'problem')} found; nothing was written`);
   }
 }
 
@@ -94,7 +92,7 @@ export async function filesFindings(destination: string, plans: readonly StreamP
           ? await writable(at.path)
           : {
               kind: 'fine',
-              message: `${name} can be reached${isThere ? '' : ', and has nothing of Highwater yet'}; whether it may be written shows at the first sync`,
+              message: `${name} is reachable${isThere ? '' : ' and holds no Highwater data yet'}; the first sync shows whether it is writable`,
             };
       return [found, ...misfits];
     } finally {
@@ -114,10 +112,10 @@ async function writable(destination: string): Promise<Finding> {
     await access(at, constants.W_OK);
     return {
       kind: 'fine',
-      message: `${destination} ${exists ? 'is there and can be written' : 'can be made'}`,
+      message: `${destination} ${exists ? 'exists and is writable' : 'does not exist yet and can be created'}`,
     };
   } catch (thrown) {
-    return { kind: 'problem', message: `${destination} cannot be written: ${messageOf(thrown)}` };
+    return { kind: 'problem', message: `${destination} is not writable: ${messageOf(thrown)}` };
   }
 }
 
@@ -128,10 +126,13 @@ async function reachable(destination: string): Promise<Finding> {
       "SELECT current_user, current_setting('server_version'), has_database_privilege(current_database(), 'CREATE')",
     );
     const [user, version, mayCreate] = rows[0] ?? [];
-    const message = `${name} can be reached: PostgreSQL ${String(version)}, as ${String(user)}`;
+    const message = `${name} is reachable: PostgreSQL ${String(version)}, user ${String(user)}`;
     return mayCreate === 't'
       ? { kind: 'fine', message }
-      : { kind: 'advice', message: `${message}; it may create no schemas, so that the schema must be there` };
+      : {
+          kind: 'advice',
+          message: `${message}; this user may not create schemas, so the schema must exist already`,
+        };
   } catch (thrown) {
     return { kind: 'problem', message: messageOf(thrown) };
   }

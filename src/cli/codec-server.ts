@@ -14,15 +14,15 @@ interface Options {
 
 export function codecServerCommand(): Command {
   return new Command('codec-server')
-    .description('Decode payloads for the Web UI and the Temporal CLI, on this machine, until Ctrl-C.')
-    .option('--port <n>', 'the port on 127.0.0.1; 0 is any that is free', asPort, 8081)
-    .option('--origin <url>', "a Web UI's origin (default: that of the Temporal server in use)", collect)
+    .description('Decode payloads for the Web UI and the Temporal CLI on this machine, until Ctrl-C.')
+    .option('--port <n>', 'the port on 127.0.0.1; 0 takes any free port', asPort, 8081)
+    .option('--origin <url>', 'the origin of a Web UI (default: that of the Temporal server)', collect)
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-It has the keys of HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE, and the codecs of HIGHWATER_DATA_CONVERTER.
-Every caller must know the token in its address, which is a new one each time unless HIGHWATER_CODEC_TOKEN is set.
+It uses the keys of HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE, and the codecs of HIGHWATER_DATA_CONVERTER.
+Its address contains a token that every caller needs. Each start makes a new token unless HIGHWATER_CODEC_TOKEN is set.
 
 Examples:
   highwater codec-server
@@ -47,7 +47,7 @@ async function codecServer(options: Options): Promise<void> {
   if (options.json === true) print(JSON.stringify({ endpoint, origins }));
   else {
     print(`Codec server: ${endpoint}`);
-    print(`Web UI: the same, as its codec server; asked from ${origins.join(', ')}`);
+    print(`Web UI: enter the same address as its codec server; allowed origins: ${origins.join(', ')}`);
     print(`Temporal CLI: --codec-endpoint ${endpoint}`);
   }
   await new Promise<void>((done) => {

@@ -4,8 +4,8 @@ import { note, print } from './output.js';
 
 export function configCommand(): Command {
   return new Command('config')
-    .description('Check a configuration and print it as plain JSON, as the Temporal CLI takes it.')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .description('Check a configuration and print it as plain JSON, the form that the Temporal CLI needs.')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
     .option('--json', 'on one line')
     .addHelpText(
       'after',

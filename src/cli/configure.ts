@@ -13,13 +13,13 @@ export function configureCommand(): Command {
   return new Command('configure')
     .description('Change the configuration of a running sync.')
     .argument('<id>', 'the workflow id')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML: the whole of it')
+    .argument('<configuration>', 'the complete new configuration: JSON (comments allowed) or YAML')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-It holds from the next batch on, also for a sync that waits for the configuration to be mended. Another table,
-strategy, source or destination is another sync: stop the one that runs, and start the other.
+It takes effect with the next batch; a sync that is blocked by its old configuration continues with the new one.
+A new table, strategy, source or destination needs a new sync: stop the running one and start another.
 
 Examples:
   highwater configure users users.json
@@ -44,7 +44,9 @@ Examples:
         else {
           for (const { message } of [...all.flatMap((plan) => plan.notes), ...drifted])
             note(`note: ${message}`);
-          const when = done.done ? 'goes on with it' : 'goes on with it as soon as its stream can be opened';
+          const when = done.done
+            ? 'now uses the new configuration'
+            : 'will use the new configuration as soon as its stream can be opened';
           print(`${id}: ${when}`);
         }
       }),

@@ -25,8 +25,8 @@ const WAIT_SECONDS = 15;
 export function controlCommand(control: Control): Command {
   return new Command(control.name)
     .description(control.description)
-    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--no-wait', 'return once it is requested, not once it is done')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .option('--no-wait', 'return at once, without waiting for the effect')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -60,7 +60,8 @@ async function actOnSyncs(
     );
     return;
   }
-  if (before === null) note('no worker answers; it is done as soon as there is one ("npx highwater worker")');
+  if (before === null)
+    note('no worker answers; the request takes effect once a worker runs ("npx highwater worker")');
   if (outcome?.ended != null) print(`${id}: ${outcome.ended}`);
   else if (outcome?.done !== true) print(`${id}: ${control.later}`);
   else print(`${id}: ${outcome.progress === null ? 'done' : progressLine(outcome.progress)}`);

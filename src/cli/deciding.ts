@@ -21,12 +21,12 @@ export function decisionCommand(decision: Decision): Command {
   const { name } = decision;
   return new Command(name)
     .description(decision.description)
-    .argument('<id>', 'the workflow id; of several streams: all that wait, or one of them, ID/STREAM')
-    .option('--no-wait', 'return once it is decided, not once the sync has continued')
+    .argument('<id>', 'the workflow id (decides for all waiting streams), or ID/STREAM for one of them')
+    .option('--no-wait', 'return at once, without waiting until the sync continues')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
-      `\n${decision.help}\n"highwater status ID" says how many rows of which table are meant.\n\nExamples:\n  highwater ${name} users\n  highwater ${name} shop/orders --json`,
+      `\n${decision.help}\n"highwater status ID" shows the table and the number of rows.\n\nExamples:\n  highwater ${name} users\n  highwater ${name} shop/orders --json`,
     )
     .action((id: string, options: { wait: boolean; json?: boolean }) =>
       connected((to) => decide(decision, to, id, options)),
@@ -46,7 +46,7 @@ async function decide(
     .catch((thrown: unknown) => {
       if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
       throw new Error(
-        `no worker answers for "${id}"; start one, see "highwater status ${id}", and ${name} it again`,
+        `no worker answers for "${id}". Start a worker ("highwater status ${id}" names the task queue), then run "highwater ${name} ${id}" again`,
       );
     });
   const [before] = await askSyncs(client, [handle], { milliseconds: 3000 });

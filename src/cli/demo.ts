@@ -40,15 +40,19 @@ interface DemoCommandOptions {
 export function demoCommand(): Command {
   return new Command('demo')
     .description(
-      'Sync a bundled sample API with each of the five strategies, change it, sync again, and compare; or, with --api, only ' +
+      'Sync a bundled sample API with each of five strategies, change its data, sync again, and compare; with --api, only ' +
         'keep that API up.',
     )
-    .option('-d, --destination <file>', 'the DuckDB file; created anew', 'highwater-demo.duckdb')
-    .option('--exit', 'do not stay up for the Web UI at the end')
-    .option('--json', 'print one JSON object at the end, and exit; with --api: its address, when it is up')
+    .option(
+      '-d, --destination <file>',
+      'the DuckDB file; an existing one is replaced',
+      'highwater-demo.duckdb',
+    )
+    .option('--exit', 'exit at the end instead of keeping the Web UI up')
+    .option('--json', 'print one JSON object at the end, and exit; with --api: its address, once it is up')
     .addOption(new Option('--api', 'sync nothing: keep the sample API up until Ctrl-C').conflicts(['exit']))
     .addOption(
-      new Option('--port <n>', `the port of --api (default: ${API_PORT}; 0: any free port)`)
+      new Option('--port <n>', `the port of --api (default: ${API_PORT}; 0 takes any free port)`)
         .argParser(asPort)
         .implies({ api: true }),
     )
@@ -165,7 +169,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
 
       const changes = await api.client.mutate(CHANGES);
       say(
-        `\nThe source changes: ${changes.inserted.length} new rows (their ids after a gap of ${CHANGES.gap}), ` +
+        `\nThe source changes: ${changes.inserted.length} new rows (with ids after a gap of ${CHANGES.gap}), ` +
           `${changes.updated.length} updated rows, ${changes.late.length} late arrival ` +
           `(${CHANGES.late.hours_ago} h before the newest row; replay looks back 2 h).\n`,
       );
@@ -176,9 +180,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
       const sql =
         'SELECT strategy, count(*) AS batches, sum(records) AS records FROM _highwater_batches GROUP BY ALL ORDER BY ALL';
       say(`\nThe DuckDB file: ${destination}`);
-      say(
-        `A query to try (just run by a second program):\n\n  npx highwater query '${sql}' --destination ${options.destination}\n`,
-      );
+      say(`A query to try:\n\n  npx highwater query '${sql}' --destination ${options.destination}\n`);
       say(indent(await secondProgram(sql, destination)));
       say('\nRuns in the Web UI:');
       for (const run of [...first, ...second])
@@ -266,11 +268,11 @@ async function report(
     'equal?',
   ];
   say(cursorTable(header, rows));
-  if (differences.length > 0) say(`Which rows differ, and why:\n${differences.join('\n')}`);
+  if (differences.length > 0) say(`Differences and their reasons:\n${differences.join('\n')}`);
   const warnings = new Set(
     runs.flatMap(({ strategy, stream }) => stream.warnings.map((w) => `  ${strategy}: ${w.message}`)),
   );
-  if (warnings.size > 0) say(`Notes of the runs:\n${[...warnings].join('\n')}`);
+  if (warnings.size > 0) say(`Notes:\n${[...warnings].join('\n')}`);
   return reported;
 }
 
@@ -312,8 +314,8 @@ function reasonFor(id: string, changes: MutationReport | null): string {
   const among = (ids: RecordIds[]) => ids.some((r) => r.id === id || String(r.sequence) === id);
   if (changes === null) return '';
   if (among(changes.late))
-    return ' (late arrival: its updatedAt lies before the high-water mark, which is not read again)';
-  if (among(changes.updated)) return ' (updated: its id lies before those that are read again)';
+    return ' (late arrival: its updatedAt lies before the high-water mark, and that range is not read again)';
+  if (among(changes.updated)) return ' (updated: its id lies before the range that is read again)';
   return '';
 }
 

@@ -6,10 +6,10 @@ import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worke
 
 export function devCommand(): Command {
   return withWorkerOptions(
-    new Command('dev').description('Run a local Temporal server and a worker, until Ctrl-C.'),
+    new Command('dev').description('Run a local Temporal server and a worker until Ctrl-C.'),
   )
-    .option('--reset', "forget the local server's state first: every workflow and history")
-    .option('--json', 'print one JSON object a line: server, then ready, stopping, stopped')
+    .option('--reset', "first delete the local server's state: all workflows and histories")
+    .option('--json', 'print one JSON object per line: server, then ready, stopping, stopped')
     .addHelpText(
       'after',
       `
@@ -26,7 +26,7 @@ Examples:
       if (options.json === true)
         print(JSON.stringify({ event: 'server', address: server.address, webUi: server.uiUrl }));
       else {
-        print(`Temporal server: ${server.address}${server.started ? '' : ' (was running)'}`);
+        print(`Temporal server: ${server.address}${server.started ? '' : ' (already running)'}`);
         if (server.uiUrl !== null) print(`Web UI: ${server.uiUrl}`);
         print('Start a sync from another terminal: npx highwater start configuration.json');
       }

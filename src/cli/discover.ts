@@ -3,7 +3,7 @@ import { loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
-import { note, print, probedFrom } from './output.js';
+import { counted, note, print, probedFrom } from './output.js';
 
 interface Options {
   stream?: string;
@@ -21,9 +21,12 @@ export function discoverCommand(): Command {
     .description(
       'Read a few pages of each stream and print the configuration with columns, primary key and cursor field. Writes nothing.',
     )
-    .argument('<configuration>', 'JSON (comments allowed) or YAML; columns and primary_key may be missing')
-    .option('--stream <name>', 'this stream only')
-    .option('--sample <n>', 'records to look at, of each stream', sampleSize, 200)
+    .argument(
+      '<configuration>',
+      'a file: JSON (comments allowed) or YAML; columns and primary_key may be missing',
+    )
+    .option('--stream <name>', 'only this stream')
+    .option('--sample <n>', 'number of records to read of each stream', sampleSize, 200)
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -38,7 +41,7 @@ Examples:
 function sampleSize(text: string): number {
   const size = Number(text);
   if (Number.isInteger(size) && size >= 1 && size <= 100_000) return size;
-  throw new InvalidArgumentError('A whole number from 1 to 100000 is needed.');
+  throw new InvalidArgumentError('Give a whole number from 1 to 100000.');
 }
 
 async function run(file: string, options: Options): Promise<void> {
@@ -75,11 +78,11 @@ async function run(file: string, options: Options): Promise<void> {
     print(text.trimEnd());
     for (const line of notes) note(`note: ${line}`);
     for (const { stream, error } of failed) note(`${stream}: ${messageOf(error)}`);
-    for (const line of leftOver(filled)) note(`still to be said: ${line}`);
+    for (const line of leftOver(filled)) note(`still missing: ${line}`);
   }
   if (failed.length > 0) {
     throw new DiscoverFailedError(
-      `${failed.length} of ${chosen.length} streams could not be read: ${failed.map(({ stream }) => stream).join(', ')}`,
+      `could not read ${failed.length} of ${counted(chosen.length, 'stream')}: ${failed.map(({ stream }) => stream).join(', ')}`,
     );
   }
 }

@@ -46,17 +46,17 @@ const NODE_LEAST = [20, 15] as const;
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
-    .argument('[configuration]', 'also whether this one can be used here; "check" asks its source too')
-    .option('--task-queue <name>', 'the task queue that a worker should poll', DEFAULT_TASK_QUEUE)
+    .argument('[configuration]', 'also check this configuration ("highwater check" also asks its source)')
+    .option('--task-queue <name>', 'the task queue whose workers to check', DEFAULT_TASK_QUEUE)
     .option(
       '-d, --destination <file>',
-      'the DuckDB file, or the address of a PostgreSQL server (default: as of a sync)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: as for a sync)',
     )
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
       `
-Nothing is started or written. The exit code is 1 where something keeps syncs from running; notes (!) do not.
+Starts and writes nothing. The exit code is 1 if something prevents syncs from running (✗); notes (!) do not count.
 
 Examples:
   highwater doctor
@@ -77,8 +77,7 @@ async function doctor(file: string | undefined, options: Options): Promise<void>
   else if (server.problem !== null)
     findings.push({ check: 'server', outcome: 'bad', message: server.problem });
   else {
-    const message =
-      'none was found: "highwater run" and "highwater dev" start one, the other commands need one';
+    const message = 'none found: "highwater run" and "highwater dev" start one, the other commands need one';
     findings.push({ check: 'server', outcome: 'note', message });
   }
   findings.push(...(await ofDestination(destination)));
@@ -101,7 +100,7 @@ function versions(): Finding {
     ? {
         check: 'versions',
         outcome: 'bad',
-        message: `${message}; Node ${NODE_LEAST.join('.')} or later is needed`,
+        message: `${message}; Node ${NODE_LEAST.join('.')} or later is required`,
       }
     : { check: 'versions', outcome: 'good', message };
 }
@@ -125,7 +124,7 @@ async function configured(
     } catch (thrown) {
       return { found: [{ check, outcome: 'bad', message: messageOf(thrown) }], destination };
     }
-    const message = `${file} can be used: ${plans.map(({ stream }) => stream).join(', ')}`;
+    const message = `${file} is valid: ${plans.map(({ stream }) => stream).join(', ')}`;
     return { found: [{ check, outcome: 'good', message }], destination };
   } catch (thrown) {
     const destination = destinationOf(options.destination, undefined);
@@ -141,7 +140,7 @@ async function ports(): Promise<Finding> {
         `${what === 'grpc' ? 'Temporal' : 'Web UI'} ${port} ${port !== 0 && (await portAnswers(port)) ? 'is in use' : 'is free'}`,
     ),
   );
-  return { check: 'ports', outcome: 'good', message: `of a local server: ${said.join(', ')}` };
+  return { check: 'ports', outcome: 'good', message: `for a local server: ${said.join(', ')}` };
 }
 
 async function ofServer(server: TemporalServer, taskQueue: string): Promise<Finding[]> {
@@ -177,7 +176,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
         : {
             check: 'workers',
             outcome: running.count > 0 ? 'bad' : 'note',
-            message: `none polls the task queue "${taskQueue}", ${syncs}; start one with "npx highwater worker --task-queue ${taskQueue}"`,
+            message: `none on the task queue "${taskQueue}", ${syncs}; start one: npx highwater worker --task-queue ${taskQueue}`,
           },
     );
     if (pollers.length > 0) findings.push(...(await ofSyncs(client, taskQueue)));
@@ -190,14 +189,14 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
           );
           const message =
             missing.length === 0
-              ? 'all are known'
-              : `${missing.join(', ')} are not known; the first sync adds them where that is permitted`;
+              ? 'all registered'
+              : `not registered: ${missing.join(', ')}; the first sync registers them if it has permission`;
           return { check: 'search attributes', outcome: missing.length === 0 ? 'good' : 'note', message };
         },
         (thrown: unknown): Finding => ({
           check: 'search attributes',
           outcome: 'note',
-          message: `cannot be asked for: ${messageOf(thrown)}`,
+          message: `cannot be listed: ${messageOf(thrown)}`,
         }),
       ),
     );
@@ -227,7 +226,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
     );
   } catch (thrown) {
     // Their payloads may be encrypted with a key that this process does not have.
-    const message = `the syncs of ${taskQueue} cannot be asked how they are: ${firstLine(messageOf(thrown), 500)}`;
+    const message = `the syncs of the task queue "${taskQueue}" cannot be queried: ${firstLine(messageOf(thrown), 500)}`;
     return [{ check: 'syncs', outcome: 'note', message }];
   }
   return running.flatMap(({ id }, i): Finding[] => {
@@ -255,7 +254,7 @@ function ofVersions(
   pollers: readonly { deploymentOptions?: Version | null }[],
   current: Version | null,
 ): Finding[] {
-  const check = 'versions of workers';
+  const check = 'worker versions';
   const nameOf = ({ deploymentName, buildId }: Version) => `${buildId ?? ''} of ${deploymentName ?? ''}`;
   const versions = pollers
     .map(({ deploymentOptions }) => deploymentOptions ?? {})
@@ -270,24 +269,24 @@ function ofVersions(
           {
             check,
             outcome: 'good',
-            message: 'none is the current one; workers of no deployment take the syncs',
+            message: 'no version is current; unversioned workers run the syncs',
           },
         ]
       : [
           {
             check,
             outcome: 'bad',
-            message: `${[...new Set(versions.map(nameOf))].join(', ')}, and none is the current one, so that no sync goes on: ${set(first)}`,
+            message: `no version is current, so no worker runs the syncs (versions: ${[...new Set(versions.map(nameOf))].join(', ')}). Set one: ${set(first)}`,
           },
         ];
   const isThere = versions.some((one) => nameOf(one) === nameOf(current));
   return [
     isThere
-      ? { check, outcome: 'good', message: `${nameOf(current)} is the current one` }
+      ? { check, outcome: 'good', message: `${nameOf(current)} is current` }
       : {
           check,
           outcome: 'bad',
-          message: `${nameOf(current)} is the current one, and has no worker: start one, or ${first === undefined ? 'set another' : set(first)}`,
+          message: `${nameOf(current)} is current but has no worker: start one, or make another version current${first === undefined ? '' : `: ${set(first)}`}`,
         },
   ];
 }
@@ -313,11 +312,11 @@ function clockByPolls(polled: readonly number[]): Finding[] {
 function skew(whose: string, milliseconds: number): Finding {
   const seconds = Math.abs(milliseconds) / 1000;
   return seconds <= SKEW_SECONDS
-    ? { check: 'clock', outcome: 'good', message: `${whose} and this machine's agree` }
+    ? { check: 'clock', outcome: 'good', message: `${whose} clock agrees with this machine's` }
     : {
         check: 'clock',
         outcome: 'note',
-        message: `${whose} is ${roughly(seconds)} ${milliseconds > 0 ? 'ahead of' : 'behind'} this machine's: lag and waits are wrong by as much`,
+        message: `${whose} clock is ${roughly(seconds)} ${milliseconds > 0 ? 'ahead of' : 'behind'} this machine's: lag and waits are off by as much`,
       };
 }
 
@@ -352,13 +351,13 @@ async function ofPostgres(destination: string): Promise<Finding[]> {
   const isTrue = (text: string | undefined) => text === 't' || text === 'true';
   return [
     isTrue(isReplica)
-      ? { check: 'destination', outcome: 'bad', message: `${where} is a replica: it cannot be written` }
+      ? { check: 'destination', outcome: 'bad', message: `${where} is a read-only replica` }
       : isTrue(mayCreate)
         ? { check: 'destination', outcome: 'good', message: `${where} answers` }
         : {
             check: 'destination',
             outcome: 'note',
-            message: `${where} answers; this user makes no schemas, so that the one of the table must be there`,
+            message: `${where} answers; this user may not create schemas, so the table's schema must exist already`,
           },
     skew("PostgreSQL's", Number(milliseconds) - Date.now()),
   ];
@@ -373,12 +372,13 @@ async function ofFile(path: string): Promise<Finding> {
       return {
         check,
         outcome: 'bad',
-        message: `${message}, and is gone: put it back, or "highwater resume" the sync`,
+        message: `${message}, but the file is gone: restore it, or run "highwater resume" to start over in a new file`,
       };
     return { check, outcome: 'good', message };
   }
   const folder = dirname(path);
-  if (!existsSync(folder)) return { check, outcome: 'bad', message: `${path}: there is no folder ${folder}` };
+  if (!existsSync(folder))
+    return { check, outcome: 'bad', message: `${path}: the folder ${folder} does not exist` };
   try {
     accessSync(folder, constants.W_OK);
     if (existsSync(path)) {
@@ -390,11 +390,11 @@ async function ofFile(path: string): Promise<Finding> {
       instance.closeSync();
     }
   } catch (thrown) {
-    return { check, outcome: 'bad', message: `${path} cannot be written: ${messageOf(thrown)}` };
+    return { check, outcome: 'bad', message: `${path} is not writable: ${messageOf(thrown)}` };
   }
   const { bavail, bsize } = statfsSync(folder);
   const room = `${((bavail * bsize) / 1024 ** 3).toFixed(1)} GB free`;
   return bavail * bsize < LITTLE_ROOM_BYTES
-    ? { check, outcome: 'note', message: `${path} can be written; there is little room, ${room}` }
-    : { check, outcome: 'good', message: `${path} can be written, ${room}` };
+    ? { check, outcome: 'note', message: `${path} is writable, but the disk is nearly full: ${room}` }
+    : { check, outcome: 'good', message: `${path} is writable, ${room}` };
 }

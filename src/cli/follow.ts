@@ -44,7 +44,7 @@ async function show(
     await delay(wait, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) break;
     const trouble = await handle.trouble().catch(() => null);
-    if (trouble !== null) say(`trying again (attempt ${trouble.attempt}): ${firstLine(trouble.message)}`);
+    if (trouble !== null) say(`retrying (attempt ${trouble.attempt}): ${firstLine(trouble.message)}`);
     else
       await handle.progress().then(
         (progress) => {

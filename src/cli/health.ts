@@ -15,11 +15,11 @@ export async function serveHealth(port: number, notReady: () => Promise<string |
         (reason) => (reason === null ? say(200, 'ready') : say(503, reason)),
         () => say(503, 'unknown'),
       );
-    else say(404, '/healthz and /readyz are here');
+    else say(404, 'only /healthz and /readyz exist');
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (thrown) =>
-      reject(new Error(`the health port ${port} cannot be used: ${thrown.message}`)),
+      reject(new Error(`cannot listen on the health port ${port}: ${thrown.message}`)),
     );
     server.listen(port, resolve);
   });

@@ -26,16 +26,16 @@ class ImportRefusedError extends HighwaterError {
 export function importStateCommand(): Command {
   return new Command('import-state')
     .description(
-      "Go on where a Fivetran Connector SDK connector stands: its state becomes a stream's checkpoint.",
+      "Continue where a Fivetran Connector SDK connector stopped: its state becomes a stream's checkpoint.",
     )
-    .argument('<state>', 'JSON: last_updated_at, offset, last_timestamp or current_id')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
-    .option('--stream <name>', 'which stream (default: the only one)')
+    .argument('<state>', 'JSON with last_updated_at, offset, last_timestamp or current_id')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .option('--stream <name>', 'the stream, if there are several')
     .option(
       '-d, --destination <file>',
-      "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
+      "the DuckDB file (default: the configuration's, else highwater.duckdb)",
     )
-    .option('--overwrite', 'also if the stream already has a checkpoint')
+    .option('--overwrite', 'replace the checkpoint of a stream that already has one')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -51,7 +51,7 @@ async function importState(stateFile: string, file: string, options: Options): P
   const plan = chosen((await loadPlans(file)).plans, options.stream);
   if (plan.parent != null) {
     throw new ImportRefusedError(
-      `${plan.stream} is read for each row of ${plan.parent.stream} and has a place for each; the state has one only`,
+      `${plan.stream} is read once for each row of ${plan.parent.stream} and has a cursor for each; the state holds one cursor only`,
     );
   }
   const state = await openConfiguration(stateFile);
@@ -67,7 +67,7 @@ async function importState(stateFile: string, file: string, options: Options): P
     print(JSON.stringify({ status: 'imported', stream, strategy: how.strategy, ...done, state: begun }));
     return;
   }
-  print(`${plan.stream}: the next ${plan.options.strategy} sync goes on from ${cursorText(begun)}`);
+  print(`${plan.stream}: the next ${plan.options.strategy} sync continues from ${cursorText(begun)}`);
   print(`Destination: ${done.destination}${done.replaced ? ' (its checkpoint was overwritten)' : ''}`);
 }
 
@@ -76,7 +76,7 @@ export function chosen(plans: Plans, stream: string | undefined): StreamPlan {
   if (stream === undefined && plans.plans.length > 1) {
     const names = plans.plans.map((plan) => plan.stream).join(', ');
     throw new ConfigurationError([
-      { path: 'streams', message: `there are several, say which with --stream: ${names}` },
+      { path: 'streams', message: `there are several; choose one with --stream: ${names}` },
     ]);
   }
   return planNamed(plans, stream ?? null);
@@ -106,14 +106,14 @@ async function store(
     .catch((thrown: unknown) => {
       if (!(thrown instanceof StreamHeldError)) throw thrown;
       throw new ImportRefusedError(
-        `${name} is being written by the running workflow "${thrown.holder}": wait for its end or cancel it, then import`,
+        `the running workflow "${thrown.holder}" writes ${name}: wait until it ends or cancel it, then import`,
       );
     });
   const { id: base, cursor: stored } = opened.checkpoint;
   if (stored !== null && !overwrite) {
     const at = cursorText(createStrategy(plan.options).state(stored));
     throw new ImportRefusedError(
-      `${name} has a checkpoint of ${key.strategy} already, ${at}; --overwrite puts the imported one in its place`,
+      `${name} already has a checkpoint for ${key.strategy}, ${at}; --overwrite replaces it`,
     );
   }
   const checkpoint = randomUUID();

@@ -48,8 +48,8 @@ export async function inDestination<T extends object>(
     const hosted = await host.claim(located);
     if (!('destination' in hosted)) {
       throw new DestinationBusyError(
-        `the destination ${located} belongs to a running worker (process ${hosted.pid} on ${hosted.host}): stop it ` +
-          'first, so that it does not go on from another checkpoint meanwhile',
+        `the destination ${located} belongs to a running worker (process ${hosted.pid} on ${hosted.host}). Stop the ` +
+          'worker first: otherwise it would continue from its own checkpoint',
       );
     }
     return { ...(await work(hosted.destination)), destination: located };
@@ -78,8 +78,8 @@ export async function isRunning(holder: Holder): Promise<boolean> {
   if (holder.cluster !== own.address && !isPlain(own.connection)) {
     // The address is the destination's word: no credentials of ours go there.
     note(
-      `note: whether the workflow "${holder.workflowId}" still runs was not asked, as its Temporal server, ${holder.cluster}, is not the one ` +
-        'that the environment names; it is taken for ended',
+      `note: the workflow "${holder.workflowId}" is assumed to have ended: its Temporal server, ${holder.cluster}, is not ` +
+        'the one that the environment names, so it was not asked',
     );
     return false;
   }
@@ -88,7 +88,7 @@ export async function isRunning(holder: Holder): Promise<boolean> {
     client = await HighwaterClient.connect({ ...target(holder.cluster), namespace: holder.namespace });
   } catch (thrown) {
     note(
-      `note: whether the workflow "${holder.workflowId}" still runs could not be asked, it is taken for ended: ${messageOf(thrown)}`,
+      `note: the workflow "${holder.workflowId}" is assumed to have ended, because its server does not answer: ${messageOf(thrown)}`,
     );
     return false;
   }
@@ -131,7 +131,7 @@ export async function historyOf(destination: string, request: HistoryRequest): P
   }
   if (!existsSync(destination))
     throw new DestinationError(
-      `there is no destination at ${destination}; what is in a file is read on the machine that it is on`,
+      `there is no destination at ${destination}; run this command on the machine that has the file`,
     );
   const path = await realpath(destination);
   const owner = await liveOwner(path);

@@ -42,17 +42,17 @@ class InitRefusedError extends HighwaterError {
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('Write a first configuration: asks questions on a terminal, or uses the flags.')
-    .option('--base-url <url>', `where the API is (default: ${REFERENCE_ORIGIN}, the reference API)`)
-    .option('--path <path>', 'the list to read, appended to the base URL')
-    .option('--name <name>', 'name of the stream and its table (default: the last word of the path)')
-    .addOption(new Option('--strategy <name>', 'how it is read').choices([...STRATEGIES]))
-    .addOption(new Option('--auth <type>', 'how the API knows you').choices([...AUTHS]))
+    .description('Write a first configuration: asks questions on a terminal, or takes the options.')
+    .option('--base-url <url>', `the address of the API (default: ${REFERENCE_ORIGIN}, the sample API)`)
+    .option('--path <path>', 'the path of the list to read, appended to the base URL')
+    .option('--name <name>', 'the name of the stream and its table (default: the last part of the path)')
+    .addOption(new Option('--strategy <name>', 'how to read the list').choices([...STRATEGIES]))
+    .addOption(new Option('--auth <type>', 'how to authenticate').choices([...AUTHS]))
     .option('--file <file>', 'the file to write (default: highwater.yaml)')
-    .option('-y, --yes', 'ask nothing: use the defaults for missing flags')
+    .option('-y, --yes', 'ask nothing: use the defaults for missing options')
     .option('--force', 'overwrite an existing file')
-    .option('--no-discover', 'do not read a sample from the API to find the columns and the key')
-    .option('--json', 'print one JSON object; asks nothing')
+    .option('--no-discover', 'do not read sample records from the API to find the columns and the key')
+    .option('--json', 'print one JSON object, and ask nothing')
     .addHelpText(
       'after',
       `
@@ -83,7 +83,7 @@ async function init(options: Options): Promise<void> {
   const there = [file, ...(variables.length > 0 ? [example] : [])].filter((path) => existsSync(path));
   if (there.length > 0 && options.force !== true) {
     throw new InitRefusedError(
-      `${there.join(' and ')} ${there.length === 1 ? 'is' : 'are'} there already; --force writes over`,
+      `${there.join(' and ')} already ${there.length === 1 ? 'exists' : 'exist'}; --force overwrites`,
     );
   }
   const configuration = configurationOf(answers);
@@ -101,7 +101,8 @@ async function init(options: Options): Promise<void> {
   }
   for (const line of notes) note(`note: ${line}`);
   print(`Wrote ${made.join(' and ')}.`);
-  if (variables.length > 0) print(`Set ${variables.join(' and ')} where commands and workers run.`);
+  if (variables.length > 0)
+    print(`Set ${variables.join(' and ')} in the environment of commands and workers.`);
   print(`Next:\n  npx highwater check ${file}\n  npx highwater run ${file}`);
 }
 
@@ -168,13 +169,13 @@ async function askQuestions(options: Options): Promise<Answers> {
       const said = await text(`${what}: ${words.join(', ')}`, given, otherwise);
       const word = words.find((one) => one === said);
       if (word !== undefined) return word;
-      note(`${JSON.stringify(said)} is none of them${suggestion(said, words)}`);
+      note(`${JSON.stringify(said)} is not one of them${suggestion(said, words)}`);
     }
   };
   try {
     const baseUrl = await url();
     const strategy = await oneOf('Strategy', options.strategy, STRATEGIES, 'keyset');
-    const path = await text('Path of the list', options.path, defaultPath(baseUrl, strategy));
+    const path = await text('Path of the list to read', options.path, defaultPath(baseUrl, strategy));
     const name = await text('Name of the stream and its table', options.name, nameOf(path));
     const auth = await oneOf<AuthType>('Authentication', options.auth, AUTHS, 'none');
     const file = await text('File', options.file, 'highwater.yaml');
@@ -245,7 +246,7 @@ async function written(
         thrown instanceof ConfigurationError
           ? thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ')
           : (messageOf(thrown).split('\n')[0] ?? '');
-      notes.push(`the API could not be asked for a sample: ${why}`);
+      notes.push(`could not read sample records from the API: ${why}`);
     }
   }
   const [stream] = configuration['streams'] as { [key: string]: Json }[];
@@ -260,7 +261,7 @@ async function written(
   };
   if (!isReferencePath(answers.path)) {
     notes.push(
-      `columns, primary_key${usesTime ? ' and cursor_field' : ''} are a guess: "highwater discover ${answers.file}" finds them`,
+      `columns, primary_key${usesTime ? ' and cursor_field' : ''} are guesses: "highwater discover ${answers.file}" finds them`,
     );
   }
   return { text: commented(new Document(whole).toString({ lineWidth: 110 }), answers), notes };
@@ -295,25 +296,26 @@ function commented(text: string, { file, auth }: Answers): string {
   });
   return [
     `# yaml-language-server: $schema=${path.startsWith('.') ? path : `./${path}`}`,
-    `# Written by "highwater init". All keys: docs/configuration.md of the package; "highwater check" tries it out.`,
+    `# Written by "highwater init". "highwater check" tests it against the API. All keys: docs/configuration.md in the package.`,
     ...lines,
   ].join('\n');
 }
 
 const COMMENTS: Record<string, string> = {
   source:
-    'Where the API is. Credentials are references, ${env:NAME}: their values are looked up where the worker runs.',
+    'The API. Write credentials as references, ${env:NAME}: the worker reads them from its environment.',
   destination:
-    'The DuckDB file; a relative path is the worker\'s. "interval: 15m" beside it keeps the sync running.',
-  streams: 'One table each. Most APIs need some of: records, next, names, page_size, params.',
+    'The DuckDB file; a relative path starts at the folder of the worker. Add "interval: 15m" to keep the sync running.',
+  streams:
+    'One table per stream. Most APIs need some of these keys: records, next, names, page_size, params.',
 };
 
 const KEY_COMMENT =
-  '# The key goes into the header X-Api-Key: "name" says another, "in" may be query or cookie.';
+  '# The header X-Api-Key carries the key: "name" changes the header, "in" may also be query or cookie.';
 
 function environmentOf(variables: readonly string[], file: string): string {
   return [
-    `# What ${basename(file)} refers to. Copy to .env, fill in, keep it out of version control, and load it:`,
+    `# The variables of ${basename(file)}. Copy this file to .env, fill it in, keep it out of version control, and load it:`,
     '#   set -a; . ./.env; set +a',
     ...variables.map((name) => `${name}=`),
     '',

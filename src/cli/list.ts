@@ -1,7 +1,18 @@
 import { Command } from 'commander';
 import type { ListedSync } from '../client.js';
 import { askSyncs, connected, type Answer, type Connected } from './asking.js';
-import { asLimit, note, outputWidth, print, roughly, since, table, visible, wrapped } from './output.js';
+import {
+  asLimit,
+  counted,
+  note,
+  outputWidth,
+  print,
+  roughly,
+  since,
+  table,
+  visible,
+  wrapped,
+} from './output.js';
 import { firstLine } from './report.js';
 
 interface Options {
@@ -13,15 +24,18 @@ interface Options {
 
 export function listCommand(): Command {
   return new Command('list')
-    .description('List the syncs: status, last pass, rows, lag, and when they go on.')
+    .description('List the syncs: status, last pass, rows, lag, and the next pass.')
     .option('--running', 'only running syncs')
-    .option('--query <query>', "a filter in Temporal's query language, also on Highwater's search attributes")
-    .option('--limit <n>', 'how many', asLimit, 50)
+    .option(
+      '--query <query>',
+      "a filter in Temporal's query language; Highwater's search attributes work too",
+    )
+    .option('--limit <n>', 'show at most this many', asLimit, 50)
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
       `
-Of a schedule's syncs the latest is shown. "lag": how long ago the table held all that the source had.
+For a schedule, only its latest sync is shown. "lag" is the time since the table last held everything in the source.
 
 Examples:
   highwater list
@@ -51,18 +65,18 @@ async function list({ client }: Connected, options: Options): Promise<void> {
     return;
   }
   if (lines.length === 0) {
-    print('There is no sync.');
+    print('There are no syncs.');
     return;
   }
   print(screen(lines, Date.now(), outputWidth()));
   for (const { id, reason } of lines)
     if (reason !== null) print(wrapped(visible(`${id}: ${firstLine(reason, 500)}`), 2, outputWidth()));
   const silent = answers.filter((answer) => answer === null).length - unreadable.length;
-  if (silent > 0) say(`no worker answers for ${silent} of them: what is shown is what Temporal knows`);
+  if (silent > 0) say(`no worker answers for ${counted(silent, 'sync')}; the list shows what Temporal knows`);
   const [first] = unreadable;
   if (first !== undefined) {
     say(
-      `${unreadable.length} of them cannot be read here: what is shown is what Temporal knows. ${first.message}`,
+      `the answers of ${counted(unreadable.length, 'sync')} cannot be read here; the list shows what Temporal knows. ${first.message}`,
     );
   }
 }

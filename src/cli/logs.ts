@@ -21,15 +21,14 @@ const POLL_MILLISECONDS = 1000;
 export function logsCommand(): Command {
   return new Command('logs')
     .description('Show the events of a sync in order: batches, waits, failures, commands.')
-    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
     .option('--limit <n>', 'show the last n lines', asLimit, 50)
     .option('--follow', 'keep showing new lines until the sync ends')
-    .option('--json', 'print one JSON object a line')
+    .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-They are read from Temporal's history, so that they are there without the worker that made them. What a worker has
-to say of itself is on its standard error.
+The events come from Temporal's history, so no worker needs to run. A worker writes its own log to standard error.
 
 Examples:
   highwater logs users
@@ -144,7 +143,7 @@ function lineOf(
   scheduled: (id: unknown) => Scheduled,
 ): (Partial<Line> & { text: string }) | null {
   const started = event.workflowExecutionStartedEventAttributes;
-  if (started) return { text: started.continuedExecutionRunId ? 'goes on in a new history' : 'began' };
+  if (started) return { text: started.continuedExecutionRunId ? 'continued in a new history' : 'started' };
   const done = event.activityTaskCompletedEventAttributes;
   if (done) {
     const { activity, summary, before } = scheduled(done.scheduledEventId);
@@ -154,7 +153,7 @@ function lineOf(
         ? { again: '' }
         : {
             level: 'warn',
-            again: `, at attempt ${before.attempt}, after: ${failureText(before.failure)}`,
+            again: `, on attempt ${before.attempt}, after: ${failureText(before.failure)}`,
           };
     const { again, ...level } = tries;
     if (activity === 'openStream') return { ...level, text: `${summary}${again}` };
@@ -166,7 +165,7 @@ function lineOf(
     } = (payloads.valueOf(done.result?.payloads?.[0]) ?? {}) as Partial<WrittenBatch>;
     const more = [
       ...(deleted > 0 ? [`, ${count(deleted)} deleted`] : []),
-      ...(rejected > 0 ? [`, ${count(rejected)} put aside`] : []),
+      ...(rejected > 0 ? [`, ${count(rejected)} quarantined`] : []),
     ].join('');
     return { ...level, text: `${summary}: ${counted(rows, 'row')} written${more}${again}` };
   }
@@ -185,23 +184,23 @@ function lineOf(
   const timer = event.timerStartedEventAttributes;
   if (timer) {
     const seconds = Number(timer.startToFireTimeout?.seconds ?? 0);
-    return { text: `${summaryOf(payloads, event) ?? 'waits'} (for ${seconds} s)` };
+    return { text: `${summaryOf(payloads, event) ?? 'waiting'} (${seconds} s)` };
   }
   const signal = event.workflowExecutionSignaledEventAttributes;
-  if (signal) return { text: `asked to ${signal.signalName ?? ''} by ${signal.identity ?? ''}` };
+  if (signal) return { text: `${signal.signalName ?? ''} requested by ${signal.identity ?? ''}` };
   const cancel = event.workflowExecutionCancelRequestedEventAttributes;
-  if (cancel) return { level: 'warn', text: `asked to cancel by ${cancel.identity ?? ''}` };
+  if (cancel) return { level: 'warn', text: `cancel requested by ${cancel.identity ?? ''}` };
   const update = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest;
   if (update) {
     // A whole configuration, too, is an input.
     const [given] = update.input?.args?.payloads ?? [];
     const input = given === undefined ? '' : ` ${cut(JSON.stringify(payloads.valueOf(given) ?? null), 200)}`;
-    return { text: `${update.input?.name ?? 'update'}${input} by ${update.meta?.identity ?? ''}` };
+    return { text: `${update.input?.name ?? 'update'}${input} requested by ${update.meta?.identity ?? ''}` };
   }
   const child = event.childWorkflowExecutionStartedEventAttributes;
-  if (child) return { text: `${child.workflowExecution?.workflowId ?? ''} began` };
+  if (child) return { text: `${child.workflowExecution?.workflowId ?? ''} started` };
   const childDone = event.childWorkflowExecutionCompletedEventAttributes;
-  if (childDone) return { text: `${childDone.workflowExecution?.workflowId ?? ''} has ended` };
+  if (childDone) return { text: `${childDone.workflowExecution?.workflowId ?? ''} ended` };
   const childFailed = event.childWorkflowExecutionFailedEventAttributes;
   if (childFailed) {
     const text = `${childFailed.workflowExecution?.workflowId ?? ''} failed: ${failureText(childFailed.failure)}`;
@@ -209,7 +208,10 @@ function lineOf(
   }
   const task = event.workflowTaskFailedEventAttributes;
   if (task)
-    return { level: 'error', text: `the worker could not go on with it: ${failureText(task.failure)}` };
+    return {
+      level: 'error',
+      text: `the worker could not continue the workflow: ${failureText(task.failure)}`,
+    };
   const ended = event.workflowExecutionFailedEventAttributes;
   if (ended) return { level: 'error', text: `failed: ${failureText(ended.failure)}` };
   const terminated = event.workflowExecutionTerminatedEventAttributes;

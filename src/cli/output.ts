@@ -55,14 +55,14 @@ export const collect = (text: string, before: string[] = []): string[] => [...be
 export function asPort(text: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw new InvalidArgumentError('A port, 0 to 65535, is needed.');
+  throw new InvalidArgumentError('Give a port from 0 to 65535.');
 }
 
 /** A whole number of at least 1. @throws {InvalidArgumentError} */
 export function asLimit(text: string): number {
   const limit = Number(text);
   if (Number.isInteger(limit) && limit >= 1) return limit;
-  throw new InvalidArgumentError('A whole number of at least 1 is needed.');
+  throw new InvalidArgumentError('Give a whole number of at least 1.');
 }
 
 /**

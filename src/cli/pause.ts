@@ -5,7 +5,7 @@ export const pauseCommand = (): Command =>
   controlCommand({
     name: 'pause',
     description: 'Pause a sync after the current batch, until "highwater resume".',
-    help: 'Nothing is asked of the source meanwhile; the table and its checkpoint agree.',
+    help: 'A paused sync sends no requests; its table and checkpoint agree.',
     isDone: ({ status }) => status === 'paused',
-    later: 'pauses after the current batch',
+    later: 'will pause after the current batch',
   });

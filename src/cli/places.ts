@@ -73,7 +73,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
     if (names.length > 1) {
       const all = names.map(({ stream }) => `${id}/${stream}`).join(', ');
-      throw new NotKnownError(`each stream of "${id}" has a cursor of its own; ask for one of ${all}`);
+      throw new NotKnownError(`each stream of "${id}" has its own cursor; name one of ${all}`);
     }
     const opened = await openedIn(client, events);
     if (opened !== null) {
@@ -89,7 +89,7 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
     run = started?.continuedExecutionRunId || null;
   }
   throw new NotKnownError(
-    `the sync "${id}" has not opened its stream yet; "highwater status ${id}" says what keeps it`,
+    `the sync "${id}" has not opened its stream yet; "highwater status ${id}" shows why`,
   );
 }
 
@@ -173,7 +173,7 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
   ).catch((thrown: unknown) => {
     if (!(thrown instanceof StreamHeldError)) throw thrown;
     throw new MoveRefusedError(
-      `the stream is held by the running sync "${thrown.holder}": give its id in place of the configuration`,
+      `the running sync "${thrown.holder}" holds the stream: give its id instead of the configuration`,
     );
   });
   const { strategy } = strategyOf(plan);
@@ -192,8 +192,8 @@ export async function answered<T>(
     .catch((thrown: unknown) => {
       if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
       throw new Error(
-        `"${id}" has not answered within ${ANSWER_MILLISECONDS / 1000} s. Without a worker it was not asked: start one, and ask again. ` +
-          `Where its destination cannot be reached, it does it as soon as it can: see "highwater status ${id}"`,
+        `"${id}" has not answered within ${ANSWER_MILLISECONDS / 1000} s. If no worker runs, start one and repeat the command. ` +
+          `If the destination is unreachable, the sync carries out the command once it can: see "highwater status ${id}"`,
       );
     });
 }
@@ -223,12 +223,14 @@ async function throughWorker(
     })
     .catch((thrown: unknown) => {
       if (!(thrown instanceof AlreadyRunningError)) throw thrown;
-      throw new MoveRefusedError(`the sync "${workflowId}" runs: give its id in place of the configuration`);
+      throw new MoveRefusedError(
+        `the sync "${workflowId}" is running: give its id instead of the configuration`,
+      );
     });
   const late = delay(ANSWER_MILLISECONDS, null, { ref: false });
   const result = await Promise.race([handle.result(), late]);
   const [moved] = result?.streams ?? [];
   if (moved !== undefined) return { done: true, state: moved.cursor };
-  await client.temporal.workflow.getHandle(workflowId).terminate('no worker took it');
+  await client.temporal.workflow.getHandle(workflowId).terminate('no worker started it in time');
   throw new NotRunningError(workflowId, 'TERMINATED', null);
 }

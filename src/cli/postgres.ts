@@ -80,7 +80,7 @@ const TOO_LATE = ['57014', '25P03'];
 
 /** Also of a statement that no cursor can have. */
 const SYNTAX_ERROR = '42601';
-const READS = 'Queries are read-only: SELECT, VALUES, TABLE or WITH; EXPLAIN or SHOW';
+const READS = 'Queries are read-only: start with SELECT, VALUES, TABLE, WITH, EXPLAIN or SHOW';
 
 /** Statements that a cursor cannot run; one that begins with these words only reads. */
 const EXPLAINING = /^\s*(explain|show)\b/i;

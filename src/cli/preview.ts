@@ -2,15 +2,26 @@ import { Command } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
 import { memberTexts } from '../request/paths.js';
-import { cut, note, outputWidth, print, probedFrom, table, tableWidth, visible, width } from './output.js';
+import {
+  counted,
+  cut,
+  note,
+  outputWidth,
+  print,
+  probedFrom,
+  table,
+  tableWidth,
+  visible,
+  width,
+} from './output.js';
 
 const CELL = 40;
 
 export function previewCommand(): Command {
   return new Command('preview')
-    .description('Show the first records of a stream, and each request made. Writes nothing.')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
-    .option('--stream <name>', 'which stream (default: the first)')
+    .description('Show the first records of a stream, and each request. Writes nothing.')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .option('--stream <name>', 'the stream (default: the first)')
     .option('--limit <n>', 'records', '20')
     .option('--json', 'print one JSON object')
     .addHelpText('after', '\nExample:\n  highwater preview github.yaml --stream issues --limit 5')
@@ -36,7 +47,7 @@ async function preview(
     if ('end' in read) break;
     const { page } = read;
     requests.push(page.request);
-    if (options.json !== true) note(`${page.request}: ${page.records.length} records`);
+    if (options.json !== true) note(`${page.request}: ${counted(page.records.length, 'record')}`);
     records.push(...page.texts);
     cursor = probe.after(read.cursor, page.summary);
   }

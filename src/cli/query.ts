@@ -32,21 +32,21 @@ interface Options {
 
 export function queryCommand(): Command {
   return new Command('query')
-    .description('Read the destination, also while a worker holds it.')
-    .argument('<sql>', 'one statement that reads')
+    .description('Query the destination, even while a worker has it open.')
+    .argument('<sql>', 'one read-only statement')
     .option(
       '-d, --destination <file>',
-      'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb)',
     )
     .addOption(
-      new Option('--timeout <duration>', 'how long it may take, reading its answer included: 90s, 10m')
+      new Option('--timeout <duration>', 'time limit, including reading the answer, such as 90s or 10m')
         .default(QUERY_SECONDS, durationText(QUERY_SECONDS))
         .argParser(asSeconds),
     )
-    .option('--json', 'a JSON array of objects')
+    .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
-      '\nThe answer is shown as it comes, however long it is. Columns are as wide as its first rows need.\n' +
+      '\nRows are printed as they arrive. The first rows determine the widths of the columns.\n' +
         '\nExamples:\n  highwater query \'SELECT count(*) FROM "user"\'\n' +
         '  highwater query \'FROM "user"\' --json --timeout 30m > rows.json',
     )
@@ -65,7 +65,7 @@ export function queryCommand(): Command {
 function asSeconds(text: string): number {
   const seconds = parseDuration(text);
   if (seconds !== null && seconds > 0 && seconds <= 86_400) return seconds;
-  throw new InvalidArgumentError('A duration of at most 1d is needed, such as 90s or 10m.');
+  throw new InvalidArgumentError('Give a duration of at most 1d, such as 90s or 10m.');
 }
 
 async function showJson(answer: Answer, limit: AbortSignal): Promise<void> {

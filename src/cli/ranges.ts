@@ -46,7 +46,7 @@ export function ranged(
       handle = await start(client, of);
     } catch (thrown) {
       if (!(thrown instanceof AlreadyRunningError) || !options.wait) throw thrown;
-      note(`Going on with "${thrown.workflowId}", which was still running.`);
+      note(`Joined "${thrown.workflowId}", which was already running.`);
       handle = client.range(thrown.workflowId);
     }
     const { workflowId } = handle;
@@ -62,7 +62,7 @@ export function ranged(
       return null;
     }
     const interrupt = () => {
-      note(`\nIt goes on by itself; "npx highwater cancel ${workflowId}" ends it.`);
+      note(`\nIt continues in the background; "npx highwater cancel ${workflowId}" ends it.`);
       process.exit(130);
     };
     process.once('SIGINT', interrupt);
@@ -71,7 +71,7 @@ export function ranged(
       const { status, streams } = await followSync(handle);
       const [stream] = streams;
       if (status === 'stopped' || stream?.range === undefined)
-        throw new SyncFailedError(workflowId, 'Stopped', 'it was stopped before its end');
+        throw new SyncFailedError(workflowId, 'Stopped', 'it was stopped before it finished');
       const { range, pages, warnings } = stream;
       if (options.json === true)
         print(JSON.stringify({ workflowId, runId, webUi, stream: stream.stream, pages, ...range, warnings }));

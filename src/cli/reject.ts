@@ -4,9 +4,9 @@ import { decisionCommand } from './deciding.js';
 export const rejectCommand = (): Command =>
   decisionCommand({
     name: 'reject',
-    description: 'Keep the rows that a pass which waits would remove.',
+    description: 'Keep the rows that a waiting pass would remove.',
     help:
-      'The pass ends without removing any, with the note "deletes_rejected"; the next one asks again if they are still\n' +
-      'gone from the source. "highwater approve" lets them go, "highwater resume" reads the source again.',
-    said: (rows) => `rejected: ${rows} stay`,
+      'The pass ends without removing any row and reports "deletes_rejected". The next pass asks again if the records are\n' +
+      'still gone from the source. "highwater approve" removes the rows; "highwater resume" reads the source again.',
+    said: (rows) => `rejected: the pass keeps ${rows}`,
   });

@@ -12,45 +12,43 @@ interface Options {
   table?: string;
   limit: number;
   json?: boolean;
-  replay?: string;
+  retry?: string;
   stream?: string;
   overwrite?: boolean;
 }
 
 export function rejectsCommand(): Command {
   return new Command('rejects')
-    .description(
-      'List the records that did not fit and were put aside (misfits: quarantine), the latest first; or try them again.',
-    )
+    .description('List the quarantined records (misfits: quarantine), latest first, or retry them.')
     .option(
       '-d, --destination <file>',
-      'the DuckDB file, or the address of a PostgreSQL server or of files (default: HIGHWATER_DESTINATION, else highwater.duckdb here)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb)',
     )
-    .option('--schema <name>', 'PostgreSQL: where the table is (default: public)')
+    .option('--schema <name>', 'PostgreSQL: the schema of the table (default: public)')
     .option('--table <name>', 'only records of this table')
-    .option('--limit <n>', 'how many', asLimit, 20)
-    .option('--json', 'a JSON array of objects, with the records whole')
+    .option('--limit <n>', 'show at most this many', asLimit, 20)
+    .option('--json', 'print a JSON array of objects, with the complete records')
     .option(
-      '--replay <configuration>',
-      'write those that fit the columns of this configuration by now, also while a worker runs; the rest stays',
+      '--retry <configuration>',
+      'retry the records with this configuration, even while a worker runs; those that still do not fit stay quarantined',
     )
-    .option('--stream <name>', '--replay: of this stream only')
-    .option('--overwrite', '--replay: also replace rows that are not known to be older than the record')
+    .option('--stream <name>', 'with --retry: only this stream')
+    .option('--overwrite', 'with --retry: also replace rows that may be newer than the record')
     .addHelpText(
       'after',
-      '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json\n  highwater rejects --replay users.yaml',
+      '\nExamples:\n  highwater rejects\n  highwater rejects --table user --limit 100 --json\n  highwater rejects --retry users.yaml',
     )
     .action(rejects);
 }
 
 async function rejects(options: Options): Promise<void> {
-  if (options.replay !== undefined) {
-    await retryRejects(options.replay, options);
+  if (options.retry !== undefined) {
+    await retryRejects(options.retry, options);
     return;
   }
   for (const key of ['stream', 'overwrite'] as const) {
     if (options[key] === undefined) continue;
-    throw new ConfigurationError([{ path: `--${key}`, message: 'goes with --replay' }]);
+    throw new ConfigurationError([{ path: `--${key}`, message: 'needs --retry' }]);
   }
   const destination = destinationOf(options.destination, undefined);
   const from = isServer(destination)
@@ -71,7 +69,7 @@ async function rejects(options: Options): Promise<void> {
     return;
   }
   if (found.length === 0) {
-    print('No record was put aside.');
+    print('No records are quarantined.');
     return;
   }
   print(

@@ -20,17 +20,16 @@ interface Replayed {
 
 export function replayCommand(): Command {
   return new Command('replay')
-    .description("Replay histories with this version's workflows: whether it is safe to deploy.")
-    .argument(
-      '[file-or-id...]',
-      'a history as "temporal workflow show --output json" prints it, or the id of a sync',
+    .description(
+      'Check whether this version is safe to deploy: replay histories of syncs with its workflows.',
     )
+    .argument('[file-or-id...]', 'the output of "temporal workflow show --output json", or the id of a sync')
     .option('--running', 'all running syncs')
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
       `
-Nothing is written, and no activity runs. The exit code is 1 where one of them could not go on with this version.
+Writes nothing and runs no activity. The exit code is 1 if any sync could not continue with this version.
 
 Examples:
   highwater replay users
@@ -42,7 +41,7 @@ Examples:
 
 async function replayAll(given: string[], options: { running?: boolean; json?: boolean }): Promise<void> {
   if (given.length === 0 && options.running !== true)
-    throw new Error('name a file or a sync, or give --running');
+    throw new Error('give a file, the id of a sync, or --running');
   const outcomes: Replayed[] = [];
   let isInstalled = false;
   const add = async (what: string, history: History) => {
@@ -78,10 +77,10 @@ async function replayAll(given: string[], options: { running?: boolean; json?: b
     }
     print(
       outcomes.length === 0
-        ? 'No sync runs: this version is safe to deploy.'
+        ? 'No sync is running: this version is safe to deploy.'
         : broken.length === 0
-          ? 'Safe to deploy: syncs with such histories go on with this version.'
-          : `Not safe to deploy: ${broken.length} of ${outcomes.length} could not go on with this version. Stop them while a worker of their version runs (they go on from their checkpoint when they are started again), or pin them to that version: docs/deploying.md.`,
+          ? 'Safe to deploy: syncs with these histories continue with this version.'
+          : `Not safe to deploy: ${broken.length} of ${outcomes.length} could not continue with this version. Stop them while a worker of their own version runs (when started again they continue from their checkpoint), or pin them to their version: docs/deploying.md.`,
     );
   }
   if (broken.length > 0) process.exitCode = 1;
@@ -90,11 +89,11 @@ async function replayAll(given: string[], options: { running?: boolean; json?: b
 async function historyIn(file: string): Promise<History> {
   try {
     const history = JSON.parse(await readFile(file, 'utf8')) as { events?: unknown };
-    if (!Array.isArray(history.events)) throw new Error('it has no list of events');
+    if (!Array.isArray(history.events)) throw new Error('it has no "events" array');
     return history;
   } catch (thrown) {
     throw new Error(
-      `${file} is not a history as "temporal workflow show --output json" prints it: ${messageOf(thrown)}`,
+      `${file} is not the output of "temporal workflow show --output json": ${messageOf(thrown)}`,
       { cause: thrown },
     );
   }

@@ -21,15 +21,15 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
   const { totals, trouble, completeAsOf, recent } = progress;
   const facts: [string, string][] = [
     ['cursor', cursorText(state)],
-    ['into', progress.destination],
+    ['to', progress.destination],
     ['this pass', counts(progress, progress.recordsPerSecond)],
-    ['in all', `${counted(totals.passes, 'pass', 'passes')}, ${counts(totals, null)}`],
-    ['complete', completeAsOf === null ? '' : `as of ${completeAsOf} (lag ${since(completeAsOf, now)})`],
+    ['total', `${counted(totals.passes, 'pass', 'passes')}, ${counts(totals, null)}`],
+    ['up to date', completeAsOf === null ? '' : `as of ${completeAsOf} (lag ${since(completeAsOf, now)})`],
     [
       'staged',
-      progress.staged === 0 ? '' : `${counted(progress.staged, 'batch', 'batches')} read and not yet written`,
+      progress.staged === 0 ? '' : `${counted(progress.staged, 'batch', 'batches')} read but not yet written`,
     ],
-    ['set', settingsText(progress.settings)],
+    ['settings', settingsText(progress.settings)],
     ...troubleFacts(trouble, now),
   ];
   const lines = facts
@@ -57,7 +57,15 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       : [
           '',
           table(
-            ['pass ended', 'by', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'pages', 'took'],
+            [
+              'pass ended',
+              'ended by',
+              'records',
+              'rows written',
+              ...(deletes ? ['deleted'] : []),
+              'pages',
+              'took',
+            ],
             passes,
             limit,
           ),
@@ -108,14 +116,14 @@ function troubleFacts(trouble: Progress['trouble'], now: number): [string, strin
   const [, ...rest] = trouble.message.split('\n').map((line) => line.trim());
   return [
     ...(trouble.deletes === undefined ? [['', rest.join(' · ')] as [string, string]] : []),
-    ['trouble', `${trouble.type}, ${times} since ${trouble.since} (${since(trouble.since, now)})`],
+    ['problem', `${trouble.type}, ${times} since ${trouble.since} (${since(trouble.since, now)})`],
     [
-      'what next',
+      'next',
       trouble.deletes !== undefined
         ? rest.join(' ')
         : trouble.nextTry === null
-          ? 'mend it, then "highwater resume"; or "highwater stop"'
-          : `tries again at ${trouble.nextTry} (in ${roughly((Date.parse(trouble.nextTry) - now) / 1000)}); "highwater trigger" tries now`,
+          ? 'fix the cause, then "highwater resume"; or "highwater stop"'
+          : `retries at ${trouble.nextTry} (in ${roughly((Date.parse(trouble.nextTry) - now) / 1000)}); "highwater trigger" retries now`,
     ],
   ];
 }
@@ -125,7 +133,7 @@ function counts(
   rate: number | null,
 ): string {
   const more = [
-    ...(of.rejected > 0 ? [`${count(of.rejected)} put aside`] : []),
+    ...(of.rejected > 0 ? [`${count(of.rejected)} quarantined`] : []),
     ...(of.deleted > 0 ? [`${count(of.deleted)} deleted`] : []),
     ...(rate === null ? [] : [`${count(rate)} records/s`]),
   ];

@@ -6,14 +6,14 @@ import { answered, placeOfSync } from './places.js';
 
 export function resyncCommand(): Command {
   return new Command('resync')
-    .description('Read everything again from the beginning. Rows stay, and are upserted.')
-    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
+    .description('Read everything again from the beginning. Existing rows stay and are upserted.')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-A sync that runs begins anew at once; one that has ended is started again. Of a sync of several streams all that run
-begin anew.
+A running sync starts over at once; one that has ended is started again. If a sync has several streams, all that are
+running start over.
 
 Examples:
   highwater resync users
@@ -24,7 +24,7 @@ Examples:
         const done = await resync(to, id);
         if (options.json === true) print(JSON.stringify({ id, ...done }));
         else if (done.started) print(`${id}: started again, from the beginning`);
-        else print(done.streams.map((one) => `${one}: begins anew`).join('\n'));
+        else print(done.streams.map((one) => `${one}: starts over`).join('\n'));
       }),
     );
 }

@@ -9,7 +9,7 @@ import { retryAtOwner } from '../destinations/duckdb/query-socket.js';
 import type { RetryOutcome, RetryRequest } from '../destinations/sql/retry.js';
 import { DestinationError } from '../errors.js';
 import { inServer } from './in-destination.js';
-import { destinationOf, print } from './output.js';
+import { count, counted, destinationOf, print } from './output.js';
 
 export interface RetryOptions {
   destination?: string;
@@ -18,7 +18,7 @@ export interface RetryOptions {
   json?: boolean;
 }
 
-/** Tries the records that were put aside of a configuration's streams again, and says what came of it. */
+/** Retries the quarantined records of a configuration's streams, and prints the outcome. */
 export async function retryRejects(configuration: string, options: RetryOptions): Promise<void> {
   const { plans } = await loadPlans(configuration);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
@@ -36,15 +36,19 @@ export async function retryRejects(configuration: string, options: RetryOptions)
     print(JSON.stringify(outcomes));
     return;
   }
-  for (const { stream, records, replayed, rows } of outcomes) {
+  for (const { stream, records, retried, rows } of outcomes) {
     if (records === 0) {
-      print(`${stream}: no record was put aside.`);
+      print(`${stream}: no records are quarantined.`);
       continue;
     }
-    const stay = records - replayed;
+    const stay = records - retried;
     const rest =
-      stay === 0 ? '' : `; ${stay} stay: "highwater rejects" lists them, with the reasons of today`;
-    print(`${stream}: ${replayed} of ${records} fit now, rows inserted or changed: ${rows}${rest}.`);
+      stay === 0
+        ? ''
+        : `. ${count(stay)} ${stay === 1 ? 'stays' : 'stay'} quarantined; "highwater rejects" lists the current reasons`;
+    print(
+      `${stream}: ${count(retried)} of ${counted(records, 'record')} fit now; ${counted(rows, 'row')} inserted or updated${rest}.`,
+    );
   }
 }
 

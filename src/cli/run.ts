@@ -40,25 +40,28 @@ interface RunOptions {
 export function runCommand(): Command {
   return new Command('run')
     .description(
-      'Sync once: use the Temporal server that is there or start one, wait until the pass is drained.',
+      'Sync once and wait for the end of the pass. Starts a local Temporal server if none is found.',
     )
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
     .option(
       '-d, --destination <file>',
-      "the DuckDB file (default: the configuration's, else highwater.duckdb here)",
+      "the destination (default: the configuration's, else $HIGHWATER_DESTINATION, else highwater.duckdb)",
     )
     .option(
       '--id <workflow-id>',
-      'the id of the workflow (default: made of stream, strategy, source, destination)',
+      'the workflow id (default: derived from stream, strategy, source and destination)',
     )
-    .option('--full', 'forget the checkpoint and start over')
-    .option('--take-over', 'take the stream from a workflow that is still running')
+    .option('--full', 'ignore the checkpoint and start over')
+    .option(
+      '--take-over',
+      'take the stream from a workflow that is still running, and continue from its checkpoint',
+    )
     .option(
       '--max-deletes <limit>',
       'how many rows the pass may remove: a number, a share such as 50%, or "any" (default: the configuration\'s)',
       asMaxDeletes,
     )
-    .option('--json', 'the last line of standard output is one JSON object')
+    .option('--json', 'print one JSON object as the last line of standard output')
     .addHelpText(
       'after',
       `
@@ -122,7 +125,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
   // Another run ends when its own sync does: beside it this one brings a worker too, which then takes over.
   if (owner !== null && owner.taskQueue !== ownQueue) {
-    note(`The destination belongs to a running worker (process ${owner.pid}); the sync runs there.`);
+    note(`A running worker (process ${owner.pid}) has the destination open; the sync runs in that worker.`);
     const to = target(owner.address);
     const client = await HighwaterClient.connect(to);
     try {
@@ -156,7 +159,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
     await client.close();
     if ((await server.leave()) && options.json !== true) {
       note(
-        'The local Temporal server ran for this sync only; "npx highwater dev" brings it back, with this run in it.',
+        'The local Temporal server has stopped; "npx highwater dev" starts it again with the history of this run.',
       );
     }
   }
@@ -174,7 +177,7 @@ async function begin(
   if (running !== 'no' && options.takeOver === true) {
     await client.temporal.workflow.getHandle(workflowId).terminate('taken over by highwater run --take-over');
   } else if (running === 'same' && options.full !== true) {
-    note(`Going on with the sync "${workflowId}", which was still running.`);
+    note(`Joined the sync "${workflowId}", which was still running.`);
     return client.sync(workflowId);
   } else if (running !== 'no') {
     throw new StillRunningError(workflowId);
@@ -202,7 +205,7 @@ class StillRunningError extends HighwaterError {
   constructor(workflowId: string) {
     super(
       `the sync "${workflowId}" is still running, with another configuration or without --full. Wait for it, ` +
-        `cancel it, or end it and go on from its checkpoint with --take-over.`,
+        `cancel it, or use --take-over to end it and continue from its checkpoint.`,
     );
   }
 }

@@ -21,7 +21,7 @@ interface CreateOptions {
 
 export function scheduleCommand(): Command {
   const schedule = new Command('schedule').description(
-    'Syncs of one pass at set times: Temporal starts them, also while no terminal is open.',
+    'Manage schedules: Temporal starts a sync of one pass at set times.',
   );
   schedule.addHelpText(
     'after',
@@ -30,19 +30,19 @@ export function scheduleCommand(): Command {
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
   schedule.addCommand(
-    actionCommand('pause', 'Start no more syncs until "resume"; one that runs goes on.', async (handle) => {
+    actionCommand('pause', 'Start no more syncs until "resume"; a running one continues.', async (handle) => {
       await handle.pause('highwater schedule pause');
       return 'paused';
     }),
   );
   schedule.addCommand(
-    actionCommand('resume', 'Start syncs again, from the next time on.', async (handle) => {
+    actionCommand('resume', 'Start syncs again from the next scheduled time on.', async (handle) => {
       await handle.unpause('highwater schedule resume');
-      return 'goes on';
+      return 'resumed';
     }),
   );
   schedule.addCommand(
-    actionCommand('trigger', 'Start a sync now, unless one of it runs.', async (handle) => {
+    actionCommand('trigger', 'Start a sync now, unless one of this schedule is running.', async (handle) => {
       await handle.trigger();
       return 'triggered';
     }),
@@ -50,7 +50,7 @@ export function scheduleCommand(): Command {
   schedule.addCommand(
     actionCommand(
       'delete',
-      'Forget the schedule; a sync that runs goes on, and table and checkpoint stay.',
+      'Delete the schedule; a running sync continues, and table and checkpoint stay.',
       async (handle) => {
         await handle.delete();
         return 'deleted';
@@ -63,25 +63,25 @@ export function scheduleCommand(): Command {
 function createCommand(): Command {
   return new Command('create')
     .description('Start a sync of one pass on a schedule.')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
-    .option('--id <schedule-id>', 'the id of the schedule (default: as of "start")')
-    .option('--every <duration>', 'such as 15m or 1h', asSeconds)
-    .option('--cron <expression>', 'such as "0 6 * * MON-FRI"; may be given more than once', collect)
-    .option('--time-zone <name>', 'of --cron, such as Europe/Berlin (default: UTC)')
-    .option('--jitter <duration>', 'start later by a random time, at most this long', asSeconds)
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .option('--id <schedule-id>', 'the schedule id (default: as the workflow id of "start")')
+    .option('--every <duration>', 'the interval, such as 15m or 1h', asSeconds)
+    .option('--cron <expression>', 'a cron expression such as "0 6 * * MON-FRI"; may be repeated', collect)
+    .option('--time-zone <name>', 'the time zone of --cron, such as Europe/Berlin (default: UTC)')
+    .option('--jitter <duration>', 'start later by a random time of at most this long', asSeconds)
     .option(
       '--catch-up <duration>',
-      'also start syncs missed while the server was down, if not longer ago',
+      'after an outage of the server, start syncs missed within this time',
       asSeconds,
       3600,
     )
     .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
-    .option('--paused', 'begin only at "schedule resume"')
+    .option('--paused', 'create it paused; "schedule resume" starts it')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-A time that comes while the sync before still runs is skipped.
+If the previous sync is still running at a scheduled time, that time is skipped.
 
 Examples:
   highwater schedule create users.yaml --every 15m --jitter 30s
@@ -96,7 +96,7 @@ async function create({ client }: Connected, file: string, options: CreateOption
   const { configuration, plans } = await loadPlans(file);
   const id = options.id ?? defaultWorkflowId(plans);
   if (plans.plans.some(({ intervalSeconds }) => intervalSeconds !== null))
-    note('note: "interval" is left out: each sync of a schedule makes one pass');
+    note('note: "interval" is ignored: each sync of a schedule makes one pass');
   try {
     await client.temporal.schedule.create({
       scheduleId: id,
@@ -121,7 +121,7 @@ async function create({ client }: Connected, file: string, options: CreateOption
     });
   } catch (thrown) {
     if (thrown instanceof ScheduleAlreadyRunning)
-      throw new Error(`there is a schedule "${id}" already; delete it first, or give another --id`, {
+      throw new Error(`the schedule "${id}" already exists; delete it first, or choose another --id`, {
         cause: thrown,
       });
     throw refused(thrown);
@@ -151,7 +151,7 @@ const INVALID_ARGUMENT = 3;
 
 function listCommand(): Command {
   return new Command('list')
-    .description('List the schedules: when they start syncs, the last one, and the next.')
+    .description('List the schedules with their times, last sync and next sync.')
     .option('--json', 'print a JSON array of objects')
     .addHelpText('after', '\nExample:\n  highwater schedule list')
     .action((options: { json?: boolean }) =>
@@ -180,7 +180,7 @@ function listCommand(): Command {
           return;
         }
         if (found.length === 0) {
-          print('There is no schedule; "highwater schedule create" makes one.');
+          print('There are no schedules; "highwater schedule create" creates one.');
           return;
         }
         const now = Date.now();
@@ -206,16 +206,14 @@ function actionCommand(
 ): Command {
   return new Command(name)
     .description(description)
-    .argument('<id>', 'the id of the schedule')
+    .argument('<id>', 'the schedule id')
     .option('--json', 'print one JSON object')
     .addHelpText('after', `\nExample:\n  highwater schedule ${name} users`)
     .action((id: string, options: { json?: boolean }) =>
       connected(async ({ client }) => {
         const outcome = await act(client.temporal.schedule.getHandle(id)).catch((thrown: unknown) => {
           if (!(thrown instanceof ScheduleNotFoundError)) throw thrown;
-          throw new Error(
-            `there is no schedule "${id}"; "highwater schedule list" shows those that there are`,
-          );
+          throw new Error(`there is no schedule "${id}"; "highwater schedule list" lists them`);
         });
         if (options.json === true) print(JSON.stringify({ id, schedule: outcome }));
         else print(`${id}: ${outcome}`);
@@ -226,5 +224,5 @@ function actionCommand(
 function asSeconds(text: string): number {
   const seconds = parseDuration(text);
   if (seconds !== null && seconds > 0) return seconds;
-  throw new InvalidArgumentError('A duration such as 30s, 15m, 2h or 1d is needed.');
+  throw new InvalidArgumentError('Give a duration such as 30s, 15m, 2h or 1d.');
 }

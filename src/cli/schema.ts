@@ -4,9 +4,7 @@ import { print } from './output.js';
 
 export function schemaCommand(): Command {
   return new Command('schema')
-    .description(
-      'Print the JSON Schema of the full form, by which editors complete and check a configuration.',
-    )
+    .description('Print the JSON Schema of the configuration, for completion and checks in editors.')
     .option('--json', 'on one line')
     .addHelpText('after', '\nExample:\n  highwater schema > highwater.schema.json')
     .action((options: { json?: boolean }) =>

@@ -82,7 +82,7 @@ export function serverOptions(): ServerOptions {
   if (text === '') return {};
   const grpc = Number(text);
   if (!/^\d+$/.test(text) || grpc > 64_535) {
-    throw new Error(`HIGHWATER_TEMPORAL_PORT is not a port up to 64535: ${text}`);
+    throw new Error(`HIGHWATER_TEMPORAL_PORT must be a port up to 64535, not ${text}`);
   }
   return { ports: { grpc, ui: grpc === 0 ? 0 : grpc + 1000 } };
 }

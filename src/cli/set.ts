@@ -12,9 +12,9 @@ export function setCommand(): Command {
       `  ${name.padEnd(20)} ${kind === 'duration' ? `${means}, such as 15m` : means}`,
   );
   return new Command('set')
-    .description('Change settings of a sync while it runs, from the next batch on.')
-    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .argument('<key=value...>', 'the settings; "default" is what the configuration says')
+    .description('Change settings of a running sync, from the next batch on.')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .argument('<key=value...>', 'the settings; the value "default" restores the configuration\'s value')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -22,7 +22,7 @@ export function setCommand(): Command {
 Settings:
 ${names.join('\n')}
 
-They last until the sync ends. One that cannot be set is refused with the reason, and then none is.
+Settings last until the sync ends. If one of them is invalid, none is changed.
 
 Examples:
   highwater set users interval=5m
@@ -39,7 +39,7 @@ Examples:
           .catch((thrown: unknown) => {
             if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
             throw new Error(
-              `no worker answers for "${id}"; start one, see "highwater status ${id}", and set it again`,
+              `no worker answers for "${id}". Start a worker ("highwater status ${id}" names the task queue), then repeat the command`,
             );
           });
         if (options.json === true) print(JSON.stringify({ id, settings }));

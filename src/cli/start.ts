@@ -15,14 +15,17 @@ interface Options {
 export function startCommand(): Command {
   return new Command('start')
     .description('Start a sync on a running worker, and return.')
-    .argument('<configuration>', 'JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
     .option(
       '--id <workflow-id>',
-      'the id of the workflow (default: made of stream, strategy, source, destination)',
+      'the workflow id (default: derived from stream, strategy, source and destination)',
     )
     .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
-    .option('--full', 'forget the checkpoint and start over')
-    .option('--take-over', 'take the stream from a workflow that is still running')
+    .option('--full', 'ignore the checkpoint and start over')
+    .option(
+      '--take-over',
+      'take the stream from a workflow that is still running, and continue from its checkpoint',
+    )
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',

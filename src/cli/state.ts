@@ -15,48 +15,46 @@ interface Options {
   json?: boolean;
 }
 
-const WHICH = 'the workflow id (of one stream of several: ID/STREAM), or a configuration file';
+const WHICH = 'the workflow id (ID/STREAM for one of several streams), or a configuration file';
 
 const which = (command: Command) =>
   command
-    .option('--stream <name>', 'which stream, for a file of several')
+    .option('--stream <name>', 'with a file: the stream, if there are several')
     .option('-d, --destination <file>', "with a file: the DuckDB file (default: the configuration's)")
     .option('--json', 'print one JSON object');
 
 export function stateCommand(): Command {
   const get = which(new Command('get'))
-    .description('Show the place of a stream, its holder, and its earlier places.')
+    .description('Show the cursor of a stream, the workflow that holds it, and its earlier cursors.')
     .argument('<sync>', WHICH)
-    .option('--limit <n>', 'show the last n commits and moves, or "all"', asLimit, 20)
+    .option('--limit <n>', 'show this many of the last commits and moves, or "all"', asLimit, 20)
     .action((sync: string, options: Options & { limit: number }) => show(sync, options));
   const set = which(new Command('set'))
-    .description(
-      'Put a stream where a state says, under the names that "state get" and the reference connector use.',
-    )
+    .description('Move a stream to a given cursor; the names are those that "state get" shows.')
     .argument('<sync>', WHICH)
-    .argument('<key=value...>', 'the state; or one JSON object')
+    .argument('<key=value...>', 'the cursor, as KEY=VALUE or as one JSON object')
     .action((sync: string, pairs: string[], options: Options) =>
       move(sync, { state: stateOf(pairs) }, options),
     );
   const rewind = which(new Command('rewind'))
-    .description('Move a stream back to an earlier place.')
+    .description('Move a stream back to an earlier cursor.')
     .argument('<sync>', WHICH)
     .requiredOption(
       '--to <time|batch|start>',
-      'a time such as 2026-11-22T10:00:00Z, the id of a batch or how it begins, or start',
+      'a time such as 2026-11-22T10:00:00Z, a batch id or its first letters, or "start"',
     )
     .action((sync: string, options: Options & { to: string }) => move(sync, { to: options.to }, options));
   return new Command('state')
-    .description('Show the current and earlier places of a stream, and move it.')
+    .description('Show the cursor of a stream and its history, or move it.')
     .addCommand(get)
     .addCommand(set)
     .addCommand(rewind)
     .addHelpText(
       'after',
       `
-A stream is moved in its destination and in the workflow together, by a checkpoint of its own: what is in flight is
-dropped, and the sync goes on from there. Rows stay; what is read again is upserted. Where no sync runs, the next one
-goes on from there. In the list "…" stands for the middle of a pass, "↩" for a move.
+A move writes a new checkpoint to the destination. A running sync drops its batches in flight and continues from
+there; otherwise the next sync does. Rows stay, and records that are read again are upserted. In the list, "…" marks
+the middle of a pass, "↩" a move.
 
 Examples:
   highwater state get users
@@ -72,7 +70,7 @@ function asLimit(text: string): number {
   if (text === 'all') return Number.MAX_SAFE_INTEGER;
   const limit = Number(text);
   if (Number.isInteger(limit) && limit >= 1) return limit;
-  throw new InvalidArgumentError('A whole number of at least 1 is needed, or "all".');
+  throw new InvalidArgumentError('Give a whole number of at least 1, or "all".');
 }
 
 const placeOf = (sync: string, options: Options): Promise<Place> => {
@@ -80,7 +78,7 @@ const placeOf = (sync: string, options: Options): Promise<Place> => {
   if (options.stream !== undefined || options.destination !== undefined) {
     const path = options.stream !== undefined ? '--stream' : '--destination';
     throw new ConfigurationError([
-      { path, message: 'goes with a configuration file, and there is none of that name' },
+      { path, message: 'needs a configuration file, and there is no such file' },
     ]);
   }
   return connected((to) => placeOfSync(to, sync));
@@ -112,7 +110,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     return;
   }
   if (stored === null) {
-    print(`${plan.stream}: nothing was ever read`);
+    print(`${plan.stream}: nothing has been read yet`);
     return;
   }
   const { cursor } = stored.checkpoint;
@@ -122,7 +120,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
       : cursor.ended === null
         ? `in pass ${cursor.pass}`
         : `after pass ${cursor.pass} (${cursor.ended})`;
-  const holds = running?.isRunning === true && stored.holder.workflowId === running.id ? ', which runs' : '';
+  const holds = running?.isRunning === true && stored.holder.workflowId === running.id ? ' (running)' : '';
   const line = (name: string, value: string) =>
     print(wrapped(`${name.padEnd(12)}${visible(value)}`, 12, outputWidth()));
   line('stream', `${plan.stream} · ${plan.options.strategy} · ${schema}.${name}`);
@@ -146,7 +144,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     ),
   );
   if (entries.length < total)
-    note(`(${counted(total - entries.length, 'older one')} not shown: --limit all)`);
+    note(`(${counted(total - entries.length, 'older entry', 'older entries')} not shown: --limit all)`);
 }
 
 /** Enough to tell one batch from another. */
@@ -178,10 +176,10 @@ async function move(sync: string, to: MoveInput, options: Options): Promise<void
 
 /** The outcome as text. */
 export function movedText(sync: string, { sync: running }: Place, { done, state }: MovedTo): string {
-  const goesOn = running?.isRunning === true ? 'goes on from' : 'the next sync goes on from';
+  const goesOn = running?.isRunning === true ? 'continues from' : 'the next sync continues from';
   return done
     ? `${sync}: ${goesOn} ${cursorText(state)}`
-    : `${sync}: is moved as soon as its stream can be opened; "highwater status" says what keeps it`;
+    : `${sync}: will be moved as soon as its stream can be opened; "highwater status" shows why it cannot yet`;
 }
 
 function stateOf(pairs: readonly string[]): { [name: string]: Json } {
@@ -190,14 +188,16 @@ function stateOf(pairs: readonly string[]): { [name: string]: Json } {
     try {
       return JSON.parse(first) as { [name: string]: Json };
     } catch {
-      throw new ConfigurationError([{ path: 'the state', message: `is no JSON: ${first.slice(0, 80)}` }]);
+      throw new ConfigurationError([
+        { path: 'the state', message: `is not valid JSON: ${first.slice(0, 80)}` },
+      ]);
     }
   }
   return Object.fromEntries(
     pairs.map((text) => {
       const at = text.indexOf('=');
       if (at < 1)
-        throw new Error(`${JSON.stringify(text)} is no part of a state; write one such as offset=1000`);
+        throw new Error(`${JSON.stringify(text)} is not KEY=VALUE; write, for example, offset=1000`);
       return [text.slice(0, at), text.slice(at + 1)];
     }),
   );

@@ -12,16 +12,14 @@ const EVERY_MILLISECONDS = 2000;
 
 export function statusCommand(): Command {
   return new Command('status')
-    .description(
-      'Show a sync: how far it is, its cursor, what it waits for, its last passes, or how it ended.',
-    )
-    .argument('<id>', 'the workflow id; of one stream of several: ID/STREAM')
-    .option('--watch', 'show it again every two seconds, until the sync ends')
-    .option('--json', 'print one JSON object; with --watch one a line')
+    .description('Show a sync: progress, cursor, waits, problems, the last passes, or how it ended.')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .option('--watch', 'update every two seconds until the sync ends')
+    .option('--json', 'print one JSON object; with --watch, one per line')
     .addHelpText(
       'after',
       `
-The exit code is 0 whatever the sync does, and 1 where there is none of that id.
+The exit code is 0 whatever the state of the sync, and 1 if there is no sync with that id.
 
 Examples:
   highwater status users
@@ -39,7 +37,7 @@ async function once(to: Connected, id: string, options: { json?: boolean }): Pro
     print(JSON.stringify(shown.json));
     return;
   }
-  if (shown.isSilent) note('running, but no worker answers: start one with "npx highwater worker"');
+  if (shown.isSilent) note('running, but no worker answers; start one: npx highwater worker');
   if (shown.screen !== '') print(shown.screen);
   if (shown.json.webUi !== null) print(`Web UI: ${shown.json.webUi}`);
 }
@@ -90,7 +88,7 @@ async function lookAtSync({ client, server, to }: Connected, id: string): Promis
       ? []
       : [
           wrapped(
-            `trying again (attempt ${trouble.attempt}): ${firstLine(trouble.message, 1000)}`,
+            `retrying (attempt ${trouble.attempt}): ${firstLine(trouble.message, 1000)}`,
             2,
             outputWidth(),
           ),
@@ -124,7 +122,7 @@ const body = (answer: Answer, streams: Streams) =>
 /** The streams of a sync of several: those that have begun are asked themselves. */
 async function askStreams(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
   const { streams } = of.answer.progress;
-  const begun = streams.filter(({ status }) => status !== 'waits for its turn');
+  const begun = streams.filter(({ status }) => status !== 'queued');
   const answers = await askSyncs(
     of.client,
     begun.map(({ stream }) => of.client.sync(`${of.id}/${stream}`)),

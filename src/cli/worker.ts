@@ -26,28 +26,30 @@ export interface WorkerCommandOptions {
 }
 
 export function workerCommand(): Command {
-  return withWorkerOptions(new Command('worker').description('Run a worker that takes syncs, until Ctrl-C.'))
+  return withWorkerOptions(new Command('worker').description('Run a worker until Ctrl-C.'))
     .addOption(
-      new Option('--health-port <n>', 'answer probes: /healthz and /readyz')
+      new Option('--health-port <n>', 'serve probes at /healthz and /readyz')
         .env('HIGHWATER_HEALTH_PORT')
         .argParser(asPort),
     )
     .addOption(
-      new Option('--deployment <name>', 'be a version of this worker deployment; needs --build-id').env(
-        'HIGHWATER_DEPLOYMENT',
-      ),
+      new Option(
+        '--deployment <name>',
+        'the worker deployment that this worker belongs to; needs --build-id',
+      ).env('HIGHWATER_DEPLOYMENT'),
     )
     .addOption(
-      new Option('--build-id <id>', 'the version; takes syncs once it is the current one').env(
-        'HIGHWATER_BUILD_ID',
-      ),
+      new Option(
+        '--build-id <id>',
+        'the version of this worker; it gets syncs once that version is current',
+      ).env('HIGHWATER_BUILD_ID'),
     )
-    .option('--json', 'print one JSON object a line: ready, stopping, stopped')
+    .option('--json', 'print one JSON object per line: ready, stopping, stopped')
     .addHelpText(
       'after',
       `
-SIGTERM or Ctrl-C: no more work is taken, running work may end within --grace; the exit code is 0. A second one ends
-it at once, which loses nothing either.
+On SIGTERM or Ctrl-C the worker takes no more work, gives running work --grace seconds to end, and exits with 0. A
+second signal ends it at once. Neither loses data.
 
 Examples:
   TEMPORAL_ADDRESS=127.0.0.1:7233 highwater worker --destination users.duckdb
@@ -66,13 +68,13 @@ Examples:
 export const withWorkerOptions = (command: Command): Command =>
   command
     .addOption(
-      new Option('--task-queue <name>', 'the task queue to take syncs from')
+      new Option('--task-queue <name>', 'the task queue to poll for syncs')
         .default(DEFAULT_TASK_QUEUE)
         .env('HIGHWATER_TASK_QUEUE'),
     )
-    .option('-d, --destination <file>', 'the DuckDB file of configurations that name none')
+    .option('-d, --destination <file>', 'the DuckDB file for configurations without a destination')
     .addOption(
-      new Option('--grace <seconds>', 'how long running work may take to end at a stop')
+      new Option('--grace <seconds>', 'how long running work may take to end after a stop')
         .default(10)
         .env('HIGHWATER_GRACE')
         .argParser(asGrace),
@@ -86,8 +88,8 @@ export const withWorkerOptions = (command: Command): Command =>
     .addOption(
       new Option(
         '--trust <who>',
-        'local: those who start workflows have the rights of this worker; none: they may use what is listed here ' +
-          '(default: local while the Temporal server is on a loopback address)',
+        'local: configurations have all rights of this worker; none: they may use only what the --allow options list ' +
+          '(default: local if the Temporal server is on a loopback address)',
       )
         .choices(TRUST)
         .env('HIGHWATER_TRUST')
@@ -96,25 +98,25 @@ export const withWorkerOptions = (command: Command): Command =>
     .addOption(
       listed(
         '--allow-env <names>',
-        "environment variables for configurations, such as 'HW_*' (default: none)",
+        "environment variables that configurations may use, such as 'HW_*' (default: none)",
       ).env('HIGHWATER_ALLOW_ENV'),
     )
     .addOption(
       listed(
         '--allow-files <folders>',
-        'folders whose files configurations may name (default: the one that HIGHWATER_SECRETS names)',
+        'folders whose files configurations may read (default: $HIGHWATER_SECRETS)',
       ).env('HIGHWATER_ALLOW_FILES'),
     )
     .addOption(
       listed(
         '--allow-secrets <patterns>',
-        "secrets of Vault and other providers for configurations, such as 'vault:secret/data/highwater/*' (default: none)",
+        "secrets of Vault and other providers that configurations may use, such as 'vault:secret/data/highwater/*' (default: none)",
       ).env('HIGHWATER_ALLOW_SECRETS'),
     )
     .addOption(
       listed(
         '--allow-destinations <patterns>',
-        "destinations for configurations, such as '/data/*.duckdb' (default: the worker's own alone)",
+        "destinations that configurations may use, such as '/data/*.duckdb' (default: only the worker's own)",
       ).env('HIGHWATER_ALLOW_DESTINATIONS'),
     )
     .addOption(
@@ -140,16 +142,16 @@ function asTrust(text: string): Trust | undefined {
 function asGrace(text: string): number {
   const seconds = Number(text);
   if (text.trim() !== '' && seconds >= 0 && seconds <= 86_400) return seconds;
-  throw new InvalidArgumentError('A number of seconds is needed.');
+  throw new InvalidArgumentError('Give a number of seconds.');
 }
 
 /** Says how far the worker trusts, and why. */
 function trustText(options: TrustOptions, address: string): string {
   const why = options.trust === undefined && !process.env['HIGHWATER_TRUST'];
   return chosenTrust(options, address, process.env) === 'local'
-    ? `Trust: local${why ? `, as the Temporal server is at ${address}` : ''}. Those who start workflows there have the rights of this ` +
-        'worker; --trust none restricts them (docs/security.md).'
-    : `Trust: none${why ? `, as the Temporal server is at ${address}` : ''}. Configurations may use what --allow-env, --allow-files, ` +
+    ? `Trust: local${why ? ` (the Temporal server is at ${address})` : ''}. Anyone who can start workflows has the rights of this ` +
+        'worker; --trust none restricts that (docs/security.md).'
+    : `Trust: none${why ? ` (the Temporal server is at ${address})` : ''}. Configurations may use only what --allow-env, --allow-files, ` +
         '--allow-secrets, --allow-destinations and --allow-hosts list (docs/security.md).';
 }
 
@@ -161,7 +163,7 @@ export async function runWorker(
 ): Promise<void> {
   const { taskQueue, deployment, buildId } = options;
   if ((deployment === undefined) !== (buildId === undefined))
-    throw new Error('--deployment and --build-id go together: the name of the deployment, and its version');
+    throw new Error('--deployment and --build-id must be given together');
   const { trust, allowEnv, allowFiles, allowSecrets, allowDestinations, allowHosts } = options;
   const lent: TrustOptions = {
     ...(trust !== undefined && { trust }),
@@ -202,8 +204,7 @@ export async function runWorker(
           return running.then(() => Promise.reject(thrown as Error));
         });
   if (metrics !== undefined) note(`Metrics: http://${metrics}/metrics`);
-  const version =
-    deployment === undefined ? '' : `, as the version ${buildId} of the deployment ${deployment}`;
+  const version = deployment === undefined ? '' : `, as version ${buildId} of the deployment ${deployment}`;
   note(`Worker ready on the task queue "${taskQueue}"${version}.`);
   tell('ready', { taskQueue, address: to.address, namespace: to.namespace, deployment, buildId });
   await running;

@@ -28,22 +28,16 @@ export interface BucketAddress {
 /** Why a table of files cannot be as it is configured: the key, and what it asks for; nothing where it can. */
 export function filesProblem(table: TableSpec): [key: string, why: string] | null {
   if (table.deletes !== undefined) {
-    return [
-      'deletes',
-      'deletes go with a database: files only ever are added, and what a pass has not met is not looked for in them',
-    ];
+    return ['deletes', 'files do not support deletes: files are only ever added; use a database'];
   }
   if (table.mode !== undefined) {
     return [
       'mode',
-      'files have every version anyway: read them by the views "TABLE" (the latest) and "TABLE_appended" (all)',
+      'files store every version anyway: query the views "TABLE" (latest versions) and "TABLE_appended" (all versions)',
     ];
   }
   if (table.inference !== undefined) {
-    return [
-      'columns',
-      'columns must be declared for files, and cannot evolve there; "highwater discover" finds them',
-    ];
+    return ['columns', 'files need declared columns, which cannot evolve; "highwater discover" finds them'];
   }
   return null;
 }
@@ -70,15 +64,15 @@ export function filesAddress(
     const known = isLocal ? LOCAL_WORDS : S3_WORDS;
     // Never its value: it may be a secret.
     if (!known.includes(name))
-      return `has the unknown word ${JSON.stringify(name)}; there are ${known.join(', ')}`;
-    if (words.has(name)) return `has the word ${JSON.stringify(name)} twice`;
+      return `has the unknown parameter ${JSON.stringify(name)}; allowed: ${known.join(', ')}`;
+    if (words.has(name)) return `has the parameter ${JSON.stringify(name)} twice`;
     words.set(name, value);
   }
   const among = (name: string, choices: readonly string[]) => {
     const value = words.get(name);
     return value === undefined || choices.includes(value) || isOpen(value)
       ? null
-      : `has ${name}=${value}; there are ${choices.join(', ')}`;
+      : `has ${name}=${value}; allowed: ${choices.join(', ')}`;
   };
   const wrong = among('format', FILE_FORMATS) ?? among('path_style', ['true', 'false']);
   if (wrong !== null) return wrong;
@@ -88,18 +82,18 @@ export function filesAddress(
   if (isLocal) {
     const path = place.replace(/^\/\/(?=\/)/, '');
     if (path === '' || path.startsWith('//'))
-      return 'names no folder; write "files:./lake", or "files:///data/lake"';
+      return 'names no folder; write, for example, "files:./lake" or "files:///data/lake"';
     return { at: { kind: 'local', path }, ...rest };
   }
   const [, bucket = '', prefix = ''] = /^\/\/([^/@:]+)(?:\/(.*))?$/s.exec(place) ?? [];
-  if (bucket === '') return 'names no bucket; write "s3://bucket/prefix"';
+  if (bucket === '') return 'names no bucket; write, for example, "s3://bucket/prefix"';
   const endpoint = words.get('endpoint') ?? null;
   if (endpoint !== null && !isOpen(endpoint)) {
     const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
     if (url === null || !/^https?:$/.test(url.protocol))
-      return 'has an endpoint that is no URL, such as "https://s3.example.com"';
+      return 'has an endpoint that is not a URL; write, for example, "https://s3.example.com"';
     if (url.username !== '' || url.password !== '' || url.search !== '')
-      return 'has an endpoint with credentials; they come from the environment (AWS_ACCESS_KEY_ID, …), or from a profile';
+      return 'has an endpoint with credentials; set them in the environment (AWS_ACCESS_KEY_ID, …) or in a profile instead';
   }
   const style = words.get('path_style');
   return {

@@ -83,7 +83,7 @@ const bigInteger = z
   .refine(
     (value) =>
       typeof value === 'string' ? /^\s*\d{1,30}\s*$/.test(value) : Number.isSafeInteger(value) && value >= 0,
-    'must be a whole number of at least 0; write one beyond 2^53 as text',
+    'must be a whole number of at least 0; write numbers beyond 2^53 as text',
   )
   .transform((value) => BigInt(typeof value === 'string' ? value.trim() : value).toString())
   .meta({ title: 'whole number of any size' });
@@ -223,7 +223,7 @@ export const columnType = z.string().transform((text, context): ColumnType => {
     code: 'custom',
     message:
       `${show(text)} is not a column type${suggestion(word, [...COLUMN_TYPES, ...Object.keys(SQL_TYPES)])}; ` +
-      `there are ${COLUMN_TYPES.join(', ')}, DECIMAL(p,s) and their common SQL names`,
+      `allowed: ${COLUMN_TYPES.join(', ')}, DECIMAL(p,s) and their common SQL names`,
   });
   return z.NEVER;
 });
@@ -264,15 +264,14 @@ export const baseUrl = z.string().superRefine((text, context) => {
   if (url.password !== '' && url.password !== PLACEHOLDER) {
     context.addIssue({
       code: 'custom',
-      message:
-        'holds a password, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
+      message: 'contains a password, which the workflow\'s history would keep; write "${env:NAME}" instead',
     });
   } else if (url.password === '' && url.username !== '' && !url.username.includes(PLACEHOLDER)) {
     context.addIssue({
       code: 'custom',
       message:
-        "holds a user without a password, which is a credential by itself and would stay in the workflow's " +
-        'history; write "${env:NAME}" in its place',
+        "contains a user without a password, which is a credential by itself and which the workflow's history " +
+        'would keep; write "${env:NAME}" instead',
     });
   }
   const literal = new Set(
@@ -284,8 +283,8 @@ export const baseUrl = z.string().superRefine((text, context) => {
     context.addIssue({
       code: 'custom',
       message:
-        `holds the value of ${[...literal].join(', ')}, which would stay in the workflow's history; ` +
-        'write "${env:NAME}" in its place',
+        `contains the value of ${[...literal].join(', ')}, which the workflow's history would keep; ` +
+        'write "${env:NAME}" instead',
     });
   }
 });
@@ -299,13 +298,12 @@ const hookUrl = z.string().superRefine((text, context) => {
   const checked = baseUrl.safeParse(text);
   for (const { message } of checked.error?.issues ?? []) context.addIssue({ code: 'custom', message });
   if (!checked.success || holdsReference(text) || !HOOK_HOSTS.test(new URL(text).hostname)) return;
-  const message =
-    'is a secret as a whole, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+  const message = 'is a secret itself, which the workflow\'s history would keep; write "${env:NAME}" instead';
   context.addIssue({ code: 'custom', message });
 });
 
 const notify = z.strictObject({
-  url: hookUrl.describe('The address to call, or `${env:NAME}`, which only the worker reads.'),
+  url: hookUrl.describe('The URL to call, or `${env:NAME}`, which only the worker reads.'),
   on: z
     .array(z.enum(NOTICE_EVENTS))
     .min(1)
@@ -325,8 +323,8 @@ export function schemeProblem(destination: string): string | null {
   const [, scheme] = /^\s*([a-z][a-z0-9+.-]+):/i.exec(destination) ?? [];
   if (scheme === undefined || isFiles(destination) || /^postgres(ql)?$/i.test(scheme)) return null;
   return (
-    `begins with "${scheme.slice(0, 30)}:", which is no kind of destination; there are a DuckDB file by its path, "postgresql://…", ` +
-    '"files:FOLDER" and "s3://BUCKET/PREFIX". A file whose name has a colon in it is written "./NAME"'
+    `begins with "${scheme.slice(0, 30)}:", which is not a kind of destination; write the path of a DuckDB file, "postgresql://…", ` +
+    '"files:FOLDER" or "s3://BUCKET/PREFIX". If the name of a file contains a colon, write "./NAME"'
   );
 }
 
@@ -367,7 +365,8 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
   if (!/^postgres(ql)?:/i.test(text)) return;
   const plain = text.replace(REFERENCE, PLACEHOLDER);
   if (!URL.canParse(plain)) {
-    const message = 'is not a PostgreSQL address, such as "postgresql://user:${env:PASSWORD}@host/database"';
+    const message =
+      'is not a PostgreSQL address; write, for example, "postgresql://user:${env:PASSWORD}@host/database"';
     context.addIssue({ code: 'custom', message });
     return;
   }
@@ -378,8 +377,7 @@ function destinationAddress(text: string, context: z.RefinementCtx): void {
   if ([password, ...words].every((one) => one === '' || one.includes(PLACEHOLDER))) return;
   context.addIssue({
     code: 'custom',
-    message:
-      'holds a password, which would stay in the workflow\'s history; write "${env:NAME}" in its place',
+    message: 'contains a password, which the workflow\'s history would keep; write "${env:NAME}" instead',
   });
 }
 
@@ -406,7 +404,7 @@ export const flatFields = {
   base_url: baseUrl
     .optional()
     .describe(
-      'The endpoint; may hold `${env:NAME}`. Default: that of the strategy on `http://127.0.0.1:5001`.',
+      'The URL of the endpoint; may contain `${env:NAME}`. Default: the endpoint of the strategy on `http://127.0.0.1:5001`.',
     )
     .register(themes, { theme: 'The source' }),
   page_size: numeric(z.number().int().min(1).max(1_000_000))
@@ -417,7 +415,7 @@ export const flatFields = {
   max_id: bigInteger.default('100000').describe('step_size: the last id to request.'),
   buffer_hours: numeric(z.number().min(0).max(876_000))
     .default(2)
-    .describe('replay: hours before the newest record at which a pass begins.'),
+    .describe('replay: how many hours before the newest record a pass begins.'),
   destination: z
     .string()
     .min(1)
@@ -426,12 +424,14 @@ export const flatFields = {
     .superRefine(destinationAddress)
     .optional()
     .describe(
-      'The DuckDB file, or a PostgreSQL server: `postgresql://user:${env:PASSWORD}@host/database`, or files: `files:./lake`, `s3://bucket/prefix`, with `?format=ndjson` for formats other than Parquet. Default: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
+      'A DuckDB file, a PostgreSQL server (`postgresql://user:${env:PASSWORD}@host/database`), or files (`files:./lake`, `s3://bucket/prefix`; Parquet, or NDJSON with `?format=ndjson`). Default: `HIGHWATER_DESTINATION`, else `highwater.duckdb`.',
     )
     .register(themes, { theme: 'The table' }),
   schema: identifier
     .optional()
-    .describe('The schema of the table. Default: `main`; `public` if `destination` is a PostgreSQL server.')
+    .describe(
+      'The schema of the table. Default: `main`, or `public` if `destination` is a PostgreSQL server.',
+    )
     .register(themes, { theme: 'The table' }),
   table: ownTable.default('user').describe('The table.').register(themes, { theme: 'The table' }),
   primary_key: z
@@ -442,34 +442,34 @@ export const flatFields = {
   columns: columnsOf(columnType)
     .optional()
     .describe(
-      'Column names and types. Default: the eight of the reference table; with `misfits: evolve`, those of the records.',
+      'Column names and types. Default: the eight columns of the sample API; with `misfits: evolve`, those of the records.',
     )
     .register(themes, { theme: 'The table' }),
   mode: z
     .enum(WRITE_MODES)
     .default('upsert')
     .describe(
-      'How records are written: `upsert` keeps one row per key; `append` adds a row whenever a record has changed; `history` also stores the time during which each version was valid; `replace` shows the last whole pass, swapped in when it has ended.',
+      'How records are written: `upsert` keeps one row per key; `append` adds a row whenever a record has changed; `history` also stores from when to when each version was valid; `replace` replaces the table when a whole pass has ended.',
     )
     .register(themes, { theme: 'The table' }),
   max_deletes: maxDeletes
     .optional()
     .describe(
-      'Maximum rows that a pass may remove because it has not read them: a number, a percentage such as `10%`, or `any`. More must be approved (`highwater approve`), or the `run` fails. Default: 10% of the table, but at least 20.',
+      'Maximum rows that a pass may remove because it did not find their records: a number, a percentage such as `10%`, or `any`. To remove more, the pass waits for `highwater approve`; `highwater run` fails instead. Default: 10% of the table, but at least 20.',
     )
     .register(themes, { theme: 'The table' }),
   stamps: z
     .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
     .default(true)
     .describe(
-      'Stores in each row the time (`_highwater_synced_at`) and the batch (`_highwater_batch`) of its last write.',
+      'Adds two columns with the time (`_highwater_synced_at`) and the batch (`_highwater_batch`) of the last write of each row.',
     )
     .register(themes, { theme: 'The table' }),
   misfits: z
     .enum(['freeze', 'quarantine', 'evolve'])
     .optional()
     .describe(
-      'Treatment of records that do not fit: `freeze` stops the sync and names the record, `quarantine` quarantines it (`highwater rejects`), `evolve` adds columns and widens types. Default: `freeze`; `evolve` if no columns are declared.',
+      'What to do with a record that does not fit the columns: `freeze` stops the sync and names the record, `quarantine` stores it in `_highwater_rejects` instead (`highwater rejects`), `evolve` adds columns and widens types. Default: `freeze`, or `evolve` if no columns are declared.',
     )
     .register(themes, { theme: 'The table' }),
   flatten: z
@@ -478,13 +478,15 @@ export const flatFields = {
     .prefault(false)
     .meta({ title: '`true`, `false` or levels' })
     .describe(
-      'Gives members of nested objects their own columns, `address__city`; for undeclared columns. A number: that many levels.',
+      'Gives the members of nested objects their own columns, such as `address__city`; applies to undeclared columns. A number: that many levels.',
     )
     .register(themes, { theme: 'The table' }),
   column_names: z
     .enum(['as_is', 'snake_case'])
     .default('as_is')
-    .describe('Names of undeclared columns: as in the records, or `created_at` for `createdAt`.')
+    .describe(
+      'Names of undeclared columns: as in the records, or in snake case (`created_at` for `createdAt`).',
+    )
     .register(themes, { theme: 'The table' }),
   ties: z
     .enum(['auto', 'scroll'])
@@ -492,10 +494,12 @@ export const flatFields = {
     .describe("keyset: `auto` reads equal timestamps safely; `scroll` only follows the API's tokens."),
   max_empty_steps: numeric(z.number().int().min(1))
     .optional()
-    .describe('step_size: end a pass after this number of empty ranges in a row. Default: never.'),
+    .describe('step_size: end a pass after this many empty ranges in a row. Default: never.'),
   id_lookback: bigInteger
     .optional()
-    .describe('step_size: how far before the greatest id seen a pass begins. Default: one `step_size`.'),
+    .describe(
+      'step_size: how many ids before the greatest known id a pass begins. Default: one `step_size`.',
+    ),
   full_rescan: fullRescan
     .optional()
     .describe(
@@ -503,7 +507,7 @@ export const flatFields = {
     ),
   interval: duration
     .optional()
-    .describe('Pause between passes, which repeat without end. Default: a single pass.')
+    .describe('Pause between passes, which repeat until the sync is stopped. Default: a single pass.')
     .register(themes, { theme: 'Pace' }),
   idle_interval: duration
     .optional()
@@ -514,7 +518,7 @@ export const flatFields = {
   batch_rows: numeric(z.number().int().min(1).max(10_000_000))
     .default(100_000)
     .describe(
-      'Maximum rows per batch. The first limit reached closes a batch; the first batches are smaller.',
+      'Maximum rows per batch. Whichever limit is reached first closes a batch; the first batches are smaller.',
     )
     .register(themes, { theme: 'Pace' }),
   batch_bytes: numeric(z.number().int().min(1024))
@@ -523,27 +527,29 @@ export const flatFields = {
     .register(themes, { theme: 'Pace' }),
   batch_seconds: numeric(z.number().min(0.05).max(600))
     .default(10)
-    .describe('Maximum seconds for which a batch is read.')
+    .describe('Maximum seconds spent reading a batch.')
     .register(themes, { theme: 'Pace' }),
   retry_for: duration
     .prefault('1m')
-    .describe('Time for which an unresponsive source is retried.')
+    .describe('How long to retry requests to a source that does not respond.')
     .register(themes, { theme: 'Pace' }),
   timeout: duration
     .prefault('1m')
-    .describe('Maximum time until an answer begins, and between its parts.')
+    .describe('Maximum time until a response begins, and between its parts.')
     .register(themes, { theme: 'Pace' }),
   in_flight: numeric(z.number().int().min(1).max(32))
     .default(4)
-    .describe('Maximum concurrent requests, if the strategy can predict the next ones.')
+    .describe('Maximum concurrent requests of a stream, if the strategy can predict the next ones.')
     .register(themes, { theme: 'Pace' }),
   notify: notify
     .optional()
-    .describe('A webhook to call when the sync fails, and when it has recovered.')
+    .describe('A webhook to call when the sync fails and when it recovers.')
     .register(themes, { theme: 'Pace' }),
   history_limit: numeric(z.number().int().min(20))
     .optional()
-    .describe('Number of history events after which to continue as new. Default: when Temporal suggests it.')
+    .describe(
+      'Number of history events after which the workflow continues as new. Default: when Temporal suggests it.',
+    )
     .register(themes, { theme: 'Pace' }),
 };
 
@@ -601,7 +607,7 @@ export function planFromFlat(raw: unknown, file?: string, draft = false): Stream
 export const readsTooLittle = (path: string, subject = ''): Problem => ({
   path,
   message:
-    `${subject}needs passes that read everything: page_number or cursor without names.updated_since, ` +
+    `${subject}needs passes that read everything: use page_number or cursor without names.updated_since, ` +
     'or offset with "full_rescan": 1',
 });
 
@@ -684,7 +690,7 @@ export function shapeProblem(raw: unknown): Problem | null {
     if (depth > DEPTH_LIMIT) {
       return { path: level[0]?.path.slice(0, 40) ?? '', message: `is nested deeper than ${DEPTH_LIMIT}` };
     }
-    if (level.length > LEVEL_LIMIT) return { path: '', message: 'holds far too many values' };
+    if (level.length > LEVEL_LIMIT) return { path: '', message: 'contains far too many values' };
     level = level.flatMap(({ path, value }) =>
       typeof value === 'object' && value !== null
         ? Object.entries(value as Record<string, unknown>).map(([name, inner]) => ({
@@ -695,7 +701,7 @@ export function shapeProblem(raw: unknown): Problem | null {
     );
     const swallowed = level.find(({ path }) => path.endsWith('.__proto__'));
     if (swallowed !== undefined) {
-      return { path: swallowed.path.slice(1), message: 'is a name that cannot be used here' };
+      return { path: swallowed.path.slice(1), message: 'is not allowed as a name here' };
     }
   }
   return null;
@@ -748,14 +754,14 @@ function noticeProblems({
   const path = 'notify.lag';
   const { lag, on } = notify;
   if (lag === undefined)
-    return on?.includes('lag') === true ? [{ path, message: 'must be given, as "on" names lag' }] : [];
+    return on?.includes('lag') === true ? [{ path, message: 'is required, because "on" lists lag' }] : [];
   const longest = Math.max(interval, idle);
   if (lag > longest) return [];
   const key = idle > interval ? 'idle_interval' : 'interval';
   return [
     {
       path,
-      message: `must be longer than "${key}", ${durationText(longest)}: a table is as far behind between two passes`,
+      message: `must be longer than "${key}", ${durationText(longest)}: between two passes a table is always that far behind`,
     },
   ];
 }
@@ -766,10 +772,9 @@ function idleProblems({
 }: Pick<Flat, 'interval' | 'idle_interval'>): Problem[] {
   if (idle === undefined) return [];
   const path = 'idle_interval';
-  if (interval === undefined)
-    return [{ path, message: 'is for a sync with "interval", which it grows from' }];
+  if (interval === undefined) return [{ path, message: 'needs "interval", from which it grows' }];
   return idle < interval
-    ? [{ path, message: 'must not be shorter than "interval", which it grows from' }]
+    ? [{ path, message: 'must not be shorter than "interval", from which it grows' }]
     : [];
 }
 
@@ -811,7 +816,7 @@ export function contradictions(
     if (twin !== undefined) {
       problems.push({
         path: `columns.${name}`,
-        message: `differs from ${JSON.stringify(twin)} only in case, which the destination does not tell apart`,
+        message: `differs from ${JSON.stringify(twin)} only in case, which the destination does not distinguish`,
       });
     }
     folded.set(name.toLowerCase(), name);
@@ -825,7 +830,7 @@ export function contradictions(
       problems.push({
         path: key,
         message:
-          'has no effect where only declared columns are stored: set "misfits" to "evolve", or leave "columns" out',
+          'has no effect if only declared columns are stored: set "misfits" to "evolve", or omit "columns"',
       });
     }
   }
@@ -842,7 +847,7 @@ export function contradictions(
   }
   const isEmpty = BigInt(flat.max_id) < BigInt(flat.initial_id);
   if (flat.strategy === 'step_size' && isEmpty && stand('max_id', 'initial_id')) {
-    problems.push({ path: 'max_id', message: `${flat.max_id} lies before initial_id ${flat.initial_id}` });
+    problems.push({ path: 'max_id', message: `${flat.max_id} is less than initial_id ${flat.initial_id}` });
   }
   return problems;
 }
@@ -860,7 +865,7 @@ function endpoint(strategy: ReferenceStrategy, configured: string | undefined, n
   if (plain === path || !known.includes(plain)) return configured;
   notes.push({
     code: 'path_replaced',
-    message: `base_url's path ${plain} belongs to another strategy; ${strategy} reads ${path} instead`,
+    message: `the path ${plain} of base_url belongs to another strategy; ${strategy} reads ${path} instead`,
   });
   return origin + path + configured.slice(origin.length + theirs.length);
 }
@@ -888,9 +893,9 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       }
       return [{ path, message: `must be ${article(issue.expected)}, not ${show(issue.input)}` }];
     case 'too_small':
-      return [{ path, message: `${show(issue.input)} is too small: at least ${issue.minimum} is needed` }];
+      return [{ path, message: `${show(issue.input)} is too small: the minimum is ${issue.minimum}` }];
     case 'too_big':
-      return [{ path, message: `${show(issue.input)} is too large: at most ${issue.maximum} is allowed` }];
+      return [{ path, message: `${show(issue.input)} is too large: the maximum is ${issue.maximum}` }];
     case 'invalid_union': {
       // If one of the forms fits but for its values, report only those problems.
       const fitting = issue.errors.find(

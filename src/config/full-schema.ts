@@ -36,7 +36,7 @@ const lookback = z.union([
   numeric(z.number().int().min(1)).transform((units) => ({ units })),
 ]);
 
-const parameterName = z.string().regex(PARAMETER_NAME, 'is not a name that can be sent');
+const parameterName = z.string().regex(PARAMETER_NAME, 'is not a valid name');
 
 const {
   base_url: _url,
@@ -59,7 +59,7 @@ function themed<T extends Record<string, z.ZodType>>(theme: string, fields: T): 
 export const streamSchema = z.strictObject({
   ...shared,
   ...themed('The stream and its table', {
-    name: identifier.describe('Name of the stream; also of its table, unless `table` says otherwise.'),
+    name: identifier.describe('Name of the stream and, by default, of its table.'),
     strategy: z.enum(STRATEGIES).describe('The strategy for reading the source.'),
     table: shared.table.unwrap().optional().describe('The table. Default: the name of the stream.'),
     columns: columnsOf(column)
@@ -71,37 +71,39 @@ export const streamSchema = z.strictObject({
       .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(10)])
       .optional()
       .describe(
-        'The field with the time of the last change; for a list of fields, the greatest value in the record.',
+        'The field with the time of the last change. If several fields are listed, the greatest value of a record counts.',
       ),
     deletes: z
       .enum(['keep', 'soft', 'hard'])
       .default('keep')
       .describe(
-        'Treatment of rows that are gone from the source: `soft` sets `_highwater_deleted_at`, `hard` removes them. Rows are gone if a whole pass has not read them: page_number and cursor without `names.updated_since`, offset with `full_rescan: 1`; replay: within the time that it reads again. They are also gone if `deleted_field` says so.',
+        'What to do with rows whose records are gone from the source: `keep` them, mark them by setting `_highwater_deleted_at` (`soft`), or remove them (`hard`). A record is gone if a whole pass has not found it (page_number and cursor without `names.updated_since`, offset with `full_rescan: 1`, replay within the time that it reads again), or if its `deleted_field` says so.',
       ),
     deleted_field: identifier
       .optional()
       .describe(
-        'The column that marks a record as deleted: true, a number other than 0, a time, or a text other than "false" and "no".',
+        'The column that marks a record as deleted: by true, a number other than 0, a time, or a text other than "false" and "no".',
       ),
     parent: z
       .strictObject({
-        stream: identifier.describe('The stream that provides the parents.'),
+        stream: identifier.describe('The parent stream.'),
         include: z
           .record(identifier, identifier)
           .default({})
           .meta({ title: 'column: parent column' })
-          .describe("Columns that take the value of a parent's: `{company_id: id}`."),
+          .describe("Columns filled with values of the parent's columns, such as `{company_id: id}`."),
       })
       .optional()
-      .describe('Makes a request for each row of another stream; `${parent:COLUMN}` refers to it.'),
+      .describe(
+        'Reads the stream once for each row of another stream; `${parent:COLUMN}` inserts a value of that row.',
+      ),
   }),
   ...themed('The request', {
-    path: path.default('').describe('Appended to the base_url.'),
+    path: path.default('').describe('The path of the endpoint, appended to `base_url`.'),
     method: z.enum(['GET', 'POST']).default('GET').describe('The HTTP method.'),
     body: body
       .optional()
-      .describe('Body of a POST; texts may refer to `${cursor:NAME}` and `${parent:COLUMN}`.'),
+      .describe('Body of a POST; texts in it may contain `${cursor:NAME}` and `${parent:COLUMN}`.'),
     body_as: bodyAs.describe('Encoding of the body of a POST.'),
     params: parameters.default({}).describe('Sent with every request.'),
     headers: headers.default({}).describe('Sent with every request, in addition to those of the source.'),
@@ -109,7 +111,7 @@ export const streamSchema = z.strictObject({
     page_size: pageSize.unwrap().optional().describe('Records per page. Default: not sent (offset: 100).'),
     names: z
       .strictObject({
-        page: parameterName.describe('The number of a page.'),
+        page: parameterName.describe('The page number.'),
         offset: parameterName.describe('The number of records to skip.'),
         limit: parameterName.describe('The number of records per page.'),
         updated_since: parameterName.describe(
@@ -123,26 +125,30 @@ export const streamSchema = z.strictObject({
         format: z
           .union([z.enum(FILTER_FORMATS), plainText.min(1).max(100)])
           .describe(
-            'Format of times in requests, if it differs from that of the records: as `cursor_format`. Default: that of the records.',
+            'Format of times in requests; takes the same values as `cursor_format`. Default: the format of the records.',
           ),
-        zone: plainText.describe('The time zone of such a pattern. Default: UTC.'),
+        zone: plainText.describe('The time zone of `format`, if that is a pattern. Default: UTC.'),
       })
       .partial()
       .default({})
-      .describe("The API's own names of the parameters; those left out keep these names."),
+      .describe(
+        "The API's own names for the parameters. A parameter that is not listed keeps its default name.",
+      ),
     errors: errorRules
       .default([])
-      .describe('Rules for answers that are not pages, applied before those of the source.'),
+      .describe('Rules for error responses; they are applied before those of the source.'),
   }),
   ...themed('The answer', {
     format: z
       .enum(['json', 'ndjson', 'csv'])
       .default('json')
-      .describe('Format of the answers; gzip is recognised.'),
+      .describe('Format of the responses; gzip is detected.'),
     records: answerPath
       .prefault('data')
-      .describe('Place of the records: `data.items`; `$` for the answer itself; or any JSONPath.'),
-    single: z.boolean().default(false).describe('The answer is a single record, not a list.'),
+      .describe(
+        'Where the records are: a path such as `data.items`, `$` for the response itself, or any JSONPath.',
+      ),
+    single: z.boolean().default(false).describe('The response is a single record, not a list.'),
     where: z
       .string()
       .max(2000)
@@ -154,77 +160,77 @@ export const streamSchema = z.strictObject({
         }
       })
       .optional()
-      .describe("Selects the records to keep: a JSONPath filter such as `@.status == 'open'`."),
+      .describe("Stores only the records that match a JSONPath filter such as `@.status == 'open'`."),
     next: next
       .optional()
       .describe(
-        'cursor, keyset: how the next page is requested: "link", {"token": path}, {"url": path}, {"header": name}; ' +
-          '{"token": path, "as": "params"} sends the members of a token that is an object; ' +
-          'cursor also "last_key" (the last record\'s key), "last_record" (its cursor value and its key), "none" (a single answer).',
+        'cursor, keyset: where the next page is: "link", {"token": path}, {"url": path}, {"header": name}; ' +
+          '{"token": path, "as": "params"} sends the members of an object as parameters; ' +
+          'for cursor also "last_key" (the key of the last record), "last_record" (its cursor value and its key), "none" (a single page).',
       ),
     next_hosts: nextHosts
       .default([])
       .describe(
-        'Other hosts that the address of a next page may be on, such as `api2.example.com`. They receive the same credentials.',
+        'Other hosts that the URL of a next page may point to, such as `api2.example.com`. They receive the same credentials.',
       ),
     total: answerPlace
       .optional()
-      .describe('Place of the total number of records: a path, or `{header: X-Total-Count}`.'),
+      .describe('Where the total number of records is: a path, or `{header: X-Total-Count}`.'),
     total_pages: answerPlace
       .optional()
-      .describe('page_number: place of the total number of pages: a path, or `{header: X-WP-TotalPages}`.'),
+      .describe('page_number: where the total number of pages is: a path, or `{header: X-WP-TotalPages}`.'),
     more: answerPlace
       .optional()
       .describe(
-        'Place of the flag that more records follow, as true or false, 1 or 0, yes or no: a path, or `{header: X-Has-More}`.',
+        'Where the flag is that says whether more records follow (true or false, 1 or 0, yes or no): a path, or `{header: X-Has-More}`.',
       ),
     ends: z
       .strictObject({
-        path: answerPath.describe('Where.'),
-        is: z.union([plainText, z.number(), z.boolean(), z.null()]).describe('What.'),
+        path: answerPath.describe('The path.'),
+        is: z.union([plainText, z.number(), z.boolean(), z.null()]).describe('The value.'),
       })
       .optional()
-      .describe('The answer with this value at this path is the last one.'),
+      .describe('The response with this value at this path is the last page.'),
   }),
   first_page: numeric(z.number().int().min(0).max(1)).default(1).describe('page_number: the first page.'),
   first_offset: numeric(z.number().int().min(0).max(1))
     .default(0)
-    .describe('offset: the number of the first record; 1 for `startIndex` of SCIM and similar APIs.'),
+    .describe('offset: the offset of the first record; 1 for `startIndex` of SCIM and similar APIs.'),
   overlap: z
     .boolean()
     .default(true)
     .describe(
-      'offset: each request begins with the last record of the previous page, which shows whether the list has moved. `false` for an API that accepts only multiples of the limit; rows that move past the offset are then missed, and nothing is deleted.',
+      'offset: each request begins with the last record of the previous page, which shows whether the list has shifted. Set `false` for an API that accepts only multiples of the limit; rows that shift past the offset are then missed, and no rows are deleted.',
     ),
   short_page_ends: z
     .boolean()
     .default(false)
-    .describe('page_number, offset, cursor: a page that is not full is the last one.'),
+    .describe('page_number, offset, cursor: treat a page that is not full as the last one.'),
   ...themed('Changes only', {
     cursor_format: z
       .union([z.enum(FORMATS), plainText.min(1).max(100)])
       .default('timestamp')
       .describe(
-        "Format of the cursor field: `timestamp` (ISO 8601), `rfc_2822`, `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of luxon's tokens such as `dd/MM/yyyy HH:mm:ss`.",
+        'Format of the cursor field: `timestamp` (ISO 8601), `rfc_2822`, `epoch_s`, `epoch_ms`, `integer`, `string`, or a pattern of Luxon tokens such as `dd/MM/yyyy HH:mm:ss`.',
       ),
     cursor_zone: plainText
       .optional()
-      .describe('The time zone of a pattern without one, such as `Europe/Berlin`. Default: UTC.'),
-    start: cursorValue.optional().describe('Start of the first pass. Default: everything.'),
+      .describe('The time zone of a pattern that contains none, such as `Europe/Berlin`. Default: UTC.'),
+    start: cursorValue.optional().describe('Where the first pass begins. Default: at the beginning.'),
     lookback: lookback
       .optional()
       .describe(
-        'How far before the newest record a pass begins: a duration, or a number if the cursor field is an integer.',
+        'Lookback: how far before the newest record a pass begins; a duration, or a number if the cursor field is an integer.',
       ),
     settle: duration
       .optional()
       .describe(
-        'Records newer than this at the start of a pass are left to the next one (`names.updated_until`), or read again by it.',
+        'Records changed within this time before the start of a pass are left to the next pass (with `names.updated_until`), or read again by it.',
       ),
     window: duration
       .optional()
       .describe(
-        'Size of the time windows that a pass reads one after the other from `start`; needs `names.updated_until`.',
+        'Size of the time windows that a pass reads one after the other, from `start` on; needs `names.updated_until`.',
       ),
   }),
 });
@@ -238,26 +244,28 @@ export const fullSchema = z.strictObject({
   sync: z
     .strictObject({
       name: identifier.optional().describe('Name of the sync.'),
-      max_streams: numeric(z.number().int().min(1).max(50)).default(4).describe('Streams read at once.'),
+      max_streams: numeric(z.number().int().min(1).max(50))
+        .default(4)
+        .describe('Maximum number of streams read at the same time.'),
     })
     .prefault({})
     .describe('The sync as a whole.'),
   source: z
     .strictObject({
-      base_url: baseUrl.describe('The address to which paths of streams are appended.'),
+      base_url: baseUrl.describe("The URL to which the streams' paths are appended."),
       headers: headers.default({}).describe('Sent with every request.'),
       params: parameters.default({}).describe('Sent with every request.'),
       auth: auth.default({ type: 'none' }).describe('Authentication.'),
       rate_limit: rateLimit.optional().describe('Request limits for all streams together.'),
-      errors: errorRules.default([]).describe('Rules for answers that are not pages.'),
+      errors: errorRules.default([]).describe('Rules for error responses.'),
       timeout: shared.timeout
         .unwrap()
         .optional()
-        .describe('Maximum time until an answer begins, and between its parts.'),
+        .describe('Maximum time until a response begins, and between its parts.'),
       retry_for: shared.retry_for
         .unwrap()
         .optional()
-        .describe('Time for which an unresponsive source is retried.'),
+        .describe('How long to retry requests to a source that does not respond.'),
     })
     .describe('The API.'),
   destination,

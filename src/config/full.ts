@@ -92,7 +92,7 @@ export function plansFromFull(
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
   problems.push(...unkept(sound, parsed.data?.destination, draft));
   if (parsed.data !== undefined && /[?#]/.test(parsed.data.source.base_url.replace(PROVIDER_REFERENCE, ''))) {
-    problems.push({ path: 'source.base_url', message: 'must not hold a query; write it under "params"' });
+    problems.push({ path: 'source.base_url', message: 'must not contain a query; use "params"' });
   }
   if (parsed.data !== undefined) problems.push(...paceProblems(parsed.data));
   if (!parsed.success || problems.length > 0) throw new ConfigurationError(problems, file);
@@ -157,11 +157,12 @@ function* missingCursorField({ strategy, names, next, cursor_field: field }: Str
   if (field !== undefined) return;
   const path = 'cursor_field';
   if (['keyset', 'timestamp', 'replay'].includes(strategy))
-    yield { path, message: `is needed: ${strategy} goes by the field that says when a record changed last` };
+    yield { path, message: `is required: ${strategy} needs the field that says when a record changed last` };
   if (!['page_number', 'cursor', 'offset'].includes(strategy)) return;
-  if (next?.in === 'last_record') yield { path, message: 'is needed: next "last_record" asks by it' };
+  if (next?.in === 'last_record')
+    yield { path, message: 'is required, because next "last_record" sends its value' };
   else if (names.updated_since !== undefined)
-    yield { path, message: 'is needed, as names.updated_since says that only changes are asked for' };
+    yield { path, message: 'is required, because names.updated_since requests only changes' };
 }
 
 function* nextProblems(stream: Stream): Iterable<Problem> {
@@ -171,33 +172,39 @@ function* nextProblems(stream: Stream): Iterable<Problem> {
     yield {
       path,
       message:
-        'is needed: "link", {"token": "path"}, {"url": "path"}, {"header": "name"}, "last_key", "last_record" or "none"',
+        'is required: "link", {"token": "path"}, {"url": "path"}, {"header": "name"}, "last_key", "last_record" or "none"',
     };
   }
   const byRecord = next?.in === 'last_record';
   if (next?.in === 'last_key' || byRecord || next?.in === 'none') {
     const name = JSON.stringify(next.in);
-    if (strategy !== 'cursor') yield { path, message: `${name} goes with the strategy cursor only` };
+    if (strategy !== 'cursor') yield { path, message: `${name} works only with the strategy cursor` };
     else if (next.in !== 'none' && stream.primary_key.length > 1) {
-      yield { path, message: `${name} asks by one key, and primary_key names ${stream.primary_key.length}` };
+      yield {
+        path,
+        message: `${name} needs a primary_key of one column, not of ${stream.primary_key.length}`,
+      };
     } else if (byRecord && names.updated_since === undefined) {
-      yield { path: 'names.updated_since', message: 'is needed: next "last_record" asks by it' };
+      yield {
+        path: 'names.updated_since',
+        message: 'is required, because next "last_record" sends its value',
+      };
     }
   }
   if (next?.in === 'body' && 'as' in next && references(textsOf(stream), 'scroll_param') > 0) {
     yield {
       path,
-      message: '"as: params" sends the token as parameters: ${cursor:scroll_param} has no value beside it',
+      message: '"as: params" sends the token as parameters, so ${cursor:scroll_param} has no value',
     };
   }
 }
 
 function* bodyProblems({ body, method, format, strategy, next }: Stream): Iterable<Problem> {
   if (body !== undefined && method === 'GET')
-    yield { path: 'method', message: 'must be POST, as there is a body' };
+    yield { path: 'method', message: 'must be POST, because there is a body' };
   const isOutside = ['link', 'header', 'last_key', 'last_record', 'none'].includes(next?.in ?? '');
   if (format !== 'json' && strategy === 'cursor' && !isOutside)
-    yield { path: 'next', message: `cannot be in the body, as that is ${format}` };
+    yield { path: 'next', message: `cannot be in the body of a response in ${format}` };
 }
 
 function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem> {
@@ -205,13 +212,13 @@ function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem>
   const path = 'cursor_field';
   if (new Set(fields).size < fields.length) yield { path, message: 'names a field twice' };
   if (next?.in === 'last_record' && fields.length > 1)
-    yield { path, message: 'must be one field: next "last_record" asks by it' };
+    yield { path, message: 'must be a single field, because next "last_record" sends its value' };
   if (draft || isFollowing(stream) || shapeOf(stream) === null) return;
   for (const field of fields) {
     if (Object.hasOwn(stream.columns, field)) continue;
     yield {
       path,
-      message: `${JSON.stringify(field)} must be one of the columns, as records are made into rows first`,
+      message: `${JSON.stringify(field)} must be one of the columns, because "where", "parent" or a column with "from" turns records into rows first`,
     };
   }
 }
@@ -221,13 +228,14 @@ function* cursorReferenceProblems(stream: Stream): Iterable<Problem> {
     if (CURSOR_VALUES.includes(name)) continue;
     yield {
       path: 'body',
-      message: `\${cursor:${name}} is not known${suggestion(name, CURSOR_VALUES)}; there are ${CURSOR_VALUES.join(', ')}`,
+      message: `\${cursor:${name}} does not exist${suggestion(name, CURSOR_VALUES)}; allowed: ${CURSOR_VALUES.join(', ')}`,
     };
   }
   if ([...stream.path.matchAll(VALUE_REFERENCE)].some(([, , , , optional]) => optional !== undefined)) {
     yield {
       path: 'path',
-      message: 'cannot hold an optional reference: an address has no part to leave out; drop the "?"',
+      message:
+        'cannot contain an optional reference, because no part of a path can be omitted; remove the "?"',
     };
   }
 }
@@ -236,9 +244,9 @@ function* parentProblems(stream: Stream, draft: boolean): Iterable<Problem> {
   const { parent, errors, columns } = stream;
   if (parent === undefined) {
     for (const name of referred(textsOf(stream), 'parent'))
-      yield { path: 'parent', message: `is needed, as \${parent:${name}} refers to one` };
+      yield { path: 'parent', message: `is required, because \${parent:${name}} refers to it` };
     if (errors.some(({ action }) => action === 'skip_parent'))
-      yield { path: 'errors', message: 'skip_parent goes with a parent' };
+      yield { path: 'errors', message: 'skip_parent needs "parent"' };
   }
   if (draft || isFollowing(stream)) return;
   for (const name of Object.keys(parent?.include ?? {})) {
@@ -250,18 +258,18 @@ function* parentProblems(stream: Stream, draft: boolean): Iterable<Problem> {
 function* pagingProblems(stream: Stream): Iterable<Problem> {
   const { strategy, names } = stream;
   if (stream.short_page_ends && stream.page_size === undefined && strategy !== 'offset')
-    yield { path: 'page_size', message: 'is needed beside short_page_ends, or no page is short' };
+    yield { path: 'page_size', message: 'is required by short_page_ends' };
   if (strategy !== 'offset') {
-    const message = 'has no effect without strategy offset';
+    const message = 'has no effect without the strategy offset';
     if (stream.first_offset !== 0) yield { path: 'first_offset', message };
     if (!stream.overlap) yield { path: 'overlap', message };
   }
   if (stream.total_pages !== undefined && strategy !== 'page_number')
-    yield { path: 'total_pages', message: 'has no effect without strategy page_number' };
+    yield { path: 'total_pages', message: 'has no effect without the strategy page_number' };
   if (stream.full_rescan !== undefined && strategy === 'offset' && names.updated_since !== undefined) {
     yield {
       path: 'full_rescan',
-      message: 'has no effect beside names.updated_since: each pass begins at the start of the list',
+      message: 'has no effect with names.updated_since, because each pass begins at the start of the list',
     };
   }
 }
@@ -284,19 +292,16 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   }
   if (deletes === 'keep') {
     if (field !== undefined)
-      needs('deletes', 'must be soft or hard, as deleted_field says which rows are gone');
+      needs('deletes', 'must be soft or hard, because deleted_field marks deleted records');
     return problems;
   }
   if (mode === 'append') needs('deletes', 'has no effect in mode append, which keeps every row');
   else if (mode === 'replace' && field === undefined) {
-    needs(
-      'deletes',
-      'has no effect in mode replace, where a row that is gone from the source is gone at once',
-    );
+    needs('deletes', 'has no effect in mode replace, which drops rows that are gone from the source anyway');
   } else if (mode === 'replace' && deletes === 'soft') {
     needs('deletes', 'must be hard in mode replace');
   } else if (mode === 'history' && deletes === 'hard') {
-    needs('deletes', 'must be soft in mode history: the version that was valid last ends');
+    needs('deletes', 'must be soft in mode history, which ends the validity of the last version');
   }
   if (field !== undefined && !draft) {
     const type = Object.hasOwn(columns, field) ? columns[field]?.type : undefined;
@@ -317,7 +322,10 @@ function misused(stream: Stream, draft: boolean): Problem[] {
     needs('deletes', `needs ${several}cursor_field that is a timestamp, in a column of type UTC_DATETIME`);
   }
   if (stream.names.updated_until !== undefined || stream.settle !== undefined) {
-    needs('deletes', 'does not go with settle and names.updated_until: what is newer is not read');
+    needs(
+      'deletes',
+      'does not work with settle or names.updated_until, because the pass does not read the newest records',
+    );
   }
   return problems;
 }
@@ -371,11 +379,14 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
     for (let steps = 0; above !== undefined && steps <= streams.length; steps++)
       above = find(above.parent?.stream);
     if (above !== undefined) {
-      say('parent.stream', 'leads round to this stream itself');
+      say('parent.stream', 'leads back to this stream itself');
       return;
     }
     if (parent.mode === 'append') {
-      say('parent.stream', `${parent.name} is appended to: which of its rows are parents cannot be told`);
+      say(
+        'parent.stream',
+        `${parent.name} uses mode append, which keeps several rows per record and cannot provide parents`,
+      );
     }
     for (const field of fieldsOf(stream)) {
       if (!draft && !isFollowing(parent) && !Object.hasOwn(parent.columns, field)) {
@@ -440,7 +451,7 @@ function misread(stream: Stream): Problem[] {
   }
   const format = formatOf(stream);
   if (typeof format === 'string' && stream.cursor_zone !== undefined) {
-    needs('cursor_zone', 'goes with a cursor_format that is a pattern, such as "yyyy-MM-dd HH:mm:ss"');
+    needs('cursor_zone', 'needs a cursor_format that is a pattern, such as "yyyy-MM-dd HH:mm:ss"');
   }
   const values = usable(stream, needs);
   if (values === null) return problems;
@@ -451,36 +462,36 @@ function misread(stream: Stream): Problem[] {
     needs('start', `${JSON.stringify(start)} is not ${values.what}${example}${other}`);
   }
   if (lookback !== undefined && strategy === 'replay')
-    needs('lookback', 'is buffer_hours for the strategy replay');
+    needs('lookback', 'is called buffer_hours for the strategy replay');
   else if (lookback !== undefined && format === 'string') {
-    needs('lookback', 'cannot be taken from a text; leave it out');
+    needs('lookback', 'cannot be subtracted from a string; omit it');
   } else if (lookback !== undefined && 'units' in lookback !== (format === 'integer')) {
     needs(
       'lookback',
       format === 'integer'
-        ? 'must be a whole number, as the cursor field is'
+        ? 'must be a whole number, because the cursor field is one'
         : 'must be a duration such as "1h"',
     );
   }
   if (values.clock === null) {
     if (strategy === 'replay')
-      needs('cursor_format', `replay goes back by hours, and ${values.what} is no time`);
+      needs('cursor_format', `replay goes back by hours and needs a time; ${values.what} is not one`);
     for (const [key, value] of Object.entries({
       settle,
       window,
       'names.updated_until': names.updated_until,
     })) {
-      if (value !== undefined) needs(key, `is a bound in time, and ${values.what} is none`);
+      if (value !== undefined) needs(key, `needs a cursor field that is a time; ${values.what} is not one`);
     }
   } else if (window !== undefined) {
-    if (!isPaged) needs('window', 'goes with the strategies page_number, cursor and offset');
+    if (!isPaged) needs('window', 'works only with the strategies page_number, cursor and offset');
     if (names.updated_until === undefined)
-      needs('window', 'needs names.updated_until: what a window ends by');
-    if (start === undefined) needs('window', 'needs "start": where the first window begins');
+      needs('window', 'needs names.updated_until, the parameter for the end of a window');
+    if (start === undefined) needs('window', 'needs "start", where the first window begins');
     else if (values.isValue(start) && window * 1000 < values.clock.unit(start)) {
-      needs('window', `is shorter than what ${JSON.stringify(start)} can show`);
+      needs('window', `is shorter than the precision of ${JSON.stringify(start)}`);
     } else if (filter !== null && window * 1000 < (filter.clock?.unit(null) ?? 0)) {
-      needs('window', 'is shorter than what names.format can show');
+      needs('window', 'is shorter than the precision of names.format');
     }
   }
   return problems;
@@ -498,7 +509,7 @@ function usable(stream: Stream, needs: (path: string, message: string) => void):
     }
   };
   if (zone !== undefined && read('cursor_zone', { pattern: 'yyyy-MM-dd', zone }, '') === null) return null;
-  const known = `${suggestion(pattern, FORMATS)}; there are ${FORMATS.join(', ')} and patterns such as "dd/MM/yyyy HH:mm:ss"`;
+  const known = `${suggestion(pattern, FORMATS)}; allowed: ${FORMATS.join(', ')} and patterns such as "dd/MM/yyyy HH:mm:ss"`;
   return read('cursor_format', formatOf(stream), known);
 }
 
@@ -508,19 +519,19 @@ function usableFilter(
   values: Values,
   needs: (path: string, message: string) => void,
 ): Values | null {
-  const known = `there are ${FILTER_FORMATS.join(', ')} and patterns such as "yyyy-MM-dd"`;
+  const known = `allowed: ${FILTER_FORMATS.join(', ')} and patterns such as "yyyy-MM-dd"`;
   const format = filterOf(pattern, zone);
   if (format === undefined || typeof format === 'string') {
     if (zone !== undefined)
-      needs('names.zone', 'goes with a names.format that is a pattern, such as "yyyy-MM-dd"');
+      needs('names.zone', 'needs a names.format that is a pattern, such as "yyyy-MM-dd"');
   }
   if (format === undefined) return null;
   if (values.clock === null) {
-    needs('names.format', `is a format of times, and the cursor field is ${values.what}`);
+    needs('names.format', `is a format for times, but the cursor field is ${values.what}`);
     return null;
   }
   if (pattern === 'integer' || pattern === 'string') {
-    needs('names.format', `${JSON.stringify(pattern)} tells no time; ${known}`);
+    needs('names.format', `${JSON.stringify(pattern)} is not a format for times; ${known}`);
     return null;
   }
   try {
@@ -578,7 +589,7 @@ function twice(streams: (Stream | undefined)[], destination: string | undefined)
       ) {
         problems.push({
           path: `streams[${i}].${key}`,
-          message: `${JSON.stringify(text)} is that of streams[${first}] too`,
+          message: `${JSON.stringify(text)} is already used by streams[${first}]`,
         });
       }
       if (first === undefined) seen.set(folded, i);
@@ -719,5 +730,5 @@ const sendsFilterWithTokens = (stream: Stream): boolean =>
 /** The name nearest to one that is not there. */
 export function unknownStream(name: string, plans: readonly StreamPlan[]): string {
   const names = plans.map((plan) => plan.stream);
-  return `there is no stream ${JSON.stringify(name)}${suggestion(name, names)}; there are ${names.join(', ')}`;
+  return `there is no stream ${JSON.stringify(name)}${suggestion(name, names)}; the streams are ${names.join(', ')}`;
 }

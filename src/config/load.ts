@@ -117,7 +117,7 @@ function refuseSwallowed(text: string, file: string): void {
   visit(text, {
     onObjectProperty: (name, _offset, _length, line, column) => {
       if (name !== '__proto__') return;
-      const message = '"__proto__" is a name that cannot be used here';
+      const message = '"__proto__" is not allowed as a name';
       throw misread(file, message, { line: line + 1, column: column + 1 });
     },
   });
@@ -143,6 +143,6 @@ function fromYaml(text: string, file: string): Parsed {
 
 function unreadable(thrown: unknown): string {
   const { code } = thrown as NodeJS.ErrnoException;
-  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'ENOENT') return 'the file does not exist';
   return code === 'EISDIR' ? 'is a folder' : `cannot be read: ${messageOf(thrown)}`;
 }

@@ -66,13 +66,12 @@ function problemOf(text: string, key: string): string | null {
   const secrets = text.replace(REFERENCE, '');
   const [, kind, variable] =
     ANY_REFERENCE.exec(isRequest ? secrets.replace(VALUE_REFERENCE, '') : secrets) ?? [];
-  if (variable !== undefined) return `refers to \${${variable}}; write \${env:${variable}}`;
+  if (variable !== undefined) return `contains \${${variable}}; write \${env:${variable}}`;
   if (kind === undefined) return null;
   // Nothing but its kind is repeated: a secret may have been written in it.
-  if (known.includes(kind))
-    return `holds a reference \${${kind}:…} that names nothing; it is written ${written[kind]}`;
-  if (KINDS.includes(kind)) return `refers to \${${kind}:…}, which has no value here; there are ${list}`;
-  return `refers to \${${kind}:…}, and no such kind of reference is known${suggestion(kind, known)}; there are ${list}`;
+  if (known.includes(kind)) return `contains an incomplete reference \${${kind}:…}; write ${written[kind]}`;
+  if (KINDS.includes(kind)) return `contains \${${kind}:…}, which has no value here; allowed: ${list}`;
+  return `contains \${${kind}:…}, which is not a kind of reference${suggestion(kind, known)}; allowed: ${list}`;
 }
 
 /** Says that a reference stands where none is looked up. @param onlyKnown anything else may be meant as it is. */
@@ -80,7 +79,7 @@ function unresolved(text: string, onlyKnown: boolean): string | null {
   const [, kind] = ANY_REFERENCE.exec(text) ?? [];
   if (kind === undefined || (onlyKnown && !KINDS.includes(kind))) return null;
   return (
-    `holds \${${kind}:…}, and references are not looked up here; they are in ${REQUEST_KEYS.join(', ')}, ` +
+    `contains \${${kind}:…}, but references work only in ${REQUEST_KEYS.join(', ')}, ` +
     SECRET_KEYS.join(', ')
   );
 }

@@ -15,7 +15,7 @@ const secret = z
   .max(4096)
   .refine(
     holdsReference,
-    'must be a reference such as "${env:TOKEN}", "${file:token.txt}" or "${vault:secret/data/api#token}": anything else would stay in the workflow\'s history',
+    'must be a reference such as "${env:TOKEN}", "${file:token.txt}" or "${vault:secret/data/api#token}"; the workflow\'s history would keep anything else',
   )
   .meta({ title: 'reference' });
 
@@ -25,7 +25,7 @@ export const plainText = z
   .refine(...withoutControl);
 
 const SECRET_IN_THE_OPEN =
-  'looks like a credential, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+  'looks like a credential, which the workflow\'s history would keep; write "${env:NAME}" instead';
 
 /** Members, however deep, whose name says that they hold a credential and whose text is no reference. */
 function openSecrets(value: unknown, path: PropertyKey[] = []): PropertyKey[][] {
@@ -54,11 +54,11 @@ const pairs = (name: z.ZodString) =>
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$/;
 const headerName = z
   .string()
-  .regex(HEADER_NAME, 'is not the name of a header')
+  .regex(HEADER_NAME, 'is not a valid header name')
   .refine((name) => !isConnectionHeader(name), 'is set by the connection, and cannot be configured');
 export const headers = pairs(headerName);
 export const PARAMETER_NAME = /^[^\s&=#]{1,200}$/;
-export const parameters = pairs(z.string().regex(PARAMETER_NAME, 'is not a name that can be sent'));
+export const parameters = pairs(z.string().regex(PARAMETER_NAME, 'is not a valid name'));
 
 export const body = z.json().superRefine(withoutOpenSecrets).meta({ title: 'any value' });
 export const bodyAs = z.enum(['json', 'form']).default('json');
@@ -104,7 +104,7 @@ export const answerPath = z
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   })
-  .meta({ title: 'path in the answer' });
+  .meta({ title: 'path in the response' });
 
 /** The place of a value in an answer: a path in its body, or a header. */
 export const answerPlace = z.union([
@@ -113,7 +113,7 @@ export const answerPlace = z.union([
 ]);
 
 const place = z.enum(['header', 'query', 'cookie']).default('header');
-const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a name that can be sent');
+const credentialName = z.string().regex(/^[A-Za-z0-9_.[\]-]{1,200}$/, 'is not a valid name');
 
 export const authKinds = {
   none: z.strictObject({ type: z.literal('none') }).describe('Nothing is sent.'),
@@ -134,15 +134,19 @@ export const authKinds = {
       type: z.literal('session'),
       login: z
         .strictObject({
-          url: path.describe('An address, or a path appended to the base_url.'),
+          url: path.describe('A URL, or a path appended to `base_url`.'),
           method: z.enum(['GET', 'POST']).default('POST').describe('The HTTP method.'),
           headers: headers.default({}).describe('Headers of the request.'),
-          body: body.optional().describe('Body of the request, with references to user and password.'),
+          body: body
+            .optional()
+            .describe('Body of the request, with references to the user name and password.'),
           body_as: bodyAs.describe('Encoding of the body.'),
         })
         .describe('The request that returns the token.'),
-      token: answerPath.default(['token']).describe("Place of the token in the login's answer."),
-      expires_in: answerPath.optional().describe("Place of the token's lifetime in seconds."),
+      token: answerPath.default(['token']).describe('Where the token is in the response to the login.'),
+      expires_in: answerPath
+        .optional()
+        .describe("Where the token's lifetime in seconds is in that response."),
       name: credentialName
         .default('Authorization')
         .describe('Name of the header, parameter or cookie for the token.'),
@@ -151,19 +155,19 @@ export const authKinds = {
         .describe('Text before the token. Default: `Bearer ` in a header, nothing elsewhere.'),
       in: place,
     })
-    .describe('A token from a login request, renewed when it expires or is refused.'),
+    .describe('A token from a login request, renewed when it expires or is rejected.'),
   oauth2: z
     .strictObject({
       type: z.literal('oauth2'),
-      token_url: baseUrl.describe('Address of the token endpoint.'),
+      token_url: baseUrl.describe('URL of the token endpoint.'),
       client_id: plainText,
       client_secret: secret,
       refresh_token: secret
         .optional()
-        .describe('Without one, client credentials are used. A rotated refresh token is stored encrypted.'),
+        .describe('Without it, client credentials are used. A rotated refresh token is stored encrypted.'),
       client_auth: z.enum(['body', 'basic']).default('body').describe('How the client authenticates.'),
       scopes: z.array(plainText).default([]),
-      params: parameters.default({}).describe('Additional parameters, such as audience.'),
+      params: parameters.default({}).describe('Additional parameters, such as `audience`.'),
     })
     .describe('Client credentials, or a refresh token.'),
   signature: z
@@ -171,7 +175,7 @@ export const authKinds = {
       type: z.literal('signature'),
       hook: z
         .string()
-        .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not the name of a hook: letters, digits, "-" and "_"')
+        .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not a valid name of a hook: use letters, digits, "-" and "_"')
         .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
       settings: z
         .record(z.string().max(200), plainText)
@@ -179,7 +183,7 @@ export const authKinds = {
         .default({})
         .describe('Settings passed to the hook.'),
     })
-    .describe('Headers that your own module makes for each request.'),
+    .describe('Headers that your own module computes for each request.'),
 };
 
 export const auth = z.discriminatedUnion('type', [
@@ -250,26 +254,26 @@ const errorRule = z
       .superRefine((text, context) => {
         const problem = patternProblem(text);
         if (problem === null) return;
-        const message = `is not a regular expression that runs in linear time (RE2's syntax: no lookaround, no back references): ${problem}`;
+        const message = `is not a valid regular expression (RE2 syntax: no lookaround, no backreferences): ${problem}`;
         context.addIssue({ code: 'custom', message });
       })
       .optional()
       .describe(
-        'A regular expression (RE2: no lookaround, no back references) that the body matches, in any case.',
+        'A regular expression (RE2: no lookaround, no backreferences) that the body must match; case is ignored.',
       ),
     path: answerPath
       .optional()
-      .describe('Place in the JSON body that must have a value; matches answers of any status.'),
+      .describe('A path in the JSON body that must have a value; matches responses of any status.'),
     action: z.enum(ERROR_ACTIONS).describe('The action to take.'),
-    wait: duration.optional().describe('wait: time to wait if the answer does not say.'),
+    wait: duration.optional().describe('wait: how long to wait if the response does not say.'),
   })
   .refine(
     (rule) => rule.status !== undefined || rule.body !== undefined || rule.path !== undefined,
-    'must say which answers it is for: status, body or path',
+    'must say which responses it applies to: give status, body or path',
   )
   .refine((rule) => rule.wait === undefined || rule.action === 'wait', {
     path: ['wait'],
-    message: 'goes with the action wait',
+    message: 'needs the action wait',
   })
   .transform((rule): ErrorRule => ({
     statuses: rule.status ?? null,
@@ -288,9 +292,9 @@ export const rateLimit = z.strictObject({
   remaining_header: headerName
     .optional()
     .describe(
-      'Header with the number of remaining requests; X-RateLimit-Remaining and similar ones are known.',
+      'Header with the number of remaining requests. `X-RateLimit-Remaining` and similar headers are recognised without it.',
     ),
-  reset_header: headerName.optional().describe('Header with the time at which more requests are allowed.'),
+  reset_header: headerName.optional().describe('Header with the time from which requests are allowed again.'),
 });
 
 export const column = z.union([
@@ -298,7 +302,7 @@ export const column = z.union([
   z.strictObject({
     type: columnType,
     from: recordPath.describe(
-      "Place of the value in the record: `user.login`, `changes[0].rev`, `$['@odata.id']`.",
+      "Where the value is in the record, such as `user.login`, `changes[0].rev` or `$['@odata.id']`.",
     ),
   }),
 ]);
@@ -327,7 +331,7 @@ const host = plainText.transform((text, context): string => {
   const normal = normalHost(text);
   if (normal !== null) return normal;
   const message =
-    'is not a host such as "api2.example.com" or "api2.example.com:8443": each is named in full';
+    'is not a host such as "api2.example.com" or "api2.example.com:8443"; give each host in full';
   context.addIssue({ code: 'custom', message });
   return z.NEVER;
 });

@@ -18,7 +18,7 @@ export function sizeProblems(raw: Json, plans: readonly StreamPlan[]): Problem[]
     return [
       {
         path: '',
-        message: `the configuration is too large: ${text(bytes)} as JSON, and a sync can be started with ${text(CONFIGURATION_BYTES)} at most. Divide its streams among several syncs.`,
+        message: `the configuration is too large: ${text(bytes)} as JSON; the limit is ${text(CONFIGURATION_BYTES)}. Divide its streams among several syncs.`,
       },
     ];
   }
@@ -28,7 +28,7 @@ export function sizeProblems(raw: Json, plans: readonly StreamPlan[]): Problem[]
       return [
         {
           path: 'streams',
-          message: `are too large together: each stream is given its own part and those of the streams above it, which come to ${text(parts)}, and the history of a sync has room for ${text(PARTS_BYTES)}. Divide them among several syncs.`,
+          message: `are too large together: with the parts of their parents they come to ${text(parts)}; the history of a sync has room for ${text(PARTS_BYTES)}. Divide them among several syncs.`,
         },
       ];
     }
@@ -39,7 +39,7 @@ export function sizeProblems(raw: Json, plans: readonly StreamPlan[]): Problem[]
     return [
       {
         path: plans.length > 1 ? `streams[${i}]` : '',
-        message: `the stream ${plan.stream} is too large: its plan comes to ${text(size)}, and ${text(PLAN_BYTES)} can be carried. Declare fewer columns, or make its body smaller.`,
+        message: `the stream ${plan.stream} is too large: its plan comes to ${text(size)}; the limit is ${text(PLAN_BYTES)}. Declare fewer columns, or make its body smaller.`,
       },
     ];
   });

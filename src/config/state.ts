@@ -50,7 +50,7 @@ export function cursorFromState(
       [
         {
           path: '',
-          message: `holds the state of the reference connector, which knows no strategy ${strategy}; it has ${REFERENCE_STRATEGIES.join(', ')}`,
+          message: `cannot be imported for the strategy ${strategy}; only for ${REFERENCE_STRATEGIES.join(', ')}`,
         },
       ],
       file,
@@ -72,7 +72,7 @@ export function cursorFromState(
   const problem = (path: string, message: string) => void problems.push({ path, message });
   const cursor = Object.hasOwn(given, needed)
     ? read(given, options, now, problem)
-    : (problem(needed, `is missing: the state of ${strategy} holds it`), null);
+    : (problem(needed, `is missing from the state of ${strategy}`), null);
   if (cursor === null || problems.length > 0) throw new ConfigurationError(problems, file);
   return cursor;
 }
@@ -94,9 +94,9 @@ export function cursorFromOwnState(
   const problems: Problem[] = [];
   const problem = (path: string, message: string) => void problems.push({ path, message });
   if (incremental === null)
-    problem('', `each pass of ${strategy} reads everything here: there is nothing to set`);
+    problem('', `cannot be set: each pass of this ${strategy} stream reads everything`);
   for (const key of Object.keys(state)) {
-    if (key !== 'newest') problem(key, `is not what ${strategy} can be set to; that is: newest`);
+    if (key !== 'newest') problem(key, `is not part of the state of ${strategy}; set "newest"`);
   }
   const newest = markIn(state, 'newest', valuesOf(incremental?.format), problem);
   if (problems.length > 0) throw new ConfigurationError(problems, name);
@@ -113,7 +113,7 @@ function foreignKeyProblem(key: string, strategy: string, known: readonly string
   if (owners.length > 0) {
     return `belongs to the state of ${owners.join(' and ')}, but this stream's strategy is ${strategy}`;
   }
-  return `is not a key of the state of ${strategy}, which holds ${known.join(' and ')}${suggestion(key, known)}`;
+  return `is not a key of the state of ${strategy}, which has ${known.join(' and ')}${suggestion(key, known)}`;
 }
 
 type Say = (path: string, message: string) => void;
@@ -130,7 +130,7 @@ function read(
       const mark = markIn(given, 'last_updated_at', valuesOf(options.incremental?.format), problem);
       const token = given['scroll_param'] ?? null;
       if (token !== null && (typeof token !== 'string' || token === '')) {
-        problem('scroll_param', `must be the text of a page token or null, not ${show(token)}`);
+        problem('scroll_param', `must be a page token (a text) or null, not ${show(token)}`);
         return null;
       }
       return mark === null ? null : keyset(mark, below(mark, options), token);
@@ -139,7 +139,7 @@ function read(
       const offset = wholeNumber(given, 'offset', problem);
       if (offset === null) return null;
       if (offset > BigInt(Number.MAX_SAFE_INTEGER)) {
-        problem('offset', `${offset} is more records than any list holds`);
+        problem('offset', `${offset} is larger than any list can be`);
         return null;
       }
       const mark = { offset: Number(offset), anchors: [], lowered: null, scanned_at: now };
@@ -216,7 +216,7 @@ function markIn(given: { [name: string]: Json }, key: string, values: Values, pr
     return null;
   }
   if (value === FIRST_TIMESTAMP) {
-    problem(key, `${show(value)} says that nothing was read yet: there is nothing to go on from`);
+    problem(key, `${show(value)} means that nothing has been read yet, so there is nothing to continue from`);
     return null;
   }
   return value;
@@ -224,7 +224,7 @@ function markIn(given: { [name: string]: Json }, key: string, values: Values, pr
 
 const isRounded = (value: Json) =>
   typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value);
-const ROUNDED = 'is beyond 2^53, where numbers in JSON lose digits: write it as text, in quotes';
+const ROUNDED = 'is beyond 2^53, where numbers in JSON lose digits; write it as text, in quotes';
 
 function wholeNumber(given: { [name: string]: Json }, key: string, problem: Say): bigint | null {
   const value = given[key] ?? null;

@@ -143,9 +143,9 @@ export function claimOf(
   const elsewhere = neighbours.find(({ source }) => source !== key.source);
   if (elsewhere !== undefined && !takeOver && (missesRows(table) || table.mode === 'replace')) {
     throw new DestinationError(
-      `table ${key.schema}.${key.table} has rows of another source too (${elsewhere.source}): what one source does not have ` +
-        'is not gone from the other. Give each a table of its own, leave "deletes" and "mode" out, or start with --take-over, and ' +
-        "the table is all this one's.",
+      `table ${key.schema}.${key.table} also has rows of another source (${elsewhere.source}), and a pass over one source cannot ` +
+        'tell which rows are gone from the other. Give each source its own table, or omit "deletes" and "mode"; or start with ' +
+        '--take-over, which gives the whole table to this source.',
     );
   }
   const takenOver = takeOver ? others.filter((one) => one !== own).map((one) => one.key) : [];
@@ -247,7 +247,7 @@ async function targetOf(
     const [last] = await log.entries({ until: to.time, limit: 1 });
     if (last !== undefined) return cursorOf(last);
     throw new MoveRefusedError(
-      `nothing was committed at ${to.time} or before it; the beginning is "start", and "highwater state get" lists all there is`,
+      `nothing was committed at or before ${to.time}; "highwater state get" lists the commits, and "start" is the beginning`,
     );
   }
   // The current checkpoint may be in no log: opening a stream makes one.
@@ -258,16 +258,14 @@ async function targetOf(
   const shown = JSON.stringify(to.batch.slice(0, 100));
   throw new MoveRefusedError(
     found.length > 1
-      ? `several batches have an id that begins with ${shown}: give more of it`
-      : `${shown} is none of the batches of this stream; "highwater state get" lists them`,
+      ? `several batches have an id that begins with ${shown}; give more letters`
+      : `this stream has no batch ${shown}; "highwater state get" lists its batches`,
   );
 }
 
 function cursorOf({ id, at, cursor }: HistoryEntry): Cursor | null {
   if (cursor !== undefined) return cursor;
-  throw new MoveRefusedError(
-    `where the stream stood at batch ${id}, of ${at}, is not known: an older version wrote it`,
-  );
+  throw new MoveRefusedError(`batch ${id} of ${at} has no cursor: an older version of Highwater wrote it`);
 }
 
 /** Whether some pass over a table has ended. */
@@ -300,7 +298,7 @@ export function refuseOtherTypes({ schema, table }: TableSpec, differences: read
 }
 
 export const notReady = ({ schema, table }: TableSpec, said: string): DestinationError =>
-  new DestinationError(`table ${schema}.${table} cannot be made ready: ${said}`);
+  new DestinationError(`table ${schema}.${table} cannot be prepared: ${said}`);
 
 /** The error for a record that does not fit and has been found. */
 export const doesNotFit = (key: string, why: string): RecordError =>

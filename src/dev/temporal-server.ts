@@ -121,7 +121,7 @@ export async function findServer(options: ServerOptions = {}): Promise<TemporalS
     } catch (error) {
       const origin = env.TEMPORAL_ADDRESS ? 'TEMPORAL_ADDRESS' : 'from your Temporal configuration file';
       throw new Error(
-        `No Temporal server can be used at ${configured} (${origin}): ${messageOf(error)}. ` +
+        `Cannot connect to the Temporal server at ${configured} (${origin}): ${messageOf(error)}. ` +
           'Start it, or unset the address to let Highwater start a local one.',
         { cause: error },
       );
@@ -259,7 +259,7 @@ async function recordedServer(options: ServerOptions): Promise<TemporalServer | 
       const answered = (error as { code?: unknown }).code === NOT_FOUND; // it runs, but lacks that namespace
       if (answered || Date.now() > Math.max(started || 0, stopped)) {
         throw new Error(
-          `The local Temporal server, process ${pid}, runs but cannot be used at ${address}: ${messageOf(error)}`,
+          `The local Temporal server (process ${pid}) is running, but does not work at ${address}: ${messageOf(error)}`,
           { cause: error },
         );
       }
@@ -309,7 +309,7 @@ async function checkHealth(options: ConnectConfig, namespace: string, limitMs: n
 /** Runs {@link checkHealth}, without the gRPC client's long wait if nothing listens. */
 async function probeServer(address: string, namespace: string, limitMs: number): Promise<void> {
   const [host, port] = splitAddress(address);
-  if (!(await portAnswers(port, host))) throw new Error(`nothing answers at ${address}`);
+  if (!(await portAnswers(port, host))) throw new Error(`no server answers at ${address}`);
   await checkHealth({ address }, namespace, limitMs);
 }
 

@@ -165,7 +165,7 @@ class Facts {
     const missing = records - this.present;
     const words = [
       ...(why === '' ? [] : [why]),
-      ...(missing > 0 && this.present > 0 ? [`no value in ${missing} of ${records}`] : []),
+      ...(missing > 0 && this.present > 0 ? [`missing in ${missing} of ${records}`] : []),
     ];
     return {
       name: this.name,
@@ -211,8 +211,7 @@ class Facts {
   private infer(): { type: ColumnType; why: string } {
     const kinds = [...this.kinds.keys()];
     const only = (...these: Kind[]) => kinds.every((kind) => these.includes(kind));
-    if (kinds.length === 0)
-      return { type: 'STRING', why: 'never a value in the sample: the type is a guess' };
+    if (kinds.length === 0) return { type: 'STRING', why: 'no values in the sample: the type is a guess' };
     if (kinds.includes('list') || kinds.includes('object')) {
       const rest = kinds.filter((kind) => kind !== 'list' && kind !== 'object');
       return {
@@ -223,23 +222,23 @@ class Facts {
     if (only('boolean')) return { type: 'BOOLEAN', why: '' };
     if (only('whole', 'fraction')) return this.inferNumber(kinds);
     if (only('date')) return { type: 'NAIVE_DATE', why: '' };
-    if (only('naive')) return { type: 'NAIVE_DATETIME', why: 'names no time zone' };
+    if (only('naive')) return { type: 'NAIVE_DATETIME', why: 'has no time zone' };
     if (only('zoned')) return { type: 'UTC_DATETIME', why: '' };
-    const why = kinds.length === 1 ? '' : `${kinds.map(plural).join(' and ')}, so text holds them all`;
+    const why = kinds.length === 1 ? '' : `${kinds.map(plural).join(' and ')}, so stored as text`;
     return { type: 'STRING', why };
   }
 
   private inferNumber(kinds: Kind[]): { type: ColumnType; why: string } {
     const isWhole = !kinds.includes('fraction');
     if (isWhole && !this.beyondLong) {
-      return { type: 'LONG', why: this.looksLikeEpoch ? 'looks like a time since 1970' : '' };
+      return { type: 'LONG', why: this.looksLikeEpoch ? 'looks like a Unix time' : '' };
     }
     if (!isWhole && !this.beyondDouble) return { type: 'DOUBLE', why: '' };
     if (!this.hasExponent && this.before + this.after <= DECIMAL_DIGITS) {
-      const why = isWhole ? 'whole numbers beyond 64 bits' : 'more digits than a DOUBLE keeps';
+      const why = isWhole ? 'whole numbers beyond 64 bits' : 'more digits than a DOUBLE can hold';
       return { type: `DECIMAL(${DECIMAL_DIGITS},${this.after})`, why };
     }
-    return { type: 'STRING', why: 'numbers of more digits than any number type keeps' };
+    return { type: 'STRING', why: 'numbers with more digits than any number type can hold' };
   }
 }
 
@@ -303,8 +302,8 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
     return single.map(({ name, rank }) => ({
       columns: [name],
       why:
-        `never missing, and no value twice in ${counted(rows.length)}` +
-        (rank === 4 ? ', though its name does not say that it is a key' : ''),
+        `present and unique in ${counted(rows.length)}` +
+        (rank === 4 ? ', although the name does not suggest a key' : ''),
     }));
   }
   const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
@@ -314,7 +313,7 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       return rows.length > 1 && pairs.size === rows.length
         ? {
             columns: [one.name, other.name],
-            why: `no pair twice in ${counted(rows.length)}; neither is unique alone`,
+            why: `the pair is unique in ${counted(rows.length)}; neither column is alone`,
           }
         : [];
     }),
@@ -325,10 +324,10 @@ const SAYS = [
   [
     'changed',
     /updat|modif|chang|edit|revis|last_?(?:seen|sync|touch)/i,
-    'by its name, when a record changed last',
+    'by its name, the time of the last change',
   ],
-  ['some time', /./, 'a time, though its name does not say that it moves with every change'],
-  ['created', /creat|insert|added|born|start/i, 'when a record was made: later changes would go unseen'],
+  ['some time', /./, 'a time, although the name does not suggest that every change updates it'],
+  ['created', /creat|insert|added|born|start/i, 'the time of creation: later changes would be missed'],
 ] as const;
 
 function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['cursorFields'] {
@@ -337,7 +336,7 @@ function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
-      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} have none` : '';
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} lack it` : '';
       return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)

@@ -52,26 +52,26 @@ function fill(
   const notes: string[] = [];
   const say = (text: string) => void notes.push(`${plan.stream}: ${text}`);
   if (records === 0) {
-    say('the source gave no records, so there was nothing to look at');
+    say('the source returned no records to inspect');
     return notes;
   }
   const usable = storable(columns, say);
 
   const [field, ...others] = cursorFields;
   const needed = ['keyset', 'timestamp', 'replay'].includes(plan.options.strategy);
-  const also = others.length === 0 ? '' : `; also a time: ${others.map(({ name }) => name).join(', ')}`;
+  const also = others.length === 0 ? '' : `; other times: ${others.map(({ name }) => name).join(', ')}`;
   const wanted = field !== undefined && (needed || field.says === 'changed');
   const hasNone = plan.cursorField === '' && plan.cursorFields === undefined;
   if (full && !stream.has('cursor_field')) {
     if (wanted && hasNone) putCommented(document, stream, 'cursor_field', field.name, field.why + also);
     else if (needed && hasNone) {
       say(
-        `no column holds timestamps, which ${plan.options.strategy} goes by: offset, page_number or cursor may do`,
+        `${plan.options.strategy} needs a timestamp, and no column has one: try offset, page_number or cursor`,
       );
     }
   } else if (!full && needed && !columns.some(({ name }) => name === plan.cursorField)) {
-    const instead = field === undefined ? '' : `; the full form can be told to go by ${field.name}`;
-    say(`the flat form goes by ${plan.cursorField}, which no record has${instead}`);
+    const instead = field === undefined ? '' : `; in the full form you can set cursor_field: ${field.name}`;
+    say(`the flat form needs ${plan.cursorField}, which no record has${instead}`);
   }
 
   const key = primaryKeys.find(({ columns: names }) => names.every((name) => usable.has(name)));
@@ -83,11 +83,9 @@ function fill(
     const [only] = key.columns;
     putCommented(document, stream, 'primary_key', key.columns.length === 1 ? only : key.columns, key.why);
   } else if (!isGiven) {
-    say(
-      'no column or pair of columns has another value in every record: say yourself what the primary_key is',
-    );
+    say('no column or pair of columns is unique: set primary_key yourself');
   } else if (keys.length === 1 && usable.get(keys[0] ?? '')?.unique === false) {
-    say(`${keys.join(', ')}, the primary_key, has a value twice or is missing in some records of the sample`);
+    say(`the primary_key ${keys.join(', ')} is not unique, or is missing in some records of the sample`);
   }
 
   const given = givenColumns(document, stream);
@@ -101,7 +99,7 @@ function fill(
     }
     const isParents = Object.hasOwn(plan.request.shape?.parent ?? {}, name);
     const why = isParents
-      ? "the parent's"
+      ? 'from the parent'
       : column === undefined
         ? 'in no record of the sample'
         : column.type === type
@@ -138,7 +136,7 @@ function storable(columns: DiscoveredColumn[], say: (text: string) => void): Map
   }
   if (left.length > 0) {
     const some = left.slice(0, 10).join(', ') + (left.length > 10 ? ', …' : '');
-    say(`left out, as no column can be called so, or as another differs only in case: ${some}`);
+    say(`omitted, because the name is not allowed or differs from another only in case: ${some}`);
   }
   return usable;
 }

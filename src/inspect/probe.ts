@@ -158,7 +158,7 @@ export async function parentFields(
   const first = await probe.page(probe.first());
   const [text] = 'end' in first ? [] : first.page.texts;
   if (text === undefined) {
-    throw new CheckError(`its parent ${parent.stream} has no record, and so there is nothing to ask for`);
+    throw new CheckError(`its parent ${parent.stream} has no records, so there is nothing to request`);
   }
   const texts = memberTexts(text, new Map(parent.fields.map((name) => [name, [name]])));
   return Object.fromEntries(
@@ -186,7 +186,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   const findings: Finding[] = [];
   const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
   const first = await probe.page(probe.first());
-  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to ask for: ${first.end}` }];
+  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to request: ${first.end}` }];
   let { page, cursor } = first;
   // The first windows of a backfill, or ranges of ids, may hold nothing.
   for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
@@ -195,26 +195,25 @@ export async function examine(probe: Probe): Promise<Finding[]> {
     ({ page, cursor } = next);
   }
   const { summary } = page;
-  say('fine', `${page.request}: ${summary.records} records`);
+  say('fine', `${page.request}: ${summary.records} ${summary.records === 1 ? 'record' : 'records'}`);
   for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
-    say('advice', 'the first page is empty: keys, order and boundary could not be looked at');
+    say('advice', 'the first page is empty: keys, order and range boundary were not checked');
     return findings;
   }
   if (new Set(summary.keys).size < summary.records) {
     say(
       'problem',
-      `primary key ${plan.table.primaryKey.join(', ')}: the page has a value of it twice; only the last record of a key is kept`,
+      `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
     );
-  } else
-    say('fine', `primary key ${plan.table.primaryKey.join(', ')}: there in every record, and no value twice`);
+  } else say('fine', `primary key ${plan.table.primaryKey.join(', ')}: present and unique in every record`);
   if (page.undeclared.length > 0) {
-    say('advice', `no column is declared for ${page.undeclared.join(', ')}: these are not stored`);
+    say('advice', `not stored, because no column is declared for them: ${page.undeclared.join(', ')}`);
   }
   const absent = Object.keys(plan.table.columns).filter((name) =>
     page.records.every((record) => !(name in record)),
   );
-  if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns stay empty`);
+  if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
   pageSize(plan, summary, say);
   await secondPage(probe, cursor, summary, say);
   const request = probe.strategy.request(cursor);
@@ -227,7 +226,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   ) {
     say(
       'advice',
-      'the answer names no next page: either this is all there is, or "next" looks in the wrong place',
+      'the response names no next page: either there is only one page, or "next" points to the wrong place',
     );
   }
   return findings;
@@ -254,14 +253,13 @@ async function secondPage(probe: Probe, cursor: Cursor, first: PageSummary, say:
   if (isSame) {
     say(
       'problem',
-      `${request}: the second page holds the same ${first.records} records as the first: the API does not know the parameter that the page ` +
-        'is asked for by. Set "names" to its own names; or, if one answer holds everything, use strategy cursor with next: none' +
+      `${request}: the second page has the same ${first.records} records as the first: the API ignores the parameter for the page. ` +
+        'Set "names" to its own names; or, if one response contains everything, use the strategy cursor with next: none' +
         (probe.strategy.name === 'offset'
-          ? '; or, if it takes only offsets that are multiples of the limit, overlap: false'
+          ? '; or, if it accepts only offsets that are multiples of the limit, set overlap: false'
           : ''),
     );
-  } else if (summary.records > 0)
-    say('fine', `${request}: the second page holds other records than the first`);
+  } else if (summary.records > 0) say('fine', `${request}: the second page differs from the first`);
 }
 
 type Say = (kind: Finding['kind'], message: string) => void;
@@ -273,11 +271,11 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
   if (isLast) return;
   const consequence =
     options.strategy === 'page_number'
-      ? 'pages are asked for by number, and a size that the source does not keep to shifts them'
-      : 'the source keeps to a smaller size';
+      ? 'page numbers count pages of that size, so records would be skipped'
+      : 'the source limits the size';
   say(
     options.strategy === 'page_number' ? 'problem' : 'advice',
-    `the page holds ${records} records though ${asked} were asked for: ${consequence}; set page_size to ${records}`,
+    `the page has ${records} ${records === 1 ? 'record' : 'records'}, but ${asked} were requested: ${consequence}; set page_size to ${records}`,
   );
 }
 
@@ -302,7 +300,7 @@ async function boundary(
     const there = values.find((value) => value !== null);
     say(
       'problem',
-      `cursor field ${field}: no record has ${what} in it${there == null ? '' : `, but ${JSON.stringify(there)}`}`,
+      `cursor field ${field}: no record has ${what} there${there == null ? '' : `, but ${JSON.stringify(there)}`}`,
     );
     return;
   }
@@ -310,7 +308,7 @@ async function boundary(
   if (rest > 0)
     say(
       'advice',
-      `cursor field ${field}: ${rest} of ${records} records do not have ${what} in it; an update to them may go unseen`,
+      `cursor field ${field}: ${rest} of ${records} records do not have ${what} there; updates to them may be missed`,
     );
   const ordered = readable.every((value, i) => i === 0 || compare(readable[i - 1] ?? value, value) <= 0);
   const { strategy: name } = plan.options;
@@ -320,13 +318,13 @@ async function boundary(
   else if (byRecord) {
     say(
       'problem',
-      `cursor field ${field}: not in ascending order, so "last_record" does not lead to the rest: sort by it and by the key`,
+      `cursor field ${field}: not in ascending order, so "last_record" misses records: sort by it and by the key`,
     );
   } else {
     const keyset = name === 'keyset';
     say(
       keyset ? 'problem' : 'fine',
-      `cursor field ${field}: not in ascending order${keyset ? '; keyset then follows tokens only: sort by it if the source can, or use the strategy cursor' : ', which this strategy does not need'}`,
+      `cursor field ${field}: not in ascending order${keyset ? ', so keyset only follows tokens: sort by it if the source can, or use the strategy cursor' : ', which this strategy does not need'}`,
     );
   }
   const greatest = readable.reduce((most, value) => (compare(value, most) > 0 ? value : most));
@@ -345,12 +343,12 @@ async function boundary(
   if (seen.some((value) => apart(format, value, greatest) < 0)) {
     say(
       'problem',
-      `asked for what has changed since ${sent}, the source gave older records too: it does not filter, or by another field`,
+      `a request for changes since ${sent} returned older records too: the source does not filter, or filters by another field`,
     );
   } else if (seen.some((value) => apart(format, value, greatest) === 0)) {
     say(
       'fine',
-      'the filter includes the value asked (>=): no record of equal timestamp is lost between passes',
+      'the filter includes the requested value (>=): no record with an equal timestamp is lost between passes',
     );
   } else {
     const tied = name === 'page_number' || name === 'cursor' || name === 'offset';
@@ -358,10 +356,10 @@ async function boundary(
     const cure =
       incremental?.format === 'string' ? 'use the strategy keyset' : `set "lookback": ${asDuration} or more`;
     const [kind, consequence]: [Finding['kind'], string] = !tied
-      ? ['advice', 'the value below is asked for instead, so that none is lost']
+      ? ['advice', 'Highwater requests the value below it, so no record is lost']
       : (incremental?.lookbackSeconds ?? 0) > 0
-        ? ['fine', 'the lookback makes that good']
-        : ['problem', `records that join the newest value later are lost; ${cure}`];
-    say(kind, `the filter leaves out the value asked (>): ${consequence}`);
+        ? ['fine', 'the lookback makes up for that']
+        : ['problem', `records that get the newest value later would be lost; ${cure}`];
+    say(kind, `the filter excludes the requested value (>): ${consequence}`);
   }
 }

@@ -48,7 +48,7 @@ async function answerRequest(
   if (origin !== undefined) {
     if (!origins.includes(origin))
       return sendJson(response, 403, {
-        message: `pages of ${origin} are refused; if it is your Web UI, start the codec server with "--origin ${origin}"`,
+        message: `requests from ${origin} are not allowed; if that is your Web UI, start the codec server with "--origin ${origin}"`,
       });
     response.setHeader('Access-Control-Allow-Origin', origin);
     response.setHeader('Vary', 'Origin');
@@ -103,7 +103,7 @@ interface JsonPayload {
 function payloadsIn(body: string): Payload[] {
   // Protobuf's JSON omits an empty list, such as that of a signal without arguments.
   const { payloads = [] } = JSON.parse(body) as { payloads?: unknown };
-  if (!Array.isArray(payloads)) throw new Error('the body has no list of payloads');
+  if (!Array.isArray(payloads)) throw new Error('the body has no "payloads" array');
   return (payloads as JsonPayload[]).map(({ metadata = {}, data = '' }) => ({
     metadata: Object.fromEntries(
       Object.entries(metadata).map(([name, value]) => [name, Buffer.from(value, 'base64')]),

@@ -88,7 +88,7 @@ export class PayloadReader {
     try {
       this.loaded = loadDataConverter(converter);
     } catch (thrown) {
-      throw new DataConverterError(`the data converter cannot be used: ${messageOf(thrown)}`);
+      throw new DataConverterError(`the data converter failed to load: ${messageOf(thrown)}`);
     }
   }
 

@@ -103,7 +103,7 @@ export class EncryptionCodec implements PayloadCodec {
           ? 'and this process has no key'
           : `and this process has ${this.keys.map((key) => `"${key.id}"`).join(', ')} only`;
       throw new PayloadKeyError(
-        `this is encrypted with the key "${id}", ${here}. Set ${KEY_VARIABLES} as for the workers`,
+        `this is encrypted with the key "${id}", ${here}. Set ${KEY_VARIABLES} to the same value as for the workers`,
       );
     }
     const bytes = Buffer.from(data ?? []);
@@ -118,8 +118,8 @@ export class EncryptionCodec implements PayloadCodec {
       }
     }
     throw new PayloadKeyError(
-      `this is encrypted with a key "${id}" that differs from the key "${id}" of this process, or was ` +
-        `altered. Set ${KEY_VARIABLES} as for the workers`,
+      `this is encrypted with another key "${id}" than that of this process, or was ` +
+        `altered. Set ${KEY_VARIABLES} to the same value as for the workers`,
     );
   }
 }

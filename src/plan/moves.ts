@@ -12,11 +12,11 @@ import { sourceIdentity } from '../sources/references.js';
  */
 export function streamMove({ id, to }: Move, plan: StreamPlan): StreamMove {
   if ('start' in to) return { id, to, said: 'started over' };
-  if ('here' in to) return { id, to, said: 'configured anew' };
+  if ('here' in to) return { id, to, said: 'configuration changed' };
   if (plan.parent != null) {
     throw new MoveRefusedError(
-      `${plan.stream} is read for each row of ${plan.parent.stream} and keeps a mark for each, of which there is no history: ` +
-        'it can be moved to the start only',
+      `${plan.stream} is read once for each row of ${plan.parent.stream} and has no history of those cursors: ` +
+        'it can only be moved to the start',
     );
   }
   if ('batch' in to) return { id, to, said: `moved to batch ${to.batch}` };
@@ -52,7 +52,7 @@ export function readsOtherwise(
       ['the parent', from.parent?.stream ?? 'none', to.parent?.stream ?? 'none'],
       ['the destination', destination, wantedDestination],
     ] as const
-  ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} would be ${wanted}, and is ${is}`]));
+  ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} is ${is} and would be ${wanted}`]));
   if (problems.length > 0) throw new ChangeRefusedError(problems);
   const reading = ({ options, request, table, cursorField, cursorFields, parent = null }: StreamPlan) => {
     // How many rows may go without asking says nothing of what is read.

@@ -108,7 +108,7 @@ export interface Progress {
   /** Changed settings, under their names in the configuration; durations in seconds. */
   settings: { [name: string]: number };
   /** For a sync of several streams: each is a workflow `ID/STREAM`. */
-  streams: { stream: string; status: 'waits for its turn' | 'running' | 'blocked' | 'done' | 'failed' }[];
+  streams: { stream: string; status: 'queued' | 'running' | 'blocked' | 'done' | 'failed' }[];
   warnings: Note[];
   totals: {
     passes: number;

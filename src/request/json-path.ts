@@ -77,7 +77,7 @@ function visitNodes(value: unknown, see: (node: { type: string }) => void): void
 function checkCall({ name, arguments: given }: Call): void {
   const wanted = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined;
   if (wanted === undefined)
-    throw new SyntaxError(`there is no function ${name}; there are ${Object.keys(FUNCTIONS).join(', ')}`);
+    throw new SyntaxError(`there is no function ${name}; allowed: ${Object.keys(FUNCTIONS).join(', ')}`);
   if (given.length !== wanted)
     throw new SyntaxError(
       `${name} takes ${wanted === 1 ? 'one argument' : `${wanted} arguments`}, not ${given.length}`,
@@ -88,7 +88,7 @@ function checkCall({ name, arguments: given }: Call): void {
     pathPattern(pattern.value, name === 'match');
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SyntaxError(`the pattern ${JSON.stringify(pattern.value)} cannot be used: ${why}`, {
+    throw new SyntaxError(`the pattern ${JSON.stringify(pattern.value)} is invalid: ${why}`, {
       cause: thrown,
     });
   }
@@ -119,7 +119,7 @@ class Walk {
   private step(count: number): void {
     this.steps += count;
     if (this.steps + this.tape.passed - this.passedBefore > this.allowed)
-      throw new CostlyPathError(`it goes through the answer again and again: ${this.size()}`);
+      throw new CostlyPathError(`it would search the whole response many times: ${this.size()}`);
   }
 
   private size(): string {
@@ -140,7 +140,7 @@ class Walk {
       if (segment === undefined) {
         found.push(at);
         if (isBounded && found.length > Math.max(this.tape.size, FREE_VALUES))
-          throw new CostlyPathError(`it selects more values than there are: ${this.size()}`);
+          throw new CostlyPathError(`it would select values more than once: ${this.size()}`);
         continue;
       }
       this.each(segment.node, at, (inner) => void queue.push(inner, depth + 1));

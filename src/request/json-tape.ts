@@ -188,7 +188,5 @@ function countValues(text: string): number {
   }
   if (count <= VALUE_LIMIT) return count;
   const [found, most] = [count, VALUE_LIMIT].map((number) => number.toLocaleString('en-US'));
-  throw new TooManyValuesError(
-    `it has ${found} values and names, and ${most} can be looked through as a whole`,
-  );
+  throw new TooManyValuesError(`it has ${found} values and names; at most ${most} can be searched`);
 }

@@ -95,7 +95,7 @@ export function selectTexts(body: string, path: AnswerPath, limit = Infinity): S
   if (length > limit) {
     const [all, most] = [length, limit].map((number) => number.toLocaleString('en-US'));
     throw new CostlyPathError(
-      `the records that it selects have ${all} characters together, and at most ${most} are taken`,
+      `the records that it selects have ${all} characters in total; the limit is ${most}`,
     );
   }
   return {
@@ -232,7 +232,7 @@ export function absentMember(value: unknown, path: readonly string[], mask: Mask
     }
     if (!Object.hasOwn(inner, member)) {
       const meant = misspelt(value, path);
-      const hint = meant === null ? '' : `; a name with dots is quoted: ${mask(meant)}`;
+      const hint = meant === null ? '' : `; quote a name that contains dots: ${mask(meant)}`;
       return `${where} has no member ${JSON.stringify(member)}; it ${described(inner, mask)}${hint}`;
     }
     inner = inner[member];
@@ -340,7 +340,7 @@ export function filterProblem(where: string): string | null {
   const path = `$[?${where}]`;
   const problem = jsonPathProblem(path);
   if (problem !== null || !new JsonPath(path).isAbsoluteInside) return problem;
-  return 'it refers to "$", and sees one record at a time, which is "@"';
+  return 'it refers to "$"; a filter sees one record at a time, as "@"';
 }
 
 /** Returns the problem of a JSONPath; null if it has none. */

@@ -37,7 +37,7 @@ function explained(thrown: unknown, signal: AbortSignal): Error {
   if (name === 'ResourceNotFoundException') return new SecretProblem(`is not in ${WHO}`);
   if (name === 'CredentialsProviderError' || /^Region is missing/.test(messageOf(thrown)))
     return new SecretProblem(
-      `cannot be read from ${WHO}, as the worker has no credentials or no region for AWS: ${messageOf(thrown)}`,
+      `cannot be read from ${WHO}, because the worker has no AWS credentials or region: ${messageOf(thrown)}`,
     );
   if (isUnreachable(thrown, signal)) return unreachable(WHO, thrown, signal);
   if ((status ?? 0) >= 500 || status === 429 || /Throttl|TooManyRequests/.test(name))

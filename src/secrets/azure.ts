@@ -48,7 +48,7 @@ export class AzureProvider implements SecretProvider {
       .catch((thrown: unknown) => {
         throw explained(thrown, signal);
       });
-    if (token === null) throw noCredentials('none was given');
+    if (token === null) throw noCredentials('it returned none');
     const url = below(base, ['secrets', secret, ...(version === undefined ? [] : [version])]);
     url.searchParams.set('api-version', API_VERSION);
     const headers = { authorization: `Bearer ${token.token}` };
@@ -76,13 +76,13 @@ export class AzureProvider implements SecretProvider {
 }
 
 const noCredentials = (why: string) =>
-  new SecretProblem(`cannot be read from ${WHO}, as the worker has no credentials for Azure: ${why}`);
+  new SecretProblem(`cannot be read from ${WHO}, because the worker has no Azure credentials: ${why}`);
 
 /** Error codes of the library below Azure's; they stand at the beginning of a description. */
 const NETWORK_ERROR = /^(network_error|endpoints_resolution_error)\b/;
 
 function explained(thrown: unknown, signal: AbortSignal): Error {
-  const who = "the server of Azure's credentials";
+  const who = "Azure's credential server";
   const {
     name,
     errorResponse,
@@ -96,7 +96,7 @@ function explained(thrown: unknown, signal: AbortSignal): Error {
   // Several kinds of credentials were looked for in vain, each with reasons of its own.
   if (name !== 'AuthenticationError') return noCredentials(messageOf(thrown));
   if (NETWORK_ERROR.test(errorResponse?.errorDescription ?? ''))
-    return new SecretUnavailableError(`${who} cannot be reached`);
+    return new SecretUnavailableError(`${who} is unreachable`);
   if (statusCode >= 500 || statusCode === 429)
     return new SecretUnavailableError(`${who} answered ${statusCode}`);
   return noCredentials(messageOf(thrown));

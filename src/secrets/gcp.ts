@@ -83,11 +83,11 @@ function partsOf(text: string): { project: string | null; secret: string; versio
 }
 
 function explained(thrown: unknown, signal: AbortSignal): Error {
-  const who = "the server of Google's credentials";
+  const who = "Google's credential server";
   const { status = 0 } = thrown as { status?: number };
   if (isUnreachable(thrown, signal)) return unreachable(who, thrown, signal);
   if (status >= 500 || status === 429) return new SecretUnavailableError(`${who} answered ${status}`);
   return new SecretProblem(
-    `cannot be read from ${WHO}, as the worker has no credentials for Google: ${messageOf(thrown)}`,
+    `cannot be read from ${WHO}, because the worker has no Google credentials: ${messageOf(thrown)}`,
   );
 }

@@ -49,7 +49,9 @@ export async function askForJson(
   }
   if (status >= 500 || LATER.includes(status)) throw new SecretUnavailableError(`${who} answered ${status}`);
   if (status >= 300 && status < 400)
-    throw new SecretUnavailableError(`${who} answered ${status}, a redirect, which is not followed`);
+    throw new SecretUnavailableError(
+      `${who} answered ${status}, a redirect, which Highwater does not follow`,
+    );
   return { status, body: jsonOf(text) };
 }
 
@@ -65,7 +67,7 @@ export function isUnreachable(thrown: unknown, signal: AbortSignal): boolean {
 export function unreachable(who: string, thrown: unknown, signal: AbortSignal): SecretUnavailableError {
   const { code } = thrown as NodeJS.ErrnoException;
   const why = signal.aborted ? 'it did not answer in time' : (code ?? messageOf(thrown));
-  return new SecretUnavailableError(`${who} cannot be reached: ${why}`);
+  return new SecretUnavailableError(`${who} is unreachable: ${why}`);
 }
 
 /** The problem of a secret that a provider refuses. @param said the provider's own words. */
@@ -78,9 +80,7 @@ export function refusalBy(who: string, status: number, said: string): SecretProb
 export function addressIn(variable: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol))
-    throw new SecretProblem(
-      `cannot be read, as ${variable} is no address that begins with https:// or http://`,
-    );
+    throw new SecretProblem(`cannot be read, because ${variable} does not begin with https:// or http://`);
   return url;
 }
 

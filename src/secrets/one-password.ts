@@ -36,14 +36,10 @@ export class OnePasswordProvider implements SecretProvider {
     const found = (Array.isArray(body) ? body : []).filter((one) => textMember(one, key) === named);
     const what = key === 'name' ? 'vault' : 'item';
     if (found.length > 1)
-      throw new SecretProblem(
-        `is not the only one: 1Password has several ${what}s of that name; give its id`,
-      );
+      throw new SecretProblem(`is ambiguous: 1Password has several ${what}s with that name; give the id`);
     const id = textMember(found[0], 'id');
     if (id !== '') return id;
-    throw new SecretProblem(
-      `is not in 1Password: there is no such ${what} among those that the worker's token may read`,
-    );
+    throw new SecretProblem(`is not in 1Password: the worker's token can read no such ${what}`);
   }
 
   private async ask(path: string[], filter: string | null, signal: AbortSignal): Promise<JsonAnswer> {
@@ -52,7 +48,7 @@ export class OnePasswordProvider implements SecretProvider {
     const token = variable(environment, 'OP_CONNECT_TOKEN');
     if (host === undefined || token === undefined)
       throw new SecretProblem(
-        'cannot be read, as OP_CONNECT_HOST and OP_CONNECT_TOKEN are not set where the worker runs',
+        'cannot be read, because OP_CONNECT_HOST and OP_CONNECT_TOKEN are not set where the worker runs',
       );
     const url = below(addressIn('OP_CONNECT_HOST', host), ['v1', ...path]);
     if (filter !== null) url.searchParams.set('filter', filter);

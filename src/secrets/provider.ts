@@ -25,7 +25,7 @@ export interface SecretFields {
   [field: string]: unknown;
 }
 
-/** What a worker lends to a provider. */
+/** The services of the worker that a provider uses. */
 export interface ProviderOptions {
   environment: NodeJS.ProcessEnv;
   network: Network;

@@ -7,7 +7,7 @@ export interface Held {
   until: number;
 }
 
-/** What came of a reference: its value and the one before that, or why there is none. */
+/** The outcome of reading a reference: its value and the previous one, or the reason why there is none. */
 export type Found = { value: string; held: Held; former: string | null } | { problem: string };
 
 /** Secrets of providers as they were read at one time, by the references that lead to them. */

@@ -194,7 +194,7 @@ function textOf({ value }: Secret, field: string | null): string {
 
 function wholeText(value: Secret['value']): string {
   if (typeof value === 'string') return value;
-  throw new SecretProblem('has fields: name one after a "#"');
+  throw new SecretProblem('has several fields: name one after "#"');
 }
 
 function fieldText(value: Secret['value'], field: string): string {
@@ -204,7 +204,7 @@ function fieldText(value: Secret['value'], field: string): string {
   const found = (fields as Record<string, unknown>)[field];
   if (typeof found === 'string') return found;
   if (typeof found === 'number' || typeof found === 'boolean') return String(found);
-  throw new SecretProblem(`has no text in its field ${JSON.stringify(field)}`);
+  throw new SecretProblem(`has a field ${JSON.stringify(field)} that is not a text`);
 }
 
 function parsed(text: string): unknown {

@@ -21,7 +21,7 @@ const GOOD_PART = 0.9;
  * VAULT_SECRET_ID), or by the token that an agent or `vault login` keeps in a file.
  */
 export class VaultProvider implements SecretProvider {
-  /** What an AppRole gave, and until when; times by a clock that only runs forward. */
+  /** The token of an AppRole and its expiry, by a monotonic clock. */
   private issued: { token: string; until: number } | null = null;
 
   constructor(private readonly options: ProviderOptions) {}
@@ -56,7 +56,7 @@ export class VaultProvider implements SecretProvider {
     if (status === 404) throw new SecretProblem(`is not in Vault${said}`);
     if (status === 403)
       throw new SecretProblem(
-        "may not be read by this worker's token for Vault: it has expired, or its policy lacks that path",
+        "may not be read with this worker's Vault token: the token has expired, or its policy lacks that path",
       );
     throw new SecretProblem(`cannot be read from Vault, which answered ${status}${errorsIn(body)}`);
   }
@@ -69,7 +69,7 @@ export class VaultProvider implements SecretProvider {
   private address(): URL {
     const text = variable(this.options.environment, 'VAULT_ADDR');
     if (text === undefined)
-      throw new SecretProblem('cannot be read, as VAULT_ADDR is not set where the worker runs');
+      throw new SecretProblem('cannot be read, because VAULT_ADDR is not set where the worker runs');
     return addressIn('VAULT_ADDR', text);
   }
 
@@ -93,7 +93,7 @@ export class VaultProvider implements SecretProvider {
     const kept = await readFile(file, 'utf8').catch(() => '');
     if (kept.trim() !== '') return kept.trim();
     throw new SecretProblem(
-      'cannot be read, as the worker has no token for Vault: set VAULT_TOKEN, VAULT_TOKEN_FILE, or VAULT_ROLE_ID and ' +
+      'cannot be read, because the worker has no Vault token: set VAULT_TOKEN, VAULT_TOKEN_FILE, or VAULT_ROLE_ID and ' +
         'VAULT_SECRET_ID where it runs',
     );
   }
@@ -118,7 +118,7 @@ export class VaultProvider implements SecretProvider {
     const token = textMember(auth, 'client_token');
     if (status !== 200 || token === '')
       throw new SecretProblem(
-        `cannot be read, as Vault refuses this worker's VAULT_ROLE_ID and VAULT_SECRET_ID (${status})`,
+        `cannot be read, because Vault rejects this worker's VAULT_ROLE_ID and VAULT_SECRET_ID (${status})`,
       );
     const seconds = Number(member(auth, 'lease_duration') ?? 0);
     const until = seconds > 0 ? performance.now() + seconds * 1000 * GOOD_PART : Infinity;
@@ -134,10 +134,10 @@ const isFields = (value: unknown): value is SecretFields =>
 function said404(body: unknown): string {
   const warnings = member(body, 'warnings');
   if (Array.isArray(warnings) && warnings.some((one) => /versioned K\/V/i.test(String(one))))
-    return ' under that path: with version 2 of its key/value engine "data" follows the mount, as in secret/data/NAME';
+    return ' under that path: in version 2 of the key/value engine, "data" follows the mount, as in secret/data/NAME';
   // Of a deleted version the metadata is left.
   if (member(member(body, 'data'), 'metadata') !== undefined)
-    return ' any more: its newest version is deleted';
+    return ' any more: its latest version was deleted';
   return errorsIn(body);
 }
 

@@ -180,7 +180,7 @@ class TokenAuthenticator implements Authenticator {
     const age = this.tokens.ageOf(this.used.get(request) ?? '');
     if (age === null) return null;
     return (
-      `The token of this request is ${durationText(Math.ceil(age))} old and was good before: it may have expired. If this source ` +
+      `The token of this request is ${durationText(Math.ceil(age))} old and worked before: it may have expired. If this source ` +
       'answers expired tokens with 403, add { status: 403, action: renew_credentials } to its "errors".'
     );
   }
@@ -239,7 +239,7 @@ class Signer implements Authenticator {
   private async load(): Promise<Sign> {
     const path = this.trust.requireHook(this.hook);
     const refused = (message: string) => new ConfigurationError([{ path: 'auth.hook', message }]);
-    if (!existsSync(path)) throw refused(`there is no ${path} where the worker runs`);
+    if (!existsSync(path)) throw refused(`the worker has no file ${path}`);
     let module: { sign?: unknown };
     try {
       module = (await import(pathToFileURL(path).href)) as { sign?: unknown };
@@ -381,7 +381,7 @@ function tokenOf(
   resolved: ResolvedRequest,
 ): Omit<Token, 'others'> {
   if ((typeof token !== 'string' && typeof token !== 'number') || token === '') {
-    throw new SourceRefusedError(resolved.mask(url), 'signing in returned no token', null, '', 'POST');
+    throw new SourceRefusedError(resolved.mask(url), 'the login returned no token', null, '', 'POST');
   }
   const text = String(token);
   resolved.secrets.add(text);
@@ -446,9 +446,9 @@ async function postTokenRequest(
       throw new NotAllowedError(`${mask(thrown.message)}\n  request: ${request.method} ${address}`);
     if (thrown instanceof HighwaterError) throw thrown;
     const why = watch.timedOut
-      ? `no answer for ${options.timeoutSeconds} s`
+      ? `no response for ${options.timeoutSeconds} s`
       : mask(messageOf(thrown)).replace(/^request to \S+ failed, reason: ?/, '');
-    throw new SourceUnavailableError(address, `signing in failed: ${why}`, request.method);
+    throw new SourceUnavailableError(address, `the login failed: ${why}`, request.method);
   } finally {
     watch.end();
   }
@@ -460,18 +460,22 @@ async function postTokenRequest(
   const seconds = retryAfter(answered, null);
   const { isUsedUp, namesReset } = allowance(answered, null);
   if (status === 429 || (status === 503 && seconds !== null) || (status === 403 && isUsedUp && namesReset)) {
-    throw new RateLimitedError(seconds, `signing in was answered with ${said}`);
+    throw new RateLimitedError(seconds, `the login was answered with ${said}`);
   }
   if (status >= 500 || status === 408) {
-    throw new SourceUnavailableError(address, `signing in failed: the answer was ${status}`, request.method);
+    throw new SourceUnavailableError(
+      address,
+      `the login failed: the source answered ${status}`,
+      request.method,
+    );
   }
   if (status < 200 || status > 299) {
-    throw new SourceRefusedError(address, `signing in was refused: ${said}`, status, words, request.method);
+    throw new SourceRefusedError(address, `the login was rejected: ${said}`, status, words, request.method);
   }
   if (typeof answer === 'object' && answer !== null) return { answer, now: sourceNow(answered), credentials };
   throw new SourceRefusedError(
     address,
-    'signing in returned an answer that is not a JSON object',
+    'the response to the login is not a JSON object',
     null,
     '',
     request.method,

@@ -143,7 +143,7 @@ async function* gunzipped(body: Bytes): Bytes {
       for await (const chunk of file) yield chunk as Buffer;
     } catch (thrown) {
       if (!String((thrown as NodeJS.ErrnoException).code).startsWith('Z_')) throw thrown;
-      throw new ScanError('the body is a gzip file that is damaged or cut short', 'shape');
+      throw new ScanError('the body is a damaged or truncated gzip file', 'shape');
     }
   } else yield* rest;
 }
@@ -234,7 +234,7 @@ function remarksOnHeader(names: readonly string[], mask: (text: string) => strin
   }
   if (doubled.size === 0) return [];
   const shown = [...doubled].slice(0, 5).map((name) => JSON.stringify(mask(name).slice(0, 100)));
-  const message = `the header line names a column twice, of which the last one counts: ${shown.join(', ')}`;
+  const message = `the header line names columns twice; the last one counts: ${shown.join(', ')}`;
   return [{ code: DUPLICATE_MEMBER, message }];
 }
 
@@ -255,8 +255,8 @@ async function* asList(
     size += chunk.length;
     if (size > WHOLE_LIMIT) {
       throw new ScanError(
-        `the body is longer than ${WHOLE_LIMIT} bytes, and "records" can only be found in it as a whole; a path of ` +
-          'members such as "data.items" reads a body of any size',
+        `the body is longer than ${WHOLE_LIMIT} bytes, and this "records" needs the whole body; a path of ` +
+          'members such as "data.items" works for a body of any size',
         'shape',
       );
     }
@@ -274,7 +274,7 @@ async function* asList(
     selected = selectTexts(text, path, WHOLE_LIMIT);
   } catch (thrown) {
     if (isTooMuch(thrown))
-      throw new ScanError(`"records" cannot be found in this answer: ${thrown.message}`, 'shape');
+      throw new ScanError(`"records" cannot be evaluated for this response: ${thrown.message}`, 'shape');
     if (!(thrown instanceof SyntaxError)) throw thrown;
     const shown = mask(text.slice(0, 10_000)).slice(0, 120);
     throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape', { text });
@@ -282,7 +282,7 @@ async function* asList(
   const { texts, document, isFound } = selected;
   const missing = isFound ? null : missingPart(document.value, path, mask);
   if (missing !== null) {
-    throw new ScanError(`"records" leads nowhere: ${missing}`, 'shape', { value: document.value });
+    throw new ScanError(`"records" matches nothing: ${missing}`, 'shape', { value: document.value });
   }
   onEnvelope(document);
   yield Buffer.from(`[${texts.join(',')}]`);
@@ -380,7 +380,7 @@ class Shaper {
       return passes(record, where);
     } catch (thrown) {
       if (!isTooMuch(thrown)) throw thrown;
-      throw new ScanError(`"where" cannot be asked of a record: ${thrown.message}`, 'record');
+      throw new ScanError(`"where" cannot be evaluated for a record: ${thrown.message}`, 'record');
     }
   }
 

@@ -87,7 +87,7 @@ export class Budget {
     const milliseconds = blocked.until - performance.now();
     if (milliseconds <= 0) this.blocked = null;
     else if (milliseconds > WAITED_HERE_MILLISECONDS)
-      throw new RateLimitedError(milliseconds / 1000, `no more requests for now (${blocked.reason})`);
+      throw new RateLimitedError(milliseconds / 1000, `no requests until then (${blocked.reason})`);
   }
 
   /** Waits until an ended request hands its place over. */

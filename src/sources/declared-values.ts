@@ -70,7 +70,7 @@ export const cannotHold = (
 ): { why: string; remedy: string } => ({
   why: `column ${JSON.stringify(column)} cannot hold ${JSON.stringify(value.slice(0, 200))} as ${type}`,
   remedy:
-    '. Declare another type for it in "columns"; a table that is there keeps its types: set "misfits" to "evolve" or "quarantine".',
+    '. Declare another type in "columns"; for an existing table, set "misfits" to "evolve" or "quarantine".',
 });
 
 /**

@@ -28,8 +28,8 @@ export class Envelope {
     const meant = found === undefined ? misspelt(value, path) : null;
     if (meant === null) return found;
     throw new ScanError(
-      `"${key}" is ${pathText(path)}, which leads nowhere, but the answer has a member of that name: ` +
-        `a name with dots is quoted: ${this.mask(meant)}`,
+      `"${key}" is ${pathText(path)}, which matches nothing, but the response has a member of that name: ` +
+        `quote a name that contains dots: ${this.mask(meant)}`,
       'shape',
     );
   }
@@ -62,7 +62,7 @@ export class Envelope {
     if (typeof counted === 'number') return relation === undefined || relation === 'eq' ? counted : null;
     if (Object.keys(value).length === 0) return null;
     throw new ScanError(
-      `"${key}" is ${pathText(place)}, which leads to ${kindOf(value, this.mask)}, and not to a value`,
+      `"${key}" is ${pathText(place)}, which is ${kindOf(value, this.mask)}, not a value`,
       'shape',
     );
   }

@@ -359,8 +359,8 @@ export class HttpSource implements Source {
     throw new SourceRefusedError(
       this.showAddress(base),
       named === null || !/^https?:$/.test(named.protocol)
-        ? `the source names a next page whose address is not an HTTP address: ${mask(link).slice(0, 100)}`
-        : `the source names a next page on another host, ${mask(named.host)}, and credentials are not sent there; ` +
+        ? `the address of the next page is not an HTTP address: ${mask(link).slice(0, 100)}`
+        : `the next page is on another host, ${mask(named.host)}, to which Highwater sends no credentials; ` +
             'if that host belongs to the API, list it in "next_hosts"',
     );
   }
@@ -389,7 +389,7 @@ export class HttpSource implements Source {
     const kept = url.origin !== base.origin ? url.href : isBelow ? url.search : path;
     if (!secrets.holds(kept)) return kept;
     throw new ScanError(
-      `the next page's address contains the value of a reference, which must not be stored: ${mask(kept)}`,
+      `the address of the next page contains the value of a reference, which must not be stored: ${mask(kept)}`,
       'shape',
     );
   }
@@ -401,7 +401,7 @@ export class HttpSource implements Source {
     const nextToken = this.spec.next.isAddress ? this.storedAddress(next.nextToken, request) : next.nextToken;
     if (nextToken.length <= TOKEN_LIMIT) return { nextToken };
     throw new ScanError(
-      `the continuation token is ${nextToken.length} characters long; at most ${TOKEN_LIMIT} can be stored`,
+      `the page token is ${nextToken.length} characters long; the limit is ${TOKEN_LIMIT}`,
       'shape',
     );
   }
@@ -529,7 +529,7 @@ export class HttpSource implements Source {
     throw new SourceUnavailableError(
       call.shown,
       `the source answered ${status} ${mask(statusText).slice(0, 100)} without records, but with an error in ` +
-        `${mask(failure.where)}: ${failure.said}. If that is an empty page, say so: ` +
+        `${mask(failure.where)}: ${failure.said}. If that means an empty page, add to the stream: ` +
         `errors: [{ ${mask(failure.rule)}, action: ignore }]`,
       call.method,
     );
@@ -614,7 +614,7 @@ export class HttpSource implements Source {
     if (isTooMuch(thrown))
       return new MalformedAnswerError(
         shown,
-        `a configured path was not found in this answer: ${thrown.message}`,
+        `a configured path was not found in the response: ${thrown.message}`,
         method,
       );
     if (watch.timedOut) {
@@ -631,12 +631,12 @@ export class HttpSource implements Source {
       const text = this.resolved.mask(
         messageOf(thrown)
           .replace(/^request to \S+ failed, reason: ?/, '')
-          .replace(/^(aborted|Premature close)$/, 'the connection ended in the middle of the answer'),
+          .replace(/^(aborted|Premature close)$/, 'the connection closed in the middle of the response'),
       );
       const code = (thrown as NodeJS.ErrnoException).code;
       return new SourceUnavailableError(
         shown,
-        `the source cannot be read: ${text === '' ? String(code) : text}`,
+        `reading from the source failed: ${text === '' ? String(code) : text}`,
         method,
       );
     }
@@ -665,7 +665,7 @@ async function* watchedBytes(body: Readable, watch: Watch): Bytes {
   } catch (thrown) {
     // Errors of zlib and Brotli.
     if (!/^(Z_|ERR__)/.test(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
-    throw new ScanError('the compressed body is damaged or cut short', 'shape');
+    throw new ScanError('the compressed body is damaged or truncated', 'shape');
   }
 }
 

@@ -228,8 +228,8 @@ export class RecordScanner {
       const where = `${names.join(', ')}${more}, first in the record with primary key ${JSON.stringify(mask(key).slice(0, 200))}`;
       const message =
         code === DUPLICATE_MEMBER
-          ? `records have a member twice, of which the last one counts: ${where}`
-          : `records have half of a surrogate pair in a text, which is stored as U+FFFD: ${where}`;
+          ? `records have a member twice; the last one counts: ${where}`
+          : `records have half of a surrogate pair in a text; it is stored as U+FFFD: ${where}`;
       return { code, message };
     });
   }
@@ -275,7 +275,7 @@ export class RecordScanner {
     try {
       envelope = JSON.parse(text);
     } catch {
-      throw new ScanError('the body is not valid JSON behind its records', 'shape');
+      throw new ScanError('the body is not valid JSON after its records', 'shape');
     }
     const list = valueAt(envelope, this.options.records);
     if (this.isNull ? list !== null : JSON.stringify(list) !== `[${STAND_IN}]`) {

@@ -124,7 +124,7 @@ export function resolveRequest(
     if (text === null || !URL.canParse(text)) {
       const message =
         text === null
-          ? 'refers to a field of the parent that its record does not have'
+          ? 'refers to a field that the parent record does not have'
           : 'is not a URL after its references are resolved';
       throw new ConfigurationError([{ path: 'base_url', message }]);
     }
@@ -172,7 +172,10 @@ export const referringParts = (
 function requireHttp({ protocol }: URL): void {
   if (protocol === 'http:' || protocol === 'https:') return;
   throw new ConfigurationError([
-    { path: 'base_url', message: `is an address of ${protocol}//; only http:// and https:// are allowed` },
+    {
+      path: 'base_url',
+      message: `resolves to a ${protocol}// address; only http:// and https:// are allowed`,
+    },
   ]);
 }
 
@@ -221,13 +224,13 @@ const neverSent = (name: string): Problem => ({
   path: 'path',
   message:
     `refers to \${cursor:${name}}, which ` +
-    (name === 'limit' ? 'is sent only where page_size is given' : 'the strategy does not send'),
+    (name === 'limit' ? 'is sent only if page_size is set' : 'the strategy does not send'),
 });
 
 /** Encodes a value as part of an address; it cannot lead to another path, however its dots are written. */
 function encodeSegment(value: string): string {
   if (value !== '.' && value !== '..') return encodeURIComponent(value);
-  const message = `refers to a value that is ${JSON.stringify(value)}: that would be another address`;
+  const message = `refers to the value ${JSON.stringify(value)}, which would change the path`;
   throw new ConfigurationError([{ path: 'base_url', message }]);
 }
 

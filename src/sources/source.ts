@@ -81,7 +81,7 @@ export class RateLimitedError extends SyncError {
     const until = new Date(Date.now() + (seconds ?? 1) * 1000).toISOString();
     super(
       seconds === null
-        ? `the source asks to wait, and does not say for how long: ${reason}`
+        ? `the source asks to wait without saying how long: ${reason}`
         : `the source asks to wait ${durationText(Math.ceil(seconds))}, until ${until}: ${reason}`,
     );
     this.until = until;

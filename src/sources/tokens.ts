@@ -77,10 +77,7 @@ function objectToken(value: unknown, text: () => string, use: TokenUse, isLax: b
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     if (isLax) return NULL;
     const what = Array.isArray(value) ? kindOf(value, mask) : `a ${typeof value}`;
-    throw new ScanError(
-      `the next token is ${what}, and "as: params" sends the members of an object`,
-      'shape',
-    );
+    throw new ScanError(`the next token is ${what}, but "as: params" needs an object`, 'shape');
   }
   const members = membersOf(text()).filter(({ name }) => !isCredential(name));
   const nested = members.find(({ text: member }) => /^[[{]/.test(member));
@@ -88,7 +85,7 @@ function objectToken(value: unknown, text: () => string, use: TokenUse, isLax: b
     if (isLax) return NULL;
     const name = JSON.stringify(mask(nested.name).slice(0, 80));
     throw new ScanError(
-      `the next token has a member ${name} that is a list or an object, which no parameter can hold`,
+      `the next token has a member ${name} that is a list or an object, which cannot be sent as a parameter`,
       'shape',
     );
   }
@@ -122,15 +119,15 @@ function leadsThroughNull({ document }: Envelope, { path }: InBody): boolean {
 function unusable(value: unknown, next: InBody, { parameter, mask }: TokenUse): string {
   const path = pathText(next.path);
   if (typeof value !== 'object' || value === null) {
-    return `the next token (${path}) is ${String(value)}, which is no token; a path to true or false belongs under "more"`;
+    return `the next token (${path}) is ${String(value)}, which is not a token; use a path to true or false as "more"`;
   }
   const what = `the next token (${path}) is ${kindOf(value, mask)}`;
-  if (next.isAddress) return `${what}, and no address: "next.url" must lead to a text`;
+  if (next.isAddress) return `${what}, not an address: "next.url" must point to a text`;
   const whole =
-    'to send it whole, make "${cursor:scroll_param}" a value of its own in the "body" of a POST, and refer to it nowhere else';
+    'to send it as it is, use "${cursor:scroll_param}" as a value in the "body" of a POST, and nowhere else';
   const members = Array.isArray(value)
     ? ''
-    : `; to send its members as parameters, write next: {token: ${path}, as: params}`;
+    : `; to send its members as parameters, set next: {token: ${path}, as: params}`;
   return `${what}, which cannot be sent as the parameter ${JSON.stringify(parameter)}: ${whole}${members}`;
 }
 

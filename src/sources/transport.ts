@@ -53,7 +53,7 @@ export async function send(request: HttpRequest, watch: Watch, network: Network)
     await readSome(response);
     const to = URL.canParse(location, bare.href) ? new URL(location, bare.href) : null;
     if (to === null || !/^https?:$/.test(to.protocol)) {
-      throw new SourceRefusedError(shown, 'the source redirects to what is no HTTP address');
+      throw new SourceRefusedError(shown, 'the source redirects to an address that is not HTTP');
     }
     if (redirects === REDIRECT_LIMIT) {
       throw new SourceRefusedError(shown, `the source redirects more than ${REDIRECT_LIMIT} times`);

@@ -29,7 +29,7 @@ export type ContentTrail = {
 };
 
 /** How a page repeats an older one; null where it does not. */
-export type Repetition = 'the page before' | 'an earlier page' | null;
+export type Repetition = 'the previous page' | 'an earlier page' | null;
 
 /** The number of first pages of a pass that are also compared by their records in any order. */
 const COMPARED_UNORDERED = 64;
@@ -92,7 +92,7 @@ export function compareContents(
     : alike > 0 || alikeByKeys >= ALIKE_LIMIT;
   const isReordered = !sign.single && page.unordered !== undefined && page.unordered === trail.unordered;
   const isOlder = isReordered || (!sign.single && isSame(sign, trail.kept, byPlace));
-  return { repeats: isLast ? 'the page before' : isOlder ? 'an earlier page' : null, trail: next };
+  return { repeats: isLast ? 'the previous page' : isOlder ? 'an earlier page' : null, trail: next };
 }
 
 function isSame(a: PageSign, b: PageSign, byPlace: boolean): boolean {

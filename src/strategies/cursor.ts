@@ -67,8 +67,8 @@ export function createCursor(
     const after = values.at(-1) ?? null;
     if (after === null || !since.values.isValue(after)) {
       throw new UnfollowableError(
-        `the next page is asked for by the last record's cursor value, which must be ${since.values.what}; ` +
-          `that of record ${quote(key)} is ${after === null ? 'missing' : quote(after)}`,
+        `the request for the next page needs the cursor value of the last record, which must be ${since.values.what}; ` +
+          `in record ${quote(key)} it is ${after === null ? 'missing' : quote(after)}`,
       );
     }
     // If the filter cannot show this very value, the page after it cannot be asked for.

@@ -29,7 +29,7 @@ export function beginPass<M extends Json, P extends Json>(
 
 const FORMAT_CHANGED: Note = {
   code: 'format_changed',
-  message: 'The checkpoint was made with another cursor_format or another next, so everything is read again.',
+  message: 'The checkpoint was made with another "cursor_format" or "next", so everything is read again.',
 };
 
 /**
@@ -112,18 +112,18 @@ export function readValues(
 const NO_CURSOR_VALUE: Note = {
   code: 'no_cursor_value',
   message:
-    'Some records have no value in the cursor field: they are written, but an update to them may go unseen.',
+    'Some records have no value in the cursor field: they are written, but updates to them may be missed.',
 };
 
 const badCursorValue = (text: string, { what }: Values): Note => ({
   code: 'bad_cursor_value',
-  message: `The cursor field holds something other than ${what}, such as ${quote(text)}: it moves no mark.`,
+  message: `The cursor field has a value that is not ${what}, such as ${quote(text)}: it does not move the high-water mark.`,
 });
 
 export const ANSWER_CUT: Note = {
   code: 'answer_cut',
   message:
-    'The source says that there is more than this answer, and this strategy reads one: keyset or offset reads pages.',
+    'The source says that more records follow, but this strategy reads a single response: use keyset or offset to read pages.',
 };
 
 /** A value from the source, short enough for a message. */

@@ -232,7 +232,7 @@ export function doubtShortPage(page: PageSummary, { before, now }: Observed, car
   doubtPage(
     page,
     ASKS_WHEN_ALONE,
-    `the page holds ${recordCount(records)}, those before it ${String(before.largest)}${counted}`,
+    `the page has ${recordCount(records)}, earlier pages had ${String(before.largest)}${counted}`,
   );
   return { ...now, short: short + 1 };
 }
@@ -246,7 +246,7 @@ export function doubtShortPage(page: PageSummary, { before, now }: Observed, car
  */
 export function refuseRepetition(page: PageSummary, { repeats }: Observed, token: string | null): void {
   if (repeats === null) return;
-  doubtPage(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  doubtPage(page, ASKS_WHEN_ALONE, `the page has the same records as ${repeats}`);
   throw token === null ? new RepeatedPageError(repeats, page.records) : new TokenCycleError(token);
 }
 
@@ -257,7 +257,7 @@ export function refuseRepetition(page: PageSummary, { repeats }: Observed, token
  */
 export function isStuck(page: PageSummary, { before, now, repeats }: Observed): boolean {
   if (repeats === null || (page.total !== null && page.total !== before.total)) return false;
-  doubtPage(page, ASKS_WHEN_ALONE, `the page holds the same records as ${repeats}`);
+  doubtPage(page, ASKS_WHEN_ALONE, `the page has the same records as ${repeats}`);
   return repeats === 'an earlier page' || (now.content?.alike ?? 0) > 1;
 }
 
@@ -274,7 +274,7 @@ export const noteRepetition = ({ before, now }: Observed, notes: Note[]): Note[]
  */
 export function doubtEmptyPage(page: PageSummary, { before }: Observed, care: Care): void {
   if (page.records === 0 && page.ignored !== true && before.empty === 0 && care !== 'none')
-    doubtPage(page, ASKS_WHEN_ALONE, 'the page is empty, and names a next one');
+    doubtPage(page, ASKS_WHEN_ALONE, 'the page is empty, but names a next page');
 }
 
 /** Whether the source is taken to have no more: {@link EMPTY_PAGES_LIMIT} empty pages in a row each named a next one. */
@@ -284,24 +284,23 @@ export const tooManyEmpty = ({ now }: Observed): boolean => now.empty >= EMPTY_P
 export const EMPTY_PAGES_NOTE: Note = {
   code: 'end_unproven',
   message:
-    `${String(EMPTY_PAGES_LIMIT)} empty pages in a row each named a next one, and were taken for the end: whether records follow is not known. ` +
-    'Configure "more" or "ends", if the source says anywhere that it is through. Rows that this pass has not met are not taken for deleted.',
+    `The pass ended after ${String(EMPTY_PAGES_LIMIT)} empty pages in a row that each named a next page; more records may follow. ` +
+    'If the source marks its last page, configure "more" or "ends". Rows that this pass has not found do not count as deleted.',
 };
 
 /** Describes the page that looks like the last one, by the rule that it fits. */
 const LOOKS: Record<EndRule, (ending: Ending) => string> = {
   empty_page: (ending) => `${pageName(ending)} is empty`,
-  short_page: (ending) =>
-    `${pageName(ending)} holds ${recordCount(ending.page.records)}, fewer than were asked for`,
+  short_page: (ending) => `${pageName(ending)} has ${recordCount(ending.page.records)}, fewer than requested`,
   no_next_token: ({ page }) =>
-    page.more === false ? 'the answer says that there is no more' : 'the answer names no next page',
-  total_reached: ({ page }) => `"total" is ${String(page.total)}, which is reached`,
-  last_page: ({ page }) => `"total_pages" is ${String(page.totalPages)}, which is reached`,
+    page.more === false ? 'the response says that no more records follow' : 'the response names no next page',
+  total_reached: ({ page }) => `"total" (${String(page.total)}) is reached`,
+  last_page: ({ page }) => `"total_pages" (${String(page.totalPages)}) is reached`,
   repeated_page: (ending) =>
-    `${pageName(ending)} holds the same records as ${ending.observed.repeats ?? 'the page before'}`,
-  same_token: () => 'the answer names the page that it answers as the next one',
-  past_end: (ending) => `${pageName(ending)} lies past the end, by a rule in "errors"`,
-  whole_answer: () => 'one answer is all',
+    `${pageName(ending)} has the same records as ${ending.observed.repeats ?? 'the previous page'}`,
+  same_token: () => 'the response names its own page as the next one',
+  past_end: (ending) => `${pageName(ending)} is past the end, according to a rule in "errors"`,
+  whole_answer: () => 'this strategy reads one response',
   max_id: () => 'max_id is reached',
   max_empty_steps: () => 'too many ranges in a row are empty',
   all_parents: () => 'all parents were read',
@@ -318,7 +317,7 @@ function objectionsTo(ending: Ending): string[] {
   const { read, miscounted } = observed.now;
   const against: string[] = [];
   if (rule === 'past_end') return against;
-  if (page.more === true) against.push('it says that there is more ("more" is true)');
+  if (page.more === true) against.push('it says that more records follow ("more" is true)');
   if (isWhole && page.total !== null && miscounted !== true && read < page.total) {
     against.push(`its "total" is ${String(page.total)} and ${recordCount(read)} were read`);
   }
@@ -326,7 +325,7 @@ function objectionsTo(ending: Ending): string[] {
     against.push(`its "total_pages" is ${String(page.totalPages)}`);
   }
   if (endedWithNull && page.noToken === 'absent' && page.more !== false && isFull(page, observed, pageSize)) {
-    against.push('it has no "next" at all where earlier passes ended with an empty one, and it is full');
+    against.push('it is a full page without "next", while earlier passes ended with an empty "next"');
   }
   return against;
 }
@@ -382,30 +381,30 @@ function unprovenReason(ending: Ending): string | null {
   const { read, total, miscounted, pages } = observed.now;
   const isLess = total !== undefined && miscounted !== true && read < total;
   if (isLess && isWhole)
-    return `an earlier answer's "total" was ${String(total)}, and ${recordCount(read)} were read`;
+    return `"total" was ${String(total)} in an earlier response, but ${recordCount(read)} were read`;
   if (rule === 'repeated_page') {
     const isFirst = observed.now.content?.alike === pages - 1;
     if (isFirst ? isShortAlone(ending) : page.records < observed.now.largest) return null;
     return isFirst
-      ? `the second page holds the same ${recordCount(page.records)} as the first: the source may not know the parameter by which pages are asked for; set "names" to its own names (page, offset, limit), or, where one answer holds everything, use strategy cursor with next: none`
-      : `page after page holds the same ${recordCount(page.records)}: the source may answer with its last page again, or not know the parameter by which pages are asked for; set "names" to its own names, or configure "total", "total_pages" or "more", if it says so anywhere; an offset API that takes only multiples of the limit needs overlap: false`;
+      ? `the second page has the same ${recordCount(page.records)} as the first: the source may ignore the parameter for the page. Set "names" to its own names (page, offset, limit), or, if one response contains everything, use the strategy cursor with next: none`
+      : `every further page has the same ${recordCount(page.records)}: the source may repeat its last page, or ignore the parameter for the page. Set "names" to its own names, or configure "total", "total_pages" or "more" if it has them. An offset API that accepts only multiples of the limit needs overlap: false`;
   }
   // Some sources say that an empty list has one page.
   const isCountedPage = page.totalPages != null && ending.pageNumber === page.totalPages && pages > 1;
   if (page.records === 0 && isCountedPage) {
-    return `page ${String(page.totalPages)} is empty, and "total_pages" counts it`;
+    return `page ${String(page.totalPages)} is empty, although "total_pages" counts it`;
   }
   if (page.records === 0 && page.more === null && observed.before.more === true) {
-    return 'the page before says that there is more; this one is empty, and does not say whether there is';
+    return 'the previous page says that more records follow, but this one is empty and does not say';
   }
   const isOnlyPage = pages === 1 && page.records > 0;
   const isCapped = pageSize !== null && page.records < pageSize && CAPS.includes(page.records);
   if (rule === 'short_page' && isOnlyPage && isCapped) {
-    return `the first page holds ${recordCount(page.records)}, and ${String(pageSize)} were asked for: the source may give no more at a time. Set "page_size" to ${String(page.records)}, or configure "total" or "more", where the source says how many there are`;
+    return `the first page has ${recordCount(page.records)}, but ${String(pageSize)} were requested: the source may limit the page size. Set "page_size" to ${String(page.records)}, or configure "total" or "more" if the source has them`;
   }
   const saysBoth = page.more === false && page.nextToken !== null && isFull(page, observed, pageSize);
   if (rule === 'no_next_token' && isOnlyPage && saysBoth) {
-    return 'the first answer says that there is no more, and names a next page all the same. Check "more": it may mean the opposite';
+    return 'the first response says that no more records follow, but names a next page. Check "more": it may mean the opposite';
   }
   if (
     rule === 'no_next_token' &&
@@ -415,8 +414,8 @@ function unprovenReason(ending: Ending): string | null {
     (isCapped || isFull(page, observed, pageSize))
   ) {
     return (
-      `one full page of ${recordCount(page.records)} came, and no next page was named in it: either this is all there is, or "next" looks ` +
-      'in the wrong place. Check "next"; or configure "total" or "more", where the source says how many there are; or next: none, where one answer holds everything'
+      `the source returned one full page of ${recordCount(page.records)} without a next page: either there is no more, or "next" points ` +
+      'to the wrong place. Check "next"; or configure "total" or "more" if the source has them; or next: none if one response contains everything'
     );
   }
   return null;
@@ -455,41 +454,41 @@ export const mayMoveMark = (notes: readonly Note[]): boolean =>
 function shrinkNote({ observed: { now }, pageNumber }: Ending): Note {
   const counted =
     now.shrunk === true
-      ? `"total" fell from ${String(now.totals?.most)} to ${String(now.total)} while the list was read, and ${recordCount(now.read)} came`
-      : `"total_pages" was ${String(now.totalPages)} before, and page ${String(pageNumber)} was the last`;
+      ? `"total" fell from ${String(now.totals?.most)} to ${String(now.total)} during the pass, and ${recordCount(now.read)} were read`
+      : `"total_pages" was ${String(now.totalPages)}, but page ${String(pageNumber)} was the last`;
   return {
     code: SHRANK.code,
-    message: `${capitalised(counted)}: records were removed meanwhile, or the source lost sight of some. No row is taken for deleted after this pass.`,
+    message: `${capitalised(counted)}: records were removed meanwhile, or the source left some out. After this pass, no row counts as deleted.`,
   };
 }
 
 const SHRANK: Note = {
   code: 'list_shrank',
   message:
-    'The list became shorter while it was read by page number: a row may have slipped to a page that was read before. No row is taken for deleted after this pass.',
+    'The list became shorter during the pass, so a record may have moved to a page that was already read. After this pass, no row counts as deleted.',
 };
 
 const REPEATED_INSIDE: Note = {
   code: 'repeated_page_inside',
   message:
-    'The source gave one page twice, and others after it: what belongs in its place was not read. Rows that this pass has not met are not taken for deleted.',
+    'The source returned one page twice, so the records of one page were not read. Rows that this pass has not found do not count as deleted.',
 };
 
 const HOLE = 'empty_page_inside';
 const holeNote = (statements: string): Note => ({
   code: HOLE,
-  message: `${capitalised(statements)}. The pages behind it were read; rows that this pass has not met are not taken for deleted.`,
+  message: `${capitalised(statements)}. The pages after it were read. Rows that this pass has not found do not count as deleted.`,
 });
 
 const UNPROVEN = 'end_unproven';
 const unprovenNote = (why: string): Note => ({
   code: UNPROVEN,
-  message: `It is not proven that everything was read: ${why}. Rows that this pass has not met are not taken for deleted.`,
+  message: `The pass may not have read everything: ${why}. Rows that this pass has not found do not count as deleted.`,
 });
 
 const miscountNote = (total: number | undefined, read: number): Note => ({
   code: 'total_wrong',
-  message: `"total" is ${String(total)}, and ${recordCount(read)} came: it counts something else (a page, perhaps, or no more than a limit). It was not relied on; remove "total", or set it to where the source counts all records.`,
+  message: `"total" is ${String(total)}, but ${recordCount(read)} were read: it counts something else, perhaps one page, or only up to a limit. Highwater ignored it; remove "total", or set it to the count of all records.`,
 });
 
 /** The code of the note that {@link disagreementNote} makes. */
@@ -498,7 +497,7 @@ export const TOTAL_DISAGREES = 'total_disagrees';
 /** Tells that the source counts more than it gave of what was asked for. */
 export const disagreementNote = (total: number, read: number): Note => ({
   code: TOTAL_DISAGREES,
-  message: `"total" is ${String(total)}, and ${recordCount(read)} came of what was asked for: if it counts the whole list and not what has changed, remove "total"; otherwise records are missing.`,
+  message: `"total" is ${String(total)}, but the request for changes returned ${recordCount(read)}: if "total" counts the whole list, remove it; otherwise records are missing.`,
 });
 
 const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

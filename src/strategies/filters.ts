@@ -18,7 +18,8 @@ const HOUR = 3_600_000;
 /** Values whose bound is kept: one is compared several times, and writing a pattern takes 20 µs. */
 const REMEMBERED = 10_000;
 const clockOf = ({ clock, what }: Values): Clock => {
-  if (clock === null) throw new RangeError(`${what} cannot be asked for in another format: it is no time`);
+  if (clock === null)
+    throw new RangeError(`${what} cannot be requested in another format, because it is not a time`);
   return clock;
 };
 
@@ -72,8 +73,8 @@ function askedIn(values: Values, filter: Values): Asked {
       const written = asks.write(records.read(value), null);
       if (isAt(value, asks.read(written))) return written;
       throw new UnfollowableError(
-        `the next page is asked for by the last record's cursor value, ${JSON.stringify(value.slice(0, 100))}, and in names.format ` +
-          `that is ${JSON.stringify(written)}, which is not the same: "last_record" needs a format that shows every value exactly`,
+        `the request for the next page needs the last record's cursor value, ${JSON.stringify(value.slice(0, 100))}, but names.format ` +
+          `writes it as ${JSON.stringify(written)}, which is not the same value: "last_record" needs a format that loses nothing`,
       );
     },
   };

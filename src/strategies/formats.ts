@@ -53,7 +53,7 @@ const STRINGS: Values = {
   isValue: (text) => text !== '',
   compare: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
   minus: (value) => {
-    throw new RangeError(`nothing can be taken from a text: ${JSON.stringify(value.slice(0, 100))}`);
+    throw new RangeError(`nothing can be subtracted from a text: ${JSON.stringify(value.slice(0, 100))}`);
   },
   clock: null,
 };

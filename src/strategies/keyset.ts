@@ -327,24 +327,24 @@ function markOf({ greatest, below, inclusive, unordered, hasTokens }: KeysetPosi
 const UNORDERED: Note = {
   code: 'unordered',
   message:
-    'The source does not answer in ascending order of the cursor field, or does not honour updated_since: its page ' +
-    'tokens are followed, and what they skip (rows that tie or move across a page edge) is out of reach.',
+    'The source does not sort by the cursor field, or ignores updated_since. Highwater follows its page ' +
+    'tokens; records that these skip (ties, or records that move between pages) are missed.',
 };
 const TIES: Note = {
   code: 'ties_out_of_reach',
   message:
-    'A whole page shares one timestamp, and only its page token leads on: if that token skips to the next timestamp, ' +
-    'further records with this one are out of reach. A larger page would hold them.',
+    'All records of a page share one timestamp, so Highwater must follow its page token: if the token skips to the next timestamp, ' +
+    'further records with this timestamp are missed. A larger page size avoids that.',
 };
 const TIES_SCROLL: Note = {
   code: 'ties_scroll',
   message:
-    'Page tokens were followed (ties: scroll): if they skip to the next timestamp, records that share the last ' +
-    'timestamp of a page are out of reach.',
+    'The pass followed page tokens (ties: scroll): if they skip to the next timestamp, records that share the last ' +
+    'timestamp of a page are missed.',
 };
 const NO_TOKENS: Note = {
   code: 'end_unproven',
   message:
-    'A full page came without a page token, and its timestamps lead no further: more records may follow. Check "next", which says ' +
-    'where the answer has the token; configure "more" or "total", where the source says how many there are; or use the strategy page_number or offset.',
+    'A full page has no page token, and all its records share one timestamp: more records may follow. Check "next", the place of the token; ' +
+    'configure "more" or "total" if the source has them; or use the strategy page_number or offset.',
 };

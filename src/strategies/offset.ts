@@ -213,7 +213,7 @@ export function createOffset(
       const limit = Math.max(1, Math.min(Math.floor(maximum), plan(position).limit));
       const note = {
         code: 'page_size_lowered',
-        message: `The source refused a page size of ${String(pageSize)}: ${String(limit)} is asked instead.`,
+        message: `The source rejected a page size of ${String(pageSize)}; Highwater requests ${String(limit)} instead.`,
       };
       return {
         ...cursor,
@@ -249,7 +249,7 @@ function isRescanDue(rescan: FullRescan | null, mark: OffsetMark, pass: number, 
  * @throws {ContradictionError} where the source counts that record itself.
  */
 function doubtVanished(page: PageSummary, overlap: Anchor): void {
-  const statement = `the page at offset ${String(overlap.offset)} is empty, and a record was read there`;
+  const statement = `the page at offset ${String(overlap.offset)} is empty, but had a record before`;
   doubtPage(page, ASKED_ENOUGH, statement);
   if (page.total !== null && page.total > overlap.offset) {
     throw new ContradictionError(
@@ -265,8 +265,8 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
   const note = {
     code: 'drift',
     message:
-      `Records were not where they had been read (${String(steps)} times): rows were inserted or removed before the ` +
-      'offset, and the list was read again from before them.',
+      `The list shifted during the pass (${String(steps)} ${steps === 1 ? 'time' : 'times'}), because records were inserted or removed before the ` +
+      'offset. Highwater read the shifted part again.',
   };
   return {
     ...cursor,
@@ -314,12 +314,12 @@ const markOf = ({ offset, anchors, lowered, scanned_at, newest }: OffsetPosition
 const NO_OVERLAP: Note = {
   code: 'no_overlap',
   message:
-    'Pages were read without an overlap, because "overlap" is false, the source gave one record at a time or the list grew just then: rows ' +
-    'that are inserted or removed before the offset shift the list unseen, and what moves past the offset is not read.',
+    'Pages were read without an overlap, because "overlap" is false, pages have one record, or the list was growing. If records are ' +
+    'inserted or removed before the offset, the list shifts unnoticed, and records that move past the offset are missed.',
 };
 const LIST_MOVING: Note = {
   code: 'list_moving',
   message:
-    'The list moved too often to be read in one piece, so the rest was read without looking back: rows may be ' +
-    'missing. Use full_rescan, or keyset where the source has a timestamp.',
+    'The list shifted so often that the rest was read without checking for shifts: records may be ' +
+    'missing. Use full_rescan, or keyset if the source has a timestamp.',
 };

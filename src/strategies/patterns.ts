@@ -26,7 +26,9 @@ function unitOf(pattern: string): number {
   const back = DateTime.fromFormat(SAMPLE.toFormat(pattern), pattern, { zone: 'utc', ...LOCALE }).toMillis();
   const unit = UNITS.find((one) => back === Math.floor(SAMPLE.toMillis() / one) * one);
   if (unit === undefined)
-    throw new RangeError(`${JSON.stringify(pattern)} tells no time: what it writes cannot be read back`);
+    throw new RangeError(
+      `${JSON.stringify(pattern)} does not describe a time: what it writes cannot be read back`,
+    );
   return unit;
 }
 
@@ -41,13 +43,13 @@ export function patternValues({ pattern, zone: name }: { pattern: string; zone: 
   const bare = pattern.replace(/'[^']*'/g, '');
   if (/[DtTfF]/.test(bare)) {
     throw new RangeError(
-      `${JSON.stringify(pattern)} holds D, t, T, f or F, which stand for whole times as a language writes them; letters that ` +
-        `stand for themselves go in quotes: yyyy-MM-dd'T'HH:mm:ss`,
+      `${JSON.stringify(pattern)} contains D, t, T, f or F, which are localized formats; put literal ` +
+        `letters in quotes: yyyy-MM-dd'T'HH:mm:ss`,
     );
   }
   // Names of zones are of any letters and length: where several follow each other, a text can be read in too many ways.
   if ((bare.match(/z+/g) ?? []).length > 1)
-    throw new RangeError(`${JSON.stringify(pattern)} names the time zone more than once`);
+    throw new RangeError(`${JSON.stringify(pattern)} contains the time zone more than once`);
   const unit = unitOf(pattern);
   const parser = DateTime.buildFormatParser(pattern, LOCALE);
   const namesZone = /[zZ]/.test(bare);
@@ -70,7 +72,7 @@ export function patternValues({ pattern, zone: name }: { pattern: string; zone: 
   function readable(text: string): number {
     const milliseconds = shown(text);
     if (milliseconds !== null) return milliseconds;
-    throw new RangeError(`${JSON.stringify(text.slice(0, 100))} is not written as ${pattern}`);
+    throw new RangeError(`${JSON.stringify(text.slice(0, 100))} does not match ${pattern}`);
   }
 
   const offset = (instant: number): number => zone.offset(instant) * 60_000;

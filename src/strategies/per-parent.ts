@@ -144,6 +144,5 @@ export function createPerParent(inner: Strategy): PerParentStrategy {
 
 const SKIPPED: Note = {
   code: 'parent_skipped',
-  message:
-    'Some parents were skipped, as a rule for errors says: their records are asked for again in the next pass.',
+  message: 'A rule in "errors" skipped some parents; the next pass requests their records again.',
 };

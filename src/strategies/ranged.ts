@@ -62,7 +62,7 @@ export function rangeProblem(options: StrategyOptions, { from, to }: Range): str
   const terms = rangeTerms(options);
   if (from === null && to === null) return null;
   if (terms === null) {
-    return `the strategy ${options.strategy} reads this source as a whole (there is no names.updated_since): leave the range out`;
+    return `the strategy ${options.strategy} always reads this whole source (there is no names.updated_since): omit --from and --to`;
   }
   const { what, isValue } =
     terms === 'values'
@@ -70,7 +70,7 @@ export function rangeProblem(options: StrategyOptions, { from, to }: Range): str
       : terms === 'ids'
         ? { what: 'an id (a whole number)', isValue: (text: string) => INTEGER.test(text) }
         : {
-            what: 'an offset (a whole number from 0 on)',
+            what: 'an offset (a whole number of at least 0)',
             isValue: (text: string) => PLACE.test(text),
           };
   const example =
@@ -94,13 +94,13 @@ export function unfitRange(
 ): string | null {
   if (kind === 'backfill' && from === null && to === null) {
     return rangeTerms(options) === null
-      ? `the strategy ${options.strategy} reads this source as a whole with every pass: there is no part of it to read again`
-      : 'a backfill needs an end: --from, --to or both (highwater start --full reads everything again)';
+      ? `every pass of the strategy ${options.strategy} reads this whole source: there is no range to backfill`
+      : 'a backfill needs --from, --to or both (to read everything again, use "highwater start --full")';
   }
   if (!removeExtra) return null;
-  if (!repair) return '--remove-extra goes with --repair';
+  if (!repair) return '--remove-extra needs --repair';
   return table.mode === 'append'
-    ? 'a table that is appended to keeps every row: --remove-extra has no use'
+    ? '--remove-extra does not work in mode append, which keeps every row'
     : null;
 }
 

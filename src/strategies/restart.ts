@@ -15,6 +15,6 @@ export function restartPass(strategy: Strategy, cursor: Cursor, why: string, now
       { pass: cursor.pass, mark: cursor.mark, position: null, ended: 'empty_page', notes: [] },
       now,
     );
-  const note = { code: PASS_RESTARTED, message: `The pass was begun again from where it started: ${why}.` };
+  const note = { code: PASS_RESTARTED, message: `The pass started over: ${why}.` };
   return { ...begun, notes: withNote(begun.notes, note) };
 }

@@ -73,8 +73,7 @@ function zoneOf(name: string): number | null {
 
 function readable(text: string): Parts {
   const parts = takeApart(text);
-  if (parts === null)
-    throw new RangeError(`not a time as in RFC 2822: ${JSON.stringify(text.slice(0, 100))}`);
+  if (parts === null) throw new RangeError(`not an RFC 2822 time: ${JSON.stringify(text.slice(0, 100))}`);
   return parts;
 }
 
@@ -97,7 +96,7 @@ function write(seconds: number, like: string): string {
 const writeInstant = (instant: number, like: string | null) => write(instant / 1000, like ?? PLAIN);
 
 export const RFC_2822: Values = {
-  what: 'a time as in RFC 2822',
+  what: 'an RFC 2822 time',
   first: null,
   isValue: (text) => takeApart(text) !== null,
   compare: (a, b) => (a === b ? 0 : readable(a).seconds - readable(b).seconds),

@@ -58,7 +58,7 @@ export function createSince(incremental: Incremental | null): Since {
   const isBounded = settleSeconds !== undefined || sendsUntil;
 
   function clock(): Clock {
-    if (values.clock === null) throw new Error(`no bound in time can be set on ${values.what}`);
+    if (values.clock === null) throw new Error(`${values.what} cannot be limited by a time`);
     return values.clock;
   }
 

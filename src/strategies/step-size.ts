@@ -104,7 +104,7 @@ export function createStepSize(options: StepSizeOptions): Strategy<StepSizeCurso
         doubtPage(
           page,
           2,
-          `the range ${String(start)} to ${String(end)} is empty, and the one before it is not`,
+          `the range ${String(start)} to ${String(end)} is empty, but the one before it is not`,
         );
       }
       const found = readIds(page, range);
@@ -167,22 +167,22 @@ function remarks(page: PageSummary, { start, end }: Range, maxId: bigint, found:
   const asked = `${String(start)} to ${String(end)}`;
   const notes: Note[] = [];
   if (found.notInteger !== undefined) {
-    const message = `Some records have an id that is no integer, such as ${quote(found.notInteger)}: it moves no mark.`;
+    const message = `Some records have an id that is not an integer, such as ${quote(found.notInteger)}: it does not move the high-water mark.`;
     notes.push({ code: 'id_not_integer', message });
   }
   if (found.outside !== undefined) {
-    const message = `The source gave id ${quote(found.outside)} when asked for ${asked}: does it honour the range?`;
+    const message = `The source returned id ${quote(found.outside)} for the range ${asked}; it may ignore the range.`;
     notes.push({ code: 'outside_range', message });
   }
   // A total of all records is greater than any range.
   const countsMore =
     page.total !== null && page.total > page.records && BigInt(page.total) <= end - start + 1n;
   if (page.nextToken !== null || page.more === true || countsMore) {
-    const message = `The source says that there is more than its answer to ${asked}: a smaller step_size may fit.`;
+    const message = `The source says that the range ${asked} has more records than it returned: try a smaller step_size.`;
     notes.push({ code: 'answer_cut', message });
   }
   if (end === maxId && found.ids.length > 0) {
-    const message = `There are records in the last range, ${asked}: any beyond max_id are not read.`;
+    const message = `The last range, ${asked}, has records; records beyond max_id are not read.`;
     notes.push({ code: 'max_id_near', message });
   }
   return notes;

@@ -104,7 +104,7 @@ export class TokenCycleError extends UnfollowableError {
   override readonly name = 'TokenCycleError';
   constructor(readonly token: string) {
     super(
-      `the source's page token ${JSON.stringify(token.slice(0, 200))} came round again: its pages run in a circle`,
+      `the source returned the page token ${JSON.stringify(token.slice(0, 200))} again: its pages form a loop`,
     );
   }
 }
@@ -114,8 +114,8 @@ export class RepeatedPageError extends UnfollowableError {
   override readonly name = 'RepeatedPageError';
   constructor(repeats: string, records: number) {
     super(
-      `the source answers a request for another page with the same ${records === 1 ? 'record' : `${String(records)} records`} as ${repeats}: ` +
-        'it may not know the parameter that the token is sent in; set "names" (scroll_param) to its own name, or "next" to where the answer has the token of the next page',
+      `the source returned the same ${records === 1 ? 'record' : `${String(records)} records`} for another page as for ${repeats}: ` +
+        'it may ignore the parameter for the token. Set "names" (scroll_param) to its own name, or "next" to the place of the token in the response',
     );
   }
 }

@@ -170,6 +170,6 @@ function remarks(
 const TIES: Note = {
   code: 'ties_out_of_reach',
   message:
-    'The answer holds no record with the timestamp that was asked: if the filter leaves it out, records that joined ' +
-    'it since the last pass are out of reach. That ends once the source shows a second timestamp.',
+    'The response has no record with the requested timestamp. If the filter excludes it, records that got this timestamp ' +
+    'after the last pass are missed until the source has a second timestamp.',
 };

@@ -151,6 +151,6 @@ function parts(entry: string): { host: string; port?: number } {
 
 const wrong = (entry: string) =>
   new Error(
-    `${JSON.stringify(entry)} names no host; write a name such as "*.example.com", an address, a range such as ` +
+    `${JSON.stringify(entry)} is not a host; write a name such as "*.example.com", an address, a range such as ` +
       `"10.0.0.0/8", or "${PUBLIC}", each with or without ":port"`,
   );

@@ -111,7 +111,7 @@ export class TrustPolicy {
    */
   requireHook(name: string): string {
     if (!/^[A-Za-z0-9_-]{1,100}$/.test(name)) {
-      const message = 'is not the name of a hook: letters, digits, "-" and "_"';
+      const message = 'is not a valid name of a hook: use letters, digits, "-" and "_"';
       throw new ConfigurationError([{ path: 'auth.hook', message }]);
     }
     if (this.hooks === null) throw NotAllowedError.of(`the hook ${name}`, { variable: 'HIGHWATER_HOOKS' });
@@ -119,7 +119,7 @@ export class TrustPolicy {
     if (this.trust === 'local') return path;
     const real = realPath(path);
     if (isInside(real, realPath(this.hooks))) return real;
-    throw NotAllowedError.of(`the hook ${name}, which is a link to another folder,`, {
+    throw NotAllowedError.of(`the hook ${name}, a link to another folder`, {
       variable: 'HIGHWATER_HOOKS',
     });
   }
@@ -135,7 +135,7 @@ export class TrustPolicy {
     for (const path of paths.map((one) => realPath(one))) {
       if (!isInside(path, hooks) && !isInside(hooks, path)) continue;
       throw NotAllowedError.of(
-        `the destination ${destination}, which shares a folder with the worker's hooks,`,
+        `the destination ${destination}, which shares a folder with the worker's hooks`,
         {
           variable: 'HIGHWATER_HOOKS',
         },
@@ -162,7 +162,7 @@ export class TrustPolicy {
     if (this.trust === 'local' || this.hosts.has(host, port, address)) return;
     const kind = notPublic(address);
     const verb = bare(host) === address ? 'is' : 'has';
-    const at = kind === null ? '' : `, which ${verb} a ${kind} address,`;
+    const at = kind === null ? '' : `, which ${verb} a ${kind} address`;
     throw this.unlisted(`the host ${host}:${port}${at}`, host, port);
   }
 
@@ -177,7 +177,7 @@ export class TrustPolicy {
     if (isAddress && this.hosts.names(address, port)) return;
     if (isMetadataName(host) && this.hosts.names(host, port)) return;
     throw this.unlisted(
-      `the host ${host}:${port}, where a cloud gives this machine its credentials,`,
+      `the host ${host}:${port}, where the cloud provides the credentials of this machine`,
       host,
       port,
     );
@@ -194,7 +194,7 @@ export function chosenTrust(options: TrustOptions, address: string, environment:
   if (given === undefined) return isLoopback(address) ? 'local' : 'none';
   const known = TRUST.find((one) => one === given);
   if (known === undefined)
-    throw new Error(`HIGHWATER_TRUST is ${JSON.stringify(given)}; there are ${TRUST.join(', ')}`);
+    throw new Error(`HIGHWATER_TRUST is ${JSON.stringify(given)}; allowed: ${TRUST.join(', ')}`);
   return known;
 }
 

@@ -50,10 +50,10 @@ const DEFAULT_STREAMS_AT_ONCE = 4;
 export function streamChangeProblem(configuration: Json, stream: string | null): string | null {
   if (!isObject(configuration)) return NO_OBJECT;
   const names = streamNames(configuration);
-  if (stream !== null && names.length === 0) return `it has no streams; ${stream} is one of several`;
+  if (stream !== null && names.length === 0) return `it has a single stream, but ${stream} is one of several`;
   if (stream !== null && !names.includes(stream)) return `it has no stream ${stream}`;
   if (stream === null && names.length > 1)
-    return 'it has several streams, and the sync that runs has one: stop it, and start the other';
+    return 'it has several streams, but the running sync has one: stop the running sync, and start the other';
   return null;
 }
 
@@ -66,14 +66,14 @@ export function streamsChangeProblem(current: Json, next: Json): string | null {
   if (added.length + removed.length > 0) {
     const changes = [
       ...(added.length > 0 ? [`${added.join(', ')} would be added`] : []),
-      ...(removed.length > 0 ? [`${removed.join(', ')} would be gone`] : []),
+      ...(removed.length > 0 ? [`${removed.join(', ')} would be removed`] : []),
     ];
-    return `its streams are other ones (${changes.join('; ')}): stop the sync and start it with the new one`;
+    return `its streams differ (${changes.join('; ')}): stop the sync, and start it with the new configuration`;
   }
   return isContinuous(current) === isContinuous(next)
     ? null
-    : 'a sync of several streams cannot be made one that goes on, or one of one pass, while it runs: stop it and start it ' +
-        'with the new one';
+    : '"interval" cannot be added to or removed from a running sync of several streams: stop the sync, and start it ' +
+        'with the new configuration';
 }
 
 const NO_OBJECT = 'it must be an object of keys and values';

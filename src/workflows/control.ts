@@ -19,7 +19,7 @@ const STOP_PATIENCE = '10s';
 /** `interrupted`: the stop was not obeyed in time, so that reading and opening were cancelled. */
 type StopState = 'not requested' | 'requested' | 'interrupted';
 
-/** What the handlers need of the loop. */
+/** The parts of the loop that the handlers use. */
 export interface ControlledLoop {
   /** Resolves once the stream is open, or the run ends first. */
   waitUntilOpened(): Promise<void>;
@@ -31,7 +31,7 @@ export interface ControlledLoop {
   onResume(): void;
 }
 
-/** What operators ask for while a sync runs: pause, resume, stop, trigger and settings. */
+/** Requests of operators to a running sync: pause, resume, stop, trigger and settings. */
 export class Control {
   isPaused: boolean;
   /** Another pass follows at once. */

@@ -152,6 +152,6 @@ export class DeletesGuard {
 const rejectedNote = ({ deletes, rows, table }: TooManyDeletes): Note => ({
   code: 'deletes_rejected',
   message:
-    `${deletes} of the ${rows} rows of table ${table} were gone from the source, and are still there: their removal was ` +
+    `${deletes} of the ${rows} rows of table ${table} are gone from the source but stay in the table, because their removal was ` +
     'rejected. The next pass asks again if they are still gone.',
 });

@@ -29,7 +29,7 @@ export function currentDetails(progress: Progress, state: { [name: string]: Json
       : [`Waiting until ${waiting.until}: ${plain(waiting.reason)}`, '']),
     // A list, since the pane draws tables without gaps between columns.
     `- this pass: ${countsText(progress)}`,
-    `- in all: ${countsText(totals)}`,
+    `- total: ${countsText(totals)}`,
     '',
     ...paceLines(progress, now),
     ...progress.recent.slice(0, 1).flatMap((pass) => [lastPass(pass), '']),
@@ -43,22 +43,22 @@ type Counts = Pick<Progress, 'records' | 'rows' | 'deleted' | 'pages' | 'batches
 /** Describes the next step of a sync in trouble. */
 function nextStep({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
-    return 'The sync has ended. Fix the problem and start it again: it continues from here.';
+    return 'The sync has ended. Fix the problem and start the sync again: it continues from here.';
   const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
   if (trouble.deletes !== undefined && status !== 'blocked') return `Asked ${since}.`;
   if (trouble.deletes !== undefined)
-    return `Asked ${since}. It waits: \`approve\` lets it remove them, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
+    return `Asked ${since}. The sync waits: \`approve\` removes the rows, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
   return trouble.nextTry === null
-    ? `${since}. It waits: fix the problem above, then \`resume\`; or \`stop\`.`
-    : `${since}. The next try is at ${trouble.nextTry}; \`trigger\` tries at once.`;
+    ? `${since}. The sync waits: fix the problem above, then \`resume\`; or \`stop\`.`
+    : `${since}. The sync retries at ${trouble.nextTry}; \`trigger\` retries now.`;
 }
 
 function paceLines({ recordsPerSecond, completeAsOf, settings }: Progress, now: number): string[] {
   const lag = completeAsOf === null ? null : Math.max(0, Math.round((now - Date.parse(completeAsOf)) / 1000));
   const parts = [
     ...(recordsPerSecond === null ? [] : [`${countText(recordsPerSecond)} records/s`]),
-    ...(lag === null ? [] : [`complete as of ${completeAsOf} (lag ${durationText(lag)})`]),
-    ...(Object.keys(settings).length === 0 ? [] : [`set: ${settingsText(settings)}`]),
+    ...(lag === null ? [] : [`up to date as of ${completeAsOf} (lag ${durationText(lag)})`]),
+    ...(Object.keys(settings).length === 0 ? [] : [`settings: ${settingsText(settings)}`]),
   ];
   return parts.length === 0 ? [] : [parts.join(' · '), ''];
 }

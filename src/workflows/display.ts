@@ -7,7 +7,7 @@ import type { Gauges } from './gauges.js';
 /** A state that lasts longer than this is shown in the search attributes at once. */
 const SHOWN_AT_ONCE_MILLISECONDS = 10_000;
 
-/** What there is to show. */
+/** The values to show. */
 export interface Shown {
   progress: Progress;
   cursor: { [name: string]: Json };

@@ -18,7 +18,7 @@ import type { Reopening } from './reopening.js';
 import type { StreamState } from './stream-state.js';
 import type { Waits } from './waits.js';
 
-/** What the handling of failures needs of the other parts of the loop. */
+/** The parts of the loop that the handling of failures uses. */
 export interface FailureHandlingParts {
   stream: StreamState;
   control: Control;
@@ -33,7 +33,7 @@ export interface FailureHandlingParts {
 
 /** Carries out what the policy decides about failures, and keeps the trouble that is shown. */
 export class FailureHandling {
-  /** What keeps the sync from going on; null while it goes well. */
+  /** The failure that keeps the sync from continuing; null if there is none. */
   trouble: Trouble | null;
   /** How often the stream was reopened since a batch was written. */
   private reopenings: number;

@@ -8,7 +8,7 @@ import { questionOf } from './questions.js';
 export interface Failure {
   /** The name of the error, for example `SourceUnavailableError`. */
   type: string;
-  /** What happened, for people. */
+  /** The message for users. */
   reason: string;
   rule: FailureRule;
   /** No worker took the task: the one that owns the destination is gone. */

@@ -45,7 +45,7 @@ export function checkArguments(configuration: unknown, options: unknown): void {
 
 function throwIfAny(what: string, problems: readonly string[] | null): void {
   if (problems === null) return;
-  const message = `${what} cannot be used:\n  ${problems.join('\n  ')}`;
+  const message = `${what} is invalid:\n  ${problems.join('\n  ')}`;
   throw ApplicationFailure.nonRetryable(message, 'ConfigurationError');
 }
 

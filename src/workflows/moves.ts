@@ -31,7 +31,7 @@ export function readTarget(raw: unknown): MoveTarget {
   const given: { [name: string]: unknown } = isObject(raw) ? raw : {};
   const { to, state, ...others } = given;
   if (Object.keys(others).length > 0 || (to === undefined) === (state === undefined))
-    throw moveRefusal('give {"to": "start"}, a time or a batch in its place, or {"state": {…}}');
+    throw moveRefusal('give {"to": "start"}, {"to": a time or a batch id}, or {"state": {…}}');
   if (state !== undefined) {
     if (isObject(state)) return { state };
     throw moveRefusal('"state" must be an object such as {"last_updated_at": "2026-11-22T10:00:00Z"}');
@@ -41,9 +41,7 @@ export function readTarget(raw: unknown): MoveTarget {
   if (to === 'start') return { start: true };
   if (INSTANT.test(to) && !Number.isNaN(Date.parse(to))) return { time: to };
   if (LIKE_A_TIME.test(to))
-    throw moveRefusal(
-      `${JSON.stringify(to)} is no time with a zone; write it such as "2026-11-22T10:00:00Z"`,
-    );
+    throw moveRefusal(`${JSON.stringify(to)} is not a time with a time zone, such as "2026-11-22T10:00:00Z"`);
   return { batch: to };
 }
 

@@ -197,7 +197,7 @@ export class Notices {
     const left = () => Date.parse(this.completeAsOf() ?? this.started) + limit * 1000 - Date.now();
     for (;;) {
       for (let wait = left(); wait > 0; wait = left()) {
-        if (this.late === null) await sleep(wait, { summary: 'notify: the lag passes its limit' });
+        if (this.late === null) await sleep(wait, { summary: 'notify: lag above its limit' });
         else this.recordCatchUp(limit);
       }
       if (this.late === null) this.recordLag(limit);
@@ -211,8 +211,8 @@ export class Notices {
     const trouble = this.incident === null ? '' : ` ${this.incident.message}`;
     const message =
       completeAsOf === null
-        ? `no pass has ended since the sync was started, which is longer ago than ${durationText(limit)}.${trouble}`
-        : `the table holds what the source had at ${completeAsOf}, which is longer ago than ${durationText(limit)}.${trouble}`;
+        ? `no pass has ended since the sync started more than ${durationText(limit)} ago.${trouble}`
+        : `the table is up to date as of ${completeAsOf}, more than ${durationText(limit)} ago.${trouble}`;
     const status = this.incident?.status ?? 'running';
     this.makeNotice('lag', { status, type: 'Lag', message, since: this.late, nextTry: null });
   }

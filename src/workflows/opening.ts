@@ -13,7 +13,7 @@ import { openWhereItIs } from './stream-activities.js';
 import type { StreamState } from './stream-state.js';
 import type { SyncOptions } from './sync.js';
 
-/** What an opening needs of the other parts of the loop. */
+/** The parts of the loop that an opening uses. */
 export interface OpeningParts {
   stream: StreamState;
   control: Control;

@@ -32,7 +32,7 @@ const STAGED_LIMIT = 3;
 const FIRST_BUDGET: BatchBudget = { rows: 10_000, bytes: 4 * 1024 * 1024, seconds: 1 };
 const GROWTH = 5;
 
-/** What a pipeline needs of the other parts of the loop. */
+/** The parts of the loop that a pipeline uses. */
 export interface PipelineParts {
   stream: StreamState;
   control: Control;

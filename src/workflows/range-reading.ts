@@ -30,7 +30,7 @@ export class RangeReading {
     const plan = stream.plan();
     const { cursor } = stream.committed;
     if (stream.range?.kind === 'audit' && cursor !== null) {
-      const summary = 'compare with what the source does not have';
+      const summary = 'find rows that the source lacks';
       const { concludeRange } = proxyActivities<Activities>(ownerOptions(opened, plan, summary));
       const met = stream.pass.records + stream.pass.outside;
       this.found = await concludeRange({ plan, destination: opened.destination, cursor, met });

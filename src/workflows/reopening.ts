@@ -17,9 +17,9 @@ import { changeRefusal, moveRefusal, readTarget, type Reopened, type ReopenReque
  */
 type ReopeningState = 'none' | 'requested' | 'opening' | 'handing over' | 'ended';
 
-const ENDING = 'it comes to its end';
+const ENDING = 'it is ending';
 
-/** What the handlers need of the loop. */
+/** The parts of the loop that the handlers use. */
 export interface ReopenedLoop {
   /** A request has come: reading ends, so that the stream is reopened. */
   onRequest(): void;
@@ -162,7 +162,7 @@ export class Reopening {
   /** Returns why requests are refused, or null. */
   private findProblem(): string | null {
     if (this.range !== undefined)
-      return `it is the ${this.range.kind} of a range, and keeps to it; ask the sync itself`;
+      return `it is the ${this.range.kind} of a range, which cannot be changed; send this to the sync itself`;
     return this.control.isStopping || this.state === 'ended' ? ENDING : null;
   }
 }

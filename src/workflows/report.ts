@@ -1,4 +1,4 @@
-/** What a sync says of itself: pure functions of its state. */
+/** Reports of a sync: pure functions of its state. */
 import { withoutCredentials } from '../metrics.js';
 import type {
   Json,
@@ -99,7 +99,7 @@ function warningsOf({ stream, refusals }: View): Note[] {
   if (changes.length > 0) warnings.push({ code: 'schema_changed', message: changesText(changes) });
   if (rejected > 0) {
     const records = plural(rejected, 'record');
-    const message = `${records} did not fit and ${rejected === 1 ? 'was' : 'were'} put aside; "highwater rejects" lists them.`;
+    const message = `${records} did not fit and ${rejected === 1 ? 'was' : 'were'} quarantined; "highwater rejects" lists them.`;
     warnings.push({ code: 'rejected', message });
   }
   return warnings;
@@ -122,15 +122,15 @@ function rangeResultOf(
   };
 }
 
-/** What was done to the table, in a sentence. */
+/** Describes the changes of the table in a sentence. */
 function changesText(changes: readonly SchemaChange[]): string {
   const shown = changes.slice(-CHANGES_SHOWN).map(({ column, from, to }) => {
     const name = column.slice(0, 60);
-    return from === null ? `${name} ${to} is new` : `${name} was ${from}, is ${to}`;
+    return from === null ? `new column ${name} ${to}` : `${name} from ${from} to ${to}`;
   });
   const more = changes.length - shown.length;
-  const others = more === 0 ? '' : `; ${more} more before`;
-  return `the table follows its source: ${shown.join(', ')}${others}. The table _highwater_schema_changes has all, and why.`;
+  const others = more === 0 ? '' : `; and ${plural(more, 'earlier change')}`;
+  return `the table's schema has changed: ${shown.join(', ')}${others}. The table _highwater_schema_changes lists all changes with their reasons.`;
 }
 
 const shownCounts = ({ pages, records, rows, batches, rejected, deleted }: Counts) => ({

@@ -82,9 +82,9 @@ function valueOf({ kind, least, most }: Setting, value: Json): number | string {
   const number = typeof value === 'string' && /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) : value;
   if (typeof number !== 'number' || (kind === 'whole number' && !Number.isInteger(number)))
     return `${shown} is not a ${kind}`;
-  if (number < least) return `${number} is too small: at least ${least} is needed`;
-  return number > most ? `${number} is too large: at most ${most} is allowed` : number;
+  if (number < least) return `${number} is too small: the minimum is ${least}`;
+  return number > most ? `${number} is too large: the maximum is ${most}` : number;
 }
 
 export const settingsRefusal = (problems: string[]): ApplicationFailure =>
-  ApplicationFailure.nonRetryable(`nothing was set:\n  ${problems.join('\n  ')}`, 'SettingRefused');
+  ApplicationFailure.nonRetryable(`no setting was changed:\n  ${problems.join('\n  ')}`, 'SettingRefused');

@@ -22,11 +22,11 @@ export async function openWhereItIs(input: OpenStreamInput): Promise<OpenedStrea
   let opened = await openStream.executeWithOptions({ summary: 'open the stream' }, [input]);
   if ('redirect' in opened) {
     const owner = { taskQueue: opened.redirect, scheduleToStartTimeout: OWNER_ANSWERS } as const;
-    const summary = 'open the stream where its destination is';
+    const summary = 'open the stream on the worker that owns the destination';
     opened = await openStream.executeWithOptions({ ...owner, summary }, [input]);
   }
   if ('redirect' in opened) {
-    const message = `the destination has changed hands: ${opened.redirect} owns it now`;
+    const message = `the destination has a new owner: the worker of the task queue ${opened.redirect}`;
     throw ApplicationFailure.create({ message, type: 'DestinationElsewhereError' });
   }
   return opened;

@@ -99,7 +99,7 @@ export class StreamLoop {
     } catch (thrown) {
       if (isCancellation(thrown)) {
         this.display.show('cancelled');
-        // What was read of a range stays written, and nothing continues it.
+        // Rows that a range has written stay, and nothing continues it.
         await CancellationScope.nonCancellable(() => this.range.forget());
       }
       throw thrown;
@@ -241,7 +241,7 @@ export class StreamLoop {
       description: 'The current configuration; secrets in it are references.',
     });
     setHandler(stateQuery, () => stream.shownCursor(), {
-      description: "The committed cursor, under the names of the reference connector's state.",
+      description: 'The committed cursor, under the names that "highwater state" uses.',
     });
     setHandler(progressQuery, () => progressOf(this.collectView()), {
       description: 'Status, counts, warnings, and what the sync waits for.',

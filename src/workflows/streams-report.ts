@@ -1,8 +1,8 @@
-/** What a sync of several streams says of itself: pure functions of the states of its streams. */
+/** Reports of a sync of several streams: pure functions of the states of its streams. */
 import type { Progress, StreamResult, Trouble } from '../protocol.js';
 import { code, countText, plain, plural } from './details.js';
 
-/** The states of all streams. A stream in none of the collections waits for its turn. */
+/** The states of all streams. A stream in none of the collections is queued. */
 export interface StreamsView {
   names: readonly string[];
   running: ReadonlySet<string>;
@@ -20,7 +20,7 @@ export function statusOf(view: StreamsView, name: string): StreamStatus {
   if (view.results.has(name)) return 'done';
   if (view.undecided.has(name)) return 'blocked';
   if (view.failures.has(name)) return 'failed';
-  return view.running.has(name) ? 'running' : 'waits for its turn';
+  return view.running.has(name) ? 'running' : 'queued';
 }
 
 /** Progress of the whole: counts are those of the streams that are done. */
@@ -66,12 +66,12 @@ export function overallStatus(view: StreamsView): Progress['status'] {
   return undecided.size > 0 ? 'blocked' : 'running';
 }
 
-/** What keeps streams waiting for a decision, in the words of the first. */
+/** The question of the first stream that waits for a decision. */
 function overallTrouble({ undecided }: StreamsView): Trouble | null {
   const [first] = undecided;
   if (first === undefined) return null;
   const [stream, trouble] = first;
-  const others = undecided.size === 1 ? '' : ` (${plural(undecided.size - 1, 'more stream')} too)`;
+  const others = undecided.size === 1 ? '' : ` (and ${plural(undecided.size - 1, 'more stream')})`;
   return { ...trouble, message: `stream ${stream}${others}: ${trouble.message}` };
 }
 
@@ -84,7 +84,7 @@ export function overallDetails(view: StreamsView, workflowId: string): string {
       : `- **${plain(name)}** would remove ${countText(deletes.deletes)} of the ${plural(deletes.rows, 'row')} of ${plain(deletes.table)}: \`approve\` or \`reject\``,
   );
   return [
-    `**${results.size} of ${names.length} streams done** · each is a workflow, ${code(`${workflowId}/STREAM`)}`,
+    `**${results.size} of ${names.length} streams done** · each stream is a workflow, ${code(`${workflowId}/STREAM`)}`,
     '',
     ...(questions.length === 0 ? [] : [...questions, '']),
     '| stream | status | records | rows written | deleted |',

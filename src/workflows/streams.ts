@@ -57,7 +57,7 @@ import type { sync, SyncOptions } from './sync.js';
  */
 const STARTED_AT_ONCE_BYTES = 1024 * 1024;
 
-const MOVED_SEPARATELY = 'each of its streams has a cursor of its own: ask for ID/STREAM';
+const MOVED_SEPARATELY = 'each of its streams has its own cursor: query ID/STREAM';
 
 /**
  * A sync of several streams: a child workflow for each, a few at once. One that fails does not stop the others; once
@@ -119,7 +119,7 @@ export class StreamsSync implements StreamsView {
     if (parent !== null) {
       await condition(() => this.results.has(parent) || this.failures.has(parent));
       if (this.failures.has(parent)) {
-        const message = `not read, as its parent ${parent} failed`;
+        const message = `not read, because its parent ${parent} failed`;
         this.failures.set(name, ApplicationFailure.nonRetryable(message, 'ParentFailed'));
         this.show();
         return;
@@ -277,7 +277,7 @@ export class StreamsSync implements StreamsView {
         this.isStopping = true;
         this.handOn(stopSignal);
       },
-      { description: 'End all streams after the current batch; those that have not begun do not begin.' },
+      { description: 'End all streams after the current batch; queued streams do not start.' },
     );
     setHandler(triggerSignal, () => this.handOn(triggerSignal), {
       description: 'All running streams make a pass now, or another one after the current pass.',
@@ -324,7 +324,7 @@ export class StreamsSync implements StreamsView {
       validator: (_to: MoveInput) => {
         throw moveRefusal(MOVED_SEPARATELY);
       },
-      description: 'Each stream has a cursor of its own: send this to the workflow ID/STREAM.',
+      description: 'Each stream has its own cursor: send this to the workflow ID/STREAM.',
     });
     setHandler(
       configureUpdate,
@@ -343,7 +343,7 @@ export class StreamsSync implements StreamsView {
         },
         description:
           'Continue with another configuration of the same sync, which is sent to all streams. A stream that cannot use ' +
-          'it keeps the one it has, with a warning.',
+          'it keeps its current one, with a warning.',
       },
     );
   }
@@ -369,9 +369,9 @@ export class StreamsSync implements StreamsView {
   private readChange(raw: unknown): Change {
     const change = readChange(raw);
     if ('page_size' in change)
-      throw settingsRefusal(['page_size: is for one stream; set it on the workflow ID/STREAM']);
+      throw settingsRefusal(['page_size: applies to one stream; set it on the workflow ID/STREAM']);
     if (!this.isContinuous && ('interval' in change || 'idle_interval' in change))
-      throw settingsRefusal(['interval: this sync makes one pass; its configuration has no "interval"']);
+      throw settingsRefusal(['interval: this sync makes a single pass; its configuration has no "interval"']);
     return change;
   }
 }

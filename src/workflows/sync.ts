@@ -41,7 +41,7 @@ export async function sync(configuration: Json = null, options: SyncOptions = {}
   checkArguments(configuration, options);
   const names = options.stream === undefined ? streamNames(configuration) : [];
   if (names.length > 1 && options.range !== undefined) {
-    const message = `a range is read of one stream: name it in "stream"; there are ${names.join(', ')}`;
+    const message = `the sync has several streams; name one in "stream": ${names.join(', ')}`;
     throw ApplicationFailure.nonRetryable(message, 'RangeRefusedError');
   }
   if (names.length > 1) return new StreamsSync(configuration, options, names).run();

@@ -111,7 +111,7 @@ export function driftContract(
         {
           code: 'cursor_field_changed',
           message: expect.stringMatching(
-            /^the cursor field is modified \(epoch_s\), and was updatedAt \(timestamp\): .* everything is read again/,
+            /^the cursor field was updatedAt \(timestamp\) and is now modified \(epoch_s\)\. .* everything is read again/,
           ) as string,
         },
       ]);
@@ -127,7 +127,7 @@ export function driftContract(
       expect((await by.open({}, 'w2')).notes).toBeUndefined();
       const { entries } = await tested.destination.history({ key: by.stream.key, limit: 9 });
       expect(entries.map(({ moved }) => moved)).toContain(
-        'started over: the cursor field is modified (epoch_s), and was updatedAt (timestamp)',
+        'started over: the cursor field was updatedAt (timestamp) and is now modified (epoch_s)',
       );
     });
 
@@ -135,7 +135,7 @@ export function driftContract(
       await synced(configured());
       const by = configured({ cursor: { field: 'updatedAt', format: 'epoch_ms' } });
       const opened = await by.open({
-        move: { id: randomUUID(), to: { here: true }, said: 'configured anew' },
+        move: { id: randomUUID(), to: { here: true }, said: 'configuration changed' },
       });
       expect(opened.checkpoint.cursor).toBeNull();
       expect(codes(opened)).toEqual(['cursor_field_changed']);
@@ -164,10 +164,10 @@ export function driftContract(
         {
           code: 'configuration_changed',
           message:
-            'the configuration has changed since rows were read: params.status is "all", and was "open"; params.archived is ' +
-            '"true", and was not set; "where" is "@.status == \'open\'", and was not set; column name is read from ' +
-            'profile.name, and was from name; column email is new. The sync continues from its mark, so ' +
-            'earlier rows lack the change: "highwater resync" reads everything again, "highwater backfill" a part of it.',
+            'the configuration has changed: params.status was "open" and is now "all"; params.archived was not set and is ' +
+            'now "true"; "where" was not set and is now "@.status == \'open\'"; column name was read from name and is ' +
+            'now read from profile.name; column email is new. The sync continues from its high-water mark, so rows read ' +
+            'before lack the change. "highwater resync" reads everything again, "highwater backfill" a range.',
         },
       ]);
       expect(codes(await by.open({}, 'w2'))).toEqual(['configuration_changed']);
@@ -204,13 +204,13 @@ export function driftContract(
       const refused = await thrownBy(by.open());
       expect(refused).toBeInstanceOf(DestinationError);
       expect(refused.message).toMatch(
-        /^the primary key is uuid, and was id: rows of table main\.drift\d+ would be stored twice.* Nothing was written\. .*"highwater resync" .*another table/,
+        /^the primary key was id and is now uuid\. Records would be stored twice in table main\.drift\d+.* nothing was written\. .*"highwater resync" .*another table/,
       );
       // Nor by another strategy or source of the same table, nor beside the sync.
       for (const other of [{ source: 'http://elsewhere/users' }, { range: 'backfill 1..2' }])
         expect(await thrownBy(configured({}, { columns, primaryKey: ['uuid'] }, other).open())).toMatchObject(
           {
-            message: expect.stringContaining('the primary key is uuid, and was id') as string,
+            message: expect.stringContaining('the primary key was id and is now uuid') as string,
           },
         );
       expect(await configured({}, { columns }).stream.rows()).toEqual(before);
@@ -232,7 +232,7 @@ export function driftContract(
       expect((await by.stream.rows()).map(({ uuid }) => uuid)).toEqual(['a', 'b', 'c']);
       expect((await by.open({}, 'w2')).notes).toBeUndefined();
       expect((await thrownBy(configured({}, { columns }).open())).message).toContain(
-        'the primary key is id, and was uuid',
+        'the primary key was uuid and is now id',
       );
     });
 
@@ -276,7 +276,7 @@ export function driftContract(
         await one.stream.write(checkpoint.id, randomUUID(), [{ id: '1' }], { cursor: ended(1) });
       }
       await options.dropTable(tested, table);
-      const move = { id: randomUUID(), to: { here: true as const }, said: 'configured anew' };
+      const move = { id: randomUUID(), to: { here: true as const }, said: 'configuration changed' };
       const opened = await of.open({ move });
       expect(opened.checkpoint.cursor).toBeNull();
       expect(codes(opened)).toEqual(['table_gone']);
@@ -287,7 +287,7 @@ export function driftContract(
       const of = configured();
       const refused = await thrownBy(of.open({ expects: randomUUID() }));
       expect(refused).toBeInstanceOf(DestinationGoneError);
-      expect(refused.message).toMatch(/another one than this sync has written .*"highwater resume"/);
+      expect(refused.message).toMatch(/not the one that this sync has written .*"highwater resume"/);
       expect((await tested.destination.history({ key: of.stream.key, limit: 1 })).stored).toBeNull();
     });
 
@@ -328,7 +328,7 @@ export function driftContract(
         expect(opened.notes).toMatchObject([
           {
             code: 'table_empty',
-            message: expect.stringMatching(/is empty although 2 rows .* resync/) as string,
+            message: expect.stringMatching(/is empty, although 2 rows .* resync/) as string,
           },
         ]);
         const deleting = configured({}, { deletes: 'hard' });

@@ -95,7 +95,7 @@ it('A folder that has lost some of its data files says which, and goes on withou
   expect(refused).toBeInstanceOf(DestinationError);
   expect(refused.message).toContain('has lost 2 of the 4 data files of main.things');
   for (const name of lost) expect(refused.message).toContain(`main/things/data/${day}/${name}`);
-  expect(refused.message).toMatch(/Put them back, and "highwater resume"; or "highwater resync"/);
+  expect(refused.message).toMatch(/Restore them and run "highwater resume"; or run "highwater resync"/);
   expect((await of.open('w2', { full: true })).checkpoint.cursor).toBeNull();
   expect((await of.rows()).map(({ id }) => id)).toEqual(['c2', 'c3']);
   await of.open('w2');

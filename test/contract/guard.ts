@@ -159,7 +159,7 @@ function claims(start: () => Promise<TestedDestination>): void {
       await refused(write(of, records(100, 30), pass(2)));
       const { details, message } = await refused(write(of, records(100, 31), pass(2), { approved: 30 }));
       expect(details).toMatchObject({ deletes: 31, rows: 100, allowed: 30 });
-      expect(message).toContain('At most 30 may go without approval (so many were approved)');
+      expect(message).toContain('At most 30 may go without approval (the approved number)');
       expect(await write(of, records(100, 30), pass(2), { approved: 30 })).toMatchObject({ deleted: 30 });
       expect(await count(of, live)).toBe(70);
       // It was about that pass only.
@@ -192,7 +192,9 @@ function claims(start: () => Promise<TestedDestination>): void {
       const outcome = await write(of, twice.slice(30), pass(2, true, { counted: 50 }));
       expect(outcome.deleted).toBeUndefined();
       expect(outcome.notes).toMatchObject([{ code: 'records_missing' }]);
-      expect(outcome.notes?.[0]?.message).toContain('counts 50 records, and this pass met 40 different ones');
+      expect(outcome.notes?.[0]?.message).toContain(
+        'counts 50 records, but this pass found only 40 different ones',
+      );
       const { cursor } = await of.checkpoint();
       expect(cursor?.notes).toEqual(outcome.notes);
       expect(await count(of, live)).toBe(50);
@@ -223,7 +225,7 @@ function claims(start: () => Promise<TestedDestination>): void {
     expect(details).toMatchObject({ how: 'marked', deletes: 21, rows: 60 });
     expect(message).toBe(
       `this pass would mark 21 of the 60 rows of table main.${of.table.table} as deleted: its source no longer has them. ` +
-        'At most 20 may go without approval (the default of max_deletes: 10% of the rows, but at least 20). ' +
+        'At most 20 may go without approval (max_deletes defaults to 10% of the rows, but at least 20). ' +
         'Nothing was removed, and the last batch of the pass is not committed.',
     );
   });

@@ -386,7 +386,7 @@ function claims(start: () => Promise<TestedDestination>): void {
     await write(of, [record(1, 'a')]);
     const other = streamOf(spec(wanted)).open('w2');
     await expect(other).rejects.toThrow(DestinationError);
-    await expect(other).rejects.toThrow(`were written in mode ${is}, and mode ${wanted} is configured`);
+    await expect(other).rejects.toThrow(`was written in mode ${is}, but mode ${wanted} is configured`);
   });
 
   describe('a table that follows its source', () => {
@@ -458,7 +458,7 @@ function claims(start: () => Promise<TestedDestination>): void {
       for (const more of [{ deletes: 'soft' }, { mode: 'replace' }] as const) {
         const other = new Stream(tested, folder.file, { ...of.table, ...more }, key);
         await expect(other.open('w2')).rejects.toThrow(
-          /rows of another source too \(http:\/\/source\/users\)/,
+          /also has rows of another source \(http:\/\/source\/users\)/,
         );
       }
       const other = new Stream(tested, folder.file, { ...of.table, deletes: 'hard' }, key);

@@ -17,7 +17,7 @@ import { guardContract } from './guard.js';
 import { modesContract } from './modes.js';
 import { upgradesFromVersion1, upgradesFromVersion2 } from './upgrades.js';
 import { rangesContract } from './ranges.js';
-import { replayContract } from './replay.js';
+import { retryContract } from './retry.js';
 import { destinationContract } from './suite.js';
 import { holderOf, keyOf, type Row, type TestedDestination } from './tested.js';
 
@@ -122,8 +122,8 @@ describe.skipIf(!install.available)(
         ['{"id":"a","at":"2026-06-30T23:59:60Z"}', /column "at" cannot hold/],
         ['{"id":"a","at":"2026-01-01 BC"}', /column "at" cannot hold/],
         ['{"id":"a","n":"NaN"}', /column "n" cannot hold "NaN" as LONG/],
-        ['{"id":"a","v":"\\u0000"}', /column "v" holds a character/],
-        ['{"id":"a","v":"\\ud800"}', /column "v" holds a character/],
+        ['{"id":"a","v":"\\u0000"}', /column "v" contains a character/],
+        ['{"id":"a","v":"\\ud800"}', /column "v" contains a character/],
       ])('%s is refused for good, and named', async (record, said) => {
         const refused = written(record);
         await expect(refused).rejects.toBeInstanceOf(RecordError);
@@ -134,7 +134,7 @@ describe.skipIf(!install.available)(
         ['{"id":"a","n":"NaN"}', 'column "n" cannot hold "NaN" as LONG'],
         [
           '{"id":"a","v":"\\u0000"}',
-          expect.stringMatching(/^column "v" holds a character that this database/) as string,
+          expect.stringMatching(/^column "v" contains a character that PostgreSQL/) as string,
         ],
       ])('%s is put aside where that is asked for', async (record, reason) => {
         expect(await written(record, '', 'UTF8', true)).toEqual([{ reason }]);
@@ -213,7 +213,7 @@ describe.skipIf(!install.available)(
       upgradesFromVersion2('public', () => startFrom(2), { isSql: true });
     });
     evolutionContract('PostgreSQL', start, { caseApart: true });
-    replayContract('PostgreSQL', start);
+    retryContract('PostgreSQL', start);
     rangesContract('PostgreSQL', start);
     driftContract('PostgreSQL', start, {
       isSql: true,

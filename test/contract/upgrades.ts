@@ -64,7 +64,9 @@ export function upgradesFromVersion1(schema: string, start: () => Promise<Starte
         holder: holderOf('w9'),
       });
       await expect(opening).rejects.toThrow(DestinationError);
-      await expect(opening).rejects.toThrow(/newer Highwater .* version 99, and this one knows version 3/);
+      await expect(opening).rejects.toThrow(
+        /newer Highwater .* version 99, and this Highwater supports version 3/,
+      );
       const columns = await tested.query(
         `SELECT column_name FROM information_schema.columns WHERE table_schema = '${schema}' AND table_name = 'user' ORDER BY ordinal_position`,
       );

@@ -274,7 +274,7 @@ describe.each(NAMES)('%s', (name) => {
     const one = written(table, [first]);
     await expect(one).rejects.toBeInstanceOf(RecordError);
     await expect(one).rejects.toThrow(
-      /primary key "1" does not fit: column "v" holds a character .* such as NUL/,
+      /primary key "1" does not fit: column "v" contains a character .* such as NUL/,
     );
     await expect(written(table, [third])).rejects.toThrow(/primary key "3" does not fit: column "j" holds/);
     await written(tableOf(columns), [second]);
@@ -286,8 +286,8 @@ describe.each(NAMES)('%s', (name) => {
       `SELECT reason FROM main._highwater_rejects WHERE "table" = '${aside.table}' ORDER BY record`,
     );
     expect(reasons.flat()).toEqual([
-      expect.stringMatching(/^column "v" holds a character/) as string,
-      expect.stringMatching(/^column "j" holds a character/) as string,
+      expect.stringMatching(/^column "v" contains a character/) as string,
+      expect.stringMatching(/^column "j" contains a character/) as string,
     ]);
   });
 });
@@ -343,7 +343,7 @@ describe.skipIf(!install.available)("PostgreSQL's system columns", () => {
     const opened = new Stream(tested(), folder.file, table).open();
     await expect(opened).rejects.toBeInstanceOf(DestinationError);
     await expect(opened).rejects.toThrow(
-      `has a system column of that name. Declare it under another name: "columns": {"${name}_2"`,
+      `has a system column of that name. Choose another name: "columns": {"${name}_2"`,
     );
   });
 });

@@ -554,7 +554,7 @@ function comparable(cursor: Cursor, { point, strategy }: Cell): Json {
   const unreported = point === 'commit.after' || point === 'report.before';
   if (point === 'continue_as_new' || (unreported && isWhole(strategy))) {
     plain.pass = 1;
-    // The second pass finds out that the filter includes the value asked.
+    // The second pass finds out that the filter includes the requested value.
     if (isWhole(strategy)) plain.mark = { ...(cursor.mark as { [name: string]: Json }), inclusive: true };
   }
   if (strategy === 'offset') plain.mark = { offset: (cursor.mark as { offset: number }).offset };

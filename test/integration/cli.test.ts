@@ -351,7 +351,7 @@ describe.concurrent('highwater run', () => {
         const { status, stderr } = await desk.run('run', 'configuration.json');
         expect(status).toBe(1);
         expect(stderr).toMatch(
-          /^highwater: No Temporal server can be used at 127\.0\.0\.1:9 \(TEMPORAL_ADDRESS\): .*\n$/,
+          /^highwater: Cannot connect to the Temporal server at 127\.0\.0\.1:9 \(TEMPORAL_ADDRESS\): .*\n$/,
         );
         expect(await desk.made()).toEqual([]);
       },
@@ -382,9 +382,7 @@ describe.concurrent('highwater run', () => {
         expect(stderr).toMatch(
           /^user · keyset · running · [\d,]+ records?, [\d,]+ rows?, \d+ pages?, \d+ batch(es)?$/m,
         );
-        expect(stderr).toMatch(
-          /^trying again \(attempt \d\): the source answered 500 Internal Server Error/m,
-        );
+        expect(stderr).toMatch(/^retrying \(attempt \d\): the source answered 500 Internal Server Error/m);
       },
     );
   });
@@ -429,7 +427,7 @@ describe.concurrent('highwater run', () => {
       const next = await desk.run('run', 'configuration.json', '--json');
       expect(next.status).toBe(0);
       const { workflowId } = streamOf(next);
-      expect(next.stderr).toContain(`Going on with the sync "${workflowId}", which was still running.\n`);
+      expect(next.stderr).toContain(`Joined the sync "${workflowId}", which was still running.\n`);
       expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
       expect(await desk.made()).toEqual([FILE]);
     });
@@ -450,7 +448,7 @@ describe.concurrent('highwater run', () => {
       const [one, other] = both.map(streamOf);
       expect(one).toEqual(other);
       expect(one?.rows).toBe(1000);
-      expect(both.filter(({ stderr }) => stderr.includes('Going on with the sync'))).toHaveLength(1);
+      expect(both.filter(({ stderr }) => stderr.includes('Joined the sync'))).toHaveLength(1);
       expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
       expect(await desk.made()).toEqual([FILE]);
     });
@@ -472,7 +470,7 @@ describe.concurrent('highwater run', () => {
       const { status, stdout } = await desk.run('run', 'steps.json');
       expect(status).toBe(0);
       expect(stdout).toMatch(
-        /^note \(user\): table main\.user has been written by the strategy keyset too; .*one record becomes two rows/m,
+        /^note \(user\): table main\.user also has rows written by the strategy keyset\. .*one record becomes two rows/m,
       );
       // As it says: the step endpoint has other ids.
       expect((await tableRows(desk.file(FILE))).size).toBe(2 * ROWS);
@@ -498,10 +496,10 @@ describe.concurrent('highwater run', () => {
       );
       await once(holder.stdout, 'data');
       const { said, ended } = desk.begin('run', 'configuration.json');
-      await until(() => said.stderr.includes('trying again'), 60, 'a word on the file');
+      await until(() => said.stderr.includes('retrying'), 60, 'a word on the file');
       expect(said.stderr).toMatch(
         new RegExp(
-          `^trying again \\(attempt \\d+\\): the destination ${desk.file(FILE)} is open in another program: ` +
+          `^retrying \\(attempt \\d+\\): the destination ${desk.file(FILE)} is open in another program: ` +
             `.*\\(PID ${holder.pid}\\).*close it there\\.$`,
           'm',
         ),
@@ -549,7 +547,7 @@ describe.concurrent('a worker of its own', () => {
         // `run` sees who owns the file, and waits for its own sync there.
         const run = await desk.run('run', 'configuration.json', '--json', '--id', id);
         expect(run.stderr).toContain(
-          `The destination belongs to a running worker (process ${worker.pid}); the sync runs there.\n`,
+          `A running worker (process ${worker.pid}) has the destination open; the sync runs in that worker.\n`,
         );
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
 
@@ -560,7 +558,7 @@ describe.concurrent('a worker of its own', () => {
         for (const [write, refusal] of [
           [
             'EXPLAIN ANALYZE DELETE FROM "user"',
-            'only statements that read are allowed here: the destination is written by syncs',
+            'only read-only statements are allowed; syncs write the destination',
           ],
           ['COPY "user" TO \'x.csv\'', 'Cannot access file "x.csv" - file system operations are disabled'],
         ] as const) {
@@ -590,7 +588,7 @@ describe.concurrent('a worker of its own', () => {
         await desk.write('configuration.json', reference(desk.api.url));
         const { status, stderr } = quiet(await desk.run('run', 'configuration.json'));
         expect(stderr).toBe(
-          `The destination belongs to a running worker (process ${worker.pid}); the sync runs there.\n`,
+          `A running worker (process ${worker.pid}) has the destination open; the sync runs in that worker.\n`,
         );
         expect(status).toBe(0);
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
@@ -610,7 +608,7 @@ describe.concurrent('a worker of its own', () => {
       const started = Date.now();
       const { status, stdout, stderr } = await desk.run('status', id);
       expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
-      expect(stderr).toBe('running, but no worker answers: start one with "npx highwater worker"\n');
+      expect(stderr).toBe('running, but no worker answers; start one: npx highwater worker\n');
       expect(Date.now() - started).toBeLessThan(30_000);
       await client.sync(id).cancel();
       const unknown = await desk.run('status', uniqueName('unknown'));
@@ -738,7 +736,7 @@ test('highwater config prints plain JSON, and what is worth knowing beside it', 
       base_url: 'http://127.0.0.1:5001/pagination/keyset',
     });
     expect(stderr).toBe(
-      "note: base_url's path /pagination/keyset belongs to another strategy; offset reads /pagination/offset instead\n",
+      'note: the path /pagination/keyset of base_url belongs to another strategy; offset reads /pagination/offset instead\n',
     );
   });
 });
@@ -756,7 +754,7 @@ describe.concurrent('without any Temporal server', () => {
           /^Temporal server at 127\.0\.0\.1:\d+, Web UI at http:\/\/127\.0\.0\.1:\d+, state in \S+temporal\.db\n$/,
         );
         expect(long.stderr).toMatch(
-          /^The local Temporal server ran for this sync only; "npx highwater dev" brings it/,
+          /^The local Temporal server has stopped; "npx highwater dev" starts it again/,
         );
         const link =
           /^Web UI: http:\/\/127\.0\.0\.1:\d+\/namespaces\/default\/workflows\/\w+-keyset-[0-9a-f]{8}\//m;
@@ -799,7 +797,7 @@ describe.concurrent('without any Temporal server', () => {
         const third = await up('--reset');
         expect(third.said.stderr).toContain('The local Temporal server starts empty.');
         expect((await desk.run('status', 'users')).stderr).toBe(
-          'highwater: there is no sync with the id "users"; "highwater list" shows those that there are\n',
+          'highwater: there is no sync with the id "users"; "highwater list" shows all syncs\n',
         );
         await down(third);
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
@@ -845,7 +843,7 @@ describe.skipIf(!install.available)(
               );
               if (strategy === 'offset') {
                 expect(warnings.find(({ code }) => code === 'page_size_lowered')?.message).toBe(
-                  'The source refused a page size of 100: 50 is asked instead.',
+                  'The source rejected a page size of 100; Highwater requests 50 instead.',
                 );
               }
             });

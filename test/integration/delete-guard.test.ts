@@ -114,9 +114,9 @@ describe('a sync that goes on', () => {
     expect(status.stdout).toContain(
       ` · blocked: this pass would remove 50 of the 100 rows of table main.${table}`,
     );
-    expect(status.stdout).toMatch(/^trouble +TooManyDeletesError, once since /m);
+    expect(status.stdout).toMatch(/^problem +TooManyDeletesError, once since /m);
     expect(status.stdout).toMatch(
-      new RegExp(`^what next +Look at the source first. "highwater approve ${id}" removes them, `, 'm'),
+      new RegExp(`^next +Look at the source first. "highwater approve ${id}" removes them, `, 'm'),
     );
     expect(list.stdout).toMatch(new RegExp(`^${id} +blocked `, 'm'));
     expect(list.stdout).toContain(`${id}: this pass would remove 50 of the 100 rows`);
@@ -168,7 +168,7 @@ describe('a sync that goes on', () => {
     await writeFile(file, JSON.stringify(configuration(source.url, table)));
     const joined = await command('run', file, '--destination', system.destination, '--id', id);
     expect(joined).toMatchObject({ status: 1, stdout: '' });
-    expect(joined.stderr).toContain(`Going on with the sync "${id}", which was still running.`);
+    expect(joined.stderr).toContain(`Joined the sync "${id}", which was still running.`);
     expect(joined.stderr).toMatch(/^highwater: this pass would remove 50 of the 100 rows /m);
     expect(joined.stderr).toContain(`"highwater approve ${id}" removes them`);
     await system.client.sync(id).reject();

@@ -160,7 +160,7 @@ test('a worker of no deployment, version 1, version 2, and back to 1', async () 
     env,
     cwd: folder.path,
   });
-  expect(doctor.stdout).toContain(`✓ versions of workers: 1 of ${deployment} is the current one`);
+  expect(doctor.stdout).toContain(`✓ worker versions: 1 of ${deployment} is current`);
 }, 240_000);
 
 test('a version that is not the current one takes nothing, and doctor says so; half a version is refused', async () => {
@@ -180,9 +180,9 @@ test('a version that is not the current one takes nothing, and doctor says so; h
   const doctor = await run('doctor', '--task-queue', queue, '-d', 'idle.duckdb', '--json');
   expect(doctor.status).toBe(1);
   expect(doctor.stdout).toContain(
-    `7 of ${queue}, and none is the current one, so that no sync goes on: temporal worker deployment set-current-version --deployment-name ${queue} --build-id 7`,
+    `no version is current, so no worker runs the syncs (versions: 7 of ${queue}). Set one: temporal worker deployment set-current-version --deployment-name ${queue} --build-id 7`,
   );
   const half = await run('worker', '--deployment', 'x');
   expect(half).toMatchObject({ status: 1, stdout: '' });
-  expect(half.stderr).toMatch(/^highwater: --deployment and --build-id go together/m);
+  expect(half.stderr).toMatch(/^highwater: --deployment and --build-id must be given together/m);
 }, 120_000);

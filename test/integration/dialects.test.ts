@@ -299,19 +299,19 @@ describe('a source that cannot be read to its end fails the sync, and says what 
         columns: { id: from('LONG', 'sort[1]') },
         next: { token: '$.hits.hits[-1].sort' },
       },
-      'make "${cursor:scroll_param}" a value of its own in the "body"',
+      'use "${cursor:scroll_param}" as a value in the "body"',
     ],
     [
       'a path without quotes',
       'odata',
       { ...BY_TOKEN, records: "$['odata.items']", next: { url: 'odata.nextLink' } },
-      "a name with dots is quoted: $['@odata.nextLink']",
+      "quote a name that contains dots: $['@odata.nextLink']",
     ],
     [
       'records under a path without quotes',
       'odata',
       { ...BY_TOKEN, records: 'odata.items', next: { url: "$['@odata.nextLink']" } },
-      "a name with dots is quoted: $['odata.items']",
+      "quote a name that contains dots: $['odata.items']",
     ],
     [
       'a JSONPath with a typo',

@@ -160,9 +160,9 @@ describe('highwater discover', () => {
           columns,
         });
         expect(stdout).toContain(
-          'cursor_field: updatedAt # by its name, when a record changed last; also a time: createdAt\n',
+          'cursor_field: updatedAt # by its name, the time of the last change; other times: createdAt\n',
         );
-        expect(stdout).toMatch(/primary_key: id # never missing, and no value twice in \d+ records\n/);
+        expect(stdout).toMatch(/primary_key: id # present and unique in \d+ records\n/);
         expect(await synced('reference.duckdb')).toMatchObject({ rows: 200, warnings: [] });
       } finally {
         await playground.stop();
@@ -215,15 +215,15 @@ describe('highwater discover', () => {
       });
       for (const line of [
         'large: DECIMAL(38,0) # whole numbers beyond 64 bits',
-        'exact: DECIMAL(38,18) # more digits than a DOUBLE keeps',
-        'rare: LONG # no value in 5 of 6',
-        'never: STRING # never a value in the sample: the type is a guess',
-        'local: NAIVE_DATETIME # names no time zone',
-        'epoch: LONG # looks like a time since 1970',
+        'exact: DECIMAL(38,18) # more digits than a DOUBLE can hold',
+        'rare: LONG # missing in 5 of 6',
+        'never: STRING # no values in the sample: the type is a guess',
+        'local: NAIVE_DATETIME # has no time zone',
+        'epoch: LONG # looks like a Unix time',
       ])
         expect(stdout).toContain(`${line}\n`);
       expect(stderr).toContain(
-        'left out, as no column can be called so, or as another differs only in case: "A B", ""',
+        'omitted, because the name is not allowed or differs from another only in case: "A B", ""',
       );
       expect(await synced('digits.duckdb')).toMatchObject({ rows: 6 });
       const { rows } = await readDestination(
@@ -253,15 +253,15 @@ describe('highwater discover', () => {
       await write('lines.json', { source: { base_url: api.url }, streams: [stream] });
       const { stdout, stderr } = await pasted('lines.json');
       expect(stdout).toContain(
-        'primary_key: [ order_id, item_id ] # no pair twice in 4 records; neither is unique alone',
+        'primary_key: [ order_id, item_id ] # the pair is unique in 4 records; neither column is alone',
       );
-      expect(stderr).toContain('lines: no column holds timestamps, which timestamp goes by');
-      expect(stderr).toContain('still to be said: streams[0].cursor_field: is needed');
+      expect(stderr).toContain('lines: timestamp needs a timestamp, and no column has one');
+      expect(stderr).toContain('still missing: streams[0].cursor_field: is needed');
       await write('none.json', { source: { base_url: none.url }, streams: [stream] });
       const keyless = await pasted('none.json');
-      expect(keyless.stderr).toContain('say yourself what the primary_key is');
+      expect(keyless.stderr).toContain('set primary_key yourself');
       expect(keyless.stderr).toContain(
-        'still to be said: streams[0].primary_key[0]: "id" is not one of the columns',
+        'still missing: streams[0].primary_key[0]: "id" is not one of the columns',
       );
     } finally {
       api.stop();
@@ -379,7 +379,7 @@ describe('highwater discover', () => {
       expect(status).toBe(1);
       expect(stdout).toContain('id: LONG');
       expect(stderr).toMatch(/^bad: the source answered 404 Not Found: no such path$/m);
-      expect(stderr).toContain('highwater: 2 of 3 streams could not be read: bad, empty\n');
+      expect(stderr).toContain('highwater: could not read 2 of 3 streams: bad, empty\n');
       const one = await command('discover', 'two.json', '--stream', 'good', '--json');
       const answer = JSON.parse(one.stdout) as Answer;
       expect(answer).toMatchObject({ status: 'found', streams: [{ stream: 'good' }], errors: [] });
@@ -406,7 +406,7 @@ describe('highwater discover', () => {
     );
     expect(stderr).not.toContain('columns');
     expect((await command('discover', 'wrong.yaml', '--sample', 'many')).stderr).toContain(
-      "option '--sample <n>' argument 'many' is invalid. A whole number from 1 to 100000 is needed.",
+      "option '--sample <n>' argument 'many' is invalid. Give a whole number from 1 to 100000.",
     );
   });
 });

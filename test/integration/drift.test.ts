@@ -98,13 +98,15 @@ describe('the configuration', () => {
     asked = [];
     const other = await system.sync(configuration({ table, columns, cursor_field: 'modified' }));
     expect(codes(other.warnings)).toEqual(['cursor_field_changed']);
-    expect(said(other.warnings)[0]?.message).toMatch(/^the cursor field is modified .*, and was updatedAt/);
+    expect(said(other.warnings)[0]?.message).toMatch(
+      /^the cursor field was updatedAt .* and is now modified/,
+    );
     expect([other.records, asked.length]).toEqual([3, 1]);
     expect(asked[0]).not.toContain('2026-01-03');
 
     const keyed = configuration({ table, columns, cursor_field: 'modified', primary_key: 'uuid' });
     const refused = await system.failing(keyed);
-    expect(refused.message).toMatch(/the primary key is uuid, and was id: .*"highwater resync"/);
+    expect(refused.message).toMatch(/the primary key was id and is now uuid\. .*"highwater resync"/);
     expect(await system.query(`SELECT count(*)::INTEGER FROM "${table}"`)).toEqual([[3]]);
     const again = await system.sync(keyed, { full: true });
     expect(said(again.warnings)).toEqual([]);
@@ -124,13 +126,11 @@ describe('the configuration', () => {
     };
     const refused = await give('key.json', { primary_key: 'uuid' });
     expect(refused).toMatchObject({ status: 1, stdout: '' });
-    expect(refused.stderr).toMatch(/the primary key is uuid, and was id/);
+    expect(refused.stderr).toMatch(/the primary key was id and is now uuid/);
     const columns = { ...COLUMNS, email: 'STRING' };
     const wider = await give('wide.json', { columns });
-    expect(wider).toMatchObject({ status: 0, stdout: `${workflowId}: goes on with it\n` });
-    expect(wider.stderr).toMatch(
-      /^note: the configuration has changed since rows were read: column email is new/,
-    );
+    expect(wider).toMatchObject({ status: 0, stdout: `${workflowId}: now uses the new configuration\n` });
+    expect(wider.stderr).toMatch(/^note: the configuration has changed: column email is new/);
     const { warnings } = await system.client.sync(workflowId).progress();
     expect(codes(warnings)).toContain('configuration_changed');
     await system.client.sync(workflowId).cancel();
@@ -200,7 +200,7 @@ test('a DuckDB file that is gone is trouble everywhere, and the sync goes on whe
   expect(doctor.status).toBe(1);
   expect(doctor.stdout).toMatch(new RegExp(`^✗ syncs: ${workflowId}: failing since`, 'm'));
   expect(doctor.stdout).toMatch(
-    /^✗ destination: .*gone\.duckdb belongs to a running worker .*, and is gone/m,
+    /^✗ destination: .*gone\.duckdb belongs to a running worker .*, but the file is gone/m,
   );
   await copyFile(folder.file('backup.duckdb'), destination);
   const { passes } = (await sync.progress()).totals;

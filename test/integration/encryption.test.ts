@@ -89,7 +89,7 @@ test('every command works with the key', async () => {
     run(KEY, 'pause', id, '--json'),
   ]);
   expect(logs.stdout).toMatch(/ batch 1 · 6\d records · .*: 60 rows written$/m);
-  expect(logs.stdout).toMatch(/ set \{"interval":"90m"\} by /);
+  expect(logs.stdout).toMatch(/ set \{"interval":"90m"\} requested by /);
   expect(replayed).toMatchObject({ status: 0, stderr: '' });
   expect(schedules.stdout).toMatch(new RegExp(`^${id}-nightly +0 3 \\* \\* \\* \\(UTC\\) `, 'm'));
   expect(JSON.parse(paused.stdout)).toMatchObject({ done: true, status: 'paused' });
@@ -148,12 +148,12 @@ test('a worker without the key says so in the history, and one with it goes on',
   );
   let logs = '';
   await until(
-    async () => (logs = (await run(KEY, 'logs', workflowId)).stdout).includes('could not go on'),
+    async () => (logs = (await run(KEY, 'logs', workflowId)).stdout).includes('could not continue'),
     30,
     'the worker to say so',
   );
   expect(logs.replace(/\s+/g, ' ')).toContain(
-    'the worker could not go on with it: this is encrypted with the key "first", and this process has no key. Set HIGHWATER',
+    'the worker could not continue the workflow: this is encrypted with the key "first", and this process has no key. Set HIGHWATER',
   );
   expect(stranger.said()).toContain('and this process has no key');
   await stranger.end();

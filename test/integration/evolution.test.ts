@@ -59,7 +59,7 @@ describe('a stream without columns', () => {
     expect(result).toMatchObject({ records: COUNT, rows: COUNT, rejected: 0 });
     const told = result.warnings.find(({ code }) => code === 'schema_changed')?.message ?? '';
     expect(told).toContain('price was LONG, is DOUBLE');
-    expect(told).toContain('seen UTC_DATETIME is new');
+    expect(told).toContain('new column seen UTC_DATETIME');
     expect(result.warnings.map(({ code }) => code)).not.toContain('undeclared_members');
     expect(
       await system.query(

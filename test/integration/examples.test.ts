@@ -72,9 +72,9 @@ describe('an example', () => {
       const { path } = await configured('github-issues.yaml', url);
       const right = await highwater(['check', path], { env: { [variable]: TOKEN } });
       expect(right.stdout).toMatch(/✓ GET .*per_page=100: 100 records/);
-      expect(right.stdout).toMatch(/✓ primary key id: there in every record/);
+      expect(right.stdout).toMatch(/✓ primary key id: present and unique in every record/);
       expect(right.stdout).toMatch(/✓ cursor field updated_at: ascending/);
-      expect(right.stdout).toMatch(/✓ the filter includes the value asked/);
+      expect(right.stdout).toMatch(/✓ the filter includes the requested value/);
       expect(right.status, right.stderr).toBe(0);
       const wrong = await highwater(['check', path, '--json'], { env: { [variable]: 'another' } });
       expect(wrong.status).toBe(1);

@@ -153,7 +153,9 @@ describe.skipIf(process.platform === 'win32').concurrent('a worker that is stopp
     expect(sleeper.said()).not.toContain('stale writer');
 
     await writeFile(late, '');
-    const refused = new RegExp(`a stale writer was refused: .* held by workflow \\\\*"${two.workflowId}`);
+    const refused = new RegExp(
+      `the destination refused a stale batch: .* The workflow \\\\*"${two.workflowId}`,
+    );
     await until(() => refused.test(sleeper.said()), 10, 'the late write to be refused');
     const failure = await one.result().then(
       () => null,
@@ -176,7 +178,9 @@ describe.skipIf(unmountable !== null).concurrent(`a full disk${unmountable ?? ''
     const handle = await made.start('timestamp', { batch_rows: 3000 });
     const trouble = async () => (await handle.trouble())?.message ?? '';
     await until(async () => (await trouble()) !== '', 15, 'trouble');
-    expect(await trouble()).toMatch(/^there is no room left for staged batches in .*ENOSPC.*Make room/);
+    expect(await trouble()).toMatch(
+      /^there is no space left for staged batches in .*ENOSPC.*Free some space/,
+    );
     // What could not be staged whole is not left to fill the disk.
     expect((await readdir(staging, { recursive: true })).filter((name) => name.endsWith('.ndjson'))).toEqual(
       [],
@@ -199,7 +203,9 @@ describe.skipIf(unmountable !== null).concurrent(`a full disk${unmountable ?? ''
     // Long enough for the file to be closed as idle in between, which a full disk disturbs as well.
     await until(async () => ((await handle.trouble())?.attempt ?? 0) >= 6, 30, 'a sixth attempt');
     const { message = '' } = (await handle.trouble()) ?? {};
-    expect(message).toMatch(/^there is no room left for the destination .*highwater\.duckdb: .*Make room/s);
+    expect(message).toMatch(
+      /^there is no space left for the destination .*highwater\.duckdb: .*Free some space/s,
+    );
     await makeRoom(disk);
     expect((await handle.result()).streams[0]).toMatchObject({ rows: 24_000 });
     await made.expectWhole();

@@ -86,7 +86,7 @@ describe.concurrent('a folder', () => {
       cwd: folder.path,
     };
     const before = await highwater(['check', file], options);
-    expect(before.stdout).toMatch(/✓ \/.*lake can be made/);
+    expect(before.stdout).toMatch(/✓ \/.*lake does not exist yet and can be created/);
     const none = await highwater(['query', 'SELECT 1', '--destination', 'files:./lake'], options);
     expect(none.stderr).toContain('there is no destination at files:');
     const first = await highwater(['run', file], options);
@@ -100,7 +100,7 @@ describe.concurrent('a folder', () => {
     const again = await highwater(['run', file, '--json'], options);
     expect((JSON.parse(again.stdout) as { streams: object[] }).streams[0]).toMatchObject({ pages: 1 });
     const write = await highwater(['query', 'CREATE TABLE x (i INT)', '-d', 'files:./lake'], options);
-    expect(write.stderr).toContain('only statements that read');
+    expect(write.stderr).toContain('only read-only statements');
     expect((await highwater(['check', file], options)).stdout).toMatch(/is there and can\s+be written/);
     expect((await readdir(folder.path)).filter((name) => name.startsWith('lake'))).toEqual(['lake']);
   });
@@ -148,7 +148,7 @@ describe.concurrent('a folder', () => {
       const handle = await sync('keyset');
       const trouble = async () => (await handle.trouble())?.message ?? '';
       await until(async () => (await trouble()) !== '', 20, 'trouble');
-      expect(await trouble()).toMatch(/^there is no room left for the destination files:.*Make room/s);
+      expect(await trouble()).toMatch(/^there is no space left for the destination files:.*Free some space/s);
       await run('mount', ['-o', 'remount,size=64m', disk]);
       await handle.result();
       expect(await difference(api.client, destination)).toEqual(EQUAL);
@@ -238,7 +238,7 @@ describe
         await until(() => second.child.signalCode !== null, 60, 'the second kill');
         await server.kill();
         const third = await start();
-        await until(() => /cannot be reached/.test(third.said()), 60, 'the trouble');
+        await until(() => /is unreachable/.test(third.said()), 60, 'the trouble');
         await server.start();
         await handle.result();
         expect(await difference(api.client, destination, { view: 'step' })).toEqual(EQUAL);
@@ -264,9 +264,7 @@ describe
         TEMPORAL_ADDRESS: inject('temporalAddress'),
         HIGHWATER_HOME: folder.file('s3-home'),
       };
-      expect((await highwater(['check', file], { env })).stdout).toMatch(
-        /s3:\/\/lake\/cli.* can be reached/s,
-      );
+      expect((await highwater(['check', file], { env })).stdout).toMatch(/s3:\/\/lake\/cli.* is reachable/s);
       const ran = await highwater(['run', file], { env });
       expect(ran.status, ran.stderr).toBe(0);
       const sql = 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM "user"';

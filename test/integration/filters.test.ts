@@ -146,7 +146,7 @@ describe('a sync', () => {
       JSON.stringify({ ...configuration(MESSAGES), destination: folder.file('x.duckdb') }),
     );
     const { stdout } = await highwater(['check', file], { env: { TOKEN: 's3cr3t' } });
-    expect(stdout).toContain('the filter leaves out the value asked (>): the lookback makes that good');
+    expect(stdout).toContain('the filter excludes the requested value (>): the lookback makes up for that');
     await folder.remove();
   });
 

@@ -234,7 +234,7 @@ describe.concurrent('a source that asks to wait', () => {
 describe.concurrent('an answer that is no page', () => {
   const wrong: [name: string, fault: FaultInput, message: RegExp][] = [
     ['bad JSON', { kind: 'bad_json' }, /^the body ends in the middle of its records, after \d+ of them\n/],
-    ['half a gzip stream', { kind: 'truncated_gzip' }, /^the compressed body is damaged or cut short\n/],
+    ['half a gzip stream', { kind: 'truncated_gzip' }, /^the compressed body is damaged or truncated\n/],
     ['HTML with 200', { kind: 'html' }, /^the body is HTML or XML: "<!doctype html>.*Please sign in/],
     [
       'records that are one object',
@@ -298,9 +298,9 @@ describe.concurrent('a source that does not get well', () => {
     [
       'a body cut in the middle',
       { kind: 'truncate' },
-      /^the source cannot be read: the connection ended in the middle of the answer\n/,
+      /^reading from the source failed: the connection closed in the middle of the response\n/,
     ],
-    ['connections that are reset', { kind: 'reset' }, /^the source cannot be read: .*ECONNRESET/],
+    ['connections that are reset', { kind: 'reset' }, /^reading from the source failed: .*ECONNRESET/],
     ['answers that never begin', { kind: 'hang' }, /^the source sent nothing for 1 s\n/],
     ['answers that stop in the middle', { kind: 'stall' }, /^the source sent nothing for 1 s\n/],
     [
@@ -338,7 +338,7 @@ describe.concurrent('a source that does not get well', () => {
         await made.api.stop();
         const failure = await system.failing(made.configuration);
         expect(failure.type).toBe('SourceUnavailableError');
-        expect(failure.message).toMatch(/^the source cannot be read: .*ECONNREFUSED/);
+        expect(failure.message).toMatch(/^reading from the source failed: .*ECONNREFUSED/);
         expect(failure.message).toContain(`request: GET ${made.api.url}/pagination/offset?offset=0&limit=50`);
         expectClear(failure.message);
       },
@@ -449,7 +449,7 @@ describe.concurrent('pages that come again', () => {
     await withCase('step_size', { fail: [{ kind: 'repeat_page', after: 1 }] }, async (made) => {
       const { warnings } = await system.sync(made.configuration);
       const warning = warnings.find(({ code }) => code === 'outside_range');
-      expect(warning?.message).toContain('when asked for 51 to 100');
+      expect(warning?.message).toContain('for the range 51 to 100');
       const { missing, stale, extra } = await differs(made);
       expect({ missing: missing.length, stale, extra }).toEqual({ missing: 50, stale: [], extra: [] });
       await system.sync(made.configuration, { full: true });
@@ -466,10 +466,9 @@ describe.concurrent('pages that come again', () => {
         async (made) => {
           const failure = await system.failing(made.configuration);
           expect(failure.type).toBe('SourceRefusedError');
-          const token =
-            /^the source's page token "([^"]+)" came round again: its pages run in a circle\n/.exec(
-              failure.message,
-            )?.[1];
+          const token = /^the source returned the page token "([^"]+)" again: its pages form a loop\n/.exec(
+            failure.message,
+          )?.[1];
           const { urls } = await made.api.client.stats();
           const asked = urls.filter(
             (url) => new URL(url, made.api.url).searchParams.get('scroll_param') === token,
@@ -581,7 +580,7 @@ describe.concurrent('a value that does not fit its column', () => {
           expect(request).toContain('/pagination/offset?offset=0');
           expect(said).toBe(
             `the record with primary key ${JSON.stringify(first?.id)} does not fit: column "${column}" cannot hold ` +
-              `${JSON.stringify(value)} as ${type}. Declare another type for it in "columns"; a table that is there keeps its types: ` +
+              `${JSON.stringify(value)} as ${type}. Declare another type in "columns"; for an existing table, ` +
               'set "misfits" to "evolve" or "quarantine".',
           );
           const [count] = await system.query(`SELECT count(*)::INT FROM "${made.schema}"."user"`);

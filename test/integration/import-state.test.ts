@@ -1,5 +1,5 @@
 /**
- * The state of the reference connector, imported: the next sync goes on from there, as the requests that reach the
+ * The state of the reference connector, imported: the next sync continues from there, as the requests that reach the
  * reference API show.
  */
 import { createServer } from 'node:http';
@@ -85,7 +85,7 @@ describe.skipIf(!install.available)(
         expect(imported, imported.stderr).toMatchObject({ status: 0, stderr: '' });
         const [key = '', value = ''] = Object.entries(original.state)[0] ?? [];
         expect(imported.stdout).toContain(
-          `user: the next ${strategy} sync goes on from ${key} ${String(value)}\nDestination: ${folder.file(destination)}\n`,
+          `user: the next ${strategy} sync continues from ${key} ${String(value)}\nDestination: ${folder.file(destination)}\n`,
         );
         const next = await sync(file, destination);
         expect(next.asked[0]).toMatch(first);
@@ -131,10 +131,10 @@ describe.skipIf(!install.available)(
       const refused = await command('import-state', state, 'full.json', '-d', 'full.duckdb');
       expect(refused).toMatchObject({ status: 1, stdout: '' });
       expect(refused.stderr).toBe(
-        `highwater: table main.user has a checkpoint of offset already, offset ${String(stream?.cursor['offset'])}; ` +
-          '--overwrite puts the imported one in its place\n',
+        `highwater: table main.user already has a checkpoint for offset, offset ${String(stream?.cursor['offset'])}; ` +
+          '--overwrite replaces it\n',
       );
-      // Nothing has changed: the next sync goes on from its own checkpoint.
+      // Nothing has changed: the next sync continues from its own checkpoint.
       expect((await sync('full.json', 'full.duckdb')).records).toBe(1);
       const forced = await command('import-state', state, 'full.json', '-d', 'full.duckdb', '--overwrite');
       expect(forced.stdout).toContain('(its checkpoint was overwritten)');
@@ -160,7 +160,7 @@ describe.skipIf(!install.available)(
         expect(owned).toMatchObject({ status: 1, stdout: '' });
         expect(owned.stderr).toMatch(
           new RegExp(
-            `^highwater: the destination .*held\\.duckdb belongs to a running worker \\(process ${worker.pid} on .*\\): stop it first`,
+            `^highwater: the destination .*held\\.duckdb belongs to a running worker \\(process ${worker.pid} on .*\\)\\. Stop the worker first`,
           ),
         );
       } finally {
@@ -171,7 +171,7 @@ describe.skipIf(!install.available)(
         const running = await command('import-state', state, 'held.json', '-d', 'held.duckdb', '--overwrite');
         expect(running).toMatchObject({ status: 1, stdout: '' });
         expect(running.stderr).toBe(
-          `highwater: table main.user is being written by the running workflow "${id}": wait for its end or cancel it, then import\n`,
+          `highwater: the running workflow "${id}" writes table main.user: wait until it ends or cancel it, then import\n`,
         );
       } finally {
         await client.sync(id).cancel();
@@ -189,9 +189,9 @@ describe.skipIf(!install.available)(
         stderr:
           'highwater: other.json has 3 problems:\n' +
           "  other.json:2:3  offset: belongs to the state of offset, but this stream's strategy is keyset\n" +
-          '  other.json:3:3  last_updated: is not a key of the state of keyset, which holds last_updated_at and scroll_param ' +
+          '  other.json:3:3  last_updated: is not a key of the state of keyset, which has last_updated_at and scroll_param ' +
           '(did you mean "last_updated_at"?)\n' +
-          '  other.json:1:1  last_updated_at: is missing: the state of keyset holds it\n',
+          '  other.json:1:1  last_updated_at: is missing from the state of keyset\n',
       });
       await expect(tableRows(folder.file('none.duckdb'))).rejects.toThrow();
     });
@@ -212,7 +212,7 @@ describe.skipIf(!install.available)(
         status: 1,
         stdout: '',
         stderr:
-          'highwater: members is read for each row of groups and has a place for each; the state has one only\n',
+          'highwater: members is read once for each row of groups and has a cursor for each; the state holds one cursor only\n',
       });
     });
 
@@ -225,7 +225,7 @@ describe.skipIf(!install.available)(
       });
       await write('b.json', { offset: 7 });
       const which = await command('import-state', 'b.json', 'several.json', '-d', 'several.duckdb');
-      expect(which.stderr).toContain('there are several, say which with --stream: a, b');
+      expect(which.stderr).toContain('there are several; choose one with --stream: a, b');
       const b = await command(
         'import-state',
         'b.json',
@@ -235,7 +235,7 @@ describe.skipIf(!install.available)(
         '--stream',
         'b',
       );
-      expect(b.stdout).toContain('b: the next offset sync goes on from offset 7\n');
+      expect(b.stdout).toContain('b: the next offset sync continues from offset 7\n');
     });
   },
 );

@@ -92,7 +92,7 @@ describe('the file that init writes', () => {
             '--force',
           );
           expect(status, stderr).toBe(0);
-          expect(stderr).toContain('are a guess: "highwater discover highwater.yaml" finds them');
+          expect(stderr).toContain('are guesses: "highwater discover highwater.yaml" finds them');
           const { plans } = await loadPlans(file('highwater.yaml'));
           expect(plans.plans).toMatchObject([
             {
@@ -126,7 +126,7 @@ describe('the file that init writes', () => {
         variables: ['API_USER', 'API_PASSWORD'],
         notes: [
           expect.stringContaining('API_USER, which is not set'),
-          expect.stringContaining('are a guess'),
+          expect.stringContaining('are guesses'),
         ],
       });
       const written = await text(file('sub/api.yaml'));
@@ -179,7 +179,7 @@ describe('the file that init writes', () => {
         });
         const wrong = await highwater(['init', ...flags, '--force'], { cwd, env: { API_KEY: 'other' } });
         expect(wrong.stderr).toContain(
-          'note: the API could not be asked for a sample: the source answered 401',
+          'note: could not read sample records from the API: the source answered 401',
         );
       });
     } finally {
@@ -197,12 +197,12 @@ describe('init', () => {
       expect(refused).toEqual({
         status: 1,
         stdout: '',
-        stderr: 'highwater: .env.example is there already; --force writes over\n',
+        stderr: 'highwater: .env.example already exists; --force overwrites\n',
       });
       expect(await readdir(cwd)).toEqual(['.env.example']);
       expect((await init(cwd, '--yes', '--no-discover')).status).toBe(0);
       expect((await init(cwd, ...flags)).stderr).toContain(
-        'highwater.yaml and .env.example are there already; --force writes over',
+        'highwater.yaml and .env.example already exist; --force overwrites',
       );
       expect(await text(file('.env.example'))).toBe('MINE=1\n');
       expect((await init(cwd, ...flags, '--force')).status).toBe(0);
@@ -216,7 +216,7 @@ describe('init', () => {
       expect(url).toMatchObject({ status: 1, stdout: '' });
       expect(url.stderr).toContain('source.base_url: "api.example.com" is not a URL');
       const password = await init(cwd, '--base-url', 'https://u:hunter22@h', '--yes');
-      expect(password.stderr).toContain('source.base_url: holds a password');
+      expect(password.stderr).toContain('source.base_url: contains a password');
       expect(password.stderr).not.toContain('hunter22');
       expect((await init(cwd, '--strategy', 'keysett', '--yes')).stderr).toContain('keyset');
       expect(await readdir(cwd)).toEqual([]);
@@ -259,7 +259,7 @@ describe('init', () => {
         expect(status, said).toBe(0);
         expect(said).toContain('Base URL of the API (http://127.0.0.1:5001): ');
         expect(said).toContain('"nonsense" is not a URL');
-        expect(said).toContain('"page_numbr" is none of them (did you mean "page_number"?)');
+        expect(said).toContain('"page_numbr" is not one of them (did you mean "page_number"?)');
         expect(said).toContain('Name of the stream and its table (users): ');
         expect(said).toContain('Wrote highwater.yaml and .env.example.');
         expect(parse(await text(file('highwater.yaml')))).toMatchObject({

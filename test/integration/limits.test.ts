@@ -208,7 +208,7 @@ describe.concurrent('a record', () => {
       { id: 'STRING' },
     );
     expect(failure?.type).toBe('MalformedAnswerError');
-    expect(expectClear(failure)).toContain('the continuation token is 3000000 characters long');
+    expect(expectClear(failure)).toContain('the page token is 3000000 characters long');
     expect(rows).toEqual([]);
   });
 

@@ -87,7 +87,7 @@ describe('a sync', () => {
       {
         code: 'duplicate_member',
         message:
-          'records have a member twice, of which the last one counts: "v", "id", first in the record with primary key "2"',
+          'records have a member twice; the last one counts: "v", "id", first in the record with primary key "2"',
       },
     ]);
   });

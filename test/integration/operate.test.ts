@@ -73,7 +73,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const later = await run('trigger', id);
     expect(later).toMatchObject({ status: 0, stderr: '' });
     expect(later.stdout).toMatch(
-      /: makes a pass as soon as it goes on; "highwater status" says what it waits for\n$/,
+      /: will make a pass as soon as it continues; "highwater status" shows what it waits for\n$/,
     );
     expect(await json('resume', id)).toMatchObject({ id, asked: 'resume', done: true });
     await until(
@@ -95,7 +95,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const again = await run('cancel', id);
     expect(again).toMatchObject({ status: 1, stdout: '' });
     expect(again.stderr).toMatch(
-      /^highwater: the sync ".+" does not run: it has been cancelled at \S+Z\. Start it again with "highwater start"; it goes on from its checkpoint\.\n$/,
+      /^highwater: the sync ".+" is not running: it has been cancelled at \S+Z\. Start it again with "highwater start"; it continues from its checkpoint\.\n$/,
     );
   });
 
@@ -112,8 +112,7 @@ describe.concurrent('what can be asked of a sync', () => {
     ];
     const answers = await Promise.all(asked.map(([name = '']) => run(name, 'nobody')));
     for (const [i, answer] of answers.entries()) {
-      const stderr =
-        'highwater: there is no sync with the id "nobody"; "highwater list" shows those that there are\n';
+      const stderr = 'highwater: there is no sync with the id "nobody"; "highwater list" shows all syncs\n';
       expect(answer, asked[i]?.[0]).toEqual({ status: 1, stdout: '', stderr });
     }
   });
@@ -128,8 +127,8 @@ describe.concurrent('what can be asked of a sync', () => {
     ]);
     expect(paused).toEqual({
       status: 0,
-      stdout: `${workflowId}: pauses after the current batch\n`,
-      stderr: 'no worker answers; it is done as soon as there is one ("npx highwater worker")\n',
+      stdout: `${workflowId}: will pause after the current batch\n`,
+      stderr: 'no worker answers; the request takes effect once a worker runs ("npx highwater worker")\n',
     });
     expect(set).toMatchObject({ status: 1, stdout: '' });
     expect(set.stderr).toMatch(/^highwater: no worker answers for "unattended-/);
@@ -142,14 +141,14 @@ describe.concurrent('what can be asked of a sync', () => {
       `${id}: interval=1.5h, requests_per_second=2.5\n`,
     );
     expect(await json('set', id, 'rate=default')).toEqual({ id, settings: { interval: 5400 } });
-    expect((await run('status', id)).stdout).toMatch(/^set +interval=1\.5h$/m);
+    expect((await run('status', id)).stdout).toMatch(/^settings +interval=1\.5h$/m);
     const [refused, malformed] = await Promise.all([
       run('set', id, 'batch_rows=0', 'colour=red'),
       run('set', id, 'batch_rows'),
     ]);
     expect(refused).toMatchObject({ status: 1, stdout: '' });
     expect(refused.stderr).toMatch(
-      /^highwater: nothing was set:\n {2}batch_rows: 0 is too small: at least 1 is needed\n {2}colour: cannot be changed while a sync runs; these can: /,
+      /^highwater: no setting was changed:\n {2}batch_rows: 0 is too small: the minimum is 1\n {2}colour: cannot be changed while a sync runs; these can: /,
     );
     expect(malformed).toEqual({
       status: 1,
@@ -171,10 +170,8 @@ describe.concurrent('what is to be seen', () => {
     ]);
     expect(status).toMatchObject({ status: 0, stderr: '' });
     expect(status.stdout).toMatch(/^orders\S+ · offset · failing until \S+Z: the source answered 500/);
-    expect(status.stdout).toMatch(/^trouble +SourceUnavailableError, (once|\d+ times) since \S+Z \(\d+s\)$/m);
-    expect(status.stdout).toMatch(
-      /^what next +tries again at \S+Z \(in \d+s\); "highwater trigger" tries now$/m,
-    );
+    expect(status.stdout).toMatch(/^problem +SourceUnavailableError, (once|\d+ times) since \S+Z \(\d+s\)$/m);
+    expect(status.stdout).toMatch(/^next +retries at \S+Z \(in \d+s\); "highwater trigger" retries now$/m);
     expect(status.stdout).toMatch(/^ +request: GET http/m);
     expect(asJson).toMatchObject({
       id,
@@ -262,14 +259,14 @@ describe.concurrent('what is to be seen', () => {
     expect(status).toBe(0);
     const said = stdout.split('\n').map((line) => line.replace(/^\S+Z +/, ''));
     expect(said.slice(0, 3)).toEqual([
-      'began',
+      'started',
       'open the stream',
       expect.stringMatching(
         /^batch 1 · \d+ records · \d pages · to 2026-\S+Z( · no_next_token)?: \d+ rows? written$/,
       ),
     ]);
-    expect(said).toContainEqual(expect.stringMatching(/^asked to trigger by /));
-    expect(said).toContain('goes on in a new history');
+    expect(said).toContainEqual(expect.stringMatching(/^trigger requested by /));
+    expect(said).toContain('continued in a new history');
     expect(said.at(-2)).toBe('stopped');
     const last = await run('logs', id, '--limit', '1', '--json');
     expect(JSON.parse(last.stdout)).toMatchObject({ level: 'info', text: 'stopped' });
@@ -336,7 +333,7 @@ describe.concurrent('schedule', () => {
       ...['--jitter', '30s', '--task-queue', system.worker.taskQueue],
     );
     expect(made).toMatchObject({ status: 0 });
-    expect(made.stderr).toBe('note: "interval" is left out: each sync of a schedule makes one pass\n');
+    expect(made.stderr).toBe('note: "interval" is ignored: each sync of a schedule makes one pass\n');
     expect(made.stdout).toMatch(new RegExp(`^Created the schedule ${id}; first sync at \\S+Z\n`));
     expect(await json('schedule', 'trigger', id)).toEqual({ id, schedule: 'triggered' });
     const query = `TemporalScheduledById = "${id}" AND HighwaterRows = 130`;
@@ -360,10 +357,10 @@ describe.concurrent('schedule', () => {
       10,
       'the pause in the list',
     );
-    expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: goes on\n`);
+    expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: resumed\n`);
     const twice = await run('schedule', 'create', 'scheduled.json', '--id', id, '--every', '15m');
     expect(twice.stderr).toMatch(
-      /there is a schedule ".+" already; delete it first, or give another --id\n$/,
+      /the schedule ".+" already exists; delete it first, or choose another --id\n$/,
     );
     expect((await run('schedule', 'delete', id)).stdout).toBe(`${id}: deleted\n`);
     const [gone, cron, both, bad] = await Promise.all([
@@ -378,7 +375,10 @@ describe.concurrent('schedule', () => {
     });
     expect(cron).toMatchObject({ status: 1, stderr: expect.stringContaining('CronString') as string });
     expect(both).toEqual({ status: 1, stdout: '', stderr: 'highwater: give either --every or --cron\n' });
-    expect(bad).toMatchObject({ status: 1, stderr: expect.stringContaining('A duration such as') as string });
+    expect(bad).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('Give a duration such as') as string,
+    });
   });
 });
 
@@ -418,9 +418,9 @@ describe.concurrent('doctor', () => {
       /^✗ configuration: the configuration has 1 problem:\n {2}base_url: .*NOT_SET_ANYWHERE/m,
     );
     expect(ill.stdout).toMatch(
-      /^! workers: none polls the task queue "nobody-polls-this", 0 running syncs; start one/m,
+      /^! workers: none on the task queue "nobody-polls-this", 0 running syncs; start one/m,
     );
-    expect(ill.stdout).toMatch(/^✗ destination: \/nowhere\/x\.duckdb: there is no folder \/nowhere$/m);
+    expect(ill.stdout).toMatch(/^✗ destination: \/nowhere\/x\.duckdb: the folder \/nowhere does not exist$/m);
     expect(away.status).toBe(1);
     expect(away.stdout).toMatch(/^✗ server: .*127\.0\.0\.1:1/m);
   });
@@ -452,16 +452,18 @@ describe.concurrent('replay', () => {
     );
     expect(unsafe).toMatchObject({ status: 1 });
     const said = (unsafe as { stdout: string }).stdout;
-    expect(said).toMatch(/^✗ other\.json: it would do something else than the history says: .*TMPRL1100/m);
+    expect(said).toMatch(/^✗ other\.json: it would deviate from its history: .*TMPRL1100/m);
     expect(said).toMatch(
-      /^Not safe to deploy: 1 of 2 could not go on with this version\. Stop them while a worker of their version runs /m,
+      /^Not safe to deploy: 1 of 2 could not continue with this version\. Stop them while a worker of their own version runs /m,
     );
-    expect(said.replace(/\s+/g, ' ')).toMatch(/ With this version it would stand still: .* Nothing is lost/);
+    expect(said.replace(/\s+/g, ' ')).toMatch(
+      / With this version it would get stuck: .* Nothing would be lost/,
+    );
     expect(none).toMatchObject({ status: 1, stdout: '' });
     expect(none.stderr).toMatch(
-      /^highwater: none\.json is not a history as "temporal workflow show --output json"/,
+      /^highwater: none\.json is not the output of "temporal workflow show --output json"/,
     );
-    expect(nothing.stderr).toBe('highwater: name a file or a sync, or give --running\n');
+    expect(nothing.stderr).toBe('highwater: give a file, the id of a sync, or --running\n');
     expect((await run('replay', '--running')).stdout).toContain(id);
     await system.client.sync(id).stop();
   });

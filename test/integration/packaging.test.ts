@@ -242,9 +242,7 @@ describe('from an empty folder', () => {
         const { child, said } = await startWorker();
         await stop(child);
         expect(said()).not.toContain('Worker ready');
-        expect(said()).toMatch(
-          /^highwater: the bundle of the workflows, .*workflow-bundle\.cjs, is missing: /m,
-        );
+        expect(said()).toMatch(/^highwater: the workflow bundle .*workflow-bundle\.cjs is missing: /m);
         expect(child.exitCode).toBe(1);
       } finally {
         await rename(`${bundle}.away`, bundle);

@@ -123,15 +123,15 @@ describe.skipIf(!install.available)(
       await query(
         `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', '', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
       );
-      const file = folder.file('replay.json');
+      const file = folder.file('retry.json');
       await writeFile(
         file,
         JSON.stringify(
           configurationFor('keyset', api.url, { destination, misfits: 'evolve', column_names: 'snake_case' }),
         ),
       );
-      const replayed = await highwater(['rejects', '--replay', file], { env: { PGSECRET: PASSWORD } });
-      expect(replayed.stdout).toBe('user: 1 of 1 fit now, rows inserted or changed: 1.\n');
+      const retried = await highwater(['rejects', '--retry', file], { env: { PGSECRET: PASSWORD } });
+      expect(retried.stdout).toBe('user: 1 of 1 record fit now; 1 row inserted or updated.\n');
       expect(await query(`SELECT name, created_at IS NULL AS empty FROM "user" WHERE id = 'late'`)).toEqual([
         { name: '5', empty: false },
       ]);
@@ -224,7 +224,7 @@ describe.skipIf(!install.available)(
         const trouble = async () => (await handle.trouble())?.message ?? '';
         await until(async () => (await trouble()) !== '', 30, 'trouble');
         expect(await trouble()).toMatch(
-          /^there is no room left for the destination postgresql:.*could not extend file.*Make room/s,
+          /^there is no space left for the destination postgresql:.*could not extend file.*Free some space/s,
         );
         await makeRoom(disk);
         await handle.result();

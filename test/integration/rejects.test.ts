@@ -84,28 +84,28 @@ describe('a record that does not fit', () => {
     );
     expect(JSON.parse(json.stdout)).toHaveLength(20);
     const none = await highwater(['rejects', '--destination', system.destination, '--table', 'other'], {});
-    expect(none.stdout).toBe('No record was put aside.\n');
+    expect(none.stdout).toBe('No records are quarantined.\n');
   });
 
   test('is written later, once it fits, beside the worker that owns the file', async () => {
     const { table, configuration: kept } = configuration({ misfits: 'quarantine' });
     await system.sync(kept);
     const file = `${system.destination}.yaml`;
-    const replay = async (more: { [key: string]: Json }, ...flags: string[]) => {
+    const retry = async (more: { [key: string]: Json }, ...flags: string[]) => {
       const [stream] = kept['streams'] as { [key: string]: Json }[];
       await writeFile(file, JSON.stringify({ ...kept, streams: [{ ...stream, ...more }] }));
-      return highwater(['rejects', '--replay', file, ...flags], {});
+      return highwater(['rejects', '--retry', file, ...flags], {});
     };
     const aside = RECORDS.filter(misfits).length;
     const withoutKey = RECORDS.filter(({ id }) => id === undefined).length;
-    const still = await replay({ misfits: 'quarantine' });
+    const still = await retry({ misfits: 'quarantine' });
     expect(still.stdout).toBe(
-      `${table}: 0 of ${aside} fit now, rows inserted or changed: 0; ${aside} stay: "highwater rejects" lists them, ` +
-        'with the reasons of today.\n',
+      `${table}: 0 of ${aside} records fit now; 0 rows inserted or updated. ${aside} stay quarantined; ` +
+        '"highwater rejects" lists the current reasons.\n',
     );
-    const evolved = await replay({ misfits: 'evolve' }, '--json', '--stream', table);
+    const evolved = await retry({ misfits: 'evolve' }, '--json', '--stream', table);
     expect(JSON.parse(evolved.stdout)).toEqual([
-      { stream: table, records: aside, replayed: aside - withoutKey, rows: aside - withoutKey },
+      { stream: table, records: aside, retried: aside - withoutKey, rows: aside - withoutKey },
     ]);
     const [[count]] = (await system.query(
       `SELECT count(*)::INTEGER FROM "${table}" WHERE amount = 'a lot'`,
@@ -117,7 +117,7 @@ describe('a record that does not fit', () => {
     expect(left).toBe(withoutKey);
     const other = await highwater(['rejects', '--overwrite'], {});
     expect(other).toMatchObject({ status: 1 });
-    expect(other.stderr).toContain('--overwrite: goes with --replay');
+    expect(other.stderr).toContain('--overwrite: needs --retry');
   });
 
   test('and that a filter leaves out is no misfit', async () => {

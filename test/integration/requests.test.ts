@@ -229,7 +229,7 @@ describe('credentials', () => {
         auth: { ...SESSION, login },
       });
       const { message, type } = await system.failing(config);
-      expect(message).toMatch(/signing in was refused: 403: no such user: \*\*\*/);
+      expect(message).toMatch(/the login was rejected: 403: no such user: \*\*\*/);
       expect(message).toContain('POST http');
       expect(type).toBe('SourceRefusedError');
     }));
@@ -490,7 +490,7 @@ describe('a stream with a parent', () => {
       const [child, parent] = streams;
       const handle = await system.start({ ...rest, streams: [child ?? {}, { ...parent, path: '/nowhere' }] });
       await expect(handle.result()).rejects.toThrow(
-        /stream teams: .*404|members: not read, as its parent teams failed/s,
+        /stream teams: .*404|members: not read, because its parent teams failed/s,
       );
     }));
 });

@@ -274,9 +274,9 @@ describe('credentials from the environment', () => {
     ['/status-line', /401 no Basic \*\*\*/],
     ['/wait', /401 later Basic \*\*\*/],
     ['/html', /the body is HTML/],
-    ['/members', /members that no column is declared for.*\*\*\*/],
+    ['/members', /members without a declared column.*\*\*\*/],
     ['/record', /record 1 is not an object/],
-    ['/nowhere', /redirects to what is no HTTP address/],
+    ['/nowhere', /redirects to an address that is not HTTP/],
     ['/broken', /cannot be read/],
   ])('are not said again when the source says them: %s', async (path, words) => {
     const said = await syncs(path, { commands: path === '/json' });
@@ -382,7 +382,7 @@ describe('credentials in the configuration itself', () => {
     } catch (thrown) {
       ({ message } = thrown as Error);
     }
-    expect(message).toContain('write "${env:NAME}" in its place');
+    expect(message).toContain('write "${env:NAME}" instead');
     expect(message).not.toContain('hunter22');
   });
 

@@ -78,7 +78,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
   const set = await run('state', 'set', id, 'last_updated_at=2026-01-01T00:10:00Z');
   expect(set).toEqual({
     status: 0,
-    stdout: `${id}: goes on from last_updated_at 2026-01-01T00:10:00Z\n`,
+    stdout: `${id}: continues from last_updated_at 2026-01-01T00:10:00Z\n`,
     stderr: '',
   });
   await passes(id, 3);
@@ -90,7 +90,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
       `^stream {6}${table} · keyset · main\\.${table}\ncursor {6}last_updated_at \\S+ · after pass \\d \\(no_next_token\\)\n`,
     ),
   );
-  expect(shown.stdout).toContain(`holder      ${id}, which runs\n`);
+  expect(shown.stdout).toContain(`holder      ${id} (running)\n`);
   const all = await json<Shown>('state', 'get', id, '--limit', 'all');
   expect(all.history.flatMap(({ moved }) => moved ?? [])).toEqual([
     'set to last_updated_at 2026-01-01T00:10:00Z',
@@ -104,20 +104,22 @@ test.concurrent('a sync that runs, and then has ended', async () => {
     run('configure', id, await file('other.json', { ...configuration, strategy: 'offset' })),
   ]);
   expect(refused.map(({ status }) => status)).toEqual([1, 1, 1, 1]);
-  expect(refused[0]?.stderr).toMatch(/^highwater: the sync was not moved: "nowhere" is none of the batches/);
+  expect(refused[0]?.stderr).toMatch(
+    /^highwater: the sync was not moved: this stream has no batch "nowhere"/,
+  );
   expect(refused[1]?.stderr).toMatch(/offset: belongs to the state of offset/);
   expect(refused[2]?.stderr).toMatch(/there is no sync with the id "nobody"/);
   expect(refused[3]?.stderr).toMatch(/the strategy would be offset, and is keyset\n/);
   const changed = { ...configuration, interval: '2h' };
   expect((await run('configure', id, await file('changed.json', changed))).stdout).toBe(
-    `${id}: goes on with it\n`,
+    `${id}: now uses the new configuration\n`,
   );
   expect(await system.client.running(id, changed)).toBe('same');
   const { totals } = await system.client.sync(id).progress();
   expect(await json('resync', id)).toEqual({ id, started: false, streams: [id] });
   await passes(id, totals.passes + 1);
   const held = await run('state', 'rewind', 'changed.json', '-d', system.destination, '--to', 'start');
-  expect(held.stderr).toContain(`is being written by the running workflow "${id}"`);
+  expect(held.stderr).toContain(`the running workflow "${id}" writes table main.user`);
 
   // Ended: its worker has the file.
   await system.client.sync(id).stop();
@@ -130,7 +132,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
   const start = await run('state', 'rewind', 'changed.json', '-d', system.destination, '--to', 'start');
   expect(start).toMatchObject({ status: 0, stderr: '' });
   expect(start.stdout).toBe(
-    'changed.json: the next sync goes on from last_updated_at 0001-01-01T00:00:00Z\n',
+    'changed.json: the next sync continues from last_updated_at 0001-01-01T00:00:00Z\n',
   );
   expect(await json('resync', id)).toEqual({ id, started: true, streams: [id] });
   await passes(id, 1);
@@ -144,7 +146,7 @@ test.concurrent('a stream that no sync has read, in a file that no worker owns',
   const name = await file('alone.json', { ...configurationFor('offset', api.url), destination });
   expect((await run('state', 'get', name)).stderr).toMatch(/there is no destination at .*alone\.duckdb/);
   const set = await run('state', 'set', name, '{"offset": 100}');
-  expect(set.stdout).toBe('alone.json: the next sync goes on from offset 100\n');
+  expect(set.stdout).toBe('alone.json: the next sync continues from offset 100\n');
   expect(await json<Shown>('state', 'get', name)).toMatchObject({
     ...{ state: { offset: 100 }, holder: { workflowId: 'highwater state' }, total: 1 },
     history: [{ moved: 'set to offset 100', state: { offset: 100 } }],
@@ -176,7 +178,7 @@ test.concurrent('each of several streams by itself, and a configuration for all 
   await Promise.all([passes(`${id}/first`, 1), passes(`${id}/second`, 1)]);
   const refused = await run('state', 'rewind', id, '--to', 'start');
   expect(refused.stderr).toBe(
-    `highwater: each stream of "${id}" has a cursor of its own; ask for one of ${id}/first, ${id}/second\n`,
+    `highwater: each stream of "${id}" has its own cursor; name one of ${id}/first, ${id}/second\n`,
   );
   const one = await json<{ done: boolean }>('state', 'rewind', `${id}/second`, '--to', 'start');
   expect(one.done).toBe(true);
@@ -189,7 +191,9 @@ test.concurrent('each of several streams by itself, and a configuration for all 
   );
   expect((await run('configure', id, more)).stderr).toMatch(/stream third would be added/);
   const next = streams({ interval: '3h' });
-  expect((await run('configure', id, await file('next.json', next))).stdout).toBe(`${id}: goes on with it\n`);
+  expect((await run('configure', id, await file('next.json', next))).stdout).toBe(
+    `${id}: now uses the new configuration\n`,
+  );
   await until(
     async () =>
       JSON.stringify(await system.client.sync(`${id}/first`).configuration()) ===
@@ -200,6 +204,8 @@ test.concurrent('each of several streams by itself, and a configuration for all 
   // A stream is known by the configuration of the whole, and takes that too.
   expect(await system.client.running(`${id}/first`, asConfiguration(next))).toBe('same');
   const alone = await file('alone.json', streams({ interval: '4h' }));
-  expect((await run('configure', `${id}/first`, alone)).stdout).toBe(`${id}/first: goes on with it\n`);
+  expect((await run('configure', `${id}/first`, alone)).stdout).toBe(
+    `${id}/first: now uses the new configuration\n`,
+  );
   await system.client.sync(id).stop();
 });

@@ -159,8 +159,8 @@ describe('a source', () => {
   });
 
   test.each<[string, { [key: string]: Json }, typeof stumble, string]>([
-    ['the page parameter', byNumber, () => ({ body: right(new URL('http://x/?page=1')) }), 'set "names"'],
-    ['the offset', byOffset, () => ({ body: right(new URL('http://x/?page=1')) }), 'set "names"'],
+    ['the page parameter', byNumber, () => ({ body: right(new URL('http://x/?page=1')) }), 'Set "names"'],
+    ['the offset', byOffset, () => ({ body: right(new URL('http://x/?page=1')) }), 'Set "names"'],
   ])(
     'that ignores %s ends with a warning after few requests, and no row is removed',
     async (_, stream, bad, said) => {

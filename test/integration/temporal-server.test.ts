@@ -162,7 +162,7 @@ describe('the server to use', () => {
 
     const { port } = await listening();
     await expect(ensureServer(at(`127.0.0.1:${port}`))).rejects.toThrow(
-      `No Temporal server can be used at 127.0.0.1:${port} (TEMPORAL_ADDRESS)`,
+      `Cannot connect to the Temporal server at 127.0.0.1:${port} (TEMPORAL_ADDRESS)`,
     );
     await expect(findServer(at(server.address, { TEMPORAL_NAMESPACE: 'absent' }))).rejects.toThrow(/absent/);
     expect(existsSync(elsewhere.stateDir)).toBe(false);

@@ -33,7 +33,7 @@ async function shownBy(...args: string[]): Promise<string[]> {
 }
 
 test.skipIf(terminalMissing() !== null).each([
-  ['check', [/^ {2}✓ primary key id: there in every record/, /^ {4}/]],
+  ['check', [/^ {2}✓ primary key id: present and unique in every record/, /^ {4}/]],
   ['preview', [/^record 1$/, /^ {2}updatedAt {2}2026-/]],
   ['run', [/^stream +strategy +records/, /^cursor \(user\): last_updated_at 2026-\S+Z$/]],
 ] as const)('%s', async (command, lines) => {

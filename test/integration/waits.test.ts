@@ -90,7 +90,7 @@ describe.concurrent('a login that is refused with 429', () => {
         configuration(api.url, {}, how === 'oauth2' ? oauth2(api.url) : SESSION),
       );
       await until(async () => (await sync.progress()).status === 'waiting', 20, 'the wait');
-      expect((await sync.progress()).waiting?.reason).toBe('signing in was answered with 429: slow');
+      expect((await sync.progress()).waiting?.reason).toBe('the login was answered with 429: slow');
       expect((await sync.result()).streams[0]).toMatchObject({ records: 2 });
       expect(logins).toBe(2);
     },
@@ -105,7 +105,7 @@ describe.concurrent('a login that is refused with 429', () => {
       highwater(['check', file], { env }),
       highwater(['preview', file], { env }),
     ]);
-    const words = /the source asks to wait 1\.5m, until 20\d\d-\S+: signing in was answered with 429/;
+    const words = /the source asks to wait 1\.5m, until 20\d\d-\S+: the login was answered with 429/;
     expect(check.stdout.replace(/\s+/g, ' ')).toMatch(words);
     expect(preview.stderr).toMatch(words);
     expect([check.status, preview.status]).toEqual([1, 1]);
@@ -148,7 +148,7 @@ test.concurrent('resume ends a wait that headers of an answer asked for', async 
     const asked = () => api.requests.length === wait;
     await until(async () => asked() && (await sync.progress()).status === 'waiting', 20, `wait ${wait}`);
     const { waiting } = await sync.progress();
-    expect(waiting?.reason).toBe('no more requests for now (x-ratelimit-remaining: 0)');
+    expect(waiting?.reason).toBe('no requests until then (x-ratelimit-remaining: 0)');
     expect(Date.parse(waiting?.until ?? '') - Date.now()).toBeGreaterThan(3500_000);
     await sync.resume();
   }

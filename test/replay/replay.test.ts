@@ -136,11 +136,11 @@ describe('these replays would notice a change', () => {
     );
     expect(said).toContain('  history      test/replay/histories/0.1.0/paused.json\n');
     expect(said).toMatch(
-      /^ {2}such a sync {2}\d+ events: openStream, \d+ × fetchPages, \d+ × writeBatch, signal pause; runs still$/m,
+      /^ {2}such a sync {2}\d+ events: openStream, \d+ × fetchPages, \d+ × writeBatch, signal pause; still running$/m,
     );
-    expect(said).toMatch(/^ {2}breaks {7}it would do something else than the history says: .*TMPRL1100/m);
+    expect(said).toMatch(/^ {2}breaks {7}it would deviate from its history: .*TMPRL1100/m);
     expect(said).toContain(place);
-    expect(said).toMatch(/^ {2}what then {4}it would stand still: .*Nothing is lost/m);
+    expect(said).toMatch(/^ {2}what then {4}it would get stuck: .*Nothing would be lost/m);
     expect(said).toMatch(
       /patched\(\) from @temporalio\/workflow; or give the new way a workflow type of its own/,
     );

@@ -41,7 +41,9 @@ describe('a name that resolves to a metadata address', () => {
     process.env['AWS_ACCESS_KEY_ID'] ??= 'key';
     process.env['AWS_SECRET_ACCESS_KEY'] ??= 'secret';
     const thrown = await thrownBy(S3Store.open(bucket, folder.path, connections(METADATA)));
-    expect(thrown.message).toMatch(/s3\.internal:(80|443), where a cloud gives this machine its credentials/);
+    expect(thrown.message).toMatch(
+      /s3\.internal:(80|443), where the cloud provides the credentials of this machine/,
+    );
   });
 });
 

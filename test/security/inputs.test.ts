@@ -133,8 +133,8 @@ describe('whoever starts a workflow', () => {
         JSON.stringify({ range: { kind: 'audit' }, carry: { ...CARRY, stream: { ...STREAM, range } } }),
       ],
     );
-    expect(said).toMatch(/the second argument, the options \(.*\), cannot be used/);
-    expect(said).toMatch(/carry\.stream\.range\.keys: must be a (whole )?number, and is a text/);
+    expect(said).toMatch(/the second argument, the options \(.*\) is invalid/);
+    expect(said).toMatch(/carry\.stream\.range\.keys: must be a (whole )?number, but is a text/);
     expect(await bench.requests()).toBe(0);
     expect(filesBeside(bench)).toEqual([]);
   });
@@ -162,7 +162,7 @@ describe('whoever starts a workflow', () => {
       ],
       [{ settings: { batch_rows: -5 } }, 'settings.batch_rows: must be at least 1'],
       [{ stream: 'x'.repeat(1000) }, 'stream: must be at most 200 characters long'],
-      [{ range: { kind: 'audit', keys: '1' } }, 'range.keys: must be a number, and is a text'],
+      [{ range: { kind: 'audit', keys: '1' } }, 'range.keys: must be a number, but is a text'],
     ] as const) {
       const run = await bench.startWith([bench.configuration(), options]);
       const failure = await run.failure();
@@ -237,7 +237,7 @@ describe('whoever schedules an activity', () => {
       ...['--activity-id', uniqueName('forged'), '--start-to-close-timeout', '20s'],
       ...['--input', JSON.stringify(replaced(input, path, `VARCHAR); COPY (SELECT 1) TO 'x.csv'; --`))],
     );
-    expect(said).toMatch(/the input of writeBatch cannot be used/);
+    expect(said).toMatch(/the input of writeBatch is invalid/);
     expect(said).toMatch(/plan\.table\.columns\.name: must be one of STRING, .*DECIMAL\(p,s\)/);
     expect(await bench.read('SELECT count(*), max("updatedAt")::VARCHAR FROM "user"')).toEqual(before);
     expect(filesBeside(bench)).toEqual(files);
@@ -272,7 +272,7 @@ describe('whoever schedules an activity', () => {
           ...['activity', 'execute', '--type', type, '--task-queue', lab().taskQueue],
           ...['--activity-id', uniqueName('forged'), '--schedule-to-close-timeout', '20s', '--input', input],
         );
-        expect(said, `${type} ${input}`).toContain(`the input of ${type} cannot be used`);
+        expect(said, `${type} ${input}`).toContain(`the input of ${type} is invalid`);
       }
     }
   }, 120_000);

@@ -127,7 +127,7 @@ describe.skipIf(!('path' in binary))(
         /^headers\.x refers to the secret vault:secret\/data\/none, which is not in Vault$/,
       ],
       ['${vault:secret/highwater/api#token}', /is not in Vault under that path: .* "data" follows the mount/],
-      ['${vault:secret/data/gone#token}', /is not in Vault any more: its newest version is deleted/],
+      ['${vault:secret/data/gone#token}', /is not in Vault any more: its latest version was deleted/],
       ['${vault:nothing/here#token}', /is not in Vault: .*no handler for route/],
       ['${vault:secret/data/highwater/api#tokn}', /has no field "tokn"/],
     ])('says why there is none: %s', async (reference, words) => {
@@ -140,7 +140,7 @@ describe.skipIf(!('path' in binary))(
       const token = '${vault:secret/data/highwater/api#token}';
       expect(await valueOf(token, role, { store })).toBe('tok/one+1');
       expect(await problemOf('${vault:secret/data/other#token}', role)).toMatch(
-        /may not be read by this worker's token/,
+        /may not be read with this worker's Vault token/,
       );
       const accessors = (await vault.ask('LIST', 'auth/token/accessors')) as { data: { keys: string[] } };
       // The token that the store holds is among those that are revoked.
@@ -151,7 +151,7 @@ describe.skipIf(!('path' in binary))(
       }
       expect(await valueOf(token, role, { store })).toBe('tok/one+1');
       expect(await problemOf(token, { ...role, VAULT_SECRET_ID: 'other' })).toMatch(
-        /Vault refuses this worker's VAULT_ROLE_ID and VAULT_SECRET_ID \(400\)/,
+        /Vault rejects this worker's VAULT_ROLE_ID and VAULT_SECRET_ID \(400\)/,
       );
     });
 
@@ -159,9 +159,9 @@ describe.skipIf(!('path' in binary))(
       const file = folder.file('vault-token');
       const environment = { VAULT_ADDR: vault.url, VAULT_TOKEN_FILE: file, HOME: folder.path };
       const token = '${vault:secret/data/highwater/api#token}';
-      expect(await problemOf(token, environment)).toMatch(/has no token for Vault: set VAULT_TOKEN,/);
+      expect(await problemOf(token, environment)).toMatch(/has no Vault token: set VAULT_TOKEN,/);
       writeFileSync(file, 'stale\n');
-      expect(await problemOf(token, environment)).toMatch(/token for Vault: it has expired/);
+      expect(await problemOf(token, environment)).toMatch(/Vault token: the token has expired/);
       writeFileSync(file, `${ROOT_TOKEN}\n`);
       expect(await valueOf(token, environment)).toBe('tok/one+1');
     });
@@ -293,14 +293,14 @@ describe('a secret of Vault', () => {
   test('is waited for while Vault cannot be reached', async () => {
     const away = { ...env, VAULT_ADDR: 'http://127.0.0.1:1' };
     await expect(valueOf(TOKEN, away)).rejects.toThrow(
-      /cannot be read now: Vault cannot be reached: ECONNREFUSED/,
+      /cannot be read now: Vault is unreachable: ECONNREFUSED/,
     );
   });
 
   test.each([
     [{ VAULT_ADDR: '' }, /^headers\.x refers to the secret vault:kv\/api, which .*VAULT_ADDR is not set/],
-    [{ VAULT_ADDR: 'vault.internal' }, /VAULT_ADDR is no address/],
-    [{ VAULT_NAMESPACE: 'other' }, /may not be read by this worker's token/],
+    [{ VAULT_ADDR: 'vault.internal' }, /VAULT_ADDR does not begin with/],
+    [{ VAULT_NAMESPACE: 'other' }, /may not be read with this worker's Vault token/],
   ])('is missed where the worker is not set up for it: %j', async (more, words) => {
     expect(await problemOf(TOKEN, { ...env, ...more })).toMatch(words);
   });
@@ -453,8 +453,8 @@ describe('a secret of Vault', () => {
         const refusal = valueOf(TOKEN, env, { trust: none(allowed) });
         await expect(refusal).rejects.toThrow(NotAllowedError);
         await expect(refusal).rejects.toThrow(
-          'headers.x: the secret vault:kv/api may not be used by configurations on this worker. ' +
-            "Only the worker's owner can allow it: --allow-secrets vault:kv/api, or HIGHWATER_ALLOW_SECRETS (docs/security.md).",
+          'headers.x: configurations on this worker may not use the secret vault:kv/api. ' +
+            "The worker's owner can allow it with --allow-secrets vault:kv/api, or with HIGHWATER_ALLOW_SECRETS (docs/security.md).",
         );
         expect(vault.asked).toEqual([]);
       },
@@ -464,7 +464,9 @@ describe('a secret of Vault', () => {
       'cannot be reached by a path that leads elsewhere: %s',
       (path) => {
         const raw = configuration('http://h', `\${vault:${path}#token}`);
-        expect(() => plansFrom(raw)).toThrow(/names nothing; it is written \$\{vault:PATH#FIELD\}/);
+        expect(() => plansFrom(raw)).toThrow(
+          /incomplete reference \$\{vault:…\}; write \$\{vault:PATH#FIELD\}/,
+        );
       },
     );
 
@@ -477,7 +479,7 @@ describe('a secret of Vault', () => {
       const trust = none(['vault:kv/other']);
       const read = await storeOf(env).read('postgresql://u:${vault:kv/api#token}@h/d', trust);
       expect(() => requireDestination('postgresql://u:${vault:kv/api#token}@h/d', env, trust, read)).toThrow(
-        'destination: the secret vault:kv/api may not be used',
+        'destination: configurations on this worker may not use the secret vault:kv/api',
       );
       expect(vault.asked).toEqual([]);
     });
@@ -541,14 +543,12 @@ describe('a secret of AWS Secrets Manager', () => {
     await expect(valueOf('${aws-sm:plain}', process.env)).rejects.toThrow(SecretUnavailableError);
     vi.stubEnv('AWS_ENDPOINT_URL_SECRETS_MANAGER', 'http://127.0.0.1:1');
     await expect(valueOf('${aws-sm:plain}', process.env)).rejects.toThrow(
-      /AWS Secrets Manager cannot be reached: ECONNREFUSED/,
+      /AWS Secrets Manager is unreachable: ECONNREFUSED/,
     );
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'])
       vi.stubEnv(name, undefined);
     vi.stubEnv('HOME', folder.path);
-    expect(await problemOf('${aws-sm:plain}', process.env)).toMatch(
-      /has no credentials or no region for AWS/,
-    );
+    expect(await problemOf('${aws-sm:plain}', process.env)).toMatch(/has no AWS credentials or region/);
   });
 });
 
@@ -615,7 +615,7 @@ describe('a secret of Google Secret Manager', () => {
     google.failsWith = 500;
     await expect(valueOf('${gcp-sm:api}', env())).rejects.toThrow(/Google Secret Manager answered 500/);
     vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', folder.file('none.json'));
-    expect(await problemOf('${gcp-sm:api}', env())).toMatch(/has no credentials for Google/);
+    expect(await problemOf('${gcp-sm:api}', env())).toMatch(/has no Google credentials/);
   });
 });
 
@@ -665,11 +665,11 @@ describe.skipIf(untrusted !== null)(`a secret of Azure Key Vault${untrusted ?? '
       preview('${azure-kv:team-vault/none}'),
       preview('${azure-kv:team-vault/api-token}', { AZURE_CLIENT_SECRET: 'not/it+9' }),
     ]);
-    expect(away.stderr).toMatch(/cannot be read now: the server of Azure's credentials cannot be reached/);
+    expect(away.stderr).toMatch(/cannot be read now: Azure's credential server is unreachable/);
     expect(none.stderr).toMatch(
       /auth\.token: refers to the secret azure-kv:team-vault\/none, which is not in Azure/,
     );
-    expect(refused.stderr).toMatch(/has no credentials for Azure: .*AADSTS7000215/s);
+    expect(refused.stderr).toMatch(/has no Azure credentials: .*AADSTS7000215/s);
     expect(refused.stderr).not.toContain('not/it+9');
   });
 });
@@ -711,11 +711,11 @@ describe('a secret of 1Password', () => {
   test.each([
     [
       '${op:Other/An API & more/password}',
-      /^headers\.x refers to the secret op:Other\/An API & more, which .*no such vault among those/,
+      /^headers\.x refers to the secret op:Other\/An API & more, which .*can read no such vault/,
     ],
-    ['${op:Syncs/none/password}', /there is no such item among those/],
+    ['${op:Syncs/none/password}', /can read no such item/],
     ['${op:Syncs/An API & more/none}', /has no field "none"/],
-    ['${op:Syncs/An API & more/notes}', /has no text in its field "notes"/],
+    ['${op:Syncs/An API & more/notes}', /has a field "notes" that is not a text/],
   ])('says why there is none: %s', async (reference, words) => {
     expect(await problemOf(reference, env)).toMatch(words);
   });
@@ -739,7 +739,7 @@ describe('a secret of 1Password', () => {
 
   test('has a name that leaves the filter it is looked for by as it is', () => {
     const raw = configuration('http://h', '${op:Syncs/x" or title co "/password}');
-    expect(() => plansFrom(raw)).toThrow(/names nothing/);
+    expect(() => plansFrom(raw)).toThrow(/incomplete reference/);
   });
 });
 
@@ -759,7 +759,5 @@ test.each([
   ['${azure-kv:evil.example.com/x}', '${azure-kv:VAULT/NAME}'],
   ['${op:vault/item}', '${op:VAULT/ITEM/FIELD}'],
 ])('a reference that names no secret is a problem of the configuration: %s', (reference, form) => {
-  expect(() => plansFrom(configuration('http://h', reference))).toThrow(
-    `names nothing; it is written ${form}`,
-  );
+  expect(() => plansFrom(configuration('http://h', reference))).toThrow(`; write ${form}`);
 });

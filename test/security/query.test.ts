@@ -136,7 +136,7 @@ describe('a query to the worker that owns the file', () => {
     const instance = await DuckDBInstance.create(other);
     instance.closeSync();
     const late =
-      'highwater: the query was stopped: it took longer than it may. "--timeout" gives it more time.\n';
+      'highwater: the query exceeded its time limit and was stopped; set a longer one with --timeout\n';
     const ended = (args: string[]) => highwater(['query', ...args, '--timeout', '1s']);
     const stalled = started(['query', ENDLESS, '-d', destination, '--timeout', '1s']);
     const began = Date.now();
@@ -276,7 +276,7 @@ describe.skipIf(!postgres.available)('a query to PostgreSQL', () => {
     child.stdout.destroy();
     expect(await closed).toEqual({ status: 0, said: '' });
     const late = await highwater(['query', 'SELECT pg_sleep(60)', '-d', database.url, '--timeout', '1s']);
-    expect(late.stderr).toContain('it took longer than it may');
+    expect(late.stderr).toContain('exceeded its time limit');
     const sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'highwater query'";
     await until(async () => (await database.query(sessions)).length === 0, 5, 'no session is left');
   });

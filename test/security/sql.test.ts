@@ -78,7 +78,7 @@ describe('the type of a column', () => {
     ['__proto__'],
   ])('is one of a closed list where a table is made or changed: %s is not', (type) => {
     for (const name of [duckDbType, jsonType, postgresType])
-      expect(() => name(type as ColumnType)).toThrow('is not the type of a column');
+      expect(() => name(type as ColumnType)).toThrow('is not a column type');
   });
 
   test('has its name in each database', () => {

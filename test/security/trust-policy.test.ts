@@ -50,7 +50,7 @@ describe('a worker trusts those who start workflows', () => {
     expect(chosenTrust({ trust: 'none' }, '127.0.0.1:7233', { HIGHWATER_TRUST: 'local' })).toBe('none');
     expect(chosenTrust({}, '127.0.0.1:7233', { HIGHWATER_TRUST: '' })).toBe('local');
     expect(() => chosenTrust({}, '127.0.0.1:7233', { HIGHWATER_TRUST: 'all' })).toThrow(
-      'there are local, none',
+      'allowed: local, none',
     );
   });
 });
@@ -67,8 +67,8 @@ describe('under none, environment variables', () => {
 
   it('are refused elsewhere, in words that say which list and whose it is', () => {
     expect(() => resolved('AWS_SECRET_ACCESS_KEY', none({ allowEnv: ['HW_*'] }))).toThrow(
-      'base_url: the environment variable AWS_SECRET_ACCESS_KEY may not be used by configurations on this worker. ' +
-        "Only the worker's owner can allow it: --allow-env AWS_SECRET_ACCESS_KEY, or HIGHWATER_ALLOW_ENV (docs/security.md).",
+      'base_url: configurations on this worker may not use the environment variable AWS_SECRET_ACCESS_KEY. ' +
+        "The worker's owner can allow it with --allow-env AWS_SECRET_ACCESS_KEY, or with HIGHWATER_ALLOW_ENV (docs/security.md).",
     );
     expect(() => resolved('HW_TOKEN', none())).toThrow(NotAllowedError);
     expect(() => resolved('AHW_TOKEN', none({ allowEnv: ['HW_*'] }))).toThrow(NotAllowedError);
@@ -88,7 +88,7 @@ describe('under none, environment variables', () => {
   it('are named all at once', () => {
     expect(() =>
       resolveRequest('https://h/?x=${env:A}&y=${env:B}&z=${file:/etc/passwd}', undefined, {}, none()),
-    ).toThrow(/variable A may[^]*variable B may[^]*file \/etc\/passwd may/);
+    ).toThrow(/may not use the environment variable A[^]*variable B[^]*file \/etc\/passwd/);
   });
 });
 
@@ -121,7 +121,7 @@ describe('under none, files', () => {
     ['a pipe of the system', () => '/proc/self/environ'],
   ])('are refused by %s', (_, path) => {
     expect(() => read(path(), allowed())).toThrow(
-      /may not be used by configurations on this worker.*--allow-files .*HIGHWATER_ALLOW_FILES/,
+      /configurations on this worker may not use.*--allow-files .*HIGHWATER_ALLOW_FILES/,
     );
   });
 
@@ -224,9 +224,9 @@ describe('under none, hooks', () => {
   it.each(['../secrets/own', '/tmp/own', 'own.mjs', '..', ''])(
     'have names and no paths, under local too: %j',
     (name) => {
-      expect(() => trust().requireHook(name)).toThrow('is not the name of a hook');
+      expect(() => trust().requireHook(name)).toThrow('is not a valid name of a hook');
       expect(() => TrustPolicy.local({ HIGHWATER_HOOKS: at('hooks') }).requireHook(name)).toThrow(
-        'is not the name of a hook',
+        'is not a valid name of a hook',
       );
     },
   );
@@ -273,7 +273,7 @@ describe('under none, requests', () => {
 
   it.each(PRIVATE)('go to no other: %s', (address) => {
     expect(() => ask('api.example.com', address)).toThrow(
-      /host api.example.com:443, which has a .* address, may not .*--allow-hosts public,api.example.com:443, or HIGHWATER_ALLOW_HOSTS/,
+      /may not use the host api.example.com:443, which has a .* address.*--allow-hosts public,api.example.com:443, or with HIGHWATER_ALLOW_HOSTS/,
     );
   });
 
@@ -313,7 +313,7 @@ describe('under none, requests', () => {
 
   it.each(['10.*', '127.0.0.*', '10.0.0.0/33', '10.0.0.0/x', 'https://h', 'h:99999', 'h/8', '', 'a b'])(
     'are not allowed by what names no host: %j',
-    (entry) => expect(() => none({ allowHosts: [entry] })).toThrow('names no host'),
+    (entry) => expect(() => none({ allowHosts: [entry] })).toThrow('is not a host'),
   );
 });
 
@@ -336,7 +336,9 @@ describe('where a cloud gives a machine its credentials', () => {
   it.each(METADATA)('no request goes under either trust: %s', (address) => {
     for (const trust of both(['public', '*', '169.254.0.0/16', '0.0.0.0/0', '::/0'])) {
       const host = address.includes(':') ? `[${address}]` : address;
-      expect(() => trust.requireHost(host, 80)).toThrow('where a cloud gives this machine its credentials');
+      expect(() => trust.requireHost(host, 80)).toThrow(
+        'where the cloud provides the credentials of this machine',
+      );
       expect(() => trust.requireAddress('api.example.com', 80, address)).toThrow(NotAllowedError);
     }
   });
@@ -365,7 +367,9 @@ describe('where a cloud gives a machine its credentials', () => {
         's3://bucket/x?endpoint=http://metadata.google.internal:80',
         'postgresql://u@169.254.169.254:80/db',
       ])
-        expect(() => requireDestination(destination, {}, trust)).toThrow('where a cloud gives this machine');
+        expect(() => requireDestination(destination, {}, trust)).toThrow(
+          'where the cloud provides the credentials',
+        );
     }
   });
 
@@ -414,7 +418,7 @@ describe('a connection', () => {
     await response.text();
     network.close();
     await expect(network.fetch(new URL(`http://rebound.example.com:${port}/`), {})).rejects.toThrow(
-      /host rebound.example.com:\d+, which has a loopback address, may not be used/,
+      /may not use the host rebound.example.com:\d+, which has a loopback address/,
     );
     network.close();
   });
@@ -435,7 +439,7 @@ describe('a connection', () => {
     await expect(network.fetch(new URL(`${scheme}://inside.example.com/`), {})).rejects.toMatchObject({
       name: 'NotAllowedError',
       message: expect.stringMatching(
-        /^the host inside.example.com:\d+, which has a loopback address/,
+        /may not use the host inside.example.com:\d+, which has a loopback address/,
       ) as string,
     });
   });

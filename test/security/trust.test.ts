@@ -154,7 +154,7 @@ async function refusal(given: Configuration, worker = none): Promise<SyncFailedE
   );
   if (!(thrown instanceof SyncFailedError)) throw thrown;
   expect(thrown.type, thrown.message).toBe('NotAllowedError');
-  expect(thrown.message).toContain("Only the worker's owner can");
+  expect(thrown.message).toContain("The worker's owner can");
   // Not tried again and again: the list does not change by itself.
   expect(Date.now() - begun).toBeLessThan(40_000);
   return thrown;
@@ -164,9 +164,9 @@ const attackers = (path: string, to: string) => `${api}${path}?to=${encodeURICom
 
 describe('a worker that trusts none', () => {
   test('says so in its first line, and what lists there are; one on loopback says that it is local', () => {
-    expect(none.said()).toMatch(/^Trust: none\. Configurations may use what --allow-env/);
+    expect(none.said()).toMatch(/^Trust: none\. Configurations may use only what --allow-env/);
     expect(local.said()).toMatch(
-      /^Trust: local, as the Temporal server is at 127\.0\.0\.1:\d+\. Those who start workflows there have the rights of this worker/,
+      /^Trust: local \(the Temporal server is at 127\.0\.0\.1:\d+\)\. Anyone who can start workflows has the rights of this worker/,
     );
   });
 
@@ -198,7 +198,7 @@ describe('a worker that trusts none', () => {
     ];
     for (const path of paths) {
       const { message } = await refusal(configuration(`${api}/file?x=\${file:${path}}`));
-      expect(message).toContain(`the file ${path} may not be used`);
+      expect(message).toContain(`may not use the file ${path}`);
       expect(message).not.toContain('not-for-configurations');
     }
     expect(asked.filter(({ url }) => url.startsWith('/file'))).toEqual([]);
@@ -211,7 +211,9 @@ describe('a worker that trusts none', () => {
       'x=token-from-vault',
     );
     const { message } = await refusal(configuration(`${api}/vaults?x=\${vault:kv/other#token}`));
-    expect(message).toContain('base_url: the secret vault:kv/other may not be used');
+    expect(message).toContain(
+      'base_url: configurations on this worker may not use the secret vault:kv/other',
+    );
     expect(message).toContain('--allow-secrets vault:kv/other, or HIGHWATER_ALLOW_SECRETS');
     await refusal(configuration(`${api}/vaults?x=\${aws-sm:other}`));
     await refusal(
@@ -296,7 +298,7 @@ describe('a worker that trusts none', () => {
     const { events } = await client.temporal.workflow.getHandle(handle.workflowId).fetchHistory();
     const failed = (events ?? []).map(({ activityTaskFailedEventAttributes: one }) => one?.failure);
     expect(failed.map((failure) => failure?.message).join('\n')).toContain(
-      'the host of notify.url may not be used',
+      'may not use the host of notify.url',
     );
     expect(reached).toEqual([]);
   });
@@ -342,7 +344,7 @@ describe('an activity that is executed by hand, without a workflow', () => {
     const input = { ...notice, since: '', nextTry: null, lagSeconds: null, completeAsOf: null, at: '' };
     for (const url of [`${api}/notice?x=\${env:OTHER_TOKEN}`, `${inside}/notice`])
       expect(await executed('sendNotice', { url, notice: input })).toMatch(
-        /may not be used by configurations/,
+        /configurations on this worker may not use/,
       );
     expect([reached, asked.filter((one) => one.url.startsWith('/notice'))]).toEqual([[], []]);
   });
@@ -419,7 +421,7 @@ describe('a worker that trusts those who start workflows', () => {
         ],
       ]) {
         const { message } = await refusal(configuration(url), worker);
-        expect(message).toContain('where a cloud gives this machine its credentials');
+        expect(message).toContain('where the cloud provides the credentials of this machine');
       }
     }
   });

@@ -136,7 +136,7 @@ describe('numbers', () => {
       maxId: '90071992547409931234',
     });
     expect(refused({ max_id: 2 ** 53 })).toEqual({
-      max_id: 'must be a whole number of at least 0; write one beyond 2^53 as text',
+      max_id: 'must be a whole number of at least 0; write numbers beyond 2^53 as text',
     });
   });
 
@@ -147,11 +147,11 @@ describe('numbers', () => {
     expect(refused({ page_size: null })).toEqual({ page_size: 'must be a number, not null' });
     expect(refused({ page_size: true })).toEqual({ page_size: 'must be a number, not true' });
     expect(refused({ page_size: 1.5 })).toEqual({ page_size: 'must be a whole number, not 1.5' });
-    expect(refused({ page_size: '0' })).toEqual({ page_size: '0 is too small: at least 1 is needed' });
+    expect(refused({ page_size: '0' })).toEqual({ page_size: '0 is too small: the minimum is 1' });
     expect(refused({ page_size: 1_000_001 })).toEqual({
-      page_size: '1000001 is too large: at most 1000000 is allowed',
+      page_size: '1000001 is too large: the maximum is 1000000',
     });
-    expect(refused({ buffer_hours: -1 })).toEqual({ buffer_hours: '-1 is too small: at least 0 is needed' });
+    expect(refused({ buffer_hours: -1 })).toEqual({ buffer_hours: '-1 is too small: the minimum is 0' });
     expect(refused({ step_size: 0 })).toEqual({ step_size: 'must be at least 1' });
   });
 });
@@ -162,10 +162,10 @@ describe('idle_interval', () => {
       ...{ intervalSeconds: 900, idleIntervalSeconds: 21_600 },
     });
     expect(refused({ idle_interval: '1h' })).toEqual({
-      idle_interval: 'is for a sync with "interval", which it grows from',
+      idle_interval: 'needs "interval", from which it grows',
     });
     expect(refused({ interval: '15m', idle_interval: '1m' })).toEqual({
-      idle_interval: 'must not be shorter than "interval", which it grows from',
+      idle_interval: 'must not be shorter than "interval", from which it grows',
     });
     const source = { base_url: 'http://127.0.0.1:1' };
     const stream = { name: 'one', strategy: 'cursor', primary_key: 'id', columns: { id: 'STRING' } };
@@ -173,7 +173,9 @@ describe('idle_interval', () => {
     expect(plansFrom({ source, streams, interval: '1m', idle_interval: '1h' }).plans).toMatchObject([
       { intervalSeconds: 60, idleIntervalSeconds: 3600 },
     ]);
-    expect(() => plansFrom({ source, streams, idle_interval: '1h' })).toThrow(/idle_interval: is for a sync/);
+    expect(() => plansFrom({ source, streams, idle_interval: '1h' })).toThrow(
+      /idle_interval: needs "interval"/,
+    );
     expect(asOnePass({ strategy: 'keyset', interval: '15m', idle_interval: '6h' })).toEqual({
       strategy: 'keyset',
     });
@@ -191,16 +193,17 @@ describe('notify', () => {
     const streams = [{ ...stream, next: 'link' }];
     expect(plansFrom({ source, streams, interval: '15m', notify }).plans).toHaveLength(1);
     expect(() => plansFrom({ source, streams, interval: '2h', notify })).toThrow(
-      /notify\.lag: must be longer than "interval", 2h: a table is as far behind between two passes/,
+      /notify\.lag: must be longer than "interval", 2h: between two passes a table is always that far behind/,
     );
   });
 
   it('says what it cannot be told of', () => {
     expect(refused({ notify: { url, on: ['lag'] } })).toEqual({
-      'notify.lag': 'must be given, as "on" names lag',
+      'notify.lag': 'is required, because "on" lists lag',
     });
     expect(refused({ interval: '1m', idle_interval: '2h', notify: { url, lag: '1h' } })).toEqual({
-      'notify.lag': 'must be longer than "idle_interval", 2h: a table is as far behind between two passes',
+      'notify.lag':
+        'must be longer than "idle_interval", 2h: between two passes a table is always that far behind',
     });
     expect(refused({ notify: { url, on: ['sometimes'] } })['notify.on[0]']).toContain(
       'failing, recovered, lag',
@@ -211,7 +214,7 @@ describe('notify', () => {
   it('has no secret in the open', () => {
     const SECRET = 'T0/B0/x9f31';
     const secret =
-      'is a secret as a whole, which would stay in the workflow\'s history; write "${env:NAME}" in its place';
+      'is a secret itself, which the workflow\'s history would keep; write "${env:NAME}" instead';
     expect(refused({ notify: { url: `https://hooks.slack.com/services/${SECRET}` } })).toEqual({
       'notify.url': secret,
     });
@@ -274,7 +277,7 @@ describe('durations', () => {
   });
 });
 
-describe('a configuration that cannot be used', () => {
+describe('an invalid configuration', () => {
   it('is refused with every problem at once, each with its path', () => {
     const problems = refused({
       strategy: 'keysett',
@@ -337,7 +340,7 @@ describe('a configuration that cannot be used', () => {
       'primary_key[0]': '"idd" is not one of the columns (did you mean "id"?)',
       'primary_key[1]': '"idd" is not one of the columns (did you mean "id"?)',
       primary_key: 'names a column twice',
-      max_id: '5 lies before initial_id 10',
+      max_id: '5 is less than initial_id 10',
     });
   });
 
@@ -432,8 +435,8 @@ describe('names in the destination', () => {
 
   it('that differ only in case are one column to the destination, so two are refused', () => {
     expect(refused({ columns: { id: 'STRING', ID: 'LONG', iD: 'INT' } })).toEqual({
-      'columns.ID': 'differs from "id" only in case, which the destination does not tell apart',
-      'columns.iD': 'differs from "ID" only in case, which the destination does not tell apart',
+      'columns.ID': 'differs from "id" only in case, which the destination does not distinguish',
+      'columns.iD': 'differs from "ID" only in case, which the destination does not distinguish',
     });
   });
 
@@ -498,7 +501,7 @@ describe('base_url', () => {
       expect(plan.notes).toEqual([
         {
           code: 'path_replaced',
-          message: `base_url's path ${path} belongs to another strategy; ${strategy} reads ${own} instead`,
+          message: `the path ${path} of base_url belongs to another strategy; ${strategy} reads ${own} instead`,
         },
       ]);
     }
@@ -544,7 +547,7 @@ describe('base_url', () => {
     'https://:secret@api.example.com/',
   ])('with a password in it is refused, because history would keep it: %s', (base_url) => {
     const message = refused({ base_url })['base_url'];
-    expect(message).toContain('holds a password');
+    expect(message).toContain('contains a password');
     expect(message).toContain('${env:NAME}');
     expect(message).not.toContain('secret');
   });
@@ -621,7 +624,7 @@ describe('a configuration file', () => {
     expect((await refusal('empty.json', '')).message).toContain(folder.file('empty.json'));
     expect((await refusal('comment.json', '// nothing\n')).problems).toHaveLength(1);
     for (const [path, said] of [
-      [folder.file('absent.json'), 'there is no such file'],
+      [folder.file('absent.json'), 'the file does not exist'],
       [folder.path, 'is a folder'],
     ] as const) {
       const thrown: unknown = await loadConfiguration(path).catch((error: unknown) => error);

@@ -93,7 +93,7 @@ describe('a stream with several cursor fields', () => {
     };
     const cursor: Cursor = { pass: 1, mark: null, position: null, ended: 'empty_page', notes: [] };
     expect(cursorColumn(plan)).toBeNull();
-    expect(scopeOf({ ...plan, range }, cursor)).toContain('"cursor_field" names several: u, c');
+    expect(scopeOf({ ...plan, range }, cursor)).toContain('"cursor_field" lists several fields: u, c');
     expect(scopeOf({ ...plan, range: { ...range, from: null } }, cursor)).toBeNull();
   });
 

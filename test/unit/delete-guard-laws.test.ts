@@ -63,7 +63,7 @@ describe('what a pass may remove without asking', () => {
     );
   });
 
-  it('is never less once so many were approved, and asks with the counts otherwise', () => {
+  it('is never less once the approved number, and asks with the counts otherwise', () => {
     fc.assert(
       fc.property(limit, count, count, count, (max, deleted, rows, approved) => {
         const [before, after] = [asks(max, deleted, rows), asks(max, deleted, rows, { approved })];

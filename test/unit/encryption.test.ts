@@ -48,7 +48,7 @@ describe('payloads', () => {
     const after = await both.encode(await both.decode(before));
     expect(await fresh.decode(after)).toEqual(await old.decode(before));
     await expect(old.decode(after)).rejects.toThrow(
-      'this is encrypted with the key "new", and this process has "old" only. Set HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE as for the workers',
+      'this is encrypted with the key "new", and this process has "old" only. Set HIGHWATER_PAYLOAD_KEY or HIGHWATER_PAYLOAD_KEY_FILE to the same value as for the workers',
     );
     const plain = payload('from before');
     expect(await both.decode([plain])).toEqual([plain]);
@@ -58,7 +58,7 @@ describe('payloads', () => {
     const [sealed] = await codec(`one:${a}`).encode([payload({ rows: 1 })]);
     const altered = { ...sealed, data: Buffer.from(sealed?.data ?? []) };
     altered.data[20] = (altered.data[20] ?? 0) ^ 1;
-    const said = /^this is encrypted with a key "one" that differs from the key "one" of this process/;
+    const said = /^this is encrypted with another key "one" than that of this process/;
     await expect(codec(`one:${a}`).decode([altered])).rejects.toThrow(said);
     await expect(codec(`one:${b}`).decode([sealed as Payload])).rejects.toThrow(said);
     await expect(codec(`one:${a}`).decode([{ ...altered, data: Buffer.alloc(3) }])).rejects.toThrow(said);

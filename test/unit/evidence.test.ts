@@ -48,7 +48,7 @@ describe('a page that looks like the last one', () => {
     const insisted = () => strategy.advance(begun, { ...contradicted, asked: 3 });
     expect(insisted).toThrow(ContradictionError);
     expect(insisted).toThrow(
-      'the source contradicts itself: the answer names no next page, but it says that there is more ("more" is true)',
+      'the source contradicts itself: the response names no next page, but it says that more records follow ("more" is true)',
     );
   });
 
@@ -101,7 +101,7 @@ describe('a page that looks like the last one', () => {
   it('contradicts a pass that ended with an empty next before', () => {
     const first = read(cursor, [page(0, 10, { nextToken: 'a' }), page(10, 7, { noToken: 'null' })]);
     expect(() => read(cursor, [page(0, 10, { noToken: 'absent' })], first)).toThrow(
-      'it has no "next" at all',
+      'it is a full page without "next"',
     );
     expect(read(cursor, [page(0, 7, { noToken: 'absent' })], first).ended).toBe('no_next_token');
   });
@@ -153,7 +153,7 @@ describe('counts that become smaller in a pass', () => {
   it('are remembered where pages are counted', () => {
     const at = read(pageNumber, [page(0, 10, { totalPages: 5 }), page(10, 10, { totalPages: 2 })]);
     expect([at.ended, codes(at)]).toEqual(['last_page', ['list_shrank']]);
-    expect(at.notes[0]?.message).toContain('"total_pages" was 5 before, and page 2 was the last');
+    expect(at.notes[0]?.message).toContain('"total_pages" was 5, but page 2 was the last');
   });
 
   it('are the least that the pass must have met', () => {
@@ -276,7 +276,7 @@ describe('a page that comes again', () => {
   it('ends pages by number, with a warning where it may be that the number is not known', () => {
     const ignored = read(pageNumber, [page(0, 10), page(0, 10), page(0, 10)]);
     expect([ignored.ended, codes(ignored)]).toEqual(['repeated_page', ['end_unproven']]);
-    expect(ignored.notes[0]?.message).toContain('set "names"');
+    expect(ignored.notes[0]?.message).toContain('Set "names"');
     const clamped = read(pageNumber, [page(0, 10), page(10, 4), page(10, 4), page(10, 4)]);
     expect([clamped.ended, codes(clamped)]).toEqual(['repeated_page', []]);
   });
@@ -322,7 +322,7 @@ describe('a pass that begins again', () => {
     expect(again.notes).toEqual([
       {
         code: 'pass_restarted',
-        message: 'The pass was begun again from where it started: the token was refused.',
+        message: 'The pass started over: the token was refused.',
       },
     ]);
     // A stream that is opened anew may begin it again.

@@ -243,7 +243,7 @@ describe('the members of a record', () => {
   it('of a file that is cut short are an error, not an endless search', () => {
     const visitor = { value: () => undefined, record: () => undefined };
     for (const text of ['{"a":"b', '{"a":[1', '{"a']) {
-      expect(() => new FieldWalker<null>(0).walk(Buffer.from(text), visitor)).toThrow('cut short');
+      expect(() => new FieldWalker<null>(0).walk(Buffer.from(text), visitor)).toThrow('is truncated');
     }
   });
 });

@@ -35,21 +35,21 @@ describe('the address of a file destination', () => {
   it.each([
     ['files:', 'names no folder'],
     ['files://lake', 'names no folder'],
-    ['files:lake?fromat=ndjson', 'unknown word "fromat"'],
-    ['files:lake?format=csv', 'format=csv; there are parquet, ndjson'],
+    ['files:lake?fromat=ndjson', 'unknown parameter "fromat"'],
+    ['files:lake?format=csv', 'format=csv; allowed: parquet, ndjson'],
     ['files:lake?format=ndjson&format=parquet', 'twice'],
-    ['files:lake?endpoint=http://x', 'unknown word "endpoint"'],
+    ['files:lake?endpoint=http://x', 'unknown parameter "endpoint"'],
     ['s3://', 'names no bucket'],
     ['s3:/b', 'names no bucket'],
     ['s3://key:secret@bucket/p', 'names no bucket'],
-    ['s3://b?endpoint=nowhere', 'no URL'],
+    ['s3://b?endpoint=nowhere', 'not a URL'],
     ['s3://b?endpoint=http://user:pass@x', 'endpoint with credentials'],
     ['s3://b?path_style=yes', 'path_style=yes'],
   ])('%s is refused: %s', (text, why) => expect(said(text)).toContain(why));
 
-  it('never shows the value of a word that it does not know, which may be a secret', () => {
+  it('never shows the value of an unknown parameter, which may be a secret', () => {
     const message = said('s3://b?secret_key=abc123&x=${env:Y}');
-    expect(message).toContain('unknown word "secret_key"');
+    expect(message).toContain('unknown parameter "secret_key"');
     expect(message).not.toContain('abc123');
   });
 
@@ -59,11 +59,11 @@ describe('the address of a file destination', () => {
     expect(planFromFlat({ destination: text }).table.schema).toBe('main');
     const environment = { AT: 'http://127.0.0.1:9', FORMAT: 'ndjson', HIGHWATER_HOME: '/tmp/none' };
     expect(filesOf(text, environment).name).toBe('s3://b/p?format=${env:FORMAT}&endpoint=${env:AT}');
-    expect(() => filesOf(text, { ...environment, FORMAT: 'csv' })).toThrow('format=${env:FORMAT}; there are');
+    expect(() => filesOf(text, { ...environment, FORMAT: 'csv' })).toThrow('format=${env:FORMAT}; allowed:');
     expect(() => filesOf(text, {})).toThrow('AT');
   });
 
-  it('does not go with deletes', () => {
+  it('does not support deletes', () => {
     const stream = {
       name: 'a',
       path: '/a',
@@ -76,6 +76,6 @@ describe('the address of a file destination', () => {
       destination: 'files:lake',
       streams: [{ ...stream, total: 'total', deletes: 'soft' }],
     };
-    expect(() => planFrom(configuration, 'a')).toThrow('streams[0].deletes: deletes go with a database');
+    expect(() => planFrom(configuration, 'a')).toThrow('streams[0].deletes: files do not support deletes');
   });
 });

@@ -115,7 +115,7 @@ describe('a configuration in full form', () => {
       'source.header': 'is not a known key (did you mean "headers"?)',
       'source.auth.token': expect.stringContaining('must be a reference such as "${env:TOKEN}"') as string,
       destinations: 'is not a known key (did you mean "destination"?)',
-      'defaults.page_size': '0 is too small: at least 1 is needed',
+      'defaults.page_size': '0 is too small: the minimum is 1',
       'streams[0].strateg': 'is not a known key (did you mean "strategy"?)',
       'streams[1].strategy': expect.stringContaining('did you mean "cursor"') as string,
       'streams[2].columns': expect.stringContaining('must be an object') as string,
@@ -368,7 +368,7 @@ describe('a configuration in full form', () => {
       'deletes',
       'needs a cursor_field that is a timestamp',
     ],
-    [{ ...REPLAY, deletes: 'soft', settle: '5m' }, 'deletes', 'does not go with settle'],
+    [{ ...REPLAY, deletes: 'soft', settle: '5m' }, 'deletes', 'does not work with settle'],
     [
       { columns: { id: 'LONG', _HIGHWATER_batch: 'STRING' } },
       'columns._HIGHWATER_batch',
@@ -404,10 +404,10 @@ describe('a configuration in full form', () => {
 
   it('with one name or table twice is refused', () => {
     expect(refusal({ ...base, streams: [stream, { ...stream, name: 'Issues' }] })).toEqual({
-      'streams[1].name': '"Issues" is that of streams[0] too',
+      'streams[1].name': '"Issues" is already used by streams[0]',
     });
     expect(refusal({ ...base, streams: [stream, { ...stream, name: 'b', table: 'issues' }] })).toEqual({
-      'streams[1].table': '"main.issues" is that of streams[0] too',
+      'streams[1].table': '"main.issues" is already used by streams[0]',
     });
   });
 
@@ -488,10 +488,10 @@ describe('hosts of next pages', () => {
 
 it('an optional reference cannot be in a path', () => {
   const streams = [{ ...stream, path: '/items/${cursor:scroll_param?}' }];
-  expect(refusal({ ...base, streams })['streams[0].path']).toContain('cannot hold an optional reference');
+  expect(refusal({ ...base, streams })['streams[0].path']).toContain('cannot contain an optional reference');
   const body = { method: 'POST', body: { after: '${cursor:scroll?}' } };
   expect(refusal({ ...base, streams: [{ ...stream, ...body }] })['streams[0].body']).toContain(
-    '${cursor:scroll} is not known',
+    '${cursor:scroll} does not exist',
   );
 });
 
@@ -533,17 +533,12 @@ describe('the format of a filter', () => {
   });
 
   it.each<[string, object, string, string]>([
-    [
-      'a zone alone',
-      { names: { updated_since: 's', zone: 'UTC' } },
-      'names.zone',
-      'goes with a names.format',
-    ],
+    ['a zone alone', { names: { updated_since: 's', zone: 'UTC' } }, 'names.zone', 'needs a names.format'],
     [
       'a zone of seconds',
       { names: { updated_since: 's', format: 'epoch_s', zone: 'UTC' } },
       'names.zone',
-      'goes with',
+      'needs a names.format',
     ],
     [
       'no zone',
@@ -557,7 +552,12 @@ describe('the format of a filter', () => {
       'names.format',
       'did you mean "epoch_s"',
     ],
-    ['an order', { names: { updated_since: 's', format: 'integer' } }, 'names.format', 'tells no time'],
+    [
+      'an order',
+      { names: { updated_since: 's', format: 'integer' } },
+      'names.format',
+      'is not a format for times',
+    ],
     [
       'times over integers',
       { cursor_format: 'integer', names: { updated_since: 's', format: 'epoch_s' } },
@@ -618,7 +618,7 @@ describe('several cursor fields', () => {
         names: { updated_since: 'since' },
       },
       'cursor_field',
-      'must be one field',
+      'must be a single field',
     ],
     [
       'several where rows are deleted by their time',

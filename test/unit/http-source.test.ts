@@ -408,14 +408,22 @@ describe('the next token', () => {
       { names: { scroll_param: 'apcontinue' } },
       'an object with apcontinue, c',
     ],
-    ['["a", 1]', {}, 'a list of 2, which cannot be sent as the parameter "scroll_param": to send it whole'],
+    [
+      '["a", 1]',
+      {},
+      'a list of 2, which cannot be sent as the parameter "scroll_param": to send it as it is',
+    ],
     ['{"a": 1}', { params: { c: '${cursor:scroll_param}' } }, 'next: {token: next, as: params}'],
     ['{"a": 1}', { method: 'POST', body: { c: 'x${cursor:scroll_param}' } }, 'as: params'],
     ['{"a": 1}', { ...WHOLE, headers: { 'X-Next': '${cursor:scroll_param}' } }, 'nowhere else'],
-    ['{"href": "/2"}', { next: { url: 'next' } }, 'an object with href, and no address'],
-    ['true', {}, 'the next token (next) is true, which is no token'],
+    ['{"href": "/2"}', { next: { url: 'next' } }, 'an object with href, not an address'],
+    ['true', {}, 'the next token (next) is true, which is not a token'],
     ['true', { next: { url: 'next' } }, 'the next token (next) is true'],
-    ['"x"', { next: { token: 'next', as: 'params' } }, 'the next token is a string, and "as: params" sends'],
+    [
+      '"x"',
+      { next: { token: 'next', as: 'params' } },
+      'the next token is a string, but "as: params" needs an object',
+    ],
     ['[1]', { next: { token: 'next', as: 'params' } }, 'the next token is a list of 1'],
     [
       '{"a": {"b": 1}}',
@@ -523,7 +531,7 @@ describe('the next token', () => {
       ]) {
         const thrown = await failure(url, { spec: specOf(stream) });
         expect(thrown).toBeInstanceOf(MalformedAnswerError);
-        expect(thrown.message).toContain(`which leads nowhere, but the answer has a member of that name`);
+        expect(thrown.message).toContain(`which matches nothing, but the response has a member of that name`);
         expect(thrown.message).toContain(spelt);
       }
     }
@@ -548,7 +556,7 @@ describe('records', () => {
       '',
     ],
     ['$..items', { data: [] }, '$..items selects nothing', ''],
-    ['value.items', { 'value.items': [{ id: 1 }] }, "a name with dots is quoted: $['value.items']", ''],
+    ['value.items', { 'value.items': [{ id: 1 }] }, "quote a name that contains dots: $['value.items']", ''],
     ["$['value.itms']", { 'value.items': [] }, 'the body has no member "value.itms"; it has value.items', ''],
   ])('%s in %j are missing, which is no empty page', async (records, body, words) => {
     const { url } = await serve(always(200, JSON.stringify(body)));
@@ -684,7 +692,7 @@ describe('what an answer counts', () => {
     const { url } = await serve(always(200, page([], { total })));
     for (const key of ['total', 'more']) {
       const thrown = await failure(url, { spec: specOf({ next: 'link', [key]: 'total' }) });
-      expect(thrown.message).toContain(`"${key}" is total, which leads to a`);
+      expect(thrown.message).toContain(`"${key}" is total, which is a`);
     }
   });
 
@@ -758,7 +766,7 @@ describe('an answer without records that says that it failed', () => {
       expect(thrown.message).toMatch(/^the source answered 200 OK without records, but with an error in /);
       expect(thrown.message).toContain(words);
       // What it tells one to write does what it says.
-      const rule = /say so: errors: \[(\{.*\})\]\n/.exec(thrown.message)?.[1] ?? '';
+      const rule = /add to the stream: errors: \[(\{.*\})\]\n/.exec(thrown.message)?.[1] ?? '';
       const spec = specOf({ next: 'none', records, errors: [parse(rule) as Json] });
       expect(await read(url, { spec })).toMatchObject({ keys: [], ignored: true });
     }
@@ -911,7 +919,7 @@ describe('what a strategy sends', () => {
   it('must be sent by the strategy at all', async () => {
     for (const [name, words] of [
       ['page', 'the strategy does not send'],
-      ['limit', 'is sent only where page_size is given'],
+      ['limit', 'is sent only if page_size is set'],
     ] as const) {
       const thrown = await failure(`http://127.0.0.1:1/x/\${cursor:${name}}`, { params: { offset: '0' } });
       expect(thrown).toBeInstanceOf(ConfigurationError);
@@ -924,7 +932,7 @@ describe('what a strategy sends', () => {
       const thrown = await failure('http://127.0.0.1:1/s/${cursor:scroll_param}', {
         params: { scroll_param: token },
       });
-      expect(thrown.message).toContain('would be another address');
+      expect(thrown.message).toContain('would change the path');
     }
   });
 });
@@ -1178,7 +1186,7 @@ describe('a redirect', () => {
       const { url } = await serve(always(302, '', { location }));
       const thrown = await failure(url);
       expect(thrown).toBeInstanceOf(SourceRefusedError);
-      expect(thrown.message).toContain('redirects to what is no HTTP address');
+      expect(thrown.message).toContain('redirects to an address that is not HTTP');
     },
   );
 
@@ -1273,7 +1281,7 @@ describe('a connection that ends', () => {
     const { url } = await serve((_request, response) => answer(response));
     const thrown = await failure(url);
     expect(thrown).toBeInstanceOf(SourceUnavailableError);
-    expect(thrown.message).toMatch(/^the source cannot be read: \S/);
+    expect(thrown.message).toMatch(/^reading from the source failed: \S/);
   });
 
   it('after half a body that said it was whole is a malformed answer', async () => {
@@ -1384,7 +1392,7 @@ describe("a parent's value", () => {
     const of = `${url}/companies/\${parent:id}/departments`;
     await read(of, { parent: { id: '../..' } });
     expect(asked).toEqual(['/companies/..%2F../departments']);
-    expect((await failure(of, { parent: { id } })).message).toContain('would be another address');
+    expect((await failure(of, { parent: { id } })).message).toContain('would change the path');
     expect(asked).toHaveLength(1);
   });
 });

@@ -283,7 +283,7 @@ describe('a pass', () => {
       );
       const values = at === null ? page.values : ['2024-01-01T00:00:01Z', 'soon'];
       const advance = () => strategy.advance(strategy.begin(null, ''), { ...page, values });
-      expect(advance).toThrow(at === null ? 'that of record "b" is missing' : 'that of record "b" is "soon"');
+      expect(advance).toThrow(at === null ? 'in record "b" it is missing' : 'in record "b" it is "soon"');
     }
   });
 

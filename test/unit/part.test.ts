@@ -95,7 +95,7 @@ describe('a configuration that Temporal cannot carry is refused before anything 
     [
       'of more than 2 MiB',
       many(500, 70, 50),
-      /the configuration is too large: [23]\.\d\d MiB as JSON, .*1\.94 MiB/,
+      /the configuration is too large: [23]\.\d\d MiB as JSON; .*1\.94 MiB/,
     ],
     [
       'whose one stream is too large',

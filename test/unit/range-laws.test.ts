@@ -269,7 +269,7 @@ test.each<[StrategyOptions, string | null, string | null, RegExp | null]>([
   [list, '0', '10', null],
   [list, '-1', null, /^from: "-1" is not an offset/],
   [whole, null, null, null],
-  [whole, '1', null, /reads this source as a whole/],
+  [whole, '1', null, /reads this whole source/],
 ])('a range of %o from %o to %o: %o', (options, from, to, said) => {
   const problem = rangeProblem(options, { from, to });
   if (said === null) expect(problem).toBeNull();
@@ -284,8 +284,8 @@ test('a day is its first instant, and what cannot be asked for is said', () => {
     table: { schema: 's', table: 't', primaryKey: ['id'], columns: {}, ...(mode && { mode }) },
   });
   const none = { from: null, to: null };
-  expect(unfitRange(plan(keyset), { kind: 'backfill', ...none })).toMatch(/needs an end/);
-  expect(unfitRange(plan(whole), { kind: 'backfill', ...none })).toMatch(/no part of it/);
+  expect(unfitRange(plan(keyset), { kind: 'backfill', ...none })).toMatch(/needs --from/);
+  expect(unfitRange(plan(whole), { kind: 'backfill', ...none })).toMatch(/no range to backfill/);
   expect(unfitRange(plan(keyset), { kind: 'audit', ...none })).toBeNull();
   expect(
     unfitRange(plan(keyset, 'append'), { kind: 'audit', ...none, repair: true, removeExtra: true }),
@@ -335,12 +335,12 @@ test('which rows an audit would have met, or why that cannot be told', () => {
     to: write(2),
   });
   expect(scope(step, { reached: '70' })).toEqual({ field: 'id', format: 'integer', from: '5', to: '70' });
-  expect(scope(step, {}, [], 'max_empty_steps')).toMatch(/were not asked for/);
+  expect(scope(step, {}, [], 'max_empty_steps')).toMatch(/were not requested/);
   expect(scope(list, { reached: '19' })).toBeNull();
-  expect(scope(list, { from: '3' })).toMatch(/cannot be told/);
+  expect(scope(list, { from: '3' })).toMatch(/does not show/);
   expect(scope(whole, {})).toBeNull();
   for (const note of ['answer_cut', 'parent_skipped', 'ties_out_of_reach', 'unordered'])
-    expect(scope(keyset, {}, [note])).toMatch(/^not all records may have been read/);
+    expect(scope(keyset, {}, [note])).toMatch(/^some records may not have been read/);
   expect(scope(keyset, {}, ['no_cursor_value'])).toBeNull();
 });
 

@@ -390,8 +390,8 @@ describe('values of declared types', () => {
     const body = '{"data":[{"v":true,"id":1},{"v":"yes","id":2},{"v":null,"id":3}]}';
     expect(refusal(body, options)).toMatchObject({ kind: 'record' });
     expect(refusal(body, options).message).toBe(
-      'the record with primary key "2" does not fit: column "v" cannot hold "yes" as BOOLEAN. Declare another type for it ' +
-        'in "columns"; a table that is there keeps its types: set "misfits" to "evolve" or "quarantine".',
+      'the record with primary key "2" does not fit: column "v" cannot hold "yes" as BOOLEAN. Declare another type ' +
+        'in "columns"; for an existing table, set "misfits" to "evolve" or "quarantine".',
     );
     const { rejects, count } = outcome(Buffer.from(body), [], { ...options, reject: () => undefined }) as {
       rejects: unknown[];
@@ -996,7 +996,7 @@ describe('what is no page of records', () => {
       'the body ends in the middle of its records, after 2 of them',
     );
     expect(refusal('{"data": [{"id": 1}], "scroll_param": "a').message).toBe(
-      'the body is not valid JSON behind its records',
+      'the body is not valid JSON after its records',
     );
   });
 

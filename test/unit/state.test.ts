@@ -87,7 +87,7 @@ describe('a state of a cursor field that is written otherwise', () => {
 
 describe('a state that cannot be used', () => {
   it.each([
-    ['keyset', {}, 'last_updated_at', 'is missing: the state of keyset holds it'],
+    ['keyset', {}, 'last_updated_at', 'is missing from the state of keyset'],
     [
       'keyset',
       { last_updated_at: 5 },
@@ -95,7 +95,7 @@ describe('a state that cannot be used', () => {
       'must be a timestamp such as "2026-01-31T12:00:00Z", not 5',
     ],
     ['keyset', { last_updated_at: 'monday' }, 'last_updated_at', 'not "monday"'],
-    ['keyset', { last_updated_at: '0001-01-01T00:00:00Z' }, 'last_updated_at', 'nothing was read yet'],
+    ['keyset', { last_updated_at: '0001-01-01T00:00:00Z' }, 'last_updated_at', 'nothing has been read yet'],
     ['keyset', { last_updated_at: '2026-01-01T00:00:00Z', scroll_param: 7 }, 'scroll_param', 'not 7'],
     [
       'keyset',
@@ -106,7 +106,7 @@ describe('a state that cannot be used', () => {
     ['keyset', { last_update_at: 'x' }, 'last_update_at', 'did you mean "last_updated_at"?'],
     ['offset', { offset: -1 }, 'offset', 'must be a whole number of at least 0, not -1'],
     ['offset', { offset: 1.5 }, 'offset', 'not 1.5'],
-    ['offset', { offset: '9'.repeat(20) }, 'offset', 'more records than any list holds'],
+    ['offset', { offset: '9'.repeat(20) }, 'offset', 'is larger than any list can be'],
     ['offset', { last_timestamp: 'x' }, 'last_timestamp', 'belongs to the state of timestamp and replay'],
     ['timestamp', { last_timestamp: null }, 'last_timestamp', 'not null'],
     ['step_size', { current_id: 2 ** 60 }, 'current_id', 'beyond 2^53'],
@@ -125,7 +125,9 @@ describe('a state that cannot be used', () => {
       shortPageEnds: false,
       incremental: null,
     } as const;
-    expect(() => cursorFromState({ offset: 1 }, options, NOW)).toThrow(/knows no strategy page_number/);
+    expect(() => cursorFromState({ offset: 1 }, options, NOW)).toThrow(
+      /cannot be imported for the strategy page_number/,
+    );
   });
 
   it('of ours is one of these strategies too, where it asks for changes', () => {
@@ -141,11 +143,9 @@ describe('a state that cannot be used', () => {
     const said = (state: { [name: string]: Json }, of: ReturnType<typeof options>) => () =>
       cursorFromOwnState(state, of, NOW, 'the state');
     expect(said({ newest: '2026-01-02T00:00:00Z' }, options(null))).toThrow(
-      /each pass of page_number reads everything here/,
+      /each pass of this page_number stream reads everything/,
     );
-    expect(said({ page: 3 }, changes)).toThrow(
-      /page: is not what page_number can be set to; that is: newest/,
-    );
+    expect(said({ page: 3 }, changes)).toThrow(/page: is not part of the state of page_number; set "newest"/);
     expect(said({ newest: 'x' }, changes)).toThrow(/newest: must be a timestamp/);
   });
 });

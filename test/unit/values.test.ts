@@ -220,7 +220,7 @@ describe('patterns', () => {
     [{ pattern: 'yyyy-MM-dd hh:mm', zone: 'UTC' }, 'cannot be read back'],
     [{ pattern: 'X', zone: 'UTC' }, 'cannot be read back'],
     [{ pattern: '', zone: 'UTC' }, 'cannot be read back'],
-    [{ pattern: 'yyyy-MM-ddTHH:mm:ss', zone: 'UTC' }, 'go in quotes'],
+    [{ pattern: 'yyyy-MM-ddTHH:mm:ss', zone: 'UTC' }, 'in quotes: '],
     [{ pattern: 'yyyy-MM-dd', zone: 'Middle/Earth' }, 'is not a time zone'],
     [{ pattern: 'yyyy-MM-dd', zone: 'local' }, 'is not a time zone'],
     [{ pattern: 'yyyy-MM-dd', zone: 'system' }, 'is not a time zone'],

@@ -161,7 +161,7 @@ describe('a refused page', () => {
     expect(thrown.seconds).toBe(seconds);
     expect(thrown.reason).toContain(String(status));
     expect(thrown.message).toMatch(
-      seconds === null ? /asks to wait, and does not say for how long/ : /asks to wait \d+s, until 20/,
+      seconds === null ? /asks to wait without saying how long/ : /asks to wait \d+s, until 20/,
     );
   });
 
@@ -198,7 +198,7 @@ describe.each([
       );
       const thrown = limited(await failure(sourceAt(url, { auth: auth(url) })));
       expect(thrown.seconds).toBe(seconds);
-      expect(thrown.reason).toBe(`signing in was answered with ${status}: slow down`);
+      expect(thrown.reason).toBe(`the login was answered with ${status}: slow down`);
     }
   });
 
@@ -351,7 +351,7 @@ describe('a JSON Web Token', () => {
     const thrown = await failure(source);
     expect(logins()).toBe(1);
     expect(thrown).toBeInstanceOf(SourceRefusedError);
-    expect(thrown.message).toMatch(/was good before: it may have expired.*action: renew_credentials/);
+    expect(thrown.message).toMatch(/worked before: it may have expired.*action: renew_credentials/);
   });
 });
 

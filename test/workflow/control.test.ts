@@ -23,7 +23,7 @@ const refusal = async (outcome: Promise<unknown>): Promise<string> => {
 };
 
 describe('stop', () => {
-  test('ends a pass after the batch in hand, and the next sync goes on from there', async () => {
+  test('ends a pass after the batch in hand, and the next sync continues from there', async () => {
     const bench = await lab().bench({ rows: 500, latency_ms: 20 });
     const run = await bench.start();
     await run.reaches(({ batches }) => batches >= 2, 'two batches');
@@ -80,7 +80,7 @@ describe('stop', () => {
 });
 
 describe('trigger', () => {
-  test('ends the sleep between passes, and does not end a pause', async () => {
+  test('ends pause between passes, and does not end a pause', async () => {
     const bench = await lab().bench({ rows: 20 });
     const run = await bench.start({ interval: '1h' });
     await run.status('sleeping');
@@ -167,20 +167,20 @@ describe('set', () => {
       set(run, { page_sise: 5, batch_rows: 0, interval: 'often', in_flight: 1.5, rate: 2 }),
     );
     expect(said.split('\n')).toEqual([
-      'nothing was set:',
+      'no setting was changed:',
       expect.stringMatching(/^ {2}page_sise: cannot be changed while a sync runs; these can: interval, /),
-      '  batch_rows: 0 is too small: at least 1 is needed',
+      '  batch_rows: 0 is too small: the minimum is 1',
       '  interval: "often" is not a duration; write one such as "30s", "15m", "2h" or "1d"',
       '  in_flight: 1.5 is not a whole number',
     ]);
-    expect(await refusal(set(run, { page_size: 5 }))).toMatch(/page_size: keyset asks for no page size/);
+    expect(await refusal(set(run, { page_size: 5 }))).toMatch(/page_size: keyset sends no page size/);
     expect(await refusal(set(run, {}))).toMatch(/give an object such as/);
     expect((await run.progress()).settings).toEqual({});
     // A validator's refusal leaves nothing in history.
     expect((await run.events()).filter((e) => e.workflowExecutionUpdateAcceptedEventAttributes)).toEqual([]);
     const other = await lab().bench({ rows: 20 });
     const once = await other.start({}, { openStream: (input, real) => delay(500).then(() => real(input)) });
-    expect(await refusal(set(once, { interval: '5m' }))).toMatch(/this sync makes one pass/);
+    expect(await refusal(set(once, { interval: '5m' }))).toMatch(/this sync makes a single pass/);
   });
 
   test('and what was counted outlive continue-as-new', async () => {

@@ -82,7 +82,7 @@ describe('a sync whose pass would remove many rows', () => {
       {
         code: 'deletes_rejected',
         message:
-          '30 of the 100 rows of table main.user were gone from the source, and are still there: their removal was ' +
+          '30 of the 100 rows of table main.user are gone from the source but stay in the table, because their removal was ' +
           'rejected. The next pass asks again if they are still gone.',
       },
     ]);
@@ -270,7 +270,7 @@ describe('a sync whose pass would remove many rows', () => {
     });
     const text = String(body['text']);
     expect(text).toMatch(
-      /^🔴 Sync \S+ \(user\) waits for you: approve or reject what a pass would delete, since /,
+      /^🔴 Sync \S+ \(user\) waits for your decision: approve or reject the deletes of its pass, since /,
     );
     expect(text).toContain('this pass would remove 30 of the 100 rows');
     expect(text).toContain(`highwater approve ${run.id}`);
@@ -279,7 +279,7 @@ describe('a sync whose pass would remove many rows', () => {
       '__temporal_workflow_metadata',
     );
     expect(currentDetails).toContain('**blocked** · this pass would remove 30 of the 100 rows');
-    expect(currentDetails).toContain('`approve` lets it remove them, `reject` keeps them');
+    expect(currentDetails).toContain('`approve` removes the rows, `reject` keeps them');
     await decide(run, 'approve');
     await passes(run, 1);
     const after = await run.handle.query<{ currentDetails: string }, []>('__temporal_workflow_metadata');

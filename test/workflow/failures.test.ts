@@ -312,7 +312,7 @@ describe('a source that stays unavailable', () => {
     expect(message).toContain('the source answered 500');
     expect(message).toContain(`request: GET ${bench.source.url}`);
     expect(Date.now() - before).toBeLessThan(6000);
-    // What was read before stays, and the next sync goes on from there.
+    // What was read before stays, and the next sync continues from there.
     await isConsistent(bench);
     await bench.source.set({ fail: [] });
     await (await bench.start()).result();

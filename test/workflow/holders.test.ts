@@ -26,7 +26,7 @@ describe('a second sync of a table', () => {
     const second = await bench.start();
     const { type, message, nonRetryable } = await second.failure();
     expect([type, nonRetryable]).toEqual(['StreamHeldError', true]);
-    expect(message).toContain(`main.user is being written by the running workflow "${first.id}"`);
+    expect(message).toContain(`the running workflow "${first.id}" writes table main.user`);
     expect(message).toContain('--take-over');
     // The first may have had a prefetch under way.
     expect((await bench.requests()) - before).toBeLessThanOrEqual(1);
@@ -72,7 +72,7 @@ describe('take-over', () => {
     await first.sync.resume();
     const { type, message } = await first.failure();
     expect(type).toBe('CheckpointConflictError');
-    expect(message).toContain(`the stream is held by workflow "${second.id}"`);
+    expect(message).toContain(`The workflow "${second.id}" holds the stream`);
     expect(message).toContain('Nothing was written');
     await (await bench.start()).result();
     expect(await bench.difference()).toEqual(EQUAL);

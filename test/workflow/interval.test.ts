@@ -90,7 +90,7 @@ describe('the Web UI', () => {
     expect(await details()).toMatch(
       /^Last pass ended by `no_next_token` at \S+Z: 123 records, 120 rows written\.$/m,
     );
-    expect(await details()).toMatch(/^\d+ records\/s · complete as of \S+Z \(lag \d+s\)$/m);
+    expect(await details()).toMatch(/^\d+ records\/s · up to date as of \S+Z \(lag \d+s\)$/m);
 
     const summaries = (await run.events()).flatMap((event) => summaryOf(event) ?? []);
     expect(summaries).toContain('open the stream');

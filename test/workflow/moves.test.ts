@@ -65,7 +65,7 @@ describe('the cursor of a sync that runs', () => {
     await passes(run, 5);
     const stays = await run.sync.state();
     expect(await refusal(move(run, { to: 'nowhere' }))).toBe(
-      'the sync was not moved: "nowhere" is none of the batches of this stream; "highwater state get" lists them',
+      'the sync was not moved: this stream has no batch "nowhere"; "highwater state get" lists its batches',
     );
     expect(await refusal(move(run, { to: '2001-01-01T00:00:00Z' }))).toMatch(/nothing was committed at 2001/);
     expect(await refusal(move(run, { state: { offset: 3 } }))).toMatch(
@@ -74,7 +74,7 @@ describe('the cursor of a sync that runs', () => {
     for (const [input, said] of [
       [{}, 'give {"to": "start"}'],
       [{ to: 'start', state: {} }, 'give {"to": "start"}'],
-      [{ to: '2026-01-01' }, 'is no time with a zone'],
+      [{ to: '2026-01-01' }, 'is not a time with a time zone'],
       [{ state: 'x' }, '"state" must be an object'],
     ] as const)
       expect(await refusal(move(run, input))).toContain(said);
@@ -150,7 +150,7 @@ describe('the cursor of a sync that runs', () => {
       await bench.startWith([bench.configuration(HOUR), { move: { to: 'nowhere' } }])
     ).failure();
     expect(bad).toMatchObject({ type: 'MoveRefused' });
-    expect(bad.message).toMatch(/"nowhere" is none of the batches/);
+    expect(bad.message).toMatch(/this stream has no batch "nowhere"/);
     const odd = await (await bench.startWith([configuration, { move: { to: 3 } }])).failure();
     expect(odd.message).toMatch(/move: the sync was not moved: "to" must be "start"/);
   });
@@ -264,7 +264,7 @@ describe('the configuration of a sync that runs', () => {
       strategy: 'timestamp',
     };
     expect(await refusal(ask(run, 'configure', other))).toMatch(
-      /^the configuration was not changed: that is another sync, .*\n {2}the table would be main.other, and is main.user\n {2}the strategy .*\n {2}the source .*\nStop the one that runs, and start the other\.$/,
+      /^the configuration was not changed: a running sync cannot become another sync:.*\n {2}the table would be main.other, and is main.user\n {2}the strategy .*\n {2}the source .*\nStop the running sync, and start the other\.$/,
     );
     expect(await refusal(ask(run, 'configure', { ...bench.configuration(HOUR), bogus: 1 }))).toMatch(
       /bogus: is not a known key/,

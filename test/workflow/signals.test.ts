@@ -98,7 +98,7 @@ describe('pause', () => {
     expect(await bench.difference()).toEqual(EQUAL);
   });
 
-  test('ends the sleep between passes, and resume makes the next pass at once', async () => {
+  test('ends pause between passes, and resume makes the next pass at once', async () => {
     const bench = await lab().bench({ rows: 20 });
     const run = await bench.start({ interval: '1h' });
     await run.status('sleeping');

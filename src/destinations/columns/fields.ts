@@ -15,7 +15,7 @@ const NEWLINE = 0x0a;
 const SPACE = 0x20;
 const SMALL_N = 0x6e;
 
-const CUT_SHORT = 'a staged record is cut short';
+const CUT_SHORT = 'a staged record is truncated';
 
 /** Longer names are not recognised by their bytes. */
 const REMEMBERED_LENGTH = 1024;

@@ -147,8 +147,8 @@ export class Columns {
     if (foreign !== undefined) {
       const { schema, table } = this.table;
       throw new DestinationError(
-        `table ${schema}.${table} has a column ${JSON.stringify(column.name)} of type ${foreign}, which cannot be ` +
-          `written to. Alter or rename it, or sync into another table.`,
+        `table ${schema}.${table} has a column ${JSON.stringify(column.name)} of type ${foreign}, which Highwater cannot ` +
+          `write. Change its type, rename it, or sync into another table.`,
       );
     }
     return column;
@@ -214,7 +214,7 @@ export class Columns {
   private tooMany(): DestinationError {
     const { schema, table } = this.table;
     return new DestinationError(
-      `table ${schema}.${table} would get more than ${COLUMN_LIMIT} columns. Usually the cause is an object whose names are ` +
+      `table ${schema}.${table} would get more than ${COLUMN_LIMIT} columns. The usual cause is an object whose member names are ` +
         `data: declare it as JSON, or remove "flatten".`,
     );
   }
@@ -359,8 +359,8 @@ export function parentTable(
       const column = columns.find(field);
       if (column !== null) return [field, column];
       throw new DestinationError(
-        `stream ${stream} has no column ${JSON.stringify(field)}, which requests for its children use: no record has had a ` +
-          'value for it yet. Declare it in "columns" to create it empty.',
+        `stream ${stream} has no column ${JSON.stringify(field)}, which a child stream uses: no record has had a ` +
+          'value for it yet. To create the column now, declare it in "columns".',
       );
     }),
   );
@@ -405,7 +405,7 @@ class Batch {
           .slice(0, 2 * EXAMPLE_LENGTH);
         reason =
           column.type === null
-            ? `member ${JSON.stringify(field.path.join('.'))}, here ${value}, has no column`
+            ? `member ${JSON.stringify(field.path.join('.'))} (here ${value}) has no column`
             : `column ${JSON.stringify(column.name)} cannot hold ${value} as ${column.type}`;
       },
       record: (b, start, end) => {
@@ -539,7 +539,7 @@ class Batch {
     throw new RecordError(
       `records differ from table ${schema}.${table}, which is frozen: ${this.differences.join('; ')}` +
         `${more > 0 ? `; and ${more} more ${more === 1 ? 'record' : 'records'}` : ''}. Set "misfits" to "evolve" to change the table, or to ` +
-        `"quarantine" to quarantine such records; or declare "columns".`,
+        `"quarantine" to store such records in _highwater_rejects; or declare "columns".`,
     );
   }
 

@@ -12,7 +12,7 @@ export type TypeNames = Record<(typeof COLUMN_TYPES)[number], Sql>;
  * @throws {DestinationError} if it is not a column type: unchecked text must never become part of a statement.
  */
 export function typeIn(names: TypeNames, decimal: Sql, type: ColumnType): Sql {
-  if (!isColumnType(type)) throw new DestinationError(`${JSON.stringify(type)} is not the type of a column`);
+  if (!isColumnType(type)) throw new DestinationError(`${JSON.stringify(type)} is not a column type`);
   const [, precision, scale] = /^DECIMAL\((\d+),(\d+)\)$/.exec(type) ?? [];
   return precision === undefined || scale === undefined
     ? names[type as keyof TypeNames]

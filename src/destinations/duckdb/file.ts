@@ -156,7 +156,7 @@ export class DuckDbFile {
         }
       }
       throw new DestinationError(
-        `DuckDB has too little memory for a batch of ${this.path}. Make batches smaller ("batch_rows", "batch_bytes"), or set ` +
+        `DuckDB ran out of memory while writing a batch to ${this.path}. Make batches smaller ("batch_rows", "batch_bytes"), or set ` +
           'HIGHWATER_DUCKDB_MEMORY=1GiB in the environment of the worker.',
       );
     } finally {
@@ -306,7 +306,7 @@ export function openError(path: string, said: string): Error {
   if (holder !== undefined || /could not set lock|being used by another process/i.test(said)) {
     return new DestinationBusyError(
       `the destination ${path} is open in another program${holder === undefined ? '' : `: ${holder.trim()}`}. ` +
-        `DuckDB allows one writing program per file: close it there.`,
+        `DuckDB allows only one writing program per file: close the other program.`,
     );
   }
   const line = said.split('\n', 1)[0] ?? '';

@@ -40,7 +40,7 @@ export async function readWhole(answer: Answer): Promise<QueryAnswer> {
 
 export class QueryTimeoutError extends DestinationError {
   constructor() {
-    super('the query was stopped: it took longer than it may. "--timeout" gives it more time.');
+    super('the query exceeded its time limit and was stopped; set a longer one with --timeout');
   }
 }
 
@@ -86,16 +86,14 @@ export async function* runQuery(
 
 async function prepareStatement(connection: DuckDBConnection, sql: string) {
   if (sql.replace(/--.*|\/\*[\s\S]*?\*\//g, '').trim() === '')
-    throw new DestinationError('the statement is empty: give one');
+    throw new DestinationError('the statement is empty');
   const statements = await connection.extractStatements(sql);
   if (statements.count !== 1) throw new DestinationError('give one statement at a time');
   const prepared = await statements.prepare(0);
   // EXPLAIN ANALYZE runs the statement that it explains, and COPY writes files, not tables.
   const runs = prepared.statementType === StatementType.EXPLAIN && /\banalyze\b/i.test(sql);
   if (!READING.includes(prepared.statementType) || runs) {
-    throw new DestinationError(
-      'only statements that read are allowed here: the destination is written by syncs',
-    );
+    throw new DestinationError('only read-only statements are allowed; syncs write the destination');
   }
   return prepared;
 }

@@ -76,8 +76,8 @@ async function hasItsLog(path: string): Promise<boolean> {
 export const otherLog = (path: string, said = ''): DestinationError =>
   new DestinationError(
     `the destination ${path} does not belong to the log beside it, ${logOf(path)}: the log builds on another ` +
-      'state of the file, such as a newer one than the copy that was restored. Nothing was read or written. To keep ' +
-      'the file, move the log away: data that only the log had is read again from the source. Otherwise restore ' +
+      'state of the file (for example, the file was restored from a backup). Nothing was read or written. To keep ' +
+      'the file, move the log away: the sync then reads again what only the log contained. Otherwise restore ' +
       `a file and a log that belong together.${said === '' ? '' : ` DuckDB says: ${said}`}`,
   );
 

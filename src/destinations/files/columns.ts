@@ -132,11 +132,12 @@ export function unfit(table: TableSpec, partitionBy: string | null): string | nu
   if (problem !== null) return problem;
   const { columns } = table;
   const own = Object.keys(columns).find((name) => name.toLowerCase() in OWN_COLUMNS);
-  if (own !== undefined) return `the column ${JSON.stringify(own)} is Highwater's own`;
+  if (own !== undefined) return `the column name ${JSON.stringify(own)} is reserved by Highwater`;
   if (partitionBy === null) return null;
   const type = columns[partitionBy];
-  if (type === undefined) return `it has no column ${JSON.stringify(partitionBy)} to be partitioned by`;
+  if (type === undefined)
+    return `partition_by names ${JSON.stringify(partitionBy)}, which is not a column of the table`;
   return ['NAIVE_DATE', 'NAIVE_DATETIME', 'UTC_DATETIME'].includes(type)
     ? null
-    : `its column ${JSON.stringify(partitionBy)} is ${type}: partitions are dates`;
+    : `partition_by needs a date or time; the column ${JSON.stringify(partitionBy)} is ${type}`;
 }

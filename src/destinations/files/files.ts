@@ -404,7 +404,7 @@ export class FilesDestination implements Destination {
   readonly ranges: Ranges = {
     refusal: (kind, table, writes) =>
       kind === 'audit'
-        ? 'files cannot be audited: what was met cannot be kept beside them. "highwater backfill" writes a range again where it differs'
+        ? 'files cannot be audited, because they have no place for the findings; "highwater backfill" rewrites what differs in a range'
         : rangeRefusal(kind, table, writes),
     now: () => Promise.resolve(new Date().toISOString()),
     stands: async (key) => checkpointOf(await this.manifests(key).latest(), key) ?? null,
@@ -556,9 +556,9 @@ async function lostFiles(manifests: Manifests, request: OpenRequest, name: strin
     const shown = paths.slice(0, LOST_SHOWN).map((path) => `${manifests.folder}${path}`);
     const more = paths.length > shown.length ? `, and ${paths.length - shown.length} more` : '';
     throw new DestinationError(
-      `${name} has lost ${paths.length} of the ${named} data files of ${request.table.schema}.${request.table.table}, which its ` +
-        `manifest names: ${shown.join(', ')}${more}. Put them back, and "highwater resume"; or "highwater resync" (start with ` +
-        '--full) goes on without them, and reads everything again.',
+      `${name} has lost ${paths.length} of the ${named} data files of ${request.table.schema}.${request.table.table}, which the ` +
+        `manifest lists: ${shown.join(', ')}${more}. Restore them and run "highwater resume"; or run "highwater resync" (start with ` +
+        '--full), which continues without them and reads everything again.',
     );
   }
   return { paths: new Set(paths), isAll };
@@ -760,7 +760,7 @@ function refuseOthers(table: TableSpec, manifest: Manifest | null): void {
   );
   const differences = Object.entries(table.columns).flatMap(([name, type]) => {
     const is = existing.get(name.toLowerCase());
-    return is === undefined || is === type ? [] : [`${name} is ${is} there, declared ${type}`];
+    return is === undefined || is === type ? [] : [`${name} is ${is} in the files, but declared as ${type}`];
   });
   refuseOtherTypes(table, differences);
 }

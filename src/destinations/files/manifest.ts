@@ -140,7 +140,7 @@ export class Manifests {
       // A request that was repeated because its answer was lost finds its own body.
       const there = await this.store.get(key);
       if (there === null)
-        throw new DestinationBusyError(`${this.store.name}/${key} was there, and is not any more`);
+        throw new DestinationBusyError(`${this.store.name}/${key} existed a moment ago and is gone now`);
       if (there.toString('utf8') !== body) return false;
     }
     const versions = await this.versions();
@@ -148,7 +148,7 @@ export class Manifests {
     // A process that was suspended for long could put its version again after it was removed as old.
     if (newest >= version + KEPT_VERSIONS) {
       throw new DestinationBusyError(
-        `${this.store.name}/${this.folder} went on by ${newest - version} versions while this one was written`,
+        `${this.store.name}/${this.folder} got ${newest - version} newer versions while this one was being written`,
       );
     }
     const old = versions.filter((one) => one < version - KEPT_VERSIONS);
@@ -167,7 +167,7 @@ export class Manifests {
     const key = `${this.folder}${path}`;
     const body = await this.store.get(key);
     if (body === null)
-      throw new DestinationError(`${this.store.name} has lost ${key}, which its manifest names`);
+      throw new DestinationError(`${this.store.name} has lost ${key}, which its manifest lists`);
     const list = parsed<{ highwater: number; commits: Commit[] }>(body, `${this.store.name}/${key}`);
     return list.highwater === FORM ? list.commits : list.commits.map(withRange);
   }
@@ -234,11 +234,11 @@ function parsed<T extends { highwater: number }>(body: Buffer, path: string): T 
   try {
     value = JSON.parse(body.toString('utf8')) as T;
   } catch {
-    throw new DestinationError(`${path} is damaged: it is no JSON`);
+    throw new DestinationError(`${path} is damaged: it is not valid JSON`);
   }
   if (value.highwater === FORM || value.highwater === 1) return value;
   throw new DestinationError(
-    `${path} was written by another version of Highwater (form ${String(value.highwater)}, this one knows ${FORM})`,
+    `${path} was written by another version of Highwater (format ${String(value.highwater)}; this version reads format ${FORM})`,
   );
 }
 

@@ -94,7 +94,7 @@ export class LocalStore implements ObjectStore {
         if (code === 'EEXIST') return false;
         if (['EPERM', 'ENOTSUP', 'ENOSYS', 'EOPNOTSUPP'].includes(code)) {
           throw new DestinationError(
-            `the file system of ${this.name} has no hard links, which commits need: ${this.mask(messageOf(thrown))}`,
+            `the file system of ${this.name} does not support hard links, which commits need: ${this.mask(messageOf(thrown))}`,
           );
         }
         throw thrown;

@@ -157,7 +157,7 @@ export class S3Store implements ObjectStore {
     if (isThere) return path;
     return this.explainErrors(async () => {
       const body = await this.readObject(key);
-      if (body === null) throw new DestinationError(`${this.name} has lost ${key}, which its manifest names`);
+      if (body === null) throw new DestinationError(`${this.name} has lost ${key}, which its manifest lists`);
       await mkdir(dirname(path), { recursive: true });
       const temporary = `${path}.${randomUUID()}`;
       try {
@@ -182,8 +182,8 @@ export class S3Store implements ObjectStore {
     const second = await this.putIfAbsent(key, 'may be deleted').finally(() => this.delete([key]));
     if (first && !second) return;
     throw new DestinationError(
-      `${this.name} does not honour "If-None-Match: *" in PutObject: two writers could both commit, and one batch ` +
-        `would be lost. Use a store that does, such as AWS S3, or a folder.`,
+      `${this.name} ignores "If-None-Match: *" in PutObject: two writers could both commit, and one batch ` +
+        `would be lost. Use a store that supports it, such as AWS S3, or a folder.`,
     );
   }
 
@@ -246,9 +246,9 @@ export class S3Store implements ObjectStore {
         /^(E[A-Z]+|UND_ERR.*)$/.test((thrown as NodeJS.ErrnoException).code ?? '') ||
         /socket hang up|aborted|premature close|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN/i.test(said);
       if (mayPass)
-        throw new DestinationBusyError(`the destination ${this.name} cannot be reached or is busy: ${said}`);
+        throw new DestinationBusyError(`the destination ${this.name} is unreachable or busy: ${said}`);
       if (status >= 300 || /Credentials|Region|CredentialsProviderError/i.test(said))
-        throw new DestinationError(`the destination ${this.name} refuses: ${said}`);
+        throw new DestinationError(`the destination ${this.name} refused the request: ${said}`);
       throw thrown;
     }
   }

@@ -70,10 +70,10 @@ async function heldMessage(session: SqlSession, relation: Sql, statement: string
     ];
     return `process ${pid}${who.length === 0 ? '' : ` (${who.join(', ')})`} holds ${mode}`;
   });
-  const held = holders.length === 0 ? 'other transactions come before it' : holders.join('; ');
+  const held = holders.length === 0 ? 'other transactions are waiting for it' : holders.join('; ');
   return (
-    `the table ${relation} cannot be changed while others use it: ${held}. Highwater asks for its lock for ` +
-    `${LOCK_MILLISECONDS / 1000} s at a time, so that readers do not queue, and tries again by itself; end that transaction if it is forgotten.\n` +
+    `the table ${relation} cannot be changed while others use it: ${held}. Highwater waits ${LOCK_MILLISECONDS / 1000} s for the lock, so that ` +
+    `readers do not queue, and retries by itself; if that transaction is stale, end it.\n` +
     `  statement: ${statement.slice(0, 200)}`
   );
 }

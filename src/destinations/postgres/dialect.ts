@@ -127,7 +127,7 @@ function refuseNames(table: TableSpec): void {
   if (system === undefined) return;
   throw new DestinationError(
     `table ${table.schema}.${table.table} cannot have a column ${JSON.stringify(system)}: every PostgreSQL table has a ` +
-      `system column of that name. Declare it under another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
+      `system column of that name. Choose another name: "columns": {"${system}_2": {"type": …, "from": "${system}"}}.`,
   );
 }
 

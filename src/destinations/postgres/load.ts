@@ -259,7 +259,7 @@ async function withColumnsOnly<T>(
 }
 
 const HOLDS_NO_TEXT =
-  'holds a character that this database cannot hold, such as NUL or half of a surrogate pair';
+  'contains a character that PostgreSQL cannot store, such as NUL or half of a surrogate pair';
 
 /** Names the column of a record whose text PostgreSQL cannot store. */
 function whereNoText(line: string, { columns }: TableSpec): string {

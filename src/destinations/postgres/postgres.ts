@@ -103,7 +103,9 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
     return this.transaction(async (session) => {
       for (const name of ['checkpoints', 'differences'] as const) {
         if (await session.dialect.hasOwnTable(session, key.schema, name)) continue;
-        throw new DestinationGoneError(`what the sync has written to ${this.addressOf(key.schema)} is gone`);
+        throw new DestinationGoneError(
+          `the data that the sync has written to ${this.addressOf(key.schema)} is gone`,
+        );
       }
       if (await isTableGone(session, table)) throw new TableGoneError(table);
     });
@@ -179,16 +181,16 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
         said,
       );
     if (mayPass)
-      return new DestinationBusyError(
-        `the destination ${this.address} cannot be reached or is busy: ${said}`,
-      );
+      return new DestinationBusyError(`the destination ${this.address} is unreachable or busy: ${said}`);
     if (code.startsWith('28') && this.forgetCredentials())
       return new DestinationBusyError(
-        `the destination ${this.address} refuses: ${said}; its secrets are read again`,
+        `the destination ${this.address} refused the connection: ${said}. Its secrets are read again`,
       );
     // Wrong password, missing database, missing rights, or an untrusted certificate.
     if (/^(28|3D|42501)|CERT|SIGNATURE/.test(code))
-      return new DestinationError(`the destination ${this.address} refuses: ${said}`, { cause: thrown });
+      return new DestinationError(`the destination ${this.address} refused the connection: ${said}`, {
+        cause: thrown,
+      });
     if (thrown instanceof Error) {
       thrown.message = said;
       thrown.stack = this.mask(thrown.stack ?? '');

@@ -72,7 +72,7 @@ export interface Loader {
   loadFitting: (table: TableSpec, lines: SortedLines, keeps: LoadRequest['keeps']) => Promise<Batch>;
 }
 
-/** What a loader has to know of a write. */
+/** The facts of a write that a loader needs. */
 export interface LoadRequest {
   key: StreamKey;
   table: TableSpec;
@@ -128,7 +128,7 @@ export interface Dialect {
   primaryKey(columns: readonly Sql[]): Sql;
   /** The column that numbers `_highwater_schema_changes`, with its leading comma, and how they are ordered by it. */
   readonly changes: { column: Sql; order: Sql };
-  /** What ends a query to keep its rows from being changed until the transaction ends. */
+  /** The end of a query that locks its rows until the transaction ends. */
   readonly forUpdate: Sql;
   /** Rows are removed before the table is altered; otherwise the table is altered first. */
   readonly deletesBeforeAltering: boolean;

@@ -211,8 +211,8 @@ export async function noteOfEmptyTable(
   );
   if (isEmpty !== 'true' || written === '0') return [];
   const message =
-    `table ${table.schema}.${table.table} is empty although ${written} rows were written to it, and the sync goes on ` +
-    'from its mark: "highwater resync" reads everything again.';
+    `table ${table.schema}.${table.table} is empty, although ${written} rows were written to it. The sync continues from its ` +
+    'high-water mark; "highwater resync" reads everything again.';
   return [{ code: 'table_empty', message }];
 }
 
@@ -225,7 +225,7 @@ export function refuseOtherDatabase(where: string, stored: string | null, expect
   if (expects === undefined || stored === expects) return;
   throw new DestinationGoneError(
     stored === null
-      ? `what the sync has written to ${where} is gone`
-      : `the database at ${where} is another one than this sync has written before`,
+      ? `the data that the sync has written to ${where} is gone`
+      : `the database at ${where} is not the one that this sync has written before`,
   );
 }

@@ -92,7 +92,7 @@ export async function prepareTable(session: SqlSession, table: TableSpec): Promi
     const is = existing.get(fold(name));
     if (is === undefined) await change(columnChange(dialect, table, { column: name, from: null, to: type }));
     else if (is.stored !== wanted && !hasEvolved(table, type, is.type))
-      differences.push(`${name} is ${is.stored} there, declared ${type} (${wanted})`);
+      differences.push(`${name} is ${is.stored} in the table, but declared as ${type} (${wanted})`);
   }
   refuseOtherTypes(table, differences);
   const [[hasRows = 'false'] = []] = await session.rows(

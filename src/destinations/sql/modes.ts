@@ -74,8 +74,8 @@ export function refuseOtherMode(table: TableSpec, columns: ReadonlySet<string>):
   const wanted = table.mode === 'replace' ? 'upsert' : modeOf(table);
   if (is === wanted) return;
   throw new DestinationError(
-    `table ${table.schema}.${table.table} has rows that were written in mode ${is}, and mode ${modeOf(table)} is configured. ` +
-      `Sync into another table, or set "mode" back.`,
+    `table ${table.schema}.${table.table} was written in mode ${is}, but mode ${modeOf(table)} is configured. ` +
+      `Sync into another table, or restore "mode".`,
   );
 }
 
@@ -129,8 +129,8 @@ export function missingNote({ cursor }: Pick<WriteRequest, 'cursor'>, met: numbe
   return {
     code: 'records_missing',
     message:
-      `The source counts ${String(counted)} records, and this pass met ${String(met)} different ones: a page came twice, or one in place of another. ` +
-      'Rows that this pass has not met are not taken for deleted.',
+      `The source counts ${String(counted)} records, but this pass found only ${String(met)} different ones: some page came twice or was replaced by another. ` +
+      'Rows that the pass has not found do not count as deleted.',
   };
 }
 
@@ -179,13 +179,13 @@ export function refuseTooMany(
       allowed,
       pass: cursor.pass,
     },
-    approved > unasked ? 'so many were approved' : limitText(maxDeletes),
+    approved > unasked ? 'the approved number' : limitText(maxDeletes),
   );
 }
 
 function limitText(limit: MaxDeletes | undefined): string {
   const { percent, rows } = DEFAULT_MAX_DELETES;
-  if (limit === undefined) return `the default of max_deletes: ${percent}% of the rows, but at least ${rows}`;
+  if (limit === undefined) return `max_deletes defaults to ${percent}% of the rows, but at least ${rows}`;
   if (limit === 'any') return 'max_deletes: any';
   return 'rows' in limit ? `max_deletes: ${limit.rows}` : `max_deletes: ${limit.percent}%`;
 }

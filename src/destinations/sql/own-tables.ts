@@ -90,7 +90,7 @@ export const DEFINITIONS: readonly Definition[] = [
       changed_at: 'time',
     },
   },
-  // What gives each checkpoint its meaning, as JSON.
+  // The part of the configuration that each checkpoint depends on, as JSON.
   { table: 'fingerprints', columns: { ...STREAM, fingerprint: 'text' } },
 ];
 
@@ -213,8 +213,8 @@ export async function areTablesOld(session: SqlSession, schema: string): Promise
 function refuseNewer(stored: string | null): void {
   if (stored === null || Number(stored) <= TABLES_VERSION) return;
   throw new DestinationError(
-    `a newer Highwater has written this destination: its own tables are of version ${stored}, and this one knows ` +
-      `version ${TABLES_VERSION}. Use that one, or sync into another destination.`,
+    `a newer Highwater has written this destination: its own tables have version ${stored}, and this Highwater supports ` +
+      `version ${TABLES_VERSION}. Use the newer one, or sync into another destination.`,
   );
 }
 

@@ -22,7 +22,7 @@ import { identifier, joined, numeral, sql, type Sql } from './sql.js';
 import { sameKey } from './conditions.js';
 import type { Written } from './write-batch.js';
 
-/** What is remembered of the keys that a pass has met: what stands after SELECT. */
+/** Selects the remembered keys that a pass has found; begins after SELECT. */
 const seenIn = (session: SqlSession, { key, cursor }: WriteRequest): Sql =>
   sql`FROM ${ownTable(session, key, 'seen')} AS s WHERE ${keyIs(session, key)} AND s.pass = ${numeral(cursor.pass)}`;
 
@@ -72,7 +72,7 @@ async function prepareAside(session: SqlSession, request: WriteRequest, begins: 
   if (dialect.place(table.columns) === null) {
     throw notReady(
       table,
-      'in mode replace no column can be called "rowid": declare it by another name ({type, from})',
+      'in mode replace no column can be named "rowid"; declare it under another name ({type, from})',
     );
   }
   if (begins) await dialect.changeTable(session, name, sql`DROP TABLE IF EXISTS ${name}`);

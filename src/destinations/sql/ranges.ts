@@ -31,9 +31,8 @@ import { identifier, joined, literal, numeral, sql, type Sql } from './sql.js';
 /** Says why a table cannot have a kind of range; null if it can. */
 export function rangeRefusal(kind: RangeKind, { mode }: TableSpec, writes: boolean): string | null {
   if (mode !== 'replace' || !writes) return null;
-  const what =
-    kind === 'backfill' ? 'a backfill has no place in it' : 'an audit can only report, without --repair';
-  return `a table in mode replace is what the last whole pass has read: ${what}; "highwater trigger" makes a pass now`;
+  const what = kind === 'backfill' ? 'it cannot be backfilled' : 'an audit cannot repair it';
+  return `a table in mode replace holds exactly the last whole pass, so ${what}; "highwater trigger" makes a pass now`;
 }
 
 /** Returns a table for writing rows of a range: rows that the range does not hold are not deleted. */
@@ -379,13 +378,13 @@ async function findExtra(
   if (typeof scope === 'string') return scope;
   const rejects = sql`SELECT count(*) FROM ${ownTable(session, key, 'rejects')} WHERE ${keyIs(session, key)}`;
   const [[aside = '0'] = []] = await session.rows(rejects);
-  if (aside !== '0') return `${aside} records do not fit the table, and their keys are not known`;
+  if (aside !== '0') return `records with unknown keys are quarantined (${aside})`;
   if (table.stamps !== true && (await isWritten(session, key, range.began)))
-    return 'the sync wrote rows meanwhile, and rows do not say when they were written (stamps: false)';
+    return 'the sync wrote rows during the audit, and rows do not show when they were written (stamps: false)';
   const conditions: Sql[] = [];
   if (scope !== null) {
     const column = await columnOf(session, table, scope.field);
-    const cannot = `which rows lie in the range cannot be told: the table has no column for ${scope.field} whose values can be compared`;
+    const cannot = `the table has no comparable column for ${scope.field}, so it does not show which rows lie in the range`;
     if (column === null) return cannot;
     const value = sql`t.${identifier(column.name)}`;
     for (const [bound, isLower] of [
@@ -426,7 +425,7 @@ async function findExtra(
   if (conditions.length > 0) {
     const [[unknown = '0'] = []] = await session.rows(sql`SELECT count(*) ${from} AND ${inScope} IS NULL`);
     if (unknown !== '0')
-      return `whether ${unknown} rows lie in the range cannot be told: their ${scope?.field ?? ''} is written in another way`;
+      return `some rows (${unknown}) have a ${scope?.field ?? ''} in another format, so it is unclear whether they lie in the range`;
   }
   await session.run(
     sql`${insertInto(session, key, 'differences')}

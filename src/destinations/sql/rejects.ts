@@ -1,4 +1,4 @@
-/** Records that were put aside: `_highwater_rejects`. */
+/** Quarantined records: `_highwater_rejects`. */
 import type { StreamKey } from '../../protocol.js';
 import type { WriteRequest } from '../destination.js';
 import { counts, type Loader, type SortedLines, type SqlSession } from './dialect.js';
@@ -35,7 +35,7 @@ export async function keepMisfits(
   );
 }
 
-/** Counts the records of a batch that were put aside. */
+/** Counts the records of a batch that were quarantined. */
 export async function rejectedOf(session: SqlSession, { key, next, table }: WriteRequest): Promise<number> {
   if (table.quarantine !== true) return 0;
   const [count = 0] = await counts(
@@ -46,7 +46,7 @@ export async function rejectedOf(session: SqlSession, { key, next, table }: Writ
 }
 
 /**
- * Takes the first records of a table out that were put aside before a time.
+ * Takes the first records of a table out that were quarantined before a time.
  * @param before null: now.
  * @returns the records, and the time of the transaction.
  */

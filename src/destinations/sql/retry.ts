@@ -27,7 +27,7 @@ export interface RetryOutcome {
   /** Records that were in quarantine. */
   records: number;
   /** Records that have left quarantine. */
-  replayed: number;
+  retried: number;
   /** Rows inserted or changed. */
   rows: number;
 }
@@ -43,7 +43,7 @@ export interface RetryHost {
 }
 
 const NOT_KNOWN_TO_BE_OLDER =
-  'the table has a row with this key that is not known to be older; "--overwrite" replaces it all the same';
+  'the table has a row with this key that may be newer; "--overwrite" replaces it anyway';
 
 /** Records of one transaction. */
 const ROUND_RECORDS = 5000;
@@ -52,11 +52,11 @@ const ROUND_RECORDS = 5000;
 export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
   const { schema, table } = request.table;
   // The rows belong to no stream's batch.
-  const key: StreamKey = { schema, table, strategy: 'keyset', source: 'replay', range: '' };
-  const next = `replay-${randomUUID()}`;
-  const outcome: RetryOutcome = { records: 0, replayed: 0, rows: 0 };
+  const key: StreamKey = { schema, table, strategy: 'keyset', source: 'retry', range: '' };
+  const next = `retry-${randomUUID()}`;
+  const outcome: RetryOutcome = { records: 0, retried: 0, rows: 0 };
   await mkdir(host.folder, { recursive: true });
-  const folder = await mkdtemp(join(host.folder, 'highwater-replay-'));
+  const folder = await mkdtemp(join(host.folder, 'highwater-retry-'));
   try {
     let before: string | null = null;
     for (;;) {
@@ -70,7 +70,7 @@ export async function retryRejects(request: RetryRequest, host: RetryHost): Prom
       before ??= found.now;
       if (found.records === 0) return outcome;
       outcome.records += found.records;
-      outcome.replayed += found.records - found.kept;
+      outcome.retried += found.records - found.kept;
       outcome.rows += found.rows;
     }
   } finally {

@@ -33,7 +33,7 @@ import {
 } from './stored-checkpoints.js';
 import { sql } from './sql.js';
 
-/** What is shared by the destinations that speak SQL; each adds its transactions, its loader and its errors. */
+/** The shared part of the SQL destinations; each adds its transactions, its loader and its errors. */
 export abstract class SqlDestination<Session extends SqlSession> implements Destination {
   /** Runs `work` in a transaction. */
   protected abstract transaction<T>(work: (session: Session) => Promise<T>): Promise<T>;

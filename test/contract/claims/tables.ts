@@ -14,7 +14,7 @@ export function tableClaims(suite: Suite): void {
       const thrown = await thrownBy(other.open());
       expect(thrown).toBeInstanceOf(DestinationError);
       expect(thrown.message).toContain(`main.${suite.stream.table.table}`);
-      expect(thrown.message).toMatch(/name .*declared JSON.*age .*declared STRING/);
+      expect(thrown.message).toMatch(/name .*declared as JSON.*age .*declared as STRING/);
       await suite.stream.open();
     });
 

@@ -6,8 +6,8 @@ import type { TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { Stream, thrownBy, type TestedDestination } from './tested.js';
 
-export function replayContract(name: string, start: () => Promise<TestedDestination>): void {
-  describe(`${name}, asked to try records again that were put aside,`, () => {
+export function retryContract(name: string, start: () => Promise<TestedDestination>): void {
+  describe(`${name}, asked to retry quarantined records,`, () => {
     let folder: Awaited<ReturnType<typeof scratch>>;
     let tested: TestedDestination;
     let tests = 0;
@@ -63,7 +63,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
     it('leaves those that still do not fit, with their reasons', async () => {
       await begun();
       const before = await rejects();
-      expect(await again()).toEqual({ records: 2, replayed: 0, rows: 0 });
+      expect(await again()).toEqual({ records: 2, retried: 0, rows: 0 });
       expect(await rejects()).toEqual(before);
       expect(before).toHaveLength(2);
     });
@@ -80,7 +80,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         { id: 1, amount: 1, gone: false },
         { id: 2, amount: 'a lot', gone: true },
       ]);
-      expect(await again({ table: following('evolve') })).toMatchObject({ replayed: 1 });
+      expect(await again({ table: following('evolve') })).toMatchObject({ retried: 1 });
       const marked = `SELECT count(*)::INTEGER, count(_highwater_deleted_at)::INTEGER FROM main.${table.table}`;
       expect(await tested.query(marked)).toEqual([[2, 1]]);
     });
@@ -91,7 +91,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         { id: 1, amount: 1 },
         { id: 'x', amount: 2 },
       ]);
-      expect(await again({ table: following('evolve') })).toMatchObject({ replayed: 1, rows: 1 });
+      expect(await again({ table: following('evolve') })).toMatchObject({ retried: 1, rows: 1 });
       const evolved = new Stream(tested, folder.file, following('evolve'));
       const later = await evolved.write(`${table.table}-1`, `${table.table}-2`, [
         { id: 'x', amount: 3 },
@@ -103,9 +103,9 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
 
     it('writes those that fit the table by now, once, and moves no checkpoint', async () => {
       const base = await begun();
-      expect(await again({ table: following('evolve') })).toEqual({ records: 2, replayed: 2, rows: 2 });
+      expect(await again({ table: following('evolve') })).toEqual({ records: 2, retried: 2, rows: 2 });
       expect(await rejects()).toEqual([]);
-      expect(await again({ table: following('evolve') })).toEqual({ records: 0, replayed: 0, rows: 0 });
+      expect(await again({ table: following('evolve') })).toEqual({ records: 0, retried: 0, rows: 0 });
       const rows = await tested.rows({ ...table, columns: { id: 'LONG', amount: 'STRING' } });
       expect(rows.sort((a, b) => Number(a['id']) - Number(b['id']))).toEqual([
         { id: '1', amount: '1' },
@@ -123,7 +123,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
       await tested.query(
         `UPDATE ${tested.ownSchema}_highwater_rejects SET record = '{"id":2,"amount":5}' WHERE "table" = '${table.table}' AND record LIKE '%a lot%'`,
       );
-      expect(await again()).toEqual({ records: 2, replayed: 1, rows: 1 });
+      expect(await again()).toEqual({ records: 2, retried: 1, rows: 1 });
       expect((await rejects()).map(([, reason]) => reason)).toEqual([
         'column "amount" cannot hold "some" as LONG',
       ]);
@@ -137,7 +137,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         { id: 3, at: '2026-01-01T00:00:00Z', amount: 33 },
       ]);
       const asked = { table: following('evolve'), cursorField: 'at' };
-      expect(await again(asked)).toEqual({ records: 2, replayed: 1, rows: 1 });
+      expect(await again(asked)).toEqual({ records: 2, retried: 1, rows: 1 });
       const now = () => tested.rows({ ...table, columns: { id: 'LONG', amount: 'STRING' } });
       expect(await now()).toEqual(
         expect.arrayContaining([
@@ -145,10 +145,10 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
           { id: '3', amount: 'some' },
         ]),
       );
-      expect((await rejects())[0]?.[1]).toContain('has a row with this key that is not known to be older');
+      expect((await rejects())[0]?.[1]).toContain('has a row with this key that may be newer');
       // Nothing tells without a cursor field.
-      expect(await again({ table: following('evolve') })).toEqual({ records: 1, replayed: 0, rows: 0 });
-      expect(await again({ ...asked, overwrite: true })).toEqual({ records: 1, replayed: 1, rows: 1 });
+      expect(await again({ table: following('evolve') })).toEqual({ records: 1, retried: 0, rows: 0 });
+      expect(await again({ ...asked, overwrite: true })).toEqual({ records: 1, retried: 1, rows: 1 });
       expect(await now()).toContainEqual({ id: '2', amount: 'a lot' });
       expect(await rejects()).toEqual([]);
     });
@@ -167,7 +167,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
              VALUES ('b', 'main', '${table.table}', 'keyset', 's', '', 'why', '${record}', now())`,
         );
       }
-      expect(await again()).toEqual({ records: 6, replayed: 3, rows: 2 });
+      expect(await again()).toEqual({ records: 6, retried: 3, rows: 2 });
       expect(await stream.rows()).toMatchObject([
         { id: '1' },
         { id: '8', amount: '1' },
@@ -181,7 +181,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
     it('does not fail for a frozen table', async () => {
       const frozen = { ...following('freeze'), columns: {} };
       await begun();
-      expect(await again({ table: frozen })).toEqual({ records: 2, replayed: 0, rows: 0 });
+      expect(await again({ table: frozen })).toEqual({ records: 2, retried: 0, rows: 0 });
       expect(await rejects()).toHaveLength(2);
     });
 
@@ -196,12 +196,12 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         { id: 2, fullName: 'b', place: { townName: 'y', more: 1 } },
       ]);
       expect(await rejects()).toHaveLength(1);
-      expect(await again()).toMatchObject({ records: 1, replayed: 0 });
+      expect(await again()).toMatchObject({ records: 1, retried: 0 });
       const evolved = {
         ...table,
         inference: { ...following('evolve').inference, flatten: 5, names: 'snake_case' },
       };
-      expect(await again({ table: evolved as TableSpec })).toEqual({ records: 1, replayed: 1, rows: 1 });
+      expect(await again({ table: evolved as TableSpec })).toEqual({ records: 1, retried: 1, rows: 1 });
       const columns: TableSpec['columns'] = {
         ...{ id: 'LONG', full_name: 'STRING', place__town_name: 'STRING', place__more: 'LONG' },
       };
@@ -220,7 +220,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
       expect(rejected).toBe(12_000);
       expect(await again({ table: following('evolve') })).toEqual({
         records: 12_000,
-        replayed: 12_000,
+        retried: 12_000,
         rows: 12_000,
       });
     });
@@ -240,7 +240,7 @@ export function replayContract(name: string, start: () => Promise<TestedDestinat
         again({ table: following('evolve') }),
         writes,
       ]);
-      expect(outcomes[0].replayed + outcomes[1].replayed).toBe(2);
+      expect(outcomes[0].retried + outcomes[1].retried).toBe(2);
       const rows = await tested.rows({ ...table, columns: { id: 'LONG', amount: 'STRING' } });
       expect(rows).toHaveLength(13);
       expect(await rejects()).toEqual([]);
