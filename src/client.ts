@@ -213,7 +213,7 @@ export class SyncHandle {
     return this.handle.query<{ [name: string]: Json }>('state');
   }
 
-  /** Returns what a running sync does now. @throws {NotRunningError} @throws {NoSuchSyncError} */
+  /** Throws unless the sync runs. @throws {NotRunningError} @throws {NoSuchSyncError} */
   async mustRun(): Promise<void> {
     const { status, closeTime } = await this.described();
     if (status.name !== 'RUNNING') throw new NotRunningError(this.workflowId, status.name, closeTime ?? null);
