@@ -72,7 +72,8 @@ export interface PageRecords extends PageTexts {
 /**
  * The content of an answer that strategies see. If all records are remembered, `keys[i]` and `values[i]` belong to
  * record `i` in the order of the answer. Both are exact text: strings as they are, numbers as written in the body
- * (9007199254740993 keeps its digits). A composite key is the JSON text of the array of its parts.
+ * (9007199254740993 keeps its digits). A composite key is the JSON text of the array of its parts. The key of a rejected
+ * record is empty if all are remembered; if only the first and the last are, it is empty if it could not be read.
  */
 export interface PageSummary extends PageRecords {
   /** The API's continuation token (`scroll_param`); null if there is none. */

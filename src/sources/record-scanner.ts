@@ -165,6 +165,10 @@ export class RecordScanner {
 
   /** Keys and values of the records since the last call of the sink. */
   private keys: string[] = [];
+  /** Whether the key of the current record was read. */
+  private isKeyed = false;
+  /** The key of the last record, if it was rejected; empty if it has none. */
+  private rejectedKey: string | null = null;
   private values: (string | null)[] = [];
   private readonly remembers: Remembered;
   private phase: 'before' | 'first' | 'next' | 'after' = 'before';
@@ -381,6 +385,7 @@ export class RecordScanner {
     let lineEnd = -1;
     let count = 0;
     const rejects: number[] = [];
+    this.rejectedKey = null;
     let resume = this.p;
     /** The separator of two records (a comma, spaces) becomes one line end, in place. */
     const line = (start: number, end: number): void => {
@@ -435,8 +440,8 @@ export class RecordScanner {
     if (count > 0) {
       const lines = lineStart === -1 ? Buffer.alloc(0) : this.quoted(lineStart, lineEnd);
       if (!isUtf8(lines)) throw this.notUtf8(lines);
-      if (this.remembers.keys === 'ends' && count - rejects.length > 1)
-        this.keys.push(this.key(this.lastParts));
+      if (this.remembers.keys === 'ends' && count > 1)
+        this.keys.push(this.rejectedKey ?? this.key(this.lastParts));
       const { keys, values } = this;
       this.keys = [];
       this.values = [];
@@ -477,6 +482,7 @@ export class RecordScanner {
         }
         line(start, end);
         this.p = end;
+        this.rejectedKey = null;
       }
     }
   }
@@ -494,6 +500,7 @@ export class RecordScanner {
       return true;
     } catch (thrown) {
       if (!(thrown instanceof ScanError) || thrown.kind !== 'record') throw thrown;
+      const key = this.isKeyed ? this.key(this.parts) : '';
       // It may have been left in the middle.
       this.p = start;
       this.value(1);
@@ -503,6 +510,8 @@ export class RecordScanner {
       this.keys.length = keys;
       this.values.length = values;
       if (this.remembers.keys === 'all') this.keys.push('');
+      if (this.remembers.keys === 'ends' && keys === 0) this.keys.push(key);
+      this.rejectedKey = key;
       if (this.remembers.values === 'all') this.values.push(null);
       this.count++;
       return false;
@@ -562,6 +571,7 @@ export class RecordScanner {
   private record(): void {
     const { parts, cursorValue, remembers } = this;
     const [start, quotes] = [this.p, this.quotes.length];
+    this.isKeyed = false;
     this.members();
     const made = this.isOdd ? this.makePlain(start, quotes) : null;
     if (this.refusal !== null) throw this.refusal;
@@ -581,6 +591,7 @@ export class RecordScanner {
       const key = this.key(parts);
       if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
     }
+    this.isKeyed = true;
     if (this.misfit !== null) throw this.misfits(this.misfit);
     if (this.beyond !== null) throw this.beyondDouble(this.beyond);
     if (made !== null) this.remark(made, start);
@@ -593,6 +604,7 @@ export class RecordScanner {
     }
     this.parts = this.lastParts;
     this.lastParts = parts;
+    this.rejectedKey = null;
   }
 
   /** The members of a record, from its `{` to behind its `}`. */

@@ -61,8 +61,14 @@ export function createCursor(
   function following({ keys, values, nextToken }: PageSummary): Next {
     if (follows === 'nothing') return { token: null };
     if (!byKey) return { token: nextToken };
-    const key = keys.at(-1);
-    if (key === undefined) return { token: null };
+    if (keys.length === 0) return { token: null };
+    // Rejected records may have no key.
+    const key = keys.findLast((one) => one !== '');
+    if (key === undefined) {
+      throw new UnfollowableError(
+        'the request for the next page needs the key of the last record, and no record of this page has one',
+      );
+    }
     if (follows === 'last_key') return { token: key };
     const after = values.at(-1) ?? null;
     if (after === null || !since.values.isValue(after)) {

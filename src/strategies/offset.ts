@@ -286,7 +286,7 @@ function stepBack(cursor: OffsetCursor, position: OffsetPosition): OffsetCursor 
 /** The position after the records that begin at `base`. */
 function readOn(position: OffsetPosition, base: number, { keys, records }: PageSummary): OffsetPosition {
   const key = keys.at(-1);
-  if (key === undefined) return position;
+  if (key === undefined) return { ...position, offset: base + records };
   const offset = base + records;
   const newest = { offset: offset - 1, key };
   const older = position.anchors.filter((anchor) => anchor.offset < newest.offset);

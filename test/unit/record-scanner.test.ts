@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ColumnType } from '../../src/protocol.js';
+import type { ColumnType, PageRecords } from '../../src/protocol.js';
 import { isTaken } from '../../src/sources/declared-values.js';
 import { RecordScanner, ScanError, type ScannerOptions } from '../../src/sources/record-scanner.js';
 import { RecordWalker } from '../../src/sources/record-walker.js';
@@ -399,6 +399,28 @@ describe('values of declared types', () => {
     };
     const reason = 'column "v" cannot hold "yes" as BOOLEAN';
     expect({ rejects, count }).toEqual({ rejects: [{ reason, record: '{"v":"yes","id":2}' }], count: 3 });
+  });
+
+  it('are the ends of their page all the same, by their keys where they have any', () => {
+    const types = { id: 'LONG', v: 'BOOLEAN' } as const;
+    const options = {
+      columns: ['id', 'v'],
+      exact: { text: [], whole: [], double: [], types },
+      remembers: { keys: 'ends', values: 'none' } as const,
+      reject: () => undefined,
+    };
+    const keysOf = (...records: string[]) => {
+      const body = Buffer.from(`{"data":[${records.join(',')}]}`);
+      const { parts } = outcome(body, [], options) as { parts: [lines: string, page: PageRecords][] };
+      return parts.flatMap(([, { keys }]) => keys);
+    };
+    const [good, misfit, keyless] = ['{"id":1,"v":true}', '{"id":2,"v":"yes"}', '{"v":true}'];
+    expect(keysOf(misfit, good)).toEqual(['2', '1']);
+    expect(keysOf(good, good, misfit)).toEqual(['1', '2']);
+    expect(keysOf(misfit, misfit)).toEqual(['2', '2']);
+    expect(keysOf(misfit)).toEqual(['2']);
+    expect(keysOf(keyless, good)).toEqual(['', '1']);
+    expect(keysOf(good, keyless)).toEqual(['1', '']);
   });
 });
 

@@ -374,3 +374,18 @@ describe('a source that stays unavailable', () => {
     },
   );
 });
+
+test('a pass of which every record is quarantined ends, as any other', async () => {
+  const bench = await lab().bench({ rows: 120 }, 'offset');
+  const run = await bench.start({
+    columns: { id: 'STRING', name: 'STRING', createdAt: 'NAIVE_DATE' },
+    misfits: 'quarantine',
+    page_size: 50,
+  });
+  expect(await run.result()).toMatchObject({
+    endRule: 'total_reached',
+    records: 0,
+    rejected: 122,
+    rows: 0,
+  });
+});
