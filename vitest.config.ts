@@ -58,6 +58,7 @@ export default defineConfig({
         test: {
           ...shared,
           name: 'system',
+          isolate: false,
           include: ['test/**/*.test.ts'],
           exclude: ['test/unit/**'],
           globalSetup: ['test/helpers/global-setup.ts'],
