@@ -64,7 +64,7 @@ export const anchorOf = (title: string): string =>
     .replaceAll(' ', '-');
 
 /**
- * Returns a page's text with other targets of its links.
+ * Returns a page's text with other targets of its links and images.
  * @param link returns the new target of a path from the repository's root; null: the text stays, without a link.
  */
 export function relinked(
@@ -73,17 +73,17 @@ export function relinked(
   link: (found: string, anchor: string | undefined) => string | null,
 ): string {
   let isCode = false;
-  const target = (whole: string, label: string, given: string): string => {
+  const target = (whole: string, mark: string, label: string, given: string): string => {
     if (/^[a-z]+:|^#/.test(given)) return whole;
     const [path = '', anchor] = given.split('#');
     const made = link(normalize(join(dirname(file), path)), anchor);
-    return made === null ? label : `[${label}](${made})`;
+    return made === null ? label : `${mark}[${label}](${made})`;
   };
   return text
     .split('\n')
     .map((line) => {
       if (/^\s*```/.test(line)) isCode = !isCode;
-      return isCode ? line : line.replace(/(?<!!)\[([^\]]*)\]\(([^)\s]+)\)/g, target);
+      return isCode ? line : line.replace(/(!?)\[([^\]]*)\]\(([^)\s]+)\)/g, target);
     })
     .join('\n');
 }

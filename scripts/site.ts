@@ -14,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { contents, HOME, LIST, nameOf, relinked, type ListedPage } from './site-pages.js';
 
@@ -61,6 +61,7 @@ function writePages(): void {
   const shown = new Set<string>();
   const link = (found: string, anchor: string | undefined): string | null => {
     if (listed.has(found)) return `./${nameOf(found)}.md${anchor === undefined ? '' : `#${anchor}`}`;
+    if (found.endsWith('.png')) return `./${basename(found)}`;
     if (!SHOWN.test(found) || !existsSync(join(ROOT, found))) return null;
     shown.add(found);
     return `./${fileName(found)}.md`;
