@@ -23,7 +23,7 @@ export interface Position {
 export interface Problem {
   path: string;
   message: string;
-  /** Where it stands, if the configuration came from a file. */
+  /** Its position, if the configuration came from a file. */
   position?: Position;
 }
 
@@ -161,7 +161,7 @@ export class TooManyDeletesError extends SyncError {
   override readonly name = 'TooManyDeletesError';
   constructor(
     override readonly details: TooManyDeletes,
-    /** Where the limit comes from. */
+    /** The origin of the limit, for the message. */
     limit: string,
   ) {
     const { table, how, deletes, rows, allowed } = details;

@@ -7,7 +7,7 @@
 export type ActivityRetry = 'never' | 'a few times' | 'while it lasts';
 
 /**
- * What a sync does once the activity is no longer retried:
+ * The reaction of a sync once the activity is no longer retried:
  * - `reopen`: reopens the stream, which mends the failure; where it does not, `block`
  * - `reopen if it is the holder`: reopens where the sync itself holds the stream, else `end`
  * - `retry`: tries again by itself, less and less often; a sync of one pass ends

@@ -66,7 +66,7 @@ function fill(
     if (wanted && hasNone) putCommented(document, stream, 'cursor_field', field.name, field.why + also);
     else if (needed && hasNone) {
       say(
-        `${plan.options.strategy} needs a timestamp, and no column has one: try offset, page_number or cursor`,
+        `the strategy ${plan.options.strategy} needs a column of times, and there is none: try offset, page_number or cursor`,
       );
     }
   } else if (!full && needed && !columns.some(({ name }) => name === plan.cursorField)) {

@@ -21,7 +21,7 @@ import {
 
 const WHO = 'Azure Key Vault';
 const API_VERSION = '7.4';
-/** Where a vault is; of another cloud than the public one by a variable. */
+/** The address of a vault; a variable selects a cloud other than the public one. */
 const ADDRESS = 'https://{vault}.vault.azure.net';
 const ADDRESS_VARIABLE = 'HIGHWATER_AZURE_KEY_VAULT_URL';
 

@@ -135,7 +135,7 @@ function said404(body: unknown): string {
   const warnings = member(body, 'warnings');
   if (Array.isArray(warnings) && warnings.some((one) => /versioned K\/V/i.test(String(one))))
     return ' under that path: in version 2 of the key/value engine, "data" follows the mount, as in secret/data/NAME';
-  // Of a deleted version the metadata is left.
+  // A deleted version keeps its metadata.
   if (member(member(body, 'data'), 'metadata') !== undefined)
     return ' any more: its latest version was deleted';
   return errorsIn(body);

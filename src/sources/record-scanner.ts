@@ -42,7 +42,7 @@ export interface ScannerOptions {
   reject?: (reject: Reject) => void;
   /**
    * The treatment of half of a surrogate pair: `replace` makes U+FFFD of it, `refuse` takes no such record where the member has
-   * a column, `keep` leaves it. Unless told, records are refused where they can be put aside.
+   * a column, `keep` leaves it. By default, records are refused if they can be quarantined.
    */
   halves?: 'replace' | 'refuse' | 'keep';
   /** Makes the key of a record for a remark, where the primary key is none of its members. */
@@ -67,7 +67,7 @@ export class ScanError extends Error {
     readonly kind: 'shape' | 'record',
     /** The body without a list of records: parsed where it is JSON, else its text. */
     readonly body?: { value: unknown } | { text: string },
-    /** Why a record is put aside, where its key need not be told. */
+    /** The reason for quarantining a record, without its key. */
     readonly reason?: string,
   ) {
     super(message);
@@ -487,7 +487,7 @@ export class RecordScanner {
     }
   }
 
-  /** Reads a record; one that cannot be stored is put aside, where that is asked for, and the next one read. */
+  /** Reads a record; quarantines one that cannot be stored, if configured, and reads the next one. */
   private accepted(start: number, quotes: number): boolean {
     const { reject } = this.options;
     if (reject === undefined) {

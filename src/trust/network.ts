@@ -83,7 +83,7 @@ export class Network {
 function requireOwnHeaders(headers: RequestInit['headers']): void {
   const name = [...new Headers(headers).keys()].find(isConnectionHeader);
   if (name === undefined) return;
-  throw new NotAllowedError(`the header "${name}" is set by the connection, and cannot be configured`);
+  throw new NotAllowedError(`the connection sets the header "${name}"; it cannot be configured`);
 }
 
 const portOf = ({ port, protocol }: URL): number => (port === '' ? (PORTS[protocol] ?? 0) : Number(port));

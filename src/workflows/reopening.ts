@@ -8,7 +8,7 @@ import { configurationSignal, configureUpdate, moveUpdate } from './messages.js'
 import { changeRefusal, moveRefusal, readTarget, type Reopened, type ReopenRequest } from './moves.js';
 
 /**
- * Where the requests stand that need the stream to be reopened:
+ * The state of requests that need the stream to be reopened:
  * - `none`: there is none
  * - `requested`: one has come that no opening was tried with; current work ends, so that the stream is reopened
  * - `opening`: the first of them is tried, also again after a failure

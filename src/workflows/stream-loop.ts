@@ -162,7 +162,7 @@ export class StreamLoop {
     } else {
       const ended = Date.now();
       const next = () => ended + (stream.interval() ?? 0) * 1000;
-      if (!control.isTriggered) await this.waits.sleepUntil(next, 'sleeping', 'until the next pass');
+      if (!control.isTriggered) await this.waits.sleepUntil(next, 'sleeping', 'next pass');
       if (control.isStopping || reopening.isRequested) return null;
     }
     stream.clearPass();

@@ -148,7 +148,7 @@ export class StreamsSync implements StreamsView {
 
   /** The parent that must end before the stream begins; null where there is none. */
   private parentToWaitFor(name: string): string | null {
-    // Where passes never end, a stream waits for its parent by itself.
+    // If passes never end, a stream waits for its parent by itself.
     if (this.isContinuous || isCircular(this.parents, name)) return null;
     const parent = this.parents.get(name);
     return parent !== undefined && this.names.includes(parent) ? parent : null;

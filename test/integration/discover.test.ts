@@ -255,8 +255,8 @@ describe('highwater discover', () => {
       expect(stdout).toContain(
         'primary_key: [ order_id, item_id ] # the pair is unique in 4 records; neither column is alone',
       );
-      expect(stderr).toContain('lines: timestamp needs a timestamp, and no column has one');
-      expect(stderr).toContain('still missing: streams[0].cursor_field: is needed');
+      expect(stderr).toContain('lines: the strategy timestamp needs a column of times, and there is none');
+      expect(stderr).toContain('still missing: streams[0].cursor_field: is required');
       await write('none.json', { source: { base_url: none.url }, streams: [stream] });
       const keyless = await pasted('none.json');
       expect(keyless.stderr).toContain('set primary_key yourself');

@@ -304,7 +304,7 @@ describe('logs', () => {
       expect(typeof line['seconds']).toBe('number');
     }
     expect(batches.reduce((sum, { rows }) => sum + Number(rows), 0)).toBe(120);
-    expect(of(once, 'must wait')).toMatchObject([
+    expect(of(once, 'waiting')).toMatchObject([
       { stream: 'watched', reason: expect.stringMatching(/^429/) as string },
     ]);
     expect(of(once, 'pass ended')).toMatchObject([

@@ -182,7 +182,7 @@ describe('a worker that trusts none', () => {
   test('gives away no variable that is not listed', async () => {
     const { message } = await refusal(configuration(`${api}/variable?x=\${env:OTHER_TOKEN}`));
     expect(message).toContain('environment variable OTHER_TOKEN');
-    expect(message).toContain('--allow-env OTHER_TOKEN, or HIGHWATER_ALLOW_ENV');
+    expect(message).toContain('--allow-env OTHER_TOKEN, or with HIGHWATER_ALLOW_ENV');
     await refusal(configuration(`${api}/variable?x=\${env:PATH}`));
     await refusal(full({ base_url: api, auth: { type: 'bearer', token: '${env:OTHER_TOKEN}' } }));
     expect(asked.filter(({ url }) => url.startsWith('/variable'))).toEqual([]);
@@ -214,7 +214,7 @@ describe('a worker that trusts none', () => {
     expect(message).toContain(
       'base_url: configurations on this worker may not use the secret vault:kv/other',
     );
-    expect(message).toContain('--allow-secrets vault:kv/other, or HIGHWATER_ALLOW_SECRETS');
+    expect(message).toContain('--allow-secrets vault:kv/other, or with HIGHWATER_ALLOW_SECRETS');
     await refusal(configuration(`${api}/vaults?x=\${aws-sm:other}`));
     await refusal(
       configuration(`${api}/page`, { destination: 'postgresql://u:${vault:kv/other#token}@h/d' }),

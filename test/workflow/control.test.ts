@@ -387,7 +387,7 @@ describe('search attributes', () => {
     await until(() => found('HighwaterStatus = "cancelled"'), 10, 'the cancelled sync');
     // Of a pass two: that it runs, and how it ended.
     expect(upserts(await run.events())).toHaveLength(4);
-    expect((await run.events()).map(summaryOf)).toContain('sleeping: until the next pass');
+    expect((await run.events()).map(summaryOf)).toContain('sleeping: next pass');
   });
 
   test('are not touched where they are not known', async () => {

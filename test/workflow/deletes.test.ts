@@ -322,7 +322,7 @@ describe('a sync of several streams', () => {
     );
     expect(both).toMatchObject({ status: 'blocked', trouble: { type: 'TooManyDeletesError', failures: 1 } });
     expect(both.trouble?.message).toMatch(
-      /^stream (one|two) \(1 more stream too\): this pass would remove 30 of the 100 rows of table main\.(one|two):/,
+      /^stream (one|two) \(and 1 more stream\): this pass would remove 30 of the 100 rows of table main\.(one|two):/,
     );
     const two = lab().client.sync(`${run.id}/two`);
     await two.reject();

@@ -100,7 +100,7 @@ describe('the Web UI', () => {
       expect.stringMatching(/^batch 3 · \d+ records · 1 page · to 2026-\S+Z · no_next_token$/),
     );
     expect(summaries).toContainEqual(expect.stringMatching(/^waiting: 429 /));
-    expect(summaries).toContain('sleeping: until the next pass');
+    expect(summaries).toContain('sleeping: next pass');
   });
 
   test('learns the names of signals and queries, with what they do', async () => {

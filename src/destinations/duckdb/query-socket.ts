@@ -176,7 +176,7 @@ async function ownFolder(path: string): Promise<void> {
   const info = await lstat(path);
   if (!info.isDirectory() || info.uid !== userInfo().uid) {
     throw new DestinationError(
-      `${path}, the folder of sockets for queries, belongs to another user. Remove it, or set TMPDIR to a folder of your own.`,
+      `another user owns ${path}, the folder of sockets for queries. Remove it, or set TMPDIR to a folder of your own.`,
     );
   }
   if ((info.mode & 0o077) !== 0) await chmod(path, 0o700);
@@ -204,7 +204,7 @@ async function resultFrom<Result>(path: string, request: OwnerRequest): Promise<
   throw new DestinationError(BROKEN_OFF);
 }
 
-const BROKEN_OFF = 'the worker that owns the destination broke off its answer';
+const BROKEN_OFF = 'the worker that owns the destination closed the connection in the middle of its answer';
 
 /** Yields the lines of an owner's answer, read on demand. @throws {DestinationError} */
 async function* linesFrom(path: string, request: OwnerRequest): AsyncGenerator<object, void, undefined> {
