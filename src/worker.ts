@@ -91,6 +91,8 @@ const AT_ONCE = 300;
 /** A worker: takes syncs from its task queue, and owns the destinations it was the first to open. */
 export class HighwaterWorker {
   private isStopping = false;
+  /** The worker is shut down only to be started again. */
+  private isRestarting = false;
 
   private constructor(
     private readonly connection: NativeConnection,
@@ -247,6 +249,9 @@ export class HighwaterWorker {
       }
       if (!this.isStopping) await this.main.run();
       this.main = null;
+      // Else the SDK has shut it down, at a signal.
+      if (!this.isRestarting) return;
+      this.isRestarting = false;
     }
   }
 
@@ -258,6 +263,7 @@ export class HighwaterWorker {
   private forgetSyncs(): void {
     if (this.main?.getState() !== 'RUNNING') return;
     Runtime.instance().logger.info('the Temporal server is unreachable: the worker restarts', {});
+    this.isRestarting = true;
     this.main.shutdown();
   }
 

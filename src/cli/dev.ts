@@ -28,7 +28,7 @@ Examples:
       else {
         print(`Temporal server: ${server.address}${server.started ? '' : ' (already running)'}`);
         if (server.uiUrl !== null) print(`Web UI: ${server.uiUrl}`);
-        print('Start a sync from another terminal: npx highwater start configuration.json');
+        print('Start a sync from another terminal: npx highwater start highwater.yaml');
       }
       try {
         await runWorker(to, options);

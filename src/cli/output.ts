@@ -5,7 +5,7 @@ import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
-import type { Json, Progress, StreamPlan, StreamResult } from '../protocol.js';
+import { INCOMPLETE, type Json, type Progress, type StreamPlan, type StreamResult } from '../protocol.js';
 
 /** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */
 export function fail(thrown: unknown): void {
@@ -224,11 +224,16 @@ export function summary(streams: StreamResult[], limit = outputWidth()): string 
     ...(deletes ? [s.deleted] : []),
     s.pages,
     s.batches,
-    s.endRule ?? '',
+    s.warnings.some(({ code }) => code === 'end_unproven')
+      ? `${s.endRule ?? ''}, unproven`
+      : (s.endRule ?? ''),
     cursorText(s.cursor),
   ]);
   const notes = streams.flatMap((s) =>
-    s.warnings.map((warning) => wrapped(`note (${s.stream}): ${warning.message}`, 2, limit)),
+    s.warnings.map(({ code, message }) => {
+      const kind = INCOMPLETE.some((one) => one === code) ? 'warning' : 'note';
+      return wrapped(`${kind} (${s.stream}): ${message}`, 2, limit);
+    }),
   );
   const header = [
     'stream',

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
 import { memberTexts } from '../request/paths.js';
@@ -22,7 +22,7 @@ export function previewCommand(): Command {
     .description('Show the first records of a stream, and each request. Writes nothing.')
     .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
     .option('--stream <name>', 'the stream (default: the first)')
-    .option('--limit <n>', 'records', '20')
+    .addOption(new Option('--limit <n>', 'records').default('20', '20'))
     .option('--json', 'print one JSON object')
     .addHelpText('after', '\nExample:\n  highwater preview github.yaml --stream issues --limit 5')
     .action(preview);

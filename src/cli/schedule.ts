@@ -1,5 +1,5 @@
 import { ScheduleAlreadyRunning, ScheduleNotFoundError, type ScheduleHandle } from '@temporalio/client';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, Option, InvalidArgumentError } from 'commander';
 import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from '../client.js';
 import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
@@ -69,11 +69,13 @@ function createCommand(): Command {
     .option('--cron <expression>', 'a cron expression such as "0 6 * * MON-FRI"; may be repeated', collect)
     .option('--time-zone <name>', 'the time zone of --cron, such as Europe/Berlin (default: UTC)')
     .option('--jitter <duration>', 'start later by a random time of at most this long', asSeconds)
-    .option(
-      '--catch-up <duration>',
-      'after an outage of the server, start syncs missed within this time',
-      asSeconds,
-      3600,
+    .addOption(
+      new Option(
+        '--catch-up <duration>',
+        'after an outage of the server, start syncs missed within this time',
+      )
+        .argParser(asSeconds)
+        .default(3600, '1h'),
     )
     .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
     .option('--paused', 'create it paused; "schedule resume" starts it')

@@ -29,7 +29,7 @@ export function startCommand(): Command {
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
-      '\nExample:\n  highwater start configuration.json --id users && highwater status users',
+      '\nExample:\n  highwater start highwater.yaml --id users && highwater status users',
     )
     .action(start);
 }

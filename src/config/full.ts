@@ -308,7 +308,7 @@ function misused(stream: Stream, draft: boolean): Problem[] {
     if (type === undefined) {
       needs(
         'deleted_field',
-        `${JSON.stringify(field)} is not one of the columns${suggestion(field, Object.keys(columns))}`,
+        `${JSON.stringify(field)} is not one of the columns${suggestion(field, Object.keys(columns)) || `: declare it there, such as {"${field}": "BOOLEAN"}, and set "misfits" to "evolve" to infer the others`}`,
       );
     } else if (type === 'JSON' || type === 'BINARY') needs('deleted_field', `cannot be of type ${type}`);
   }

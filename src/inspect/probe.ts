@@ -208,10 +208,13 @@ export async function examine(probe: Probe): Promise<Finding[]> {
     );
   } else say('fine', `primary key ${plan.table.primaryKey.join(', ')}: present and unique in every record`);
   if (page.undeclared.length > 0) {
-    say('advice', `not stored, because no column is declared for them: ${page.undeclared.join(', ')}`);
+    const names = page.undeclared.join(', ');
+    if (plan.table.inference === undefined)
+      say('advice', `not stored, because no column is declared for them: ${names}`);
+    else say('fine', `columns inferred from the records: ${names}`);
   }
-  const absent = Object.keys(plan.table.columns).filter((name) =>
-    page.records.every((record) => !(name in record)),
+  const absent = Object.keys(plan.table.columns).filter(
+    (name) => name !== plan.table.deletedField && page.records.every((record) => !(name in record)),
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
   pageSize(plan, summary, say);

@@ -163,6 +163,10 @@ describe('highwater discover', () => {
           'cursor_field: updatedAt # by its name, the time of the last change; other times: createdAt\n',
         );
         expect(stdout).toMatch(/primary_key: id # present and unique in \d+ records\n/);
+        const check = await command('check', 'full.json');
+        expect(check.stdout.replace(/\s+/g, ' ')).toContain(
+          'columns inferred from the records: id, name, email',
+        );
         expect(await synced('reference.duckdb')).toMatchObject({ rows: 200, warnings: [] });
       } finally {
         await playground.stop();

@@ -88,6 +88,19 @@ describe('a program', () => {
     await worker.end('SIGTERM');
   });
 
+  test('that leaves signals to the SDK has a worker that ends at one', async () => {
+    const program = `import { HighwaterWorker } from 'highwater/worker';
+      const worker = await HighwaterWorker.create();
+      setTimeout(() => console.log('running'), 1000);
+      await worker.run();
+      console.log('ended');`;
+    await writeFile(folder.file('plain-worker.js'), program);
+    const worker = start('plain-worker.js');
+    await worker.printed('running');
+    const { output } = await worker.end('SIGINT');
+    expect(output).toContain('ended');
+  });
+
   test('runs a worker of its own, and keeps one sync running on it', async () => {
     const run = async (said: string, until: () => Promise<void>) => {
       const program = start('--import', loader, 'own-worker.ts', api.url);
