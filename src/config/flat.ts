@@ -895,6 +895,10 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
     case 'too_small':
       return [{ path, message: `${show(issue.input)} is too small: the minimum is ${issue.minimum}` }];
     case 'too_big':
+      if (issue.origin === 'string')
+        return [
+          { path, message: `${show(issue.input)} is too long: the maximum is ${issue.maximum} characters` },
+        ];
       return [{ path, message: `${show(issue.input)} is too large: the maximum is ${issue.maximum}` }];
     case 'invalid_union': {
       // If one of the forms fits but for its values, report only those problems.

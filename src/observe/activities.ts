@@ -127,7 +127,7 @@ function countResult(
       if (wait === null) return;
       const waits = Math.max(0, (Date.parse(wait.until) - Date.now()) / 1000);
       meter.record('highwater_source_wait_seconds', waits, { ...labels, for: wait.for });
-      log.info('waiting', { until: wait.until, reason: wait.reason });
+      log.info('must wait', { until: wait.until, reason: wait.reason });
       return;
     }
     case 'writeBatch': {

@@ -276,7 +276,9 @@ describe.each(NAMES)('%s', (name) => {
     await expect(one).rejects.toThrow(
       /primary key "1" does not fit: column "v" contains a character .* such as NUL/,
     );
-    await expect(written(table, [third])).rejects.toThrow(/primary key "3" does not fit: column "j" holds/);
+    await expect(written(table, [third])).rejects.toThrow(
+      /primary key "3" does not fit: column "j" contains/,
+    );
     await written(tableOf(columns), [second]);
     const aside = tableOf(columns, { quarantine: true });
     const { outcome } = await written(aside, records);

@@ -438,7 +438,7 @@ describe.concurrent('highwater run', () => {
       await desk.write('configuration.json', reference(desk.api.url));
       const begun = [1, 2].map(() => desk.begin('run', 'configuration.json', '--json'));
       await until(
-        () => begun.some(({ said }) => said.stderr.includes('Going on')),
+        () => begun.some(({ said }) => said.stderr.includes('Joined the sync')),
         60,
         'the second one to join',
       );
@@ -500,7 +500,7 @@ describe.concurrent('highwater run', () => {
       expect(said.stderr).toMatch(
         new RegExp(
           `^retrying \\(attempt \\d+\\): the destination ${desk.file(FILE)} is open in another program: ` +
-            `.*\\(PID ${holder.pid}\\).*close it there\\.$`,
+            `.*\\(PID ${holder.pid}\\).*close the other program\\.$`,
           'm',
         ),
       );

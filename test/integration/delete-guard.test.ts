@@ -124,7 +124,7 @@ describe('a sync that goes on', () => {
     const rejected = await command('reject', id);
     expect(rejected).toMatchObject({ status: 0, stderr: '' });
     expect(rejected.stdout).toMatch(
-      new RegExp(`^${id}: rejected: 50 of the 100 rows of table main.${table} stay\n${id}: .*\n$`),
+      new RegExp(`^${id}: rejected: the pass keeps 50 of the 100 rows of table main.${table}\n${id}: .*\n$`),
     );
     await reaches(id, 'sleeping');
     expect((await system.query(`SELECT count(*) FROM ${table}`))[0]?.[0]).toBe('100');

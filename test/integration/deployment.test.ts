@@ -145,7 +145,7 @@ test('a worker of no deployment, version 1, version 2, and back to 1', async () 
   await asleep(passes + 1);
   passes = await equal();
   const logs = await highwater(['logs', id, '--limit', '5'], { env: { TEMPORAL_ADDRESS: address } });
-  expect(logs.stdout).toContain('until the pass after');
+  expect(logs.stdout).toContain('sleeping: the pass after');
 
   await worker('1');
   await makeCurrent('1');

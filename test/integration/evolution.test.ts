@@ -58,7 +58,7 @@ describe('a stream without columns', () => {
     const result = await system.sync(configuration);
     expect(result).toMatchObject({ records: COUNT, rows: COUNT, rejected: 0 });
     const told = result.warnings.find(({ code }) => code === 'schema_changed')?.message ?? '';
-    expect(told).toContain('price was LONG, is DOUBLE');
+    expect(told).toContain('price from LONG to DOUBLE');
     expect(told).toContain('new column seen UTC_DATETIME');
     expect(result.warnings.map(({ code }) => code)).not.toContain('undeclared_members');
     expect(

@@ -101,7 +101,7 @@ describe.concurrent('a folder', () => {
     expect((JSON.parse(again.stdout) as { streams: object[] }).streams[0]).toMatchObject({ pages: 1 });
     const write = await highwater(['query', 'CREATE TABLE x (i INT)', '-d', 'files:./lake'], options);
     expect(write.stderr).toContain('only read-only statements');
-    expect((await highwater(['check', file], options)).stdout).toMatch(/is there and can\s+be written/);
+    expect((await highwater(['check', file], options)).stdout).toMatch(/exists and is\s+writable/);
     expect((await readdir(folder.path)).filter((name) => name.startsWith('lake'))).toEqual(['lake']);
   });
 
@@ -271,7 +271,7 @@ describe
       const count = await highwater(['query', sql, '-d', destination, '--json'], { env });
       expect(JSON.parse(count.stdout)).toEqual([{ n: String(ROWS), ids: String(ROWS) }]);
       const wrong = await highwater(['check', file], { env: { ...env, AWS_SECRET_ACCESS_KEY: 'wrong-one' } });
-      expect(wrong.stdout).toMatch(/refuses:\s+SignatureDoesNotMatch/);
+      expect(wrong.stdout).toMatch(/refused the\s+request:\s+SignatureDoesNotMatch/);
       expect(wrong.stdout + wrong.stderr).not.toContain('wrong-one');
     });
   });

@@ -198,7 +198,7 @@ describe('a sync', () => {
     expect(right).toContain(`✓ cursor field at: ascending, ${happened(0)} to ${happened(4)}`);
     expect(right).toContain('✓ the filter includes the requested value');
     expect(await found({ ...EVENTS_STREAM, cursor_format: 'timestamp' })).toContain(
-      `✗ cursor field at: no record has a timestamp in it, but "${happened(0)}"`,
+      `✗ cursor field at: no record has a timestamp there, but "${happened(0)}"`,
     );
     // Windows that hold nothing are passed over.
     const late = await found({ ...READINGS_STREAM, start: '01/06/2022 00:00:00' });

@@ -278,7 +278,7 @@ describe.skipIf(!install.available)(
           expect(await safe.query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
           const stranger = await sync('keyset', over(''));
           await expect(stranger.result()).rejects.toThrow(
-            /postgresql:\/\/highwater@127[^ ]* refuses: .*certificate/,
+            /postgresql:\/\/highwater@127[^ ]* refused the connection: .*certificate/,
           );
         } finally {
           await safe.stop();
@@ -312,7 +312,7 @@ describe.skipIf(!install.available)(
         (thrown: unknown) => thrown as Error,
       );
       expect(failure?.message).toMatch(
-        /postgresql:\/\/nobody_there@127\.0\.0\.1:\d+\/none refuses: .*does not exist/,
+        /postgresql:\/\/nobody_there@127\.0\.0\.1:\d+\/none refused the connection: .*does not exist/,
       );
       expect(failure?.message).not.toContain(PASSWORD);
     });
@@ -329,7 +329,7 @@ describe.skipIf(!install.available)(
       try {
         await writeFile(file, 'not it');
         await expect((await sync('offset', more)).result()).rejects.toThrow(
-          /refuses: password authentication failed/,
+          /refused the connection: password authentication failed/,
         );
         await change('first');
         expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
@@ -370,7 +370,7 @@ describe.skipIf(!install.available)(
           `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
         );
         await expect((await sync('offset', more)).result()).rejects.toThrow(
-          /refuses: password authentication failed/,
+          /refused the connection: password authentication failed/,
         );
       } finally {
         await change(PASSWORD);
@@ -392,7 +392,7 @@ describe.skipIf(!install.available)(
       };
       const check = await highwater(['check', file], { env });
       expect(check.stdout).toMatch(
-        /postgresql:\/\/writer@127\.0\.0\.1:\d+\/sync\d+ can be\s+reached: PostgreSQL/,
+        /postgresql:\/\/writer@127\.0\.0\.1:\d+\/sync\d+ is\s+reachable: PostgreSQL/,
       );
       const run = await highwater(['run', file], { env });
       expect(run.status, run.stderr).toBe(0);

@@ -341,7 +341,7 @@ describe.concurrent('what cannot be', () => {
     const from = '2000-01-01';
     const first = await here.client.backfill(configuration, { from, to: null, taskQueue });
     await expect(here.client.backfill(configuration, { from, to: null, taskQueue })).rejects.toThrow(
-      /is running already/,
+      /is already running/,
     );
     await until(async () => (await first.progress()).rows > 0, 20, 'rows');
     await first.stop();

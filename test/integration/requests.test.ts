@@ -271,7 +271,7 @@ describe('credentials', () => {
         ...PAGES,
         auth: { ...auth, hook: 'nowhere' },
       });
-      expect((await system.failing(absent)).message).toMatch(/nowhere\.mjs where the worker runs/);
+      expect((await system.failing(absent)).message).toMatch(/the worker has no file .*nowhere\.mjs/);
     }));
 
   test('leave no trace in histories, logs, staging, destination and the files beside it', () =>

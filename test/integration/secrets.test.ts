@@ -277,7 +277,7 @@ describe('credentials from the environment', () => {
     ['/members', /members without a declared column.*\*\*\*/],
     ['/record', /record 1 is not an object/],
     ['/nowhere', /redirects to an address that is not HTTP/],
-    ['/broken', /cannot be read/],
+    ['/broken', /reading from the source failed/],
   ])('are not said again when the source says them: %s', async (path, words) => {
     const said = await syncs(path, { commands: path === '/json' });
     expect(said['result']).toMatch(words);

@@ -84,7 +84,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
   await passes(id, 3);
   const shown = await run('state', 'get', id, '--limit', '3');
   expect(shown.status).toBe(0);
-  expect(shown.stderr).toMatch(/^\(\d+ older ones not shown: --limit all\)\n$/);
+  expect(shown.stderr).toMatch(/^\(\d+ older entries not shown: --limit all\)\n$/);
   expect(shown.stdout).toMatch(
     new RegExp(
       `^stream {6}${table} · keyset · main\\.${table}\ncursor {6}last_updated_at \\S+ · after pass \\d \\(no_next_token\\)\n`,

@@ -102,7 +102,7 @@ describe.skipIf(!install.available)('syncs into one table of PostgreSQL', () => 
     await expect(refused.result()).rejects.toMatchObject({
       type: 'StreamHeldError',
       message: expect.stringContaining(
-        `the running workflow "${workflowId}"${index === 0 ? '.' : ` of another Temporal server, 127.0.0.1:${portOf(0)}.`}`,
+        `the running workflow "${workflowId}"${index === 0 ? ' writes' : ` of another Temporal server, 127.0.0.1:${portOf(0)}, writes`}`,
       ) as string,
     });
     expect(await requests()).toBe(before);

@@ -134,7 +134,7 @@ describe('whoever starts a workflow', () => {
         JSON.stringify({ range: { kind: 'audit' }, carry: { ...CARRY, stream: { ...STREAM, range } } }),
       ],
     );
-    expect(said).toMatch(/the second argument, the options \(.*\) is invalid/);
+    expect(said).toMatch(/the second argument, the options \(.*\), is invalid/);
     expect(said).toMatch(/carry\.stream\.range\.keys: must be a (whole )?number, but is a text/);
     expect(await bench.requests()).toBe(0);
     expect(filesBeside(bench)).toEqual([]);

@@ -266,7 +266,7 @@ export class Run {
   /** Waits until the workflow has ended as cancelled. */
   isCancelled(): Promise<void> {
     const isSo = async () => (await this.handle.describe()).status.name === 'CANCELLED';
-    return until(isSo, 5, 'the end of the cancelled workflow');
+    return until(isSo, 15, 'the end of the cancelled workflow');
   }
 
   /** How long the workflow lives on, in milliseconds. */
