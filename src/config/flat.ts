@@ -914,7 +914,7 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       return [{ path, message: `${show(issue.input)} is not allowed here: ${unionWords(issue)}` }];
     }
     case 'invalid_key':
-      return [{ path, message: `the name is not allowed: ${issue.issues.map((i) => i.message).join('; ')}` }];
+      return [{ path, message: `the name is not allowed: ${issue.issues.map(nameProblem).join('; ')}` }];
     default:
       return [{ path, message: issue.message }];
   }
@@ -960,3 +960,6 @@ export function suggestion(word: string, words: readonly string[]): string {
   }
   return best === null ? '' : ` (did you mean ${JSON.stringify(best)}?)`;
 }
+
+const nameProblem = (issue: z.core.$ZodIssue): string =>
+  issue.code === 'too_big' ? `it is too long: the maximum is ${issue.maximum} characters` : issue.message;

@@ -146,7 +146,7 @@ describe('a sync that goes on', () => {
       await command('logs', id),
     ];
     expect(after.stdout).toMatch(/^this pass +50 records, 0 rows, 6 pages, 1 batch, 50 deleted/m);
-    expect(after.stdout).toMatch(/^pass ended +by +records +rows written +deleted +pages +took$/m);
+    expect(after.stdout).toMatch(/^pass ended +ended by +records +rows written +deleted +pages +took$/m);
     expect((JSON.parse(listed.stdout) as { id: string }[]).find((one) => one.id === id)).toMatchObject({
       deleted: 50,
     });

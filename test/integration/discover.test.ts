@@ -163,7 +163,19 @@ describe('highwater discover', () => {
           'cursor_field: updatedAt # by its name, the time of the last change; other times: createdAt\n',
         );
         expect(stdout).toMatch(/primary_key: id # present and unique in \d+ records\n/);
-        const check = await command('check', 'full.json');
+        await write('inferred.json', {
+          source: { base_url: playground.url },
+          streams: [
+            {
+              name: 'user',
+              path: PATHS.keyset,
+              strategy: 'keyset',
+              primary_key: 'id',
+              cursor_field: 'updatedAt',
+            },
+          ],
+        });
+        const check = await command('check', 'inferred.json');
         expect(check.stdout.replace(/\s+/g, ' ')).toContain(
           'columns inferred from the records: id, name, email',
         );

@@ -109,7 +109,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
   );
   expect(refused[1]?.stderr).toMatch(/offset: belongs to the state of offset/);
   expect(refused[2]?.stderr).toMatch(/there is no sync with the id "nobody"/);
-  expect(refused[3]?.stderr).toMatch(/the strategy would be offset, and is keyset\n/);
+  expect(refused[3]?.stderr).toMatch(/the strategy is keyset and would be offset\n/);
   const changed = { ...configuration, interval: '2h' };
   expect((await run('configure', id, await file('changed.json', changed))).stdout).toBe(
     `${id}: now uses the new configuration\n`,

@@ -417,7 +417,7 @@ describe('names in the destination', () => {
 
   it.each([
     ['', 'is too small'],
-    ['x'.repeat(201), 'is too long: the maximum is 200 characters'],
+    ['x'.repeat(201), 'too long: the maximum is 200 characters'],
     ['line\nbreak', 'must not hold control characters'],
     ['nul\u0000', 'must not hold control characters'],
     [' space', 'must not begin or end with a space'],
