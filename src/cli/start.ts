@@ -27,10 +27,7 @@ export function startCommand(): Command {
       'take the stream from a workflow that is still running, and continue from its checkpoint',
     )
     .option('--json', 'print one JSON object')
-    .addHelpText(
-      'after',
-      '\nExample:\n  highwater start highwater.yaml --id users && highwater status users',
-    )
+    .addHelpText('after', '\nExample:\n  highwater start highwater.yaml --id users && highwater status users')
     .action(start);
 }
 
