@@ -1,70 +1,18 @@
-import { execFile, spawn } from 'node:child_process';
-import { access, mkdir, rename, rm } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
 import { freePorts } from '../../src/dev/ports.js';
+import { installPython, type PythonInstall } from './python.js';
 
 /** The version of the reference API that everything here is compared with. */
 export const PLAYGROUND_VERSION = '1.1.9';
 
-const run = promisify(execFile);
-const home = fileURLToPath(new URL('../../node_modules/.cache/highwater/playground/', import.meta.url));
-const pythonIn = (venv: string): string => `${venv}/bin/python`;
-
-/** Whether the reference API can run here. */
-export type PlaygroundInstall = { available: true; python: string } | { available: false; reason: string };
-
-/**
- * Installs the reference API into a cached virtual environment, once. Needs `python3` with `venv`, and the first time
- * a package index.
- */
-export async function installPlayground(): Promise<PlaygroundInstall> {
-  const venv = `${home}${PLAYGROUND_VERSION}`;
-  const python = pythonIn(venv);
-  const check = ['-c', 'import fivetran_api_playground'];
-  try {
-    await access(python);
-    await run(python, check, { timeout: 30_000 });
-    return { available: true, python };
-  } catch {
-    // Not there yet, or its Python has gone.
-  }
-  // Test files run side by side: each builds its own, and the first to finish gives it its name.
-  const fresh = `${venv}.${process.pid}`;
-  try {
-    await mkdir(home, { recursive: true });
-    await run('python3', ['-m', 'venv', fresh], { timeout: 60_000 });
-    const options = [
-      '--quiet',
-      '--disable-pip-version-check',
-      '--no-input',
-      '--retries',
-      '1',
-      '--timeout',
-      '15',
-    ];
-    const requirement = `fivetran-api-playground==${PLAYGROUND_VERSION}`;
-    await run(pythonIn(fresh), ['-m', 'pip', 'install', ...options, requirement], { timeout: 180_000 });
-    await run(pythonIn(fresh), check, { timeout: 30_000 });
-    await rename(fresh, venv).catch(async () => {
-      // Another was first, or what is there does not run.
-      const usable = await run(python, check).then(
-        () => true,
-        () => false,
-      );
-      if (usable) return;
-      await rm(venv, { recursive: true, force: true });
-      await rename(fresh, venv);
-    });
-    return { available: true, python };
-  } catch (error) {
-    const { stderr, message } = error as { stderr?: string; message: string };
-    const last = (stderr?.trim() || message).split('\n').at(-1) ?? '';
-    return { available: false, reason: `cannot install the reference API: ${last.slice(0, 200)}` };
-  } finally {
-    await rm(fresh, { recursive: true, force: true });
-  }
-}
+/** Installs the reference API, once. */
+export const installPlayground = (): Promise<PythonInstall> =>
+  installPython(
+    `playground-${PLAYGROUND_VERSION}`,
+    [`fivetran-api-playground==${PLAYGROUND_VERSION}`],
+    ['fivetran_api_playground'],
+    'the reference API',
+  );
 
 /** How the reference API is started. */
 export interface PlaygroundOptions {

@@ -10,6 +10,12 @@ const NAMES = ['one', 'two', 'three', 'four', 'five'];
 /** Inputs of this size are sent to one stream after the other, so that the last one has to wait for its start. */
 const LARGE = 'x'.repeat(600_000);
 
+/** Holds the opening of a stream until it is cancelled. */
+const holdOpening: NonNullable<Wrapper['openStream']> = (input, real) =>
+  gate()
+    .pass()
+    .then(() => real(input));
+
 /** Starts a sync of several streams, none of which is opened as the test has it. */
 async function start(openStream: NonNullable<Wrapper['openStream']>): Promise<Run> {
   const bench = await lab().bench();
@@ -29,11 +35,7 @@ async function signalsOf(run: Run, name: string): Promise<string[]> {
 }
 
 test.each(['pause', 'stop'])('a %s may be followed by a cancellation', async (signal) => {
-  const run = await start((input, real) =>
-    gate()
-      .pass()
-      .then(() => real(input)),
-  );
+  const run = await start(holdOpening);
   await run.handle.signal(signal);
   await delay(500);
   await run.sync.cancel();
@@ -41,11 +43,7 @@ test.each(['pause', 'stop'])('a %s may be followed by a cancellation', async (si
 });
 
 test('a signal may follow a cancellation', async () => {
-  const run = await start((input, real) =>
-    gate()
-      .pass()
-      .then(() => real(input)),
-  );
+  const run = await start(holdOpening);
   const last = lab().client.temporal.workflow.getHandle(`${run.id}/five`);
   const hasStarted = () =>
     last.describe().then(
@@ -59,11 +57,7 @@ test('a signal may follow a cancellation', async () => {
 });
 
 test('a pause and its resume arrive in this order', async () => {
-  const run = await start((input, real) =>
-    gate()
-      .pass()
-      .then(() => real(input)),
-  );
+  const run = await start(holdOpening);
   // All streams are to be running by now; the last of them are yet to start.
   const first = lab().client.temporal.workflow.getHandle(`${run.id}/one`);
   await until(() => first.describe().then(Boolean, () => false), 60, 'the first start');
