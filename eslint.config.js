@@ -13,6 +13,7 @@ const SHARED = [
   'inputs',
   'metrics',
   'optional-package',
+  'package-json',
   'protocol',
   'settings',
   'state-dir',

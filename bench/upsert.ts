@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { Pool } from 'pg';
 import { table as shown } from '../src/cli/output.js';
+import { REFERENCE_COLUMNS } from '../src/config/flat.js';
 import type { Destination } from '../src/destinations/destination.js';
 import { DuckDbDestination } from '../src/destinations/duckdb/duckdb.js';
 import { DuckDbFile } from '../src/destinations/duckdb/file.js';
@@ -31,16 +32,7 @@ const spec: TableSpec = {
   schema: options.destination === 'duckdb' ? 'main' : 'public',
   table: 'user',
   primaryKey: ['id'],
-  columns: {
-    id: 'STRING',
-    name: 'STRING',
-    email: 'STRING',
-    address: 'STRING',
-    company: 'STRING',
-    job: 'STRING',
-    updatedAt: 'UTC_DATETIME',
-    createdAt: 'UTC_DATETIME',
-  },
+  columns: REFERENCE_COLUMNS,
   stamps: true,
 };
 const key: StreamKey = {

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { format, resolveConfig } from 'prettier';
 import { COMMANDS, programFor } from '../src/cli/program.js';
+import { markdownTable } from './markdown.js';
 
 export const CLI_PAGE = fileURLToPath(new URL('../docs/cli.md', import.meta.url));
 
@@ -16,7 +17,7 @@ export async function cliPageFrom(text: string): Promise<string> {
       escaped(command.description()),
     ]);
     const each = commands.flatMap((command) => [command, ...command.commands]).map(section);
-    return [`## ${group}`, table(['command', ''], summary), ...each].join('\n\n');
+    return [`## ${group}`, markdownTable(['command', ''], summary), ...each].join('\n\n');
   });
   const filled = text.replace(
     /(<!-- commands -->)[\s\S]*?(<!-- \/commands -->)/,
@@ -47,7 +48,7 @@ function section(command: Command): string {
     `### ${nameOf(command)}`,
     escaped(command.description()),
     hasOwn ? '' : fence(help.commandUsage(command)),
-    rows.length === 0 ? '' : table(['argument or option', ''], rows),
+    rows.length === 0 ? '' : markdownTable(['argument or option', ''], rows),
     ...notes,
     examples === '' ? '' : fence(examples),
   ]
@@ -81,10 +82,5 @@ const fence = (text: string): string => `\`\`\`sh\n${text}\n\`\`\``;
 /** Text of the help in Markdown: names with underscores are code. */
 const escaped = (text: string): string =>
   text
-    .replace(/[\\*<>|`[\]]/g, (character) => `\\${character}`)
+    .replace(/[\\*<>`[\]]/g, (character) => `\\${character}`)
     .replace(/(?<![\w'/])\w+_\w+(?![\w*'])/g, (name) => `\`${name}\``);
-
-function table(header: string[], rows: string[][]): string {
-  const line = (cells: string[]) => `| ${cells.join(' | ')} |`;
-  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
-}

@@ -12,6 +12,7 @@ import { documented, jsonSchema } from '../src/config/full-schema.js';
 import { labelNames, METRICS, type MetricSpec } from '../src/metrics.js';
 import { STRATEGIES } from '../src/protocol.js';
 import { CLI_PAGE, cliPageFrom } from './docs-cli.js';
+import { markdownTable } from './markdown.js';
 
 export const DOCUMENT = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
 export const MONITORING = fileURLToPath(new URL('../docs/monitoring.md', import.meta.url));
@@ -223,7 +224,7 @@ function range({ minimum, maximum }: JsonNode): string {
 const code = (text: string) => `\`${text}\``;
 
 function table(all: Row[]): string {
-  return markdown(
+  return markdownTable(
     ['key', 'allowed', 'default', ''],
     all.map((row) => [code(row.key), row.allowed, row.default ?? 'must be given', row.meaning]),
   );
@@ -241,7 +242,7 @@ function byTheme(all: Row[]): string {
 
 function byStrategy(all: Row[]): string {
   const order = (row: Row) => STRATEGIES.findIndex((name) => name === row.strategies[0]);
-  return markdown(
+  return markdownTable(
     ['strategy', 'key', 'allowed', 'default', ''],
     all
       .filter(({ strategies }) => strategies.length > 0)
@@ -254,11 +255,6 @@ function byStrategy(all: Row[]): string {
         row.meaning,
       ]),
   );
-}
-
-function markdown(header: string[], all: string[][]): string {
-  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(header), line(header.map(() => '---')), ...all.map(line)].join('\n');
 }
 
 /**
@@ -291,7 +287,7 @@ export async function monitoringFrom(text: string): Promise<string> {
       : labelNames(spec).join(', '),
     spec.help,
   ]);
-  const made = markdown(['metric', 'kind', 'labels', ''], rows);
+  const made = markdownTable(['metric', 'kind', 'labels', ''], rows);
   const filled = text.replace(
     /(<!-- metrics -->)[\s\S]*?(<!-- \/metrics -->)/,
     (_, begin: string, end: string) => `${begin}\n\n${made}\n\n${end}`,

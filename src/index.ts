@@ -44,6 +44,7 @@ export type {
   RangeResult,
   StrategyName,
   StreamResult,
+  WriteCounts,
   SyncResult,
   SyncStatus,
   TooManyDeletes,

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { messageOf } from './errors.js';
+import { readPackageJson } from './package-json.js';
 
 /**
  * Loads packages that only some users need, and which they install themselves.
@@ -19,15 +19,10 @@ export async function loadPackages<T>(
     const isMissing = names.some((name) => said.includes(`'${name}'`));
     if ((thrown as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND' || !isMissing)
       throw problem(`${what}, which failed to load: ${said}`);
-    const ranges = peerRanges();
+    const { peerDependencies: ranges } = readPackageJson();
     const install = names.map((name) => `'${name}@${ranges[name] ?? 'latest'}'`).join(' ');
     throw problem(
       `${what}. Install ${names.length === 1 ? 'it' : 'them'} beside Highwater: npm install ${install}`,
     );
   }
-}
-
-function peerRanges(): { [name: string]: string } {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { peerDependencies: { [name: string]: string } }).peerDependencies;
 }

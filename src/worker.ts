@@ -125,60 +125,59 @@ export class HighwaterWorker {
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
     const meter = new Meter(Runtime.instance().metricMeter);
-    // Left open, it would keep the process from ending.
     const connection = await NativeConnection.connect(how);
-    const traces = await tracing(environment).catch(async (thrown: unknown) => {
-      await connection.close();
-      throw thrown;
-    });
-    const activityInterceptors = [...(traces === null ? [] : [traces.activity]), countingInterceptor(meter)];
-    const common = {
-      connection,
-      namespace,
-      dataConverter,
-      shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
-      interceptors: { activity: activityInterceptors },
-      ...(traces !== null && { sinks: traces.sinks }),
-      ...RECOVERY,
-    };
-
-    const host: DestinationHost = new DestinationHost({
-      taskQueue,
-      address,
-      clusterId: await clusterIdOf(connection).catch(() => undefined),
-      namespace,
-      environment,
-      trust,
-      secrets,
-      poll: async (queue) => {
-        const worker = await Worker.create({
-          ...common,
-          taskQueue: queue,
-          activities: { ...activities },
-          maxConcurrentActivityTaskExecutions: AT_ONCE,
-        });
-        const running = worker.run();
-        return async () => {
-          if (worker.getState() === 'RUNNING') worker.shutdown();
-          await running;
-        };
-      },
-    });
-    const activities = createActivities({
-      host,
-      server: { address, isPlain: isPlain(how) },
-      environment,
-      trust,
-      network,
-      secrets,
-      budgets: new Budgets(),
-      searchAttributes,
-      kept,
-      turns: new WriteTurns(),
-      ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
-      defaultDestination: destination,
-    });
     try {
+      const traces = await tracing(environment);
+      const activityInterceptors = [
+        ...(traces === null ? [] : [traces.activity]),
+        countingInterceptor(meter),
+      ];
+      const common = {
+        connection,
+        namespace,
+        dataConverter,
+        shutdownGraceTime: `${options.graceSeconds ?? 10}s`,
+        interceptors: { activity: activityInterceptors },
+        ...(traces !== null && { sinks: traces.sinks }),
+        ...RECOVERY,
+      };
+
+      const host: DestinationHost = new DestinationHost({
+        taskQueue,
+        address,
+        clusterId: await clusterIdOf(connection).catch(() => undefined),
+        namespace,
+        environment,
+        trust,
+        secrets,
+        poll: async (queue) => {
+          const worker = await Worker.create({
+            ...common,
+            taskQueue: queue,
+            activities: { ...activities },
+            maxConcurrentActivityTaskExecutions: AT_ONCE,
+          });
+          const running = worker.run();
+          return async () => {
+            if (worker.getState() === 'RUNNING') worker.shutdown();
+            await running;
+          };
+        },
+      });
+      const activities = createActivities({
+        host,
+        server: { address, isPlain: isPlain(how) },
+        environment,
+        trust,
+        network,
+        secrets,
+        budgets: new Budgets(),
+        searchAttributes,
+        kept,
+        turns: new WriteTurns(),
+        ...((meter.isOn || traces !== null) && { observe: requestsWatched(meter, traces) }),
+        defaultDestination: destination,
+      });
       const code = workflowCode(dataConverter, traces !== null, options.workflowBundle);
       const makeMain = () =>
         Worker.create({
@@ -203,6 +202,7 @@ export class HighwaterWorker {
         searchAttributes,
       );
     } catch (thrown) {
+      // Left open, it would keep the process from ending.
       await connection.close();
       throw thrown;
     }

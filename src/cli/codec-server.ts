@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { findServer } from '../dev/temporal-server.js';
 import { startCodecServer } from '../payloads/codec-server.js';
 import { dataConverterFrom } from '../payloads/converter.js';
+import { untilInterrupted } from './interrupted.js';
 import { asPort, collect, note, print } from './output.js';
 import { serverOptions } from './server.js';
 
@@ -50,10 +51,7 @@ async function codecServer(options: Options): Promise<void> {
     print(`Web UI: enter the same address as its codec server; allowed origins: ${origins.join(', ')}`);
     print(`Temporal CLI: --codec-endpoint ${endpoint}`);
   }
-  await new Promise<void>((done) => {
-    process.once('SIGINT', done);
-    process.once('SIGTERM', done);
-  });
+  await untilInterrupted();
   note('Stopping.');
   server.close();
   server.closeAllConnections();

@@ -18,6 +18,7 @@ import { createLogger, installRuntime } from '../logger.js';
 import { REFERENCE_STRATEGIES, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { followSync } from './follow.js';
+import { untilInterrupted } from './interrupted.js';
 import { asPort, cursorText, print, cursorTable, webUiLink } from './output.js';
 import { readDestination } from './query.js';
 import { localServer } from './server.js';
@@ -116,12 +117,6 @@ Change its data, then run again: the second run reads the changes.
 
   curl ${url}/_demo/mutate -d '{"insert": 10, "update": 5}'
 `;
-
-const untilInterrupted = (): Promise<void> =>
-  new Promise((done) => {
-    process.once('SIGINT', done);
-    process.once('SIGTERM', done);
-  });
 
 async function demo(options: DemoCommandOptions): Promise<void> {
   const say = options.json === true ? () => undefined : print;

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command } from 'commander';
@@ -18,6 +18,7 @@ import { readSecrets } from '../secrets/store.js';
 import { referringParts, resolveRequest } from '../sources/references.js';
 import { askSyncs } from './asking.js';
 import { filesFindings } from './check.js';
+import { readPackageJson } from '../package-json.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 import { firstLine } from './report.js';
@@ -91,11 +92,9 @@ async function doctor(file: string | undefined, options: Options): Promise<void>
 const MARKS = { good: '✓', note: '!', bad: '✗' } as const;
 
 function versions(): Finding {
-  const versionIn = (path: string) =>
-    (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version;
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const isOld = major < NODE_LEAST[0] || (major === NODE_LEAST[0] && minor < NODE_LEAST[1]);
-  const message = `Highwater ${versionIn('../../package.json')}, Node ${process.versions.node}, ${process.platform} ${process.arch}`;
+  const message = `Highwater ${readPackageJson().version}, Node ${process.versions.node}, ${process.platform} ${process.arch}`;
   return isOld
     ? {
         check: 'versions',

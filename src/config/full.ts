@@ -306,10 +306,9 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   if (field !== undefined && !draft) {
     const type = Object.hasOwn(columns, field) ? columns[field]?.type : undefined;
     if (type === undefined) {
-      needs(
-        'deleted_field',
-        `${JSON.stringify(field)} is not one of the columns${suggestion(field, Object.keys(columns)) || `: declare it there, such as {"${field}": "BOOLEAN"}, and set "misfits" to "evolve" to infer the others`}`,
-      );
+      const advice = `: declare it there, such as {"${field}": "BOOLEAN"}, and set "misfits" to "evolve" to infer the others`;
+      const hint = suggestion(field, Object.keys(columns)) || advice;
+      needs('deleted_field', `${JSON.stringify(field)} is not one of the columns${hint}`);
     } else if (type === 'JSON' || type === 'BINARY') needs('deleted_field', `cannot be of type ${type}`);
   }
   if (field !== undefined || readsEverything(stream)) return problems;

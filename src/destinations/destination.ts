@@ -10,9 +10,9 @@ import type {
   RangeFound,
   RangeKind,
   RangePlan,
-  SchemaChange,
   StreamKey,
   TableSpec,
+  WrittenBatch,
 } from '../protocol.js';
 import type { Fingerprint } from './fingerprint.js';
 import type { RetryOutcome, RetryRequest } from './sql/retry.js';
@@ -210,27 +210,11 @@ export interface WriteRequest {
   fingerprint?: Fingerprint;
 }
 
-export interface WriteOutcome {
-  /**
-   * Rows inserted or changed; unchanged rows are not counted. A destination that only appends does not compare, and
-   * counts every version that it has written.
-   */
-  rows: number;
-  /**
-   * Records quarantined in `_highwater_rejects`, including those that the reader rejected; absent if there are none.
-   */
-  rejected?: number;
-  /** Rows marked or removed as deleted; absent if there are none. */
-  deleted?: number;
-  /** Columns that were added or widened; absent if there are none. */
-  changes?: SchemaChange[];
-  /** Notes to add to those of the cursor in the checkpoint. */
-  notes?: Note[];
-  /** For a range: rows left unchanged because they are, or may be, newer; absent if there are none. */
-  left?: number;
-  /** Whether an earlier attempt had already committed this batch. */
-  already: boolean;
-}
+/**
+ * Result of a write. Unchanged rows are not counted; a destination that only appends does not compare, and counts
+ * every version that it has written. `rejected` includes records that the reader rejected.
+ */
+export type WriteOutcome = Omit<WrittenBatch, 'waited'>;
 
 export interface ParentsRequest {
   /** The stream that reads per parent. */

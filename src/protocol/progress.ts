@@ -79,13 +79,8 @@ export interface PassSummary {
   deleted: number;
 }
 
-/** Answer to the query `progress`. */
-export interface Progress {
-  status: SyncStatus;
-  stream: string;
-  strategy: string;
-  destination: string;
-  pass: number;
+/** Counts of one pass, or of all. */
+export interface WriteCounts {
   pages: number;
   records: number;
   rows: number;
@@ -94,6 +89,15 @@ export interface Progress {
   rejected: number;
   /** Rows marked or removed as deleted. */
   deleted: number;
+}
+
+/** Answer to the query `progress`. */
+export interface Progress extends WriteCounts {
+  status: SyncStatus;
+  stream: string;
+  strategy: string;
+  destination: string;
+  pass: number;
   /** Batches fetched and not yet written. */
   staged: number;
   endRule: EndRule | null;
@@ -110,27 +114,13 @@ export interface Progress {
   /** For a sync of several streams: each is a workflow `ID/STREAM`. */
   streams: { stream: string; status: 'queued' | 'running' | 'blocked' | 'done' | 'failed' }[];
   warnings: Note[];
-  totals: {
-    passes: number;
-    pages: number;
-    records: number;
-    rows: number;
-    batches: number;
-    rejected: number;
-    deleted: number;
-  };
+  totals: WriteCounts & { passes: number };
 }
 
 /** One stream's part of the workflow's result. */
-export interface StreamResult {
+export interface StreamResult extends WriteCounts {
   stream: string;
   strategy: StrategyName;
-  records: number;
-  rows: number;
-  pages: number;
-  batches: number;
-  rejected: number;
-  deleted: number;
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];

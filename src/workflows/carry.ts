@@ -1,4 +1,12 @@
-import type { FetchedPages, LastOpened, Note, RangePlan, SchemaChange, Trouble } from '../protocol.js';
+import type {
+  FetchedPages,
+  LastOpened,
+  Note,
+  RangePlan,
+  SchemaChange,
+  Trouble,
+  WriteCounts,
+} from '../protocol.js';
 import type { DecisionCarry } from './deletes.js';
 import { readTarget, type ReopenRequest } from './moves.js';
 import type { NoticesCarry } from './notices.js';
@@ -7,13 +15,7 @@ import type { Settings } from './settings.js';
 import type { SyncOptions } from './sync.js';
 
 /** Counts of what was written. */
-export interface Counts {
-  pages: number;
-  records: number;
-  rows: number;
-  batches: number;
-  rejected: number;
-  deleted: number;
+export interface Counts extends WriteCounts {
   /** Columns that were added or widened. */
   changes: SchemaChange[];
   /** Records read for a range that lie outside of it. */

@@ -145,7 +145,8 @@ export class StreamLoop {
         return 'reopen';
       await this.failures.waitAfter(thrown);
       const isToContinue = !control.isStopping && !reopening.isRequested;
-      return isToContinue && stream.isHistoryFull() ? ((await this.continueAsNew()) ?? 'reopen') : 'reopen';
+      const outcome = isToContinue && stream.isHistoryFull() ? await this.continueAsNew() : null;
+      return outcome ?? 'reopen';
     }
   }
 
