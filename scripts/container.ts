@@ -1,6 +1,6 @@
 /**
  * Runs the Dockerfile without Docker in a plain folder: each COPY and RUN of both stages, in order. Prints the folder
- * of the image, whose /app equals that of a container.
+ * of the image. Its folder /app holds the same files as in a container.
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, statSync } from 'node:fs';

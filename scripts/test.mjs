@@ -1,5 +1,5 @@
 // Runs lint, types and all tests; prints the time of each, and the counts again at the end. With --long also the tests
-// that are too long for `npm test`.
+// that take too long for `npm test`.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

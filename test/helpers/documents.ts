@@ -1,6 +1,6 @@
 /**
  * Runs the examples of the documentation. A fence with the info string `console` holds commands, each after `$ `, and
- * what they print. See "Examples in the documentation" in CONTRIBUTING.md.
+ * their output. See "Examples in the documentation" in CONTRIBUTING.md.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -97,7 +97,7 @@ function goesOn(command: string): boolean {
 const withoutIndent = (line: string, indent: number): string =>
   line.replace(new RegExp(`^ {0,${indent}}`), '');
 
-/** What differs from run to run: the text of an example stands for any text of the same kind. */
+/** Texts that differ from run to run: the one in an example stands for any of the same kind. */
 const VARYING: [RegExp, string][] = [
   // The sample API's records are of 2026-01-01: their times are compared as they are.
   [
@@ -183,11 +183,11 @@ const quoted = (line: string | undefined): string => (line === undefined ? 'noth
 
 /** Commands that only read: one that shows something else is repeated, since a sync may need a moment. */
 const READS =
-  /^(?:npx )?highwater (?:status|list|logs|query|rejects(?! --(?:replay|retry))|state get|schedule list|doctor)\b|^temporal workflow (?:query|list|count|describe|show)\b|^curl (?!.*(?:-X|-d|--data))/;
+  /^(?:npx )?highwater (?:status|list|logs|query|rejects(?! --retry)|state get|schedule list|doctor)\b|^temporal workflow (?:query|list|count|describe|show)\b|^curl (?!.*(?:-X|-d|--data))/;
 const READ_WITHIN_MS = 20_000;
 const COMMAND_WITHIN_MS = 60_000;
 
-/** Where the examples run. */
+/** The Temporal server that the examples use. */
 export interface Server {
   address: string;
   uiUrl: string;
@@ -373,7 +373,7 @@ function asRun(text: string, { port }: Shell): string {
   return mapped;
 }
 
-/** What a command printed, as the page shows it. */
+/** Returns the output of a command as the page shows it. */
 function asShown(text: string, { home, folder, port, namespace, server }: Shell): string {
   return text
     .replaceAll(folder, '/home/you')
