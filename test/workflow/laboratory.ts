@@ -263,10 +263,12 @@ export class Run {
     throw thrown;
   }
 
-  /** Waits until the workflow has ended as cancelled. */
-  isCancelled(): Promise<void> {
-    const isSo = async () => (await this.handle.describe()).status.name === 'CANCELLED';
-    return until(isSo, 15, 'the end of the cancelled workflow');
+  /** Waits until the workflow has ended, which must be as cancelled. */
+  async isCancelled(): Promise<void> {
+    let status = 'RUNNING';
+    const hasEnded = async () => (status = (await this.handle.describe()).status.name) !== 'RUNNING';
+    await until(hasEnded, 15, 'the end of the cancelled workflow');
+    if (status !== 'CANCELLED') throw new Error(`the workflow has ended as ${status}, not as CANCELLED`);
   }
 
   /** How long the workflow lives on, in milliseconds. */

@@ -10,19 +10,18 @@ const NAMES = ['one', 'two', 'three', 'four', 'five'];
 /** Inputs of this size are sent to one stream after the other, so that the last one has to wait for its start. */
 const LARGE = 'x'.repeat(600_000);
 
-/** Holds the opening of a stream until it is cancelled. */
-const holdOpening: NonNullable<Wrapper['openStream']> = (input, real) =>
-  gate()
-    .pass()
-    .then(() => real(input));
-
-/** Starts a sync of several streams, none of which is opened as the test has it. */
-async function start(openStream: NonNullable<Wrapper['openStream']>): Promise<Run> {
+/** Starts a sync of several streams whose openings last until they are cancelled; returns it once one has begun. */
+async function start(): Promise<Run> {
+  const held = gate();
+  const openStream: NonNullable<Wrapper['openStream']> = (input, real) => held.pass().then(() => real(input));
   const bench = await lab().bench();
   const id = uniqueName('streams');
   for (const name of NAMES) lab().wrap(`${id}/${name}`, { openStream });
   const streams = NAMES.map((name) => ({ name }));
-  return bench.startWith([{ interval: '1h', defaults: { path: LARGE }, streams }], id);
+  const run = await bench.startWith([{ interval: '1h', defaults: { path: LARGE }, streams }], id);
+  // A signal that arrives before any stream runs would be obeyed without one.
+  await held.reached;
+  return run;
 }
 
 /** The signals that a stream has received, in their order. */
@@ -35,7 +34,7 @@ async function signalsOf(run: Run, name: string): Promise<string[]> {
 }
 
 test.each(['pause', 'stop'])('a %s may be followed by a cancellation', async (signal) => {
-  const run = await start(holdOpening);
+  const run = await start();
   await run.handle.signal(signal);
   await delay(500);
   await run.sync.cancel();
@@ -43,7 +42,7 @@ test.each(['pause', 'stop'])('a %s may be followed by a cancellation', async (si
 });
 
 test('a signal may follow a cancellation', async () => {
-  const run = await start(holdOpening);
+  const run = await start();
   const last = lab().client.temporal.workflow.getHandle(`${run.id}/five`);
   const hasStarted = () =>
     last.describe().then(
@@ -57,10 +56,8 @@ test('a signal may follow a cancellation', async () => {
 });
 
 test('a pause and its resume arrive in this order', async () => {
-  const run = await start(holdOpening);
-  // All streams are to be running by now; the last of them are yet to start.
-  const first = lab().client.temporal.workflow.getHandle(`${run.id}/one`);
-  await until(() => first.describe().then(Boolean, () => false), 60, 'the first start');
+  const run = await start();
+  // The sync counts all streams as running by now; the last of them are yet to start.
   await run.handle.signal('pause');
   await delay(700);
   await run.handle.signal('resume');
