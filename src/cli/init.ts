@@ -5,13 +5,9 @@ import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { Document } from 'yaml';
-import {
-  baseUrl as baseUrlSchema,
-  REFERENCE_COLUMNS,
-  REFERENCE_ORIGIN,
-  REFERENCE_PATHS,
-  suggestion,
-} from '../config/flat.js';
+import { baseUrl as baseUrlSchema } from '../config/values.js';
+import { suggestion } from '../config/problems.js';
+import { REFERENCE_COLUMNS, REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/reference-source.js';
 import { plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover } from '../inspect/discover.js';
