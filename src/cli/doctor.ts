@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import fetch from 'node-fetch';
 import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
 import { destinationKind, loadPlans } from '../config/index.js';
@@ -48,7 +48,11 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
     .argument('[configuration]', 'also check this configuration ("highwater check" also asks its source)')
-    .option('--task-queue <name>', 'the task queue whose workers to check', DEFAULT_TASK_QUEUE)
+    .addOption(
+      new Option('--task-queue <name>', 'the task queue whose workers to check')
+        .default(DEFAULT_TASK_QUEUE)
+        .env('HIGHWATER_TASK_QUEUE'),
+    )
     .option(
       '-d, --destination <file>',
       'a DuckDB file, or the address of a PostgreSQL server or of files (default: as for a sync)',

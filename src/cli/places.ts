@@ -7,7 +7,13 @@ import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { streamMove } from '../plan/moves.js';
 import { streamKey } from '../plan/stream-key.js';
-import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
+import {
+  AlreadyRunningError,
+  defaultWorkflowId,
+  HighwaterClient,
+  NoSuchSyncError,
+  NotRunningError,
+} from '../client.js';
 import { asConfiguration, destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
@@ -32,12 +38,9 @@ export interface Place {
 }
 
 /** A sync that has said nothing of what was looked for. */
-class NotKnownError extends HighwaterError {
+export class NotKnownError extends HighwaterError {
   override readonly name = 'NotKnownError';
 }
-
-/** Whether what was given is a file with a configuration, and no id. */
-export const isFile = (given: string): boolean => existsSync(given);
 
 /** The stream of a configuration file. @throws {ConfigurationError} */
 export async function placeOfFile(
@@ -51,9 +54,15 @@ export async function placeOfFile(
 
 /**
  * The stream of a sync, as its history has it: without a worker, and also when it has ended.
+ * @param options.anyStream of a sync of several streams, the first that was opened: they share a destination.
  * @throws {NoSuchSyncError | NotKnownError}
  */
-export async function placeOfSync({ client }: Connected, id: string): Promise<Place> {
+export async function placeOfSync(
+  to: Connected,
+  id: string,
+  { anyStream = false }: { anyStream?: boolean } = {},
+): Promise<Place> {
+  const { client } = to;
   const handle = client.sync(id);
   const isActive = (await handle.status()) === 'RUNNING';
   const { taskQueue } = await client.temporal.workflow.getHandle(id).describe();
@@ -71,6 +80,12 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
+    if (names.length > 1 && anyStream)
+      return firstPlace(
+        to,
+        id,
+        names.map(({ stream }) => stream),
+      );
     if (names.length > 1) {
       const all = names.map(({ stream }) => `${id}/${stream}`).join(', ');
       throw new NotKnownError(`each stream of "${id}" has its own cursor; name one of ${all}`);
@@ -91,6 +106,17 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
   throw new NotKnownError(
     `the sync "${id}" has not opened its stream yet; "highwater status ${id}" shows why`,
   );
+}
+
+async function firstPlace(to: Connected, id: string, streams: readonly string[]): Promise<Place> {
+  for (const stream of streams) {
+    const place = await placeOfSync(to, `${id}/${stream}`).catch((thrown: unknown) => {
+      if (thrown instanceof NotKnownError || thrown instanceof NoSuchSyncError) return null;
+      throw thrown;
+    });
+    if (place !== null) return place;
+  }
+  throw new NotKnownError(`the sync "${id}" has opened no stream yet; "highwater status ${id}" shows why`);
 }
 
 type Event = NonNullable<

@@ -45,6 +45,7 @@ function nextStep({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
     return 'The sync has ended. Fix the problem and start the sync again: it continues from here.';
   const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
+  if (status === 'running' || status === 'opening') return `Failed ${since}. The sync is trying again now.`;
   if (trouble.deletes !== undefined && status !== 'blocked') return `Asked ${since}.`;
   if (trouble.deletes !== undefined)
     return `Asked ${since}. The sync waits: \`approve\` removes the rows, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
