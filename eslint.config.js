@@ -70,6 +70,7 @@ const LAYERS = {
       'inspect',
       'plan',
       'client',
+      'colours',
       'connection',
       'logger',
       'replaying',

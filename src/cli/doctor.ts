@@ -1,4 +1,5 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command, Option } from 'commander';
@@ -9,6 +10,7 @@ import { target } from '../connection.js';
 import { openError } from '../destinations/duckdb/file.js';
 import { refuseOtherLog } from '../destinations/duckdb/wal.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
+import { processExists } from '../dev/lock.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
@@ -23,6 +25,7 @@ import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js
 import { queryServer } from './postgres.js';
 import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
+import { isThere, pollerOf } from './workers.js';
 
 /** The finding of a check; `bad`: syncs cannot run. */
 export interface Finding {
@@ -162,12 +165,15 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
       return [{ check: 'server', outcome: 'bad', message: `${where}: ${messageOf(thrown)}` }];
     }
     const findings: Finding[] = [{ check: 'server', outcome: 'good', message: where }];
-    const [{ pollers, versioningInfo }, running] = await Promise.all([
+    const [{ pollers: remembered, versioningInfo }, running] = await Promise.all([
       workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 }),
       workflow.count(
         `WorkflowType = "sync" AND ExecutionStatus = "Running" AND TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`,
       ),
     ]);
+    const pollers = remembered.filter((poller) =>
+      isThere(pollerOf(poller), Date.now(), hostname(), processExists),
+    );
     const syncs = `${running.count} running sync${running.count === 1 ? '' : 's'}`;
     findings.push(
       pollers.length > 0

@@ -113,7 +113,8 @@ export function clockText(seconds: number): string {
 /** A line for a log: a stream that is not queued. */
 export function plainLine(one: LiveStream): string {
   const { stream, state, standing } = one;
-  if (state === 'queued') return '';
+  const hasBegun = one.read > 0 || standing?.level !== 'well';
+  if (state === 'queued' || (state === 'reading' && !hasBegun)) return '';
   if (state === 'done') return `${stream}: ${doneText(one)}`;
   if (standing !== null && (state === 'failed' || standing.level !== 'well'))
     return `${stream}: ${standingText(standing)}`;

@@ -33,6 +33,8 @@ export interface Look {
 
 type Client = Connected['client'];
 
+const ASKED_AT_ONCE = 25;
+
 /** @throws {NoSuchSyncError} */
 export async function lookAt(client: Client, id: string, now = Date.now()): Promise<Look> {
   const handle = client.sync(id);
@@ -87,10 +89,11 @@ async function lookAtStreams(
 ): Promise<StreamLook[]> {
   const running = progress.streams.filter(({ status }) => ['running', 'blocked'].includes(status));
   const handles = running.map(({ stream }) => client.sync(`${id}/${stream}`));
-  const [answers, works] = await Promise.all([
-    askSyncs(client, handles),
-    Promise.all(handles.map((handle) => handle.work().catch(() => null))),
-  ]);
+  const answers: (Answer | null)[] = [];
+  // A worker answers one query after the other: all at once, the last ones would be too late.
+  for (let from = 0; from < handles.length; from += ASKED_AT_ONCE)
+    answers.push(...(await askSyncs(client, handles.slice(from, from + ASKED_AT_ONCE))));
+  const works = await Promise.all(handles.map((handle) => handle.work().catch(() => null)));
   const asked = new Map(
     running.map(({ stream }, i) => [stream, { answer: answers[i] ?? null, work: works[i] ?? null }]),
   );

@@ -23,6 +23,7 @@ import { strategyOf } from '../strategies/index.js';
 import { readTarget, type MoveInput } from '../workflows/moves.js';
 import type { SyncOptions } from '../workflows/sync.js';
 import { connected, type Connected } from './asking.js';
+import { eventsOf, type Event } from './history.js';
 import { chosen } from './import-state.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
 import { destinationOf } from './output.js';
@@ -69,8 +70,7 @@ export async function placeOfSync(
   let configuration: Json | undefined;
   let options: SyncOptions = {};
   for (let run: string | null = await handle.runId(); run !== null;) {
-    const events: readonly Event[] =
-      (await client.temporal.workflow.getHandle(id, run).fetchHistory()).events ?? [];
+    const events: readonly Event[] = await eventsOf(client, { workflowId: id, runId: run });
     const started = events[0]?.workflowExecutionStartedEventAttributes;
     if (configuration === undefined) {
       const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
@@ -118,12 +118,6 @@ async function firstPlace(to: Connected, id: string, streams: readonly string[])
   }
   throw new NotKnownError(`the sync "${id}" has opened no stream yet; "highwater status ${id}" shows why`);
 }
-
-type Event = NonNullable<
-  Awaited<
-    ReturnType<ReturnType<HighwaterClient['temporal']['workflow']['getHandle']>['fetchHistory']>
-  >['events']
->[number];
 
 /** How the stream was opened last. */
 async function openedIn(client: HighwaterClient, events: readonly Event[]): Promise<OpenedStream | null> {

@@ -117,7 +117,8 @@ export function streamsReport(
       rows,
       limit,
     ),
-    ...troubles,
+    // The headline shows the only one.
+    ...(troubles.length > 1 ? troubles : []),
   ].join('\n');
 }
 

@@ -1,27 +1,8 @@
 /** What a terminal can show: colours, and the width of texts. */
 import stringWidth from 'string-width';
+import { coloured, usesColour, type Tone } from '../colours.js';
 
-/** The meaning of a text, shown as its colour. */
-export type Tone = 'good' | 'warn' | 'bad' | 'quiet' | 'strong';
-
-const CODES: { [T in Tone]: [on: number, off: number] } = {
-  good: [32, 39],
-  warn: [33, 39],
-  bad: [31, 39],
-  quiet: [2, 22],
-  strong: [1, 22],
-};
-
-/**
- * Returns whether text may have colours. FORCE_COLOR decides if it is set ("0" and "false" forbid), then NO_COLOR; else
- * a terminal has colours, unless it is a "dumb" one.
- */
-export function usesColour(env: NodeJS.ProcessEnv, isTerminal: boolean): boolean {
-  const { FORCE_COLOR: forced, NO_COLOR: refused, TERM: terminal } = env;
-  if (forced !== undefined) return !['0', 'false'].includes(forced);
-  if (refused !== undefined && refused !== '') return false;
-  return isTerminal && terminal !== 'dumb';
-}
+export { usesColour, type Tone };
 
 /** Returns whether lines of a terminal may be drawn over. */
 export const canRedraw = (stream: NodeJS.WriteStream, env = process.env): boolean =>
@@ -30,8 +11,7 @@ export const canRedraw = (stream: NodeJS.WriteStream, env = process.env): boolea
 /** Colours a text by its meaning, where standard output or the given stream has colours. */
 export function paint(tone: Tone | null, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   if (tone === null || text === '' || !usesColour(process.env, stream.isTTY === true)) return text;
-  const [on, off] = CODES[tone];
-  return `\u001b[${on}m${text}\u001b[${off}m`;
+  return coloured(tone, text);
 }
 
 const PLAIN = /^[\u0020-\u007e]*$/;

@@ -32,6 +32,15 @@ export function isThere(
   return pid === undefined || where !== host || exists(Number(pid));
 }
 
+/** A poller of the server's answer. */
+export const pollerOf = ({
+  identity,
+  lastAccessTime,
+}: {
+  identity?: string | null;
+  lastAccessTime?: { seconds?: unknown } | null;
+}): Poller => ({ identity: identity ?? '', asked: Number(lastAccessTime?.seconds ?? 0) * 1000 });
+
 /** The workers that take syncs from a task queue. */
 export async function workersOf(client: HighwaterClient, taskQueue: string): Promise<Poller[]> {
   const { connection, options } = client.temporal;
@@ -40,11 +49,7 @@ export async function workersOf(client: HighwaterClient, taskQueue: string): Pro
     taskQueue: { name: taskQueue },
     taskQueueType: 1,
   });
-  const all = pollers.map(({ identity, lastAccessTime }) => ({
-    identity: identity ?? '',
-    asked: Number(lastAccessTime?.seconds ?? 0) * 1000,
-  }));
-  return all.filter((one) => isThere(one, Date.now(), hostname(), processExists));
+  return pollers.map(pollerOf).filter((one) => isThere(one, Date.now(), hostname(), processExists));
 }
 
 /** Returns whether a worker takes syncs from a task queue; null if the server does not say. */

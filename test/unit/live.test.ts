@@ -76,6 +76,7 @@ describe('live progress in a log', () => {
     [{ ...STREAM, standing: waiting }, 'users: waiting: in 38s · 429 Too Many Requests'],
     [{ ...STREAM, state: 'done', read: 0 }, 'users: done'],
     [{ ...STREAM, state: 'queued' }, ''],
+    [{ ...STREAM, read: 0, standing: { level: 'well', word: 'opening', what: '', todo: null } }, ''],
   ] as [LiveStream, string][])('%#', (stream, line) => expect(plainLine(stream)).toBe(line));
 });
 
