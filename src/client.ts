@@ -783,8 +783,8 @@ const severalSummary = ({ plans, shape }: Plans) =>
   );
 
 const streamDetails = (plan: StreamPlan) =>
-  `Copies \`${sourceIdentity(plan.baseUrl)}\` into table \`${plan.table.schema}.${plan.table.table}\` ` +
-  `with the strategy \`${plan.options.strategy}\`.`;
+  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${plan.options.strategy}\`, ` +
+  `from \`${sourceIdentity(plan.baseUrl)}\`.`;
 
 /**
  * Checks a configuration as {@link HighwaterClient.start} does, without a server.
