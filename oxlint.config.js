@@ -77,6 +77,7 @@ const LAYERS = {
       'inspect',
       'plan',
       'client',
+      'colours',
       'connection',
       'logger',
       'replaying',

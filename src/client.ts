@@ -27,7 +27,7 @@ import {
   type Plans,
 } from './config/index.js';
 import { target, type Target } from './connection.js';
-import { HighwaterError, MoveRefusedError, RangeRefusedError } from './errors.js';
+import { HighwaterError, messageOf, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
 import type {
@@ -39,6 +39,7 @@ import type {
   RangeResult,
   SearchAttributeName,
   StreamPlan,
+  StreamResult,
   SyncResult,
   TooManyDeletes,
 } from './protocol.js';
@@ -158,6 +159,46 @@ export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
 }
 
+/** An activity that has failed and is tried again. */
+export interface Retry {
+  activity: string;
+  /** The number of the attempt that runs, or that comes next. */
+  attempt: number;
+  /** When that attempt begins; null while it runs. */
+  next: string | null;
+  /** Why the last attempt failed. */
+  message: string;
+}
+
+/** Pages that are being read, and are not staged yet. */
+export interface Reading {
+  pages: number;
+  records: number;
+  /** Records of the pass so far, and the source's own count of all; null where the strategy or the source has none. */
+  read: number | null;
+  total: number | null;
+}
+
+/** A sync's pending activities. */
+export interface Work {
+  retry: Retry | null;
+  reading: Reading | null;
+  taskQueue: string;
+}
+
+/** `PENDING_ACTIVITY_STATE_SCHEDULED`. */
+const SCHEDULED = 1;
+
+/** Reads the heartbeat of `fetchPages`; null for one of another release. */
+function readingOf(beat: Json): Reading | null {
+  if (typeof beat !== 'object' || beat === null || Array.isArray(beat)) return null;
+  const number = (name: string) => (typeof beat[name] === 'number' ? beat[name] : null);
+  const [pages, records] = [number('pages'), number('records')];
+  return pages === null || records === null
+    ? null
+    : { pages, records, read: number('read'), total: number('total') };
+}
+
 /** A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates need a worker too. */
 export class SyncHandle {
   constructor(
@@ -194,13 +235,27 @@ export class SyncHandle {
   }
 
   /** The failure of a pending activity that keeps failing, or null. */
-  async trouble(): Promise<{ activity: string; attempt: number; message: string } | null> {
-    const { raw } = await this.described();
-    for (const { activityType, attempt, lastFailure } of raw.pendingActivities ?? []) {
+  async trouble(): Promise<Retry | null> {
+    return (await this.work()).retry;
+  }
+
+  /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
+  async work(): Promise<Work> {
+    const { raw, taskQueue } = await this.described();
+    const work: Work = { retry: null, reading: null, taskQueue };
+    for (const pending of raw.pendingActivities ?? []) {
+      const { activityType, attempt, lastFailure, state, scheduledTime, heartbeatDetails } = pending;
+      const activity = activityType?.name ?? '';
       const { message } = (await this.payloads.readable(lastFailure)) ?? {};
-      if (message) return { activity: activityType?.name ?? '', attempt: attempt ?? 0, message };
+      const isScheduled = Number(state) === SCHEDULED;
+      const next = isScheduled && scheduledTime ? new Date(Number(scheduledTime.seconds) * 1000) : null;
+      if (message)
+        work.retry ??= { activity, attempt: attempt ?? 0, message, next: next?.toISOString() ?? null };
+      const [beat] = heartbeatDetails?.payloads ?? [];
+      if (activity === 'fetchPages' && beat !== undefined)
+        work.reading ??= readingOf(await this.payloads.read(beat));
     }
-    return null;
+    return work;
   }
 
   /** Returns how far the sync is: status, counts, warnings, and the last passes. */
@@ -211,6 +266,12 @@ export class SyncHandle {
   /** Returns the committed cursor, such as `{ last_updated_at: '2026-01-01T00:00:00Z' }`. */
   state(): Promise<{ [name: string]: Json }> {
     return this.handle.query<{ [name: string]: Json }>('state');
+  }
+
+  /** Run, status, and when it ended, as the Temporal server knows them. @throws {NoSuchSyncError} */
+  async summary(): Promise<{ runId: string; status: string; ended: string | null; taskQueue: string }> {
+    const { runId, status, closeTime, taskQueue } = await this.described();
+    return { runId, status: status.name, ended: closeTime?.toISOString() ?? null, taskQueue };
   }
 
   /** Throws unless the sync runs. @throws {NotRunningError} @throws {NoSuchSyncError} */
@@ -336,6 +397,13 @@ export class RangeHandle extends SyncHandle {
   }
 }
 
+/** How a stream of a sync of several ended; neither while it runs. */
+export interface StreamOutcome {
+  stream: string;
+  result: StreamResult | null;
+  error: string | null;
+}
+
 /** A sync as Temporal knows it, without a worker that answers. */
 export interface ListedSync {
   id: string;
@@ -354,6 +422,8 @@ export interface ListedSync {
     lastPassEnd: string | null;
     schedule: string | null;
   };
+  /** The sync of several streams that this one is a stream of. */
+  parent: string | null;
   /** The schedule that started it. */
   schedule: string | null;
   /** When that starts the next one. */
@@ -441,7 +511,8 @@ export class HighwaterClient {
   }
 
   /**
-   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest.
+   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest. `limit` counts syncs: the streams
+   * of a sync of several come with it.
    * @param options.query a filter in Temporal's words.
    */
   async list(options: { limit?: number; runningOnly?: boolean; query?: string } = {}): Promise<ListedSync[]> {
@@ -457,13 +528,16 @@ export class HighwaterClient {
       if (next !== undefined) nextRuns.set(scheduleId, next.toISOString());
     }
     const found = new Map<string, ListedSync>();
+    let syncs = 0;
     for await (const one of explained(temporal.workflow.list({ query: filters.join(' AND ') }))) {
       if (one.status.name === 'CONTINUED_AS_NEW') continue;
       const attributes = attributesOf(one);
       const schedule = attributes.schedule;
       const key = schedule === null ? one.workflowId : `schedule ${schedule}`;
       if (found.has(key)) continue;
-      if (found.size >= (options.limit ?? 50)) break;
+      const isStream = one.parentExecution !== undefined;
+      if (!isStream && syncs >= (options.limit ?? 50)) break;
+      if (!isStream) syncs++;
       found.set(key, {
         id: one.workflowId,
         runId: one.runId,
@@ -471,6 +545,7 @@ export class HighwaterClient {
         started: one.startTime.toISOString(),
         ended: one.closeTime?.toISOString() ?? null,
         attributes,
+        parent: one.parentExecution?.workflowId ?? null,
         schedule,
         nextRun: schedule === null ? null : (nextRuns.get(schedule) ?? null),
       });
@@ -591,6 +666,26 @@ export class HighwaterClient {
     return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
   }
 
+  /** How each stream of a sync of several ended, in its current run. */
+  async outcomesOf(workflowId: string, streams: readonly string[]): Promise<StreamOutcome[]> {
+    const { runId } = await this.temporal.workflow.getHandle(workflowId).describe();
+    return Promise.all(
+      streams.map(async (stream): Promise<StreamOutcome> => {
+        const id = `${workflowId}/${stream}`;
+        const child = await this.temporal.workflow.getHandle(id).describe().catch(nullIfAbsent);
+        if (child === null || child.parentExecution?.runId !== runId)
+          return { stream, result: null, error: 'it was not read' };
+        if (child.status.name === 'RUNNING') return { stream, result: null, error: null };
+        return this.sync(id)
+          .result()
+          .then(
+            ({ streams: [result] }) => ({ stream, result: result ?? null, error: null }),
+            (thrown: unknown) => ({ stream, result: null, error: messageOf(thrown) }),
+          );
+      }),
+    );
+  }
+
   /** The task queue of a sync that is running, or null. */
   async taskQueueOf(workflowId: string): Promise<string | null> {
     const description = await this.temporal.workflow.getHandle(workflowId).describe().catch(nullIfAbsent);
@@ -688,8 +783,8 @@ const severalSummary = ({ plans, shape }: Plans) =>
   );
 
 const streamDetails = (plan: StreamPlan) =>
-  `Copies \`${sourceIdentity(plan.baseUrl)}\` into table \`${plan.table.schema}.${plan.table.table}\` ` +
-  `with the strategy \`${plan.options.strategy}\`.`;
+  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${plan.options.strategy}\`, ` +
+  `from \`${sourceIdentity(plan.baseUrl)}\`.`;
 
 /**
  * Checks a configuration as {@link HighwaterClient.start} does, without a server.

@@ -18,7 +18,11 @@ export {
   type AuditOptions,
   type ListedSync,
   type RangeOptions,
+  type Reading,
+  type Retry,
   type StartOptions,
+  type StreamOutcome,
+  type Work,
 } from './client.js';
 export {
   loadConfiguration,

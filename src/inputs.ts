@@ -536,6 +536,7 @@ const counts = {
   changes: list(schemaChange, LISTED),
   outside: count,
   left: count,
+  waited: z.exactOptional(count),
 };
 
 const hash = z.string().check(z.maxLength(200));

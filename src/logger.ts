@@ -5,20 +5,34 @@ import {
   type MetricsExporterConfig,
 } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
+import { usesColour } from './colours.js';
 import { messageOf } from './errors.js';
+import { logLine } from './log-lines.js';
 import { histogramBuckets } from './observe/meter.js';
 
 export type { Logger };
 
 /**
- * Makes a logger that writes JSON to standard error.
+ * Makes a logger that writes to standard error: lines for people on a terminal, else JSON. HIGHWATER_LOG_FORMAT, `text`
+ * or `json`, decides otherwise.
  * @param level `debug`, `info`, `warn` or `error`. Default: HIGHWATER_LOG, else `warn`.
  */
 export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Logger {
-  return pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const isTerminal = process.stderr.isTTY === true;
+  const stderr = pino.destination({ fd: 2, sync: true });
+  const hasColours = usesColour(process.env, isTerminal);
+  const lines = { write: (json: string) => void stderr.write(`${logLine(json.trimEnd(), hasColours)}\n`) };
+  const isText = logFormat(process.env, isTerminal) === 'text';
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, isText ? lines : stderr);
+}
+
+/** The format of the log. @throws {Error} for a HIGHWATER_LOG_FORMAT that is neither. */
+export function logFormat(env: NodeJS.ProcessEnv, isTerminal: boolean): 'text' | 'json' {
+  const asked = env['HIGHWATER_LOG_FORMAT'] ?? '';
+  if (asked === 'text' || asked === 'json') return asked;
+  if (asked !== '')
+    throw new Error(`HIGHWATER_LOG_FORMAT must be text or json, not ${JSON.stringify(asked)}`);
+  return isTerminal ? 'text' : 'json';
 }
 
 /**

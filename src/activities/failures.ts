@@ -4,6 +4,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { HighwaterError, messageOf } from '../errors.js';
 import { packageFolder } from '../own-files.js';
 import { ruleFor } from '../failures.js';
+import type { FailedOpening, Json } from '../protocol.js';
 
 /** Number of attempts for a failure that is retried only a few times. */
 const A_FEW = 3;
@@ -16,15 +17,17 @@ const PATIENCE_MILLISECONDS = 10_000;
 /**
  * Runs an activity's work and converts errors to Temporal failures, with the error's name as `type` and its message.
  * @param isContinuous whether the sync retries by itself, and should report failures soon.
+ * @param opening facts of a stream that could not be opened, for the second of the failure's details.
  */
 export async function reporting<T>(
   work: () => Promise<T>,
   isContinuous: () => boolean = () => false,
+  opening: () => FailedOpening | null = () => null,
 ): Promise<T> {
   try {
     return await work();
   } catch (thrown) {
-    const failure = failureOf(thrown, isContinuous);
+    const failure = failureOf(thrown, isContinuous, opening());
     // Histories are read on other machines: stack traces must not contain local folders.
     for (let one: unknown = failure; one instanceof Error; one = one.cause)
       if (one.stack !== undefined) one.stack = withoutPlace(one.stack);
@@ -32,13 +35,14 @@ export async function reporting<T>(
   }
 }
 
-function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
+function failureOf(thrown: unknown, isContinuous: () => boolean, opening: FailedOpening | null): unknown {
   if (thrown instanceof ApplicationFailure || thrown instanceof CancelledFailure) return thrown;
   if (!(thrown instanceof HighwaterError)) {
     return ApplicationFailure.create({
       type: thrown instanceof Error ? thrown.name : 'Error',
       message: cut(messageOf(thrown)),
       ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
+      ...(opening !== null && { details: [null, opening] }),
     });
   }
   const { activity, isReportedSoon = false } = ruleFor(thrown.name);
@@ -49,9 +53,16 @@ function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
     type: thrown.name,
     message: cut(thrown.message),
     nonRetryable: activity === 'never' || isLast || (isReportedSoon && hasLasted && isContinuous()),
-    ...(thrown.details !== undefined && { details: [thrown.details] }),
+    ...detailsOf(thrown.details, opening),
   });
 }
+
+const detailsOf = (details: Json | undefined, opening: FailedOpening | null): { details?: unknown[] } =>
+  opening !== null
+    ? { details: [details ?? null, opening] }
+    : details === undefined
+      ? {}
+      : { details: [details] };
 
 /** Removes the folder of this and other packages from a stack trace. */
 function withoutPlace(stack: string): string {

@@ -13,6 +13,8 @@ import { Staging } from '../staging/staging.js';
 import {
   ContradictionError,
   DoubtError,
+  type Extent,
+  extentOf,
   heldToken,
   PASS_RESTARTED,
   restartPass,
@@ -33,7 +35,7 @@ import { writeRequest } from './write-batch.js';
 export const fetchPages =
   (dependencies: Dependencies): Activities['fetchPages'] =>
   (input) => {
-    const progress = { pages: 0, records: 0 };
+    const progress: FetchParts['progress'] = { pages: 0, records: 0, read: null, total: null };
     return reporting(
       () =>
         beating(
@@ -46,8 +48,8 @@ export const fetchPages =
 
 interface FetchParts {
   input: FetchPagesInput;
-  /** Counts the pages that were read, for heartbeats. */
-  progress: { pages: number; records: number };
+  /** Counts what was read, for heartbeats: in this call, and of the pass and all of its records as far as that is known. */
+  progress: { pages: number; records: number } & Extent;
   destination: Destination;
   staging: Staging;
   stager: BatchStager;
@@ -184,6 +186,7 @@ class PageFetch {
     faultPoint('page.after');
     progress.pages = stager.pages;
     progress.records = stager.records;
+    Object.assign(progress, extentOf(this.cursor));
     return !this.isBudgetUsedUp();
   }
 

@@ -7,6 +7,7 @@ import type { Destination, OpenRequest, OpenResult, StreamMove } from '../destin
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type {
+  FailedOpening,
   Holder,
   LastOpened,
   Note,
@@ -30,20 +31,37 @@ import { streamKey } from '../plan/stream-key.js';
 export const openStream =
   (dependencies: Dependencies): Activities['openStream'] =>
   (input) => {
-    let goesOn = false;
+    let opening: FailedOpening | null = null;
     return reporting(
       () =>
         beating(
           () => 'opening',
           async () => {
             const plan = planFrom(input.configuration, input.stream ?? null);
-            goesOn = input.expectDatabase !== null && plan.intervalSeconds !== null;
-            return openPlan(dependencies, input, plan);
+            opening = openingOf(plan, dependencies, input);
+            try {
+              return await openPlan(dependencies, input, plan);
+            } catch (thrown) {
+              if (await dependencies.searchAttributes.isRegistered()) opening.searchAttributes = true;
+              throw thrown;
+            }
           },
         ),
-      () => goesOn,
+      () => opening?.isContinuous === true,
+      () => opening,
     );
   };
+
+const openingOf = (
+  { stream, options, destination, intervalSeconds }: StreamPlan,
+  { defaultDestination }: Dependencies,
+  { range }: OpenStreamInput,
+): FailedOpening => ({
+  stream,
+  strategy: options.strategy,
+  destination: destination ?? defaultDestination,
+  isContinuous: range === undefined && intervalSeconds !== null,
+});
 
 async function openPlan(
   dependencies: Dependencies,

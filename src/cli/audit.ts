@@ -15,7 +15,7 @@ const KEYS_LIMIT = 1000;
 export function auditCommand(): Command {
   return new Command('audit')
     .description('Compare a table with its source, and repair it on request.')
-    .argument('<id-or-file>', 'the id of a sync, or a configuration')
+    .argument('[id-or-file]', 'the id of a sync, or a configuration (default: the only one here)')
     .option('--from <value>', 'start of the range, inclusive (default: the beginning)')
     .option('--to <value>', "end of the range, inclusive (default: the sync's cursor)")
     .option('--repair', 'write missing and stale rows; mark or remove extra rows if "deletes" is set')
@@ -26,7 +26,10 @@ export function auditCommand(): Command {
       asCount,
     )
     .option('--stream <name>', 'the stream, if there are several')
-    .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
+    .option(
+      '--task-queue <name>',
+      "the task queue of the worker (default: the sync's, else $HIGHWATER_TASK_QUEUE)",
+    )
     .option('--no-wait', 'return once the audit has started')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -44,7 +47,7 @@ Examples:
   highwater audit users --from 2026-01-01 --to 2026-02-01 --json
   highwater audit users --repair`,
     )
-    .action((given: string, options: Options) => audit(given, options).catch(couldNot));
+    .action((given: string | undefined, options: Options) => audit(given, options).catch(couldNot));
 }
 
 /** Differences are exit code 1. */
@@ -60,10 +63,10 @@ function asCount(text: string): number {
   return number;
 }
 
-async function audit(given: string, options: Options): Promise<void> {
-  const { from = null, to = null, stream, taskQueue, repair, removeExtra } = options;
+async function audit(given: string | undefined, options: Options): Promise<void> {
+  const { from = null, to = null, stream, repair, removeExtra } = options;
   const keys = options.keys ?? (options.json === true ? KEYS_LIMIT : KEYS_SHOWN);
-  const ended = await ranged(given, options, (client, of) =>
+  const ended = await ranged(given, options, (client, of, taskQueue) =>
     client.audit(of, {
       from,
       to,
@@ -71,7 +74,7 @@ async function audit(given: string, options: Options): Promise<void> {
       repair: repair === true,
       removeExtra: removeExtra === true,
       ...(stream !== undefined && { stream }),
-      ...(taskQueue !== undefined && { taskQueue }),
+      taskQueue,
     }),
   );
   if (ended === null) return;

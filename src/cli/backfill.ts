@@ -5,11 +5,14 @@ import { endsText, printNotes, ranged, type RangeCommandOptions } from './ranges
 export function backfillCommand(): Command {
   return new Command('backfill')
     .description('Read a range again; the cursor of the sync stays where it is.')
-    .argument('<id-or-file>', 'the id of a sync, or a configuration')
+    .argument('[id-or-file]', 'the id of a sync, or a configuration (default: the only one here)')
     .option('--from <value>', 'start of the range, inclusive')
     .option('--to <value>', 'end of the range, inclusive')
     .option('--stream <name>', 'the stream, if there are several')
-    .option('--task-queue <name>', "the task queue of the worker (default: the sync's)")
+    .option(
+      '--task-queue <name>',
+      "the task queue of the worker (default: the sync's, else $HIGHWATER_TASK_QUEUE)",
+    )
     .option('--no-wait', 'return once the backfill has started')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -27,14 +30,14 @@ Examples:
     .action(backfill);
 }
 
-async function backfill(given: string, options: RangeCommandOptions): Promise<void> {
-  const { from = null, to = null, stream, taskQueue } = options;
-  const ended = await ranged(given, options, (client, of) =>
+async function backfill(given: string | undefined, options: RangeCommandOptions): Promise<void> {
+  const { from = null, to = null, stream } = options;
+  const ended = await ranged(given, options, (client, of, taskQueue) =>
     client.backfill(of, {
       from,
       to,
       ...(stream !== undefined && { stream }),
-      ...(taskQueue !== undefined && { taskQueue }),
+      taskQueue,
     }),
   );
   if (ended === null || options.json === true) return;

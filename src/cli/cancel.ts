@@ -8,5 +8,6 @@ export const cancelCommand = (): Command =>
     help: 'The table and its checkpoint agree; the next sync continues from there. "stop" ends it after the current batch.',
     // It is when the workflow has ended.
     isDone: () => false,
+    said: () => 'cancelled',
     later: 'is being cancelled',
   });

@@ -3,7 +3,8 @@ import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
 import { askSyncs, connected, type Connected } from './asking.js';
-import { note, print, progressLine } from './output.js';
+import { note, print, visible, wrapped } from './output.js';
+import { standingOf, standingText, workerCommandFor } from './standing.js';
 
 /** Something that a sync which runs can be asked for. */
 export interface Control {
@@ -15,6 +16,8 @@ export interface Control {
   isDone: (now: Progress, before: Progress | null) => boolean;
   /** Whether it is of no use to wait for that. */
   comesLater?: (now: Progress) => boolean;
+  /** Describes what became of it, before the standing of the sync; `now` is null where the sync has not answered since. */
+  said: (now: Progress | null, before: Progress | null) => string;
   /** The text shown until then. */
   later: string;
 }
@@ -60,14 +63,40 @@ async function actOnSyncs(
     );
     return;
   }
-  if (before === null)
-    note('no worker answers; the request takes effect once a worker runs ("npx highwater worker")');
-  if (outcome?.ended != null) print(`${id}: ${outcome.ended}`);
-  else if (outcome?.done !== true) print(`${id}: ${control.later}`);
-  else print(`${id}: ${outcome.progress === null ? 'done' : progressLine(outcome.progress)}`);
+  if (before === null) note(noAnswerText((await handle.work()).taskQueue));
+  print(wrapped(`${id}: ${controlText(control, outcome, before?.progress ?? null, Date.now())}`, 2));
 }
 
-interface Outcome {
+const noAnswerText = (taskQueue: string): string =>
+  `no worker answers; the request takes effect once a worker runs ("${workerCommandFor(taskQueue)}")`;
+
+/** What became of a request, in a line. */
+export function controlText(
+  { said, later }: Pick<Control, 'said' | 'later'>,
+  outcome: Outcome | null,
+  before: Progress | null,
+  now: number,
+): string {
+  if (outcome?.ended != null) return outcome.ended;
+  const { done = false, progress = null } = outcome ?? {};
+  const what = done ? said(progress, before) : later;
+  if (progress === null) return what;
+  const facts = {
+    execution: 'RUNNING',
+    retry: null,
+    taskQueue: '',
+    isPolled: true,
+    ended: null,
+    outcome: null,
+  };
+  return `${what}; now ${visible(standingText(standingOf({ id: '', progress, ...facts }, now)))}`;
+}
+
+/** Whether the sync has failed again since. */
+export const hasFailedSince = (now: Progress | null, before: Progress | null): boolean =>
+  (now?.trouble?.failures ?? 0) > (before?.trouble?.failures ?? 0);
+
+export interface Outcome {
   done: boolean;
   /** How the sync has ended, where it has. */
   ended: string | null;

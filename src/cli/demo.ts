@@ -151,7 +151,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
             workflowId: `demo-${strategy}-${pass}-${Date.now().toString(36)}`,
             taskQueue: TASK_QUEUE,
           });
-          const [stream] = (await followSync(handle)).streams;
+          const [stream] = (await followSync(client, handle)).streams;
           if (stream === undefined) throw new Error('the workflow has no result');
           const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, await handle.runId());
           runs.push({ strategy, stream, link, seconds: (Date.now() - started) / 1000 });

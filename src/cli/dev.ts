@@ -1,8 +1,27 @@
 import { Command } from 'commander';
+import { HighwaterClient } from '../client.js';
+import type { Target } from '../connection.js';
 import { resetServerState } from '../dev/temporal-server.js';
 import { note, print } from './output.js';
 import { localServer } from './server.js';
+import { workersOf } from './workers.js';
 import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worker.js';
+
+/** Says that another worker polls the task queue too: one that an earlier "dev" left behind, or a program's. */
+async function sayOthers(to: Target, taskQueue: string): Promise<void> {
+  const client = await HighwaterClient.connect(to);
+  try {
+    const others = await workersOf(client, taskQueue);
+    if (others.length === 0) return;
+    const who = others.map(({ identity }) => identity).join(', ');
+    note(
+      `! Another worker polls the task queue "${taskQueue}" too (${who}): syncs run in either. ` +
+        'It may be of an older version, or hold the destination; stop it if it is not wanted, by its process id.',
+    );
+  } finally {
+    await client.close();
+  }
+}
 
 export function devCommand(): Command {
   return withWorkerOptions(
@@ -30,6 +49,7 @@ Examples:
         if (server.uiUrl !== null) print(`Web UI: ${server.uiUrl}`);
         print('Start a sync from another terminal: npx highwater start highwater.yaml');
       }
+      await sayOthers(to, options.taskQueue);
       try {
         await runWorker(to, options);
       } finally {

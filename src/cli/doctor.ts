@@ -1,7 +1,8 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import fetch from 'node-fetch';
 import { DEFAULT_TASK_QUEUE, HighwaterClient } from '../client.js';
 import { destinationKind, loadPlans } from '../config/index.js';
@@ -9,6 +10,7 @@ import { target } from '../connection.js';
 import { openError } from '../destinations/duckdb/file.js';
 import { refuseOtherLog } from '../destinations/duckdb/wal.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
+import { processExists } from '../dev/lock.js';
 import { portAnswers } from '../dev/ports.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
@@ -23,6 +25,7 @@ import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js
 import { queryServer } from './postgres.js';
 import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
+import { isThere, pollerOf } from './workers.js';
 
 /** The finding of a check; `bad`: syncs cannot run. */
 export interface Finding {
@@ -48,7 +51,11 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('Check everything a sync needs: versions, server, workers, destination, clocks, ports.')
     .argument('[configuration]', 'also check this configuration ("highwater check" also asks its source)')
-    .option('--task-queue <name>', 'the task queue whose workers to check', DEFAULT_TASK_QUEUE)
+    .addOption(
+      new Option('--task-queue <name>', 'the task queue whose workers to check')
+        .default(DEFAULT_TASK_QUEUE)
+        .env('HIGHWATER_TASK_QUEUE'),
+    )
     .option(
       '-d, --destination <file>',
       'a DuckDB file, or the address of a PostgreSQL server or of files (default: as for a sync)',
@@ -158,12 +165,15 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
       return [{ check: 'server', outcome: 'bad', message: `${where}: ${messageOf(thrown)}` }];
     }
     const findings: Finding[] = [{ check: 'server', outcome: 'good', message: where }];
-    const [{ pollers, versioningInfo }, running] = await Promise.all([
+    const [{ pollers: remembered, versioningInfo }, running] = await Promise.all([
       workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 }),
       workflow.count(
         `WorkflowType = "sync" AND ExecutionStatus = "Running" AND TaskQueue = "${taskQueue.replaceAll('"', '\\"')}"`,
       ),
     ]);
+    const pollers = remembered.filter((poller) =>
+      isThere(pollerOf(poller), Date.now(), hostname(), processExists),
+    );
     const syncs = `${running.count} running sync${running.count === 1 ? '' : 's'}`;
     findings.push(
       pollers.length > 0

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
-import type { ListedSync } from '../client.js';
+import type { ListedSync, Work } from '../client.js';
 import { askSyncs, connected, type Answer, type Connected } from './asking.js';
+import { outcomeOf } from './look.js';
 import {
   asLimit,
   counted,
@@ -12,12 +13,25 @@ import {
   table,
   visible,
   wrapped,
+  type Cell,
 } from './output.js';
-import { firstLine } from './report.js';
+import {
+  LEVELS,
+  MARKS,
+  rolledUp,
+  standingOf,
+  standingText,
+  tally,
+  TONES,
+  type Standing,
+} from './standing.js';
+import { paint } from './terminal.js';
+import { isPolled } from './workers.js';
 
 interface Options {
   running?: boolean;
   query?: string;
+  streams?: boolean;
   limit: number;
   json?: boolean;
 }
@@ -30,12 +44,14 @@ export function listCommand(): Command {
       '--query <query>',
       "a filter in Temporal's query language; Highwater's search attributes work too",
     )
+    .option('--streams', 'a line for each stream of a sync of several')
     .option('--limit <n>', 'show at most this many', asLimit, 50)
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
       `
-For a schedule, only its latest sync is shown. "lag" is the time since the table last held everything in the source.
+The first line says whether all is well; below the table stands what to do about the rest. The streams of a sync are one
+line, unless --streams is given. For a schedule, only its latest sync is shown. "lag" is the time since the table last held everything in the source.
 
 Examples:
   highwater list
@@ -46,33 +62,44 @@ Examples:
 }
 
 async function list({ client }: Connected, options: Options): Promise<void> {
+  const now = Date.now();
   const found = await client.list({
     limit: options.limit,
     runningOnly: options.running === true,
     ...(options.query !== undefined && { query: options.query }),
   });
   const running = found.filter(({ execution }) => execution === 'RUNNING');
+  const handles = running.map(({ id }) => client.sync(id));
   const unreadable: Error[] = [];
-  const answers = await askSyncs(
+  const [answers, works, failures] = await Promise.all([
+    askSyncs(client, handles, { onUnreadable: (error) => unreadable.push(error) }),
+    Promise.all(handles.map((handle) => handle.work().catch(() => null))),
+    failuresOf(client, found),
+  ]);
+  const polled = await polledQueues(
     client,
-    running.map(({ id }) => client.sync(id)),
-    { onUnreadable: (error) => unreadable.push(error) },
+    works.flatMap((work, i) => (answers[i] == null && work !== null ? [work.taskQueue] : [])),
   );
-  const byId = new Map(running.map(({ id }, i) => [id, answers[i] ?? null]));
-  const lines = found.map((sync) => lineOf(sync, byId.get(sync.id) ?? null));
+  const asked = new Map(
+    running.map(({ id }, i) => [id, { answer: answers[i] ?? null, work: works[i] ?? null }]),
+  );
+  const lines = found.map((sync): Line => {
+    const { answer = null, work = null } = asked.get(sync.id) ?? {};
+    const isPolled = work === null ? null : (polled.get(work.taskQueue) ?? null);
+    return lineOf(sync, { answer, work, isPolled, error: failures.get(sync.id) ?? null }, now);
+  });
+  const shown = rolled(lines);
   if (options.json === true) {
-    print(JSON.stringify(lines));
+    print(JSON.stringify(options.streams === true ? lines : shown));
     return;
   }
   if (lines.length === 0) {
-    print('There are no syncs.');
+    print('There are no syncs; "highwater start" starts one.');
     return;
   }
-  print(screen(lines, Date.now(), outputWidth()));
-  for (const { id, reason } of lines)
-    if (reason !== null) print(wrapped(visible(`${id}: ${firstLine(reason, 500)}`), 2, outputWidth()));
-  const silent = answers.filter((answer) => answer === null).length - unreadable.length;
-  if (silent > 0) say(`no worker answers for ${counted(silent, 'sync')}; the list shows what Temporal knows`);
+  print(overview(shown));
+  print(screen(options.streams === true ? lines : shown, now, outputWidth()));
+  for (const line of shown) for (const text of reasons(line)) print(text);
   const [first] = unreadable;
   if (first !== undefined) {
     say(
@@ -81,7 +108,44 @@ async function list({ client }: Connected, options: Options): Promise<void> {
   }
 }
 
+/** Failed syncs whose reasons are asked for. */
+const FAILURES_SHOWN = 20;
+
+async function failuresOf(client: Client, found: readonly ListedSync[]): Promise<Map<string, string>> {
+  const failed = found.filter(({ execution }) => execution === 'FAILED').slice(0, FAILURES_SHOWN);
+  const errors = await Promise.all(
+    failed.map(async ({ id }) => [id, (await outcomeOf(client.sync(id)).catch(() => null))?.error] as const),
+  );
+  return new Map(errors.flatMap(([id, error]) => (error == null ? [] : [[id, error]])));
+}
+
+async function polledQueues(client: Client, queues: readonly string[]): Promise<Map<string, boolean | null>> {
+  const names = [...new Set(queues)];
+  return new Map(await Promise.all(names.map(async (name) => [name, await isPolled(client, name)] as const)));
+}
+
+type Client = Connected['client'];
+
 const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
+
+/** `5 syncs: 3 up to date, 1 retrying`, with the mark of the worst. */
+function overview(lines: readonly Line[]): string {
+  const worst = LEVELS.findLast((level) => lines.some(({ standing }) => standing.level === level)) ?? 'well';
+  const words = tally(lines.map(({ standing: { word } }) => word)).join(', ');
+  const isWell = worst === 'well' || worst === 'over' ? '' : '; see below the table';
+  return paint(
+    TONES[worst],
+    wrapped(`${MARKS[worst]} ${counted(lines.length, 'sync')}: ${words}${isWell}`, 2),
+  );
+}
+
+/** Why a sync is not well, and what to do. */
+function reasons({ id, standing }: Line): string[] {
+  const { level, todo } = standing;
+  if (level === 'well' || level === 'over') return [];
+  const text = wrapped(visible(`${MARKS[level]} ${id}: ${standingText(standing)}`), 2);
+  return todo === null ? [text] : [text, wrapped(visible(`  do: ${todo}`), 6)];
+}
 
 /** When a sync goes on; "due" where that time has passed. */
 const nextText = (nextRun: string, now: number) =>
@@ -90,15 +154,15 @@ const nextText = (nextRun: string, now: number) =>
 /** Below this, what can be done without is left out. */
 const NARROW = 64;
 
-function screen(lines: Line[], now: number, limit: number): string {
-  const columns: [string, (line: Line) => string | number][] = [
-    ['sync', ({ id }) => id],
-    ['status', ({ status }) => status],
+function screen(lines: readonly Line[], now: number, limit: number): string {
+  const columns: [string, (line: Line) => Cell][] = [
+    ['sync', ({ id, parent }) => (parent === null ? id : `  ${id}`)],
+    ['status', ({ status, standing: { level } }) => ({ text: status, tone: TONES[level] })],
     ['strategy', ({ strategy }) => strategy],
     ['last pass', ({ lastPassEnd }) => (lastPassEnd === null ? '' : `${since(lastPassEnd, now)} ago`)],
     ['rows', ({ rows }) => rows ?? ''],
     ...(lines.some(({ deleted }) => (deleted ?? 0) > 0)
-      ? [['deleted', ({ deleted }) => deleted ?? ''] as [string, (line: Line) => string | number]]
+      ? [['deleted', ({ deleted }) => deleted ?? ''] as [string, (line: Line) => Cell]]
       : []),
     ['lag', ({ lagSeconds }) => (lagSeconds === null ? '' : roughly(lagSeconds))],
     ['next', ({ nextRun }) => (nextRun === null ? '' : nextText(nextRun, now))],
@@ -111,9 +175,14 @@ function screen(lines: Line[], now: number, limit: number): string {
   );
 }
 
-interface Line {
+export interface Line {
   id: string;
   status: string;
+  standing: Standing;
+  /** The sync of several streams that this is a stream of. */
+  parent: string | null;
+  /** Of a sync of several: how many. */
+  streams: number;
   stream: string;
   strategy: string;
   lastPassEnd: string | null;
@@ -127,20 +196,41 @@ interface Line {
   schedule: string | null;
 }
 
+/** What is known about a listed sync beside Temporal's own list. */
+interface Known {
+  answer: Answer | null;
+  work: Work | null;
+  isPolled: boolean | null;
+  error: string | null;
+}
+
 /** The sync's own report; else the facts that Temporal has. */
-function lineOf(sync: ListedSync, answer: Answer | null): Line {
-  const { id, attributes, schedule } = sync;
+function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now: number): Line {
+  const { id, attributes, schedule, execution } = sync;
   const progress = answer?.progress ?? null;
-  const isRunning = sync.execution === 'RUNNING';
+  const isRunning = execution === 'RUNNING';
   const complete = progress?.completeAsOf ?? null;
-  const lag = complete === null ? attributes.lagSeconds : (Date.now() - Date.parse(complete)) / 1000;
+  const lag = complete === null ? attributes.lagSeconds : (now - Date.parse(complete)) / 1000;
+  const isStopped = !isRunning && attributes.status === 'stopped';
+  const standing = standingOf(
+    {
+      ...{ id, execution, progress, isPolled, taskQueue: work?.taskQueue ?? '', retry: work?.retry ?? null },
+      ...{ ended: sync.ended, outcome: { status: isStopped ? 'stopped' : null, error } },
+    },
+    now,
+  );
   return {
     id,
     status: isRunning
-      ? (progress?.status ?? attributes.status ?? 'running')
-      : attributes.status === 'stopped'
+      ? standing.word === 'retrying'
+        ? 'retrying'
+        : (progress?.status ?? attributes.status ?? 'running')
+      : isStopped
         ? 'stopped'
-        : sync.execution.toLowerCase(),
+        : execution.toLowerCase(),
+    standing,
+    parent: sync.parent,
+    streams: progress?.streams.length ?? 0,
     stream: progress?.stream ?? attributes.stream ?? '',
     strategy: progress?.strategy ?? attributes.strategy ?? '',
     lastPassEnd: progress?.recent[0]?.ended ?? attributes.lastPassEnd,
@@ -149,7 +239,57 @@ function lineOf(sync: ListedSync, answer: Answer | null): Line {
     // The report of a sync that has ended was true when it ended.
     lagSeconds: lag === null || !isRunning ? null : Math.round(lag),
     nextRun: progress?.waiting?.until ?? sync.nextRun,
-    reason: progress?.trouble?.message ?? null,
+    reason: work?.retry?.message ?? progress?.trouble?.message ?? error,
     schedule,
+  };
+}
+
+/** The lines of syncs; those of the streams of a sync of several become one. */
+export function rolled(lines: readonly Line[]): Line[] {
+  const streams = new Map<string, Line[]>();
+  for (const line of lines)
+    if (line.parent !== null) streams.set(line.parent, [...(streams.get(line.parent) ?? []), line]);
+  const isListed = new Set(lines.map(({ id }) => id));
+  return lines
+    .filter(({ parent }) => parent === null || !isListed.has(parent))
+    .map((line) => {
+      const own = streams.get(line.id) ?? [];
+      return own.length === 0 ? line : rolledLine(line, own);
+    });
+}
+
+function rolledLine(line: Line, streams: readonly Line[]): Line {
+  const isRunning = streams.some(({ nextRun, lagSeconds }) => nextRun !== null || lagSeconds !== null);
+  const named = streams.map((one) => ({ stream: one.stream || one.id, standing: one.standing }));
+  const standing = ['paused', 'stopped', 'failed', 'no worker', 'no answer'].includes(line.standing.word)
+    ? line.standing
+    : line.standing.level === 'over'
+      ? line.standing
+      : rolledUp(named);
+  const numbers = (of: (one: Line) => number | null) => streams.flatMap((one) => of(one) ?? []);
+  const times = (of: (one: Line) => string | null) => streams.flatMap((one) => of(one) ?? []).sort();
+  const sum = (all: number[]) => (all.length === 0 ? null : all.reduce((total, one) => total + one, 0));
+  const strategies = new Set(streams.map(({ strategy }) => strategy).filter((name) => name !== ''));
+  const words = new Set(streams.map(({ status }) => status));
+  const [word = line.status] = words;
+  return {
+    ...line,
+    standing,
+    status:
+      line.status !== 'running'
+        ? line.status
+        : words.size === 1
+          ? word
+          : standing.word === 'well'
+            ? 'running'
+            : standing.word,
+    streams: Math.max(line.streams, streams.length),
+    strategy: strategies.size === 1 ? ([...strategies][0] ?? '') : `${counted(streams.length, 'stream')}`,
+    lastPassEnd: times(({ lastPassEnd }) => lastPassEnd).at(-1) ?? null,
+    rows: sum(numbers(({ rows }) => rows)),
+    deleted: sum(numbers(({ deleted }) => deleted)),
+    lagSeconds: isRunning ? Math.max(...numbers(({ lagSeconds }) => lagSeconds), 0) : null,
+    nextRun: times(({ nextRun }) => nextRun)[0] ?? line.nextRun,
+    reason: line.reason ?? streams.find(({ reason }) => reason !== null)?.reason ?? null,
   };
 }

@@ -1,13 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { WorkflowHandle } from '@temporalio/client';
 import { Command } from 'commander';
 import type { PayloadReader } from '../payloads/converter.js';
 import { connected, type Connected } from './asking.js';
 import type { WrittenBatch } from '../protocol.js';
+import { eventsOf, type Event } from './history.js';
 import { asLimit, count, counted, cut, outputWidth, print, visible, wrapped } from './output.js';
-import { firstLine } from './report.js';
-
-type Event = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
+import { paint, type Tone } from './terminal.js';
 
 /** Something that happened to a sync. */
 export interface Line {
@@ -50,17 +48,20 @@ async function logs(
       print(
         options.json === true
           ? JSON.stringify(line)
-          : wrapped(
-              visible(`${line.time.slice(0, 19)}Z ${MARKS[line.level]} ${line.text}`),
-              2,
-              outputWidth(),
+          : paint(
+              TONES[line.level],
+              wrapped(
+                visible(`${line.time.slice(0, 19)}Z ${MARKS[line.level]} ${line.text}`),
+                23,
+                outputWidth(),
+              ),
             ),
       );
   };
   let runId: string | null = await client.sync(id).runId();
   const { payloads } = client;
   const run = async (which: string): Promise<Event[]> =>
-    payloads.readable((await client.temporal.workflow.getHandle(id, which).fetchHistory()).events ?? []);
+    payloads.readable(await eventsOf(client, { workflowId: id, runId: which }));
   let events = await run(runId);
   const lines = linesOf(payloads, events);
   // Runs that were continued as new come before.
@@ -88,6 +89,8 @@ async function logs(
     show(linesOf(payloads, events, known));
   }
 }
+
+const TONES: { [L in Line['level']]: Tone | null } = { info: null, warn: 'warn', error: 'bad' };
 
 const MARKS = { info: ' ', warn: '!', error: '✗' } as const;
 
@@ -226,10 +229,12 @@ function lineOf(
 
 type Failure = NonNullable<Event['activityTaskFailedEventAttributes']>['failure'];
 
+/** The whole message of the cause: its lines say where it happened and what to do. */
 function failureText(failure: Failure): string {
   let innermost = failure;
   while (innermost?.cause && !innermost.applicationFailureInfo) innermost = innermost.cause;
-  return firstLine(innermost?.message ?? '', 1000);
+  const lines = (innermost?.message ?? '').split('\n').map((line) => line.trim());
+  return lines.filter((line) => line !== '').join(' · ');
 }
 
 const summaryOf = (payloads: PayloadReader, event: Event): string | null => {

@@ -5,7 +5,17 @@ import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
-import { INCOMPLETE, type Json, type Progress, type StreamPlan, type StreamResult } from '../protocol.js';
+import {
+  INCOMPLETE,
+  type Json,
+  type Note,
+  type Progress,
+  type StreamPlan,
+  type StreamResult,
+} from '../protocol.js';
+import { cut, paint, width, type Tone } from './terminal.js';
+
+export { cut, width };
 
 /** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */
 export function fail(thrown: unknown): void {
@@ -94,6 +104,9 @@ export const visible = (text: string): string =>
 export const outputWidth = (): number =>
   process.stdout.isTTY === true ? process.stdout.columns || 80 : Infinity;
 
+/** A cell of a table: numbers stand on the right and are never cut; a text may have a tone. */
+export type Cell = string | number | { text: string; tone?: Tone; isNumber?: true };
+
 /** The gap between two columns. */
 const GAP = '  ';
 /** Columns are not made narrower than this: what is left of a cell would say nothing. */
@@ -103,14 +116,16 @@ const NARROWEST = 8;
 export interface Layout {
   /** The names of the columns, and the rule below them. */
   head: string;
-  line: (row: (string | number)[]) => string;
+  line: (row: Cell[]) => string;
+  /** Columns are narrower than the first rows need. */
+  isCut: boolean;
 }
 
 /**
  * A table with aligned columns; numbers to the right.
  * @param limit how wide it may be: the widest columns are cut, down to a few letters; numbers never.
  */
-export function table(header: string[], rows: (string | number)[][], limit = outputWidth()): string {
+export function table(header: string[], rows: Cell[][], limit = outputWidth()): string {
   const { head, line } = layout(header, rows, limit);
   return [head, ...rows.map(line)].join('\n');
 }
@@ -118,37 +133,64 @@ export function table(header: string[], rows: (string | number)[][], limit = out
 /**
  * As {@link table}, with columns that are as wide as the first rows need; a wider cell of a later row moves what
  * follows.
+ * @param options.dropsColumns leaves the last columns out where they cannot fit, and shows "…" in their place.
  */
-export function layout(header: string[], first: (string | number)[][], limit: number): Layout {
+export function layout(
+  header: string[],
+  first: Cell[][],
+  limit: number,
+  { dropsColumns = false }: { dropsColumns?: boolean } = {},
+): Layout {
   const needed = header.map((name, i) =>
     first.reduce((widest, row) => Math.max(widest, width(textOf(row[i] ?? ''))), width(visible(name))),
   );
   // Numbers are never cut, but what stands above them may be.
   const least = header.map((_, i) =>
     first.reduce(
-      (most, row) => (typeof row[i] === 'number' ? Math.max(most, width(textOf(row[i]))) : most),
+      (most, row) => (isNumeric(row[i] ?? '') ? Math.max(most, width(textOf(row[i] ?? ''))) : most),
       NARROWEST,
     ),
   );
+  const kept = dropsColumns ? fitting(needed, least, limit) : header.length;
+  if (kept < header.length) {
+    const some = <C>(row: C[]): (C | string)[] => [...row.slice(0, kept), '…'];
+    const { head, line } = layout(some(header), first.map(some), limit);
+    return { head, line: (row) => line(some(row)), isCut: true };
+  }
   const widths = narrowed(needed, least, limit);
-  const line = (row: (string | number)[]) =>
+  const line = (row: Cell[]) =>
     row
       .map((cell, i) => {
         const shown = limit === Infinity ? textOf(cell) : cut(textOf(cell), widths[i] ?? 0);
         const gap = ' '.repeat(Math.max(0, (widths[i] ?? 0) - width(shown)));
-        return typeof cell === 'number' ? gap + shown : shown + gap;
+        if (isNumeric(cell)) return gap + shown;
+        return (typeof cell === 'object' ? paint(cell.tone ?? null, shown) : shown) + gap;
       })
       .join(GAP)
       .trimEnd();
   const rule = widths.map((w) => '─'.repeat(w)).join(GAP);
-  return { head: `${line(header)}\n${rule}`, line };
+  const isCut = widths.some((one, i) => one < (needed[i] ?? 0));
+  return { head: `${line(header)}\n${rule}`, line, isCut };
 }
 
-const textOf = (cell: string | number): string => (typeof cell === 'number' ? count(cell) : visible(cell));
+const isNumeric = (cell: Cell): boolean =>
+  typeof cell === 'number' || (typeof cell === 'object' && cell.isNumber === true);
+
+const textOf = (cell: Cell): string =>
+  typeof cell === 'number' ? count(cell) : visible(typeof cell === 'string' ? cell : cell.text);
 
 /** The width of a table of such columns. */
 export const tableWidth = (widths: readonly number[]): number =>
   widths.reduce((sum, one) => sum + one, 0) + Math.max(0, widths.length - 1) * GAP.length;
+
+/** The number of columns, at least one, that can be made to fit beside a "…". */
+function fitting(needed: readonly number[], least: readonly number[], limit: number): number {
+  const narrowest = needed.map((one, i) => Math.min(one, Math.max(least[i] ?? 0, NARROWEST)));
+  if (tableWidth(narrowest) <= limit) return needed.length;
+  let kept = needed.length - 1;
+  while (kept > 1 && tableWidth([...narrowest.slice(0, kept), 1]) > limit) kept--;
+  return Math.max(kept, 1);
+}
 
 /** Takes from the widest column that can be cut until the table fits, or none can be. */
 function narrowed(needed: readonly number[], least: readonly number[], limit: number): number[] {
@@ -163,13 +205,6 @@ function narrowed(needed: readonly number[], least: readonly number[], limit: nu
   }
   return widths;
 }
-
-/** Columns on a terminal, near enough for names and numbers. */
-export const width = (text: string): number => [...text].length;
-
-/** Cuts a text to a number of columns. */
-export const cut = (text: string, limit: number): string =>
-  width(text) <= limit ? text : `${[...text].slice(0, Math.max(0, limit - 1)).join('')}…`;
 
 /** Breaks a text between words; the lines that follow the first are indented. */
 export function wrapped(text: string, indent: number, limit = outputWidth()): string {
@@ -204,49 +239,83 @@ export function cursorText(cursor: { [name: string]: Json }): string {
  * A table with a column "cursor", or where that makes it too wide, without it and the cursors below: cut short they
  * would say nothing. Rows are named by their first cell.
  */
-export function cursorTable(header: string[], rows: (string | number)[][], limit = outputWidth()): string {
+export function cursorTable(header: string[], rows: Cell[][], limit = outputWidth()): string {
   const whole = table(header, rows, Infinity);
   const at = header.indexOf('cursor');
   if (at === -1 || width(whole.split('\n')[1] ?? '') <= limit) return whole;
   const without = <T>(cells: T[]) => cells.filter((_, i) => i !== at);
-  const below = rows.map((row) => wrapped(visible(`cursor (${row[0] ?? ''}): ${row[at] ?? ''}`), 2, limit));
+  const below = rows.map((row) =>
+    wrapped(visible(`cursor (${textOf(row[0] ?? '')}): ${textOf(row[at] ?? '')}`), 2, limit),
+  );
   return [table(without(header), rows.map(without), limit), ...below].join('\n');
 }
 
+/** Columns that the summary of a pass has only where there is something to count. */
+const COUNTED: readonly [header: string, of: (stream: StreamResult) => number, cell: (n: number) => Cell][] =
+  [
+    ['deleted', ({ deleted }) => deleted, (n) => n],
+    ['rejected', ({ rejected }) => rejected, (n) => ({ text: count(n), isNumber: true, tone: 'warn' })],
+    ['waited', ({ waited = 0 }) => waited, (n) => ({ text: roughly(n), isNumber: true })],
+  ];
+
 /** The summary of a pass, for people. */
 export function summary(streams: StreamResult[], limit = outputWidth()): string {
-  const deletes = streams.some((s) => s.deleted > 0);
-  const rows = streams.map((s) => [
+  const more = COUNTED.filter(([, of]) => streams.some((stream) => of(stream) > 0));
+  const rows = streams.map((s): Cell[] => [
     s.stream,
     s.strategy,
     s.records,
     s.rows,
-    ...(deletes ? [s.deleted] : []),
+    ...more.map(([, of, cell]) => cell(of(s))),
     s.pages,
     s.batches,
-    s.warnings.some(({ code }) => code === 'end_unproven')
-      ? `${s.endRule ?? ''}, unproven`
-      : (s.endRule ?? ''),
+    isUnproven(s) ? { text: `${s.endRule ?? ''}, unproven`, tone: 'warn' } : (s.endRule ?? ''),
     cursorText(s.cursor),
   ]);
-  const notes = streams.flatMap((s) =>
-    s.warnings.map(({ code, message }) => {
-      const kind = INCOMPLETE.some((one) => one === code) ? 'warning' : 'note';
-      return wrapped(`${kind} (${s.stream}): ${message}`, 2, limit);
-    }),
-  );
   const header = [
-    'stream',
-    'strategy',
-    'records',
-    'rows written',
-    ...(deletes ? ['deleted'] : []),
-    'pages',
-    'batches',
-    'ended by',
-    'cursor',
+    ...['stream', 'strategy', 'records', 'rows written'],
+    ...more.map(([name]) => name),
+    ...['pages', 'batches', 'ended by', 'cursor'],
   ];
-  return [cursorTable(header, rows, limit), ...notes].join('\n');
+  const notes = streams.flatMap((s) => s.warnings.map((warning) => warningLine(s, warning, limit)));
+  return [
+    cursorTable(header, rows, limit),
+    ...(streams.length > 1 ? [wrapped(totalsText(streams), 2, limit)] : []),
+    ...notes,
+  ].join('\n');
+}
+
+const isUnproven = ({ warnings }: StreamResult): boolean =>
+  warnings.some(({ code }) => code === 'end_unproven');
+
+function warningLine({ stream }: StreamResult, { code, message }: Note, limit: number): string {
+  if (code === 'end_unproven') {
+    const said = `! unproven end (${stream}): nothing shows that the list is complete. ${message} More: docs/paging.md#when-a-pass-ends`;
+    return paint('warn', wrapped(said, 2, limit));
+  }
+  const isIncomplete = INCOMPLETE.some((one) => one === code);
+  return isIncomplete
+    ? paint('warn', wrapped(`warning (${stream}): ${message}`, 2, limit))
+    : wrapped(`note (${stream}): ${message}`, 2, limit);
+}
+
+/** The counts of all streams in a line. */
+function totalsText(streams: readonly StreamResult[]): string {
+  const sum = (of: (stream: StreamResult) => number) => streams.reduce((all, one) => all + of(one), 0);
+  const waited = sum(({ waited: seconds = 0 }) => seconds);
+  return [
+    `total: ${counted(
+      sum(({ records }) => records),
+      'record',
+    )}`,
+    `${counted(
+      sum(({ rows }) => rows),
+      'row',
+    )} inserted or updated`,
+    `${count(sum(({ deleted }) => deleted))} deleted`,
+    `${count(sum(({ rejected }) => rejected))} rejected`,
+    ...(waited === 0 ? [] : [`waited ${roughly(waited)} for the source`]),
+  ].join(', ');
 }
 
 /** Roughly how long, for a column: "35s", "12m", "3h", "2d". */

@@ -7,5 +7,6 @@ export const pauseCommand = (): Command =>
     description: 'Pause a sync after the current batch, until "highwater resume".',
     help: 'A paused sync sends no requests; its table and checkpoint agree.',
     isDone: ({ status }) => status === 'paused',
+    said: () => 'paused',
     later: 'will pause after the current batch',
   });

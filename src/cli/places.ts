@@ -7,7 +7,13 @@ import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { streamMove } from '../plan/moves.js';
 import { streamKey } from '../plan/stream-key.js';
-import { AlreadyRunningError, defaultWorkflowId, HighwaterClient, NotRunningError } from '../client.js';
+import {
+  AlreadyRunningError,
+  defaultWorkflowId,
+  HighwaterClient,
+  NoSuchSyncError,
+  NotRunningError,
+} from '../client.js';
 import { asConfiguration, destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
@@ -17,6 +23,7 @@ import { strategyOf } from '../strategies/index.js';
 import { readTarget, type MoveInput } from '../workflows/moves.js';
 import type { SyncOptions } from '../workflows/sync.js';
 import { connected, type Connected } from './asking.js';
+import { eventsOf, type Event } from './history.js';
 import { chosen } from './import-state.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
 import { destinationOf } from './output.js';
@@ -32,12 +39,9 @@ export interface Place {
 }
 
 /** A sync that has said nothing of what was looked for. */
-class NotKnownError extends HighwaterError {
+export class NotKnownError extends HighwaterError {
   override readonly name = 'NotKnownError';
 }
-
-/** Whether what was given is a file with a configuration, and no id. */
-export const isFile = (given: string): boolean => existsSync(given);
 
 /** The stream of a configuration file. @throws {ConfigurationError} */
 export async function placeOfFile(
@@ -51,17 +55,22 @@ export async function placeOfFile(
 
 /**
  * The stream of a sync, as its history has it: without a worker, and also when it has ended.
+ * @param options.anyStream of a sync of several streams, the first that was opened: they share a destination.
  * @throws {NoSuchSyncError | NotKnownError}
  */
-export async function placeOfSync({ client }: Connected, id: string): Promise<Place> {
+export async function placeOfSync(
+  to: Connected,
+  id: string,
+  { anyStream = false }: { anyStream?: boolean } = {},
+): Promise<Place> {
+  const { client } = to;
   const handle = client.sync(id);
   const isActive = (await handle.status()) === 'RUNNING';
   const { taskQueue } = await client.temporal.workflow.getHandle(id).describe();
   let configuration: Json | undefined;
   let options: SyncOptions = {};
   for (let run: string | null = await handle.runId(); run !== null;) {
-    const events: readonly Event[] =
-      (await client.temporal.workflow.getHandle(id, run).fetchHistory()).events ?? [];
+    const events: readonly Event[] = await eventsOf(client, { workflowId: id, runId: run });
     const started = events[0]?.workflowExecutionStartedEventAttributes;
     if (configuration === undefined) {
       const input = (started?.input?.payloads ?? []).map((payload) => client.payloads.read(payload));
@@ -71,6 +80,12 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
     const names = options.stream === undefined ? plansFrom(configuration).plans : [];
+    if (names.length > 1 && anyStream)
+      return firstPlace(
+        to,
+        id,
+        names.map(({ stream }) => stream),
+      );
     if (names.length > 1) {
       const all = names.map(({ stream }) => `${id}/${stream}`).join(', ');
       throw new NotKnownError(`each stream of "${id}" has its own cursor; name one of ${all}`);
@@ -93,11 +108,16 @@ export async function placeOfSync({ client }: Connected, id: string): Promise<Pl
   );
 }
 
-type Event = NonNullable<
-  Awaited<
-    ReturnType<ReturnType<HighwaterClient['temporal']['workflow']['getHandle']>['fetchHistory']>
-  >['events']
->[number];
+async function firstPlace(to: Connected, id: string, streams: readonly string[]): Promise<Place> {
+  for (const stream of streams) {
+    const place = await placeOfSync(to, `${id}/${stream}`).catch((thrown: unknown) => {
+      if (thrown instanceof NotKnownError || thrown instanceof NoSuchSyncError) return null;
+      throw thrown;
+    });
+    if (place !== null) return place;
+  }
+  throw new NotKnownError(`the sync "${id}" has opened no stream yet; "highwater status ${id}" shows why`);
+}
 
 /** How the stream was opened last. */
 async function openedIn(client: HighwaterClient, events: readonly Event[]): Promise<OpenedStream | null> {

@@ -53,7 +53,11 @@ async function* askLocated({ name, url, mask }: ServerLocation, sql: string, sec
     for (let isFirst = true; ; isFirst = false) {
       limit.throwIfAborted();
       const { fields, rows } = await runStatement(client, `FETCH FORWARD ${count} FROM answer`);
-      if (isFirst) yield { columns: fields.map((field) => field.name) };
+      if (isFirst)
+        yield {
+          columns: fields.map((field) => field.name),
+          numbers: fields.flatMap(({ dataTypeID }, i) => (NUMBERS.includes(dataTypeID) ? [i] : [])),
+        };
       if (rows.length === 0) return;
       yield { rows };
       const each = rows.reduce((sum, row) => sum + lengthOf(row), 0) / rows.length;
@@ -77,6 +81,9 @@ export async function queryServer(destination: string, sql: string): Promise<Que
 
 /** The server's own limits: of a statement, and of a transaction in which nothing happens. */
 const TOO_LATE = ['57014', '25P03'];
+
+/** Types of PostgreSQL whose texts are numbers: int8, int2, int4, float4, float8. */
+const NUMBERS = [20, 21, 23, 700, 701];
 
 /** Also of a statement that no cursor can have. */
 const SYNTAX_ERROR = '42601';

@@ -6,6 +6,11 @@ const { version } = readPackageJson();
 
 const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted';
 
+const CONNECTION = `
+Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS_… name a Temporal server; otherwise
+commands use the local one, on HIGHWATER_TEMPORAL_PORT (7233). NO_COLOR switches colours off.
+`;
+
 /** The commands by task. Each is loaded when it is used: most of the start-up time is modules of the Temporal SDK. */
 export const COMMANDS = {
   'Start here': {
@@ -54,6 +59,23 @@ export const COMMANDS = {
   },
 } satisfies Record<string, Record<string, () => Promise<Command>>>;
 
+/** Options of commands with many, by what they are about. */
+const OPTION_GROUPS: { [heading: string]: readonly string[] } = {
+  'Task queue and version:': ['task-queue', 'deployment', 'build-id'],
+  'What configurations may use:': [
+    ...['trust', 'allow-env', 'allow-files', 'allow-secrets', 'allow-destinations', 'allow-hosts'],
+  ],
+  'Probes and metrics:': ['health-port', 'metrics-port'],
+};
+/** Fewer options are one group. */
+const MANY_OPTIONS = 9;
+
+function groupOptions({ options }: Command): void {
+  if (options.length < MANY_OPTIONS) return;
+  for (const [group, names] of Object.entries(OPTION_GROUPS))
+    for (const option of options) if (names.includes(option.name())) option.helpGroup(group);
+}
+
 /** Returns a group's heading in the help. */
 const heading = (group: keyof typeof COMMANDS): string => `${group}:`;
 
@@ -73,7 +95,7 @@ export async function programFor(word: string | undefined): Promise<Command> {
         .helpGroup(heading('Set up')),
     )
     .showHelpAfterError('(see highwater --help)')
-    .addHelpText('after', EXIT_CODES);
+    .addHelpText('after', `${CONNECTION}${EXIT_CODES}`);
   const groups = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
   const all = groups.flatMap((group) =>
     Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
@@ -86,10 +108,12 @@ export async function programFor(word: string | undefined): Promise<Command> {
       : await Promise.all(wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group))));
   for (const command of loaded) {
     program.addCommand(command);
-    for (const one of [command, ...command.commands])
+    for (const one of [command, ...command.commands]) {
+      groupOptions(one);
       one
         .addHelpText('after', one.name() === 'audit' ? '' : EXIT_CODES)
         .configureOutput({ writeOut: (text) => void process.stdout.write(fitted(text)) });
+    }
   }
   return program;
 }

@@ -21,44 +21,66 @@ import { askOwner } from '../destinations/duckdb/query-socket.js';
 import { durationText, parseDuration } from '../durations.js';
 import { DestinationError, messageOf } from '../errors.js';
 import type { Json } from '../protocol.js';
-import { counted, destinationOf, layout, write, type Layout } from './output.js';
+import { counted, layout, note, outputWidth, write, type Cell, type Layout } from './output.js';
 import { askServer } from './postgres.js';
+import { destinationFor, WHOSE } from './subject.js';
 
 interface Options {
   destination?: string;
   json?: boolean;
   timeout: number;
+  wide?: boolean;
 }
 
 export function queryCommand(): Command {
   return new Command('query')
     .description('Query the destination, even while a worker has it open.')
     .argument('<sql>', 'one read-only statement')
+    .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only one here)',
     )
     .addOption(
       new Option('--timeout <duration>', 'time limit, including reading the answer, such as 90s or 10m')
         .default(QUERY_SECONDS, durationText(QUERY_SECONDS))
         .argParser(asSeconds),
     )
+    .option('--wide', 'on a terminal: do not cut wide tables to its width')
     .option('--json', 'print a JSON array of objects')
     .addHelpText(
       'after',
-      '\nRows are printed as they arrive. The first rows determine the widths of the columns.\n' +
-        '\nExamples:\n  highwater query \'SELECT count(*) FROM "user"\'\n' +
-        '  highwater query \'FROM "user"\' --json --timeout 30m > rows.json',
+      `
+Rows are printed as they arrive. The first rows determine the widths of the columns. On a terminal, a table that is
+wider is cut to fit; --wide, --json or a pipe show everything. In JSON, whole numbers beyond 2^53 are strings, so that
+no digit is lost.
+
+Examples:
+  highwater query 'SELECT count(*) FROM "user"'
+  highwater query 'FROM "user"' users.yaml
+  highwater query 'FROM "user"' --json --timeout 30m > rows.json`,
     )
-    .action(async (sql: string, { destination, json, timeout }: Options) => {
+    .action(async (sql: string, sync: string | undefined, options: Options) => {
+      const { destination: asked, json, timeout, wide } = options;
+      const destination = await destinationFor(asked, sync);
+      if (process.stderr.isTTY) note(`Destination: ${destination}`);
       const limit = timeLimit(timeout);
       try {
-        const answer = ask(destinationOf(destination, undefined), sql, timeout);
-        await (json === true ? showJson(answer, limit) : showTable(answer, limit));
+        const answer = ask(destination, sql, timeout);
+        const width = wide === true ? Infinity : outputWidth();
+        await (json === true ? showJson(answer, limit) : showTable(answer, limit, width));
       } catch (thrown) {
-        throw limit.aborted ? queryError(thrown, limit) : thrown;
+        throw withPlace(limit.aborted ? queryError(thrown, limit) : thrown, destination);
       }
     });
+}
+
+/** The error with the destination that was asked, unless it names it. A server's address may hold a password: it names itself. */
+function withPlace(thrown: unknown, destination: string): unknown {
+  if (destinationKind(destination) === 'server' || !(thrown instanceof DestinationError)) return thrown;
+  return thrown.message.includes(destination)
+    ? thrown
+    : new DestinationError(`${thrown.message}\n  (in ${destination})`);
 }
 
 /** @throws {InvalidArgumentError} */
@@ -70,14 +92,20 @@ function asSeconds(text: string): number {
 
 async function showJson(answer: Answer, limit: AbortSignal): Promise<void> {
   let names: string[] = [];
+  let numbers = new Set<number>();
   let before = '[';
   for await (const part of answer) {
     if ('columns' in part) {
       names = part.columns;
+      numbers = new Set(part.numbers);
       continue;
     }
     const objects = part.rows.map((row) =>
-      JSON.stringify(Object.fromEntries(names.map((name, i) => [name, row[i] ?? null]))),
+      JSON.stringify(
+        Object.fromEntries(
+          names.map((name, i) => [name, numbers.has(i) ? asNumber(row[i] ?? null) : (row[i] ?? null)]),
+        ),
+      ),
     );
     if (objects.length === 0) continue;
     await write(`${before}${objects.join(',\n')}`, limit);
@@ -86,17 +114,25 @@ async function showJson(answer: Answer, limit: AbortSignal): Promise<void> {
   await write(`${before === '[' ? '[' : ''}]\n`, limit);
 }
 
+/** Returns the number that a text is; the text where a number of JSON would not have all of its digits. */
+export function asNumber(value: Json): Json {
+  if (typeof value !== 'string') return value;
+  const number = Number(value);
+  const isExact = /^-?\d+$/.test(value) ? Number.isSafeInteger(number) : Number.isFinite(number);
+  return isExact && value.trim() !== '' ? number : value;
+}
+
 /** Rows by which the columns' widths are chosen. */
 const FIRST_ROWS = 1000;
 
-async function showTable(answer: Answer, limit: AbortSignal): Promise<void> {
+async function showTable(answer: Answer, limit: AbortSignal, width: number): Promise<void> {
   let names: string[] = [];
-  let first: (string | number)[][] = [];
+  let numbers = new Set<number>();
+  let first: Cell[][] = [];
   let lines: Layout | null = null;
   let count = 0;
   const begin = async (): Promise<Layout> => {
-    // The user asked for this output: show it whole.
-    const begun = layout(names, first, Infinity);
+    const begun = layout(names, first, width, { dropsColumns: true });
     await write(`${[begun.head, ...first.map(begun.line)].join('\n')}\n`, limit);
     first = [];
     return begun;
@@ -104,15 +140,18 @@ async function showTable(answer: Answer, limit: AbortSignal): Promise<void> {
   for await (const part of answer) {
     if ('columns' in part) {
       names = part.columns;
+      numbers = new Set(part.numbers);
       continue;
     }
     count += part.rows.length;
-    const rows = part.rows.map((row) => row.map(cell));
+    const rows = part.rows.map((row) => row.map((value, i) => cell(value, numbers.has(i))));
     if (lines !== null) await write(rows.map((row) => `${lines?.line(row)}\n`).join(''), limit);
     else if (first.push(...rows) >= FIRST_ROWS) lines = await begin();
   }
-  if (lines === null) await begin();
+  lines ??= await begin();
   await write(`(${counted(count, 'row')})\n`, limit);
+  if (lines.isCut)
+    note(`The table was cut to the ${width} columns of this terminal: --wide shows all of it, --json too.`);
 }
 
 /**
@@ -159,11 +198,9 @@ async function* askFile(path: string, sql: string, seconds: number): Answer {
 export const readDestination = (path: string, sql: string): Promise<QueryAnswer> =>
   readWhole(askFile(path, sql, QUERY_SECONDS));
 
-const cell = (value: Json): string | number =>
-  value === null
-    ? 'NULL'
-    : typeof value === 'number'
-      ? value
-      : typeof value === 'string'
-        ? value.replaceAll('\n', '⏎')
-        : JSON.stringify(value);
+/** Numbers stand on the right, with their digits as they are: they may be copied. */
+function cell(value: Json, isNumber: boolean): Cell {
+  if (value === null) return 'NULL';
+  if (typeof value === 'number' || isNumber) return { text: String(value), isNumber: true };
+  return typeof value === 'string' ? value.replaceAll('\n', '⏎') : JSON.stringify(value);
+}

@@ -1,11 +1,22 @@
 /** Common parts of `backfill` and `audit`: where a range is read, and how the command waits for it. */
-import { existsSync } from 'node:fs';
-import { AlreadyRunningError, SyncFailedError, type HighwaterClient, type RangeHandle } from '../client.js';
+import {
+  AlreadyRunningError,
+  DEFAULT_TASK_QUEUE,
+  defaultWorkflowId,
+  SyncFailedError,
+  type HighwaterClient,
+  type RangeHandle,
+} from '../client.js';
 import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
 import type { Note, RangeResult } from '../protocol.js';
-import { connected } from './asking.js';
+import type { TrustOptions } from '../trust/policy.js';
+import { connected, type Connected } from './asking.js';
 import { followSync } from './follow.js';
-import { note, print, webUiLink, wrapped } from './output.js';
+import { destinationOf, note, print, webUiLink, wrapped } from './output.js';
+import { withOwnWorker } from './own-worker.js';
+import { NotKnownError, placeOfSync } from './places.js';
+import { namesFile, onlyConfiguration } from './subject.js';
+import { isPolled, noWorkerText } from './workers.js';
 
 /** Options of both commands. */
 export interface RangeCommandOptions {
@@ -24,64 +35,113 @@ export interface EndedRange {
   range: RangeResult;
 }
 
-/** A path, or the id of a sync: what ends as a file does is meant as one, so that a slip is not taken for an id. */
-async function subject(given: string): Promise<string | Configuration> {
-  const isFile = existsSync(given) || /\.(jsonc?|ya?ml)$/i.test(given);
-  return isFile ? asConfiguration((await loadPlans(given)).configuration) : given;
-}
-
 /**
  * Starts a range, or joins the one that is running, and waits for its end.
  * @returns null if the command does not wait.
  */
-export function ranged(
-  given: string,
+export async function ranged(
+  given: string | undefined,
   options: RangeCommandOptions,
-  start: (client: HighwaterClient, of: string | Configuration) => Promise<RangeHandle>,
+  start: (client: HighwaterClient, of: string | Configuration, taskQueue: string) => Promise<RangeHandle>,
 ): Promise<EndedRange | null> {
-  return connected(async ({ client, server, to }) => {
-    const of = await subject(given);
-    let handle: RangeHandle;
-    try {
-      handle = await start(client, of);
-    } catch (thrown) {
-      if (!(thrown instanceof AlreadyRunningError) || !options.wait) throw thrown;
-      note(`Joined "${thrown.workflowId}", which was already running.`);
-      handle = client.range(thrown.workflowId);
-    }
-    const { workflowId } = handle;
-    const runId = await handle.runId();
-    const webUi = webUiLink(server.uiUrl, to.namespace, workflowId, runId);
-    if (!options.wait) {
-      if (options.json === true) print(JSON.stringify({ workflowId, runId, webUi }));
-      else {
-        print(`Started ${workflowId}`);
-        if (webUi !== null) print(`Web UI: ${webUi}`);
-        print(`Status: npx highwater status ${workflowId}`);
+  const named = given ?? (await onlyConfiguration());
+  return connected(async (to) => {
+    const subject = await subjectOf(to, named, options);
+    const isThere = await isPolled(to.client, subject.taskQueue);
+    const begin = async (): Promise<RangeHandle> => {
+      try {
+        return await start(to.client, subject.of, subject.taskQueue);
+      } catch (thrown) {
+        if (!(thrown instanceof AlreadyRunningError) || !options.wait) throw thrown;
+        note(`Joined "${thrown.workflowId}", which was already running.`);
+        return to.client.range(thrown.workflowId);
       }
+    };
+    if (!options.wait) {
+      await printStarted(to, await begin(), options);
+      if (isThere === false) note(`! ${noWorkerText(subject.taskQueue, 'it begins')}`);
       return null;
     }
-    const interrupt = () => {
-      note(`\nIt continues in the background; "npx highwater cancel ${workflowId}" ends it.`);
-      process.exit(130);
-    };
-    process.once('SIGINT', interrupt);
-    process.once('SIGTERM', interrupt);
-    try {
-      const { status, streams } = await followSync(handle);
-      const [stream] = streams;
-      if (status === 'stopped' || stream?.range === undefined)
-        throw new SyncFailedError(workflowId, 'Stopped', 'it was stopped before it finished');
-      const { range, pages, warnings } = stream;
-      if (options.json === true)
-        print(JSON.stringify({ workflowId, runId, webUi, stream: stream.stream, pages, ...range, warnings }));
-      else if (webUi !== null) note(`Web UI: ${webUi}`);
-      return { stream: stream.stream, pages, warnings, range };
-    } finally {
-      process.removeListener('SIGINT', interrupt);
-      process.removeListener('SIGTERM', interrupt);
-    }
+    if (isThere !== false) return finish(to, await begin(), options);
+    note(`No worker polls the task queue "${subject.taskQueue}", so this command runs one until it is done.`);
+    const { destination, taskQueue, trust } = subject;
+    const own = { to: to.to, taskQueue, destination, ...(trust !== undefined && { trust }) };
+    return withOwnWorker(own, async () => finish(to, await begin(), options));
   });
+}
+
+interface Subject {
+  of: string | Configuration;
+  taskQueue: string;
+  destination: string;
+  trust?: TrustOptions;
+}
+
+/** A configuration file, or the id of a sync, with the task queue and the destination of its worker. */
+async function subjectOf(to: Connected, given: string, options: RangeCommandOptions): Promise<Subject> {
+  const { client } = to;
+  const asked = options.taskQueue ?? process.env['HIGHWATER_TASK_QUEUE'];
+  if (namesFile(given)) {
+    const { configuration, plans } = await loadPlans(given);
+    const taskQueue = asked ?? (await client.taskQueueOf(defaultWorkflowId(plans))) ?? DEFAULT_TASK_QUEUE;
+    // The file is of the one who runs the command.
+    const destination = destinationOf(undefined, plans.plans[0]);
+    return { of: asConfiguration(configuration), taskQueue, destination, trust: { trust: 'local' } };
+  }
+  const work = await client.sync(given).work();
+  const place = await placeOfSync(to, given, { anyStream: true }).catch((thrown: unknown) => {
+    if (thrown instanceof NotKnownError) return null;
+    throw thrown;
+  });
+  const destination = place?.destination ?? destinationOf(undefined, undefined);
+  return { of: given, taskQueue: options.taskQueue ?? work.taskQueue, destination };
+}
+
+async function printStarted(
+  { server, to }: Connected,
+  handle: RangeHandle,
+  options: RangeCommandOptions,
+): Promise<void> {
+  const { workflowId } = handle;
+  const runId = await handle.runId();
+  const webUi = webUiLink(server.uiUrl, to.namespace, workflowId, runId);
+  if (options.json === true) {
+    print(JSON.stringify({ workflowId, runId, webUi }));
+    return;
+  }
+  print(`Started ${workflowId}`);
+  if (webUi !== null) print(`Web UI: ${webUi}`);
+  print(`Status: npx highwater status ${workflowId}`);
+}
+
+async function finish(
+  { client, server, to }: Connected,
+  handle: RangeHandle,
+  options: RangeCommandOptions,
+): Promise<EndedRange> {
+  const { workflowId } = handle;
+  const runId = await handle.runId();
+  const webUi = webUiLink(server.uiUrl, to.namespace, workflowId, runId);
+  const interrupt = () => {
+    note(`\nIt continues in the background; "npx highwater cancel ${workflowId}" ends it.`);
+    process.exit(130);
+  };
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  try {
+    const { status, streams } = await followSync(client, handle);
+    const [stream] = streams;
+    if (status === 'stopped' || stream?.range === undefined)
+      throw new SyncFailedError(workflowId, 'Stopped', 'it was stopped before it finished');
+    const { range, pages, warnings } = stream;
+    if (options.json === true)
+      print(JSON.stringify({ workflowId, runId, webUi, stream: stream.stream, pages, ...range, warnings }));
+    else if (webUi !== null) note(`Web UI: ${webUi}`);
+    return { stream: stream.stream, pages, warnings, range };
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+    process.removeListener('SIGTERM', interrupt);
+  }
 }
 
 export const printNotes = (warnings: readonly Note[]): void => {

@@ -2,9 +2,10 @@ import { Command } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
 import { identifier, literal } from '../destinations/sql/sql.js';
 import { ConfigurationError } from '../errors.js';
-import { asLimit, destinationOf, print, table, visible } from './output.js';
+import { asLimit, note, print, table, visible } from './output.js';
 import { query } from './query.js';
 import { retryRejects } from './retry-rejects.js';
+import { destinationFor, WHOSE } from './subject.js';
 
 interface Options {
   destination?: string;
@@ -20,9 +21,10 @@ interface Options {
 export function rejectsCommand(): Command {
   return new Command('rejects')
     .description('List the quarantined records (misfits: quarantine), latest first, or retry them.')
+    .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only one here)',
     )
     .option('--schema <name>', 'PostgreSQL: the schema of the table (default: public)')
     .option('--table <name>', 'only records of this table')
@@ -41,7 +43,7 @@ export function rejectsCommand(): Command {
     .action(rejects);
 }
 
-async function rejects(options: Options): Promise<void> {
+async function rejects(sync: string | undefined, options: Options): Promise<void> {
   if (options.retry !== undefined) {
     await retryRejects(options.retry, options);
     return;
@@ -50,7 +52,7 @@ async function rejects(options: Options): Promise<void> {
     if (options[key] === undefined) continue;
     throw new ConfigurationError([{ path: `--${key}`, message: 'needs --retry' }]);
   }
-  const destination = destinationOf(options.destination, undefined);
+  const destination = await destinationFor(options.destination, sync);
   const from = isServer(destination)
     ? `${identifier(options.schema ?? schemaOf({ destination }))}._highwater_rejects`
     : '_highwater_rejects';
@@ -69,7 +71,7 @@ async function rejects(options: Options): Promise<void> {
     return;
   }
   if (found.length === 0) {
-    print('No records are quarantined.');
+    print(`No records are quarantined in ${destination}.`);
     return;
   }
   print(
@@ -80,6 +82,7 @@ async function rejects(options: Options): Promise<void> {
       ),
     ),
   );
+  note(`Destination: ${destination}`);
 }
 
 /** Characters of a record that a table shows. */

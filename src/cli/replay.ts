@@ -7,6 +7,7 @@ import { dataConverterFrom } from '../payloads/converter.js';
 import { replay, situationOf, WOULD_STAND_STILL, type History } from '../replaying.js';
 import { workflowCode } from '../worker.js';
 import { connected } from './asking.js';
+import { eventsOf } from './history.js';
 import { outputWidth, print, wrapped } from './output.js';
 
 interface Replayed {
@@ -63,7 +64,7 @@ async function replayAll(given: string[], options: { running?: boolean; json?: b
       for (const id of new Set(ids)) {
         // Refuses an id that is not there with words of ours.
         await client.sync(id).status();
-        await add(id, await client.temporal.workflow.getHandle(id).fetchHistory());
+        await add(id, { events: await eventsOf(client, { workflowId: id }) });
       }
     });
   }

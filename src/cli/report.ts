@@ -2,24 +2,37 @@ import { durationText } from '../durations.js';
 import type { Progress } from '../protocol.js';
 import { settingsText } from '../workflows/settings.js';
 import type { Answer } from './asking.js';
+import type { StreamLook } from './look.js';
+import { MARKS, standingText, TONES, type Standing } from './standing.js';
+import { paint } from './terminal.js';
 import {
   count,
   counted,
   cursorText,
   cut,
   outputWidth,
-  progressLine,
-  roughly,
   since,
   table,
   visible,
   wrapped,
+  type Cell,
 } from './output.js';
+
+/** How a sync stands, and below it what to do. */
+export function headline(standing: Standing, limit = outputWidth()): string {
+  const { level, todo } = standing;
+  const [first = '', ...rest] = wrapped(visible(`${MARKS[level]} ${standingText(standing)}`), 2, limit).split(
+    '\n',
+  );
+  const lines = [paint(TONES[level], first), ...rest];
+  return (todo === null ? lines : [...lines, wrapped(visible(`  do: ${todo}`), 6, limit)]).join('\n');
+}
 
 /** The report of a sync as a screen. */
 export function report({ progress, state }: Answer, now: number, limit = outputWidth()): string {
   const { totals, trouble, completeAsOf, recent } = progress;
   const facts: [string, string][] = [
+    ['stream', [progress.stream, progress.strategy].filter((part) => part !== '').join(' · ')],
     ['cursor', cursorText(state)],
     ['to', progress.destination],
     ['this pass', counts(progress, progress.recordsPerSecond)],
@@ -30,7 +43,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       progress.staged === 0 ? '' : `${counted(progress.staged, 'batch', 'batches')} read but not yet written`,
     ],
     ['settings', settingsText(progress.settings)],
-    ...troubleFacts(trouble, now),
+    ...troubleFacts(trouble),
   ];
   const lines = facts
     .filter(([, text]) => text !== '')
@@ -49,7 +62,6 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
     pass.seconds === null ? '' : durationText(pass.seconds),
   ]);
   return [
-    wrapped(progressLine(progress), 2, limit),
     ...lines,
     ...progress.warnings.map(({ message }) => wrapped(`note: ${visible(message)}`, 2, limit)),
     ...(passes.length === 0
@@ -75,16 +87,16 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
 
 /** A line for each stream of a sync of several. */
 export function streamsReport(
-  streams: { stream: string; status: string; answer: Answer | null }[],
+  streams: readonly Pick<StreamLook, 'stream' | 'standing' | 'answer'>[],
   now: number,
   limit = outputWidth(),
 ): string {
   const deletes = streams.some(({ answer }) => (answer?.progress.totals.deleted ?? 0) > 0);
-  const rows = streams.map(({ stream, status, answer }) => {
+  const rows = streams.map(({ stream, standing, answer }): Cell[] => {
     const progress = answer?.progress ?? null;
     return [
       stream,
-      progress === null || status !== 'running' ? status : progress.status,
+      { text: standing.word, tone: TONES[standing.level] },
       progress?.totals.records ?? '',
       progress?.totals.rows ?? '',
       ...(deletes ? [progress?.totals.deleted ?? ''] : []),
@@ -92,17 +104,21 @@ export function streamsReport(
       answer === null ? '' : cursorText(answer.state),
     ];
   });
-  const troubles = streams.flatMap(({ stream, answer }) => {
-    const trouble = answer?.progress.trouble ?? null;
-    return trouble === null ? [] : [wrapped(visible(`${stream}: ${trouble.message}`), 2, limit)];
-  });
+  const troubles = streams
+    .filter(({ standing: { level } }) => ['trouble', 'stuck', 'waiting'].includes(level))
+    .filter(({ standing: { word } }) => word !== 'queued')
+    .map(({ stream, standing }) => {
+      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  do: ${standing.todo}`), 6, limit)}`;
+      return `${wrapped(visible(`${MARKS[standing.level]} ${stream}: ${standingText(standing)}`), 2, limit)}${todo}`;
+    });
   return [
     table(
       ['stream', 'status', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'lag', 'cursor'],
       rows,
       limit,
     ),
-    ...troubles,
+    // The headline shows the only one.
+    ...(troubles.length > 1 ? troubles : []),
   ].join('\n');
 }
 
@@ -110,21 +126,13 @@ const INDENT = 11;
 const HARD_SPACE = '\u00a0';
 const keepSpaces = (spaces: string) => HARD_SPACE.repeat(spaces.length);
 
-function troubleFacts(trouble: Progress['trouble'], now: number): [string, string][] {
+/** The rest of a message whose first line the headline shows. */
+function troubleFacts(trouble: Progress['trouble']): [string, string][] {
   if (trouble === null) return [];
-  const times = trouble.failures === 1 ? 'once' : `${count(trouble.failures)} times`;
   const [, ...rest] = trouble.message.split('\n').map((line) => line.trim());
   return [
-    ...(trouble.deletes === undefined ? [['', rest.join(' · ')] as [string, string]] : []),
-    ['problem', `${trouble.type}, ${times} since ${trouble.since} (${since(trouble.since, now)})`],
-    [
-      'next',
-      trouble.deletes !== undefined
-        ? rest.join(' ')
-        : trouble.nextTry === null
-          ? 'fix the cause, then "highwater resume"; or "highwater stop"'
-          : `retries at ${trouble.nextTry} (in ${roughly((Date.parse(trouble.nextTry) - now) / 1000)}); "highwater trigger" retries now`,
-    ],
+    ['problem', trouble.type],
+    ['', rest.join(trouble.deletes === undefined ? ' · ' : ' ')],
   ];
 }
 

@@ -1,8 +1,10 @@
 import { Command } from 'commander';
+import { DEFAULT_TASK_QUEUE } from '../client.js';
 import { asConfiguration } from '../config/index.js';
 import { connected, type Connected } from './asking.js';
-import { print } from './output.js';
+import { note, print } from './output.js';
 import { answered, placeOfSync } from './places.js';
+import { isPolled, noWorkerText } from './workers.js';
 
 export function resyncCommand(): Command {
   return new Command('resync')
@@ -22,14 +24,21 @@ Examples:
     .action((id: string, options: { json?: boolean }) =>
       connected(async (to) => {
         const done = await resync(to, id);
-        if (options.json === true) print(JSON.stringify({ id, ...done }));
-        else if (done.started) print(`${id}: started again, from the beginning`);
-        else print(done.streams.map((one) => `${one}: starts over`).join('\n'));
+        const { started, streams } = done;
+        if (options.json === true) print(JSON.stringify({ id, started, streams }));
+        else if (started) {
+          print(`${id}: started again, from the beginning`);
+          if ((await isPolled(to.client, done.taskQueue)) === false)
+            note(`! ${noWorkerText(done.taskQueue, 'it begins')}`);
+        } else print(streams.map((one) => `${one}: starts over`).join('\n'));
       }),
     );
 }
 
-async function resync(to: Connected, id: string): Promise<{ started: boolean; streams: string[] }> {
+async function resync(
+  to: Connected,
+  id: string,
+): Promise<{ started: boolean; streams: string[]; taskQueue: string }> {
   const { client } = to;
   const handle = client.sync(id);
   if ((await handle.status()) === 'RUNNING') {
@@ -39,15 +48,15 @@ async function resync(to: Connected, id: string): Promise<{ started: boolean; st
       .map(({ stream }) => `${id}/${stream}`);
     const ids = streams.length === 0 ? [id] : running;
     for (const one of ids) await answered(client, one, (sync) => sync.move({ to: 'start' }));
-    return { started: false, streams: ids };
+    return { started: false, streams: ids, taskQueue: '' };
   }
   const { configuration, sync } = await placeOfSync(to, id);
-  const { taskQueue, stream = null } = sync ?? {};
+  const { taskQueue = DEFAULT_TASK_QUEUE, stream = null } = sync ?? {};
   await client.start(asConfiguration(configuration), {
     workflowId: id,
     full: true,
-    ...(taskQueue !== undefined && { taskQueue }),
+    taskQueue,
     ...(stream !== null && { stream }),
   });
-  return { started: true, streams: [id] };
+  return { started: true, streams: [id], taskQueue };
 }

@@ -5,6 +5,7 @@ import {
   defaultWorkflowId,
   HighwaterClient,
   SyncFailedError,
+  type StreamOutcome,
   type SyncHandle,
 } from '../client.js';
 import {
@@ -20,12 +21,22 @@ import {
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
-import { createLogger, installRuntime } from '../logger.js';
-import type { Json, SyncResult } from '../protocol.js';
-import { HighwaterWorker } from '../worker.js';
+import type { Json, StreamResult, SyncResult } from '../protocol.js';
 import { followSync } from './follow.js';
-import { destinationOf, note, print, summary, webUiLink } from './output.js';
+import {
+  count,
+  counted,
+  destinationOf,
+  note,
+  print,
+  summary,
+  visible,
+  webUiLink,
+  wrapped,
+} from './output.js';
+import { withOwnWorker } from './own-worker.js';
 import { localServer } from './server.js';
+import { paint } from './terminal.js';
 import { findUi } from './ui.js';
 
 interface RunOptions {
@@ -81,38 +92,74 @@ function asMaxDeletes(text: string): string {
 }
 
 async function run(file: string, options: RunOptions): Promise<void> {
+  const isJson = options.json === true;
   try {
-    const { result, handle, link, destination } = await syncOnce(file, options);
-    const { runId } = handle;
-    if (options.json === true) {
-      const streams = result.streams.map((stream) => ({ ...stream, workflowId: handle.workflowId, runId }));
-      print(JSON.stringify({ status: result.status, streams }));
-    } else {
-      print(summary(result.streams));
-      print(`\nDestination: ${destination}`);
-      if (link !== null) print(`Web UI: ${link}`);
-    }
+    const ended = await syncOnce(file, options);
+    if (isJson) printJson(ended);
+    else printEnd(ended);
+    if (ended.failure !== null) throw ended.failure;
   } catch (thrown) {
-    if (options.json === true) {
-      const type =
-        thrown instanceof SyncFailedError ? thrown.type : thrown instanceof Error ? thrown.name : 'Error';
-      const deletes = thrown instanceof SyncFailedError ? thrown.deletes : null;
-      const error = { type, message: messageOf(thrown), ...(deletes !== null && { deletes }) };
-      print(JSON.stringify({ status: 'failed', error, streams: [] }));
-    }
+    // A sync that has begun has been printed.
+    if (isJson && !(thrown instanceof SyncFailedError))
+      print(JSON.stringify({ status: 'failed', error: errorOf(thrown), streams: [] }));
     throw thrown;
   }
 }
 
-interface Done {
-  result: SyncResult;
+/** The end of a sync of one pass. */
+interface Ended {
+  result: SyncResult | null;
+  /** Null where the sync has succeeded. */
+  failure: SyncFailedError | null;
+  /** The streams of a sync of several that has failed. */
+  outcomes: StreamOutcome[];
   /** As it was named: a password in it is a reference. */
   destination: string;
   handle: { workflowId: string; runId: string };
   link: string | null;
+  /** The server has stopped with this command: its Web UI is gone. */
+  isServerGone: boolean;
 }
 
-async function syncOnce(file: string, options: RunOptions): Promise<Done> {
+function printJson({ result, failure, outcomes, handle: { workflowId, runId } }: Ended): void {
+  const named = (stream: StreamResult) => ({ ...stream, workflowId, runId });
+  if (result !== null) {
+    print(JSON.stringify({ status: result.status, streams: result.streams.map(named) }));
+    return;
+  }
+  const streams = outcomes.flatMap((outcome) => outcome.result ?? []).map(named);
+  const failed = outcomes.flatMap(({ stream, error }) => (error === null ? [] : [{ stream, error }]));
+  const more = failed.length === 0 ? {} : { failed };
+  print(JSON.stringify({ status: 'failed', error: errorOf(failure), streams, ...more }));
+}
+
+function errorOf(thrown: unknown): { type: string; message: string; deletes?: unknown } {
+  if (!(thrown instanceof SyncFailedError))
+    return { type: thrown instanceof Error ? thrown.name : 'Error', message: messageOf(thrown) };
+  const { type, message, deletes } = thrown;
+  return { type, message, ...(deletes !== null && { deletes }) };
+}
+
+function printEnd({ result, failure, outcomes, destination, link, isServerGone }: Ended): void {
+  const succeeded = result?.streams ?? outcomes.flatMap((outcome) => outcome.result ?? []);
+  if (succeeded.length > 0 || failure === null) print(summary(succeeded));
+  if (failure !== null && outcomes.length > 0) {
+    for (const { stream, error } of outcomes)
+      if (error !== null)
+        print(wrapped(paint('bad', visible(`✗ ${stream}: ${error.split('\n')[0] ?? ''}`)), 2));
+    print(
+      `${counted(succeeded.length, 'stream')} of ${count(outcomes.length)} succeeded; their rows are in the destination.`,
+    );
+  }
+  // A reader of the output expects the place of the rows there; with a failure it is a remark.
+  const say = failure === null ? print : note;
+  if (failure === null || succeeded.length > 0) print(`\nDestination: ${destination}`);
+  if (link !== null && !isServerGone) say(`Web UI: ${link}`);
+  if (link !== null && isServerGone)
+    say(`Web UI: stopped with this command. "npx highwater dev" starts it again, then open\n  ${link}`);
+}
+
+async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const { configuration: given, plans } = await loadPlans(file);
   const destination = destinationOf(options.destination, plans.plans[0]);
   // One pass: `interval` is for syncs that a worker keeps.
@@ -120,6 +167,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
   const onePass = maxDeletes === undefined ? asOnePass(given) : withMaxDeletes(asOnePass(given), maxDeletes);
   const configuration = asConfiguration({ ...(onePass as { [key: string]: Json }), destination });
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
+  const streams = plans.plans.map(({ stream }) => stream);
 
   const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
   const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
@@ -130,39 +178,31 @@ async function syncOnce(file: string, options: RunOptions): Promise<Done> {
     const client = await HighwaterClient.connect(to);
     try {
       const handle = await begin(client, configuration, workflowId, owner.taskQueue, options);
-      return { ...(await finish(handle, to, await findUi(to))), destination };
+      const ended = await finish(client, handle, streams, to, await findUi(to));
+      return { ...ended, destination, isServerGone: false };
     } finally {
       await client.close();
     }
   }
 
   const { server, to } = await localServer();
-  // The command itself shows failures.
-  installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
   const client = await HighwaterClient.connect(to);
-  try {
-    const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
-    const worker = await HighwaterWorker.create({
-      target: to,
-      taskQueue,
-      destination,
-      // The file is of the one who runs it.
-      trust: { trust: 'local' },
-    });
-    const done = await worker.run(async () => {
-      const handle = await begin(client, configuration, workflowId, taskQueue, options);
-      return finish(handle, to, server.uiUrl);
-    });
-    if (done === undefined) throw new Error('the worker stopped before the sync was done');
-    return { ...done, destination };
-  } finally {
+  let isServerGone = false;
+  const leave = async () => {
     await client.close();
-    if ((await server.leave()) && options.json !== true) {
-      note(
-        'The local Temporal server has stopped; "npx highwater dev" starts it again with the history of this run.',
-      );
-    }
-  }
+    isServerGone = await server.leave();
+  };
+  const work = async () => {
+    const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
+    // The file is of the one who runs it.
+    const how = { to, taskQueue, destination, trust: { trust: 'local' } as const };
+    return withOwnWorker(how, async () => {
+      const handle = await begin(client, configuration, workflowId, taskQueue, options);
+      return finish(client, handle, streams, to, server.uiUrl);
+    });
+  };
+  const ended = await work().finally(leave);
+  return { ...ended, destination, isServerGone };
 }
 
 /** Starts the sync, or joins the one that an interrupted run has left behind. */
@@ -210,7 +250,13 @@ class StillRunningError extends HighwaterError {
   }
 }
 
-async function finish(handle: SyncHandle, to: Target, ui: string | null): Promise<Omit<Done, 'destination'>> {
+async function finish(
+  client: HighwaterClient,
+  handle: SyncHandle,
+  streams: readonly string[],
+  to: Target,
+  ui: string | null,
+): Promise<Omit<Ended, 'destination' | 'isServerGone'>> {
   const { workflowId } = handle;
   let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {
@@ -221,15 +267,20 @@ async function finish(handle: SyncHandle, to: Target, ui: string | null): Promis
   };
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
-  const link = (runId: string) => webUiLink(ui, to.namespace, workflowId, runId);
+  const end = async (): Promise<Pick<Ended, 'result' | 'failure' | 'outcomes'>> => {
+    try {
+      return { result: await followSync(client, handle), failure: null, outcomes: [] };
+    } catch (thrown) {
+      if (!(thrown instanceof SyncFailedError)) throw thrown;
+      const outcomes = streams.length > 1 ? await client.outcomesOf(workflowId, streams) : [];
+      return { result: null, failure: thrown, outcomes };
+    }
+  };
   try {
-    const result = await followSync(handle);
+    const ended = await end();
     const runId = await handle.runId();
-    return { result, handle: { workflowId, runId }, link: link(runId) };
-  } catch (thrown) {
-    const shown = await handle.runId().then(link, () => null);
-    if (shown !== null) note(`Web UI: ${shown}`);
-    throw thrown;
+    const link = webUiLink(ui, to.namespace, workflowId, runId);
+    return { ...ended, handle: { workflowId, runId }, link };
   } finally {
     await cancelling;
     process.removeListener('SIGINT', interrupt);

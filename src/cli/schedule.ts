@@ -5,7 +5,10 @@ import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
 import { messageOf } from '../errors.js';
 import { connected, type Connected } from './asking.js';
-import { collect, note, print, since, table } from './output.js';
+import { collect, note, print, since, table, visible, wrapped, type Cell } from './output.js';
+import { lastResultText, schedulesOf, scheduleStanding, type ShownSchedule } from './schedules.js';
+import { TONES } from './standing.js';
+import { isPolled, noWorkerText } from './workers.js';
 
 interface CreateOptions {
   id?: string;
@@ -77,7 +80,11 @@ function createCommand(): Command {
         .argParser(asSeconds)
         .default(3600, '1h'),
     )
-    .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
+    .addOption(
+      new Option('--task-queue <name>', 'the task queue of the worker')
+        .default(DEFAULT_TASK_QUEUE)
+        .env('HIGHWATER_TASK_QUEUE'),
+    )
     .option('--paused', 'create it paused; "schedule resume" starts it')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -136,6 +143,8 @@ async function create({ client }: Connected, file: string, options: CreateOption
       `Created the schedule ${id}; ${options.paused === true ? 'it is paused' : `first sync at ${next ?? '?'}`}`,
     );
     print('Its syncs: npx highwater list');
+    if ((await isPolled(client, options.taskQueue)) === false)
+      note(`! ${noWorkerText(options.taskQueue, 'its syncs begin')}`);
   }
 }
 
@@ -153,30 +162,12 @@ const INVALID_ARGUMENT = 3;
 
 function listCommand(): Command {
   return new Command('list')
-    .description('List the schedules with their times, last sync and next sync.')
+    .description('List the schedules: paused or active, their times, how the last sync ended, and the next.')
     .option('--json', 'print a JSON array of objects')
     .addHelpText('after', '\nExample:\n  highwater schedule list')
     .action((options: { json?: boolean }) =>
       connected(async ({ client }) => {
-        const found: {
-          id: string;
-          when: string;
-          paused: boolean;
-          lastRun: string | null;
-          nextRun: string | null;
-        }[] = [];
-        for await (const { scheduleId, action, spec, state, info, memo } of client.temporal.schedule.list()) {
-          if (action?.workflowType !== 'sync') continue;
-          const intervals = (spec?.intervals ?? []).map(({ every }) => `every ${durationText(every / 1000)}`);
-          const times = spec?.calendars?.length ? [...intervals, 'by calendar'] : intervals;
-          found.push({
-            id: scheduleId,
-            when: typeof memo?.['when'] === 'string' ? memo['when'] : times.join(', '),
-            paused: state.paused,
-            lastRun: info?.recentActions.at(-1)?.takenAt.toISOString() ?? null,
-            nextRun: state.paused ? null : (info?.nextActionTimes[0]?.toISOString() ?? null),
-          });
-        }
+        const found = await schedulesOf(client);
         if (options.json === true) {
           print(JSON.stringify(found));
           return;
@@ -185,20 +176,36 @@ function listCommand(): Command {
           print('There are no schedules; "highwater schedule create" creates one.');
           return;
         }
-        const now = Date.now();
-        print(
-          table(
-            ['schedule', 'when', 'last sync', 'next'],
-            found.map(({ id, when, paused, lastRun, nextRun }) => [
-              id,
-              when,
-              lastRun === null ? '' : `${since(lastRun, now)} ago`,
-              paused ? 'paused' : nextRun === null ? '' : `in ${since(nextRun, now)}`,
-            ]),
-          ),
-        );
+        printSchedules(found, Date.now());
       }),
     );
+}
+
+function printSchedules(found: readonly ShownSchedule[], now: number): void {
+  const standings = found.map((schedule) => scheduleStanding(schedule, now));
+  print(
+    table(
+      ['schedule', 'status', 'when', 'last sync', 'result', 'next'],
+      found.map((schedule, i): Cell[] => {
+        const { id, when, lastRun, nextRun } = schedule;
+        const { word = '', level = 'well' } = standings[i] ?? {};
+        return [
+          id,
+          { text: word, tone: TONES[level] },
+          when,
+          lastRun === null ? '' : `${since(lastRun, now)} ago`,
+          lastResultText(schedule),
+          nextRun === null ? '' : `in ${since(nextRun, now)}`,
+        ];
+      }),
+    ),
+  );
+  for (const [i, { id, lastId }] of found.entries()) {
+    const standing = standings[i];
+    if (standing?.word !== 'failing') continue;
+    print(wrapped(visible(`✗ ${id}: ${standing.what}`), 2));
+    print(wrapped(`  do: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6));
+  }
 }
 
 function actionCommand(

@@ -1,8 +1,10 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
 import { asConfiguration, loadPlans } from '../config/index.js';
+import type { StreamPlan } from '../protocol.js';
 import { note, print, webUiLink } from './output.js';
 import { runningServer } from './server.js';
+import { isPolled, noWorkerText } from './workers.js';
 
 interface Options {
   id?: string;
@@ -20,7 +22,11 @@ export function startCommand(): Command {
       '--id <workflow-id>',
       'the workflow id (default: derived from stream, strategy, source and destination)',
     )
-    .option('--task-queue <name>', 'the task queue of the worker', DEFAULT_TASK_QUEUE)
+    .addOption(
+      new Option('--task-queue <name>', 'the task queue of the worker')
+        .default(DEFAULT_TASK_QUEUE)
+        .env('HIGHWATER_TASK_QUEUE'),
+    )
     .option('--full', 'ignore the checkpoint and start over')
     .option(
       '--take-over',
@@ -49,10 +55,17 @@ async function start(file: string, options: Options): Promise<void> {
     else {
       for (const { message } of plans.plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
       print(`Started ${handle.workflowId}`);
+      print(`Destination: ${destinationText(plans.plans[0])}`);
       if (link !== null) print(`Web UI: ${link}`);
       print(`Status: npx highwater status ${handle.workflowId}`);
+      if ((await isPolled(client, options.taskQueue)) === false)
+        note(`! ${noWorkerText(options.taskQueue, 'the sync begins')}`);
     }
   } finally {
     await client.close();
   }
 }
+
+/** The worker opens the destination, so that one that is not named is the worker's own. */
+const destinationText = (plan: StreamPlan | undefined): string =>
+  plan?.destination ?? 'that of the worker (highwater.duckdb in its folder, unless it was told otherwise)';

@@ -7,7 +7,8 @@ import type { MoveInput } from '../workflows/moves.js';
 import { connected } from './asking.js';
 import { historyOf } from './in-destination.js';
 import { counted, cursorText, note, print, table, visible, wrapped, outputWidth } from './output.js';
-import { isFile, moveTo, placeOfFile, placeOfSync, type MovedTo, type Place } from './places.js';
+import { moveTo, placeOfFile, placeOfSync, type MovedTo, type Place } from './places.js';
+import { namesFile, onlyConfiguration } from './subject.js';
 
 interface Options {
   stream?: string;
@@ -26,9 +27,11 @@ const which = (command: Command) =>
 export function stateCommand(): Command {
   const get = which(new Command('get'))
     .description('Show the cursor of a stream, the workflow that holds it, and its earlier cursors.')
-    .argument('<sync>', WHICH)
+    .argument('[sync]', `${WHICH} (default: the only one here)`)
     .option('--limit <n>', 'show this many of the last commits and moves, or "all"', asLimit, 20)
-    .action((sync: string, options: Options & { limit: number }) => show(sync, options));
+    .action(async (sync: string | undefined, options: Options & { limit: number }) =>
+      show(sync ?? (await onlyConfiguration()), options),
+    );
   const set = which(new Command('set'))
     .description('Move a stream to a given cursor; the names are those that "state get" shows.')
     .argument('<sync>', WHICH)
@@ -74,7 +77,7 @@ function asLimit(text: string): number {
 }
 
 const placeOf = (sync: string, options: Options): Promise<Place> => {
-  if (isFile(sync)) return placeOfFile(sync, options);
+  if (namesFile(sync)) return placeOfFile(sync, options);
   if (options.stream !== undefined || options.destination !== undefined) {
     const path = options.stream !== undefined ? '--stream' : '--destination';
     throw new ConfigurationError([
@@ -110,7 +113,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
     return;
   }
   if (stored === null) {
-    print(`${plan.stream}: nothing has been read yet`);
+    print(`${plan.stream}: nothing has been read yet (destination: ${destination})`);
     return;
   }
   const { cursor } = stored.checkpoint;

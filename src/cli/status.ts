@@ -1,24 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { SyncHandle } from '../client.js';
-import { messageOf } from '../errors.js';
-import { PayloadKeyError } from '../payloads/encryption.js';
-import type { SyncResult } from '../protocol.js';
-import { askSyncs, connected, type Answer, type Connected } from './asking.js';
-import { note, outputWidth, print, summary, webUiLink, wrapped } from './output.js';
-import { firstLine, report, streamsReport } from './report.js';
+import { NoSuchSyncError } from '../client.js';
+import { HighwaterError } from '../errors.js';
+import { connected, type Connected } from './asking.js';
+import { lookAt } from './look.js';
+import { print, summary, visible, webUiLink, wrapped } from './output.js';
+import { headline, report, streamsReport } from './report.js';
+import { scheduleOf, scheduleText } from './schedules.js';
+import { canRedraw } from './terminal.js';
 
 const EVERY_MILLISECONDS = 2000;
 
 export function statusCommand(): Command {
   return new Command('status')
     .description('Show a sync: progress, cursor, waits, problems, the last passes, or how it ended.')
-    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams; or a schedule id')
     .option('--watch', 'update every two seconds until the sync ends')
     .option('--json', 'print one JSON object; with --watch, one per line')
     .addHelpText(
       'after',
       `
+The first line says how the sync stands and since when, the second what to do. Of a schedule it shows the latest sync.
 The exit code is 0 whatever the state of the sync, and 1 if there is no sync with that id.
 
 Examples:
@@ -37,24 +39,18 @@ async function once(to: Connected, id: string, options: { json?: boolean }): Pro
     print(JSON.stringify(shown.json));
     return;
   }
-  if (shown.isSilent) note('running, but no worker answers; start one: npx highwater worker');
-  if (shown.screen !== '') print(shown.screen);
+  print(shown.screen);
   if (shown.json.webUi !== null) print(`Web UI: ${shown.json.webUi}`);
 }
 
 /** On a terminal the screen is drawn over; elsewhere what has changed follows. */
 async function watch(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
-  const terminal = process.stdout.isTTY === true;
+  const redraws = canRedraw(process.stdout) && options.json !== true;
   for (let before = ''; ; await delay(EVERY_MILLISECONDS)) {
     const shown = await lookAtSync(to, id);
-    const text =
-      options.json === true
-        ? JSON.stringify(shown.json)
-        : shown.isSilent
-          ? 'running, but no worker answers'
-          : shown.screen;
-    if (terminal && options.json !== true) process.stdout.write('\u001b[2J\u001b[H');
-    if (terminal || text !== before) print(text);
+    const text = options.json === true ? JSON.stringify(shown.json) : shown.screen;
+    if (redraws) process.stdout.write('\u001b[2J\u001b[H');
+    if (redraws || text !== before) print(text);
     before = text;
     if (shown.json.status !== 'RUNNING') return;
   }
@@ -62,50 +58,38 @@ async function watch(to: Connected, id: string, options: { json?: boolean }): Pr
 
 interface Shown {
   screen: string;
-  /** It runs, and no worker answers. */
-  isSilent: boolean;
   json: { status: string; webUi: string | null; [name: string]: unknown };
 }
 
-async function lookAtSync({ client, server, to }: Connected, id: string): Promise<Shown> {
-  const handle = client.sync(id);
-  const [status, runId] = await Promise.all([handle.status(), handle.runId()]);
-  const webUi = webUiLink(server.uiUrl, to.namespace, id, runId);
-  const known = { id, runId, status };
-  if (status !== 'RUNNING') {
-    const outcome = await ended(handle);
-    const screen = [
-      outcome.result?.status ?? status.toLowerCase(),
-      outcome.result === null ? (outcome.error ?? '') : summary(outcome.result.streams),
-    ].join('\n');
-    return { screen, isSilent: false, json: { ...known, ...outcome, webUi } };
-  }
-  const [answer = null] = await askSyncs(client, [handle]);
-  const trouble = await handle.trouble();
-  const streams = answer === null ? [] : await askStreams({ client, id, answer });
-  const again =
-    trouble === null
-      ? []
-      : [
-          wrapped(
-            `retrying (attempt ${trouble.attempt}): ${firstLine(trouble.message, 1000)}`,
-            2,
-            outputWidth(),
-          ),
-        ];
-  const screen = [...(answer === null ? [] : [body(answer, streams)]), ...again].join('\n');
+async function lookAtSync(connection: Connected, id: string): Promise<Shown> {
+  const { client, server, to } = connection;
+  const latest = await latestOf(client, id);
+  const look = await lookAt(client, latest.id);
+  const { runId, execution, standing, answer, retry, streams, outcome } = look;
+  const webUi = webUiLink(server.uiUrl, to.namespace, look.id, runId);
+  const now = Date.now();
+  const parts = [
+    ...(latest.schedule === null ? [] : [latest.schedule]),
+    headline(standing),
+    ...(outcome?.result == null ? [] : [summary(outcome.result.streams)]),
+    ...(outcome?.error == null ? [] : restOf(outcome.error)),
+    ...(answer === null ? [] : [streams.length === 0 ? report(answer, now) : streamsReport(streams, now)]),
+    ...(retry === null || answer?.progress.trouble != null ? [] : restOf(retry.message)),
+  ];
+  const known = { id: look.id, runId, status: execution, standing };
+  if (outcome !== null) return { screen: parts.join('\n'), json: { ...known, ...outcome, webUi } };
   const { progress = null, state = null } = answer ?? {};
   return {
-    screen,
-    isSilent: answer === null,
+    screen: parts.join('\n'),
     json: {
       ...known,
       progress,
       state,
-      trouble,
+      trouble: retry,
       ...(streams.length > 0 && {
-        streams: streams.map(({ stream, answer: own }) => ({
+        streams: streams.map(({ stream, answer: own, standing: its }) => ({
           stream,
+          standing: its,
           ...(own ?? { progress: null, state: null }),
         })),
       }),
@@ -114,28 +98,33 @@ async function lookAtSync({ client, server, to }: Connected, id: string): Promis
   };
 }
 
-type Streams = { stream: string; status: string; answer: Answer | null }[];
+/** The lines of a message after its first, which the headline shows. */
+const restOf = (message: string): string[] => {
+  const [, ...rest] = message.split('\n').filter((line) => line.trim() !== '');
+  return rest.map((line) => wrapped(`  ${visible(line.trim())}`, 2));
+};
 
-const body = (answer: Answer, streams: Streams) =>
-  streams.length === 0 ? report(answer, Date.now()) : streamsReport(streams, Date.now());
-
-/** The streams of a sync of several: those that have begun are asked themselves. */
-async function askStreams(of: { client: Connected['client']; id: string; answer: Answer }): Promise<Streams> {
-  const { streams } = of.answer.progress;
-  const begun = streams.filter(({ status }) => status !== 'queued');
-  const answers = await askSyncs(
-    of.client,
-    begun.map(({ stream }) => of.client.sync(`${of.id}/${stream}`)),
-  );
-  const byName = new Map(begun.map(({ stream }, i) => [stream, answers[i] ?? null]));
-  return streams.map(({ stream, status }) => ({ stream, status, answer: byName.get(stream) ?? null }));
+/** The sync that an id means: itself, or the latest one of a schedule. */
+async function latestOf(
+  client: Connected['client'],
+  id: string,
+): Promise<{ id: string; schedule: string | null }> {
+  const known = await client
+    .sync(id)
+    .summary()
+    .catch((thrown: unknown) => {
+      if (thrown instanceof NoSuchSyncError) return null;
+      throw thrown;
+    });
+  if (known !== null) return { id, schedule: null };
+  const schedule = await scheduleOf(client, id);
+  if (schedule === null) throw new NoSuchSyncError(id);
+  const line = wrapped(scheduleText(schedule, Date.now()), 2);
+  if (schedule.lastId === null) throw new ScheduleOnlyError(`${line}. It has started no sync yet.`);
+  return { id: schedule.lastId, schedule: line };
 }
 
-const ended = (handle: SyncHandle): Promise<{ result: SyncResult | null; error: string | null }> =>
-  handle.result().then(
-    (result) => ({ result, error: null }),
-    (thrown: unknown) => {
-      if (thrown instanceof PayloadKeyError) throw thrown;
-      return { result: null, error: messageOf(thrown) };
-    },
-  );
+/** A schedule that has started nothing yet: there is no sync to look at. */
+class ScheduleOnlyError extends HighwaterError {
+  override readonly name = 'ScheduleOnlyError';
+}

@@ -8,5 +8,6 @@ export const stopCommand = (): Command =>
     help: 'Pages in flight may take another ten seconds; the next sync reads them again.',
     // It is when the workflow has ended.
     isDone: () => false,
+    said: () => 'stopped',
     later: 'will stop after the current batch',
   });

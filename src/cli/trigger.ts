@@ -1,13 +1,34 @@
 import type { Command } from 'commander';
-import { controlCommand } from './control.js';
+import type { Progress } from '../protocol.js';
+import { controlCommand, hasFailedSince } from './control.js';
+import { count, counted } from './output.js';
 
 export const triggerCommand = (): Command =>
   controlCommand({
     name: 'trigger',
     description: 'Start a pass now, or one more after the current pass.',
-    help: 'A failing or blocked sync retries. A paused one stays paused and makes the pass after "resume".',
-    isDone: ({ status, totals }, before) =>
-      ['opening', 'running'].includes(status) || totals.passes > (before?.totals.passes ?? 0),
+    help:
+      'It waits for the end of the pass, at most 15 seconds. A failing or blocked sync retries. A paused one stays paused ' +
+      'and makes the pass after "resume".',
+    isDone: (now, before) => isParent(now) || hasPassed(now, before) || hasFailedSince(now, before),
     comesLater: ({ status }) => ['paused', 'waiting'].includes(status),
-    later: 'will make a pass as soon as it continues; "highwater status" shows what it waits for',
+    said: triggeredText,
+    later: 'a pass was asked for, and has not ended yet',
   });
+
+const isParent = ({ streams }: Progress): boolean => streams.length > 0;
+
+const hasPassed = (now: Progress, before: Progress | null): boolean =>
+  now.totals.passes > (before?.totals.passes ?? 0);
+
+/** What the pass has brought. */
+export function triggeredText(now: Progress | null, before: Progress | null): string {
+  if (now === null) return 'a pass was asked for';
+  if (isParent(now))
+    return `asked all running streams of ${counted(now.streams.length, 'stream')} for a pass`;
+  if (!hasPassed(now, before)) return 'tried again, and failed again';
+  const [pass] = now.recent;
+  if (pass === undefined) return 'a pass has ended';
+  const deleted = pass.deleted > 0 ? `, ${count(pass.deleted)} deleted` : '';
+  return `a pass has ended: ${counted(pass.records, 'record')} read, ${counted(pass.rows, 'row')} written${deleted}`;
+}

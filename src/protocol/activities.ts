@@ -2,7 +2,7 @@
 import type { BatchBudget, StagedBatch } from './batches.js';
 import type { Json } from './json.js';
 import type { RangePlan, RangeRequest } from './ranges.js';
-import type { Cursor, Note } from './strategies.js';
+import type { Cursor, Note, StrategyName } from './strategies.js';
 import type { Checkpoint, Move, StreamPlan } from './streams.js';
 import type { DeletesDecision, SchemaChange } from './tables.js';
 
@@ -39,6 +39,17 @@ export interface LastOpened {
 /** Another worker owns the destination: open the stream there. */
 export interface Redirect {
   redirect: string;
+}
+
+/** Facts of a stream whose opening has failed: the second of the failure's details. */
+export interface FailedOpening {
+  stream: string;
+  strategy: StrategyName;
+  destination: string;
+  /** The sync makes one pass after another. */
+  isContinuous: boolean;
+  /** The namespace knows the search attributes. */
+  searchAttributes?: true;
 }
 
 export interface OpenedStream {

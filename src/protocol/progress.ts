@@ -89,6 +89,8 @@ export interface WriteCounts {
   rejected: number;
   /** Rows marked or removed as deleted. */
   deleted: number;
+  /** Seconds that the source has asked to wait; absent: none. */
+  waited?: number;
 }
 
 /** Answer to the query `progress`. */

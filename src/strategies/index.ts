@@ -11,7 +11,7 @@ import type { Care, Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
 export { PASS_RESTARTED, readValues, withNote } from './cursors.js';
-export { heldToken, pagesBehind } from './positions.js';
+export { type Extent, extentOf, heldToken, pagesBehind } from './positions.js';
 export { restartPass } from './restart.js';
 export { valuesOf } from './formats.js';
 export { FIRST as FIRST_TIMESTAMP, isTimestamp, minusSeconds } from './instants.js';

@@ -131,7 +131,9 @@ export function createPerParent(inner: Strategy): PerParentStrategy {
       },
     }),
 
-    state({ position }) {
+    state({ position, ended }) {
+      // The number of parents is that of the pass, which is over.
+      if (ended === 'all_parents') return { parents_done: 'all', parent: null };
       const { parent = null, inner: at = null, done = 0 } = position ?? {};
       return {
         parents_done: done,

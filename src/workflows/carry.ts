@@ -22,6 +22,8 @@ export interface Counts extends WriteCounts {
   outside: number;
   /** Rows that a range left as they were, because the table has a newer version. */
   left: number;
+  /** Seconds that the source has asked to wait; absent: none. */
+  waited?: number;
 }
 
 /** Counts of all passes. */

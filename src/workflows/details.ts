@@ -44,13 +44,15 @@ type Counts = Pick<Progress, 'records' | 'rows' | 'deleted' | 'pages' | 'batches
 function nextStep({ status, trouble }: Progress): string {
   if (trouble === null || status === 'failed')
     return 'The sync has ended. Fix the problem and start the sync again: it continues from here.';
-  const since = `${plural(trouble.failures, 'time')} since ${trouble.since}`;
+  const times = trouble.failures === 1 ? 'once' : `${countText(trouble.failures)} times`;
+  const since = `${times} since ${trouble.since}`;
+  if (status === 'running' || status === 'opening') return `Failed ${since}. The sync is trying again now.`;
   if (trouble.deletes !== undefined && status !== 'blocked') return `Asked ${since}.`;
   if (trouble.deletes !== undefined)
     return `Asked ${since}. The sync waits: \`approve\` removes the rows, \`reject\` keeps them, \`resume\` reads the source again; or \`stop\`.`;
   return trouble.nextTry === null
-    ? `${since}. The sync waits: fix the problem above, then \`resume\`; or \`stop\`.`
-    : `${since}. The sync retries at ${trouble.nextTry}; \`trigger\` retries now.`;
+    ? `Failed ${since}. The sync waits: fix the problem above, then \`resume\`; or \`stop\`.`
+    : `Failed ${since}. The sync retries at ${trouble.nextTry}; \`trigger\` retries now.`;
 }
 
 function paceLines({ recordsPerSecond, completeAsOf, settings }: Progress, now: number): string[] {

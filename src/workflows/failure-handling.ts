@@ -73,6 +73,7 @@ export class FailureHandling {
     if (!(thrown instanceof TemporalFailure)) throw thrown;
     const { stream, waitsForApproval } = this.parts;
     const failure = readFailure(thrown);
+    if (failure.opening !== null) stream.failedOpening = failure.opening;
     const { isContinuous } = stream;
     const decision = decideOn(failure, { isContinuous, reopenings: this.reopenings, waitsForApproval });
     const { control } = this.parts;

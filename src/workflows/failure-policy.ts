@@ -1,7 +1,7 @@
 /** Decides what a sync does about a failure: pure functions over the table of failures. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/common';
 import { ruleFor, type FailureRule } from '../failures.js';
-import type { TooManyDeletes } from '../protocol.js';
+import type { FailedOpening, TooManyDeletes } from '../protocol.js';
 import { questionOf } from './questions.js';
 
 /** The facts of a failure that decisions need. */
@@ -18,6 +18,8 @@ export interface Failure {
   isHeldByItself: boolean;
   /** The deletes that need a decision. */
   question: TooManyDeletes | null;
+  /** Facts of the stream, if it was its opening that failed. */
+  opening: FailedOpening | null;
 }
 
 export type Decision =
@@ -50,7 +52,7 @@ export function readFailure(thrown: Error): Failure {
   const cause = thrown instanceof ActivityFailure ? (thrown.cause ?? thrown) : thrown;
   const application = cause instanceof ApplicationFailure ? cause : null;
   const isOwnerGone = cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START';
-  const [details] = (application?.details ?? []) as ({ ours?: boolean } | undefined)[];
+  const [details, opening] = (application?.details ?? []) as [{ ours?: boolean } | null, FailedOpening?];
   return {
     type: application?.type ?? 'SyncFailed',
     reason: isOwnerGone ? 'the worker that owns the destination does not answer' : cause.message,
@@ -59,6 +61,7 @@ export function readFailure(thrown: Error): Failure {
     isTimeout: cause instanceof TimeoutFailure,
     isHeldByItself: details?.ours === true,
     question: questionOf(cause),
+    opening: opening ?? null,
   };
 }
 

@@ -28,9 +28,10 @@ export class Gauges {
     const { status, completeAsOf } = progress;
     if (status !== this.status) [this.status, this.entered] = [status, now];
     if (doneOf(progress) !== this.done) [this.done, this.succeeded] = [doneOf(progress), now];
-    if (failuresOf(progress) !== this.failures) {
+    // A trouble that is not shown for a while, and then again, is no new failure.
+    if (progress.trouble !== null && failuresOf(progress) !== this.failures) {
       this.failures = failuresOf(progress);
-      if (progress.trouble !== null) this.failed = now;
+      this.failed = now;
     }
     // A replay shows nothing new; the next event shows everything.
     if (workflowInfo().unsafe.isReplaying) return;

@@ -3,7 +3,6 @@ import { withoutCredentials } from '../metrics.js';
 import type {
   Json,
   Note,
-  OpenedStream,
   Progress,
   RangeFound,
   RangePlan,
@@ -51,7 +50,7 @@ export function progressOf(view: View): Progress {
     staged,
     endRule: committed.cursor?.ended ?? null,
     waiting,
-    trouble,
+    trouble: lastingTrouble(status, trouble),
     recordsPerSecond: log.recordsPerSecond(),
     completeAsOf: log.completeAsOf,
     recent: log.recent,
@@ -62,12 +61,23 @@ export function progressOf(view: View): Progress {
   };
 }
 
-export function attributesOf({ status, stream }: View, { plan, destination }: OpenedStream): Findable {
+/**
+ * Returns the trouble that still keeps a sync from continuing, or may: a source that asks to wait has answered, and a
+ * pass that has ended has read everything.
+ */
+export const lastingTrouble = (status: SyncStatus, trouble: Trouble | null): Trouble | null =>
+  ['waiting', 'sleeping', 'drained', 'stopped', 'moved'].includes(status) ? null : trouble;
+
+/** Returns the search attributes; null where the namespace is not known to have them, or the stream is not known yet. */
+export function attributesOf({ status, stream }: View): Findable | null {
+  const about = aboutOf(stream);
+  if (about === null) return null;
+  const { strategy, destination } = about;
   const { completeAsOf, recent } = stream.log;
   const [lastPass] = recent;
   return {
-    HighwaterStrategy: plan.options.strategy,
-    HighwaterStream: plan.stream,
+    HighwaterStrategy: strategy,
+    HighwaterStream: about.stream,
     HighwaterDestination: withoutCredentials(destination),
     HighwaterStatus: status,
     HighwaterLastPassEnd: lastPass === undefined ? null : new Date(lastPass.ended),
@@ -75,6 +85,17 @@ export function attributesOf({ status, stream }: View, { plan, destination }: Op
     HighwaterLagSeconds:
       completeAsOf === null ? null : Math.round((Date.now() - Date.parse(completeAsOf)) / 1000),
   };
+}
+
+/** The stream as it was opened, or as an opening that failed described it. */
+function aboutOf({
+  opened,
+  failedOpening,
+}: StreamState): { strategy: string; stream: string; destination: string } | null {
+  if (opened === null) return failedOpening?.searchAttributes === true ? failedOpening : null;
+  if (opened.searchAttributes !== true) return null;
+  const { plan, destination } = opened;
+  return { strategy: plan.options.strategy, stream: plan.stream, destination };
 }
 
 export function resultOf(view: View, plan: StreamPlan): StreamResult {
@@ -133,11 +154,12 @@ function changesText(changes: readonly SchemaChange[]): string {
   return `the table's schema has changed: ${shown.join(', ')}${others}. The table _highwater_schema_changes lists all changes with their reasons.`;
 }
 
-const shownCounts = ({ pages, records, rows, batches, rejected, deleted }: Counts) => ({
+const shownCounts = ({ pages, records, rows, batches, rejected, deleted, waited }: Counts) => ({
   pages,
   records,
   rows,
   batches,
   rejected,
   deleted,
+  ...(waited !== undefined && waited > 0 && { waited }),
 });

@@ -21,6 +21,7 @@ export class SourceWaits {
     private readonly reopening: Reopening,
     private readonly display: Display,
     private readonly waits: Waits,
+    private readonly onWaited: (seconds: number) => void,
   ) {
     this.pending = wait;
     this.backOffs = backOffs;
@@ -47,10 +48,12 @@ export class SourceWaits {
     const milliseconds = Date.parse(pending.until) - Date.now();
     if (milliseconds <= 0) return;
     const { resumes } = control;
+    const began = Date.now();
     try {
       await this.waits.sleepFor(milliseconds / 1000, 'waiting', pending.reason, false);
       this.isEndedByResume = control.resumes !== resumes;
     } finally {
+      this.onWaited(Math.round((Date.now() - began) / 1000));
       this.display.waiting = null;
       // Reopening the stream does not shorten what the source asks for.
       if (reopening.isRequested && !control.isPaused) this.pending = pending;

@@ -60,7 +60,9 @@ export class StreamLoop {
     this.display = new Display(gauges, () => this.collectShown());
     this.waits = new Waits(name, this.control, this.reopening, this.display);
     const { control, stream, reopening, display, waits } = this;
-    this.sourceWaits = new SourceWaits(carry.source, control, reopening, display, waits);
+    this.sourceWaits = new SourceWaits(carry.source, control, reopening, display, waits, (seconds) =>
+      stream.recordWait(seconds),
+    );
     const completeAsOf = () => stream.log.completeAsOf;
     this.notices = new Notices(noticeSettings(configuration, options), name, completeAsOf, carry.notices);
     this.deletes = new DeletesGuard(name, () => display.status, carry.decision);
@@ -265,11 +267,10 @@ export class StreamLoop {
 
   private collectShown() {
     const view = this.collectView();
-    const { opened } = view.stream;
     return {
       progress: progressOf(view),
       cursor: view.stream.shownCursor(),
-      attributes: opened?.searchAttributes === true ? attributesOf(view, opened) : null,
+      attributes: attributesOf(view),
     };
   }
 }

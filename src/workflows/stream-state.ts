@@ -1,6 +1,7 @@
 import { ApplicationFailure, log, workflowInfo } from '@temporalio/workflow';
 import type {
   Checkpoint,
+  FailedOpening,
   Json,
   LastOpened,
   OpenedStream,
@@ -20,6 +21,8 @@ const CHANGES_LIMIT = 100;
 /** The stream as it was opened, what is committed, and the counts of its passes. */
 export class StreamState {
   opened: OpenedStream | null = null;
+  /** Facts of the stream as its last opening gave them, if it failed. */
+  failedOpening: FailedOpening | null = null;
   committed: Checkpoint = { id: '', cursor: null };
   /** The committed cursor, under the names of the reference connector's state. */
   cursor: { [name: string]: Json } = {};
@@ -70,7 +73,8 @@ export class StreamState {
 
   /** Whether the sync makes one pass after another, known also while the stream could not be reopened yet. */
   get isContinuous(): boolean {
-    return this.opened === null ? this.wasContinuous : this.opened.plan.intervalSeconds !== null;
+    if (this.opened !== null) return this.opened.plan.intervalSeconds !== null;
+    return this.wasContinuous || this.failedOpening?.isContinuous === true;
   }
 
   /** Whether the workflow is to continue as new. */
@@ -143,9 +147,17 @@ export class StreamState {
       changes: [...counts.changes, ...changes].slice(-CHANGES_LIMIT),
       outside: counts.outside + (batch.outside ?? 0),
       left: counts.left + (written.left ?? 0),
+      ...(counts.waited !== undefined && { waited: counts.waited }),
     });
     this.pass = add(this.pass);
     this.totals = { ...add(this.totals), changes: [], passes: this.totals.passes };
+  }
+
+  /** Records a wait that the source has asked for. */
+  recordWait(seconds: number): void {
+    const add = <C extends Counts>(counts: C): C => ({ ...counts, waited: (counts.waited ?? 0) + seconds });
+    this.pass = add(this.pass);
+    this.totals = add(this.totals);
   }
 
   carry(): Pick<Carry, 'stream' | 'counts' | 'log'> {

@@ -96,7 +96,7 @@ describe.concurrent('a folder', () => {
       ['query', 'SELECT count(*) AS n FROM "user"', '--destination', 'files:./lake', '--json'],
       options,
     );
-    expect(JSON.parse(count.stdout)).toEqual([{ n: String(ROWS) }]);
+    expect(JSON.parse(count.stdout)).toEqual([{ n: ROWS }]);
     const again = await highwater(['run', file, '--json'], options);
     expect((JSON.parse(again.stdout) as { streams: object[] }).streams[0]).toMatchObject({ pages: 1 });
     const write = await highwater(['query', 'CREATE TABLE x (i INT)', '-d', 'files:./lake'], options);
@@ -269,7 +269,7 @@ describe
       expect(ran.status, ran.stderr).toBe(0);
       const sql = 'SELECT count(*) AS n, count(DISTINCT id) AS ids FROM "user"';
       const count = await highwater(['query', sql, '-d', destination, '--json'], { env });
-      expect(JSON.parse(count.stdout)).toEqual([{ n: String(ROWS), ids: String(ROWS) }]);
+      expect(JSON.parse(count.stdout)).toEqual([{ n: ROWS, ids: ROWS }]);
       const wrong = await highwater(['check', file], { env: { ...env, AWS_SECRET_ACCESS_KEY: 'wrong-one' } });
       expect(wrong.stdout).toMatch(/refused the\s+request:\s+SignatureDoesNotMatch/);
       expect(wrong.stdout + wrong.stderr).not.toContain('wrong-one');

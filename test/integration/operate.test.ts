@@ -73,7 +73,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const later = await run('trigger', id);
     expect(later).toMatchObject({ status: 0, stderr: '' });
     expect(later.stdout).toMatch(
-      /: will make a pass as soon as it continues; "highwater status" shows what it waits for\n$/,
+      /: a pass was asked for, and has not ended yet; now paused: up to date as of /,
     );
     expect(await json('resume', id)).toMatchObject({ id, asked: 'resume', done: true });
     await until(
@@ -83,9 +83,11 @@ describe.concurrent('what can be asked of a sync', () => {
     );
     await reaches(id, 'sleeping');
     const triggered = await run('trigger', id);
-    expect(triggered.stdout).toMatch(new RegExp(`^${id}: ${id.replaceAll('-', '_')} · keyset · `));
+    expect(triggered.stdout).toMatch(
+      new RegExp(`^${id}: a pass has ended: 1 record read, 0 rows written; now up to date: `),
+    );
     expect(await run('stop', id)).toEqual({ status: 0, stdout: `${id}: stopped\n`, stderr: '' });
-    expect((await run('status', id)).stdout).toMatch(/^stopped\nstream +strategy/);
+    expect((await run('status', id)).stdout).toMatch(/^· stopped: \d+s ago\n {2}do: .+\nstream +strategy/);
   });
 
   test('cancel ends it, and --no-wait does not wait', async () => {
@@ -128,7 +130,7 @@ describe.concurrent('what can be asked of a sync', () => {
     expect(paused).toEqual({
       status: 0,
       stdout: `${workflowId}: will pause after the current batch\n`,
-      stderr: 'no worker answers; the request takes effect once a worker runs ("npx highwater worker")\n',
+      stderr: `no worker answers; the request takes effect once a worker runs ("npx highwater worker --task-queue ${nobody.taskQueue}")\n`,
     });
     expect(set).toMatchObject({ status: 1, stdout: '' });
     expect(set.stderr).toMatch(/^highwater: no worker answers for "unattended-/);
@@ -169,20 +171,23 @@ describe.concurrent('what is to be seen', () => {
       json('list', '--running', '--query', `WorkflowId IN ("${id}", "${other}")`),
     ]);
     expect(status).toMatchObject({ status: 0, stderr: '' });
-    expect(status.stdout).toMatch(/^orders\S+ · offset · failing until \S+Z: the source answered 500/);
-    expect(status.stdout).toMatch(/^problem +SourceUnavailableError, (once|\d+ times) since \S+Z \(\d+s\)$/m);
-    expect(status.stdout).toMatch(/^next +retries at \S+Z \(in \d+s\); "highwater trigger" retries now$/m);
+    expect(status.stdout).toMatch(
+      /^! failing: since \S+Z \(\d+s\), \d+ failures? · the source answered 500.*\n {2}do: it retries in \d+s; "highwater trigger orders\S+" retries now\nstream +orders\S+ · offset\n/,
+    );
+    expect(status.stdout).toMatch(/^problem +SourceUnavailableError$/m);
     expect(status.stdout).toMatch(/^ +request: GET http/m);
     expect(asJson).toMatchObject({
       id,
       status: 'RUNNING',
       progress: { trouble: { type: 'SourceUnavailableError' } },
     });
-    expect(list.stdout).toMatch(/^sync +status +strategy +last pass +rows +lag +next\n/);
+    expect(list.stdout).toMatch(
+      /^! 2 syncs: 1 (failing, 1 up to date|up to date, 1 failing); see below the table\nsync +status +strategy +last pass +rows +lag +next\n/,
+    );
     expect(list.stdout).toMatch(
       new RegExp(`^${other} +sleeping +keyset +\\d+s ago +130 +\\d+s +in \\d+m$`, 'm'),
     );
-    expect(list.stdout).toMatch(new RegExp(`^${id}: the source answered 500`, 'm'));
+    expect(list.stdout).toMatch(new RegExp(`^! ${id}: failing: since .+ · the source answered 500`, 'm'));
     expect(running).toMatchObject([
       { id, status: 'failing', lagSeconds: null },
       { id: other, status: 'sleeping', rows: 130 },
@@ -201,10 +206,10 @@ describe.concurrent('what is to be seen', () => {
     let stdout = '';
     child.stdout?.setEncoding('utf8').on('data', (part: string) => (stdout += part));
     const closed = once(child, 'close');
-    await until(() => / · sleeping until /.test(stdout), 30, 'the first screen');
+    await until(() => /^✓ up to date: as of /.test(stdout), 30, 'the first screen');
     await system.client.sync(id).stop();
     expect(await closed).toEqual([0, null]);
-    expect(stdout).toMatch(/^stopped\nstream +strategy/m);
+    expect(stdout).toMatch(/^· stopped: \d+s ago\n {2}do: .+\nstream +strategy/m);
   });
 
   test('several streams are shown one a line', async () => {
@@ -234,8 +239,10 @@ describe.concurrent('what is to be seen', () => {
       'both',
     );
     const [{ stdout }, asJson] = await Promise.all([run('status', workflowId), json('status', workflowId)]);
-    expect(stdout).toMatch(/^stream +status +records +rows written +lag +cursor\n/);
-    expect(stdout).toMatch(/^shop_two +sleeping +\d+ +130 +\d+s +offset 130$/m);
+    expect(stdout).toMatch(
+      /^✓ up to date: all 2 streams · as of .+\nstream +status +records +rows written +lag +cursor\n/,
+    );
+    expect(stdout).toMatch(/^shop_two +up to date +\d+ +130 +\d+s +offset 130$/m);
     expect(asJson).toMatchObject({
       streams: [{ stream: 'shop_one', progress: { rows: 130 } }, { stream: 'shop_two' }],
     });
@@ -303,7 +310,8 @@ describe.concurrent('what is to be seen', () => {
 
   async function onScreen(args: string[], columns: number): Promise<string[]> {
     const child = spawn(...onTerminal([process.execPath, CLI, ...args], columns), {
-      ...{ cwd: folder.path, env: envWithoutTemporal(env), stdio: ['pipe', 'pipe', 'inherit'] },
+      ...{ cwd: folder.path, stdio: ['pipe', 'pipe', 'inherit'] },
+      env: { ...envWithoutTemporal(env), NO_COLOR: '1' },
     });
     let said = '';
     child.stdout?.setEncoding('utf8').on('data', (part: string) => (said += part));
@@ -346,7 +354,15 @@ describe.concurrent('schedule', () => {
     expect(sync).toMatchObject({ execution: 'COMPLETED', attributes: { status: 'drained' }, schedule: id });
     expect(Date.parse(sync?.nextRun ?? '')).toBeGreaterThan(Date.now());
     expect((await run('schedule', 'list')).stdout).toMatch(
-      new RegExp(`^${id} +0 3 \\* \\* \\* \\(Europe/Berlin\\) +\\d+s ago +in \\d+[hm]$`, 'm'),
+      new RegExp(
+        `^${id} +active +0 3 \\* \\* \\* \\(Europe/Berlin\\) +\\d+s ago +completed +in \\d+[hm]$`,
+        'm',
+      ),
+    );
+    expect((await run('status', id)).stdout).toMatch(
+      new RegExp(
+        `^Schedule ${id}: 0 3 .+ · next sync in \\d+[hm] · latest sync: ${id}-\\S+\n· completed: \\d+s ago\n`,
+      ),
     );
     expect((await run('schedule', 'pause', id)).stdout).toBe(`${id}: paused\n`);
     await until(

@@ -400,7 +400,7 @@ describe.skipIf(!install.available)(
         ['query', 'SELECT count(*) AS n FROM "user"', '--destination', destination, '--json'],
         { env },
       );
-      expect(JSON.parse(query.stdout)).toEqual([{ n: String(ROWS) }]);
+      expect(JSON.parse(query.stdout)).toEqual([{ n: ROWS }]);
       const write = await highwater(['query', 'DELETE FROM "user"', '--destination', destination], { env });
       expect(write.status).toBe(1);
       expect(write.stderr).toMatch(/read-only/);

@@ -84,7 +84,7 @@ describe('a record that does not fit', () => {
     );
     expect(JSON.parse(json.stdout)).toHaveLength(20);
     const none = await highwater(['rejects', '--destination', system.destination, '--table', 'other'], {});
-    expect(none.stdout).toBe('No records are quarantined.\n');
+    expect(none.stdout).toBe(`No records are quarantined in ${system.destination}.\n`);
   });
 
   test('is written later, once it fits, beside the worker that owns the file', async () => {

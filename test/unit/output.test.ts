@@ -44,8 +44,8 @@ describe('a table', () => {
     expect(table(['a', 'bc'], [])).toBe('a  bc\n─  ──');
   });
 
-  it('counts characters, not their bytes or halves', () => {
-    expect(table(['n', 'x'], [['é😀', 1]]).split('\n')).toEqual(['n   x', '──  ─', 'é😀  1']);
+  it('counts columns, of which a wide character takes two', () => {
+    expect(table(['n', 'x'], [['é😀', 1]]).split('\n')).toEqual(['n    x', '───  ─', 'é😀  1']);
   });
 
   it('fills up a row that is too short', () => {
@@ -103,6 +103,7 @@ describe('on a terminal of so many columns', () => {
       'another  keyset      1,200         1,000     24        2  no_next_token',
       'cursor (user): last_updated_at 2026-01-01T00:00:00Z',
       'cursor (another): last_updated_at 2026-01-01T00:00:00Z',
+      'total: 2,400 records, 2,000 rows inserted or updated, 0 deleted, 0 rejected',
       'note (user): Page tokens were followed.',
     ]);
     expect(summary([RESULT], 200)).toBe(summary([RESULT], Infinity));
@@ -175,7 +176,18 @@ describe('the summary of a pass', () => {
       expect.stringMatching(/^─+( {2}─+){7}$/),
       'user    keyset      1,200         1,000     24        2  no_next_token  last_updated_at 2026-01-01T00:00:00Z',
       'b       keyset      1,200         1,000     24        2                 last_updated_at 2026-01-01T00:00:00Z',
+      'total: 2,400 records, 2,000 rows inserted or updated, 0 deleted, 0 rejected',
       'note (user): Page tokens were followed.',
+    ]);
+  });
+
+  it('counts what was rejected and waited for where there is any, and says what an unproven end means', () => {
+    const warnings = [{ code: 'end_unproven', message: 'The pass may not have read everything: why.' }];
+    expect(summary([{ ...RESULT, rejected: 3, waited: 130, warnings }]).split('\n')).toEqual([
+      'stream  strategy  records  rows written  rejected  waited  pages  batches  ended by                 cursor',
+      expect.stringMatching(/^─/),
+      'user    keyset      1,200         1,000         3      2m     24        2  no_next_token, unproven  last_updated_at 2026-01-01T00:00:00Z',
+      '! unproven end (user): nothing shows that the list is complete. The pass may not have read everything: why. More: docs/paging.md#when-a-pass-ends',
     ]);
   });
 

@@ -266,14 +266,7 @@ export class DuckDbFile {
       await refuseOtherLog(this.path);
     }
     try {
-      const instance = await DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
-        threads: String(this.settings.threads),
-        memory_limit: this.settings.memoryLimit,
-        ...NO_EXTENSIONS,
-        // Checkpoints compress what was written since the last one; fewer are cheaper.
-        checkpoint_threshold: '256MB',
-        temp_directory: spill ?? `${this.path}.tmp`,
-      });
+      const instance = await this.createInstance();
       const connection = await instance.connect();
       await connection.run("SET GLOBAL TimeZone = 'UTC'");
       connection.closeSync();
@@ -287,6 +280,28 @@ export class DuckDbFile {
     } catch (thrown) {
       throw openError(this.path, messageOf(thrown));
     }
+  }
+
+  /** Replaying the log of a crashed worker may need more memory than writing batches does. */
+  private async createInstance(): Promise<DuckDBInstance> {
+    const { spill, threads, memoryLimit, spareMemory = [] } = this.settings;
+    const open = (limit: string) =>
+      DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
+        threads: String(threads),
+        memory_limit: limit,
+        ...NO_EXTENSIONS,
+        // Checkpoints compress what was written since the last one; fewer are cheaper.
+        checkpoint_threshold: '256MB',
+        temp_directory: spill ?? `${this.path}.tmp`,
+      });
+    for (const limit of [memoryLimit, ...spareMemory.slice(0, -1)]) {
+      try {
+        return await open(limit);
+      } catch (thrown) {
+        if (!isOutOfMemory(thrown)) throw thrown;
+      }
+    }
+    return open(spareMemory.at(-1) ?? memoryLimit);
   }
 }
 
@@ -307,6 +322,12 @@ export function openError(path: string, said: string): Error {
     return new DestinationBusyError(
       `the destination ${path} is open in another program${holder === undefined ? '' : `: ${holder.trim()}`}. ` +
         `DuckDB allows only one writing program per file: close the other program.`,
+    );
+  }
+  if (isOutOfMemory(said)) {
+    return new DestinationError(
+      `the destination ${path} cannot be opened: DuckDB ran out of memory while it replayed the log beside it. Nothing is lost: ` +
+        `set HIGHWATER_DUCKDB_MEMORY=2GiB in the environment, and open it again. DuckDB says: ${said}`,
     );
   }
   const line = said.split('\n', 1)[0] ?? '';

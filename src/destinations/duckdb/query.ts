@@ -1,4 +1,5 @@
 import {
+  DuckDBTypeId,
   JsonDuckDBValueConverter,
   StatementType,
   type DuckDBConnection,
@@ -7,8 +8,11 @@ import {
 import { DestinationError, messageOf } from '../../errors.js';
 import type { Json } from '../../protocol.js';
 
-/** Part of an answer: first the column names, then rows as they arrive, with values as in JSON. */
-export type AnswerPart = { columns: string[] } | { rows: Json[][] };
+/**
+ * Part of an answer: first the column names, then rows as they arrive, with values as in JSON. `numbers` are the places of
+ * the columns whose values are numbers as text, so that no digit is lost on the way.
+ */
+export type AnswerPart = { columns: string[]; numbers?: number[] } | { rows: Json[][] };
 
 /** A streamed answer: produced at the speed of its reader, and cancelled when the reader stops. */
 export type Answer = AsyncGenerator<AnswerPart, void, undefined>;
@@ -51,6 +55,9 @@ export function queryError(thrown: unknown, limit: AbortSignal): DestinationErro
   return thrown instanceof DestinationError ? thrown : new DestinationError(messageOf(thrown));
 }
 
+/** Whole numbers that may have more digits than a number of JSON can hold. */
+const LONG = [DuckDBTypeId.BIGINT, DuckDBTypeId.UBIGINT, DuckDBTypeId.HUGEINT, DuckDBTypeId.UHUGEINT];
+
 const READING = [StatementType.SELECT, StatementType.EXPLAIN];
 
 /**
@@ -69,7 +76,8 @@ export async function* runQuery(
     limit.throwIfAborted();
     await connection.run('BEGIN TRANSACTION READ ONLY');
     const result = await (await prepareStatement(connection, sql)).stream();
-    yield { columns: result.columnNames() };
+    const numbers = result.columnTypes().flatMap(({ typeId }, i) => (LONG.includes(typeId) ? [i] : []));
+    yield { columns: result.columnNames(), numbers };
     for (;;) {
       limit.throwIfAborted();
       const chunk = await result.fetchChunk();

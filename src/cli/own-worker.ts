@@ -1,0 +1,32 @@
+import type { Target } from '../connection.js';
+import { createLogger, installRuntime } from '../logger.js';
+import type { TrustOptions } from '../trust/policy.js';
+import { HighwaterWorker } from '../worker.js';
+
+/** How a command runs a worker of its own. */
+export interface OwnWorker {
+  to: Target;
+  taskQueue: string;
+  /** For configurations without one. */
+  destination: string;
+  /** Default: what the environment says, as for "highwater worker". */
+  trust?: TrustOptions;
+}
+
+/** Does something while this process runs a worker, which ends with it. */
+export async function withOwnWorker<T extends object>(
+  { to, taskQueue, destination, trust }: OwnWorker,
+  work: () => Promise<T>,
+): Promise<T> {
+  // The command itself shows failures.
+  installRuntime(createLogger(process.env['HIGHWATER_LOG'] ?? 'error'));
+  const worker = await HighwaterWorker.create({
+    target: to,
+    taskQueue,
+    destination,
+    ...(trust !== undefined && { trust }),
+  });
+  const done = await worker.run(work);
+  if (done === undefined) throw new Error('the worker stopped before the sync was done');
+  return done;
+}

@@ -1,0 +1,102 @@
+/** The sync, configuration or destination that a command is about, also where the user names none. */
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { extname } from 'node:path';
+import { destinationKind, loadPlans } from '../config/index.js';
+import { HighwaterError } from '../errors.js';
+import { connected } from './asking.js';
+import { destinationOf, note } from './output.js';
+import { placeOfSync } from './places.js';
+
+/** The user has named nothing, and what is meant cannot be told. */
+export class UnclearSubjectError extends HighwaterError {
+  override readonly name = 'UnclearSubjectError';
+}
+
+/** Help text of an argument that {@link destinationFor} reads. */
+export const WHOSE = "whose destination: a sync's id or a configuration (default: the one here)";
+
+const CONFIGURATIONS = ['.json', '.jsonc', '.yaml', '.yml'];
+
+/**
+ * Returns whether what was given names a configuration file and no sync: what ends as a file does is meant as one, so
+ * that a slip is not taken for an id.
+ */
+export const namesFile = (given: string): boolean =>
+  existsSync(given) || CONFIGURATIONS.includes(extname(given).toLowerCase());
+
+/** Names of the configurations in a folder: files that hold one, without problems. */
+export async function configurationsIn(folder: string): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) =>
+    CONFIGURATIONS.includes(extname(name).toLowerCase()),
+  );
+  const found = await Promise.all(
+    names.sort().map((name) =>
+      loadPlans(name).then(
+        () => name,
+        () => null,
+      ),
+    ),
+  );
+  return found.flatMap((name) => name ?? []);
+}
+
+/**
+ * Returns the only configuration in the current folder, for a command without an argument.
+ * @throws {UnclearSubjectError}
+ */
+export async function onlyConfiguration(): Promise<string> {
+  const [first, ...others] = await configurationsIn('.');
+  if (first !== undefined && others.length === 0) {
+    note(`Configuration: ${first}, the only one in this folder`);
+    return first;
+  }
+  const why =
+    first === undefined
+      ? 'there is no configuration in this folder'
+      : `there are several configurations in this folder: ${[first, ...others].join(', ')}`;
+  throw new UnclearSubjectError(`${why}; name one, or the id of a sync ("highwater list" shows them)`);
+}
+
+/**
+ * Returns the destination that a command reads: the one asked for; that of a sync or configuration; else the
+ * environment's; else highwater.duckdb, the only DuckDB file here, or that of the only configuration here.
+ * @throws {UnclearSubjectError}
+ */
+export async function destinationFor(asked: string | undefined, given: string | undefined): Promise<string> {
+  if (asked !== undefined && given !== undefined)
+    throw new UnclearSubjectError(`give either --destination or "${given}", not both`);
+  if (asked !== undefined) return destinationOf(asked, undefined);
+  if (given !== undefined) return destinationNamed(given);
+  const usual = destinationOf(undefined, undefined);
+  if (process.env['HIGHWATER_DESTINATION'] || existsSync(usual)) return usual;
+  const files = (await readdir('.')).filter((name) => name.endsWith('.duckdb'));
+  const [file] = files;
+  if (file !== undefined && files.length === 1) return destinationOf(file, undefined);
+  const configured = await destinationsOf(await configurationsIn('.'));
+  const [one] = configured;
+  if (files.length === 0 && one !== undefined && configured.length === 1) return one;
+  const all = [...new Set([...files, ...configured])];
+  throw new UnclearSubjectError(
+    all.length === 0
+      ? `there is no destination at ${usual}, and no other one in this folder; name it with --destination, or give the id of a sync or a configuration`
+      : `there are several destinations here: ${all.join(', ')}. Name one with --destination, or give the id of a sync or a configuration`,
+  );
+}
+
+async function destinationsOf(files: readonly string[]): Promise<string[]> {
+  const plans = await Promise.all(files.map(async (file) => (await loadPlans(file)).plans.plans[0]));
+  return [...new Set(plans.map((plan) => destinationOf(undefined, plan)))];
+}
+
+/** The destination of a sync, or of a configuration file. */
+async function destinationNamed(given: string): Promise<string> {
+  if (
+    existsSync(given) &&
+    !CONFIGURATIONS.includes(extname(given).toLowerCase()) &&
+    destinationKind(given) === 'duckdb'
+  )
+    return destinationOf(given, undefined);
+  if (namesFile(given)) return destinationOf(undefined, (await loadPlans(given)).plans.plans[0]);
+  return connected(async (to) => (await placeOfSync(to, given, { anyStream: true })).destination);
+}

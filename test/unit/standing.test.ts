@@ -1,0 +1,247 @@
+import { describe, expect, it } from 'vitest';
+import { rolled, type Line } from '../../src/cli/list.js';
+import { headline } from '../../src/cli/report.js';
+import { rolledUp, standingOf, standingText, type Facts, type Level } from '../../src/cli/standing.js';
+import { triggeredText } from '../../src/cli/trigger.js';
+import { isThere } from '../../src/cli/workers.js';
+import type { Progress, Trouble } from '../../src/protocol.js';
+
+const NOW = Date.parse('2026-01-01T12:00:00Z');
+const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
+
+const PROGRESS: Progress = {
+  ...{ status: 'running', stream: 'user', strategy: 'offset', destination: '/x.duckdb', pass: 1 },
+  ...{ pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0, staged: 0, endRule: null },
+  ...{ waiting: null, trouble: null, recordsPerSecond: 250, completeAsOf: at(-90), recent: [], settings: {} },
+  ...{ streams: [], warnings: [] },
+  totals: { passes: 2, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0 },
+};
+const TROUBLE: Trouble = {
+  ...{ type: 'SourceUnavailableError', message: '503 Service Unavailable\nrequest: GET …' },
+  ...{ since: at(-300), failures: 3, nextTry: at(30) },
+};
+const FACTS: Facts = {
+  ...{ id: 'users', execution: 'RUNNING', progress: PROGRESS, retry: null, taskQueue: 'highwater' },
+  ...{ isPolled: true, ended: null, outcome: null },
+};
+const waiting = { until: at(40), reason: '429 Too Many Requests' };
+const running = (more: Partial<Progress>): Facts => ({ ...FACTS, progress: { ...PROGRESS, ...more } });
+const retry = {
+  activity: 'fetchPages',
+  attempt: 8,
+  next: at(12),
+  message: '500 Internal Server Error\nrequest',
+};
+const ended = (execution: string, error: string | null, status: string | null = null): Facts => ({
+  ...FACTS,
+  ...{ execution, progress: null, ended: at(-600), outcome: { status, error } },
+});
+
+describe('the standing of a sync: is it well, since when, what is to be done', () => {
+  it.each<[name: string, facts: Facts, level: Level, text: string, todo: RegExp | null]>([
+    [
+      'reads',
+      FACTS,
+      'well',
+      `running: pass 3: 1,000 records written, 250 records/s · up to date as of ${at(-90)} (90s ago)`,
+      null,
+    ],
+    [
+      'has ended a pass',
+      running({ status: 'sleeping', waiting: { until: at(8), reason: 'next pass' } }),
+      'well',
+      `up to date: as of ${at(-90)} (90s ago) · next pass in 8s`,
+      null,
+    ],
+    [
+      'reads again after failures',
+      running({ trouble: TROUBLE }),
+      'well',
+      `running: again, after 3 failures · pass 3: 1,000 records written, 250 records/s · up to date as of ${at(-90)} (90s ago)`,
+      null,
+    ],
+    [
+      'was asked to wait',
+      running({ status: 'waiting', waiting, completeAsOf: null }),
+      'waiting',
+      'waiting: in 40s · 429 Too Many Requests',
+      /continues by itself; "highwater resume users"/,
+    ],
+    [
+      'is paused',
+      running({ status: 'paused', completeAsOf: null }),
+      'waiting',
+      'paused',
+      /^"highwater resume users" continues$/,
+    ],
+    [
+      'has an activity that is retried',
+      { ...FACTS, retry },
+      'trouble',
+      'retrying: attempt 8, next in 12s · 500 Internal Server Error',
+      /by itself/,
+    ],
+    [
+      'has an attempt that runs',
+      { ...FACTS, retry: { ...retry, next: null } },
+      'trouble',
+      'retrying: attempt 8 runs now · 500 Internal Server Error',
+      /by itself/,
+    ],
+    [
+      'retries after a failed pass',
+      running({ status: 'failing', trouble: TROUBLE }),
+      'trouble',
+      `failing: since ${at(-300)} (5m), 3 failures · 503 Service Unavailable`,
+      /^it retries in 30s; "highwater trigger users"/,
+    ],
+    [
+      'needs an operator',
+      running({ status: 'blocked', trouble: { ...TROUBLE, failures: 1, nextTry: null } }),
+      'stuck',
+      `blocked: since ${at(-300)} (5m), 1 failure · 503 Service Unavailable`,
+      /fix the cause, then "highwater resume users"/,
+    ],
+    [
+      'needs a decision',
+      running({
+        status: 'blocked',
+        trouble: {
+          ...TROUBLE,
+          deletes: { table: 't', how: 'remove', deletes: 9, rows: 10, allowed: 1 } as never,
+        },
+      }),
+      'stuck',
+      `blocked: since ${at(-300)} (5m), 3 failures · 503 Service Unavailable`,
+      /"highwater approve users" removes the rows/,
+    ],
+    [
+      'has no worker',
+      { ...FACTS, progress: null, isPolled: false, taskQueue: 'q' },
+      'stuck',
+      'no worker: running, but no worker polls the task queue "q"',
+      /npx highwater worker --task-queue q$/,
+    ],
+    [
+      'has a worker that does not answer',
+      { ...FACTS, progress: null },
+      'trouble',
+      'no answer: running, but no worker answers on the task queue "highwater"',
+      /highwater logs users/,
+    ],
+    [
+      'has failed',
+      ended('FAILED', '401 Unauthorized\nrequest'),
+      'stuck',
+      'failed: 10m ago · 401 Unauthorized',
+      /fix the cause, then start it again/,
+    ],
+    ['has completed', ended('COMPLETED', null, 'completed'), 'over', 'completed: 10m ago', null],
+    [
+      'was stopped',
+      ended('COMPLETED', null, 'stopped'),
+      'over',
+      'stopped: 10m ago',
+      /continues from its checkpoint/,
+    ],
+    [
+      'was terminated',
+      ended('TERMINATED', 'the sync was terminated: x'),
+      'over',
+      'terminated: 10m ago · the sync was terminated: x',
+      /start it again/,
+    ],
+  ])('of one that %s', (_, facts, level, text, todo) => {
+    const standing = standingOf(facts, NOW);
+    expect([standing.level, standingText(standing)]).toEqual([level, text]);
+    if (todo === null) expect(standing.todo).toBeNull();
+    else expect(standing.todo).toMatch(todo);
+  });
+
+  it('stays in its lines on a terminal, whatever the source has said', () => {
+    const facts = { ...FACTS, retry: { ...retry, message: 'a\u001b[2Jb '.repeat(40) } };
+    const shown = headline(standingOf(facts, NOW), 60);
+    // eslint-disable-next-line no-control-regex
+    expect(shown).not.toMatch(/\u001b/);
+    expect(Math.max(...shown.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60);
+    expect(shown.split('\n')[0]).toMatch(/^! retrying: attempt 8, next in 12s/);
+  });
+});
+
+describe('the standing of a sync of several streams', () => {
+  const named = (stream: string, facts: Facts) => ({ stream, standing: standingOf(facts, NOW) });
+
+  it('is that of its worst stream, which it names with what to do', () => {
+    const rolledStanding = rolledUp([named('a', FACTS), named('b', { ...FACTS, retry }), named('c', FACTS)]);
+    expect(standingText(rolledStanding)).toBe(
+      'retrying: 1 of 3 streams: b · attempt 8, next in 12s · 500 Internal Server Error',
+    );
+    expect(rolledStanding.todo).toMatch(/by itself/);
+  });
+
+  it('counts the states of streams that are well', () => {
+    const asleep = running({ status: 'sleeping' });
+    expect(standingText(rolledUp([named('a', FACTS), named('b', asleep), named('c', asleep)]))).toBe(
+      'well: 2 up to date, 1 running',
+    );
+    expect(standingText(rolledUp([named('a', asleep), named('b', asleep)]))).toMatch(
+      /^up to date: all 2 streams · as of/,
+    );
+  });
+
+  it('is one line of the list, with the sum of the rows and the greatest lag', () => {
+    const line = (id: string, parent: string | null, facts: Facts, more: Partial<Line> = {}): Line => ({
+      ...{
+        id,
+        parent,
+        status: facts.progress?.status ?? 'running',
+        standing: standingOf(facts, NOW),
+        streams: 0,
+      },
+      ...{ stream: id, strategy: 'offset', lastPassEnd: at(-60), rows: 5, deleted: 0, lagSeconds: 60 },
+      ...{ nextRun: at(30), reason: null, schedule: null },
+      ...more,
+    });
+    const shown = rolled([
+      line('shop', null, FACTS, {
+        rows: 0,
+        lagSeconds: null,
+        nextRun: null,
+        lastPassEnd: null,
+        strategy: '',
+      }),
+      line('shop/a', 'shop', running({ status: 'sleeping' }), { lagSeconds: 90, nextRun: at(10) }),
+      line('shop/b', 'shop', { ...FACTS, retry }, { stream: 'b', status: 'retrying', reason: retry.message }),
+      line('alone', null, FACTS),
+    ]);
+    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone']);
+    expect(shown[0]).toMatchObject({
+      ...{ status: 'retrying', rows: 10, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 2 },
+      reason: retry.message,
+    });
+  });
+});
+
+describe('a worker of a task queue', () => {
+  it.each([
+    ['123@here', -10, true],
+    ['124@here', -10, false],
+    ['124@elsewhere', -10, true],
+    ['123@here', -100, false],
+    ['a name of its own', -10, true],
+  ])('%s, which asked %i s ago, is there: %s', (identity, seconds, is) => {
+    const poller = { identity, asked: NOW + seconds * 1000 };
+    expect(isThere(poller, NOW, 'here', (pid) => pid === 123)).toBe(is);
+  });
+});
+
+describe('the answer of trigger', () => {
+  it('says what the pass has brought, or that it has failed', () => {
+    const pass = { ended: at(0), endRule: null, seconds: 1, pages: 1, records: 1, rows: 2, deleted: 3 };
+    const after = { ...PROGRESS, recent: [pass], totals: { ...PROGRESS.totals, passes: 3 } };
+    expect(triggeredText(after, PROGRESS)).toBe('a pass has ended: 1 record read, 2 rows written, 3 deleted');
+    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('tried again, and failed again');
+    const several = { ...PROGRESS, streams: [{ stream: 'a', status: 'running' as const }] };
+    expect(triggeredText(several, several)).toBe('asked all running streams of 1 stream for a pass');
+  });
+});
