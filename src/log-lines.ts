@@ -50,6 +50,6 @@ const valueText = (value: unknown): string =>
   typeof value === 'string' && !/[\s"]/.test(value) ? plain(value) : plain(JSON.stringify(value) ?? '');
 
 /** A text without characters that would move the cursor or begin a line. */
-// eslint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex
 const plain = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, ' ');
