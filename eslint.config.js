@@ -17,6 +17,7 @@ const SHARED = [
   'protocol',
   'settings',
   'state-dir',
+  'text',
   'zod',
 ];
 const TEMPORAL = '^@temporalio/';

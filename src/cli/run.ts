@@ -26,7 +26,7 @@ import { HighwaterWorker } from '../worker.js';
 import { followSync } from './follow.js';
 import { destinationOf, note, print, summary, webUiLink } from './output.js';
 import { localServer } from './server.js';
-import { findUi } from './ui.js';
+import { findUi } from './find-web-ui.js';
 
 interface RunOptions {
   destination?: string;
