@@ -54,6 +54,8 @@ const LAYERS = {
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
+  // Its means of reading destinations and histories come from the commands.
+  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection'], types: ['payloads'] },
   cli: {
     imports: [
       ...[
@@ -75,6 +77,7 @@ const LAYERS = {
       'logger',
       'replaying',
       'surroundings',
+      'ui',
       'worker',
       'workflows/moves',
       'workflows/settings',

@@ -43,6 +43,8 @@ export const COMMANDS = {
     status: async () => (await import('./status.js')).statusCommand(),
     logs: async () => (await import('./logs.js')).logsCommand(),
     query: async () => (await import('./query.js')).queryCommand(),
+    ui: async () => (await import('./ui.js')).uiCommand(),
+    report: async () => (await import('./save-report.js')).reportCommand(),
     doctor: async () => (await import('./doctor.js')).doctorCommand(),
   },
   'Set up': {
