@@ -149,7 +149,7 @@ const fullRescan = z
   .meta({ title: 'number of passes, or duration' });
 
 export const withoutControl = [
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex
   (text: string) => !/[\u0000-\u001f\u007f]/.test(text),
   'must not hold control characters',
 ] as const;
