@@ -39,7 +39,6 @@ const layout = ({ title, where, asOf, body, isFile }: Page): Html =>
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="referrer" content="no-referrer" />
         <title>${shown(title)}</title>
         ${
           isFile
