@@ -52,6 +52,7 @@ export const COMMANDS = {
     config: async () => (await import('./config.js')).configCommand(),
     schema: async () => (await import('./schema.js')).schemaCommand(),
     replay: async () => (await import('./replay.js')).replayCommand(),
+    mcp: async () => (await import('./mcp.js')).mcpCommand(),
     'codec-server': async () => (await import('./codec-server.js')).codecServerCommand(),
   },
 } satisfies Record<string, Record<string, () => Promise<Command>>>;
