@@ -2,20 +2,16 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { Document } from 'yaml';
-import {
-  baseUrl as baseUrlSchema,
-  REFERENCE_COLUMNS,
-  REFERENCE_ORIGIN,
-  REFERENCE_PATHS,
-  suggestion,
-} from '../config/flat.js';
+import { baseUrl as baseUrlSchema } from '../config/values.js';
+import { suggestion } from '../config/problems.js';
+import { REFERENCE_COLUMNS, REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/reference-source.js';
 import { plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
+import { ownFile } from '../own-files.js';
 import { type Json, STRATEGIES } from '../protocol.js';
 import { note, print, probedFrom } from './output.js';
 
@@ -281,7 +277,7 @@ function isSound(configuration: Json): boolean {
 }
 
 /** The packaged schema, by which editors complete and check the file. */
-const SCHEMA = fileURLToPath(new URL('../../highwater.schema.json', import.meta.url));
+const SCHEMA = ownFile('highwater.schema.json');
 
 /** Comments at the keys that a reader will want to change. */
 function commented(text: string, { file, auth }: Answers): string {
