@@ -17,6 +17,7 @@ const SHARED = [
   'protocol',
   'settings',
   'state-dir',
+  'text',
   'zod',
 ];
 const TEMPORAL = '^@temporalio/';
@@ -60,6 +61,8 @@ const LAYERS = {
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
+  // Its means of reading destinations and histories come from the commands.
+  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection'] },
   cli: {
     imports: [
       ...[
@@ -82,6 +85,7 @@ const LAYERS = {
       'logger',
       'replaying',
       'surroundings',
+      'ui',
       'worker',
       'workflows/moves',
       'workflows/settings',

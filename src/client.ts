@@ -623,8 +623,8 @@ export class HighwaterClient {
     return this.temporal.withDeadline(Date.now() + ANSWER_MILLISECONDS, query).catch(() => null);
   }
 
-  /** Returns the configuration of a sync. @throws {NoSuchSyncError} */
-  private async inputOf(
+  /** Returns the configuration of a sync, and which stream of it the sync reads. @throws {NoSuchSyncError} */
+  async inputOf(
     workflowId: string,
   ): Promise<{ configuration: Configuration; stream: string | null; taskQueue: string }> {
     const { workflowService } = this.temporal.connection;

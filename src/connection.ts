@@ -26,3 +26,14 @@ export function target(address?: string): Target {
 /** Whether a server is reached without credentials and TLS. */
 export const isPlain = ({ apiKey, tls, metadata }: Target['connection']): boolean =>
   apiKey === undefined && (tls === undefined || tls === false) && Object.keys(metadata ?? {}).length === 0;
+
+/** The address of a run in the Web UI, or null where it is not known. */
+export function webUiLink(
+  ui: string | null,
+  namespace: string,
+  workflowId: string,
+  runId: string,
+): string | null {
+  if (ui === null) return null;
+  return `${ui}/namespaces/${namespace}/workflows/${encodeURIComponent(workflowId)}/${runId}/history`;
+}

@@ -12,6 +12,7 @@ export {
   int,
   lazy,
   literal,
+  looseObject,
   maximum,
   maxLength,
   minimum,

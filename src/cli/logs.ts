@@ -111,7 +111,7 @@ interface Scheduled {
 }
 
 /** The lines of a readable history, from its n-th event on. */
-function linesOf(payloads: PayloadReader, events: readonly Event[], from = 0): Line[] {
+export function linesOf(payloads: PayloadReader, events: readonly Event[], from = 0): Line[] {
   const scheduled = new Map<string, Scheduled>();
   for (const event of events) {
     const activity = event.activityTaskScheduledEventAttributes?.activityType?.name;

@@ -13,8 +13,11 @@ import {
   type StreamPlan,
   type StreamResult,
 } from '../protocol.js';
+import { count, counted, roughly, visible } from '../text.js';
 import { cut, paint, width, type Tone } from './terminal.js';
 
+export { webUiLink } from '../connection.js';
+export { count, counted, roughly, since, visible } from '../text.js';
 export { cut, width };
 
 /** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */
@@ -92,13 +95,6 @@ export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
   environment: process.env,
   destination: await besideOf(destinationOf(undefined, plan), process.env),
 });
-
-/** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
-export const visible = (text: string): string =>
-  // oxlint-disable-next-line no-control-regex
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
-    c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
-  );
 
 /** How many columns a line on standard output may have: a terminal's, or any number where it goes elsewhere. */
 export const outputWidth = (): number =>
@@ -224,11 +220,6 @@ export function fitted(help: string, limit = outputWidth()): string {
   return help.replace(/^\S.*(?:\n\S.*)*$/gm, (lines) => wrapped(lines.replaceAll('\n', ' '), 0, limit));
 }
 
-export const count = (n: number) => n.toLocaleString('en-US');
-
-/** `1 batch`, `2 batches`. */
-export const counted = (n: number, one: string, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
-
 /** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
 export function cursorText(cursor: { [name: string]: Json }): string {
   const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
@@ -318,23 +309,6 @@ function totalsText(streams: readonly StreamResult[]): string {
   ].join(', ');
 }
 
-/** Roughly how long, for a column: "35s", "12m", "3h", "2d". */
-export function roughly(seconds: number): string {
-  const [, unit, length] = [
-    ...([
-      [172_800, 'd', 86_400],
-      [7200, 'h', 3600],
-      [120, 'm', 60],
-    ] as const),
-    [0, 's', 1] as const,
-  ].find(([from]) => seconds >= from) ?? [0, 's', 1];
-  return `${Math.max(0, Math.floor(seconds / length))}${unit}`;
-}
-
-/** Roughly how long since a time, or until it; '' where there is none. */
-export const since = (time: string | null, now: number): string =>
-  time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);
-
 /** One line on how far a sync is. */
 export function progressLine(progress: Progress): string {
   const { trouble } = progress;
@@ -357,15 +331,4 @@ export function progressLine(progress: Progress): string {
         counted(progress.batches, 'batch', 'batches'),
       ].join(', '),
   );
-}
-
-/** The address of a run in the Web UI, or null where it is not known. */
-export function webUiLink(
-  ui: string | null,
-  namespace: string,
-  workflowId: string,
-  runId: string,
-): string | null {
-  if (ui === null) return null;
-  return `${ui}/namespaces/${namespace}/workflows/${encodeURIComponent(workflowId)}/${runId}/history`;
 }

@@ -48,6 +48,8 @@ export const COMMANDS = {
     status: async () => (await import('./status.js')).statusCommand(),
     logs: async () => (await import('./logs.js')).logsCommand(),
     query: async () => (await import('./query.js')).queryCommand(),
+    ui: async () => (await import('./ui.js')).uiCommand(),
+    report: async () => (await import('./save-report.js')).reportCommand(),
     doctor: async () => (await import('./doctor.js')).doctorCommand(),
   },
   'Set up': {
@@ -55,6 +57,7 @@ export const COMMANDS = {
     config: async () => (await import('./config.js')).configCommand(),
     schema: async () => (await import('./schema.js')).schemaCommand(),
     replay: async () => (await import('./replay.js')).replayCommand(),
+    mcp: async () => (await import('./mcp.js')).mcpCommand(),
     'codec-server': async () => (await import('./codec-server.js')).codecServerCommand(),
   },
 } satisfies Record<string, Record<string, () => Promise<Command>>>;

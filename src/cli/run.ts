@@ -36,8 +36,8 @@ import {
 } from './output.js';
 import { withOwnWorker } from './own-worker.js';
 import { localServer } from './server.js';
+import { findUi } from './find-web-ui.js';
 import { paint } from './terminal.js';
-import { findUi } from './ui.js';
 
 interface RunOptions {
   destination?: string;

@@ -73,9 +73,13 @@ export class TrustPolicy {
     );
   }
 
-  /** The policy of a command that reads a file of the one who runs it. */
+  /**
+   * The policy of a command that reads a file of the one who runs it; `none` where HIGHWATER_COMMAND_TRUST says that the
+   * file may be another's.
+   */
   static local(environment: NodeJS.ProcessEnv = process.env): TrustPolicy {
-    return new TrustPolicy('local', {}, environment);
+    const isOwn = environment['HIGHWATER_COMMAND_TRUST'] !== 'none';
+    return new TrustPolicy(isOwn ? 'local' : 'none', {}, environment);
   }
 
   /** @throws {NotAllowedError} */

@@ -1,0 +1,31 @@
+/** Texts for people: numbers, counts, times, and what comes from elsewhere. */
+
+/** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
+export const visible = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex
+  text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
+    c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
+  );
+
+/** `1,234,567`. */
+export const count = (n: number) => n.toLocaleString('en-US');
+
+/** `1 batch`, `2 batches`. */
+export const counted = (n: number, one: string, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;
+
+/** Roughly how long, for a column: "35s", "12m", "3h", "2d". */
+export function roughly(seconds: number): string {
+  const [, unit, length] = [
+    ...([
+      [172_800, 'd', 86_400],
+      [7200, 'h', 3600],
+      [120, 'm', 60],
+    ] as const),
+    [0, 's', 1] as const,
+  ].find(([from]) => seconds >= from) ?? [0, 's', 1];
+  return `${Math.max(0, Math.floor(seconds / length))}${unit}`;
+}
+
+/** Roughly how long since a time, or until it; '' where there is none. */
+export const since = (time: string | null, now: number): string =>
+  time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);

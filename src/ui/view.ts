@@ -1,0 +1,209 @@
+/** Says what the pages show: pure functions from facts to texts, ready to be rendered. */
+import { durationText } from '../durations.js';
+import type { Json } from '../protocol.js';
+import { count, counted, roughly, since, visible } from '../text.js';
+import { isRange, type Overview, type SyncDetails, type SyncFacts, type SyncFamily } from './facts.js';
+import { familyStanding, inTime, lagOf, LEVELS, tally, type Level, type Standing } from './standing.js';
+
+/** A sync as a line of the list. */
+export interface Row {
+  id: string;
+  name: string;
+  standing: Standing;
+  lag: string;
+  rows: string;
+  lastPass: string;
+  next: string;
+  recent: NonNullable<SyncFacts['progress']>['recent'];
+  children: Row[];
+}
+
+/** What the list is narrowed to. */
+export interface Filter {
+  level: Level | null;
+  text: string;
+}
+
+export interface OverviewView {
+  rows: Row[];
+  all: number;
+  tally: { level: Level; label: string }[];
+}
+
+const LABELS: { [level in Level]: (n: number) => string } = {
+  bad: (n) => `${count(n)} ${n === 1 ? 'needs' : 'need'} you`,
+  warn: (n) => `${count(n)} retrying`,
+  busy: (n) => `${count(n)} working`,
+  well: (n) => `${count(n)} up to date`,
+  idle: (n) => `${count(n)} not running`,
+};
+
+/** Returns the list, those that need an operator first. */
+export function overviewView({ families }: Overview, filter: Filter, now: number): OverviewView {
+  const rows = families.map((family) => rowOf(family, now)).sort(byUrgency);
+  const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
+  return {
+    rows: rows.filter(
+      ({ id, standing, children }) =>
+        (filter.level === null || standing.level === filter.level) &&
+        words.every((word) =>
+          [id, ...children.map((child) => child.id)].some((one) => one.toLowerCase().includes(word)),
+        ),
+    ),
+    all: rows.length,
+    tally: tally(rows.map(({ standing }) => standing)).map(({ level, count: n }) => ({
+      level,
+      label: LABELS[level](n),
+    })),
+  };
+}
+
+const byUrgency = (a: Row, b: Row): number =>
+  LEVELS.indexOf(a.standing.level) - LEVELS.indexOf(b.standing.level) || (a.id < b.id ? -1 : 1);
+
+/** Returns a sync as a line; its streams, backfills and audits below it. */
+export function rowOf(family: SyncFamily, now: number): Row {
+  const { sync, children } = family;
+  const { progress } = sync;
+  const streams = children.filter((child) => !isRange(child));
+  const facts = streams.length > 0 ? streams : [sync];
+  const lags = facts.flatMap((one) => lagOf(one, now) ?? []);
+  const rows = facts.flatMap((one) => one.progress?.totals.rows ?? one.outcome?.rows ?? one.rows ?? []);
+  const ends = facts.flatMap((one) => one.progress?.recent[0]?.ended ?? one.lastPassEnd ?? one.ended ?? []);
+  const next = progress?.status === 'sleeping' ? (progress.waiting?.until ?? null) : sync.nextRun;
+  return {
+    id: sync.id,
+    name: sync.schedule ?? sync.id,
+    standing: familyStanding(family, now),
+    // A table is as late as the latest of its streams.
+    lag: lags.length === 0 ? '' : roughly(Math.max(...lags)),
+    rows: rows.length === 0 ? '' : count(rows.reduce((sum, one) => sum + one, 0)),
+    lastPass: ends.length === 0 ? '' : `${since(ends.sort().at(-1) ?? null, now)} ago`,
+    next: next === null ? '' : inTime(next, now),
+    recent: progress?.recent ?? [],
+    children: children.map((child) => rowOf({ sync: child, children: [] }, now)),
+  };
+}
+
+/** A fact by its name. */
+export type Fact = [name: string, text: string];
+
+/** Returns the facts about one sync that have no section of their own. */
+export function factsView({ family }: SyncDetails, now: number): Fact[] {
+  const { sync } = family;
+  const { progress, state } = sync;
+  const lag = lagOf(sync, now);
+  const facts: Fact[] = [
+    ['strategy', progress?.strategy || sync.strategy || ''],
+    ['cursor', state === null ? '' : cursorView(state)],
+    ['destination', progress?.destination ?? ''],
+    [
+      'lag',
+      lag === null
+        ? ''
+        : `${roughly(lag)}${progress?.completeAsOf == null ? '' : ` (up to date as of ${short(progress.completeAsOf)})`}`,
+    ],
+    [
+      'this pass',
+      progress === null || progress.streams.length > 0 ? '' : countsText(progress, progress.recordsPerSecond),
+    ],
+    ['in total', progress === null ? '' : totalsText(progress)],
+    [
+      'staged',
+      progress === null || progress.staged === 0
+        ? ''
+        : `${counted(progress.staged, 'batch', 'batches')} read but not yet written`,
+    ],
+    [
+      'settings',
+      Object.entries(progress?.settings ?? {})
+        .map(([name, value]) => `${name} ${value}`)
+        .join(', '),
+    ],
+    ['schedule', sync.schedule ?? ''],
+    ['task queue', sync.taskQueue],
+    ['started', short(sync.started)],
+    ['ended', sync.ended === null ? '' : short(sync.ended)],
+  ];
+  return facts.filter(([, text]) => text !== '');
+}
+
+const totalsText = (progress: NonNullable<SyncFacts['progress']>): string => {
+  const { totals, streams } = progress;
+  const passes = streams.length > 0 ? '' : `${counted(totals.passes, 'pass', 'passes')}, `;
+  return `${passes}${countsText(totals, null)}`;
+};
+
+interface Counts {
+  records: number;
+  rows: number;
+  pages: number;
+  rejected: number;
+  deleted: number;
+}
+
+const countsText = ({ records, rows, pages, rejected, deleted }: Counts, rate: number | null): string =>
+  [
+    `${counted(records, 'record')} read in ${counted(pages, 'page')}`,
+    `${counted(rows, 'row')} written`,
+    ...(rejected > 0 ? [`${count(rejected)} quarantined`] : []),
+    ...(deleted > 0 ? [`${count(deleted)} deleted`] : []),
+    ...(rate === null ? [] : [`${count(rate)} records/s`]),
+  ].join(', ');
+
+/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
+export function cursorView(state: { [name: string]: Json }): string {
+  const shown = Object.entries(state).filter(([name, value]) => value !== null && name !== 'checkpoint');
+  return shown
+    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    .join(', ');
+}
+
+/** A finished pass as cells of a table. */
+export const passCells = (pass: NonNullable<SyncFacts['progress']>['recent'][number]): string[] => [
+  short(pass.ended),
+  pass.endRule ?? '',
+  count(pass.records),
+  count(pass.rows),
+  count(pass.deleted),
+  count(pass.pages),
+  pass.seconds === null ? '' : durationText(pass.seconds),
+];
+
+/** Says which server and namespace a page is about. */
+export const placeText = ({ address, namespace }: Pick<Overview, 'address' | 'namespace'>): string =>
+  address === null ? '' : `${address} · namespace ${namespace ?? ''}`;
+
+/** `2026-01-01 00:00:00Z`. */
+export const short = (time: string): string => `${time.slice(0, 19).replace('T', ' ')}Z`;
+
+/** Formats a time in milliseconds likewise. */
+export const shortAt = (at: number): string =>
+  Number.isFinite(at) && Math.abs(at) < 8e15 ? short(new Date(at).toISOString()) : '';
+
+/** Text from elsewhere for a page: without characters that turn the writing round; lines stay. */
+export const shown = (text: string): string => text.split('\n').map(visible).join('\n');
+
+/** An action on a sync that runs. */
+export const ACTIONS = ['trigger', 'pause', 'resume', 'approve', 'reject'] as const;
+export type Action = (typeof ACTIONS)[number];
+
+/** Returns the actions that make sense now. */
+export function actionsFor(sync: SyncFacts): Action[] {
+  if (sync.execution !== 'RUNNING') return [];
+  const { progress } = sync;
+  if (progress === null) return ['pause', 'resume'];
+  if (progress.trouble?.deletes !== undefined && progress.status === 'blocked')
+    return ['approve', 'reject', 'resume'];
+  switch (progress.status) {
+    case 'paused':
+    case 'blocked':
+    case 'waiting':
+      return ['resume', ...(progress.status === 'waiting' ? (['pause'] as const) : [])];
+    case 'sleeping':
+    case 'failing':
+      return ['trigger', 'pause'];
+    default:
+      return ['trigger', 'pause'];
+  }
+}

@@ -1,0 +1,280 @@
+/** The page's pure parts: how a sync is, what its plots show, and that nothing from a source becomes markup. */
+import { describe, expect, test } from 'vitest';
+import type { Progress } from '../../src/protocol.js';
+import { outcomeIn, progressIn } from '../../src/ui/answers.js';
+import { keyIn } from '../../src/ui/destination.js';
+import { withoutPassword } from '../../src/ui/details.js';
+import { familiesOf, type Overview, type SyncFacts } from '../../src/ui/facts.js';
+import { overviewPage, reportPage, syncPage } from '../../src/ui/html.js';
+import { barPlot, lagOverTime, linePlot, rowsOverTime } from '../../src/ui/plots.js';
+import { familyStanding, standingOf } from '../../src/ui/standing.js';
+import { actionsFor, overviewView } from '../../src/ui/view.js';
+
+const NOW = Date.parse('2026-01-01T12:00:00.000Z');
+const MARKUP = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>`;
+const ago = (seconds: number) => new Date(NOW - seconds * 1000).toISOString();
+const counts = { pages: 2, records: 20, rows: 10, batches: 1, rejected: 0, deleted: 0 };
+
+const progressOf = (more: Partial<Progress> = {}): Progress => ({
+  ...{ status: 'sleeping', stream: 'users', strategy: 'keyset', destination: '/data/a.duckdb', pass: 2 },
+  ...counts,
+  ...{ staged: 0, endRule: 'no_next_token', waiting: null, trouble: null, recordsPerSecond: null },
+  completeAsOf: ago(60),
+  recent: [
+    { ended: ago(50), endRule: 'no_next_token', seconds: 10, pages: 2, records: 20, rows: 10, deleted: 0 },
+    { ended: ago(950), endRule: 'no_next_token', seconds: 5, pages: 2, records: 20, rows: 4, deleted: 0 },
+  ],
+  ...{ settings: {}, streams: [], warnings: [], totals: { ...counts, passes: 2 } },
+  ...more,
+});
+
+const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
+  ...{
+    id: 'users',
+    runId: 'r1',
+    execution: 'RUNNING',
+    started: ago(3600),
+    ended: null,
+    taskQueue: 'highwater',
+  },
+  ...{ status: null, stream: 'users', strategy: 'keyset', rows: null, lagSeconds: null, lastPassEnd: null },
+  ...{
+    schedule: null,
+    nextRun: null,
+    progress: progressOf(),
+    state: null,
+    retrying: null,
+    silence: null,
+    outcome: null,
+  },
+  ...more,
+});
+
+const trouble = {
+  type: 'SourceError',
+  message: 'no\nrequest: GET /x\nset page_size to 50',
+  since: ago(120),
+  failures: 3,
+  nextTry: ago(-30),
+};
+
+describe('how a sync is', () => {
+  test.each([
+    ['up to date', {}, 'well', 'Up to date as of 60s ago'],
+    ['failing', { progress: progressOf({ status: 'failing', trouble }) }, 'warn', 'no'],
+    [
+      'blocked',
+      { progress: progressOf({ status: 'blocked', trouble: { ...trouble, nextTry: null } }) },
+      'bad',
+      'no',
+    ],
+    [
+      'no answer',
+      { progress: null, silence: 'No worker runs for the task queue highwater' },
+      'bad',
+      'No worker runs for the task queue highwater',
+    ],
+    ['asking', { progress: null }, 'busy', 'The worker has not answered yet'],
+    ['paused', { progress: progressOf({ status: 'paused' }) }, 'idle', 'Paused by an operator'],
+    [
+      'retrying',
+      { retrying: { activity: 'writeBatch', attempt: 8, message: 'disk full', nextTry: ago(-12) } },
+      'warn',
+      'disk full',
+    ],
+    [
+      'failed',
+      {
+        execution: 'FAILED',
+        ended: ago(5),
+        outcome: { status: 'failed', error: 'gone', rows: null, records: null },
+      },
+      'bad',
+      'gone',
+    ],
+    [
+      'completed',
+      {
+        execution: 'COMPLETED',
+        ended: ago(5),
+        outcome: { status: 'completed', error: null, rows: 1, records: 1 },
+      },
+      'idle',
+      'Completed: 1 row written',
+    ],
+  ] as [string, Partial<SyncFacts>, string, string][])('%s', (state, more, level, headline) => {
+    expect(standingOf(syncOf(more), NOW)).toMatchObject({ state, level, headline });
+  });
+
+  test('says when it retries, where it failed and what to change', () => {
+    const failing = standingOf(syncOf({ progress: progressOf({ status: 'failing', trouble }) }), NOW);
+    expect(failing.todo).toBe(
+      'set page_size to 50. It retries by itself in 30s (3 failures so far). Trigger to retry now.',
+    );
+    expect(failing.places).toEqual(['request: GET /x']);
+    const retrying = standingOf(
+      syncOf({ retrying: { activity: 'a', attempt: 8, message: 'x', nextTry: ago(-12) } }),
+      NOW,
+    );
+    expect(retrying.todo).toContain('attempt 8, next in 12s');
+  });
+
+  test('of several streams is as the worst of them, and ranges do not count', () => {
+    const child = syncOf({
+      id: 'shop/orders',
+      stream: 'orders',
+      progress: progressOf({ status: 'blocked', trouble }),
+    });
+    const audit = syncOf({ id: 'shop/audit-1f', progress: null, silence: 'x' });
+    const [family] = familiesOf([child, syncOf({ id: 'shop' }), audit]);
+    if (family === undefined) throw new Error('no family');
+    expect(family.children.map(({ id }) => id)).toEqual(['shop/audit-1f', 'shop/orders']);
+    expect(familyStanding(family, NOW)).toMatchObject({ level: 'bad', headline: 'orders: no' });
+    expect(familyStanding({ ...family, children: [audit] }, NOW).level).toBe('well');
+  });
+
+  test('decides which actions are offered', () => {
+    expect(actionsFor(syncOf())).toEqual(['trigger', 'pause']);
+    const deletes = {
+      table: 'main.t',
+      how: 'removed',
+      deletes: 60,
+      rows: 100,
+      allowed: 50,
+      pass: 2,
+    } as const;
+    expect(
+      actionsFor(syncOf({ progress: progressOf({ status: 'blocked', trouble: { ...trouble, deletes } }) })),
+    ).toEqual(['approve', 'reject', 'resume']);
+    expect(actionsFor(syncOf({ execution: 'COMPLETED' }))).toEqual([]);
+  });
+});
+
+describe('the plots', () => {
+  test('add up all rows, each in its bucket', () => {
+    const commits = [100, 40, 39, 0].map((seconds, i) => ({
+      at: NOW - seconds * 1000,
+      rows: i + 1,
+      records: 9,
+      deleted: 0,
+    }));
+    const buckets = rowsOverTime(commits, NOW);
+    expect(buckets.length).toBeLessThanOrEqual(60);
+    expect(buckets.reduce((sum, { value }) => sum + value, 0)).toBe(10);
+    expect(buckets[0]?.value).toBe(1);
+    expect(barPlot(buckets)).toContain('10 rows written');
+    expect(barPlot([])).toBeNull();
+  });
+
+  test('show the lag grow until a pass ends, and fall to what the pass took', () => {
+    const values = lagOverTime(progressOf().recent, NOW).map(({ value }) => value);
+    expect(values).toEqual([5, 905, 10, 60]);
+    expect(linePlot(lagOverTime(progressOf().recent, NOW))).toContain('<polyline');
+    expect(linePlot([])).toBeNull();
+  });
+});
+
+describe('what comes from elsewhere', () => {
+  const evil = syncOf({
+    id: MARKUP,
+    stream: MARKUP,
+    taskQueue: MARKUP,
+    state: { [MARKUP]: MARKUP },
+    progress: progressOf({
+      ...{ status: 'failing', destination: MARKUP, trouble: { ...trouble, message: `${MARKUP}\n${MARKUP}` } },
+      warnings: [{ code: 'rejected', message: MARKUP }],
+    }),
+  });
+  const overview: Overview = {
+    families: familiesOf([evil, { ...evil, id: `${MARKUP}/child` }]),
+    ...{ asOf: ago(0), problem: MARKUP, address: MARKUP, namespace: MARKUP, webUi: null, isCut: false },
+  };
+  const details = {
+    ...{
+      family: { sync: evil, children: [evil] },
+      parent: MARKUP,
+      webUi: `http://x/${MARKUP}`,
+      problem: MARKUP,
+      asOf: ago(0),
+    },
+    streams: [
+      {
+        sync: evil,
+        events: { value: [{ time: ago(1), level: 'error' as const, text: MARKUP }] },
+        destination: {
+          value: {
+            ...{ name: MARKUP, table: MARKUP, commits: { value: [] } },
+            rejects: { value: { total: 1, latest: [{ at: NOW, key: MARKUP, reason: MARKUP }] } },
+            changes: { value: [{ at: NOW, column: MARKUP, from: MARKUP, to: MARKUP }] },
+          },
+        },
+      },
+    ],
+  };
+
+  test('is text on every page, never markup', async () => {
+    const said = { text: MARKUP, isProblem: true };
+    const pages = await Promise.all([
+      overviewPage(overview, { level: null, text: MARKUP }, NOW),
+      syncPage(details, { now: NOW, token: 'token', said, where: MARKUP }),
+      reportPage(details, MARKUP, NOW),
+    ]);
+    for (const page of pages.map(String)) {
+      expect(page).not.toMatch(/<img|<script>|onerror=alert\(2\)>/);
+      expect(page).toContain('&lt;script&gt;');
+    }
+    expect(String(pages[2])).not.toMatch(/<(?:script|link|img|a|iframe|object)\b/);
+  });
+
+  test('that turns the writing round, or is a control character, is replaced', async () => {
+    const turned = { ...evil, id: 'a\u202eb\u0007c' };
+    const page = String(
+      await overviewPage({ ...overview, families: familiesOf([turned]) }, { level: null, text: '' }, NOW),
+    );
+    expect(page).toContain('a\ufffdb\ufffdc</a>');
+  });
+
+  test('is an answer only in the expected form: a text in place of a number is none', () => {
+    expect(progressIn(progressOf())).not.toBeNull();
+    expect(progressIn({ ...progressOf(), rows: MARKUP })).toBeNull();
+    expect(progressIn({ ...progressOf(), recent: [{ ...progressOf().recent[0], rows: MARKUP }] })).toBeNull();
+    expect(progressIn(null)).toBeNull();
+    expect(outcomeIn({ status: 'completed', streams: [{ rows: 2, records: 3 }] })).toMatchObject({ rows: 2 });
+  });
+
+  test('shows of a record its key only, and of an address no password', () => {
+    expect(keyIn('{"id": 7, "secret": "s"}', ['id'])).toBe('7');
+    expect(keyIn('{"a": "x", "b": 2, "c": 3}', ['a', 'b'])).toBe('x, 2');
+    expect(keyIn('{"secret": 1}', ['id'])).toBe('');
+    expect(keyIn('no json', ['id'])).toBe('');
+    expect(withoutPassword('postgresql://me:hunter2@host/db?sslpassword=1&password=p')).not.toMatch(
+      /hunter2|=p$/,
+    );
+  });
+});
+
+test('the list puts those that need an operator first, and finds by words', () => {
+  const all = ['a', 'b', 'c'].map((id) => syncOf({ id }));
+  const asking = syncOf({ id: 'z', progress: null, silence: 'no worker' });
+  const families = familiesOf([...all, asking]);
+  const overview: Overview = {
+    families,
+    asOf: null,
+    problem: null,
+    address: null,
+    namespace: null,
+    webUi: null,
+    isCut: false,
+  };
+  expect(overviewView(overview, { level: null, text: '' }, NOW).rows.map(({ id }) => id)).toEqual([
+    'z',
+    'a',
+    'b',
+    'c',
+  ]);
+  expect(overviewView(overview, { level: null, text: 'B' }, NOW).rows.map(({ id }) => id)).toEqual(['b']);
+  expect(overviewView(overview, { level: 'bad', text: '' }, NOW)).toMatchObject({
+    all: 4,
+    rows: [{ id: 'z' }],
+  });
+});
