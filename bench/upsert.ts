@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { Pool } from 'pg';
 import { table as shown } from '../src/cli/output.js';
-import { REFERENCE_COLUMNS } from '../src/config/flat.js';
+import { REFERENCE_COLUMNS } from '../src/config/reference-source.js';
 import type { Destination } from '../src/destinations/destination.js';
 import { DuckDbDestination } from '../src/destinations/duckdb/duckdb.js';
 import { DuckDbFile } from '../src/destinations/duckdb/file.js';

@@ -1,4 +1,4 @@
-// Runs lint, types and all tests; prints the time of each, and the counts again at the end. With --long also the tests
+// Runs lint, which checks types too, and all tests; prints the time of each, and the counts again at the end. With --long also the tests
 // that take too long for `npm test`.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -23,9 +23,8 @@ const node =
       child.once('close', (status) => resolve({ status, said }));
     });
 const steps = [
-  ['lint', node('node_modules/eslint/bin/eslint.js', '.')],
+  ['lint and types', node('node_modules/oxlint/bin/oxlint', '-c', 'oxlint.config.js')],
   ['format', node('node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.')],
-  ['types', node('node_modules/typescript/bin/tsc', '-p', '.')],
   [
     'tests',
     node(

@@ -127,7 +127,11 @@ export async function historyOf(destination: string, request: HistoryRequest): P
   if (kind === 'server') return inServer(destination, (server) => server.history(request));
   if (kind === 'files') {
     const { store } = await openToRead(destination, process.env);
-    return historyIn(store, request).finally(() => store.close());
+    try {
+      return await historyIn(store, request);
+    } finally {
+      await store.close();
+    }
   }
   if (!existsSync(destination))
     throw new DestinationError(
@@ -137,5 +141,9 @@ export async function historyOf(destination: string, request: HistoryRequest): P
   const owner = await liveOwner(path);
   if (owner !== null) return historyAtOwner(owner.socket, request);
   const file = new DuckDbDestination(new DuckDbFile(path, SETTINGS));
-  return file.history(request).finally(() => file.close());
+  try {
+    return await file.history(request);
+  } finally {
+    await file.close();
+  }
 }

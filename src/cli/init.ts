@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
-import { baseUrl as baseUrlSchema, REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/flat.js';
+import { REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/reference-source.js';
+import { baseUrl as baseUrlSchema } from '../config/values.js';
 import { plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { type Look, lookAt, LookError, lookAsTold } from '../inspect/api/look.js';

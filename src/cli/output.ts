@@ -85,7 +85,7 @@ export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
 
 /** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
 export const visible = (text: string): string =>
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
     c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
   );

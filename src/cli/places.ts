@@ -154,7 +154,11 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
     const owner = existsSync(destination) ? await liveOwner(await realpath(destination)) : null;
     if (owner !== null) {
       const client = await HighwaterClient.connect({ ...target(owner.address), namespace: owner.namespace });
-      return throughWorker(client, place, move, owner.taskQueue).finally(() => client.close());
+      try {
+        return await throughWorker(client, place, move, owner.taskQueue);
+      } finally {
+        await client.close();
+      }
     }
     if (sync !== null && !existsSync(destination))
       return connected(({ client }) => throughWorker(client, place, move, sync.taskQueue));

@@ -1,6 +1,6 @@
 /** Asks questions on a terminal; what is asked goes to standard error. */
 import { createInterface, type Interface } from 'node:readline/promises';
-import { suggestion } from '../config/flat.js';
+import { suggestion } from '../config/problems.js';
 import { HighwaterError } from '../errors.js';
 import { note } from './output.js';
 

@@ -38,7 +38,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       wrapped(`${name.padEnd(INDENT)}${visible(text)}`.replace(/ {2,}/g, keepSpaces), INDENT, limit),
     )
     .map((line) => line.replaceAll(HARD_SPACE, ' '));
-  const deletes = recent.some(({ deleted = 0 }) => deleted > 0);
+  const deletes = recent.some(({ deleted }) => deleted > 0);
   const passes = recent.map((pass) => [
     pass.ended.slice(0, 19) + 'Z',
     pass.endRule ?? '',

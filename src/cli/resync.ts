@@ -42,7 +42,7 @@ async function resync(to: Connected, id: string): Promise<{ started: boolean; st
     return { started: false, streams: ids };
   }
   const { configuration, sync } = await placeOfSync(to, id);
-  const { taskQueue = undefined, stream = null } = sync ?? {};
+  const { taskQueue, stream = null } = sync ?? {};
   await client.start(asConfiguration(configuration), {
     workflowId: id,
     full: true,

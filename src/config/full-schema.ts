@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
 import { filterProblem } from '../request/paths.js';
-import { baseUrl, columnsOf, duration, flatFields, flatSchema, identifier, numeric, themes } from './flat.js';
+import { flatFields, flatSchema, themes } from './flat.js';
+import { baseUrl, columnsOf, duration, identifier, numeric } from './values.js';
 import {
   answerPath,
   answerPlace,

@@ -11,20 +11,18 @@ import type {
 import { PROVIDER_REFERENCE } from '../secrets/names.js';
 import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
+import { schemaOf } from './destination-kind.js';
 import {
   contradictions,
-  describe,
   inferenceOf,
   paceProblems,
   planBeside,
   readsTooLittle,
   rescansAlways,
-  schemaOf,
-  shapeProblem,
   strategyOptions,
-  suggestion,
   tableSpec,
 } from './flat.js';
+import { describe, shapeProblem, suggestion } from './problems.js';
 import { filesProblem, isFiles } from './files-address.js';
 import {
   draftSchema,

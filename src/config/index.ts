@@ -1,23 +1,18 @@
 import { createHash } from 'node:crypto';
 import { ConfigurationError } from '../errors.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { planFromFlat, shapeProblem } from './flat.js';
+import { planFromFlat } from './flat.js';
+import { shapeProblem } from './problems.js';
 import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js';
 import { openConfiguration } from './load.js';
 import { referenceProblems } from './references.js';
 import { sizeProblems } from './size.js';
 
 export { parseDuration } from '../durations.js';
-export {
-  asOnePass,
-  destinationKind,
-  isServer,
-  MAX_DELETES_ALLOWED,
-  planFromFlat,
-  readMaxDeletes,
-  schemaOf,
-  withMaxDeletes,
-} from './flat.js';
+export { destinationKind, isServer, schemaOf } from './destination-kind.js';
+export { planFromFlat } from './flat.js';
+export { asOnePass, withMaxDeletes } from './overrides.js';
+export { MAX_DELETES_ALLOWED, readMaxDeletes } from './values.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { asConfiguration, loadConfiguration, openConfiguration } from './load.js';

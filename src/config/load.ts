@@ -4,7 +4,7 @@ import { parse as parseJsonc, parseTree, printParseErrorCode, visit, type ParseE
 import { LineCounter, parseDocument } from 'yaml';
 import { ConfigurationError, messageOf, PROBLEMS_SHOWN, type Position, type Problem } from '../errors.js';
 import type { Json } from '../protocol.js';
-import { shapeProblem } from './flat.js';
+import { shapeProblem } from './problems.js';
 import { jsonPositions, lineStarts, type Locate, position, yamlPositions } from './positions.js';
 import type { Configuration } from './types.js';
 

@@ -6,7 +6,7 @@ import { isConnectionHeader } from '../request/header-names.js';
 import { normalHost } from '../request/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
 import { patternProblem } from '../request/patterns.js';
-import { baseUrl, columnType, duration, numeric, withoutControl } from './flat.js';
+import { baseUrl, columnType, duration, numeric, withoutControl } from './values.js';
 
 /** The parts of the full form that say how an API is asked and how it answers. */
 

@@ -17,7 +17,7 @@ import {
   valuesFor,
   valuesOf,
 } from '../strategies/index.js';
-import { kindOf, show, suggestion } from './flat.js';
+import { kindOf, show, suggestion } from './problems.js';
 
 /** Members of the reference connector's state, by strategy; `optional` are members that our own queries add. */
 const KEYS = {

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind } from '../config/destination-kind.js';
 import { holdsReference } from '../secrets/reference-syntax.js';
 import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { glob, realPath, realPattern } from '../trust/patterns.js';

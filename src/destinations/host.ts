@@ -10,7 +10,7 @@ import {
   messageOf,
   StorageFullError,
 } from '../errors.js';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind } from '../config/destination-kind.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
 import { DestinationConnections } from '../trust/connections.js';
 import { realPath } from '../trust/patterns.js';

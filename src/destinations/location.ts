@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { addressText, filesAddress, type FilesAddress } from '../config/files-address.js';
-import { destinationKind } from '../config/flat.js';
+import { destinationKind } from '../config/destination-kind.js';
 import { isCredential } from '../secrets/credential-names.js';
 import { ConfigurationError } from '../errors.js';
 import { ReadSecrets } from '../secrets/read-secrets.js';

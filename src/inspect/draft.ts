@@ -1,7 +1,7 @@
 /** Puts what `discover` has found into a configuration: a document to paste, with comments that say why. */
 import { Document, isCollection, isMap, isPair, isScalar, isSeq, type YAMLMap } from 'yaml';
 import { isFull } from '../config/index.js';
-import { identifier } from '../config/flat.js';
+import { identifier } from '../config/values.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import type { DiscoveredColumn, Discovery } from './discover.js';
 

@@ -1,4 +1,4 @@
-import type { RangePlan, StreamKey, StreamPlan } from '../protocol.js';
+import { rangeName, type StreamKey, type StreamPlan } from '../protocol.js';
 import { sourceIdentity } from '../sources/references.js';
 
 /** Names the checkpoint of a stream; that of a range is kept beside the sync's. */
@@ -9,5 +9,3 @@ export const streamKey = (plan: StreamPlan): StreamKey => ({
   source: sourceIdentity(plan.baseUrl),
   range: plan.range === undefined ? '' : rangeName(plan.range),
 });
-
-const rangeName = ({ kind, from, to }: RangePlan) => `${kind} ${from ?? ''}..${to ?? ''}`;

@@ -37,6 +37,14 @@ export interface RangePlan extends Range {
   reached: string | null;
 }
 
+/** Names a range in a stream's key, as `audit 2026-01-01..`. */
+export const rangeName = ({ kind, from, to }: Range & { kind: RangeKind }): string =>
+  `${kind} ${from ?? ''}..${to ?? ''}`;
+
+/** Reads the kind of a range from its name; null for the empty name, the sync itself. */
+export const rangeKind = (name: string): RangeKind | null =>
+  RANGE_KINDS.find((kind) => name.startsWith(`${kind} `)) ?? null;
+
 /**
  * Kinds of differences between a row and the source. `changed`: the sync wrote the row during the comparison, which is
  * therefore void.

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { AbortError, type Response } from 'node-fetch';
-import { REFERENCE_REQUEST } from '../config/flat.js';
+import { REFERENCE_REQUEST } from '../config/reference-source.js';
 import {
   HighwaterError,
   MalformedAnswerError,

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { REFERENCE_REQUEST } from '../config/flat.js';
+import { REFERENCE_REQUEST } from '../config/reference-source.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { holdsReference, REFERENCE } from '../secrets/reference-syntax.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';

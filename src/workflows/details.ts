@@ -70,7 +70,7 @@ const rowsText = (rows: number, deleted: number) =>
 const countsText = ({ records, rows, deleted, pages, batches }: Counts) =>
   `${plural(records, 'record')}, ${rowsText(rows, deleted)}, ${plural(pages, 'page')}, ${plural(batches, 'batch', 'batches')}`;
 
-const lastPass = ({ ended, endRule, records, rows, deleted = 0 }: PassSummary) =>
+const lastPass = ({ ended, endRule, records, rows, deleted }: PassSummary) =>
   `Last pass ended by \`${endRule ?? '?'}\` at ${ended}: ${plural(records, 'record')}, ${rowsText(rows, deleted)}.`;
 
 /** Formats a number with separators: `1,234,567`. */

@@ -470,7 +470,11 @@ describe('a DuckDB file beside a log', () => {
       reopen: () => Promise.reject(new Error('not here')),
       close: () => file.close(),
     };
-    return work(new Stream(tested, folder.file, table)).finally(() => file.close());
+    try {
+      return await work(new Stream(tested, folder.file, table));
+    } finally {
+      await file.close();
+    }
   };
   const idsIn = (at: string) => withStream(at, async (of) => (await of.rows()).map(({ id }) => id));
   const contentOf = async (at: string) =>

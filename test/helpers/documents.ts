@@ -141,7 +141,7 @@ const literal = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/]/g, S
 /** Lines without their colours, trailing spaces, and the empty lines at the ends. */
 const linesOf = (text: string): string[] =>
   text
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     .replace(/\u001b\[[0-9;]*m/g, '')
     .split(/\r?\n/)
     .map((line) => line.trimEnd())

@@ -214,7 +214,7 @@ describe('init', () => {
     });
   });
 
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex
   const ASKS = /: (\u001b\[\d*[A-Z])*$/;
 
   /** Runs `init` on a terminal of its own, and types. */
@@ -237,7 +237,7 @@ describe('init', () => {
     }, 50);
     const [status] = (await once(child, 'close')) as [number];
     clearInterval(timer);
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     return { status, said: said.replace(/\u001b\[[\d;]*[A-Za-z]|\r/g, '') };
   }
 

@@ -290,7 +290,7 @@ describe.concurrent('what is to be seen', () => {
       const shown = await Promise.all(screens.map((args) => onScreen(args, columns)));
       for (const [i, lines] of shown.entries()) {
         const what = `${screens[i]?.[0]} at ${columns}`;
-        // eslint-disable-next-line no-control-regex
+        // oxlint-disable-next-line no-control-regex
         expect(lines.join('\n'), what).not.toMatch(/\u001b/);
         // Words that are longer than a line are not broken, so that they can be copied: ids, paths, addresses.
         const wide = lines.filter((line) => [...line].length > columns && !/\S{30,}/.test(line));

@@ -165,14 +165,15 @@ describe('a Temporal server whose database is lost or restored under a living wo
     };
     const passes = async (id: string) => {
       const client = await connect(server.address);
-      return client
+      const counted = await client
         .sync(id)
         .progress()
         .then(
           ({ totals }) => totals.passes,
           () => -1,
-        )
-        .finally(() => client.close());
+        );
+      await client.close();
+      return counted;
     };
     try {
       await start('users', 'users');

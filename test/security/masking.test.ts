@@ -299,7 +299,8 @@ describe('credentials that are made while a sync runs', () => {
           {},
           folder.path,
         ),
-    ).finally(() => folder.remove());
+    );
+    await folder.remove();
     expect(said).toContain('403');
     expectHidden(said, ...all);
   });

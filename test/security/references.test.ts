@@ -2,7 +2,7 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { plansFrom } from '../../src/config/index.js';
-import { destinationKind } from '../../src/config/flat.js';
+import { destinationKind } from '../../src/config/destination-kind.js';
 import { ConfigurationError } from '../../src/errors.js';
 import { highwater, scratch } from '../helpers/harness.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';

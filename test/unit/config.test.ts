@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import { REFERENCE_REQUEST } from '../../src/config/reference-source.js';
 import {
   asOnePass,
   loadConfiguration,

@@ -504,7 +504,7 @@ describe('the format of a filter', () => {
     const streams = [{ ...dated, ...more, names: { ...dated.names, ...names } }];
     const [plan] = plansFrom({ ...base, streams }).plans;
     return {
-      incremental: (plan?.options as { incremental: object }).incremental,
+      incremental: (plan?.options as { incremental: object } | undefined)?.incremental,
       names: plan?.request.names,
     };
   };

@@ -18,7 +18,7 @@ import {
   SourceRefusedError,
   SourceUnavailableError,
 } from '../../src/errors.js';
-import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import { REFERENCE_REQUEST } from '../../src/config/reference-source.js';
 import { plansFromFull } from '../../src/config/full.js';
 import type { Auth, Json, RequestSpec } from '../../src/protocol.js';
 import { Budget } from '../../src/sources/budget.js';

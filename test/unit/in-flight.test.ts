@@ -3,7 +3,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ParentWalk } from '../../src/activities/parent-walk.js';
-import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import { REFERENCE_REQUEST } from '../../src/config/reference-source.js';
 import type { Destination } from '../../src/destinations/destination.js';
 import type { PageSummary, RateLimit, RequestSpec, StrategyOptions } from '../../src/protocol.js';
 import { HttpSource } from '../../src/sources/http.js';

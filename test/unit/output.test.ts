@@ -63,7 +63,7 @@ describe('a table', () => {
     const hostile = 'a\u001b[2J\u001b]0;title\u0007b\rc\nd\te\u009bf\u202eg';
     const lines = table(['x\ny', 'n'], [[hostile, 1]]).split('\n');
     expect(lines).toHaveLength(3);
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     expect(lines.join('')).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
     expect(lines[2]).toContain('a');
     expect(lines[2]).toContain('g');
@@ -234,7 +234,7 @@ describe('one line on how far a sync is', () => {
 
   it('stays one line, whatever the source has said', () => {
     const waiting = { until: 'soon', reason: '429\u001b[2J\r\nslow' };
-    // eslint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex
     expect(progressLine({ ...progress, status: 'waiting', waiting })).not.toMatch(/[\u0000-\u001f]/);
   });
 

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Headers } from 'node-fetch';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { REFERENCE_REQUEST } from '../../src/config/flat.js';
+import { REFERENCE_REQUEST } from '../../src/config/reference-source.js';
 import { SourceRefusedError, SourceUnavailableError } from '../../src/errors.js';
 import type { Auth, RequestSpec } from '../../src/protocol.js';
 import { jwtLifetime } from '../../src/sources/auth.js';

@@ -195,7 +195,7 @@ export class Columns {
     const name = path
       .map((part) => (names === 'snake_case' ? snakeCase(part) : part))
       .join('__')
-      // eslint-disable-next-line no-control-regex
+      // oxlint-disable-next-line no-control-regex
       .replace(/[\u0000-\u001f\u007f]|\p{Surrogate}/gu, '_')
       .trim();
     const isOwn = this.rules.fold(name).startsWith(OWN);

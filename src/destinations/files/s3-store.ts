@@ -179,7 +179,12 @@ export class S3Store implements ObjectStore {
   private async honoursConditions(): Promise<void> {
     const key = `${TEMPORARY}/probe-${randomUUID()}`;
     const first = await this.putIfAbsent(key, 'may be deleted');
-    const second = await this.putIfAbsent(key, 'may be deleted').finally(() => this.delete([key]));
+    let second = true;
+    try {
+      second = await this.putIfAbsent(key, 'may be deleted');
+    } finally {
+      await this.delete([key]);
+    }
     if (first && !second) return;
     throw new DestinationError(
       `${this.name} ignores "If-None-Match: *" in PutObject: two writers could both commit, and one batch ` +

@@ -9,6 +9,7 @@ import {
   SEQUENCE,
   SYNCED_AT,
   VALID_TO,
+  rangeKind,
   type ColumnType,
   type CursorFormat,
   type DifferenceKind,
@@ -470,7 +471,7 @@ async function removeExtra(session: SqlSession, { key, table, range }: ConcludeR
 export async function forgetRange(session: SqlSession, key: StreamKey): Promise<void> {
   const kept: OwnTable[] = ['checkpoints', 'moves', 'seen', 'differences', 'parents'];
   // The sync quarantines the records of an audit itself, now or later.
-  if (key.range.startsWith('audit ')) kept.push('rejects');
+  if (rangeKind(key.range) === 'audit') kept.push('rejects');
   for (const name of kept)
     await session.run(sql`DELETE FROM ${ownTable(session, key, name)} WHERE ${keyIs(session, key)}`);
 }

@@ -221,7 +221,7 @@ class Investigation {
     if (hint.is === 'url') return null;
     const names = hint.is === 'page' ? GROUPS.flatMap(({ page }) => page).slice(0, 4) : tokenNames(hint);
     const effect = (answer: Answer) => this.effect(answer, before);
-    const [likely = [], others = []] = hint.is === 'page' ? [names, []] : [names.slice(0, 3), names.slice(3)];
+    const [likely, others] = hint.is === 'page' ? [names, []] : [names.slice(0, 3), names.slice(3)];
     this.evidence.tried.token.push(...names);
     for (const name of likely) {
       if (effect(await this.api.ask({ ...base, [name]: hint.value })) === 'wanted') return name;
