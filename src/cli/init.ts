@@ -260,12 +260,14 @@ async function look(given: Given, options: InitOptions): Promise<Look> {
 const environmentOf = ({ secrets }: Given): NodeJS.ProcessEnv => ({ ...process.env, ...secrets });
 
 /** Why nothing could be looked at, and what to do. */
-function explained(thrown: unknown, { auth }: Given): string {
+function explained(thrown: unknown, given: Given): string {
+  const { auth } = given;
+  const environment = environmentOf(given);
   const message =
     thrown instanceof ConfigurationError
       ? thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ')
       : messageOf(thrown);
-  const missing = auth.variables.filter((name) => process.env[name] === undefined);
+  const missing = auth.variables.filter((name) => environment[name] === undefined);
   if (missing.length > 0) {
     return `${message}\nSet ${missing.join(' and ')} in this terminal (export ${missing[0] ?? ''}=…), then run the same command again.`;
   }

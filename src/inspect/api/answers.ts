@@ -77,12 +77,14 @@ function listScore(path: readonly string[], records: readonly unknown[], stream:
   );
 }
 
-/** Returns the path of a list whose elements are lists (rows without names), as Datasette's; null if there is none. */
-export function rowsIn(document: unknown): string | null {
+/** Returns a list whose elements are lists (rows without names), as Datasette's; null if there is none. */
+export function rowsIn(document: unknown): { name: string; length: number } | null {
   if (!isObject(document)) return null;
-  const isRows = ([, value]: [string, unknown]) =>
-    Array.isArray(value) && value.length > 0 && value.every(Array.isArray);
-  return Object.entries(document).find(isRows)?.[0] ?? null;
+  for (const [name, value] of Object.entries(document)) {
+    if (Array.isArray(value) && value.length > 0 && value.every(Array.isArray))
+      return { name, length: value.length };
+  }
+  return null;
 }
 
 /** A value beside the list, by its path. */

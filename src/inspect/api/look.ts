@@ -147,15 +147,18 @@ async function firstList(
   const answer = await api.ask({});
   refuseUnusable(answer);
   const [list] = listsIn(answer.document, name);
-  if (list !== undefined) return { answer, list, params: null };
-  if (rowsIn(answer.document) !== null) {
+  const rows = rowsIn(answer.document);
+  if (list !== undefined && (rows === null || list.records.length >= rows.length)) {
+    return { answer, list, params: null };
+  }
+  if (rows !== null) {
     // Datasette names the columns once, unless it is asked for objects.
     const params = { _shape: 'objects' };
     const again = await api.ask(params);
     const [objects] = listsIn(again.document, name);
     if (objects !== undefined) return { answer: again, list: objects, params };
     throw new LookError(
-      `${answer.request}: the list ${rowsIn(answer.document)} holds lists without names, which Highwater cannot store; look for a parameter that returns objects`,
+      `${answer.request}: the list ${rows.name} holds lists without names, which Highwater cannot store; look for a parameter that returns objects`,
     );
   }
   const addresses = addressesIn(answer);
