@@ -12,6 +12,7 @@ const SHARED = [
   'inputs',
   'metrics',
   'optional-package',
+  'own-files',
   'package-json',
   'protocol',
   'settings',

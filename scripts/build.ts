@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
+import { readPackageJson } from '../src/package-json.js';
+import { bundleCli } from './bundle-cli.js';
 
 const root = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
@@ -10,6 +12,8 @@ rmSync(root('dist'), { recursive: true, force: true });
 execFileSync(process.execPath, [root('node_modules/typescript/bin/tsc'), '-p', root('tsconfig.build.json')], {
   stdio: 'inherit',
 });
+await bundleCli(root('.'), Object.keys(readPackageJson().peerDependencies));
+chmodSync(root('dist/cli.js'), 0o755);
 const quiet = () => undefined;
 /**
  * The workflow bundles: without tracing, which costs nothing then, and with it. Encryption is decided inside a bundle
@@ -43,4 +47,3 @@ for (const { name, isTraced, isEncrypted } of bundles) {
   });
   writeFileSync(root(`dist/${name}`), code);
 }
-chmodSync(root('dist/cli.js'), 0o755);

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { ownFile } from './own-files.js';
 
 /** The parts of this package's own package.json that are used while it runs. */
 export interface PackageJson {
@@ -7,4 +8,4 @@ export interface PackageJson {
 }
 
 export const readPackageJson = (): PackageJson =>
-  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as PackageJson;
+  JSON.parse(readFileSync(ownFile('package.json'), 'utf8')) as PackageJson;

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { DataConverter } from '@temporalio/common';
 import {
   NativeConnection,
@@ -24,6 +23,7 @@ import { tracing, type Tracing } from './observe/tracing.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { KeptRequests } from './sources/in-flight.js';
+import { ownCode } from './own-files.js';
 import { Network } from './trust/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
@@ -301,13 +301,14 @@ export function workflowCode(
   bundle?: string,
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
   const inBuild = bundleFor(dataConverter, isTraced);
-  const prebuilt = bundle ?? (inBuild === null ? null : here(inBuild));
+  const prebuilt = bundle ?? (inBuild === null ? null : ownCode(inBuild));
   if (prebuilt !== null && existsSync(prebuilt)) return { workflowBundle: { codePath: prebuilt } };
-  const sources = [here('workflows/index.ts'), ...(inBuild === null ? [here('workflows/index.js')] : [])];
+  const sources = [
+    ownCode('workflows/index.ts'),
+    ...(inBuild === null ? [ownCode('workflows/index.js')] : []),
+  ];
   const found = sources.find((path) => existsSync(path));
   if (found !== undefined) return { workflowsPath: found };
   const missing = prebuilt ?? sources.join(', ');
   throw new Error(`the workflow bundle ${missing} is missing: build or install Highwater again`);
 }
-
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));

@@ -1,7 +1,8 @@
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { HighwaterError, messageOf } from '../errors.js';
+import { packageFolder } from '../own-files.js';
 import { ruleFor } from '../failures.js';
 
 /** Number of attempts for a failure that is retried only a few times. */
@@ -54,7 +55,7 @@ function failureOf(thrown: unknown, isContinuous: () => boolean): unknown {
 
 /** Removes the folder of this and other packages from a stack trace. */
 function withoutPlace(stack: string): string {
-  const installed = new URL('../../', import.meta.url);
+  const installed = pathToFileURL(`${packageFolder}/`);
   return stack
     .replaceAll(installed.href, '')
     .replaceAll(fileURLToPath(installed), '')

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import { HighwaterClient } from '../client.js';
@@ -18,6 +17,7 @@ import { createLogger, installRuntime } from '../logger.js';
 import { REFERENCE_STRATEGIES, type ReferenceStrategy, type StreamResult } from '../protocol.js';
 import { HighwaterWorker } from '../worker.js';
 import { followSync } from './follow.js';
+import { ownCode } from '../own-files.js';
 import { untilInterrupted } from './interrupted.js';
 import { asPort, cursorText, print, cursorTable, webUiLink } from './output.js';
 import { readDestination } from './query.js';
@@ -317,8 +317,13 @@ function reasonFor(id: string, changes: MutationReport | null): string {
 const execute = promisify(execFile);
 
 async function secondProgram(sql: string, destination: string): Promise<string> {
-  const cli = fileURLToPath(new URL('../cli.js', import.meta.url));
-  const { stdout } = await execute(process.execPath, [cli, 'query', sql, '--destination', destination]);
+  const { stdout } = await execute(process.execPath, [
+    ownCode('cli.js'),
+    'query',
+    sql,
+    '--destination',
+    destination,
+  ]);
   return stdout.trimEnd();
 }
 

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { HighwaterError } from '../errors.js';
+import { ownFile } from '../own-files.js';
 
 /** Something is there that must not be written over. */
 export class InitRefusedError extends HighwaterError {
@@ -11,7 +11,7 @@ export class InitRefusedError extends HighwaterError {
 }
 
 /** The packaged schema, by which editors complete and check the file. */
-const SCHEMA = fileURLToPath(new URL('../../highwater.schema.json', import.meta.url));
+const SCHEMA = ownFile('highwater.schema.json');
 
 /** @throws {InitRefusedError} where the file exists and may not be written over. */
 export function refuseExisting(file: string, force: boolean): void {

@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
+import { isSource, ownCode } from '../own-files.js';
 import { DemoClient } from './demo-api/client.js';
 import type { DemoSettingsPatch } from './demo-api/settings.js';
 
@@ -48,9 +49,9 @@ export interface DemoApi {
  * @throws {Error} with the process's output, if it ends before it listens.
  */
 export async function startDemoApi(options: DemoApiOptions = {}): Promise<DemoApi> {
-  const main = fileURLToPath(import.meta.url).replace(/demo-api(\.[jt]s)$/, 'demo-api-main$1');
+  const main = ownCode(`dev/demo-api-main.${isSource ? 'ts' : 'js'}`);
   // From source the entry is TypeScript, which needs its loader.
-  const loader = main.endsWith('.ts')
+  const loader = isSource
     ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
     : [];
   const flags = ['--parent', '--port', String(options.port ?? 0)];

@@ -1,9 +1,9 @@
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import type { DataConverter, LoadedDataConverter, Payload } from '@temporalio/common';
 import { loadDataConverter } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import { HighwaterError, messageOf } from '../errors.js';
+import { ownFile } from '../own-files.js';
 import type { Json } from '../protocol.js';
 import { EncryptionCodec, keysFrom } from './encryption.js';
 
@@ -12,10 +12,8 @@ export class DataConverterError extends HighwaterError {
   override readonly name = 'DataConverterError';
 }
 
-/** From source this is the built file: the SDK loads it with `require`, which cannot read TypeScript. */
-const ENCODED_FAILURES = ['./encoded-failures.cjs', '../../dist/payloads/encoded-failures.cjs']
-  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
-  .find((path) => existsSync(path));
+/** The built file also from source: the SDK loads it with `require`, which cannot read TypeScript. */
+const ENCODED_FAILURES = ownFile('dist/payloads/encoded-failures.cjs');
 
 /**
  * Builds the data converter that the environment configures: encryption by HIGHWATER_PAYLOAD_KEY or

@@ -97,7 +97,7 @@ describe('the package', () => {
       expect(paths).toContain(path);
     }
     const expected =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w.-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts))$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w.-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/LICENSES\.txt)$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
     expect(paths.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
     // Unpacked; each of the four bundles of the workflows has zod in it.
