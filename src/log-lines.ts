@@ -1,5 +1,6 @@
 /** Lines of a worker's log for people: time, level, sync, message, and the rest. */
 import { coloured, type Tone } from './colours.js';
+import { visible } from './text.js';
 
 const LEVELS: { [level: number]: [name: string, tone: Tone | null] } = {
   10: ['trace', 'quiet'],
@@ -37,9 +38,9 @@ export function logLine(json: string, hasColours: boolean): string {
   return [
     paint('quiet', clock(time)),
     paint(tone, name.padEnd(5)),
-    ...(about.length === 0 ? [] : [paint('strong', about.map((part) => plain(String(part))).join(' '))]),
-    paint(tone, plain(String(msg ?? ''))),
-    ...rest.map(([key, value]) => `${paint('quiet', `${plain(key)}=`)}${valueText(value)}`),
+    ...(about.length === 0 ? [] : [paint('strong', about.map((part) => visible(String(part))).join(' '))]),
+    paint(tone, visible(String(msg ?? ''))),
+    ...rest.map(([key, value]) => `${paint('quiet', `${visible(key)}=`)}${valueText(value)}`),
   ].join(' ');
 }
 
@@ -47,9 +48,4 @@ export function logLine(json: string, hasColours: boolean): string {
 const clock = (time: unknown): string => (typeof time === 'string' ? time.slice(11, 19) : '');
 
 const valueText = (value: unknown): string =>
-  typeof value === 'string' && !/[\s"]/.test(value) ? plain(value) : plain(JSON.stringify(value) ?? '');
-
-/** A text without characters that would move the cursor or begin a line. */
-// oxlint-disable-next-line no-control-regex
-const plain = (text: string): string =>
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, ' ');
+  typeof value === 'string' && !/[\s"]/.test(value) ? visible(value) : visible(JSON.stringify(value) ?? '');

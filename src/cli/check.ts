@@ -37,31 +37,51 @@ export function checkCommand(): Command {
 async function check(file: string, options: { stream?: string; json?: boolean }): Promise<void> {
   const { plans } = await loadPlans(file);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const destination = destinationOf(undefined, chosen[0]);
-  const found: Record<string, Finding[]> = { destination: await destinationFindings(destination, chosen) };
-  for (const plan of chosen) {
+  const found = await checked(chosen, plans.plans);
+  const problems = problemsIn(found);
+  if (options.json === true) print(JSON.stringify({ status: problems === 0 ? 'fine' : 'problems', found }));
+  else printFindings(found);
+  if (problems > 0) {
+    throw new CheckFailedError(`${counted(problems, 'problem')} found; nothing was written`);
+  }
+}
+
+/** Findings by stream, and those about the destination. */
+export type Checked = Record<string, Finding[]>;
+
+/**
+ * Checks streams against their live source, and their destination.
+ * @param all plans, among them those of parents.
+ */
+export async function checked(
+  plans: readonly StreamPlan[],
+  all: readonly StreamPlan[],
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Checked> {
+  const destination = destinationOf(undefined, plans[0]);
+  const found: Checked = { destination: await destinationFindings(destination, plans) };
+  for (const plan of plans) {
     found[plan.stream] = await Promise.resolve()
-      .then(async () => Probe.of(plan, plans.plans, await probedFrom(plan)))
+      .then(async () => Probe.of(plan, all, { ...(await probedFrom(plan)), environment }))
       .then(examine)
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
-  const problems = Object.values(found)
+  return found;
+}
+
+export const problemsIn = (found: Checked): number =>
+  Object.values(found)
     .flat()
-    .filter(({ kind }) => kind === 'problem');
-  if (options.json === true)
-    print(JSON.stringify({ status: problems.length === 0 ? 'fine' : 'problems', found }));
-  else {
-    for (const [name, findings] of Object.entries(found)) {
-      print(visible(name));
-      for (const { kind, message } of findings) {
-        const [first = '', ...rest] = message.split('\n').map(visible);
-        print(wrapped(`  ${MARKS[kind]} ${first}`, 4));
-        for (const line of rest) print(wrapped(`    ${line.trim()}`, 4));
-      }
+    .filter(({ kind }) => kind === 'problem').length;
+
+export function printFindings(found: Checked): void {
+  for (const [name, findings] of Object.entries(found)) {
+    print(visible(name));
+    for (const { kind, message } of findings) {
+      const [first = '', ...rest] = message.split('\n').map(visible);
+      print(wrapped(`  ${MARKS[kind]} ${first}`, 4));
+      for (const line of rest) print(wrapped(`    ${line.trim()}`, 4));
     }
-  }
-  if (problems.length > 0) {
-    throw new CheckFailedError(`${counted(problems.length, 'problem')} found; nothing was written`);
   }
 }
 

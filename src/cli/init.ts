@@ -1,319 +1,440 @@
-import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { createInterface } from 'node:readline/promises';
+import { basename } from 'node:path';
 import { Command, Option } from 'commander';
-import { Document } from 'yaml';
+import { REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/reference-source.js';
 import { baseUrl as baseUrlSchema } from '../config/values.js';
-import { suggestion } from '../config/problems.js';
-import { REFERENCE_COLUMNS, REFERENCE_ORIGIN, REFERENCE_PATHS } from '../config/reference-source.js';
 import { plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
-import { discover } from '../inspect/discover.js';
+import { type Look, lookAt, LookError, lookAsTold } from '../inspect/api/look.js';
+import { REQUESTS_IN_ALL } from '../inspect/api/requests.js';
+import { useOf } from '../inspect/api/names.js';
+import {
+  AUTH_KINDS,
+  type AuthKind,
+  draftedAuth,
+  type DraftedAuth,
+  type Secrets,
+  shownAuth,
+  variablesIn,
+} from '../inspect/credentials.js';
 import { draft } from '../inspect/draft.js';
-import { ownFile } from '../own-files.js';
-import { type Json, STRATEGIES } from '../protocol.js';
-import { note, print, probedFrom } from './output.js';
+import { nameOfPath } from '../inspect/stream-names.js';
+import { type Json, STRATEGIES, type StreamPlan } from '../protocol.js';
+import { type Checked, checked, printFindings, problemsIn } from './check.js';
+import { initFrom } from './init-from.js';
+import { refuseExisting, writeConfiguration } from './init-file.js';
+import { counted, note, print, probedFrom, visible, wrapped } from './output.js';
+import { Questions } from './questions.js';
 
-const AUTHS = ['none', 'bearer', 'basic', 'api_key'] as const;
-type AuthType = (typeof AUTHS)[number];
-
-interface Options {
+export interface InitOptions {
   baseUrl?: string;
   path?: string;
   name?: string;
   strategy?: string;
   auth?: string;
+  authName?: string;
+  authIn?: 'header' | 'query' | 'cookie';
+  authUrl?: string;
+  from?: string;
   file?: string;
   yes?: boolean;
   force?: boolean;
+  columns?: boolean;
   discover: boolean;
   json?: boolean;
 }
 
-/** Something is there that must not be written over. */
-class InitRefusedError extends HighwaterError {
-  override readonly name = 'InitRefusedError';
+/** The API could not be understood, so no configuration was written. */
+class InitFailedError extends HighwaterError {
+  override readonly name = 'InitFailedError';
+}
+
+/** The file is written, but its check found problems. */
+class CheckAfterInitError extends HighwaterError {
+  override readonly name = 'CheckAfterInitError';
 }
 
 export function initCommand(): Command {
   return new Command('init')
-    .description('Write a first configuration: asks questions on a terminal, or takes the options.')
-    .option('--base-url <url>', `the address of the API (default: ${REFERENCE_ORIGIN}, the sample API)`)
+    .description(
+      `Look at a live API, or read a description of it, and write a first configuration. Tries how the API pages with at most ${REQUESTS_IN_ALL} requests, reads a sample, and checks the result.`,
+    )
+    .argument('[url]', 'the address of a list of records')
+    .option('--base-url <url>', 'the address of the API; with --path instead of a URL')
     .option('--path <path>', 'the path of the list to read, appended to the base URL')
+    .option(
+      '--from <file>',
+      'read an OpenAPI description, a curl command, a HAR file or an Airbyte manifest instead ("-": standard input)',
+    )
     .option('--name <name>', 'the name of the stream and its table (default: the last part of the path)')
-    .addOption(new Option('--strategy <name>', 'how to read the list').choices([...STRATEGIES]))
-    .addOption(new Option('--auth <type>', 'how to authenticate').choices([...AUTHS]))
+    .addOption(
+      new Option('--strategy <name>', 'how to read the list (default: as requests show)').choices([
+        ...STRATEGIES,
+      ]),
+    )
+    .addOption(new Option('--auth <type>', 'how to authenticate').choices([...AUTH_KINDS]))
+    .option('--auth-name <name>', 'api_key: the name of the header, parameter or cookie')
+    .addOption(new Option('--auth-in <place>', 'api_key: where it is').choices(['header', 'query', 'cookie']))
+    .option('--auth-url <url>', 'session: the login; oauth2: the token endpoint')
     .option('--file <file>', 'the file to write (default: highwater.yaml)')
-    .option('-y, --yes', 'ask nothing: use the defaults for missing options')
+    .option('-y, --yes', 'ask nothing: use what is found, and the defaults')
     .option('--force', 'overwrite an existing file')
-    .option('--no-discover', 'do not read sample records from the API to find the columns and the key')
+    .option('--columns', 'write the columns that the sample shows (default: they follow from the records)')
+    .option('--no-discover', 'send no request: write what the options say')
     .option('--json', 'print one JSON object, and ask nothing')
     .addHelpText(
       'after',
       `
 Examples:
-  highwater init
-  highwater init --yes
-  highwater init --base-url https://api.example.com/v1 --path /orders --strategy page_number --auth bearer --yes`,
+  highwater init https://api.example.com/v1/orders --auth bearer
+  highwater init --from openapi.json
+  pbpaste | highwater init --from -`,
     )
     .action(init);
 }
 
 /** The facts about the API that are known before the first request. */
-interface Answers {
+interface Given {
   baseUrl: string;
   path: string;
   name: string;
-  strategy: string;
-  auth: AuthType;
   file: string;
+  auth: DraftedAuth;
+  params: { [name: string]: string };
+  /** Parameters of pages that the address has. */
+  preferred: string[];
+  /** Secrets of the address, which are used and not written. */
+  secrets: Secrets;
+  /** Given by the user. */
+  strategy: string | null;
 }
 
-async function init(options: Options): Promise<void> {
+async function init(url: string | undefined, options: InitOptions): Promise<void> {
+  if (options.from !== undefined) return initFrom(options.from, options);
   const asks = options.yes !== true && options.json !== true && process.stdin.isTTY === true;
-  const answers = asks ? await askQuestions(options) : withDefaults(options);
-  const { file } = answers;
-  const variables = variablesOf(answers.auth);
-  const example = join(dirname(file), '.env.example');
-  const there = [file, ...(variables.length > 0 ? [example] : [])].filter((path) => existsSync(path));
-  if (there.length > 0 && options.force !== true) {
-    throw new InitRefusedError(
-      `${there.join(' and ')} already ${there.length === 1 ? 'exists' : 'exist'}; --force overwrites`,
-    );
+  const isForced = options.force === true;
+  if (!asks || options.file !== undefined) refuseExisting(options.file ?? DEFAULT_FILE, isForced);
+  const questions = asks ? new Questions() : null;
+  try {
+    const first = await firstAnswers(url, options, questions);
+    // An answer that cannot stand in a configuration is refused before a request is sent.
+    plansFrom(configurationOf(first, { strategy: 'cursor', next: 'none' }), undefined, true);
+    const { given, look } = options.discover
+      ? await lookOrAsk(first, options, questions)
+      : { given: await withAuth(first, options, questions), look: null };
+    const final = await lastAnswers(given, look, options, questions);
+    refuseExisting(final.file, isForced);
+    await finish(final, look, options);
+  } finally {
+    questions?.close();
   }
-  const configuration = configurationOf(answers);
-  const { text, notes } = await written(configuration, answers, options.discover);
-  await mkdir(dirname(resolve(file)), { recursive: true });
-  await writeFile(file, text);
-  const made = [file];
-  if (variables.length > 0) {
-    await writeFile(example, environmentOf(variables, file));
-    made.push(example);
-  }
-  if (options.json === true) {
-    print(JSON.stringify({ status: 'written', files: made, variables, notes }));
-    return;
-  }
-  for (const line of notes) note(`note: ${line}`);
-  print(`Wrote ${made.join(' and ')}.`);
-  if (variables.length > 0)
-    print(`Set ${variables.join(' and ')} in the environment of commands and workers.`);
-  print(`Next:\n  npx highwater check ${file}\n  npx highwater run ${file}`);
 }
 
-function withDefaults(options: Options): Answers {
-  const strategy = options.strategy ?? 'keyset';
-  const baseUrl = options.baseUrl ?? REFERENCE_ORIGIN;
-  const path = options.path ?? defaultPath(baseUrl, strategy);
+const DEFAULT_FILE = 'highwater.yaml';
+const SAMPLE_API = `${REFERENCE_ORIGIN}${REFERENCE_PATHS.keyset}`;
+
+/** Address and path, by which the API can be asked. */
+async function firstAnswers(
+  url: string | undefined,
+  options: InitOptions,
+  questions: Questions | null,
+): Promise<Given> {
+  const problem = (said: string) =>
+    baseUrlSchema.safeParse(withoutUser(said)).error?.issues[0]?.message ?? null;
+  const isGiven = url !== undefined || options.baseUrl !== undefined;
+  const isReference = options.baseUrl === REFERENCE_ORIGIN || !isGiven;
+  const sample = isReference ? referencePath(options.strategy ?? 'keyset') : '';
+  const address =
+    url ??
+    options.baseUrl ??
+    (await questions?.text('URL of the list to read', `${REFERENCE_ORIGIN}${sample}`, problem)) ??
+    SAMPLE_API;
+  const place = options.baseUrl === undefined ? placeIn(address) : { ...NOTHING_GIVEN, baseUrl: address };
+  const needsPath = place.path === '' && options.path === undefined;
+  const path =
+    needsPath && questions !== null ? await questions.text('Path of the list to read', sample) : null;
+  const given = { ...place, path: options.path ?? path ?? (place.path === '' ? sample : place.path) };
   return {
-    baseUrl,
-    path,
-    strategy,
-    name: options.name ?? nameOf(path),
-    auth: (options.auth ?? 'none') as AuthType,
-    file: options.file ?? 'highwater.yaml',
+    ...given,
+    name: options.name ?? nameOf(given.path),
+    file: options.file ?? DEFAULT_FILE,
+    strategy: options.strategy ?? null,
+    ...(options.auth !== undefined && { auth: authOf(options.auth as AuthKind, options, given.baseUrl) }),
   };
 }
 
-/** The names of the reference API for the strategy; another API's are not known. */
-const defaultPath = (baseUrl: string, strategy: string) =>
-  baseUrl === REFERENCE_ORIGIN && isReference(strategy) ? REFERENCE_PATHS[strategy] : '';
+const NOTHING_GIVEN = {
+  baseUrl: '',
+  path: '',
+  params: {},
+  preferred: [],
+  secrets: {},
+  auth: { auth: null, variables: [], assumed: [] },
+};
+
+const withoutUser = (url: string) => url.replace(/^(\w+:\/\/)[^/@]*@/, '$1').replace(/[?#].*$/s, '');
+
+/** Takes an address apart; credentials in it become references. */
+function placeIn(address: string): Omit<Given, 'name' | 'file' | 'strategy'> {
+  if (!URL.canParse(address) || !/^https?:/.test(address)) return { ...NOTHING_GIVEN, baseUrl: address };
+  const url = new URL(address);
+  const user =
+    url.username === ''
+      ? null
+      : { name: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
+  const all = Object.fromEntries(url.searchParams);
+  const preferred = Object.keys(all).filter((name) => useOf(name) !== null && useOf(name) !== 'since');
+  const params = Object.fromEntries(Object.entries(all).filter(([name]) => !preferred.includes(name)));
+  const shown = shownAuth({}, params, user);
+  return {
+    baseUrl: url.origin,
+    path: url.pathname === '/' ? '' : url.pathname,
+    params: shown.params,
+    preferred,
+    secrets: shown.secrets,
+    auth: { auth: shown.auth, variables: shown.auth === null ? [] : variablesIn(shown.auth), assumed: [] },
+  };
+}
 
 type Reference = keyof typeof REFERENCE_PATHS;
-const isReference = (strategy: string): strategy is Reference => Object.hasOwn(REFERENCE_PATHS, strategy);
 const isReferencePath = (path: string) => Object.values<string>(REFERENCE_PATHS).includes(path);
+const referencePath = (strategy: string) =>
+  Object.hasOwn(REFERENCE_PATHS, strategy) ? REFERENCE_PATHS[strategy as Reference] : REFERENCE_PATHS.keyset;
 
-/** `/v1/orders.json?x=1` → orders. */
-function nameOf(path: string): string {
-  if (isReferencePath(path)) return 'user';
-  const word =
-    path
-      .replace(/[?#].*$/s, '')
-      .split('/')
-      .filter((part) => part !== '')
-      .at(-1) ?? '';
-  return word.replace(/\.\w+$/, '').replace(/[^\w-]+/g, '_') || 'records';
+const nameOf = (path: string) => (isReferencePath(path) ? 'user' : nameOfPath(path));
+
+const authOf = (kind: AuthKind, options: InitOptions, baseUrl: string): DraftedAuth =>
+  draftedAuth(kind, { name: options.authName, in: options.authIn, url: options.authUrl }, baseUrl);
+
+async function withAuth(
+  given: Given,
+  options: InitOptions,
+  questions: Questions | null,
+  otherwise: AuthKind = 'none',
+): Promise<Given> {
+  if (questions === null || options.auth !== undefined) return given;
+  const kind = await questions.oneOf<AuthKind>('Authentication', AUTH_KINDS, otherwise);
+  const details = { ...options };
+  if (kind === 'api_key')
+    details.authName ??= await questions.text('Header or parameter of the key', 'X-Api-Key');
+  if (kind === 'session') details.authUrl ??= await questions.text('Path of the login', '/login');
+  if (kind === 'oauth2')
+    details.authUrl ??= await questions.text('URL of the token endpoint', `${given.baseUrl}/oauth/token`);
+  return { ...given, auth: authOf(kind, details, given.baseUrl) };
 }
 
-async function askQuestions(options: Options): Promise<Answers> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  // Ctrl-C and Ctrl-D end it: nothing has been written yet.
-  const gone = new AbortController();
-  terminal.once('close', () => gone.abort());
-  const text = async (what: string, given: string | undefined, otherwise: string): Promise<string> => {
-    if (given !== undefined) return given;
-    const shown = otherwise === '' ? '' : ` (${otherwise})`;
-    const said = (await terminal.question(`${what}${shown}: `, { signal: gone.signal })).trim();
-    return said === '' ? otherwise : said;
-  };
-  const url = async (): Promise<string> => {
-    for (;;) {
-      const said = await text('Base URL of the API', options.baseUrl, REFERENCE_ORIGIN);
-      const wrong = baseUrlSchema.safeParse(said).error?.issues[0]?.message;
-      if (wrong === undefined || options.baseUrl !== undefined) return said;
-      note(wrong);
+/** Looks at the API; where it asks for credentials, asks the user which. */
+async function lookOrAsk(
+  first: Given,
+  options: InitOptions,
+  questions: Questions | null,
+): Promise<{ given: Given; look: Look }> {
+  let given = first;
+  for (let tries = 0; ; tries++) {
+    try {
+      return { given, look: await look(given, options) };
+    } catch (thrown) {
+      const asksFor = thrown instanceof LookError ? thrown.asksFor : [];
+      const mayAsk = questions !== null && options.auth === undefined && asksFor.length > 0 && tries === 0;
+      if (!mayAsk) throw new InitFailedError(`${explained(thrown, given)}\nNothing was written.`);
+      note(messageOf(thrown));
+      given = await withAuth(given, options, questions, asksFor[0] as AuthKind);
     }
-  };
-  const oneOf = async <T extends string>(
-    what: string,
-    given: string | undefined,
-    words: readonly T[],
-    otherwise: T,
-  ): Promise<T> => {
-    for (;;) {
-      const said = await text(`${what}: ${words.join(', ')}`, given, otherwise);
-      const word = words.find((one) => one === said);
-      if (word !== undefined) return word;
-      note(`${JSON.stringify(said)} is not one of them${suggestion(said, words)}`);
-    }
-  };
-  try {
-    const baseUrl = await url();
-    const strategy = await oneOf('Strategy', options.strategy, STRATEGIES, 'keyset');
-    const path = await text('Path of the list to read', options.path, defaultPath(baseUrl, strategy));
-    const name = await text('Name of the stream and its table', options.name, nameOf(path));
-    const auth = await oneOf<AuthType>('Authentication', options.auth, AUTHS, 'none');
-    const file = await text('File', options.file, 'highwater.yaml');
-    return { baseUrl, path, strategy, name, auth, file };
-  } catch (thrown) {
-    if (gone.signal.aborted) throw new InitRefusedError('interrupted; nothing was written');
-    throw thrown;
-  } finally {
-    terminal.close();
   }
 }
 
-const VARIABLES: Record<AuthType, readonly string[]> = {
-  none: [],
-  bearer: ['API_TOKEN'],
-  basic: ['API_USER', 'API_PASSWORD'],
-  api_key: ['API_KEY'],
-};
-const variablesOf = (auth: AuthType) => [...VARIABLES[auth]];
+async function look(given: Given, options: InitOptions): Promise<Look> {
+  const onWait = (seconds: number) => note(`The source asks to wait ${Math.ceil(seconds)} s.`);
+  const configuration = configurationOf(given, {});
+  const place = { configuration, name: given.name, preferred: given.preferred };
+  const probing = async (plan: StreamPlan) => ({
+    ...(await probedFrom(plan)),
+    environment: environmentOf(given),
+  });
+  if (options.json !== true && process.stderr.isTTY === true)
+    note(`Looking at ${visible(given.baseUrl + given.path)} with at most ${REQUESTS_IN_ALL} requests …`);
+  return given.strategy === null
+    ? lookAt(place, probing, onWait)
+    : lookAsTold(place, given.strategy, probing, onWait);
+}
 
-const AUTH: Record<AuthType, { [key: string]: Json } | null> = {
-  none: null,
-  bearer: { type: 'bearer', token: '${env:API_TOKEN}' },
-  basic: { type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' },
-  api_key: { type: 'api_key', name: 'X-Api-Key', value: '${env:API_KEY}', in: 'header' },
-};
+const environmentOf = ({ secrets }: Given): NodeJS.ProcessEnv => ({ ...process.env, ...secrets });
+
+/** Why nothing could be looked at, and what to do. */
+function explained(thrown: unknown, given: Given): string {
+  const { auth } = given;
+  const environment = environmentOf(given);
+  const message =
+    thrown instanceof ConfigurationError
+      ? thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ')
+      : messageOf(thrown);
+  const missing = auth.variables.filter((name) => environment[name] === undefined);
+  if (missing.length > 0) {
+    return `${message}\nSet ${missing.join(' and ')} in this terminal (export ${missing[0] ?? ''}=…), then run the same command again.`;
+  }
+  if (thrown instanceof LookError && thrown.asksFor.length > 0) {
+    return auth.auth === null
+      ? `${message}\nIt asks for credentials: add --auth ${thrown.asksFor.join(', or --auth ')} (all kinds: ${AUTH_KINDS.join(', ')}).`
+      : `${message}\nThe credentials were refused: check the values of ${auth.variables.join(' and ')}, and the kind of authentication.`;
+  }
+  return `${message}\nTo write a configuration without looking at the API, add --no-discover.`;
+}
+
+/** Everything else is known now: the answers begin with what was found. */
+async function lastAnswers(
+  given: Given,
+  look: Look | null,
+  options: InitOptions,
+  questions: Questions | null,
+): Promise<Given> {
+  if (questions === null) return { ...given, strategy: given.strategy ?? (look === null ? 'keyset' : null) };
+  const found = String(look?.keys['strategy'] ?? 'keyset');
+  if (look !== null) printLook(look);
+  const strategy =
+    options.strategy ?? (await questions.oneOf('Strategy', STRATEGIES, found as (typeof STRATEGIES)[number]));
+  const name = options.name ?? (await questions.text('Name of the stream and its table', given.name));
+  const file = options.file ?? (await questions.text('File', given.file));
+  return { ...given, strategy: strategy === found && look !== null ? null : strategy, name, file };
+}
 
 /** @throws {ConfigurationError} where an answer cannot stand in a configuration. */
-function configurationOf({ baseUrl, path, name, strategy, auth, file }: Answers): { [key: string]: Json } {
-  const credentials = AUTH[auth];
+function configurationOf(given: Given, keys: { [key: string]: Json }): { [key: string]: Json } {
+  const { baseUrl, path, name, auth, params, file } = given;
+  const own = keys['params'] as { [name: string]: Json } | undefined;
+  const allParams = { ...params, ...own };
   const configuration = {
     sync: { name },
-    source: { base_url: baseUrl, ...(credentials !== null && { auth: credentials }) },
+    source: { base_url: baseUrl, ...(auth.auth !== null && { auth: auth.auth }) },
     destination: `${basename(file).replace(/\.[^.]*$/, '') || 'highwater'}.duckdb`,
     streams: [
       {
         name,
         ...(path !== '' && { path }),
-        strategy,
-        ...(strategy === 'cursor' && { next: 'link' }),
+        ...keys,
+        ...(Object.keys(allParams).length > 0 && { params: allParams }),
       },
     ],
   };
-  plansFrom(configuration, undefined, true);
   return configuration;
 }
 
-/** The file's text: with what a sample shows, else with the reference table's columns, else with some to begin with. */
-async function written(
-  configuration: { [key: string]: Json },
-  answers: Answers,
-  asksApi: boolean,
-): Promise<{ text: string; notes: string[] }> {
-  const { plans } = plansFrom(configuration, undefined, true);
-  const [plan] = plans;
-  if (plan === undefined) throw new Error('a configuration of no stream');
-  const notes: string[] = [];
-  if (asksApi) {
-    try {
-      const found = await discover(plan, SAMPLE, plans, await probedFrom(plan));
-      const drafted = draft(configuration, plans, new Map([[plan.stream, found]]));
-      if (found.records > 0 && isSound(drafted.configuration)) {
-        return { text: commented(drafted.text, answers), notes: drafted.notes };
-      }
-      notes.push(...drafted.notes);
-    } catch (thrown) {
-      const why =
-        thrown instanceof ConfigurationError
-          ? thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ')
-          : (messageOf(thrown).split('\n')[0] ?? '');
-      notes.push(`could not read sample records from the API: ${why}`);
-    }
-  }
-  const [stream] = configuration['streams'] as { [key: string]: Json }[];
-  const columns: Record<string, string> = isReferencePath(answers.path)
-    ? REFERENCE_COLUMNS
-    : { id: 'STRING', updated_at: 'UTC_DATETIME' };
-  const times = Object.keys(columns).find((name) => /^updated/.test(name)) ?? '';
-  const usesTime = ['keyset', 'timestamp', 'replay'].includes(answers.strategy);
-  const whole = {
-    ...configuration,
-    streams: [{ ...stream, ...(usesTime && { cursor_field: times }), primary_key: 'id', columns }],
-  };
-  if (!isReferencePath(answers.path)) {
-    notes.push(
-      `columns, primary_key${usesTime ? ' and cursor_field' : ''} are guesses: "highwater discover ${answers.file}" finds them`,
+/** Writes the file, checks it, and says what to do next. */
+async function finish(given: Given, look: Look | null, options: InitOptions): Promise<void> {
+  if (look?.isPartOnly === true && given.strategy === null) {
+    if (options.json !== true) printLook(look);
+    throw new InitFailedError(
+      'only a part of the list could be read, so nothing was written. If you know how the API pages, say so: --strategy NAME; or --no-discover writes a file to complete',
     );
   }
-  return { text: commented(new Document(whole).toString({ lineWidth: 110 }), answers), notes };
-}
-
-/** Records by which columns are told. */
-const SAMPLE = 200;
-
-function isSound(configuration: Json): boolean {
-  try {
-    plansFrom(configuration);
-    return true;
-  } catch (thrown) {
-    if (!(thrown instanceof ConfigurationError)) throw thrown;
-    return false;
+  const asked = given.strategy === null ? look?.keys : keysAsTold(given, look);
+  const configuration = configurationOf(given, asked ?? {});
+  const { plans } = plansFrom(configuration, undefined, true);
+  const found = new Map(look === null ? [] : [[given.name, look.discovery]]);
+  const drafted = draft(configuration, plans, found, { columns: options.columns === true });
+  const isComplete = look !== null && look.discovery.records > 0;
+  const text = isComplete ? drafted.text : draft(withGuesses(configuration, given), plans, new Map()).text;
+  const variables = variablesIn(configuration);
+  const files = await writeConfiguration(given.file, text, variables);
+  const notes = [...drafted.notes, ...given.auth.assumed];
+  if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${given.file} --write" finds them`);
+  if (look !== null && options.columns === true) {
+    notes.push(
+      `the columns are inferred from ${counted(look.discovery.records, 'record')}: look at their types`,
+    );
   }
+  const { plans: written } = isComplete ? plansFrom(drafted.configuration) : { plans: [] };
+  const findings = isComplete ? await checked(written, written, environmentOf(given)) : null;
+  report({ given, look, files, variables, notes, findings }, options);
 }
 
-/** The packaged schema, by which editors complete and check the file. */
-const SCHEMA = ownFile('highwater.schema.json');
+const GUESSES = 'primary_key and cursor_field are guesses';
 
-/** Comments at the keys that a reader will want to change. */
-function commented(text: string, { file, auth }: Answers): string {
-  const path = relative(dirname(resolve(file)), SCHEMA)
-    .split(sep)
-    .join('/');
-  const lines = text.split('\n').flatMap((line): string[] => {
-    const [key = ''] = /^[a-z_]+(?=:)/.exec(line) ?? [];
-    const comment = COMMENTS[key];
-    const more = key === 'source' && auth === 'api_key' ? [KEY_COMMENT] : [];
-    return comment === undefined ? [line] : [`# ${comment}`, ...more, line];
-  });
-  return [
-    `# yaml-language-server: $schema=${path.startsWith('.') ? path : `./${path}`}`,
-    `# Written by "highwater init". "highwater check" tests it against the API. All keys: docs/configuration.md in the package.`,
-    ...lines,
-  ].join('\n');
+/** The user's own strategy, and of what was found that which does not depend on it. */
+function keysAsTold({ strategy }: Given, look: Look | null): { [key: string]: Json } {
+  const records = look?.keys['records'];
+  if (look !== null && look.keys['strategy'] === strategy) return look.keys;
+  return {
+    strategy: strategy ?? 'keyset',
+    ...(strategy === 'cursor' && { next: 'link' }),
+    ...(records !== undefined && { records }),
+  };
 }
 
-const COMMENTS: Record<string, string> = {
-  source:
-    'The API. Write credentials as references, ${env:NAME}: the worker reads them from its environment.',
-  destination:
-    'The DuckDB file; a relative path starts at the folder of the worker. Add "interval: 15m" to keep the sync running.',
-  streams:
-    'One table per stream. Most APIs need some of these keys: records, next, names, page_size, params.',
-};
+/** Names that most APIs use, to be replaced. */
+function withGuesses(
+  configuration: { [key: string]: Json },
+  { path, strategy }: Given,
+): { [key: string]: Json } {
+  const [stream = {}] = configuration['streams'] as { [key: string]: Json }[];
+  const usesTime = ['keyset', 'timestamp', 'replay'].includes(String(stream['strategy'] ?? strategy));
+  const field = isReferencePath(path) ? 'updatedAt' : 'updated_at';
+  return {
+    ...configuration,
+    streams: [{ ...stream, ...(usesTime && { cursor_field: field }), primary_key: 'id' }],
+  };
+}
 
-const KEY_COMMENT =
-  '# The header X-Api-Key carries the key: "name" changes the header, "in" may also be query or cookie.';
+interface Outcome {
+  given: Given;
+  look: Look | null;
+  files: string[];
+  variables: string[];
+  notes: string[];
+  findings: Checked | null;
+}
 
-function environmentOf(variables: readonly string[], file: string): string {
-  return [
-    `# The variables of ${basename(file)}. Copy this file to .env, fill it in, keep it out of version control, and load it:`,
-    '#   set -a; . ./.env; set +a',
-    ...variables.map((name) => `${name}=`),
-    '',
-  ].join('\n');
+/** @throws {CheckAfterInitError} where the check found problems. */
+function report({ given, look, files, variables, notes, findings }: Outcome, options: InitOptions): void {
+  const problems = findings === null ? 0 : problemsIn(findings);
+  if (options.json === true) {
+    const { found = [], assumed = [], unknown = [], requests = 0 } = look ?? {};
+    print(
+      JSON.stringify({
+        status: 'written',
+        files,
+        variables,
+        notes,
+        requests,
+        found,
+        assumed,
+        unknown,
+        check: findings,
+      }),
+    );
+  } else {
+    if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
+    for (const line of notes) note(`note: ${line}`);
+    print(`Wrote ${files.map(visible).join(' and ')}.`);
+    const missing = variables.filter((name) => process.env[name] === undefined);
+    if (missing.length > 0)
+      print(`Set ${missing.join(' and ')} in the environment of commands and workers, as .env.example says.`);
+    if (findings !== null) {
+      print('\nChecked with "highwater check":');
+      printFindings(findings);
+    }
+  }
+  if (problems > 0) {
+    throw new CheckAfterInitError(
+      `${given.file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${given.file}"`,
+    );
+  }
+  if (options.json === true) return;
+  const steps = findings === null ? [`npx highwater check ${given.file}`] : [];
+  print(`\nNext:\n${[...steps, `npx highwater run ${given.file}`].map((line) => `  ${line}`).join('\n')}`);
+}
+
+/** Prints what was tried and found. */
+function printLook({ requests, found, assumed, unknown }: Look): void {
+  print(`Sent ${counted(requests, 'request')}.\n\nFound`);
+  const widest = Math.max(...found.map(({ what }) => what.length));
+  for (const { what, text } of found)
+    print(wrapped(`  ${what.padEnd(widest)}  ${visible(text)}`, widest + 4));
+  for (const [title, lines] of [
+    ['Assumed', assumed],
+    ['Not found', unknown],
+  ] as const) {
+    if (lines.length === 0) continue;
+    print(`\n${title}`);
+    for (const line of lines) print(wrapped(`  - ${visible(line)}`, 4));
+  }
+  print('');
 }

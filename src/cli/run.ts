@@ -187,11 +187,6 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
 
   const { server, to } = await localServer();
   const client = await HighwaterClient.connect(to);
-  let isServerGone = false;
-  const leave = async () => {
-    await client.close();
-    isServerGone = await server.leave();
-  };
   const work = async () => {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
     // The file is of the one who runs it.
@@ -201,7 +196,14 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
       return finish(client, handle, streams, to, server.uiUrl);
     });
   };
-  const ended = await work().finally(leave);
+  let isServerGone = false;
+  let ended;
+  try {
+    ended = await work();
+  } finally {
+    await client.close();
+    isServerGone = await server.leave();
+  }
   return { ...ended, destination, isServerGone };
 }
 

@@ -1,5 +1,5 @@
 /** Puts what `discover` has found into a configuration: a document to paste, with comments that say why. */
-import { Document, isCollection, isMap, isPair, isScalar, type YAMLMap } from 'yaml';
+import { Document, isCollection, isMap, isPair, isScalar, isSeq, type YAMLMap } from 'yaml';
 import { isFull } from '../config/index.js';
 import { identifier } from '../config/values.js';
 import type { Json, StreamPlan } from '../protocol.js';
@@ -17,6 +17,13 @@ export interface Draft {
 /** More columns than a configuration may name. */
 const COLUMN_LIMIT = 1600;
 
+export interface DraftOptions {
+  /** The document to change; its comments and its order stay. Default: one made of the configuration. */
+  document?: Document;
+  /** Whether to write the columns. Default: yes. */
+  columns?: boolean;
+}
+
 /**
  * The configuration with what was found, of each stream by its name; the streams that were not looked at stay as they
  * are.
@@ -25,8 +32,8 @@ export function draft(
   configuration: Json,
   plans: readonly StreamPlan[],
   found: ReadonlyMap<string, Discovery>,
+  { document = new Document(configuration), columns = true }: DraftOptions = {},
 ): Draft {
-  const document = new Document(configuration);
   const notes: string[] = [];
   for (const [i, plan] of plans.entries()) {
     const discovery = found.get(plan.stream);
@@ -34,11 +41,24 @@ export function draft(
     const path = isFull(configuration) ? ['streams', i] : [];
     const stream = path.length === 0 ? document.contents : document.getIn(path);
     if (!isMap(stream)) continue;
-    notes.push(...fill(document, stream, plan, discovery, isFull(configuration)));
-    const requests = discovery.requests.length;
-    stream.commentBefore = ` Found by "highwater discover" in ${discovery.records} records of ${requests} request${requests === 1 ? '' : 's'}.`;
+    notes.push(...fill(document, stream, plan, discovery, { full: isFull(configuration), columns }));
+    if (columns) noteSample(document, stream, discovery);
   }
   return { text: document.toString({ lineWidth: 110 }), configuration: document.toJS() as Json, notes };
+}
+
+const FOUND_BY = / ?Found by "highwater discover".*/;
+
+/** Says before a stream, in one line, what its columns rest on. */
+function noteSample(document: Document, stream: YAMLMap, { records, requests }: Discovery): void {
+  const others = (comment: string | null | undefined) =>
+    (comment ?? '').split('\n').filter((line) => line !== '' && !FOUND_BY.test(line));
+  const line = ` Found by "highwater discover" in ${records} records of ${requests.length} request${requests.length === 1 ? '' : 's'}.`;
+  stream.commentBefore = [...others(stream.commentBefore), line].join('\n');
+  // A parser gives what stands before the first stream to the list.
+  const list = document.getIn(['streams'], true);
+  if (isSeq(list) && list.items[0] === stream)
+    list.commentBefore = others(list.commentBefore).join('\n') || null;
 }
 
 /** @returns what is left to do. */
@@ -47,7 +67,7 @@ function fill(
   stream: YAMLMap,
   plan: StreamPlan,
   { columns, records, primaryKeys, cursorFields }: Discovery,
-  full: boolean,
+  { full, columns: writesColumns }: { full: boolean; columns: boolean },
 ): string[] {
   const notes: string[] = [];
   const say = (text: string) => void notes.push(`${plan.stream}: ${text}`);
@@ -88,31 +108,53 @@ function fill(
     say(`the primary_key ${keys.join(', ')} is not unique, or is missing in some records of the sample`);
   }
 
+  if (writesColumns) fillColumns(document, stream, plan, { columns, usable });
+  return notes;
+}
+
+/** Adds the columns that were found to those that are declared. */
+function fillColumns(
+  document: Document,
+  stream: YAMLMap,
+  plan: StreamPlan,
+  { columns, usable }: { columns: DiscoveredColumn[]; usable: ReadonlyMap<string, DiscoveredColumn> },
+): void {
+  const declared = plan.table.columns;
   const given = givenColumns(document, stream);
-  const map = document.createNode({}) as YAMLMap;
+  const own = stream.get('columns');
+  const map = isMap(own) ? own : (document.createNode({}) as YAMLMap);
+  // A map of no columns may stand there as `{}`.
+  if (map.items.length === 0) map.flow = false;
   for (const [name, type] of Object.entries(declared)) {
     const column = columns.find((one) => one.name === name);
     const from = given[name];
-    if (typeof from === 'object' && from !== null) {
-      putCommented(document, map, name, from, '');
-      continue;
-    }
+    const isExpression = typeof from === 'object' && from !== null;
     const isParents = Object.hasOwn(plan.request.shape?.parent ?? {}, name);
-    const why = isParents
-      ? 'from the parent'
-      : column === undefined
-        ? 'in no record of the sample'
-        : column.type === type
-          ? column.why
-          : `the sample looks like ${column.type}`;
-    putCommented(document, map, name, type, why);
+    const why = isExpression
+      ? ''
+      : isParents
+        ? 'from the parent'
+        : column === undefined
+          ? 'in no record of the sample'
+          : column.type === type
+            ? column.why
+            : `the sample looks like ${column.type}`;
+    if (map.has(name)) commentOn(map, name, why);
+    else putCommented(document, map, name, isExpression ? from : type, why);
   }
   for (const { name, type, why } of usable.values()) {
     if (!Object.hasOwn(declared, name)) putCommented(document, map, name, type, why);
   }
-  stream.delete('columns');
-  stream.add(document.createPair('columns', map));
-  return notes;
+  if (map !== own) {
+    stream.delete('columns');
+    stream.add(document.createPair('columns', map));
+  }
+}
+
+/** Comments on a value that has no comment of its own. */
+function commentOn(map: YAMLMap, key: string, why: string): void {
+  const node = map.get(key, true);
+  if (why !== '' && isScalar(node) && (node.comment ?? '') === '') node.comment = ` ${why}`;
 }
 
 /** The columns as they are given: what stands elsewhere in a record than its name says must stay said. */

@@ -4,7 +4,7 @@ import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings } from '../surroundings.js';
-import { memberTexts } from '../request/paths.js';
+import { memberTexts, pathText } from '../request/paths.js';
 import {
   apart,
   ASKED_ENOUGH,
@@ -13,6 +13,7 @@ import {
   readValues,
   type Strategy,
   UnfollowableError,
+  type Values,
   valuesFor,
 } from '../strategies/index.js';
 
@@ -198,7 +199,14 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   say('fine', `${page.request}: ${summary.records} ${summary.records === 1 ? 'record' : 'records'}`);
   for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
-    say('advice', 'the first page is empty: keys, order and range boundary were not checked');
+    const filtered = filterParameter(plan, probe.strategy.request(cursor));
+    say(
+      filtered === null ? 'advice' : 'problem',
+      `no record came, so keys, order, paging and range boundary could not be checked. ` +
+        (filtered === null
+          ? 'If the list is not meant to be empty, look at "path", "params" and "records"'
+          : `The request asks for changes since ${filtered.value}, by the parameter ${filtered.name}: look at that parameter and at "start"`),
+    );
     return findings;
   }
   if (new Set(summary.keys).size < summary.records) {
@@ -218,13 +226,19 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   );
   if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
   pageSize(plan, summary, say);
-  await secondPage(probe, cursor, summary, say);
+  const isLonger = await secondPage(probe, { cursor, texts: page.texts, summary }, say);
+  if (plan.options.strategy === 'keyset' && isLonger) keysetTokens(plan, summary, say);
   const request = probe.strategy.request(cursor);
   if (cursorFieldsOf(plan) !== '' && 'params' in request) await boundary(probe, request, summary, say);
   if (
     plan.options.strategy === 'cursor' &&
+    // Neither a single page nor the last record expects one.
+    plan.options.follows === undefined &&
     summary.nextToken === null &&
     summary.more !== false &&
+    // All records are there: no next page is expected.
+    summary.total !== summary.records &&
+    !isShortPage(plan, summary) &&
     !plan.options.tokenIsLastKey
   ) {
     say(
@@ -235,41 +249,113 @@ export async function examine(probe: Probe): Promise<Finding[]> {
   return findings;
 }
 
-/** Asks for the page that follows, and says whether it is another one, and why there is none. */
-async function secondPage(probe: Probe, cursor: Cursor, first: PageSummary, say: Say): Promise<void> {
+/** The parameter by which a request asks only for changes; null where it asks for everything. */
+function filterParameter(
+  { request }: StreamPlan,
+  asked: PageRequest | { end: EndRule },
+): { name: string; value: string } | null {
+  if ('end' in asked) return null;
+  const own = ['updated_since', 'since'].find((name) => asked.params[name] !== undefined);
+  return own === undefined ? null : { name: request.names[own] ?? own, value: asked.params[own] ?? '' };
+}
+
+const isShortPage = ({ options }: StreamPlan, { records }: PageSummary): boolean =>
+  'pageSize' in options && options.pageSize !== null && records < options.pageSize;
+
+/** A keyset source that names no next page: records of one time that do not fit on a page are out of reach. */
+function keysetTokens({ request }: StreamPlan, { nextToken }: PageSummary, say: Say): void {
+  if (nextToken !== null || request.next.in !== 'body') return;
+  say(
+    'advice',
+    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset goes on by time ` +
+      'alone, so more records of one time than fit on a page would be out of reach. For an API with page numbers or offsets, use ' +
+      'page_number or offset ("highwater init URL" finds out)',
+  );
+}
+
+interface FirstPage {
+  cursor: Cursor;
+  texts: readonly string[];
+  summary: PageSummary;
+}
+
+/**
+ * Asks for the page that follows, and says whether it is another one, and why there is none.
+ * @returns whether it has records that the first page lacks.
+ */
+async function secondPage(
+  probe: Probe,
+  { cursor, texts, summary: first }: FirstPage,
+  say: Say,
+): Promise<boolean> {
   let next: Cursor;
   try {
     next = probe.after(cursor, first);
   } catch (thrown) {
     if (!(thrown instanceof CheckError)) throw thrown;
     say('problem', thrown.message);
-    return;
+    return false;
   }
   const asked = await probe.page(next);
   if ('end' in asked) {
     for (const { code, message } of next.notes) if (code === 'end_unproven') say('advice', message);
-    return;
+    return false;
   }
-  const { summary, request } = asked.page;
+  const { summary, request, texts: others } = asked.page;
   const isSame = summary.records > 0 && JSON.stringify(summary.keys) === JSON.stringify(first.keys);
-  if (isSame && first.records === 1) return;
+  if (isSame && first.records === 1) return false;
+  const fresh = others.filter((text) => !texts.includes(text)).length;
   if (isSame) {
     say(
       'problem',
-      `${request}: the second page has the same ${first.records} records as the first: the API ignores the parameter for the page. ` +
-        'Set "names" to its own names; or, if one response contains everything, use the strategy cursor with next: none' +
-        (probe.strategy.name === 'offset'
-          ? '; or, if it accepts only offsets that are multiples of the limit, set overlap: false'
-          : ''),
+      `${request}: the second page has the same ${first.records} records as the first: ${repeatedBecause(probe)}`,
+    );
+  } else if (summary.records > 1 && fresh === 0) {
+    say(
+      'problem',
+      `${request}: the second page has only records of the first: the API reads the parameter for the page in another way`,
     );
   } else if (summary.records > 0) say('fine', `${request}: the second page differs from the first`);
+  return fresh > 0;
+}
+
+function repeatedBecause({ strategy, plan }: Probe): string {
+  if (strategy.name === 'keyset') {
+    return (
+      'the API does not go on by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
+      '("highwater init URL" finds out which)'
+    );
+  }
+  const ignored = `the API ignores the parameter for the page${parameterOf(plan)}. Set "names" to its own names; or, if one response contains everything, use the strategy cursor with next: none`;
+  return strategy.name === 'offset'
+    ? `${ignored}; or, if it accepts only offsets that are multiples of the limit, set overlap: false`
+    : ignored;
+}
+
+/** The parameter for the page, by the API's own name. */
+function parameterOf({ options, request }: StreamPlan): string {
+  const own = { page_number: 'page', offset: 'offset', cursor: 'scroll_param' }[options.strategy as string];
+  return own === undefined ? '' : ` (${request.names[own] ?? own})`;
 }
 
 type Say = (kind: Finding['kind'], message: string) => void;
 
-function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: PageSummary, say: Say): void {
+function pageSize(
+  { options, request }: StreamPlan,
+  { records, total, nextToken, more }: PageSummary,
+  say: Say,
+): void {
   const asked = 'pageSize' in options ? options.pageSize : null;
-  if (asked === null || records >= asked) return;
+  if (asked === null || records === asked) return;
+  if (records > asked) {
+    const name = request.names['limit'] ?? 'limit';
+    say(
+      options.strategy === 'offset' || options.strategy === 'page_number' ? 'problem' : 'advice',
+      `the page has ${counted(records)}, but ${asked} were requested: the API ignores the parameter ${name}. ` +
+        `Set names.limit to its own name, or remove page_size`,
+    );
+    return;
+  }
   const isLast = total === records || (total === null && nextToken === null && more !== true);
   if (isLast) return;
   const consequence =
@@ -284,6 +370,36 @@ function pageSize({ options }: StreamPlan, { records, total, nextToken, more }: 
 
 /** The names of the cursor fields; empty where there is none. */
 const cursorFieldsOf = ({ cursorField, cursorFields = [cursorField] }: StreamPlan) => cursorFields.join(', ');
+
+/**
+ * Says that a filter has left out records that the first page shows to be later than the value asked for: it reads the
+ * time in another zone, or not at all. Null where it has not.
+ */
+function shiftOf(
+  {
+    format,
+    readable,
+    lowest,
+    asked,
+    isWhole,
+  }: { format: Values; readable: readonly string[]; lowest: string; asked: string; isWhole: boolean },
+  { values, records }: PageSummary,
+): string | null {
+  const later = readable.filter((value) => apart(format, value, lowest) > 0);
+  const [known] = later.toSorted(format.compare);
+  if (known === undefined) return null;
+  const [begins] = readValues(values, [], format).readable.toSorted(format.compare);
+  const where = 'set "names.zone" and "names.format" to how the API reads times';
+  if (records === 0) {
+    return `a request for changes since ${asked} returned nothing, although the first page has ${counted(later.length)} with a later time: the API does not understand the time as it is written; ${where}`;
+  }
+  if (begins === undefined || !isWhole || format.compare(begins, known) <= 0) return null;
+  const hours = (Date.parse(begins) - Date.parse(asked)) / 3_600_000;
+  const gap = Number.isFinite(hours) && hours >= 0.25 ? `, ${Math.round(hours * 4) / 4} hours later` : '';
+  return `a request for changes since ${asked} begins at ${begins}${gap}, although the first page has ${known}: changes in between would be missed. The API reads the time in another zone; ${where}`;
+}
+
+const counted = (records: number) => `${records} ${records === 1 ? 'record' : 'records'}`;
 
 /** Order, and whether the filter is `>=` or `>`. */
 async function boundary(
@@ -332,15 +448,25 @@ async function boundary(
   }
   const greatest = readable.reduce((most, value) => (compare(value, most) > 0 ? value : most));
   const sent = format.asked?.text(greatest) ?? greatest;
-  const params: Record<string, string> | null =
+  const since = (value: string): Record<string, string> | null =>
     name === 'keyset'
-      ? { updated_since: sent }
+      ? { updated_since: value }
       : name === 'timestamp' || name === 'replay'
-        ? { since: sent }
+        ? { since: value }
         : incremental != null
-          ? { ...withoutToken, updated_since: sent }
+          ? { ...withoutToken, updated_since: value }
           : null;
+  const params = since(sent);
   if (params === null) return;
+  const lowest = readable.reduce((least, value) => (compare(value, least) < 0 ? value : least));
+  const asked = format.asked?.text(lowest) ?? lowest;
+  const low = await probe.read({ params: since(asked) ?? {} });
+  const isWhole = ordered || low.summary.records < records;
+  const shift = shiftOf({ format, readable, lowest, asked, isWhole }, low.summary);
+  if (shift !== null) {
+    say('problem', shift);
+    return;
+  }
   const again = await probe.read({ params });
   const { readable: seen } = readValues(again.summary.values, [], format);
   if (seen.some((value) => apart(format, value, greatest) < 0)) {

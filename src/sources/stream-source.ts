@@ -56,6 +56,15 @@ export async function sourceOf(
   });
 }
 
+/**
+ * Resolves the references of a plan's request, for a caller that sends requests of its own.
+ * @throws {ConfigurationError} where a reference leads nowhere.
+ */
+export const resolvedRequestOf = async (
+  plan: StreamPlan,
+  surroundings: Surroundings,
+): Promise<ResolvedRequest> => (await resolved(plan, surroundings)).resolved;
+
 /** A request with its secrets, and how to read these anew. */
 async function resolved(
   { baseUrl, request }: StreamPlan,

@@ -368,8 +368,8 @@ function asRun(text: string, { port }: Shell): string {
   if (startsApi(mapped) && !mapped.includes('--port'))
     return mapped.replace(/highwater demo\b/, `highwater demo --port ${port}`);
   // Its default is the sample API's usual port.
-  if (mapped.includes('highwater init') && !mapped.includes('--base-url'))
-    return mapped.replace(/highwater init\b/, `highwater init --base-url http://127.0.0.1:${port}`);
+  if (/highwater init\b(?!.*(http|--base-url|--from))/.test(mapped))
+    return mapped.replace(/highwater init\b/, `highwater init http://127.0.0.1:${port}/pagination/keyset`);
   return mapped;
 }
 

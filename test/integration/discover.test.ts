@@ -1,12 +1,12 @@
 /** What `discover` prints is pasted, checked and synced: against imitations of vendors, the reference API and raw bytes. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
-import { openConfiguration } from '../../src/config/index.js';
+import { loadPlans, openConfiguration } from '../../src/config/index.js';
 import type { Json, StreamResult } from '../../src/protocol.js';
 import { configurationFor, highwater, PATHS, scratch } from '../helpers/harness.js';
 import { LONG } from '../helpers/long.js';
@@ -408,6 +408,58 @@ describe('highwater discover', () => {
       const only = await command('discover', 'two.json', '--stream', 'bad');
       expect(only).toMatchObject({ status: 1, stdout: '' });
       expect(only.stderr).toMatch(/^highwater: the source answered 404/);
+    } finally {
+      api.stop();
+    }
+  });
+
+  test.each([
+    [
+      'kept.yaml',
+      (url: string) => `# Ask Ann first.
+source:
+  base_url: ${url} # ours
+streams:
+  # All of them.
+  - name: things
+    path: /
+    strategy: page_number # by page
+    columns: { name: STRING }
+# The end.
+`,
+    ],
+    [
+      'kept.json',
+      (url: string) => `{
+  // Ask Ann first.
+  "source": { "base_url": "${url}" }, // ours
+  "streams": [{ "name": "things", "path": "/", "strategy": "page_number" }]
+}
+`,
+    ],
+  ])('--write edits the file in place and keeps comments and order: %s', async (name, text) => {
+    const api = await source((page) =>
+      JSON.stringify({ data: page > 1 ? [] : [{ id: 1, name: 'a', changed_at: '2026-01-01T00:00:00Z' }] }),
+    );
+    try {
+      const before = text(api.url);
+      await write(name, before);
+      const first = await command('discover', name, '--write');
+      expect(first).toMatchObject({ status: 0, stdout: `Wrote what was found in 1 stream to ${name}.\n` });
+      const after = await readFile(folder.file(name), 'utf8');
+      // Every line of before is still there, in the same order, or its members are.
+      const comments = (of: string) => of.match(/(#|\/\/) (?!Found by)[A-Z][^\n]*|(#|\/\/) (ours|by page)/g);
+      expect(comments(after)).toEqual(comments(before));
+      const { plans } = (await loadPlans(folder.file(name))).plans;
+      expect(plans).toMatchObject([
+        {
+          cursorField: 'changed_at',
+          table: { primaryKey: ['id'], columns: { id: 'LONG', name: 'STRING', changed_at: 'UTC_DATETIME' } },
+        },
+      ]);
+      const again = await command('discover', name, '--write');
+      expect(again.stdout).toBe(`${name} already says all that was found; nothing was written.\n`);
+      expect(await readFile(folder.file(name), 'utf8')).toBe(after);
     } finally {
       api.stop();
     }

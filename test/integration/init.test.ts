@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { jsonSchema, loadPlans } from '../../src/config/index.js';
+import { AUTH_KINDS } from '../../src/inspect/credentials.js';
 import { STRATEGIES } from '../../src/protocol.js';
 import { CLI, highwater, PATHS, scratch } from '../helpers/harness.js';
 import { installPlayground, type Playground, startPlayground } from '../helpers/playground.js';
@@ -53,7 +54,7 @@ describe('the file that init writes', () => {
         expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
         expect(stdout).toContain('Wrote highwater.yaml.\n');
         expect(await readdir(cwd)).toEqual(['highwater.yaml']);
-        expect(await text(file('highwater.yaml'))).toContain('# Found by "highwater discover" in ');
+        expect(stdout).toContain(`  npx highwater run highwater.yaml\n`);
         expect(await highwater(['config', 'highwater.yaml'], { cwd })).toMatchObject({
           status: 0,
           stderr: '',
@@ -62,49 +63,41 @@ describe('the file that init writes', () => {
         expect(check.status, check.stdout).toBe(0);
         expect(check.stdout).not.toContain('✗');
         const { plans } = await loadPlans(file('highwater.yaml'));
-        expect(Object.keys(plans.plans[0]?.table.columns ?? {}).sort()).toEqual(
-          ['address', 'company', 'createdAt', 'email', 'id', 'job', 'name', 'updatedAt'].sort(),
+        // Columns follow from the records, unless they are asked for.
+        expect(plans.plans[0]?.table).toMatchObject({ columns: {}, primaryKey: ['id'] });
+        const written = await init(cwd, ...flags, '--force', '--columns');
+        expect(written.stderr).toMatch(
+          /^note: the columns are inferred from \d+ records: look at their types\n$/,
         );
+        expect(
+          Object.keys((await loadPlans(file('highwater.yaml'))).plans.plans[0]?.table.columns ?? {}).sort(),
+        ).toEqual(['address', 'company', 'createdAt', 'email', 'id', 'job', 'name', 'updatedAt'].sort());
       });
     });
   });
 
-  test.each(STRATEGIES)(
-    'is valid where nobody answers, for %s and every way to authenticate',
-    async (strategy) => {
-      await inFolder(async (cwd, file) => {
-        for (const auth of ['none', 'bearer', 'basic', 'api_key']) {
-          const flags = [
-            '--base-url',
-            'http://127.0.0.1:9',
-            '--path',
-            '/v1/orders.json',
-            '--strategy',
-            strategy,
-          ];
-          const { status, stderr } = await init(
-            cwd,
-            ...flags,
-            '--auth',
-            auth,
-            '--yes',
-            '--no-discover',
-            '--force',
-          );
-          expect(status, stderr).toBe(0);
-          expect(stderr).toContain('are guesses: "highwater discover highwater.yaml" finds them');
-          const { plans } = await loadPlans(file('highwater.yaml'));
-          expect(plans.plans).toMatchObject([
-            {
-              stream: 'orders',
-              baseUrl: 'http://127.0.0.1:9/v1/orders.json',
-              request: { auth: { type: auth } },
-            },
-          ]);
-        }
-      });
-    },
-  );
+  test.each([
+    ...STRATEGIES.map((strategy) => [strategy, 'none']),
+    ...AUTH_KINDS.slice(1).map((auth) => ['cursor', auth]),
+  ])('is valid where no request is sent: %s, %s', async (strategy = '', auth = '') => {
+    await inFolder(async (cwd, file) => {
+      const flags = [
+        'http://127.0.0.1:9/v1/orders.json',
+        '--strategy',
+        strategy,
+        '--auth',
+        auth,
+        '--no-discover',
+      ];
+      const { status, stderr } = await init(cwd, ...flags);
+      expect(status, stderr).toBe(0);
+      expect(stderr).toContain('are guesses: "highwater discover highwater.yaml --write" finds them');
+      const { plans } = await loadPlans(file('highwater.yaml'));
+      expect(plans.plans).toMatchObject([
+        { stream: 'orders', baseUrl: 'http://127.0.0.1:9/v1/orders.json', request: { auth: { type: auth } } },
+      ]);
+    });
+  });
 
   test('points editors at the packaged schema, and refers to the variables in .env.example', async () => {
     await inFolder(async (cwd, file) => {
@@ -116,6 +109,7 @@ describe('the file that init writes', () => {
         '--file',
         'sub/api.yaml',
         '--yes',
+        '--no-discover',
         '--json',
       ];
       const { status, stdout } = await init(cwd, ...flags);
@@ -124,10 +118,7 @@ describe('the file that init writes', () => {
         status: 'written',
         files: ['sub/api.yaml', 'sub/.env.example'],
         variables: ['API_USER', 'API_PASSWORD'],
-        notes: [
-          expect.stringContaining('API_USER, which is not set'),
-          expect.stringContaining('are guesses'),
-        ],
+        notes: [expect.stringContaining('are guesses')],
       });
       const written = await text(file('sub/api.yaml'));
       const [, path = ''] = /^# yaml-language-server: \$schema=(.*)\n/.exec(written) ?? [];
@@ -169,18 +160,20 @@ describe('the file that init writes', () => {
         const written = await text(file('highwater.yaml'));
         expect(written).not.toContain('init-secret');
         expect(parse(written)).toMatchObject({
-          streams: [
-            {
-              primary_key: 'key',
-              cursor_field: 'changed_at',
-              columns: { key: 'LONG', changed_at: 'UTC_DATETIME' },
-            },
-          ],
+          streams: [{ primary_key: 'key', cursor_field: 'changed_at', strategy: 'timestamp' }],
         });
         const wrong = await highwater(['init', ...flags, '--force'], { cwd, env: { API_KEY: 'other' } });
-        expect(wrong.stderr).toContain(
-          'note: could not read sample records from the API: the source answered 401',
+        expect(wrong.status).toBe(1);
+        expect(wrong.stderr).toContain('the source answered 401');
+        expect(wrong.stderr).toContain('The credentials were refused: check the values of API_KEY');
+        const unset = await highwater(['init', ...flags, '--force'], { cwd });
+        expect(unset.stderr).toContain(
+          'Set API_KEY in this terminal (export API_KEY=…), then run the same command',
         );
+        const asked = await highwater(['init', `${url}/things`, '--force'], { cwd });
+        expect(asked.stderr).toContain('It asks for credentials: add --auth bearer, or --auth api_key');
+        // None of the failures has touched the file.
+        expect(await text(file('highwater.yaml'))).toBe(written);
       });
     } finally {
       server.close().closeAllConnections();
@@ -189,24 +182,22 @@ describe('the file that init writes', () => {
 });
 
 describe('init', () => {
-  test('writes nothing over without --force, neither the file nor .env.example', async () => {
+  test('writes no configuration over without --force, and adds to .env.example what it lacks', async () => {
     await inFolder(async (cwd, file) => {
-      await writeFile(file('.env.example'), 'MINE=1\n');
-      const flags = ['--auth', 'bearer', '--yes', '--no-discover'];
-      const refused = await init(cwd, ...flags);
-      expect(refused).toEqual({
+      await writeFile(file('.env.example'), 'MINE=1\nAPI_USER=\n');
+      const flags = ['--auth', 'basic', '--yes', '--no-discover'];
+      expect((await init(cwd, ...flags)).status).toBe(0);
+      const once = await text(file('.env.example'));
+      expect(once).toBe('MINE=1\nAPI_USER=\n\n# The variables of highwater.yaml.\nAPI_PASSWORD=\n');
+      expect(await init(cwd, ...flags)).toEqual({
         status: 1,
         stdout: '',
-        stderr: 'highwater: .env.example already exists; --force overwrites\n',
+        stderr:
+          'highwater: highwater.yaml already exists; --file NAME writes another one, --force overwrites\n',
       });
-      expect(await readdir(cwd)).toEqual(['.env.example']);
-      expect((await init(cwd, '--yes', '--no-discover')).status).toBe(0);
-      expect((await init(cwd, ...flags)).stderr).toContain(
-        'highwater.yaml and .env.example already exist; --force overwrites',
-      );
-      expect(await text(file('.env.example'))).toBe('MINE=1\n');
+      expect((await init(cwd, ...flags, '--file', 'second.yaml')).stdout).toContain('Wrote second.yaml.\n');
       expect((await init(cwd, ...flags, '--force')).status).toBe(0);
-      expect(await text(file('.env.example'))).toContain('API_TOKEN=\n');
+      expect(await text(file('.env.example'))).toBe(once);
     });
   });
 
@@ -254,10 +245,11 @@ describe('init', () => {
     'asks on a terminal: what it takes by default is shown, and a wrong word is asked again',
     async () => {
       await inFolder(async (cwd, file) => {
-        const typed = 'nonsense\nhttp://127.0.0.1:9\npage_numbr\npage_number\n/v2/users\n\nbearer\n';
+        const typed = 'nonsense\nhttp://127.0.0.1:9\n/v2/users\nbearer\npage_numbr\npage_number\n\n\n';
         const { status, said } = await typing(cwd, typed, '--no-discover');
         expect(status, said).toBe(0);
-        expect(said).toContain('Base URL of the API (http://127.0.0.1:5001): ');
+        expect(said).toContain('URL of the list to read (http://127.0.0.1:5001/pagination/keyset): ');
+        expect(said.indexOf('Path of the list')).toBeLessThan(said.indexOf('Strategy: '));
         expect(said).toContain('"nonsense" is not a URL');
         expect(said).toContain('"page_numbr" is not one of them (did you mean "page_number"?)');
         expect(said).toContain('Name of the stream and its table (users): ');
@@ -272,7 +264,7 @@ describe('init', () => {
 
   test.skipIf(terminalMissing() !== null)('interrupted at a question writes nothing', async () => {
     await inFolder(async (cwd) => {
-      const { status, said } = await typing(cwd, '\n\u0003');
+      const { status, said } = await typing(cwd, '\n\u0003', '--no-discover');
       expect(status).not.toBe(0);
       expect(said).toContain('interrupted; nothing was written');
       expect(await readdir(cwd)).toEqual([]);

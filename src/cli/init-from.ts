@@ -1,0 +1,217 @@
+/** `init --from`: writes what a description of an API says, and lists what it could not take over. */
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
+import { Document } from 'yaml';
+import { plansFrom } from '../config/index.js';
+import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
+import { lookAt } from '../inspect/api/look.js';
+import { variablesIn } from '../inspect/credentials.js';
+import {
+  type Imported,
+  ImportError,
+  type ImportedStream,
+  importedFromText,
+} from '../inspect/imports/index.js';
+import type { Json, StreamPlan } from '../protocol.js';
+import { checked, printFindings, problemsIn } from './check.js';
+import { refuseExisting, writeConfiguration } from './init-file.js';
+import type { InitOptions } from './init.js';
+import { counted, print, probedFrom, visible, wrapped } from './output.js';
+
+/** Streams that are looked at in the live API. */
+const LOOKS = 5;
+
+type Keys = { [key: string]: Json };
+
+/** The file is written, but it is not complete, or its check found problems. */
+class InitIncompleteError extends HighwaterError {
+  override readonly name = 'InitIncompleteError';
+}
+
+export async function initFrom(from: string, options: InitOptions): Promise<void> {
+  const file = options.file ?? 'highwater.yaml';
+  refuseExisting(file, options.force === true);
+  const imported = await read(from);
+  if (options.baseUrl !== undefined) useBaseUrl(imported, options.baseUrl);
+  const name =
+    options.name ??
+    (imported.streams.length === 1 ? (imported.streams[0]?.name ?? 'api') : apiName(imported));
+  const environment = { ...process.env, ...imported.secrets };
+  const given = variablesIn(sourceOf(imported));
+  const missing = given.filter((variable) => environment[variable] === undefined);
+  const notes: string[] = [];
+  const isLive = options.discover && missing.length === 0;
+  if (isLive) await lookAtStreams(imported, environment, notes);
+  const { configuration, refused } = usableConfiguration(imported, name, file);
+  imported.leftOut.push(...refused);
+  const variables = variablesIn(configuration);
+  const files = await writeConfiguration(
+    file,
+    new Document(configuration).toString({ lineWidth: 110 }),
+    variables,
+  );
+  const { plans } = plansFrom(configuration, undefined, true);
+  const isSound = soundness(configuration) === null;
+  const findings = isLive && isSound ? await checked(plans, plans, environment) : null;
+  const problems = findings === null ? 0 : problemsIn(findings);
+  if (options.json === true) {
+    const { kind, assumed, leftOut } = imported;
+    print(
+      JSON.stringify({ status: 'written', kind, files, variables, assumed, notes, leftOut, check: findings }),
+    );
+  } else {
+    print(
+      `Read ${from === '-' ? 'standard input' : visible(from)}: ${imported.kind}, ${counted(plans.length, 'stream')}.`,
+    );
+    printList('Could not take over', imported.leftOut);
+    printList('Assumed', imported.assumed);
+    printList('Notes', notes);
+    print(`\nWrote ${files.map(visible).join(' and ')}.`);
+    sayVariables(imported, variables);
+    if (findings !== null) {
+      print('\nChecked with "highwater check":');
+      printFindings(findings);
+    }
+  }
+  if (problems > 0 || !isSound) {
+    throw new InitIncompleteError(
+      isSound
+        ? `${file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${file}"`
+        : `${file} is written, but is not complete: ${soundness(configuration) ?? ''}`,
+    );
+  }
+  if (options.json === true) return;
+  const steps = findings === null ? [`npx highwater check ${file}`] : [];
+  print(`\nNext:\n${[...steps, `npx highwater run ${file}`].map((line) => `  ${line}`).join('\n')}`);
+}
+
+async function read(from: string): Promise<Imported> {
+  let text: string;
+  try {
+    text = from === '-' ? await textOf(process.stdin) : await readFile(from, 'utf8');
+  } catch (thrown) {
+    throw new ImportError(`${visible(from)} cannot be read: ${messageOf(thrown)}`);
+  }
+  try {
+    return importedFromText(text);
+  } catch (thrown) {
+    if (!(thrown instanceof ImportError)) throw thrown;
+    throw new ImportError(`${from === '-' ? 'standard input' : visible(from)}: ${thrown.message}`);
+  }
+}
+
+function useBaseUrl(imported: Imported, baseUrl: string): void {
+  imported.baseUrl = baseUrl.replace(/\/$/, '');
+  imported.leftOut = imported.leftOut.filter((line) => !line.includes('--base-url'));
+}
+
+/** api.example.com → example */
+function apiName({ baseUrl }: Imported): string {
+  const host = URL.canParse(baseUrl) ? new URL(baseUrl).hostname : 'api';
+  if (/^[\d.]+$|:|^localhost$/.test(host)) return 'api';
+  const parts = host.split('.').filter((part) => !/^(www|api|com|org|net|io|dev)$/.test(part));
+  return parts.at(-1)?.replace(/[^\w-]/g, '_') ?? 'api';
+}
+
+const sourceOf = ({ baseUrl, auth, headers }: Imported): Keys => ({
+  base_url: baseUrl,
+  ...(auth !== null && { auth }),
+  ...(Object.keys(headers).length > 0 && { headers }),
+});
+
+/** Finds the paging of streams whose description does not say it, in the live API. */
+async function lookAtStreams(
+  imported: Imported,
+  environment: NodeJS.ProcessEnv,
+  notes: string[],
+): Promise<void> {
+  const open = imported.streams.filter(({ needsLook, keys }) => needsLook && keys['method'] === undefined);
+  for (const stream of open.slice(0, LOOKS)) {
+    try {
+      const { strategy: _s, next: _n, records: _r, ...place } = stream.keys;
+      const configuration = { source: sourceOf(imported), streams: [{ name: stream.name, ...place }] };
+      const probing = async (plan: StreamPlan) => ({ ...(await probedFrom(plan)), environment });
+      const look = await lookAt(
+        { configuration, name: stream.name, preferred: [] },
+        probing,
+        () => undefined,
+      );
+      if (look.isPartOnly)
+        notes.push(`${stream.name}: requests found no way to read more than the first page`);
+      stream.keys = { ...place, ...keyFound(look.discovery.primaryKeys[0]?.columns), ...look.keys };
+      stream.needsLook = false;
+      const paging = look.found.find(({ what }) => what === 'paging')?.text ?? '';
+      notes.push(`${stream.name}: ${counted(look.requests, 'request')} found: ${paging}`);
+    } catch (thrown) {
+      if (!(thrown instanceof HighwaterError)) throw thrown;
+      notes.push(`${stream.name}: could not be looked at: ${messageOf(thrown).split('\n')[0] ?? ''}`);
+    }
+  }
+  for (const { name } of open.slice(LOOKS))
+    notes.push(`${name}: how it pages was not tried; "highwater check" reads it`);
+}
+
+const keyFound = (columns: string[] | undefined): Keys =>
+  columns === undefined ? {} : { primary_key: columns.length === 1 ? (columns[0] ?? '') : columns };
+
+/** The configuration of all streams that can stand in one; the others, with the reason. */
+function usableConfiguration(
+  imported: Imported,
+  name: string,
+  file: string,
+): { configuration: Keys; refused: string[] } {
+  const destination = `${basename(file).replace(/\.[^.]*$/, '') || 'highwater'}.duckdb`;
+  const withStreams = (streams: ImportedStream[]): Keys => ({
+    sync: { name },
+    source: sourceOf(imported),
+    destination,
+    streams: streams.map((stream) => ({ name: stream.name, ...stream.keys })),
+  });
+  const refused: string[] = [];
+  const usable = imported.streams.filter((stream) => {
+    const problem = soundness(withStreams([stream]), true);
+    if (problem !== null) refused.push(`${stream.name}: ${problem}`);
+    return problem === null;
+  });
+  if (usable.length === 0)
+    throw new ImportError(`no stream can be taken over:\n${refused.map((line) => `  ${line}`).join('\n')}`);
+  return { configuration: withStreams(usable), refused };
+}
+
+/** Says why a configuration is refused; null: it is not. */
+function soundness(configuration: Keys, isDraft = false): string | null {
+  try {
+    plansFrom(configuration, undefined, isDraft);
+    return null;
+  } catch (thrown) {
+    if (!(thrown instanceof ConfigurationError)) throw thrown;
+    return thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ');
+  }
+}
+
+function sayVariables({ secrets }: Imported, variables: string[]): void {
+  const taken = Object.keys(secrets).filter((name) => variables.includes(name));
+  if (taken.length > 0) {
+    print(
+      wrapped(
+        `The file refers to ${taken.join(' and ')} instead of the values that it was given: they are written nowhere.`,
+        0,
+      ),
+    );
+  }
+  const missing = variables.filter((name) => process.env[name] === undefined);
+  if (missing.length > 0)
+    print(
+      wrapped(
+        `Set ${missing.join(' and ')} in the environment of commands and workers, as .env.example says.`,
+        0,
+      ),
+    );
+}
+
+function printList(title: string, lines: readonly string[]): void {
+  if (lines.length === 0) return;
+  print(`\n${title}`);
+  for (const line of lines) print(wrapped(`  - ${visible(line)}`, 4));
+}

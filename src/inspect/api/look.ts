@@ -1,0 +1,254 @@
+/** Looks at one list of an API: requests, evidence, verdict. What `init` is made of. */
+import { plansFrom } from '../../config/index.js';
+import { HighwaterError } from '../../errors.js';
+import type { Json, StreamPlan } from '../../protocol.js';
+import { discover, type Discovery } from '../discover.js';
+import type { ProbeOptions } from '../probe.js';
+import { type Answer, type FoundList, isObject, leavesOf, listsIn, rowsIn } from './answers.js';
+import { OutOfRequestsError } from './find-parameter.js';
+import { findFilter, isAscending } from './filter.js';
+import { type Evidence, investigate } from './investigate.js';
+import { LiveApi } from './requests.js';
+import { isPartOnly, pagingVerdict, type StreamKeys, type Verdict, withFilter } from './verdict.js';
+
+/** An API gave nothing to look at; the message says why, and what to do. */
+export class LookError extends HighwaterError {
+  override readonly name = 'LookError';
+  constructor(
+    message: string,
+    /** The kinds of authentication that the refusal asks for; empty where it is about something else. */
+    readonly asksFor: readonly string[] = [],
+    /** Addresses in the answer that may be lists. */
+    readonly addresses: readonly string[] = [],
+  ) {
+    super(message);
+  }
+}
+
+/** The result of a look. */
+export interface Look extends Verdict {
+  requests: number;
+  discovery: Discovery;
+  /** Only a part of the list can be read with these keys. */
+  isPartOnly: boolean;
+}
+
+/** A configuration of one stream that says where its list is, and nothing of its pages. */
+export interface Place {
+  configuration: { [key: string]: Json };
+  name: string;
+  /** Parameters of pages that the user's address has. */
+  preferred: readonly string[];
+}
+
+/** Records by which key and cursor field are found. */
+const SAMPLE = 200;
+const NEEDS_FIRST_LOOK = { strategy: 'cursor', next: 'none', records: '$', primary_key: 'id' };
+
+/**
+ * Looks at the list at a place.
+ * @param onWait is told of a wait that the source asks for.
+ * @throws {LookError} where there is no list.
+ * @throws {HighwaterError} where no answer comes.
+ */
+export async function lookAt(
+  place: Place,
+  probing: (plan: StreamPlan) => Promise<ProbeOptions>,
+  onWait: (seconds: number) => void,
+): Promise<Look> {
+  const plan = planOf(place, NEEDS_FIRST_LOOK);
+  const options = await probing(plan);
+  const api = await LiveApi.of(plan, options, onWait);
+  try {
+    const { answer, list, params } = await firstList(api, place.name);
+    const base = withParams(place, params);
+    const liveBase =
+      params === null ? api : await LiveApi.of(planOf(base, NEEDS_FIRST_LOOK), options, onWait);
+    const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
+    const verdict = pagingVerdict(evidence);
+    if (params !== null) verdict.keys['params'] = { ...paramsOf(base), ...params };
+    const draft = planOf(base, verdict.keys);
+    const discovery = await discover(draft, SAMPLE, [draft], options);
+    describeFields(verdict, discovery);
+    await addFilter(liveBase, verdict, evidence, discovery, place.name);
+    const sent = api.sent + (liveBase === api ? 0 : liveBase.sent);
+    return {
+      ...verdict,
+      requests: sent + discovery.requests.length,
+      discovery,
+      isPartOnly: isPartOnly(evidence),
+    };
+  } finally {
+    api.close();
+  }
+}
+
+/**
+ * Looks at a list that is read in the way that the user says. Where requests show another way of paging, the result
+ * says so.
+ * @throws {HighwaterError} as {@link lookAt}.
+ */
+export async function lookAsTold(
+  place: Place,
+  strategy: string,
+  probing: (plan: StreamPlan) => Promise<ProbeOptions>,
+  onWait: (seconds: number) => void,
+): Promise<Look> {
+  const other = await lookAt(place, probing, onWait).catch((thrown: unknown) => {
+    // Ranges of ids, for example, cannot be left out of a request.
+    if (thrown instanceof LookError && thrown.asksFor.length === 0) return null;
+    throw thrown;
+  });
+  if (other?.keys['strategy'] === strategy) return other;
+  const records = other === null ? {} : { records: other.keys['records'] ?? 'data' };
+  const keys: StreamKeys = { strategy, ...(strategy === 'cursor' && { next: 'link' }), ...records };
+  const plan = planOf(place, keys);
+  const discovery = await discover(plan, SAMPLE, [plan], await probing(plan));
+  const verdict: Verdict = {
+    keys,
+    found: [],
+    assumed: [`the strategy ${strategy}, as you say`],
+    unknown: [],
+  };
+  describeFields(verdict, discovery);
+  if (other !== null) {
+    const paging = other.found.find(({ what }) => what === 'paging')?.text ?? '';
+    verdict.unknown.push(
+      `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${paging})`,
+    );
+  }
+  const requests = discovery.requests.length + (other?.requests ?? 1);
+  return { ...verdict, requests, discovery, isPartOnly: false };
+}
+
+function planOf({ configuration }: Place, keys: StreamKeys): StreamPlan {
+  const [stream = {}] = configuration['streams'] as StreamKeys[];
+  const { plans } = plansFrom({ ...configuration, streams: [{ ...stream, ...keys }] }, undefined, true);
+  const [plan] = plans;
+  if (plan === undefined) throw new Error('a configuration of no stream');
+  return plan;
+}
+
+const paramsOf = ({ configuration }: Place): StreamKeys =>
+  ((configuration['streams'] as StreamKeys[])[0]?.['params'] as StreamKeys | undefined) ?? {};
+
+function withParams(place: Place, params: { [name: string]: string } | null): Place {
+  if (params === null) return place;
+  const [stream = {}] = place.configuration['streams'] as StreamKeys[];
+  const streams = [{ ...stream, params: { ...paramsOf(place), ...params } }];
+  return { ...place, configuration: { ...place.configuration, streams } };
+}
+
+/** @throws {LookError} */
+async function firstList(
+  api: LiveApi,
+  name: string,
+): Promise<{ answer: Answer; list: FoundList; params: { [name: string]: string } | null }> {
+  const answer = await api.ask({});
+  refuseUnusable(answer);
+  const [list] = listsIn(answer.document, name);
+  const rows = rowsIn(answer.document);
+  if (list !== undefined && (rows === null || list.records.length >= rows.length)) {
+    return { answer, list, params: null };
+  }
+  if (rows !== null) {
+    // Datasette names the columns once, unless it is asked for objects.
+    const params = { _shape: 'objects' };
+    const again = await api.ask(params);
+    const [objects] = listsIn(again.document, name);
+    if (objects !== undefined) return { answer: again, list: objects, params };
+    throw new LookError(
+      `${answer.request}: the list ${rows.name} holds lists without names, which Highwater cannot store; look for a parameter that returns objects`,
+    );
+  }
+  const addresses = addressesIn(answer);
+  const may =
+    addresses.length === 0
+      ? ''
+      : `. It names these addresses, which may be lists:\n${addresses.map((one) => `  ${one}`).join('\n')}`;
+  throw new LookError(
+    `${answer.request}: the answer holds no list of records${may}\nGive the address of a list: highwater init URL`,
+    [],
+    addresses,
+  );
+}
+
+/** @throws {LookError} where an answer is a refusal, or not JSON. */
+function refuseUnusable(answer: Answer): void {
+  const { status, words, request, document, headers } = answer;
+  const said = words === '' ? '' : `: ${words}`;
+  if (status === 401 || status === 403) {
+    const asksFor = schemesIn(headers.get('www-authenticate') ?? '');
+    throw new LookError(`${request}: the source answered ${status}${said}`, asksFor);
+  }
+  if (status < 200 || status > 299) throw new LookError(`${request}: the source answered ${status}${said}`);
+  if (document !== undefined) return;
+  const type = headers.get('content-type')?.split(';')[0] ?? 'of no named type';
+  throw new LookError(
+    `${request}: the answer is not JSON (${type}). ${type.includes('html') ? 'It is a page for people: look for the address of the API itself' : 'For CSV or NDJSON, set "format" in the configuration: highwater init URL --no-discover'}`,
+  );
+}
+
+/** Kinds of authentication that a `WWW-Authenticate` asks for; all that a key may be for where it names none. */
+function schemesIn(header: string): string[] {
+  const named = ['basic', 'bearer'].filter((scheme) => new RegExp(`(^|,)\\s*${scheme}\\b`, 'i').test(header));
+  return named.length > 0 ? named : ['bearer', 'api_key', 'basic'];
+}
+
+/** Addresses that an answer names, at most ten. */
+function addressesIn({ document }: Answer): string[] {
+  const found = leavesOf(document).flatMap(({ path, value }) =>
+    typeof value === 'string' && /^(https?:\/\/|\/\w)/.test(value) ? [`${path.join('.')}  ${value}`] : [],
+  );
+  return isObject(document) ? found.slice(0, 10) : [];
+}
+
+/** Takes key and cursor field from a sample. */
+function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: Discovery): void {
+  const { primaryKeys, cursorFields, records } = discovery;
+  const [key] = primaryKeys;
+  const given = keys['primary_key'];
+  if (given === undefined && key !== undefined) {
+    const [only = ''] = key.columns;
+    keys['primary_key'] = key.columns.length === 1 ? only : key.columns;
+    found.push({ what: 'primary key', text: `${key.columns.join(', ')}: ${key.why}` });
+    if (/does not suggest/.test(key.why)) assumed.push(`${only} identifies a record`);
+  } else if (given === undefined) {
+    unknown.push(
+      records === 0
+        ? 'the primary key and the columns: there is no record to look at'
+        : 'the primary key: no column or pair of columns is unique in the sample; set primary_key in the file',
+    );
+  }
+  const [field] = cursorFields;
+  if (field?.says === 'changed') {
+    keys['cursor_field'] = field.name;
+    found.push({ what: 'cursor field', text: `${field.name}: ${field.why}` });
+  } else if (records > 0) {
+    const others = cursorFields.map(({ name }) => name).join(', ');
+    unknown.push(
+      `a field with the time of the last change${others === '' ? '' : ` (times in the records: ${others})`}: each pass reads the whole list`,
+    );
+  }
+}
+
+async function addFilter(
+  api: LiveApi,
+  verdict: Verdict,
+  evidence: Evidence,
+  { cursorFields }: Discovery,
+  name: string,
+): Promise<void> {
+  const [field] = cursorFields;
+  if (field?.says !== 'changed') return;
+  const page = evidence.list.records;
+  const filter = await findFilter(api, page, field.name, name).catch((thrown: unknown) => {
+    if (thrown instanceof OutOfRequestsError) return null;
+    throw thrown;
+  });
+  if (filter !== null) {
+    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field.name) });
+    return;
+  }
+  verdict.unknown.push('a parameter that returns only changes: each pass reads the whole list');
+}

@@ -1,0 +1,84 @@
+/** Sends the requests by which an API is looked at: few, one after the other, and patient. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { HighwaterError } from '../../errors.js';
+import type { StreamPlan } from '../../protocol.js';
+import { RawSource } from '../../sources/raw.js';
+import { ownSurroundings } from '../../surroundings.js';
+import type { ProbeOptions } from '../probe.js';
+import type { Answer } from './answers.js';
+import { type Api, OutOfRequestsError, type Params } from './find-parameter.js';
+
+/** An API asks to wait for longer than a person would. */
+export class TooBusyError extends HighwaterError {
+  override readonly name = 'TooBusyError';
+}
+
+/** Requests that `init` sends at most to find out how an API pages. */
+export const REQUEST_LIMIT = 40;
+/** The same, with the sample and the check. */
+export const REQUESTS_IN_ALL = REQUEST_LIMIT + 15;
+/** A longer wait is left to the user. */
+const LONGEST_WAIT_SECONDS = 60;
+/** Waits where a 429 does not say for how long. */
+const DEFAULT_WAIT_SECONDS = 5;
+
+/** An API as it is, asked with the address and credentials of a plan. */
+export class LiveApi implements Api {
+  /** Requests sent. */
+  sent = 0;
+
+  private constructor(
+    private readonly source: RawSource,
+    private readonly onWait: (seconds: number) => void,
+    private readonly limit: number,
+  ) {}
+
+  /** @throws {HighwaterError} where the plan's references lead nowhere. */
+  static async of(
+    plan: StreamPlan,
+    options: ProbeOptions,
+    onWait: (seconds: number) => void,
+    limit = REQUEST_LIMIT,
+  ): Promise<LiveApi> {
+    const source = await RawSource.of(plan, ownSurroundings(options.environment), options.destination);
+    return new LiveApi(source, onWait, limit);
+  }
+
+  ask(params: Params): Promise<Answer> {
+    return this.send(() => this.source.read(params, null));
+  }
+
+  follow(address: string): Promise<Answer> {
+    return this.send(() => this.source.read({}, address));
+  }
+
+  close(): void {
+    this.source.close();
+  }
+
+  private async send(read: () => ReturnType<RawSource['read']>): Promise<Answer> {
+    for (let waits = 0; ; waits++) {
+      if (this.sent >= this.limit)
+        throw new OutOfRequestsError(`the limit of ${this.limit} requests is reached`);
+      this.sent++;
+      const { waitSeconds, text, ...answer } = await read();
+      if (waitSeconds === null) return { ...answer, document: parsed(text) };
+      const seconds = waitSeconds === 0 ? DEFAULT_WAIT_SECONDS : waitSeconds;
+      if (seconds > LONGEST_WAIT_SECONDS || waits === 3) {
+        throw new TooBusyError(
+          `the source answered ${answer.status} and asks to wait ${Math.ceil(seconds)} s; run the command again after that`,
+        );
+      }
+      this.onWait(seconds);
+      await delay(seconds * 1000);
+    }
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch {
+    return undefined;
+  }
+}

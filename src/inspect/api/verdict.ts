@@ -1,0 +1,213 @@
+/** Makes the configuration of a stream from evidence, and says in words what it rests on. Pure. */
+import type { Json } from '../../protocol.js';
+import { type CountPlace, type NextHint, placeText } from './answers.js';
+import type { Filter } from './filter.js';
+import type { Evidence } from './investigate.js';
+
+/** Keys of a stream. */
+export type StreamKeys = { [key: string]: Json };
+
+/** Facts, assumptions and gaps, in words. */
+export interface Findings {
+  found: { what: string; text: string }[];
+  assumed: string[];
+  unknown: string[];
+}
+
+/** The keys of a stream, and what they rest on. */
+export interface Verdict extends Findings {
+  keys: StreamKeys;
+}
+
+/** Pages are often of these sizes: a list of exactly so many records may be a first page. */
+const ROUND = new Set([10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000]);
+
+/** Returns the keys of a stream that say how to page, and what they rest on. */
+export function pagingVerdict(evidence: Evidence): Verdict {
+  const { paging, size, records, list, said } = evidence;
+  const count = list.records.length;
+  const found = [
+    {
+      what: 'records',
+      text: `${records === '$' ? 'the answer itself' : records}, ${counted(count)} in the first answer`,
+    },
+  ];
+  const verdict: Verdict = { keys: { records }, found, assumed: [], unknown: [] };
+  const { keys } = verdict;
+  verdict.unknown.push(...evidence.deadEnds, ...evidence.remarks);
+  switch (paging.by) {
+    case 'next':
+      keys['strategy'] = 'cursor';
+      keys['next'] = nextKey(paging.hint);
+      found.push({ what: 'paging', text: nextText(paging.hint, paging.parameter) });
+      setNames(keys, { scroll_param: paging.parameter });
+      break;
+    case 'page':
+      keys['strategy'] = 'page_number';
+      setNames(keys, { page: paging.parameter });
+      if (paging.first === 0) keys['first_page'] = 0;
+      found.push({
+        what: 'paging',
+        text: `page numbers: ${paging.parameter}, from ${paging.first}`,
+      });
+      break;
+    case 'offset':
+      keys['strategy'] = 'offset';
+      setNames(keys, { offset: paging.parameter });
+      if (paging.first === 1) keys['first_offset'] = 1;
+      if (!paging.takesAny) keys['overlap'] = false;
+      found.push({
+        what: 'paging',
+        text: `offset: ${paging.parameter}${paging.first === 1 ? ', which counts from 1' : ''}${paging.takesAny ? '' : ', only multiples of the page size'}`,
+      });
+      if (size === null) keys['page_size'] = count;
+      break;
+    case 'last_key':
+      keys['strategy'] = 'cursor';
+      keys['next'] = 'last_key';
+      keys['primary_key'] = paging.member;
+      setNames(keys, { scroll_param: paging.parameter });
+      found.push({ what: 'paging', text: `the key of the last record: ${paging.parameter}` });
+      break;
+    case 'none':
+      keys['strategy'] = 'cursor';
+      keys['next'] = 'none';
+      sayNoPaging(verdict, evidence);
+  }
+  if (paging.by !== 'none') saySize(verdict, evidence);
+  sayCounts(verdict, evidence);
+  if (evidence.isCutShort)
+    verdict.unknown.push('the limit of requests was reached before everything was tried');
+  if (said !== null && paging.by === 'none' && said > count) {
+    verdict.unknown.push(
+      `the rest of the list: the answer says that there are ${said} records, and has ${count}`,
+    );
+  }
+  return verdict;
+}
+
+/** Whether the list was not found whole: a sync would store a part of it at most. */
+export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: Evidence): boolean =>
+  paging.by === 'none' &&
+  ((said !== null && said > list.records.length) ||
+    (more !== null && more.value !== more.isEnd) ||
+    deadEnds.length > 0 ||
+    isCutShort);
+
+function setNames(keys: StreamKeys, names: { [use: string]: string | null }): void {
+  const given = Object.entries(names).filter((entry): entry is [string, string] => entry[1] !== null);
+  if (given.length === 0) return;
+  keys['names'] = { ...(keys['names'] as StreamKeys | undefined), ...Object.fromEntries(given) };
+}
+
+function nextKey(hint: NextHint): Json {
+  if (hint.in === 'link') return 'link';
+  if (hint.in === 'header') return { header: hint.name, is: hint.is === 'url' ? 'url' : 'token' };
+  return hint.is === 'url' ? { url: hint.path } : { token: hint.path };
+}
+
+function nextText(hint: NextHint, parameter: string | null): string {
+  return parameter === null
+    ? `the address of the next page, in ${placeText(hint)}`
+    : `a token for the next page, in ${placeText(hint)}, sent as ${parameter}`;
+}
+
+function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): void {
+  if (size === null) {
+    if (tried.size.length > 0)
+      unknown.push(`the parameter for the page size: ${tried.size.length} names had no effect`);
+    return;
+  }
+  keys['page_size'] = size.records;
+  setNames(keys, { limit: size.parameter });
+  found.push({ what: 'page size', text: `${size.parameter}, ${size.records} at a time` });
+}
+
+function sayNoPaging({ found, assumed, unknown }: Verdict, evidence: Evidence): void {
+  const { tried, list, size } = evidence;
+  const count = list.records.length;
+  if (count === 0) {
+    unknown.push('everything else: the list is empty');
+    return;
+  }
+  const names = [...tried.page, ...tried.offset, ...tried.last_key];
+  found.push({
+    what: 'paging',
+    text: `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`,
+  });
+  if (isPartOnly(evidence)) return;
+  if (size !== null) {
+    unknown.push(
+      `how to get the records after the first page: ${size.parameter} limits their number, but no parameter for the page was found`,
+    );
+  } else if (ROUND.has(count)) {
+    assumed.push(
+      `the first answer has the whole list. It has ${count} records, which may also be a first page: compare with the API's documentation`,
+    );
+  } else assumed.push('the first answer has the whole list');
+}
+
+function sayCounts({ keys, found, unknown }: Verdict, evidence: Evidence): void {
+  const { total, totalPages, more, paging } = evidence;
+  if (total !== null) {
+    keys['total'] = placeKey(total);
+    found.push({ what: 'total', text: `${placeName(total)}: ${evidence.said}` });
+  }
+  if (totalPages !== null) {
+    keys['total_pages'] = placeKey(totalPages);
+    found.push({ what: 'pages', text: placeName(totalPages) });
+  }
+  const needsFlag =
+    paging.by === 'last_key' || (total === null && paging.by !== 'next' && paging.by !== 'none');
+  if (more !== null && needsFlag) {
+    if (more.isEnd) keys['ends'] = { path: more.path, is: true };
+    else keys['more'] = more.path;
+    found.push({ what: 'end', text: `${more.path}: ${more.isEnd} marks the last page` });
+  } else if (total === null && totalPages === null && (paging.by === 'page' || paging.by === 'offset')) {
+    unknown.push('a count of all records: a pass ends at an empty page');
+  }
+}
+
+const placeKey = (place: CountPlace['place']): Json =>
+  'path' in place ? place.path : { header: place.header };
+const placeName = (place: CountPlace['place']) =>
+  'path' in place ? place.path : `the header ${place.header}`;
+
+/**
+ * Adds a filter by change.
+ * @param isOrdered records come in ascending order of the cursor field.
+ */
+export function withFilter(
+  verdict: Verdict,
+  evidence: Evidence,
+  filter: { filter: Filter; field: string; isOrdered: boolean },
+): void {
+  const { keys, found, assumed } = verdict;
+  const { parameter, isInclusive, takesYearOne } = filter.filter;
+  const { paging } = evidence;
+  keys['cursor_field'] = filter.field;
+  if (!takesYearOne) keys['start'] = '1970-01-01T00:00:00Z';
+  found.push({
+    what: 'changes',
+    text: `${parameter} returns only records whose ${filter.field} is ${isInclusive ? 'the same or later' : 'later'}`,
+  });
+  if (paging.by === 'none') {
+    keys['strategy'] = 'timestamp';
+    delete keys['next'];
+    delete keys['total'];
+    setNames(keys, { since: parameter });
+    return;
+  }
+  if (paging.by === 'next' && paging.isTime && filter.isOrdered) {
+    // Its tokens are times: records that share a time with the end of a page would be lost.
+    keys['strategy'] = 'keyset';
+    setNames(keys, { updated_since: parameter === 'updated_since' ? null : parameter });
+    assumed.push(`records always come in ascending order of ${filter.field}, as those of the first page do`);
+    return;
+  }
+  setNames(keys, { updated_since: parameter });
+  if (!isInclusive) keys['lookback'] = '1s';
+  assumed.push(`every change of a record changes its ${filter.field}`);
+}
+
+const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

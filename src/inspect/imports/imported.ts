@@ -1,0 +1,165 @@
+/** Streams as descriptions of an API show them, before any request. Pure. */
+import { pathText } from '../../request/paths.js';
+import type { Json } from '../../protocol.js';
+import { HighwaterError } from '../../errors.js';
+import {
+  type Answer,
+  flagsIn,
+  folded,
+  type JsonObject,
+  listsIn,
+  nextHints,
+  totalsIn,
+} from '../api/answers.js';
+import { TOKEN_PARAMETERS, useOf } from '../api/names.js';
+import type { StreamKeys } from '../api/verdict.js';
+import type { Secrets } from '../credentials.js';
+
+/** A description cannot be read. */
+export class ImportError extends HighwaterError {
+  override readonly name = 'ImportError';
+}
+
+/** One stream of a description. */
+export interface ImportedStream {
+  name: string;
+  /** Keys of the stream, without its name. */
+  keys: StreamKeys;
+  /** How it pages is not known: a live look finds out. */
+  needsLook: boolean;
+}
+
+/** An API as a description shows it. */
+export interface Imported {
+  /** Kind of the description, for people. */
+  kind: string;
+  baseUrl: string;
+  auth: { [key: string]: Json } | null;
+  headers: { [name: string]: string };
+  streams: ImportedStream[];
+  /** Secrets that stood in the description, by the variables that replace them. */
+  secrets: Secrets;
+  assumed: string[];
+  /** Parts that could not be taken over. */
+  leftOut: string[];
+}
+
+/** A parameter of a request, with its value or default. */
+export interface KnownParameter {
+  name: string;
+  value: string | null;
+  /** The greatest value that is allowed. */
+  maximum?: number | undefined;
+}
+
+export interface StaticKeys {
+  keys: StreamKeys;
+  /** Records of the list in the answer. */
+  records: readonly JsonObject[];
+  isPaged: boolean;
+}
+
+const CHANGED = /updat|modif|chang/i;
+
+/**
+ * Reads how an API pages from one answer and the parameters of its requests.
+ * @returns null where the answer holds no list.
+ */
+export function keysFrom(
+  answer: Answer,
+  parameters: readonly KnownParameter[],
+  stream: string,
+): StaticKeys | null {
+  const [list] = listsIn(answer.document, stream);
+  if (list === undefined) return null;
+  const of = (use: ReturnType<typeof useOf>) => parameters.find(({ name }) => useOf(name) === use);
+  const [page, offset, size, token, since] = [of('page'), of('offset'), of('size'), of('token'), of('since')];
+  const [hint] = nextHints(answer).filter(({ is }) => is !== 'page');
+  const [total] = totalsIn(answer);
+  const [more] = flagsIn(answer);
+  const keys: StreamKeys = { records: pathText(list.path) };
+  const names: { [use: string]: string } = {};
+  if (
+    hint !== undefined &&
+    (hint.is === 'url' || token !== undefined || (page === undefined && offset === undefined))
+  ) {
+    keys['strategy'] = 'cursor';
+    keys['next'] =
+      hint.in === 'link'
+        ? 'link'
+        : hint.in === 'header'
+          ? { header: hint.name, is: hint.is === 'url' ? 'url' : 'token' }
+          : { [hint.is === 'url' ? 'url' : 'token']: hint.path };
+    if (hint.is === 'token')
+      names['scroll_param'] = token?.name ?? likelyParameter(hint.in === 'body' ? hint.path : '');
+  } else if (page !== undefined) {
+    keys['strategy'] = 'page_number';
+    names['page'] = page.name;
+    if (page.value === '0') keys['first_page'] = 0;
+  } else if (offset !== undefined) {
+    keys['strategy'] = 'offset';
+    names['offset'] = offset.name;
+  } else if (token !== undefined && more !== undefined) {
+    keys['strategy'] = 'cursor';
+    keys['next'] = 'last_key';
+    names['scroll_param'] = token.name;
+  } else {
+    keys['strategy'] = 'cursor';
+    keys['next'] = 'none';
+  }
+  const isPaged = keys['next'] !== 'none';
+  if (isPaged && size !== undefined) {
+    names['limit'] = size.name;
+    keys['page_size'] = Math.min(size.maximum ?? 100, 100);
+  }
+  if (total !== undefined)
+    keys['total'] = 'path' in total.place ? total.place.path : { header: total.place.header };
+  if (keys['next'] === 'last_key' && more !== undefined) {
+    if (more.isEnd) keys['ends'] = { path: more.path, is: true };
+    else keys['more'] = more.path;
+  }
+  const [key, field] = fieldsOf(list.records, stream);
+  if (key !== null) keys['primary_key'] = key;
+  if (field !== null) keys['cursor_field'] = field;
+  if (field !== null && since !== undefined) names[isPaged ? 'updated_since' : 'since'] = since.name;
+  if (field !== null && since !== undefined && !isPaged) {
+    keys['strategy'] = 'timestamp';
+    delete keys['next'];
+  }
+  if (Object.keys(names).length > 0) keys['names'] = names;
+  return { keys, records: list.records, isPaged };
+}
+
+/** The names of the key and of the time of the last change in records; null where no name tells. */
+function fieldsOf([record = {}]: readonly JsonObject[], stream: string): [string | null, string | null] {
+  const names = Object.keys(record);
+  const wanted = [
+    'id',
+    'uuid',
+    'guid',
+    'gid',
+    `${folded(stream)}id`,
+    `${folded(stream).replace(/s$/, '')}id`,
+    'key',
+  ];
+  const key = wanted.flatMap((one) => names.find((name) => folded(name) === one) ?? [])[0];
+  const isTime = (name: string) => /^\d{4}-\d\d-\d\d[T ]/.test(String(record[name]));
+  return [key ?? null, names.find((name) => CHANGED.test(name) && isTime(name)) ?? null];
+}
+
+function likelyParameter(path: string): string {
+  const last = (path.split('.').at(-1) ?? '').replace(/^next_?/i, '');
+  const lower = last.charAt(0).toLowerCase() + last.slice(1);
+  return TOKEN_PARAMETERS.find((name) => folded(name) === folded(last)) ?? (lower === '' ? 'cursor' : lower);
+}
+
+/** Names that differ: a second one of the same name gets a number. */
+export function distinctNames(streams: ImportedStream[]): ImportedStream[] {
+  const taken = new Set<string>();
+  return streams.map((stream) => {
+    let { name } = stream;
+    for (let i = 2; taken.has(name.toLowerCase()); i++) name = `${stream.name}_${i}`;
+    taken.add(name.toLowerCase());
+    return { ...stream, name };
+  });
+}

@@ -1,0 +1,157 @@
+/** `init` finds how an API pages by trying, or says that it could not: against one server with the styles of many. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { plansFrom } from '../../src/config/index.js';
+import { lookAt, LookError } from '../../src/inspect/api/look.js';
+import { REQUESTS_IN_ALL } from '../../src/inspect/api/requests.js';
+import { Probe } from '../../src/inspect/probe.js';
+import { serveStyles, STYLE_RECORDS, type StylesServer } from '../helpers/api-styles.js';
+
+let server: StylesServer;
+beforeAll(async () => {
+  server = await serveStyles();
+});
+afterAll(() => server.stop());
+
+const options = { environment: {}, destination: '/tmp/none.duckdb' };
+const configurationOf = (style: string) => ({
+  source: { base_url: server.url },
+  streams: [{ name: 'things', path: `/${style}` }],
+});
+const look = (style: string) =>
+  lookAt(
+    { configuration: configurationOf(style), name: 'things', preferred: [] },
+    () => Promise.resolve(options),
+    () => {
+      throw new Error('no style asks to wait');
+    },
+  );
+
+/** Reads all pages as a sync would ask for them; a page may begin with the last record of the one before. */
+async function readAll(style: string, keys: object): Promise<number> {
+  const [stream] = configurationOf(style).streams;
+  const { plans } = plansFrom({ source: { base_url: server.url }, streams: [{ ...stream, ...keys }] });
+  const [plan] = plans;
+  if (plan === undefined) throw new Error('no plan');
+  const probe = await Probe.of(plan, plans, options);
+  const seen = new Set<string>();
+  let cursor = probe.first();
+  for (let pages = 0; pages < 50; pages++) {
+    const read = await probe.page(cursor);
+    if ('end' in read) break;
+    for (const text of read.page.texts) seen.add(text);
+    cursor = probe.after(read.cursor, read.page.summary);
+  }
+  return seen.size;
+}
+
+describe('a style of paging is found, and reads every record', () => {
+  test.each<[string, object]>([
+    ['github', { strategy: 'cursor', next: 'link', names: { limit: 'per_page' }, records: '$' }],
+    [
+      'stripe',
+      { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' }, more: 'has_more' },
+    ],
+    ['shopify', { strategy: 'cursor', next: 'link', records: 'shopify', names: { limit: 'limit' } }],
+    ['zendesk', { strategy: 'cursor', next: { url: 'links.next' }, records: 'tickets' }],
+    ['odata', { strategy: 'cursor', next: { url: "$['@odata.nextLink']" }, records: 'value' }],
+    ['jsonapi', { strategy: 'cursor', next: { url: 'links.next' }, records: 'data', total: 'meta.total' }],
+    ['hubspot', { strategy: 'cursor', next: { url: 'paging.next.link' }, records: 'results' }],
+    [
+      'slack',
+      {
+        strategy: 'cursor',
+        next: { token: 'response_metadata.next_cursor' },
+        names: { scroll_param: 'cursor' },
+      },
+    ],
+    [
+      'salesforce',
+      { strategy: 'cursor', next: { url: 'nextRecordsUrl' }, records: 'records', total: 'totalSize' },
+    ],
+    [
+      'elasticsearch',
+      {
+        strategy: 'offset',
+        names: { offset: 'from', limit: 'size' },
+        records: 'hits.hits',
+        total: 'hits.total',
+      },
+    ],
+    [
+      'spring',
+      {
+        strategy: 'page_number',
+        first_page: 0,
+        names: { page: 'page', limit: 'size' },
+        total: 'totalElements',
+      },
+    ],
+    ['ignores_size', { strategy: 'page_number', names: { page: 'page' }, total: 'total' }],
+    [
+      'total_header',
+      {
+        strategy: 'page_number',
+        names: { page: 'p', limit: 'per_page' },
+        total: { header: 'x-total-count' },
+      },
+    ],
+    [
+      'offsets',
+      { strategy: 'offset', names: { offset: 'skip', limit: 'limit' }, page_size: 25, total: 'total' },
+    ],
+    ['scim', { strategy: 'offset', first_offset: 1, names: { offset: 'startIndex', limit: 'count' } }],
+    ['kinto', { strategy: 'cursor', next: { header: 'next-page', is: 'url' }, names: { limit: '_limit' } }],
+    [
+      'gitlab',
+      { strategy: 'page_number', names: { page: 'page', limit: 'per_page' }, total: { header: 'x-total' } },
+    ],
+    [
+      'json_server',
+      { strategy: 'page_number', names: { page: '_page', limit: '_per_page' }, records: 'data' },
+    ],
+    ['fhir', { strategy: 'cursor', records: 'entry', next: { url: "$.link[?@.relation == 'next'].url" } }],
+    ['whole', { strategy: 'cursor', next: 'none', records: 'items' }],
+  ])('%s', async (style, wanted) => {
+    const { keys, isPartOnly, discovery, requests } = await look(style);
+    expect(keys).toMatchObject(wanted);
+    expect(isPartOnly).toBe(false);
+    expect(requests).toBe(server.requests(style));
+    expect(requests).toBeLessThanOrEqual(REQUESTS_IN_ALL);
+    const [key] = discovery.primaryKeys;
+    expect(await readAll(style, { primary_key: key?.columns, ...keys })).toBe(STYLE_RECORDS);
+  });
+});
+
+describe('an API that cannot be read whole is not called paged', () => {
+  test.each([
+    ['repeats', 'the rest of the list: the answer says that there are 57 records, and has 20'],
+    ['repeats_link', 'the header Link looks like the next page, but it leads to the same records again'],
+  ])('%s', async (style, said) => {
+    const { keys, isPartOnly, unknown } = await look(style);
+    expect(keys).toMatchObject({ strategy: 'cursor', next: 'none' });
+    expect(isPartOnly).toBe(true);
+    expect(unknown).toContainEqual(expect.stringContaining(said));
+  });
+
+  test('an empty list leaves everything else open', async () => {
+    const { unknown } = await look('empty');
+    expect(unknown).toContain('everything else: the list is empty');
+  });
+});
+
+describe('an answer that is no list', () => {
+  test.each([
+    ['login', 'the source answered 401', ['bearer']],
+    ['html', 'the answer is not JSON (text/html)', []],
+    ['directory', 'which may be lists:\n  users_url  http://127.0.0.1:', []],
+    ['nothing', 'the source answered 404', []],
+  ])('%s', async (style, said, asksFor) => {
+    const error = await look(style).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(LookError);
+    expect((error as LookError).message).toContain(said);
+    expect((error as LookError).asksFor).toEqual(asksFor);
+  });
+});
