@@ -196,7 +196,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
       return finish(client, handle, streams, to, server.uiUrl);
     });
   };
-  let isServerGone = false;
+  let isServerGone: boolean;
   let ended;
   try {
     ended = await work();
