@@ -132,7 +132,10 @@ export class StreamState {
   recordCommit(batch: StagedBatch, written: WrittenBatch): void {
     this.log.recordWrite(batch.records);
     const { cursor } = batch;
-    const { notes = [], changes = [] } = written;
+    const { notes = [] } = written;
+    // The first columns of a new table are no changes.
+    const isFirst = this.committed.cursor === null;
+    const changes = (written.changes ?? []).filter(({ from }) => !isFirst || from !== null);
     this.committed = {
       id: batch.next,
       cursor: notes.length === 0 ? cursor : { ...cursor, notes: [...cursor.notes, ...notes] },
