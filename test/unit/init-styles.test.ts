@@ -51,6 +51,7 @@ describe('a style of paging is found, and reads every record', () => {
       'stripe',
       { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' }, more: 'has_more' },
     ],
+    ['long_keys', { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' } }],
     ['shopify', { strategy: 'cursor', next: 'link', records: 'shopify', names: { limit: 'limit' } }],
     ['zendesk', { strategy: 'cursor', next: { url: 'links.next' }, records: 'tickets' }],
     ['odata', { strategy: 'cursor', next: { url: "$['@odata.nextLink']" }, records: 'value' }],

@@ -72,10 +72,18 @@ export class LiveApi implements Api {
   }
 }
 
+/** Parses an answer; integers that a number would round become texts, so that a key can be sent back as it came. */
 function parsed(text: string): unknown {
+  const plain = text.replace(/^\uFEFF/, '');
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return JSON.parse(LONG_DIGITS.test(plain) ? plain.replace(STRING_OR_NUMBER, exactly) : plain);
   } catch {
     return undefined;
   }
 }
+
+const LONG_DIGITS = /\d{16}/;
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+
+const exactly = (part: string) =>
+  /^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part)) ? `"${part}"` : part;
