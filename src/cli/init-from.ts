@@ -18,6 +18,7 @@ import { checked, printFindings, problemsIn } from './check.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
 import type { InitOptions } from './init.js';
 import { counted, print, probedFrom, visible, wrapped } from './output.js';
+import { Questions } from './questions.js';
 
 /** Streams that are looked at in the live API. */
 const LOOKS = 5;
@@ -32,16 +33,13 @@ class InitIncompleteError extends HighwaterError {
 export async function initFrom(from: string, options: InitOptions): Promise<void> {
   const file = options.file ?? 'highwater.yaml';
   refuseExisting(file, options.force === true);
-  const imported = await read(from);
-  if (options.baseUrl !== undefined) useBaseUrl(imported, options.baseUrl);
+  const imported = await read(from, options.baseUrl?.replace(/\/$/, ''));
   const name =
     options.name ??
     (imported.streams.length === 1 ? (imported.streams[0]?.name ?? 'api') : apiName(imported));
   const environment = { ...process.env, ...imported.secrets };
-  const given = variablesIn(sourceOf(imported));
-  const missing = given.filter((variable) => environment[variable] === undefined);
   const notes: string[] = [];
-  const isLive = options.discover && missing.length === 0;
+  const isLive = options.discover && (await maySend(imported, from, options));
   if (isLive) await lookAtStreams(imported, environment, notes);
   const { configuration, refused } = usableConfiguration(imported, name, file);
   imported.leftOut.push(...refused);
@@ -86,7 +84,7 @@ export async function initFrom(from: string, options: InitOptions): Promise<void
   print(`\nNext:\n${[...steps, `npx highwater run ${file}`].map((line) => `  ${line}`).join('\n')}`);
 }
 
-async function read(from: string): Promise<Imported> {
+async function read(from: string, baseUrl?: string): Promise<Imported> {
   let text: string;
   try {
     text = from === '-' ? await textOf(process.stdin) : await readFile(from, 'utf8');
@@ -94,16 +92,13 @@ async function read(from: string): Promise<Imported> {
     throw new ImportError(`${visible(from)} cannot be read: ${messageOf(thrown)}`);
   }
   try {
-    return importedFromText(text);
+    const imported = importedFromText(text, baseUrl);
+    if (baseUrl === undefined) return imported;
+    return { ...imported, leftOut: imported.leftOut.filter((line) => !line.includes('--base-url')) };
   } catch (thrown) {
     if (!(thrown instanceof ImportError)) throw thrown;
     throw new ImportError(`${from === '-' ? 'standard input' : visible(from)}: ${thrown.message}`);
   }
-}
-
-function useBaseUrl(imported: Imported, baseUrl: string): void {
-  imported.baseUrl = baseUrl.replace(/\/$/, '');
-  imported.leftOut = imported.leftOut.filter((line) => !line.includes('--base-url'));
 }
 
 /** api.example.com → example */
@@ -119,6 +114,28 @@ const sourceOf = ({ baseUrl, auth, headers }: Imported): Keys => ({
   ...(auth !== null && { auth }),
   ...(Object.keys(headers).length > 0 && { headers }),
 });
+
+/**
+ * Whether requests may be sent. A description is the work of others: values of variables that are set here go to its
+ * host only where the user says so. Secrets that stand in the description itself may go there.
+ */
+async function maySend(imported: Imported, from: string, options: InitOptions): Promise<boolean> {
+  const { baseUrl, secrets } = imported;
+  const variables = variablesIn([sourceOf(imported), ...imported.streams.map(({ keys }) => keys)]).filter(
+    (name) => secrets[name] === undefined,
+  );
+  if (variables.length === 0) return true;
+  if (variables.some((name) => process.env[name] === undefined)) return false;
+  const asks = options.yes !== true && options.json !== true && from !== '-' && process.stdin.isTTY === true;
+  if (!asks) return false;
+  const questions = new Questions();
+  try {
+    const what = `Send requests to ${visible(baseUrl)} with the values of ${variables.join(' and ')} from your environment`;
+    return (await questions.oneOf(what, ['yes', 'no'], 'no')) === 'yes';
+  } finally {
+    questions.close();
+  }
+}
 
 /** Finds the paging of streams whose description does not say it, in the live API. */
 async function lookAtStreams(

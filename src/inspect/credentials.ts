@@ -113,14 +113,19 @@ export interface ShownAuth {
   secrets: Secrets;
 }
 
-/** Takes the credentials out of the headers and parameters of a request. */
+/**
+ * Takes the credentials out of the headers and parameters of a request.
+ * @param refer gives the reference to a secret, which it keeps; without it, variables have the names of the secrets.
+ */
 export function shownAuth(
   headers: { [name: string]: string },
   params: { [name: string]: string },
   user: { name: string; password: string } | null = null,
+  refer: ((value: string, variable: string) => string) | null = null,
 ): ShownAuth {
   const shown: ShownAuth = { auth: null, headers: {}, params: {}, secrets: {} };
   const keep = (value: string, variable: string): string => {
+    if (refer !== null) return refer(value, variable);
     shown.secrets[variable] = value;
     return `\${env:${variable}}`;
   };

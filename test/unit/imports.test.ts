@@ -22,18 +22,18 @@ describe('a curl command', () => {
     [
       'a bearer token',
       `curl 'https://h/v1/orders?page=2' -H 'Authorization: Bearer ${SECRET}'`,
-      { type: 'bearer', token: '${env:API_TOKEN}' },
+      { type: 'bearer', token: '${env:HOST_H_API_TOKEN}' },
     ],
     [
       'a user',
       `curl -u ann:${SECRET} https://h/v1/orders`,
-      { type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' },
+      { type: 'basic', username: '${env:HOST_H_API_USER}', password: '${env:HOST_H_API_PASSWORD}' },
     ],
     ['a user in the address', `curl https://ann:${SECRET}@h/v1/orders`, { type: 'basic' }],
     [
       'a header',
       `curl https://h/v1/orders --header "X-Api-Key: ${SECRET}"`,
-      { type: 'api_key', name: 'X-Api-Key', value: '${env:API_KEY}', in: 'header' },
+      { type: 'api_key', name: 'X-Api-Key', value: '${env:HOST_H_API_KEY}', in: 'header' },
     ],
     [
       'a parameter',
@@ -265,7 +265,7 @@ describe('an Airbyte manifest', () => {
     );
     expect(imported).toMatchObject({
       baseUrl: 'https://api.h/v1',
-      auth: { type: 'api_key', name: 'X-Key', value: '${env:API_KEY}' },
+      auth: { type: 'api_key', name: 'X-Key', value: '${env:HOST_H_API_KEY}' },
       streams: [
         {
           name: 'orders',
@@ -313,7 +313,7 @@ describe('an Airbyte manifest whose streams differ in their requesters', () => {
     );
     expect({ baseUrl, auth }).toEqual({
       baseUrl: 'https://api.h/v1',
-      auth: { type: 'bearer', token: '${env:API_TOKEN}' },
+      auth: { type: 'bearer', token: '${env:HOST_H_API_TOKEN}' },
     });
     expect(streams.map(({ name }) => name)).toEqual(['open', 'orders']);
     expect(leftOut).toEqual([
@@ -330,6 +330,83 @@ describe('an Airbyte manifest whose streams differ in their requesters', () => {
     );
     expect(headers).toEqual({ 'X-Version': '2' });
     expect(streams.map(({ keys }) => keys['headers'])).toEqual([{ 'X-Team': 'a' }, undefined]);
+  });
+});
+
+describe('a description by others', () => {
+  const openApi = (parameter: object, more: object = {}) =>
+    JSON.stringify({
+      openapi: '3.0.0',
+      servers: [{ url: 'https://api.shop.com/v2' }],
+      paths: {
+        '/users': {
+          get: {
+            parameters: [{ in: 'query', required: true, ...parameter }],
+            responses: listOf({ users: { type: 'array', items: userSchema } }),
+          },
+        },
+      },
+      ...more,
+    });
+
+  test.each([
+    ['a file', '${file:/tmp/secret.txt}'],
+    ['a variable', 'x${env:AWS_SECRET_ACCESS_KEY}'],
+    ['a variable that the import could make', '${env:SHOP_COM_API_TOKEN}'],
+    ['a secret of a provider', '${vault:secret/data/api#token}'],
+  ])('cannot refer to %s of this machine', (_, value) => {
+    const given = [
+      openApi({ name: 'a', schema: { default: value } }),
+      openApi({ name: value, schema: { default: 'a' } }),
+      `curl 'https://h/users?a=${encodeURIComponent(value)}' -H 'X-A: ${value}'`,
+      `curl https://h/users --data-raw '{"a": {"b": ["${value}"]}}'`,
+    ];
+    for (const text of given) {
+      const imported = importedFromText(text);
+      const { leftOut, ...others } = imported;
+      expect(JSON.stringify(others)).not.toContain('${');
+      expect(leftOut.join()).toContain('a description must not refer to files or variables');
+      checkWritten(imported);
+    }
+  });
+
+  test.each([
+    openApi({ name: 'a' }, { servers: [{ url: 'https://${env:HOME}.shop.com' }] }),
+    openApi(
+      { name: 'a' },
+      { components: { securitySchemes: { key: { type: 'apiKey', in: 'query', name: '${env:HOME}' } } } },
+    ),
+    openApi({ name: 'a' }).replace('"/users"', '"/a${env:HOME}/users"'),
+  ])('is refused with a reference in its address, authentication or only path: %#', (text) => {
+    expect(() => importedFromText(text)).toThrow(/must not refer to files or variables|it needs|no GET/);
+  });
+
+  test('gets variables of its own', () => {
+    const manifest = stringify({
+      type: 'DeclarativeSource',
+      definitions: {},
+      streams: [
+        {
+          name: 'orders',
+          retriever: {
+            requester: {
+              url_base: 'https://api.shop.com',
+              path: 'orders',
+              request_parameters: {
+                a: "{{ config['aws_secret_access_key'] }}",
+                b: '{{ config.token }}',
+                c: "{{ config['access_token'] }}",
+              },
+            },
+          },
+        },
+      ],
+    });
+    expect(importedFromText(manifest).streams[0]?.keys['params']).toEqual({
+      a: '${env:SHOP_COM_AWS_SECRET_ACCESS_KEY}',
+      b: '${env:SHOP_COM_API_TOKEN}',
+      c: '${env:SHOP_COM_API_TOKEN_2}',
+    });
   });
 });
 

@@ -4,8 +4,8 @@ import type { Json } from '../../protocol.js';
 import { pathText } from '../../request/paths.js';
 import { isObject, type JsonObject } from '../api/answers.js';
 import type { StreamKeys } from '../api/verdict.js';
-import { variableOf } from '../credentials.js';
 import { distinctNames, type Imported, type ImportedStream, ImportError } from './imported.js';
+import { holdsOwnReference, Variables } from './own-references.js';
 
 /** @throws {ImportError} where it declares no stream. */
 export function fromAirbyte(document: JsonObject): Imported {
@@ -49,7 +49,7 @@ export function fromAirbyte(document: JsonObject): Imported {
     auth,
     headers,
     streams: distinctNames(streams),
-    secrets: {},
+    secrets: manifest.variables.secrets,
     assumed: [...new Set(manifest.assumed)],
     leftOut: [...new Set(leftOut)],
   };
@@ -59,6 +59,7 @@ const origin = (url: unknown): string => (URL.canParse(String(url)) ? new URL(St
 
 class Manifest {
   readonly assumed: string[] = [];
+  readonly variables = new Variables();
 
   constructor(private readonly root: JsonObject) {}
 
@@ -100,11 +101,11 @@ class Manifest {
     };
   }
 
-  /** `{{ config['api_key'] }}` → `${env:API_KEY}`; other expressions stay, and are reported. */
+  /** `{{ config['api_key'] }}` → a reference; other expressions stay, and are reported. */
   text(value: unknown): string {
     return String(value ?? '').replace(
       /\{\{\s*config(?:\.(\w+)|\[\s*['"](\w+)['"]\s*\])\s*\}\}/g,
-      (_, dotted?: string, quoted?: string) => `\${env:${variableOf(dotted ?? quoted ?? '')}}`,
+      (_, dotted?: string, quoted?: string) => this.variables.named(dotted ?? quoted ?? ''),
     );
   }
 
@@ -123,7 +124,8 @@ class Manifest {
     const type = String(given['type'] ?? 'NoAuth');
     const reference = (key: string, otherwise: string) => {
       const text = this.text(given[key]);
-      return text.includes('${env:') && !text.includes('{{') ? text : `\${env:${otherwise}}`;
+      if (text.includes('{{') || text === '') return this.variables.named(otherwise, otherwise);
+      return holdsOwnReference(text) ? text : this.variables.keep(text, otherwise);
     };
     switch (type) {
       case 'NoAuth':

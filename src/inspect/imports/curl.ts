@@ -1,6 +1,7 @@
 /** Reads curl commands, as documentation and browsers give them. Pure. */
 import { nameOfPath } from '../stream-names.js';
 import { distinctNames, type Imported, ImportError } from './imported.js';
+import { Variables } from './own-references.js';
 import { requestParts, type RequestParts, type SentRequest } from './requests.js';
 import { shellWords } from './shell-words.js';
 
@@ -35,8 +36,9 @@ export function fromCurl(text: string): Imported {
   const commands = split(shellWords(text.replace(/^\s*\$\s+/gm, '').replace(/\^\r?\n/g, '')));
   if (commands.length === 0) throw new ImportError('there is no curl command with a URL');
   const leftOut: string[] = [];
-  const parts = commands.map((words) => requestParts(requestOf(words, leftOut)));
-  return importedFrom('curl command', parts, leftOut);
+  const variables = new Variables();
+  const parts = commands.map((words) => requestParts(requestOf(words, leftOut), variables));
+  return importedFrom('curl command', parts, variables, leftOut);
 }
 
 function split(words: string[]): string[][] {
@@ -106,7 +108,12 @@ function requestOf(words: string[], leftOut: string[]): SentRequest {
 }
 
 /** Streams of one API: those of the first request's host; others are left out. */
-export function importedFrom(kind: string, parts: readonly RequestParts[], leftOut: string[]): Imported {
+export function importedFrom(
+  kind: string,
+  parts: readonly RequestParts[],
+  variables: Variables,
+  leftOut: string[],
+): Imported {
   const [first] = parts;
   if (first === undefined) throw new ImportError('there is no request');
   const same = parts.filter(({ origin }) => origin === first.origin);
@@ -125,7 +132,7 @@ export function importedFrom(kind: string, parts: readonly RequestParts[], leftO
     auth: same.find(({ auth }) => auth !== null)?.auth ?? null,
     headers: Object.assign({}, ...same.map(({ headers }) => headers)) as { [name: string]: string },
     streams: distinctNames(streams),
-    secrets: Object.assign({}, ...same.map(({ secrets }) => secrets)) as { [name: string]: string },
+    secrets: variables.secrets,
     assumed: [],
     leftOut: [...leftOut, ...same.flatMap((part) => part.leftOut)],
   };

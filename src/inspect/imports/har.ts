@@ -5,6 +5,7 @@ import { counted } from '../../text.js';
 import { nameOfPath } from '../stream-names.js';
 import { importedFrom } from './curl.js';
 import { type Imported, ImportError, keysFrom, type KnownParameter } from './imported.js';
+import { Variables } from './own-references.js';
 import { requestParts, type RequestParts } from './requests.js';
 
 const pair = z.object({ name: z.string(), value: z.string() });
@@ -43,6 +44,7 @@ export function fromHar(document: unknown): Imported {
   const read = schema.safeParse(document);
   if (!read.success) throw new ImportError('it is not a HAR file: log.entries is missing or damaged');
   const { entries } = read.data.log;
+  const variables = new Variables();
   const groups = new Map<
     string,
     { entry: Entry; answer: Answer; parts: RequestParts; all: KnownParameter[] }
@@ -61,7 +63,7 @@ export function fromHar(document: unknown): Imported {
       body: entry.request.postData?.text ?? null,
       user: null,
     };
-    const parts = requestParts(sent);
+    const parts = requestParts(sent, variables);
     const key = `${sent.method} ${url.origin}${url.pathname}`;
     const known = groups.get(key);
     if (known === undefined) groups.set(key, { entry, answer, parts, all: [...parts.parameters] });
@@ -84,6 +86,7 @@ export function fromHar(document: unknown): Imported {
   const imported = importedFrom(
     'HAR file',
     found.map(({ parts }) => parts),
+    variables,
     leftOut,
   );
   const same = found.filter(({ parts }) => parts.origin === imported.baseUrl);

@@ -5,12 +5,18 @@ import { fromAirbyte } from './airbyte.js';
 import { fromCurl } from './curl.js';
 import { fromHar } from './har.js';
 import { type Imported, ImportError } from './imported.js';
+import { sealed } from './own-references.js';
 import { fromOpenApi } from './openapi.js';
 
 export { type Imported, type ImportedStream, ImportError } from './imported.js';
 
-/** @throws {ImportError} where the text is none of the kinds that Highwater reads. */
-export function importedFromText(text: string): Imported {
+/**
+ * @param baseUrl of the API, in place of the one in the description.
+ * @throws {ImportError} where the text is none of the kinds that Highwater reads.
+ */
+export const importedFromText = (text: string, baseUrl?: string): Imported => sealed(readText(text), baseUrl);
+
+function readText(text: string): Imported {
   const plain = text.replace(/^\uFEFF/, '');
   if (/^\s*(\$\s+)?curl\s/m.test(plain) && !/^\s*[{[]/.test(plain)) return fromCurl(plain);
   const document = documentIn(plain);

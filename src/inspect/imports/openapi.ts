@@ -11,6 +11,7 @@ import {
   keysFrom,
   type KnownParameter,
 } from './imported.js';
+import { ownReference } from './own-references.js';
 
 const DEPTH = 6;
 /** Most streams that a configuration can have. */
@@ -102,13 +103,13 @@ class Description {
     const scheme = this.object(schemes[name]);
     const kind = String(scheme['type']).toLowerCase();
     if (kind === 'basic' || (kind === 'http' && /basic/i.test(String(scheme['scheme'])))) {
-      return { type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' };
+      return { type: 'basic', username: ownReference('API_USER'), password: ownReference('API_PASSWORD') };
     }
     if (kind === 'apikey') {
       return {
         type: 'api_key',
         name: String(scheme['name']),
-        value: '${env:API_KEY}',
+        value: ownReference('API_KEY'),
         in: String(scheme['in']),
       };
     }
@@ -118,12 +119,14 @@ class Description {
         ? scheme
         : this.object(flows['clientCredentials']);
     if (typeof flow['tokenUrl'] === 'string' && /^https?:/.test(flow['tokenUrl'])) {
-      const [id, secret] = ['${env:API_CLIENT_ID}', '${env:API_CLIENT_SECRET}'];
+      const [id, secret] = [ownReference('API_CLIENT_ID'), ownReference('API_CLIENT_SECRET')];
       return { type: 'oauth2', token_url: flow['tokenUrl'], client_id: id, client_secret: secret };
     }
     if (kind !== 'http')
-      leftOut.push(`the sign-in of ${name} (${kind}): a token in API_TOKEN is used instead`);
-    return { type: 'bearer', token: '${env:API_TOKEN}' };
+      leftOut.push(
+        `the sign-in of ${name} (${kind}): a token in ${ownReference('API_TOKEN')} is used instead`,
+      );
+    return { type: 'bearer', token: ownReference('API_TOKEN') };
   }
 
   /** A stream of a path; null where it is no list, or cannot be one. */

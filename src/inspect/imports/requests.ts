@@ -2,8 +2,9 @@
 import type { Json } from '../../protocol.js';
 import { useOf } from '../api/names.js';
 import type { StreamKeys } from '../api/verdict.js';
-import { type Secrets, shownAuth } from '../credentials.js';
+import { shownAuth } from '../credentials.js';
 import type { KnownParameter } from './imported.js';
+import type { Variables } from './own-references.js';
 
 /** A request as it was sent. */
 export interface SentRequest {
@@ -20,7 +21,6 @@ export interface RequestParts {
   keys: StreamKeys;
   headers: { [name: string]: string };
   auth: { [key: string]: Json } | null;
-  secrets: Secrets;
   parameters: KnownParameter[];
   leftOut: string[];
 }
@@ -30,14 +30,17 @@ const NOISE =
   /^(:.*|host|content-length|connection|accept|accept-encoding|accept-language|user-agent|origin|referer|cache-control|pragma|dnt|te|priority|upgrade-insecure-requests|if-none-match|if-modified-since|content-type|sec-.*|x-requested-with)$/i;
 
 /** Takes a request apart: its paging parameters become names, its credentials references. */
-export function requestParts({ method, url, headers, body, user }: SentRequest): RequestParts {
+export function requestParts(
+  { method, url, headers, body, user }: SentRequest,
+  variables: Variables,
+): RequestParts {
   const leftOut: string[] = [];
   const all = Object.fromEntries(url.searchParams);
   const parameters = Object.entries(all).map(([name, value]) => ({ name, value }));
   const isPaging = (name: string) => useOf(name) !== null;
   const fixed = Object.fromEntries(Object.entries(all).filter(([name]) => !isPaging(name)));
   const own = Object.fromEntries(Object.entries(headers).filter(([name]) => !NOISE.test(name)));
-  const shown = shownAuth(own, fixed, user);
+  const shown = shownAuth(own, fixed, user, variables.keep);
   const keys: StreamKeys = { path: url.pathname };
   if (Object.keys(shown.params).length > 0) keys['params'] = shown.params;
   if (method === 'POST') Object.assign(keys, postKeys(headers, body, leftOut));
@@ -47,7 +50,6 @@ export function requestParts({ method, url, headers, body, user }: SentRequest):
     keys,
     headers: shown.headers,
     auth: shown.auth,
-    secrets: shown.secrets,
     parameters,
     leftOut,
   };
