@@ -1,6 +1,6 @@
 /** Ways to authenticate as a new configuration has them: references only, and the variables that they name. Pure. */
 import type { Json } from '../protocol.js';
-import { isCredential } from '../secrets/credential-names.js';
+import { holdsCredential } from './holds-credential.js';
 
 export const AUTH_KINDS = ['none', 'bearer', 'basic', 'api_key', 'session', 'oauth2', 'signature'] as const;
 export type AuthKind = (typeof AUTH_KINDS)[number];
@@ -94,15 +94,8 @@ export function variableOf(name: string): string {
   return /^\d|^$/.test(word) ? `API_${word}` : word;
 }
 
-/** Headers that hold credentials, whatever their names say. */
-const SECRET_HEADERS = /^(authorization|proxy-authorization|cookie)$/i;
-
-/** Whether a header or parameter of this name and value holds a credential. */
-export const holdsCredential = (name: string, value: string): boolean =>
-  SECRET_HEADERS.test(name) ||
-  isCredential(name) ||
-  // A JSON Web Token, or the key of a well-known service, under any name.
-  /^eyJ[\w-]{8,}\.[\w-]{8,}\.|^(sk|pk|rk)_(live|test)_\w{8,}|^gh[pousr]_\w{16,}|^xox[abprs]-/.test(value);
+/** Names that `auth` can have. */
+const AUTH_NAME = /^[A-Za-z0-9_.[\]-]{1,200}$/;
 
 /** An authentication that a request shows, its secrets apart. */
 export interface ShownAuth {
@@ -151,7 +144,7 @@ export function shownAuth(
     } else if (isAuthorization && /basic/i.test(scheme)) {
       const [given = '', ...password] = Buffer.from(rest, 'base64').toString('utf8').split(':');
       asBasic(given, password.join(':'));
-    } else if (shown.auth === null && !/^cookie$/i.test(name)) {
+    } else if (shown.auth === null && !/^cookie$/i.test(name) && AUTH_NAME.test(name)) {
       shown.auth = { type: 'api_key', name, value: keep(value, variableOf(name)), in: place };
     } else target[name] = keep(value, variableOf(name));
   }

@@ -333,6 +333,96 @@ describe('an Airbyte manifest whose streams differ in their requesters', () => {
   });
 });
 
+describe('a value in a request is a secret', () => {
+  const headers = [
+    ...['X-Token', 'X-Vault-Token', 'Circle-Token', 'X-Figma-Token', 'Fastly-Key', 'X-Postmark-Server-Token'],
+    ...['X-TrackerToken', 'DD-APPLICATION-KEY', 'X-GitLab-Token', 'X-Auth', 'X-Session', 'X-PAT', 'X-Sid'],
+    ...['x-xsrf', 'PRIVATE-TOKEN', 'Ocp-Apim-Subscription-Key', 'X-Tenant-Pass', 'X-Cookie', 'api'],
+  ];
+  const params = [
+    ...['sk', 'pat', 'code', 'creds', 'AWSAccessKeyId', 'hash', 'hmac', 'session', 'hapikey', 'access'],
+    ...['X-Amz-Signature', 'sessionId', 'account_sid', 'key', 'auth_code'],
+  ];
+  const values = [
+    `Bearer ${SECRET}`,
+    `basic ${SECRET}`,
+    ...['sk-proj-Ab3dEf6hIj9k', 'glpat-Ab3dEf6hIj9kLm', 'github_pat_11ABCDEFG0abcdef', 'figd_Ab3dEf6hIj9k'],
+    ...['AKIAIOSFODNN7EXAMPLE', 'xoxb-123456789-abcdef', 'ghp_Ab3dEf6hIj9kLm', 'SG.Ab3dEf6h.Ij9kLmNoPq'],
+    ...['Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3', '5f4dcc3b5aa765d61d8327deb882cf99', 'a1b2c3d4e5f6g7h8i9j0k1l2m3'],
+  ];
+  const har = (url: string, given: object[]) =>
+    JSON.stringify({
+      log: {
+        entries: [
+          {
+            request: { method: 'GET', url, headers: given },
+            response: { status: 200, headers: [], content: { text: '[{"id":1}]' } },
+          },
+        ],
+      },
+    });
+
+  test.each([
+    ...headers.map((name) => ({ name, value: SECRET, isHeader: true })),
+    ...params.map((name) => ({ name, value: SECRET, isHeader: false })),
+    ...values.flatMap((value) => [
+      { name: 'X-Thing', value, isHeader: true },
+      { name: 'thing', value, isHeader: false },
+    ]),
+  ])('$name: $value', ({ name, value, isHeader }) => {
+    const url = `https://h/v1/orders${isHeader ? '' : `?${name}=${encodeURIComponent(value)}`}`;
+    const given = isHeader ? [{ name, value }] : [];
+    for (const text of [
+      `curl '${url}' ${given.map(() => `-H '${name}: ${value}'`).join('')}`,
+      har(url, given),
+    ]) {
+      const imported = importedFromText(text);
+      const { secrets, ...written } = imported;
+      expect(Object.values(secrets).join()).toContain(value.replace(/^\w+ /, ''));
+      expect(JSON.stringify(written)).not.toContain(value);
+      checkWritten(imported);
+    }
+  });
+
+  test.each([
+    ['/bot123456:AAF-kx81_secret/getUpdates', 'AAF-kx81_secret', 'getUpdates'],
+    ['/v1/Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3/orders', 'Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3', 'orders'],
+    ['/v1/orders/glpat-Ab3dEf6hIj9kLm', 'glpat-Ab3dEf6hIj9kLm', 'orders'],
+  ])('in the path %s', (path, secret, name) => {
+    const imported = importedFromText(`curl https://h${path}`);
+    const { secrets, ...written } = imported;
+    expect(secrets).toEqual({ HOST_H_API_PATH_SECRET: secret });
+    expect(JSON.stringify(written)).not.toContain(secret);
+    expect(imported.streams[0]?.name).toBe(name);
+    checkWritten(imported);
+  });
+
+  test.each([
+    ['sort_key', 'created_at'],
+    ['country_code', 'DE'],
+    ['projectKey', 'SHOP'],
+    ['id', '3f2a8b1c-94de-4c1f-8a70-1b2c3d4e5f60'],
+    ['account', '507f1f77bcf86cd799439011'],
+    ['base', 'appQ2w3E4r5T6y7U'],
+    ['until', '2026-01-01T00:00:00.000Z'],
+    ['expand', 'customer,lineItems,shippingAddress2'],
+    ['fields', 'id,updated_at,shipping_address_line_1'],
+    ['order', 'updatedAtDescendingThenById2'],
+    ['api_version', '2026-01'],
+    ['after', 'Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3'],
+    ['page_token', 'Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3'],
+    ['login', 'ann'],
+    ['status', 'basic'],
+  ])('unless it is as ordinary as %s=%s', (name, value) => {
+    const imported = importedFromText(`curl 'https://h/v1/orders?${name}=${encodeURIComponent(value)}'`);
+    expect(imported.secrets).toEqual({});
+    const isLiteral = imported.streams[0]?.keys['params'] !== undefined;
+    expect(imported.assumed).toEqual(
+      isLiteral ? [`no secrets, so written as they are: the values of ${name}`] : [],
+    );
+  });
+});
+
 describe('a description by others', () => {
   const openApi = (parameter: object, more: object = {}) =>
     JSON.stringify({

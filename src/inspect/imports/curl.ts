@@ -1,7 +1,7 @@
 /** Reads curl commands, as documentation and browsers give them. Pure. */
 import { nameOfPath } from '../stream-names.js';
 import { distinctNames, type Imported, ImportError } from './imported.js';
-import { Variables } from './own-references.js';
+import { Variables, withoutOwnReferences } from './own-references.js';
 import { requestParts, type RequestParts, type SentRequest } from './requests.js';
 import { shellWords } from './shell-words.js';
 
@@ -122,7 +122,7 @@ export function importedFrom(
     if (origin !== first.origin && !leftOut.includes(line)) leftOut.push(line);
   }
   const streams = same.map(({ keys }) => ({
-    name: nameOfPath(String(keys['path'])),
+    name: nameOfPath(withoutOwnReferences(String(keys['path']))),
     keys: { ...keys, strategy: 'cursor', next: 'none', records: '$' },
     needsLook: true,
   }));

@@ -1,7 +1,8 @@
 /** References that an import makes itself, told apart from text of the description. Pure but for one random mark. */
 import { randomUUID } from 'node:crypto';
 import type { Json } from '../../protocol.js';
-import { holdsCredential, type Secrets, variableOf } from '../credentials.js';
+import { type Secrets, variableOf } from '../credentials.js';
+import { holdsCredential } from '../holds-credential.js';
 import { type Imported, ImportError, type ImportedStream } from './imported.js';
 
 /** No description can hold it: what follows it is a reference that the import has made. */

@@ -3,6 +3,7 @@ import type { Json } from '../../protocol.js';
 import { useOf } from '../api/names.js';
 import type { StreamKeys } from '../api/verdict.js';
 import { shownAuth } from '../credentials.js';
+import { pathWithReferences } from '../holds-credential.js';
 import type { KnownParameter } from './imported.js';
 import type { Variables } from './own-references.js';
 
@@ -41,10 +42,11 @@ export function requestParts(
   const fixed = Object.fromEntries(Object.entries(all).filter(([name]) => !isPaging(name)));
   const own = Object.fromEntries(Object.entries(headers).filter(([name]) => !NOISE.test(name)));
   const shown = shownAuth(own, fixed, user, variables.keep);
-  const keys: StreamKeys = { path: url.pathname };
+  const path = pathWithReferences(url.pathname, (value) => variables.keep(value, 'API_PATH_SECRET'));
+  const keys: StreamKeys = { path };
   if (Object.keys(shown.params).length > 0) keys['params'] = shown.params;
   if (method === 'POST') Object.assign(keys, postKeys(headers, body, leftOut));
-  else if (method !== 'GET') leftOut.push(`${method} ${url.pathname}: only GET and POST read records`);
+  else if (method !== 'GET') leftOut.push(`${method} ${path}: only GET and POST read records`);
   return {
     origin: url.origin,
     keys,
