@@ -97,6 +97,9 @@ export function variableOf(name: string): string {
 /** Names that `auth` can have. */
 const AUTH_NAME = /^[A-Za-z0-9_.[\]-]{1,200}$/;
 
+const isAuthorizationHeader = (given: { name: string; in: string }) =>
+  given.in === 'header' && /^authorization$/i.test(given.name);
+
 /** An authentication that a request shows, its secrets apart. */
 export interface ShownAuth {
   auth: { [key: string]: Json } | null;
@@ -134,10 +137,12 @@ export function shownAuth(
     ...Object.entries(headers).map(([name, value]) => ({ name, value, in: 'header' as const })),
     ...Object.entries(params).map(([name, value]) => ({ name, value, in: 'query' as const })),
   ];
+  // An Authorization header is the authentication, wherever it stands; other keys stay where they are.
+  all.sort((a, b) => Number(isAuthorizationHeader(b)) - Number(isAuthorizationHeader(a)));
   for (const { name, value, in: place } of all) {
     const target = place === 'header' ? shown.headers : shown.params;
     const [, scheme = '', rest = ''] = /^(bearer|basic)\s+(\S.*)$/i.exec(value) ?? [];
-    const isAuthorization = place === 'header' && /^authorization$/i.test(name);
+    const isAuthorization = isAuthorizationHeader({ name, in: place });
     if (!holdsCredential(name, value) || value === '') target[name] = value;
     else if (isAuthorization && /bearer/i.test(scheme)) {
       shown.auth = { type: 'bearer', token: keep(rest, 'API_TOKEN') };

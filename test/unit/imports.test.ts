@@ -315,9 +315,11 @@ describe('an Airbyte manifest whose streams differ in their requesters', () => {
       baseUrl: 'https://api.h/v1',
       auth: { type: 'bearer', token: '${env:HOST_H_API_TOKEN}' },
     });
-    expect(streams.map(({ name }) => name)).toEqual(['open', 'orders']);
+    expect(streams.map(({ name, keys }) => [name, keys['auth']])).toEqual([
+      ['open', { type: 'none' }],
+      ['orders', undefined],
+    ]);
     expect(leftOut).toEqual([
-      'open: it has no authentication: that of the other streams is sent',
       'users: the address https://other.h: a configuration has one; make another configuration for it',
       'audit: its own authentication: a configuration has one; make another configuration for it',
     ]);
@@ -330,6 +332,65 @@ describe('an Airbyte manifest whose streams differ in their requesters', () => {
     );
     expect(headers).toEqual({ 'X-Version': '2' });
     expect(streams.map(({ keys }) => keys['headers'])).toEqual([{ 'X-Team': 'a' }, undefined]);
+  });
+});
+
+describe('credentials of several kinds', () => {
+  test('in one request keep their places, and have variables of their own', () => {
+    const imported = importedFromText(
+      `curl 'https://h/orders?api_key=a-${SECRET}' -H 'X-Api-Key: b-${SECRET}' -H 'Authorization: Bearer c-${SECRET}'`,
+    );
+    expect(imported).toMatchObject({
+      auth: { type: 'bearer', token: '${env:HOST_H_API_TOKEN}' },
+      headers: { 'X-Api-Key': '${env:HOST_H_API_KEY}' },
+      streams: [{ keys: { params: { api_key: '${env:HOST_H_API_KEY_2}' } } }],
+      secrets: {
+        HOST_H_API_TOKEN: `c-${SECRET}`,
+        HOST_H_API_KEY: `b-${SECRET}`,
+        HOST_H_API_KEY_2: `a-${SECRET}`,
+      },
+    });
+    checkWritten(imported);
+  });
+
+  test('in several requests stay with their requests', () => {
+    const imported = importedFromText(
+      `curl https://h/orders -H 'Authorization: Bearer a-${SECRET}' -H 'X-V: 1'
+curl https://h/users -u bob:b-${SECRET} -H 'X-V: 1' -H 'X-Only-Token: c-${SECRET}'
+curl https://h/things -H 'X-V: 1'`,
+    );
+    expect(imported).toMatchObject({ auth: null, headers: { 'X-V': '1' } });
+    expect(imported.streams.map(({ keys }) => [keys['auth'], keys['headers']])).toEqual([
+      [{ type: 'bearer', token: '${env:HOST_H_API_TOKEN}' }, undefined],
+      [
+        { type: 'basic', username: '${env:HOST_H_API_USER}', password: '${env:HOST_H_API_PASSWORD}' },
+        { 'X-Only-Token': '${env:HOST_H_ONLY_TOKEN}' },
+      ],
+      [{ type: 'none' }, undefined],
+    ]);
+    checkWritten(imported);
+  });
+
+  test('the user in the address of a HAR file is taken over', () => {
+    const entries = [
+      {
+        request: { method: 'GET', url: `https://ann:${SECRET}@h/orders`, headers: [] },
+        response: { status: 200, headers: [], content: { text: '[{"id":1}]' } },
+      },
+    ];
+    const imported = importedFromText(JSON.stringify({ log: { entries } }));
+    expect(imported.auth).toMatchObject({ type: 'basic', password: '${env:HOST_H_API_PASSWORD}' });
+    expect(imported.secrets).toMatchObject({ HOST_H_API_PASSWORD: SECRET });
+  });
+
+  test('a user beside an Authorization header is left out with a line, as curl does', () => {
+    const { auth, leftOut } = importedFromText(
+      `curl -u a:b https://h/orders -H 'Authorization: Bearer ${SECRET}'`,
+    );
+    expect(auth).toMatchObject({ type: 'bearer' });
+    expect(leftOut).toEqual([
+      '/orders: the user and password, since its Authorization header is sent instead',
+    ]);
   });
 });
 

@@ -31,17 +31,18 @@ export function fromAirbyte(document: JsonObject): Imported {
     const { name } = one.stream;
     if (!ofApi.includes(one)) leftOut.push(`${name}: the address ${one.baseUrl}: ${another}`);
     else if (!same.includes(one)) leftOut.push(`${name}: its own authentication: ${another}`);
-    else if (one.auth === null && auth !== null)
-      leftOut.push(`${name}: it has no authentication: that of the other streams is sent`);
   }
   const headers = Object.fromEntries(
     Object.entries(first.headers).filter(([name, text]) => same.every((one) => one.headers[name] === text)),
   );
-  const streams = same.map(({ stream, headers: all }): ImportedStream => {
+  const streams = same.map(({ stream, auth: given, headers: all }): ImportedStream => {
     const own = Object.entries(all).filter(([name]) => headers[name] === undefined);
-    return own.length === 0
-      ? stream
-      : { ...stream, keys: { ...stream.keys, headers: Object.fromEntries(own) } };
+    const keys = {
+      ...stream.keys,
+      ...(own.length > 0 && { headers: Object.fromEntries(own) }),
+      ...(given === null && auth !== null && { auth: { type: 'none' } }),
+    };
+    return { ...stream, keys };
   });
   return {
     kind: 'Airbyte manifest',

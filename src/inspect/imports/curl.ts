@@ -1,8 +1,9 @@
 /** Reads curl commands, as documentation and browsers give them. Pure. */
+import { isDeepStrictEqual } from 'node:util';
 import { nameOfPath } from '../stream-names.js';
 import { distinctNames, type Imported, ImportError } from './imported.js';
 import { Variables, withoutOwnReferences } from './own-references.js';
-import { requestParts, type RequestParts, type SentRequest } from './requests.js';
+import { requestParts, type RequestParts, type SentRequest, takeUser } from './requests.js';
 import { shellWords } from './shell-words.js';
 
 /** Options with a value that say something of the request. */
@@ -97,10 +98,7 @@ function requestOf(words: string[], leftOut: string[]): SentRequest {
   const full = /^https?:\/\//i.test(address) ? address : `https://${address}`;
   if (!URL.canParse(full)) throw new ImportError('the URL of the curl command cannot be read');
   const url = new URL(full);
-  if (url.username !== '') {
-    user = { name: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
-    [url.username, url.password] = ['', ''];
-  }
+  user = takeUser(url) ?? user;
   if (isGet)
     for (const [name, value] of new URLSearchParams(data.join('&'))) url.searchParams.append(name, value);
   const body = isGet || data.length === 0 ? null : data.join('&');
@@ -121,16 +119,31 @@ export function importedFrom(
     const line = `requests to ${origin}: a configuration has one API; make another one for it`;
     if (origin !== first.origin && !leftOut.includes(line)) leftOut.push(line);
   }
-  const streams = same.map(({ keys }) => ({
-    name: nameOfPath(withoutOwnReferences(String(keys['path']))),
-    keys: { ...keys, strategy: 'cursor', next: 'none', records: '$' },
-    needsLook: true,
-  }));
+  // Only what all requests had is sent with all of them.
+  const isSameAuth = same.every(({ auth }) => isDeepStrictEqual(auth, first.auth));
+  const headers = Object.fromEntries(
+    Object.entries(first.headers).filter(([name, text]) => same.every((one) => one.headers[name] === text)),
+  );
+  const streams = same.map(({ keys, auth, headers: all }) => {
+    const own = Object.entries(all).filter(([name]) => headers[name] === undefined);
+    return {
+      name: nameOfPath(withoutOwnReferences(String(keys['path']))),
+      keys: {
+        ...keys,
+        ...(own.length > 0 && { headers: Object.fromEntries(own) }),
+        ...(!isSameAuth && { auth: auth ?? { type: 'none' } }),
+        strategy: 'cursor',
+        next: 'none',
+        records: '$',
+      },
+      needsLook: true,
+    };
+  });
   return {
     kind,
     baseUrl: first.origin,
-    auth: same.find(({ auth }) => auth !== null)?.auth ?? null,
-    headers: Object.assign({}, ...same.map(({ headers }) => headers)) as { [name: string]: string },
+    auth: isSameAuth ? first.auth : null,
+    headers,
     streams: distinctNames(streams),
     secrets: variables.secrets,
     assumed: [],

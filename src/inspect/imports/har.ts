@@ -6,7 +6,7 @@ import { nameOfPath } from '../stream-names.js';
 import { importedFrom } from './curl.js';
 import { type Imported, ImportError, keysFrom, type KnownParameter } from './imported.js';
 import { Variables } from './own-references.js';
-import { requestParts, type RequestParts } from './requests.js';
+import { parametersOf, requestParts, type RequestParts, takeUser } from './requests.js';
 
 const pair = z.object({ name: z.string(), value: z.string() });
 const schema = z.object({
@@ -61,13 +61,12 @@ export function fromHar(document: unknown): Imported {
       url,
       headers,
       body: entry.request.postData?.text ?? null,
-      user: null,
+      user: takeUser(url),
     };
-    const parts = requestParts(sent, variables);
     const key = `${sent.method} ${url.origin}${url.pathname}`;
     const known = groups.get(key);
-    if (known === undefined) groups.set(key, { entry, answer, parts, all: [...parts.parameters] });
-    else known.all.push(...parts.parameters);
+    if (known !== undefined) known.all.push(...parametersOf(url));
+    else groups.set(key, { entry, answer, parts: requestParts(sent, variables), all: parametersOf(url) });
   }
   const all = [...groups.values()];
   const found = all.slice(0, STREAMS);

@@ -133,7 +133,7 @@ function withoutUser(
   };
 }
 
-function decoded(text: string): string {
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -5,7 +5,7 @@ import type { StreamKeys } from '../api/verdict.js';
 import { shownAuth } from '../credentials.js';
 import { pathWithReferences } from '../holds-credential.js';
 import type { KnownParameter } from './imported.js';
-import type { Variables } from './own-references.js';
+import { decoded, type Variables } from './own-references.js';
 
 /** A request as it was sent. */
 export interface SentRequest {
@@ -22,7 +22,6 @@ export interface RequestParts {
   keys: StreamKeys;
   headers: { [name: string]: string };
   auth: { [key: string]: Json } | null;
-  parameters: KnownParameter[];
   leftOut: string[];
 }
 
@@ -30,19 +29,32 @@ export interface RequestParts {
 const NOISE =
   /^(:.*|host|content-length|connection|accept|accept-encoding|accept-language|user-agent|origin|referer|cache-control|pragma|dnt|te|priority|upgrade-insecure-requests|if-none-match|if-modified-since|content-type|sec-.*|x-requested-with)$/i;
 
+/** Takes the user out of an address; null where it has none. */
+export function takeUser(url: URL): SentRequest['user'] {
+  if (url.username === '' && url.password === '') return null;
+  const user = { name: decoded(url.username), password: decoded(url.password) };
+  [url.username, url.password] = ['', ''];
+  return user;
+}
+
+export const parametersOf = ({ searchParams }: URL): KnownParameter[] =>
+  [...new Map(searchParams)].map(([name, value]) => ({ name, value }));
+
 /** Takes a request apart: its paging parameters become names, its credentials references. */
 export function requestParts(
   { method, url, headers, body, user }: SentRequest,
   variables: Variables,
 ): RequestParts {
   const leftOut: string[] = [];
+  const path = pathWithReferences(url.pathname, (value) => variables.keep(value, 'API_PATH_SECRET'));
   const all = Object.fromEntries(url.searchParams);
-  const parameters = Object.entries(all).map(([name, value]) => ({ name, value }));
   const isPaging = (name: string) => useOf(name) !== null;
   const fixed = Object.fromEntries(Object.entries(all).filter(([name]) => !isPaging(name)));
   const own = Object.fromEntries(Object.entries(headers).filter(([name]) => !NOISE.test(name)));
-  const shown = shownAuth(own, fixed, user, variables.keep);
-  const path = pathWithReferences(url.pathname, (value) => variables.keep(value, 'API_PATH_SECRET'));
+  const isAuthorized = Object.keys(own).some((name) => /^authorization$/i.test(name));
+  if (user !== null && isAuthorized)
+    leftOut.push(`${path}: the user and password, since its Authorization header is sent instead`);
+  const shown = shownAuth(own, fixed, isAuthorized ? null : user, variables.keep);
   const keys: StreamKeys = { path };
   if (Object.keys(shown.params).length > 0) keys['params'] = shown.params;
   if (method === 'POST') Object.assign(keys, postKeys(headers, body, leftOut));
@@ -52,7 +64,6 @@ export function requestParts(
     keys,
     headers: shown.headers,
     auth: shown.auth,
-    parameters,
     leftOut,
   };
 }
