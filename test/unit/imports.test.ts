@@ -394,6 +394,65 @@ curl https://h/things -H 'X-V: 1'`,
   });
 });
 
+describe('credentials in the open do not refuse an import, but become references', () => {
+  test.each(['application/json', 'application/x-www-form-urlencoded'])('in a body of %s', (type) => {
+    const inner = { username: 'bob', password: SECRET, apiKey: `k-${SECRET}`, pin: 1234, page: 1 };
+    const isForm = type.includes('form');
+    const text = isForm
+      ? `username=bob&password=${SECRET}&apiKey=k-${SECRET}&pin=1234&page=1`
+      : JSON.stringify({ a: [inner] });
+    const har = {
+      method: 'POST',
+      url: 'https://h/orders/search',
+      headers: [{ name: 'Content-Type', value: type }],
+      postData: { text },
+    };
+    const response = { status: 200, headers: [], content: { text: '[{"id":1}]' } };
+    for (const given of [
+      `curl https://h/orders/search -H 'Content-Type: ${type}' --data-raw '${text}'`,
+      JSON.stringify({ log: { entries: [{ request: har, response }] } }),
+    ]) {
+      const imported = importedFromText(given);
+      const expected = {
+        username: 'bob',
+        password: '${env:HOST_H_PASSWORD}',
+        apiKey: '${env:HOST_H_API_KEY}',
+        pin: '${env:HOST_H_PIN}',
+        page: isForm ? '1' : 1,
+      };
+      expect(imported.streams[0]?.keys['body']).toEqual(isForm ? expected : { a: [expected] });
+      expect(imported.secrets).toMatchObject({ HOST_H_PASSWORD: SECRET, HOST_H_API_KEY: `k-${SECRET}` });
+      checkWritten(imported);
+    }
+  });
+
+  test('in a manifest', () => {
+    const requester = {
+      url_base: `https://u:p-${SECRET}@api.h`,
+      path: '/v1/orders',
+      request_headers: { 'X-Api-Key': `a-${SECRET}`, Authorization: `Bearer b-${SECRET}` },
+      request_parameters: { api_key: `c-${SECRET}`, q: 'x' },
+      authenticator: { type: 'BearerAuthenticator', api_token: `d-${SECRET}` },
+    };
+    const imported = importedFromText(
+      stringify({
+        type: 'DeclarativeSource',
+        definitions: {},
+        streams: [{ name: 'orders', primary_key: 'id', retriever: { requester } }],
+      }),
+    );
+    expect(imported).toMatchObject({
+      baseUrl: 'https://api.h',
+      auth: { type: 'bearer', token: '${env:HOST_H_API_TOKEN}' },
+      headers: { 'X-Api-Key': '${env:HOST_H_API_KEY}', Authorization: '${env:HOST_H_API_TOKEN_2}' },
+      streams: [{ keys: { params: { api_key: '${env:HOST_H_API_KEY_2}', q: 'x' } } }],
+      secrets: { HOST_H_API_TOKEN: `d-${SECRET}`, HOST_H_API_TOKEN_2: `Bearer b-${SECRET}` },
+    });
+    expect(imported.leftOut).toEqual(['the user in the address: the authentication is used instead']);
+    checkWritten(imported);
+  });
+});
+
 describe('a value in a request is a secret', () => {
   const headers = [
     ...['X-Token', 'X-Vault-Token', 'Circle-Token', 'X-Figma-Token', 'Fastly-Key', 'X-Postmark-Server-Token'],
