@@ -212,6 +212,45 @@ test.each([
   }
 });
 
+test.each([4, 40])('a schema of %i members that contains itself is read at once', (size) => {
+  const members = Array.from({ length: size }, (_, i): [string, object] => [
+    `m${i}`,
+    { $ref: `#/components/schemas/S${i}` },
+  ]);
+  const node = (i: number) => ({
+    type: 'object',
+    properties: {
+      id: { type: 'integer' },
+      [`n${i}`]: { type: 'string' },
+      ...Object.fromEntries<object>(members),
+    },
+  });
+  const started = performance.now();
+  const imported = importedFromText(
+    JSON.stringify({
+      openapi: '3.0.0',
+      servers: [{ url: 'https://api.h' }],
+      components: { schemas: Object.fromEntries(members.map((_, i) => [`S${i}`, node(i)])) },
+      paths: Object.fromEntries(
+        members.map((_, i) => [
+          `/things${i}`,
+          {
+            get: {
+              responses: listOf({
+                data: { type: 'array', items: { $ref: `#/components/schemas/S${i}` } },
+                total: { type: 'integer' },
+              }),
+            },
+          },
+        ]),
+      ),
+    }),
+  );
+  expect(performance.now() - started).toBeLessThan(5000);
+  expect(imported.streams).toHaveLength(size);
+  expect(imported.streams[0]?.keys).toMatchObject({ records: 'data', primary_key: 'id', total: 'total' });
+});
+
 describe('an Airbyte manifest', () => {
   const stream = (paginator: object, more: object = {}) => ({
     type: 'DeclarativeStream',

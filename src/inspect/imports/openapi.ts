@@ -14,6 +14,9 @@ import {
 import { ownReference } from './own-references.js';
 
 const DEPTH = 6;
+/** Most values in the example of an answer, but for plain ones. */
+const NODES = 5000;
+const COMPOSITE = ['properties', 'items', 'allOf', 'oneOf', 'anyOf'];
 /** Most streams that a configuration can have. */
 const STREAMS = 200;
 
@@ -53,6 +56,12 @@ export function fromOpenApi(document: JsonObject): Imported {
 }
 
 class Description {
+  /** Examples of the schemas that references name, of the current answer. */
+  private examples = new Map<string, { value: unknown; nodes: number }>();
+  private readonly within = new Set<string>();
+  /** Values in the example of the current answer. */
+  private nodes = 0;
+
   constructor(private readonly root: JsonObject) {}
 
   /** An object, behind a reference if there is one; empty where there is none. */
@@ -194,6 +203,8 @@ class Description {
     const type = Object.keys(content).find((one) => /json/i.test(one));
     const media = this.object(content[type ?? '']);
     const schema = media['schema'] ?? response['schema'];
+    this.nodes = 0;
+    this.examples = new Map();
     const document = schema === undefined ? media['example'] : this.example(schema, '', 0);
     if (document === undefined) return null;
     const headers = Object.entries(this.object(response['headers'])).map(([name]): [string, string] => [
@@ -205,8 +216,28 @@ class Description {
 
   /** A value that fits a schema. */
   private example(given: unknown, name: string, depth: number): unknown {
-    const schema = this.object(given);
     if (depth > DEPTH) return null;
+    const reference = isObject(given) && typeof given['$ref'] === 'string' ? given['$ref'] : null;
+    if (reference === null) return this.exampleOf(this.object(given), name, depth);
+    // A schema inside itself ends there.
+    if (this.within.has(reference)) return null;
+    const key = `${depth} ${name} ${reference}`;
+    const known = this.examples.get(key);
+    if (known !== undefined) {
+      this.nodes += known.nodes;
+      return known.value;
+    }
+    const before = this.nodes;
+    this.within.add(reference);
+    const value = this.exampleOf(this.object(given), name, depth);
+    this.within.delete(reference);
+    this.examples.set(key, { value, nodes: this.nodes - before });
+    return value;
+  }
+
+  private exampleOf(schema: JsonObject, name: string, depth: number): unknown {
+    // Plain values cost little, and tell keys and totals: they are always shown.
+    if (++this.nodes > NODES && COMPOSITE.some((key) => schema[key] !== undefined)) return null;
     const parts = [
       ...this.list(schema['allOf']),
       ...this.list(schema['oneOf']).slice(0, 1),
