@@ -1,6 +1,7 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
+import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
@@ -309,7 +310,7 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
     return single.map(({ name, rank }) => ({
       columns: [name],
       why:
-        `present and unique in ${counted(rows.length)}` +
+        `present and unique in ${counted(rows.length, 'record')}` +
         (rank === 4 ? ', although the name does not suggest a key' : ''),
     }));
   }
@@ -320,7 +321,7 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       return rows.length > 1 && pairs.size === rows.length
         ? {
             columns: [one.name, other.name],
-            why: `the pair is unique in ${counted(rows.length)}; neither column is alone`,
+            why: `the pair is unique in ${counted(rows.length, 'record')}; neither column is alone`,
           }
         : [];
     }),
@@ -343,11 +344,9 @@ function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
-      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} lack it` : '';
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records, 'record')} lack it` : '';
       return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
     .map(({ name, says, why }) => ({ name, says, why }));
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

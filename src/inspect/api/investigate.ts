@@ -6,9 +6,9 @@ import {
   type CountPlace,
   type Flag,
   flagsIn,
-  folded,
   type FoundList,
   identities,
+  isVague,
   listsIn,
   type NextHint,
   nextHints,
@@ -19,7 +19,7 @@ import {
 } from './answers.js';
 import { OutOfRequestsError } from '../request-budget.js';
 import { type Api, type Effect, findParameter, type Params } from './find-parameter.js';
-import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, TOKEN_PARAMETERS, useOf } from './names.js';
+import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, tokenNames } from './names.js';
 import { OtherHostError } from '../../sources/raw.js';
 
 /** How further pages are asked for, as requests have shown. */
@@ -464,7 +464,7 @@ class Investigation {
     const total = totalsIn(last).find((found) => {
       const most = Math.max(...pages.map(({ records }) => records));
       const isPages = pages.length > 1 && pages.some(({ records }) => records !== found.value);
-      return found.value >= most && isSteady(found, totalsIn) && (isPages || !isVagueCount(found));
+      return found.value >= most && isSteady(found, totalsIn) && (isPages || !isVague(found));
     });
     this.evidence.total = total?.place ?? null;
     this.evidence.said = total?.value ?? this.evidence.said;
@@ -472,9 +472,6 @@ class Investigation {
     this.evidence.more = flagsIn(last)[0] ?? null;
   }
 }
-
-const isVagueCount = ({ place }: CountPlace) =>
-  'path' in place && /(^|\.)(count|size|items)$/i.test(place.path);
 
 const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
   same: 'it leads to the same records again',
@@ -484,25 +481,6 @@ const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
 };
 
 const deadEnd = (hint: NextHint, why: string) => `${placeText(hint)} looks like the next page, but ${why}`;
-
-/** Names for the parameter of a token, from the name of the place where it was. */
-function tokenNames(hint: NextHint): string[] {
-  const path = hint.in === 'body' ? hint.path.split(/[.[\]'$]+/) : hint.in === 'header' ? [hint.name] : [];
-  const last = (path.filter((part) => part !== '').at(-1) ?? '').replace(/^x-/i, '').replace(/-/g, '_');
-  const bare = last.replace(/^next_?/i, '');
-  const lower = bare.charAt(0).toLowerCase() + bare.slice(1);
-  const own = [lower, last, bare, `_${last}`].filter((name) => /^[\w-]{2,}$/.test(name));
-  const known = TOKEN_PARAMETERS.filter(
-    (name) => folded(name) === folded(bare) || folded(name) === folded(last),
-  );
-  const all = [
-    ...known,
-    ...own,
-    ...(/end_?cursor/i.test(last) ? ['after', 'cursor'] : []),
-    ...TOKEN_PARAMETERS,
-  ];
-  return [...new Set(all)].filter((name) => hint.is === 'token' || useOf(name) !== 'token');
-}
 
 /** Whether a token is only a time, in plain text or in base64: then records of that time can be lost between pages. */
 function isTime(token: string): boolean {

@@ -9,7 +9,8 @@ import { type Answer, type FoundList, isObject, leavesOf, listsIn, rowsIn } from
 import { findFilter, isAscending } from './filter.js';
 import { type Evidence, investigate } from './investigate.js';
 import { LiveApi } from './requests.js';
-import { isPartOnly, pagingVerdict, type StreamKeys, type Verdict, withFilter } from './verdict.js';
+import type { StreamKeys } from './stream-keys.js';
+import { isPartOnly, pagingVerdict, type Verdict, withFilter } from './verdict.js';
 
 /** An API gave nothing to look at; the message says why, and what to do. */
 export class LookError extends HighwaterError {

@@ -1,11 +1,9 @@
 /** Makes the configuration of a stream from evidence, and says in words what it rests on. Pure. */
-import type { Json } from '../../protocol.js';
+import { counted } from '../../text.js';
 import { type CountPlace, type NextHint, placeText } from './answers.js';
 import type { Filter } from './filter.js';
 import type { Evidence } from './investigate.js';
-
-/** Keys of a stream. */
-export type StreamKeys = { [key: string]: Json };
+import { nextKey, placeKey, setFlag, setNames, type StreamKeys } from './stream-keys.js';
 
 /** Facts, assumptions and gaps, in words. */
 export interface Findings {
@@ -29,7 +27,7 @@ export function pagingVerdict(evidence: Evidence): Verdict {
   const found = [
     {
       what: 'records',
-      text: `${records === '$' ? 'the answer itself' : records}, ${counted(count)} in the first answer`,
+      text: `${records === '$' ? 'the answer itself' : records}, ${counted(count, 'record')} in the first answer`,
     },
   ];
   const verdict: Verdict = { keys: { records }, found, assumed: [], unknown: [] };
@@ -94,18 +92,6 @@ export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: E
     deadEnds.length > 0 ||
     isCutShort);
 
-function setNames(keys: StreamKeys, names: { [use: string]: string | null }): void {
-  const given = Object.entries(names).filter((entry): entry is [string, string] => entry[1] !== null);
-  if (given.length === 0) return;
-  keys['names'] = { ...(keys['names'] as StreamKeys | undefined), ...Object.fromEntries(given) };
-}
-
-function nextKey(hint: NextHint): Json {
-  if (hint.in === 'link') return 'link';
-  if (hint.in === 'header') return { header: hint.name, is: hint.is === 'url' ? 'url' : 'token' };
-  return hint.is === 'url' ? { url: hint.path } : { token: hint.path };
-}
-
 function nextText(hint: NextHint, parameter: string | null): string {
   return parameter === null
     ? `the address of the next page, in ${placeText(hint)}`
@@ -160,16 +146,13 @@ function sayCounts({ keys, found, unknown }: Verdict, evidence: Evidence): void 
   const needsFlag =
     paging.by === 'last_key' || (total === null && paging.by !== 'next' && paging.by !== 'none');
   if (more !== null && needsFlag) {
-    if (more.isEnd) keys['ends'] = { path: more.path, is: true };
-    else keys['more'] = more.path;
+    setFlag(keys, more);
     found.push({ what: 'end', text: `${more.path}: ${more.isEnd} marks the last page` });
   } else if (total === null && totalPages === null && (paging.by === 'page' || paging.by === 'offset')) {
     unknown.push('a count of all records: a pass ends at an empty page');
   }
 }
 
-const placeKey = (place: CountPlace['place']): Json =>
-  'path' in place ? place.path : { header: place.header };
 const placeName = (place: CountPlace['place']) =>
   'path' in place ? place.path : `the header ${place.header}`;
 
@@ -209,5 +192,3 @@ export function withFilter(
   if (!isInclusive) keys['lookback'] = '1s';
   assumed.push(`every change of a record changes its ${filter.field}`);
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

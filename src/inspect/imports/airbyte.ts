@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Json } from '../../protocol.js';
 import { pathText } from '../../request/paths.js';
 import { isObject, type JsonObject } from '../api/answers.js';
-import type { StreamKeys } from '../api/verdict.js';
+import { setNames, type StreamKeys } from '../api/stream-keys.js';
 import { variableOf } from '../credentials.js';
 import { distinctNames, type Imported, type ImportedStream, ImportError } from './imported.js';
 
@@ -247,7 +247,7 @@ class Manifest {
     if (Number.isInteger(pageSize) && pageSize > 0) keys['page_size'] = pageSize;
     if (typeof size['field_name'] === 'string' && keys['next'] !== 'none')
       names['limit'] = size['field_name'];
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
   }
 
   private addCursor(
@@ -294,7 +294,7 @@ class Manifest {
     }
     keys['cursor_field'] = field;
     const [start, end] = [this.object(cursor['start_time_option']), this.object(cursor['end_time_option'])];
-    const names = (keys['names'] as { [use: string]: string } | undefined) ?? {};
+    const names: { [use: string]: string } = {};
     if (typeof start['field_name'] === 'string') names['updated_since'] = start['field_name'];
     if (typeof end['field_name'] === 'string') names['updated_until'] = end['field_name'];
     const format = FORMATS[String(cursor['datetime_format'])];
@@ -304,7 +304,7 @@ class Manifest {
     if (names['updated_since'] === undefined && names['updated_until'] === undefined) {
       say('the time filter, which is in no parameter: each pass reads the whole list');
     }
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
     const from = cursor['start_datetime'];
     const begin = isObject(from) ? from['datetime'] : from;
     if (typeof begin === 'string' && /^\d{4}-\d\d-\d\d/.test(begin)) keys['start'] = begin;

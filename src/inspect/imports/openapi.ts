@@ -1,7 +1,7 @@
 /** Reads OpenAPI 3 and Swagger 2 descriptions. Pure. */
 import { type Answer, isObject, type JsonObject } from '../api/answers.js';
 import { useOf } from '../api/names.js';
-import type { StreamKeys } from '../api/verdict.js';
+import type { StreamKeys } from '../api/stream-keys.js';
 import { nameOfPath } from '../stream-names.js';
 import {
   distinctNames,
