@@ -2,6 +2,8 @@
 import { type Answer, isObject, type JsonObject } from '../api/answers.js';
 import { useOf } from '../api/names.js';
 import type { StreamKeys } from '../api/stream-keys.js';
+import type { Json } from '../../protocol.js';
+import { draftedAuth } from '../credentials.js';
 import { nameOfPath } from '../stream-names.js';
 import {
   distinctNames,
@@ -11,6 +13,7 @@ import {
   keysFrom,
   type KnownParameter,
 } from './imported.js';
+import { LONGEST_CHAIN, referenced } from './references.js';
 
 const DEPTH = 6;
 /** Most streams that a configuration can have. */
@@ -23,14 +26,9 @@ export function fromOpenApi(document: JsonObject): Imported {
   const streams: ImportedStream[] = [];
   const single: string[] = [];
   for (const [path, item] of Object.entries(description.object(document['paths']))) {
-    const stream = description.stream(path, description.object(item), leftOut);
-    if (stream !== null) streams.push(stream);
-    else if (
-      isObject(item) &&
-      item['get'] !== undefined &&
-      !leftOut.some((line) => line.startsWith(`${path}:`))
-    )
-      single.push(path);
+    const read = description.stream(path, description.object(item), leftOut);
+    if (read === 'no list') single.push(path);
+    else if (typeof read === 'object') streams.push(read);
   }
   if (single.length > 0) {
     const more = single.length > 5 ? ', …' : '';
@@ -56,12 +54,8 @@ class Description {
 
   /** An object, behind a reference if there is one; empty where there is none. */
   object(value: unknown): JsonObject {
-    for (let hops = 0; hops < 20 && isObject(value) && typeof value['$ref'] === 'string'; hops++) {
-      const parts = value['$ref'].replace(/^#\/?/, '').split('/');
-      value = parts
-        .map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'))
-        .reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), this.root);
-    }
+    for (let hops = 0; hops < LONGEST_CHAIN && isObject(value) && typeof value['$ref'] === 'string'; hops++)
+      value = referenced(this.root, value['$ref']);
     return isObject(value) ? value : {};
   }
 
@@ -89,7 +83,7 @@ class Description {
   }
 
   /** The authentication that most of the API uses. */
-  auth(leftOut: string[]): { [key: string]: string } | null {
+  auth(leftOut: string[]): { [key: string]: Json } | null {
     const schemes = this.object(
       this.object(this.root['components'])['securitySchemes'] ?? this.root['securityDefinitions'],
     );
@@ -102,15 +96,11 @@ class Description {
     const scheme = this.object(schemes[name]);
     const kind = String(scheme['type']).toLowerCase();
     if (kind === 'basic' || (kind === 'http' && /basic/i.test(String(scheme['scheme'])))) {
-      return { type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' };
+      return draftedAuth('basic', {}, '').auth;
     }
     if (kind === 'apikey') {
-      return {
-        type: 'api_key',
-        name: String(scheme['name']),
-        value: '${env:API_KEY}',
-        in: String(scheme['in']),
-      };
+      const place = (['query', 'cookie'] as const).find((one) => one === scheme['in']) ?? 'header';
+      return draftedAuth('api_key', { name: String(scheme['name']), in: place }, '').auth;
     }
     const flows = this.object(scheme['flows']);
     const flow =
@@ -118,33 +108,36 @@ class Description {
         ? scheme
         : this.object(flows['clientCredentials']);
     if (typeof flow['tokenUrl'] === 'string' && /^https?:/.test(flow['tokenUrl'])) {
-      const [id, secret] = ['${env:API_CLIENT_ID}', '${env:API_CLIENT_SECRET}'];
-      return { type: 'oauth2', token_url: flow['tokenUrl'], client_id: id, client_secret: secret };
+      return draftedAuth('oauth2', { url: flow['tokenUrl'] }, '').auth;
     }
     if (kind !== 'http')
       leftOut.push(`the sign-in of ${name} (${kind}): a token in API_TOKEN is used instead`);
-    return { type: 'bearer', token: '${env:API_TOKEN}' };
+    return draftedAuth('bearer', {}, '').auth;
   }
 
-  /** A stream of a path; null where it is no list, or cannot be one. */
-  stream(path: string, item: JsonObject, leftOut: string[]): ImportedStream | null {
+  /** Returns the stream of a path, or why there is none; one that is left out has a line in `leftOut`. */
+  stream(
+    path: string,
+    item: JsonObject,
+    leftOut: string[],
+  ): ImportedStream | 'no GET' | 'no list' | 'left out' {
     const get = this.object(item['get']);
-    if (Object.keys(get).length === 0) return null;
+    if (Object.keys(get).length === 0) return 'no GET';
     const answer = this.answer(get);
-    if (answer === null) return null;
+    if (answer === null) return 'no list';
     const all = [...this.list(item['parameters']), ...this.list(get['parameters'])].map((one) =>
       this.object(one),
     );
     const query = all.filter((one) => one['in'] === 'query').map((one) => this.parameter(one));
     const name = nameOfPath(path.replace(/\{[^}]*\}/g, ''));
     const found = keysFrom(answer, query, name);
-    if (found === null) return null;
+    if (found === null) return 'no list';
     const inPath = [...path.matchAll(/\{([^}]*)\}/g)].map(([, one]) => one);
     if (inPath.length > 0) {
       leftOut.push(
         `${path}: it needs ${inPath.join(' and ')}; write it as a child stream (docs/child-streams.md)`,
       );
-      return null;
+      return 'left out';
     }
     const keys: StreamKeys = { path, ...found.keys };
     const params = this.required(all, path, leftOut);
