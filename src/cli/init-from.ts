@@ -34,6 +34,8 @@ export async function initFrom(from: string, options: InitOptions): Promise<void
   refuseExisting(file, options.force === true);
   const imported = await read(from);
   if (options.baseUrl !== undefined) useBaseUrl(imported, options.baseUrl);
+  if (imported.needsBaseUrl)
+    imported.leftOut.push('the address of the server, which the description does not name: give --base-url');
   const name =
     options.name ??
     (imported.streams.length === 1 ? (imported.streams[0]?.name ?? 'api') : apiName(imported));
@@ -103,7 +105,7 @@ async function read(from: string): Promise<Imported> {
 
 function useBaseUrl(imported: Imported, baseUrl: string): void {
   imported.baseUrl = baseUrl.replace(/\/$/, '');
-  imported.leftOut = imported.leftOut.filter((line) => !line.includes('--base-url'));
+  imported.needsBaseUrl = false;
 }
 
 /** api.example.com → example */
@@ -141,8 +143,7 @@ async function lookAtStreams(
         notes.push(`${stream.name}: requests found no way to read more than the first page`);
       stream.keys = { ...place, ...keyFound(look.discovery.primaryKeys[0]?.columns), ...look.keys };
       stream.needsLook = false;
-      const paging = look.found.find(({ what }) => what === 'paging')?.text ?? '';
-      notes.push(`${stream.name}: ${counted(look.requests, 'request')} found: ${paging}`);
+      notes.push(`${stream.name}: ${counted(look.requests, 'request')} found: ${look.paging}`);
     } catch (thrown) {
       if (!(thrown instanceof HighwaterError)) throw thrown;
       notes.push(`${stream.name}: could not be looked at: ${messageOf(thrown).split('\n')[0] ?? ''}`);

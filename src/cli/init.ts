@@ -7,6 +7,7 @@ import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { type Look, lookAt, LookError, lookAsTold } from '../inspect/api/look.js';
 import { REQUESTS_IN_ALL, RequestBudget } from '../inspect/request-budget.js';
 import { useOf } from '../inspect/api/names.js';
+import { objectAt, type OneStream, type StreamKeys } from '../inspect/api/stream-keys.js';
 import {
   AUTH_KINDS,
   type AuthKind,
@@ -18,7 +19,7 @@ import {
 } from '../inspect/credentials.js';
 import { draft } from '../inspect/draft.js';
 import { nameOfPath } from '../inspect/stream-names.js';
-import { type Json, STRATEGIES, type StreamPlan } from '../protocol.js';
+import { STRATEGIES, type StreamPlan } from '../protocol.js';
 import { type Checked, checked, printFindings, problemsIn } from './check.js';
 import { initFrom } from './init-from.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
@@ -30,7 +31,7 @@ export interface InitOptions {
   path?: string;
   name?: string;
   strategy?: string;
-  auth?: string;
+  auth?: AuthKind;
   authName?: string;
   authIn?: 'header' | 'query' | 'cookie';
   authUrl?: string;
@@ -159,7 +160,7 @@ async function firstAnswers(
     name: options.name ?? nameOf(given.path),
     file: options.file ?? DEFAULT_FILE,
     strategy: options.strategy ?? null,
-    ...(options.auth !== undefined && { auth: authOf(options.auth as AuthKind, options, given.baseUrl) }),
+    ...(options.auth !== undefined && { auth: authOf(options.auth, options, given.baseUrl) }),
   };
 }
 
@@ -239,7 +240,7 @@ async function lookOrAsk(
       const mayAsk = questions !== null && options.auth === undefined && asksFor.length > 0 && tries === 0;
       if (!mayAsk) throw new InitFailedError(`${explained(thrown, given)}\nNothing was written.`);
       note(messageOf(thrown));
-      given = await withAuth(given, options, questions, asksFor[0] as AuthKind);
+      given = await withAuth(given, options, questions, asksFor[0]);
     }
   }
 }
@@ -299,10 +300,9 @@ async function lastAnswers(
 }
 
 /** @throws {ConfigurationError} where an answer cannot stand in a configuration. */
-function configurationOf(given: Given, keys: { [key: string]: Json }): { [key: string]: Json } {
+function configurationOf(given: Given, keys: StreamKeys): OneStream {
   const { baseUrl, path, name, auth, params, file } = given;
-  const own = keys['params'] as { [name: string]: Json } | undefined;
-  const allParams = { ...params, ...own };
+  const allParams = { ...params, ...objectAt(keys, 'params') };
   const configuration = {
     sync: { name },
     source: { base_url: baseUrl, ...(auth.auth !== null && { auth: auth.auth }) },
@@ -358,7 +358,7 @@ async function finish(
 const GUESSES = 'primary_key and cursor_field are guesses';
 
 /** The user's own strategy, and of what was found that which does not depend on it. */
-function keysAsTold({ strategy }: Given, look: Look | null): { [key: string]: Json } {
+function keysAsTold({ strategy }: Given, look: Look | null): StreamKeys {
   const records = look?.keys['records'];
   if (look !== null && look.keys['strategy'] === strategy) return look.keys;
   return {
@@ -369,11 +369,8 @@ function keysAsTold({ strategy }: Given, look: Look | null): { [key: string]: Js
 }
 
 /** Names that most APIs use, to be replaced. */
-function withGuesses(
-  configuration: { [key: string]: Json },
-  { path, strategy }: Given,
-): { [key: string]: Json } {
-  const [stream = {}] = configuration['streams'] as { [key: string]: Json }[];
+function withGuesses(configuration: OneStream, { path, strategy }: Given): OneStream {
+  const [stream = {}] = configuration.streams;
   const usesTime = ['keyset', 'timestamp', 'replay'].includes(String(stream['strategy'] ?? strategy));
   const field = isReferencePath(path) ? 'updatedAt' : 'updated_at';
   return {

@@ -16,7 +16,7 @@ export interface Discovery {
   records: number;
   columns: DiscoveredColumn[];
   /** Best first; of several parts where no column alone will do. */
-  primaryKeys: { columns: string[]; why: string }[];
+  primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
   cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
 }
@@ -312,6 +312,7 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       why:
         `present and unique in ${counted(rows.length, 'record')}` +
         (rank === 4 ? ', although the name does not suggest a key' : ''),
+      isNamedLikeKey: rank < 4,
     }));
   }
   const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
@@ -322,6 +323,7 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
         ? {
             columns: [one.name, other.name],
             why: `the pair is unique in ${counted(rows.length, 'record')}; neither column is alone`,
+            isNamedLikeKey: true,
           }
         : [];
     }),

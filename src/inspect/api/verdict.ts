@@ -15,6 +15,8 @@ export interface Findings {
 /** The keys of a stream, and what they rest on. */
 export interface Verdict extends Findings {
   keys: StreamKeys;
+  /** How further pages are asked for; also among `found`. */
+  paging: string;
 }
 
 /** Pages are often of these sizes: a list of exactly so many records may be a first page. */
@@ -30,34 +32,31 @@ export function pagingVerdict(evidence: Evidence): Verdict {
       text: `${records === '$' ? 'the answer itself' : records}, ${counted(count, 'record')} in the first answer`,
     },
   ];
-  const verdict: Verdict = { keys: { records }, found, assumed: [], unknown: [] };
+  const verdict: Verdict = { keys: { records }, paging: '', found, assumed: [], unknown: [] };
   const { keys } = verdict;
   verdict.unknown.push(...evidence.deadEnds, ...evidence.remarks);
   switch (paging.by) {
     case 'next':
       keys['strategy'] = 'cursor';
       keys['next'] = nextKey(paging.hint);
-      found.push({ what: 'paging', text: nextText(paging.hint, paging.parameter) });
+      sayPaging(verdict, nextText(paging.hint, paging.parameter));
       setNames(keys, { scroll_param: paging.parameter });
       break;
     case 'page':
       keys['strategy'] = 'page_number';
       setNames(keys, { page: paging.parameter });
       if (paging.first === 0) keys['first_page'] = 0;
-      found.push({
-        what: 'paging',
-        text: `page numbers: ${paging.parameter}, from ${paging.first}`,
-      });
+      sayPaging(verdict, `page numbers: ${paging.parameter}, from ${paging.first}`);
       break;
     case 'offset':
       keys['strategy'] = 'offset';
       setNames(keys, { offset: paging.parameter });
       if (paging.first === 1) keys['first_offset'] = 1;
       if (!paging.takesAny) keys['overlap'] = false;
-      found.push({
-        what: 'paging',
-        text: `offset: ${paging.parameter}${paging.first === 1 ? ', which counts from 1' : ''}${paging.takesAny ? '' : ', only multiples of the page size'}`,
-      });
+      sayPaging(
+        verdict,
+        `offset: ${paging.parameter}${paging.first === 1 ? ', which counts from 1' : ''}${paging.takesAny ? '' : ', only multiples of the page size'}`,
+      );
       if (size === null) keys['page_size'] = count;
       break;
     case 'last_key':
@@ -65,7 +64,7 @@ export function pagingVerdict(evidence: Evidence): Verdict {
       keys['next'] = 'last_key';
       keys['primary_key'] = paging.member;
       setNames(keys, { scroll_param: paging.parameter });
-      found.push({ what: 'paging', text: `the key of the last record: ${paging.parameter}` });
+      sayPaging(verdict, `the key of the last record: ${paging.parameter}`);
       break;
     case 'none':
       keys['strategy'] = 'cursor';
@@ -92,6 +91,11 @@ export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: E
     deadEnds.length > 0 ||
     isCutShort);
 
+function sayPaging(verdict: Verdict, text: string): void {
+  verdict.paging = text;
+  verdict.found.push({ what: 'paging', text });
+}
+
 function nextText(hint: NextHint, parameter: string | null): string {
   return parameter === null
     ? `the address of the next page, in ${placeText(hint)}`
@@ -109,7 +113,8 @@ function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): 
   found.push({ what: 'page size', text: `${size.parameter}, ${size.records} at a time` });
 }
 
-function sayNoPaging({ found, assumed, unknown }: Verdict, evidence: Evidence): void {
+function sayNoPaging(verdict: Verdict, evidence: Evidence): void {
+  const { assumed, unknown } = verdict;
   const { tried, list, size } = evidence;
   const count = list.records.length;
   if (count === 0) {
@@ -117,10 +122,7 @@ function sayNoPaging({ found, assumed, unknown }: Verdict, evidence: Evidence): 
     return;
   }
   const names = [...tried.page, ...tried.offset, ...tried.last_key];
-  found.push({
-    what: 'paging',
-    text: `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`,
-  });
+  sayPaging(verdict, `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`);
   if (isPartOnly(evidence)) return;
   if (size !== null) {
     unknown.push(

@@ -47,6 +47,7 @@ export function fromAirbyte(document: JsonObject): Imported {
   return {
     kind: 'Airbyte manifest',
     baseUrl,
+    needsBaseUrl: false,
     auth,
     headers,
     streams: distinctNames(streams),

@@ -34,6 +34,8 @@ export interface Imported {
   /** Kind of the description, for people. */
   kind: string;
   baseUrl: string;
+  /** The description does not name the address: `baseUrl` is a placeholder. */
+  needsBaseUrl: boolean;
   auth: { [key: string]: Json } | null;
   headers: { [name: string]: string };
   streams: ImportedStream[];

@@ -36,10 +36,12 @@ export function fromOpenApi(document: JsonObject): Imported {
   }
   if (streams.length === 0) throw new ImportError('it describes no GET that returns a list of records');
   if (streams.length > STREAMS) leftOut.push(`${streams.length - STREAMS} more lists`);
-  const { baseUrl, auth } = { baseUrl: description.baseUrl(leftOut), auth: description.auth(leftOut) };
+  const server = description.baseUrl(leftOut);
+  const auth = description.auth(leftOut);
   return {
     kind: typeof document['swagger'] === 'string' ? 'Swagger 2 description' : 'OpenAPI description',
-    baseUrl,
+    baseUrl: server.url ?? `https://api.example.com${server.path}`,
+    needsBaseUrl: server.url === null,
     auth,
     headers: {},
     streams: distinctNames(streams.slice(0, STREAMS)),
@@ -63,13 +65,15 @@ class Description {
     return Array.isArray(value) ? value : [];
   }
 
-  baseUrl(leftOut: string[]): string {
+  /** Returns the address of the server, or its path if no host is named. */
+  baseUrl(leftOut: string[]): { url: string; path?: never } | { url: null; path: string } {
     const [server] = this.list(this.root['servers']).map((one) => this.object(one));
     const { host, basePath } = this.root;
     if (typeof host === 'string') {
       const schemes = this.list(this.root['schemes']);
       const scheme = schemes.includes('https') || schemes.length === 0 ? 'https' : 'http';
-      return `${scheme}://${host}${typeof basePath === 'string' ? basePath.replace(/\/$/, '') : ''}`;
+      const path = typeof basePath === 'string' ? basePath.replace(/\/$/, '') : '';
+      return { url: `${scheme}://${host}${path}` };
     }
     const variables = this.object(server?.['variables']);
     const url = String(server?.['url'] ?? '').replace(/\{(\w+)\}/g, (_, name: string) => {
@@ -77,9 +81,8 @@ class Description {
       leftOut.push(`the choice of the server's ${name}: ${String(value)} is used`);
       return String(value);
     });
-    if (/^https?:\/\//.test(url)) return url.replace(/\/$/, '');
-    leftOut.push('the address of the server, which the description does not name: give --base-url');
-    return `https://api.example.com${url.replace(/\/$/, '')}`;
+    const plain = url.replace(/\/$/, '');
+    return /^https?:\/\//.test(url) ? { url: plain } : { url: null, path: plain };
   }
 
   /** The authentication that most of the API uses. */
