@@ -20,38 +20,16 @@ import {
 import { draft } from '../inspect/draft.js';
 import { nameOfPath } from '../inspect/stream-names.js';
 import { STRATEGIES, type StreamPlan } from '../protocol.js';
-import { type Checked, checked, printFindings, problemsIn } from './check.js';
+import { checked } from './check.js';
 import { initFrom } from './init-from.js';
+import { finishInit, type InitOptions } from './init-outcome.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
 import { counted, note, print, probedFrom, visible, wrapped } from './output.js';
 import { Questions } from './questions.js';
 
-export interface InitOptions {
-  baseUrl?: string;
-  path?: string;
-  name?: string;
-  strategy?: string;
-  auth?: AuthKind;
-  authName?: string;
-  authIn?: 'header' | 'query' | 'cookie';
-  authUrl?: string;
-  from?: string;
-  file?: string;
-  yes?: boolean;
-  force?: boolean;
-  columns?: boolean;
-  discover: boolean;
-  json?: boolean;
-}
-
 /** The API could not be understood, so no configuration was written. */
 class InitFailedError extends HighwaterError {
   override readonly name = 'InitFailedError';
-}
-
-/** The file is written, but its check found problems. */
-class CheckAfterInitError extends HighwaterError {
-  override readonly name = 'CheckAfterInitError';
 }
 
 export function initCommand(): Command {
@@ -335,8 +313,8 @@ async function finish(
   const asked = given.strategy === null ? look?.keys : keysAsTold(given, look);
   const configuration = configurationOf(given, asked ?? {});
   const { plans } = plansFrom(configuration, undefined, true);
-  const found = new Map(look === null ? [] : [[given.name, look.discovery]]);
-  const drafted = draft(configuration, plans, found, { columns: options.columns === true });
+  const sampled = new Map(look === null ? [] : [[given.name, look.discovery]]);
+  const drafted = draft(configuration, plans, sampled, { columns: options.columns === true });
   const isComplete = look !== null && look.discovery.records > 0;
   const text = isComplete ? drafted.text : draft(withGuesses(configuration, given), plans, new Map()).text;
   const variables = variablesIn(configuration);
@@ -352,7 +330,20 @@ async function finish(
   const findings = isComplete
     ? await checked(written, written, { environment: environmentOf(given), budget })
     : null;
-  report({ given, look, files, variables, notes, findings }, options);
+  const { found = [], assumed = [], unknown = [], requests = 0 } = look ?? {};
+  finishInit({
+    file: given.file,
+    files,
+    variables,
+    secrets: [],
+    printFound: () => {
+      if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
+      for (const line of notes) note(`note: ${line}`);
+    },
+    json: options.json === true ? { after: { notes, requests, found, assumed, unknown } } : null,
+    missing: null,
+    findings,
+  });
 }
 
 const GUESSES = 'primary_key and cursor_field are guesses';
@@ -377,55 +368,6 @@ function withGuesses(configuration: OneStream, { path, strategy }: Given): OneSt
     ...configuration,
     streams: [{ ...stream, ...(usesTime && { cursor_field: field }), primary_key: 'id' }],
   };
-}
-
-interface Outcome {
-  given: Given;
-  look: Look | null;
-  files: string[];
-  variables: string[];
-  notes: string[];
-  findings: Checked | null;
-}
-
-/** @throws {CheckAfterInitError} where the check found problems. */
-function report({ given, look, files, variables, notes, findings }: Outcome, options: InitOptions): void {
-  const problems = findings === null ? 0 : problemsIn(findings);
-  if (options.json === true) {
-    const { found = [], assumed = [], unknown = [], requests = 0 } = look ?? {};
-    print(
-      JSON.stringify({
-        status: 'written',
-        files,
-        variables,
-        notes,
-        requests,
-        found,
-        assumed,
-        unknown,
-        check: findings,
-      }),
-    );
-  } else {
-    if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
-    for (const line of notes) note(`note: ${line}`);
-    print(`Wrote ${files.map(visible).join(' and ')}.`);
-    const missing = variables.filter((name) => process.env[name] === undefined);
-    if (missing.length > 0)
-      print(`Set ${missing.join(' and ')} in the environment of commands and workers, as .env.example says.`);
-    if (findings !== null) {
-      print('\nChecked with "highwater check":');
-      printFindings(findings);
-    }
-  }
-  if (problems > 0) {
-    throw new CheckAfterInitError(
-      `${given.file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${given.file}"`,
-    );
-  }
-  if (options.json === true) return;
-  const steps = findings === null ? [`npx highwater check ${given.file}`] : [];
-  print(`\nNext:\n${[...steps, `npx highwater run ${given.file}`].map((line) => `  ${line}`).join('\n')}`);
 }
 
 /** Prints what was tried and found. */
