@@ -82,6 +82,6 @@ function refuseIncomplete({ file, missing, findings }: InitOutcome): void {
   const problems = findings === null ? 0 : problemsIn(findings);
   if (problems === 0) return;
   throw new InitIncompleteError(
-    `${file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${file}"`,
+    `${file} is written, but its check found ${counted(problems, 'problem')}: fix the file, then run "highwater check ${file}"`,
   );
 }

@@ -35,7 +35,7 @@ class InitFailedError extends HighwaterError {
 export function initCommand(): Command {
   return new Command('init')
     .description(
-      `Look at a live API, or read a description of it, and write a first configuration. Tries how the API pages with at most ${REQUESTS_IN_ALL} requests, reads a sample, and checks the result.`,
+      `Look at a live API, or read a description of it, and write a first configuration. Finds out how the API pages with at most ${REQUESTS_IN_ALL} requests, reads a sample, and checks the result.`,
     )
     .argument('[url]', 'the address of a list of records')
     .option('--base-url <url>', 'the address of the API; with --path instead of a URL')
@@ -240,7 +240,7 @@ async function look(given: Given, options: InitOptions, budget: RequestBudget): 
 
 const environmentOf = ({ secrets }: Given): NodeJS.ProcessEnv => ({ ...process.env, ...secrets });
 
-/** Why nothing could be looked at, and what to do. */
+/** Returns the reason why the API could not be looked at, and what to do. */
 function explained(thrown: unknown, given: Given): string {
   const { auth } = given;
   const environment = environmentOf(given);
@@ -307,7 +307,7 @@ async function finish(
   if (look?.isPartOnly === true && given.strategy === null) {
     if (options.json !== true) printLook(look);
     throw new InitFailedError(
-      'only a part of the list could be read, so nothing was written. If you know how the API pages, say so: --strategy NAME; or --no-discover writes a file to complete',
+      'only a part of the list could be read, so nothing was written. If you know how the API pages, add --strategy NAME, or write a file to complete by hand with --no-discover',
     );
   }
   const asked = given.strategy === null ? look?.keys : keysAsTold(given, look);
@@ -323,7 +323,7 @@ async function finish(
   if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${given.file} --write" finds them`);
   if (look !== null && options.columns === true) {
     notes.push(
-      `the columns are inferred from ${counted(look.discovery.records, 'record')}: look at their types`,
+      `the columns are inferred from ${counted(look.discovery.records, 'record')}: check their types`,
     );
   }
   const { plans: written } = isComplete ? plansFrom(drafted.configuration) : { plans: [] };

@@ -12,7 +12,7 @@ import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.j
 export interface Discovery {
   /** Method and address of each request, secrets masked. */
   requests: string[];
-  /** How many different records were looked at. */
+  /** Number of different records in the sample. */
   records: number;
   columns: DiscoveredColumn[];
   /** Best first; of several parts where no column alone will do. */
@@ -27,7 +27,7 @@ export interface DiscoveredColumn {
   /** The reasons for the type, or remarks. */
   why: string;
   unique: boolean;
-  /** How many records have no value. */
+  /** Number of records without a value. */
   missing: number;
 }
 
@@ -287,7 +287,7 @@ type Row = ReadonlyMap<string, string>;
 const isKeyType = (type: ColumnType) =>
   type === 'STRING' || type === 'LONG' || type === `DECIMAL(${DECIMAL_DIGITS},0)`;
 
-/** How much a name sounds like that of a key: 0 most; 4 not at all. */
+/** Returns the rank of a name among those of keys: 0 is the likeliest, 4 suggests no key. */
 function keyRank(name: string, stream: string): number {
   const word = name.toLowerCase().replace(/[^a-z0-9]/g, '');
   const own = stream.toLowerCase().replace(/[^a-z0-9]/g, '');

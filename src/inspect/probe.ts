@@ -292,7 +292,7 @@ function keysetTokens({ request }: StreamPlan, { nextToken }: PageSummary, say: 
   if (nextToken !== null || request.next.in !== 'body') return;
   say(
     'advice',
-    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset goes on by time ` +
+    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset continues by time ` +
       'alone, so more records of one time than fit on a page would be out of reach. For an API with page numbers or offsets, use ' +
       'page_number or offset ("highwater init URL" finds out)',
   );
@@ -347,7 +347,7 @@ async function secondPage(
 function repeatedBecause({ strategy, plan }: Probe): string {
   if (strategy.name === 'keyset') {
     return (
-      'the API does not go on by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
+      'the API does not continue by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
       '("highwater init URL" finds out which)'
     );
   }

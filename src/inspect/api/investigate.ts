@@ -1,4 +1,4 @@
-/** Tries how an API pages: sends a bounded number of requests and compares the answers. Decides nothing but facts. */
+/** Finds out how an API pages: sends a bounded number of requests and compares the responses. */
 import { pathText } from '../../request/paths.js';
 import { namedMaximum } from '../../sources/http.js';
 import {
@@ -22,7 +22,7 @@ import { type Api, type Effect, findParameter, type Params } from './find-parame
 import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, tokenNames } from './names.js';
 import { OtherHostError } from '../../sources/raw.js';
 
-/** How further pages are asked for, as requests have shown. */
+/** The way in which further pages are asked for, as requests have shown. */
 export type Paging =
   | { by: 'next'; hint: NextHint; parameter: string | null; isTime: boolean }
   | { by: 'page'; parameter: string; first: 0 | 1 }
@@ -260,7 +260,7 @@ class Investigation {
     }
   }
 
-  /** Whether a parameter limits the list as a whole, as `$top` does: then its pages name no next page any more. */
+  /** Returns whether a parameter limits the list as a whole, as `$top` does: then its pages name no next page any more. */
   private async endsTheList(parameter: string): Promise<boolean> {
     const { paging } = this.evidence;
     if (paging.by !== 'next') return false;
@@ -346,7 +346,7 @@ class Investigation {
     );
   }
 
-  /** Whether all later pages are one and the same: then there is no paging by this parameter. */
+  /** Returns whether all later pages are one and the same: then there is no paging by this parameter. */
   private async repeatsLater(parameter: string, base: Params, first: 0 | 1): Promise<boolean> {
     const idsAt = async (page: number) =>
       this.idsOf(await this.api.ask({ ...base, [parameter]: String(page) }));
@@ -435,7 +435,7 @@ class Investigation {
     size.records = isWhole || ids.length > LARGE ? LARGE : Math.max(ids.length, 1);
   }
 
-  /** Whether records follow after a page that is smaller than asked for. */
+  /** Returns whether records follow after a page that is smaller than asked for. */
   private async hasNext(page: Answer, ids: readonly string[], base: Params, size: string): Promise<boolean> {
     const { paging } = this.evidence;
     const total = totalsIn(page).find(({ value }) => value >= ids.length)?.value;
@@ -482,7 +482,7 @@ const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
 
 const deadEnd = (hint: NextHint, why: string) => `${placeText(hint)} looks like the next page, but ${why}`;
 
-/** Whether a token is only a time, in plain text or in base64: then records of that time can be lost between pages. */
+/** Returns whether a token is only a time, in plain text or in base64: then records of that time can be lost between pages. */
 function isTime(token: string): boolean {
   const TIME = /^"?\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?"?$/i;
   return TIME.test(token) || TIME.test(Buffer.from(token, 'base64').toString('utf8'));

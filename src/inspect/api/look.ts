@@ -1,4 +1,4 @@
-/** Looks at one list of an API: requests, evidence, verdict. What `init` is made of. */
+/** Looks at one list of an API: requests, evidence, verdict. */
 import { plansFrom } from '../../config/index.js';
 import { HighwaterError } from '../../errors.js';
 import type { StreamPlan } from '../../protocol.js';

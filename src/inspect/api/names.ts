@@ -2,7 +2,7 @@
 
 import { folded, type NextHint } from './answers.js';
 
-/** Names of one style; an API that knows one of them does not stumble over the others. */
+/** Names of one style; an API that accepts one tolerates the others. */
 export interface NameGroup {
   size: readonly string[];
   page: readonly string[];

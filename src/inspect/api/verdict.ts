@@ -15,7 +15,7 @@ export interface Findings {
 /** The keys of a stream, and what they rest on. */
 export interface Verdict extends Findings {
   keys: StreamKeys;
-  /** How further pages are asked for; also among `found`. */
+  /** The way in which further pages are asked for; also among `found`. */
   paging: string;
 }
 
@@ -83,7 +83,7 @@ export function pagingVerdict(evidence: Evidence): Verdict {
   return verdict;
 }
 
-/** Whether the list was not found whole: a sync would store a part of it at most. */
+/** Returns whether the list was not found whole: a sync would store a part of it at most. */
 export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: Evidence): boolean =>
   paging.by === 'none' &&
   ((said !== null && said > list.records.length) ||
@@ -105,7 +105,7 @@ function nextText(hint: NextHint, parameter: string | null): string {
 function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): void {
   if (size === null) {
     if (tried.size.length > 0)
-      unknown.push(`the parameter for the page size: ${tried.size.length} names had no effect`);
+      unknown.push(`no parameter for the page size: ${tried.size.length} names had no effect`);
     return;
   }
   keys['page_size'] = size.records;

@@ -25,7 +25,7 @@ export interface ImportedStream {
   name: string;
   /** Keys of the stream, without its name. */
   keys: StreamKeys;
-  /** How it pages is not known: a live look finds out. */
+  /** The description does not say how it pages: a live look finds out. */
   needsLook: boolean;
 }
 

@@ -16,7 +16,7 @@ import {
 import { LONGEST_CHAIN, referenced } from './references.js';
 
 const DEPTH = 6;
-/** Most streams that a configuration can have. */
+/** Maximum number of streams of a configuration. */
 const STREAMS = 200;
 
 /** @throws {ImportError} where it describes no list that is read by GET. */
