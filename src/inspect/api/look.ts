@@ -227,6 +227,7 @@ function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: D
   const [field] = cursorFields;
   if (field?.says === 'changed') {
     keys['cursor_field'] = field.name;
+    if (field.format !== undefined) keys['cursor_format'] = field.format;
     found.push({ what: 'cursor field', text: `${field.name}: ${field.why}` });
   } else if (records > 0) {
     const others = cursorFields.map(({ name }) => name).join(', ');
@@ -246,12 +247,12 @@ async function addFilter(
   const [field] = cursorFields;
   if (field?.says !== 'changed') return;
   const page = evidence.list.records;
-  const filter = await findFilter(api, page, field.name, name).catch((thrown: unknown) => {
+  const filter = await findFilter(api, page, field, name).catch((thrown: unknown) => {
     if (thrown instanceof OutOfRequestsError) return null;
     throw thrown;
   });
   if (filter !== null) {
-    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field.name) });
+    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field) });
     return;
   }
   verdict.unknown.push('a parameter that returns only changes: each pass reads the whole list');

@@ -171,7 +171,8 @@ export function withFilter(
   const { parameter, isInclusive, takesYearOne } = filter.filter;
   const { paging } = evidence;
   keys['cursor_field'] = filter.field;
-  if (!takesYearOne) keys['start'] = '1970-01-01T00:00:00Z';
+  // Without a start, a pass over numbers sends no filter at first.
+  if (!takesYearOne && keys['cursor_format'] === undefined) keys['start'] = '1970-01-01T00:00:00Z';
   found.push({
     what: 'changes',
     text: `${parameter} returns only records whose ${filter.field} is ${isInclusive ? 'the same or later' : 'later'}`,
