@@ -24,24 +24,37 @@ export interface DraftedAuth {
 /**
  * Returns the authentication of a kind.
  * @param origin of the API, for addresses that are not given.
+ * @param refer gives the reference to the variable of a key.
  */
-export function draftedAuth(kind: AuthKind, details: AuthDetails, origin: string): DraftedAuth {
+export function draftedAuth(
+  kind: AuthKind,
+  details: AuthDetails,
+  origin: string,
+  refer: (variable: string, key: string) => string = (variable) => `\${env:${variable}}`,
+): DraftedAuth {
   switch (kind) {
     case 'none':
       return { auth: null, variables: [], assumed: [] };
     case 'bearer':
-      return drafted({ type: 'bearer', token: '${env:API_TOKEN}' });
+      return drafted({ type: 'bearer', token: refer('API_TOKEN', 'token') });
     case 'basic':
-      return drafted({ type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' });
+      return drafted({
+        type: 'basic',
+        username: refer('API_USER', 'username'),
+        password: refer('API_PASSWORD', 'password'),
+      });
     case 'api_key': {
       const name = details.name ?? 'X-Api-Key';
       const assumed =
         details.name === undefined ? [`the header ${name} carries the key (--auth-name changes that)`] : [];
-      return drafted({ type: 'api_key', name, value: '${env:API_KEY}', in: details.in ?? 'header' }, assumed);
+      return drafted(
+        { type: 'api_key', name, value: refer('API_KEY', 'value'), in: details.in ?? 'header' },
+        assumed,
+      );
     }
     case 'session': {
       const url = details.url ?? '/login';
-      const body = { username: '${env:API_USER}', password: '${env:API_PASSWORD}' };
+      const body = { username: refer('API_USER', 'username'), password: refer('API_PASSWORD', 'password') };
       const assumed = [
         'the login takes a JSON object with username and password, and returns {"token": …} (source.auth in the file)',
       ];
@@ -53,15 +66,15 @@ export function draftedAuth(kind: AuthKind, details: AuthDetails, origin: string
       const auth = {
         type: 'oauth2',
         token_url: url,
-        client_id: '${env:API_CLIENT_ID}',
-        client_secret: '${env:API_CLIENT_SECRET}',
+        client_id: refer('API_CLIENT_ID', 'client_id'),
+        client_secret: refer('API_CLIENT_SECRET', 'client_secret'),
       };
       const assumed =
         details.url === undefined ? [`the token endpoint is ${url} (--auth-url changes that)`] : [];
       return drafted(auth, [...assumed, 'client credentials are used; add refresh_token to use one']);
     }
     case 'signature':
-      return drafted({ type: 'signature', hook: 'sign', settings: { key: '${env:API_KEY}' } }, [
+      return drafted({ type: 'signature', hook: 'sign', settings: { key: refer('API_KEY', 'key') } }, [
         'hooks/sign.mjs signs the requests: write it, docs/authentication.md shows how',
       ]);
   }
@@ -78,7 +91,7 @@ export const variablesIn = (value: Json): string[] => [
   ...new Set([...JSON.stringify(value).matchAll(/\$\{env:([A-Za-z_]\w*)/g)].map(([, name = '']) => name)),
 ];
 
-/** Secrets that were given in the open, by the variables that replace them. */
+/** Literal secrets of the input, by the variables that replace them. */
 export type Secrets = { [variable: string]: string };
 
 /** A variable's name for a credential, by the name under which it was found: `X-Api-Key` → API_KEY. */

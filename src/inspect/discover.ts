@@ -1,6 +1,7 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
+import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
@@ -11,14 +12,24 @@ import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.j
 export interface Discovery {
   /** Method and address of each request, secrets masked. */
   requests: string[];
-  /** How many different records were looked at. */
+  /** Number of different records in the sample. */
   records: number;
   columns: DiscoveredColumn[];
   /** Best first; of several parts where no column alone will do. */
-  primaryKeys: { columns: string[]; why: string }[];
+  primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
-  cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
+  cursorFields: FoundCursorField[];
 }
+
+export interface FoundCursorField {
+  name: string;
+  why: string;
+  says: 'changed' | 'created' | 'some time';
+  /** The `cursor_format` of numbers. */
+  format?: EpochFormat;
+}
+
+type EpochFormat = 'epoch_s' | 'epoch_ms';
 
 export interface DiscoveredColumn {
   name: string;
@@ -26,8 +37,10 @@ export interface DiscoveredColumn {
   /** The reasons for the type, or remarks. */
   why: string;
   unique: boolean;
-  /** How many records have no value. */
+  /** Number of records without a value. */
   missing: number;
+  /** The format of numbers that look like Unix times. */
+  epoch?: EpochFormat;
 }
 
 /**
@@ -156,6 +169,7 @@ class Facts {
   /** A number that a DOUBLE would round. */
   private beyondDouble = false;
   private looksLikeEpoch = true;
+  private readonly epochFormats = new Set<EpochFormat>();
 
   constructor(readonly name: string) {}
 
@@ -170,6 +184,7 @@ class Facts {
   column(records: number): DiscoveredColumn {
     const { type, why } = this.infer();
     const missing = records - this.present;
+    const epoch = type === 'LONG' ? this.epochFormat : null;
     const words = [
       ...(why === '' ? [] : [why]),
       ...(missing > 0 && this.present > 0 ? [`missing in ${missing} of ${records}`] : []),
@@ -180,7 +195,13 @@ class Facts {
       why: words.join('; '),
       unique: missing === 0 && records > 0 && this.values.size === records,
       missing,
+      ...(epoch !== null && { epoch }),
     };
+  }
+
+  private get epochFormat(): EpochFormat | null {
+    const [format, other] = this.epochFormats;
+    return this.looksLikeEpoch && format !== undefined && other === undefined ? format : null;
   }
 
   private kindOf(type: string, raw: string, value: unknown): Kind {
@@ -212,6 +233,7 @@ class Facts {
     if (integer < LONGS[0] || integer > LONGS[1]) this.beyondLong = true;
     // A number of this century, in seconds or in milliseconds.
     if (!/^(9\d{8}|[1-4]\d{9})(\d{3})?$/.test(raw)) this.looksLikeEpoch = false;
+    this.epochFormats.add(raw.length > 10 ? 'epoch_ms' : 'epoch_s');
     return 'whole';
   }
 
@@ -286,7 +308,7 @@ type Row = ReadonlyMap<string, string>;
 const isKeyType = (type: ColumnType) =>
   type === 'STRING' || type === 'LONG' || type === `DECIMAL(${DECIMAL_DIGITS},0)`;
 
-/** How much a name sounds like that of a key: 0 most; 4 not at all. */
+/** Returns the rank of a name among those of keys: 0 is the likeliest, 4 suggests no key. */
 function keyRank(name: string, stream: string): number {
   const word = name.toLowerCase().replace(/[^a-z0-9]/g, '');
   const own = stream.toLowerCase().replace(/[^a-z0-9]/g, '');
@@ -309,8 +331,9 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
     return single.map(({ name, rank }) => ({
       columns: [name],
       why:
-        `present and unique in ${counted(rows.length)}` +
+        `present and unique in ${counted(rows.length, 'record')}` +
         (rank === 4 ? ', although the name does not suggest a key' : ''),
+      isNamedLikeKey: rank < 4,
     }));
   }
   const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
@@ -320,7 +343,8 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       return rows.length > 1 && pairs.size === rows.length
         ? {
             columns: [one.name, other.name],
-            why: `the pair is unique in ${counted(rows.length)}; neither column is alone`,
+            why: `the pair is unique in ${counted(rows.length, 'record')}; neither column is alone`,
+            isNamedLikeKey: true,
           }
         : [];
     }),
@@ -338,16 +362,20 @@ const SAYS = [
 ] as const;
 
 function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['cursorFields'] {
-  const times = columns.filter(({ type }) => /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type));
+  const times = columns.filter(
+    ({ name, type, epoch }) =>
+      /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type) ||
+      // Many numbers look like Unix times; the name has to say so, too.
+      (epoch !== undefined && SAYS[0][1].test(name)),
+  );
   return times
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
-      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} lack it` : '';
-      return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records, 'record')} lack it` : '';
+      const { name, missing, epoch: format } = column;
+      return { name, says, why: why + gap, order, place, missing, format };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
-    .map(({ name, says, why }) => ({ name, says, why }));
+    .map(({ name, says, why, format }) => ({ name, says, why, ...(format !== undefined && { format }) }));
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

@@ -142,6 +142,7 @@ export function importedFrom(
   return {
     kind,
     baseUrl: first.origin,
+    needsBaseUrl: false,
     auth: isSameAuth ? first.auth : null,
     headers,
     streams: distinctNames(streams),

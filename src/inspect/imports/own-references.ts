@@ -81,7 +81,8 @@ export function sealed(imported: Imported, address?: string): Imported {
   const assumed = [...imported.assumed];
   if (literal.length > 0)
     assumed.push(`no secrets, so written as they are: the values of ${literal.join(', ')}`);
-  const parts = { ...imported, baseUrl, auth, headers, streams, assumed, leftOut, secrets: {} };
+  const needsBaseUrl = imported.needsBaseUrl && address === undefined;
+  const parts = { ...imported, baseUrl, needsBaseUrl, auth, headers, streams, assumed, leftOut, secrets: {} };
   const prefix = prefixOf(baseUrl);
   const text = JSON.stringify(parts);
   const used = new Set([...text.matchAll(MARKED)].map(([, name = '']) => name));
