@@ -12,7 +12,7 @@ const SECRET_WORD =
 const HARMLESS_WORD =
   /^(sort|order|group|partition|primary|foreign|project|issue|object|page|next|prev|previous|start|continuation|sync|delta|skip|scroll|cursor|pagination|country|currency|zip|postal|post|lang|language|locale|status|error|response|area|state|region|city|product|item|time|date|qr|bar|commit|content)$/;
 /** Names of secrets whose last word does not say so. */
-const SECRET_NAMES = /accesskeyid|keyid$|sessionid|^api$/;
+const SECRET_NAMES = /accesskeyid|keyid$|sessionid|jwt|^api$/;
 
 /** Keys of well-known services, and forms of their own. */
 const SECRET_VALUE = new RegExp(
@@ -25,6 +25,7 @@ const SECRET_VALUE = new RegExp(
     String.raw`^(gh[pousr]|github_pat|npm|hf|glpat|gldt|glrt|figd|shp(at|ss|ca|pa)|dop_v1|lin_api|gsk|r8|phc|phx|ntn|secret|sntrys|xkeysib|sgp|rnd|pypi|PMAK|CFPAT|NRAK|tskey)[-_][\w.-]{8,}`,
     String.raw`^(xox[a-z]-|xapp-|ya29\.|SG\.|EAAA|dapi[\da-f]{8}|pat\w{14}\.|key-[\da-f]{8})[\w.-]{8,}`,
     String.raw`^(AKIA|ASIA|AROA|AIDA)[A-Z0-9]{8,}`,
+    String.raw`^[a-z]+_(api|key|pat|sk|live|token)_\w{6,}`,
     String.raw`^AIza[\w-]{20,}`,
     String.raw`^(EAA|ATATT|ATCTT)[\w-]{20,}`,
     String.raw`^\d{6,}:[\w-]{20,}$`,

@@ -496,7 +496,15 @@ describe('a value in a request is a secret', () => {
   const headers = [
     ...['X-Token', 'X-Vault-Token', 'Circle-Token', 'X-Figma-Token', 'Fastly-Key', 'X-Postmark-Server-Token'],
     ...['X-TrackerToken', 'DD-APPLICATION-KEY', 'X-GitLab-Token', 'X-Auth', 'X-Session', 'X-PAT', 'X-Sid'],
-    ...['x-xsrf', 'PRIVATE-TOKEN', 'Ocp-Apim-Subscription-Key', 'X-Tenant-Pass', 'X-Cookie', 'api'],
+    ...[
+      'x-xsrf',
+      'X-JWT-Assertion',
+      'PRIVATE-TOKEN',
+      'Ocp-Apim-Subscription-Key',
+      'X-Tenant-Pass',
+      'X-Cookie',
+      'api',
+    ],
   ];
   const params = [
     ...['sk', 'pat', 'code', 'creds', 'AWSAccessKeyId', 'hash', 'hmac', 'session', 'hapikey', 'access'],
@@ -508,6 +516,7 @@ describe('a value in a request is a secret', () => {
     ...['sk-proj-Ab3dEf6hIj9k', 'glpat-Ab3dEf6hIj9kLm', 'github_pat_11ABCDEFG0abcdef', 'figd_Ab3dEf6hIj9k'],
     ...['AKIAIOSFODNN7EXAMPLE', 'xoxb-123456789-abcdef', 'ghp_Ab3dEf6hIj9kLm', 'SG.Ab3dEf6h.Ij9kLmNoPq'],
     ...['Zx8Kq2Lw9Vb4Nm7Tr1Yp6Hs3', '5f4dcc3b5aa765d61d8327deb882cf99', 'a1b2c3d4e5f6g7h8i9j0k1l2m3'],
+    'samsara_api_Ab3dEf6h',
   ];
   const har = (url: string, given: object[]) =>
     JSON.stringify({
@@ -577,7 +586,7 @@ describe('a value in a request is a secret', () => {
     expect(imported.secrets).toEqual({});
     const isLiteral = imported.streams[0]?.keys['params'] !== undefined;
     expect(imported.assumed).toEqual(
-      isLiteral ? [`no secrets, so written as they are: the values of ${name}`] : [],
+      isLiteral ? [`not taken for secrets, so written as they are: the values of ${name}`] : [],
     );
   });
 });

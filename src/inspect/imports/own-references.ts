@@ -80,7 +80,7 @@ export function sealed(imported: Imported, address?: string): Imported {
   const literal = [...cleaner.literal];
   const assumed = [...imported.assumed];
   if (literal.length > 0)
-    assumed.push(`no secrets, so written as they are: the values of ${literal.join(', ')}`);
+    assumed.push(`not taken for secrets, so written as they are: the values of ${literal.join(', ')}`);
   const needsBaseUrl = imported.needsBaseUrl && address === undefined;
   const parts = { ...imported, baseUrl, needsBaseUrl, auth, headers, streams, assumed, leftOut, secrets: {} };
   const prefix = prefixOf(baseUrl);
@@ -169,7 +169,8 @@ class Cleaner {
     for (const [key, value] of Object.entries({ params, headers, body })) {
       if (value === undefined || value === null) continue;
       const cleaned = this.value(value, key, given.name);
-      if (cleaned !== undefined) keys[key] = cleaned;
+      const isEmpty = key !== 'body' && Object.keys(cleaned ?? {}).length === 0;
+      if (cleaned !== undefined && !isEmpty) keys[key] = cleaned;
     }
     return { ...given, keys };
   }
