@@ -10,13 +10,14 @@ import {
 import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
 import type { Note, RangeResult } from '../protocol.js';
 import type { TrustOptions } from '../trust/policy.js';
+import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { followSync } from './follow.js';
 import { destinationOf, note, print, webUiLink, wrapped } from './output.js';
 import { withOwnWorker } from './own-worker.js';
 import { NotKnownError, placeOfSync } from './places.js';
 import { namesFile, onlyConfiguration } from './subject.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 /** Options of both commands. */
 export interface RangeCommandOptions {
