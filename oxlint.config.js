@@ -17,6 +17,7 @@ const SHARED = [
   'protocol',
   'settings',
   'state-dir',
+  'sync-condition',
   'text',
   'zod',
 ];
@@ -62,7 +63,7 @@ const LAYERS = {
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
   // Its means of reading destinations and histories come from the commands.
-  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection'] },
+  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
     imports: [
       ...[
@@ -85,6 +86,7 @@ const LAYERS = {
       'logger',
       'replaying',
       'surroundings',
+      'task-queue',
       'ui',
       'worker',
       'workflows/moves',

@@ -37,6 +37,7 @@ import type {
   Range,
   RangeRequest,
   RangeResult,
+  Retry,
   SearchAttributeName,
   StreamPlan,
   StreamResult,
@@ -159,17 +160,6 @@ export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
 }
 
-/** An activity that has failed and is tried again. */
-export interface Retry {
-  activity: string;
-  /** The number of the attempt that runs, or that comes next. */
-  attempt: number;
-  /** When that attempt begins; null while it runs. */
-  next: string | null;
-  /** Why the last attempt failed. */
-  message: string;
-}
-
 /** Pages that are being read, and are not staged yet. */
 export interface Reading {
   pages: number;
@@ -184,6 +174,8 @@ export interface Work {
   retry: Retry | null;
   reading: Reading | null;
   taskQueue: string;
+  /** Events in the history of the current run. */
+  historyLength: number;
 }
 
 /** `PENDING_ACTIVITY_STATE_SCHEDULED`. */
@@ -241,8 +233,8 @@ export class SyncHandle {
 
   /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
   async work(): Promise<Work> {
-    const { raw, taskQueue } = await this.described();
-    const work: Work = { retry: null, reading: null, taskQueue };
+    const { raw, taskQueue, historyLength } = await this.described();
+    const work: Work = { retry: null, reading: null, taskQueue, historyLength };
     for (const pending of raw.pendingActivities ?? []) {
       const { activityType, attempt, lastFailure, state, scheduledTime, heartbeatDetails } = pending;
       const activity = activityType?.name ?? '';

@@ -1,6 +1,6 @@
 /** Texts for people: numbers, counts, times, and what comes from elsewhere. */
 
-/** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
+/** A text from elsewhere without what would break a line, move the cursor or reverse the text direction. */
 export const visible = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
@@ -29,3 +29,6 @@ export function roughly(seconds: number): string {
 /** Roughly how long since a time, or until it; '' where there is none. */
 export const since = (time: string | null, now: number): string =>
   time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);
+
+/** The first line of a text. */
+export const firstLine = (text: string): string => (text.split('\n')[0] ?? '').trim();

@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
+import { standingOf, standingText, workerCommandFor } from '../sync-condition.js';
 import { askSyncs, connected, type Connected } from './asking.js';
 import { note, print, visible, wrapped } from './output.js';
-import { standingOf, standingText, workerCommandFor } from './standing.js';
 
 /** Something that a sync which runs can be asked for. */
 export interface Control {

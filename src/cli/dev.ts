@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import { HighwaterClient } from '../client.js';
 import type { Target } from '../connection.js';
 import { resetServerState } from '../dev/temporal-server.js';
+import { workersOf } from '../task-queue.js';
 import { note, print } from './output.js';
 import { localServer } from './server.js';
-import { workersOf } from './workers.js';
 import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worker.js';
 
 /** Says that another worker polls the task queue too: one that an earlier "dev" left behind, or a program's. */

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SyncFailedError, type HighwaterClient, type SyncHandle, type Work } from '../client.js';
 import type { Progress, SyncResult } from '../protocol.js';
+import { standingOf } from '../sync-condition.js';
 import { frame, Pace, plainLine, type LiveStream } from './live.js';
 import { note } from './output.js';
-import { standingOf } from './standing.js';
 import { canRedraw, paint } from './terminal.js';
 
 /** The first look, and the time between two: a terminal is drawn over, a log should stay short. */

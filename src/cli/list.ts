@@ -1,5 +1,14 @@
 import { Command } from 'commander';
 import type { ListedSync, Work } from '../client.js';
+import {
+  LEVELS,
+  standingOf,
+  standingOfSeveral,
+  standingText,
+  tally,
+  type Standing,
+} from '../sync-condition.js';
+import { isPolled } from '../task-queue.js';
 import { askSyncs, connected, type Answer, type Connected } from './asking.js';
 import { outcomeOf } from './look.js';
 import {
@@ -15,18 +24,7 @@ import {
   wrapped,
   type Cell,
 } from './output.js';
-import {
-  LEVELS,
-  MARKS,
-  rolledUp,
-  standingOf,
-  standingText,
-  tally,
-  TONES,
-  type Standing,
-} from './standing.js';
-import { paint } from './terminal.js';
-import { isPolled } from './workers.js';
+import { MARKS, paint, TONES } from './terminal.js';
 
 interface Options {
   running?: boolean;
@@ -144,7 +142,7 @@ function reasons({ id, standing }: Line): string[] {
   const { level, todo } = standing;
   if (level === 'well' || level === 'over') return [];
   const text = wrapped(visible(`${MARKS[level]} ${id}: ${standingText(standing)}`), 2);
-  return todo === null ? [text] : [text, wrapped(visible(`  do: ${todo}`), 6)];
+  return todo === null ? [text] : [text, wrapped(visible(`  next: ${todo}`), 6)];
 }
 
 /** When a sync goes on; "due" where that time has passed. */
@@ -215,14 +213,18 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
   const standing = standingOf(
     {
       ...{ id, execution, progress, isPolled, taskQueue: work?.taskQueue ?? '', retry: work?.retry ?? null },
-      ...{ ended: sync.ended, outcome: { status: isStopped ? 'stopped' : null, error } },
+      ...{
+        ended: sync.ended,
+        outcome: { status: isStopped ? 'stopped' : null, error },
+        nextRun: sync.nextRun,
+      },
     },
     now,
   );
   return {
     id,
     status: isRunning
-      ? standing.word === 'retrying'
+      ? standing.kind === 'retrying'
         ? 'retrying'
         : (progress?.status ?? attributes.status ?? 'running')
       : isStopped
@@ -261,11 +263,7 @@ export function rolled(lines: readonly Line[]): Line[] {
 function rolledLine(line: Line, streams: readonly Line[]): Line {
   const isRunning = streams.some(({ nextRun, lagSeconds }) => nextRun !== null || lagSeconds !== null);
   const named = streams.map((one) => ({ stream: one.stream || one.id, standing: one.standing }));
-  const standing = ['paused', 'stopped', 'failed', 'no worker', 'no answer'].includes(line.standing.word)
-    ? line.standing
-    : line.standing.level === 'over'
-      ? line.standing
-      : rolledUp(named);
+  const standing = standingOfSeveral(line.standing, named);
   const numbers = (of: (one: Line) => number | null) => streams.flatMap((one) => of(one) ?? []);
   const times = (of: (one: Line) => string | null) => streams.flatMap((one) => of(one) ?? []).sort();
   const sum = (all: number[]) => (all.length === 0 ? null : all.reduce((total, one) => total + one, 0));
@@ -280,7 +278,7 @@ function rolledLine(line: Line, streams: readonly Line[]): Line {
         ? line.status
         : words.size === 1
           ? word
-          : standing.word === 'well'
+          : standing.kind === 'several'
             ? 'running'
             : standing.word,
     streams: Math.max(line.streams, streams.length),

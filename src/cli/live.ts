@@ -1,14 +1,14 @@
 /** Live progress of a sync: pure functions from what is known to lines of a terminal, or of a log. */
+import { standingText, tally, type Standing } from '../sync-condition.js';
 import { count, counted, visible } from './output.js';
-import { MARKS, standingText, tally, TONES, type Standing } from './standing.js';
-import { cut, width, type Tone } from './terminal.js';
+import { cut, MARKS, TONES, width, type Tone } from './terminal.js';
 
 /** A stream at a moment. */
 export interface LiveStream {
   stream: string;
   state: 'queued' | 'reading' | 'done' | 'failed';
   /** Of a stream that is not queued. */
-  standing: Standing | null;
+  standing: Pick<Standing, 'level' | 'word' | 'what'> | null;
   /** Records of this pass that were read. */
   read: number;
   /** The source's own count of them; null if it gives none. */

@@ -3,9 +3,15 @@ import type { SyncHandle } from '../client.js';
 import { messageOf } from '../errors.js';
 import { PayloadKeyError } from '../payloads/encryption.js';
 import type { SyncResult } from '../protocol.js';
+import {
+  queuedStanding,
+  standingOf,
+  standingOfSeveral,
+  type Facts,
+  type Standing,
+} from '../sync-condition.js';
+import { isPolled } from '../task-queue.js';
 import { askSyncs, type Answer, type Connected } from './asking.js';
-import { rolledUp, standingOf, type Facts, type Standing } from './standing.js';
-import { isPolled } from './workers.js';
 
 /** A stream of a sync of several. */
 export interface StreamLook {
@@ -52,9 +58,7 @@ export async function lookAt(client: Client, id: string, now = Date.now()): Prom
     ...runningFacts(id, work.taskQueue),
     ...{ progress: answer?.progress ?? null, retry: work.retry, isPolled: polled },
   };
-  const status = answer?.progress.status ?? '';
-  const isOwn = streams.length === 0 || ['paused', 'stopped'].includes(status);
-  const standing = isOwn ? standingOf(facts, now) : rolledUp(streams);
+  const standing = standingOfSeveral(standingOf(facts, now), streams);
   return { ...known, standing, answer, retry: work.retry, streams, outcome: null };
 }
 
@@ -102,8 +106,7 @@ async function lookAtStreams(
       const own = `${id}/${stream}`;
       const { answer = null, work = null } = asked.get(stream) ?? {};
       const look = (standing: Standing): StreamLook => ({ stream, status, answer, standing });
-      if (status === 'queued')
-        return look({ level: 'waiting', word: 'queued', what: 'waits for its turn', todo: null });
+      if (status === 'queued') return look(queuedStanding());
       if (status === 'done' || status === 'failed') {
         const described = await client
           .sync(own)

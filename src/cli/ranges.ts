@@ -10,13 +10,14 @@ import {
 import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
 import type { Note, RangeResult } from '../protocol.js';
 import type { TrustOptions } from '../trust/policy.js';
+import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { followSync } from './follow.js';
 import { destinationOf, note, print, webUiLink, wrapped } from './output.js';
 import { withOwnWorker } from './own-worker.js';
 import { NotKnownError, placeOfSync } from './places.js';
 import { namesFile, onlyConfiguration } from './subject.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 /** Options of both commands. */
 export interface RangeCommandOptions {
@@ -80,11 +81,14 @@ interface Subject {
 /** A configuration file, or the id of a sync, with the task queue and the destination of its worker. */
 async function subjectOf(to: Connected, given: string, options: RangeCommandOptions): Promise<Subject> {
   const { client } = to;
-  const asked = options.taskQueue ?? process.env['HIGHWATER_TASK_QUEUE'];
   if (namesFile(given)) {
     const { configuration, plans } = await loadPlans(given);
-    const taskQueue = asked ?? (await client.taskQueueOf(defaultWorkflowId(plans))) ?? DEFAULT_TASK_QUEUE;
-    // The file is of the one who runs the command.
+    const taskQueue =
+      options.taskQueue ??
+      (await client.taskQueueOf(defaultWorkflowId(plans))) ??
+      process.env['HIGHWATER_TASK_QUEUE'] ??
+      DEFAULT_TASK_QUEUE;
+    // The user who runs the command owns the file.
     const destination = destinationOf(undefined, plans.plans[0]);
     return { of: asConfiguration(configuration), taskQueue, destination, trust: { trust: 'local' } };
   }

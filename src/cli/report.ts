@@ -1,10 +1,10 @@
 import { durationText } from '../durations.js';
 import type { Progress } from '../protocol.js';
+import { standingText, type Standing } from '../sync-condition.js';
 import { settingsText } from '../workflows/settings.js';
 import type { Answer } from './asking.js';
 import type { StreamLook } from './look.js';
-import { MARKS, standingText, TONES, type Standing } from './standing.js';
-import { paint } from './terminal.js';
+import { MARKS, paint, TONES } from './terminal.js';
 import {
   count,
   counted,
@@ -25,7 +25,7 @@ export function headline(standing: Standing, limit = outputWidth()): string {
     '\n',
   );
   const lines = [paint(TONES[level], first), ...rest];
-  return (todo === null ? lines : [...lines, wrapped(visible(`  do: ${todo}`), 6, limit)]).join('\n');
+  return (todo === null ? lines : [...lines, wrapped(visible(`  next: ${todo}`), 6, limit)]).join('\n');
 }
 
 /** The report of a sync as a screen. */
@@ -106,9 +106,9 @@ export function streamsReport(
   });
   const troubles = streams
     .filter(({ standing: { level } }) => ['trouble', 'stuck', 'waiting'].includes(level))
-    .filter(({ standing: { word } }) => word !== 'queued')
+    .filter(({ standing: { kind } }) => kind !== 'queued')
     .map(({ stream, standing }) => {
-      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  do: ${standing.todo}`), 6, limit)}`;
+      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  next: ${standing.todo}`), 6, limit)}`;
       return `${wrapped(visible(`${MARKS[standing.level]} ${stream}: ${standingText(standing)}`), 2, limit)}${todo}`;
     });
   return [

@@ -2,9 +2,10 @@ import { Command, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
 import { asConfiguration, loadPlans } from '../config/index.js';
 import type { StreamPlan } from '../protocol.js';
+import { isPolled } from '../task-queue.js';
 import { note, print, webUiLink } from './output.js';
 import { runningServer } from './server.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 interface Options {
   id?: string;

@@ -1,17 +1,9 @@
 /** Facts about syncs and destinations, as gathered for the page and the report. */
-import type { Json, Progress } from '../protocol.js';
+import type { Json, Progress, Retry } from '../protocol.js';
+import type { Silence } from '../sync-condition.js';
 
 /** A part of a page that was read, or the reason why it could not be. */
 export type Part<T> = { value: T } | { problem: string };
-
-/** An activity of a sync that fails and is retried by Temporal. */
-export interface Retrying {
-  activity: string;
-  attempt: number;
-  message: string;
-  /** Null while an attempt runs. */
-  nextTry: string | null;
-}
 
 /** A sync, or one stream of several, as its Temporal server and its worker describe it. */
 export interface SyncFacts {
@@ -33,9 +25,10 @@ export interface SyncFacts {
   /** The worker's answer; null where none came. */
   progress: Progress | null;
   state: { [name: string]: Json } | null;
-  retrying: Retrying | null;
-  /** Why there is no answer of a sync that runs. */
-  silence: string | null;
+  retry: Retry | null;
+  /** Whether a worker polls its task queue; null if that is not known. */
+  isPolled: boolean | null;
+  silence: Silence | null;
   /** How it ended; null while it runs, or where its result is not readable. */
   outcome: Outcome | null;
 }

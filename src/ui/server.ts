@@ -7,11 +7,11 @@ import { bodyLimit } from 'hono/body-limit';
 import { getCookie, setCookie } from 'hono/cookie';
 import { isLoopback } from '../trust/policy.js';
 import { messageOf } from '../errors.js';
+import { LEVELS } from '../sync-condition.js';
 import type { Details } from './details.js';
 import { isSame, refusalOfHost, refusalOfOrigin, SECURITY_HEADERS } from './guard.js';
 import { overviewPage, reportPage, syncPage, type Said } from './html.js';
 import { SCRIPT } from './script.js';
-import { LEVELS } from './standing.js';
 import { STYLE } from './style.js';
 import { ACTIONS, placeText, type Action, type Filter } from './view.js';
 import type { Watch } from './watch.js';
@@ -37,7 +37,7 @@ export interface PageServer {
 
 const COOKIE = 'highwater-ui';
 const BODY_LIMIT = 16 * 1024;
-/** How many sayings of actions are kept until their page is shown. */
+/** Maximum number of action results kept until their page is loaded. */
 const SAID_KEPT = 100;
 
 /** Starts the server. @throws {Error} if the port is in use. */
