@@ -108,7 +108,8 @@ export function streamsReport(
     .filter(({ standing: { level } }) => ['trouble', 'stuck', 'waiting'].includes(level))
     .filter(({ standing: { kind } }) => kind !== 'queued')
     .map(({ stream, standing }) => {
-      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  next: ${standing.todo}`), 6, limit)}`;
+      const todo =
+        standing.todo === null ? '' : `\n${wrapped(visible(`  next: ${standing.todo}`), 6, limit)}`;
       return `${wrapped(visible(`${MARKS[standing.level]} ${stream}: ${standingText(standing)}`), 2, limit)}${todo}`;
     });
   return [
