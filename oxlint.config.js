@@ -18,6 +18,7 @@ const SHARED = [
   'settings',
   'state-dir',
   'sync-condition',
+  'sync-families',
   'text',
   'zod',
 ];

@@ -8,6 +8,7 @@ import {
   tally,
   type Standing,
 } from '../sync-condition.js';
+import { familiesOf, type Related } from '../sync-families.js';
 import { isPolled } from '../task-queue.js';
 import { askSyncs, connected, type Answer, type Connected } from './asking.js';
 import { outcomeOf } from './look.js';
@@ -129,12 +130,12 @@ const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
 /** `5 syncs: 3 up to date, 1 retrying`, with the mark of the worst. */
 function overview(lines: readonly Line[]): string {
   const worst = LEVELS.findLast((level) => lines.some(({ standing }) => standing.level === level)) ?? 'well';
-  const words = tally(lines.map(({ standing: { word } }) => word)).join(', ');
+  const syncs = lines.filter(({ range }) => range === null);
+  const words = tally(syncs.map(({ standing: { word } }) => word)).join(', ');
+  const ranges = tally(lines.flatMap(({ range }) => range?.kind ?? []));
+  const all = [`${counted(syncs.length, 'sync')}${words === '' ? '' : `: ${words}`}`, ...ranges].join(' · ');
   const isWell = worst === 'well' || worst === 'over' ? '' : '; see below the table';
-  return paint(
-    TONES[worst],
-    wrapped(`${MARKS[worst]} ${counted(lines.length, 'sync')}: ${words}${isWell}`, 2),
-  );
+  return paint(TONES[worst], wrapped(`${MARKS[worst]} ${all}${isWell}`, 2));
 }
 
 /** Why a sync is not well, and what to do. */
@@ -153,8 +154,9 @@ const nextText = (nextRun: string, now: number) =>
 const NARROW = 64;
 
 function screen(lines: readonly Line[], now: number, limit: number): string {
+  const isListed = new Set(lines.map(({ id }) => id));
   const columns: [string, (line: Line) => Cell][] = [
-    ['sync', ({ id, parent }) => (parent === null ? id : `  ${id}`)],
+    ['sync', ({ id, parent, range }) => (isListed.has(parent ?? range?.sync ?? '') ? `  ${id}` : id)],
     ['status', ({ status, standing: { level } }) => ({ text: status, tone: TONES[level] })],
     ['strategy', ({ strategy }) => strategy],
     ['last pass', ({ lastPassEnd }) => (lastPassEnd === null ? '' : `${since(lastPassEnd, now)} ago`)],
@@ -173,12 +175,9 @@ function screen(lines: readonly Line[], now: number, limit: number): string {
   );
 }
 
-export interface Line {
-  id: string;
+export interface Line extends Related {
   status: string;
   standing: Standing;
-  /** The sync of several streams that this is a stream of. */
-  parent: string | null;
   /** Of a sync of several: how many. */
   streams: number;
   stream: string;
@@ -232,6 +231,7 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
         : execution.toLowerCase(),
     standing,
     parent: sync.parent,
+    range: sync.range,
     streams: progress?.streams.length ?? 0,
     stream: progress?.stream ?? attributes.stream ?? '',
     strategy: progress?.strategy ?? attributes.strategy ?? '',
@@ -246,18 +246,13 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
   };
 }
 
-/** The lines of syncs; those of the streams of a sync of several become one. */
+/** Makes one line of the streams of a sync; the lines of its backfills and audits follow it. */
 export function rolled(lines: readonly Line[]): Line[] {
-  const streams = new Map<string, Line[]>();
-  for (const line of lines)
-    if (line.parent !== null) streams.set(line.parent, [...(streams.get(line.parent) ?? []), line]);
-  const isListed = new Set(lines.map(({ id }) => id));
-  return lines
-    .filter(({ parent }) => parent === null || !isListed.has(parent))
-    .map((line) => {
-      const own = streams.get(line.id) ?? [];
-      return own.length === 0 ? line : rolledLine(line, own);
-    });
+  return familiesOf(lines).flatMap(({ sync, children }) => {
+    const streams = children.filter(({ range }) => range === null);
+    const ranges = children.filter(({ range }) => range !== null);
+    return [streams.length === 0 ? sync : rolledLine(sync, streams), ...ranges];
+  });
 }
 
 function rolledLine(line: Line, streams: readonly Line[]): Line {

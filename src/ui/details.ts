@@ -5,7 +5,7 @@ import { webUiLink } from '../connection.js';
 import { messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { readDestination, type Ask } from './destination.js';
-import { isRange, type DestinationFacts, type Event, type Part } from './facts.js';
+import type { DestinationFacts, Event, Part } from './facts.js';
 import type { StreamFacts, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 import type { Watch } from './watch.js';
 
@@ -119,7 +119,7 @@ export class Details {
 
 /** Returns the streams of a sync of several; empty for any other. */
 export const streamsOf = ({ children }: SyncFamily): SyncFacts[] =>
-  children.filter((child) => !isRange(child));
+  children.filter(({ range }) => range === null);
 
 async function asPart<T>(read: () => Promise<T>): Promise<Part<T>> {
   try {

@@ -1,13 +1,13 @@
 /** Facts about syncs and destinations, as gathered for the page and the report. */
 import type { Json, Progress, Retry } from '../protocol.js';
 import type { Silence } from '../sync-condition.js';
+import type { Family, Related } from '../sync-families.js';
 
 /** A part of a page that was read, or the reason why it could not be. */
 export type Part<T> = { value: T } | { problem: string };
 
 /** A sync, or one stream of several, as its Temporal server and its worker describe it. */
-export interface SyncFacts {
-  id: string;
+export interface SyncFacts extends Related {
   runId: string;
   /** RUNNING, COMPLETED, FAILED, … */
   execution: string;
@@ -41,11 +41,7 @@ export interface Outcome {
   records: number | null;
 }
 
-/** A sync with its streams, backfills and audits. */
-export interface SyncFamily {
-  sync: SyncFacts;
-  children: SyncFacts[];
-}
+export type SyncFamily = Family<SyncFacts>;
 
 /** A commit, from the destination's log. */
 export interface Commit {
@@ -121,28 +117,3 @@ export interface Overview {
   /** More syncs exist than are shown. */
   isCut: boolean;
 }
-
-/** Groups syncs with the streams, backfills and audits whose ids begin with theirs. */
-export function familiesOf(syncs: readonly SyncFacts[]): SyncFamily[] {
-  const byId = new Map(syncs.map((sync) => [sync.id, sync]));
-  const families = new Map<string, SyncFamily>();
-  const parentOf = ({ id }: SyncFacts): SyncFacts | null => {
-    for (let at = id.indexOf('/'); at > 0; at = id.indexOf('/', at + 1)) {
-      const parent = byId.get(id.slice(0, at));
-      if (parent !== undefined) return parent;
-    }
-    return null;
-  };
-  for (const sync of syncs) if (parentOf(sync) === null) families.set(sync.id, { sync, children: [] });
-  for (const sync of syncs) {
-    const parent = parentOf(sync);
-    if (parent !== null) families.get(parent.id)?.children.push(sync);
-  }
-  for (const { children } of families.values()) children.sort((a, b) => (a.id < b.id ? -1 : 1));
-  return [...families.values()];
-}
-
-const RANGE = /\/(?:backfill|audit)-[^/]+$/;
-
-/** Whether a workflow reads a range beside its sync. */
-export const isRange = ({ id }: SyncFacts): boolean => RANGE.test(id);

@@ -12,7 +12,7 @@ import {
   type StreamStanding,
 } from '../sync-condition.js';
 import { count, counted, roughly, since, visible } from '../text.js';
-import { isRange, type Overview, type SyncDetails, type SyncFacts, type SyncFamily } from './facts.js';
+import type { Overview, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 
 /** A sync as a line of the list. */
 export interface Row {
@@ -61,7 +61,7 @@ const URGENCY = [...LEVELS].reverse();
 
 /** Returns the standing of a sync with its streams. */
 export function familyStanding({ sync, children }: SyncFamily, now: number): Standing {
-  const streams = new Map(children.filter((child) => !isRange(child)).map((child) => [child.id, child]));
+  const streams = new Map(children.map((child) => [child.id, child]));
   const standings = (sync.progress?.streams ?? []).flatMap(({ stream, status }): StreamStanding[] => {
     if (status === 'queued') return [{ stream, standing: queuedStanding() }];
     const facts = streams.get(`${sync.id}/${stream}`);
@@ -115,7 +115,7 @@ const byUrgency = (a: Row, b: Row): number =>
 export function rowOf(family: SyncFamily, now: number): Row {
   const { sync, children } = family;
   const { progress } = sync;
-  const streams = children.filter((child) => !isRange(child));
+  const streams = children.filter(({ range }) => range === null);
   const facts = streams.length > 0 ? streams : [sync];
   const lags = facts.flatMap((one) => lagOf(one, now) ?? []);
   const rows = facts.flatMap((one) => one.progress?.totals.rows ?? one.outcome?.rows ?? one.rows ?? []);

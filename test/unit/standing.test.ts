@@ -239,6 +239,7 @@ describe('the standing of a sync of several streams', () => {
       ...{
         id,
         parent,
+        range: null,
         status: facts.progress?.status ?? 'running',
         standing: standingOf(facts, NOW),
         streams: 0,
@@ -258,10 +259,12 @@ describe('the standing of a sync of several streams', () => {
       line('shop/a', 'shop', running({ status: 'sleeping' }), { lagSeconds: 90, nextRun: at(10) }),
       line('shop/b', 'shop', { ...FACTS, retry }, { stream: 'b', status: 'retrying', reason: retry.message }),
       line('alone', null, FACTS),
+      line('alone/audit-1f', null, FACTS, { range: { kind: 'audit', sync: 'alone' } }),
+      line('shop/audit-log', 'shop', FACTS),
     ]);
-    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone']);
+    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone', 'alone/audit-1f']);
     expect(shown[0]).toMatchObject({
-      ...{ status: 'retrying', rows: 10, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 2 },
+      ...{ status: 'retrying', rows: 15, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 3 },
       reason: retry.message,
     });
   });
