@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { isAbsolute, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import { HighwaterError, messageOf } from '../errors.js';
+import { ownCode } from '../own-files.js';
 
 /** What the user of the server allows configurations to use. */
 export interface ToolOptions {
@@ -58,7 +58,7 @@ export function fileInside(folder: string, given: string): string {
   return path;
 }
 
-const CLI = fileURLToPath(new URL('../cli.js', import.meta.url));
+const CLI = ownCode('cli.js');
 const OUTPUT_LIMIT = 4 * 1024 * 1024;
 const MESSAGE_LIMIT = 4000;
 
