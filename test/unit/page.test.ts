@@ -229,6 +229,7 @@ describe('what comes from elsewhere', () => {
   test('shows of a record its key only, and of an address no password', () => {
     expect(keyIn('{"id": 7, "secret": "s"}', ['id'])).toBe('7');
     expect(keyIn('{"a": "x", "b": 2, "c": 3}', ['a', 'b'])).toBe('x, 2');
+    expect(keyIn('{"id": 9007199254740993, "id2": [1.50]}', ['id', 'id2'])).toBe('9007199254740993, [1.50]');
     expect(keyIn('{"secret": 1}', ['id'])).toBe('');
     expect(keyIn('no json', ['id'])).toBe('');
     expect(withoutPassword('postgresql://me:hunter2@host/db?sslpassword=1&password=p')).not.toMatch(
