@@ -227,11 +227,6 @@ export class SyncHandle {
     return (await this.described()).status.name;
   }
 
-  /** The failure of a pending activity that keeps failing, or null. */
-  async trouble(): Promise<Retry | null> {
-    return (await this.work()).retry;
-  }
-
   /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
   async work(): Promise<Work> {
     const { raw, taskQueue, historyLength } = await this.described();

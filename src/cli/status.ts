@@ -85,7 +85,7 @@ async function lookAtSync(connection: Connected, id: string): Promise<Shown> {
       ...known,
       progress,
       state,
-      trouble: retry,
+      retry,
       ...(streams.length > 0 && {
         streams: streams.map(({ stream, answer: own, standing: its }) => ({
           stream,
