@@ -1,4 +1,5 @@
 import type { Target } from '../connection.js';
+import { HighwaterError } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
 import type { TrustOptions } from '../trust/policy.js';
 import { HighwaterWorker } from '../worker.js';
@@ -13,7 +14,12 @@ export interface OwnWorker {
   trust?: TrustOptions;
 }
 
-/** Does something while this process runs a worker, which ends with it. */
+/** The worker of a command ended before its work. */
+class WorkerStoppedError extends HighwaterError {
+  override readonly name = 'WorkerStoppedError';
+}
+
+/** Runs a worker in this process while `work` runs. */
 export async function withOwnWorker<T extends object>(
   { to, taskQueue, destination, trust }: OwnWorker,
   work: () => Promise<T>,
@@ -27,6 +33,6 @@ export async function withOwnWorker<T extends object>(
     ...(trust !== undefined && { trust }),
   });
   const done = await worker.run(work);
-  if (done === undefined) throw new Error('the worker stopped before the sync was done');
+  if (done === undefined) throw new WorkerStoppedError('the worker stopped before the sync was done');
   return done;
 }

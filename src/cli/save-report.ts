@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { NoSuchSyncError } from '../client.js';
+import { HighwaterError } from '../errors.js';
 import { Details } from '../ui/details.js';
 import { reportPage } from '../ui/html.js';
 import { placeText } from '../ui/view.js';
@@ -28,6 +29,11 @@ Example:
     .action(report);
 }
 
+/** The Temporal server did not give what the report needs. */
+class ServerUnreadableError extends HighwaterError {
+  override readonly name = 'ServerUnreadableError';
+}
+
 async function report(id: string, options: { destination?: string[] }): Promise<void> {
   const connection = await connect();
   const watch = new Watch(() => Promise.resolve(connection));
@@ -38,7 +44,7 @@ async function report(id: string, options: { destination?: string[] }): Promise<
     );
     const found = await details.of(id, { isWhole: true });
     const { problem } = await watch.overview();
-    if (problem !== null) throw new Error(problem);
+    if (problem !== null) throw new ServerUnreadableError(problem);
     if (found === null) throw new NoSuchSyncError(id);
     const where = placeText(connection);
     print(String(await reportPage(found, where, Date.now())));
