@@ -25,7 +25,7 @@ import { workerCommandFor } from '../sync-condition.js';
 import { isThere, pollerOf, POLL_MILLISECONDS } from '../task-queue.js';
 import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
-import { firstLine } from './report.js';
+import { firstLine } from './status-screen.js';
 import { serverOptions } from './server.js';
 
 /** The finding of a check; `bad`: syncs cannot run. */

@@ -5,7 +5,7 @@ import { HighwaterError } from '../errors.js';
 import { connected, type Connected } from './asking.js';
 import { lookAt } from './look.js';
 import { print, summary, visible, webUiLink, wrapped } from './output.js';
-import { headline, report, streamsReport } from './report.js';
+import { headline, report, streamsReport } from './status-screen.js';
 import { scheduleOf, scheduleText } from './schedules.js';
 import { canRedraw } from './terminal.js';
 

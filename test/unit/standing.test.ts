@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rolled, type Line } from '../../src/cli/list.js';
-import { headline } from '../../src/cli/report.js';
+import { headline } from '../../src/cli/status-screen.js';
 import {
   rolledUp,
   standingOf,
