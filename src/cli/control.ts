@@ -12,9 +12,9 @@ export interface Control {
   description: string;
   /** More for the help, a sentence or two. */
   help: string;
-  /** Whether it is done; `before` is what the sync said when it was asked. */
+  /** Returns whether the request has taken effect; `before` is the sync's report at the time of the request. */
   isDone: (now: Progress, before: Progress | null) => boolean;
-  /** Whether it is of no use to wait for that. */
+  /** Returns whether waiting for that is pointless. */
   comesLater?: (now: Progress) => boolean;
   /** Describes what became of it, before the standing of the sync; `now` is null where the sync has not answered since. */
   said: (now: Progress | null, before: Progress | null) => string;
@@ -70,7 +70,7 @@ async function actOnSyncs(
 const noAnswerText = (taskQueue: string): string =>
   `no worker answers; the request takes effect once a worker runs ("${workerCommandFor(taskQueue)}")`;
 
-/** What became of a request, in a line. */
+/** Describes the result of a request in a line. */
 export function controlText(
   { said, later }: Pick<Control, 'said' | 'later'>,
   outcome: Outcome | null,
@@ -92,13 +92,13 @@ export function controlText(
   return `${what}; now ${visible(standingText(standingOf({ id: '', progress, ...facts }, now)))}`;
 }
 
-/** Whether the sync has failed again since. */
+/** Returns whether the sync has failed again since. */
 export const hasFailedSince = (now: Progress | null, before: Progress | null): boolean =>
   (now?.trouble?.failures ?? 0) > (before?.trouble?.failures ?? 0);
 
 export interface Outcome {
   done: boolean;
-  /** How the sync has ended, where it has. */
+  /** The final status of a sync that has ended. */
   ended: string | null;
   progress: Progress | null;
 }

@@ -49,8 +49,8 @@ export function listCommand(): Command {
     .addHelpText(
       'after',
       `
-The first line says whether all is well; below the table stands what to do about the rest. The streams of a sync are one
-line, unless --streams is given. For a schedule, only its latest sync is shown. "lag" is the time since the table last held everything in the source.
+The first line says whether all syncs are healthy; the lines below the table say what to do about the others. The streams
+of a sync share one line unless --streams is given. For a schedule, only the latest sync is shown. "lag" is the time since the table last held everything in the source.
 
 Examples:
   highwater list
@@ -138,7 +138,7 @@ function overview(lines: readonly Line[]): string {
   return paint(TONES[worst], wrapped(`${MARKS[worst]} ${all}${isWell}`, 2));
 }
 
-/** Why a sync is not well, and what to do. */
+/** Lines about the problem of a sync and the next step; none for a healthy one. */
 function reasons({ id, standing }: Line): string[] {
   const { level, todo } = standing;
   if (level === 'well' || level === 'over') return [];
@@ -146,7 +146,7 @@ function reasons({ id, standing }: Line): string[] {
   return todo === null ? [text] : [text, wrapped(visible(`  next: ${todo}`), 6)];
 }
 
-/** When a sync goes on; "due" where that time has passed. */
+/** Time of the next pass; "due" if it has passed. */
 const nextText = (nextRun: string, now: number) =>
   Date.parse(nextRun) <= now ? 'due' : `in ${since(nextRun, now)}`;
 
@@ -178,7 +178,7 @@ function screen(lines: readonly Line[], now: number, limit: number): string {
 export interface Line extends Related {
   status: string;
   standing: Standing;
-  /** Of a sync of several: how many. */
+  /** Number of streams of a sync of several. */
   streams: number;
   stream: string;
   strategy: string;
@@ -188,12 +188,12 @@ export interface Line extends Related {
   deleted: number | null;
   lagSeconds: number | null;
   nextRun: string | null;
-  /** Why it does not go on. */
+  /** Why the sync makes no progress. */
   reason: string | null;
   schedule: string | null;
 }
 
-/** What is known about a listed sync beside Temporal's own list. */
+/** Facts about a listed sync beside Temporal's own list. */
 interface Known {
   answer: Answer | null;
   work: Work | null;

@@ -4,7 +4,7 @@ import { createLogger, installRuntime } from '../logger.js';
 import type { TrustOptions } from '../trust/policy.js';
 import { HighwaterWorker } from '../worker.js';
 
-/** How a command runs a worker of its own. */
+/** Settings of a worker that a command runs itself. */
 export interface OwnWorker {
   to: Target;
   taskQueue: string;

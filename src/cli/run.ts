@@ -189,7 +189,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const client = await HighwaterClient.connect(to);
   const work = async () => {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
-    // The file is of the one who runs it.
+    // The user who runs the command owns the file.
     const how = { to, taskQueue, destination, trust: { trust: 'local' } as const };
     return withOwnWorker(how, async () => {
       const handle = await begin(client, configuration, workflowId, taskQueue, options);

@@ -205,7 +205,9 @@ function printSchedules(found: readonly ShownSchedule[], now: number): void {
     const standing = standings[i];
     if (standing?.word !== 'failing') continue;
     print(wrapped(visible(`✗ ${id}: ${standing.what}`), 2));
-    print(wrapped(`  next: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6));
+    print(
+      wrapped(`  next: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6),
+    );
   }
 }
 

@@ -18,7 +18,7 @@ import {
   type Cell,
 } from './output.js';
 
-/** How a sync stands, and below it what to do. */
+/** The state of a sync, and below it the next step. */
 export function headline(standing: Standing, limit = outputWidth()): string {
   const { level, todo } = standing;
   const [first = '', ...rest] = wrapped(visible(`${MARKS[level]} ${standingText(standing)}`), 2, limit).split(
@@ -108,7 +108,8 @@ export function streamsReport(
     .filter(({ standing: { level } }) => ['trouble', 'stuck', 'waiting'].includes(level))
     .filter(({ standing: { kind } }) => kind !== 'queued')
     .map(({ stream, standing }) => {
-      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  next: ${standing.todo}`), 6, limit)}`;
+      const todo =
+        standing.todo === null ? '' : `\n${wrapped(visible(`  next: ${standing.todo}`), 6, limit)}`;
       return `${wrapped(visible(`${MARKS[standing.level]} ${stream}: ${standingText(standing)}`), 2, limit)}${todo}`;
     });
   return [

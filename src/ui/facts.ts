@@ -29,11 +29,11 @@ export interface SyncFacts extends Related {
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
   silence: Silence | null;
-  /** How it ended; null while it runs, or where its result is not readable. */
+  /** Null while it runs, or where its result is not readable. */
   outcome: Outcome | null;
 }
 
-/** How a sync ended: its status and counts, or its error. */
+/** The end of a sync: its status and counts, or its error. */
 export interface Outcome {
   status: string;
   error: string | null;
@@ -99,7 +99,7 @@ export interface SyncDetails {
   /** The streams whose tables and events were read: none of a sync of several, unless all were asked for. */
   streams: StreamFacts[];
   webUi: string | null;
-  /** Why the server cannot be reached now; the facts are those of before. */
+  /** The reason why the server cannot be reached now; the facts are older. */
   problem: string | null;
   asOf: string | null;
 }
@@ -109,7 +109,7 @@ export interface Overview {
   families: SyncFamily[];
   /** When they were last read; null: never. */
   asOf: string | null;
-  /** Why they cannot be read now. */
+  /** The reason why they cannot be read now. */
   problem: string | null;
   address: string | null;
   namespace: string | null;

@@ -30,7 +30,7 @@ export function refusalOfOrigin({ host = '', origin, site }: GuardedRequest): st
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** Whether two secrets are the same; takes as long for any two. */
+/** Returns whether two secrets are the same; takes as long for any two. */
 export const isSame = (given: string, secret: string): boolean =>
   timingSafeEqual(digest(given), digest(secret));
 

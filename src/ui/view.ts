@@ -1,4 +1,4 @@
-/** Says what the pages show: pure functions from facts to texts, ready to be rendered. */
+/** Turns facts into the texts of the pages: pure functions. */
 import { durationText } from '../durations.js';
 import type { Json } from '../protocol.js';
 import {

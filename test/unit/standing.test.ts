@@ -288,8 +288,8 @@ describe('the answer of trigger', () => {
     const pass = { ended: at(0), endRule: null, seconds: 1, pages: 1, records: 1, rows: 2, deleted: 3 };
     const after = { ...PROGRESS, recent: [pass], totals: { ...PROGRESS.totals, passes: 3 } };
     expect(triggeredText(after, PROGRESS)).toBe('a pass has ended: 1 record read, 2 rows written, 3 deleted');
-    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('tried again, and failed again');
+    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('retried and failed again');
     const several = { ...PROGRESS, streams: [{ stream: 'a', status: 'running' as const }] };
-    expect(triggeredText(several, several)).toBe('asked all running streams of 1 stream for a pass');
+    expect(triggeredText(several, several)).toBe('requested a pass of every running stream');
   });
 });
