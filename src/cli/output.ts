@@ -13,7 +13,7 @@ import {
   type StreamPlan,
   type StreamResult,
 } from '../protocol.js';
-import { count, counted, roughly, visible } from '../text.js';
+import { count, counted, cursorText as cursorParts, roughly, visible } from '../text.js';
 import { cut, paint, width, type Tone } from './terminal.js';
 
 export { webUiLink } from '../connection.js';
@@ -220,11 +220,8 @@ export function fitted(help: string, limit = outputWidth()): string {
   return help.replace(/^\S.*(?:\n\S.*)*$/gm, (lines) => wrapped(lines.replaceAll('\n', ' '), 0, limit));
 }
 
-/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
-export function cursorText(cursor: { [name: string]: Json }): string {
-  const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
-  return shown.map(([name, value]) => `${name} ${String(value)}`).join(', ') || '(none)';
-}
+/** The cursor as a text; `(none)` if it is empty. */
+export const cursorText = (cursor: { [name: string]: Json }): string => cursorParts(cursor) || '(none)';
 
 /**
  * A table with a column "cursor", or where that makes it too wide, without it and the cursors below: cut short they

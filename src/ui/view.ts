@@ -1,6 +1,5 @@
 /** Turns facts into the texts of the pages: pure functions. */
 import { durationText } from '../durations.js';
-import type { Json } from '../protocol.js';
 import {
   inTime,
   LEVELS,
@@ -11,7 +10,7 @@ import {
   type Standing,
   type StreamStanding,
 } from '../sync-condition.js';
-import { count, counted, roughly, since, visible } from '../text.js';
+import { count, counted, cursorText, roughly, since, visible } from '../text.js';
 import type { Overview, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 
 /** A sync as a line of the list. */
@@ -152,7 +151,7 @@ export function factsView({ family }: SyncDetails, now: number): Fact[] {
   const lag = lagOf(sync, now);
   const facts: Fact[] = [
     ['strategy', progress?.strategy || sync.strategy || ''],
-    ['cursor', state === null ? '' : cursorView(state)],
+    ['cursor', state === null ? '' : cursorText(state)],
     ['destination', progress?.destination ?? ''],
     [
       'lag',
@@ -207,14 +206,6 @@ const countsText = ({ records, rows, pages, rejected, deleted }: Counts, rate: n
     ...(deleted > 0 ? [`${count(deleted)} deleted`] : []),
     ...(rate === null ? [] : [`${count(rate)} records/s`]),
   ].join(', ');
-
-/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
-export function cursorView(state: { [name: string]: Json }): string {
-  const shown = Object.entries(state).filter(([name, value]) => value !== null && name !== 'checkpoint');
-  return shown
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join(', ');
-}
 
 /** A finished pass as cells of a table. */
 export const passCells = (pass: NonNullable<SyncFacts['progress']>['recent'][number]): string[] => [

@@ -210,6 +210,7 @@ describe('the summary of a pass', () => {
   it('shows a cursor without what is empty', () => {
     expect(cursorText({ offset: 0, scroll_param: null, checkpoint: 'c' })).toBe('offset 0');
     expect(cursorText({ current_id: '9007199254740993', a: 1 })).toBe('current_id 9007199254740993, a 1');
+    expect(cursorText({ after: { id: 7 } })).toBe('after {"id":7}');
     expect(cursorText({})).toBe('(none)');
   });
 });
