@@ -15,6 +15,7 @@ const SHARED = [
   'own-files',
   'package-json',
   'protocol',
+  'same-secret',
   'settings',
   'state-dir',
   'sync-condition',

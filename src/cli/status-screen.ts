@@ -9,7 +9,6 @@ import {
   count,
   counted,
   cursorText,
-  cut,
   outputWidth,
   since,
   table,
@@ -156,7 +155,3 @@ function counts(
     ...more,
   ].join(', ');
 }
-
-/** Cuts the first line of a text to a number of columns. */
-export const firstLine = (text: string, limit = 200): string =>
-  cut(visible(text.split('\n')[0] ?? ''), limit);

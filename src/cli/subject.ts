@@ -19,18 +19,18 @@ export const WHOSE =
 
 const CONFIGURATIONS = ['.json', '.jsonc', '.yaml', '.yml'];
 
+/** Returns whether a name has a configuration's extension. */
+const hasExtension = (name: string): boolean => CONFIGURATIONS.includes(extname(name).toLowerCase());
+
 /**
  * Returns whether a name is that of a configuration file and no id. A name with a configuration's extension counts as a
  * file even if it is missing, so that a typo is not taken for an id.
  */
-export const namesFile = (given: string): boolean =>
-  existsSync(given) || CONFIGURATIONS.includes(extname(given).toLowerCase());
+export const namesFile = (given: string): boolean => existsSync(given) || hasExtension(given);
 
 /** Names of the configurations in a folder: files that hold one, without problems. */
 export async function configurationsIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) =>
-    CONFIGURATIONS.includes(extname(name).toLowerCase()),
-  );
+  const names = (await readdir(folder)).filter(hasExtension);
   const found = await Promise.all(
     names.sort().map((name) =>
       loadPlans(name).then(
@@ -92,11 +92,7 @@ async function destinationsOf(files: readonly string[]): Promise<string[]> {
 
 /** The destination of a sync, or of a configuration file. */
 async function destinationNamed(given: string): Promise<string> {
-  if (
-    existsSync(given) &&
-    !CONFIGURATIONS.includes(extname(given).toLowerCase()) &&
-    destinationKind(given) === 'duckdb'
-  )
+  if (existsSync(given) && !hasExtension(given) && destinationKind(given) === 'duckdb')
     return destinationOf(given, undefined);
   if (namesFile(given)) return destinationOf(undefined, (await loadPlans(given)).plans.plans[0]);
   return connected(async (to) => (await placeOfSync(to, given, { anyStream: true })).destination);
