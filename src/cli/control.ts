@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
-import { standingOf, standingText, workerCommandFor } from '../sync-condition.js';
+import { standingOf, standingText, workerCommandFor, type Standing } from '../sync-condition.js';
 import { askSyncs, connected, type Connected } from './asking.js';
 import { note, print, visible, wrapped } from './output.js';
 
@@ -81,6 +81,11 @@ export function controlText(
   const { done = false, progress = null } = outcome ?? {};
   const what = done ? said(progress, before) : later;
   if (progress === null) return what;
+  return `${what}; now ${visible(standingText(ownStanding(progress, '', now)))}`;
+}
+
+/** Returns the standing of a running sync by its own report alone. */
+export function ownStanding(progress: Progress, id: string, now = Date.now()): Standing {
   const facts = {
     execution: 'RUNNING',
     retry: null,
@@ -89,7 +94,7 @@ export function controlText(
     ended: null,
     outcome: null,
   };
-  return `${what}; now ${visible(standingText(standingOf({ id: '', progress, ...facts }, now)))}`;
+  return standingOf({ id, progress, ...facts }, now);
 }
 
 /** Returns whether the sync has failed again since. */

@@ -5,14 +5,7 @@ import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
-import {
-  INCOMPLETE,
-  type Json,
-  type Note,
-  type Progress,
-  type StreamPlan,
-  type StreamResult,
-} from '../protocol.js';
+import { INCOMPLETE, type Json, type Note, type StreamPlan, type StreamResult } from '../protocol.js';
 import { count, counted, cursorText as cursorParts, roughly, visible } from '../text.js';
 import { cut, paint, width, type Tone } from './terminal.js';
 
@@ -304,28 +297,4 @@ function totalsText(streams: readonly StreamResult[]): string {
     `${count(sum(({ rejected }) => rejected))} rejected`,
     ...(waited === 0 ? [] : [`waited ${roughly(waited)} for the source`]),
   ].join(', ');
-}
-
-/** One line on how far a sync is. */
-export function progressLine(progress: Progress): string {
-  const { trouble } = progress;
-  const first = (text: string) => text.split('\n')[0] ?? '';
-  const waiting =
-    progress.waiting !== null
-      ? ` until ${progress.waiting.until}: ${first(progress.waiting.reason)}`
-      : trouble !== null && ['failing', 'blocked', 'failed'].includes(progress.status)
-        ? `: ${first(trouble.message)}`
-        : '';
-  // Before the stream is open there is nothing to count.
-  if (progress.stream === '') return visible(`${progress.status}${waiting}`);
-  return visible(
-    `${progress.stream} · ${progress.strategy === '' ? '' : `${progress.strategy} · `}${progress.status}${waiting} · ` +
-      [
-        counted(progress.records, 'record'),
-        counted(progress.rows, 'row'),
-        ...(progress.deleted > 0 ? [`${count(progress.deleted)} deleted`] : []),
-        counted(progress.pages, 'page'),
-        counted(progress.batches, 'batch', 'batches'),
-      ].join(', '),
-  );
 }
