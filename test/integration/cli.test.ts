@@ -871,7 +871,7 @@ test('every command explains itself', async () => {
   const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
     'demo init discover check preview run dev worker start pause resume trigger stop cancel schedule set configure state resync backfill audit ' +
-      'approve reject rejects list status logs query doctor import-state config schema replay codec-server help',
+      'approve reject rejects list status logs query ui report doctor import-state config schema replay mcp codec-server help',
   );
   const program = await programFor(undefined);
   for (const command of program.commands) {

@@ -76,7 +76,7 @@ test('every command works with the key', async () => {
     run(KEY, 'list', '--query', `WorkflowId = "${id}"`),
     run(KEY, 'set', id, 'interval=90m'),
   ]);
-  expect(status.stdout).toMatch(/^user · keyset · sleeping until /);
+  expect(status.stdout).toMatch(/^✓ up to date: .* · next pass in 59m\nstream +user · keyset/);
   expect(list.stdout).toMatch(new RegExp(`^${id} +sleeping +keyset`, 'm'));
   expect(set).toMatchObject({ status: 0, stdout: `${id}: interval=1.5h\n` });
   await writeFile(folder.file('c.json'), JSON.stringify(configuration()));
@@ -102,7 +102,7 @@ test('a failure says what it says with the key, and nothing on the server', asyn
   const sync = await client.start(once, { workflowId: failing, taskQueue });
   await expect(sync.result()).rejects.toThrow(/^the source answered 404/);
   const [withKey, logs] = await Promise.all([run(KEY, 'status', failing), run(KEY, 'logs', failing)]);
-  expect(withKey.stdout).toMatch(/^failed\nthe source answered 404/);
+  expect(withKey.stdout).toMatch(/^✗ failed: .* · the source answered 404/);
   expect(logs.stdout).toMatch(/✗ failed: the source answered 404/);
   const plain = await HighwaterClient.connect(target(address), {});
   for (const one of [failing, id]) {
