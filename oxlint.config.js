@@ -15,9 +15,11 @@ const SHARED = [
   'own-files',
   'package-json',
   'protocol',
+  'same-secret',
   'settings',
   'state-dir',
   'sync-condition',
+  'sync-families',
   'text',
   'zod',
 ];

@@ -45,6 +45,7 @@ import type {
   TooManyDeletes,
 } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
+import type { RangeOf } from './sync-families.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
 import { questionOf } from './workflows/questions.js';
@@ -224,11 +225,6 @@ export class SyncHandle {
   /** RUNNING, COMPLETED, FAILED, CANCELLED, TERMINATED, … */
   async status(): Promise<string> {
     return (await this.described()).status.name;
-  }
-
-  /** The failure of a pending activity that keeps failing, or null. */
-  async trouble(): Promise<Retry | null> {
-    return (await this.work()).retry;
   }
 
   /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
@@ -416,6 +412,8 @@ export interface ListedSync {
   };
   /** The sync of several streams that this one is a stream of. */
   parent: string | null;
+  /** The range that it reads beside a sync; null: it is a sync. */
+  range: RangeOf | null;
   /** The schedule that started it. */
   schedule: string | null;
   /** When that starts the next one. */
@@ -503,8 +501,8 @@ export class HighwaterClient {
   }
 
   /**
-   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest. `limit` counts syncs: the streams
-   * of a sync of several come with it.
+   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest. `limit` counts syncs: the
+   * streams, backfills and audits of a sync come with it.
    * @param options.query a filter in Temporal's words.
    */
   async list(options: { limit?: number; runningOnly?: boolean; query?: string } = {}): Promise<ListedSync[]> {
@@ -527,9 +525,10 @@ export class HighwaterClient {
       const schedule = attributes.schedule;
       const key = schedule === null ? one.workflowId : `schedule ${schedule}`;
       if (found.has(key)) continue;
-      const isStream = one.parentExecution !== undefined;
-      if (!isStream && syncs >= (options.limit ?? 50)) break;
-      if (!isStream) syncs++;
+      const range = await this.rangeIn(one);
+      const isSync = one.parentExecution === undefined && range === null;
+      if (isSync && syncs >= (options.limit ?? 50)) break;
+      if (isSync) syncs++;
       found.set(key, {
         id: one.workflowId,
         runId: one.runId,
@@ -538,12 +537,23 @@ export class HighwaterClient {
         ended: one.closeTime?.toISOString() ?? null,
         attributes,
         parent: one.parentExecution?.workflowId ?? null,
+        range,
         schedule,
         nextRun: schedule === null ? null : (nextRuns.get(schedule) ?? null),
       });
     }
     const rank = ({ execution }: ListedSync) => (execution === 'RUNNING' ? 0 : 1);
     return [...found.values()].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
+  }
+
+  /** Reads the memo of a listed range; null for a sync, or if this process has no key for the memo. */
+  private async rangeIn({ raw }: WorkflowExecutionInfo): Promise<RangeOf | null> {
+    const payload = raw.memo?.fields?.['range'];
+    if (payload == null) return null;
+    const value = await this.payloads.read(payload).catch(() => null);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+    const { kind, sync } = value;
+    return (kind === 'backfill' || kind === 'audit') && typeof sync === 'string' ? { kind, sync } : null;
   }
 
   /**
@@ -599,6 +609,7 @@ export class HighwaterClient {
     try {
       const handle = await this.temporal.workflow.start('sync', {
         ...{ workflowId, taskQueue, args: [configuration, syncOptions] },
+        memo: { range: { kind: range.kind, sync: base } satisfies RangeOf },
         staticSummary: `${range.kind} of ${plan.stream} · ${ends}`,
         staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range: ${ends}.`,
       });

@@ -54,6 +54,7 @@ export type {
   TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';
 export type { Decided } from './workflows/deletes.js';

@@ -1,4 +1,5 @@
-/** Texts for people: numbers, counts, times, and what comes from elsewhere. */
+/** Texts for people: numbers, counts, times, cursors, and what comes from elsewhere. */
+import type { Json } from './protocol.js';
 
 /** A text from elsewhere without what would break a line, move the cursor or reverse the text direction. */
 export const visible = (text: string): string =>
@@ -32,3 +33,11 @@ export const since = (time: string | null, now: number): string =>
 
 /** The first line of a text. */
 export const firstLine = (text: string): string => (text.split('\n')[0] ?? '').trim();
+
+/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
+export function cursorText(cursor: { [name: string]: Json }): string {
+  const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
+  return shown
+    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    .join(', ');
+}

@@ -23,9 +23,9 @@ import { filesFindings } from './check.js';
 import { readPackageJson } from '../package-json.js';
 import { workerCommandFor } from '../sync-condition.js';
 import { isThere, pollerOf, POLL_MILLISECONDS } from '../task-queue.js';
-import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
+import { firstLine } from '../text.js';
+import { cut, destinationOf, outputWidth, print, roughly, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
-import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
 
 /** The finding of a check; `bad`: syncs cannot run. */
@@ -234,7 +234,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
     );
   } catch (thrown) {
     // Their payloads may be encrypted with a key that this process does not have.
-    const message = `the syncs of the task queue "${taskQueue}" cannot be queried: ${firstLine(messageOf(thrown), 500)}`;
+    const message = `the syncs of the task queue "${taskQueue}" cannot be queried: ${lineOf(messageOf(thrown))}`;
     return [{ check: 'syncs', outcome: 'note', message }];
   }
   return running.flatMap(({ id }, i): Finding[] => {
@@ -246,7 +246,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
       {
         check: 'syncs',
         outcome: mustBeMended ? 'bad' : 'note',
-        message: `${id}: ${status} since ${trouble.since}: ${firstLine(trouble.message, 500)}`,
+        message: `${id}: ${status} since ${trouble.since}: ${lineOf(trouble.message)}`,
       },
     ];
   });
@@ -406,3 +406,6 @@ async function ofFile(path: string): Promise<Finding> {
     ? { check, outcome: 'note', message: `${path} is writable, but the disk is nearly full: ${room}` }
     : { check, outcome: 'good', message: `${path} is writable, ${room}` };
 }
+
+/** The first line of a message, for a finding. */
+const lineOf = (message: string): string => cut(visible(firstLine(message)), 500);

@@ -7,7 +7,7 @@ import { cut, MARKS, TONES, width, type Tone } from './terminal.js';
 export interface LiveStream {
   stream: string;
   state: 'queued' | 'reading' | 'done' | 'failed';
-  /** Of a stream that is not queued. */
+  /** Null for a queued stream. */
   standing: Pick<Standing, 'level' | 'word' | 'what'> | null;
   /** Records of this pass that were read. */
   read: number;
@@ -17,7 +17,7 @@ export interface LiveStream {
   rate: number | null;
 }
 
-/** Columns of a bar where there is room, and below which there is none. */
+/** Preferred width of a bar; no bar is drawn below SHORTEST_BAR. */
 const BAR = 20;
 const SHORTEST_BAR = 5;
 const LONGEST_NAME = 24;

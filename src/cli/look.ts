@@ -1,4 +1,4 @@
-/** Looks at a sync: asks Temporal and its worker, and makes out how it stands. */
+/** Reads the state of a sync from Temporal and its worker. */
 import type { SyncHandle } from '../client.js';
 import { messageOf } from '../errors.js';
 import { PayloadKeyError } from '../payloads/encryption.js';
@@ -33,7 +33,7 @@ export interface Look {
   answer: Answer | null;
   retry: Facts['retry'];
   streams: StreamLook[];
-  /** Of a sync that has ended. */
+  /** Null while the sync runs. */
   outcome: { result: SyncResult | null; error: string | null } | null;
 }
 
@@ -94,7 +94,7 @@ async function lookAtStreams(
   const running = progress.streams.filter(({ status }) => ['running', 'blocked'].includes(status));
   const handles = running.map(({ stream }) => client.sync(`${id}/${stream}`));
   const answers: (Answer | null)[] = [];
-  // A worker answers one query after the other: all at once, the last ones would be too late.
+  // A worker answers queries one at a time; if all were sent at once, the last would time out.
   for (let from = 0; from < handles.length; from += ASKED_AT_ONCE)
     answers.push(...(await askSyncs(client, handles.slice(from, from + ASKED_AT_ONCE))));
   const works = await Promise.all(handles.map((handle) => handle.work().catch(() => null)));

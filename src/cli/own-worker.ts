@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Target } from '../connection.js';
+import { HighwaterError } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
 import type { TrustOptions } from '../trust/policy.js';
 import { HighwaterWorker } from '../worker.js';
 
-/** How a command runs a worker of its own. */
+/** Settings of a worker that a command runs itself. */
 export interface OwnWorker {
   to: Target;
   taskQueue: string;
@@ -29,6 +30,11 @@ export function ownTrust(isOwnFile: boolean, environment: NodeJS.ProcessEnv = pr
   return isOwnFile && (environment['HIGHWATER_TRUST'] ?? '') === '' ? { trust: 'local' } : {};
 }
 
+/** The worker of a command ended before its work. */
+class WorkerStoppedError extends HighwaterError {
+  override readonly name = 'WorkerStoppedError';
+}
+
 /** Runs a worker in this process while `work` runs. */
 export async function withOwnWorker<T extends object>(
   { to, taskQueue, destination, trust, serves }: OwnWorker,
@@ -44,6 +50,6 @@ export async function withOwnWorker<T extends object>(
     ...(serves !== undefined && { serves }),
   });
   const done = await worker.run(work);
-  if (done === undefined) throw new Error('the worker stopped before the sync was done');
+  if (done === undefined) throw new WorkerStoppedError('the worker stopped before the sync was done');
   return done;
 }

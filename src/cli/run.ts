@@ -21,6 +21,7 @@ import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { Json, StreamResult, SyncResult } from '../protocol.js';
+import { firstLine } from '../text.js';
 import { followSync } from './follow.js';
 import {
   count,
@@ -144,8 +145,7 @@ function printEnd({ result, failure, outcomes, destination, link, isServerGone }
   if (succeeded.length > 0 || failure === null) print(summary(succeeded));
   if (failure !== null && outcomes.length > 0) {
     for (const { stream, error } of outcomes)
-      if (error !== null)
-        print(wrapped(paint('bad', visible(`✗ ${stream}: ${error.split('\n')[0] ?? ''}`)), 2));
+      if (error !== null) print(wrapped(paint('bad', visible(`✗ ${stream}: ${firstLine(error)}`)), 2));
     print(
       `${counted(succeeded.length, 'stream')} of ${count(outcomes.length)} succeeded; their rows are in the destination.`,
     );

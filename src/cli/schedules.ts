@@ -12,7 +12,7 @@ export interface ShownSchedule {
   paused: boolean;
   lastRun: string | null;
   lastId: string | null;
-  /** How that sync ended; null while it runs, or where it is not known any more. */
+  /** The end of that sync; null while it runs, or where it is no longer known. */
   lastResult: { execution: string; error: string | null } | null;
   nextRun: string | null;
 }

@@ -69,4 +69,4 @@ async function start(file: string, options: Options): Promise<void> {
 
 /** The worker opens the destination, so that one that is not named is the worker's own. */
 const destinationText = (plan: StreamPlan | undefined): string =>
-  plan?.destination ?? 'that of the worker (highwater.duckdb in its folder, unless it was told otherwise)';
+  plan?.destination ?? "the worker's default (highwater.duckdb in its folder unless configured otherwise)";

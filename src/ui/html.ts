@@ -81,7 +81,7 @@ const problemCard = (problem: string, asOf: string | null): Html =>
     }
   </p>`;
 
-/** What the page says about an action that has been carried out. */
+/** The result of an action, as the page shows it. */
 export interface Said {
   text: string;
   isProblem: boolean;
@@ -209,7 +209,7 @@ const childItem = (row: Row, parent: string): Html =>
     ${cells(row)}
   </li>`;
 
-/** How the page of a sync is shown. */
+/** Options of the page of a sync. */
 export interface SyncPageOptions {
   now: number;
   /** The token of the page's forms; null: without actions. */

@@ -1,6 +1,5 @@
-/** Says what the pages show: pure functions from facts to texts, ready to be rendered. */
+/** Turns facts into the texts of the pages: pure functions. */
 import { durationText } from '../durations.js';
-import type { Json } from '../protocol.js';
 import {
   inTime,
   LEVELS,
@@ -11,8 +10,8 @@ import {
   type Standing,
   type StreamStanding,
 } from '../sync-condition.js';
-import { count, counted, roughly, since, visible } from '../text.js';
-import { isRange, type Overview, type SyncDetails, type SyncFacts, type SyncFamily } from './facts.js';
+import { count, counted, cursorText, roughly, since, visible } from '../text.js';
+import type { Overview, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 
 /** A sync as a line of the list. */
 export interface Row {
@@ -61,7 +60,7 @@ const URGENCY = [...LEVELS].reverse();
 
 /** Returns the standing of a sync with its streams. */
 export function familyStanding({ sync, children }: SyncFamily, now: number): Standing {
-  const streams = new Map(children.filter((child) => !isRange(child)).map((child) => [child.id, child]));
+  const streams = new Map(children.map((child) => [child.id, child]));
   const standings = (sync.progress?.streams ?? []).flatMap(({ stream, status }): StreamStanding[] => {
     if (status === 'queued') return [{ stream, standing: queuedStanding() }];
     const facts = streams.get(`${sync.id}/${stream}`);
@@ -115,7 +114,7 @@ const byUrgency = (a: Row, b: Row): number =>
 export function rowOf(family: SyncFamily, now: number): Row {
   const { sync, children } = family;
   const { progress } = sync;
-  const streams = children.filter((child) => !isRange(child));
+  const streams = children.filter(({ range }) => range === null);
   const facts = streams.length > 0 ? streams : [sync];
   const lags = facts.flatMap((one) => lagOf(one, now) ?? []);
   const rows = facts.flatMap((one) => one.progress?.totals.rows ?? one.outcome?.rows ?? one.rows ?? []);
@@ -152,7 +151,7 @@ export function factsView({ family }: SyncDetails, now: number): Fact[] {
   const lag = lagOf(sync, now);
   const facts: Fact[] = [
     ['strategy', progress?.strategy || sync.strategy || ''],
-    ['cursor', state === null ? '' : cursorView(state)],
+    ['cursor', state === null ? '' : cursorText(state)],
     ['destination', progress?.destination ?? ''],
     [
       'lag',
@@ -207,14 +206,6 @@ const countsText = ({ records, rows, pages, rejected, deleted }: Counts, rate: n
     ...(deleted > 0 ? [`${count(deleted)} deleted`] : []),
     ...(rate === null ? [] : [`${count(rate)} records/s`]),
   ].join(', ');
-
-/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
-export function cursorView(state: { [name: string]: Json }): string {
-  const shown = Object.entries(state).filter(([name, value]) => value !== null && name !== 'checkpoint');
-  return shown
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join(', ');
-}
 
 /** A finished pass as cells of a table. */
 export const passCells = (pass: NonNullable<SyncFacts['progress']>['recent'][number]): string[] => [

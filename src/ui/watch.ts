@@ -3,9 +3,10 @@ import { isGrpcCancelledError, isGrpcDeadlineError } from '@temporalio/client';
 import type { HighwaterClient, ListedSync } from '../client.js';
 import { messageOf } from '../errors.js';
 import type { Silence } from '../sync-condition.js';
+import { familiesOf } from '../sync-families.js';
 import { isPolled } from '../task-queue.js';
 import { outcomeIn, progressIn } from './answers.js';
-import { familiesOf, type Overview, type SyncFacts } from './facts.js';
+import type { Overview, SyncFacts } from './facts.js';
 
 /** A connection to a Temporal server. */
 export interface Connection {
@@ -208,9 +209,9 @@ async function inTurns<Item, Result>(
 
 /** Returns the facts that a list has. */
 function factsFrom({ attributes, ...sync }: ListedSync): SyncFacts {
-  const { id, runId, execution, started, ended, nextRun } = sync;
+  const { id, runId, execution, started, ended, nextRun, parent, range } = sync;
   return {
-    ...{ id, runId, execution, started, ended, nextRun, ...attributes },
+    ...{ id, runId, execution, started, ended, nextRun, parent, range, ...attributes },
     schedule: sync.schedule,
     taskQueue: '',
     ...{ progress: null, state: null, retry: null, isPolled: null, silence: null, outcome: null },

@@ -73,7 +73,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const later = await run('trigger', id);
     expect(later).toMatchObject({ status: 0, stderr: '' });
     expect(later.stdout).toMatch(
-      /: a pass was asked for, and has not ended yet; now paused: up to date as of /,
+      /: a pass was requested and has not ended yet; now paused: up to date as of /,
     );
     expect(await json('resume', id)).toMatchObject({ id, asked: 'resume', done: true });
     await until(

@@ -2,10 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import type { Progress } from '../../src/protocol.js';
 import { standingOf } from '../../src/sync-condition.js';
+import { familiesOf } from '../../src/sync-families.js';
 import { outcomeIn, progressIn } from '../../src/ui/answers.js';
 import { keyIn } from '../../src/ui/destination.js';
 import { withoutPassword } from '../../src/ui/details.js';
-import { familiesOf, type Overview, type SyncFacts } from '../../src/ui/facts.js';
+import type { Overview, SyncFacts } from '../../src/ui/facts.js';
 import { overviewPage, reportPage, syncPage } from '../../src/ui/html.js';
 import { barPlot, lagOverTime, linePlot, rowsOverTime } from '../../src/ui/plots.js';
 import { actionsFor, familyStanding, overviewView, todoText } from '../../src/ui/view.js';
@@ -39,6 +40,8 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
   },
   ...{ status: null, stream: 'users', strategy: 'keyset', rows: null, lagSeconds: null, lastPassEnd: null },
   ...{
+    parent: null,
+    range: null,
     schedule: null,
     nextRun: null,
     progress: progressOf(),
@@ -78,11 +81,14 @@ describe('how a sync is', () => {
     { stream: 'users', status: 'queued' },
   ] as const;
   const shop = syncOf({ id: 'shop', progress: progressOf({ status: 'running', streams: [...streams] }) });
-  const audit = syncOf({ id: 'shop/audit-1f', progress: null, isPolled: false });
+  const audit = syncOf({
+    ...{ id: 'shop/audit-1f', progress: null, isPolled: false },
+    range: { kind: 'audit', sync: 'shop/orders' },
+  });
 
   test('of several streams is as the worst of them, and ranges do not count', () => {
     const progress = progressOf({ status: 'blocked', trouble });
-    const child = syncOf({ id: 'shop/orders', stream: 'orders', progress });
+    const child = syncOf({ id: 'shop/orders', parent: 'shop', stream: 'orders', progress });
     const [family] = familiesOf([child, shop, audit]);
     if (family === undefined) throw new Error('no family');
     expect(family.children.map(({ id }) => id)).toEqual(['shop/audit-1f', 'shop/orders']);
@@ -91,13 +97,18 @@ describe('how a sync is', () => {
     expect(familyStanding({ ...family, children: [audit] }, NOW).what).not.toContain('audit');
   });
 
+  test('is one of its own where only the id looks like a stream or a range of another', () => {
+    const ids = ['team', 'team/users', 'team/audit-log'];
+    expect(familiesOf(ids.map((id) => syncOf({ id }))).map(({ sync }) => sync.id)).toEqual(ids);
+  });
+
   test('of several streams is failed where one has failed, although the others run on', async () => {
     const outcome = { status: 'failed', error: '401 Unauthorized', rows: null, records: null };
     const failed = syncOf({
-      ...{ id: 'shop/items', stream: 'items', execution: 'FAILED', progress: null },
+      ...{ id: 'shop/items', parent: 'shop', stream: 'items', execution: 'FAILED', progress: null },
       ...{ ended: ago(5), outcome },
     });
-    const [family] = familiesOf([shop, syncOf({ id: 'shop/orders' }), failed]);
+    const [family] = familiesOf([shop, syncOf({ id: 'shop/orders', parent: 'shop' }), failed]);
     if (family === undefined) throw new Error('no family');
     expect(familyStanding(family, NOW)).toMatchObject({
       ...{ level: 'stuck', word: 'failed', what: '1 of 3 streams: items · 5s ago · 401 Unauthorized' },
@@ -159,7 +170,7 @@ describe('what comes from elsewhere', () => {
     }),
   });
   const overview: Overview = {
-    families: familiesOf([evil, { ...evil, id: `${MARKUP}/child` }]),
+    families: familiesOf([evil, { ...evil, id: `${MARKUP}/child`, parent: MARKUP }]),
     ...{ asOf: ago(0), problem: MARKUP, address: MARKUP, namespace: MARKUP, webUi: null, isCut: false },
   };
   const details = {
@@ -218,6 +229,7 @@ describe('what comes from elsewhere', () => {
   test('shows of a record its key only, and of an address no password', () => {
     expect(keyIn('{"id": 7, "secret": "s"}', ['id'])).toBe('7');
     expect(keyIn('{"a": "x", "b": 2, "c": 3}', ['a', 'b'])).toBe('x, 2');
+    expect(keyIn('{"id": 9007199254740993, "id2": [1.50]}', ['id', 'id2'])).toBe('9007199254740993, [1.50]');
     expect(keyIn('{"secret": 1}', ['id'])).toBe('');
     expect(keyIn('no json', ['id'])).toBe('');
     expect(withoutPassword('postgresql://me:hunter2@host/db?sslpassword=1&password=p')).not.toMatch(

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rolled, type Line } from '../../src/cli/list.js';
-import { headline } from '../../src/cli/report.js';
+import { headline } from '../../src/cli/status-screen.js';
 import {
   rolledUp,
   standingOf,
@@ -239,6 +239,7 @@ describe('the standing of a sync of several streams', () => {
       ...{
         id,
         parent,
+        range: null,
         status: facts.progress?.status ?? 'running',
         standing: standingOf(facts, NOW),
         streams: 0,
@@ -258,10 +259,12 @@ describe('the standing of a sync of several streams', () => {
       line('shop/a', 'shop', running({ status: 'sleeping' }), { lagSeconds: 90, nextRun: at(10) }),
       line('shop/b', 'shop', { ...FACTS, retry }, { stream: 'b', status: 'retrying', reason: retry.message }),
       line('alone', null, FACTS),
+      line('alone/audit-1f', null, FACTS, { range: { kind: 'audit', sync: 'alone' } }),
+      line('shop/audit-log', 'shop', FACTS),
     ]);
-    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone']);
+    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone', 'alone/audit-1f']);
     expect(shown[0]).toMatchObject({
-      ...{ status: 'retrying', rows: 10, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 2 },
+      ...{ status: 'retrying', rows: 15, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 3 },
       reason: retry.message,
     });
   });
@@ -285,8 +288,8 @@ describe('the answer of trigger', () => {
     const pass = { ended: at(0), endRule: null, seconds: 1, pages: 1, records: 1, rows: 2, deleted: 3 };
     const after = { ...PROGRESS, recent: [pass], totals: { ...PROGRESS.totals, passes: 3 } };
     expect(triggeredText(after, PROGRESS)).toBe('a pass has ended: 1 record read, 2 rows written, 3 deleted');
-    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('tried again, and failed again');
+    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('retried and failed again');
     const several = { ...PROGRESS, streams: [{ stream: 'a', status: 'running' as const }] };
-    expect(triggeredText(several, several)).toBe('asked all running streams of 1 stream for a pass');
+    expect(triggeredText(several, several)).toBe('requested a pass of every running stream');
   });
 });
