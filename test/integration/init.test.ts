@@ -181,6 +181,43 @@ describe('the file that init writes', () => {
   });
 });
 
+describe('init --from', () => {
+  test('sends no variable of this machine to the host of a description', async () => {
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(`${request.url ?? ''} ${request.headers.authorization ?? ''}`);
+      response.setHeader('content-type', 'application/json').end('[{"id":1}]');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const items = { type: 'object', properties: { id: { type: 'integer' } } };
+    const get = {
+      parameters: [{ in: 'query', name: 'a', required: true, schema: { default: 'x${env:AWS_SECRET}' } }],
+      responses: { 200: { content: { 'application/json': { schema: { type: 'array', items } } } } },
+    };
+    const description = (more: object) =>
+      JSON.stringify({ openapi: '3.0.0', servers: [{ url }], paths: { '/things': { get } }, ...more });
+    const env = { AWS_SECRET: 'local-1', API_TOKEN: 'local-2', HOST_127_0_0_1_API_TOKEN: 'local-3' };
+    try {
+      await inFolder(async (cwd, file) => {
+        const bearer = { components: { securitySchemes: { a: { type: 'http', scheme: 'bearer' } } } };
+        await writeFile(file('closed.json'), description(bearer));
+        const closed = await highwater(['init', '--from', 'closed.json'], { cwd, env });
+        expect(closed).toMatchObject({ status: 0, stderr: '' });
+        expect(closed.stdout).toContain('npx highwater check highwater.yaml');
+        expect(asked).toEqual([]);
+        await writeFile(file('open.json'), description({}));
+        const open = await highwater(['init', '--from', 'open.json', '--force'], { cwd, env });
+        expect(open.stdout).toContain('things: the value of a holds "${…}"');
+        expect(asked.length).toBeGreaterThan(0);
+        expect(asked.join()).not.toContain('local-');
+      });
+    } finally {
+      server.close().closeAllConnections();
+    }
+  });
+});
+
 describe('init', () => {
   test('writes no configuration over without --force, and adds to .env.example what it lacks', async () => {
     await inFolder(async (cwd, file) => {
