@@ -169,10 +169,10 @@ const retryStanding = ({ attempt, next, message }: Retry, id: string, now: numbe
     ...linesOf(message),
   });
 
-/** `attempt 8 in 12s`, or `attempt 8 runs now`. */
+/** `attempt 8 in 12s`, or `attempt 8 is due`. */
 export const retryText = ({ attempt, next }: Pick<Retry, 'attempt' | 'next'>, now: number): string =>
   next === null || Date.parse(next) <= now
-    ? `attempt ${attempt} runs now`
+    ? `attempt ${attempt} is due`
     : `attempt ${attempt}, next in ${since(next, now)}`;
 
 function runningStanding(progress: Progress, id: string, now: number): Standing {

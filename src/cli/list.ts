@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { ListedSync, Work } from '../client.js';
 import {
   LEVELS,
+  type Level,
   standingOf,
   standingOfSeveral,
   standingText,
@@ -129,7 +130,8 @@ const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
 
 /** `5 syncs: 3 up to date, 1 retrying`, with the mark of the worst. */
 function overview(lines: readonly Line[]): string {
-  const worst = LEVELS.findLast((level) => lines.some(({ standing }) => standing.level === level)) ?? 'well';
+  const has = (level: Level) => lines.some(({ standing }) => standing.level === level);
+  const worst = LEVELS.findLast((level) => has(level) && (level !== 'over' || !has('well'))) ?? 'well';
   const syncs = lines.filter(({ range }) => range === null);
   const words = tally(syncs.map(({ standing: { word } }) => word)).join(', ');
   const ranges = tally(lines.flatMap(({ range }) => range?.kind ?? []));

@@ -92,7 +92,7 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       'has an attempt that runs',
       { ...FACTS, retry: { ...retry, next: null } },
       'trouble',
-      'retrying: attempt 8 runs now · 500 Internal Server Error',
+      'retrying: attempt 8 is due · 500 Internal Server Error',
       /Temporal retries automatically/,
     ],
     [
