@@ -31,8 +31,11 @@ export function roughly(seconds: number): string {
 export const since = (time: string | null, now: number): string =>
   time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);
 
-/** The first line of a text. */
-export const firstLine = (text: string): string => (text.split('\n')[0] ?? '').trim();
+/** Returns the first line of a text; if it only introduces a list of one, that one: "the configuration has 1 problem:". */
+export function firstLine(text: string): string {
+  const [first = '', second = ''] = text.split('\n');
+  return (/ 1 problem:\s*$/.test(first) && second !== '' ? second : first).trim();
+}
 
 /** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
 export function cursorText(cursor: { [name: string]: Json }): string {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Target } from '../connection.js';
 import { HighwaterError } from '../errors.js';
 import { createLogger, installRuntime } from '../logger.js';
@@ -10,8 +11,23 @@ export interface OwnWorker {
   taskQueue: string;
   /** For configurations without one. */
   destination: string;
-  /** Default: what the environment says, as for "highwater worker". */
-  trust?: TrustOptions;
+  trust: TrustOptions;
+  /** The syncs that it works for; a task queue that others use as well has their syncs too. Default: all. */
+  serves?: (workflowId: string) => boolean;
+}
+
+/** Returns the task queue that only commands of one kind on one destination use. */
+export const ownTaskQueue = (kind: 'run' | 'range', destination: string): string =>
+  `highwater-${kind}-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
+
+/**
+ * Returns the trust of a command's own worker. HIGHWATER_COMMAND_TRUST and HIGHWATER_TRUST come first; else the user
+ * who runs the command is trusted with a file of theirs, and a sync that is known by its id is treated as by
+ * "highwater worker".
+ */
+export function ownTrust(isOwnFile: boolean, environment: NodeJS.ProcessEnv = process.env): TrustOptions {
+  if (environment['HIGHWATER_COMMAND_TRUST'] === 'none') return { trust: 'none' };
+  return isOwnFile && (environment['HIGHWATER_TRUST'] ?? '') === '' ? { trust: 'local' } : {};
 }
 
 /** The worker of a command ended before its work. */
@@ -21,7 +37,7 @@ class WorkerStoppedError extends HighwaterError {
 
 /** Runs a worker in this process while `work` runs. */
 export async function withOwnWorker<T extends object>(
-  { to, taskQueue, destination, trust }: OwnWorker,
+  { to, taskQueue, destination, trust, serves }: OwnWorker,
   work: () => Promise<T>,
 ): Promise<T> {
   // The command itself shows failures.
@@ -30,7 +46,8 @@ export async function withOwnWorker<T extends object>(
     target: to,
     taskQueue,
     destination,
-    ...(trust !== undefined && { trust }),
+    trust,
+    ...(serves !== undefined && { serves }),
   });
   const done = await worker.run(work);
   if (done === undefined) throw new WorkerStoppedError('the worker stopped before the sync was done');

@@ -89,6 +89,7 @@ async function ui(options: Options): Promise<void> {
     port: options.port,
     act: options.actions === true ? (action, id) => carryOut(watch, action, id) : null,
     token: given === '' ? randomBytes(24).toString('base64url') : given,
+    isReaderToken: given !== '',
   }).catch((thrown: unknown) => {
     const { code } = thrown as NodeJS.ErrnoException;
     throw code === 'EADDRINUSE'

@@ -1,23 +1,35 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
+import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
+import { CHECK_REQUESTS, SAMPLE_REQUESTS } from './request-budget.js';
 import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
 
 /** Findings about a stream. They hold no value of a record. */
 export interface Discovery {
   /** Method and address of each request, secrets masked. */
   requests: string[];
-  /** How many different records were looked at. */
+  /** Number of different records in the sample. */
   records: number;
   columns: DiscoveredColumn[];
   /** Best first; of several parts where no column alone will do. */
-  primaryKeys: { columns: string[]; why: string }[];
+  primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
-  cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
+  cursorFields: FoundCursorField[];
 }
+
+export interface FoundCursorField {
+  name: string;
+  why: string;
+  says: 'changed' | 'created' | 'some time';
+  /** The `cursor_format` of numbers. */
+  format?: EpochFormat;
+}
+
+type EpochFormat = 'epoch_s' | 'epoch_ms';
 
 export interface DiscoveredColumn {
   name: string;
@@ -25,12 +37,11 @@ export interface DiscoveredColumn {
   /** The reasons for the type, or remarks. */
   why: string;
   unique: boolean;
-  /** How many records have no value. */
+  /** Number of records without a value. */
   missing: number;
+  /** The format of numbers that look like Unix times. */
+  epoch?: EpochFormat;
 }
-
-/** Pages are not always as large as one would like, and ranges of ids may be empty. */
-const REQUEST_LIMIT = 10;
 
 /**
  * Reads pages until `sample` records are there, and infers columns, keys and cursor fields.
@@ -83,46 +94,55 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const source = await sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
+  const surroundings = ownSurroundings(options.environment);
+  const source = await sourceOf(asTheyAre, surroundings, options.destination);
   const parent = await parentFields(plan, plans, options);
+  const { budget } = options;
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();
   const requests: string[] = [];
   let isLowered = false;
   let cursor = strategy.begin(null, new Date().toISOString());
-  while (lines.size < sample && requests.length < (canGoOn ? REQUEST_LIMIT : 1)) {
-    const next = strategy.request(cursor);
-    if ('end' in next) break;
-    const request = parent === null ? next : { ...next, parent };
-    requests.push(source.shownRequest(request));
-    const enough = new AbortController();
-    const keys: string[] = [];
-    const values: (string | null)[] = [];
-    let records = 0;
-    try {
-      const { undeclared: _, ...said } = await source.read(
-        request,
-        async ({ lines: bytes, records: part }) => {
-          keys.push(...part.keys);
-          values.push(...part.values);
-          records += part.records;
-          for (const text of bytes.toString('utf8').split('\n')) {
-            // Separators between records are spaces now.
-            if (text.trim() !== '') lines.add(text.trim());
-          }
-          if (lines.size >= sample) enough.abort();
-        },
-        enough.signal,
-      );
-      cursor = advanceOnce(strategy, cursor, { keys, values, records, ...said });
-    } catch (thrown) {
-      // One answer may hold the whole table: the rest of it is not waited for.
-      if (enough.signal.aborted) break;
-      const lower = isLowered ? null : lowered(strategy, cursor, thrown);
-      if (lower === null) throw thrown;
-      cursor = lower;
-      isLowered = true;
+  try {
+    // Pages are not always as large as one would like, and ranges of ids may be empty.
+    const most = canGoOn ? SAMPLE_REQUESTS : 1;
+    while (lines.size < sample && requests.length < most && budget?.has(CHECK_REQUESTS) !== false) {
+      const next = strategy.request(cursor);
+      if ('end' in next) break;
+      budget?.spend(CHECK_REQUESTS);
+      const request = parent === null ? next : { ...next, parent };
+      requests.push(source.shownRequest(request));
+      const enough = new AbortController();
+      const keys: string[] = [];
+      const values: (string | null)[] = [];
+      let records = 0;
+      try {
+        const { undeclared: _, ...said } = await source.read(
+          request,
+          async ({ lines: bytes, records: part }) => {
+            keys.push(...part.keys);
+            values.push(...part.values);
+            records += part.records;
+            for (const text of bytes.toString('utf8').split('\n')) {
+              // Separators between records are spaces now.
+              if (text.trim() !== '') lines.add(text.trim());
+            }
+            if (lines.size >= sample) enough.abort();
+          },
+          enough.signal,
+        );
+        cursor = advanceOnce(strategy, cursor, { keys, values, records, ...said });
+      } catch (thrown) {
+        // One answer may hold the whole table: the rest of it is not waited for.
+        if (enough.signal.aborted) break;
+        const lower = isLowered ? null : lowered(strategy, cursor, thrown);
+        if (lower === null) throw thrown;
+        cursor = lower;
+        isLowered = true;
+      }
     }
+  } finally {
+    surroundings.network.close();
   }
   return { lines: [...lines].slice(0, sample), requests };
 }
@@ -149,6 +169,7 @@ class Facts {
   /** A number that a DOUBLE would round. */
   private beyondDouble = false;
   private looksLikeEpoch = true;
+  private readonly epochFormats = new Set<EpochFormat>();
 
   constructor(readonly name: string) {}
 
@@ -163,6 +184,7 @@ class Facts {
   column(records: number): DiscoveredColumn {
     const { type, why } = this.infer();
     const missing = records - this.present;
+    const epoch = type === 'LONG' ? this.epochFormat : null;
     const words = [
       ...(why === '' ? [] : [why]),
       ...(missing > 0 && this.present > 0 ? [`missing in ${missing} of ${records}`] : []),
@@ -173,7 +195,13 @@ class Facts {
       why: words.join('; '),
       unique: missing === 0 && records > 0 && this.values.size === records,
       missing,
+      ...(epoch !== null && { epoch }),
     };
+  }
+
+  private get epochFormat(): EpochFormat | null {
+    const [format, other] = this.epochFormats;
+    return this.looksLikeEpoch && format !== undefined && other === undefined ? format : null;
   }
 
   private kindOf(type: string, raw: string, value: unknown): Kind {
@@ -205,6 +233,7 @@ class Facts {
     if (integer < LONGS[0] || integer > LONGS[1]) this.beyondLong = true;
     // A number of this century, in seconds or in milliseconds.
     if (!/^(9\d{8}|[1-4]\d{9})(\d{3})?$/.test(raw)) this.looksLikeEpoch = false;
+    this.epochFormats.add(raw.length > 10 ? 'epoch_ms' : 'epoch_s');
     return 'whole';
   }
 
@@ -279,7 +308,7 @@ type Row = ReadonlyMap<string, string>;
 const isKeyType = (type: ColumnType) =>
   type === 'STRING' || type === 'LONG' || type === `DECIMAL(${DECIMAL_DIGITS},0)`;
 
-/** How much a name sounds like that of a key: 0 most; 4 not at all. */
+/** Returns the rank of a name among those of keys: 0 is the likeliest, 4 suggests no key. */
 function keyRank(name: string, stream: string): number {
   const word = name.toLowerCase().replace(/[^a-z0-9]/g, '');
   const own = stream.toLowerCase().replace(/[^a-z0-9]/g, '');
@@ -302,8 +331,9 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
     return single.map(({ name, rank }) => ({
       columns: [name],
       why:
-        `present and unique in ${counted(rows.length)}` +
+        `present and unique in ${counted(rows.length, 'record')}` +
         (rank === 4 ? ', although the name does not suggest a key' : ''),
+      isNamedLikeKey: rank < 4,
     }));
   }
   const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
@@ -313,7 +343,8 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       return rows.length > 1 && pairs.size === rows.length
         ? {
             columns: [one.name, other.name],
-            why: `the pair is unique in ${counted(rows.length)}; neither column is alone`,
+            why: `the pair is unique in ${counted(rows.length, 'record')}; neither column is alone`,
+            isNamedLikeKey: true,
           }
         : [];
     }),
@@ -331,16 +362,20 @@ const SAYS = [
 ] as const;
 
 function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['cursorFields'] {
-  const times = columns.filter(({ type }) => /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type));
+  const times = columns.filter(
+    ({ name, type, epoch }) =>
+      /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type) ||
+      // Many numbers look like Unix times; the name has to say so, too.
+      (epoch !== undefined && SAYS[0][1].test(name)),
+  );
   return times
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
-      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} lack it` : '';
-      return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records, 'record')} lack it` : '';
+      const { name, missing, epoch: format } = column;
+      return { name, says, why: why + gap, order, place, missing, format };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
-    .map(({ name, says, why }) => ({ name, says, why }));
+    .map(({ name, says, why, format }) => ({ name, says, why, ...(format !== undefined && { format }) }));
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

@@ -20,7 +20,7 @@ const COLUMN_LIMIT = 1600;
 export interface DraftOptions {
   /** The document to change; its comments and its order stay. Default: one made of the configuration. */
   document?: Document;
-  /** Whether to write the columns. Default: yes. */
+  /** Writes the columns. Default: yes. */
   columns?: boolean;
 }
 
@@ -83,8 +83,10 @@ function fill(
   const wanted = field !== undefined && (needed || field.says === 'changed');
   const hasNone = plan.cursorField === '' && plan.cursorFields === undefined;
   if (full && !stream.has('cursor_field')) {
-    if (wanted && hasNone) putCommented(document, stream, 'cursor_field', field.name, field.why + also);
-    else if (needed && hasNone) {
+    if (wanted && hasNone) {
+      putCommented(document, stream, 'cursor_field', field.name, field.why + also);
+      if (field.format !== undefined) stream.set('cursor_format', field.format);
+    } else if (needed && hasNone) {
       say(
         `the strategy ${plan.options.strategy} needs a column of times, and there is none: try offset, page_number or cursor`,
       );

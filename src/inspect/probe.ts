@@ -1,9 +1,11 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
 import { HighwaterError } from '../errors.js';
+import { counted } from '../text.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { ownSurroundings } from '../surroundings.js';
+import { ownSurroundings, type Surroundings } from '../surroundings.js';
+import { OutOfRequestsError, type RequestBudget } from './request-budget.js';
 import { memberTexts, pathText } from '../request/paths.js';
 import {
   apart,
@@ -34,6 +36,8 @@ export interface ProbeOptions {
   destination: string;
   /** Values are read that their columns do not take. */
   takesAll?: true;
+  /** Counts and limits the requests; without one, the caller limits them. */
+  budget?: RequestBudget;
 }
 
 /** Pages of one stream; of one that has a parent, for the first record of that. */
@@ -44,6 +48,8 @@ export class Probe {
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
     private readonly source: HttpSource,
+    private readonly network: Surroundings['network'],
+    private readonly budget: RequestBudget | undefined,
   ) {
     this.strategy = createStrategy(plan.options);
   }
@@ -53,12 +59,16 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { environment, destination, takesAll } = options;
+    const { environment, destination, takesAll, budget } = options;
     const parent = await parentFields(plan, plans, options);
     const surroundings = ownSurroundings(environment);
     const checksValues = takesAll !== true;
     const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
-    return new Probe(plan, parent, source);
+    return new Probe(plan, parent, source, surroundings.network, budget);
+  }
+
+  close(): void {
+    this.network.close();
   }
 
   first(): Cursor {
@@ -96,6 +106,7 @@ export class Probe {
     const texts: string[] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
+    this.budget?.spend();
     const answer = await this.source.read(
       request,
       async ({ lines, records: part }) => {
@@ -156,7 +167,7 @@ export async function parentFields(
   const above = plans.find(({ stream }) => stream === parent?.stream);
   if (parent === null || above === undefined) return null;
   const probe = await Probe.of(above, plans, options);
-  const first = await probe.page(probe.first());
+  const first = await probe.page(probe.first()).finally(() => probe.close());
   const [text] = 'end' in first ? [] : first.page.texts;
   if (text === undefined) {
     throw new CheckError(`its parent ${parent.stream} has no records, so there is nothing to request`);
@@ -183,11 +194,26 @@ const EMPTY_PAGES = 12;
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
-  const { plan } = probe;
   const findings: Finding[] = [];
-  const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
+  try {
+    await examinePages(probe, (kind, message) => findings.push({ kind, message }));
+  } catch (thrown) {
+    if (!(thrown instanceof OutOfRequestsError)) throw thrown;
+    findings.push({
+      kind: 'advice',
+      message: `not everything was checked: ${thrown.message}; "highwater check FILE" checks the rest`,
+    });
+  }
+  return findings;
+}
+
+async function examinePages(probe: Probe, say: Say): Promise<void> {
+  const { plan } = probe;
   const first = await probe.page(probe.first());
-  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to request: ${first.end}` }];
+  if ('end' in first) {
+    say('problem', `there is nothing to request: ${first.end}`);
+    return;
+  }
   let { page, cursor } = first;
   // The first windows of a backfill, or ranges of ids, may hold nothing.
   for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
@@ -196,7 +222,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
     ({ page, cursor } = next);
   }
   const { summary } = page;
-  say('fine', `${page.request}: ${summary.records} ${summary.records === 1 ? 'record' : 'records'}`);
+  say('fine', `${page.request}: ${counted(summary.records, 'record')}`);
   for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
     const filtered = filterParameter(plan, probe.strategy.request(cursor));
@@ -207,7 +233,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
           ? 'If the list is not meant to be empty, look at "path", "params" and "records"'
           : `The request asks for changes since ${filtered.value}, by the parameter ${filtered.name}: look at that parameter and at "start"`),
     );
-    return findings;
+    return;
   }
   if (new Set(summary.keys).size < summary.records) {
     say(
@@ -246,7 +272,6 @@ export async function examine(probe: Probe): Promise<Finding[]> {
       'the response names no next page: either there is only one page, or "next" points to the wrong place',
     );
   }
-  return findings;
 }
 
 /** The parameter by which a request asks only for changes; null where it asks for everything. */
@@ -267,7 +292,7 @@ function keysetTokens({ request }: StreamPlan, { nextToken }: PageSummary, say: 
   if (nextToken !== null || request.next.in !== 'body') return;
   say(
     'advice',
-    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset goes on by time ` +
+    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset continues by time ` +
       'alone, so more records of one time than fit on a page would be out of reach. For an API with page numbers or offsets, use ' +
       'page_number or offset ("highwater init URL" finds out)',
   );
@@ -322,7 +347,7 @@ async function secondPage(
 function repeatedBecause({ strategy, plan }: Probe): string {
   if (strategy.name === 'keyset') {
     return (
-      'the API does not go on by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
+      'the API does not continue by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
       '("highwater init URL" finds out which)'
     );
   }
@@ -338,7 +363,7 @@ function parameterOf({ options, request }: StreamPlan): string {
   return own === undefined ? '' : ` (${request.names[own] ?? own})`;
 }
 
-type Say = (kind: Finding['kind'], message: string) => void;
+type Say = (kind: Finding['kind'], message: string) => unknown;
 
 function pageSize(
   { options, request }: StreamPlan,
@@ -351,7 +376,7 @@ function pageSize(
     const name = request.names['limit'] ?? 'limit';
     say(
       options.strategy === 'offset' || options.strategy === 'page_number' ? 'problem' : 'advice',
-      `the page has ${counted(records)}, but ${asked} were requested: the API ignores the parameter ${name}. ` +
+      `the page has ${counted(records, 'record')}, but ${asked} were requested: the API ignores the parameter ${name}. ` +
         `Set names.limit to its own name, or remove page_size`,
     );
     return;
@@ -364,7 +389,7 @@ function pageSize(
       : 'the source limits the size';
   say(
     options.strategy === 'page_number' ? 'problem' : 'advice',
-    `the page has ${records} ${records === 1 ? 'record' : 'records'}, but ${asked} were requested: ${consequence}; set page_size to ${records}`,
+    `the page has ${counted(records, 'record')}, but ${asked} were requested: ${consequence}; set page_size to ${records}`,
   );
 }
 
@@ -391,15 +416,13 @@ function shiftOf(
   const [begins] = readValues(values, [], format).readable.toSorted(format.compare);
   const where = 'set "names.zone" and "names.format" to how the API reads times';
   if (records === 0) {
-    return `a request for changes since ${asked} returned nothing, although the first page has ${counted(later.length)} with a later time: the API does not understand the time as it is written; ${where}`;
+    return `a request for changes since ${asked} returned nothing, although the first page has ${counted(later.length, 'record')} with a later time: the API does not understand the time as it is written; ${where}`;
   }
   if (begins === undefined || !isWhole || format.compare(begins, known) <= 0) return null;
   const hours = (Date.parse(begins) - Date.parse(asked)) / 3_600_000;
   const gap = Number.isFinite(hours) && hours >= 0.25 ? `, ${Math.round(hours * 4) / 4} hours later` : '';
   return `a request for changes since ${asked} begins at ${begins}${gap}, although the first page has ${known}: changes in between would be missed. The API reads the time in another zone; ${where}`;
 }
-
-const counted = (records: number) => `${records} ${records === 1 ? 'record' : 'records'}`;
 
 /** Order, and whether the filter is `>=` or `>`. */
 async function boundary(

@@ -26,6 +26,8 @@ export interface PageOptions {
   act: ((action: Action, id: string) => Promise<string>) | null;
   /** Required from readers where the page is served beyond loopback, and for actions. */
   token: string;
+  /** The token is required from readers on this machine too: the user chose it, perhaps for a proxy in front. */
+  isReaderToken: boolean;
 }
 
 export interface PageServer {
@@ -53,7 +55,7 @@ export async function servePage(options: PageOptions): Promise<PageServer> {
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : options.port;
   const url = `http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`;
-  const needsToken = act !== null || !isLoopback(host);
+  const needsToken = act !== null || options.isReaderToken || !isLoopback(host);
   return {
     url,
     entrance: needsToken ? `${url}?token=${token}` : url,
@@ -66,7 +68,7 @@ export async function servePage(options: PageOptions): Promise<PageServer> {
 }
 
 /** Makes the application, without a server. */
-export function pageApp({ watch, details, host, act, token }: PageOptions): Hono {
+export function pageApp({ watch, details, host, act, token, isReaderToken }: PageOptions): Hono {
   const app = new Hono();
   const isLocal = isLoopback(host);
   const csrf = randomBytes(24).toString('base64url');
@@ -89,7 +91,7 @@ export function pageApp({ watch, details, host, act, token }: PageOptions): Hono
       // Out of the address bar, and of the history.
       return context.redirect('/');
     }
-    if (!isLocal && !isKnown(context))
+    if ((isReaderToken || !isLocal) && !isKnown(context))
       return context.text('open the address that the command printed: it contains a token', 401);
     await next();
   });

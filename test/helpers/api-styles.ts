@@ -55,6 +55,17 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     const from = after === null ? 0 : ALL.findIndex(({ id }) => String(id) === after) + 1;
     return { body: { object: 'list', data: cut(from, size), has_more: more(from, size), url: '/v1/x' } };
   },
+  /** As stripe, with keys that a number would round. */
+  long_keys: (url) => {
+    const keyOf = (id: number) => `9007199254740${1000 + 2 * (id % 1000) + 1}`;
+    const wrong = strict(url, 'limit', 'starting_after');
+    if (wrong !== null) return wrong;
+    const size = number(url, 'limit', 10);
+    const after = url.searchParams.get('starting_after');
+    const from = after === null ? 0 : ALL.findIndex(({ id }) => keyOf(id) === after) + 1;
+    const body = JSON.stringify({ data: cut(from, size), has_more: more(from, size) });
+    return { body: body.replace(/"id":(\d+)/g, (_, id: string) => `"id":${keyOf(Number(id))}`) };
+  },
   shopify: (url) => {
     const size = number(url, 'limit', 10);
     const from = read(url.searchParams.get('page_info'));
@@ -189,7 +200,11 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     if (unknown?.startsWith('_') === true) return refused(`Unknown filter field '${unknown}'`);
     if (unknown !== undefined) return { body: { data: [] } };
     const next = withParam(url, { _token: token(from + size) }).href;
-    return { headers: more(from, size) ? { 'next-page': next } : {}, body: { data: cut(from, size) } };
+    const since = url.searchParams.get('_since');
+    const records = ALL.map(({ id, updated_at }) => ({ id, last_modified: Date.parse(updated_at) }));
+    const changed = records.filter(({ last_modified }) => since === null || last_modified > Number(since));
+    const headers = from + size < changed.length ? { 'next-page': next } : {};
+    return { headers, body: { data: changed.slice(from, from + size) } };
   },
   gitlab: (url) => {
     const [page, size] = [number(url, 'page', 1), number(url, 'per_page', 20)];

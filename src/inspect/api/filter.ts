@@ -13,6 +13,13 @@ export interface Filter {
 }
 
 const BEGINNING = '0001-01-01T00:00:00Z';
+const BEGINNING_OF_EPOCH = '0';
+
+/** A cursor field, and the format of its values if they are numbers. */
+export interface Field {
+  name: string;
+  format?: 'epoch_s' | 'epoch_ms';
+}
 
 /**
  * Asks for records since a time in the middle of those of a page; all records of the answer must be as late.
@@ -22,7 +29,7 @@ const BEGINNING = '0001-01-01T00:00:00Z';
 export async function findFilter(
   api: Api,
   page: readonly JsonObject[],
-  field: string,
+  field: Field,
   stream: string,
   base: Params = {},
 ): Promise<Filter | null> {
@@ -31,7 +38,7 @@ export async function findFilter(
   const before = identities(page, null);
   const timesOf = (answer: Answer): number[] | null => {
     const [list] = answer.status === 200 ? listsIn(answer.document, stream) : [];
-    return list === undefined ? null : list.records.map((record) => timeOf(record[field]));
+    return list === undefined ? null : list.records.map((record) => timeOf(record, field));
   };
   const effect = (answer: Answer): Effect => {
     const times = timesOf(answer);
@@ -47,7 +54,10 @@ export async function findFilter(
     const parameter = await findParameter(api, { names, value: middle.text, base, effect });
     if (parameter === null) continue;
     const since = await api.ask({ ...base, [parameter]: middle.text });
-    const all = await api.ask({ ...base, [parameter]: BEGINNING });
+    const all = await api.ask({
+      ...base,
+      [parameter]: field.format === undefined ? BEGINNING : BEGINNING_OF_EPOCH,
+    });
     return {
       parameter,
       isInclusive: timesOf(since)?.includes(middle.time) ?? false,
@@ -57,12 +67,16 @@ export async function findFilter(
   return null;
 }
 
-const timeOf = (value: unknown): number => (typeof value === 'string' ? Date.parse(value) : NaN);
+function timeOf(record: JsonObject, { name, format }: Field): number {
+  const value = record[name];
+  if (format !== undefined) return typeof value === 'number' ? value : NaN;
+  return typeof value === 'string' ? Date.parse(value) : NaN;
+}
 
 /** A time of a page such that some of its records are earlier; null where there is none. */
-function middleTime(page: readonly JsonObject[], field: string): { text: string; time: number } | null {
+function middleTime(page: readonly JsonObject[], field: Field): { text: string; time: number } | null {
   const times = page
-    .map((record) => ({ text: String(record[field]), time: timeOf(record[field]) }))
+    .map((record) => ({ text: String(record[field.name]), time: timeOf(record, field) }))
     .filter(({ time }) => !Number.isNaN(time))
     .sort((a, b) => a.time - b.time);
   const [earliest] = times;
@@ -70,9 +84,9 @@ function middleTime(page: readonly JsonObject[], field: string): { text: string;
   return later[Math.floor((later.length - 1) / 2)] ?? null;
 }
 
-/** Whether the times of a page never decrease, and there is more than one. */
-export function isAscending(page: readonly JsonObject[], field: string): boolean {
-  const times = page.map((record) => timeOf(record[field]));
+/** Returns whether the times of a page never decrease, and there is more than one. */
+export function isAscending(page: readonly JsonObject[], field: Field): boolean {
+  const times = page.map((record) => timeOf(record, field));
   const isOrdered = times.every((time, i) => i === 0 || time >= (times[i - 1] ?? time));
   return isOrdered && new Set(times).size > 1;
 }

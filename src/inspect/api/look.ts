@@ -1,15 +1,17 @@
-/** Looks at one list of an API: requests, evidence, verdict. What `init` is made of. */
+/** Looks at one list of an API: requests, evidence, verdict. */
 import { plansFrom } from '../../config/index.js';
 import { HighwaterError } from '../../errors.js';
-import type { Json, StreamPlan } from '../../protocol.js';
+import type { StreamPlan } from '../../protocol.js';
+import type { AuthKind } from '../credentials.js';
 import { discover, type Discovery } from '../discover.js';
 import type { ProbeOptions } from '../probe.js';
+import { CHECK_REQUESTS, OutOfRequestsError, RequestBudget, SAMPLE_REQUESTS } from '../request-budget.js';
 import { type Answer, type FoundList, isObject, leavesOf, listsIn, rowsIn } from './answers.js';
-import { OutOfRequestsError } from './find-parameter.js';
 import { findFilter, isAscending } from './filter.js';
 import { type Evidence, investigate } from './investigate.js';
 import { LiveApi } from './requests.js';
-import { isPartOnly, pagingVerdict, type StreamKeys, type Verdict, withFilter } from './verdict.js';
+import { objectAt, type OneStream, type StreamKeys } from './stream-keys.js';
+import { isPartOnly, pagingVerdict, type Verdict, withFilter } from './verdict.js';
 
 /** An API gave nothing to look at; the message says why, and what to do. */
 export class LookError extends HighwaterError {
@@ -17,9 +19,7 @@ export class LookError extends HighwaterError {
   constructor(
     message: string,
     /** The kinds of authentication that the refusal asks for; empty where it is about something else. */
-    readonly asksFor: readonly string[] = [],
-    /** Addresses in the answer that may be lists. */
-    readonly addresses: readonly string[] = [],
+    readonly asksFor: readonly AuthKind[] = [],
   ) {
     super(message);
   }
@@ -27,6 +27,7 @@ export class LookError extends HighwaterError {
 
 /** The result of a look. */
 export interface Look extends Verdict {
+  /** Requests that the budget has counted. */
   requests: number;
   discovery: Discovery;
   /** Only a part of the list can be read with these keys. */
@@ -35,7 +36,7 @@ export interface Look extends Verdict {
 
 /** A configuration of one stream that says where its list is, and nothing of its pages. */
 export interface Place {
-  configuration: { [key: string]: Json };
+  configuration: OneStream;
   name: string;
   /** Parameters of pages that the user's address has. */
   preferred: readonly string[];
@@ -48,6 +49,8 @@ const NEEDS_FIRST_LOOK = { strategy: 'cursor', next: 'none', records: '$', prima
 /**
  * Looks at the list at a place.
  * @param onWait is told of a wait that the source asks for.
+ * @param budget all requests are counted in it.
+ * @param samples samples that will be read, this one included.
  * @throws {LookError} where there is no list.
  * @throws {HighwaterError} where no answer comes.
  */
@@ -55,15 +58,23 @@ export async function lookAt(
   place: Place,
   probing: (plan: StreamPlan) => Promise<ProbeOptions>,
   onWait: (seconds: number) => void,
+  budget = new RequestBudget(),
+  samples = 1,
 ): Promise<Look> {
   const plan = planOf(place, NEEDS_FIRST_LOOK);
-  const options = await probing(plan);
-  const api = await LiveApi.of(plan, options, onWait);
+  const options = { ...(await probing(plan)), budget };
+  const kept = samples * SAMPLE_REQUESTS + CHECK_REQUESTS;
+  const opened: LiveApi[] = [];
+  const apiOf = async (of: StreamPlan) => {
+    const api = await LiveApi.of(of, options, onWait, budget, kept);
+    opened.push(api);
+    return api;
+  };
   try {
+    const api = await apiOf(plan);
     const { answer, list, params } = await firstList(api, place.name);
     const base = withParams(place, params);
-    const liveBase =
-      params === null ? api : await LiveApi.of(planOf(base, NEEDS_FIRST_LOOK), options, onWait);
+    const liveBase = params === null ? api : await apiOf(planOf(base, NEEDS_FIRST_LOOK));
     const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
     const verdict = pagingVerdict(evidence);
     if (params !== null) verdict.keys['params'] = { ...paramsOf(base), ...params };
@@ -71,15 +82,9 @@ export async function lookAt(
     const discovery = await discover(draft, SAMPLE, [draft], options);
     describeFields(verdict, discovery);
     await addFilter(liveBase, verdict, evidence, discovery, place.name);
-    const sent = api.sent + (liveBase === api ? 0 : liveBase.sent);
-    return {
-      ...verdict,
-      requests: sent + discovery.requests.length,
-      discovery,
-      isPartOnly: isPartOnly(evidence),
-    };
+    return { ...verdict, requests: budget.sent, discovery, isPartOnly: isPartOnly(evidence) };
   } finally {
-    api.close();
+    for (const api of opened) api.close();
   }
 }
 
@@ -93,8 +98,9 @@ export async function lookAsTold(
   strategy: string,
   probing: (plan: StreamPlan) => Promise<ProbeOptions>,
   onWait: (seconds: number) => void,
+  budget = new RequestBudget(),
 ): Promise<Look> {
-  const other = await lookAt(place, probing, onWait).catch((thrown: unknown) => {
+  const other = await lookAt(place, probing, onWait, budget, 2).catch((thrown: unknown) => {
     // Ranges of ids, for example, cannot be left out of a request.
     if (thrown instanceof LookError && thrown.asksFor.length === 0) return null;
     throw thrown;
@@ -103,38 +109,36 @@ export async function lookAsTold(
   const records = other === null ? {} : { records: other.keys['records'] ?? 'data' };
   const keys: StreamKeys = { strategy, ...(strategy === 'cursor' && { next: 'link' }), ...records };
   const plan = planOf(place, keys);
-  const discovery = await discover(plan, SAMPLE, [plan], await probing(plan));
+  const discovery = await discover(plan, SAMPLE, [plan], { ...(await probing(plan)), budget });
   const verdict: Verdict = {
     keys,
+    paging: '',
     found: [],
     assumed: [`the strategy ${strategy}, as you say`],
     unknown: [],
   };
   describeFields(verdict, discovery);
   if (other !== null) {
-    const paging = other.found.find(({ what }) => what === 'paging')?.text ?? '';
     verdict.unknown.push(
-      `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${paging})`,
+      `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${other.paging})`,
     );
   }
-  const requests = discovery.requests.length + (other?.requests ?? 1);
-  return { ...verdict, requests, discovery, isPartOnly: false };
+  return { ...verdict, requests: budget.sent, discovery, isPartOnly: false };
 }
 
 function planOf({ configuration }: Place, keys: StreamKeys): StreamPlan {
-  const [stream = {}] = configuration['streams'] as StreamKeys[];
+  const [stream = {}] = configuration.streams;
   const { plans } = plansFrom({ ...configuration, streams: [{ ...stream, ...keys }] }, undefined, true);
   const [plan] = plans;
   if (plan === undefined) throw new Error('a configuration of no stream');
   return plan;
 }
 
-const paramsOf = ({ configuration }: Place): StreamKeys =>
-  ((configuration['streams'] as StreamKeys[])[0]?.['params'] as StreamKeys | undefined) ?? {};
+const paramsOf = ({ configuration }: Place): StreamKeys => objectAt(configuration.streams[0] ?? {}, 'params');
 
 function withParams(place: Place, params: { [name: string]: string } | null): Place {
   if (params === null) return place;
-  const [stream = {}] = place.configuration['streams'] as StreamKeys[];
+  const [stream = {}] = place.configuration.streams;
   const streams = [{ ...stream, params: { ...paramsOf(place), ...params } }];
   return { ...place, configuration: { ...place.configuration, streams } };
 }
@@ -168,8 +172,6 @@ async function firstList(
       : `. It names these addresses, which may be lists:\n${addresses.map((one) => `  ${one}`).join('\n')}`;
   throw new LookError(
     `${answer.request}: the answer holds no list of records${may}\nGive the address of a list: highwater init URL`,
-    [],
-    addresses,
   );
 }
 
@@ -190,8 +192,10 @@ function refuseUnusable(answer: Answer): void {
 }
 
 /** Kinds of authentication that a `WWW-Authenticate` asks for; all that a key may be for where it names none. */
-function schemesIn(header: string): string[] {
-  const named = ['basic', 'bearer'].filter((scheme) => new RegExp(`(^|,)\\s*${scheme}\\b`, 'i').test(header));
+function schemesIn(header: string): AuthKind[] {
+  const named = (['basic', 'bearer'] as const).filter((scheme) =>
+    new RegExp(`(^|,)\\s*${scheme}\\b`, 'i').test(header),
+  );
   return named.length > 0 ? named : ['bearer', 'api_key', 'basic'];
 }
 
@@ -212,7 +216,7 @@ function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: D
     const [only = ''] = key.columns;
     keys['primary_key'] = key.columns.length === 1 ? only : key.columns;
     found.push({ what: 'primary key', text: `${key.columns.join(', ')}: ${key.why}` });
-    if (/does not suggest/.test(key.why)) assumed.push(`${only} identifies a record`);
+    if (!key.isNamedLikeKey) assumed.push(`${only} identifies a record`);
   } else if (given === undefined) {
     unknown.push(
       records === 0
@@ -223,6 +227,7 @@ function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: D
   const [field] = cursorFields;
   if (field?.says === 'changed') {
     keys['cursor_field'] = field.name;
+    if (field.format !== undefined) keys['cursor_format'] = field.format;
     found.push({ what: 'cursor field', text: `${field.name}: ${field.why}` });
   } else if (records > 0) {
     const others = cursorFields.map(({ name }) => name).join(', ');
@@ -242,12 +247,12 @@ async function addFilter(
   const [field] = cursorFields;
   if (field?.says !== 'changed') return;
   const page = evidence.list.records;
-  const filter = await findFilter(api, page, field.name, name).catch((thrown: unknown) => {
+  const filter = await findFilter(api, page, field, name).catch((thrown: unknown) => {
     if (thrown instanceof OutOfRequestsError) return null;
     throw thrown;
   });
   if (filter !== null) {
-    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field.name) });
+    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field) });
     return;
   }
   verdict.unknown.push('a parameter that returns only changes: each pass reads the whole list');

@@ -1,10 +1,12 @@
 /** Reads an Airbyte declarative manifest. Pure. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Json } from '../../protocol.js';
 import { pathText } from '../../request/paths.js';
 import { isObject, type JsonObject } from '../api/answers.js';
-import type { StreamKeys } from '../api/verdict.js';
-import { variableOf } from '../credentials.js';
+import { setNames, type StreamKeys } from '../api/stream-keys.js';
+import { type AuthDetails, type AuthKind, draftedAuth, variableOf } from '../credentials.js';
 import { distinctNames, type Imported, type ImportedStream, ImportError } from './imported.js';
+import { LONGEST_CHAIN, referenced } from './references.js';
 
 /** @throws {ImportError} where it declares no stream. */
 export function fromAirbyte(document: JsonObject): Imported {
@@ -12,18 +14,42 @@ export function fromAirbyte(document: JsonObject): Imported {
   const given = manifest.list(document['streams']).map((one) => manifest.object(one));
   if (given.length === 0) throw new ImportError('it declares no streams');
   const leftOut: string[] = [];
-  const streams = given.flatMap((one) => manifest.stream(one, leftOut) ?? []);
-  if (streams.length === 0)
+  const taken = given.flatMap((one) => {
+    const stream = manifest.stream(one, leftOut);
+    return stream === null ? [] : [{ stream, ...manifest.place(manifest.requester(one), leftOut) }];
+  });
+  const [first] = taken;
+  if (first === undefined)
     throw new ImportError(
       `none of its streams can be taken over:\n${leftOut.map((line) => `  ${line}`).join('\n')}`,
     );
-  const [requester = {}] = given.map((one) => manifest.requester(one));
-  const baseUrl = manifest.text(requester['url_base'] ?? origin(requester['url']));
+  const { baseUrl } = first;
+  const ofApi = taken.filter((one) => one.baseUrl === baseUrl);
+  const auth = ofApi.find((one) => one.auth !== null)?.auth ?? null;
+  const same = ofApi.filter((one) => one.auth === null || isDeepStrictEqual(one.auth, auth));
+  const another = 'a configuration has one; make another configuration for it';
+  for (const one of taken) {
+    const { name } = one.stream;
+    if (!ofApi.includes(one)) leftOut.push(`${name}: the address ${one.baseUrl}: ${another}`);
+    else if (!same.includes(one)) leftOut.push(`${name}: its own authentication: ${another}`);
+    else if (one.auth === null && auth !== null)
+      leftOut.push(`${name}: it has no authentication: that of the other streams is sent`);
+  }
+  const headers = Object.fromEntries(
+    Object.entries(first.headers).filter(([name, text]) => same.every((one) => one.headers[name] === text)),
+  );
+  const streams = same.map(({ stream, headers: all }): ImportedStream => {
+    const own = Object.entries(all).filter(([name]) => headers[name] === undefined);
+    return own.length === 0
+      ? stream
+      : { ...stream, keys: { ...stream.keys, headers: Object.fromEntries(own) } };
+  });
   return {
     kind: 'Airbyte manifest',
-    baseUrl: baseUrl.replace(/\/$/, ''),
-    auth: manifest.auth(manifest.object(requester['authenticator']), leftOut),
-    headers: manifest.texts(requester['request_headers'], leftOut, 'request_headers'),
+    baseUrl,
+    needsBaseUrl: false,
+    auth,
+    headers,
     streams: distinctNames(streams),
     secrets: {},
     assumed: [...new Set(manifest.assumed)],
@@ -44,24 +70,32 @@ class Manifest {
 
   /** An object with its `$ref` resolved, and with its `$parameters` where it lacks a value. */
   object(value: unknown, hops = 0): JsonObject {
-    if (typeof value === 'string' && value.startsWith('#/') && hops < 20)
-      return this.object(this.at(value), hops + 1);
+    if (typeof value === 'string' && value.startsWith('#/') && hops < LONGEST_CHAIN)
+      return this.object(referenced(this.root, value), hops + 1);
     if (!isObject(value)) return {};
     const { $ref: reference, ...own } = value;
-    const base = typeof reference === 'string' && hops < 20 ? this.object(this.at(reference), hops + 1) : {};
+    const base =
+      typeof reference === 'string' && hops < LONGEST_CHAIN
+        ? this.object(referenced(this.root, reference), hops + 1)
+        : {};
     const parameters = isObject(own['$parameters']) ? own['$parameters'] : {};
     return { ...base, ...parameters, ...own };
   }
 
-  private at(reference: string): unknown {
-    return reference
-      .replace(/^#\//, '')
-      .split('/')
-      .reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), this.root);
-  }
-
   requester(stream: JsonObject): JsonObject {
     return this.object(this.object(stream['retriever'])['requester']);
+  }
+
+  /** The parts of a requester that belong to the source of a configuration. */
+  place(
+    requester: JsonObject,
+    leftOut: string[],
+  ): { baseUrl: string; auth: { [key: string]: Json } | null; headers: { [name: string]: string } } {
+    return {
+      baseUrl: this.text(requester['url_base'] ?? origin(requester['url'])).replace(/\/$/, ''),
+      auth: this.auth(this.object(requester['authenticator']), leftOut),
+      headers: this.texts(requester['request_headers'], leftOut, 'request_headers'),
+    };
   }
 
   /** `{{ config['api_key'] }}` → `${env:API_KEY}`; other expressions stay, and are reported. */
@@ -85,37 +119,39 @@ class Manifest {
 
   auth(given: JsonObject, leftOut: string[]): { [key: string]: Json } | null {
     const type = String(given['type'] ?? 'NoAuth');
-    const reference = (key: string, otherwise: string) => {
-      const text = this.text(given[key]);
-      return text.includes('${env:') && !text.includes('{{') ? text : `\${env:${otherwise}}`;
+    /** @param names the manifest's names of values, by ours. */
+    const drafted = (kind: AuthKind, names: { [key: string]: string }, details: AuthDetails = {}) => {
+      const own = Object.entries(names).flatMap(([key, name]) => {
+        const text = this.text(given[name]);
+        return text.includes('${env:') && !text.includes('{{') ? [[key, text]] : [];
+      });
+      return { ...draftedAuth(kind, details, '').auth, ...Object.fromEntries(own) } as {
+        [key: string]: Json;
+      };
     };
     switch (type) {
       case 'NoAuth':
         return null;
       case 'BearerAuthenticator':
-        return { type: 'bearer', token: reference('api_token', 'API_TOKEN') };
+        return drafted('bearer', { token: 'api_token' });
       case 'BasicHttpAuthenticator':
-        return {
-          type: 'basic',
-          username: reference('username', 'API_USER'),
-          password: reference('password', 'API_PASSWORD'),
-        };
+        return drafted('basic', { username: 'username', password: 'password' });
       case 'ApiKeyAuthenticator': {
         const option = this.object(given['inject_into']);
         const name = String(option['field_name'] ?? given['header'] ?? 'X-Api-Key');
         const place = /param/.test(String(option['inject_into'])) ? 'query' : 'header';
-        return { type: 'api_key', name, value: reference('api_token', 'API_KEY'), in: place };
+        return drafted('api_key', { value: 'api_token' }, { name, in: place });
       }
       case 'OAuthAuthenticator': {
         const url = this.text(given['token_refresh_endpoint']);
-        const isRefresh = given['refresh_token'] !== undefined;
-        return {
-          type: 'oauth2',
-          token_url: url,
-          client_id: reference('client_id', 'API_CLIENT_ID'),
-          client_secret: reference('client_secret', 'API_CLIENT_SECRET'),
-          ...(isRefresh && { refresh_token: reference('refresh_token', 'API_REFRESH_TOKEN') }),
-        };
+        const auth = drafted('oauth2', { client_id: 'client_id', client_secret: 'client_secret' }, { url });
+        return given['refresh_token'] === undefined
+          ? auth
+          : {
+              ...auth,
+              refresh_token: '${env:API_REFRESH_TOKEN}',
+              ...drafted('none', { refresh_token: 'refresh_token' }),
+            };
       }
       default:
         leftOut.push(`the authenticator ${type}: see docs/authentication.md`);
@@ -211,7 +247,7 @@ class Manifest {
     if (Number.isInteger(pageSize) && pageSize > 0) keys['page_size'] = pageSize;
     if (typeof size['field_name'] === 'string' && keys['next'] !== 'none')
       names['limit'] = size['field_name'];
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
   }
 
   private addCursor(
@@ -258,7 +294,7 @@ class Manifest {
     }
     keys['cursor_field'] = field;
     const [start, end] = [this.object(cursor['start_time_option']), this.object(cursor['end_time_option'])];
-    const names = (keys['names'] as { [use: string]: string } | undefined) ?? {};
+    const names: { [use: string]: string } = {};
     if (typeof start['field_name'] === 'string') names['updated_since'] = start['field_name'];
     if (typeof end['field_name'] === 'string') names['updated_until'] = end['field_name'];
     const format = FORMATS[String(cursor['datetime_format'])];
@@ -268,14 +304,14 @@ class Manifest {
     if (names['updated_since'] === undefined && names['updated_until'] === undefined) {
       say('the time filter, which is in no parameter: each pass reads the whole list');
     }
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
     const from = cursor['start_datetime'];
     const begin = isObject(from) ? from['datetime'] : from;
     if (typeof begin === 'string' && /^\d{4}-\d\d-\d\d/.test(begin)) keys['start'] = begin;
     else if (begin !== undefined) say(`the start ${String(begin)}: set "start"`);
-    for (const part of ['step', 'lookback_window', 'cursor_granularity']) {
-      if (part === 'cursor_granularity' || cursor[part] === undefined) continue;
-      say(`${part} (${String(cursor[part])}): see window and lookback in docs/incremental.md`);
+    for (const part of ['step', 'lookback_window']) {
+      if (cursor[part] !== undefined)
+        say(`${part} (${String(cursor[part])}): see window and lookback in docs/incremental.md`);
     }
   }
 }
