@@ -9,6 +9,7 @@ import { IDENTITY } from '../destinations/files/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { examine, type Finding, Probe } from '../inspect/probe.js';
+import type { RequestBudget } from '../inspect/request-budget.js';
 import { counted, destinationOf, print, probedFrom, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
 
@@ -52,18 +53,21 @@ export type Checked = Record<string, Finding[]>;
 /**
  * Checks streams against their live source, and their destination.
  * @param all plans, among them those of parents.
+ * @param budget counts and limits the requests.
  */
 export async function checked(
   plans: readonly StreamPlan[],
   all: readonly StreamPlan[],
-  environment: NodeJS.ProcessEnv = process.env,
+  { environment = process.env, budget }: { environment?: NodeJS.ProcessEnv; budget?: RequestBudget } = {},
 ): Promise<Checked> {
   const destination = destinationOf(undefined, plans[0]);
   const found: Checked = { destination: await destinationFindings(destination, plans) };
   for (const plan of plans) {
     found[plan.stream] = await Promise.resolve()
-      .then(async () => Probe.of(plan, all, { ...(await probedFrom(plan)), environment }))
-      .then(examine)
+      .then(async () =>
+        Probe.of(plan, all, { ...(await probedFrom(plan)), environment, ...(budget && { budget }) }),
+      )
+      .then((probe) => examine(probe).finally(() => probe.close()))
       .catch((thrown: unknown): Finding[] => [{ kind: 'problem', message: messageOf(thrown) }]);
   }
   return found;

@@ -53,7 +53,7 @@ export async function initFrom(from: string, options: InitOptions): Promise<void
   );
   const { plans } = plansFrom(configuration, undefined, true);
   const isSound = soundness(configuration) === null;
-  const findings = isLive && isSound ? await checked(plans, plans, environment) : null;
+  const findings = isLive && isSound ? await checked(plans, plans, { environment }) : null;
   const problems = findings === null ? 0 : problemsIn(findings);
   if (options.json === true) {
     const { kind, assumed, leftOut } = imported;

@@ -5,7 +5,7 @@ import { baseUrl as baseUrlSchema } from '../config/values.js';
 import { plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { type Look, lookAt, LookError, lookAsTold } from '../inspect/api/look.js';
-import { REQUESTS_IN_ALL } from '../inspect/api/requests.js';
+import { REQUESTS_IN_ALL, RequestBudget } from '../inspect/request-budget.js';
 import { useOf } from '../inspect/api/names.js';
 import {
   AUTH_KINDS,
@@ -114,16 +114,17 @@ async function init(url: string | undefined, options: InitOptions): Promise<void
   const isForced = options.force === true;
   if (!asks || options.file !== undefined) refuseExisting(options.file ?? DEFAULT_FILE, isForced);
   const questions = asks ? new Questions() : null;
+  const budget = new RequestBudget();
   try {
     const first = await firstAnswers(url, options, questions);
     // An answer that cannot stand in a configuration is refused before a request is sent.
     plansFrom(configurationOf(first, { strategy: 'cursor', next: 'none' }), undefined, true);
     const { given, look } = options.discover
-      ? await lookOrAsk(first, options, questions)
+      ? await lookOrAsk(first, options, questions, budget)
       : { given: await withAuth(first, options, questions), look: null };
     const final = await lastAnswers(given, look, options, questions);
     refuseExisting(final.file, isForced);
-    await finish(final, look, options);
+    await finish(final, look, options, budget);
   } finally {
     questions?.close();
   }
@@ -227,11 +228,12 @@ async function lookOrAsk(
   first: Given,
   options: InitOptions,
   questions: Questions | null,
+  budget: RequestBudget,
 ): Promise<{ given: Given; look: Look }> {
   let given = first;
   for (let tries = 0; ; tries++) {
     try {
-      return { given, look: await look(given, options) };
+      return { given, look: await look(given, options, budget) };
     } catch (thrown) {
       const asksFor = thrown instanceof LookError ? thrown.asksFor : [];
       const mayAsk = questions !== null && options.auth === undefined && asksFor.length > 0 && tries === 0;
@@ -242,7 +244,7 @@ async function lookOrAsk(
   }
 }
 
-async function look(given: Given, options: InitOptions): Promise<Look> {
+async function look(given: Given, options: InitOptions, budget: RequestBudget): Promise<Look> {
   const onWait = (seconds: number) => note(`The source asks to wait ${Math.ceil(seconds)} s.`);
   const configuration = configurationOf(given, {});
   const place = { configuration, name: given.name, preferred: given.preferred };
@@ -253,8 +255,8 @@ async function look(given: Given, options: InitOptions): Promise<Look> {
   if (options.json !== true && process.stderr.isTTY === true)
     note(`Looking at ${visible(given.baseUrl + given.path)} with at most ${REQUESTS_IN_ALL} requests …`);
   return given.strategy === null
-    ? lookAt(place, probing, onWait)
-    : lookAsTold(place, given.strategy, probing, onWait);
+    ? lookAt(place, probing, onWait, budget)
+    : lookAsTold(place, given.strategy, probing, onWait, budget);
 }
 
 const environmentOf = ({ secrets }: Given): NodeJS.ProcessEnv => ({ ...process.env, ...secrets });
@@ -318,7 +320,12 @@ function configurationOf(given: Given, keys: { [key: string]: Json }): { [key: s
 }
 
 /** Writes the file, checks it, and says what to do next. */
-async function finish(given: Given, look: Look | null, options: InitOptions): Promise<void> {
+async function finish(
+  given: Given,
+  look: Look | null,
+  options: InitOptions,
+  budget: RequestBudget,
+): Promise<void> {
   if (look?.isPartOnly === true && given.strategy === null) {
     if (options.json !== true) printLook(look);
     throw new InitFailedError(
@@ -342,7 +349,9 @@ async function finish(given: Given, look: Look | null, options: InitOptions): Pr
     );
   }
   const { plans: written } = isComplete ? plansFrom(drafted.configuration) : { plans: [] };
-  const findings = isComplete ? await checked(written, written, environmentOf(given)) : null;
+  const findings = isComplete
+    ? await checked(written, written, { environment: environmentOf(given), budget })
+    : null;
   report({ given, look, files, variables, notes, findings }, options);
 }
 

@@ -34,22 +34,23 @@ async function preview(
 ): Promise<void> {
   const { plans } = await loadPlans(file);
   const plan = planNamed(plans, options.stream ?? null);
-  const probe = await Probe.of(plan, plans.plans, {
-    ...(await probedFrom(plan)),
-    takesAll: true,
-  });
+  const probe = await Probe.of(plan, plans.plans, { ...(await probedFrom(plan)), takesAll: true });
   const limit = Math.max(1, Math.trunc(Number(options.limit)) || 20);
   const records: string[] = [];
   const requests: string[] = [];
   let cursor = probe.first();
-  while (records.length < limit) {
-    const read = await probe.page(cursor);
-    if ('end' in read) break;
-    const { page } = read;
-    requests.push(page.request);
-    if (options.json !== true) note(`${page.request}: ${counted(page.records.length, 'record')}`);
-    records.push(...page.texts);
-    cursor = probe.after(read.cursor, page.summary);
+  try {
+    while (records.length < limit) {
+      const read = await probe.page(cursor);
+      if ('end' in read) break;
+      const { page } = read;
+      requests.push(page.request);
+      if (options.json !== true) note(`${page.request}: ${counted(page.records.length, 'record')}`);
+      records.push(...page.texts);
+      cursor = probe.after(read.cursor, page.summary);
+    }
+  } finally {
+    probe.close();
   }
   const shown = records.slice(0, limit);
   if (options.json === true) {

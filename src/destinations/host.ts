@@ -117,7 +117,7 @@ export class DestinationHost {
    */
   async locate(path: string): Promise<string> {
     const { environment, trust } = this.options;
-    const lent = isOwn(path, trust) ? TrustPolicy.local(environment) : trust;
+    const lent = isOwn(path, trust) ? TrustPolicy.local(environment, trust.ownDestination) : trust;
     const read = await this.readSecrets(path, lent);
     requireDestination(path, environment, trust, read);
     const kind = destinationKind(path);

@@ -4,6 +4,7 @@ import type { ColumnType, StreamPlan } from '../protocol.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
+import { CHECK_REQUESTS, SAMPLE_REQUESTS } from './request-budget.js';
 import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
 
 /** Findings about a stream. They hold no value of a record. */
@@ -28,9 +29,6 @@ export interface DiscoveredColumn {
   /** How many records have no value. */
   missing: number;
 }
-
-/** Pages are not always as large as one would like, and ranges of ids may be empty. */
-const REQUEST_LIMIT = 10;
 
 /**
  * Reads pages until `sample` records are there, and infers columns, keys and cursor fields.
@@ -83,46 +81,55 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const source = await sourceOf(asTheyAre, ownSurroundings(options.environment), options.destination);
+  const surroundings = ownSurroundings(options.environment);
+  const source = await sourceOf(asTheyAre, surroundings, options.destination);
   const parent = await parentFields(plan, plans, options);
+  const { budget } = options;
   // A page may begin with the last records of the one before: the same record twice says nothing of its key.
   const lines = new Set<string>();
   const requests: string[] = [];
   let isLowered = false;
   let cursor = strategy.begin(null, new Date().toISOString());
-  while (lines.size < sample && requests.length < (canGoOn ? REQUEST_LIMIT : 1)) {
-    const next = strategy.request(cursor);
-    if ('end' in next) break;
-    const request = parent === null ? next : { ...next, parent };
-    requests.push(source.shownRequest(request));
-    const enough = new AbortController();
-    const keys: string[] = [];
-    const values: (string | null)[] = [];
-    let records = 0;
-    try {
-      const { undeclared: _, ...said } = await source.read(
-        request,
-        async ({ lines: bytes, records: part }) => {
-          keys.push(...part.keys);
-          values.push(...part.values);
-          records += part.records;
-          for (const text of bytes.toString('utf8').split('\n')) {
-            // Separators between records are spaces now.
-            if (text.trim() !== '') lines.add(text.trim());
-          }
-          if (lines.size >= sample) enough.abort();
-        },
-        enough.signal,
-      );
-      cursor = advanceOnce(strategy, cursor, { keys, values, records, ...said });
-    } catch (thrown) {
-      // One answer may hold the whole table: the rest of it is not waited for.
-      if (enough.signal.aborted) break;
-      const lower = isLowered ? null : lowered(strategy, cursor, thrown);
-      if (lower === null) throw thrown;
-      cursor = lower;
-      isLowered = true;
+  try {
+    // Pages are not always as large as one would like, and ranges of ids may be empty.
+    const most = canGoOn ? SAMPLE_REQUESTS : 1;
+    while (lines.size < sample && requests.length < most && budget?.has(CHECK_REQUESTS) !== false) {
+      const next = strategy.request(cursor);
+      if ('end' in next) break;
+      budget?.spend(CHECK_REQUESTS);
+      const request = parent === null ? next : { ...next, parent };
+      requests.push(source.shownRequest(request));
+      const enough = new AbortController();
+      const keys: string[] = [];
+      const values: (string | null)[] = [];
+      let records = 0;
+      try {
+        const { undeclared: _, ...said } = await source.read(
+          request,
+          async ({ lines: bytes, records: part }) => {
+            keys.push(...part.keys);
+            values.push(...part.values);
+            records += part.records;
+            for (const text of bytes.toString('utf8').split('\n')) {
+              // Separators between records are spaces now.
+              if (text.trim() !== '') lines.add(text.trim());
+            }
+            if (lines.size >= sample) enough.abort();
+          },
+          enough.signal,
+        );
+        cursor = advanceOnce(strategy, cursor, { keys, values, records, ...said });
+      } catch (thrown) {
+        // One answer may hold the whole table: the rest of it is not waited for.
+        if (enough.signal.aborted) break;
+        const lower = isLowered ? null : lowered(strategy, cursor, thrown);
+        if (lower === null) throw thrown;
+        cursor = lower;
+        isLowered = true;
+      }
     }
+  } finally {
+    surroundings.network.close();
   }
   return { lines: [...lines].slice(0, sample), requests };
 }

@@ -3,7 +3,8 @@ import { HighwaterError } from '../errors.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
-import { ownSurroundings } from '../surroundings.js';
+import { ownSurroundings, type Surroundings } from '../surroundings.js';
+import { OutOfRequestsError, type RequestBudget } from './request-budget.js';
 import { memberTexts, pathText } from '../request/paths.js';
 import {
   apart,
@@ -34,6 +35,8 @@ export interface ProbeOptions {
   destination: string;
   /** Values are read that their columns do not take. */
   takesAll?: true;
+  /** Counts and limits the requests; without one, the caller limits them. */
+  budget?: RequestBudget;
 }
 
 /** Pages of one stream; of one that has a parent, for the first record of that. */
@@ -44,6 +47,8 @@ export class Probe {
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
     private readonly source: HttpSource,
+    private readonly network: Surroundings['network'],
+    private readonly budget: RequestBudget | undefined,
   ) {
     this.strategy = createStrategy(plan.options);
   }
@@ -53,12 +58,16 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { environment, destination, takesAll } = options;
+    const { environment, destination, takesAll, budget } = options;
     const parent = await parentFields(plan, plans, options);
     const surroundings = ownSurroundings(environment);
     const checksValues = takesAll !== true;
     const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
-    return new Probe(plan, parent, source);
+    return new Probe(plan, parent, source, surroundings.network, budget);
+  }
+
+  close(): void {
+    this.network.close();
   }
 
   first(): Cursor {
@@ -96,6 +105,7 @@ export class Probe {
     const texts: string[] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
+    this.budget?.spend();
     const answer = await this.source.read(
       request,
       async ({ lines, records: part }) => {
@@ -156,7 +166,7 @@ export async function parentFields(
   const above = plans.find(({ stream }) => stream === parent?.stream);
   if (parent === null || above === undefined) return null;
   const probe = await Probe.of(above, plans, options);
-  const first = await probe.page(probe.first());
+  const first = await probe.page(probe.first()).finally(() => probe.close());
   const [text] = 'end' in first ? [] : first.page.texts;
   if (text === undefined) {
     throw new CheckError(`its parent ${parent.stream} has no records, so there is nothing to request`);
@@ -183,11 +193,26 @@ const EMPTY_PAGES = 12;
 
 /** Reads a page or two of a stream, and says what they mean for its strategy. */
 export async function examine(probe: Probe): Promise<Finding[]> {
-  const { plan } = probe;
   const findings: Finding[] = [];
-  const say = (kind: Finding['kind'], message: string) => findings.push({ kind, message });
+  try {
+    await examinePages(probe, (kind, message) => findings.push({ kind, message }));
+  } catch (thrown) {
+    if (!(thrown instanceof OutOfRequestsError)) throw thrown;
+    findings.push({
+      kind: 'advice',
+      message: `not everything was checked: ${thrown.message}; "highwater check FILE" checks the rest`,
+    });
+  }
+  return findings;
+}
+
+async function examinePages(probe: Probe, say: Say): Promise<void> {
+  const { plan } = probe;
   const first = await probe.page(probe.first());
-  if ('end' in first) return [{ kind: 'problem', message: `there is nothing to request: ${first.end}` }];
+  if ('end' in first) {
+    say('problem', `there is nothing to request: ${first.end}`);
+    return;
+  }
   let { page, cursor } = first;
   // The first windows of a backfill, or ranges of ids, may hold nothing.
   for (let tries = 1; page.summary.records === 0 && tries < EMPTY_PAGES; tries++) {
@@ -207,7 +232,7 @@ export async function examine(probe: Probe): Promise<Finding[]> {
           ? 'If the list is not meant to be empty, look at "path", "params" and "records"'
           : `The request asks for changes since ${filtered.value}, by the parameter ${filtered.name}: look at that parameter and at "start"`),
     );
-    return findings;
+    return;
   }
   if (new Set(summary.keys).size < summary.records) {
     say(
@@ -246,7 +271,6 @@ export async function examine(probe: Probe): Promise<Finding[]> {
       'the response names no next page: either there is only one page, or "next" points to the wrong place',
     );
   }
-  return findings;
 }
 
 /** The parameter by which a request asks only for changes; null where it asks for everything. */
@@ -338,7 +362,7 @@ function parameterOf({ options, request }: StreamPlan): string {
   return own === undefined ? '' : ` (${request.names[own] ?? own})`;
 }
 
-type Say = (kind: Finding['kind'], message: string) => void;
+type Say = (kind: Finding['kind'], message: string) => unknown;
 
 function pageSize(
   { options, request }: StreamPlan,

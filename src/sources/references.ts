@@ -307,7 +307,8 @@ export class References {
     this.trust.requireVariable(name);
     const value = Object.hasOwn(this.environment, name) ? (this.environment[name] ?? '') : '';
     if (value === '') {
-      const message = `refers to the environment variable ${name}, which is not set where the worker runs`;
+      const where = this.trust.isWorkers ? 'where the worker runs' : 'in the environment of this command';
+      const message = `refers to the environment variable ${name}, which is not set ${where}`;
       this.problems.push({ path, message });
     }
     return value;
@@ -339,7 +340,8 @@ export class References {
       if (value === '') throw new Error('it is empty');
       return value;
     } catch (thrown) {
-      const message = `refers to the file ${name}, which cannot be read where the worker runs: ${messageOf(thrown)}`;
+      const where = this.trust.isWorkers ? 'where the worker runs' : 'by this command';
+      const message = `refers to the file ${name}, which cannot be read ${where}: ${messageOf(thrown)}`;
       this.problems.push({ path, message });
       return '';
     }

@@ -76,10 +76,19 @@ export class TrustPolicy {
   /**
    * The policy of a command that reads a file of the one who runs it; `none` where HIGHWATER_COMMAND_TRUST says that the
    * file may be another's.
+   * @param ownDestination of a worker whose owner wrote what is read.
    */
-  static local(environment: NodeJS.ProcessEnv = process.env): TrustPolicy {
+  static local(
+    environment: NodeJS.ProcessEnv = process.env,
+    ownDestination: string | null = null,
+  ): TrustPolicy {
     const isOwn = environment['HIGHWATER_COMMAND_TRUST'] !== 'none';
-    return new TrustPolicy(isOwn ? 'local' : 'none', {}, environment);
+    return new TrustPolicy(isOwn ? 'local' : 'none', {}, environment, ownDestination);
+  }
+
+  /** The policy belongs to a worker; otherwise to a command, whose environment can differ from that of the worker. */
+  get isWorkers(): boolean {
+    return this.ownDestination !== null;
   }
 
   /** @throws {NotAllowedError} */

@@ -55,6 +55,17 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     const from = after === null ? 0 : ALL.findIndex(({ id }) => String(id) === after) + 1;
     return { body: { object: 'list', data: cut(from, size), has_more: more(from, size), url: '/v1/x' } };
   },
+  /** As stripe, with keys that a number would round. */
+  long_keys: (url) => {
+    const keyOf = (id: number) => `9007199254740${1000 + 2 * (id % 1000) + 1}`;
+    const wrong = strict(url, 'limit', 'starting_after');
+    if (wrong !== null) return wrong;
+    const size = number(url, 'limit', 10);
+    const after = url.searchParams.get('starting_after');
+    const from = after === null ? 0 : ALL.findIndex(({ id }) => keyOf(id) === after) + 1;
+    const body = JSON.stringify({ data: cut(from, size), has_more: more(from, size) });
+    return { body: body.replace(/"id":(\d+)/g, (_, id: string) => `"id":${keyOf(Number(id))}`) };
+  },
   shopify: (url) => {
     const size = number(url, 'limit', 10);
     const from = read(url.searchParams.get('page_info'));

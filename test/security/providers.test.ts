@@ -310,7 +310,7 @@ describe('a secret of Vault', () => {
     expect(said.split('\n')).toEqual([
       'headers.x refers to the secret vault:kv/none, which is not in Vault',
       'headers.x refers to the secret vault:kv/api, which has no field "none"',
-      'headers.x refers to the environment variable NOT_SET, which is not set where the worker runs',
+      'headers.x refers to the environment variable NOT_SET, which is not set in the environment of this command',
     ]);
   });
 

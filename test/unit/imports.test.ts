@@ -65,6 +65,15 @@ describe('a curl command', () => {
     checkWritten(imported);
   });
 
+  test.each([
+    ['-sk', ['-k: Highwater always checks certificates']],
+    ['-sSLkf', ['-k: Highwater always checks certificates']],
+    ['-sS -L --insecure', ['--insecure: Highwater always checks certificates']],
+    ['-sSL', []],
+  ])('with %s says which options have no meaning here', (given, leftOut) => {
+    expect(importedFromText(`curl ${given} https://h/v1/orders`).leftOut).toEqual(leftOut);
+  });
+
   test('is read by the rules of a shell', () => {
     expect(shellWords(`curl -H 'a: "b"' "c \\"d\\"" $'e\\'f\\u0041' g\\ h \\\n i`)).toEqual([
       'curl',
@@ -113,6 +122,16 @@ test('a HAR file gives each list once, with the paging that its requests show', 
   ]);
   expect(imported.leftOut.join('\n')).toContain('requests to https://other.h');
   checkWritten(imported);
+});
+
+test('a HAR file with more lists than streams says which are left out', () => {
+  const entries = Array.from({ length: 32 }, (_, i) => ({
+    request: { method: 'GET', url: `https://app.h/list_${i}`, headers: [] },
+    response: { status: 200, headers: [], content: { text: '[{"id": 1}]' } },
+  }));
+  const { streams, leftOut } = importedFromText(JSON.stringify({ log: { entries } }));
+  expect(streams).toHaveLength(30);
+  expect(leftOut).toEqual(['2 more lists: /list_30, /list_31']);
 });
 
 const userSchema = {
@@ -268,6 +287,49 @@ describe('an Airbyte manifest', () => {
     const { streams, leftOut } = importedFromText(manifest([stream({}), child]));
     expect(streams.map(({ name }) => name)).toEqual(['orders']);
     expect(leftOut).toContainEqual(expect.stringContaining('lines: the partition router'));
+  });
+});
+
+describe('an Airbyte manifest whose streams differ in their requesters', () => {
+  const bearer = (name: string) => ({
+    type: 'BearerAuthenticator',
+    api_token: `{{ config['${name}'] }}`,
+  });
+  const stream = (name: string, requester: object) => ({
+    type: 'DeclarativeStream',
+    name,
+    primary_key: 'id',
+    retriever: { requester: { url_base: 'https://api.h/v1', path: name, ...requester } },
+  });
+  const read = (...streams: object[]) =>
+    importedFromText(stringify({ type: 'DeclarativeSource', definitions: {}, streams }));
+
+  test('takes those of the first address and authentication, and lists the others', () => {
+    const { baseUrl, auth, streams, leftOut } = read(
+      stream('open', {}),
+      stream('orders', { authenticator: bearer('token') }),
+      stream('users', { url_base: 'https://other.h' }),
+      stream('audit', { authenticator: bearer('admin_token') }),
+    );
+    expect({ baseUrl, auth }).toEqual({
+      baseUrl: 'https://api.h/v1',
+      auth: { type: 'bearer', token: '${env:API_TOKEN}' },
+    });
+    expect(streams.map(({ name }) => name)).toEqual(['open', 'orders']);
+    expect(leftOut).toEqual([
+      'open: it has no authentication: that of the other streams is sent',
+      'users: the address https://other.h: a configuration has one; make another configuration for it',
+      'audit: its own authentication: a configuration has one; make another configuration for it',
+    ]);
+  });
+
+  test('keeps the headers of a stream with the stream', () => {
+    const { headers, streams } = read(
+      stream('orders', { request_headers: { 'X-Version': '2', 'X-Team': 'a' } }),
+      stream('users', { request_headers: { 'X-Version': '2' } }),
+    );
+    expect(headers).toEqual({ 'X-Version': '2' });
+    expect(streams.map(({ keys }) => keys['headers'])).toEqual([{ 'X-Team': 'a' }, undefined]);
   });
 });
 

@@ -1,9 +1,9 @@
 /** `init` finds how an API pages by trying, or says that it could not: against one server with the styles of many. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { plansFrom } from '../../src/config/index.js';
-import { lookAt, LookError } from '../../src/inspect/api/look.js';
-import { REQUESTS_IN_ALL } from '../../src/inspect/api/requests.js';
-import { Probe } from '../../src/inspect/probe.js';
+import { lookAsTold, lookAt, LookError } from '../../src/inspect/api/look.js';
+import { CHECK_REQUESTS, RequestBudget, REQUESTS_IN_ALL } from '../../src/inspect/request-budget.js';
+import { examine, Probe } from '../../src/inspect/probe.js';
 import { serveStyles, STYLE_RECORDS, type StylesServer } from '../helpers/api-styles.js';
 
 let server: StylesServer;
@@ -51,6 +51,7 @@ describe('a style of paging is found, and reads every record', () => {
       'stripe',
       { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' }, more: 'has_more' },
     ],
+    ['long_keys', { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' } }],
     ['shopify', { strategy: 'cursor', next: 'link', records: 'shopify', names: { limit: 'limit' } }],
     ['zendesk', { strategy: 'cursor', next: { url: 'links.next' }, records: 'tickets' }],
     ['odata', { strategy: 'cursor', next: { url: "$['@odata.nextLink']" }, records: 'value' }],
@@ -153,5 +154,36 @@ describe('an answer that is no list', () => {
     expect(error).toBeInstanceOf(LookError);
     expect((error as LookError).message).toContain(said);
     expect((error as LookError).asksFor).toEqual(asksFor);
+  });
+});
+
+describe('one budget counts every request', () => {
+  test('of a look at a list, and of a second one with the strategy that the user names', async () => {
+    const budget = new RequestBudget();
+    const place = { configuration: configurationOf('login'), name: 'things', preferred: [] };
+    const probing = () => Promise.resolve(options);
+    const before = server.requests('login') + server.requests('whole');
+    await expect(lookAt(place, probing, () => undefined, budget)).rejects.toBeInstanceOf(LookError);
+    expect(budget.sent).toBe(1);
+    const told = { ...place, configuration: configurationOf('whole') };
+    const { requests } = await lookAsTold(told, 'page_number', probing, () => undefined, budget);
+    expect(server.requests('login') + server.requests('whole') - before).toBe(requests);
+    expect(requests).toBeLessThanOrEqual(REQUESTS_IN_ALL - CHECK_REQUESTS);
+  });
+
+  test('and the check says what it could not try any more', async () => {
+    const [plan] = plansFrom({
+      source: { base_url: server.url },
+      streams: [
+        { name: 'things', path: '/whole', records: 'items', strategy: 'page_number', primary_key: 'id' },
+      ],
+    }).plans;
+    if (plan === undefined) throw new Error('no plan');
+    const probe = await Probe.of(plan, [plan], { ...options, budget: new RequestBudget(1) });
+    expect(await examine(probe)).toContainEqual({
+      kind: 'advice',
+      message:
+        'not everything was checked: the limit of 1 request is reached; "highwater check FILE" checks the rest',
+    });
   });
 });

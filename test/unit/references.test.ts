@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '../../src/errors.js';
+import { TrustPolicy } from '../../src/trust/policy.js';
 import { resolveRequest, sourceIdentity } from '../../src/sources/references.js';
 
 function refusal(work: () => unknown): ConfigurationError {
@@ -32,14 +33,17 @@ describe('a reference', () => {
     expect([...url.searchParams]).toEqual([['key', 'a&b=c+d']]);
   });
 
-  it('to what is not set, or empty, is refused, and every one is named', () => {
+  it.each([
+    ['in the environment of this command', undefined],
+    ['where the worker runs', TrustPolicy.local({}, 'own.duckdb')],
+  ])('to what is not set, or empty, %s, is refused, and every one is named', (where, trust) => {
     const { problems } = refusal(() =>
-      resolveRequest('https://${env:A}:${env:B}@h/${env:C}', undefined, { A: 'x', B: '' }),
+      resolveRequest('https://${env:A}:${env:B}@h/${env:C}', undefined, { A: 'x', B: '' }, trust),
     );
     expect(problems).toEqual(
       ['B', 'C'].map((name) => ({
         path: 'base_url',
-        message: `refers to the environment variable ${name}, which is not set where the worker runs`,
+        message: `refers to the environment variable ${name}, which is not set ${where}`,
       })),
     );
   });

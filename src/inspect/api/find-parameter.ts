@@ -1,13 +1,7 @@
 /** Finds the parameter that an API knows among many possible names, with few requests. */
-import { HighwaterError } from '../../errors.js';
 import type { Answer } from './answers.js';
 
 export type Params = Readonly<Record<string, string>>;
-
-/** The limit of requests was reached. */
-export class OutOfRequestsError extends HighwaterError {
-  override readonly name = 'OutOfRequestsError';
-}
 
 /** Sends requests to the API that is looked at. */
 export interface Api {

@@ -17,7 +17,8 @@ import {
   tellingMember,
   totalsIn,
 } from './answers.js';
-import { type Api, type Effect, findParameter, OutOfRequestsError, type Params } from './find-parameter.js';
+import { OutOfRequestsError } from '../request-budget.js';
+import { type Api, type Effect, findParameter, type Params } from './find-parameter.js';
 import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, TOKEN_PARAMETERS, useOf } from './names.js';
 import { OtherHostError } from '../../sources/raw.js';
 

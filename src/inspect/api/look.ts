@@ -4,8 +4,8 @@ import { HighwaterError } from '../../errors.js';
 import type { Json, StreamPlan } from '../../protocol.js';
 import { discover, type Discovery } from '../discover.js';
 import type { ProbeOptions } from '../probe.js';
+import { CHECK_REQUESTS, OutOfRequestsError, RequestBudget, SAMPLE_REQUESTS } from '../request-budget.js';
 import { type Answer, type FoundList, isObject, leavesOf, listsIn, rowsIn } from './answers.js';
-import { OutOfRequestsError } from './find-parameter.js';
 import { findFilter, isAscending } from './filter.js';
 import { type Evidence, investigate } from './investigate.js';
 import { LiveApi } from './requests.js';
@@ -27,6 +27,7 @@ export class LookError extends HighwaterError {
 
 /** The result of a look. */
 export interface Look extends Verdict {
+  /** Requests that the budget has counted. */
   requests: number;
   discovery: Discovery;
   /** Only a part of the list can be read with these keys. */
@@ -48,6 +49,8 @@ const NEEDS_FIRST_LOOK = { strategy: 'cursor', next: 'none', records: '$', prima
 /**
  * Looks at the list at a place.
  * @param onWait is told of a wait that the source asks for.
+ * @param budget all requests are counted in it.
+ * @param samples samples that will be read, this one included.
  * @throws {LookError} where there is no list.
  * @throws {HighwaterError} where no answer comes.
  */
@@ -55,15 +58,23 @@ export async function lookAt(
   place: Place,
   probing: (plan: StreamPlan) => Promise<ProbeOptions>,
   onWait: (seconds: number) => void,
+  budget = new RequestBudget(),
+  samples = 1,
 ): Promise<Look> {
   const plan = planOf(place, NEEDS_FIRST_LOOK);
-  const options = await probing(plan);
-  const api = await LiveApi.of(plan, options, onWait);
+  const options = { ...(await probing(plan)), budget };
+  const kept = samples * SAMPLE_REQUESTS + CHECK_REQUESTS;
+  const opened: LiveApi[] = [];
+  const apiOf = async (of: StreamPlan) => {
+    const api = await LiveApi.of(of, options, onWait, budget, kept);
+    opened.push(api);
+    return api;
+  };
   try {
+    const api = await apiOf(plan);
     const { answer, list, params } = await firstList(api, place.name);
     const base = withParams(place, params);
-    const liveBase =
-      params === null ? api : await LiveApi.of(planOf(base, NEEDS_FIRST_LOOK), options, onWait);
+    const liveBase = params === null ? api : await apiOf(planOf(base, NEEDS_FIRST_LOOK));
     const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
     const verdict = pagingVerdict(evidence);
     if (params !== null) verdict.keys['params'] = { ...paramsOf(base), ...params };
@@ -71,15 +82,9 @@ export async function lookAt(
     const discovery = await discover(draft, SAMPLE, [draft], options);
     describeFields(verdict, discovery);
     await addFilter(liveBase, verdict, evidence, discovery, place.name);
-    const sent = api.sent + (liveBase === api ? 0 : liveBase.sent);
-    return {
-      ...verdict,
-      requests: sent + discovery.requests.length,
-      discovery,
-      isPartOnly: isPartOnly(evidence),
-    };
+    return { ...verdict, requests: budget.sent, discovery, isPartOnly: isPartOnly(evidence) };
   } finally {
-    api.close();
+    for (const api of opened) api.close();
   }
 }
 
@@ -93,8 +98,9 @@ export async function lookAsTold(
   strategy: string,
   probing: (plan: StreamPlan) => Promise<ProbeOptions>,
   onWait: (seconds: number) => void,
+  budget = new RequestBudget(),
 ): Promise<Look> {
-  const other = await lookAt(place, probing, onWait).catch((thrown: unknown) => {
+  const other = await lookAt(place, probing, onWait, budget, 2).catch((thrown: unknown) => {
     // Ranges of ids, for example, cannot be left out of a request.
     if (thrown instanceof LookError && thrown.asksFor.length === 0) return null;
     throw thrown;
@@ -103,7 +109,7 @@ export async function lookAsTold(
   const records = other === null ? {} : { records: other.keys['records'] ?? 'data' };
   const keys: StreamKeys = { strategy, ...(strategy === 'cursor' && { next: 'link' }), ...records };
   const plan = planOf(place, keys);
-  const discovery = await discover(plan, SAMPLE, [plan], await probing(plan));
+  const discovery = await discover(plan, SAMPLE, [plan], { ...(await probing(plan)), budget });
   const verdict: Verdict = {
     keys,
     found: [],
@@ -117,8 +123,7 @@ export async function lookAsTold(
       `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${paging})`,
     );
   }
-  const requests = discovery.requests.length + (other?.requests ?? 1);
-  return { ...verdict, requests, discovery, isPartOnly: false };
+  return { ...verdict, requests: budget.sent, discovery, isPartOnly: false };
 }
 
 function planOf({ configuration }: Place, keys: StreamKeys): StreamPlan {

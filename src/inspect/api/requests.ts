@@ -6,17 +6,14 @@ import { RawSource } from '../../sources/raw.js';
 import { ownSurroundings } from '../../surroundings.js';
 import type { ProbeOptions } from '../probe.js';
 import type { Answer } from './answers.js';
-import { type Api, OutOfRequestsError, type Params } from './find-parameter.js';
+import type { RequestBudget } from '../request-budget.js';
+import type { Api, Params } from './find-parameter.js';
 
 /** An API asks to wait for longer than a person would. */
 export class TooBusyError extends HighwaterError {
   override readonly name = 'TooBusyError';
 }
 
-/** Requests that `init` sends at most to find out how an API pages. */
-export const REQUEST_LIMIT = 40;
-/** The same, with the sample and the check. */
-export const REQUESTS_IN_ALL = REQUEST_LIMIT + 15;
 /** A longer wait is left to the user. */
 const LONGEST_WAIT_SECONDS = 60;
 /** Waits where a 429 does not say for how long. */
@@ -24,24 +21,26 @@ const DEFAULT_WAIT_SECONDS = 5;
 
 /** An API as it is, asked with the address and credentials of a plan. */
 export class LiveApi implements Api {
-  /** Requests sent. */
-  sent = 0;
-
   private constructor(
     private readonly source: RawSource,
     private readonly onWait: (seconds: number) => void,
-    private readonly limit: number,
+    private readonly budget: RequestBudget,
+    private readonly reserve: number,
   ) {}
 
-  /** @throws {HighwaterError} where the plan's references lead nowhere. */
+  /**
+   * @param reserve requests of the budget that are kept for later.
+   * @throws {HighwaterError} where the plan's references lead nowhere.
+   */
   static async of(
     plan: StreamPlan,
     options: ProbeOptions,
     onWait: (seconds: number) => void,
-    limit = REQUEST_LIMIT,
+    budget: RequestBudget,
+    reserve: number,
   ): Promise<LiveApi> {
     const source = await RawSource.of(plan, ownSurroundings(options.environment), options.destination);
-    return new LiveApi(source, onWait, limit);
+    return new LiveApi(source, onWait, budget, reserve);
   }
 
   ask(params: Params): Promise<Answer> {
@@ -58,9 +57,7 @@ export class LiveApi implements Api {
 
   private async send(read: () => ReturnType<RawSource['read']>): Promise<Answer> {
     for (let waits = 0; ; waits++) {
-      if (this.sent >= this.limit)
-        throw new OutOfRequestsError(`the limit of ${this.limit} requests is reached`);
-      this.sent++;
+      this.budget.spend(this.reserve);
       const { waitSeconds, text, ...answer } = await read();
       if (waitSeconds === null) return { ...answer, document: parsed(text) };
       const seconds = waitSeconds === 0 ? DEFAULT_WAIT_SECONDS : waitSeconds;
@@ -75,10 +72,18 @@ export class LiveApi implements Api {
   }
 }
 
+/** Parses an answer; integers that a number would round become texts, so that a key can be sent back as it came. */
 function parsed(text: string): unknown {
+  const plain = text.replace(/^\uFEFF/, '');
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return JSON.parse(LONG_DIGITS.test(plain) ? plain.replace(STRING_OR_NUMBER, exactly) : plain);
   } catch {
     return undefined;
   }
 }
+
+const LONG_DIGITS = /\d{16}/;
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+
+const exactly = (part: string) =>
+  /^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part)) ? `"${part}"` : part;

@@ -1,4 +1,5 @@
 /** Reads an Airbyte declarative manifest. Pure. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Json } from '../../protocol.js';
 import { pathText } from '../../request/paths.js';
 import { isObject, type JsonObject } from '../api/answers.js';
@@ -12,18 +13,41 @@ export function fromAirbyte(document: JsonObject): Imported {
   const given = manifest.list(document['streams']).map((one) => manifest.object(one));
   if (given.length === 0) throw new ImportError('it declares no streams');
   const leftOut: string[] = [];
-  const streams = given.flatMap((one) => manifest.stream(one, leftOut) ?? []);
-  if (streams.length === 0)
+  const taken = given.flatMap((one) => {
+    const stream = manifest.stream(one, leftOut);
+    return stream === null ? [] : [{ stream, ...manifest.place(manifest.requester(one), leftOut) }];
+  });
+  const [first] = taken;
+  if (first === undefined)
     throw new ImportError(
       `none of its streams can be taken over:\n${leftOut.map((line) => `  ${line}`).join('\n')}`,
     );
-  const [requester = {}] = given.map((one) => manifest.requester(one));
-  const baseUrl = manifest.text(requester['url_base'] ?? origin(requester['url']));
+  const { baseUrl } = first;
+  const ofApi = taken.filter((one) => one.baseUrl === baseUrl);
+  const auth = ofApi.find((one) => one.auth !== null)?.auth ?? null;
+  const same = ofApi.filter((one) => one.auth === null || isDeepStrictEqual(one.auth, auth));
+  const another = 'a configuration has one; make another configuration for it';
+  for (const one of taken) {
+    const { name } = one.stream;
+    if (!ofApi.includes(one)) leftOut.push(`${name}: the address ${one.baseUrl}: ${another}`);
+    else if (!same.includes(one)) leftOut.push(`${name}: its own authentication: ${another}`);
+    else if (one.auth === null && auth !== null)
+      leftOut.push(`${name}: it has no authentication: that of the other streams is sent`);
+  }
+  const headers = Object.fromEntries(
+    Object.entries(first.headers).filter(([name, text]) => same.every((one) => one.headers[name] === text)),
+  );
+  const streams = same.map(({ stream, headers: all }): ImportedStream => {
+    const own = Object.entries(all).filter(([name]) => headers[name] === undefined);
+    return own.length === 0
+      ? stream
+      : { ...stream, keys: { ...stream.keys, headers: Object.fromEntries(own) } };
+  });
   return {
     kind: 'Airbyte manifest',
-    baseUrl: baseUrl.replace(/\/$/, ''),
-    auth: manifest.auth(manifest.object(requester['authenticator']), leftOut),
-    headers: manifest.texts(requester['request_headers'], leftOut, 'request_headers'),
+    baseUrl,
+    auth,
+    headers,
     streams: distinctNames(streams),
     secrets: {},
     assumed: [...new Set(manifest.assumed)],
@@ -62,6 +86,18 @@ class Manifest {
 
   requester(stream: JsonObject): JsonObject {
     return this.object(this.object(stream['retriever'])['requester']);
+  }
+
+  /** The parts of a requester that belong to the source of a configuration. */
+  place(
+    requester: JsonObject,
+    leftOut: string[],
+  ): { baseUrl: string; auth: { [key: string]: Json } | null; headers: { [name: string]: string } } {
+    return {
+      baseUrl: this.text(requester['url_base'] ?? origin(requester['url'])).replace(/\/$/, ''),
+      auth: this.auth(this.object(requester['authenticator']), leftOut),
+      headers: this.texts(requester['request_headers'], leftOut, 'request_headers'),
+    };
   }
 
   /** `{{ config['api_key'] }}` → `${env:API_KEY}`; other expressions stay, and are reported. */
@@ -273,9 +309,9 @@ class Manifest {
     const begin = isObject(from) ? from['datetime'] : from;
     if (typeof begin === 'string' && /^\d{4}-\d\d-\d\d/.test(begin)) keys['start'] = begin;
     else if (begin !== undefined) say(`the start ${String(begin)}: set "start"`);
-    for (const part of ['step', 'lookback_window', 'cursor_granularity']) {
-      if (part === 'cursor_granularity' || cursor[part] === undefined) continue;
-      say(`${part} (${String(cursor[part])}): see window and lookback in docs/incremental.md`);
+    for (const part of ['step', 'lookback_window']) {
+      if (cursor[part] !== undefined)
+        say(`${part} (${String(cursor[part])}): see window and lookback in docs/incremental.md`);
     }
   }
 }

@@ -26,7 +26,7 @@ const VALUED: Record<string, string> = {
 };
 /** Options that Highwater needs no word for. */
 const HARMLESS =
-  /^(-[sSLkivfg#]+|--(silent|show-error|location|include|verbose|fail|compressed|globoff|http1\.1|http2|progress-bar|no-progress-meter))$/;
+  /^(-[sSLivfg#]|--(silent|show-error|location|include|verbose|fail|compressed|globoff|http1\.1|http2|progress-bar|no-progress-meter))$/;
 const HARMLESS_VALUED =
   /^(-o|--output|-A|--user-agent|-e|--referer|-m|--max-time|--connect-timeout|-w|--write-out|--retry)$/;
 
@@ -60,6 +60,8 @@ function requestOf(words: string[], leftOut: string[]): SentRequest {
     false,
   ];
   const queue = words.flatMap((word) => {
+    // -sk is -s -k.
+    if (/^-[sSLkivfgG#]{2,}$/.test(word)) return [...word.slice(1)].map((letter) => `-${letter}`);
     // -XPOST and --request=POST are written in one.
     const [, option = '', value = ''] =
       /^(-[XHdub])(.+)$/s.exec(word) ?? /^(--[\w-]+)=(.*)$/s.exec(word) ?? [];

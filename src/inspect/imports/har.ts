@@ -1,6 +1,7 @@
 /** Reads a HAR file, as browsers save their network traffic. Pure. */
 import { z } from 'zod';
 import { type Answer, listsIn } from '../api/answers.js';
+import { counted } from '../../text.js';
 import { nameOfPath } from '../stream-names.js';
 import { importedFrom } from './curl.js';
 import { type Imported, ImportError, keysFrom, type KnownParameter } from './imported.js';
@@ -66,15 +67,20 @@ export function fromHar(document: unknown): Imported {
     if (known === undefined) groups.set(key, { entry, answer, parts, all: [...parts.parameters] });
     else known.all.push(...parts.parameters);
   }
-  const found = [...groups.values()].slice(0, STREAMS);
+  const all = [...groups.values()];
+  const found = all.slice(0, STREAMS);
   if (found.length === 0) throw new ImportError('none of its answers is JSON with a list of records');
-  const skipped = entries.length - [...groups.values()].reduce((sum) => sum + 1, 0);
-  const leftOut =
-    skipped > 0
-      ? [
-          `${skipped} of ${entries.length} requests: pages, scripts and answers without a list, or further pages`,
-        ]
-      : [];
+  const leftOut: string[] = [];
+  const skipped = entries.length - groups.size;
+  if (skipped > 0)
+    leftOut.push(
+      `${skipped} of ${entries.length} requests: pages, scripts and answers without a list, or further pages`,
+    );
+  if (all.length > STREAMS) {
+    const others = all.slice(STREAMS).map(({ parts }) => String(parts.keys['path']));
+    const more = others.length > 5 ? ', …' : '';
+    leftOut.push(`${counted(others.length, 'more list')}: ${others.slice(0, 5).join(', ')}${more}`);
+  }
   const imported = importedFrom(
     'HAR file',
     found.map(({ parts }) => parts),
