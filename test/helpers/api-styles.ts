@@ -37,6 +37,16 @@ const strict = (url: URL, ...known: string[]) => {
   return unknown.length === 0 ? null : refused(`Received unknown parameters: ${unknown.join(', ')}`);
 };
 
+const asked = new Map<string, number>();
+/** A page of a list that grows by one record with every third request, newest first. */
+function moving(style: string, page: number, size: number): { id: number; type: string }[] {
+  const requests = asked.get(style) ?? 0;
+  asked.set(style, requests + 1);
+  const newest = 500 + Math.floor(requests / 3);
+  const list = Array.from({ length: newest }, (_, i) => ({ id: newest - i, type: 'push' }));
+  return list.slice((page - 1) * size, page * size);
+}
+
 /** The styles, each by its name. */
 export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
   github: (url) => {
@@ -232,6 +242,23 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     };
   },
   whole: () => ({ body: { items: ALL } }),
+  limited: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 100)) } }),
+  // A limit that no request passes.
+  capped: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 25)) } }),
+  // Newest first, and one more with every third request.
+  moving: (url) => ({ body: moving('moving', number(url, 'page', 1), number(url, 'per_page', 20)) }),
+  moving_unpaged: () => ({ body: moving('moving_unpaged', 1, 20) }),
+  moving_limited: (url) => ({ body: moving('moving_limited', 1, number(url, 'per_page', 20)) }),
+  // One record is added, once; the flag says that more follow, and no parameter gets them.
+  ignores_key: (url) => {
+    const list = moving('ignores_key', 1, number(url, 'limit', 2));
+    return { body: { data: list, has_more: true } };
+  },
+  moving_keys: (url) => {
+    const after = Number(url.searchParams.get('starting_after') ?? Infinity);
+    const list = moving('moving_keys', 1, Infinity).filter(({ id }) => id < after);
+    return { body: { data: list.slice(0, 20), has_more: list.length > 20 } };
+  },
   // Pages that do not exist for anyone: every request has the same records.
   repeats: () => ({ body: { data: cut(0, 20), total: ALL.length, page: 1, per_page: 20 } }),
   repeats_link: (url) => ({

@@ -123,6 +123,43 @@ describe('a style of paging is found, and reads every record', () => {
   });
 });
 
+describe('a list that changes while it is looked at', () => {
+  test.each<[string, object]>([
+    ['moving', { strategy: 'page_number', names: { page: 'page', limit: 'per_page' } }],
+    ['moving_keys', { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' } }],
+  ])('%s is paged, or else not read: pages are compared by most of their records', async (style, wanted) => {
+    const { keys, isPartOnly } = await look(style);
+    expect(keys).toMatchObject(wanted);
+    expect(isPartOnly).toBe(false);
+  });
+
+  test.each(['moving_unpaged', 'moving_limited', 'ignores_key'])(
+    '%s: without a parameter for the page it is a part of a list',
+    async (style) => {
+      const { keys, isPartOnly, unknown } = await look(style);
+      expect(keys).toMatchObject({ strategy: 'cursor', next: 'none' });
+      expect(isPartOnly).toBe(true);
+      expect(unknown).toContainEqual(expect.stringContaining('the rest of the list: the first answer had'));
+    },
+  );
+});
+
+describe('a list that a parameter limits, and none pages', () => {
+  test('is read whole with a larger limit that is not reached', async () => {
+    const { keys, isPartOnly, assumed } = await look('limited');
+    expect(keys).toMatchObject({ strategy: 'cursor', next: 'none', params: { limit: '100' } });
+    expect(isPartOnly).toBe(false);
+    expect(assumed).toContainEqual(expect.stringContaining('it gave 57 records'));
+    expect(await readAll('limited', { primary_key: 'id', ...keys })).toBe(STYLE_RECORDS);
+  });
+
+  test('is a part where the larger limit gives a usual page', async () => {
+    const { isPartOnly, unknown } = await look('capped');
+    expect(isPartOnly).toBe(true);
+    expect(unknown).toContainEqual(expect.stringContaining('limit limits their number'));
+  });
+});
+
 describe('an API that cannot be read whole is not called paged', () => {
   test.each([
     ['repeats', 'the rest of the list: the answer says that there are 57 records, and has 20'],

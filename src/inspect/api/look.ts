@@ -77,7 +77,12 @@ export async function lookAt(
     const liveBase = params === null ? api : await apiOf(planOf(base, NEEDS_FIRST_LOOK));
     const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
     const verdict = pagingVerdict(evidence);
-    if (params !== null) verdict.keys['params'] = { ...paramsOf(base), ...params };
+    if (params !== null)
+      verdict.keys['params'] = {
+        ...paramsOf(base),
+        ...params,
+        ...(verdict.keys['params'] as StreamKeys | undefined),
+      };
     const draft = planOf(base, verdict.keys);
     const discovery = await discover(draft, SAMPLE, [draft], options);
     describeFields(verdict, discovery);

@@ -2,7 +2,7 @@
 import type { Json } from '../../protocol.js';
 import { type CountPlace, type NextHint, placeText } from './answers.js';
 import type { Filter } from './filter.js';
-import type { Evidence } from './investigate.js';
+import { type Evidence, ROUND } from './investigate.js';
 
 /** Keys of a stream. */
 export type StreamKeys = { [key: string]: Json };
@@ -18,9 +18,6 @@ export interface Findings {
 export interface Verdict extends Findings {
   keys: StreamKeys;
 }
-
-/** Pages are often of these sizes: a list of exactly so many records may be a first page. */
-const ROUND = new Set([10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000]);
 
 /** Returns the keys of a stream that say how to page, and what they rest on. */
 export function pagingVerdict(evidence: Evidence): Verdict {
@@ -87,9 +84,20 @@ export function pagingVerdict(evidence: Evidence): Verdict {
 }
 
 /** Whether the list was not found whole: a sync would store a part of it at most. */
-export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: Evidence): boolean =>
+export const isPartOnly = ({
+  paging,
+  said,
+  list,
+  more,
+  deadEnds,
+  slides,
+  limited,
+  isCutShort,
+}: Evidence): boolean =>
   paging.by === 'none' &&
-  ((said !== null && said > list.records.length) ||
+  (slides ||
+    limited === 'to a part' ||
+    (said !== null && said > list.records.length) ||
     (more !== null && more.value !== more.isEnd) ||
     deadEnds.length > 0 ||
     isCutShort);
@@ -123,22 +131,31 @@ function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): 
   found.push({ what: 'page size', text: `${size.parameter}, ${size.records} at a time` });
 }
 
-function sayNoPaging({ found, assumed, unknown }: Verdict, evidence: Evidence): void {
-  const { tried, list, size } = evidence;
+function sayNoPaging({ keys, found, assumed, unknown }: Verdict, evidence: Evidence): void {
+  const { tried, list, size, slides, limited } = evidence;
   const count = list.records.length;
   if (count === 0) {
     unknown.push('everything else: the list is empty');
     return;
   }
-  const names = [...tried.page, ...tried.offset, ...tried.last_key];
+  const names = [...new Set([...tried.page, ...tried.offset, ...tried.last_key])];
   found.push({
     what: 'paging',
     text: `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`,
   });
-  if (isPartOnly(evidence)) return;
-  if (size !== null) {
+  if (slides)
+    unknown.push(
+      'the rest of the list: the first answer had records that a later one lacked, so it seems to be the first page of a list that changes',
+    );
+  if (limited === 'to a part' && size !== null)
     unknown.push(
       `how to get the records after the first page: ${size.parameter} limits their number, but no parameter for the page was found`,
+    );
+  if (isPartOnly(evidence)) return;
+  if (limited !== null && limited !== 'to a part') {
+    keys['params'] = { [limited.parameter]: String(limited.asked) };
+    assumed.push(
+      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records)}. A longer list needs a greater number`,
     );
   } else if (ROUND.has(count)) {
     assumed.push(
