@@ -242,6 +242,16 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     };
   },
   whole: () => ({ body: { items: ALL } }),
+  two_lists: () => ({ body: { open: cut(0, 12), closed: cut(12, 30), meta: { warnings: [{ id: 1 }] } } }),
+  by_keys: () => ({
+    body: {
+      data: Object.fromEntries(ALL.map((one) => [`k${one.id}`, one])),
+      meta: { warnings: [{ id: 1 }] },
+    },
+  }),
+  nested: () => ({
+    body: { data: [1, 2].map((id) => ({ id, users: cut(10 * id, 3 * id) })), extras: cut(0, 4) },
+  }),
   limited: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 100)) } }),
   // A limit that no request passes.
   capped: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 25)) } }),

@@ -17,9 +17,9 @@ const configurationOf = (style: string) => ({
   source: { base_url: server.url },
   streams: [{ name: 'things', path: `/${style}` }],
 });
-const look = (style: string) =>
+const look = (style: string, name = 'things') =>
   lookAt(
-    { configuration: configurationOf(style), name: 'things', preferred: [] },
+    { configuration: configurationOf(style), name, preferred: [] },
     () => Promise.resolve(options),
     () => {
       throw new Error('no style asks to wait');
@@ -144,6 +144,25 @@ describe('a list that changes while it is looked at', () => {
   );
 });
 
+describe('other lists of an answer', () => {
+  test.each([
+    [
+      'nested',
+      'things',
+      'data',
+      [
+        'the list extras (4 records)',
+        'the lists users inside the records (9 records in all), which become a column',
+      ],
+    ],
+    ['two_lists', 'open', 'open', ['the list closed (30 records)', 'the list meta.warnings (1 record)']],
+  ])('%s as %s: they are named as not read', async (style, name, records, others) => {
+    const { keys, found } = await look(style, name);
+    expect(keys['records']).toBe(records);
+    expect(found.filter(({ what }) => what === 'not read').map(({ text }) => text)).toEqual(others);
+  });
+});
+
 describe('a list that a parameter limits, and none pages', () => {
   test('is read whole with a larger limit that is not reached', async () => {
     const { keys, isPartOnly, assumed } = await look('limited');
@@ -183,6 +202,8 @@ describe('an answer that is no list', () => {
     ['html', 'the answer is not JSON (text/html)', []],
     ['directory', 'which may be lists:\n  users_url  http://127.0.0.1:', []],
     ['nothing', 'the source answered 404', []],
+    ['by_keys', 'no list of records, but data, an object with 57 records by their keys', []],
+    ['two_lists', 'several lists: closed (30 records), open (12 records). Say which', []],
   ])('%s', async (style, said, asksFor) => {
     const error = await look(style).then(
       () => null,
