@@ -111,7 +111,7 @@ function versions(): Finding {
     : { check: 'versions', outcome: 'good', message };
 }
 
-/** Whether a configuration can be used here, and the destination that is meant. */
+/** Checks whether a configuration can be used here; returns its destination, too. */
 async function configured(
   file: string | undefined,
   options: Options,
@@ -258,7 +258,7 @@ interface Version {
   buildId?: string | null;
 }
 
-/** Whether the version that is to take syncs has a worker, where workers are versions of a deployment. */
+/** Checks whether the version that is to take syncs has a worker, where workers are versions of a deployment. */
 function ofVersions(
   pollers: readonly { deploymentOptions?: Version | null }[],
   current: Version | null,

@@ -1,7 +1,7 @@
 import type { Target } from '../connection.js';
 import { findServer } from '../dev/temporal-server.js';
 
-/** The Web UI of a server, where it can be told. */
+/** Returns the Web UI's address; null if it is not known. */
 export async function findUi(to: Target): Promise<string | null> {
   const env = { ...process.env, TEMPORAL_ADDRESS: to.address };
   const recorded = await findServer().catch(() => null);

@@ -14,9 +14,9 @@ import {
   importedFromText,
 } from '../inspect/imports/index.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { checked, printFindings, problemsIn } from './check.js';
+import { checked } from './check.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
-import type { InitOptions } from './init.js';
+import { finishInit, type InitOptions } from './init-outcome.js';
 import { counted, print, probedFrom, visible, wrapped } from './output.js';
 
 /** Streams that are looked at in the live API. */
@@ -24,24 +24,21 @@ const LOOKS = 5;
 
 type Keys = { [key: string]: Json };
 
-/** The file is written, but it is not complete, or its check found problems. */
-class InitIncompleteError extends HighwaterError {
-  override readonly name = 'InitIncompleteError';
-}
-
 export async function initFrom(from: string, options: InitOptions): Promise<void> {
   const file = options.file ?? 'highwater.yaml';
   refuseExisting(file, options.force === true);
   const imported = await read(from);
   if (options.baseUrl !== undefined) useBaseUrl(imported, options.baseUrl);
+  if (imported.needsBaseUrl)
+    imported.leftOut.push('the address of the server, which the description does not name: give --base-url');
   const name =
     options.name ??
     (imported.streams.length === 1 ? (imported.streams[0]?.name ?? 'api') : apiName(imported));
   const environment = { ...process.env, ...imported.secrets };
   const given = variablesIn(sourceOf(imported));
-  const missing = given.filter((variable) => environment[variable] === undefined);
+  const unset = given.filter((variable) => environment[variable] === undefined);
   const notes: string[] = [];
-  const isLive = options.discover && missing.length === 0;
+  const isLive = options.discover && unset.length === 0;
   if (isLive) await lookAtStreams(imported, environment, notes);
   const { configuration, refused } = usableConfiguration(imported, name, file);
   imported.leftOut.push(...refused);
@@ -52,38 +49,26 @@ export async function initFrom(from: string, options: InitOptions): Promise<void
     variables,
   );
   const { plans } = plansFrom(configuration, undefined, true);
-  const isSound = soundness(configuration) === null;
-  const findings = isLive && isSound ? await checked(plans, plans, { environment }) : null;
-  const problems = findings === null ? 0 : problemsIn(findings);
-  if (options.json === true) {
-    const { kind, assumed, leftOut } = imported;
-    print(
-      JSON.stringify({ status: 'written', kind, files, variables, assumed, notes, leftOut, check: findings }),
-    );
-  } else {
-    print(
-      `Read ${from === '-' ? 'standard input' : visible(from)}: ${imported.kind}, ${counted(plans.length, 'stream')}.`,
-    );
-    printList('Could not take over', imported.leftOut);
-    printList('Assumed', imported.assumed);
-    printList('Notes', notes);
-    print(`\nWrote ${files.map(visible).join(' and ')}.`);
-    sayVariables(imported, variables);
-    if (findings !== null) {
-      print('\nChecked with "highwater check":');
-      printFindings(findings);
-    }
-  }
-  if (problems > 0 || !isSound) {
-    throw new InitIncompleteError(
-      isSound
-        ? `${file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${file}"`
-        : `${file} is written, but is not complete: ${soundness(configuration) ?? ''}`,
-    );
-  }
-  if (options.json === true) return;
-  const steps = findings === null ? [`npx highwater check ${file}`] : [];
-  print(`\nNext:\n${[...steps, `npx highwater run ${file}`].map((line) => `  ${line}`).join('\n')}`);
+  const missing = soundness(configuration);
+  const findings = isLive && missing === null ? await checked(plans, plans, { environment }) : null;
+  const { kind, assumed, leftOut, secrets } = imported;
+  finishInit({
+    file,
+    files,
+    variables,
+    secrets: Object.keys(secrets),
+    printFound: () => {
+      const source = from === '-' ? 'standard input' : visible(from);
+      print(`Read ${source}: ${kind}, ${counted(plans.length, 'stream')}.`);
+      printList('Could not take over', leftOut);
+      printList('Assumed', assumed);
+      printList('Notes', notes);
+      print('');
+    },
+    json: options.json === true ? { before: { kind }, after: { assumed, notes, leftOut } } : null,
+    missing,
+    findings,
+  });
 }
 
 async function read(from: string): Promise<Imported> {
@@ -103,7 +88,7 @@ async function read(from: string): Promise<Imported> {
 
 function useBaseUrl(imported: Imported, baseUrl: string): void {
   imported.baseUrl = baseUrl.replace(/\/$/, '');
-  imported.leftOut = imported.leftOut.filter((line) => !line.includes('--base-url'));
+  imported.needsBaseUrl = false;
 }
 
 /** api.example.com → example */
@@ -141,8 +126,7 @@ async function lookAtStreams(
         notes.push(`${stream.name}: requests found no way to read more than the first page`);
       stream.keys = { ...place, ...keyFound(look.discovery.primaryKeys[0]?.columns), ...look.keys };
       stream.needsLook = false;
-      const paging = look.found.find(({ what }) => what === 'paging')?.text ?? '';
-      notes.push(`${stream.name}: ${counted(look.requests, 'request')} found: ${paging}`);
+      notes.push(`${stream.name}: ${counted(look.requests, 'request')} found: ${look.paging}`);
     } catch (thrown) {
       if (!(thrown instanceof HighwaterError)) throw thrown;
       notes.push(`${stream.name}: could not be looked at: ${messageOf(thrown).split('\n')[0] ?? ''}`);
@@ -188,26 +172,6 @@ function soundness(configuration: Keys, isDraft = false): string | null {
     if (!(thrown instanceof ConfigurationError)) throw thrown;
     return thrown.problems.map(({ path, message }) => `${path} ${message}`).join('; ');
   }
-}
-
-function sayVariables({ secrets }: Imported, variables: string[]): void {
-  const taken = Object.keys(secrets).filter((name) => variables.includes(name));
-  if (taken.length > 0) {
-    print(
-      wrapped(
-        `The file refers to ${taken.join(' and ')} instead of the values that it was given: they are written nowhere.`,
-        0,
-      ),
-    );
-  }
-  const missing = variables.filter((name) => process.env[name] === undefined);
-  if (missing.length > 0)
-    print(
-      wrapped(
-        `Set ${missing.join(' and ')} in the environment of commands and workers, as .env.example says.`,
-        0,
-      ),
-    );
 }
 
 function printList(title: string, lines: readonly string[]): void {

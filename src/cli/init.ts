@@ -7,6 +7,7 @@ import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { type Look, lookAt, LookError, lookAsTold } from '../inspect/api/look.js';
 import { REQUESTS_IN_ALL, RequestBudget } from '../inspect/request-budget.js';
 import { useOf } from '../inspect/api/names.js';
+import { objectAt, type OneStream, type StreamKeys } from '../inspect/api/stream-keys.js';
 import {
   AUTH_KINDS,
   type AuthKind,
@@ -18,45 +19,23 @@ import {
 } from '../inspect/credentials.js';
 import { draft } from '../inspect/draft.js';
 import { nameOfPath } from '../inspect/stream-names.js';
-import { type Json, STRATEGIES, type StreamPlan } from '../protocol.js';
-import { type Checked, checked, printFindings, problemsIn } from './check.js';
+import { STRATEGIES, type StreamPlan } from '../protocol.js';
+import { checked } from './check.js';
 import { initFrom } from './init-from.js';
+import { finishInit, type InitOptions } from './init-outcome.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
 import { counted, note, print, probedFrom, visible, wrapped } from './output.js';
 import { Questions } from './questions.js';
-
-export interface InitOptions {
-  baseUrl?: string;
-  path?: string;
-  name?: string;
-  strategy?: string;
-  auth?: string;
-  authName?: string;
-  authIn?: 'header' | 'query' | 'cookie';
-  authUrl?: string;
-  from?: string;
-  file?: string;
-  yes?: boolean;
-  force?: boolean;
-  columns?: boolean;
-  discover: boolean;
-  json?: boolean;
-}
 
 /** The API could not be understood, so no configuration was written. */
 class InitFailedError extends HighwaterError {
   override readonly name = 'InitFailedError';
 }
 
-/** The file is written, but its check found problems. */
-class CheckAfterInitError extends HighwaterError {
-  override readonly name = 'CheckAfterInitError';
-}
-
 export function initCommand(): Command {
   return new Command('init')
     .description(
-      `Look at a live API, or read a description of it, and write a first configuration. Tries how the API pages with at most ${REQUESTS_IN_ALL} requests, reads a sample, and checks the result.`,
+      `Look at a live API, or read a description of it, and write a first configuration. Finds out how the API pages with at most ${REQUESTS_IN_ALL} requests, reads a sample, and checks the result.`,
     )
     .argument('[url]', 'the address of a list of records')
     .option('--base-url <url>', 'the address of the API; with --path instead of a URL')
@@ -159,7 +138,7 @@ async function firstAnswers(
     name: options.name ?? nameOf(given.path),
     file: options.file ?? DEFAULT_FILE,
     strategy: options.strategy ?? null,
-    ...(options.auth !== undefined && { auth: authOf(options.auth as AuthKind, options, given.baseUrl) }),
+    ...(options.auth !== undefined && { auth: authOf(options.auth, options, given.baseUrl) }),
   };
 }
 
@@ -239,7 +218,7 @@ async function lookOrAsk(
       const mayAsk = questions !== null && options.auth === undefined && asksFor.length > 0 && tries === 0;
       if (!mayAsk) throw new InitFailedError(`${explained(thrown, given)}\nNothing was written.`);
       note(messageOf(thrown));
-      given = await withAuth(given, options, questions, asksFor[0] as AuthKind);
+      given = await withAuth(given, options, questions, asksFor[0]);
     }
   }
 }
@@ -261,7 +240,7 @@ async function look(given: Given, options: InitOptions, budget: RequestBudget): 
 
 const environmentOf = ({ secrets }: Given): NodeJS.ProcessEnv => ({ ...process.env, ...secrets });
 
-/** Why nothing could be looked at, and what to do. */
+/** Returns the reason why the API could not be looked at, and what to do. */
 function explained(thrown: unknown, given: Given): string {
   const { auth } = given;
   const environment = environmentOf(given);
@@ -299,10 +278,9 @@ async function lastAnswers(
 }
 
 /** @throws {ConfigurationError} where an answer cannot stand in a configuration. */
-function configurationOf(given: Given, keys: { [key: string]: Json }): { [key: string]: Json } {
+function configurationOf(given: Given, keys: StreamKeys): OneStream {
   const { baseUrl, path, name, auth, params, file } = given;
-  const own = keys['params'] as { [name: string]: Json } | undefined;
-  const allParams = { ...params, ...own };
+  const allParams = { ...params, ...objectAt(keys, 'params') };
   const configuration = {
     sync: { name },
     source: { base_url: baseUrl, ...(auth.auth !== null && { auth: auth.auth }) },
@@ -329,14 +307,14 @@ async function finish(
   if (look?.isPartOnly === true && given.strategy === null) {
     if (options.json !== true) printLook(look);
     throw new InitFailedError(
-      'only a part of the list could be read, so nothing was written. If you know how the API pages, say so: --strategy NAME; or --no-discover writes a file to complete',
+      'only a part of the list could be read, so nothing was written. If you know how the API pages, add --strategy NAME, or write a file to complete by hand with --no-discover',
     );
   }
   const asked = given.strategy === null ? look?.keys : keysAsTold(given, look);
   const configuration = configurationOf(given, asked ?? {});
   const { plans } = plansFrom(configuration, undefined, true);
-  const found = new Map(look === null ? [] : [[given.name, look.discovery]]);
-  const drafted = draft(configuration, plans, found, { columns: options.columns === true });
+  const sampled = new Map(look === null ? [] : [[given.name, look.discovery]]);
+  const drafted = draft(configuration, plans, sampled, { columns: options.columns === true });
   const isComplete = look !== null && look.discovery.records > 0;
   const text = isComplete ? drafted.text : draft(withGuesses(configuration, given), plans, new Map()).text;
   const variables = variablesIn(configuration);
@@ -345,20 +323,33 @@ async function finish(
   if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${given.file} --write" finds them`);
   if (look !== null && options.columns === true) {
     notes.push(
-      `the columns are inferred from ${counted(look.discovery.records, 'record')}: look at their types`,
+      `the columns are inferred from ${counted(look.discovery.records, 'record')}: check their types`,
     );
   }
   const { plans: written } = isComplete ? plansFrom(drafted.configuration) : { plans: [] };
   const findings = isComplete
     ? await checked(written, written, { environment: environmentOf(given), budget })
     : null;
-  report({ given, look, files, variables, notes, findings }, options);
+  const { found = [], assumed = [], unknown = [], requests = 0 } = look ?? {};
+  finishInit({
+    file: given.file,
+    files,
+    variables,
+    secrets: [],
+    printFound: () => {
+      if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
+      for (const line of notes) note(`note: ${line}`);
+    },
+    json: options.json === true ? { after: { notes, requests, found, assumed, unknown } } : null,
+    missing: null,
+    findings,
+  });
 }
 
 const GUESSES = 'primary_key and cursor_field are guesses';
 
 /** The user's own strategy, and of what was found that which does not depend on it. */
-function keysAsTold({ strategy }: Given, look: Look | null): { [key: string]: Json } {
+function keysAsTold({ strategy }: Given, look: Look | null): StreamKeys {
   const records = look?.keys['records'];
   if (look !== null && look.keys['strategy'] === strategy) return look.keys;
   return {
@@ -369,66 +360,14 @@ function keysAsTold({ strategy }: Given, look: Look | null): { [key: string]: Js
 }
 
 /** Names that most APIs use, to be replaced. */
-function withGuesses(
-  configuration: { [key: string]: Json },
-  { path, strategy }: Given,
-): { [key: string]: Json } {
-  const [stream = {}] = configuration['streams'] as { [key: string]: Json }[];
+function withGuesses(configuration: OneStream, { path, strategy }: Given): OneStream {
+  const [stream = {}] = configuration.streams;
   const usesTime = ['keyset', 'timestamp', 'replay'].includes(String(stream['strategy'] ?? strategy));
   const field = isReferencePath(path) ? 'updatedAt' : 'updated_at';
   return {
     ...configuration,
     streams: [{ ...stream, ...(usesTime && { cursor_field: field }), primary_key: 'id' }],
   };
-}
-
-interface Outcome {
-  given: Given;
-  look: Look | null;
-  files: string[];
-  variables: string[];
-  notes: string[];
-  findings: Checked | null;
-}
-
-/** @throws {CheckAfterInitError} where the check found problems. */
-function report({ given, look, files, variables, notes, findings }: Outcome, options: InitOptions): void {
-  const problems = findings === null ? 0 : problemsIn(findings);
-  if (options.json === true) {
-    const { found = [], assumed = [], unknown = [], requests = 0 } = look ?? {};
-    print(
-      JSON.stringify({
-        status: 'written',
-        files,
-        variables,
-        notes,
-        requests,
-        found,
-        assumed,
-        unknown,
-        check: findings,
-      }),
-    );
-  } else {
-    if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
-    for (const line of notes) note(`note: ${line}`);
-    print(`Wrote ${files.map(visible).join(' and ')}.`);
-    const missing = variables.filter((name) => process.env[name] === undefined);
-    if (missing.length > 0)
-      print(`Set ${missing.join(' and ')} in the environment of commands and workers, as .env.example says.`);
-    if (findings !== null) {
-      print('\nChecked with "highwater check":');
-      printFindings(findings);
-    }
-  }
-  if (problems > 0) {
-    throw new CheckAfterInitError(
-      `${given.file} is written, but its check found ${counted(problems, 'problem')}: mend that in the file, then run "highwater check ${given.file}"`,
-    );
-  }
-  if (options.json === true) return;
-  const steps = findings === null ? [`npx highwater check ${given.file}`] : [];
-  print(`\nNext:\n${[...steps, `npx highwater run ${given.file}`].map((line) => `  ${line}`).join('\n')}`);
 }
 
 /** Prints what was tried and found. */

@@ -78,7 +78,7 @@ export const variablesIn = (value: Json): string[] => [
   ...new Set([...JSON.stringify(value).matchAll(/\$\{env:([A-Za-z_]\w*)/g)].map(([, name = '']) => name)),
 ];
 
-/** Secrets that were given in the open, by the variables that replace them. */
+/** Literal secrets of the input, by the variables that replace them. */
 export type Secrets = { [variable: string]: string };
 
 /** A variable's name for a credential, by the name under which it was found: `X-Api-Key` → API_KEY. */
@@ -97,7 +97,7 @@ export function variableOf(name: string): string {
 /** Headers that hold credentials, whatever their names say. */
 const SECRET_HEADERS = /^(authorization|proxy-authorization|cookie)$/i;
 
-/** Whether a header or parameter of this name and value holds a credential. */
+/** Returns whether a header or parameter of this name and value holds a credential. */
 export const holdsCredential = (name: string, value: string): boolean =>
   SECRET_HEADERS.test(name) ||
   isCredential(name) ||

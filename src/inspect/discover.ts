@@ -1,6 +1,7 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
 import type { ColumnType, StreamPlan } from '../protocol.js';
+import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
@@ -11,11 +12,11 @@ import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.j
 export interface Discovery {
   /** Method and address of each request, secrets masked. */
   requests: string[];
-  /** How many different records were looked at. */
+  /** Number of different records in the sample. */
   records: number;
   columns: DiscoveredColumn[];
   /** Best first; of several parts where no column alone will do. */
-  primaryKeys: { columns: string[]; why: string }[];
+  primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
   cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
 }
@@ -26,7 +27,7 @@ export interface DiscoveredColumn {
   /** The reasons for the type, or remarks. */
   why: string;
   unique: boolean;
-  /** How many records have no value. */
+  /** Number of records without a value. */
   missing: number;
 }
 
@@ -286,7 +287,7 @@ type Row = ReadonlyMap<string, string>;
 const isKeyType = (type: ColumnType) =>
   type === 'STRING' || type === 'LONG' || type === `DECIMAL(${DECIMAL_DIGITS},0)`;
 
-/** How much a name sounds like that of a key: 0 most; 4 not at all. */
+/** Returns the rank of a name among those of keys: 0 is the likeliest, 4 suggests no key. */
 function keyRank(name: string, stream: string): number {
   const word = name.toLowerCase().replace(/[^a-z0-9]/g, '');
   const own = stream.toLowerCase().replace(/[^a-z0-9]/g, '');
@@ -309,8 +310,9 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
     return single.map(({ name, rank }) => ({
       columns: [name],
       why:
-        `present and unique in ${counted(rows.length)}` +
+        `present and unique in ${counted(rows.length, 'record')}` +
         (rank === 4 ? ', although the name does not suggest a key' : ''),
+      isNamedLikeKey: rank < 4,
     }));
   }
   const parts = ranked.filter(({ rank }) => rank < 4).slice(0, 8);
@@ -320,7 +322,8 @@ function primaryKeys(columns: DiscoveredColumn[], rows: Row[], stream: string): 
       return rows.length > 1 && pairs.size === rows.length
         ? {
             columns: [one.name, other.name],
-            why: `the pair is unique in ${counted(rows.length)}; neither column is alone`,
+            why: `the pair is unique in ${counted(rows.length, 'record')}; neither column is alone`,
+            isNamedLikeKey: true,
           }
         : [];
     }),
@@ -343,11 +346,9 @@ function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
-      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records)} lack it` : '';
+      const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records, 'record')} lack it` : '';
       return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
     .map(({ name, says, why }) => ({ name, says, why }));
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

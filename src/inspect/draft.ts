@@ -20,7 +20,7 @@ const COLUMN_LIMIT = 1600;
 export interface DraftOptions {
   /** The document to change; its comments and its order stay. Default: one made of the configuration. */
   document?: Document;
-  /** Whether to write the columns. Default: yes. */
+  /** Writes the columns. Default: yes. */
   columns?: boolean;
 }
 

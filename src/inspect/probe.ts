@@ -1,5 +1,6 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
 import { HighwaterError } from '../errors.js';
+import { counted } from '../text.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -221,7 +222,7 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     ({ page, cursor } = next);
   }
   const { summary } = page;
-  say('fine', `${page.request}: ${summary.records} ${summary.records === 1 ? 'record' : 'records'}`);
+  say('fine', `${page.request}: ${counted(summary.records, 'record')}`);
   for (const { message } of cursor.notes) say('advice', message);
   if (summary.records === 0) {
     const filtered = filterParameter(plan, probe.strategy.request(cursor));
@@ -291,7 +292,7 @@ function keysetTokens({ request }: StreamPlan, { nextToken }: PageSummary, say: 
   if (nextToken !== null || request.next.in !== 'body') return;
   say(
     'advice',
-    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset goes on by time ` +
+    `the first page names no next page in "next" (${pathText(request.next.path)}), and the list is longer: keyset continues by time ` +
       'alone, so more records of one time than fit on a page would be out of reach. For an API with page numbers or offsets, use ' +
       'page_number or offset ("highwater init URL" finds out)',
   );
@@ -346,7 +347,7 @@ async function secondPage(
 function repeatedBecause({ strategy, plan }: Probe): string {
   if (strategy.name === 'keyset') {
     return (
-      'the API does not go on by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
+      'the API does not continue by time. If it has page numbers, offsets or tokens, use page_number, offset or cursor ' +
       '("highwater init URL" finds out which)'
     );
   }
@@ -375,7 +376,7 @@ function pageSize(
     const name = request.names['limit'] ?? 'limit';
     say(
       options.strategy === 'offset' || options.strategy === 'page_number' ? 'problem' : 'advice',
-      `the page has ${counted(records)}, but ${asked} were requested: the API ignores the parameter ${name}. ` +
+      `the page has ${counted(records, 'record')}, but ${asked} were requested: the API ignores the parameter ${name}. ` +
         `Set names.limit to its own name, or remove page_size`,
     );
     return;
@@ -388,7 +389,7 @@ function pageSize(
       : 'the source limits the size';
   say(
     options.strategy === 'page_number' ? 'problem' : 'advice',
-    `the page has ${records} ${records === 1 ? 'record' : 'records'}, but ${asked} were requested: ${consequence}; set page_size to ${records}`,
+    `the page has ${counted(records, 'record')}, but ${asked} were requested: ${consequence}; set page_size to ${records}`,
   );
 }
 
@@ -415,15 +416,13 @@ function shiftOf(
   const [begins] = readValues(values, [], format).readable.toSorted(format.compare);
   const where = 'set "names.zone" and "names.format" to how the API reads times';
   if (records === 0) {
-    return `a request for changes since ${asked} returned nothing, although the first page has ${counted(later.length)} with a later time: the API does not understand the time as it is written; ${where}`;
+    return `a request for changes since ${asked} returned nothing, although the first page has ${counted(later.length, 'record')} with a later time: the API does not understand the time as it is written; ${where}`;
   }
   if (begins === undefined || !isWhole || format.compare(begins, known) <= 0) return null;
   const hours = (Date.parse(begins) - Date.parse(asked)) / 3_600_000;
   const gap = Number.isFinite(hours) && hours >= 0.25 ? `, ${Math.round(hours * 4) / 4} hours later` : '';
   return `a request for changes since ${asked} begins at ${begins}${gap}, although the first page has ${known}: changes in between would be missed. The API reads the time in another zone; ${where}`;
 }
-
-const counted = (records: number) => `${records} ${records === 1 ? 'record' : 'records'}`;
 
 /** Order, and whether the filter is `>=` or `>`. */
 async function boundary(

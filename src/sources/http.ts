@@ -32,7 +32,8 @@ import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
-import { refuseHeader, unescaped, type ResolvedRequest } from './references.js';
+import { httpRequest, shownAddress } from './http-request.js';
+import type { ResolvedRequest } from './references.js';
 import { PartMaker, SinkQueue, type Within } from './record-parts.js';
 import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
@@ -45,7 +46,7 @@ import {
   type Source,
 } from './source.js';
 import { readToken, sentToken, tokenParameters, type NextToken, type TokenUse } from './tokens.js';
-import { bodyOf, encodeBody, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { bodyOf, readSome, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter } from './waits.js';
 import { TrustPolicy } from '../trust/policy.js';
 
@@ -284,28 +285,8 @@ export class HttpSource implements Source {
     const cursor = token === undefined ? rest : { ...rest, scroll_param: sentToken(token, this.token) };
     const values = { cursor, parent: request.parent ?? {} };
     const url = this.address(request, values);
-    const headers: Record<string, string> = {
-      accept: ACCEPT[this.spec.format ?? 'json'],
-      'user-agent': 'highwater',
-    };
-    for (const [name, header] of Object.entries(resolved.headers)) {
-      const value = header(values);
-      if (value === null) continue;
-      refuseHeader(name, value);
-      headers[name.toLowerCase()] = value;
-    }
-    if (url.username !== '' || url.password !== '') {
-      const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
-      headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
-    }
-    const { method = 'GET', bodyAs = 'json' } = this.spec;
-    let body: string | null = null;
-    if (resolved.body !== null) {
-      const encoded = encodeBody(resolved.body(values), bodyAs);
-      body = encoded.body;
-      headers['content-type'] ??= encoded.type;
-    }
-    return { method, url, headers, body, shown: this.showAddress(url) };
+    const { format = 'json' } = this.spec;
+    return httpRequest(url, values, resolved, { ...this.spec, accept: ACCEPT[format] });
   }
 
   /** Translates the offset into the API's own counting. */
@@ -357,7 +338,7 @@ export class HttpSource implements Source {
     const { mask } = this.resolved;
     const named = URL.canParse(link, base.href) ? new URL(link, base) : null;
     throw new SourceRefusedError(
-      this.showAddress(base),
+      shownAddress(base, mask),
       named === null || !/^https?:$/.test(named.protocol)
         ? `the address of the next page is not an HTTP address: ${mask(link).slice(0, 100)}`
         : `the next page is on another host, ${mask(named.host)}, to which Highwater sends no credentials; ` +
@@ -404,14 +385,6 @@ export class HttpSource implements Source {
       `the page token is ${nextToken.length} characters long; the limit is ${TOKEN_LIMIT}`,
       'shape',
     );
-  }
-
-  /** Returns an address for people: without credentials, secrets masked. */
-  private showAddress(url: URL): string {
-    const shown = new URL(url);
-    shown.username = '';
-    shown.password = '';
-    return this.resolved.mask(unescaped(shown.href));
   }
 
   /** Passes the records of an answer to the sink, and reads the rest of it. */

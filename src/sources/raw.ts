@@ -5,9 +5,10 @@ import { nextAddress } from '../request/next-link.js';
 import type { StreamPlan } from '../protocol.js';
 import type { Surroundings } from '../surroundings.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
-import { refuseHeader, unescaped, type ResolvedRequest } from './references.js';
+import { httpRequest } from './http-request.js';
+import type { ResolvedRequest } from './references.js';
 import { resolvedRequestOf } from './stream-source.js';
-import { bodyOf, encodeBody, send, theirWords, Watch, type HttpRequest } from './transport.js';
+import { bodyOf, send, theirWords, Watch, type HttpRequest } from './transport.js';
 import { allowance, retryAfter } from './waits.js';
 
 /** An answer of any status. */
@@ -102,21 +103,7 @@ export class RawSource {
       if (value !== null) url.searchParams.set(name, value);
     }
     for (const [name, value] of Object.entries(params)) url.searchParams.set(name, value);
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'highwater' };
-    for (const [name, header] of Object.entries(resolved.headers)) {
-      const value = header(values);
-      if (value === null) continue;
-      refuseHeader(name, value);
-      headers[name.toLowerCase()] = value;
-    }
-    if (url.username !== '' || url.password !== '') {
-      const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
-      headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
-    }
-    const { method = 'GET', bodyAs = 'json' } = plan.request;
-    const encoded = resolved.body === null ? null : encodeBody(resolved.body(values), bodyAs);
-    if (encoded !== null) headers['content-type'] ??= encoded.type;
-    return { method, url, headers, body: encoded?.body ?? null, shown: this.shown(url) };
+    return httpRequest(url, values, resolved, { ...plan.request, accept: 'application/json' });
   }
 
   /** The address that an answer named. @throws {OtherHostError} */
@@ -128,13 +115,6 @@ export class RawSource {
     }
     [url.username, url.password] = [base.username, base.password];
     return url;
-  }
-
-  private shown(url: URL): string {
-    const shown = new URL(url);
-    shown.username = '';
-    shown.password = '';
-    return this.resolved.mask(unescaped(shown.href));
   }
 }
 

@@ -67,7 +67,7 @@ describe('the file that init writes', () => {
         expect(plans.plans[0]?.table).toMatchObject({ columns: {}, primaryKey: ['id'] });
         const written = await init(cwd, ...flags, '--force', '--columns');
         expect(written.stderr).toMatch(
-          /^note: the columns are inferred from \d+ records: look at their types\n$/,
+          /^note: the columns are inferred from \d+ records: check their types\n$/,
         );
         expect(
           Object.keys((await loadPlans(file('highwater.yaml'))).plans.plans[0]?.table.columns ?? {}).sort(),

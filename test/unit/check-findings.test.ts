@@ -97,7 +97,7 @@ test.each<[string, object, string]>([
     KEYSET,
     'returned nothing, although the first page has 9 records with a later time',
   ],
-  ['ignores_all', KEYSET, 'the API does not go on by time. If it has page numbers, offsets or tokens'],
+  ['ignores_all', KEYSET, 'the API does not continue by time. If it has page numbers, offsets or tokens'],
   ['ignores_all', PAGES, 'the API ignores the parameter for the page (page)'],
   [
     'ignores_size',
@@ -123,6 +123,6 @@ test('keyset without tokens on a longer list is pointed out', async () => {
   const found = await findings('right', KEYSET);
   expect(found).toContainEqual({
     kind: 'advice',
-    message: expect.stringContaining('keyset goes on by time alone') as string,
+    message: expect.stringContaining('keyset continues by time alone') as string,
   });
 });

@@ -285,7 +285,9 @@ export function totalsIn(answer: Answer): CountPlace[] {
   return found.sort((a, b) => Number(isVague(a)) - Number(isVague(b)));
 }
 
-const isVague = ({ place }: CountPlace) => 'path' in place && /(^|\.)(count|size|items)$/i.test(place.path);
+/** Returns whether a count by this name may also be that of the page. */
+export const isVague = ({ place }: CountPlace) =>
+  'path' in place && /(^|\.)(count|size|items)$/i.test(place.path);
 
 /** Returns the numbers of an answer that may count its pages. */
 export const pageTotalsIn = (answer: Answer): CountPlace[] => countsIn(answer, PAGES, PAGES_HEADERS);

@@ -70,7 +70,7 @@ function middleTime(page: readonly JsonObject[], field: string): { text: string;
   return later[Math.floor((later.length - 1) / 2)] ?? null;
 }
 
-/** Whether the times of a page never decrease, and there is more than one. */
+/** Returns whether the times of a page never decrease, and there is more than one. */
 export function isAscending(page: readonly JsonObject[], field: string): boolean {
   const times = page.map((record) => timeOf(record[field]));
   const isOrdered = times.every((time, i) => i === 0 || time >= (times[i - 1] ?? time));

@@ -11,7 +11,7 @@ export interface Api {
   follow(address: string): Promise<Answer>;
 }
 
-/** What a parameter did: nothing, what was expected of it, or something else. */
+/** Effect of a parameter: none, the expected one, or another. */
 export type Effect = 'same' | 'wanted' | 'empty' | 'refused' | 'other';
 
 /** A search for one parameter. */
@@ -79,7 +79,7 @@ async function narrowed(api: Api, search: Search, all: readonly string[]): Promi
   return isProven || search.effect(await tryNames(api, search, [name])) === 'wanted' ? name : null;
 }
 
-/** Whether a message names a parameter, as a word of its own. */
+/** Returns whether a message names a parameter, as a word of its own. */
 function mentions(words: string, name: string): boolean {
   const plain = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   return new RegExp(`(?<![\\w$-]|\\w\\[)${plain}(?![\\w-]|\\[)`).test(words);

@@ -1,4 +1,4 @@
-/** Tries how an API pages: sends a bounded number of requests and compares the answers. Decides nothing but facts. */
+/** Finds out how an API pages: sends a bounded number of requests and compares the responses. */
 import { pathText } from '../../request/paths.js';
 import { namedMaximum } from '../../sources/http.js';
 import {
@@ -6,9 +6,9 @@ import {
   type CountPlace,
   type Flag,
   flagsIn,
-  folded,
   type FoundList,
   identities,
+  isVague,
   listsIn,
   type NextHint,
   nextHints,
@@ -19,10 +19,10 @@ import {
 } from './answers.js';
 import { OutOfRequestsError } from '../request-budget.js';
 import { type Api, type Effect, findParameter, type Params } from './find-parameter.js';
-import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, TOKEN_PARAMETERS, useOf } from './names.js';
+import { GROUPS, LAST_KEY_PARAMETERS, type NameGroup, tokenNames } from './names.js';
 import { OtherHostError } from '../../sources/raw.js';
 
-/** How further pages are asked for, as requests have shown. */
+/** The way in which further pages are asked for, as requests have shown. */
 export type Paging =
   | { by: 'next'; hint: NextHint; parameter: string | null; isTime: boolean }
   | { by: 'page'; parameter: string; first: 0 | 1 }
@@ -328,7 +328,7 @@ class Investigation {
     }
   }
 
-  /** Whether a parameter limits the list as a whole, as `$top` does: then its pages name no next page any more. */
+  /** Returns whether a parameter limits the list as a whole, as `$top` does: then its pages name no next page any more. */
   private async endsTheList(parameter: string): Promise<boolean> {
     const { paging } = this.evidence;
     if (paging.by !== 'next') return false;
@@ -416,13 +416,13 @@ class Investigation {
     );
   }
 
-  /** Whether two answers are the same page. */
+  /** Returns whether two answers are the same page. */
   private isPage(ids: readonly string[] | null, page: readonly string[]): boolean {
     if (this.moves) return ids !== null && isAlike(ids, page);
     return JSON.stringify(ids) === JSON.stringify(page);
   }
 
-  /** Whether all later pages are one and the same: then there is no paging by this parameter. */
+  /** Returns whether all later pages are one and the same: then there is no paging by this parameter. */
   private async repeatsLater(parameter: string, base: Params, first: 0 | 1): Promise<boolean> {
     const idsAt = async (page: number) =>
       this.idsOf(await this.api.ask({ ...base, [parameter]: String(page) }));
@@ -515,7 +515,7 @@ class Investigation {
     size.records = isWhole || ids.length > LARGE ? LARGE : Math.max(ids.length, 1);
   }
 
-  /** Whether records follow after a page that is smaller than asked for. */
+  /** Returns whether records follow after a page that is smaller than asked for. */
   private async hasNext(page: Answer, ids: readonly string[], base: Params, size: string): Promise<boolean> {
     const { paging } = this.evidence;
     const total = totalsIn(page).find(({ value }) => value >= ids.length)?.value;
@@ -544,7 +544,7 @@ class Investigation {
     const total = totalsIn(last).find((found) => {
       const most = Math.max(...pages.map(({ records }) => records));
       const isPages = pages.length > 1 && pages.some(({ records }) => records !== found.value);
-      return found.value >= most && isSteady(found, totalsIn) && (isPages || !isVagueCount(found));
+      return found.value >= most && isSteady(found, totalsIn) && (isPages || !isVague(found));
     });
     this.evidence.total = total?.place ?? null;
     this.evidence.said = total?.value ?? this.evidence.said;
@@ -557,9 +557,6 @@ class Investigation {
 const isAlike = (ids: readonly string[], page: readonly string[]): boolean =>
   2 * ids.filter((id) => page.includes(id)).length > ids.length;
 
-const isVagueCount = ({ place }: CountPlace) =>
-  'path' in place && /(^|\.)(count|size|items)$/i.test(place.path);
-
 const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
   same: 'it leads to the same records again',
   empty: 'it leads to an empty page',
@@ -569,26 +566,7 @@ const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
 
 const deadEnd = (hint: NextHint, why: string) => `${placeText(hint)} looks like the next page, but ${why}`;
 
-/** Names for the parameter of a token, from the name of the place where it was. */
-function tokenNames(hint: NextHint): string[] {
-  const path = hint.in === 'body' ? hint.path.split(/[.[\]'$]+/) : hint.in === 'header' ? [hint.name] : [];
-  const last = (path.filter((part) => part !== '').at(-1) ?? '').replace(/^x-/i, '').replace(/-/g, '_');
-  const bare = last.replace(/^next_?/i, '');
-  const lower = bare.charAt(0).toLowerCase() + bare.slice(1);
-  const own = [lower, last, bare, `_${last}`].filter((name) => /^[\w-]{2,}$/.test(name));
-  const known = TOKEN_PARAMETERS.filter(
-    (name) => folded(name) === folded(bare) || folded(name) === folded(last),
-  );
-  const all = [
-    ...known,
-    ...own,
-    ...(/end_?cursor/i.test(last) ? ['after', 'cursor'] : []),
-    ...TOKEN_PARAMETERS,
-  ];
-  return [...new Set(all)].filter((name) => hint.is === 'token' || useOf(name) !== 'token');
-}
-
-/** Whether a token is only a time, in plain text or in base64: then records of that time can be lost between pages. */
+/** Returns whether a token is only a time, in plain text or in base64: then records of that time can be lost between pages. */
 function isTime(token: string): boolean {
   const TIME = /^"?\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?"?$/i;
   return TIME.test(token) || TIME.test(Buffer.from(token, 'base64').toString('utf8'));

@@ -1,7 +1,8 @@
-/** Looks at one list of an API: requests, evidence, verdict. What `init` is made of. */
+/** Looks at one list of an API: requests, evidence, verdict. */
 import { plansFrom } from '../../config/index.js';
 import { HighwaterError } from '../../errors.js';
-import type { Json, StreamPlan } from '../../protocol.js';
+import type { StreamPlan } from '../../protocol.js';
+import type { AuthKind } from '../credentials.js';
 import { discover, type Discovery } from '../discover.js';
 import type { ProbeOptions } from '../probe.js';
 import { CHECK_REQUESTS, OutOfRequestsError, RequestBudget, SAMPLE_REQUESTS } from '../request-budget.js';
@@ -22,7 +23,8 @@ import { pathText } from '../../request/paths.js';
 import { findFilter, isAscending } from './filter.js';
 import { type Evidence, investigate } from './investigate.js';
 import { LiveApi } from './requests.js';
-import { isPartOnly, pagingVerdict, type StreamKeys, type Verdict, withFilter } from './verdict.js';
+import { objectAt, type OneStream, type StreamKeys } from './stream-keys.js';
+import { isPartOnly, pagingVerdict, type Verdict, withFilter } from './verdict.js';
 
 /** An API gave nothing to look at; the message says why, and what to do. */
 export class LookError extends HighwaterError {
@@ -30,9 +32,7 @@ export class LookError extends HighwaterError {
   constructor(
     message: string,
     /** The kinds of authentication that the refusal asks for; empty where it is about something else. */
-    readonly asksFor: readonly string[] = [],
-    /** Addresses in the answer that may be lists. */
-    readonly addresses: readonly string[] = [],
+    readonly asksFor: readonly AuthKind[] = [],
   ) {
     super(message);
   }
@@ -49,7 +49,7 @@ export interface Look extends Verdict {
 
 /** A configuration of one stream that says where its list is, and nothing of its pages. */
 export interface Place {
-  configuration: { [key: string]: Json };
+  configuration: OneStream;
   name: string;
   /** Parameters of pages that the user's address has. */
   preferred: readonly string[];
@@ -132,34 +132,33 @@ export async function lookAsTold(
   const discovery = await discover(plan, SAMPLE, [plan], { ...(await probing(plan)), budget });
   const verdict: Verdict = {
     keys,
+    paging: '',
     found: [],
     assumed: [`the strategy ${strategy}, as you say`],
     unknown: [],
   };
   describeFields(verdict, discovery);
   if (other !== null) {
-    const paging = other.found.find(({ what }) => what === 'paging')?.text ?? '';
     verdict.unknown.push(
-      `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${paging})`,
+      `whether ${strategy} fits: without --strategy, init takes ${String(other.keys['strategy'])} (${other.paging})`,
     );
   }
   return { ...verdict, requests: budget.sent, discovery, isPartOnly: false };
 }
 
 function planOf({ configuration }: Place, keys: StreamKeys): StreamPlan {
-  const [stream = {}] = configuration['streams'] as StreamKeys[];
+  const [stream = {}] = configuration.streams;
   const { plans } = plansFrom({ ...configuration, streams: [{ ...stream, ...keys }] }, undefined, true);
   const [plan] = plans;
   if (plan === undefined) throw new Error('a configuration of no stream');
   return plan;
 }
 
-const paramsOf = ({ configuration }: Place): StreamKeys =>
-  ((configuration['streams'] as StreamKeys[])[0]?.['params'] as StreamKeys | undefined) ?? {};
+const paramsOf = ({ configuration }: Place): StreamKeys => objectAt(configuration.streams[0] ?? {}, 'params');
 
 function withParams(place: Place, params: { [name: string]: string } | null): Place {
   if (params === null) return place;
-  const [stream = {}] = place.configuration['streams'] as StreamKeys[];
+  const [stream = {}] = place.configuration.streams;
   const streams = [{ ...stream, params: { ...paramsOf(place), ...params } }];
   return { ...place, configuration: { ...place.configuration, streams } };
 }
@@ -200,8 +199,6 @@ async function firstList(
       : `. It names these addresses, which may be lists:\n${addresses.map((one) => `  ${one}`).join('\n')}`;
   throw new LookError(
     `${answer.request}: the answer holds no list of records${may}\nGive the address of a list: highwater init URL`,
-    [],
-    addresses,
   );
 }
 
@@ -233,8 +230,10 @@ function refuseUnusable(answer: Answer): void {
 }
 
 /** Kinds of authentication that a `WWW-Authenticate` asks for; all that a key may be for where it names none. */
-function schemesIn(header: string): string[] {
-  const named = ['basic', 'bearer'].filter((scheme) => new RegExp(`(^|,)\\s*${scheme}\\b`, 'i').test(header));
+function schemesIn(header: string): AuthKind[] {
+  const named = (['basic', 'bearer'] as const).filter((scheme) =>
+    new RegExp(`(^|,)\\s*${scheme}\\b`, 'i').test(header),
+  );
   return named.length > 0 ? named : ['bearer', 'api_key', 'basic'];
 }
 
@@ -255,7 +254,7 @@ function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: D
     const [only = ''] = key.columns;
     keys['primary_key'] = key.columns.length === 1 ? only : key.columns;
     found.push({ what: 'primary key', text: `${key.columns.join(', ')}: ${key.why}` });
-    if (/does not suggest/.test(key.why)) assumed.push(`${only} identifies a record`);
+    if (!key.isNamedLikeKey) assumed.push(`${only} identifies a record`);
   } else if (given === undefined) {
     unknown.push(
       records === 0

@@ -1,6 +1,8 @@
 /** Names that APIs give to parameters, the commonest first. A group is tried in one request. */
 
-/** Names of one style; an API that knows one of them does not stumble over the others. */
+import { folded, type NextHint } from './answers.js';
+
+/** Names of one style; an API that accepts one tolerates the others. */
 export interface NameGroup {
   size: readonly string[];
   page: readonly string[];
@@ -126,4 +128,23 @@ export function useOf(name: string): 'size' | 'page' | 'offset' | 'token' | 'sin
   if (OFFSETS.has(name)) return 'offset';
   if (TOKENS.has(name)) return 'token';
   return SINCE.has(name) ? 'since' : null;
+}
+
+/** Returns names for the parameter of a token, from the name of the place where it was; the likeliest first. */
+export function tokenNames(hint: NextHint): string[] {
+  const path = hint.in === 'body' ? hint.path.split(/[.[\]'$]+/) : hint.in === 'header' ? [hint.name] : [];
+  const last = (path.filter((part) => part !== '').at(-1) ?? '').replace(/^x-/i, '').replace(/-/g, '_');
+  const bare = last.replace(/^next_?/i, '');
+  const lower = bare.charAt(0).toLowerCase() + bare.slice(1);
+  const own = [lower, last, bare, `_${last}`].filter((name) => /^[\w-]{2,}$/.test(name));
+  const known = TOKEN_PARAMETERS.filter(
+    (name) => folded(name) === folded(bare) || folded(name) === folded(last),
+  );
+  const all = [
+    ...known,
+    ...own,
+    ...(/end_?cursor/i.test(last) ? ['after', 'cursor'] : []),
+    ...TOKEN_PARAMETERS,
+  ];
+  return [...new Set(all)].filter((name) => hint.is === 'token' || useOf(name) !== 'token');
 }

@@ -1,4 +1,4 @@
-/** Sends the requests by which an API is looked at: few, one after the other, and patient. */
+/** Sends the probing requests: few, sequential, and waiting when the API asks. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { HighwaterError } from '../../errors.js';
 import type { StreamPlan } from '../../protocol.js';
@@ -9,7 +9,7 @@ import type { Answer } from './answers.js';
 import type { RequestBudget } from '../request-budget.js';
 import type { Api, Params } from './find-parameter.js';
 
-/** An API asks to wait for longer than a person would. */
+/** The API asks for a wait longer than LONGEST_WAIT_SECONDS. */
 export class TooBusyError extends HighwaterError {
   override readonly name = 'TooBusyError';
 }

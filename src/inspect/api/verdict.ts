@@ -1,11 +1,9 @@
 /** Makes the configuration of a stream from evidence, and says in words what it rests on. Pure. */
-import type { Json } from '../../protocol.js';
+import { counted } from '../../text.js';
 import { type CountPlace, type NextHint, placeText } from './answers.js';
 import type { Filter } from './filter.js';
 import { type Evidence, ROUND } from './investigate.js';
-
-/** Keys of a stream. */
-export type StreamKeys = { [key: string]: Json };
+import { nextKey, placeKey, setFlag, setNames, type StreamKeys } from './stream-keys.js';
 
 /** Facts, assumptions and gaps, in words. */
 export interface Findings {
@@ -17,6 +15,8 @@ export interface Findings {
 /** The keys of a stream, and what they rest on. */
 export interface Verdict extends Findings {
   keys: StreamKeys;
+  /** The way in which further pages are asked for; also among `found`. */
+  paging: string;
 }
 
 /** Returns the keys of a stream that say how to page, and what they rest on. */
@@ -26,37 +26,34 @@ export function pagingVerdict(evidence: Evidence): Verdict {
   const found = [
     {
       what: 'records',
-      text: `${records === '$' ? 'the answer itself' : records}, ${counted(count)} in the first answer`,
+      text: `${records === '$' ? 'the answer itself' : records}, ${counted(count, 'record')} in the first answer`,
     },
   ];
-  const verdict: Verdict = { keys: { records }, found, assumed: [], unknown: [] };
+  const verdict: Verdict = { keys: { records }, paging: '', found, assumed: [], unknown: [] };
   const { keys } = verdict;
   verdict.unknown.push(...evidence.deadEnds, ...evidence.remarks);
   switch (paging.by) {
     case 'next':
       keys['strategy'] = 'cursor';
       keys['next'] = nextKey(paging.hint);
-      found.push({ what: 'paging', text: nextText(paging.hint, paging.parameter) });
+      sayPaging(verdict, nextText(paging.hint, paging.parameter));
       setNames(keys, { scroll_param: paging.parameter });
       break;
     case 'page':
       keys['strategy'] = 'page_number';
       setNames(keys, { page: paging.parameter });
       if (paging.first === 0) keys['first_page'] = 0;
-      found.push({
-        what: 'paging',
-        text: `page numbers: ${paging.parameter}, from ${paging.first}`,
-      });
+      sayPaging(verdict, `page numbers: ${paging.parameter}, from ${paging.first}`);
       break;
     case 'offset':
       keys['strategy'] = 'offset';
       setNames(keys, { offset: paging.parameter });
       if (paging.first === 1) keys['first_offset'] = 1;
       if (!paging.takesAny) keys['overlap'] = false;
-      found.push({
-        what: 'paging',
-        text: `offset: ${paging.parameter}${paging.first === 1 ? ', which counts from 1' : ''}${paging.takesAny ? '' : ', only multiples of the page size'}`,
-      });
+      sayPaging(
+        verdict,
+        `offset: ${paging.parameter}${paging.first === 1 ? ', which counts from 1' : ''}${paging.takesAny ? '' : ', only multiples of the page size'}`,
+      );
       if (size === null) keys['page_size'] = count;
       break;
     case 'last_key':
@@ -64,7 +61,7 @@ export function pagingVerdict(evidence: Evidence): Verdict {
       keys['next'] = 'last_key';
       keys['primary_key'] = paging.member;
       setNames(keys, { scroll_param: paging.parameter });
-      found.push({ what: 'paging', text: `the key of the last record: ${paging.parameter}` });
+      sayPaging(verdict, `the key of the last record: ${paging.parameter}`);
       break;
     case 'none':
       keys['strategy'] = 'cursor';
@@ -83,7 +80,7 @@ export function pagingVerdict(evidence: Evidence): Verdict {
   return verdict;
 }
 
-/** Whether the list was not found whole: a sync would store a part of it at most. */
+/** Returns whether the list was not found whole: a sync would store a part of it at most. */
 export const isPartOnly = ({
   paging,
   said,
@@ -102,16 +99,9 @@ export const isPartOnly = ({
     deadEnds.length > 0 ||
     isCutShort);
 
-function setNames(keys: StreamKeys, names: { [use: string]: string | null }): void {
-  const given = Object.entries(names).filter((entry): entry is [string, string] => entry[1] !== null);
-  if (given.length === 0) return;
-  keys['names'] = { ...(keys['names'] as StreamKeys | undefined), ...Object.fromEntries(given) };
-}
-
-function nextKey(hint: NextHint): Json {
-  if (hint.in === 'link') return 'link';
-  if (hint.in === 'header') return { header: hint.name, is: hint.is === 'url' ? 'url' : 'token' };
-  return hint.is === 'url' ? { url: hint.path } : { token: hint.path };
+function sayPaging(verdict: Verdict, text: string): void {
+  verdict.paging = text;
+  verdict.found.push({ what: 'paging', text });
 }
 
 function nextText(hint: NextHint, parameter: string | null): string {
@@ -123,7 +113,7 @@ function nextText(hint: NextHint, parameter: string | null): string {
 function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): void {
   if (size === null) {
     if (tried.size.length > 0)
-      unknown.push(`the parameter for the page size: ${tried.size.length} names had no effect`);
+      unknown.push(`no parameter for the page size: ${tried.size.length} names had no effect`);
     return;
   }
   keys['page_size'] = size.records;
@@ -131,7 +121,8 @@ function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): 
   found.push({ what: 'page size', text: `${size.parameter}, ${size.records} at a time` });
 }
 
-function sayNoPaging({ keys, found, assumed, unknown }: Verdict, evidence: Evidence): void {
+function sayNoPaging(verdict: Verdict, evidence: Evidence): void {
+  const { keys, assumed, unknown } = verdict;
   const { tried, list, size, slides, limited } = evidence;
   const count = list.records.length;
   if (count === 0) {
@@ -139,10 +130,7 @@ function sayNoPaging({ keys, found, assumed, unknown }: Verdict, evidence: Evide
     return;
   }
   const names = [...new Set([...tried.page, ...tried.offset, ...tried.last_key])];
-  found.push({
-    what: 'paging',
-    text: `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`,
-  });
+  sayPaging(verdict, `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`);
   if (slides)
     unknown.push(
       'the rest of the list: the first answer had records that a later one lacked, so it seems to be the first page of a list that changes',
@@ -155,7 +143,7 @@ function sayNoPaging({ keys, found, assumed, unknown }: Verdict, evidence: Evide
   if (limited !== null && limited !== 'to a part') {
     keys['params'] = { [limited.parameter]: String(limited.asked) };
     assumed.push(
-      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records)}. A longer list needs a greater number`,
+      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records, 'record')}. A longer list needs a greater number`,
     );
   } else if (ROUND.has(count)) {
     assumed.push(
@@ -177,16 +165,13 @@ function sayCounts({ keys, found, unknown }: Verdict, evidence: Evidence): void 
   const needsFlag =
     paging.by === 'last_key' || (total === null && paging.by !== 'next' && paging.by !== 'none');
   if (more !== null && needsFlag) {
-    if (more.isEnd) keys['ends'] = { path: more.path, is: true };
-    else keys['more'] = more.path;
+    setFlag(keys, more);
     found.push({ what: 'end', text: `${more.path}: ${more.isEnd} marks the last page` });
   } else if (total === null && totalPages === null && (paging.by === 'page' || paging.by === 'offset')) {
     unknown.push('a count of all records: a pass ends at an empty page');
   }
 }
 
-const placeKey = (place: CountPlace['place']): Json =>
-  'path' in place ? place.path : { header: place.header };
 const placeName = (place: CountPlace['place']) =>
   'path' in place ? place.path : `the header ${place.header}`;
 
@@ -226,5 +211,3 @@ export function withFilter(
   if (!isInclusive) keys['lookback'] = '1s';
   assumed.push(`every change of a record changes its ${filter.field}`);
 }
-
-const counted = (records: number) => `${records} record${records === 1 ? '' : 's'}`;

@@ -3,9 +3,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Json } from '../../protocol.js';
 import { pathText } from '../../request/paths.js';
 import { isObject, type JsonObject } from '../api/answers.js';
-import type { StreamKeys } from '../api/verdict.js';
-import { variableOf } from '../credentials.js';
+import { setNames, type StreamKeys } from '../api/stream-keys.js';
+import { type AuthDetails, type AuthKind, draftedAuth, variableOf } from '../credentials.js';
 import { distinctNames, type Imported, type ImportedStream, ImportError } from './imported.js';
+import { LONGEST_CHAIN, referenced } from './references.js';
 
 /** @throws {ImportError} where it declares no stream. */
 export function fromAirbyte(document: JsonObject): Imported {
@@ -46,6 +47,7 @@ export function fromAirbyte(document: JsonObject): Imported {
   return {
     kind: 'Airbyte manifest',
     baseUrl,
+    needsBaseUrl: false,
     auth,
     headers,
     streams: distinctNames(streams),
@@ -68,20 +70,16 @@ class Manifest {
 
   /** An object with its `$ref` resolved, and with its `$parameters` where it lacks a value. */
   object(value: unknown, hops = 0): JsonObject {
-    if (typeof value === 'string' && value.startsWith('#/') && hops < 20)
-      return this.object(this.at(value), hops + 1);
+    if (typeof value === 'string' && value.startsWith('#/') && hops < LONGEST_CHAIN)
+      return this.object(referenced(this.root, value), hops + 1);
     if (!isObject(value)) return {};
     const { $ref: reference, ...own } = value;
-    const base = typeof reference === 'string' && hops < 20 ? this.object(this.at(reference), hops + 1) : {};
+    const base =
+      typeof reference === 'string' && hops < LONGEST_CHAIN
+        ? this.object(referenced(this.root, reference), hops + 1)
+        : {};
     const parameters = isObject(own['$parameters']) ? own['$parameters'] : {};
     return { ...base, ...parameters, ...own };
-  }
-
-  private at(reference: string): unknown {
-    return reference
-      .replace(/^#\//, '')
-      .split('/')
-      .reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), this.root);
   }
 
   requester(stream: JsonObject): JsonObject {
@@ -121,37 +119,39 @@ class Manifest {
 
   auth(given: JsonObject, leftOut: string[]): { [key: string]: Json } | null {
     const type = String(given['type'] ?? 'NoAuth');
-    const reference = (key: string, otherwise: string) => {
-      const text = this.text(given[key]);
-      return text.includes('${env:') && !text.includes('{{') ? text : `\${env:${otherwise}}`;
+    /** @param names the manifest's names of values, by ours. */
+    const drafted = (kind: AuthKind, names: { [key: string]: string }, details: AuthDetails = {}) => {
+      const own = Object.entries(names).flatMap(([key, name]) => {
+        const text = this.text(given[name]);
+        return text.includes('${env:') && !text.includes('{{') ? [[key, text]] : [];
+      });
+      return { ...draftedAuth(kind, details, '').auth, ...Object.fromEntries(own) } as {
+        [key: string]: Json;
+      };
     };
     switch (type) {
       case 'NoAuth':
         return null;
       case 'BearerAuthenticator':
-        return { type: 'bearer', token: reference('api_token', 'API_TOKEN') };
+        return drafted('bearer', { token: 'api_token' });
       case 'BasicHttpAuthenticator':
-        return {
-          type: 'basic',
-          username: reference('username', 'API_USER'),
-          password: reference('password', 'API_PASSWORD'),
-        };
+        return drafted('basic', { username: 'username', password: 'password' });
       case 'ApiKeyAuthenticator': {
         const option = this.object(given['inject_into']);
         const name = String(option['field_name'] ?? given['header'] ?? 'X-Api-Key');
         const place = /param/.test(String(option['inject_into'])) ? 'query' : 'header';
-        return { type: 'api_key', name, value: reference('api_token', 'API_KEY'), in: place };
+        return drafted('api_key', { value: 'api_token' }, { name, in: place });
       }
       case 'OAuthAuthenticator': {
         const url = this.text(given['token_refresh_endpoint']);
-        const isRefresh = given['refresh_token'] !== undefined;
-        return {
-          type: 'oauth2',
-          token_url: url,
-          client_id: reference('client_id', 'API_CLIENT_ID'),
-          client_secret: reference('client_secret', 'API_CLIENT_SECRET'),
-          ...(isRefresh && { refresh_token: reference('refresh_token', 'API_REFRESH_TOKEN') }),
-        };
+        const auth = drafted('oauth2', { client_id: 'client_id', client_secret: 'client_secret' }, { url });
+        return given['refresh_token'] === undefined
+          ? auth
+          : {
+              ...auth,
+              refresh_token: '${env:API_REFRESH_TOKEN}',
+              ...drafted('none', { refresh_token: 'refresh_token' }),
+            };
       }
       default:
         leftOut.push(`the authenticator ${type}: see docs/authentication.md`);
@@ -247,7 +247,7 @@ class Manifest {
     if (Number.isInteger(pageSize) && pageSize > 0) keys['page_size'] = pageSize;
     if (typeof size['field_name'] === 'string' && keys['next'] !== 'none')
       names['limit'] = size['field_name'];
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
   }
 
   private addCursor(
@@ -294,7 +294,7 @@ class Manifest {
     }
     keys['cursor_field'] = field;
     const [start, end] = [this.object(cursor['start_time_option']), this.object(cursor['end_time_option'])];
-    const names = (keys['names'] as { [use: string]: string } | undefined) ?? {};
+    const names: { [use: string]: string } = {};
     if (typeof start['field_name'] === 'string') names['updated_since'] = start['field_name'];
     if (typeof end['field_name'] === 'string') names['updated_until'] = end['field_name'];
     const format = FORMATS[String(cursor['datetime_format'])];
@@ -304,7 +304,7 @@ class Manifest {
     if (names['updated_since'] === undefined && names['updated_until'] === undefined) {
       say('the time filter, which is in no parameter: each pass reads the whole list');
     }
-    if (Object.keys(names).length > 0) keys['names'] = names;
+    setNames(keys, names);
     const from = cursor['start_datetime'];
     const begin = isObject(from) ? from['datetime'] : from;
     if (typeof begin === 'string' && /^\d{4}-\d\d-\d\d/.test(begin)) keys['start'] = begin;

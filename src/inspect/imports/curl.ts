@@ -122,6 +122,7 @@ export function importedFrom(kind: string, parts: readonly RequestParts[], leftO
   return {
     kind,
     baseUrl: first.origin,
+    needsBaseUrl: false,
     auth: same.find(({ auth }) => auth !== null)?.auth ?? null,
     headers: Object.assign({}, ...same.map(({ headers }) => headers)) as { [name: string]: string },
     streams: distinctNames(streams),

@@ -35,7 +35,7 @@ const schema = z.object({
 });
 type Entry = z.output<typeof schema>['log']['entries'][number];
 
-/** Most streams of one file. */
+/** Maximum number of streams from one file. */
 const STREAMS = 30;
 
 /** @throws {ImportError} where no answer in it holds a list. */

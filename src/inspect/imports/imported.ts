@@ -11,8 +11,8 @@ import {
   nextHints,
   totalsIn,
 } from '../api/answers.js';
-import { TOKEN_PARAMETERS, useOf } from '../api/names.js';
-import type { StreamKeys } from '../api/verdict.js';
+import { tokenNames, useOf } from '../api/names.js';
+import { nextKey, placeKey, setFlag, setNames, type StreamKeys } from '../api/stream-keys.js';
 import type { Secrets } from '../credentials.js';
 
 /** A description cannot be read. */
@@ -25,7 +25,7 @@ export interface ImportedStream {
   name: string;
   /** Keys of the stream, without its name. */
   keys: StreamKeys;
-  /** How it pages is not known: a live look finds out. */
+  /** The description does not say how it pages: a live look finds out. */
   needsLook: boolean;
 }
 
@@ -34,6 +34,8 @@ export interface Imported {
   /** Kind of the description, for people. */
   kind: string;
   baseUrl: string;
+  /** The description does not name the address: `baseUrl` is a placeholder. */
+  needsBaseUrl: boolean;
   auth: { [key: string]: Json } | null;
   headers: { [name: string]: string };
   streams: ImportedStream[];
@@ -54,8 +56,6 @@ export interface KnownParameter {
 
 export interface StaticKeys {
   keys: StreamKeys;
-  /** Records of the list in the answer. */
-  records: readonly JsonObject[];
   isPaged: boolean;
 }
 
@@ -84,14 +84,8 @@ export function keysFrom(
     (hint.is === 'url' || token !== undefined || (page === undefined && offset === undefined))
   ) {
     keys['strategy'] = 'cursor';
-    keys['next'] =
-      hint.in === 'link'
-        ? 'link'
-        : hint.in === 'header'
-          ? { header: hint.name, is: hint.is === 'url' ? 'url' : 'token' }
-          : { [hint.is === 'url' ? 'url' : 'token']: hint.path };
-    if (hint.is === 'token')
-      names['scroll_param'] = token?.name ?? likelyParameter(hint.in === 'body' ? hint.path : '');
+    keys['next'] = nextKey(hint);
+    if (hint.is === 'token') names['scroll_param'] = token?.name ?? tokenNames(hint)[0] ?? 'cursor';
   } else if (page !== undefined) {
     keys['strategy'] = 'page_number';
     names['page'] = page.name;
@@ -112,12 +106,8 @@ export function keysFrom(
     names['limit'] = size.name;
     keys['page_size'] = Math.min(size.maximum ?? 100, 100);
   }
-  if (total !== undefined)
-    keys['total'] = 'path' in total.place ? total.place.path : { header: total.place.header };
-  if (keys['next'] === 'last_key' && more !== undefined) {
-    if (more.isEnd) keys['ends'] = { path: more.path, is: true };
-    else keys['more'] = more.path;
-  }
+  if (total !== undefined) keys['total'] = placeKey(total.place);
+  if (keys['next'] === 'last_key' && more !== undefined) setFlag(keys, more);
   const [key, field] = fieldsOf(list.records, stream);
   if (key !== null) keys['primary_key'] = key;
   if (field !== null) keys['cursor_field'] = field;
@@ -126,8 +116,8 @@ export function keysFrom(
     keys['strategy'] = 'timestamp';
     delete keys['next'];
   }
-  if (Object.keys(names).length > 0) keys['names'] = names;
-  return { keys, records: list.records, isPaged };
+  setNames(keys, names);
+  return { keys, isPaged };
 }
 
 /** The names of the key and of the time of the last change in records; null where no name tells. */
@@ -145,12 +135,6 @@ function fieldsOf([record = {}]: readonly JsonObject[], stream: string): [string
   const key = wanted.flatMap((one) => names.find((name) => folded(name) === one) ?? [])[0];
   const isTime = (name: string) => /^\d{4}-\d\d-\d\d[T ]/.test(String(record[name]));
   return [key ?? null, names.find((name) => CHANGED.test(name) && isTime(name)) ?? null];
-}
-
-function likelyParameter(path: string): string {
-  const last = (path.split('.').at(-1) ?? '').replace(/^next_?/i, '');
-  const lower = last.charAt(0).toLowerCase() + last.slice(1);
-  return TOKEN_PARAMETERS.find((name) => folded(name) === folded(last)) ?? (lower === '' ? 'cursor' : lower);
 }
 
 /** Names that differ: a second one of the same name gets a number. */

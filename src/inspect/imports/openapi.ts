@@ -1,7 +1,9 @@
 /** Reads OpenAPI 3 and Swagger 2 descriptions. Pure. */
 import { type Answer, isObject, type JsonObject } from '../api/answers.js';
 import { useOf } from '../api/names.js';
-import type { StreamKeys } from '../api/verdict.js';
+import type { StreamKeys } from '../api/stream-keys.js';
+import type { Json } from '../../protocol.js';
+import { draftedAuth } from '../credentials.js';
 import { nameOfPath } from '../stream-names.js';
 import {
   distinctNames,
@@ -11,9 +13,10 @@ import {
   keysFrom,
   type KnownParameter,
 } from './imported.js';
+import { LONGEST_CHAIN, referenced } from './references.js';
 
 const DEPTH = 6;
-/** Most streams that a configuration can have. */
+/** Maximum number of streams of a configuration. */
 const STREAMS = 200;
 
 /** @throws {ImportError} where it describes no list that is read by GET. */
@@ -23,14 +26,9 @@ export function fromOpenApi(document: JsonObject): Imported {
   const streams: ImportedStream[] = [];
   const single: string[] = [];
   for (const [path, item] of Object.entries(description.object(document['paths']))) {
-    const stream = description.stream(path, description.object(item), leftOut);
-    if (stream !== null) streams.push(stream);
-    else if (
-      isObject(item) &&
-      item['get'] !== undefined &&
-      !leftOut.some((line) => line.startsWith(`${path}:`))
-    )
-      single.push(path);
+    const read = description.stream(path, description.object(item), leftOut);
+    if (read === 'no list') single.push(path);
+    else if (typeof read === 'object') streams.push(read);
   }
   if (single.length > 0) {
     const more = single.length > 5 ? ', …' : '';
@@ -38,10 +36,12 @@ export function fromOpenApi(document: JsonObject): Imported {
   }
   if (streams.length === 0) throw new ImportError('it describes no GET that returns a list of records');
   if (streams.length > STREAMS) leftOut.push(`${streams.length - STREAMS} more lists`);
-  const { baseUrl, auth } = { baseUrl: description.baseUrl(leftOut), auth: description.auth(leftOut) };
+  const server = description.baseUrl(leftOut);
+  const auth = description.auth(leftOut);
   return {
     kind: typeof document['swagger'] === 'string' ? 'Swagger 2 description' : 'OpenAPI description',
-    baseUrl,
+    baseUrl: server.url ?? `https://api.example.com${server.path}`,
+    needsBaseUrl: server.url === null,
     auth,
     headers: {},
     streams: distinctNames(streams.slice(0, STREAMS)),
@@ -56,12 +56,8 @@ class Description {
 
   /** An object, behind a reference if there is one; empty where there is none. */
   object(value: unknown): JsonObject {
-    for (let hops = 0; hops < 20 && isObject(value) && typeof value['$ref'] === 'string'; hops++) {
-      const parts = value['$ref'].replace(/^#\/?/, '').split('/');
-      value = parts
-        .map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'))
-        .reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), this.root);
-    }
+    for (let hops = 0; hops < LONGEST_CHAIN && isObject(value) && typeof value['$ref'] === 'string'; hops++)
+      value = referenced(this.root, value['$ref']);
     return isObject(value) ? value : {};
   }
 
@@ -69,13 +65,15 @@ class Description {
     return Array.isArray(value) ? value : [];
   }
 
-  baseUrl(leftOut: string[]): string {
+  /** Returns the address of the server, or its path if no host is named. */
+  baseUrl(leftOut: string[]): { url: string; path?: never } | { url: null; path: string } {
     const [server] = this.list(this.root['servers']).map((one) => this.object(one));
     const { host, basePath } = this.root;
     if (typeof host === 'string') {
       const schemes = this.list(this.root['schemes']);
       const scheme = schemes.includes('https') || schemes.length === 0 ? 'https' : 'http';
-      return `${scheme}://${host}${typeof basePath === 'string' ? basePath.replace(/\/$/, '') : ''}`;
+      const path = typeof basePath === 'string' ? basePath.replace(/\/$/, '') : '';
+      return { url: `${scheme}://${host}${path}` };
     }
     const variables = this.object(server?.['variables']);
     const url = String(server?.['url'] ?? '').replace(/\{(\w+)\}/g, (_, name: string) => {
@@ -83,13 +81,12 @@ class Description {
       leftOut.push(`the choice of the server's ${name}: ${String(value)} is used`);
       return String(value);
     });
-    if (/^https?:\/\//.test(url)) return url.replace(/\/$/, '');
-    leftOut.push('the address of the server, which the description does not name: give --base-url');
-    return `https://api.example.com${url.replace(/\/$/, '')}`;
+    const plain = url.replace(/\/$/, '');
+    return /^https?:\/\//.test(url) ? { url: plain } : { url: null, path: plain };
   }
 
   /** The authentication that most of the API uses. */
-  auth(leftOut: string[]): { [key: string]: string } | null {
+  auth(leftOut: string[]): { [key: string]: Json } | null {
     const schemes = this.object(
       this.object(this.root['components'])['securitySchemes'] ?? this.root['securityDefinitions'],
     );
@@ -102,15 +99,11 @@ class Description {
     const scheme = this.object(schemes[name]);
     const kind = String(scheme['type']).toLowerCase();
     if (kind === 'basic' || (kind === 'http' && /basic/i.test(String(scheme['scheme'])))) {
-      return { type: 'basic', username: '${env:API_USER}', password: '${env:API_PASSWORD}' };
+      return draftedAuth('basic', {}, '').auth;
     }
     if (kind === 'apikey') {
-      return {
-        type: 'api_key',
-        name: String(scheme['name']),
-        value: '${env:API_KEY}',
-        in: String(scheme['in']),
-      };
+      const place = (['query', 'cookie'] as const).find((one) => one === scheme['in']) ?? 'header';
+      return draftedAuth('api_key', { name: String(scheme['name']), in: place }, '').auth;
     }
     const flows = this.object(scheme['flows']);
     const flow =
@@ -118,33 +111,36 @@ class Description {
         ? scheme
         : this.object(flows['clientCredentials']);
     if (typeof flow['tokenUrl'] === 'string' && /^https?:/.test(flow['tokenUrl'])) {
-      const [id, secret] = ['${env:API_CLIENT_ID}', '${env:API_CLIENT_SECRET}'];
-      return { type: 'oauth2', token_url: flow['tokenUrl'], client_id: id, client_secret: secret };
+      return draftedAuth('oauth2', { url: flow['tokenUrl'] }, '').auth;
     }
     if (kind !== 'http')
       leftOut.push(`the sign-in of ${name} (${kind}): a token in API_TOKEN is used instead`);
-    return { type: 'bearer', token: '${env:API_TOKEN}' };
+    return draftedAuth('bearer', {}, '').auth;
   }
 
-  /** A stream of a path; null where it is no list, or cannot be one. */
-  stream(path: string, item: JsonObject, leftOut: string[]): ImportedStream | null {
+  /** Returns the stream of a path, or why there is none; one that is left out has a line in `leftOut`. */
+  stream(
+    path: string,
+    item: JsonObject,
+    leftOut: string[],
+  ): ImportedStream | 'no GET' | 'no list' | 'left out' {
     const get = this.object(item['get']);
-    if (Object.keys(get).length === 0) return null;
+    if (Object.keys(get).length === 0) return 'no GET';
     const answer = this.answer(get);
-    if (answer === null) return null;
+    if (answer === null) return 'no list';
     const all = [...this.list(item['parameters']), ...this.list(get['parameters'])].map((one) =>
       this.object(one),
     );
     const query = all.filter((one) => one['in'] === 'query').map((one) => this.parameter(one));
     const name = nameOfPath(path.replace(/\{[^}]*\}/g, ''));
     const found = keysFrom(answer, query, name);
-    if (found === null) return null;
+    if (found === null) return 'no list';
     const inPath = [...path.matchAll(/\{([^}]*)\}/g)].map(([, one]) => one);
     if (inPath.length > 0) {
       leftOut.push(
         `${path}: it needs ${inPath.join(' and ')}; write it as a child stream (docs/child-streams.md)`,
       );
-      return null;
+      return 'left out';
     }
     const keys: StreamKeys = { path, ...found.keys };
     const params = this.required(all, path, leftOut);

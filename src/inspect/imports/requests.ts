@@ -1,7 +1,7 @@
 /** Makes a stream of a request that a program or a browser has sent. Pure. */
 import type { Json } from '../../protocol.js';
 import { useOf } from '../api/names.js';
-import type { StreamKeys } from '../api/verdict.js';
+import type { StreamKeys } from '../api/stream-keys.js';
 import { type Secrets, shownAuth } from '../credentials.js';
 import type { KnownParameter } from './imported.js';
 
