@@ -242,6 +242,40 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     };
   },
   whole: () => ({ body: { items: ALL } }),
+  three_pages: (url) => ({
+    body: {
+      data: cut((number(url, 'page', 1) - 1) * number(url, 'per_page', 10), number(url, 'per_page', 10)),
+      total_pages: 3,
+    },
+  }),
+  // No parameter for the size, by which the count could be compared.
+  three_pages_fixed: (url) => ({
+    body: { data: cut((number(url, 'page', 1) - 1) * 10, 10), total_pages: 3 },
+  }),
+  three_pages_total: (url) => ({
+    body: { data: cut((number(url, 'page', 1) - 1) * 10, 10), total_pages: 3, total: ALL.length },
+  }),
+  counts_pages: (url) => ({
+    body: {
+      data: cut((number(url, 'page', 1) - 1) * number(url, 'per_page', 10), number(url, 'per_page', 10)),
+      total_pages: Math.ceil(ALL.length / number(url, 'per_page', 10)),
+    },
+  }),
+  // Repeats its last page.
+  counts_pages_fixed: (url) => ({
+    body: { data: cut((Math.min(number(url, 'page', 1), 6) - 1) * 10, 10), total_pages: 6 },
+  }),
+  // Changes are kept for a day only.
+  short_memory: (url) => {
+    const since = Date.parse(url.searchParams.get('since') ?? '') || 0;
+    const oldest = Date.parse(time(STYLE_RECORDS - 24));
+    const list = url.searchParams.has('since')
+      ? ALL.filter((one) => Date.parse(one.updated_at) >= Math.max(since, oldest))
+      : ALL;
+    const size = number(url, 'per_page', 10);
+    return { body: { data: cut((number(url, 'page', 1) - 1) * size, size, list), total: list.length } };
+  },
+  next_on_disk: () => ({ headers: { link: '<file:///etc/x>; rel="next"' }, body: cut(0, 20) }),
   two_lists: () => ({ body: { open: cut(0, 12), closed: cut(12, 30), meta: { warnings: [{ id: 1 }] } } }),
   by_keys: () => ({
     body: {

@@ -144,6 +144,36 @@ describe('a list that changes while it is looked at', () => {
   );
 });
 
+describe('a count of pages', () => {
+  test.each(['three_pages', 'three_pages_fixed', 'three_pages_total'])(
+    '%s: is not used where other answers contradict it',
+    async (style) => {
+      const { keys, unknown, discovery } = await look(style);
+      expect(keys).not.toHaveProperty('total_pages');
+      expect(unknown).toContain('a count of pages: total_pages is 3, which other answers contradict');
+      const [key] = discovery.primaryKeys;
+      expect(await readAll(style, { primary_key: key?.columns, ...keys })).toBe(STYLE_RECORDS);
+    },
+  );
+
+  test.each(['counts_pages', 'counts_pages_fixed'])('%s: is used', async (style) => {
+    expect((await look(style)).keys).toHaveProperty('total_pages', 'total_pages');
+  });
+});
+
+test('a filter that reaches back some records only is not used', async () => {
+  const { keys, unknown } = await look('short_memory');
+  expect(keys).toMatchObject({ strategy: 'page_number', total: 'total' });
+  expect(keys).not.toHaveProperty('names.updated_since');
+  expect(unknown).toContainEqual(expect.stringContaining('since reaches back 24 records of 57 only'));
+});
+
+test('a next page without a host is named by its address', async () => {
+  expect((await look('next_on_disk')).unknown).toContainEqual(
+    expect.stringContaining('it leads to another host, file:///etc/x;'),
+  );
+});
+
 describe('other lists of an answer', () => {
   test.each([
     [

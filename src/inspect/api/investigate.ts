@@ -98,6 +98,10 @@ class Investigation {
   /** Records of a small page. */
   private readonly small: number;
   private readonly seen: Answer[];
+  /** First pages, of several sizes. */
+  private readonly firsts: Answer[];
+  /** A page beyond the last one, by the count of pages, has records of its own. */
+  private hasPageBeyond = false;
   private group: NameGroup | null = null;
 
   constructor(
@@ -111,6 +115,7 @@ class Investigation {
     this.ids = identities(list.records, member);
     this.small = Math.min(Math.floor(this.ids.length / 2), SMALL);
     this.seen = [first];
+    this.firsts = [first];
     this.evidence = {
       list,
       records: pathText(list.path),
@@ -139,8 +144,10 @@ class Investigation {
       await this.tryOthers();
       if (!this.isPaged && (await this.hasMoved())) await this.tryWhileMoving();
     }
-    if (this.isPaged) await this.findLargestSize();
-    else await this.askForAll();
+    if (this.isPaged) {
+      await this.findLargestSize();
+      await this.tryPageBeyond();
+    } else await this.askForAll();
   }
 
   /** Asks for the plain answer again. */
@@ -216,6 +223,7 @@ class Investigation {
     const small = this.hasSize ? await this.api.ask(params) : null;
     if (small !== null) {
       this.seen.push(small);
+      this.firsts.push(small);
       await this.followHints(small, params, ids);
     }
     const saysMore = small === null ? hasMore : flagsIn(small).some(({ isEnd, value }) => value !== isEnd);
@@ -511,6 +519,7 @@ class Investigation {
       return;
     }
     this.seen.push(large);
+    this.firsts.push(large);
     const isWhole = ids.length < LARGE && !(await this.hasNext(large, ids, ofFirst, size.parameter));
     size.records = isWhole || ids.length > LARGE ? LARGE : Math.max(ids.length, 1);
   }
@@ -528,6 +537,40 @@ class Investigation {
     if (paging.by !== 'page') return flagsIn(page).some(({ isEnd, value }) => value !== isEnd);
     const second = { ...base, [size]: String(LARGE), [paging.parameter]: String(paging.first + 1) };
     return (this.idsOf(await this.api.ask(second))?.length ?? 0) > 0;
+  }
+
+  /** Where pages are of one size only, asks for the page after the last one that the answers count. */
+  private async tryPageBeyond(): Promise<void> {
+    const { paging } = this.evidence;
+    const [counted] = pageTotalsIn(this.seen.at(-1) ?? this.first);
+    if (paging.by !== 'page' || this.hasSize || counted === undefined || counted.value === 0) return;
+    const idsAt = async (page: number) =>
+      this.idsOf(await this.api.ask({ [paging.parameter]: String(page) }));
+    const last = paging.first + counted.value - 1;
+    const beyond = await idsAt(last + 1);
+    if (beyond === null || beyond.length === 0 || isAlike(beyond, this.ids)) return;
+    // Some APIs repeat their last page.
+    this.hasPageBeyond = !isAlike(beyond, (await idsAt(last)) ?? []);
+  }
+
+  /** Reads the count of pages, unless other answers contradict it. */
+  private readPageTotal(answer: Answer): void {
+    const [found] = pageTotalsIn(answer);
+    if (found === undefined) return;
+    const counts = this.firsts.flatMap((first) => {
+      const same = ({ place }: CountPlace) => JSON.stringify(place) === JSON.stringify(found.place);
+      const pages = pageTotalsIn(first).find(same)?.value ?? 0;
+      const records = this.idsOf(first)?.length ?? 0;
+      return pages > 0 && records > 0 ? [{ pages, records }] : [];
+    });
+    const total = this.evidence.total === null ? null : this.evidence.said;
+    if (!this.hasPageBeyond && fitOneTotal(counts, total)) this.evidence.totalPages = found.place;
+    else {
+      const name = 'path' in found.place ? found.place.path : `the header ${found.place.header}`;
+      this.evidence.remarks.push(
+        `a count of pages: ${name} is ${found.value}, which other answers contradict`,
+      );
+    }
   }
 
   /** Reads counts and flags that all answers agree on. */
@@ -548,12 +591,19 @@ class Investigation {
     });
     this.evidence.total = total?.place ?? null;
     this.evidence.said = total?.value ?? this.evidence.said;
-    if (this.evidence.paging.by === 'page') this.evidence.totalPages = pageTotalsIn(last)[0]?.place ?? null;
+    if (this.evidence.paging.by === 'page') this.readPageTotal(last);
     this.evidence.more = flagsIn(last)[0] ?? null;
   }
 }
 
-/** Whether most records of an answer are on a page. */
+/** Returns whether the counts of pages fit one number of records, each with the records of its first page. */
+function fitOneTotal(counts: readonly { records: number; pages: number }[], total: number | null): boolean {
+  const least = counts.map(({ records, pages }) => (pages === 1 ? records : (pages - 1) * records + 1));
+  const most = counts.map(({ records, pages }) => pages * records);
+  return Math.max(...least, total ?? 0) <= Math.min(...most, total ?? Infinity);
+}
+
+/** Returns whether most records of an answer are on a page. */
 const isAlike = (ids: readonly string[], page: readonly string[]): boolean =>
   2 * ids.filter((id) => page.includes(id)).length > ids.length;
 

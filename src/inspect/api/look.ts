@@ -284,10 +284,18 @@ async function addFilter(
   const [field] = cursorFields;
   if (field?.says !== 'changed') return;
   const page = evidence.list.records;
-  const filter = await findFilter(api, page, field.name, name).catch((thrown: unknown) => {
+  const { total: place, said } = evidence;
+  const total = place === null || said === null ? null : { place, value: said };
+  const filter = await findFilter(api, page, field.name, name, total).catch((thrown: unknown) => {
     if (thrown instanceof OutOfRequestsError) return null;
     throw thrown;
   });
+  if (filter !== null && filter.reaches !== null) {
+    verdict.unknown.push(
+      `a parameter that returns all changes: ${filter.parameter} reaches back ${counted(filter.reaches, 'record')} of ${String(said)} only, so each pass reads the whole list`,
+    );
+    return;
+  }
   if (filter !== null) {
     withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field.name) });
     return;

@@ -1,7 +1,7 @@
 /** Makes the configuration of a stream from evidence, and says in words what it rests on. Pure. */
 import { counted } from '../../text.js';
 import { type CountPlace, type NextHint, placeText } from './answers.js';
-import type { Filter } from './filter.js';
+import { EPOCH, type Filter } from './filter.js';
 import { type Evidence, ROUND } from './investigate.js';
 import { nextKey, placeKey, setFlag, setNames, type StreamKeys } from './stream-keys.js';
 
@@ -188,7 +188,7 @@ export function withFilter(
   const { parameter, isInclusive, takesYearOne } = filter.filter;
   const { paging } = evidence;
   keys['cursor_field'] = filter.field;
-  if (!takesYearOne) keys['start'] = '1970-01-01T00:00:00Z';
+  if (!takesYearOne) keys['start'] = EPOCH;
   found.push({
     what: 'changes',
     text: `${parameter} returns only records whose ${filter.field} is ${isInclusive ? 'the same or later' : 'later'}`,
