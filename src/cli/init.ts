@@ -335,7 +335,7 @@ async function finish(
     file: given.file,
     files,
     variables,
-    secrets: [],
+    secrets: Object.keys(given.secrets),
     printFound: () => {
       if (look !== null && (options.yes === true || process.stdin.isTTY !== true)) printLook(look);
       for (const line of notes) note(`note: ${line}`);

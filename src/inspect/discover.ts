@@ -18,8 +18,18 @@ export interface Discovery {
   /** Best first; of several parts where no column alone will do. */
   primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
-  cursorFields: { name: string; why: string; says: 'changed' | 'created' | 'some time' }[];
+  cursorFields: FoundCursorField[];
 }
+
+export interface FoundCursorField {
+  name: string;
+  why: string;
+  says: 'changed' | 'created' | 'some time';
+  /** The `cursor_format` of numbers. */
+  format?: EpochFormat;
+}
+
+type EpochFormat = 'epoch_s' | 'epoch_ms';
 
 export interface DiscoveredColumn {
   name: string;
@@ -29,6 +39,8 @@ export interface DiscoveredColumn {
   unique: boolean;
   /** Number of records without a value. */
   missing: number;
+  /** The format of numbers that look like Unix times. */
+  epoch?: EpochFormat;
 }
 
 /**
@@ -157,6 +169,7 @@ class Facts {
   /** A number that a DOUBLE would round. */
   private beyondDouble = false;
   private looksLikeEpoch = true;
+  private readonly epochFormats = new Set<EpochFormat>();
 
   constructor(readonly name: string) {}
 
@@ -171,6 +184,7 @@ class Facts {
   column(records: number): DiscoveredColumn {
     const { type, why } = this.infer();
     const missing = records - this.present;
+    const epoch = type === 'LONG' ? this.epochFormat : null;
     const words = [
       ...(why === '' ? [] : [why]),
       ...(missing > 0 && this.present > 0 ? [`missing in ${missing} of ${records}`] : []),
@@ -181,7 +195,13 @@ class Facts {
       why: words.join('; '),
       unique: missing === 0 && records > 0 && this.values.size === records,
       missing,
+      ...(epoch !== null && { epoch }),
     };
+  }
+
+  private get epochFormat(): EpochFormat | null {
+    const [format, other] = this.epochFormats;
+    return this.looksLikeEpoch && format !== undefined && other === undefined ? format : null;
   }
 
   private kindOf(type: string, raw: string, value: unknown): Kind {
@@ -213,6 +233,7 @@ class Facts {
     if (integer < LONGS[0] || integer > LONGS[1]) this.beyondLong = true;
     // A number of this century, in seconds or in milliseconds.
     if (!/^(9\d{8}|[1-4]\d{9})(\d{3})?$/.test(raw)) this.looksLikeEpoch = false;
+    this.epochFormats.add(raw.length > 10 ? 'epoch_ms' : 'epoch_s');
     return 'whole';
   }
 
@@ -341,14 +362,20 @@ const SAYS = [
 ] as const;
 
 function cursorFields(columns: DiscoveredColumn[], records: number): Discovery['cursorFields'] {
-  const times = columns.filter(({ type }) => /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type));
+  const times = columns.filter(
+    ({ name, type, epoch }) =>
+      /^(UTC_DATETIME|NAIVE_DATETIME|NAIVE_DATE)$/.test(type) ||
+      // Many numbers look like Unix times; the name has to say so, too.
+      (epoch !== undefined && SAYS[0][1].test(name)),
+  );
   return times
     .map((column, place) => {
       const order = [0, 2, 1].find((i) => SAYS[i]?.[1].test(column.name)) ?? 1;
       const [says, , why] = SAYS[order] ?? SAYS[1];
       const gap = column.missing > 0 ? `; ${column.missing} of ${counted(records, 'record')} lack it` : '';
-      return { name: column.name, says, why: why + gap, order, place, missing: column.missing };
+      const { name, missing, epoch: format } = column;
+      return { name, says, why: why + gap, order, place, missing, format };
     })
     .sort((a, b) => a.order - b.order || Number(a.missing > 0) - Number(b.missing > 0) || a.place - b.place)
-    .map(({ name, says, why }) => ({ name, says, why }));
+    .map(({ name, says, why, format }) => ({ name, says, why, ...(format !== undefined && { format }) }));
 }

@@ -83,8 +83,10 @@ function fill(
   const wanted = field !== undefined && (needed || field.says === 'changed');
   const hasNone = plan.cursorField === '' && plan.cursorFields === undefined;
   if (full && !stream.has('cursor_field')) {
-    if (wanted && hasNone) putCommented(document, stream, 'cursor_field', field.name, field.why + also);
-    else if (needed && hasNone) {
+    if (wanted && hasNone) {
+      putCommented(document, stream, 'cursor_field', field.name, field.why + also);
+      if (field.format !== undefined) stream.set('cursor_format', field.format);
+    } else if (needed && hasNone) {
       say(
         `the strategy ${plan.options.strategy} needs a column of times, and there is none: try offset, page_number or cursor`,
       );

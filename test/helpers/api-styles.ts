@@ -210,7 +210,11 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     if (unknown?.startsWith('_') === true) return refused(`Unknown filter field '${unknown}'`);
     if (unknown !== undefined) return { body: { data: [] } };
     const next = withParam(url, { _token: token(from + size) }).href;
-    return { headers: more(from, size) ? { 'next-page': next } : {}, body: { data: cut(from, size) } };
+    const since = url.searchParams.get('_since');
+    const records = ALL.map(({ id, updated_at }) => ({ id, last_modified: Date.parse(updated_at) }));
+    const changed = records.filter(({ last_modified }) => since === null || last_modified > Number(since));
+    const headers = from + size < changed.length ? { 'next-page': next } : {};
+    return { headers, body: { data: changed.slice(from, from + size) } };
   },
   gitlab: (url) => {
     const [page, size] = [number(url, 'page', 1), number(url, 'per_page', 20)];

@@ -101,7 +101,17 @@ describe('a style of paging is found, and reads every record', () => {
       { strategy: 'offset', names: { offset: 'skip', limit: 'limit' }, page_size: 25, total: 'total' },
     ],
     ['scim', { strategy: 'offset', first_offset: 1, names: { offset: 'startIndex', limit: 'count' } }],
-    ['kinto', { strategy: 'cursor', next: { header: 'next-page', is: 'url' }, names: { limit: '_limit' } }],
+    [
+      'kinto',
+      {
+        strategy: 'cursor',
+        next: { header: 'next-page', is: 'url' },
+        names: { limit: '_limit', updated_since: '_since' },
+        cursor_field: 'last_modified',
+        cursor_format: 'epoch_ms',
+        lookback: '1s',
+      },
+    ],
     [
       'gitlab',
       { strategy: 'page_number', names: { page: 'page', limit: 'per_page' }, total: { header: 'x-total' } },

@@ -17,6 +17,13 @@ export interface Filter {
 const BEGINNING = '0001-01-01T00:00:00Z';
 /** The beginning for APIs that do not take the other one. */
 export const EPOCH = '1970-01-01T00:00:00Z';
+const BEGINNING_OF_EPOCH = '0';
+
+/** A cursor field, and the format of its values if they are numbers. */
+export interface Field {
+  name: string;
+  format?: 'epoch_s' | 'epoch_ms';
+}
 
 /**
  * Asks for records since a time in the middle of those of a page; all records of the answer must be as late.
@@ -27,7 +34,7 @@ export const EPOCH = '1970-01-01T00:00:00Z';
 export async function findFilter(
   api: Api,
   page: readonly JsonObject[],
-  field: string,
+  field: Field,
   stream: string,
   total: CountPlace | null = null,
   base: Params = {},
@@ -37,7 +44,7 @@ export async function findFilter(
   const before = identities(page, null);
   const timesOf = (answer: Answer): number[] | null => {
     const [list] = answer.status === 200 ? listsIn(answer.document, stream) : [];
-    return list === undefined ? null : list.records.map((record) => timeOf(record[field]));
+    return list === undefined ? null : list.records.map((record) => timeOf(record, field));
   };
   const effect = (answer: Answer): Effect => {
     const times = timesOf(answer);
@@ -53,9 +60,13 @@ export async function findFilter(
     const parameter = await findParameter(api, { names, value: middle.text, base, effect });
     if (parameter === null) continue;
     const since = await api.ask({ ...base, [parameter]: middle.text });
-    const all = await api.ask({ ...base, [parameter]: BEGINNING });
+    const all = await api.ask({
+      ...base,
+      [parameter]: field.format === undefined ? BEGINNING : BEGINNING_OF_EPOCH,
+    });
     const takesYearOne = (timesOf(all)?.length ?? 0) >= page.length;
-    const widest = takesYearOne || total === null ? all : await api.ask({ ...base, [parameter]: EPOCH });
+    const needsEpoch = !takesYearOne && total !== null && field.format === undefined;
+    const widest = needsEpoch ? await api.ask({ ...base, [parameter]: EPOCH }) : all;
     const isSame = ({ place }: CountPlace) => JSON.stringify(place) === JSON.stringify(total?.place);
     const counted = totalsIn(widest).find(isSame)?.value ?? null;
     return {
@@ -68,12 +79,16 @@ export async function findFilter(
   return null;
 }
 
-const timeOf = (value: unknown): number => (typeof value === 'string' ? Date.parse(value) : NaN);
+function timeOf(record: JsonObject, { name, format }: Field): number {
+  const value = record[name];
+  if (format !== undefined) return typeof value === 'number' ? value : NaN;
+  return typeof value === 'string' ? Date.parse(value) : NaN;
+}
 
 /** A time of a page such that some of its records are earlier; null where there is none. */
-function middleTime(page: readonly JsonObject[], field: string): { text: string; time: number } | null {
+function middleTime(page: readonly JsonObject[], field: Field): { text: string; time: number } | null {
   const times = page
-    .map((record) => ({ text: String(record[field]), time: timeOf(record[field]) }))
+    .map((record) => ({ text: String(record[field.name]), time: timeOf(record, field) }))
     .filter(({ time }) => !Number.isNaN(time))
     .sort((a, b) => a.time - b.time);
   const [earliest] = times;
@@ -82,8 +97,8 @@ function middleTime(page: readonly JsonObject[], field: string): { text: string;
 }
 
 /** Returns whether the times of a page never decrease, and there is more than one. */
-export function isAscending(page: readonly JsonObject[], field: string): boolean {
-  const times = page.map((record) => timeOf(record[field]));
+export function isAscending(page: readonly JsonObject[], field: Field): boolean {
+  const times = page.map((record) => timeOf(record, field));
   const isOrdered = times.every((time, i) => i === 0 || time >= (times[i - 1] ?? time));
   return isOrdered && new Set(times).size > 1;
 }

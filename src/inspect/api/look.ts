@@ -265,6 +265,7 @@ function describeFields({ keys, found, unknown, assumed }: Verdict, discovery: D
   const [field] = cursorFields;
   if (field?.says === 'changed') {
     keys['cursor_field'] = field.name;
+    if (field.format !== undefined) keys['cursor_format'] = field.format;
     found.push({ what: 'cursor field', text: `${field.name}: ${field.why}` });
   } else if (records > 0) {
     const others = cursorFields.map(({ name }) => name).join(', ');
@@ -286,7 +287,7 @@ async function addFilter(
   const page = evidence.list.records;
   const { total: place, said } = evidence;
   const total = place === null || said === null ? null : { place, value: said };
-  const filter = await findFilter(api, page, field.name, name, total).catch((thrown: unknown) => {
+  const filter = await findFilter(api, page, field, name, total).catch((thrown: unknown) => {
     if (thrown instanceof OutOfRequestsError) return null;
     throw thrown;
   });
@@ -297,7 +298,7 @@ async function addFilter(
     return;
   }
   if (filter !== null) {
-    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field.name) });
+    withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field) });
     return;
   }
   verdict.unknown.push('a parameter that returns only changes: each pass reads the whole list');

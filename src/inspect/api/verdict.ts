@@ -188,7 +188,8 @@ export function withFilter(
   const { parameter, isInclusive, takesYearOne } = filter.filter;
   const { paging } = evidence;
   keys['cursor_field'] = filter.field;
-  if (!takesYearOne) keys['start'] = EPOCH;
+  // Without a start, a pass over numbers sends no filter at first.
+  if (!takesYearOne && keys['cursor_format'] === undefined) keys['start'] = EPOCH;
   found.push({
     what: 'changes',
     text: `${parameter} returns only records whose ${filter.field} is ${isInclusive ? 'the same or later' : 'later'}`,
