@@ -186,7 +186,13 @@ const SERVERS: [
     'Kinto',
     kinto,
     startKinto,
-    { strategy: 'cursor', records: 'data', next: { header: 'next-page', is: 'url' } },
+    {
+      strategy: 'cursor',
+      records: 'data',
+      next: { header: 'next-page', is: 'url' },
+      cursor_field: 'last_modified',
+      cursor_format: 'epoch_ms',
+    },
   ],
   [
     'the reference API',
