@@ -15,8 +15,11 @@ const SHARED = [
   'own-files',
   'package-json',
   'protocol',
+  'same-secret',
   'settings',
   'state-dir',
+  'sync-condition',
+  'sync-families',
   'text',
   'zod',
 ];
@@ -62,7 +65,7 @@ const LAYERS = {
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
   // Its means of reading destinations and histories come from the commands.
-  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection'] },
+  ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
     imports: [
       ...[
@@ -85,6 +88,7 @@ const LAYERS = {
       'logger',
       'replaying',
       'surroundings',
+      'task-queue',
       'ui',
       'worker',
       'workflows/moves',

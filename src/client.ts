@@ -37,6 +37,7 @@ import type {
   Range,
   RangeRequest,
   RangeResult,
+  Retry,
   SearchAttributeName,
   StreamPlan,
   StreamResult,
@@ -44,6 +45,7 @@ import type {
   TooManyDeletes,
 } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
+import type { RangeOf } from './sync-families.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
 import { questionOf } from './workflows/questions.js';
@@ -159,17 +161,6 @@ export class NothingToDecideError extends HighwaterError {
   override readonly name = 'NothingToDecideError';
 }
 
-/** An activity that has failed and is tried again. */
-export interface Retry {
-  activity: string;
-  /** The number of the attempt that runs, or that comes next. */
-  attempt: number;
-  /** When that attempt begins; null while it runs. */
-  next: string | null;
-  /** Why the last attempt failed. */
-  message: string;
-}
-
 /** Pages that are being read, and are not staged yet. */
 export interface Reading {
   pages: number;
@@ -184,6 +175,8 @@ export interface Work {
   retry: Retry | null;
   reading: Reading | null;
   taskQueue: string;
+  /** Events in the history of the current run. */
+  historyLength: number;
 }
 
 /** `PENDING_ACTIVITY_STATE_SCHEDULED`. */
@@ -234,15 +227,10 @@ export class SyncHandle {
     return (await this.described()).status.name;
   }
 
-  /** The failure of a pending activity that keeps failing, or null. */
-  async trouble(): Promise<Retry | null> {
-    return (await this.work()).retry;
-  }
-
   /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
   async work(): Promise<Work> {
-    const { raw, taskQueue } = await this.described();
-    const work: Work = { retry: null, reading: null, taskQueue };
+    const { raw, taskQueue, historyLength } = await this.described();
+    const work: Work = { retry: null, reading: null, taskQueue, historyLength };
     for (const pending of raw.pendingActivities ?? []) {
       const { activityType, attempt, lastFailure, state, scheduledTime, heartbeatDetails } = pending;
       const activity = activityType?.name ?? '';
@@ -424,6 +412,8 @@ export interface ListedSync {
   };
   /** The sync of several streams that this one is a stream of. */
   parent: string | null;
+  /** The range that it reads beside a sync; null: it is a sync. */
+  range: RangeOf | null;
   /** The schedule that started it. */
   schedule: string | null;
   /** When that starts the next one. */
@@ -511,8 +501,8 @@ export class HighwaterClient {
   }
 
   /**
-   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest. `limit` counts syncs: the streams
-   * of a sync of several come with it.
+   * Syncs, those that run first; of the runs of one id, and of a schedule, the latest. `limit` counts syncs: the
+   * streams, backfills and audits of a sync come with it.
    * @param options.query a filter in Temporal's words.
    */
   async list(options: { limit?: number; runningOnly?: boolean; query?: string } = {}): Promise<ListedSync[]> {
@@ -535,9 +525,10 @@ export class HighwaterClient {
       const schedule = attributes.schedule;
       const key = schedule === null ? one.workflowId : `schedule ${schedule}`;
       if (found.has(key)) continue;
-      const isStream = one.parentExecution !== undefined;
-      if (!isStream && syncs >= (options.limit ?? 50)) break;
-      if (!isStream) syncs++;
+      const range = await this.rangeIn(one);
+      const isSync = one.parentExecution === undefined && range === null;
+      if (isSync && syncs >= (options.limit ?? 50)) break;
+      if (isSync) syncs++;
       found.set(key, {
         id: one.workflowId,
         runId: one.runId,
@@ -546,12 +537,23 @@ export class HighwaterClient {
         ended: one.closeTime?.toISOString() ?? null,
         attributes,
         parent: one.parentExecution?.workflowId ?? null,
+        range,
         schedule,
         nextRun: schedule === null ? null : (nextRuns.get(schedule) ?? null),
       });
     }
     const rank = ({ execution }: ListedSync) => (execution === 'RUNNING' ? 0 : 1);
     return [...found.values()].sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
+  }
+
+  /** Reads the memo of a listed range; null for a sync, or if this process has no key for the memo. */
+  private async rangeIn({ raw }: WorkflowExecutionInfo): Promise<RangeOf | null> {
+    const payload = raw.memo?.fields?.['range'];
+    if (payload == null) return null;
+    const value = await this.payloads.read(payload).catch(() => null);
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+    const { kind, sync } = value;
+    return (kind === 'backfill' || kind === 'audit') && typeof sync === 'string' ? { kind, sync } : null;
   }
 
   /**
@@ -607,6 +609,7 @@ export class HighwaterClient {
     try {
       const handle = await this.temporal.workflow.start('sync', {
         ...{ workflowId, taskQueue, args: [configuration, syncOptions] },
+        memo: { range: { kind: range.kind, sync: base } satisfies RangeOf },
         staticSummary: `${range.kind} of ${plan.stream} · ${ends}`,
         staticDetails: `${streamDetails(plan)} This is the ${range.kind} of a range: ${ends}.`,
       });

@@ -64,6 +64,7 @@ export const FAILURES = {
   MoveRefused: { activity: 'never', sync: 'end', isRefusal: true },
   MoveRefusedError: { activity: 'never', sync: 'block' },
   NotAllowedError: { activity: 'never', sync: 'block', refusesConfiguration: true },
+  NotServedError: { activity: 'while it lasts', sync: 'retry' },
   NoticeNotDeliveredError: { activity: 'while it lasts', sync: 'block' },
   NoticeRefusedError: { activity: 'never', sync: 'block' },
   RangeRefusedError: { activity: 'never', sync: 'block' },

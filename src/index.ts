@@ -19,7 +19,6 @@ export {
   type ListedSync,
   type RangeOptions,
   type Reading,
-  type Retry,
   type StartOptions,
   type StreamOutcome,
   type Work,
@@ -46,6 +45,7 @@ export type {
   Range,
   RangeKind,
   RangeResult,
+  Retry,
   StrategyName,
   StreamResult,
   WriteCounts,
@@ -54,6 +54,7 @@ export type {
   TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';
 export type { Decided } from './workflows/deletes.js';

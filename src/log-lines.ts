@@ -13,7 +13,7 @@ const LEVELS: { [level: number]: [name: string, tone: Tone | null] } = {
 
 /** Fields that other parts of the line show. */
 const SHOWN = ['level', 'time', 'msg', 'sync', 'stream'];
-/** Fields that say nothing to a reader at a terminal; JSON has them. */
+/** Fields left out of text; the JSON format keeps them. */
 const LEFT_OUT = ['runId', 'taskQueue', 'attempt', 'isReplaying'];
 
 /**

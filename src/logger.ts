@@ -6,7 +6,7 @@ import {
 } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import { usesColour } from './colours.js';
-import { messageOf } from './errors.js';
+import { HighwaterError, messageOf } from './errors.js';
 import { logLine } from './log-lines.js';
 import { histogramBuckets } from './observe/meter.js';
 
@@ -26,12 +26,17 @@ export function createLogger(level = process.env['HIGHWATER_LOG'] ?? 'warn'): Lo
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, isText ? lines : stderr);
 }
 
-/** The format of the log. @throws {Error} for a HIGHWATER_LOG_FORMAT that is neither. */
+/** HIGHWATER_LOG_FORMAT has an unknown value. */
+class LogFormatError extends HighwaterError {
+  override readonly name = 'LogFormatError';
+}
+
+/** The format of the log. @throws {LogFormatError} */
 export function logFormat(env: NodeJS.ProcessEnv, isTerminal: boolean): 'text' | 'json' {
   const asked = env['HIGHWATER_LOG_FORMAT'] ?? '';
   if (asked === 'text' || asked === 'json') return asked;
   if (asked !== '')
-    throw new Error(`HIGHWATER_LOG_FORMAT must be text or json, not ${JSON.stringify(asked)}`);
+    throw new LogFormatError(`HIGHWATER_LOG_FORMAT must be text or json, not ${JSON.stringify(asked)}`);
   return isTerminal ? 'text' : 'json';
 }
 

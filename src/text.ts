@@ -1,6 +1,7 @@
-/** Texts for people: numbers, counts, times, and what comes from elsewhere. */
+/** Texts for people: numbers, counts, times, cursors, and what comes from elsewhere. */
+import type { Json } from './protocol.js';
 
-/** A text from elsewhere without what would break a line, move the cursor or turn the writing round. */
+/** A text from elsewhere without what would break a line, move the cursor or reverse the text direction. */
 export const visible = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) =>
@@ -29,3 +30,17 @@ export function roughly(seconds: number): string {
 /** Roughly how long since a time, or until it; '' where there is none. */
 export const since = (time: string | null, now: number): string =>
   time === null ? '' : roughly(Math.abs(now - Date.parse(time)) / 1000);
+
+/** Returns the first line of a text; if it only introduces a list of one, that one: "the configuration has 1 problem:". */
+export function firstLine(text: string): string {
+  const [first = '', second = ''] = text.split('\n');
+  return (/ 1 problem:\s*$/.test(first) && second !== '' ? second : first).trim();
+}
+
+/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
+export function cursorText(cursor: { [name: string]: Json }): string {
+  const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
+  return shown
+    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    .join(', ');
+}

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { DataConverter } from '@temporalio/common';
+import { ApplicationFailure, type DataConverter } from '@temporalio/common';
 import {
+  type ActivityInterceptorsFactory,
   NativeConnection,
   Runtime,
   Worker,
@@ -17,6 +18,7 @@ import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
 import { countingInterceptor } from './observe/activities.js';
 import { messageOf } from './errors.js';
+import type { FailureType } from './failures.js';
 import { Meter } from './observe/meter.js';
 import { requestsWatched } from './observe/requests.js';
 import { tracing, type Tracing } from './observe/tracing.js';
@@ -58,6 +60,11 @@ export interface HighwaterWorkerOptions {
    * environment says.
    */
   trust?: TrustOptions;
+  /**
+   * The syncs that this worker works for, by their workflow ids; the activities of others are left to other workers.
+   * Default: all of its task queue.
+   */
+  serves?: (workflowId: string) => boolean;
 }
 
 /** Defaults cost ten seconds twice after a crash; these about three. */
@@ -131,6 +138,7 @@ export class HighwaterWorker {
       const activityInterceptors = [
         ...(traces === null ? [] : [traces.activity]),
         countingInterceptor(meter),
+        ...(options.serves === undefined ? [] : [servingOnly(options.serves)]),
       ];
       const common = {
         connection,
@@ -288,6 +296,26 @@ export class HighwaterWorker {
     if (this.main?.getState() === 'RUNNING') this.main.shutdown();
   }
 }
+
+/** How long an activity that this worker refuses waits before a worker, this or another, is asked for it again. */
+const REFUSED_AGAIN = '1s';
+
+/** Refuses the activities of other syncs before they can use any right of this worker. */
+const servingOnly =
+  (serves: (workflowId: string) => boolean): ActivityInterceptorsFactory =>
+  ({ info }) => ({
+    inbound: {
+      execute: (input, next) => {
+        const workflowId = info.workflowExecution?.workflowId ?? '';
+        if (serves(workflowId)) return next(input);
+        throw ApplicationFailure.create({
+          type: 'NotServedError' satisfies FailureType,
+          message: `this worker does not work for the sync "${workflowId}": start another worker for it`,
+          nextRetryDelay: REFUSED_AGAIN,
+        });
+      },
+    },
+  });
 
 /**
  * The bundle made by the build. From source, and for a data converter that workflows need a part of, the SDK bundles

@@ -15,7 +15,10 @@ const KEYS_LIMIT = 1000;
 export function auditCommand(): Command {
   return new Command('audit')
     .description('Compare a table with its source, and repair it on request.')
-    .argument('[id-or-file]', 'the id of a sync, or a configuration (default: the only one here)')
+    .argument(
+      '[id-or-file]',
+      'the id of a sync, or a configuration (default: the only configuration in this folder)',
+    )
     .option('--from <value>', 'start of the range, inclusive (default: the beginning)')
     .option('--to <value>', "end of the range, inclusive (default: the sync's cursor)")
     .option('--repair', 'write missing and stale rows; mark or remove extra rows if "deletes" is set')

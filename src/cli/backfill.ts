@@ -5,7 +5,10 @@ import { endsText, printNotes, ranged, type RangeCommandOptions } from './ranges
 export function backfillCommand(): Command {
   return new Command('backfill')
     .description('Read a range again; the cursor of the sync stays where it is.')
-    .argument('[id-or-file]', 'the id of a sync, or a configuration (default: the only one here)')
+    .argument(
+      '[id-or-file]',
+      'the id of a sync, or a configuration (default: the only configuration in this folder)',
+    )
     .option('--from <value>', 'start of the range, inclusive')
     .option('--to <value>', 'end of the range, inclusive')
     .option('--stream <name>', 'the stream, if there are several')

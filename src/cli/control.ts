@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
+import { standingOf, standingText, workerCommandFor, type Standing } from '../sync-condition.js';
 import { askSyncs, connected, type Connected } from './asking.js';
 import { note, print, visible, wrapped } from './output.js';
-import { standingOf, standingText, workerCommandFor } from './standing.js';
 
 /** Something that a sync which runs can be asked for. */
 export interface Control {
@@ -12,9 +12,9 @@ export interface Control {
   description: string;
   /** More for the help, a sentence or two. */
   help: string;
-  /** Whether it is done; `before` is what the sync said when it was asked. */
+  /** Returns whether the request has taken effect; `before` is the sync's report at the time of the request. */
   isDone: (now: Progress, before: Progress | null) => boolean;
-  /** Whether it is of no use to wait for that. */
+  /** Returns whether waiting for that is pointless. */
   comesLater?: (now: Progress) => boolean;
   /** Describes what became of it, before the standing of the sync; `now` is null where the sync has not answered since. */
   said: (now: Progress | null, before: Progress | null) => string;
@@ -70,7 +70,7 @@ async function actOnSyncs(
 const noAnswerText = (taskQueue: string): string =>
   `no worker answers; the request takes effect once a worker runs ("${workerCommandFor(taskQueue)}")`;
 
-/** What became of a request, in a line. */
+/** Describes the result of a request in a line. */
 export function controlText(
   { said, later }: Pick<Control, 'said' | 'later'>,
   outcome: Outcome | null,
@@ -81,6 +81,11 @@ export function controlText(
   const { done = false, progress = null } = outcome ?? {};
   const what = done ? said(progress, before) : later;
   if (progress === null) return what;
+  return `${what}; now ${visible(standingText(ownStanding(progress, '', now)))}`;
+}
+
+/** Returns the standing of a running sync by its own report alone. */
+export function ownStanding(progress: Progress, id: string, now = Date.now()): Standing {
   const facts = {
     execution: 'RUNNING',
     retry: null,
@@ -89,16 +94,16 @@ export function controlText(
     ended: null,
     outcome: null,
   };
-  return `${what}; now ${visible(standingText(standingOf({ id: '', progress, ...facts }, now)))}`;
+  return standingOf({ id, progress, ...facts }, now);
 }
 
-/** Whether the sync has failed again since. */
+/** Returns whether the sync has failed again since. */
 export const hasFailedSince = (now: Progress | null, before: Progress | null): boolean =>
   (now?.trouble?.failures ?? 0) > (before?.trouble?.failures ?? 0);
 
 export interface Outcome {
   done: boolean;
-  /** How the sync has ended, where it has. */
+  /** The final status of a sync that has ended. */
   ended: string | null;
   progress: Progress | null;
 }

@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { Command } from 'commander';
+import { standingText } from '../sync-condition.js';
 import { askSyncs, connected, type Connected } from './asking.js';
-import { count, counted, print, progressLine } from './output.js';
+import { ownStanding } from './control.js';
+import { count, counted, print, visible } from './output.js';
 
 /** A decision about rows that a pass would remove. */
 export interface Decision {
@@ -89,7 +91,7 @@ async function goesOn(
     const progress = answer?.progress ?? null;
     const isOver = progress !== null && !['blocked', 'opening'].includes(progress.status);
     if (progress !== null && (isOver || Date.now() > deadline))
-      return { status: progress.status, line: progressLine(progress) };
+      return { status: progress.status, line: `now ${visible(standingText(ownStanding(progress, id)))}` };
     if (Date.now() > deadline) return null;
     await delay(POLL_MILLISECONDS);
   }

@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import { HighwaterClient } from '../client.js';
 import type { Target } from '../connection.js';
 import { resetServerState } from '../dev/temporal-server.js';
+import { workersOf } from '../task-queue.js';
 import { note, print } from './output.js';
 import { localServer } from './server.js';
-import { workersOf } from './workers.js';
 import { runWorker, type WorkerCommandOptions, withWorkerOptions } from './worker.js';
 
 /** Says that another worker polls the task queue too: one that an earlier "dev" left behind, or a program's. */
@@ -16,7 +16,7 @@ async function sayOthers(to: Target, taskQueue: string): Promise<void> {
     const who = others.map(({ identity }) => identity).join(', ');
     note(
       `! Another worker polls the task queue "${taskQueue}" too (${who}): syncs run in either. ` +
-        'It may be of an older version, or hold the destination; stop it if it is not wanted, by its process id.',
+        'It may run an older version or hold the destination. If you do not want it, stop it by its process id.',
     );
   } finally {
     await client.close();

@@ -21,11 +21,12 @@ import { referringParts, resolveRequest } from '../sources/references.js';
 import { askSyncs } from './asking.js';
 import { filesFindings } from './check.js';
 import { readPackageJson } from '../package-json.js';
-import { destinationOf, outputWidth, print, roughly, wrapped } from './output.js';
+import { workerCommandFor } from '../sync-condition.js';
+import { isThere, pollerOf, POLL_MILLISECONDS } from '../task-queue.js';
+import { firstLine } from '../text.js';
+import { cut, destinationOf, outputWidth, print, roughly, visible, wrapped } from './output.js';
 import { queryServer } from './postgres.js';
-import { firstLine } from './report.js';
 import { serverOptions } from './server.js';
-import { isThere, pollerOf } from './workers.js';
 
 /** The finding of a check; `bad`: syncs cannot run. */
 export interface Finding {
@@ -42,8 +43,6 @@ interface Options {
 
 /** Clocks that differ by more than this make what is said of lag and of waits wrong. */
 const SKEW_SECONDS = 5;
-/** A poll is kept open for a minute, and some more where there is much to do. */
-const POLL_MILLISECONDS = 80_000;
 const LITTLE_ROOM_BYTES = 1024 ** 3;
 const NODE_LEAST = [20, 15] as const;
 
@@ -185,7 +184,7 @@ async function ofServer(server: TemporalServer, taskQueue: string): Promise<Find
         : {
             check: 'workers',
             outcome: running.count > 0 ? 'bad' : 'note',
-            message: `none on the task queue "${taskQueue}", ${syncs}; start one: npx highwater worker --task-queue ${taskQueue}`,
+            message: `none on the task queue "${taskQueue}", ${syncs}; start one: ${workerCommandFor(taskQueue)}`,
           },
     );
     if (pollers.length > 0) findings.push(...(await ofSyncs(client, taskQueue)));
@@ -235,7 +234,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
     );
   } catch (thrown) {
     // Their payloads may be encrypted with a key that this process does not have.
-    const message = `the syncs of the task queue "${taskQueue}" cannot be queried: ${firstLine(messageOf(thrown), 500)}`;
+    const message = `the syncs of the task queue "${taskQueue}" cannot be queried: ${lineOf(messageOf(thrown))}`;
     return [{ check: 'syncs', outcome: 'note', message }];
   }
   return running.flatMap(({ id }, i): Finding[] => {
@@ -247,7 +246,7 @@ async function ofSyncs(client: HighwaterClient, taskQueue: string): Promise<Find
       {
         check: 'syncs',
         outcome: mustBeMended ? 'bad' : 'note',
-        message: `${id}: ${status} since ${trouble.since}: ${firstLine(trouble.message, 500)}`,
+        message: `${id}: ${status} since ${trouble.since}: ${lineOf(trouble.message)}`,
       },
     ];
   });
@@ -407,3 +406,6 @@ async function ofFile(path: string): Promise<Finding> {
     ? { check, outcome: 'note', message: `${path} is writable, but the disk is nearly full: ${room}` }
     : { check, outcome: 'good', message: `${path} is writable, ${room}` };
 }
+
+/** The first line of a message, for a finding. */
+const lineOf = (message: string): string => cut(visible(firstLine(message)), 500);

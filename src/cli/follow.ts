@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SyncFailedError, type HighwaterClient, type SyncHandle, type Work } from '../client.js';
 import type { Progress, SyncResult } from '../protocol.js';
+import { standingOf } from '../sync-condition.js';
 import { frame, Pace, plainLine, type LiveStream } from './live.js';
 import { note } from './output.js';
-import { standingOf } from './standing.js';
 import { canRedraw, paint } from './terminal.js';
 
-/** The first look, and the time between two: a terminal is drawn over, a log should stay short. */
+/** Milliseconds before the first poll and between polls. */
 const TERMINAL = { first: 700, every: 700 };
 const LOG = { first: 2000, every: 2000 };
 /** Streams of a sync of several that are asked at once. */
@@ -15,7 +15,7 @@ const ASKED_AT_ONCE = 16;
 /**
  * Waits for a sync, showing how far it is: on a terminal a line for each stream that is drawn over, else a line whenever
  * something has changed.
- * @throws {SyncFailedError} also when the sync waits for a decision, which nothing here can make.
+ * @throws {SyncFailedError} if the sync fails or waits for an operator's decision.
  */
 export async function followSync(client: HighwaterClient, handle: SyncHandle): Promise<SyncResult> {
   const done = new AbortController();

@@ -1,5 +1,15 @@
 import { Command } from 'commander';
 import type { ListedSync, Work } from '../client.js';
+import {
+  LEVELS,
+  standingOf,
+  standingOfSeveral,
+  standingText,
+  tally,
+  type Standing,
+} from '../sync-condition.js';
+import { familiesOf, type Related } from '../sync-families.js';
+import { isPolled } from '../task-queue.js';
 import { askSyncs, connected, type Answer, type Connected } from './asking.js';
 import { outcomeOf } from './look.js';
 import {
@@ -15,18 +25,7 @@ import {
   wrapped,
   type Cell,
 } from './output.js';
-import {
-  LEVELS,
-  MARKS,
-  rolledUp,
-  standingOf,
-  standingText,
-  tally,
-  TONES,
-  type Standing,
-} from './standing.js';
-import { paint } from './terminal.js';
-import { isPolled } from './workers.js';
+import { MARKS, paint, TONES } from './terminal.js';
 
 interface Options {
   running?: boolean;
@@ -50,8 +49,8 @@ export function listCommand(): Command {
     .addHelpText(
       'after',
       `
-The first line says whether all is well; below the table stands what to do about the rest. The streams of a sync are one
-line, unless --streams is given. For a schedule, only its latest sync is shown. "lag" is the time since the table last held everything in the source.
+The first line says whether all syncs are healthy; the lines below the table say what to do about the others. The streams
+of a sync share one line unless --streams is given. For a schedule, only the latest sync is shown. "lag" is the time since the table last held everything in the source.
 
 Examples:
   highwater list
@@ -131,23 +130,23 @@ const say = (text: string): void => note(wrapped(text, 2, outputWidth()));
 /** `5 syncs: 3 up to date, 1 retrying`, with the mark of the worst. */
 function overview(lines: readonly Line[]): string {
   const worst = LEVELS.findLast((level) => lines.some(({ standing }) => standing.level === level)) ?? 'well';
-  const words = tally(lines.map(({ standing: { word } }) => word)).join(', ');
+  const syncs = lines.filter(({ range }) => range === null);
+  const words = tally(syncs.map(({ standing: { word } }) => word)).join(', ');
+  const ranges = tally(lines.flatMap(({ range }) => range?.kind ?? []));
+  const all = [`${counted(syncs.length, 'sync')}${words === '' ? '' : `: ${words}`}`, ...ranges].join(' · ');
   const isWell = worst === 'well' || worst === 'over' ? '' : '; see below the table';
-  return paint(
-    TONES[worst],
-    wrapped(`${MARKS[worst]} ${counted(lines.length, 'sync')}: ${words}${isWell}`, 2),
-  );
+  return paint(TONES[worst], wrapped(`${MARKS[worst]} ${all}${isWell}`, 2));
 }
 
-/** Why a sync is not well, and what to do. */
+/** Lines about the problem of a sync and the next step; none for a healthy one. */
 function reasons({ id, standing }: Line): string[] {
   const { level, todo } = standing;
   if (level === 'well' || level === 'over') return [];
   const text = wrapped(visible(`${MARKS[level]} ${id}: ${standingText(standing)}`), 2);
-  return todo === null ? [text] : [text, wrapped(visible(`  do: ${todo}`), 6)];
+  return todo === null ? [text] : [text, wrapped(visible(`  next: ${todo}`), 6)];
 }
 
-/** When a sync goes on; "due" where that time has passed. */
+/** Time of the next pass; "due" if it has passed. */
 const nextText = (nextRun: string, now: number) =>
   Date.parse(nextRun) <= now ? 'due' : `in ${since(nextRun, now)}`;
 
@@ -155,8 +154,9 @@ const nextText = (nextRun: string, now: number) =>
 const NARROW = 64;
 
 function screen(lines: readonly Line[], now: number, limit: number): string {
+  const isListed = new Set(lines.map(({ id }) => id));
   const columns: [string, (line: Line) => Cell][] = [
-    ['sync', ({ id, parent }) => (parent === null ? id : `  ${id}`)],
+    ['sync', ({ id, parent, range }) => (isListed.has(parent ?? range?.sync ?? '') ? `  ${id}` : id)],
     ['status', ({ status, standing: { level } }) => ({ text: status, tone: TONES[level] })],
     ['strategy', ({ strategy }) => strategy],
     ['last pass', ({ lastPassEnd }) => (lastPassEnd === null ? '' : `${since(lastPassEnd, now)} ago`)],
@@ -175,13 +175,10 @@ function screen(lines: readonly Line[], now: number, limit: number): string {
   );
 }
 
-export interface Line {
-  id: string;
+export interface Line extends Related {
   status: string;
   standing: Standing;
-  /** The sync of several streams that this is a stream of. */
-  parent: string | null;
-  /** Of a sync of several: how many. */
+  /** Number of streams of a sync of several. */
   streams: number;
   stream: string;
   strategy: string;
@@ -191,12 +188,12 @@ export interface Line {
   deleted: number | null;
   lagSeconds: number | null;
   nextRun: string | null;
-  /** Why it does not go on. */
+  /** Why the sync makes no progress. */
   reason: string | null;
   schedule: string | null;
 }
 
-/** What is known about a listed sync beside Temporal's own list. */
+/** Facts about a listed sync beside Temporal's own list. */
 interface Known {
   answer: Answer | null;
   work: Work | null;
@@ -215,14 +212,18 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
   const standing = standingOf(
     {
       ...{ id, execution, progress, isPolled, taskQueue: work?.taskQueue ?? '', retry: work?.retry ?? null },
-      ...{ ended: sync.ended, outcome: { status: isStopped ? 'stopped' : null, error } },
+      ...{
+        ended: sync.ended,
+        outcome: { status: isStopped ? 'stopped' : null, error },
+        nextRun: sync.nextRun,
+      },
     },
     now,
   );
   return {
     id,
     status: isRunning
-      ? standing.word === 'retrying'
+      ? standing.kind === 'retrying'
         ? 'retrying'
         : (progress?.status ?? attributes.status ?? 'running')
       : isStopped
@@ -230,6 +231,7 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
         : execution.toLowerCase(),
     standing,
     parent: sync.parent,
+    range: sync.range,
     streams: progress?.streams.length ?? 0,
     stream: progress?.stream ?? attributes.stream ?? '',
     strategy: progress?.strategy ?? attributes.strategy ?? '',
@@ -244,28 +246,19 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
   };
 }
 
-/** The lines of syncs; those of the streams of a sync of several become one. */
+/** Makes one line of the streams of a sync; the lines of its backfills and audits follow it. */
 export function rolled(lines: readonly Line[]): Line[] {
-  const streams = new Map<string, Line[]>();
-  for (const line of lines)
-    if (line.parent !== null) streams.set(line.parent, [...(streams.get(line.parent) ?? []), line]);
-  const isListed = new Set(lines.map(({ id }) => id));
-  return lines
-    .filter(({ parent }) => parent === null || !isListed.has(parent))
-    .map((line) => {
-      const own = streams.get(line.id) ?? [];
-      return own.length === 0 ? line : rolledLine(line, own);
-    });
+  return familiesOf(lines).flatMap(({ sync, children }) => {
+    const streams = children.filter(({ range }) => range === null);
+    const ranges = children.filter(({ range }) => range !== null);
+    return [streams.length === 0 ? sync : rolledLine(sync, streams), ...ranges];
+  });
 }
 
 function rolledLine(line: Line, streams: readonly Line[]): Line {
   const isRunning = streams.some(({ nextRun, lagSeconds }) => nextRun !== null || lagSeconds !== null);
   const named = streams.map((one) => ({ stream: one.stream || one.id, standing: one.standing }));
-  const standing = ['paused', 'stopped', 'failed', 'no worker', 'no answer'].includes(line.standing.word)
-    ? line.standing
-    : line.standing.level === 'over'
-      ? line.standing
-      : rolledUp(named);
+  const standing = standingOfSeveral(line.standing, named);
   const numbers = (of: (one: Line) => number | null) => streams.flatMap((one) => of(one) ?? []);
   const times = (of: (one: Line) => string | null) => streams.flatMap((one) => of(one) ?? []).sort();
   const sum = (all: number[]) => (all.length === 0 ? null : all.reduce((total, one) => total + one, 0));
@@ -280,7 +273,7 @@ function rolledLine(line: Line, streams: readonly Line[]): Line {
         ? line.status
         : words.size === 1
           ? word
-          : standing.word === 'well'
+          : standing.kind === 'several'
             ? 'running'
             : standing.word,
     streams: Math.max(line.streams, streams.length),

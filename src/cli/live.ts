@@ -1,14 +1,14 @@
 /** Live progress of a sync: pure functions from what is known to lines of a terminal, or of a log. */
+import { standingText, tally, type Standing } from '../sync-condition.js';
 import { count, counted, visible } from './output.js';
-import { MARKS, standingText, tally, TONES, type Standing } from './standing.js';
-import { cut, width, type Tone } from './terminal.js';
+import { cut, MARKS, TONES, width, type Tone } from './terminal.js';
 
 /** A stream at a moment. */
 export interface LiveStream {
   stream: string;
   state: 'queued' | 'reading' | 'done' | 'failed';
-  /** Of a stream that is not queued. */
-  standing: Standing | null;
+  /** Null for a queued stream. */
+  standing: Pick<Standing, 'level' | 'word' | 'what'> | null;
   /** Records of this pass that were read. */
   read: number;
   /** The source's own count of them; null if it gives none. */
@@ -17,7 +17,7 @@ export interface LiveStream {
   rate: number | null;
 }
 
-/** Columns of a bar where there is room, and below which there is none. */
+/** Preferred width of a bar; no bar is drawn below SHORTEST_BAR. */
 const BAR = 20;
 const SHORTEST_BAR = 5;
 const LONGEST_NAME = 24;

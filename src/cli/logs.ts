@@ -5,14 +5,8 @@ import { connected, type Connected } from './asking.js';
 import type { WrittenBatch } from '../protocol.js';
 import { eventsOf, type Event } from './history.js';
 import { asLimit, count, counted, cut, outputWidth, print, visible, wrapped } from './output.js';
+import type { Event as Line } from '../ui/facts.js';
 import { paint, type Tone } from './terminal.js';
-
-/** Something that happened to a sync. */
-export interface Line {
-  time: string;
-  level: 'info' | 'warn' | 'error';
-  text: string;
-}
 
 const POLL_MILLISECONDS = 1000;
 

@@ -1,11 +1,17 @@
-/** Looks at a sync: asks Temporal and its worker, and makes out how it stands. */
+/** Reads the state of a sync from Temporal and its worker. */
 import type { SyncHandle } from '../client.js';
 import { messageOf } from '../errors.js';
 import { PayloadKeyError } from '../payloads/encryption.js';
 import type { SyncResult } from '../protocol.js';
+import {
+  queuedStanding,
+  standingOf,
+  standingOfSeveral,
+  type Facts,
+  type Standing,
+} from '../sync-condition.js';
+import { isPolled } from '../task-queue.js';
 import { askSyncs, type Answer, type Connected } from './asking.js';
-import { rolledUp, standingOf, type Facts, type Standing } from './standing.js';
-import { isPolled } from './workers.js';
 
 /** A stream of a sync of several. */
 export interface StreamLook {
@@ -27,7 +33,7 @@ export interface Look {
   answer: Answer | null;
   retry: Facts['retry'];
   streams: StreamLook[];
-  /** Of a sync that has ended. */
+  /** Null while the sync runs. */
   outcome: { result: SyncResult | null; error: string | null } | null;
 }
 
@@ -52,9 +58,7 @@ export async function lookAt(client: Client, id: string, now = Date.now()): Prom
     ...runningFacts(id, work.taskQueue),
     ...{ progress: answer?.progress ?? null, retry: work.retry, isPolled: polled },
   };
-  const status = answer?.progress.status ?? '';
-  const isOwn = streams.length === 0 || ['paused', 'stopped'].includes(status);
-  const standing = isOwn ? standingOf(facts, now) : rolledUp(streams);
+  const standing = standingOfSeveral(standingOf(facts, now), streams);
   return { ...known, standing, answer, retry: work.retry, streams, outcome: null };
 }
 
@@ -90,7 +94,7 @@ async function lookAtStreams(
   const running = progress.streams.filter(({ status }) => ['running', 'blocked'].includes(status));
   const handles = running.map(({ stream }) => client.sync(`${id}/${stream}`));
   const answers: (Answer | null)[] = [];
-  // A worker answers one query after the other: all at once, the last ones would be too late.
+  // A worker answers queries one at a time; if all were sent at once, the last would time out.
   for (let from = 0; from < handles.length; from += ASKED_AT_ONCE)
     answers.push(...(await askSyncs(client, handles.slice(from, from + ASKED_AT_ONCE))));
   const works = await Promise.all(handles.map((handle) => handle.work().catch(() => null)));
@@ -102,8 +106,7 @@ async function lookAtStreams(
       const own = `${id}/${stream}`;
       const { answer = null, work = null } = asked.get(stream) ?? {};
       const look = (standing: Standing): StreamLook => ({ stream, status, answer, standing });
-      if (status === 'queued')
-        return look({ level: 'waiting', word: 'queued', what: 'waits for its turn', todo: null });
+      if (status === 'queued') return look(queuedStanding());
       if (status === 'done' || status === 'failed') {
         const described = await client
           .sync(own)

@@ -2,11 +2,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { isAbsolute, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import { HighwaterError, messageOf } from '../errors.js';
+import { ownCode } from '../own-files.js';
 
-/** What the user of the server allows configurations to use. */
+/** Rights that the user grants to configurations. */
 export interface ToolOptions {
   folder: string;
   trust: 'local' | 'none';
@@ -58,7 +58,7 @@ export function fileInside(folder: string, given: string): string {
   return path;
 }
 
-const CLI = fileURLToPath(new URL('../cli.js', import.meta.url));
+const CLI = ownCode('cli.js');
 const OUTPUT_LIMIT = 4 * 1024 * 1024;
 const MESSAGE_LIMIT = 4000;
 
@@ -169,7 +169,7 @@ const ofFile =
     return runCommand(args, { folder: options.folder, environment, signal });
   };
 
-/** A tool that asks about a sync. A command would take the name of a file for the file. */
+/** A tool that asks about a sync. Refuses file names, which the command would read as a configuration. */
 const ofSync =
   <Input extends { id: string }>(command: string, more: (input: Input) => string[] = () => []) =>
   async (input: Input, options: ToolOptions, signal: AbortSignal): Promise<ToolResult> => {
@@ -220,7 +220,7 @@ export const TOOLS = [
   tool({
     ...{ name: 'status', title: 'Status of a sync', input: z.strictObject({ id }) },
     description:
-      'Returns how a sync is: progress, cursor, waits, problems, the last passes, or how it ended.',
+      'Returns the state of a sync: progress, cursor, waits, problems, the last passes, or how it ended.',
     annotations: { ...READS, openWorldHint: false },
     run: ofSync('status'),
   }),

@@ -1,4 +1,4 @@
-/** The means by which the page and the report read syncs and destinations: those of the other commands. */
+/** Readers for the page and the report, built from the code of other commands. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { HighwaterClient } from '../client.js';

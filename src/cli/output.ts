@@ -5,15 +5,8 @@ import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { ProbeOptions } from '../inspect/probe.js';
-import {
-  INCOMPLETE,
-  type Json,
-  type Note,
-  type Progress,
-  type StreamPlan,
-  type StreamResult,
-} from '../protocol.js';
-import { count, counted, roughly, visible } from '../text.js';
+import { INCOMPLETE, type Json, type Note, type StreamPlan, type StreamResult } from '../protocol.js';
+import { count, counted, cursorText as cursorParts, roughly, visible } from '../text.js';
 import { cut, paint, width, type Tone } from './terminal.js';
 
 export { webUiLink } from '../connection.js';
@@ -220,11 +213,8 @@ export function fitted(help: string, limit = outputWidth()): string {
   return help.replace(/^\S.*(?:\n\S.*)*$/gm, (lines) => wrapped(lines.replaceAll('\n', ' '), 0, limit));
 }
 
-/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
-export function cursorText(cursor: { [name: string]: Json }): string {
-  const shown = Object.entries(cursor).filter(([name, value]) => value !== null && name !== 'checkpoint');
-  return shown.map(([name, value]) => `${name} ${String(value)}`).join(', ') || '(none)';
-}
+/** The cursor as a text; `(none)` if it is empty. */
+export const cursorText = (cursor: { [name: string]: Json }): string => cursorParts(cursor) || '(none)';
 
 /**
  * A table with a column "cursor", or where that makes it too wide, without it and the cursors below: cut short they
@@ -307,28 +297,4 @@ function totalsText(streams: readonly StreamResult[]): string {
     `${count(sum(({ rejected }) => rejected))} rejected`,
     ...(waited === 0 ? [] : [`waited ${roughly(waited)} for the source`]),
   ].join(', ');
-}
-
-/** One line on how far a sync is. */
-export function progressLine(progress: Progress): string {
-  const { trouble } = progress;
-  const first = (text: string) => text.split('\n')[0] ?? '';
-  const waiting =
-    progress.waiting !== null
-      ? ` until ${progress.waiting.until}: ${first(progress.waiting.reason)}`
-      : trouble !== null && ['failing', 'blocked', 'failed'].includes(progress.status)
-        ? `: ${first(trouble.message)}`
-        : '';
-  // Before the stream is open there is nothing to count.
-  if (progress.stream === '') return visible(`${progress.status}${waiting}`);
-  return visible(
-    `${progress.stream} · ${progress.strategy === '' ? '' : `${progress.strategy} · `}${progress.status}${waiting} · ` +
-      [
-        counted(progress.records, 'record'),
-        counted(progress.rows, 'row'),
-        ...(progress.deleted > 0 ? [`${count(progress.deleted)} deleted`] : []),
-        counted(progress.pages, 'page'),
-        counted(progress.batches, 'batch', 'batches'),
-      ].join(', '),
-  );
 }

@@ -49,7 +49,7 @@ export const COMMANDS = {
     logs: async () => (await import('./logs.js')).logsCommand(),
     query: async () => (await import('./query.js')).queryCommand(),
     ui: async () => (await import('./ui.js')).uiCommand(),
-    report: async () => (await import('./save-report.js')).reportCommand(),
+    report: async () => (await import('./report.js')).reportCommand(),
     doctor: async () => (await import('./doctor.js')).doctorCommand(),
   },
   'Set up': {

@@ -39,7 +39,7 @@ export function queryCommand(): Command {
     .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only one here)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only destination in this folder)',
     )
     .addOption(
       new Option('--timeout <duration>', 'time limit, including reading the answer, such as 90s or 10m')
@@ -150,8 +150,7 @@ async function showTable(answer: Answer, limit: AbortSignal, width: number): Pro
   }
   lines ??= await begin();
   await write(`(${counted(count, 'row')})\n`, limit);
-  if (lines.isCut)
-    note(`The table was cut to the ${width} columns of this terminal: --wide shows all of it, --json too.`);
+  if (lines.isCut) note(`The table was cut to ${width} columns; use --wide or --json to see all of it.`);
 }
 
 /**

@@ -8,15 +8,17 @@ import {
   type RangeHandle,
 } from '../client.js';
 import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
+import { HighwaterError } from '../errors.js';
 import type { Note, RangeResult } from '../protocol.js';
 import type { TrustOptions } from '../trust/policy.js';
+import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { followSync } from './follow.js';
 import { destinationOf, note, print, webUiLink, wrapped } from './output.js';
-import { withOwnWorker } from './own-worker.js';
+import { ownTaskQueue, ownTrust, withOwnWorker } from './own-worker.js';
 import { NotKnownError, placeOfSync } from './places.js';
 import { namesFile, onlyConfiguration } from './subject.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 /** Options of both commands. */
 export interface RangeCommandOptions {
@@ -48,9 +50,9 @@ export async function ranged(
   return connected(async (to) => {
     const subject = await subjectOf(to, named, options);
     const isThere = await isPolled(to.client, subject.taskQueue);
-    const begin = async (): Promise<RangeHandle> => {
+    const begin = async (taskQueue = subject.taskQueue): Promise<RangeHandle> => {
       try {
-        return await start(to.client, subject.of, subject.taskQueue);
+        return await start(to.client, subject.of, taskQueue);
       } catch (thrown) {
         if (!(thrown instanceof AlreadyRunningError) || !options.wait) throw thrown;
         note(`Joined "${thrown.workflowId}", which was already running.`);
@@ -63,38 +65,65 @@ export async function ranged(
       return null;
     }
     if (isThere !== false) return finish(to, await begin(), options);
-    note(`No worker polls the task queue "${subject.taskQueue}", so this command runs one until it is done.`);
-    const { destination, taskQueue, trust } = subject;
-    const own = { to: to.to, taskQueue, destination, ...(trust !== undefined && { trust }) };
-    return withOwnWorker(own, async () => finish(to, await begin(), options));
+    return withoutWorker(to, subject, options, begin);
   });
+}
+
+/** Runs a range in a worker of this command, on a task queue of its own: the syncs of others are not its business. */
+async function withoutWorker(
+  to: Connected,
+  { destination, taskQueue, trust }: Subject,
+  options: RangeCommandOptions,
+  begin: (taskQueue: string) => Promise<RangeHandle>,
+): Promise<EndedRange> {
+  if (destination === null) throw new NoWorkerError(noWorkerText(taskQueue, 'it can be read'));
+  const ownQueue = ownTaskQueue('range', destination);
+  note(`No worker polls the task queue "${taskQueue}", so this command runs one until it is done.`);
+  let served = '';
+  const serves = (workflowId: string) => workflowId === served;
+  return withOwnWorker({ to: to.to, taskQueue: ownQueue, destination, trust, serves }, async () => {
+    const handle = await begin(ownQueue);
+    const itsQueue = await to.client.taskQueueOf(handle.workflowId);
+    if (itsQueue !== null && itsQueue !== ownQueue)
+      throw new NoWorkerError(noWorkerText(itsQueue, `"${handle.workflowId}" continues`));
+    served = handle.workflowId;
+    return finish(to, handle, options);
+  });
+}
+
+/** A range needs a worker that this command cannot be. */
+class NoWorkerError extends HighwaterError {
+  override readonly name = 'NoWorkerError';
 }
 
 interface Subject {
   of: string | Configuration;
   taskQueue: string;
-  destination: string;
-  trust?: TrustOptions;
+  /** Null if only the sync's own worker knows it. */
+  destination: string | null;
+  trust: TrustOptions;
 }
 
 /** A configuration file, or the id of a sync, with the task queue and the destination of its worker. */
 async function subjectOf(to: Connected, given: string, options: RangeCommandOptions): Promise<Subject> {
   const { client } = to;
-  const asked = options.taskQueue ?? process.env['HIGHWATER_TASK_QUEUE'];
   if (namesFile(given)) {
     const { configuration, plans } = await loadPlans(given);
-    const taskQueue = asked ?? (await client.taskQueueOf(defaultWorkflowId(plans))) ?? DEFAULT_TASK_QUEUE;
-    // The file is of the one who runs the command.
+    const taskQueue =
+      options.taskQueue ??
+      (await client.taskQueueOf(defaultWorkflowId(plans))) ??
+      process.env['HIGHWATER_TASK_QUEUE'] ??
+      DEFAULT_TASK_QUEUE;
     const destination = destinationOf(undefined, plans.plans[0]);
-    return { of: asConfiguration(configuration), taskQueue, destination, trust: { trust: 'local' } };
+    return { of: asConfiguration(configuration), taskQueue, destination, trust: ownTrust(true) };
   }
   const work = await client.sync(given).work();
   const place = await placeOfSync(to, given, { anyStream: true }).catch((thrown: unknown) => {
     if (thrown instanceof NotKnownError) return null;
     throw thrown;
   });
-  const destination = place?.destination ?? destinationOf(undefined, undefined);
-  return { of: given, taskQueue: options.taskQueue ?? work.taskQueue, destination };
+  const taskQueue = options.taskQueue ?? work.taskQueue;
+  return { of: given, taskQueue, destination: place?.destination ?? null, trust: ownTrust(false) };
 }
 
 async function printStarted(

@@ -24,7 +24,7 @@ export function rejectsCommand(): Command {
     .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only one here)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only destination in this folder)',
     )
     .option('--schema <name>', 'PostgreSQL: the schema of the table (default: public)')
     .option('--table <name>', 'only records of this table')

@@ -1,161 +1,54 @@
-import { durationText } from '../durations.js';
-import type { Progress } from '../protocol.js';
-import { settingsText } from '../workflows/settings.js';
-import type { Answer } from './asking.js';
-import type { StreamLook } from './look.js';
-import { MARKS, standingText, TONES, type Standing } from './standing.js';
-import { paint } from './terminal.js';
-import {
-  count,
-  counted,
-  cursorText,
-  cut,
-  outputWidth,
-  since,
-  table,
-  visible,
-  wrapped,
-  type Cell,
-} from './output.js';
+import { Command } from 'commander';
+import { NoSuchSyncError } from '../client.js';
+import { HighwaterError } from '../errors.js';
+import { Details } from '../ui/details.js';
+import { reportPage } from '../ui/html.js';
+import { placeText } from '../ui/view.js';
+import { Watch } from '../ui/watch.js';
+import { connect, meansOf } from './observing.js';
+import { collect, print } from './output.js';
 
-/** How a sync stands, and below it what to do. */
-export function headline(standing: Standing, limit = outputWidth()): string {
-  const { level, todo } = standing;
-  const [first = '', ...rest] = wrapped(visible(`${MARKS[level]} ${standingText(standing)}`), 2, limit).split(
-    '\n',
-  );
-  const lines = [paint(TONES[level], first), ...rest];
-  return (todo === null ? lines : [...lines, wrapped(visible(`  do: ${todo}`), 6, limit)]).join('\n');
-}
-
-/** The report of a sync as a screen. */
-export function report({ progress, state }: Answer, now: number, limit = outputWidth()): string {
-  const { totals, trouble, completeAsOf, recent } = progress;
-  const facts: [string, string][] = [
-    ['stream', [progress.stream, progress.strategy].filter((part) => part !== '').join(' · ')],
-    ['cursor', cursorText(state)],
-    ['to', progress.destination],
-    ['this pass', counts(progress, progress.recordsPerSecond)],
-    ['total', `${counted(totals.passes, 'pass', 'passes')}, ${counts(totals, null)}`],
-    ['up to date', completeAsOf === null ? '' : `as of ${completeAsOf} (lag ${since(completeAsOf, now)})`],
-    [
-      'staged',
-      progress.staged === 0 ? '' : `${counted(progress.staged, 'batch', 'batches')} read but not yet written`,
-    ],
-    ['settings', settingsText(progress.settings)],
-    ...troubleFacts(trouble),
-  ];
-  const lines = facts
-    .filter(([, text]) => text !== '')
-    .map(([name, text]) =>
-      wrapped(`${name.padEnd(INDENT)}${visible(text)}`.replace(/ {2,}/g, keepSpaces), INDENT, limit),
+export function reportCommand(): Command {
+  return new Command('report')
+    .description('Print a report about a sync as one HTML file that needs nothing else.')
+    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .option(
+      '-d, --destination <address>',
+      'a destination that the report may read, if the Temporal server is another machine; repeatable (default: $HIGHWATER_DESTINATION)',
+      collect,
     )
-    .map((line) => line.replaceAll(HARD_SPACE, ' '));
-  const deletes = recent.some(({ deleted }) => deleted > 0);
-  const passes = recent.map((pass) => [
-    pass.ended.slice(0, 19) + 'Z',
-    pass.endRule ?? '',
-    pass.records,
-    pass.rows,
-    ...(deletes ? [pass.deleted ?? ''] : []),
-    pass.pages,
-    pass.seconds === null ? '' : durationText(pass.seconds),
-  ]);
-  return [
-    ...lines,
-    ...progress.warnings.map(({ message }) => wrapped(`note: ${visible(message)}`, 2, limit)),
-    ...(passes.length === 0
-      ? []
-      : [
-          '',
-          table(
-            [
-              'pass ended',
-              'ended by',
-              'records',
-              'rows written',
-              ...(deletes ? ['deleted'] : []),
-              'pages',
-              'took',
-            ],
-            passes,
-            limit,
-          ),
-        ]),
-  ].join('\n');
+    .addHelpText(
+      'after',
+      `
+The report has the content of "highwater ui" at one moment: state, lag, rows, passes, waits, schema changes, and keys and
+reasons of quarantined records. It contains no scripts and no records.
+
+Example:
+  highwater report users > report.html`,
+    )
+    .action(report);
 }
 
-/** A line for each stream of a sync of several. */
-export function streamsReport(
-  streams: readonly Pick<StreamLook, 'stream' | 'standing' | 'answer'>[],
-  now: number,
-  limit = outputWidth(),
-): string {
-  const deletes = streams.some(({ answer }) => (answer?.progress.totals.deleted ?? 0) > 0);
-  const rows = streams.map(({ stream, standing, answer }): Cell[] => {
-    const progress = answer?.progress ?? null;
-    return [
-      stream,
-      { text: standing.word, tone: TONES[standing.level] },
-      progress?.totals.records ?? '',
-      progress?.totals.rows ?? '',
-      ...(deletes ? [progress?.totals.deleted ?? ''] : []),
-      since(progress?.completeAsOf ?? null, now),
-      answer === null ? '' : cursorText(answer.state),
-    ];
-  });
-  const troubles = streams
-    .filter(({ standing: { level } }) => ['trouble', 'stuck', 'waiting'].includes(level))
-    .filter(({ standing: { word } }) => word !== 'queued')
-    .map(({ stream, standing }) => {
-      const todo = standing.todo === null ? '' : `\n${wrapped(visible(`  do: ${standing.todo}`), 6, limit)}`;
-      return `${wrapped(visible(`${MARKS[standing.level]} ${stream}: ${standingText(standing)}`), 2, limit)}${todo}`;
-    });
-  return [
-    table(
-      ['stream', 'status', 'records', 'rows written', ...(deletes ? ['deleted'] : []), 'lag', 'cursor'],
-      rows,
-      limit,
-    ),
-    // The headline shows the only one.
-    ...(troubles.length > 1 ? troubles : []),
-  ].join('\n');
+/** The Temporal server did not give what the report needs. */
+class ServerUnreadableError extends HighwaterError {
+  override readonly name = 'ServerUnreadableError';
 }
 
-const INDENT = 11;
-const HARD_SPACE = '\u00a0';
-const keepSpaces = (spaces: string) => HARD_SPACE.repeat(spaces.length);
-
-/** The rest of a message whose first line the headline shows. */
-function troubleFacts(trouble: Progress['trouble']): [string, string][] {
-  if (trouble === null) return [];
-  const [, ...rest] = trouble.message.split('\n').map((line) => line.trim());
-  return [
-    ['problem', trouble.type],
-    ['', rest.join(trouble.deletes === undefined ? ' · ' : ' ')],
-  ];
+async function report(id: string, options: { destination?: string[] }): Promise<void> {
+  const connection = await connect();
+  const watch = new Watch(() => Promise.resolve(connection));
+  try {
+    const details = new Details(
+      watch,
+      meansOf(options.destination ?? [], () => connection.address),
+    );
+    const found = await details.of(id, { isWhole: true });
+    const { problem } = await watch.overview();
+    if (problem !== null) throw new ServerUnreadableError(problem);
+    if (found === null) throw new NoSuchSyncError(id);
+    const where = placeText(connection);
+    print(String(await reportPage(found, where, Date.now())));
+  } finally {
+    await watch.close();
+  }
 }
-
-function counts(
-  of: { records: number; rows: number; pages: number; batches: number; rejected: number; deleted: number },
-  rate: number | null,
-): string {
-  const more = [
-    ...(of.rejected > 0 ? [`${count(of.rejected)} quarantined`] : []),
-    ...(of.deleted > 0 ? [`${count(of.deleted)} deleted`] : []),
-    ...(rate === null ? [] : [`${count(rate)} records/s`]),
-  ];
-  return [
-    [
-      counted(of.records, 'record'),
-      counted(of.rows, 'row'),
-      counted(of.pages, 'page'),
-      counted(of.batches, 'batch', 'batches'),
-    ].join(', '),
-    ...more,
-  ].join(', ');
-}
-
-/** Cuts the first line of a text to a number of columns. */
-export const firstLine = (text: string, limit = 200): string =>
-  cut(visible(text.split('\n')[0] ?? ''), limit);

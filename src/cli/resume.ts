@@ -10,6 +10,6 @@ export const resumeCommand = (): Command =>
     description: 'Continue a paused sync, or retry one that is failing or blocked.',
     help: 'It also ends a wait that the source asked for, and the sleep between passes.',
     isDone: (now, before) => !BEFORE.includes(now.status) || hasFailedSince(now, before),
-    said: (now, before) => (hasFailedSince(now, before) ? 'tried again, and failed again' : 'resumed'),
+    said: (now, before) => (hasFailedSince(now, before) ? 'retried and failed again' : 'resumed'),
     later: 'asked to resume, but has not continued yet',
   });

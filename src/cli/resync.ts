@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
 import { asConfiguration } from '../config/index.js';
+import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { note, print } from './output.js';
 import { answered, placeOfSync } from './places.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 export function resyncCommand(): Command {
   return new Command('resync')

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { Command, InvalidArgumentError } from 'commander';
 import {
   AlreadyRunningError,
@@ -22,6 +21,7 @@ import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
 import type { Json, StreamResult, SyncResult } from '../protocol.js';
+import { firstLine } from '../text.js';
 import { followSync } from './follow.js';
 import {
   count,
@@ -34,7 +34,7 @@ import {
   webUiLink,
   wrapped,
 } from './output.js';
-import { withOwnWorker } from './own-worker.js';
+import { ownTaskQueue, ownTrust, withOwnWorker } from './own-worker.js';
 import { localServer } from './server.js';
 import { findUi } from './find-web-ui.js';
 import { paint } from './terminal.js';
@@ -145,8 +145,7 @@ function printEnd({ result, failure, outcomes, destination, link, isServerGone }
   if (succeeded.length > 0 || failure === null) print(summary(succeeded));
   if (failure !== null && outcomes.length > 0) {
     for (const { stream, error } of outcomes)
-      if (error !== null)
-        print(wrapped(paint('bad', visible(`✗ ${stream}: ${error.split('\n')[0] ?? ''}`)), 2));
+      if (error !== null) print(wrapped(paint('bad', visible(`✗ ${stream}: ${firstLine(error)}`)), 2));
     print(
       `${counted(succeeded.length, 'stream')} of ${count(outcomes.length)} succeeded; their rows are in the destination.`,
     );
@@ -169,7 +168,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
   const streams = plans.plans.map(({ stream }) => stream);
 
-  const ownQueue = `highwater-run-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
+  const ownQueue = ownTaskQueue('run', destination);
   const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
   // Another run ends when its own sync does: beside it this one brings a worker too, which then takes over.
   if (owner !== null && owner.taskQueue !== ownQueue) {
@@ -189,8 +188,10 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const client = await HighwaterClient.connect(to);
   const work = async () => {
     const taskQueue = (await client.taskQueueOf(workflowId)) ?? ownQueue;
-    // The file is of the one who runs it.
-    const how = { to, taskQueue, destination, trust: { trust: 'local' } as const };
+    // On the task queue of a sync that was started there, this worker works for that one only.
+    const isOurs = (id: string) =>
+      taskQueue === ownQueue || id === workflowId || id.startsWith(`${workflowId}/`);
+    const how = { to, taskQueue, destination, trust: ownTrust(true), serves: isOurs };
     return withOwnWorker(how, async () => {
       const handle = await begin(client, configuration, workflowId, taskQueue, options);
       return finish(client, handle, streams, to, server.uiUrl);

@@ -4,11 +4,12 @@ import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from '../client.js';
 import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
 import { messageOf } from '../errors.js';
+import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { collect, note, print, since, table, visible, wrapped, type Cell } from './output.js';
 import { lastResultText, schedulesOf, scheduleStanding, type ShownSchedule } from './schedules.js';
-import { TONES } from './standing.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { TONES } from './terminal.js';
+import { noWorkerText } from './workers.js';
 
 interface CreateOptions {
   id?: string;
@@ -204,7 +205,9 @@ function printSchedules(found: readonly ShownSchedule[], now: number): void {
     const standing = standings[i];
     if (standing?.word !== 'failing') continue;
     print(wrapped(visible(`✗ ${id}: ${standing.what}`), 2));
-    print(wrapped(`  do: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6));
+    print(
+      wrapped(`  next: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6),
+    );
   }
 }
 

@@ -2,8 +2,8 @@
 import { ScheduleNotFoundError } from '@temporalio/client';
 import type { HighwaterClient } from '../client.js';
 import { durationText } from '../durations.js';
+import { standingOf, type Standing } from '../sync-condition.js';
 import { since } from './output.js';
-import { standingOf, type Standing } from './standing.js';
 
 /** A schedule, and the sync that it started last. */
 export interface ShownSchedule {
@@ -12,7 +12,7 @@ export interface ShownSchedule {
   paused: boolean;
   lastRun: string | null;
   lastId: string | null;
-  /** How that sync ended; null while it runs, or where it is not known any more. */
+  /** The end of that sync; null while it runs, or where it is no longer known. */
   lastResult: { execution: string; error: string | null } | null;
   nextRun: string | null;
 }
@@ -87,11 +87,11 @@ async function resultOf(client: HighwaterClient, id: string): Promise<ShownSched
   return { execution: known.status, error };
 }
 
-/** How a schedule stands, in words of a column: paused, failing, active. */
+/** Returns the state of a schedule: paused, failing or active. */
 export function scheduleStanding(
   { paused, lastResult, lastId, lastRun }: ShownSchedule,
   now: number,
-): Standing {
+): Pick<Standing, 'level' | 'what'> & { word: 'paused' | 'failing' | 'active' } {
   const last: Standing | null =
     lastResult === null || lastId === null
       ? null
@@ -102,9 +102,9 @@ export function scheduleStanding(
           },
           now,
         );
-  if (paused) return { level: 'waiting', word: 'paused', what: '', todo: 'highwater schedule resume ID' };
-  if (last !== null && last.level === 'stuck') return { ...last, word: 'failing' };
-  return { level: 'well', word: 'active', what: '', todo: null };
+  if (paused) return { level: 'waiting', word: 'paused', what: '' };
+  if (last !== null && last.level === 'stuck') return { level: last.level, word: 'failing', what: last.what };
+  return { level: 'well', word: 'active', what: '' };
 }
 
 /** The last sync of a schedule in a word. */

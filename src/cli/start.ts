@@ -2,9 +2,10 @@ import { Command, Option } from 'commander';
 import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
 import { asConfiguration, loadPlans } from '../config/index.js';
 import type { StreamPlan } from '../protocol.js';
+import { isPolled } from '../task-queue.js';
 import { note, print, webUiLink } from './output.js';
 import { runningServer } from './server.js';
-import { isPolled, noWorkerText } from './workers.js';
+import { noWorkerText } from './workers.js';
 
 interface Options {
   id?: string;
@@ -68,4 +69,4 @@ async function start(file: string, options: Options): Promise<void> {
 
 /** The worker opens the destination, so that one that is not named is the worker's own. */
 const destinationText = (plan: StreamPlan | undefined): string =>
-  plan?.destination ?? 'that of the worker (highwater.duckdb in its folder, unless it was told otherwise)';
+  plan?.destination ?? "the worker's default (highwater.duckdb in its folder unless configured otherwise)";

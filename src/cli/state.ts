@@ -27,7 +27,7 @@ const which = (command: Command) =>
 export function stateCommand(): Command {
   const get = which(new Command('get'))
     .description('Show the cursor of a stream, the workflow that holds it, and its earlier cursors.')
-    .argument('[sync]', `${WHICH} (default: the only one here)`)
+    .argument('[sync]', `${WHICH} (default: the only configuration in this folder)`)
     .option('--limit <n>', 'show this many of the last commits and moves, or "all"', asLimit, 20)
     .action(async (sync: string | undefined, options: Options & { limit: number }) =>
       show(sync ?? (await onlyConfiguration()), options),

@@ -5,7 +5,7 @@ import { HighwaterError } from '../errors.js';
 import { connected, type Connected } from './asking.js';
 import { lookAt } from './look.js';
 import { print, summary, visible, webUiLink, wrapped } from './output.js';
-import { headline, report, streamsReport } from './report.js';
+import { headline, report, streamsReport } from './status-screen.js';
 import { scheduleOf, scheduleText } from './schedules.js';
 import { canRedraw } from './terminal.js';
 
@@ -20,7 +20,8 @@ export function statusCommand(): Command {
     .addHelpText(
       'after',
       `
-The first line says how the sync stands and since when, the second what to do. Of a schedule it shows the latest sync.
+The first line gives the state of the sync and since when; the second gives the next step. With a schedule's id, the
+command shows its latest sync.
 The exit code is 0 whatever the state of the sync, and 1 if there is no sync with that id.
 
 Examples:
@@ -43,7 +44,7 @@ async function once(to: Connected, id: string, options: { json?: boolean }): Pro
   if (shown.json.webUi !== null) print(`Web UI: ${shown.json.webUi}`);
 }
 
-/** On a terminal the screen is drawn over; elsewhere what has changed follows. */
+/** Redraws the screen on a terminal; elsewhere prints the text when it changes. */
 async function watch(to: Connected, id: string, options: { json?: boolean }): Promise<void> {
   const redraws = canRedraw(process.stdout) && options.json !== true;
   for (let before = ''; ; await delay(EVERY_MILLISECONDS)) {
@@ -85,7 +86,7 @@ async function lookAtSync(connection: Connected, id: string): Promise<Shown> {
       ...known,
       progress,
       state,
-      trouble: retry,
+      retry,
       ...(streams.length > 0 && {
         streams: streams.map(({ stream, answer: own, standing: its }) => ({
           stream,

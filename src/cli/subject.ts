@@ -1,4 +1,4 @@
-/** The sync, configuration or destination that a command is about, also where the user names none. */
+/** Finds the configuration or destination that a command uses when the user names none. */
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { extname } from 'node:path';
@@ -8,28 +8,29 @@ import { connected } from './asking.js';
 import { destinationOf, note } from './output.js';
 import { placeOfSync } from './places.js';
 
-/** The user has named nothing, and what is meant cannot be told. */
+/** The user named no target, and the folder does not determine one. */
 export class UnclearSubjectError extends HighwaterError {
   override readonly name = 'UnclearSubjectError';
 }
 
 /** Help text of an argument that {@link destinationFor} reads. */
-export const WHOSE = "whose destination: a sync's id or a configuration (default: the one here)";
+export const WHOSE =
+  'the sync id or configuration whose destination to read (default: the only one in this folder)';
 
 const CONFIGURATIONS = ['.json', '.jsonc', '.yaml', '.yml'];
 
+/** Returns whether a name has a configuration's extension. */
+const hasExtension = (name: string): boolean => CONFIGURATIONS.includes(extname(name).toLowerCase());
+
 /**
- * Returns whether what was given names a configuration file and no sync: what ends as a file does is meant as one, so
- * that a slip is not taken for an id.
+ * Returns whether a name is that of a configuration file and no id. A name with a configuration's extension counts as a
+ * file even if it is missing, so that a typo is not taken for an id.
  */
-export const namesFile = (given: string): boolean =>
-  existsSync(given) || CONFIGURATIONS.includes(extname(given).toLowerCase());
+export const namesFile = (given: string): boolean => existsSync(given) || hasExtension(given);
 
 /** Names of the configurations in a folder: files that hold one, without problems. */
 export async function configurationsIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) =>
-    CONFIGURATIONS.includes(extname(name).toLowerCase()),
-  );
+  const names = (await readdir(folder)).filter(hasExtension);
   const found = await Promise.all(
     names.sort().map((name) =>
       loadPlans(name).then(
@@ -91,11 +92,7 @@ async function destinationsOf(files: readonly string[]): Promise<string[]> {
 
 /** The destination of a sync, or of a configuration file. */
 async function destinationNamed(given: string): Promise<string> {
-  if (
-    existsSync(given) &&
-    !CONFIGURATIONS.includes(extname(given).toLowerCase()) &&
-    destinationKind(given) === 'duckdb'
-  )
+  if (existsSync(given) && !hasExtension(given) && destinationKind(given) === 'duckdb')
     return destinationOf(given, undefined);
   if (namesFile(given)) return destinationOf(undefined, (await loadPlans(given)).plans.plans[0]);
   return connected(async (to) => (await placeOfSync(to, given, { anyStream: true })).destination);

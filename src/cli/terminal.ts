@@ -1,8 +1,25 @@
-/** What a terminal can show: colours, and the width of texts. */
+/** Colours and text widths of a terminal. */
 import stringWidth from 'string-width';
 import { coloured, usesColour, type Tone } from '../colours.js';
+import type { Level } from '../sync-condition.js';
 
 export { usesColour, type Tone };
+
+export const MARKS: { [L in Level]: string } = {
+  well: '✓',
+  over: '·',
+  waiting: '…',
+  trouble: '!',
+  stuck: '✗',
+};
+
+export const TONES: { [L in Level]: Tone } = {
+  well: 'good',
+  over: 'quiet',
+  waiting: 'warn',
+  trouble: 'warn',
+  stuck: 'bad',
+};
 
 /** Returns whether lines of a terminal may be drawn over. */
 export const canRedraw = (stream: NodeJS.WriteStream, env = process.env): boolean =>

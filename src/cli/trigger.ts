@@ -13,7 +13,7 @@ export const triggerCommand = (): Command =>
     isDone: (now, before) => isParent(now) || hasPassed(now, before) || hasFailedSince(now, before),
     comesLater: ({ status }) => ['paused', 'waiting'].includes(status),
     said: triggeredText,
-    later: 'a pass was asked for, and has not ended yet',
+    later: 'a pass was requested and has not ended yet',
   });
 
 const isParent = ({ streams }: Progress): boolean => streams.length > 0;
@@ -21,12 +21,11 @@ const isParent = ({ streams }: Progress): boolean => streams.length > 0;
 const hasPassed = (now: Progress, before: Progress | null): boolean =>
   now.totals.passes > (before?.totals.passes ?? 0);
 
-/** What the pass has brought. */
+/** Describes the result of the requested pass. */
 export function triggeredText(now: Progress | null, before: Progress | null): string {
-  if (now === null) return 'a pass was asked for';
-  if (isParent(now))
-    return `asked all running streams of ${counted(now.streams.length, 'stream')} for a pass`;
-  if (!hasPassed(now, before)) return 'tried again, and failed again';
+  if (now === null) return 'a pass was requested';
+  if (isParent(now)) return 'requested a pass of every running stream';
+  if (!hasPassed(now, before)) return 'retried and failed again';
   const [pass] = now.recent;
   if (pass === undefined) return 'a pass has ended';
   const deleted = pass.deleted > 0 ? `, ${count(pass.deleted)} deleted` : '';

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { Command } from 'commander';
+import { HighwaterError } from '../errors.js';
 import { Details } from '../ui/details.js';
 import { servePage } from '../ui/server.js';
 import type { Action } from '../ui/view.js';
@@ -52,18 +53,23 @@ Examples:
     .action(ui);
 }
 
+/** The page cannot be served as the user asks. */
+class PageRefusedError extends HighwaterError {
+  override readonly name = 'PageRefusedError';
+}
+
 const TOKEN_LEAST = 16;
 
 async function ui(options: Options): Promise<void> {
   const given = process.env['HIGHWATER_UI_TOKEN'] ?? '';
   if (given !== '' && !/^[\w.~-]+$/.test(given))
-    throw new Error(
+    throw new PageRefusedError(
       'HIGHWATER_UI_TOKEN may have letters, digits and "-", ".", "_", "~" only: it is part of an address',
     );
   if (given !== '' && given.length < TOKEN_LEAST)
-    throw new Error(`HIGHWATER_UI_TOKEN is too short: use at least ${TOKEN_LEAST} characters`);
+    throw new PageRefusedError(`HIGHWATER_UI_TOKEN is too short: use at least ${TOKEN_LEAST} characters`);
   if (given === '' && !isLoopback(options.host))
-    throw new Error(
+    throw new PageRefusedError(
       `the page would be served to other machines at ${options.host}. Set HIGHWATER_UI_TOKEN, which every reader then needs; and put TLS in front, such as a proxy`,
     );
   let address: string | null = null;
@@ -83,10 +89,11 @@ async function ui(options: Options): Promise<void> {
     port: options.port,
     act: options.actions === true ? (action, id) => carryOut(watch, action, id) : null,
     token: given === '' ? randomBytes(24).toString('base64url') : given,
+    isReaderToken: given !== '',
   }).catch((thrown: unknown) => {
     const { code } = thrown as NodeJS.ErrnoException;
     throw code === 'EADDRINUSE'
-      ? new Error(`port ${options.port} is in use; choose another with --port, or 0 for any`)
+      ? new PageRefusedError(`port ${options.port} is in use; choose another with --port, or 0 for any`)
       : thrown;
   });
   if (options.json === true) print(JSON.stringify({ url: page.entrance, actions: options.actions === true }));
@@ -107,7 +114,7 @@ async function ui(options: Options): Promise<void> {
 const DONE: { [action in Action]: string } = {
   trigger: 'A pass was requested. It starts now, or after the current one.',
   pause: 'A pause was requested. It takes effect after the current batch.',
-  resume: 'The sync was told to resume.',
+  resume: 'A resume was requested.',
   approve: 'Approved: the pass removes the rows.',
   reject: 'Rejected: the rows stay.',
 };

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Payload, PayloadCodec } from '@temporalio/common';
 import { messageOf } from '../errors.js';
+import { isSame } from '../same-secret.js';
 
 export interface CodecServerOptions {
   codecs: readonly PayloadCodec[];
@@ -61,8 +61,8 @@ async function answerRequest(
   const words = new URL(request.url ?? '/', 'http://localhost').pathname.split('/').filter(Boolean);
   const action = words.at(-1);
   const knows =
-    words.slice(0, -1).some((word) => same(word, token) || same(word, encodeURIComponent(token))) ||
-    same(authorization, `Bearer ${token}`);
+    words.slice(0, -1).some((word) => isSame(word, token) || isSame(word, encodeURIComponent(token))) ||
+    isSame(authorization, `Bearer ${token}`);
   if (!knows) return sendJson(response, 401, { message: 'the token is missing or wrong' });
   if (action !== 'decode' && action !== 'encode')
     return sendJson(response, 404, { message: 'unknown path: use /decode or /encode' });
@@ -73,9 +73,6 @@ async function answerRequest(
     coded = await codec[action](coded);
   sendJson(response, 200, { payloads: coded.map(toJson) });
 }
-
-const digest = (text: string) => createHash('sha256').update(text).digest();
-const same = (given: string, token: string) => timingSafeEqual(digest(given), digest(token));
 
 function sendJson(response: ServerResponse, status: number, body: unknown): void {
   if (response.headersSent) return void response.end();

@@ -66,6 +66,17 @@ export interface SendNoticeInput {
   notice: Notice;
 }
 
+/** An activity that has failed and is retried by Temporal. */
+export interface Retry {
+  activity: string;
+  /** The number of the attempt that runs, or that comes next. */
+  attempt: number;
+  /** When that attempt begins; null while it runs. */
+  next: string | null;
+  /** The reason for the last failure. */
+  message: string;
+}
+
 /** A finished pass. */
 export interface PassSummary {
   ended: string;

@@ -1,4 +1,4 @@
-/** Checks the answers of workers before a page shows them: a number that is a text would be markup in a drawing. */
+/** Checks workers' answers before a page shows them: a string in place of a number could inject markup into a plot. */
 import type { Progress } from '../protocol.js';
 import * as z from '../zod.js';
 import type { Outcome } from './facts.js';

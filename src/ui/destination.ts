@@ -1,4 +1,5 @@
 /** Reads Highwater's own tables about one stream. */
+import { parseTree, type ParseError } from 'jsonc-parser';
 import { isServer } from '../config/index.js';
 import { identifier, literal } from '../destinations/sql/sql.js';
 import { messageOf } from '../errors.js';
@@ -76,18 +77,23 @@ const rejectsFrom = (latest: Part<Reject[]>, total: Part<number[]>): Destination
       ? total
       : { value: { total: total.value[0] ?? latest.value.length, latest: latest.value } };
 
-/** Returns the primary key of a record in JSON; empty where the record has none. */
+/** Returns the primary key of a record in JSON, with all digits of a number; empty where the record has none. */
 export function keyIn(record: string, primaryKey: readonly string[]): string {
-  let members: unknown;
-  try {
-    members = JSON.parse(record);
-  } catch {
-    return '';
-  }
-  if (typeof members !== 'object' || members === null) return '';
-  const values = primaryKey.map((name) => (members as { [name: string]: unknown })[name]);
+  const errors: ParseError[] = [];
+  const tree = parseTree(record, errors);
+  if (tree?.type !== 'object' || errors.length > 0) return '';
+  // Of a member that comes twice the last one counts.
+  const members = new Map(
+    (tree.children ?? []).map(({ children: [name, value] = [] }) => [name?.value as unknown, value]),
+  );
+  const values = primaryKey.map((name) => members.get(name));
   if (values.every((value) => value === undefined)) return '';
   return values
-    .map((value) => (typeof value === 'string' ? value : JSON.stringify(value ?? null)))
+    .map((value) => {
+      if (value === undefined) return 'null';
+      return value.type === 'string'
+        ? String(value.value)
+        : record.slice(value.offset, value.offset + value.length);
+    })
     .join(', ');
 }

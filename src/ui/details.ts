@@ -2,10 +2,10 @@
 import type { HighwaterClient } from '../client.js';
 import { destinationKind, planNamed, plansFrom } from '../config/index.js';
 import { webUiLink } from '../connection.js';
-import { messageOf } from '../errors.js';
+import { HighwaterError, messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import { readDestination, type Ask } from './destination.js';
-import { isRange, type DestinationFacts, type Event, type Part } from './facts.js';
+import type { DestinationFacts, Event, Part } from './facts.js';
 import type { StreamFacts, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 import type { Watch } from './watch.js';
 
@@ -23,10 +23,15 @@ export interface Means {
 }
 
 const REFRESH_MILLISECONDS = 5000;
-/** A page shows what there is; what takes longer comes with the next refresh. */
+/** A page shows the parts that are ready; slower parts appear at the next refresh. */
 const PATIENCE_MILLISECONDS = 2500;
 const WHOLE_MILLISECONDS = 20_000;
 const STREAMS_READ = 100;
+
+/** The page does not read this destination. */
+class NotReadError extends HighwaterError {
+  override readonly name = 'NotReadError';
+}
 
 type Parts = Pick<StreamFacts, 'destination' | 'events'>;
 
@@ -100,7 +105,7 @@ export class Details {
     const reported = sync.progress?.destination || null;
     const address = this.means.addressOf(plan, reported);
     const refusal = this.means.refusalOf(address);
-    if (refusal !== null) throw new Error(refusal);
+    if (refusal !== null) throw new NotReadError(refusal);
     const name =
       reported ?? (destinationKind(address) === 'duckdb' ? address : (plan.destination ?? address));
     return readDestination(this.means.ask, address, withoutPassword(name), plan.table);
@@ -119,7 +124,7 @@ export class Details {
 
 /** Returns the streams of a sync of several; empty for any other. */
 export const streamsOf = ({ children }: SyncFamily): SyncFacts[] =>
-  children.filter((child) => !isRange(child));
+  children.filter(({ range }) => range === null);
 
 async function asPart<T>(read: () => Promise<T>): Promise<Part<T>> {
   try {
@@ -129,7 +134,7 @@ async function asPart<T>(read: () => Promise<T>): Promise<Part<T>> {
   }
 }
 
-/** Removes a password that somebody wrote into an address. */
+/** Removes a password from an address. */
 export const withoutPassword = (address: string): string =>
   address
     .replace(/^([a-z0-9+]+:\/\/[^/@:]*):[^/]*@/i, '$1@')

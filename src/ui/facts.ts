@@ -1,21 +1,13 @@
 /** Facts about syncs and destinations, as gathered for the page and the report. */
-import type { Json, Progress } from '../protocol.js';
+import type { Json, Progress, Retry } from '../protocol.js';
+import type { Silence } from '../sync-condition.js';
+import type { Family, Related } from '../sync-families.js';
 
 /** A part of a page that was read, or the reason why it could not be. */
 export type Part<T> = { value: T } | { problem: string };
 
-/** An activity of a sync that fails and is retried by Temporal. */
-export interface Retrying {
-  activity: string;
-  attempt: number;
-  message: string;
-  /** Null while an attempt runs. */
-  nextTry: string | null;
-}
-
 /** A sync, or one stream of several, as its Temporal server and its worker describe it. */
-export interface SyncFacts {
-  id: string;
+export interface SyncFacts extends Related {
   runId: string;
   /** RUNNING, COMPLETED, FAILED, … */
   execution: string;
@@ -33,14 +25,15 @@ export interface SyncFacts {
   /** The worker's answer; null where none came. */
   progress: Progress | null;
   state: { [name: string]: Json } | null;
-  retrying: Retrying | null;
-  /** Why there is no answer of a sync that runs. */
-  silence: string | null;
-  /** How it ended; null while it runs, or where its result is not readable. */
+  retry: Retry | null;
+  /** Whether a worker polls its task queue; null if that is not known. */
+  isPolled: boolean | null;
+  silence: Silence | null;
+  /** Null while it runs, or where its result is not readable. */
   outcome: Outcome | null;
 }
 
-/** How a sync ended: its status and counts, or its error. */
+/** The end of a sync: its status and counts, or its error. */
 export interface Outcome {
   status: string;
   error: string | null;
@@ -48,11 +41,7 @@ export interface Outcome {
   records: number | null;
 }
 
-/** A sync with its streams, backfills and audits. */
-export interface SyncFamily {
-  sync: SyncFacts;
-  children: SyncFacts[];
-}
+export type SyncFamily = Family<SyncFacts>;
 
 /** A commit, from the destination's log. */
 export interface Commit {
@@ -110,7 +99,7 @@ export interface SyncDetails {
   /** The streams whose tables and events were read: none of a sync of several, unless all were asked for. */
   streams: StreamFacts[];
   webUi: string | null;
-  /** Why the server cannot be reached now; the facts are those of before. */
+  /** The reason why the server cannot be reached now; the facts are older. */
   problem: string | null;
   asOf: string | null;
 }
@@ -120,7 +109,7 @@ export interface Overview {
   families: SyncFamily[];
   /** When they were last read; null: never. */
   asOf: string | null;
-  /** Why they cannot be read now. */
+  /** The reason why they cannot be read now. */
   problem: string | null;
   address: string | null;
   namespace: string | null;
@@ -128,28 +117,3 @@ export interface Overview {
   /** More syncs exist than are shown. */
   isCut: boolean;
 }
-
-/** Groups syncs with the streams, backfills and audits whose ids begin with theirs. */
-export function familiesOf(syncs: readonly SyncFacts[]): SyncFamily[] {
-  const byId = new Map(syncs.map((sync) => [sync.id, sync]));
-  const families = new Map<string, SyncFamily>();
-  const parentOf = ({ id }: SyncFacts): SyncFacts | null => {
-    for (let at = id.indexOf('/'); at > 0; at = id.indexOf('/', at + 1)) {
-      const parent = byId.get(id.slice(0, at));
-      if (parent !== undefined) return parent;
-    }
-    return null;
-  };
-  for (const sync of syncs) if (parentOf(sync) === null) families.set(sync.id, { sync, children: [] });
-  for (const sync of syncs) {
-    const parent = parentOf(sync);
-    if (parent !== null) families.get(parent.id)?.children.push(sync);
-  }
-  for (const { children } of families.values()) children.sort((a, b) => (a.id < b.id ? -1 : 1));
-  return [...families.values()];
-}
-
-const RANGE = /\/(?:backfill|audit)-[^/]+$/;
-
-/** Whether a workflow reads a range beside its sync. */
-export const isRange = ({ id }: SyncFacts): boolean => RANGE.test(id);

@@ -1,5 +1,4 @@
 /** Decides which requests the page answers: pure functions of their headers. */
-import { createHash, timingSafeEqual } from 'node:crypto';
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
@@ -27,12 +26,6 @@ export function refusalOfOrigin({ host = '', origin, site }: GuardedRequest): st
   if (origin === undefined || !URL.canParse(origin)) return 'actions need an Origin header';
   return new URL(origin).host === host ? null : 'actions are accepted from this page only';
 }
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-
-/** Whether two secrets are the same; takes as long for any two. */
-export const isSame = (given: string, secret: string): boolean =>
-  timingSafeEqual(digest(given), digest(secret));
 
 /** Headers of every answer: no script, style, frame or form of another origin, and nothing stored. */
 export const SECURITY_HEADERS = {

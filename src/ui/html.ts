@@ -1,16 +1,18 @@
 /** Renders the pages. `html` escapes every text; what comes from a source passes `shown` too. */
 import { html, raw } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
-import { count, counted, since } from '../text.js';
+import type { Standing } from '../sync-condition.js';
+import { count, counted } from '../text.js';
 import { streamsOf } from './details.js';
 import { type Part, type StreamFacts, type SyncDetails, type SyncFacts } from './facts.js';
 import type { DestinationFacts, Event, Overview, SchemaChange } from './facts.js';
 import { barPlot, lagOverTime, linePlot, rowsOfPasses, rowsOverTime, sparkline } from './plots.js';
-import { familyStanding, type Standing } from './standing.js';
 import { STYLE } from './style.js';
 import {
   actionsFor,
+  CLASSES,
   factsView,
+  familyStanding,
   overviewView,
   passCells,
   placeText,
@@ -18,6 +20,7 @@ import {
   short,
   shortAt,
   shown,
+  todoText,
 } from './view.js';
 import type { Action, Filter, Row } from './view.js';
 
@@ -78,7 +81,7 @@ const problemCard = (problem: string, asOf: string | null): Html =>
     }
   </p>`;
 
-/** What the page says about an action that has been carried out. */
+/** The result of an action, as the page shows it. */
 export interface Said {
   text: string;
   isProblem: boolean;
@@ -113,7 +116,7 @@ export function overviewPage(overview: Overview, filter: Filter, now: number): H
             href="${here(level)}"
             id="level-${level}"
             ${filter.level === level ? raw('aria-current="true"') : ''}
-            ><span class="dot ${level}"></span>${label}</a
+            ><span class="dot ${CLASSES[level]}"></span>${label}</a
           >`,
       )}
       <form action="/" role="search">
@@ -166,8 +169,8 @@ function syncItem(row: Row): Html {
       ${stateCell(standing)}
       <div>
         <a class="name" id="link ${id}" href="${syncHref(id)}">${shown(name)}</a>
-        <p class="small">${shown(cut(standing.headline))}</p>
-        ${standing.todo === null ? '' : html`<p class="small todo">${shown(standing.todo)}</p>`}
+        <p class="small">${shown(cut(standing.what))}</p>
+        ${standing.todo === null ? '' : html`<p class="small todo">${shown(todoText(standing))}</p>`}
       </div>
       ${cells(row)}
     </div>
@@ -184,8 +187,8 @@ function syncItem(row: Row): Html {
   </li>`;
 }
 
-const stateCell = ({ level, state }: Standing): Html =>
-  html`<span class="state ${level}"><span class="dot"></span>${shown(state)}</span>`;
+const stateCell = ({ level, word }: Standing): Html =>
+  html`<span class="state ${CLASSES[level]}"><span class="dot"></span>${shown(word)}</span>`;
 
 const cells = ({ recent, rows, lag, lastPass, next }: Row): Html =>
   html`<span class="spark-cell">${raw(sparkline(recent) ?? '')}</span>
@@ -201,12 +204,12 @@ const childItem = (row: Row, parent: string): Html =>
     ${stateCell(row.standing)}
     <div>
       <a class="name" href="${syncHref(row.id)}">${shown(row.id.slice(parent.length + 1))}</a>
-      <p class="small dim">${shown(cut(row.standing.headline))}</p>
+      <p class="small dim">${shown(cut(row.standing.what))}</p>
     </div>
     ${cells(row)}
   </li>`;
 
-/** How the page of a sync is shown. */
+/** Options of the page of a sync. */
 export interface SyncPageOptions {
   now: number;
   /** The token of the page's forms; null: without actions. */
@@ -227,7 +230,7 @@ export function syncPage(details: SyncDetails, { now, token, said, where }: Sync
     <h1>${shown(family.sync.id)}</h1>
     <div data-part="problem">${problem === null ? '' : problemCard(problem, asOf)}</div>
     <div data-part="said">${saidCard(said)}</div>
-    <section class="card standing ${familyStanding(family, now).level}" data-part="standing">
+    <section class="card standing ${CLASSES[familyStanding(family, now).level]}" data-part="standing">
       ${standingBody(details, now)} ${token === null ? '' : actionForms(family.sync, token)}
     </section>
     ${streamList(details, now, true)}
@@ -250,7 +253,7 @@ export function reportPage(details: SyncDetails, where: string, now: number): Ht
   const several = streamsOf(family).length > 0;
   const body = html`
     <h1>${shown(family.sync.id)}</h1>
-    <section class="card standing ${familyStanding(family, now).level}">
+    <section class="card standing ${CLASSES[familyStanding(family, now).level]}">
       ${standingBody(details, now)}
     </section>
     ${streamList(details, now, false)}
@@ -265,14 +268,12 @@ export function reportPage(details: SyncDetails, where: string, now: number): Ht
 }
 
 function standingBody({ family }: SyncDetails, now: number): Html {
-  const { level, state, headline, since: from, todo, command, places } = familyStanding(family, now);
-  return html`<p>
-      <span class="state ${level}"><span class="dot"></span>${shown(state)}</span>
-      ${from === null ? '' : html`<span class="dim">since ${short(from)} (${since(from, now)} ago)</span>`}
-    </p>
-    <p class="headline">${shown(headline)}</p>
+  const standing = familyStanding(family, now);
+  const { what, todo, command, places } = standing;
+  return html`<p>${stateCell(standing)}</p>
+    ${what === '' ? '' : html`<p class="headline">${shown(what)}</p>`}
     ${places.map((place) => html`<p class="dim small">${shown(place)}</p>`)}
-    ${todo === null ? '' : html`<p class="todo">${shown(todo)}</p>`}
+    ${todo === null ? '' : html`<p class="todo">${shown(todoText(standing))}</p>`}
     ${command === null ? '' : html`<p class="todo"><code>npx ${shown(command)}</code></p>`}`;
 }
 
@@ -317,7 +318,7 @@ function streamList({ family }: SyncDetails, now: number, hasLinks: boolean): Ht
           return html`<tr>
             <td>${stateCell(row.standing)}</td>
             <td>${hasLinks ? html`<a href="${syncHref(child.id)}">${name}</a>` : name}</td>
-            <td class="text">${shown(cut(row.standing.headline))}</td>
+            <td class="text">${shown(cut(row.standing.what))}</td>
             <td class="number">${row.rows}</td>
             <td class="number">${row.lag}</td>
           </tr>`;

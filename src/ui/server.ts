@@ -7,11 +7,12 @@ import { bodyLimit } from 'hono/body-limit';
 import { getCookie, setCookie } from 'hono/cookie';
 import { isLoopback } from '../trust/policy.js';
 import { messageOf } from '../errors.js';
+import { isSame } from '../same-secret.js';
+import { LEVELS } from '../sync-condition.js';
 import type { Details } from './details.js';
-import { isSame, refusalOfHost, refusalOfOrigin, SECURITY_HEADERS } from './guard.js';
+import { refusalOfHost, refusalOfOrigin, SECURITY_HEADERS } from './guard.js';
 import { overviewPage, reportPage, syncPage, type Said } from './html.js';
 import { SCRIPT } from './script.js';
-import { LEVELS } from './standing.js';
 import { STYLE } from './style.js';
 import { ACTIONS, placeText, type Action, type Filter } from './view.js';
 import type { Watch } from './watch.js';
@@ -25,6 +26,8 @@ export interface PageOptions {
   act: ((action: Action, id: string) => Promise<string>) | null;
   /** Required from readers where the page is served beyond loopback, and for actions. */
   token: string;
+  /** The token is required from readers on this machine too: the user chose it, perhaps for a proxy in front. */
+  isReaderToken: boolean;
 }
 
 export interface PageServer {
@@ -37,7 +40,7 @@ export interface PageServer {
 
 const COOKIE = 'highwater-ui';
 const BODY_LIMIT = 16 * 1024;
-/** How many sayings of actions are kept until their page is shown. */
+/** Maximum number of action results kept until their page is loaded. */
 const SAID_KEPT = 100;
 
 /** Starts the server. @throws {Error} if the port is in use. */
@@ -52,7 +55,7 @@ export async function servePage(options: PageOptions): Promise<PageServer> {
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : options.port;
   const url = `http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`;
-  const needsToken = act !== null || !isLoopback(host);
+  const needsToken = act !== null || options.isReaderToken || !isLoopback(host);
   return {
     url,
     entrance: needsToken ? `${url}?token=${token}` : url,
@@ -65,7 +68,7 @@ export async function servePage(options: PageOptions): Promise<PageServer> {
 }
 
 /** Makes the application, without a server. */
-export function pageApp({ watch, details, host, act, token }: PageOptions): Hono {
+export function pageApp({ watch, details, host, act, token, isReaderToken }: PageOptions): Hono {
   const app = new Hono();
   const isLocal = isLoopback(host);
   const csrf = randomBytes(24).toString('base64url');
@@ -88,7 +91,7 @@ export function pageApp({ watch, details, host, act, token }: PageOptions): Hono
       // Out of the address bar, and of the history.
       return context.redirect('/');
     }
-    if (!isLocal && !isKnown(context))
+    if ((isReaderToken || !isLocal) && !isKnown(context))
       return context.text('open the address that the command printed: it contains a token', 401);
     await next();
   });

@@ -1,9 +1,17 @@
-/** Says what the pages show: pure functions from facts to texts, ready to be rendered. */
+/** Turns facts into the texts of the pages: pure functions. */
 import { durationText } from '../durations.js';
-import type { Json } from '../protocol.js';
-import { count, counted, roughly, since, visible } from '../text.js';
-import { isRange, type Overview, type SyncDetails, type SyncFacts, type SyncFamily } from './facts.js';
-import { familyStanding, inTime, lagOf, LEVELS, tally, type Level, type Standing } from './standing.js';
+import {
+  inTime,
+  LEVELS,
+  queuedStanding,
+  standingOf,
+  standingOfSeveral,
+  type Level,
+  type Standing,
+  type StreamStanding,
+} from '../sync-condition.js';
+import { count, counted, cursorText, roughly, since, visible } from '../text.js';
+import type { Overview, SyncDetails, SyncFacts, SyncFamily } from './facts.js';
 
 /** A sync as a line of the list. */
 export interface Row {
@@ -18,7 +26,7 @@ export interface Row {
   children: Row[];
 }
 
-/** What the list is narrowed to. */
+/** Filter of the list. */
 export interface Filter {
   level: Level | null;
   text: string;
@@ -31,12 +39,53 @@ export interface OverviewView {
 }
 
 const LABELS: { [level in Level]: (n: number) => string } = {
-  bad: (n) => `${count(n)} ${n === 1 ? 'needs' : 'need'} you`,
-  warn: (n) => `${count(n)} retrying`,
-  busy: (n) => `${count(n)} working`,
-  well: (n) => `${count(n)} up to date`,
-  idle: (n) => `${count(n)} not running`,
+  stuck: (n) => `${count(n)} ${n === 1 ? 'needs' : 'need'} attention`,
+  trouble: (n) => `${count(n)} retrying`,
+  waiting: (n) => `${count(n)} waiting`,
+  over: (n) => `${count(n)} ended`,
+  well: (n) => `${count(n)} healthy`,
 };
+
+/** Classes of the style sheet. */
+export const CLASSES: { [level in Level]: string } = {
+  stuck: 'bad',
+  trouble: 'warn',
+  waiting: 'busy',
+  over: 'idle',
+  well: 'well',
+};
+
+/** The most urgent first. */
+const URGENCY = [...LEVELS].reverse();
+
+/** Returns the standing of a sync with its streams. */
+export function familyStanding({ sync, children }: SyncFamily, now: number): Standing {
+  const streams = new Map(children.map((child) => [child.id, child]));
+  const standings = (sync.progress?.streams ?? []).flatMap(({ stream, status }): StreamStanding[] => {
+    if (status === 'queued') return [{ stream, standing: queuedStanding() }];
+    const facts = streams.get(`${sync.id}/${stream}`);
+    if (facts !== undefined) return [{ stream, standing: standingOf(facts, now) }];
+    return status === 'failed' ? [{ stream, standing: NOT_READ }] : [];
+  });
+  return standingOfSeveral(standingOf(sync, now), standings);
+}
+
+/** The standing of a stream that failed with its parent. */
+const NOT_READ: Standing = standingOf(
+  {
+    ...{ id: '', execution: 'FAILED', progress: null, retry: null, taskQueue: '', isPolled: null },
+    ...{ ended: null, outcome: { status: null, error: 'it was not read' } },
+  },
+  0,
+);
+
+/** The next step as sentences, after the error's own advice. */
+export function todoText({ advice, todo }: Standing): string {
+  const first = advice === '' || /[.!?]$/.test(advice) ? advice : `${advice}.`;
+  return [first, todo ?? ''].filter(Boolean).map(capital).join(' ');
+}
+
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** Returns the list, those that need an operator first. */
 export function overviewView({ families }: Overview, filter: Filter, now: number): OverviewView {
@@ -51,21 +100,21 @@ export function overviewView({ families }: Overview, filter: Filter, now: number
         ),
     ),
     all: rows.length,
-    tally: tally(rows.map(({ standing }) => standing)).map(({ level, count: n }) => ({
-      level,
-      label: LABELS[level](n),
-    })),
+    tally: URGENCY.flatMap((level) => {
+      const n = rows.filter(({ standing }) => standing.level === level).length;
+      return n === 0 ? [] : [{ level, label: LABELS[level](n) }];
+    }),
   };
 }
 
 const byUrgency = (a: Row, b: Row): number =>
-  LEVELS.indexOf(a.standing.level) - LEVELS.indexOf(b.standing.level) || (a.id < b.id ? -1 : 1);
+  URGENCY.indexOf(a.standing.level) - URGENCY.indexOf(b.standing.level) || (a.id < b.id ? -1 : 1);
 
 /** Returns a sync as a line; its streams, backfills and audits below it. */
 export function rowOf(family: SyncFamily, now: number): Row {
   const { sync, children } = family;
   const { progress } = sync;
-  const streams = children.filter((child) => !isRange(child));
+  const streams = children.filter(({ range }) => range === null);
   const facts = streams.length > 0 ? streams : [sync];
   const lags = facts.flatMap((one) => lagOf(one, now) ?? []);
   const rows = facts.flatMap((one) => one.progress?.totals.rows ?? one.outcome?.rows ?? one.rows ?? []);
@@ -85,6 +134,13 @@ export function rowOf(family: SyncFamily, now: number): Row {
   };
 }
 
+/** Seconds since the table last held everything in the source; null where that is not known. */
+function lagOf({ execution, progress, lagSeconds }: SyncFacts, now: number): number | null {
+  if (execution !== 'RUNNING') return null;
+  const asOf = progress?.completeAsOf ?? null;
+  return asOf === null ? lagSeconds : Math.max(0, (now - Date.parse(asOf)) / 1000);
+}
+
 /** A fact by its name. */
 export type Fact = [name: string, text: string];
 
@@ -95,7 +151,7 @@ export function factsView({ family }: SyncDetails, now: number): Fact[] {
   const lag = lagOf(sync, now);
   const facts: Fact[] = [
     ['strategy', progress?.strategy || sync.strategy || ''],
-    ['cursor', state === null ? '' : cursorView(state)],
+    ['cursor', state === null ? '' : cursorText(state)],
     ['destination', progress?.destination ?? ''],
     [
       'lag',
@@ -151,14 +207,6 @@ const countsText = ({ records, rows, pages, rejected, deleted }: Counts, rate: n
     ...(rate === null ? [] : [`${count(rate)} records/s`]),
   ].join(', ');
 
-/** `last_updated_at 2026-01-01T00:00:00Z`, without what is empty. */
-export function cursorView(state: { [name: string]: Json }): string {
-  const shown = Object.entries(state).filter(([name, value]) => value !== null && name !== 'checkpoint');
-  return shown
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join(', ');
-}
-
 /** A finished pass as cells of a table. */
 export const passCells = (pass: NonNullable<SyncFacts['progress']>['recent'][number]): string[] => [
   short(pass.ended),
@@ -181,7 +229,7 @@ export const short = (time: string): string => `${time.slice(0, 19).replace('T',
 export const shortAt = (at: number): string =>
   Number.isFinite(at) && Math.abs(at) < 8e15 ? short(new Date(at).toISOString()) : '';
 
-/** Text from elsewhere for a page: without characters that turn the writing round; lines stay. */
+/** Text from elsewhere for a page: without characters that reverse the text direction; lines stay. */
 export const shown = (text: string): string => text.split('\n').map(visible).join('\n');
 
 /** An action on a sync that runs. */
@@ -200,9 +248,6 @@ export function actionsFor(sync: SyncFacts): Action[] {
     case 'blocked':
     case 'waiting':
       return ['resume', ...(progress.status === 'waiting' ? (['pause'] as const) : [])];
-    case 'sleeping':
-    case 'failing':
-      return ['trigger', 'pause'];
     default:
       return ['trigger', 'pause'];
   }

@@ -1,8 +1,12 @@
 /** Watches all syncs of a namespace for as long as a page is open. */
+import { isGrpcCancelledError, isGrpcDeadlineError } from '@temporalio/client';
 import type { HighwaterClient, ListedSync } from '../client.js';
 import { messageOf } from '../errors.js';
+import type { Silence } from '../sync-condition.js';
+import { familiesOf } from '../sync-families.js';
+import { isPolled } from '../task-queue.js';
 import { outcomeIn, progressIn } from './answers.js';
-import { familiesOf, type Overview, type Retrying, type SyncFacts } from './facts.js';
+import type { Overview, SyncFacts } from './facts.js';
 
 /** A connection to a Temporal server. */
 export interface Connection {
@@ -19,11 +23,9 @@ const ENDED_MILLISECONDS = 20_000;
 /** The watch rests while no page asks. */
 const ATTENTION_MILLISECONDS = 20_000;
 const QUERY_MILLISECONDS = 4000;
-/** How soon a sync is asked again that has not answered, or whose history has not grown. */
+/** Interval between queries to a sync that has not answered or whose history has not grown. */
 const ASK_AGAIN_MILLISECONDS = 15_000;
 const AT_ONCE = 16;
-/** A worker polls at least once a minute. */
-const POLL_MILLISECONDS = 80_000;
 
 /** The last facts about one run, and when its worker was asked. */
 interface Known {
@@ -117,7 +119,7 @@ export class Watch {
     const { client } = await this.connected();
     // A server that is away would hold the page up for as long as the SDK retries.
     const listed = await client.temporal.withDeadline(Date.now() + 8000, () => this.list(client));
-    const queues = new Map<string, Promise<string | null>>();
+    const queues = new Map<string, Promise<boolean | null>>();
     const facts = await inTurns(listed, (sync) => this.factsOf(client, sync, queues));
     this.shown = facts;
     const ids = new Set(listed.map(keyOf));
@@ -146,7 +148,7 @@ export class Watch {
   private async factsOf(
     client: HighwaterClient,
     sync: ListedSync,
-    queues: Map<string, Promise<string | null>>,
+    queues: Map<string, Promise<boolean | null>>,
   ): Promise<SyncFacts> {
     const known = this.known.get(keyOf(sync));
     const facts =
@@ -162,24 +164,25 @@ export class Watch {
     client: HighwaterClient,
     sync: ListedSync,
     known: Known | undefined,
-    queues: Map<string, Promise<string | null>>,
+    queues: Map<string, Promise<boolean | null>>,
   ): Promise<SyncFacts> {
-    const described = await describe(client, sync);
-    const { taskQueue, retrying, historyLength, problem } = described;
-    const base = { ...factsFrom(sync), taskQueue, retrying };
-    if (problem !== null) return { ...base, silence: problem };
+    const work = await client
+      .sync(sync.id)
+      .work()
+      .catch((thrown: unknown) => messageOf(thrown));
+    if (typeof work === 'string') return { ...factsFrom(sync), silence: { reason: work, advice: null } };
+    const { taskQueue, retry, historyLength } = work;
+    const base = { ...factsFrom(sync), taskQueue, retry };
     const isOld = known === undefined || Date.now() - known.askedAt > ASK_AGAIN_MILLISECONDS;
     if (!isOld && known.historyLength === historyLength && known.facts.runId === sync.runId) {
-      const { progress, state, silence } = known.facts;
-      const facts = { ...base, progress, state, silence };
+      const { progress, state, silence, isPolled: polled } = known.facts;
+      const facts = { ...base, progress, state, silence, isPolled: polled };
       this.known.set(keyOf(sync), { ...known, facts });
       return facts;
     }
-    const queue = queues.get(taskQueue) ?? workerProblem(client, taskQueue);
+    const queue = queues.get(taskQueue) ?? isPolled(client, taskQueue);
     queues.set(taskQueue, queue);
-    const answer = await answerOf(client, sync.id, await queue);
-    // The last answer is better than none while a worker restarts.
-    const facts = { ...base, ...answer };
+    const facts = { ...base, ...(await answerOf(client, sync.id, await queue)) };
     this.known.set(keyOf(sync), { facts, historyLength, askedAt: Date.now() });
     return facts;
   }
@@ -206,58 +209,20 @@ async function inTurns<Item, Result>(
 
 /** Returns the facts that a list has. */
 function factsFrom({ attributes, ...sync }: ListedSync): SyncFacts {
-  const { id, runId, execution, started, ended, nextRun } = sync;
+  const { id, runId, execution, started, ended, nextRun, parent, range } = sync;
   return {
-    ...{ id, runId, execution, started, ended, nextRun, ...attributes },
+    ...{ id, runId, execution, started, ended, nextRun, parent, range, ...attributes },
     schedule: sync.schedule,
     taskQueue: '',
-    ...{ progress: null, state: null, retrying: null, silence: null, outcome: null },
+    ...{ progress: null, state: null, retry: null, isPolled: null, silence: null, outcome: null },
   };
 }
 
-/** Returns the facts about one workflow that Temporal itself has. */
-async function describe(
-  client: HighwaterClient,
-  { id, runId }: ListedSync,
-): Promise<{ taskQueue: string; retrying: Retrying | null; historyLength: number; problem: string | null }> {
-  try {
-    const { taskQueue, historyLength, raw } = await client.temporal.workflow.getHandle(id, runId).describe();
-    let retrying: Retrying | null = null;
-    for (const { activityType, attempt, lastFailure, scheduledTime } of raw.pendingActivities ?? []) {
-      const { message } = (await client.payloads.readable(lastFailure)) ?? {};
-      if (!message) continue;
-      const at = Number(scheduledTime?.seconds ?? 0) * 1000;
-      retrying = {
-        activity: activityType?.name ?? '',
-        attempt: attempt ?? 0,
-        message,
-        nextTry: at > Date.now() ? new Date(at).toISOString() : null,
-      };
-    }
-    return { taskQueue, retrying, historyLength, problem: null };
-  } catch (thrown) {
-    return { taskQueue: '', retrying: null, historyLength: -1, problem: messageOf(thrown) };
-  }
-}
+type Answer = Pick<SyncFacts, 'progress' | 'state' | 'silence' | 'isPolled'>;
 
-/** Returns why no worker takes tasks of a queue; null if one does. */
-async function workerProblem(client: HighwaterClient, taskQueue: string): Promise<string | null> {
-  const { workflowService } = client.temporal.connection;
-  const { namespace } = client.temporal.options;
-  const queue = { namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 } as const;
-  const { pollers } = await workflowService.describeTaskQueue(queue).catch(() => ({ pollers: null }));
-  if (pollers === null) return null;
-  const isAlive = pollers.some(
-    ({ lastAccessTime }) => Date.now() - Number(lastAccessTime?.seconds ?? 0) * 1000 < POLL_MILLISECONDS,
-  );
-  return isAlive ? null : `No worker runs for the task queue ${taskQueue}`;
-}
-
-type Answer = Pick<SyncFacts, 'progress' | 'state' | 'silence'>;
-
-async function answerOf(client: HighwaterClient, id: string, workerIsAway: string | null): Promise<Answer> {
-  const none = { progress: null, state: null };
-  if (workerIsAway !== null) return { ...none, silence: workerIsAway };
+async function answerOf(client: HighwaterClient, id: string, isPolled: boolean | null): Promise<Answer> {
+  const none = { progress: null, state: null, isPolled };
+  if (isPolled === false) return { ...none, silence: null };
   const handle = client.sync(id);
   // Both to their end: a query that is still retried when the connection closes would crash.
   const [progress, state] = await client.temporal.withDeadline(Date.now() + QUERY_MILLISECONDS, () =>
@@ -265,22 +230,23 @@ async function answerOf(client: HighwaterClient, id: string, workerIsAway: strin
   );
   if (progress.status === 'rejected') return { ...none, silence: silenceOf(progress.reason) };
   const checked = progressIn(progress.value);
-  if (checked === null)
-    return {
-      ...none,
-      silence:
-        'The worker gave an answer of another form\nIts version differs from that of this command: use the same.',
-    };
-  return { progress: checked, state: state.status === 'fulfilled' ? state.value : null, silence: null };
+  if (checked === null) return { ...none, silence: OTHER_VERSION };
+  const known = state.status === 'fulfilled' ? state.value : null;
+  return { progress: checked, state: known, isPolled, silence: null };
 }
 
-function silenceOf(thrown: unknown): string {
-  const { name = '', code = 0 } = (thrown ?? {}) as { name?: string; code?: number };
-  const isLate = code === 4 || code === 1 || /deadline|timeout|cancel/i.test(`${name} ${messageOf(thrown)}`);
-  return isLate
-    ? `The worker does not answer\nIt polls, but did not answer within ${QUERY_MILLISECONDS / 1000} s: see its log.`
-    : messageOf(thrown);
-}
+const OTHER_VERSION: Silence = {
+  reason: 'the worker answers in a form that this command does not know',
+  advice: 'use the same version of Highwater for the worker and this command',
+};
+
+const silenceOf = (thrown: unknown): Silence =>
+  isGrpcDeadlineError(thrown) || isGrpcCancelledError(thrown)
+    ? {
+        reason: `a worker polls, but did not answer within ${QUERY_MILLISECONDS / 1000} s`,
+        advice: 'see the log of the worker',
+      }
+    : { reason: messageOf(thrown), advice: null };
 
 /** Returns how a sync ended, which is read once. */
 async function endedFacts(

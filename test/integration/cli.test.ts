@@ -616,7 +616,7 @@ describe.concurrent('a worker of its own', () => {
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(stdout).toMatch(
         new RegExp(
-          `^✗ no worker: running, but no worker polls the task queue "${queue}"\\n {2}do: start one: .+ ${queue}\\n`,
+          `^✗ no worker: running, but no worker polls the task queue "${queue}"\\n {2}next: start one: .+ ${queue}\\n`,
         ),
       );
       expect(Date.now() - started).toBeLessThan(30_000);

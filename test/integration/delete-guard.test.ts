@@ -111,15 +111,17 @@ describe('a sync that goes on', () => {
     await command('trigger', id);
     await reaches(id, 'blocked');
     const [status, list] = [await command('status', id), await command('list', '--running')];
-    expect(status.stdout).toContain(
-      ` · blocked: this pass would remove 50 of the 100 rows of table main.${table}`,
-    );
-    expect(status.stdout).toMatch(/^problem +TooManyDeletesError, once since /m);
     expect(status.stdout).toMatch(
-      new RegExp(`^next +Look at the source first. "highwater approve ${id}" removes them, `, 'm'),
+      new RegExp(
+        `^✗ needs approval: since .* · a pass would remove 50 of the 100 rows of main\\.${table}\n` +
+          ` {2}next: decide: "highwater approve ${id}" removes the rows, "highwater reject ${id}" keeps them\n`,
+      ),
     );
+    expect(status.stdout).toMatch(/^problem +TooManyDeletesError$/m);
     expect(list.stdout).toMatch(new RegExp(`^${id} +blocked `, 'm'));
-    expect(list.stdout).toContain(`${id}: this pass would remove 50 of the 100 rows`);
+    expect(list.stdout).toMatch(
+      new RegExp(`^✗ ${id}: needs approval: .* a pass would remove 50 of the 100 rows`, 'm'),
+    );
 
     const rejected = await command('reject', id);
     expect(rejected).toMatchObject({ status: 0, stderr: '' });

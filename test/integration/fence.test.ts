@@ -176,7 +176,7 @@ describe.skipIf(unmountable !== null).concurrent(`a full disk${unmountable ?? ''
     await mount(context, staging, '1m');
     await made.work();
     const handle = await made.start('timestamp', { batch_rows: 3000 });
-    const trouble = async () => (await handle.trouble())?.message ?? '';
+    const trouble = async () => (await handle.work()).retry?.message ?? '';
     await until(async () => (await trouble()) !== '', 15, 'trouble');
     expect(await trouble()).toMatch(
       /^there is no space left for staged batches in .*ENOSPC.*Free some space/,
@@ -201,8 +201,8 @@ describe.skipIf(unmountable !== null).concurrent(`a full disk${unmountable ?? ''
     await made.work();
     const handle = await made.start('timestamp', { batch_rows: 3000 });
     // Long enough for the file to be closed as idle in between, which a full disk disturbs as well.
-    await until(async () => ((await handle.trouble())?.attempt ?? 0) >= 6, 30, 'a sixth attempt');
-    const { message = '' } = (await handle.trouble()) ?? {};
+    await until(async () => ((await handle.work()).retry?.attempt ?? 0) >= 6, 30, 'a sixth attempt');
+    const { message = '' } = (await handle.work()).retry ?? {};
     expect(message).toMatch(
       /^there is no space left for the destination .*highwater\.duckdb: .*Free some space/s,
     );

@@ -146,7 +146,7 @@ describe.concurrent('a folder', () => {
       const { start, sync } = bench(destination);
       await start();
       const handle = await sync('keyset');
-      const trouble = async () => (await handle.trouble())?.message ?? '';
+      const trouble = async () => (await handle.work()).retry?.message ?? '';
       await until(async () => (await trouble()) !== '', 20, 'trouble');
       expect(await trouble()).toMatch(/^there is no space left for the destination files:.*Free some space/s);
       await run('mount', ['-o', 'remount,size=64m', disk]);

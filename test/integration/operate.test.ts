@@ -73,7 +73,7 @@ describe.concurrent('what can be asked of a sync', () => {
     const later = await run('trigger', id);
     expect(later).toMatchObject({ status: 0, stderr: '' });
     expect(later.stdout).toMatch(
-      /: a pass was asked for, and has not ended yet; now paused: up to date as of /,
+      /: a pass was requested and has not ended yet; now paused: up to date as of /,
     );
     expect(await json('resume', id)).toMatchObject({ id, asked: 'resume', done: true });
     await until(
@@ -87,7 +87,7 @@ describe.concurrent('what can be asked of a sync', () => {
       new RegExp(`^${id}: a pass has ended: 1 record read, 0 rows written; now up to date: `),
     );
     expect(await run('stop', id)).toEqual({ status: 0, stdout: `${id}: stopped\n`, stderr: '' });
-    expect((await run('status', id)).stdout).toMatch(/^· stopped: \d+s ago\n {2}do: .+\nstream +strategy/);
+    expect((await run('status', id)).stdout).toMatch(/^· stopped: \d+s ago\n {2}next: .+\nstream +strategy/);
   });
 
   test('cancel ends it, and --no-wait does not wait', async () => {
@@ -172,7 +172,7 @@ describe.concurrent('what is to be seen', () => {
     ]);
     expect(status).toMatchObject({ status: 0, stderr: '' });
     expect(status.stdout).toMatch(
-      /^! failing: since \S+Z \(\d+s\), \d+ failures? · the source answered 500.*\n {2}do: it retries in \d+s; "highwater trigger orders\S+" retries now\nstream +orders\S+ · offset\n/,
+      /^! failing: since \S+Z \(\d+s\), \d+ failures? · the source answered 500.*\n {2}next: it retries in \d+s; "highwater trigger orders\S+" retries now\nstream +orders\S+ · offset\n/,
     );
     expect(status.stdout).toMatch(/^problem +SourceUnavailableError$/m);
     expect(status.stdout).toMatch(/^ +request: GET http/m);
@@ -209,7 +209,7 @@ describe.concurrent('what is to be seen', () => {
     await until(() => /^✓ up to date: as of /.test(stdout), 30, 'the first screen');
     await system.client.sync(id).stop();
     expect(await closed).toEqual([0, null]);
-    expect(stdout).toMatch(/^· stopped: \d+s ago\n {2}do: .+\nstream +strategy/m);
+    expect(stdout).toMatch(/^· stopped: \d+s ago\n {2}next: .+\nstream +strategy/m);
   });
 
   test('several streams are shown one a line', async () => {

@@ -221,7 +221,7 @@ describe.skipIf(!install.available)(
         await server.query(`ALTER DATABASE ${name} SET default_tablespace = small`);
         await start();
         const handle = await sync('offset', { retry_for: '5m' });
-        const trouble = async () => (await handle.trouble())?.message ?? '';
+        const trouble = async () => (await handle.work()).retry?.message ?? '';
         await until(async () => (await trouble()) !== '', 30, 'trouble');
         expect(await trouble()).toMatch(
           /^there is no space left for the destination postgresql:.*could not extend file.*Free some space/s,

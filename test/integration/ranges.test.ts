@@ -213,8 +213,10 @@ describe.concurrent('a backfill', () => {
     expect(progress.trouble).toBeNull();
     expect(progress.warnings.map(({ code }) => code)).not.toContain('table_shared');
     // And an audit beside it says so too.
-    const looked = await (await here.client.audit(id)).range();
-    expect(looked).toMatchObject({ equal: true });
+    const beside = await here.client.audit(id);
+    expect(await beside.range()).toMatchObject({ equal: true });
+    const listed = (await here.client.list({ limit: 1000 })).find((one) => one.id === beside.workflowId);
+    expect(listed).toMatchObject({ parent: null, range: { kind: 'audit', sync: id } });
     await here.client.sync(id).cancel();
   });
 

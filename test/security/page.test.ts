@@ -15,7 +15,9 @@ afterEach(async () => {
 });
 
 /** Serves a page whose Temporal server is away. */
-async function serve(options: { actions?: boolean; host?: string } = {}): Promise<number> {
+async function serve(
+  options: { actions?: boolean; host?: string; isReaderToken?: boolean } = {},
+): Promise<number> {
   const watch = new Watch(() => Promise.reject(new Error('no <b>server</b> was found')));
   const means = {
     ask: () => Promise.reject(new Error('not asked')),
@@ -30,6 +32,7 @@ async function serve(options: { actions?: boolean; host?: string } = {}): Promis
   page = await servePage({
     ...{ watch, details: new Details(watch, means), port: 0, token: TOKEN },
     host: options.host ?? '127.0.0.1',
+    isReaderToken: options.isReaderToken ?? false,
     act: options.actions === true ? act : null,
   });
   return Number(new URL(page.url).port);
@@ -119,6 +122,12 @@ describe('the page of highwater ui', () => {
     expect((await ask(port, '/action?id=users&action=pause', { headers: { cookie } })).status).toBe(405);
     expect((await ask(port, '/?token=wrong')).status).toBe(403);
     expect(acted).toEqual([]);
+  });
+
+  test('needs the token of readers on this machine too if the user chose one: a proxy may be in front', async () => {
+    const port = await serve({ isReaderToken: true });
+    expect((await ask(port, '/')).status).toBe(401);
+    expect((await ask(port, '/', { headers: { cookie: await signIn(port) } })).status).toBe(200);
   });
 
   test('needs the token of every reader where it is served beyond loopback', async () => {

@@ -16,7 +16,6 @@ const waiting = {
   level: 'waiting',
   word: 'waiting',
   what: 'in 38s · 429 Too Many Requests',
-  todo: null,
 } as const;
 const STREAMS: LiveStream[] = [
   STREAM,
@@ -28,7 +27,7 @@ const STREAMS: LiveStream[] = [
     ...STREAM,
     stream: '日本語',
     state: 'failed',
-    standing: { level: 'stuck', word: 'failed', what: '401\u001b[2J', todo: null },
+    standing: { level: 'stuck', word: 'failed', what: '401\u001b[2J' },
   },
 ];
 
@@ -76,7 +75,7 @@ describe('live progress in a log', () => {
     [{ ...STREAM, standing: waiting }, 'users: waiting: in 38s · 429 Too Many Requests'],
     [{ ...STREAM, state: 'done', read: 0 }, 'users: done'],
     [{ ...STREAM, state: 'queued' }, ''],
-    [{ ...STREAM, read: 0, standing: { level: 'well', word: 'opening', what: '', todo: null } }, ''],
+    [{ ...STREAM, read: 0, standing: { level: 'well', word: 'opening', what: '' } }, ''],
   ] as [LiveStream, string][])('%#', (stream, line) => expect(plainLine(stream)).toBe(line));
 });
 

@@ -3,7 +3,6 @@ import { shownRecords } from '../../src/cli/preview.js';
 import {
   cursorTable,
   cursorText,
-  progressLine,
   roughly,
   summary,
   table,
@@ -11,7 +10,7 @@ import {
   width,
   wrapped,
 } from '../../src/cli/output.js';
-import type { Progress, StreamResult } from '../../src/protocol.js';
+import type { StreamResult } from '../../src/protocol.js';
 
 describe('how long', () => {
   it('is said roughly, in one unit', () => {
@@ -210,51 +209,8 @@ describe('the summary of a pass', () => {
   it('shows a cursor without what is empty', () => {
     expect(cursorText({ offset: 0, scroll_param: null, checkpoint: 'c' })).toBe('offset 0');
     expect(cursorText({ current_id: '9007199254740993', a: 1 })).toBe('current_id 9007199254740993, a 1');
+    expect(cursorText({ after: { id: 7 } })).toBe('after {"id":7}');
     expect(cursorText({})).toBe('(none)');
-  });
-});
-
-describe('one line on how far a sync is', () => {
-  const progress: Progress = {
-    status: 'running',
-    stream: 'user',
-    strategy: 'offset',
-    destination: '/x.duckdb',
-    pass: 1,
-    pages: 20,
-    records: 1000,
-    rows: 900,
-    batches: 1,
-    rejected: 0,
-    deleted: 0,
-    staged: 1,
-    endRule: null,
-    waiting: null,
-    ...{ trouble: null, recordsPerSecond: null, completeAsOf: null, recent: [], settings: {}, streams: [] },
-    warnings: [],
-    totals: { passes: 0, pages: 20, records: 1000, rows: 900, batches: 1, rejected: 0, deleted: 0 },
-  };
-
-  it('says what it is doing', () => {
-    expect(progressLine(progress)).toBe(
-      'user · offset · running · 1,000 records, 900 rows, 20 pages, 1 batch',
-    );
-    expect(progressLine({ ...progress, records: 1, rows: 1, deleted: 3 })).toBe(
-      'user · offset · running · 1 record, 1 row, 3 deleted, 20 pages, 1 batch',
-    );
-  });
-
-  it('stays one line, whatever the source has said', () => {
-    const waiting = { until: 'soon', reason: '429\u001b[2J\r\nslow' };
-    // oxlint-disable-next-line no-control-regex
-    expect(progressLine({ ...progress, status: 'waiting', waiting })).not.toMatch(/[\u0000-\u001f]/);
-  });
-
-  it('says what it waits for', () => {
-    const waiting = { until: '2026-01-01T00:00:00Z', reason: '429 Too Many Requests' };
-    expect(progressLine({ ...progress, status: 'waiting', waiting })).toContain(
-      'waiting until 2026-01-01T00:00:00Z: 429 Too Many Requests',
-    );
   });
 });
 

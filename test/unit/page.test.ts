@@ -1,14 +1,15 @@
 /** The page's pure parts: how a sync is, what its plots show, and that nothing from a source becomes markup. */
 import { describe, expect, test } from 'vitest';
 import type { Progress } from '../../src/protocol.js';
+import { standingOf } from '../../src/sync-condition.js';
+import { familiesOf } from '../../src/sync-families.js';
 import { outcomeIn, progressIn } from '../../src/ui/answers.js';
 import { keyIn } from '../../src/ui/destination.js';
 import { withoutPassword } from '../../src/ui/details.js';
-import { familiesOf, type Overview, type SyncFacts } from '../../src/ui/facts.js';
+import type { Overview, SyncFacts } from '../../src/ui/facts.js';
 import { overviewPage, reportPage, syncPage } from '../../src/ui/html.js';
 import { barPlot, lagOverTime, linePlot, rowsOverTime } from '../../src/ui/plots.js';
-import { familyStanding, standingOf } from '../../src/ui/standing.js';
-import { actionsFor, overviewView } from '../../src/ui/view.js';
+import { actionsFor, familyStanding, overviewView, todoText } from '../../src/ui/view.js';
 
 const NOW = Date.parse('2026-01-01T12:00:00.000Z');
 const MARKUP = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>`;
@@ -39,15 +40,23 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
   },
   ...{ status: null, stream: 'users', strategy: 'keyset', rows: null, lagSeconds: null, lastPassEnd: null },
   ...{
+    parent: null,
+    range: null,
     schedule: null,
     nextRun: null,
     progress: progressOf(),
     state: null,
-    retrying: null,
+    retry: null,
+    isPolled: true,
     silence: null,
     outcome: null,
   },
   ...more,
+});
+
+const overviewOf = (families: Overview['families']): Overview => ({
+  families,
+  ...{ asOf: null, problem: null, address: null, namespace: null, webUi: null, isCut: false },
 });
 
 const trouble = {
@@ -59,78 +68,53 @@ const trouble = {
 };
 
 describe('how a sync is', () => {
-  test.each([
-    ['up to date', {}, 'well', 'Up to date as of 60s ago'],
-    ['failing', { progress: progressOf({ status: 'failing', trouble }) }, 'warn', 'no'],
-    [
-      'blocked',
-      { progress: progressOf({ status: 'blocked', trouble: { ...trouble, nextTry: null } }) },
-      'bad',
-      'no',
-    ],
-    [
-      'no answer',
-      { progress: null, silence: 'No worker runs for the task queue highwater' },
-      'bad',
-      'No worker runs for the task queue highwater',
-    ],
-    ['asking', { progress: null }, 'busy', 'The worker has not answered yet'],
-    ['paused', { progress: progressOf({ status: 'paused' }) }, 'idle', 'Paused by an operator'],
-    [
-      'retrying',
-      { retrying: { activity: 'writeBatch', attempt: 8, message: 'disk full', nextTry: ago(-12) } },
-      'warn',
-      'disk full',
-    ],
-    [
-      'failed',
-      {
-        execution: 'FAILED',
-        ended: ago(5),
-        outcome: { status: 'failed', error: 'gone', rows: null, records: null },
-      },
-      'bad',
-      'gone',
-    ],
-    [
-      'completed',
-      {
-        execution: 'COMPLETED',
-        ended: ago(5),
-        outcome: { status: 'completed', error: null, rows: 1, records: 1 },
-      },
-      'idle',
-      'Completed: 1 row written',
-    ],
-  ] as [string, Partial<SyncFacts>, string, string][])('%s', (state, more, level, headline) => {
-    expect(standingOf(syncOf(more), NOW)).toMatchObject({ state, level, headline });
+  test('says when it retries, and what to change', () => {
+    const failing = standingOf(syncOf({ progress: progressOf({ status: 'failing', trouble }) }), NOW);
+    expect(todoText(failing)).toBe(
+      'Set page_size to 50. It retries in 30s; "highwater trigger users" retries now',
+    );
   });
 
-  test('says when it retries, where it failed and what to change', () => {
-    const failing = standingOf(syncOf({ progress: progressOf({ status: 'failing', trouble }) }), NOW);
-    expect(failing.todo).toBe(
-      'set page_size to 50. It retries by itself in 30s (3 failures so far). Trigger to retry now.',
-    );
-    expect(failing.places).toEqual(['request: GET /x']);
-    const retrying = standingOf(
-      syncOf({ retrying: { activity: 'a', attempt: 8, message: 'x', nextTry: ago(-12) } }),
-      NOW,
-    );
-    expect(retrying.todo).toContain('attempt 8, next in 12s');
+  const streams = [
+    { stream: 'orders', status: 'running' },
+    { stream: 'items', status: 'failed' },
+    { stream: 'users', status: 'queued' },
+  ] as const;
+  const shop = syncOf({ id: 'shop', progress: progressOf({ status: 'running', streams: [...streams] }) });
+  const audit = syncOf({
+    ...{ id: 'shop/audit-1f', progress: null, isPolled: false },
+    range: { kind: 'audit', sync: 'shop/orders' },
   });
 
   test('of several streams is as the worst of them, and ranges do not count', () => {
-    const child = syncOf({
-      id: 'shop/orders',
-      stream: 'orders',
-      progress: progressOf({ status: 'blocked', trouble }),
-    });
-    const audit = syncOf({ id: 'shop/audit-1f', progress: null, silence: 'x' });
-    const [family] = familiesOf([child, syncOf({ id: 'shop' }), audit]);
+    const progress = progressOf({ status: 'blocked', trouble });
+    const child = syncOf({ id: 'shop/orders', parent: 'shop', stream: 'orders', progress });
+    const [family] = familiesOf([child, shop, audit]);
     if (family === undefined) throw new Error('no family');
     expect(family.children.map(({ id }) => id)).toEqual(['shop/audit-1f', 'shop/orders']);
-    expect(familyStanding(family, NOW)).toMatchObject({ level: 'bad', headline: 'orders: no' });
-    expect(familyStanding({ ...family, children: [audit] }, NOW).level).toBe('well');
+    expect(familyStanding(family, NOW)).toMatchObject({ level: 'stuck', word: 'blocked' });
+    expect(familyStanding(family, NOW).what).toMatch(/^2 of 3 streams: orders, and 1 more/);
+    expect(familyStanding({ ...family, children: [audit] }, NOW).what).not.toContain('audit');
+  });
+
+  test('is one of its own where only the id looks like a stream or a range of another', () => {
+    const ids = ['team', 'team/users', 'team/audit-log'];
+    expect(familiesOf(ids.map((id) => syncOf({ id }))).map(({ sync }) => sync.id)).toEqual(ids);
+  });
+
+  test('of several streams is failed where one has failed, although the others run on', async () => {
+    const outcome = { status: 'failed', error: '401 Unauthorized', rows: null, records: null };
+    const failed = syncOf({
+      ...{ id: 'shop/items', parent: 'shop', stream: 'items', execution: 'FAILED', progress: null },
+      ...{ ended: ago(5), outcome },
+    });
+    const [family] = familiesOf([shop, syncOf({ id: 'shop/orders', parent: 'shop' }), failed]);
+    if (family === undefined) throw new Error('no family');
+    expect(familyStanding(family, NOW)).toMatchObject({
+      ...{ level: 'stuck', word: 'failed', what: '1 of 3 streams: items · 5s ago · 401 Unauthorized' },
+    });
+    const page = String(await overviewPage(overviewOf([family]), { level: null, text: '' }, NOW));
+    expect(page).toContain('1 needs attention');
   });
 
   test('decides which actions are offered', () => {
@@ -186,7 +170,7 @@ describe('what comes from elsewhere', () => {
     }),
   });
   const overview: Overview = {
-    families: familiesOf([evil, { ...evil, id: `${MARKUP}/child` }]),
+    families: familiesOf([evil, { ...evil, id: `${MARKUP}/child`, parent: MARKUP }]),
     ...{ asOf: ago(0), problem: MARKUP, address: MARKUP, namespace: MARKUP, webUi: null, isCut: false },
   };
   const details = {
@@ -245,6 +229,7 @@ describe('what comes from elsewhere', () => {
   test('shows of a record its key only, and of an address no password', () => {
     expect(keyIn('{"id": 7, "secret": "s"}', ['id'])).toBe('7');
     expect(keyIn('{"a": "x", "b": 2, "c": 3}', ['a', 'b'])).toBe('x, 2');
+    expect(keyIn('{"id": 9007199254740993, "id2": [1.50]}', ['id', 'id2'])).toBe('9007199254740993, [1.50]');
     expect(keyIn('{"secret": 1}', ['id'])).toBe('');
     expect(keyIn('no json', ['id'])).toBe('');
     expect(withoutPassword('postgresql://me:hunter2@host/db?sslpassword=1&password=p')).not.toMatch(
@@ -255,17 +240,9 @@ describe('what comes from elsewhere', () => {
 
 test('the list puts those that need an operator first, and finds by words', () => {
   const all = ['a', 'b', 'c'].map((id) => syncOf({ id }));
-  const asking = syncOf({ id: 'z', progress: null, silence: 'no worker' });
+  const asking = syncOf({ id: 'z', progress: null, isPolled: false });
   const families = familiesOf([...all, asking]);
-  const overview: Overview = {
-    families,
-    asOf: null,
-    problem: null,
-    address: null,
-    namespace: null,
-    webUi: null,
-    isCut: false,
-  };
+  const overview = overviewOf(families);
   expect(overviewView(overview, { level: null, text: '' }, NOW).rows.map(({ id }) => id)).toEqual([
     'z',
     'a',
@@ -273,7 +250,7 @@ test('the list puts those that need an operator first, and finds by words', () =
     'c',
   ]);
   expect(overviewView(overview, { level: null, text: 'B' }, NOW).rows.map(({ id }) => id)).toEqual(['b']);
-  expect(overviewView(overview, { level: 'bad', text: '' }, NOW)).toMatchObject({
+  expect(overviewView(overview, { level: 'stuck', text: '' }, NOW)).toMatchObject({
     all: 4,
     rows: [{ id: 'z' }],
   });

@@ -1,9 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { rolled, type Line } from '../../src/cli/list.js';
-import { headline } from '../../src/cli/report.js';
-import { rolledUp, standingOf, standingText, type Facts, type Level } from '../../src/cli/standing.js';
+import { headline } from '../../src/cli/status-screen.js';
+import {
+  rolledUp,
+  standingOf,
+  standingOfSeveral,
+  standingText,
+  type Facts,
+  type Level,
+} from '../../src/sync-condition.js';
 import { triggeredText } from '../../src/cli/trigger.js';
-import { isThere } from '../../src/cli/workers.js';
+import { isThere } from '../../src/task-queue.js';
 import type { Progress, Trouble } from '../../src/protocol.js';
 
 const NOW = Date.parse('2026-01-01T12:00:00Z');
@@ -65,7 +72,7 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       running({ status: 'waiting', waiting, completeAsOf: null }),
       'waiting',
       'waiting: in 40s · 429 Too Many Requests',
-      /continues by itself; "highwater resume users"/,
+      /continues automatically; "highwater resume users"/,
     ],
     [
       'is paused',
@@ -79,14 +86,14 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       { ...FACTS, retry },
       'trouble',
       'retrying: attempt 8, next in 12s · 500 Internal Server Error',
-      /by itself/,
+      /Temporal retries automatically/,
     ],
     [
       'has an attempt that runs',
       { ...FACTS, retry: { ...retry, next: null } },
       'trouble',
       'retrying: attempt 8 runs now · 500 Internal Server Error',
-      /by itself/,
+      /Temporal retries automatically/,
     ],
     [
       'retries after a failed pass',
@@ -108,11 +115,11 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
         status: 'blocked',
         trouble: {
           ...TROUBLE,
-          deletes: { table: 't', how: 'remove', deletes: 9, rows: 10, allowed: 1 } as never,
+          deletes: { table: 't', how: 'removed', deletes: 9, rows: 10, allowed: 1, pass: 2 },
         },
       }),
       'stuck',
-      `blocked: since ${at(-300)} (5m), 3 failures · 503 Service Unavailable`,
+      `needs approval: since ${at(-300)} (5m), 3 failures · a pass would remove 9 of the 10 rows of t`,
       /"highwater approve users" removes the rows/,
     ],
     [
@@ -142,7 +149,28 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       ended('COMPLETED', null, 'stopped'),
       'over',
       'stopped: 10m ago',
-      /continues from its checkpoint/,
+      /continue from its checkpoint/,
+    ],
+    [
+      'has completed, and its schedule starts the next',
+      { ...ended('COMPLETED', null, 'completed'), nextRun: at(300) },
+      'well',
+      'up to date: completed 10m ago · next sync in 5m',
+      null,
+    ],
+    [
+      'has timed out',
+      ended('TIMED_OUT', 'the workflow timed out'),
+      'stuck',
+      'timed out: 10m ago · the workflow timed out',
+      /fix the cause, then start it again/,
+    ],
+    [
+      'has a worker of another version',
+      { ...FACTS, progress: null, silence: { reason: 'another form', advice: 'use the same version' } },
+      'trouble',
+      'no answer: another form',
+      /^use the same version$/,
     ],
     [
       'was terminated',
@@ -156,6 +184,15 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
     expect([standing.level, standingText(standing)]).toEqual([level, text]);
     if (todo === null) expect(standing.todo).toBeNull();
     else expect(standing.todo).toMatch(todo);
+  });
+
+  it('names the command, the advice and the places of an error; an id is one word of a shell', () => {
+    const message = 'no\nrequest: GET /x\nset page_size to 50';
+    const facts = running({ status: 'failing', trouble: { ...TROUBLE, message } });
+    expect(standingOf({ ...facts, id: "it's" }, NOW)).toMatchObject({
+      ...{ kind: 'failing', advice: 'set page_size to 50', places: ['request: GET /x'] },
+      command: `highwater trigger 'it'\\''s'`,
+    });
   });
 
   it('stays in its lines on a terminal, whatever the source has said', () => {
@@ -176,13 +213,21 @@ describe('the standing of a sync of several streams', () => {
     expect(standingText(rolledStanding)).toBe(
       'retrying: 1 of 3 streams: b · attempt 8, next in 12s · 500 Internal Server Error',
     );
-    expect(rolledStanding.todo).toMatch(/by itself/);
+    expect(rolledStanding.todo).toMatch(/automatically/);
+  });
+
+  it('is its own where that applies to all streams', () => {
+    const paused = standingOf(running({ status: 'paused' }), NOW);
+    const failed = named('a', ended('FAILED', 'gone'));
+    expect(standingOfSeveral(paused, [failed])).toBe(paused);
+    expect(standingOfSeveral(standingOf(FACTS, NOW), [failed]).kind).toBe('failed');
+    expect(standingOfSeveral(paused, [])).toBe(paused);
   });
 
   it('counts the states of streams that are well', () => {
     const asleep = running({ status: 'sleeping' });
     expect(standingText(rolledUp([named('a', FACTS), named('b', asleep), named('c', asleep)]))).toBe(
-      'well: 2 up to date, 1 running',
+      'healthy: 2 up to date, 1 running',
     );
     expect(standingText(rolledUp([named('a', asleep), named('b', asleep)]))).toMatch(
       /^up to date: all 2 streams · as of/,
@@ -194,6 +239,7 @@ describe('the standing of a sync of several streams', () => {
       ...{
         id,
         parent,
+        range: null,
         status: facts.progress?.status ?? 'running',
         standing: standingOf(facts, NOW),
         streams: 0,
@@ -213,10 +259,12 @@ describe('the standing of a sync of several streams', () => {
       line('shop/a', 'shop', running({ status: 'sleeping' }), { lagSeconds: 90, nextRun: at(10) }),
       line('shop/b', 'shop', { ...FACTS, retry }, { stream: 'b', status: 'retrying', reason: retry.message }),
       line('alone', null, FACTS),
+      line('alone/audit-1f', null, FACTS, { range: { kind: 'audit', sync: 'alone' } }),
+      line('shop/audit-log', 'shop', FACTS),
     ]);
-    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone']);
+    expect(shown.map(({ id }) => id)).toEqual(['shop', 'alone', 'alone/audit-1f']);
     expect(shown[0]).toMatchObject({
-      ...{ status: 'retrying', rows: 10, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 2 },
+      ...{ status: 'retrying', rows: 15, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 3 },
       reason: retry.message,
     });
   });
@@ -240,8 +288,8 @@ describe('the answer of trigger', () => {
     const pass = { ended: at(0), endRule: null, seconds: 1, pages: 1, records: 1, rows: 2, deleted: 3 };
     const after = { ...PROGRESS, recent: [pass], totals: { ...PROGRESS.totals, passes: 3 } };
     expect(triggeredText(after, PROGRESS)).toBe('a pass has ended: 1 record read, 2 rows written, 3 deleted');
-    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('tried again, and failed again');
+    expect(triggeredText({ ...PROGRESS, trouble: TROUBLE }, PROGRESS)).toBe('retried and failed again');
     const several = { ...PROGRESS, streams: [{ stream: 'a', status: 'running' as const }] };
-    expect(triggeredText(several, several)).toBe('asked all running streams of 1 stream for a pass');
+    expect(triggeredText(several, several)).toBe('requested a pass of every running stream');
   });
 });

@@ -1,0 +1,353 @@
+/** Sums up the state of a sync: its health, since when, and the next step. */
+import type { Progress, Retry, TooManyDeletes } from './protocol.js';
+import { count, counted, firstLine, since } from './text.js';
+
+/** Best first. `over`: the sync has ended as intended. */
+export const LEVELS = ['well', 'over', 'waiting', 'trouble', 'stuck'] as const;
+
+export type Level = (typeof LEVELS)[number];
+
+/** `several`: streams in different good states. */
+export type Kind =
+  | 'up-to-date'
+  | 'reading'
+  | 'waiting'
+  | 'paused'
+  | 'queued'
+  | 'retrying'
+  | 'failing'
+  | 'blocked'
+  | 'decision'
+  | 'no-worker'
+  | 'no-answer'
+  | 'failed'
+  | 'ended'
+  | 'several';
+
+export interface Standing {
+  /** For decisions; `word` is for display. */
+  kind: Kind;
+  level: Level;
+  /** A word or two: `up to date`, `retrying`, `blocked`. */
+  word: string;
+  /** Since when and why, in a line; may be empty. */
+  what: string;
+  /** The operator's next step; null if there is none. */
+  todo: string | null;
+  /** The main command of that step, without `npx`. */
+  command: string | null;
+  /** The error's own advice; empty if it has none. */
+  advice: string;
+  /** The lines of the error that say where it happened: `request: GET …`. */
+  places: string[];
+}
+
+/** The reason why a running sync has not answered. */
+export interface Silence {
+  reason: string;
+  /** Null: the general advice applies. */
+  advice: string | null;
+}
+
+/** State of one sync or stream, as Temporal and its worker report it. */
+export interface Facts {
+  /** As commands name it. */
+  id: string;
+  /** RUNNING, COMPLETED, FAILED, … */
+  execution: string;
+  /** The sync's own report; null where no worker answers. */
+  progress: Progress | null;
+  retry: Retry | null;
+  taskQueue: string;
+  /** Whether a worker polls its task queue; null if that is not known. */
+  isPolled: boolean | null;
+  /** The reason for a missing report, if it is known. */
+  silence?: Silence | null;
+  /** When it ended; null while it runs. */
+  ended: string | null;
+  /** How it ended, if that is known. */
+  outcome: { status: string | null; error: string | null; rows?: number | null } | null;
+  /** When its schedule starts the next sync. */
+  nextRun?: string | null;
+}
+
+/** Returns the standing of a sync, without its streams. @param now in milliseconds. */
+export function standingOf(facts: Facts, now: number): Standing {
+  if (facts.execution !== 'RUNNING') return endedStanding(facts, now);
+  const { progress, retry } = facts;
+  if (retry !== null && ['opening', 'running', 'failing'].includes(progress?.status ?? 'opening'))
+    return retryStanding(retry, facts.id, now);
+  if (progress === null) return silentStanding(facts);
+  return runningStanding(progress, facts.id, now);
+}
+
+const standing = (
+  kind: Kind,
+  level: Level,
+  word: string,
+  what: string,
+  more: Partial<Standing> = {},
+): Standing => ({ kind, level, word, what, todo: null, command: null, advice: '', places: [], ...more });
+
+const FROM_CHECKPOINT = 'start it again to continue from its checkpoint';
+
+function endedStanding({ execution, ended, outcome, id, nextRun = null }: Facts, now: number): Standing {
+  const ago = ended === null ? '' : `${since(ended, now)} ago`;
+  const next = nextRun === null ? '' : `next sync ${inTime(nextRun, now)}`;
+  const error = outcome?.error ?? '';
+  switch (execution) {
+    case 'FAILED':
+    case 'TIMED_OUT': {
+      const [parent = ''] = id.split('/');
+      const again = id.includes('/')
+        ? `start "${parent}" again`
+        : 'start it again ("highwater run" or "start")';
+      return standing(
+        'failed',
+        'stuck',
+        execution === 'FAILED' ? 'failed' : 'timed out',
+        said(ago, firstLine(error), next),
+        {
+          todo: `fix the cause, then ${again}; it continues from its checkpoint`,
+          command: `highwater logs ${quoted(id)}`,
+          ...linesOf(error),
+        },
+      );
+    }
+    case 'COMPLETED': {
+      if (outcome?.status === 'stopped')
+        return standing('ended', 'over', 'stopped', said(ago, next), { todo: FROM_CHECKPOINT });
+      const rows = outcome?.rows ?? null;
+      const wrote = rows === null ? '' : `${counted(rows, 'row')} written`;
+      return nextRun === null
+        ? standing('ended', 'over', outcome?.status ?? 'completed', said(ago, wrote))
+        : standing('up-to-date', 'well', 'up to date', said(`completed ${ago}`.trim(), wrote, next));
+    }
+    default: {
+      const word = outcome?.status ?? ENDINGS[execution] ?? execution.toLowerCase();
+      return standing('ended', 'over', word, said(ago, firstLine(error), next), { todo: FROM_CHECKPOINT });
+    }
+  }
+}
+
+const ENDINGS: { [execution: string]: string } = { CANCELED: 'cancelled' };
+
+function silentStanding({ taskQueue, isPolled, silence = null, id }: Facts): Standing {
+  const start = workerCommandFor(taskQueue);
+  if (isPolled === false)
+    return standing(
+      'no-worker',
+      'stuck',
+      'no worker',
+      `running, but no worker polls the task queue "${taskQueue}"`,
+      { todo: `start one: ${start}`, command: withoutNpx(start) },
+    );
+  return standing(
+    'no-answer',
+    'trouble',
+    'no answer',
+    silence?.reason ?? `running, but no worker answers on the task queue "${taskQueue}"`,
+    {
+      todo:
+        silence?.advice ??
+        `"highwater logs ${quoted(id)}" shows what happened last, "highwater doctor" looks for the cause; or start a worker: ${start}`,
+      command: `highwater logs ${quoted(id)}`,
+    },
+  );
+}
+
+/** The command that starts a worker for a task queue. */
+export const workerCommandFor = (taskQueue: string): string =>
+  `npx highwater worker${taskQueue === 'highwater' ? '' : ` --task-queue ${quoted(taskQueue)}`}`;
+
+const withoutNpx = (command: string): string => command.replace(/^npx /, '');
+
+const retryStanding = ({ attempt, next, message }: Retry, id: string, now: number): Standing =>
+  standing('retrying', 'trouble', 'retrying', said(retryText({ attempt, next }, now), firstLine(message)), {
+    todo: 'nothing: Temporal retries automatically',
+    command: `highwater logs ${quoted(id)}`,
+    ...linesOf(message),
+  });
+
+/** `attempt 8 in 12s`, or `attempt 8 runs now`. */
+export const retryText = ({ attempt, next }: Pick<Retry, 'attempt' | 'next'>, now: number): string =>
+  next === null || Date.parse(next) <= now
+    ? `attempt ${attempt} runs now`
+    : `attempt ${attempt}, next in ${since(next, now)}`;
+
+function runningStanding(progress: Progress, id: string, now: number): Standing {
+  const { status, waiting, trouble, completeAsOf } = progress;
+  const name = quoted(id);
+  const asOf = completeAsOf === null ? '' : `as of ${completeAsOf} (${since(completeAsOf, now)} ago)`;
+  const upToDate = asOf === '' ? '' : `up to date ${asOf}`;
+  switch (status) {
+    case 'sleeping':
+      return standing(
+        'up-to-date',
+        'well',
+        asOf === '' ? 'sleeping' : 'up to date',
+        said(asOf, nextPass(waiting, now)),
+      );
+    case 'opening':
+    case 'running': {
+      const again = trouble === null ? '' : `again, after ${counted(trouble.failures, 'failure')}`;
+      return standing('reading', 'well', status, said(again, readingText(progress), upToDate));
+    }
+    case 'waiting':
+      return standing(
+        'waiting',
+        'waiting',
+        'waiting',
+        said(untilText(waiting, now), firstLine(waiting?.reason ?? ''), upToDate),
+        {
+          todo: `nothing: it continues automatically; "highwater resume ${name}" tries the source now`,
+          command: `highwater resume ${name}`,
+        },
+      );
+    case 'paused':
+      return standing('paused', 'waiting', 'paused', upToDate, {
+        todo: `"highwater resume ${name}" continues`,
+        command: `highwater resume ${name}`,
+      });
+    case 'failing':
+      return standing(
+        'failing',
+        'trouble',
+        'failing',
+        said(troubleSince(trouble, now), firstLine(trouble?.message ?? waiting?.reason ?? '')),
+        {
+          todo: `it retries ${trouble?.nextTry == null ? 'automatically' : inTime(trouble.nextTry, now)}; "highwater trigger ${name}" retries now`,
+          command: `highwater trigger ${name}`,
+          ...linesOf(trouble?.message ?? ''),
+        },
+      );
+    case 'blocked':
+      return trouble?.deletes === undefined
+        ? standing(
+            'blocked',
+            'stuck',
+            'blocked',
+            said(troubleSince(trouble, now), firstLine(trouble?.message ?? '')),
+            {
+              todo: `fix the cause, then "highwater resume ${name}"; or "highwater stop ${name}"`,
+              command: `highwater resume ${name}`,
+              ...linesOf(trouble?.message ?? ''),
+            },
+          )
+        : standing(
+            'decision',
+            'stuck',
+            'needs approval',
+            said(troubleSince(trouble, now), deletesText(trouble.deletes)),
+            {
+              todo: `decide: "highwater approve ${name}" removes the rows, "highwater reject ${name}" keeps them`,
+              command: `highwater approve ${name}`,
+            },
+          );
+    default:
+      return status === 'failed'
+        ? standing('failed', 'stuck', status, upToDate)
+        : standing('ended', 'over', status, upToDate);
+  }
+}
+
+const nextPass = (waiting: Progress['waiting'], now: number) =>
+  waiting === null ? '' : `next pass ${untilText(waiting, now)}`;
+
+const untilText = (waiting: Progress['waiting'], now: number): string =>
+  waiting === null ? '' : inTime(waiting.until, now);
+
+/** `in 5m`; `now` where that time has passed. */
+export const inTime = (time: string, now: number): string =>
+  Date.parse(time) <= now ? 'now' : `in ${since(time, now)}`;
+
+const troubleSince = (trouble: Progress['trouble'], now: number): string =>
+  trouble === null
+    ? ''
+    : `since ${trouble.since} (${since(trouble.since, now)}), ${counted(trouble.failures, 'failure')}`;
+
+function readingText({ status, streams, pass, records, recordsPerSecond, totals }: Progress): string {
+  if (status === 'opening') return '';
+  if (streams.length > 0) {
+    const done = streams.filter((one) => one.status === 'done').length;
+    return `${done} of ${counted(streams.length, 'stream')} done`;
+  }
+  const rate = recordsPerSecond === null ? '' : `, ${count(recordsPerSecond)} records/s`;
+  return `pass ${Math.max(pass, totals.passes + 1, 1)}: ${counted(records, 'record')} written${rate}`;
+}
+
+const deletesText = ({ deletes, rows, table }: TooManyDeletes): string =>
+  `a pass would remove ${count(deletes)} of the ${counted(rows, 'row')} of ${table}`;
+
+const PLACE = /^[a-z_ ]{1,20}: /;
+
+/** Splits the lines of a message after its first into places and advice. */
+function linesOf(message: string): Pick<Standing, 'advice' | 'places'> {
+  const [, ...others] = message.split('\n').map((line) => line.trim());
+  const lines = others.filter(Boolean);
+  return {
+    advice: lines.filter((line) => !PLACE.test(line)).join(' '),
+    places: lines.filter((line) => PLACE.test(line)),
+  };
+}
+
+/** An id as a word of a shell. */
+const quoted = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** The standing of a stream under its name. */
+export interface StreamStanding {
+  stream: string;
+  standing: Standing;
+}
+
+/** The standing of a stream that has not begun. */
+export const queuedStanding = (): Standing => standing('queued', 'waiting', 'queued', 'waits for its turn');
+
+/** Returns the standing of a sync of several streams: its own if that applies to all of them, else the rolled-up one. */
+export function standingOfSeveral(own: Standing, streams: readonly StreamStanding[]): Standing {
+  const isForAll = own.level === 'over' || OF_ALL.includes(own.kind);
+  return isForAll || streams.length === 0 ? own : rolledUp(streams);
+}
+
+const OF_ALL: readonly Kind[] = ['paused', 'failed', 'no-worker', 'no-answer'];
+
+/** The standing of a sync of several streams: that of the worst of them. */
+export function rolledUp(streams: readonly StreamStanding[]): Standing {
+  const worst = streams.reduce<Level>((level, one) => worseOf(level, one.standing.level), 'well');
+  const [first, ...others] = streams.filter((one) => one.standing.level === worst);
+  const all = counted(streams.length, 'stream');
+  if (worst === 'well' || worst === 'over' || first === undefined) return bestOf(streams, all);
+  const more = others.length === 0 ? '' : `, and ${count(others.length)} more`;
+  return {
+    ...first.standing,
+    what: said(`${count(others.length + 1)} of ${all}: ${first.stream}${more}`, first.standing.what),
+  };
+}
+
+const worseOf = (a: Level, b: Level): Level => (LEVELS.indexOf(b) > LEVELS.indexOf(a) ? b : a);
+
+/** Counts the states of streams of which none waits or fails. */
+function bestOf(streams: readonly StreamStanding[], all: string): Standing {
+  const [first] = streams;
+  if (first === undefined) return standing('ended', 'over', 'no streams', '');
+  const words = tally(streams.map((one) => one.standing.word));
+  if (words.length === 1)
+    return { ...first.standing, what: said(`all ${all}`, first.standing.what), todo: null };
+  const isWell = streams.some((one) => one.standing.level === 'well');
+  return standing('several', isWell ? 'well' : 'over', 'healthy', words.join(', '));
+}
+
+/** `3 running`, `2 queued`: each word with its number, the most frequent first. */
+export function tally(words: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return [...counts].sort(([, a], [, b]) => b - a).map(([word, n]) => `${count(n)} ${word}`);
+}
+
+/** Joins the parts that are not empty. */
+const said = (...parts: string[]): string => parts.filter((part) => part !== '').join(' · ');
+
+/** `retrying: attempt 8, next in 12s · 503 Service Unavailable`. */
+export const standingText = ({ word, what }: Pick<Standing, 'word' | 'what'>): string =>
+  what === '' ? word : `${word}: ${what}`;
