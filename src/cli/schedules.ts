@@ -2,7 +2,9 @@
 import { ScheduleNotFoundError } from '@temporalio/client';
 import type { HighwaterClient } from '../client.js';
 import { durationText } from '../durations.js';
+import { messageOf } from '../errors.js';
 import { standingOf, type Standing } from '../sync-condition.js';
+import { outcomeOf } from './look.js';
 import { since } from './output.js';
 
 /** A schedule, and the sync that it started last. */
@@ -80,10 +82,7 @@ async function resultOf(client: HighwaterClient, id: string): Promise<ShownSched
   const sync = client.sync(id);
   const known = await sync.summary().catch(() => null);
   if (known === null || known.status === 'RUNNING') return null;
-  const error = await sync.result().then(
-    () => null,
-    (thrown: unknown) => (thrown instanceof Error ? thrown.message : String(thrown)),
-  );
+  const error = await outcomeOf(sync).then((outcome) => outcome.error, messageOf);
   return { execution: known.status, error };
 }
 

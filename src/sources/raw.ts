@@ -110,7 +110,9 @@ export class RawSource {
   private named(address: string, base: URL): URL {
     const url = nextAddress(address, { current: base, base, hosts: this.plan.request.nextHosts ?? [] });
     if (url === null) {
-      const named = URL.canParse(address, base.href) ? new URL(address, base).host : address;
+      const host = URL.canParse(address, base.href) ? new URL(address, base).host : '';
+      // An address such as file:///x names no host.
+      const named = host === '' ? address : host;
       throw new OtherHostError(`it leads to another host, ${this.resolved.mask(named)}`);
     }
     [url.username, url.password] = [base.username, base.password];

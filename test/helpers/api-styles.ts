@@ -37,6 +37,16 @@ const strict = (url: URL, ...known: string[]) => {
   return unknown.length === 0 ? null : refused(`Received unknown parameters: ${unknown.join(', ')}`);
 };
 
+const asked = new Map<string, number>();
+/** A page of a list that grows by one record with every third request, newest first. */
+function moving(style: string, page: number, size: number): { id: number; type: string }[] {
+  const requests = asked.get(style) ?? 0;
+  asked.set(style, requests + 1);
+  const newest = 500 + Math.floor(requests / 3);
+  const list = Array.from({ length: newest }, (_, i) => ({ id: newest - i, type: 'push' }));
+  return list.slice((page - 1) * size, page * size);
+}
+
 /** The styles, each by its name. */
 export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
   github: (url) => {
@@ -236,6 +246,67 @@ export const STYLES: { [name: string]: (url: URL) => StyleAnswer } = {
     };
   },
   whole: () => ({ body: { items: ALL } }),
+  three_pages: (url) => ({
+    body: {
+      data: cut((number(url, 'page', 1) - 1) * number(url, 'per_page', 10), number(url, 'per_page', 10)),
+      total_pages: 3,
+    },
+  }),
+  // No parameter for the size, by which the count could be compared.
+  three_pages_fixed: (url) => ({
+    body: { data: cut((number(url, 'page', 1) - 1) * 10, 10), total_pages: 3 },
+  }),
+  three_pages_total: (url) => ({
+    body: { data: cut((number(url, 'page', 1) - 1) * 10, 10), total_pages: 3, total: ALL.length },
+  }),
+  counts_pages: (url) => ({
+    body: {
+      data: cut((number(url, 'page', 1) - 1) * number(url, 'per_page', 10), number(url, 'per_page', 10)),
+      total_pages: Math.ceil(ALL.length / number(url, 'per_page', 10)),
+    },
+  }),
+  // Repeats its last page.
+  counts_pages_fixed: (url) => ({
+    body: { data: cut((Math.min(number(url, 'page', 1), 6) - 1) * 10, 10), total_pages: 6 },
+  }),
+  // Changes are kept for a day only.
+  short_memory: (url) => {
+    const since = Date.parse(url.searchParams.get('since') ?? '') || 0;
+    const oldest = Date.parse(time(STYLE_RECORDS - 24));
+    const list = url.searchParams.has('since')
+      ? ALL.filter((one) => Date.parse(one.updated_at) >= Math.max(since, oldest))
+      : ALL;
+    const size = number(url, 'per_page', 10);
+    return { body: { data: cut((number(url, 'page', 1) - 1) * size, size, list), total: list.length } };
+  },
+  next_on_disk: () => ({ headers: { link: '<file:///etc/x>; rel="next"' }, body: cut(0, 20) }),
+  two_lists: () => ({ body: { open: cut(0, 12), closed: cut(12, 30), meta: { warnings: [{ id: 1 }] } } }),
+  by_keys: () => ({
+    body: {
+      data: Object.fromEntries(ALL.map((one) => [`k${one.id}`, one])),
+      meta: { warnings: [{ id: 1 }] },
+    },
+  }),
+  nested: () => ({
+    body: { data: [1, 2].map((id) => ({ id, users: cut(10 * id, 3 * id) })), extras: cut(0, 4) },
+  }),
+  limited: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 100)) } }),
+  // A limit that no request passes.
+  capped: (url) => ({ body: { data: cut(0, Math.min(number(url, 'limit', 20), 25)) } }),
+  // Newest first, and one more with every third request.
+  moving: (url) => ({ body: moving('moving', number(url, 'page', 1), number(url, 'per_page', 20)) }),
+  moving_unpaged: () => ({ body: moving('moving_unpaged', 1, 20) }),
+  moving_limited: (url) => ({ body: moving('moving_limited', 1, number(url, 'per_page', 20)) }),
+  // One record is added, once; the flag says that more follow, and no parameter gets them.
+  ignores_key: (url) => {
+    const list = moving('ignores_key', 1, number(url, 'limit', 2));
+    return { body: { data: list, has_more: true } };
+  },
+  moving_keys: (url) => {
+    const after = Number(url.searchParams.get('starting_after') ?? Infinity);
+    const list = moving('moving_keys', 1, Infinity).filter(({ id }) => id < after);
+    return { body: { data: list.slice(0, 20), has_more: list.length > 20 } };
+  },
   // Pages that do not exist for anyone: every request has the same records.
   repeats: () => ({ body: { data: cut(0, 20), total: ALL.length, page: 1, per_page: 20 } }),
   repeats_link: (url) => ({

@@ -17,9 +17,9 @@ const configurationOf = (style: string) => ({
   source: { base_url: server.url },
   streams: [{ name: 'things', path: `/${style}` }],
 });
-const look = (style: string) =>
+const look = (style: string, name = 'things') =>
   lookAt(
-    { configuration: configurationOf(style), name: 'things', preferred: [] },
+    { configuration: configurationOf(style), name, preferred: [] },
     () => Promise.resolve(options),
     () => {
       throw new Error('no style asks to wait');
@@ -133,6 +133,92 @@ describe('a style of paging is found, and reads every record', () => {
   });
 });
 
+describe('a list that changes while it is looked at', () => {
+  test.each<[string, object]>([
+    ['moving', { strategy: 'page_number', names: { page: 'page', limit: 'per_page' } }],
+    ['moving_keys', { strategy: 'cursor', next: 'last_key', names: { scroll_param: 'starting_after' } }],
+  ])('%s is paged, or else not read: pages are compared by most of their records', async (style, wanted) => {
+    const { keys, isPartOnly } = await look(style);
+    expect(keys).toMatchObject(wanted);
+    expect(isPartOnly).toBe(false);
+  });
+
+  test.each(['moving_unpaged', 'moving_limited', 'ignores_key'])(
+    '%s: without a parameter for the page it is a part of a list',
+    async (style) => {
+      const { keys, isPartOnly, unknown } = await look(style);
+      expect(keys).toMatchObject({ strategy: 'cursor', next: 'none' });
+      expect(isPartOnly).toBe(true);
+      expect(unknown).toContainEqual(expect.stringContaining('the rest of the list: the first answer had'));
+    },
+  );
+});
+
+describe('a count of pages', () => {
+  test.each(['three_pages', 'three_pages_fixed', 'three_pages_total'])(
+    '%s: is not used where other answers contradict it',
+    async (style) => {
+      const { keys, unknown, discovery } = await look(style);
+      expect(keys).not.toHaveProperty('total_pages');
+      expect(unknown).toContain('a count of pages: total_pages is 3, which other answers contradict');
+      const [key] = discovery.primaryKeys;
+      expect(await readAll(style, { primary_key: key?.columns, ...keys })).toBe(STYLE_RECORDS);
+    },
+  );
+
+  test.each(['counts_pages', 'counts_pages_fixed'])('%s: is used', async (style) => {
+    expect((await look(style)).keys).toHaveProperty('total_pages', 'total_pages');
+  });
+});
+
+test('a filter that reaches back some records only is not used', async () => {
+  const { keys, unknown } = await look('short_memory');
+  expect(keys).toMatchObject({ strategy: 'page_number', total: 'total' });
+  expect(keys).not.toHaveProperty('names.updated_since');
+  expect(unknown).toContainEqual(expect.stringContaining('since reaches back 24 records of 57 only'));
+});
+
+test('a next page without a host is named by its address', async () => {
+  expect((await look('next_on_disk')).unknown).toContainEqual(
+    expect.stringContaining('it leads to another host, file:///etc/x;'),
+  );
+});
+
+describe('other lists of an answer', () => {
+  test.each([
+    [
+      'nested',
+      'things',
+      'data',
+      [
+        'the list extras (4 records)',
+        'the lists users inside the records (9 records in all), which become a column',
+      ],
+    ],
+    ['two_lists', 'open', 'open', ['the list closed (30 records)', 'the list meta.warnings (1 record)']],
+  ])('%s as %s: they are named as not read', async (style, name, records, others) => {
+    const { keys, found } = await look(style, name);
+    expect(keys['records']).toBe(records);
+    expect(found.filter(({ what }) => what === 'not read').map(({ text }) => text)).toEqual(others);
+  });
+});
+
+describe('a list that a parameter limits, and none pages', () => {
+  test('is read whole with a larger limit that is not reached', async () => {
+    const { keys, isPartOnly, assumed } = await look('limited');
+    expect(keys).toMatchObject({ strategy: 'cursor', next: 'none', params: { limit: '100' } });
+    expect(isPartOnly).toBe(false);
+    expect(assumed).toContainEqual(expect.stringContaining('it gave 57 records'));
+    expect(await readAll('limited', { primary_key: 'id', ...keys })).toBe(STYLE_RECORDS);
+  });
+
+  test('is a part where the larger limit gives a usual page', async () => {
+    const { isPartOnly, unknown } = await look('capped');
+    expect(isPartOnly).toBe(true);
+    expect(unknown).toContainEqual(expect.stringContaining('limit limits their number'));
+  });
+});
+
 describe('an API that cannot be read whole is not called paged', () => {
   test.each([
     ['repeats', 'the rest of the list: the answer says that there are 57 records, and has 20'],
@@ -156,6 +242,8 @@ describe('an answer that is no list', () => {
     ['html', 'the answer is not JSON (text/html)', []],
     ['directory', 'which may be lists:\n  users_url  http://127.0.0.1:', []],
     ['nothing', 'the source answered 404', []],
+    ['by_keys', 'no list of records, but data, an object with 57 records by their keys', []],
+    ['two_lists', 'several lists: closed (30 records), open (12 records). Say which', []],
   ])('%s', async (style, said, asksFor) => {
     const error = await look(style).then(
       () => null,

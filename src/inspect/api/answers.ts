@@ -1,5 +1,6 @@
 /** Reads single answers of an API that is not known yet: the list in them, and what they say of further pages. Pure. */
 import { pathText } from '../../request/paths.js';
+import { counted } from '../../text.js';
 
 /** An answer to one request. */
 export interface Answer {
@@ -48,10 +49,82 @@ const LIST_NAMES = [
 ];
 const OTHER_LISTS =
   /^(included|links?|errors?|warnings?|meta|facets?|columns|fields|aggregations|schema|filters?|sort|tags|messages)$/i;
+/** Lists that accompany records and are none themselves, unless the stream is named after them. */
+const NO_RECORDS = /^(included?s?|links?|errors?|warnings?|meta|facets?|aggregations)$/i;
 const DEPTH = 4;
 
-/** Returns the lists of objects in an answer, the likeliest one first. */
-export function listsIn(document: unknown, stream: string): FoundList[] {
+/** Returns the lists of objects in an answer that may be records, the likeliest one first. */
+export const listsIn = (document: unknown, stream: string): FoundList[] =>
+  allListsIn(document, stream).filter(
+    ({ path }) => isNamedAfter(path, stream) || !path.some((name) => NO_RECORDS.test(name)),
+  );
+
+/** Returns the lists that could be meant as well as the likeliest one, itself included; empty where it stands out. */
+export function rivalsIn(document: unknown, stream: string): FoundList[] {
+  const [first, ...others] = listsIn(document, stream).filter(({ records }) => records.length > 0);
+  if (first === undefined) return [];
+  const rank = ({ path }: FoundList) => `${listRank(path, stream)} ${path.length}`;
+  const rivals = others.filter((other) => rank(other) === rank(first));
+  return rivals.length === 0 || first.path.length === 0 ? [] : [first, ...rivals];
+}
+
+/** Describes what else an answer holds beside the list that is read, and inside its records. */
+export function besides(document: unknown, list: FoundList, stream: string): string[] {
+  const isOther = ({ path, records }: FoundList) =>
+    records.length > 0 && pathText(path) !== pathText(list.path);
+  return [
+    ...allListsIn(document, stream)
+      .filter(isOther)
+      .map(({ path, records }) => `the list ${pathText(path)} (${counted(records.length, 'record')})`),
+    ...keyedIn(document).map(keyedText),
+    ...nestedIn(list.records),
+  ];
+}
+
+/** Lists inside records, with their size in all of them. */
+function nestedIn(records: readonly JsonObject[]): string[] {
+  const sizes = new Map<string, number>();
+  for (const [name, value] of records.flatMap((record) => Object.entries(record))) {
+    if (Array.isArray(value) && value.length > 0 && value.every(isObject))
+      sizes.set(name, (sizes.get(name) ?? 0) + value.length);
+  }
+  return [...sizes].map(
+    ([name, size]) =>
+      `the lists ${name} inside the records (${counted(size, 'record')} in all), which become a column`,
+  );
+}
+
+/** An object whose members are records, by their keys. */
+export interface Keyed {
+  path: readonly string[];
+  size: number;
+}
+
+/** Returns the objects of an answer whose members are alike, as records are that stand under their keys. */
+export function keyedIn(document: unknown): Keyed[] {
+  const found: Keyed[] = [];
+  const visit = (value: unknown, path: string[]): void => {
+    if (!isObject(value) || path.length >= DEPTH) return;
+    const members = Object.values(value);
+    const [shape = ''] = members.map(shapeOf);
+    if (members.length > 2 && shape !== '' && members.every((member) => shapeOf(member) === shape))
+      found.push({ path, size: members.length });
+    else for (const [name, inner] of Object.entries(value)) visit(inner, [...path, name]);
+  };
+  visit(document, []);
+  return found;
+}
+
+/** The names of an object that holds plain values, and not only an address. */
+const shapeOf = (value: unknown): string =>
+  isObject(value) && Object.values(value).filter((one) => typeof one !== 'object').length > 1
+    ? JSON.stringify(Object.keys(value).sort())
+    : '';
+
+export const keyedText = ({ path, size }: Keyed): string =>
+  `${path.length === 0 ? 'the answer itself' : pathText(path)}, an object with ${counted(size, 'record')} by their keys`;
+
+function allListsIn(document: unknown, stream: string): FoundList[] {
   const found: (FoundList & { score: number })[] = [];
   const visit = (value: unknown, path: string[]): void => {
     if (Array.isArray(value)) {
@@ -64,18 +137,21 @@ export function listsIn(document: unknown, stream: string): FoundList[] {
   return found.sort((a, b) => b.score - a.score);
 }
 
-function listScore(path: readonly string[], records: readonly unknown[], stream: string): number {
+const isNamedAfter = (path: readonly string[], stream: string): boolean =>
+  path.length > 0 && folded(path.at(-1) ?? '') === folded(stream);
+
+/** How much the name of a list says that it is the one. */
+function listRank(path: readonly string[], stream: string): number {
   const name = path.at(-1) ?? '';
-  const isNamed = LIST_NAMES.includes(folded(name)) || folded(name) === folded(stream);
-  const isOther = OTHER_LISTS.test(name);
-  return (
-    (path.length === 0 ? 10_000 : 0) +
-    (isNamed ? 1000 : 0) -
-    (isOther ? 2000 : 0) +
-    Math.min(records.length, 500) -
-    10 * path.length
-  );
+  if (isNamedAfter(path, stream)) return 2;
+  return Number(LIST_NAMES.includes(folded(name))) - 2 * Number(OTHER_LISTS.test(name));
 }
+
+const listScore = (path: readonly string[], records: readonly unknown[], stream: string): number =>
+  (path.length === 0 ? 10_000 : 0) +
+  1000 * listRank(path, stream) +
+  Math.min(records.length, 500) -
+  10 * path.length;
 
 /** Returns a list whose elements are lists (rows without names), as Datasette's; null if there is none. */
 export function rowsIn(document: unknown): { name: string; length: number } | null {

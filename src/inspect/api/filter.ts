@@ -1,5 +1,5 @@
 /** Finds the parameter by which an API returns only what changed since a time. */
-import { type Answer, identities, type JsonObject, listsIn } from './answers.js';
+import { type Answer, type CountPlace, identities, type JsonObject, listsIn, totalsIn } from './answers.js';
 import { type Api, type Effect, findParameter, type Params } from './find-parameter.js';
 import { SINCE_PARAMETERS } from './names.js';
 
@@ -10,9 +10,13 @@ export interface Filter {
   isInclusive: boolean;
   /** The API takes the beginning of time. */
   takesYearOne: boolean;
+  /** Records that the API counts since the beginning of time, where these are fewer than all; null otherwise. */
+  reaches: number | null;
 }
 
 const BEGINNING = '0001-01-01T00:00:00Z';
+/** The beginning for APIs that do not take the other one. */
+export const EPOCH = '1970-01-01T00:00:00Z';
 const BEGINNING_OF_EPOCH = '0';
 
 /** A cursor field, and the format of its values if they are numbers. */
@@ -24,6 +28,7 @@ export interface Field {
 /**
  * Asks for records since a time in the middle of those of a page; all records of the answer must be as late.
  * @param field the cursor field.
+ * @param total the count of all records, and its place in answers; null where answers have none.
  * @returns null where no parameter has that effect, or the page has only one time.
  */
 export async function findFilter(
@@ -31,6 +36,7 @@ export async function findFilter(
   page: readonly JsonObject[],
   field: Field,
   stream: string,
+  total: CountPlace | null = null,
   base: Params = {},
 ): Promise<Filter | null> {
   const middle = middleTime(page, field);
@@ -58,10 +64,16 @@ export async function findFilter(
       ...base,
       [parameter]: field.format === undefined ? BEGINNING : BEGINNING_OF_EPOCH,
     });
+    const takesYearOne = (timesOf(all)?.length ?? 0) >= page.length;
+    const needsEpoch = !takesYearOne && total !== null && field.format === undefined;
+    const widest = needsEpoch ? await api.ask({ ...base, [parameter]: EPOCH }) : all;
+    const isSame = ({ place }: CountPlace) => JSON.stringify(place) === JSON.stringify(total?.place);
+    const counted = totalsIn(widest).find(isSame)?.value ?? null;
     return {
       parameter,
       isInclusive: timesOf(since)?.includes(middle.time) ?? false,
-      takesYearOne: (timesOf(all)?.length ?? 0) >= page.length,
+      takesYearOne,
+      reaches: total !== null && counted !== null && counted < total.value ? counted : null,
     };
   }
   return null;

@@ -50,6 +50,10 @@ export interface Evidence {
   /** Places that looked like a next page and led to none. */
   deadEnds: string[];
   remarks: string[];
+  /** Records left the list while it was looked at, as those of a first page do when others are added. */
+  slides: boolean;
+  /** The list is limited by its size parameter: null where it has none, or `records` where that many hold everything. */
+  limited: 'to a part' | { parameter: string; asked: number; records: number } | null;
   /** The limit of requests was reached before everything was tried. */
   isCutShort: boolean;
 }
@@ -58,6 +62,8 @@ export interface Evidence {
 const SMALL = 5;
 /** The page size to use where the API allows it. */
 const LARGE = 100;
+/** Pages are often of these sizes: a list of exactly so many records may be a first page. */
+export const ROUND = new Set([10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000]);
 
 /**
  * Finds how an API pages.
@@ -86,10 +92,16 @@ export async function investigate(
 class Investigation {
   readonly evidence: Evidence;
   /** Identities of the first answer's records. */
-  private readonly ids: readonly string[];
+  private ids: readonly string[];
+  /** The list changes between requests, so pages are compared by the records that most of them share. */
+  private moves = false;
   /** Records of a small page. */
   private readonly small: number;
   private readonly seen: Answer[];
+  /** First pages, of several sizes. */
+  private readonly firsts: Answer[];
+  /** A page beyond the last one, by the count of pages, has records of its own. */
+  private hasPageBeyond = false;
   private group: NameGroup | null = null;
 
   constructor(
@@ -103,6 +115,7 @@ class Investigation {
     this.ids = identities(list.records, member);
     this.small = Math.min(Math.floor(this.ids.length / 2), SMALL);
     this.seen = [first];
+    this.firsts = [first];
     this.evidence = {
       list,
       records: pathText(list.path),
@@ -116,6 +129,8 @@ class Investigation {
       tried: { size: [], page: [], offset: [], token: [], last_key: [] },
       deadEnds: [],
       remarks: [],
+      slides: false,
+      limited: null,
       isCutShort: false,
     };
   }
@@ -124,8 +139,66 @@ class Investigation {
     if (this.ids.length === 0) return;
     await this.followHints(this.first, {}, this.ids);
     await this.findSize();
-    if (!this.isPaged) await this.tryOthers();
-    await this.findLargestSize();
+    if (!this.isPaged && (await this.hasMoved())) await this.tryWhileMoving();
+    else if (!this.isPaged) {
+      await this.tryOthers();
+      if (!this.isPaged && (await this.hasMoved())) await this.tryWhileMoving();
+    }
+    if (this.isPaged) {
+      await this.findLargestSize();
+      await this.tryPageBeyond();
+    } else await this.askForAll();
+  }
+
+  /** Asks for the plain answer again. */
+  private async again(): Promise<Answer> {
+    const answer = await this.api.ask({});
+    this.ids = this.idsOf(answer) ?? this.ids;
+    return answer;
+  }
+
+  /** Whether the plain answer has other records by now. */
+  private async hasMoved(): Promise<boolean> {
+    const before = this.ids;
+    await this.again();
+    const [old, now] = [new Set(before), new Set(this.ids)];
+    const isGone = before.some((id) => !now.has(id));
+    // Whole records differ where a value of one has changed, too.
+    this.evidence.slides = isGone && (this.evidence.member !== null || ROUND.has(before.length));
+    return isGone || this.ids.some((id) => !old.has(id));
+  }
+
+  /** Tries everything once more, and compares pages by what most of their records are. */
+  private async tryWhileMoving(): Promise<void> {
+    this.moves = true;
+    this.evidence.deadEnds = [];
+    this.evidence.remarks = [];
+    this.evidence.tried.last_key = [];
+    await this.followHints(await this.again(), {}, this.ids);
+    if (!this.isPaged && !this.hasSize) await this.findSize();
+    if (!this.isPaged) await this.tryPages();
+    if (!this.isPaged) await this.tryLastKey();
+    if (this.isPaged)
+      this.evidence.remarks.push(
+        'a list that stays the same: records were added or removed between requests, so some may change pages while a pass reads them',
+      );
+  }
+
+  /** Where a parameter limits the list, but none pages it: whether a larger limit gives more, or everything. */
+  private async askForAll(): Promise<void> {
+    const { size } = this.evidence;
+    if (size === null) return;
+    const count = this.ids.length;
+    const idsFor = async (asked: number) => {
+      const answer = await this.api.ask({ [size.parameter]: String(asked) });
+      return { asked, ids: this.idsOf(answer), maximum: namedMaximum(answer.words) };
+    };
+    let large = await idsFor(Math.max(LARGE, 2 * count));
+    if (large.ids === null && large.maximum !== null && large.maximum > count)
+      large = await idsFor(large.maximum);
+    const { asked, ids } = large;
+    const isPart = ids === null || ids.length < count || ids.length >= asked || ROUND.has(ids.length);
+    this.evidence.limited = isPart ? 'to a part' : { parameter: size.parameter, asked, records: ids.length };
   }
 
   private get isPaged(): boolean {
@@ -139,7 +212,7 @@ class Investigation {
   /** Parameters of a small first page, and its records. */
   private get start(): { params: Params; ids: readonly string[] } {
     const { size } = this.evidence;
-    if (size === null) return { params: {}, ids: this.ids };
+    if (size === null || this.moves) return { params: {}, ids: this.ids };
     return { params: { [size.parameter]: String(this.small) }, ids: this.ids.slice(0, this.small) };
   }
 
@@ -150,6 +223,7 @@ class Investigation {
     const small = this.hasSize ? await this.api.ask(params) : null;
     if (small !== null) {
       this.seen.push(small);
+      this.firsts.push(small);
       await this.followHints(small, params, ids);
     }
     const saysMore = small === null ? hasMore : flagsIn(small).some(({ isEnd, value }) => value !== isEnd);
@@ -170,6 +244,7 @@ class Investigation {
     const ids = this.idsOf(answer);
     if (ids === null) return 'refused';
     if (ids.length === 0) return 'empty';
+    if (this.moves) return isAlike(ids, this.ids) ? 'same' : 'wanted';
     const isEqual = (others: readonly string[]) =>
       ids.length === others.length && ids.every((id, i) => id === others[i]);
     if (isEqual(before) || isEqual(this.ids)) return 'same';
@@ -245,7 +320,8 @@ class Investigation {
       const ids = this.idsOf(answer);
       if (ids === null) return 'refused';
       if (ids.length === 0) return 'empty';
-      if (ids.length === this.small && ids.every((id, i) => id === expected[i])) return 'wanted';
+      if (ids.length === this.small && (this.moves || ids.every((id, i) => id === expected[i])))
+        return 'wanted';
       return ids.length === this.ids.length ? 'same' : 'other';
     };
     for (const group of GROUPS) {
@@ -286,9 +362,10 @@ class Investigation {
     for (const group of this.groups) {
       const names = this.likelyFirst(group.page);
       this.evidence.tried.page.push(...names);
+      if (this.moves) await this.again();
       const isPlain = await this.pageIn(names, params, ids);
       if (isPlain) return;
-      if (!this.hasSize && this.small > 0 && (await this.pageAndSizeIn(group))) return;
+      if (!this.hasSize && !this.moves && this.small > 0 && (await this.pageAndSizeIn(group))) return;
     }
   }
 
@@ -333,10 +410,11 @@ class Investigation {
   /** Finds the number of the first page: the page that is equal to the plain answer. */
   private async usePages(parameter: string, base: Params, ids: readonly string[]): Promise<void> {
     for (const first of [1, 0] as const) {
+      if (this.moves) await this.again();
       const answer = await this.api.ask({ ...base, [parameter]: String(first) });
-      if (JSON.stringify(this.idsOf(answer)) !== JSON.stringify(ids)) continue;
+      if (!this.isPage(this.idsOf(answer), this.moves ? this.ids : ids)) continue;
       this.take(answer);
-      if (!this.hasSize && (await this.repeatsLater(parameter, base, first))) return;
+      if ((!this.hasSize || this.moves) && (await this.repeatsLater(parameter, base, first))) return;
       this.evidence.paging = { by: 'page', parameter, first };
       return;
     }
@@ -346,13 +424,19 @@ class Investigation {
     );
   }
 
+  /** Returns whether two answers are the same page. */
+  private isPage(ids: readonly string[] | null, page: readonly string[]): boolean {
+    if (this.moves) return ids !== null && isAlike(ids, page);
+    return JSON.stringify(ids) === JSON.stringify(page);
+  }
+
   /** Returns whether all later pages are one and the same: then there is no paging by this parameter. */
   private async repeatsLater(parameter: string, base: Params, first: 0 | 1): Promise<boolean> {
     const idsAt = async (page: number) =>
       this.idsOf(await this.api.ask({ ...base, [parameter]: String(page) }));
     const one = await idsAt(first + 1);
     const other = await idsAt(first + 2);
-    const repeats = one !== null && one.length > 0 && JSON.stringify(one) === JSON.stringify(other);
+    const repeats = one !== null && one.length > 0 && this.isPage(other, one);
     if (repeats) {
       this.evidence.remarks.push(
         `${parameter}=${first + 1} and ${parameter}=${first + 2} gave the same records`,
@@ -401,20 +485,24 @@ class Investigation {
 
   private async tryLastKey(): Promise<void> {
     const { member, tried } = this.evidence;
-    const { params, ids } = this.start;
-    const last = ids.at(-1);
-    if (member === null || last === undefined || tried.last_key.length > 0) return;
+    if (member === null || this.ids.length < 2 || tried.last_key.length > 0) return;
     const names = this.likelyFirst(LAST_KEY_PARAMETERS);
     tried.last_key.push(...names);
-    const value = String(JSON.parse(last));
-    const expected = this.ids.slice(ids.length, 2 * ids.length);
+    const params = this.start.params;
+    // The page after a key begins with the record that follows it in the list.
+    const keyAt = (at: number) => String(JSON.parse(this.ids[at] ?? '""'));
+    const begins = (answer: Answer, at: number) => this.idsOf(answer)?.[0] === this.ids[at + 1];
+    const middle = Math.ceil(this.ids.length / 2) - 1;
     const effect = (answer: Answer): Effect => {
-      const found = this.effect(answer, ids, expected);
-      const isExact = JSON.stringify(this.idsOf(answer)) === JSON.stringify(expected);
-      return found === 'wanted' && this.hasSize && !isExact ? 'other' : found;
+      if (begins(answer, middle)) return 'wanted';
+      const found = this.effect(answer, this.ids);
+      return found === 'wanted' ? 'other' : found;
     };
-    const parameter = await findParameter(this.api, { names, value, base: params, effect });
-    if (parameter !== null) this.evidence.paging = { by: 'last_key', parameter, member };
+    const parameter = await findParameter(this.api, { names, value: keyAt(middle), base: params, effect });
+    if (parameter === null) return;
+    const later = Math.max(this.ids.length - 2, 0);
+    if (begins(await this.api.ask({ ...params, [parameter]: keyAt(later) }), later))
+      this.evidence.paging = { by: 'last_key', parameter, member };
   }
 
   /** Asks for a large page: the API may refuse it, or return fewer records. */
@@ -431,6 +519,7 @@ class Investigation {
       return;
     }
     this.seen.push(large);
+    this.firsts.push(large);
     const isWhole = ids.length < LARGE && !(await this.hasNext(large, ids, ofFirst, size.parameter));
     size.records = isWhole || ids.length > LARGE ? LARGE : Math.max(ids.length, 1);
   }
@@ -448,6 +537,40 @@ class Investigation {
     if (paging.by !== 'page') return flagsIn(page).some(({ isEnd, value }) => value !== isEnd);
     const second = { ...base, [size]: String(LARGE), [paging.parameter]: String(paging.first + 1) };
     return (this.idsOf(await this.api.ask(second))?.length ?? 0) > 0;
+  }
+
+  /** Where pages are of one size only, asks for the page after the last one that the answers count. */
+  private async tryPageBeyond(): Promise<void> {
+    const { paging } = this.evidence;
+    const [counted] = pageTotalsIn(this.seen.at(-1) ?? this.first);
+    if (paging.by !== 'page' || this.hasSize || counted === undefined || counted.value === 0) return;
+    const idsAt = async (page: number) =>
+      this.idsOf(await this.api.ask({ [paging.parameter]: String(page) }));
+    const last = paging.first + counted.value - 1;
+    const beyond = await idsAt(last + 1);
+    if (beyond === null || beyond.length === 0 || isAlike(beyond, this.ids)) return;
+    // Some APIs repeat their last page.
+    this.hasPageBeyond = !isAlike(beyond, (await idsAt(last)) ?? []);
+  }
+
+  /** Reads the count of pages, unless other answers contradict it. */
+  private readPageTotal(answer: Answer): void {
+    const [found] = pageTotalsIn(answer);
+    if (found === undefined) return;
+    const counts = this.firsts.flatMap((first) => {
+      const same = ({ place }: CountPlace) => JSON.stringify(place) === JSON.stringify(found.place);
+      const pages = pageTotalsIn(first).find(same)?.value ?? 0;
+      const records = this.idsOf(first)?.length ?? 0;
+      return pages > 0 && records > 0 ? [{ pages, records }] : [];
+    });
+    const total = this.evidence.total === null ? null : this.evidence.said;
+    if (!this.hasPageBeyond && fitOneTotal(counts, total)) this.evidence.totalPages = found.place;
+    else {
+      const name = 'path' in found.place ? found.place.path : `the header ${found.place.header}`;
+      this.evidence.remarks.push(
+        `a count of pages: ${name} is ${found.value}, which other answers contradict`,
+      );
+    }
   }
 
   /** Reads counts and flags that all answers agree on. */
@@ -468,10 +591,21 @@ class Investigation {
     });
     this.evidence.total = total?.place ?? null;
     this.evidence.said = total?.value ?? this.evidence.said;
-    if (this.evidence.paging.by === 'page') this.evidence.totalPages = pageTotalsIn(last)[0]?.place ?? null;
+    if (this.evidence.paging.by === 'page') this.readPageTotal(last);
     this.evidence.more = flagsIn(last)[0] ?? null;
   }
 }
+
+/** Returns whether the counts of pages fit one number of records, each with the records of its first page. */
+function fitOneTotal(counts: readonly { records: number; pages: number }[], total: number | null): boolean {
+  const least = counts.map(({ records, pages }) => (pages === 1 ? records : (pages - 1) * records + 1));
+  const most = counts.map(({ records, pages }) => pages * records);
+  return Math.max(...least, total ?? 0) <= Math.min(...most, total ?? Infinity);
+}
+
+/** Returns whether most records of an answer are on a page. */
+const isAlike = (ids: readonly string[], page: readonly string[]): boolean =>
+  2 * ids.filter((id) => page.includes(id)).length > ids.length;
 
 const DEAD_END: Record<Exclude<Effect, 'wanted'>, string> = {
   same: 'it leads to the same records again',

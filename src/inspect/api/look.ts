@@ -6,7 +6,20 @@ import type { AuthKind } from '../credentials.js';
 import { discover, type Discovery } from '../discover.js';
 import type { ProbeOptions } from '../probe.js';
 import { CHECK_REQUESTS, OutOfRequestsError, RequestBudget, SAMPLE_REQUESTS } from '../request-budget.js';
-import { type Answer, type FoundList, isObject, leavesOf, listsIn, rowsIn } from './answers.js';
+import {
+  type Answer,
+  besides,
+  type FoundList,
+  isObject,
+  keyedIn,
+  keyedText,
+  leavesOf,
+  listsIn,
+  rivalsIn,
+  rowsIn,
+} from './answers.js';
+import { counted } from '../../text.js';
+import { pathText } from '../../request/paths.js';
 import { findFilter, isAscending } from './filter.js';
 import { type Evidence, investigate } from './investigate.js';
 import { LiveApi } from './requests.js';
@@ -77,7 +90,14 @@ export async function lookAt(
     const liveBase = params === null ? api : await apiOf(planOf(base, NEEDS_FIRST_LOOK));
     const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
     const verdict = pagingVerdict(evidence);
-    if (params !== null) verdict.keys['params'] = { ...paramsOf(base), ...params };
+    for (const other of besides(answer.document, list, place.name))
+      verdict.found.push({ what: 'not read', text: other });
+    if (params !== null)
+      verdict.keys['params'] = {
+        ...paramsOf(base),
+        ...params,
+        ...(verdict.keys['params'] as StreamKeys | undefined),
+      };
     const draft = planOf(base, verdict.keys);
     const discovery = await discover(draft, SAMPLE, [draft], options);
     describeFields(verdict, discovery);
@@ -153,6 +173,7 @@ async function firstList(
   const [list] = listsIn(answer.document, name);
   const rows = rowsIn(answer.document);
   if (list !== undefined && (rows === null || list.records.length >= rows.length)) {
+    refuseRivals(answer, name);
     return { answer, list, params: null };
   }
   if (rows !== null) {
@@ -166,12 +187,29 @@ async function firstList(
     );
   }
   const addresses = addressesIn(answer);
+  const keyed = keyedIn(answer.document);
+  if (keyed.length > 0) {
+    throw new LookError(
+      `${answer.request}: the answer holds no list of records, but ${keyed.map(keyedText).join('; ')}. Highwater reads lists: look for an address or a parameter that returns one`,
+    );
+  }
   const may =
     addresses.length === 0
       ? ''
       : `. It names these addresses, which may be lists:\n${addresses.map((one) => `  ${one}`).join('\n')}`;
   throw new LookError(
     `${answer.request}: the answer holds no list of records${may}\nGive the address of a list: highwater init URL`,
+  );
+}
+
+/** @throws {LookError} where several lists may be meant. */
+function refuseRivals({ document, request }: Answer, name: string): void {
+  const rivals = rivalsIn(document, name);
+  if (rivals.length === 0) return;
+  const shown = rivals.map(({ path, records }) => `${pathText(path)} (${counted(records.length, 'record')})`);
+  const names = rivals.map(({ path }) => `--name ${path.at(-1) ?? ''}`);
+  throw new LookError(
+    `${request}: the answer holds several lists: ${shown.join(', ')}. Say which one to read by naming the stream after it: ${names.join(', or ')}`,
   );
 }
 
@@ -247,10 +285,18 @@ async function addFilter(
   const [field] = cursorFields;
   if (field?.says !== 'changed') return;
   const page = evidence.list.records;
-  const filter = await findFilter(api, page, field, name).catch((thrown: unknown) => {
+  const { total: place, said } = evidence;
+  const total = place === null || said === null ? null : { place, value: said };
+  const filter = await findFilter(api, page, field, name, total).catch((thrown: unknown) => {
     if (thrown instanceof OutOfRequestsError) return null;
     throw thrown;
   });
+  if (filter !== null && filter.reaches !== null) {
+    verdict.unknown.push(
+      `a parameter that returns all changes: ${filter.parameter} reaches back ${counted(filter.reaches, 'record')} of ${String(said)} only, so each pass reads the whole list`,
+    );
+    return;
+  }
   if (filter !== null) {
     withFilter(verdict, evidence, { filter, field: field.name, isOrdered: isAscending(page, field) });
     return;

@@ -1,8 +1,8 @@
 /** Makes the configuration of a stream from evidence, and says in words what it rests on. Pure. */
 import { counted } from '../../text.js';
 import { type CountPlace, type NextHint, placeText } from './answers.js';
-import type { Filter } from './filter.js';
-import type { Evidence } from './investigate.js';
+import { EPOCH, type Filter } from './filter.js';
+import { type Evidence, ROUND } from './investigate.js';
 import { nextKey, placeKey, setFlag, setNames, type StreamKeys } from './stream-keys.js';
 
 /** Facts, assumptions and gaps, in words. */
@@ -18,9 +18,6 @@ export interface Verdict extends Findings {
   /** The way in which further pages are asked for; also among `found`. */
   paging: string;
 }
-
-/** Pages are often of these sizes: a list of exactly so many records may be a first page. */
-const ROUND = new Set([10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000]);
 
 /** Returns the keys of a stream that say how to page, and what they rest on. */
 export function pagingVerdict(evidence: Evidence): Verdict {
@@ -84,9 +81,20 @@ export function pagingVerdict(evidence: Evidence): Verdict {
 }
 
 /** Returns whether the list was not found whole: a sync would store a part of it at most. */
-export const isPartOnly = ({ paging, said, list, more, deadEnds, isCutShort }: Evidence): boolean =>
+export const isPartOnly = ({
+  paging,
+  said,
+  list,
+  more,
+  deadEnds,
+  slides,
+  limited,
+  isCutShort,
+}: Evidence): boolean =>
   paging.by === 'none' &&
-  ((said !== null && said > list.records.length) ||
+  (slides ||
+    limited === 'to a part' ||
+    (said !== null && said > list.records.length) ||
     (more !== null && more.value !== more.isEnd) ||
     deadEnds.length > 0 ||
     isCutShort);
@@ -114,19 +122,28 @@ function saySize({ keys, found, unknown }: Verdict, { size, tried }: Evidence): 
 }
 
 function sayNoPaging(verdict: Verdict, evidence: Evidence): void {
-  const { assumed, unknown } = verdict;
-  const { tried, list, size } = evidence;
+  const { keys, assumed, unknown } = verdict;
+  const { tried, list, size, slides, limited } = evidence;
   const count = list.records.length;
   if (count === 0) {
     unknown.push('everything else: the list is empty');
     return;
   }
-  const names = [...tried.page, ...tried.offset, ...tried.last_key];
+  const names = [...new Set([...tried.page, ...tried.offset, ...tried.last_key])];
   sayPaging(verdict, `none: ${names.length} parameters had no effect (${names.slice(0, 4).join(', ')}, …)`);
-  if (isPartOnly(evidence)) return;
-  if (size !== null) {
+  if (slides)
+    unknown.push(
+      'the rest of the list: the first answer had records that a later one lacked, so it seems to be the first page of a list that changes',
+    );
+  if (limited === 'to a part' && size !== null)
     unknown.push(
       `how to get the records after the first page: ${size.parameter} limits their number, but no parameter for the page was found`,
+    );
+  if (isPartOnly(evidence)) return;
+  if (limited !== null && limited !== 'to a part') {
+    keys['params'] = { [limited.parameter]: String(limited.asked) };
+    assumed.push(
+      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records, 'record')}. A longer list needs a greater number`,
     );
   } else if (ROUND.has(count)) {
     assumed.push(
@@ -172,7 +189,7 @@ export function withFilter(
   const { paging } = evidence;
   keys['cursor_field'] = filter.field;
   // Without a start, a pass over numbers sends no filter at first.
-  if (!takesYearOne && keys['cursor_format'] === undefined) keys['start'] = '1970-01-01T00:00:00Z';
+  if (!takesYearOne && keys['cursor_format'] === undefined) keys['start'] = EPOCH;
   found.push({
     what: 'changes',
     text: `${parameter} returns only records whose ${filter.field} is ${isInclusive ? 'the same or later' : 'later'}`,
