@@ -54,7 +54,7 @@ const placesOfTemporal: Plugin = {
 };
 
 /**
- * Replaces `dist/cli.js` by the bundle, whose other files are in `dist/cli-bundle`.
+ * Bundles `dist/cli/main.js` into `dist/cli-bundle`, which `dist/cli.js` runs from then on.
  * @param root the package's folder.
  * @param optional packages that users install themselves.
  */
@@ -63,7 +63,7 @@ export async function bundleCli(root: string, optional: readonly string[]): Prom
   rmSync(folder, { recursive: true, force: true });
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: ['dist/cli.js'],
+    entryPoints: ['dist/cli/main.js'],
     outdir: folder,
     chunkNames: '[name]-[hash]',
     bundle: true,
@@ -84,7 +84,7 @@ export async function bundleCli(root: string, optional: readonly string[]): Prom
     },
     logLevel: 'warning',
   });
-  writeFileSync(join(root, 'dist/cli.js'), "#!/usr/bin/env node\nimport './cli-bundle/cli.js';\n");
+  writeFileSync(join(root, 'dist/cli.js'), "#!/usr/bin/env node\nimport './cli-bundle/main.js';\n");
   writeFileSync(join(folder, 'LICENSES.txt'), licences(root, Object.keys(metafile.inputs)));
 }
 

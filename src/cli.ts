@@ -1,7 +1,3 @@
 #!/usr/bin/env node
-import { endWithReader, fail } from './cli/output.js';
-import { programFor } from './cli/program.js';
-
-endWithReader();
-const program = await programFor(process.argv[2]);
-program.parseAsync().catch(fail);
+// The build replaces this import by the bundle of the same module.
+import './cli/main.js';

@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test, vi, type TestContext } from 'vitest';
 import { readDestination } from '../../src/cli/query.js';
@@ -11,6 +12,7 @@ import type { HighwaterClient, SyncHandle, StartOptions } from '../../src/client
 import type { DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import type { Json, ReferenceStrategy } from '../../src/protocol.js';
 import {
+  CLI,
   configurationFor,
   connect,
   difference,
@@ -49,9 +51,10 @@ async function bench({ onTestFinished }: TestContext, settings: DemoSettingsPatc
     api,
     folder,
     destination: folder.file('highwater.duckdb'),
-    work: async (env: NodeJS.ProcessEnv = {}) => {
+    work: async (env: NodeJS.ProcessEnv = {}, cli = CLI) => {
       const { destination } = made;
-      const worker = await startWorker({ address: inject('temporalAddress'), taskQueue, destination, env });
+      const address = inject('temporalAddress');
+      const worker = await startWorker({ address, taskQueue, destination, env, cli });
       workers.push(worker);
       return worker;
     },
@@ -141,7 +144,9 @@ describe.skipIf(process.platform === 'win32').concurrent('a worker that is stopp
          return write.call(this, request);
        };`,
     );
-    const sleeper = await made.work({ NODE_OPTIONS: `--import=${script}` });
+    // Its modules are those of the script only without the bundle.
+    const unbundled = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+    const sleeper = await made.work({ NODE_OPTIONS: `--import=${script}` }, unbundled);
     const one = await made.start('keyset', { batch_rows: 50 }, { workflowId: first });
     await until(() => stopped(sleeper), 20, 'the first worker to stop');
     await made.work();
