@@ -195,7 +195,7 @@ test('a DuckDB file that is gone is trouble everywhere, and the sync goes on whe
     run('list', '--query', `WorkflowId = "${workflowId}"`),
     run('doctor', '--task-queue', queue, '-d', destination),
   ]);
-  expect(status.stdout).toMatch(/failing.*: the destination .*gone\.duckdb is gone/);
+  expect(status.stdout).toMatch(/failing.* · the destination .*gone\.duckdb is gone/);
   expect(list.stdout).toMatch(/ failing /);
   expect(doctor.status).toBe(1);
   expect(doctor.stdout).toMatch(new RegExp(`^✗ syncs: ${workflowId}: failing since`, 'm'));

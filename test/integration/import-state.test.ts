@@ -152,7 +152,7 @@ describe.skipIf(!install.available)(
       try {
         const flags = ['--task-queue', taskQueue, '--id', id];
         expect((await command('start', 'held.json', ...flags)).stderr).toBe('');
-        await vi.waitFor(async () => expect((await command('status', id)).stdout).toContain('sleeping'), {
+        await vi.waitFor(async () => expect((await command('status', id)).stdout).toContain('✓ up to date'), {
           timeout: 60_000,
           interval: 200,
         });

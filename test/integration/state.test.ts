@@ -128,7 +128,7 @@ test.concurrent('a sync that runs, and then has ended', async () => {
     ...['state', 'rewind', id, '--to', first?.at ?? ''],
   );
   expect(back).toMatchObject({ done: true, state: { last_updated_at: first?.state['last_updated_at'] } });
-  expect((await run('status', id)).stdout).toMatch(/^moved\n/);
+  expect((await run('status', id)).stdout).toMatch(/^· moved: /);
   const start = await run('state', 'rewind', 'changed.json', '-d', system.destination, '--to', 'start');
   expect(start).toMatchObject({ status: 0, stderr: '' });
   expect(start.stdout).toBe(
