@@ -91,7 +91,7 @@ test('every command works with the key', async () => {
   expect(logs.stdout).toMatch(/ batch 1 · 6\d records · .*: 60 rows written$/m);
   expect(logs.stdout).toMatch(/ set \{"interval":"90m"\} requested by /);
   expect(replayed).toMatchObject({ status: 0, stderr: '' });
-  expect(schedules.stdout).toMatch(new RegExp(`^${id}-nightly +0 3 \\* \\* \\* \\(UTC\\) `, 'm'));
+  expect(schedules.stdout).toMatch(new RegExp(`^${id}-nightly +paused +0 3 \\* \\* \\* \\(UTC\\)`, 'm'));
   expect(JSON.parse(paused.stdout)).toMatchObject({ done: true, status: 'paused' });
   await client.sync(id).resume();
 }, 60_000);

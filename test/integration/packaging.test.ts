@@ -100,8 +100,8 @@ describe('the package', () => {
       /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w.-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/LICENSES\.txt)$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
     expect(paths.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
-    // Unpacked; each of the four bundles of the workflows has zod in it.
-    expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(12_000_000);
+    // Unpacked; each of the four bundles of the workflows has zod in it, and that of the command line all its packages.
+    expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(20_000_000);
   });
 
   test('is what was installed: not a link to the sources', async () => {
