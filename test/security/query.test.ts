@@ -135,19 +135,21 @@ describe('a query to the worker that owns the file', () => {
     const { DuckDBInstance } = await import('@duckdb/node-api');
     const instance = await DuckDBInstance.create(other);
     instance.closeSync();
-    const late =
-      'highwater: the query exceeded its time limit and was stopped; set a longer one with --timeout\n';
+    const lateIn = (file: string) =>
+      `highwater: the query exceeded its time limit and was stopped; set a longer one with --timeout\n  (in ${file})\n`;
     const ended = (args: string[]) => highwater(['query', ...args, '--timeout', '1s']);
     const stalled = started(['query', ENDLESS, '-d', destination, '--timeout', '1s']);
     const began = Date.now();
-    for (const { status, stderr } of await Promise.all([
-      ended([BUSY, '-d', destination]),
-      ended([ENDLESS, '-d', destination]),
-      ended([BUSY, '-d', other]),
-    ]))
-      expect({ status, stderr }).toEqual({ status: 1, stderr: late });
+    const asked: [sql: string, file: string][] = [
+      [BUSY, destination],
+      [ENDLESS, destination],
+      [BUSY, other],
+    ];
+    const all = await Promise.all(asked.map(([sql, file]) => ended([sql, '-d', file])));
+    for (const [i, { status, stderr }] of all.entries())
+      expect({ status, stderr }).toEqual({ status: 1, stderr: lateIn(asked[i]?.[1] ?? '') });
     expect(Date.now() - began).toBeLessThan(20_000);
-    await until(() => stalled.said() === late, 5, 'the one that is not read has ended too');
+    await until(() => stalled.said() === lateIn(destination), 5, 'the one that is not read has ended too');
     stalled.child.stdout.destroy();
     expect((await stalled.closed).status).toBe(1);
   });
