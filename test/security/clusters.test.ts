@@ -213,7 +213,7 @@ describe('a Temporal server whose database is lost or restored under a living wo
 
       await restart((path) => rm(path, { force: true }));
       const gone = await highwater(['list'], { env: { TEMPORAL_ADDRESS: server.address } });
-      expect(gone.stdout).toContain('There are no syncs.');
+      expect(gone.stdout).toContain('There are no syncs');
       await source.client.mutate({ update: 5 });
       const before = (await source.client.stats()).requests;
       await start('users', 'users');

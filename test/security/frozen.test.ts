@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Client, Pool, type PoolClient } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
@@ -65,6 +66,8 @@ describe.skipIf(!install.available || process.platform === 'win32')('a frozen wr
         const frozen = await startWorker({
           ...{ address, taskQueue },
           env: { HIGHWATER_FAULT: `${place}:2`, NODE_OPTIONS: `--import=${script}` },
+          // Its modules are those of the script only without the bundle.
+          cli: fileURLToPath(built('cli/main.js')),
         });
         workers.push(frozen);
         const handle = await client.start(
