@@ -21,9 +21,8 @@ export const ownTaskQueue = (kind: 'run' | 'range', destination: string): string
   `highwater-${kind}-${createHash('sha256').update(destination).digest('hex').slice(0, 12)}`;
 
 /**
- * Returns the trust of a command's own worker. HIGHWATER_COMMAND_TRUST and HIGHWATER_TRUST come first; else the user
- * who runs the command is trusted with a file of theirs, and a sync that is known by its id is treated as by
- * "highwater worker".
+ * Returns the trust of a command's own worker. HIGHWATER_COMMAND_TRUST and HIGHWATER_TRUST come first; else the command
+ * trusts the user's own file, and treats a sync that it knows by its id as "highwater worker" does.
  */
 export function ownTrust(isOwnFile: boolean, environment: NodeJS.ProcessEnv = process.env): TrustOptions {
   if (environment['HIGHWATER_COMMAND_TRUST'] === 'none') return { trust: 'none' };

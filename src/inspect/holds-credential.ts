@@ -1,4 +1,4 @@
-/** Whether a value that somebody else has written down is a secret. When in doubt it is: a reference does no harm. Pure. */
+/** Decides whether a value of an imported description is a secret; in doubt it is, since a reference does no harm. Pure. */
 import { isCredential } from '../secrets/credential-names.js';
 import { useOf } from './api/names.js';
 

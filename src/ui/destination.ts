@@ -82,7 +82,7 @@ export function keyIn(record: string, primaryKey: readonly string[]): string {
   const errors: ParseError[] = [];
   const tree = parseTree(record, errors);
   if (tree?.type !== 'object' || errors.length > 0) return '';
-  // Of a member that comes twice the last one counts.
+  // The last of two members with one name counts.
   const members = new Map(
     (tree.children ?? []).map(({ children: [name, value] = [] }) => [name?.value as unknown, value]),
   );

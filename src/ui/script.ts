@@ -1,6 +1,6 @@
 /**
  * Keeps an open page up to date: fetches it again, and replaces only the parts that differ. What is open stays open, and
- * the focus stays where it is. Without scripts, the page is read anew by hand.
+ * the focus stays where it is. Without scripts, the reader reloads the page.
  */
 export const SCRIPT = `
 (() => {

@@ -22,7 +22,7 @@ afterAll(() => folder.remove());
 const ROWS = 257;
 
 interface Running {
-  /** Of the list. */
+  /** Address of the list. */
   url: string;
   rows: number;
   stop: () => Promise<void>;

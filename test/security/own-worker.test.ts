@@ -15,7 +15,7 @@ let folder: Awaited<ReturnType<typeof scratch>>;
 let client: HighwaterClient;
 let server: Server;
 let url: string;
-/** What the API was sent: path and Authorization header. */
+/** Requests to the API: path and Authorization header. */
 const requests: { path: string; authorization: string }[] = [];
 
 beforeAll(async () => {

@@ -184,7 +184,7 @@ class Investigation {
       );
   }
 
-  /** Where a parameter limits the list, but none pages it: whether a larger limit gives more, or everything. */
+  /** Tests whether a larger limit gives more records, or all, if a parameter limits the list and none pages it. */
   private async askForAll(): Promise<void> {
     const { size } = this.evidence;
     if (size === null) return;
@@ -539,7 +539,7 @@ class Investigation {
     return (this.idsOf(await this.api.ask(second))?.length ?? 0) > 0;
   }
 
-  /** Where pages are of one size only, asks for the page after the last one that the answers count. */
+  /** Requests the page after the last counted one, if all pages have one size. */
   private async tryPageBeyond(): Promise<void> {
     const { paging } = this.evidence;
     const [counted] = pageTotalsIn(this.seen.at(-1) ?? this.first);
