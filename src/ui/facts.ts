@@ -1,4 +1,5 @@
 /** Facts about syncs and destinations, as gathered for the page and the report. */
+import type { ListedSync } from '../client.js';
 import type { Json, Progress, Retry } from '../protocol.js';
 import type { Silence } from '../sync-condition.js';
 import type { Family, Related } from '../sync-families.js';
@@ -6,21 +7,16 @@ import type { Family, Related } from '../sync-families.js';
 /** A part of a page that was read, or the reason why it could not be. */
 export type Part<T> = { value: T } | { problem: string };
 
+type Attributes = ListedSync['attributes'];
+
 /** A sync, or one stream of several, as its Temporal server and its worker describe it. */
-export interface SyncFacts extends Related {
+export interface SyncFacts extends Related, Attributes {
   runId: string;
   /** RUNNING, COMPLETED, FAILED, … */
   execution: string;
   started: string;
   ended: string | null;
   taskQueue: string;
-  status: string | null;
-  stream: string | null;
-  strategy: string | null;
-  rows: number | null;
-  lagSeconds: number | null;
-  lastPassEnd: string | null;
-  schedule: string | null;
   nextRun: string | null;
   /** The worker's answer; null where none came. */
   progress: Progress | null;
