@@ -5,25 +5,14 @@
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
-import type { AnswerPath, Json, Note, RecordShape, RequestSpec } from '../protocol.js';
-import {
-  JsonDocument,
-  leadsInto,
-  type Location,
-  memberTexts,
-  missingPart,
-  otherMembers,
-  passes,
-  selectTexts,
-} from '../request/paths.js';
+import type { AnswerPath, Json, Note, RequestSpec } from '../protocol.js';
+import { JsonDocument, leadsInto, missingPart, selectTexts } from '../request/paths.js';
 import type { Mask } from '../secrets/masking.js';
 import { isTooMuch } from '../request/json-path.js';
-import { DUPLICATE_MEMBER, RecordScanner, ScanError } from './record-scanner.js';
+import { type Bytes, WHOLE_LIMIT } from './bytes.js';
+import { DUPLICATE_MEMBER, ScanError } from './record-scanner.js';
+import { type Identity, Shaper } from './shaper.js';
 
-export type Bytes = AsyncIterable<Buffer>;
-
-/** The largest unit that must be read whole: an answer for a JSONPath, a single record, a line. */
-const WHOLE_LIMIT = 16 * 1024 * 1024;
 const GZIP = [0x1f, 0x8b];
 
 /** The keys of a request that say how a body is read. */
@@ -52,14 +41,6 @@ export interface ReadableBody {
   kept: boolean[] | null;
   /** Notes on what was done to records so far. */
   remarks: () => Note[];
-}
-
-/** The columns that tell records apart and put them in order. */
-export interface Identity {
-  primaryKey: readonly string[];
-  cursorField: string;
-  /** Set if there are several cursor fields. */
-  cursorFields?: { names: readonly string[] };
 }
 
 /**
@@ -286,109 +267,4 @@ async function* asList(
   }
   onEnvelope(document);
   yield Buffer.from(`[${texts.join(',')}]`);
-}
-
-/** Makes rows of records: picks and renames, adds what the parent gives, and tells which ones to keep. */
-class Shaper {
-  private readonly paths: Map<string, Location>;
-  private readonly given: string[];
-  /** Members of a record that are not part of the rest. */
-  private readonly taken: ReadonlySet<string>;
-  /** Columns of a record that the filter leaves out: nothing else of it need fit. */
-  private readonly ofIdentity: Map<string, Location>;
-  /** Paths of the parts of the primary key. */
-  private readonly keyPaths: Map<string, Location>;
-  /** Notes on what was done to records so far. */
-  remarks: Note[] = [];
-
-  constructor(
-    private readonly shape: RecordShape,
-    columns: readonly string[],
-    parent: { [field: string]: Json },
-    private readonly kept: boolean[],
-    private readonly mask: (text: string) => string,
-    { primaryKey, cursorField, cursorFields }: Identity,
-  ) {
-    this.given = Object.entries(shape.parent).map(
-      ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
-    );
-    this.paths = new Map(
-      columns
-        .filter((column) => !Object.hasOwn(shape.parent, column))
-        .map((column) => [column, shape.from[column] ?? [column]]),
-    );
-    const only = (names: readonly string[]) =>
-      new Map([...this.paths].filter(([column]) => names.includes(column)));
-    this.ofIdentity = only([...primaryKey, cursorField, ...(cursorFields?.names ?? [])]);
-    this.keyPaths = only(primaryKey);
-    const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path.map(String) : []));
-    this.taken = new Set([...this.paths.keys(), ...Object.keys(shape.parent), ...whole]);
-  }
-
-  async *shaped(
-    body: Bytes,
-    records: readonly string[],
-    onEnvelope: (document: JsonDocument) => void,
-  ): Bytes {
-    let before = '[';
-    let rows = '';
-    const scanner = new RecordScanner({
-      records,
-      primaryKey: [],
-      cursorField: '',
-      columns: [],
-      remembers: { keys: 'none', values: 'none' },
-      recordLimit: WHOLE_LIMIT,
-      mask: this.mask,
-      // Rows are made of these records, and looked at again by their columns.
-      halves: 'keep',
-      keyOf: (record) => [...memberTexts(record, this.keyPaths).values()].join(', '),
-      sink: (lines) => {
-        const texts = lines
-          .toString('utf8')
-          .split('\n')
-          .filter((line) => line.trim() !== '');
-        const from = this.kept.length;
-        this.judge(texts);
-        for (const [i, text] of texts.entries()) {
-          rows += before + this.row(text, this.kept[from + i] === true);
-          before = ',';
-        }
-      },
-    });
-    for await (const chunk of body) {
-      scanner.push(chunk);
-      if (rows === '') continue;
-      yield Buffer.from(rows);
-      rows = '';
-    }
-    onEnvelope(scanner.end());
-    this.remarks = scanner.remarks;
-    yield Buffer.from(`${rows}${before === '[' ? '[' : ''}]`);
-  }
-
-  private judge(texts: readonly string[]): void {
-    const { where } = this.shape;
-    const from = this.kept.length;
-    for (const _ of texts) this.kept.push(where === null);
-    if (where === null) return;
-    for (const [i, text] of texts.entries()) this.kept[from + i] = this.passes(text, where);
-  }
-
-  private passes(record: string, where: string): boolean {
-    try {
-      return passes(record, where);
-    } catch (thrown) {
-      if (!isTooMuch(thrown)) throw thrown;
-      throw new ScanError(`"where" cannot be evaluated for a record: ${thrown.message}`, 'record');
-    }
-  }
-
-  private row(text: string, isKept: boolean): string {
-    const members = [...memberTexts(text, isKept ? this.paths : this.ofIdentity)].map(
-      ([column, value]) => `${JSON.stringify(column)}:${value}`,
-    );
-    const rest = this.shape.rest === true && isKept ? otherMembers(text, this.taken) : [];
-    return `{${[...members, ...this.given, ...rest].join(',')}}`;
-  }
 }

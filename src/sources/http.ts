@@ -21,8 +21,9 @@ import type {
   RequestSpec,
 } from '../protocol.js';
 import { authenticatorOf, type Authenticator } from './auth.js';
-import { readableBody, type Bytes, type ReadableBody } from './body.js';
+import { readableBody, type ReadableBody } from './body.js';
 import { Budgets, type Budget } from './budget.js';
+import type { Bytes } from './bytes.js';
 import type { CursorFields } from './cursor-values.js';
 import { Envelope } from './envelope.js';
 import { isTooMuch } from '../request/json-path.js';
