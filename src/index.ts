@@ -24,6 +24,7 @@ export {
   type Work,
 } from './client.js';
 export {
+  defineSync,
   loadConfiguration,
   type Configuration,
   type FlatConfiguration,

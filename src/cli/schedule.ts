@@ -67,7 +67,7 @@ export function scheduleCommand(): Command {
 function createCommand(): Command {
   return new Command('create')
     .description('Start a sync of one pass on a schedule.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--id <schedule-id>', 'the schedule id (default: as the workflow id of "start")')
     .option('--every <duration>', 'the interval, such as 15m or 1h', asSeconds)
     .option('--cron <expression>', 'a cron expression such as "0 6 * * MON-FRI"; may be repeated', collect)
