@@ -192,7 +192,11 @@ function readingOf(beat: Json): Reading | null {
     : { pages, records, read: number('read'), total: number('total') };
 }
 
-/** A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates need a worker too. */
+/**
+ * A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates
+ * need a worker too. All throw {@link NoSuchSyncError} if there is no sync of that id; those that change something,
+ * except for `cancel`, throw {@link NotRunningError} if it has ended.
+ */
 export class SyncHandle {
   constructor(
     private readonly handle: WorkflowHandle,
@@ -210,7 +214,7 @@ export class SyncHandle {
    */
   async result(): Promise<SyncResult> {
     try {
-      return (await this.handle.result()) as SyncResult;
+      return (await this.asked(() => this.handle.result())) as SyncResult;
     } catch (thrown) {
       if (thrown instanceof WorkflowFailedError) throw failed(this.workflowId, thrown);
       throw thrown;
@@ -248,12 +252,12 @@ export class SyncHandle {
 
   /** Returns how far the sync is: status, counts, warnings, and the last passes. */
   progress(): Promise<Progress> {
-    return this.handle.query<Progress>('progress');
+    return this.asked(() => this.handle.query<Progress>('progress'));
   }
 
   /** Returns the committed cursor, such as `{ last_updated_at: '2026-01-01T00:00:00Z' }`. */
   state(): Promise<{ [name: string]: Json }> {
-    return this.handle.query<{ [name: string]: Json }>('state');
+    return this.asked(() => this.handle.query<{ [name: string]: Json }>('state'));
   }
 
   /** Run, status, and when it ended, as the Temporal server knows them. @throws {NoSuchSyncError} */
@@ -277,14 +281,25 @@ export class SyncHandle {
     }
   }
 
+  /** Says which of the two it is where Temporal says "not found": a sync that never was, or one that has ended. */
+  private async asked<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (thrown) {
+      if (!(thrown instanceof WorkflowNotFoundError)) throw thrown;
+      await this.mustRun();
+      throw thrown;
+    }
+  }
+
   /** Ends it after the current batch. */
   stop(): Promise<void> {
-    return this.handle.signal('stop');
+    return this.asked(() => this.handle.signal('stop'));
   }
 
   /** A pass now, or once more after the current one. */
   trigger(): Promise<void> {
-    return this.handle.signal('trigger');
+    return this.asked(() => this.handle.signal('trigger'));
   }
 
   /**
@@ -307,7 +322,7 @@ export class SyncHandle {
 
   /** The configuration of the sync; secrets in it are references. */
   configuration(): Promise<Configuration> {
-    return this.handle.query<Configuration>('configuration');
+    return this.asked(() => this.handle.query<Configuration>('configuration'));
   }
 
   /**
@@ -333,9 +348,11 @@ export class SyncHandle {
   ): Promise<Result> {
     try {
       // The types of Temporal's client know either updates without arguments or such with some.
-      return await (args.length === 0
-        ? this.handle.executeUpdate<Result, []>(name)
-        : this.handle.executeUpdate<Result, [unknown]>(name, { args: args as [unknown] }));
+      return await this.asked(() =>
+        args.length === 0
+          ? this.handle.executeUpdate<Result, []>(name)
+          : this.handle.executeUpdate<Result, [unknown]>(name, { args: args as [unknown] }),
+      );
     } catch (thrown) {
       if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
       throw thrown;
@@ -353,17 +370,17 @@ export class SyncHandle {
 
   /** Pauses after the current batch, until {@link resume}. */
   pause(): Promise<void> {
-    return this.handle.signal('pause');
+    return this.asked(() => this.handle.signal('pause'));
   }
 
   /** Ends a pause, or a wait; a sync that is blocked tries again. */
   resume(): Promise<void> {
-    return this.handle.signal('resume');
+    return this.asked(() => this.handle.signal('resume'));
   }
 
   /** Ends it at once: a batch that is not committed is fetched again by the next sync. */
   async cancel(): Promise<void> {
-    await this.handle.cancel();
+    await this.asked(() => this.handle.cancel());
   }
 }
 
@@ -669,9 +686,9 @@ export class HighwaterClient {
     return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
   }
 
-  /** How each stream of a sync of several ended, in its current run. */
+  /** How each stream of a sync of several ended, in its current run. @throws {NoSuchSyncError} */
   async outcomesOf(workflowId: string, streams: readonly string[]): Promise<StreamOutcome[]> {
-    const { runId } = await this.temporal.workflow.getHandle(workflowId).describe();
+    const runId = await this.sync(workflowId).runId();
     return Promise.all(
       streams.map(async (stream): Promise<StreamOutcome> => {
         const id = `${workflowId}/${stream}`;
