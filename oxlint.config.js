@@ -88,6 +88,7 @@ const LAYERS = {
       'logger',
       'replaying',
       'surroundings',
+      'sync-description',
       'task-queue',
       'ui',
       'worker',

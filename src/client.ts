@@ -18,14 +18,7 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import {
-  asConfiguration,
-  hashOf,
-  planNamed,
-  plansFrom,
-  type Configuration,
-  type Plans,
-} from './config/index.js';
+import { asConfiguration, hashOf, planNamed, plansFrom, type Configuration } from './config/index.js';
 import { target, type Target } from './connection.js';
 import { HighwaterError, messageOf, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
@@ -44,7 +37,7 @@ import type {
   SyncResult,
   TooManyDeletes,
 } from './protocol.js';
-import { sourceIdentity } from './sources/references.js';
+import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described, streamDetails } from './sync-description.js';
 import type { RangeOf } from './sync-families.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
@@ -52,8 +45,7 @@ import { questionOf } from './workflows/questions.js';
 import type { MoveInput, Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
-/** The task queue that workers take syncs from unless told otherwise. */
-export const DEFAULT_TASK_QUEUE = 'highwater';
+export { DEFAULT_TASK_QUEUE };
 
 /** How a sync is started. */
 export interface StartOptions {
@@ -770,42 +762,6 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
   }
 }
 
-/** Details of a sync that the Web UI always shows. @internal */
-export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
-  staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
-  staticDetails: detailsOf(plans.plans),
-});
-
-/** Bytes; Temporal refuses to start a workflow with more than 20,000. */
-const DETAILS_LIMIT = 18_000;
-
-function detailsOf(plans: readonly StreamPlan[]): string {
-  const lines: string[] = [];
-  let bytes = 0;
-  for (const line of plans.map(streamDetails)) {
-    bytes += Buffer.byteLength(line) + 2;
-    if (bytes > DETAILS_LIMIT)
-      return [...lines, `… and ${plans.length - lines.length} more streams.`].join('\n\n');
-    lines.push(line);
-  }
-  return lines.join('\n\n');
-}
-
-const streamSummary = ({ plans }: Plans) =>
-  plans
-    .map((plan) => `${plan.stream} · ${plan.options.strategy} · ${sourceIdentity(plan.baseUrl)}`)
-    .join(', ');
-
-const severalSummary = ({ plans, shape }: Plans) =>
-  `${shape.name ?? 'sync'} · ${plans.length} streams: ${plans.map((plan) => plan.stream).join(', ')}`.slice(
-    0,
-    200,
-  );
-
-const streamDetails = (plan: StreamPlan) =>
-  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${plan.options.strategy}\`, ` +
-  `from \`${sourceIdentity(plan.baseUrl)}\`.`;
-
 /**
  * Checks a configuration as {@link HighwaterClient.start} does, without a server.
  * @returns the id that `start` gives its sync, and the names of its streams.
@@ -814,17 +770,6 @@ const streamDetails = (plan: StreamPlan) =>
 export function checkConfiguration(configuration: unknown): { workflowId: string; streams: string[] } {
   const plans = plansFrom(configuration);
   return { workflowId: defaultWorkflowId(plans), streams: plans.plans.map(({ stream }) => stream) };
-}
-
-/** Returns the same id for the same streams, strategies, sources and destination. @internal */
-export function defaultWorkflowId({ plans, shape }: Plans, destination?: string): string {
-  const what = plans.map((plan) => {
-    const { schema, table } = plan.table;
-    return [destination ?? plan.destination, schema, table, sourceIdentity(plan.baseUrl)];
-  });
-  const [first] = plans;
-  if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hashOf(what)}`;
-  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hashOf(what[0])}`;
 }
 
 function failed(workflowId: string, failure: WorkflowFailedError): SyncFailedError {

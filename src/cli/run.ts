@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import {
   AlreadyRunningError,
-  defaultWorkflowId,
   HighwaterClient,
   SyncFailedError,
   type StreamOutcome,
   type SyncHandle,
 } from '../client.js';
+import { defaultWorkflowId } from '../sync-description.js';
 import {
   asConfiguration,
   asOnePass,

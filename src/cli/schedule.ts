@@ -1,6 +1,7 @@
 import { ScheduleAlreadyRunning, ScheduleNotFoundError, type ScheduleHandle } from '@temporalio/client';
 import { Command, Option, InvalidArgumentError } from 'commander';
-import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from '../client.js';
+import { DEFAULT_TASK_QUEUE } from '../client.js';
+import { defaultWorkflowId, described } from '../sync-description.js';
 import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
 import { durationText } from '../durations.js';
 import { messageOf } from '../errors.js';
