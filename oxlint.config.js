@@ -87,6 +87,7 @@ const LAYERS = {
       'connection',
       'logger',
       'replaying',
+      'schedules',
       'surroundings',
       'sync-description',
       'task-queue',

@@ -37,6 +37,7 @@ import type {
   SyncResult,
   TooManyDeletes,
 } from './protocol.js';
+import { Schedules } from './schedules.js';
 import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described, streamDetails } from './sync-description.js';
 import type { RangeOf } from './sync-families.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
@@ -455,6 +456,9 @@ function attributesOf({ typedSearchAttributes }: WorkflowExecutionInfo): ListedS
 
 /** Starts syncs and looks after them. */
 export class HighwaterClient {
+  /** Schedules: Temporal starts a sync of one pass at set times. */
+  readonly schedules: Schedules;
+
   private constructor(
     /** Temporal's own client, for whatever this one does not have. */
     readonly temporal: Client,
@@ -462,7 +466,9 @@ export class HighwaterClient {
     /** Reads what Temporal's client hands out as it is on the server. */
     readonly payloads: PayloadReader,
     private readonly traces: Tracing | null,
-  ) {}
+  ) {
+    this.schedules = new Schedules(temporal, (workflowId) => this.sync(workflowId));
+  }
 
   /**
    * Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`.
