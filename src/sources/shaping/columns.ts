@@ -16,7 +16,7 @@ export class Columns implements ShapingStep {
   private readonly given: string[];
   /** Members of a record that are not part of the rest. */
   private readonly taken: ReadonlySet<string>;
-  /** Columns of a record that the filter leaves out: nothing else of it need fit. */
+  /** Members of a record that the filter leaves out: nothing else of it need fit. They may have no column of their own. */
   private readonly ofIdentity: Map<string, Location>;
   /** Paths of the parts of the primary key. */
   private readonly keyPaths: Map<string, Location>;
@@ -36,7 +36,11 @@ export class Columns implements ShapingStep {
         .map((column) => [column, shape.from[column] ?? [column]]),
     );
     const only = (names: readonly string[]) =>
-      new Map([...this.paths].filter(([column]) => names.includes(column)));
+      new Map(
+        names
+          .filter((name) => name !== '' && !Object.hasOwn(shape.parent, name))
+          .map((name) => [name, shape.from[name] ?? [name]]),
+      );
     this.ofIdentity = only([...primaryKey, cursorField, ...(cursorFields?.names ?? [])]);
     this.keyPaths = only(primaryKey);
     const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path.map(String) : []));
