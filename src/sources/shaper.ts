@@ -1,8 +1,10 @@
+import type { KeyObject } from 'node:crypto';
 import type { Json, Note, RecordShape } from '../protocol.js';
 import type { JsonDocument } from '../request/paths.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
+import { holdsSecrets, MadeColumns } from './shaping/made.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
 import { Where } from './shaping/where.js';
 
@@ -15,6 +17,8 @@ export interface ShaperOptions {
   identity: Identity;
   /** Hides secrets in what an error quotes of the body. */
   mask: (text: string) => string;
+  /** Keys for hashes, by the columns that need one. */
+  hashKeys: ReadonlyMap<string, KeyObject>;
 }
 
 /**
@@ -30,12 +34,15 @@ export class Shaper {
   remarks: Note[] = [];
 
   private readonly columns: Columns;
+  private readonly made: MadeColumns | null;
   private readonly steps: readonly ShapingStep[];
 
   constructor(private readonly options: ShaperOptions) {
-    const { shape, columns, parent, identity } = options;
+    const { shape, columns, parent, identity, hashKeys } = options;
     this.columns = new Columns(shape, columns, parent, identity);
-    this.steps = stepsOf(shape, this.columns);
+    const isMade = shape.made !== undefined || shape.exclude !== undefined;
+    this.made = isMade ? new MadeColumns(shape, identity.primaryKey, hashKeys) : null;
+    this.steps = stepsOf(shape, this.made, this.columns);
   }
 
   /**
@@ -59,7 +66,8 @@ export class Shaper {
       mask: this.options.mask,
       // Rows are made of these records, and looked at again by their columns.
       halves: 'keep',
-      keyOf: (record) => this.columns.keyOf(record),
+      withholds: holdsSecrets(this.options.shape),
+      keyOf: (record) => this.keyOf(record),
       sink: (lines) => {
         for (const text of lines.toString('utf8').split('\n'))
           if (text.trim() !== '') drafts.push({ text, isKept: true });
@@ -79,6 +87,11 @@ export class Shaper {
     yield Buffer.from(before === '[' ? '[]' : ']');
   }
 
+  /** The primary key of a record, for people, as it is stored. */
+  private keyOf(record: string): string {
+    return [...this.columns.keyTexts(record), ...(this.made?.keyTexts(record) ?? [])].join(', ');
+  }
+
   private async rowsOf(records: Draft[]): Promise<string[]> {
     let drafts = records;
     for (const step of this.steps) drafts = await step.apply(drafts);
@@ -91,6 +104,6 @@ export class Shaper {
 }
 
 /** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
-function stepsOf({ where }: RecordShape, columns: Columns): ShapingStep[] {
-  return [...(where === null ? [] : [new Where(where)]), columns];
+function stepsOf({ where }: RecordShape, made: MadeColumns | null, columns: Columns): ShapingStep[] {
+  return [...(where === null ? [] : [new Where(where)]), ...(made === null ? [] : [made]), columns];
 }
