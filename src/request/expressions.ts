@@ -106,7 +106,7 @@ export class Expression {
           `it has ${loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
         );
       const { valid, error } = parsed.check();
-      if (!valid && error !== undefined) throw error;
+      if (!valid && error !== undefined) throw withHint(asExpressionError(error, source), root, base);
       this.paths = staticPaths(root, base);
       this.names = [...new Set(this.paths.map(([name]) => name))];
       this.run = parsed;
@@ -215,6 +215,19 @@ function pathOf(node: SyntaxNode): StaticPath | null {
   const [inner, name] = node.args as [SyntaxNode, unknown];
   const path = pathOf(inner);
   return path === null || typeof name !== 'string' ? null : [...path, name];
+}
+
+/** Says that a name is one of the language, where a member of that name may be meant. */
+function withHint(error: ExpressionError, root: SyntaxNode, base: Environment): ExpressionError {
+  const own = [...identifiers(root)].find((name) => base.hasVariable(name) && name !== 'cel');
+  if (own === undefined) return error;
+  const hint = `${JSON.stringify(own)} is a name of CEL; a member of that name is ${RECORD}.${own}`;
+  return new ExpressionError(`${error.message}; ${hint}`);
+}
+
+function* identifiers(node: SyntaxNode): Iterable<string> {
+  if (node.op === 'id') yield String(node.args);
+  for (const inner of below(node)) yield* identifiers(inner);
 }
 
 /** Codes whose summaries name types and functions, and no values. */

@@ -399,6 +399,16 @@ describe('a configuration is refused', () => {
       'cursor_field: must be a member as the source sends it, but "t"',
     ],
     [
+      'for a token that is a member',
+      { exclude: ['email'], next: { token: '$.data[-1:].email' } },
+      'next: reads a member of a record, which "exclude" leaves out: the history keeps the token',
+    ],
+    [
+      'for a name of the language',
+      { columns: { id: 'LONG', x: { expression: 'type == "order"', type: 'BOOLEAN' } } },
+      'at character 1; "type" is a name of CEL; a member of that name is record.type',
+    ],
+    [
       'for the name of the whole record',
       { columns: { id: 'LONG' }, raw: 'ID' },
       'raw: is the name of a column',
