@@ -198,6 +198,8 @@ function memberType(type: ColumnType): MemberType | null {
       return 'double';
     case 'STRING':
       return 'string';
+    case 'BOOLEAN':
+      return 'bool';
     default:
       return type.startsWith('DECIMAL') ? 'double' : null;
   }
