@@ -32,6 +32,7 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { holdsSecrets } from './shaping/made.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
 import type { ResolvedRequest } from './references.js';
@@ -407,6 +408,7 @@ export class HttpSource implements Source {
       request.parent ?? {},
       mask,
       options,
+      this.resolved.hashKeys,
     );
     const queue = new SinkQueue(sink, watch);
     const scanner = this.scannerFor(body, request, queue);
@@ -454,6 +456,7 @@ export class HttpSource implements Source {
       ...(options.remembers !== undefined && { remembers: options.remembers }),
       recordLimit: RECORD_LIMIT,
       mask: this.resolved.mask,
+      ...(body.refusals !== undefined && { refusals: body.refusals }),
       ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
       sink: (lines, scanned, rejected) =>
         queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
@@ -488,7 +491,16 @@ export class HttpSource implements Source {
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
-    const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
+    // The body as a whole holds what must not be shown, where its records were not found.
+    const isWithheld =
+      rule.path === null && isBlank && this.spec.shape != null && holdsSecrets(this.spec.shape);
+    const words = isWithheld
+      ? ''
+      : 'text' in body
+        ? body.text
+        : said === undefined
+          ? ''
+          : JSON.stringify(said);
     throw new RuledError(rule, mask(theirWords(mask(words))), isBlank);
   }
 
