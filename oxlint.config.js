@@ -47,8 +47,9 @@ const LAYERS = {
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
+  hooks: { imports: ['trust'], packages: TEMPORAL },
   sources: {
-    imports: ['trust', 'secrets', 'strategies', 'request', 'config'],
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'hooks'],
     types: ['surroundings'],
     packages: TEMPORAL,
   },
