@@ -11,7 +11,8 @@ import type { Mask } from '../secrets/masking.js';
 import { isTooMuch } from '../request/json-path.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { DUPLICATE_MEMBER, ScanError } from './record-scanner.js';
-import { type Identity, Shaper } from './shaper.js';
+import { Shaper } from './shaper.js';
+import type { Identity } from './shaping/columns.js';
 
 const GZIP = [0x1f, 0x8b];
 
@@ -86,8 +87,7 @@ export function readableBody(
       remarks: headerRemarks,
     };
   }
-  const kept: boolean[] = [];
-  const shaper = new Shaper(shape, columns, parent, kept, mask, identity);
+  const shaper = new Shaper({ shape, columns, parent, identity, mask });
   const onEnvelope = (document: JsonDocument) => {
     if (!isOwnEnvelope) envelope = document;
   };
@@ -96,7 +96,7 @@ export function readableBody(
     records: [],
     isOwnEnvelope: true,
     envelope: () => envelope,
-    kept,
+    kept: shaper.kept,
     remarks: () => [...headerRemarks(), ...shaper.remarks],
   };
 }
