@@ -57,7 +57,9 @@ const LAYERS = {
     imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'staging', 'sources'],
     packages: TEMPORAL,
   },
-  inspect: { imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
+  inspect: {
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'hooks', 'sources', 'surroundings'],
+  },
   plan: { imports: ['secrets', 'strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
   activities: {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
@@ -79,6 +81,7 @@ const LAYERS = {
         'staging',
         'payloads',
         'dev',
+        'hooks',
         'sources',
         'destinations',
       ],

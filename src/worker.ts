@@ -14,6 +14,7 @@ import { createActivities } from './activities/index.js';
 import { SearchAttributeRegistry } from './activities/search-attributes.js';
 import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
 import { countingInterceptor } from './observe/activities.js';
@@ -114,6 +115,7 @@ export class HighwaterWorker {
     private readonly secrets: SecretStore,
     private readonly kept: KeptRequests,
     private readonly searchAttributes: SearchAttributeRegistry,
+    private readonly hooks: Hooks,
   ) {}
 
   /**
@@ -129,6 +131,7 @@ export class HighwaterWorker {
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
+    const hooks = new Hooks(trust, hookLimits(environment));
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
     const meter = new Meter(Runtime.instance().metricMeter);
@@ -180,6 +183,7 @@ export class HighwaterWorker {
         network,
         secrets,
         budgets: new Budgets(),
+        hooks,
         searchAttributes,
         kept,
         turns: new WriteTurns(),
@@ -208,6 +212,7 @@ export class HighwaterWorker {
         secrets,
         kept,
         searchAttributes,
+        hooks,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -237,6 +242,7 @@ export class HighwaterWorker {
       this.kept.close();
       await this.host.close();
       this.network.close();
+      this.hooks.close();
       this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();

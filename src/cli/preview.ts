@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
 import { memberTexts } from '../request/paths.js';
+import { shownTransformed, transformedJson } from './transformed.js';
 import {
   counted,
   cut,
@@ -40,7 +41,7 @@ async function preview(
   const requests: string[] = [];
   let cursor = probe.first();
   try {
-    while (records.length < limit) {
+    while (records.length < limit && probe.transformed.length < limit) {
       const read = await probe.page(cursor);
       if ('end' in read) break;
       const { page } = read;
@@ -53,11 +54,19 @@ async function preview(
     probe.close();
   }
   const shown = records.slice(0, limit);
+  const transformed = probe.transformed.slice(0, limit);
   if (options.json === true) {
     const stream = JSON.stringify(plan.stream);
-    print(`{"stream":${stream},"requests":${JSON.stringify(requests)},"records":[${shown.join(',')}]}`);
+    const changes =
+      transformed.length === 0 ? '' : `,"transformed":[${transformed.map(transformedJson).join(',')}]`;
+    print(
+      `{"stream":${stream},"requests":${JSON.stringify(requests)}${changes},"records":[${shown.join(',')}]}`,
+    );
     return;
   }
+  const hook = plan.request.shape?.transform?.hook;
+  if (hook !== undefined && transformed.length > 0)
+    print(`${shownTransformed(hook, transformed, outputWidth())}\n\nRows:\n`);
   const { columns, inference } = plan.table;
   const others =
     inference === undefined ? [] : shown.flatMap((record) => Object.keys(JSON.parse(record) as object));

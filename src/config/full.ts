@@ -216,7 +216,7 @@ function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem>
     if (Object.hasOwn(stream.columns, field)) continue;
     yield {
       path,
-      message: `${JSON.stringify(field)} must be one of the columns, because "where", "parent" or a column with "from" turns records into rows first`,
+      message: `${JSON.stringify(field)} must be one of the columns, because "where", "transform", "parent" or a column with "from" turns records into rows first`,
     };
   }
 }
@@ -413,13 +413,24 @@ const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
 function shapeOf(stream: Stream): RecordShape | null {
-  const { columns, parent, where } = stream;
+  const { columns, parent, where, transform } = stream;
   const from = Object.fromEntries(
     Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
   );
   const include = parent?.include ?? {};
-  if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
-  return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
+  const isAsItStands =
+    where === undefined &&
+    transform === undefined &&
+    Object.keys(from).length === 0 &&
+    Object.keys(include).length === 0;
+  if (isAsItStands) return null;
+  return {
+    from,
+    parent: include,
+    where: where ?? null,
+    ...(isFollowing(stream) && { rest: true }),
+    ...(transform !== undefined && { transform: { hook: transform } }),
+  };
 }
 
 /** Problems with the format or the bounds of the cursor field. */

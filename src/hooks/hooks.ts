@@ -133,7 +133,7 @@ export class HookRunner {
       // Others may have used up the memory of a thread that died.
       const isSure = thrown.how === 'stuck' || records.length === 1;
       const outcomes = isSure
-        ? [...before, { failure: message }]
+        ? [...before, { failure: message, place: null }]
         : [...before, ...(await this.runAll(part(place, place + 1), stopsAtFailure))];
       if (stopsAtFailure && outcomes.some((outcome) => 'failure' in outcome)) return outcomes;
       return [...outcomes, ...(await this.runAll(part(place + 1), stopsAtFailure))];

@@ -18,8 +18,20 @@ export interface Batch {
   parent: { [field: string]: Json } | null;
 }
 
+/** Why a hook made no rows of a record. */
+export interface HookFailure {
+  /** In the words of the hook, which may quote the record. */
+  failure: string;
+  /** The line of the hook, as `tidy.mjs:3:14`; null if it is not known. */
+  place: string | null;
+}
+
 /** The rows that a hook made of a record, as JSON texts; or why it made none. */
-export type Outcome = readonly string[] | { failure: string };
+export type Outcome = readonly string[] | HookFailure;
+
+/** A failure as text, with its place. */
+export const failureText = ({ failure, place }: HookFailure): string =>
+  place === null ? failure : `${failure} (${place})`;
 
 export type Answer = { loaded: true } | { unloadable: string } | { outcomes: Outcome[] };
 

@@ -5,7 +5,15 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NotJsonError, readExact, writeExact, type ExactRecord } from './exact-json.js';
 import type { Transform, TransformContext, TransformResult } from './index.js';
-import { Progress, type Answer, type Batch, type Outcome, type ThreadData } from './messages.js';
+import {
+  failureText,
+  Progress,
+  type Answer,
+  type Batch,
+  type HookFailure,
+  type Outcome,
+  type ThreadData,
+} from './messages.js';
 
 const { path, library, progress: buffer } = workerData as ThreadData;
 const progress = new Progress(buffer);
@@ -43,12 +51,12 @@ async function load(): Promise<Transform> {
 }
 
 /** Says what was thrown, and on which line of the hook. */
-function failureOf(thrown: unknown): string {
-  if (thrown instanceof NotJsonError) return thrown.message;
-  if (!(thrown instanceof Error)) return `threw ${typeof thrown === 'string' ? thrown : typeof thrown}`;
-  const place = placeIn(thrown.stack ?? '');
+function failureOf(thrown: unknown): HookFailure {
+  if (thrown instanceof NotJsonError) return { failure: thrown.message, place: null };
+  if (!(thrown instanceof Error))
+    return { failure: `threw ${typeof thrown === 'string' ? thrown : typeof thrown}`, place: null };
   const name = thrown.name === 'Error' ? '' : `${thrown.name}: `;
-  return `${name}${thrown.message}${place === null ? '' : ` (${place})`}`;
+  return { failure: `${name}${thrown.message}`, place: placeIn(thrown.stack ?? '') };
 }
 
 /** The first place in a stack that is not part of this package or of Node, as `tidy.mjs:3:14`. */
@@ -93,7 +101,7 @@ async function outcomesOf(transform: Transform, { records, stream, parent }: Bat
       if (result instanceof Promise) result = await result;
       outcomes.push(rowsOf(result, record));
     } catch (thrown) {
-      outcomes.push({ failure: failureOf(thrown) });
+      outcomes.push(failureOf(thrown));
     }
   }
   return outcomes;
@@ -106,5 +114,5 @@ try {
   });
   answer({ loaded: true });
 } catch (thrown) {
-  answer({ unloadable: failureOf(thrown) });
+  answer({ unloadable: failureText(failureOf(thrown)) });
 }

@@ -35,6 +35,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     columns: Object.fromEntries(Object.keys(table.columns).map((column) => [column, from(column)])),
     infers: table.inference !== undefined,
     where: shape?.where ?? null,
+    ...(shape?.transform !== undefined && { transform: shape.transform }),
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
     readsAll: terms === null || rescansAlways(options),

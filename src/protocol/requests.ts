@@ -107,6 +107,15 @@ export interface RecordShape {
   where: string | null;
   /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
+  /** The hook that makes rows of records, before columns are picked; absent: each record is one row. */
+  transform?: HookRef;
+}
+
+/** A hook that a configuration names. */
+export interface HookRef {
+  hook: string;
+  /** Digest of its code when the stream was opened; absent: it was not opened yet. */
+  digest?: string;
 }
 
 /** The stream that provides the parents; one request is made for each. */

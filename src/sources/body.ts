@@ -13,6 +13,7 @@ import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { DUPLICATE_MEMBER, ScanError } from './record-scanner.js';
 import { Shaper } from './shaper.js';
 import type { Identity } from './shaping/columns.js';
+import type { TransformOptions } from './shaping/transform.js';
 
 const GZIP = [0x1f, 0x8b];
 
@@ -40,6 +41,8 @@ export interface ReadableBody {
   envelope: () => JsonDocument;
   /** Whether each of the records so far, in order, is kept; null if all are. */
   kept: boolean[] | null;
+  /** Why rows so far cannot be stored, by their places. */
+  refusals?: ReadonlyMap<number, string>;
   /** Notes on what was done to records so far. */
   remarks: () => Note[];
 }
@@ -57,6 +60,7 @@ export function readableBody(
   parent: { [field: string]: Json },
   mask: Mask = (plain) => plain,
   identity: Identity = { primaryKey: [], cursorField: '' },
+  transform?: TransformOptions,
 ): ReadableBody {
   const unzipped = gunzipped(body);
   let bytes = unzipped;
@@ -87,7 +91,14 @@ export function readableBody(
       remarks: headerRemarks,
     };
   }
-  const shaper = new Shaper({ shape, columns, parent, identity, mask });
+  const shaper = new Shaper({
+    shape,
+    columns,
+    parent,
+    identity,
+    mask,
+    ...(transform !== undefined && { transform }),
+  });
   const onEnvelope = (document: JsonDocument) => {
     if (!isOwnEnvelope) envelope = document;
   };
@@ -97,6 +108,7 @@ export function readableBody(
     isOwnEnvelope: true,
     envelope: () => envelope,
     kept: shaper.kept,
+    refusals: shaper.refusals,
     remarks: () => [...headerRemarks(), ...shaper.remarks],
   };
 }

@@ -45,6 +45,8 @@ export interface ScannerOptions {
    * a column, `keep` leaves it. By default, records are refused if they can be quarantined.
    */
   halves?: 'replace' | 'refuse' | 'keep';
+  /** Why records cannot be stored, by their places: found out before, by what made them. May grow while records are read. */
+  refusals?: ReadonlyMap<number, string>;
   /** Makes the key of a record for a remark, where the primary key is none of its members. */
   keyOf?: (record: string) => string;
   /** Whether records like those before them are left to WebAssembly, as they are unless told. */
@@ -455,7 +457,7 @@ export class RecordScanner {
    */
   private walkRecords(line: (start: number, end: number) => void): void {
     const { walker, remembers, options, cursorValue } = this;
-    if (walker === null) return;
+    if (walker === null || (options.refusals?.size ?? 0) > 0) return;
     while (walker.isOfUse) {
       const walked = walker.walk(this.b, this.p);
       if (walked === 0) return;
@@ -575,6 +577,8 @@ export class RecordScanner {
     this.members();
     const made = this.isOdd ? this.makePlain(start, quotes) : null;
     if (this.refusal !== null) throw this.refusal;
+    const refused = this.options.refusals?.get(this.count);
+    if (refused !== undefined) throw this.refusedBefore(refused);
     let length = 0;
     for (let i = 0; i < parts.length; i++) {
       const { start, end } = parts[i] as Place;
@@ -728,6 +732,14 @@ export class RecordScanner {
       undefined,
       why,
     );
+  }
+
+  /** A record that was refused before it came here; it may lack its key. */
+  private refusedBefore(why: string): ScanError {
+    this.isKeyed = this.parts.every((part) => part.start >= 0);
+    return this.isKeyed
+      ? this.unfit(why)
+      : new ScanError(`record ${this.count} does not fit: ${why}`, 'record', undefined, why);
   }
 
   private misfits({ field, start, end }: { field: Field; start: number; end: number }): ScanError {

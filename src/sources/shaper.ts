@@ -4,6 +4,7 @@ import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
+import { Transform, type TransformOptions } from './shaping/transform.js';
 import { Where } from './shaping/where.js';
 
 export interface ShaperOptions {
@@ -15,6 +16,8 @@ export interface ShaperOptions {
   identity: Identity;
   /** Hides secrets in what an error quotes of the body. */
   mask: (text: string) => string;
+  /** Runs the hook of the shape, if it has one. */
+  transform?: TransformOptions;
 }
 
 /**
@@ -33,9 +36,9 @@ export class Shaper {
   private readonly steps: readonly ShapingStep[];
 
   constructor(private readonly options: ShaperOptions) {
-    const { shape, columns, parent, identity } = options;
+    const { shape, columns, parent, identity, transform } = options;
     this.columns = new Columns(shape, columns, parent, identity);
-    this.steps = stepsOf(shape, this.columns);
+    this.steps = stepsOf(shape, transform, this.columns);
   }
 
   /**
@@ -91,6 +94,14 @@ export class Shaper {
 }
 
 /** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
-function stepsOf({ where }: RecordShape, columns: Columns): ShapingStep[] {
-  return [...(where === null ? [] : [new Where(where)]), columns];
+function stepsOf(
+  { where }: RecordShape,
+  transform: TransformOptions | undefined,
+  columns: Columns,
+): ShapingStep[] {
+  return [
+    ...(where === null ? [] : [new Where(where)]),
+    ...(transform === undefined ? [] : [new Transform(transform)]),
+    columns,
+  ];
 }

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { bare, HostList, isMetadataAddress, isMetadataName, notPublic, PUBLIC } from './hosts.js';
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { glob, isInside, realPath } from './patterns.js';
 
 /**
@@ -27,9 +28,6 @@ export interface TrustOptions {
   /** Hosts that requests may go to. Default: `public`. */
   allowHosts?: readonly string[];
 }
-
-export const HOOK_NAME = /^[A-Za-z0-9_-]{1,100}$/;
-export const NO_HOOK_NAME = 'is not a valid name of a hook: use letters, digits, "-" and "_"';
 
 /** Decides which of the worker's own things a configuration may use. */
 export class TrustPolicy {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readExact, writeExact } from '../../src/hooks/exact-json.js';
 import { hookLimits, Hooks, TooSlowError } from '../../src/hooks/hooks.js';
 import { HookThread } from '../../src/hooks/hook-thread.js';
-import type { Outcome } from '../../src/hooks/messages.js';
+import { failureText, type Outcome } from '../../src/hooks/messages.js';
 import { TrustPolicy } from '../../src/trust/policy.js';
 import { scratch } from '../helpers/harness.js';
 
@@ -26,7 +26,7 @@ async function run(code: string, records: readonly object[] | string[], stops = 
   return runner.run({ records: texts, stream: 'people', parent: { team: 7 } }, stops);
 }
 const failure = (outcome: Outcome | undefined) =>
-  outcome !== undefined && 'failure' in outcome ? outcome.failure : '';
+  outcome !== undefined && 'failure' in outcome ? failureText(outcome) : '';
 
 beforeEach(async () => {
   folder = await scratch();
@@ -115,7 +115,7 @@ describe('failures', () => {
       { n: 2 },
       { n: 3 },
     ]);
-    expect(outcomes).toEqual([['{"n":1}'], { failure: 'did not end within 1 s' }, ['{"n":3}']]);
+    expect(outcomes).toEqual([['{"n":1}'], { failure: 'did not end within 1 s', place: null }, ['{"n":3}']]);
   });
 
   test('a promise that never settles is such a loop', async () => {
@@ -126,7 +126,7 @@ describe('failures', () => {
       true,
     );
     // Where a failure stops the sync, the records behind it are not wanted.
-    expect(outcomes).toEqual([['{"n":1}'], { failure: 'did not end within 1 s' }]);
+    expect(outcomes).toEqual([['{"n":1}'], { failure: 'did not end within 1 s', place: null }]);
   });
 
   test('records that only take too long together are not at fault', async () => {
@@ -146,14 +146,18 @@ describe('failures', () => {
     hooksWith({ megabytes: 32 });
     const code = `export default (r) => { const all = []; while (r.n === 1) all.push(new Array(1e5).fill(r)); return r; }`;
     const outcomes = await run(code, [{ n: 0 }, { n: 1 }, { n: 2 }]);
-    expect(outcomes).toEqual([['{"n":0}'], { failure: 'needed more than 32 MB of memory' }, ['{"n":2}']]);
+    expect(outcomes).toEqual([
+      ['{"n":0}'],
+      { failure: 'needed more than 32 MB of memory', place: null },
+      ['{"n":2}'],
+    ]);
   });
 
   test('a hook that ends its thread does not end the worker', async () => {
     const code = `export default (r) => (r.n === 1 ? process.exit() : r)`;
     expect(await run(code, [{ n: 0 }, { n: 1 }, { n: 2 }])).toEqual([
       ['{"n":0}'],
-      { failure: 'ended its thread' },
+      { failure: 'ended its thread', place: null },
       ['{"n":2}'],
     ]);
   });
