@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
 import { memberTexts } from '../request/paths.js';
-import { shownTransformed, transformedJson } from './transformed.js';
+import { rowsOf, shownTransformed, transformedJson } from './transformed.js';
 import {
   counted,
   cut,
@@ -53,8 +53,8 @@ async function preview(
   } finally {
     probe.close();
   }
-  const shown = records.slice(0, limit);
   const transformed = probe.transformed.slice(0, limit);
+  const shown = records.slice(0, transformed.length === 0 ? limit : rowsOf(transformed));
   if (options.json === true) {
     const stream = JSON.stringify(plan.stream);
     const changes =

@@ -49,6 +49,10 @@ const shownText = (json: string | undefined): string => {
   return visible(value);
 };
 
+/** Number of rows that were made of records. */
+export const rowsOf = (records: readonly Transformed[]): number =>
+  records.reduce((sum, { outcome }) => sum + ('failure' in outcome ? 0 : outcome.length), 0);
+
 /** A record before and after a hook, as JSON. */
 export function transformedJson({ record, outcome }: Transformed): string {
   const after =

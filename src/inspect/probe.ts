@@ -254,7 +254,8 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     );
     return;
   }
-  if (new Set(summary.keys).size < summary.records) {
+  const keys = keysOfRows(plan, page);
+  if (new Set(keys).size < keys.length) {
     say(
       'problem',
       `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
@@ -292,6 +293,13 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
       'the response names no next page: either there is only one page, or "next" points to the wrong place',
     );
   }
+}
+
+/** The primary keys of a page's rows; without a transform those of its records, also of those that a filter left out. */
+function keysOfRows({ request, table }: StreamPlan, { summary, texts }: ProbedPage): readonly string[] {
+  if (request.shape?.transform === undefined) return summary.keys;
+  const paths = new Map(table.primaryKey.map((name) => [name, [name]]));
+  return texts.map((text) => JSON.stringify([...memberTexts(text, paths).values()]));
 }
 
 /** Says what a transform made of the records so far. */

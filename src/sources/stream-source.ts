@@ -89,6 +89,7 @@ function transformOf(
   return {
     hook,
     run: (records, parent) => runner.run({ records, stream, parent }, stopsAtFailure),
+    ...(onOutcome !== undefined && { onOutcome }),
     sendsKeys: options.strategy === 'cursor' && (options.tokenIsLastKey || options.follows === 'last_record'),
   };
 }
