@@ -57,8 +57,8 @@ async function preview(
   const shown = records.slice(0, transformed.length === 0 ? limit : rowsOf(transformed));
   if (options.json === true) {
     const stream = JSON.stringify(plan.stream);
-    const changes =
-      transformed.length === 0 ? '' : `,"transformed":[${transformed.map(transformedJson).join(',')}]`;
+    const isShown = transformed.length > 0 && transformed.every(({ record }) => record !== null);
+    const changes = !isShown ? '' : `,"transformed":[${transformed.map(transformedJson).join(',')}]`;
     print(
       `{"stream":${stream},"requests":${JSON.stringify(requests)}${changes},"records":[${shown.join(',')}]}`,
     );

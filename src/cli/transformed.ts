@@ -8,8 +8,12 @@ const CELL = 40;
 
 /** Tables of the members of each record, before and after a hook. @param limit the width of a line. */
 export function shownTransformed(hook: string, records: readonly Transformed[], limit: number): string {
+  if (records.some(({ record }) => record === null)) return NOT_SHOWN;
   return records.map((one, i) => `${title(hook, one, i)}\n${body(one, limit)}`.trimEnd()).join('\n\n');
 }
+
+const NOT_SHOWN =
+  'Records are not shown before and after the transform, because columns are hashed, masked or excluded.';
 
 function title(hook: string, { outcome }: Transformed, place: number): string {
   const record = `record ${place + 1}`;
@@ -19,7 +23,7 @@ function title(hook: string, { outcome }: Transformed, place: number): string {
 }
 
 function body({ record, outcome }: Transformed, limit: number): string {
-  const before = membersOf(record);
+  const before = membersOf(record ?? '{}');
   const rows = 'failure' in outcome ? [] : outcome.map(membersOf);
   const names = [...new Set([before, ...rows].flatMap((members) => [...members.keys()]))];
   const heads = ['before', ...rows.map((_, i) => (rows.length === 1 ? 'after' : `after ${i + 1}`))];
@@ -59,5 +63,5 @@ export function transformedJson({ record, outcome }: Transformed): string {
     'failure' in outcome
       ? `"failure":${JSON.stringify(failureText(outcome))}`
       : `"after":[${outcome.join(',')}]`;
-  return `{"before":${record},${after}}`;
+  return `{"before":${record ?? 'null'},${after}}`;
 }

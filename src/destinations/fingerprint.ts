@@ -16,6 +16,10 @@ export interface Fingerprint {
   parent: string | null;
   /** The declared columns and the place of each value in a record. */
   columns: { [column: string]: string };
+  /** Columns that are made, and how, in words; absent: none. */
+  made?: { [column: string]: string };
+  /** Members that are left out; absent: none. */
+  exclude?: string[];
   /** Whether undeclared members of records are stored as well. */
   infers: boolean;
   where: string | null;
@@ -87,14 +91,37 @@ export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
     rows.push(`"transform" was ${shown(was.transform?.hook)} and is now ${shown(is.transform?.hook)}`);
   if (startsEarlier(was, is))
     rows.push(`"start" was ${shown(was.start ?? undefined)} and is now ${shown(is.start ?? undefined)}`);
+  rows.push(...changesOfColumns(was, is), ...changesOfExclusion(was, is));
+  return { key, mark: marks.length === 0 ? null : marks.join('; '), rows, hook: changedHook(was, is) };
+}
+
+function* changesOfColumns(was: Fingerprint, is: Fingerprint): Iterable<string> {
   for (const [column, from] of Object.entries(is.columns)) {
     const before = was.columns[column];
-    if (before === undefined) {
-      if (!was.infers) rows.push(`column ${column} is new`);
-    } else if (before !== from)
-      rows.push(`column ${column} was read from ${before} and is now read from ${from}`);
+    const made = was.made?.[column];
+    if (made !== undefined) yield `column ${column} was ${made} and is now read from ${from}`;
+    else if (before === undefined) {
+      if (!was.infers) yield `column ${column} is new`;
+    } else if (before !== from) yield `column ${column} was read from ${before} and is now read from ${from}`;
   }
-  return { key, mark: marks.length === 0 ? null : marks.join('; '), rows, hook: changedHook(was, is) };
+  for (const [column, made] of Object.entries(is.made ?? {})) {
+    const before = was.made?.[column];
+    const read = was.columns[column];
+    if (before === made) continue;
+    if (before !== undefined) yield `column ${column} was ${before} and is now ${made}`;
+    else if (read !== undefined) yield `column ${column} was read from ${read} and is now ${made}`;
+    else yield `column ${column} is ${was.infers ? 'now' : 'new:'} ${made}`;
+  }
+}
+
+function* changesOfExclusion(
+  { exclude: was = [] }: Fingerprint,
+  { exclude: is = [] }: Fingerprint,
+): Iterable<string> {
+  const added = is.filter((member) => !was.includes(member));
+  const removed = was.filter((member) => !is.includes(member));
+  if (added.length > 0) yield `"exclude" now leaves out ${added.join(', ')}, which older rows still hold`;
+  if (removed.length > 0) yield `"exclude" does not leave out ${removed.join(', ')} any more`;
 }
 
 /** The hook whose code has changed; of a configuration that was not opened yet, the code is not known. */

@@ -32,7 +32,8 @@ export interface ProbedPage {
 
 /** A record as the source sent it, and what a hook made of it. */
 export interface Transformed {
-  record: string;
+  /** Null where it may not be shown. */
+  record: string | null;
   outcome: Outcome;
 }
 
@@ -74,7 +75,7 @@ export class Probe {
     const checksValues = takesAll !== true;
     const transformed: Transformed[] = [];
     const hook = plan.request.shape?.transform;
-    const onOutcome = (record: string, outcome: Outcome) => void transformed.push({ record, outcome });
+    const onOutcome = (record: string | null, outcome: Outcome) => void transformed.push({ record, outcome });
     const source = await sourceOf(plan, surroundings, destination, {
       checksValues,
       ...(hook !== undefined && { onOutcome }),

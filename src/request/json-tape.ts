@@ -83,6 +83,13 @@ export class JsonTape {
     return found;
   }
 
+  /** The members of an object in their order: names, and places of the names and of their values. */
+  *members(object: number): Iterable<{ name: string; nameAt: number; valueAt: number }> {
+    const end = this.afters[object] ?? 0;
+    for (let at = object + 1; at < end; at = this.afters[at + 1] ?? end)
+      yield { name: this.nameAt(at), nameAt: at, valueAt: at + 1 };
+  }
+
   /** The values in a list or an object; none in any other. */
   inside(at: number): number[] {
     return this.isList(at) ? this.items(at) : this.isObject(at) ? [...this.named(at).values()] : [];

@@ -122,7 +122,7 @@ export function otherMembers(record: string, names: ReadonlySet<string>): string
 }
 
 /** The value at a location; of members of one name the last, as JSON.parse takes it. */
-function placeAt(tape: JsonTape, location: Location): number | undefined {
+export function placeAt(tape: JsonTape, location: Location): number | undefined {
   let at = tape.size === 0 ? -1 : 0;
   for (const part of location) {
     if (at === -1) return undefined;

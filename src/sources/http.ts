@@ -32,6 +32,7 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { holdsSecrets } from './shaping/made.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
 import type { ResolvedRequest } from './references.js';
@@ -420,6 +421,7 @@ export class HttpSource implements Source {
       request.parent ?? {},
       mask,
       options,
+      this.resolved.hashKeys,
       transform,
     );
     const queue = new SinkQueue(sink, watch);
@@ -466,19 +468,19 @@ export class HttpSource implements Source {
     const { shape } = this.spec;
     if (transform === undefined || shape == null) return undefined;
     const { hook, run, sendsKeys, onOutcome } = transform;
-    const { parent = {} } = request;
+    const withholds = holdsSecrets(shape);
     const origins = new Origins({
       primaryKey,
       cursorField,
       ...(cursorFields !== undefined && { cursorFields }),
-      shape,
-      parent,
       sendsKeys,
+      withholds,
     });
     return {
       hook,
       origins,
       mask: this.resolved.mask,
+      withholds,
       ...(onOutcome !== undefined && { onOutcome }),
       run: async (records) => {
         // The source is not at fault while the hook works.
@@ -552,7 +554,16 @@ export class HttpSource implements Source {
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
-    const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
+    // The body as a whole holds what must not be shown, where its records were not found.
+    const isWithheld =
+      rule.path === null && isBlank && this.spec.shape != null && holdsSecrets(this.spec.shape);
+    const words = isWithheld
+      ? ''
+      : 'text' in body
+        ? body.text
+        : said === undefined
+          ? ''
+          : JSON.stringify(said);
     throw new RuledError(rule, mask(theirWords(mask(words))), isBlank);
   }
 

@@ -3,7 +3,6 @@
  * their keys and cursor values, whatever becomes of them.
  */
 import { createHash } from 'node:crypto';
-import type { Json, RecordShape } from '../protocol.js';
 import { type Location, memberTexts } from '../request/paths.js';
 import type { CursorFields } from './cursor-values.js';
 import { ScanError } from './record-scanner.js';
@@ -25,11 +24,10 @@ export interface OriginsOptions {
   primaryKey: readonly string[];
   cursorField: string;
   cursorFields?: CursorFields;
-  shape: RecordShape;
-  /** The fields of the parent record. */
-  parent: { [field: string]: Json };
   /** The next request sends the key of the last record. */
   sendsKeys: boolean;
+  /** The text of a record may not be told, nor anything that is made of it. */
+  withholds: boolean;
 }
 
 /** The records of an answer, in their order, until the rows that are made of them have been scanned. */
@@ -41,22 +39,24 @@ export class Origins {
   private waiting: Origin[] = [];
   /** Number of rows taken of the first of these. */
   private taken = 0;
-  private readonly paths: Map<string, Location>;
+  private readonly names: ReadonlyMap<string, Location>;
   private readonly cursorNames: readonly string[];
 
-  constructor(private readonly options: OriginsOptions) {
-    const { primaryKey, cursorField, cursorFields, shape } = options;
+  constructor(readonly options: OriginsOptions) {
+    const { primaryKey, cursorField, cursorFields } = options;
     this.cursorNames = cursorFields?.names ?? (cursorField === '' ? [] : [cursorField]);
-    this.paths = new Map(
-      [...primaryKey, ...this.cursorNames].map((column) => [column, shape.from[column] ?? [column]]),
-    );
+    this.names = new Map([...primaryKey, ...this.cursorNames].map((name) => [name, [name]]));
   }
 
-  /** Notes a record and how many rows are made of it. @throws {ScanError} */
-  add(text: string, rows: number): void {
-    const members = memberTexts(text, this.paths);
+  /**
+   * Notes a record and how many rows are made of it.
+   * @param record.identity JSON text of an object with its key and its cursor value.
+   * @throws {ScanError}
+   */
+  add({ text, identity, rows }: { text: string; identity: string; rows: number }): void {
+    const members = memberTexts(identity, this.names);
     this.waiting.push({
-      key: this.key(text, members),
+      key: this.key(this.options.withholds ? identity : text, members),
       value: this.value(members),
       place: this.count++,
       rows,
@@ -83,13 +83,10 @@ export class Origins {
     return { owners, done };
   }
 
+  /** @param text of which a digest is made, where a part of the key is missing. */
   private key(text: string, members: ReadonlyMap<string, string>): string {
-    const { primaryKey, shape, parent, sendsKeys } = this.options;
-    const parts = primaryKey.map((column) => {
-      const field = shape.parent[column];
-      const json = field === undefined ? members.get(column) : JSON.stringify(parent[field] ?? null);
-      return exactText(json);
-    });
+    const { primaryKey, sendsKeys } = this.options;
+    const parts = primaryKey.map((column) => exactText(members.get(column)));
     if (parts.every((part) => part !== null))
       return parts.length === 1 ? (parts[0] ?? '') : JSON.stringify(parts);
     if (sendsKeys) {

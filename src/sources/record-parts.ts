@@ -97,7 +97,8 @@ export class PartMaker {
       },
       longest,
       rejects,
-      sent: Buffer.from(done.map(({ text }) => text).join('\n')),
+      // What a page is recognised by goes into cursors.
+      ...(!origins.options.withholds && { sent: Buffer.from(done.map(({ text }) => text).join('\n')) }),
     };
     if (within === undefined) return part;
     const isRejected = new Set(rejected);

@@ -1,8 +1,10 @@
+import type { KeyObject } from 'node:crypto';
 import type { Json, Note, RecordShape } from '../protocol.js';
 import type { JsonDocument } from '../request/paths.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
+import { holdsSecrets, MadeColumns } from './shaping/made.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
 import { Transform, type TransformOptions } from './shaping/transform.js';
 import { Where } from './shaping/where.js';
@@ -18,10 +20,12 @@ export interface ShaperOptions {
   mask: (text: string) => string;
   /** Runs the hook of the shape, if it has one. */
   transform?: TransformOptions;
+  /** Keys for hashes, by the columns that need one. */
+  hashKeys: ReadonlyMap<string, KeyObject>;
 }
 
 /**
- * Makes rows of records, step by step. Each step is a file in `shaping/`; {@link stepsOf} puts them in order. Records
+ * Makes rows of records, step by step. Each step is a file in `shaping/`; `stepsOf` puts them in order. Records
  * are cut out of the answer before the first step, and rows are checked by the {@link RecordScanner} after the last.
  */
 export class Shaper {
@@ -33,12 +37,15 @@ export class Shaper {
   remarks: Note[] = [];
 
   private readonly columns: Columns;
+  private readonly made: MadeColumns | null;
   private readonly steps: readonly ShapingStep[];
 
   constructor(private readonly options: ShaperOptions) {
-    const { shape, columns, parent, identity, transform } = options;
+    const { shape, columns, parent, identity, hashKeys } = options;
     this.columns = new Columns(shape, columns, parent, identity);
-    this.steps = stepsOf(shape, transform, this.columns);
+    const isMade = shape.made !== undefined || shape.exclude !== undefined;
+    this.made = isMade ? new MadeColumns(shape, identity.primaryKey, hashKeys) : null;
+    this.steps = this.stepsOf(shape);
   }
 
   /**
@@ -62,7 +69,8 @@ export class Shaper {
       mask: this.options.mask,
       // Rows are made of these records, and looked at again by their columns.
       halves: 'keep',
-      keyOf: (record) => this.columns.keyOf(record),
+      withholds: holdsSecrets(this.options.shape),
+      keyOf: (record) => this.keyOf(record),
       sink: (lines) => {
         for (const text of lines.toString('utf8').split('\n'))
           if (text.trim() !== '') drafts.push({ text, isKept: true });
@@ -82,6 +90,11 @@ export class Shaper {
     yield Buffer.from(before === '[' ? '[]' : ']');
   }
 
+  /** The primary key of a record, for people, as it is stored. */
+  private keyOf(record: string): string {
+    return [...this.columns.keyTexts(record), ...(this.made?.keyTexts(record) ?? [])].join(', ');
+  }
+
   private async rowsOf(records: Draft[]): Promise<string[]> {
     let drafts = records;
     for (const step of this.steps) drafts = await step.apply(drafts);
@@ -91,17 +104,16 @@ export class Shaper {
       return text;
     });
   }
-}
 
-/** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
-function stepsOf(
-  { where }: RecordShape,
-  transform: TransformOptions | undefined,
-  columns: Columns,
-): ShapingStep[] {
-  return [
-    ...(where === null ? [] : [new Where(where)]),
-    ...(transform === undefined ? [] : [new Transform(transform)]),
-    columns,
-  ];
+  /** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
+  private stepsOf({ where }: RecordShape): ShapingStep[] {
+    const { made, columns } = this;
+    const { transform } = this.options;
+    const last = [...(made === null ? [] : [made]), columns];
+    return [
+      ...(where === null ? [] : [new Where(where)]),
+      ...(transform === undefined ? [] : [new Transform(transform, last)]),
+      ...last,
+    ];
+  }
 }

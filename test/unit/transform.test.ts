@@ -245,6 +245,35 @@ describe('a record for which the hook fails', () => {
   });
 });
 
+describe('where columns are hashed', () => {
+  const stream = {
+    ...{ columns: { id: { hash: 'sha256', type: 'STRING' }, name: 'STRING' }, misfits: 'quarantine' },
+    exclude: ['phone'],
+  };
+  const records = [1, 2, 3].map((n) => ({ id: `plain-${n}`, name: 'x', phone: `phone-${n}` }));
+
+  test('the key that paging sees is that of the row, and nothing holds the plain text', async () => {
+    const page = await read('export default (record) => record', records, stream);
+    expect(page.lines).toHaveLength(3);
+    expect(page.lines.map((line) => (JSON.parse(line) as { id: string }).id)).toEqual(page.keys);
+    expect(JSON.stringify(page)).not.toMatch(/plain-|phone-/);
+  });
+
+  test('also where the hook fails and quotes it, or makes the key', async () => {
+    const quotes = `export default ({ id, phone }) => { if (id === 'plain-2') throw new Error(id + phone); return { id, phone }; }`;
+    const page = await read(quotes, records, stream);
+    expect(page.rejects[0]?.reason).toMatch(
+      /^the hook tidy failed: its message is not shown, because columns are hashed, masked or excluded \(tidy\.mjs:1:\d+\)$/,
+    );
+    expect(JSON.stringify(page)).not.toMatch(/plain-|phone-/);
+    const makes = `export default ({ nr, name }) => ({ id: nr, name })`;
+    const others = records.map(({ id, ...rest }) => ({ nr: id, ...rest }));
+    const made = await read(makes, others, stream);
+    expect(made.lines).toHaveLength(3);
+    expect(JSON.stringify(made)).not.toMatch(/plain-|phone-/);
+  });
+});
+
 test('a range is of the records as they were sent', async () => {
   const code = `export default ({ id, updated }) => [{ id, updated }, { id: id + 100, updated }]`;
   const records = [1, 2, 3].map((id) => ({ id, updated: `2026-01-0${id}T00:00:00Z` }));

@@ -6,6 +6,8 @@ export interface Draft {
   isKept: boolean;
   /** Why it cannot be stored, in words that follow "does not fit:"; absent: it can. Says nothing that is to stay secret. */
   refusal?: string;
+  /** Members of the row that are not taken from the record: JSON texts `"name":value`. */
+  made?: string[];
 }
 
 /**
