@@ -80,7 +80,8 @@ test('rows are what the hook made; all pages are read, and records without a row
   const result = await system.sync(configuration);
   expect(await rowsOf(table)).toEqual(expected);
   expect(result.endRule).toBe('total_reached');
-  expect(new Set(asked.map((url) => url.searchParams.get('page'))).size).toBe(COUNT / PAGE);
+  const pages = new Set(asked.map((url) => url.searchParams.get('page')));
+  for (let page = 1; page <= COUNT / PAGE; page++) expect(pages).toContain(String(page));
   expect(result.warnings.map(({ message }) => message)).toContain(
     'the hook tidy made no row of 6 records of this pass',
   );
@@ -105,7 +106,8 @@ test('a record may become several rows, under keys that the hook makes', async (
 });
 
 test('columns can be inferred from what the hook made', async () => {
-  const { table, configuration } = configurationOf({ columns: {}, misfits: 'evolve' });
+  const { table, configuration } = configurationOf({ misfits: 'evolve' });
+  delete (configuration['streams'] as Config[])[0]?.['columns'];
   await system.sync(configuration);
   expect(await rowsOf(table)).toEqual(expected);
 });
@@ -142,20 +144,17 @@ describe('a record for which the hook fails', () => {
     expect(message).toMatch(/reading 'name'\) \(fails\.mjs:2:\d+\)/);
   });
 
-  test('goes to quarantine, also where the hook does not end; nothing counts as deleted then', async () => {
-    await writeFile(hooks.file('fails.mjs'), code);
+  test('goes to quarantine, also where the hook does not end; its row is not deleted', async () => {
+    await writeFile(hooks.file('fails.mjs'), 'export default ({ id }) => ({ id });');
     const { table, configuration } = configurationOf({
-      ...{
-        transform: 'fails',
-        columns: { id: 'LONG' },
-        misfits: 'quarantine',
-        deletes: 'hard',
-        max_deletes: 'any',
-      },
+      ...{ transform: 'fails', columns: { id: 'LONG' }, misfits: 'quarantine' },
+      ...{ deletes: 'hard', max_deletes: 'any' },
     });
+    await system.sync(configuration);
+    await writeFile(hooks.file('fails.mjs'), code);
     const result = await system.sync(configuration);
-    expect(result.rejected).toBe(2);
-    expect(await system.query(`SELECT count(*)::INT FROM "${table}"`)).toEqual([[COUNT - 2]]);
+    expect(result).toMatchObject({ rejected: 2, deleted: 0 });
+    expect(await system.query(`SELECT count(*)::INT FROM "${table}"`)).toEqual([[COUNT]]);
     const rejects = await system.query(
       `SELECT reason FROM _highwater_rejects WHERE "table" = '${table}' ORDER BY record`,
     );
@@ -227,7 +226,7 @@ test('changed code is noticed by a running sync, which goes on with it and says 
   });
   const [stream] = configuration['streams'] as Config[];
   delete stream?.['total'];
-  Object.assign(configuration, { source: { base_url: growing.url }, interval: '200ms' });
+  Object.assign(configuration, { source: { base_url: growing.url }, interval: '0.2s' });
   try {
     const handle = await system.start(configuration);
     const isRead = async (rows: number) =>
@@ -320,11 +319,15 @@ describe('the commands', () => {
     expect((await highwater(['check', await file()], env())).stdout).toMatch(
       /✓ hook tidy: made 9 rows of 10 records, and none of 1/,
     );
+    await writeFile(
+      hooks.file('early.mjs'),
+      'export default (order) => (order.id === 5 ? order.x.y : order);',
+    );
     const failing = await highwater(
-      ['check', await file({ transform: 'fails', columns: { id: 'LONG' } })],
+      ['check', await file({ transform: 'early', columns: { id: 'LONG' } })],
       env(),
     );
     expect(failing.status).toBe(1);
-    expect(failing.stdout).toMatch(/✗ hook fails: failed for 1 of \d+ records; the first time: /);
+    expect(failing.stdout).toMatch(/✗ hook early: failed for 1 of \d+ records; the first time: /);
   });
 });

@@ -32,7 +32,7 @@ afterEach(async () => {
 });
 
 describe('a hook', () => {
-  test('sees no variable of the worker, also not by way of other threads and processes that it asks nicely', async () => {
+  test('sees no variable of the worker in its environment, its arguments or its thread', async () => {
     process.env['HIGHWATER_TEST_SECRET'] = 'sesame-of-the-worker';
     try {
       const environment = { ...process.env, HIGHWATER_HOOKS: folder.file('hooks') };
