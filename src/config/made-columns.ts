@@ -1,9 +1,16 @@
 /** Columns that are made: constants, expressions, hashes and masks; and members that are left out. */
 import { z } from 'zod';
 import type { Problem } from '../errors.js';
-import { MASK_KINDS, type ColumnType, type Json, type MadeColumn, type MaskKind } from '../protocol.js';
+import {
+  MASK_KINDS,
+  type AnswerPath,
+  type ColumnType,
+  type Json,
+  type MadeColumn,
+  type MaskKind,
+} from '../protocol.js';
 import { Expression, ExpressionError, type MemberType } from '../request/expressions.js';
-import { type Location, parsePath, pathText } from '../request/paths.js';
+import { leadsInto, type Location, parsePath, pathText } from '../request/paths.js';
 import { recordPath, secret } from './request-schema.js';
 import { columnType } from './values.js';
 
@@ -139,7 +146,8 @@ export interface MakingStream {
   cursor_field?: string[] | undefined;
   deleted_field?: string | undefined;
   strategy: string;
-  next?: { in: string } | undefined;
+  next?: { in: string; path?: AnswerPath } | undefined;
+  records: AnswerPath;
   parent?: { include: Record<string, string> } | undefined;
 }
 
@@ -190,6 +198,8 @@ function memberType(type: ColumnType): MemberType | null {
       return 'double';
     case 'STRING':
       return 'string';
+    case 'BOOLEAN':
+      return 'bool';
     default:
       return type.startsWith('DECIMAL') ? 'double' : null;
   }
@@ -233,6 +243,7 @@ export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<P
     yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
   yield* keyProblems(stream, guarded);
   yield* fieldProblems(stream, guarded);
+  yield* tokenProblems(stream, guarded);
 }
 
 /** A member that is not stored as it is, and why, in words that follow its name. */
@@ -315,4 +326,22 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
   if (deleted !== undefined && Object.hasOwn(columns, deleted) && columns[deleted] !== undefined)
     if (isSecret(columns[deleted]))
       yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
+}
+
+/** A token of a next page is kept in the history: it must not be a member that is not stored as it is. */
+function* tokenProblems({ next, records }: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
+  const token = next?.path;
+  if (token === undefined) return;
+  const message = (why: string) =>
+    `reads a member of a record, ${why}: the history keeps the token of a page as it is`;
+  if (typeof token === 'string') {
+    if (typeof records !== 'string' && !leadsInto(token, records)) return;
+    const read = guarded.find(({ pattern }) =>
+      pattern.every((name) => name === null || token.includes(name)),
+    );
+    if (read !== undefined) yield { path: 'next', message: message(read.why) };
+  } else if (typeof records !== 'string' && records.every((name, i) => name === token[i])) {
+    const why = guardOf(token.slice(records.length), guarded);
+    if (why !== null) yield { path: 'next', message: message(why) };
+  }
 }

@@ -62,7 +62,7 @@ function madeText(made: MadeColumn): string {
   const source =
     expression === undefined
       ? from.join('.')
-      : `the expression ${JSON.stringify(expression.slice(0, TEXT_LIMIT))} of ${from.join('.')}`;
+      : `the expression ${JSON.stringify(expression.slice(0, TEXT_LIMIT))}${/\bthis\b/.test(expression) ? ` of ${from.join('.')}` : ''}`;
   if (hash !== undefined)
     return `the SHA-256 of ${source}${hash.key === null ? '' : ` with the key ${hash.key}`}`;
   return mask === undefined ? source : `the mask ${mask} of ${source}`;

@@ -56,14 +56,27 @@ function environment(): Environment {
   }
   made.registerOperator('int == double: bool', (a: bigint, b: number) => safe(a) === b);
   made.registerFunction(`string.${MATCHES}(string): bool`, matches);
+  made.registerFunction(`string.${SPLIT}(string): list<string>`, (text: string, by: string) =>
+    limited(text).split(by),
+  );
   made.registerFunction('string.replace(string, string): string', (text: string, old: string, by: string) =>
-    text.replaceAll(old, () => by),
+    limited(text).replaceAll(old, () => by),
   );
   return made;
 }
 
 /** Stands for `matches` of the standard, which JavaScript's patterns would make slow at will. */
 const MATCHES = 'matchesInLinearTime';
+/** Stands for `split` with one argument, which takes a hundred times the memory of its text. */
+const SPLIT = 'splitWithinLimit';
+const TEXT_LIMIT = 4 * 1024 * 1024;
+
+/** @throws {ExpressionError} where a text is long: pieces of it would fill the memory before the time is up. */
+function limited(text: string): string {
+  if (text.length > TEXT_LIMIT)
+    throw new ExpressionError(`a text has ${text.length} characters; the limit is ${TEXT_LIMIT}`);
+  return text;
+}
 
 function matches(text: string, source: string): boolean {
   let pattern = patterns.get(source);
@@ -106,7 +119,7 @@ export class Expression {
           `it has ${loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
         );
       const { valid, error } = parsed.check();
-      if (!valid && error !== undefined) throw error;
+      if (!valid && error !== undefined) throw withHint(asExpressionError(error, source), root, base);
       this.paths = staticPaths(root, base);
       this.names = [...new Set(this.paths.map(([name]) => name))];
       this.run = parsed;
@@ -177,6 +190,7 @@ function prepare(node: SyntaxNode): number {
   if (node.op === 'rcall') {
     const call = node.args as [string, SyntaxNode, SyntaxNode[]];
     if (LOOPS.includes(call[0])) loops++;
+    if (call[0] === 'split' && call[2].length === 1) call[0] = SPLIT;
     if (call[0] === 'matches') {
       const [, , [pattern]] = call;
       if (pattern?.op === 'value' && typeof pattern.args === 'string') patternOf(pattern.args);
@@ -217,6 +231,19 @@ function pathOf(node: SyntaxNode): StaticPath | null {
   return path === null || typeof name !== 'string' ? null : [...path, name];
 }
 
+/** Says that a name is one of the language, where a member of that name may be meant. */
+function withHint(error: ExpressionError, root: SyntaxNode, base: Environment): ExpressionError {
+  const own = [...identifiers(root)].find((name) => base.hasVariable(name) && name !== 'cel');
+  if (own === undefined) return error;
+  const hint = `${JSON.stringify(own)} is a name of CEL; a member of that name is ${RECORD}.${own}`;
+  return new ExpressionError(`${error.message}; ${hint}`);
+}
+
+function* identifiers(node: SyntaxNode): Iterable<string> {
+  if (node.op === 'id') yield String(node.args);
+  for (const inner of below(node)) yield* identifiers(inner);
+}
+
 /** Codes whose summaries name types and functions, and no values. */
 const PLAIN_CODES = ['no_such_overload', 'no_matching_overload'];
 
@@ -227,7 +254,8 @@ function asExpressionError(thrown: unknown, source: string): ExpressionError {
     const { code, range, summary } = thrown;
     const what = isRead || PLAIN_CODES.includes(code) ? summary : code.replaceAll('_', ' ');
     const where = range === undefined ? '' : ` at character ${Math.min(range.start, source.length) + 1}`;
-    return new ExpressionError(`${what.replaceAll(MATCHES, 'matches')}${where}`);
+    const plain = what.replaceAll(MATCHES, 'matches').replaceAll(SPLIT, 'split');
+    return new ExpressionError(`${plain}${where}`);
   }
   if (thrown instanceof SyntaxError) return new ExpressionError(`its pattern cannot be used (RE2 syntax)`);
   return new ExpressionError('it cannot be evaluated');

@@ -76,18 +76,24 @@ export class Shaper {
           if (text.trim() !== '') drafts.push({ text, isKept: true });
       },
     });
-    for await (const chunk of body) {
-      scanner.push(chunk);
-      if (drafts.length === 0) continue;
+    const taken = async (): Promise<string> => {
       const rows = await this.rowsOf(drafts);
       drafts = [];
-      if (rows.length === 0) continue;
-      yield Buffer.from(`${before}${rows.join(',')}`);
+      if (rows.length === 0) return '';
+      const text = `${before}${rows.join(',')}`;
       before = ',';
+      return text;
+    };
+    for await (const chunk of body) {
+      scanner.push(chunk);
+      if (drafts.length > 0) yield Buffer.from(await taken());
     }
-    onEnvelope(scanner.end());
+    // The end may show that a record is whole whose last bytes were too few to be worth a look.
+    const document = scanner.end();
+    const last = await taken();
+    onEnvelope(document);
     this.remarks = scanner.remarks;
-    yield Buffer.from(before === '[' ? '[]' : ']');
+    yield Buffer.from(`${last}${before === '[' ? '[' : ''}]`);
   }
 
   /** The primary key of a record, for people, as it is stored. */

@@ -100,3 +100,49 @@ describe('the fingerprint of a configuration', () => {
     expect(notesOfChanges({ key: null, mark: null, rows: ['column x is new'], hook: null }, is)).toEqual([]);
   });
 });
+
+describe('made columns', () => {
+  const columns = STREAM.columns;
+  const made = { email: { hash: 'sha256', key: '${env:PEPPER}' }, source: { value: 'eu' } };
+  const changes = (was: { [key: string]: Json }, is: { [key: string]: Json }) =>
+    changesBetween(fingerprint(was), fingerprint(is)).rows;
+
+  it('stand in the fingerprint by how they are made, a key by its reference', () => {
+    expect(
+      fingerprint({ columns: { ...columns, ...made }, exclude: ['b.*', 'a'], raw: '_raw' }),
+    ).toMatchObject({
+      made: {
+        email: 'the SHA-256 of email with the key ${env:PEPPER}',
+        source: 'the value "eu"',
+        _raw: 'the whole record',
+      },
+      exclude: ['a', 'b.*'],
+    });
+    expect(fingerprint()).not.toHaveProperty('made');
+    expect(fingerprint()).not.toHaveProperty('exclude');
+  });
+
+  it('are noticed when they change', () => {
+    const plain = { columns: { ...columns, email: 'STRING' } };
+    const hashed = { columns: { ...columns, ...made } };
+    expect(changes(plain, hashed)).toEqual([
+      'column email was read from email and is now the SHA-256 of email with the key ${env:PEPPER}',
+      'column source is new: the value "eu"',
+    ]);
+    const masked = {
+      columns: { ...columns, email: { mask: 'email' }, source: { expression: 'a', type: 'STRING' } },
+    };
+    expect(changes(hashed, masked)).toEqual([
+      'column email was the SHA-256 of email with the key ${env:PEPPER} and is now the mask email of email',
+      'column source was the value "eu" and is now the expression "a"',
+    ]);
+    expect(changes(masked, { columns: { ...columns, email: 'STRING' } })).toEqual([
+      'column email was the mask email of email and is now read from email',
+    ]);
+    expect(changes({ exclude: ['a', 'b'] }, { exclude: ['b', 'c'] })).toEqual([
+      '"exclude" now leaves out c, which older rows still hold',
+      '"exclude" does not leave out a any more',
+    ]);
+    expect(changes(hashed, hashed)).toEqual([]);
+  });
+});

@@ -22,6 +22,7 @@ export function celValue(tape: JsonTape, at: number, type?: MemberType): unknown
   const raw = tape.textOf(at);
   if (raw.startsWith('"')) {
     const text = JSON.parse(raw) as string;
+    if (type === 'bool' && (text === 'true' || text === 'false')) return text === 'true';
     return type === 'int' || type === 'double' ? (numberIn(text, type) ?? text) : text;
   }
   if (raw === 'null') return null;

@@ -92,7 +92,9 @@ export class MadeColumns implements ShapingStep {
       draft.refusal = thrown.message;
     }
     const text = this.protection.applied(tape);
-    [draft.text, draft.made] = [text, members];
+    draft.made = members;
+    if (text === draft.text) draft.tape = tape;
+    else draft.text = text;
   }
 
   private hasExpression(column: string): boolean {

@@ -56,10 +56,11 @@ function write(tape: JsonTape, at: number, nodes: readonly Node[]): string {
       .join(',')}]`;
   if (!tape.isObject(at)) return tape.textOf(at);
   const members: string[] = [];
-  for (const { name, nameAt, valueAt } of tape.members(at)) {
-    const text = member(tape, valueAt, below(nodes, name));
+  tape.eachMember(at, (name, nameAt, valueAt) => {
+    const inner = below(nodes, name);
+    const text = inner.length === 0 ? tape.textOf(valueAt) : member(tape, valueAt, inner);
     if (text !== null) members.push(`${tape.textOf(nameAt)}:${text}`);
-  }
+  });
   return `{${members.join(',')}}`;
 }
 
@@ -71,5 +72,12 @@ function member(tape: JsonTape, at: number, nodes: readonly Node[]): string | nu
   return first === undefined || first === 'drop' ? write(tape, at, nodes) : first(tape, at);
 }
 
-const below = (nodes: readonly Node[], name: string): Node[] =>
-  nodes.flatMap(({ named, any }) => [named.get(name) ?? [], any ?? []].flat());
+function below(nodes: readonly Node[], name: string): readonly Node[] {
+  const found: Node[] = [];
+  for (const { named, any } of nodes) {
+    const own = named.get(name);
+    if (own !== undefined) found.push(own);
+    if (any !== null) found.push(any);
+  }
+  return found;
+}

@@ -1,3 +1,5 @@
+import type { JsonTape } from '../../request/json-tape.js';
+
 /** A record on its way to a row of the table. */
 export interface Draft {
   /** The record as JSON text, in which no number has lost a digit; after the last step, the row. */
@@ -8,6 +10,8 @@ export interface Draft {
   refusal?: string;
   /** Members of the row that are not taken from the record: JSON texts `"name":value`. */
   made?: string[];
+  /** The values of `text`, where a step has read them and the last one can use them. */
+  tape?: JsonTape;
 }
 
 /**
