@@ -1,7 +1,7 @@
 /** Records before and after a transform, for people and as JSON. */
 import { failureText } from '../hooks/messages.js';
 import type { Transformed } from '../inspect/probe.js';
-import { otherMembers } from '../request/paths.js';
+import { memberTexts } from '../request/paths.js';
 import { cut, table, visible } from './output.js';
 
 const CELL = 40;
@@ -36,15 +36,9 @@ function body({ record, outcome }: Transformed, limit: number): string {
 
 /** JSON texts of the members of a record. */
 function membersOf(record: string): Map<string, string> {
-  return new Map(
-    otherMembers(record, NONE).map((member) => {
-      const [name = '""'] = /^"(?:[^"\\]|\\.)*"/.exec(member) ?? [];
-      return [JSON.parse(name) as string, member.slice(name.length).replace(/^\s*:\s*/, '')];
-    }),
-  );
+  const names = Object.keys(JSON.parse(record) as object);
+  return memberTexts(record, new Map(names.map((name) => [name, [name]])));
 }
-
-const NONE: ReadonlySet<string> = new Set();
 
 /** A value by its JSON text; a dash for none. */
 const shownText = (json: string | undefined): string => {
