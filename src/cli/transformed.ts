@@ -1,7 +1,7 @@
 /** Records before and after a transform, for people and as JSON. */
 import { failureText } from '../hooks/messages.js';
 import type { Transformed } from '../inspect/probe.js';
-import { JsonTape } from '../request/json-tape.js';
+import { memberTexts } from '../request/paths.js';
 import { cut, table, visible } from './output.js';
 
 const CELL = 40;
@@ -36,8 +36,8 @@ function body({ record, outcome }: Transformed, limit: number): string {
 
 /** JSON texts of the members of a record. */
 function membersOf(record: string): Map<string, string> {
-  const tape = new JsonTape(record);
-  return new Map([...tape.named(0)].map(([name, at]) => [name, tape.textOf(at)]));
+  const names = Object.keys(JSON.parse(record) as object);
+  return memberTexts(record, new Map(names.map((name) => [name, [name]])));
 }
 
 /** A value by its JSON text; a dash for none. */

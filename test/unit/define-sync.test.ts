@@ -76,9 +76,9 @@ describe('defineSync', () => {
     refused(defineSync({ source, streams: [{ name: 'a', primary_key, names: { pgae: 'p' } }] }), 'pgae');
     // @ts-expect-error strem
     refused(defineSync({ source, streams, defaults: { parent: { strem: 'a' } } }), 'strem');
-    const columns = { id: { type: 'LONG', form: 'x' } } as const;
+    const id = { type: 'LONG', form: 'x' } as const;
     // @ts-expect-error form
-    refused(defineSync({ source, streams: [{ name: 'a', primary_key, columns: { ...columns } }] }), 'form');
+    refused(defineSync({ source, streams: [{ name: 'a', primary_key, columns: { id } }] }), 'form');
   });
 
   it('does not compile with a value of another kind', () => {
