@@ -59,6 +59,7 @@ export const FAILURES = {
     resumeStartsOver: true,
     isOfDestination: true,
   },
+  ExtensionMissingError: { activity: 'never', sync: 'block', refusesConfiguration: true },
   InputRefusedError: { activity: 'never', sync: 'block' },
   MalformedAnswerError: { activity: 'a few times', sync: 'retry' },
   MoveRefused: { activity: 'never', sync: 'end', isRefusal: true },

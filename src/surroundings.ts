@@ -1,6 +1,7 @@
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { Network } from './trust/network.js';
+import { type CustomStrategies, NO_STRATEGIES } from './strategies/index.js';
 import { TrustPolicy } from './trust/policy.js';
 
 /** The parts of a worker, or of a command, that the syncs which it runs share. */
@@ -11,12 +12,17 @@ export interface Surroundings {
   network: Network;
   /** Reads secrets of providers. */
   secrets: SecretStore;
+  /** The strategies of extensions. */
+  strategies: CustomStrategies;
   /** Shared by all streams: a source counts requests by account, not by stream. */
   budgets: Budgets;
 }
 
 /** Returns the surroundings of a command that reads a configuration file of its user. */
-export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
+export function ownSurroundings(
+  environment: NodeJS.ProcessEnv,
+  strategies: CustomStrategies = NO_STRATEGIES,
+): Surroundings {
   const trust = TrustPolicy.local(environment);
   return {
     environment,
@@ -24,5 +30,6 @@ export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
     network: new Network(trust),
     secrets: new SecretStore(environment),
     budgets: new Budgets(),
+    strategies,
   };
 }

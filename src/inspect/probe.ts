@@ -12,6 +12,7 @@ import {
   ASKED_ENOUGH,
   ContradictionError,
   createStrategy,
+  type CustomStrategies,
   readValues,
   type Strategy,
   UnfollowableError,
@@ -34,6 +35,8 @@ export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
   /** The destination beside which refresh tokens are kept. */
   destination: string;
+  /** The strategies of extensions. */
+  custom?: CustomStrategies;
   /** Values are read that their columns do not take. */
   takesAll?: true;
   /** Counts and limits the requests; without one, the caller limits them. */
@@ -48,10 +51,10 @@ export class Probe {
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
     private readonly source: HttpSource,
-    private readonly network: Surroundings['network'],
+    private readonly surroundings: Surroundings,
     private readonly budget: RequestBudget | undefined,
   ) {
-    this.strategy = createStrategy(plan.options);
+    this.strategy = createStrategy(plan.options, 'usual', surroundings.strategies);
   }
 
   /**
@@ -59,16 +62,16 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { environment, destination, takesAll, budget } = options;
+    const { environment, destination, takesAll, budget, custom } = options;
     const parent = await parentFields(plan, plans, options);
-    const surroundings = ownSurroundings(environment);
+    const surroundings = ownSurroundings(environment, custom);
     const checksValues = takesAll !== true;
     const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
-    return new Probe(plan, parent, source, surroundings.network, budget);
+    return new Probe(plan, parent, source, surroundings, budget);
   }
 
   close(): void {
-    this.network.close();
+    this.surroundings.network.close();
   }
 
   first(): Cursor {

@@ -37,7 +37,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     where: shape?.where ?? null,
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
-    readsAll: terms === null || rescansAlways(options),
+    readsAll: options.strategy === 'custom' ? options.readsAll : terms === null || rescansAlways(options),
   };
 }
 

@@ -12,6 +12,7 @@ import { findFiles, findServer } from '../../src/destinations/location.js';
 import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../../src/errors.js';
 import { loadLibrary } from '../../src/secrets/provider.js';
 import { SecretStore } from '../../src/secrets/store.js';
+import { NO_STRATEGIES } from '../../src/strategies/index.js';
 import { Budgets } from '../../src/sources/budget.js';
 import { Network } from '../../src/trust/network.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../../src/sources/references.js';
@@ -230,7 +231,7 @@ async function readPage(raw: object, environment: NodeJS.ProcessEnv, store: Secr
   onTestFinished(() => network.close());
   const source = await sourceOf(
     plan,
-    { environment, trust, network, secrets: store, budgets: new Budgets() },
+    { environment, trust, network, secrets: store, budgets: new Budgets(), strategies: NO_STRATEGIES },
     null,
   );
   const read = () => source.read({ params: { offset: '0' } }, async () => {}, new AbortController().signal);
