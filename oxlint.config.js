@@ -47,8 +47,9 @@ const LAYERS = {
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
+  hooks: { imports: ['trust'], packages: TEMPORAL },
   sources: {
-    imports: ['trust', 'secrets', 'strategies', 'request', 'config'],
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'hooks'],
     types: ['surroundings'],
     packages: TEMPORAL,
   },
@@ -56,7 +57,9 @@ const LAYERS = {
     imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'staging', 'sources'],
     packages: TEMPORAL,
   },
-  inspect: { imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'surroundings'] },
+  inspect: {
+    imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'hooks', 'sources', 'surroundings'],
+  },
   plan: { imports: ['secrets', 'strategies', 'config', 'sources', 'destinations'], packages: TEMPORAL },
   activities: {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
@@ -80,6 +83,7 @@ const LAYERS = {
         'staging',
         'payloads',
         'dev',
+        'hooks',
         'sources',
         'destinations',
       ],

@@ -60,6 +60,7 @@ export const FAILURES = {
     isOfDestination: true,
   },
   ExtensionMissingError: { activity: 'never', sync: 'block', refusesConfiguration: true },
+  HookChangedError: { activity: 'never', sync: 'reopen', isExpected: true },
   InputRefusedError: { activity: 'never', sync: 'block' },
   MalformedAnswerError: { activity: 'a few times', sync: 'retry' },
   MoveRefused: { activity: 'never', sync: 'end', isRefusal: true },

@@ -1,3 +1,4 @@
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { Network } from './trust/network.js';
@@ -16,6 +17,8 @@ export interface Surroundings {
   strategies: CustomStrategies;
   /** Shared by all streams: a source counts requests by account, not by stream. */
   budgets: Budgets;
+  /** Runs the hooks that make rows of records. */
+  hooks: Hooks;
 }
 
 /** Returns the surroundings of a command that reads a configuration file of its user. */
@@ -31,5 +34,6 @@ export function ownSurroundings(
     secrets: new SecretStore(environment),
     budgets: new Budgets(),
     strategies,
+    hooks: new Hooks(trust, hookLimits(environment)),
   };
 }

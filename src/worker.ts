@@ -15,6 +15,7 @@ import { createActivities } from './activities/index.js';
 import { SearchAttributeRegistry } from './activities/search-attributes.js';
 import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { isPlain, target, type Target } from './connection.js';
 import { extensionsOf, loadExtensions, type Extension } from './extensions.js';
 import { DestinationHost } from './destinations/host.js';
@@ -123,6 +124,7 @@ export class HighwaterWorker {
     private readonly secrets: SecretStore,
     private readonly kept: KeptRequests,
     private readonly searchAttributes: SearchAttributeRegistry,
+    private readonly hooks: Hooks,
   ) {}
 
   /**
@@ -139,6 +141,7 @@ export class HighwaterWorker {
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
+    const hooks = new Hooks(trust, hookLimits(environment));
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
     const meter = new Meter(Runtime.instance().metricMeter);
@@ -194,6 +197,7 @@ export class HighwaterWorker {
         secrets,
         budgets: new Budgets(),
         strategies,
+        hooks,
         searchAttributes,
         kept,
         turns: new WriteTurns(),
@@ -222,6 +226,7 @@ export class HighwaterWorker {
         secrets,
         kept,
         searchAttributes,
+        hooks,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -254,6 +259,7 @@ export class HighwaterWorker {
       await takingOver;
       await this.host.close();
       this.network.close();
+      this.hooks.close();
       this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();

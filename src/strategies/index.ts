@@ -25,7 +25,7 @@ export {
   StrategyMissingError,
 } from './custom.js';
 export { followToken, type TokenTrail } from './tokens.js';
-export { PASS_RESTARTED, readValues, withNote } from './cursors.js';
+export { PASS_RESTARTED, readValues, withLatestNote, withNote } from './cursors.js';
 export { type Extent, extentOf, heldToken, pagesBehind } from './positions.js';
 export { restartPass } from './restart.js';
 export { valuesOf } from './formats.js';
