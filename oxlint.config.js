@@ -43,7 +43,7 @@ const LAYERS = {
   strategies: { imports: [], shared: ['protocol'], packages: packagesExcept('luxon') },
   secrets: { imports: ['trust'], packages: TEMPORAL },
   request: { imports: ['secrets'], packages: TEMPORAL },
-  config: { imports: ['secrets', 'request', 'strategies'], packages: TEMPORAL },
+  config: { imports: ['secrets', 'request', 'strategies', 'extensions'], packages: TEMPORAL },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
@@ -68,6 +68,8 @@ const LAYERS = {
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
+  // For the tests of extensions.
+  testing: { imports: ['strategies'], shared: ['protocol'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
@@ -90,6 +92,7 @@ const LAYERS = {
       'client',
       'colours',
       'connection',
+      'extensions',
       'logger',
       'replaying',
       'schedules',

@@ -4,6 +4,7 @@ import type { Destination } from '../destinations/destination.js';
 import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
+import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';
@@ -19,7 +20,6 @@ import {
   heldToken,
   PASS_RESTARTED,
   restartPass,
-  strategyOf,
   type Strategy,
   UnfollowableError,
   withLatestNote,
@@ -73,7 +73,7 @@ async function openFetch(
   const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
   const { cancellationSignal: signal } = Context.current();
   const { destination, beside } = await host.get(path);
-  const { strategy, perParent } = strategyOf(plan);
+  const { strategy, perParent } = planStrategy(plan, surroundings.strategies);
   const { range, ...whole } = plan;
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
