@@ -54,7 +54,7 @@ const options = new Command('bench')
   )
   .option(
     '--only <list>',
-    'limit, read (the API alone), highwater, made (with an expression and a hash), and peers by name',
+    'limit, read (the API alone), highwater, made, transform (with an expression and a hash), and peers by name',
     'limit,highwater',
   )
   .option('--out <file>', 'file for the figures as JSON', 'bench/results.json')
@@ -209,6 +209,7 @@ async function program(
 ): Promise<Measure> {
   if (name === 'highwater') return highwater(plainStream(url, pageSize), file);
   if (name === 'made') return highwater(madeStream(url, pageSize), file);
+  if (name === 'transform') return highwater(transformedStream(url, pageSize), file);
   if (name === 'limit') return bare(url, rows, pageSize, file);
   if (name === 'read') return bare(url, rows, pageSize, '-');
   return peer(name, url, rows, pageSize, file);
@@ -252,19 +253,27 @@ function plainStream(url: string, pageSize: number): { [key: string]: Json } {
 }
 
 /** The same rows with a column from an expression more, and one hashed with a key. */
-function madeStream(url: string, pageSize: number): { [key: string]: Json } {
-  const columns = {
-    ...REFERENCE_COLUMNS,
-    email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
-    label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
-  };
+const madeStream = (url: string, pageSize: number) =>
+  fullStream(url, pageSize, {
+    columns: {
+      ...REFERENCE_COLUMNS,
+      email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
+      label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
+    },
+  });
+
+/** The same rows with a column more, which the hook of a transform adds. */
+const transformedStream = (url: string, pageSize: number) =>
+  fullStream(url, pageSize, { columns: { ...REFERENCE_COLUMNS, label: 'STRING' }, transform: 'label' });
+
+function fullStream(url: string, pageSize: number, keys: { [key: string]: Json }): { [key: string]: Json } {
   const stream = {
     name: 'user',
     strategy: options.strategy,
     page_size: pageSize,
     primary_key: 'id',
     ...(options.strategy !== 'offset' && { cursor_field: 'updatedAt' }),
-    columns,
+    ...keys,
     total: 'total',
     ...(!options.stamps && { stamps: false }),
   };

@@ -76,7 +76,7 @@ const list = <T extends z.Schema>(of: T, limit: number) => z.array(of).check(z.m
 const few = <T extends { [key: string]: unknown }>(limit: number) =>
   z.refine<T>((entries) => Object.keys(entries).length <= limit, `must have at most ${limit} members`);
 
-const note = z.strictObject({ code: name, message: text });
+const note = z.strictObject({ code: name, message: text, count: z.exactOptional(count) });
 const notes = list(note, NOTES_LIMIT);
 
 const cursorFormat = z.union([
@@ -211,6 +211,7 @@ const request = z.strictObject({
         parent: z.record(name, name),
         where: z.nullable(text),
         rest: z.exactOptional(yes),
+        transform: z.exactOptional(z.strictObject({ hook: name, digest: z.exactOptional(name) })),
         made: z.exactOptional(z.record(name, madeColumn)),
         exclude: z.exactOptional(list(list(z.nullable(text), 100), 1000)),
         raw: z.exactOptional(name),

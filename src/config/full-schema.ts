@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { filterProblem } from '../request/paths.js';
 import { flatFields, flatSchema, themes } from './flat.js';
 import { baseUrl, columnsOf, duration, identifier, numeric, ownColumn } from './values.js';
@@ -176,6 +177,13 @@ export const streamSchema = z.strictObject({
       })
       .optional()
       .describe("Stores only the records that match a JSONPath filter such as `@.status == 'open'`."),
+    transform: z
+      .string()
+      .regex(HOOK_NAME, NO_HOOK_NAME)
+      .optional()
+      .describe(
+        "A hook that makes rows of the records: NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks). It runs after `where`.",
+      ),
     next: next
       .optional()
       .describe(

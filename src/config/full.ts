@@ -218,7 +218,7 @@ function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem>
     if (Object.hasOwn(stream.columns, field)) continue;
     yield {
       path,
-      message: `${JSON.stringify(field)} must be one of the columns, because "where", "parent" or a column with "from" turns records into rows first`,
+      message: `${JSON.stringify(field)} must be one of the columns, because "where", "transform", "parent" or a column with "from" turns records into rows first`,
     };
   }
 }
@@ -417,7 +417,7 @@ const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
 function shapeOf(stream: Stream): RecordShape | null {
-  const { columns, parent, where, exclude, raw } = stream;
+  const { columns, parent, where, transform, exclude, raw } = stream;
   const made = madeOf(stream);
   const from = Object.fromEntries(
     Object.entries(columns).flatMap(([name, { from }]) =>
@@ -425,7 +425,7 @@ function shapeOf(stream: Stream): RecordShape | null {
     ),
   );
   const include = parent?.include ?? {};
-  const isPlain = made === null && exclude === undefined && raw === undefined;
+  const isPlain = transform === undefined && made === null && exclude === undefined && raw === undefined;
   const isMoved = Object.keys(from).length > 0 || Object.keys(include).length > 0;
   if (where === undefined && !isMoved && isPlain) return null;
   return {
@@ -433,6 +433,7 @@ function shapeOf(stream: Stream): RecordShape | null {
     parent: include,
     where: where ?? null,
     ...(isFollowing(stream) && { rest: true }),
+    ...(transform !== undefined && { transform: { hook: transform } }),
     ...(made !== null && { made }),
     ...(exclude !== undefined && { exclude }),
     ...(raw !== undefined && { raw }),

@@ -1,3 +1,4 @@
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
 import { isCredential } from '../secrets/credential-names.js';
@@ -175,7 +176,7 @@ export const authKinds = {
       type: z.literal('signature'),
       hook: z
         .string()
-        .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not a valid name of a hook: use letters, digits, "-" and "_"')
+        .regex(HOOK_NAME, NO_HOOK_NAME)
         .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
       settings: z
         .record(z.string().max(200), plainText)

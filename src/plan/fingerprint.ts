@@ -42,6 +42,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     ...(shape?.exclude !== undefined && { exclude: shape.exclude.map(patternText).sort() }),
     infers: table.inference !== undefined,
     where: shape?.where ?? null,
+    ...(shape?.transform !== undefined && { transform: shape.transform }),
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
     readsAll: terms === null || rescansAlways(options),

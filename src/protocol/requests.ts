@@ -107,12 +107,21 @@ export interface RecordShape {
   where: string | null;
   /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
+  /** The hook that makes rows of records, before columns are made and picked; absent: each record is one row. */
+  transform?: HookRef;
   /** Columns that are made, and not members as they are. */
   made?: { [column: string]: MadeColumn };
   /** Members that are left out everywhere: their names on the way through the record and its lists; null is any name. */
   exclude?: (string | null)[][];
   /** The column that keeps the whole record, as JSON. */
   raw?: string;
+}
+
+/** A hook that a configuration names. */
+export interface HookRef {
+  hook: string;
+  /** Digest of its code when the stream was opened; absent: it was not opened yet. */
+  digest?: string;
 }
 
 /** How a column is made. */

@@ -15,6 +15,7 @@ import { DUPLICATE_MEMBER, ScanError, WITHHELD } from './record-scanner.js';
 import { Shaper } from './shaper.js';
 import type { Identity } from './shaping/columns.js';
 import { holdsSecrets } from './shaping/made.js';
+import type { TransformOptions } from './shaping/transform.js';
 
 const GZIP = [0x1f, 0x8b];
 
@@ -63,6 +64,7 @@ export function readableBody(
   mask: Mask = (plain) => plain,
   identity: Identity = { primaryKey: [], cursorField: '' },
   hashKeys: ReadonlyMap<string, KeyObject> = new Map(),
+  transform?: TransformOptions,
 ): ReadableBody {
   // Before columns are made, the text of a record holds what must not be shown.
   const shown = spec.shape != null && holdsSecrets(spec.shape) ? () => WITHHELD : mask;
@@ -95,7 +97,15 @@ export function readableBody(
       remarks: headerRemarks,
     };
   }
-  const shaper = new Shaper({ shape, columns, parent, identity, mask, hashKeys });
+  const shaper = new Shaper({
+    shape,
+    columns,
+    parent,
+    identity,
+    mask,
+    hashKeys,
+    ...(transform !== undefined && { transform }),
+  });
   const onEnvelope = (document: JsonDocument) => {
     if (!isOwnEnvelope) envelope = document;
   };

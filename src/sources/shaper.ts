@@ -6,6 +6,7 @@ import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
 import { holdsSecrets, MadeColumns } from './shaping/made.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
+import { Transform, type TransformOptions } from './shaping/transform.js';
 import { Where } from './shaping/where.js';
 
 export interface ShaperOptions {
@@ -17,12 +18,14 @@ export interface ShaperOptions {
   identity: Identity;
   /** Hides secrets in what an error quotes of the body. */
   mask: (text: string) => string;
+  /** Runs the hook of the shape, if it has one. */
+  transform?: TransformOptions;
   /** Keys for hashes, by the columns that need one. */
   hashKeys: ReadonlyMap<string, KeyObject>;
 }
 
 /**
- * Makes rows of records, step by step. Each step is a file in `shaping/`; {@link stepsOf} puts them in order. Records
+ * Makes rows of records, step by step. Each step is a file in `shaping/`; `stepsOf` puts them in order. Records
  * are cut out of the answer before the first step, and rows are checked by the {@link RecordScanner} after the last.
  */
 export class Shaper {
@@ -42,7 +45,7 @@ export class Shaper {
     this.columns = new Columns(shape, columns, parent, identity);
     const isMade = shape.made !== undefined || shape.exclude !== undefined;
     this.made = isMade ? new MadeColumns(shape, identity.primaryKey, hashKeys) : null;
-    this.steps = stepsOf(shape, this.made, this.columns);
+    this.steps = this.stepsOf(shape);
   }
 
   /**
@@ -107,9 +110,16 @@ export class Shaper {
       return text;
     });
   }
-}
 
-/** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
-function stepsOf({ where }: RecordShape, made: MadeColumns | null, columns: Columns): ShapingStep[] {
-  return [...(where === null ? [] : [new Where(where)]), ...(made === null ? [] : [made]), columns];
+  /** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
+  private stepsOf({ where }: RecordShape): ShapingStep[] {
+    const { made, columns } = this;
+    const { transform } = this.options;
+    const last = [...(made === null ? [] : [made]), columns];
+    return [
+      ...(where === null ? [] : [new Where(where)]),
+      ...(transform === undefined ? [] : [new Transform(transform, last)]),
+      ...last,
+    ];
+  }
 }
