@@ -59,12 +59,13 @@ interface FetchParts {
   http: HttpSource;
   source: InFlight;
   kept: KeptRequests;
+  now: () => Date;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, kept, ...surroundings }: Dependencies,
+  { host, observe, kept, now = () => new Date(), ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
@@ -79,10 +80,10 @@ async function openFetch(
   const http = await sourceOf(plan, surroundings, beside, strategy.remembers, observed);
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
-  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
   const stager = new BatchStager(staging, base.id, plan.batch, began);
-  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -98,6 +99,7 @@ async function openFetch(
     http,
     source,
     kept,
+    now,
     cursor,
     signal,
   });
@@ -237,7 +239,7 @@ class PageFetch {
    * @param held records of the page that came before the failure.
    */
   private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
-    const { http, signal, stager, strategy } = this.parts;
+    const { http, now, signal, stager, strategy } = this.parts;
     const maximum =
       strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
     if (maximum !== null && strategy.lowerPageSize !== undefined) {
@@ -255,7 +257,7 @@ class PageFetch {
     this.believeNext();
     const restart = restartFor(thrown, this.cursor);
     if (restart !== null) {
-      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      await this.askFrom(restartPass(strategy, this.cursor, restart, now().toISOString()));
       return true;
     }
     if (thrown instanceof RateLimitedError) {
