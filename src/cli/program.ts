@@ -20,6 +20,8 @@ export const COMMANDS = {
     check: async () => (await import('./check.js')).checkCommand(),
     preview: async () => (await import('./preview.js')).previewCommand(),
     run: async () => (await import('./run.js')).runCommand(),
+    record: async () => (await import('./record.js')).recordCommand(),
+    test: async () => (await import('./test.js')).testCommand(),
   },
   'Run and operate': {
     dev: async () => (await import('./dev.js')).devCommand(),
