@@ -119,7 +119,7 @@ function printRecorded(
     `Recorded in ${folder}. Records are as the source sent them: read the files before you share them.`,
   ])
     print(wrapped(line, 0, limitOfLine));
-  print(`Next: highwater test ${file} --update`);
+  print(`Next: npx highwater test ${file} --update`);
 }
 
 function removedLines({ places, requestHeaders, short }: Removed): string[] {

@@ -50,10 +50,10 @@ Examples:
 
 async function test(file: string, options: Options): Promise<void> {
   const { configuration } = await loadPlans(file);
-  const { stream, update = false } = options;
+  const { stream, recording, update = false } = options;
   const outcome = await testRecording({
     configuration,
-    folder: options.recording ?? recordingFolder(file),
+    folder: recording ?? recordingFolder(file),
     ...(stream !== undefined && { stream }),
     update,
   });
@@ -62,7 +62,8 @@ async function test(file: string, options: Options): Promise<void> {
   if (outcome.passed) return;
   const failed = outcome.tables.filter(({ difference }) => difference !== null).length;
   throw new TestFailedError(
-    `${counted(failed, 'table')} ${failed === 1 ? 'is' : 'are'} not as expected. If the new rows are right: highwater test ${file} --update`,
+    `${counted(failed, 'table')} ${failed === 1 ? 'is' : 'are'} not as expected. If the new rows are right: ` +
+      `npx highwater test ${file}${recording === undefined ? '' : ` --recording ${recording}`} --update`,
   );
 }
 
