@@ -776,6 +776,22 @@ describe.concurrent('without any Temporal server', () => {
     );
   });
 
+  test('a run that fails says why first, then where to look further', async () => {
+    await atDesk(
+      {},
+      async (desk) => {
+        const base_url = `${desk.api.url}/nothing`;
+        await desk.write('configuration.json', { ...configurationFor('keyset', desk.api.url), base_url });
+        const { status, stderr } = await desk.run('run', 'configuration.json');
+        expect(status).toBe(1);
+        expect(stderr).toMatch(
+          /^highwater: the source answered 404 [^]*\nWeb UI: stopped with this command/m,
+        );
+      },
+      NO_SERVER,
+    );
+  });
+
   test('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
     await atDesk(
       {},
@@ -788,7 +804,9 @@ describe.concurrent('without any Temporal server', () => {
         };
         const down = async ({ child, ended }: Running) => {
           child.kill('SIGINT');
-          expect((await ended).status).toBe(0);
+          const { status, stderr } = await ended;
+          expect(status).toBe(0);
+          expect(stderr).toMatch(/The local Temporal server has stopped too\..*\n$/);
         };
         const first = await up();
         expect(first.said.stdout).toMatch(
