@@ -24,7 +24,7 @@ import { checked } from './check.js';
 import { initFrom } from './init-from.js';
 import { finishInit, type InitOptions } from './init-outcome.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
-import { counted, note, print, probedFrom, visible, wrapped } from './output.js';
+import { counted, note, print, probedFrom, shellWord, visible, wrapped } from './output.js';
 import { Questions } from './questions.js';
 
 /** The API could not be understood, so no configuration was written. */
@@ -320,7 +320,7 @@ async function finish(
   const variables = variablesIn(configuration);
   const files = await writeConfiguration(given.file, text, variables);
   const notes = [...drafted.notes, ...given.auth.assumed];
-  if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${given.file} --write" finds them`);
+  if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${shellWord(given.file)} --write" finds them`);
   if (look !== null && options.columns === true) {
     notes.push(
       `the columns are inferred from ${counted(look.discovery.records, 'record')}: check their types`,

@@ -5,7 +5,17 @@ import { recordingFolder } from '../recording/folder.js';
 import { recordSync, type RecordedSync } from '../recording/record.js';
 import type { Removed } from '../recording/scrubber.js';
 import { durationText } from '../durations.js';
-import { asLimit, counted, note, outputWidth, print, probedFrom, table, wrapped } from './output.js';
+import {
+  asLimit,
+  counted,
+  note,
+  outputWidth,
+  print,
+  probedFrom,
+  shellWord,
+  table,
+  wrapped,
+} from './output.js';
 
 /** Pages of each stream that are recorded unless a number is given: enough to see how the list goes on. */
 const PAGES = 10;
@@ -119,7 +129,7 @@ function printRecorded(
     `Recorded in ${folder}. Records are as the source sent them: read the files before you share them.`,
   ])
     print(wrapped(line, 0, limitOfLine));
-  print(`Next: npx highwater test ${file} --update`);
+  print(`Next: npx highwater test ${shellWord(file)} --update`);
 }
 
 function removedLines({ places, requestHeaders, short }: Removed): string[] {

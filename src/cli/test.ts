@@ -4,7 +4,7 @@ import { HighwaterError } from '../errors.js';
 import { differenceLines } from '../recording/comparison.js';
 import { recordingFolder } from '../recording/folder.js';
 import { testRecording, type TestOutcome } from '../recording/test-recording.js';
-import { counted, print, visible, wrapped } from './output.js';
+import { counted, print, shellWord, visible, wrapped } from './output.js';
 
 /** Rows of each kind of difference that are shown. */
 const ROWS_SHOWN = 20;
@@ -63,7 +63,7 @@ async function test(file: string, options: Options): Promise<void> {
   const failed = outcome.tables.filter(({ difference }) => difference !== null).length;
   throw new TestFailedError(
     `${counted(failed, 'table')} ${failed === 1 ? 'is' : 'are'} not as expected. If the new rows are right: ` +
-      `npx highwater test ${file}${recording === undefined ? '' : ` --recording ${recording}`} --update`,
+      `npx highwater test ${shellWord(file)}${recording === undefined ? '' : ` --recording ${shellWord(recording)}`} --update`,
   );
 }
 
