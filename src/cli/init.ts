@@ -270,8 +270,11 @@ async function lastAnswers(
   if (questions === null) return { ...given, strategy: given.strategy ?? (look === null ? 'keyset' : null) };
   const found = String(look?.keys['strategy'] ?? 'keyset');
   if (look !== null) printLook(look);
+  // What requests have shown is not asked about.
+  const isFound = look !== null && look.keys['strategy'] !== undefined;
   const strategy =
-    options.strategy ?? (await questions.oneOf('Strategy', STRATEGIES, found as (typeof STRATEGIES)[number]));
+    options.strategy ??
+    (isFound ? found : await questions.oneOf('Strategy', STRATEGIES, found as (typeof STRATEGIES)[number]));
   const name = options.name ?? (await questions.text('Name of the stream and its table', given.name));
   const file = options.file ?? (await questions.text('File', given.file));
   return { ...given, strategy: strategy === found && look !== null ? null : strategy, name, file };

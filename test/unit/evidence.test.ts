@@ -206,6 +206,18 @@ describe('a count of pages', () => {
   });
 });
 
+describe('a single answer', () => {
+  it('is cut where it is as long as was asked for, unless the source counts no more', () => {
+    const single: StrategyOptions = { ...cursor, follows: 'nothing' };
+    const at = read(single, [page(0, 10)]);
+    expect([at.ended, codes(at)]).toEqual(['whole_answer', ['answer_cut']]);
+    expect(at.notes[0]?.message).toContain('10 records, as many as were requested');
+    for (const whole of [page(0, 9), page(0, 10, { total: 10 })])
+      expect(codes(read(single, [whole]))).toEqual([]);
+    expect(codes(read({ ...single, pageSize: null }, [page(0, 10)]))).toEqual([]);
+  });
+});
+
 describe('an answer that says that there is no more', () => {
   it('is asked for again where the page is full, since the mark would move beyond what it hides', () => {
     const newestFirst = { ...cursor, incremental: { start: null, lookbackSeconds: 0 } };
