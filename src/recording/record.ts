@@ -6,10 +6,7 @@ import { asOnePass, type Plans } from '../config/index.js';
 import { messageOf } from '../errors.js';
 import { readPackageJson } from '../package-json.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { SecretStore } from '../secrets/store.js';
-import { Budgets } from '../sources/budget.js';
-import type { Surroundings } from '../surroundings.js';
-import { TrustPolicy } from '../trust/policy.js';
+import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { RecordingWriter, type Manifest } from './folder.js';
 import { ofOwnDestination, withParents } from './plans.js';
 import { RecordingNetwork } from './recording-network.js';
@@ -91,19 +88,14 @@ export async function recordSync(options: RecordOptions): Promise<RecordedSync> 
     await rehearsal.close();
     network.close();
     surroundings.secrets.close();
+    surroundings.hooks.close();
     await rm(scratch, { recursive: true, force: true });
   }
 }
 
 function recordingSurroundings(environment: NodeJS.ProcessEnv): Surroundings & { network: RecordingNetwork } {
-  const trust = TrustPolicy.local(environment);
-  return {
-    environment,
-    trust,
-    network: new RecordingNetwork(trust),
-    secrets: new SecretStore(environment),
-    budgets: new Budgets(),
-  };
+  const own = ownSurroundings(environment);
+  return { ...own, network: new RecordingNetwork(own.trust) };
 }
 
 const manifestOf = (now: Date, streams: RecordedSync['streams']): Manifest => ({

@@ -65,7 +65,7 @@ export class Rehearsal {
   private readonly activities: Activities;
 
   constructor(private readonly options: RehearsalOptions) {
-    const { configuration: _, now, environment, trust, secrets } = options;
+    const { now, environment, trust, network, secrets, budgets, hooks } = options;
     this.host = new DestinationHost({
       taskQueue: this.id,
       address: '',
@@ -77,11 +77,7 @@ export class Rehearsal {
     });
     this.activities = createActivities({
       host: this.host,
-      environment,
-      trust,
-      network: options.network,
-      secrets,
-      budgets: options.budgets,
+      ...{ environment, trust, network, secrets, budgets, hooks },
       defaultDestination: options.database,
       server: { address: '', isPlain: false },
       searchAttributes: new SearchAttributeRegistry(),

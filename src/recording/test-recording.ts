@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asOnePass, plansFrom } from '../config/index.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { SecretStore } from '../secrets/store.js';
-import { TrustPolicy } from '../trust/policy.js';
+import { ownSurroundings } from '../surroundings.js';
 import type { Difference } from './comparison.js';
 import { RecordingError } from './errors.js';
 import { Expectations } from './expectations.js';
@@ -110,10 +109,9 @@ interface Run {
 }
 
 async function readRecorded({ configuration, database, recording, chosen, environment }: Run) {
-  const trust = TrustPolicy.local(environment);
-  const network = new RecordedNetwork(trust, recording.exchanges);
-  const secrets = new SecretStore(environment);
-  const surroundings = { environment, trust, network, secrets, budgets: new FreeBudgets() };
+  const own = ownSurroundings(environment);
+  const network = new RecordedNetwork(own.trust, recording.exchanges);
+  const surroundings = { ...own, network, budgets: new FreeBudgets() };
   const rehearsal = new Rehearsal({
     ...surroundings,
     configuration,
@@ -140,7 +138,8 @@ async function readRecorded({ configuration, database, recording, chosen, enviro
   } finally {
     await rehearsal.close();
     network.close();
-    secrets.close();
+    own.secrets.close();
+    own.hooks.close();
   }
 }
 
