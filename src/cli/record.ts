@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { loadPlans } from '../config/index.js';
 import type { StreamPlan } from '../protocol.js';
 import { recordingFolder } from '../recording/folder.js';
-import { recordSync, type RecordedSync } from '../recording/record.js';
+import { plainMembers, recordSync, type RecordedSync } from '../recording/record.js';
 import type { Removed } from '../recording/scrubber.js';
 import { durationText } from '../durations.js';
 import {
@@ -14,6 +14,7 @@ import {
   probedFrom,
   shellWord,
   table,
+  visible,
   wrapped,
 } from './output.js';
 
@@ -85,6 +86,14 @@ async function record(file: string, options: Options): Promise<void> {
   });
   if (options.json === true) print(JSON.stringify({ folder, ...shownAsJson(recorded) }));
   else printRecorded(file, folder, options, recorded);
+  for (const plan of plans.plans) {
+    const plain = recorded.streams.some(({ stream }) => stream === plan.stream) ? plainMembers(plan) : [];
+    if (plain.length > 0)
+      note(
+        `! ${visible(plan.stream)}: recorded in plain, although the table has them hashed, masked or not at all: ` +
+          `${visible(plain.join(', '))}. Edit the files before you share them.`,
+      );
+  }
 }
 
 const shownAsJson = ({ streams, removed }: RecordedSync) => ({

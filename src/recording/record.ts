@@ -98,6 +98,16 @@ function recordingSurroundings(environment: NodeJS.ProcessEnv): Surroundings & {
   return { ...own, network: new RecordingNetwork(own.trust) };
 }
 
+/** Returns members that the table holds hashed, masked or not at all: answers are recorded as they came. */
+export const plainMembers = ({ request: { shape } }: StreamPlan): string[] => [
+  ...Object.entries(shape?.made ?? {}).flatMap(([column, made]) =>
+    'from' in made && (made.hash !== undefined || made.mask !== undefined)
+      ? [made.from.length === 0 ? column : made.from.join('.')]
+      : [],
+  ),
+  ...(shape?.exclude ?? []).map((path) => path.map((name) => name ?? '*').join('.')),
+];
+
 const manifestOf = (now: Date, streams: RecordedSync['streams']): Manifest => ({
   highwater: readPackageJson().version,
   recorded_at: now.toISOString(),

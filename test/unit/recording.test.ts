@@ -9,7 +9,7 @@ import { plansFrom } from '../../src/config/index.js';
 import { DemoServer } from '../../src/dev/demo-api.js';
 import type { Json } from '../../src/protocol.js';
 import { NotRecordedError, RecordingError } from '../../src/recording/errors.js';
-import { recordSync, type RecordOptions } from '../../src/recording/record.js';
+import { plainMembers, recordSync, type RecordOptions } from '../../src/recording/record.js';
 import { testRecording } from '../../src/recording/test-recording.js';
 import { SyncTestError, testSync, type Configuration } from '../../src/testing/sync.js';
 import { configurationFor, scratch } from '../helpers/harness.js';
@@ -370,6 +370,23 @@ describe('secrets', () => {
     closeServers();
     await expectNone('127.0.0.1');
     expect(await confirmed(configuration)).toMatchObject({ passed: true, streams: [{ pages: 2 }] });
+  });
+
+  it('that are keys of hashes have placeholders; hashed members are named, since they are recorded', async () => {
+    const url = await serve(() => ({ items: [{ id: 1, email: 'ann@example.com', ssn: '078-05-1120' }] }));
+    const configuration = list(url, {
+      columns: { id: 'LONG', email: { hash: 'sha256', key: '${env:PEPPER}' } },
+      exclude: ['ssn'],
+    });
+    const { plans } = plansFrom(configuration);
+    expect(plans.flatMap(plainMembers)).toEqual(['email', 'ssn']);
+    await record(configuration, { environment: { PEPPER: 'a pepper of some length' } });
+    closeServers();
+    const tested = await confirmed(configuration);
+    expect(tested.passed).toBe(true);
+    expect(tested.tables[0]?.rows).toEqual([
+      { id: 1, email: expect.stringMatching(/^[0-9a-f]{64}$/) as string },
+    ]);
   });
 
   it('in the body of a request are left out', async () => {
