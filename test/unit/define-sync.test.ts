@@ -76,13 +76,10 @@ describe('defineSync', () => {
     refused(defineSync({ source, streams: [{ name: 'a', primary_key, names: { pgae: 'p' } }] }), 'pgae');
     // @ts-expect-error strem
     refused(defineSync({ source, streams, defaults: { parent: { strem: 'a' } } }), 'strem');
-    const keyed = { name: 'a', primary_key } as const;
-    const typed = { type: 'LONG' } as const;
+    const a = { name: 'a', primary_key } as const;
+    const id = { type: 'LONG' } as const;
     // @ts-expect-error form
-    refused(
-      defineSync({ source, streams: [{ ...keyed, columns: { id: { ...typed, form: 'x' } } }] }),
-      'form',
-    );
+    refused(defineSync({ source, streams: [{ ...a, columns: { id: { ...id, form: 'x' } } }] }), 'form');
   });
 
   it('does not compile with a value of another kind', () => {
