@@ -65,6 +65,13 @@ const LAYERS = {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
     types: ['surroundings'],
   },
+  recording: {
+    imports: [
+      ...['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'destinations', 'activities'],
+      'surroundings',
+    ],
+  },
+  testing: { imports: ['config', 'recording'] },
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
@@ -88,6 +95,7 @@ const LAYERS = {
         'destinations',
       ],
       'inspect',
+      'recording',
       'plan',
       'client',
       'colours',

@@ -61,12 +61,13 @@ interface FetchParts {
   http: HttpSource;
   source: InFlight;
   kept: KeptRequests;
+  now: () => Date;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, kept, ...surroundings }: Dependencies,
+  { host, observe, kept, now = () => new Date(), ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
@@ -84,10 +85,10 @@ async function openFetch(
   });
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
-  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
   const stager = new BatchStager(staging, base.id, plan.batch, began);
-  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -103,6 +104,7 @@ async function openFetch(
     http,
     source,
     kept,
+    now,
     cursor,
     signal,
   });
@@ -249,7 +251,7 @@ class PageFetch {
    * @param held records of the page that came before the failure.
    */
   private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
-    const { http, signal, stager, strategy } = this.parts;
+    const { http, now, signal, stager, strategy } = this.parts;
     const maximum =
       strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
     if (maximum !== null && strategy.lowerPageSize !== undefined) {
@@ -267,7 +269,7 @@ class PageFetch {
     this.believeNext();
     const restart = restartFor(thrown, this.cursor);
     if (restart !== null) {
-      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      await this.askFrom(restartPass(strategy, this.cursor, restart, now().toISOString()));
       return true;
     }
     if (thrown instanceof RateLimitedError) {
