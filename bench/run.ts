@@ -243,12 +243,14 @@ async function rowsIn(seconds: number, settings: object, most: number, pageSize:
   }
 }
 
-const plainStream = (url: string, pageSize: number): { [key: string]: Json } => ({
-  strategy: options.strategy,
-  base_url: url,
-  page_size: pageSize,
-  ...(!options.stamps && { stamps: false }),
-});
+function plainStream(url: string, pageSize: number): { [key: string]: Json } {
+  return {
+    strategy: options.strategy,
+    base_url: url,
+    page_size: pageSize,
+    ...(!options.stamps && { stamps: false }),
+  };
+}
 
 /** The same rows with a column from an expression more, and one hashed with a key. */
 const madeStream = (url: string, pageSize: number) =>
