@@ -21,7 +21,7 @@ const CELL = 40;
 export function previewCommand(): Command {
   return new Command('preview')
     .description('Show the first records of a stream, and each request. Writes nothing.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--stream <name>', 'the stream (default: the first)')
     .addOption(new Option('--limit <n>', 'records').default('20', '20'))
     .option('--json', 'print one JSON object')
