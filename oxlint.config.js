@@ -67,16 +67,16 @@ const LAYERS = {
   },
   recording: {
     imports: [
+      'extensions',
       ...['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'destinations', 'activities'],
       'surroundings',
     ],
   },
-  testing: { imports: ['config', 'recording'] },
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
-  // For the tests of extensions.
-  testing: { imports: ['strategies'], shared: ['protocol'], packages: TEMPORAL },
+  // For the tests of configurations and of extensions.
+  testing: { imports: ['strategies', 'config', 'recording'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {

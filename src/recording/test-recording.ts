@@ -3,7 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asOnePass, plansFrom } from '../config/index.js';
+import { extensionsOf, loadExtensions } from '../extensions.js';
 import type { Json, StreamPlan } from '../protocol.js';
+import type { CustomStrategies } from '../strategies/index.js';
 import { ownSurroundings } from '../surroundings.js';
 import type { Difference } from './comparison.js';
 import { RecordingError } from './errors.js';
@@ -58,9 +60,11 @@ export async function testRecording(options: TestOptions): Promise<TestOutcome> 
   const database = join(scratch, 'test.duckdb');
   const plain = withPlaceholders(asOnePass(options.configuration));
   const configuration = ofOwnDestination(plain.configuration, database);
-  const chosen = recordedPlans(plansFrom(configuration).plans, recording, stream);
+  const strategies = await loadExtensions(extensionsOf(environment));
+  const { plans } = plansFrom(configuration, undefined, false, strategies);
+  const chosen = recordedPlans(plans, recording, stream);
   const passedOn = Object.fromEntries(PASSED_ON.map((name) => [name, environment[name]]));
-  const run = { configuration, database, recording, chosen };
+  const run = { configuration, database, recording, chosen, strategies };
   try {
     const read = await readRecorded({ ...run, environment: { ...passedOn, ...plain.environment } });
     const tables = await readTables(database, chosen.map(tableOf));
@@ -106,10 +110,12 @@ interface Run {
   recording: Recording;
   chosen: readonly StreamPlan[];
   environment: NodeJS.ProcessEnv;
+  strategies: CustomStrategies;
 }
 
-async function readRecorded({ configuration, database, recording, chosen, environment }: Run) {
-  const own = ownSurroundings(environment);
+async function readRecorded(run: Run) {
+  const { configuration, database, recording, chosen, environment, strategies } = run;
+  const own = ownSurroundings(environment, strategies);
   const network = new RecordedNetwork(own.trust, recording.exchanges);
   const surroundings = { ...own, network, budgets: new FreeBudgets() };
   const rehearsal = new Rehearsal({
