@@ -6,15 +6,17 @@ import type { OwnerRecord } from '../destinations/duckdb/owner.js';
 import type { Destination, OpenRequest, OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type {
-  FailedOpening,
-  Holder,
-  LastOpened,
-  Note,
-  OpenedStream,
-  OpenStreamInput,
-  Redirect,
-  StreamPlan,
+import {
+  allChildren,
+  childTable,
+  type FailedOpening,
+  type Holder,
+  type LastOpened,
+  type Note,
+  type OpenedStream,
+  type OpenStreamInput,
+  type Redirect,
+  type StreamPlan,
 } from '../protocol.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
@@ -88,6 +90,7 @@ async function openPlan(
   const request: OpenRequest = {
     key,
     table: plan.table,
+    ...(plan.children !== undefined && { children: allChildren(plan.children).map(childTable) }),
     holder: own,
     // The findings of an earlier audit say nothing about rows written since.
     full: input.full || plan.range?.kind === 'audit',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
 import { filterProblem } from '../request/paths.js';
+import { childrenSchema } from './children.js';
 import { flatFields, flatSchema, themes } from './flat.js';
 import { baseUrl, columnsOf, duration, identifier, numeric } from './values.js';
 import {
@@ -84,6 +85,11 @@ export const streamSchema = z.strictObject({
       .optional()
       .describe(
         'The column that marks a record as deleted: by true, a number other than 0, a time, or a text other than "false" and "no".',
+      ),
+    children: childrenSchema
+      .optional()
+      .describe(
+        'Child tables: each is filled from a list inside of the records, such as the lines of an order, in the transaction of the records themselves.',
       ),
     parent: z
       .strictObject({
@@ -305,10 +311,13 @@ export function jsonSchema(): object {
   const stream = z.toJSONSchema(streamSchema, { io: 'input', unrepresentable: 'any' });
   const schema = z.toJSONSchema(fullSchema, { io: 'input', unrepresentable: 'any' }) as {
     properties: Record<string, object>;
+    $defs?: object;
   };
-  const { required: _required, ...partial } = stream;
+  const { required: _required, $defs, ...partial } = stream;
   return {
     ...schema,
+    // References lead to the root.
+    $defs: { ...$defs, ...schema.$defs },
     title: 'Highwater, full form',
     properties: {
       $schema: { type: 'string' },

@@ -11,6 +11,7 @@ import type {
 import { PROVIDER_REFERENCE } from '../secrets/names.js';
 import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
 import { valuesOf, type Values } from '../strategies/index.js';
+import { CHILD_KEYS, childProblems, childrenOf, childTables, keptFor } from './children.js';
 import { schemaOf } from './destination-kind.js';
 import {
   contradictions,
@@ -113,6 +114,7 @@ const KEYS_IN: Record<string, string[]> = {
   errors: ['status', 'body', 'path', 'action', 'wait'],
   parent: ['stream', 'include'],
   columns: ['type', 'from'],
+  children: CHILD_KEYS,
   ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) =>
@@ -148,6 +150,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...cursorReferenceProblems(stream),
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
+    ...childProblems(stream, draft),
   ];
 }
 
@@ -349,6 +352,10 @@ const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== '
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
+    if (stream?.children !== undefined)
+      return [
+        { path: `streams[${i}].children`, message: 'files do not support child tables: use a database' },
+      ];
     const [key, message] = (stream && filesProblem(tableOf(stream, destination))) ?? [];
     return key === undefined || message === undefined || (draft && key === 'columns')
       ? []
@@ -592,6 +599,32 @@ function twice(streams: (Stream | undefined)[], destination: string | undefined)
       if (first === undefined) seen.set(folded, i);
     }
   });
+  return [...problems, ...childTwins(streams, destination, seen)];
+}
+
+/** Child tables that another stream or child has. @param seen tables of streams, by their folded names. */
+function childTwins(
+  streams: (Stream | undefined)[],
+  destination: string | undefined,
+  seen: ReadonlyMap<string, number>,
+): Problem[] {
+  const problems: Problem[] = [];
+  const known = new Map([...seen].map(([folded, i]) => [folded, `streams[${i}]`]));
+  streams.forEach((stream, i) => {
+    if (stream === undefined) return;
+    for (const { path, table } of childTables(stream)) {
+      const text = `${schemaOf({ ...stream, destination })}.${table}`;
+      const folded = `table ${text.toLowerCase()}`;
+      const at = `streams[${i}].${path}`;
+      const first = known.get(folded);
+      if (first === undefined) known.set(folded, at);
+      else
+        problems.push({
+          path: `${at}.table`,
+          message: `${JSON.stringify(text)} is already used by ${first}; name another table`,
+        });
+    }
+  });
   return problems;
 }
 
@@ -603,7 +636,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     ...(stream.body !== undefined && { body: stream.body, bodyAs: stream.body_as }),
     format: stream.format,
     single: stream.single,
-    shape: shapeOf(stream),
+    shape: keptFor(stream, shapeOf(stream)),
     errors: [...stream.errors, ...source.errors],
     ...(limit !== undefined && {
       rateLimit: {
@@ -646,6 +679,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
   const { cursor_field: fields = [] } = stream;
+  const children = childrenOf(stream, full.destination);
   return {
     ...beside,
     table: tableOf(stream, full.destination),
@@ -662,6 +696,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
         fields: fieldsOf(stream),
       },
     }),
+    ...(children !== undefined && { children }),
     notes: [],
   };
 }

@@ -76,7 +76,7 @@ function quotesHint(text: string): string | null {
 }
 
 /** "user.login", "changes[0].rev" or "$['@odata.id']" → names of members and places in lists. */
-const recordPath = z
+export const recordPath = z
   .string()
   .max(500)
   .transform((text, context): (string | number)[] => {

@@ -16,6 +16,8 @@ export interface Fingerprint {
   parent: string | null;
   /** The declared columns and the place of each value in a record. */
   columns: { [column: string]: string };
+  /** The place of the list that fills each child table, and its primary key; absent if there are none. */
+  children?: { [table: string]: { from: string; primaryKey: string[] } };
   /** Whether undeclared members of records are stored as well. */
   infers: boolean;
   where: string | null;
@@ -56,7 +58,7 @@ const cursorText = (cursor: Fingerprint['cursor']) =>
   cursor === null ? 'none' : `${cursor.field} (${formatText(cursor.format)})`;
 
 /** Whether two primary keys name the same rows. */
-const isSameKey = (a: readonly string[], b: readonly string[]) =>
+export const isSameKey = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.every((name) => b.includes(name));
 
 /** Compares the configuration that rows were read by with the current one. */
@@ -87,6 +89,12 @@ export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
       if (!was.infers) rows.push(`column ${column} is new`);
     } else if (before !== from)
       rows.push(`column ${column} was read from ${before} and is now read from ${from}`);
+  }
+  for (const [table, { from }] of Object.entries(is.children ?? {})) {
+    const before = was.children?.[table]?.from;
+    if (before === undefined) rows.push(`child table ${table} is new`);
+    else if (before !== from)
+      rows.push(`child table ${table} was filled from ${before} and is now filled from ${from}`);
   }
   return { key, mark: marks.length === 0 ? null : marks.join('; '), rows };
 }

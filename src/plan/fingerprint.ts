@@ -1,6 +1,6 @@
 import type { Fingerprint } from '../destinations/fingerprint.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
-import type { Json, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
+import type { ChildSpec, Json, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { rangeTerms } from '../strategies/index.js';
 
@@ -33,12 +33,25 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
         : null,
     parent: parent === null ? null : `${parent.stream} (${parent.table.primaryKey.join(', ')})`,
     columns: Object.fromEntries(Object.keys(table.columns).map((column) => [column, from(column)])),
+    ...(plan.children !== undefined && { children: childrenOf(plan.children) }),
     infers: table.inference !== undefined,
     where: shape?.where ?? null,
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
     readsAll: terms === null || rescansAlways(options),
   };
+}
+
+/** The child tables, with the places of their lists in a record. */
+function childrenOf(children: readonly ChildSpec[], above = ''): NonNullable<Fingerprint['children']> {
+  const found: NonNullable<Fingerprint['children']> = {};
+  for (const child of children) {
+    const from = `${above}${child.from.join('.')}`;
+    const { table, primaryKey } = child.table;
+    found[table] = { from, primaryKey };
+    Object.assign(found, childrenOf(child.children ?? [], `${from}[].`));
+  }
+  return found;
 }
 
 /** Whether each pass over a list that is read by offset reads the whole of it. */

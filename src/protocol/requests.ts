@@ -107,6 +107,8 @@ export interface RecordShape {
   where: string | null;
   /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
+  /** Members without a column that child tables are filled from; absent: none. */
+  keeps?: string[];
 }
 
 /** The stream that provides the parents; one request is made for each. */

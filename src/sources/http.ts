@@ -239,6 +239,11 @@ export class HttpSource implements Source {
     this.auth?.endWait();
   }
 
+  /** Hides secrets in texts. */
+  get mask(): (text: string) => string {
+    return (text) => this.resolved.mask(text);
+  }
+
   /** Returns method, address and body of a page's request, for people. */
   shownRequest(request: PageRequest): string {
     const { method, shown, body } = this.buildRequest(request);
@@ -402,7 +407,7 @@ export class HttpSource implements Source {
     const body = readableBody(
       watchedBytes(answered, watch),
       spec,
-      options.columns,
+      [...options.columns, ...(spec.shape?.keeps ?? [])],
       options.texts ?? [],
       request.parent ?? {},
       mask,

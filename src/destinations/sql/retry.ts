@@ -126,7 +126,7 @@ async function retryRecords(
         await writeBatch(
           session,
           write,
-          await loader.loadFitting(spec, lines, keepsLast({ table: spec }) ? 'last' : 'all'),
+          await loader.loadFitting(spec, lines, { keeps: keepsLast({ table: spec }) ? 'last' : 'all' }),
         )
       ).rows;
       for (const [place, reason] of misfits)

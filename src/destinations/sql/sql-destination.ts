@@ -87,16 +87,21 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
       const settle = await settleKey(session, request);
       const { deletesBeforeAltering } = session.dialect;
       if (deletesBeforeAltering) await settle();
-      const startedOver = await this.prepareAnew(session, table);
+      const startedOver = await this.prepareAnew(session, table, request.children);
       if (!deletesBeforeAltering) await settle();
       return startedOver;
     }).catch(refused);
   }
 
   /** Makes the table ready. @returns the streams that start over, as it was gone. */
-  private async prepareAnew(session: Session, table: TableSpec): Promise<StreamKey[]> {
-    const startedOver = await startOverWhereGone(session, table);
+  private async prepareAnew(
+    session: Session,
+    table: TableSpec,
+    children: readonly TableSpec[] = [],
+  ): Promise<StreamKey[]> {
+    const startedOver = await startOverWhereGone(session, table, children);
     await prepareTable(session, table);
+    for (const child of children) await prepareTable(session, child);
     return startedOver;
   }
 
@@ -111,12 +116,17 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
   }
 
   /** Makes the tables ready for a batch. @returns false for a stale batch, which changes no table of a stream. */
-  protected async prepareForWrite(session: Session, { key, base, table }: WriteRequest): Promise<boolean> {
+  protected async prepareForWrite(session: Session, request: WriteRequest): Promise<boolean> {
+    const { key, base, table, children } = request;
     try {
       await prepareOwnTables(session, key.schema);
       const found = checkpointsIn(await session.rows(checkpointQuery(this.dialect, key)), key);
       if (checkpointOf(found, key)?.id !== base) return false;
-      await this.prepareAnew(session, table);
+      await this.prepareAnew(
+        session,
+        table,
+        children?.tables.map((child) => child.table),
+      );
       return true;
     } catch (thrown) {
       throw this.notReady(table, thrown);
