@@ -668,7 +668,14 @@ const streamKey = z.strictObject({
 /** Requests of other programs on this machine to the owner of a DuckDB file. */
 const ownerRequest = z.union([
   z.strictObject({ query: z.strictObject({ sql: z.string(), seconds }) }),
-  z.strictObject({ retry: z.strictObject({ table, cursorField: name, overwrite: z.boolean() }) }),
+  z.strictObject({
+    retry: z.strictObject({
+      table,
+      isChild: z.exactOptional(yes),
+      cursorField: name,
+      overwrite: z.boolean(),
+    }),
+  }),
   z.strictObject({
     history: z.strictObject({
       key: streamKey,

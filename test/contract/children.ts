@@ -435,6 +435,34 @@ function claims(start: () => Promise<TestedDestination>): void {
       expect(await orders.stream.rows()).toEqual([]);
     });
 
+    it('are written once they fit, in place of the rows of before', async () => {
+      const orders = ordersOf({ quarantine: true }, { children: [] });
+      await orders.open();
+      await orders.write([order(1, line('a'), line('b'))]);
+      await orders.write([order(1, line('a', 1.5), line('b', 'many'))]);
+      const [lines] = orders.children;
+      if (lines === undefined) throw new Error('no lines');
+      const table = { ...lines.table, table: `${lines.table.table}` };
+      const retried = await tested.destination.retry?.({
+        table,
+        isChild: true,
+        cursorField: '',
+        overwrite: false,
+      });
+      expect(retried).toMatchObject({ records: 2, retried: 0 });
+      expect(await orders.rows('order_id, sku, qty')).toEqual(['1 a 1', '1 b 1']);
+      await tested.query(
+        `UPDATE ${tested.ownSchema}_highwater_rejects SET record = replace(record, '1.5', '7') WHERE "table" = '${table.table}'`,
+      );
+      expect(
+        await tested.destination.retry?.({ table, isChild: true, cursorField: '', overwrite: false }),
+      ).toMatchObject({ records: 2, retried: 1, rows: 1 });
+      expect(await orders.rows('order_id, sku, qty, _highwater_parent')).toEqual([
+        '1 a 7 ["1"]',
+        '1 b 1 ["1"]',
+      ]);
+    });
+
     it('put them aside with the key of their record, and keep the rows of before', async () => {
       const orders = ordersOf({ quarantine: true });
       await orders.open();

@@ -144,7 +144,8 @@ const parentOfReject = sql`regexp_replace(record, ${literal(`^\\{"${PARENT}":("(
  * Gives the quarantined rows of this batch the key of their record in place of its number, and forgets those of earlier
  * versions of the same records.
  */
-export async function settleRejects(session: SqlSession, { key, next }: WriteRequest): Promise<void> {
+export async function settleRejects(session: SqlSession, { key, next, table }: WriteRequest): Promise<void> {
+  if (!isQuarantining(table)) return;
   const rejects = ownTable(session, key, 'rejects');
   const roots = rootsOf(session);
   const begin = sql`${literal(`{"${PARENT}":`)}`;
@@ -167,8 +168,7 @@ export async function settleRejects(session: SqlSession, { key, next }: WriteReq
 
 /** A condition on `t`: no row of its record was quarantined with this batch, which may be the row. */
 function hasNoReject(session: SqlSession, { key, next, table }: WriteRequest): Sql {
-  const isQuarantining = table.quarantine === true || table.inference?.policy === 'quarantine';
-  if (!isQuarantining) return sql`true`;
+  if (!isQuarantining(table)) return sql`true`;
   return sql`${session.dialect.jsonText(sql`t.${identifier(PARENT)}`)} NOT IN (
     SELECT ${parentOfReject} FROM ${ownTable(session, key, 'rejects')} WHERE ${keyIs(session, key)} AND batch = ${literal(next)})`;
 }
@@ -216,8 +216,18 @@ export async function removeOrphans(
     key,
     sql`FROM ${tableName(parents)} AS p WHERE ${isThere}`,
   );
+  if (isQuarantining(table)) {
+    const rejects = ownTable(session, request.key, 'rejects');
+    const there = sql`SELECT ${dialect.jsonText(key)} FROM ${tableName(parents)} AS p WHERE ${isThere}`;
+    await session.run(
+      sql`DELETE FROM ${rejects} WHERE ${tableIs(session, request.key)} AND ${parentOfReject} NOT IN (${there})`,
+    );
+  }
   return endRows(session, request, table, which);
 }
+
+const isQuarantining = ({ quarantine, inference }: TableSpec): boolean =>
+  quarantine === true || inference?.policy === 'quarantine';
 
 /** Ends rows as the table says: marks them, ends their versions, or removes them. */
 function endRows(

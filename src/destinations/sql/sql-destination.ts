@@ -21,7 +21,7 @@ import { columnsOf, prepareTable } from './evolution.js';
 import { areTablesOld, databaseId, prepareOwnTables } from './own-tables.js';
 import { readParents } from './parents.js';
 import { besideTable, concludeAudit, forgetRange, rangeRefusal } from './ranges.js';
-import { retryRejects, type RetryOutcome, type RetryRequest } from './retry.js';
+import { retryRejects, wholeRetry, type RetryOutcome, type RetryRequest } from './retry.js';
 import {
   allCheckpoints,
   checkpointOf,
@@ -160,7 +160,8 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     return this.read((session) => readParents(session, request));
   }
 
-  retry(request: RetryRequest): Promise<RetryOutcome> {
+  retry(asked: RetryRequest): Promise<RetryOutcome> {
+    const request = wholeRetry(asked);
     return retryRejects(request, {
       folder: this.folder,
       exact: exactColumns,
