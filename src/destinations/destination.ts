@@ -106,6 +106,8 @@ export interface RangeWrite {
 export interface ConcludeRequest {
   key: StreamKey;
   table: TableSpec;
+  /** The stream's child tables; absent if it has none. */
+  children?: TableSpec[];
   range: RangePlan;
   /**
    * The rows that a complete pass would have read, as inclusive bounds on a column; null: all rows; a text: the reason

@@ -587,6 +587,40 @@ function claims(start: () => Promise<TestedDestination>): void {
     expect(await orders.rows('order_id, sku, qty')).toEqual(['1 a 5', '1 b 1', '2 new 1', '3 c 1']);
   });
 
+  it('go with the rows that the repair of an audit removes', async () => {
+    const orders = ordersOf({ stamps: true, deletes: 'hard', maxDeletes: 'any', unseen: 'stay' });
+    await orders.open();
+    await orders.write([order(1, line('a')), order(2, line('a'))], at(1, true));
+    const key = keyOf(orders.table, { range: 'audit 1..9' });
+    const ranges = tested.destination.ranges;
+    if (ranges === undefined) throw new Error('no ranges');
+    const began = await ranges.now(key);
+    const plan = {
+      kind: 'audit' as const,
+      from: '1',
+      to: '9',
+      repair: true,
+      removeExtra: false,
+      keys: 10,
+      began,
+      reached: null,
+    };
+    const children = allChildren(orders.children).map(childTable);
+    const { checkpoint } = await orders.stream.open('range', { key, children });
+    const range = { kind: 'audit' as const, writes: true, began, cursor: null };
+    await orders.write([order(2, line('b'))], { ...at(1, true), key, range }, 'audit-1', checkpoint.id);
+    const found = await ranges.conclude({
+      key,
+      table: orders.table,
+      children,
+      range: plan,
+      scope: null,
+      removes: true,
+    });
+    expect(found.extra).toMatchObject({ count: 1, repaired: 1 });
+    expect(await orders.rows('order_id, sku')).toEqual(['2 b']);
+  });
+
   it('equal what the last answer said of each record, however batches are cut, repeated and retried', async () => {
     const skus = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 4 });
     const records = fc.array(

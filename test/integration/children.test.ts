@@ -1,7 +1,9 @@
 /** Child tables, by syncs from end to end: orders with lines and discounts, from an API that changes them. */
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Json } from '../../src/protocol.js';
-import { uniqueName } from '../helpers/harness.js';
+import { highwater, uniqueName } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
 
@@ -99,6 +101,24 @@ describe('a stream with child tables', () => {
     expect(await linesOf(table)).toEqual(expected());
     expect(await texts(`SELECT count(*) FROM ${table}_lines_discounts`)).toEqual(['5']);
     expect(await system.sync(inferred)).toMatchObject({ rows: 0, deleted: 0 });
+  });
+
+  test('is shown and checked before anything is written', async () => {
+    const { table, configuration: inferred } = configuration({}, { children: {} });
+    const file = join(dirname(system.destination), `${table}.json`);
+    await writeFile(file, JSON.stringify(inferred));
+    const { stdout } = await highwater(['preview', file, '--limit', '4'], {});
+    expect(stdout).toContain(`${table}_lines: 6 rows`);
+    expect(stdout).toMatch(/order_id +sku +qty +price/);
+    const json = JSON.parse(
+      (await highwater(['preview', file, '--limit', '4', '--json'], {})).stdout,
+    ) as Json;
+    expect(json).toMatchObject({
+      children: { [`${table}_lines`]: [{ order_id: 1, sku: 's0' }, {}, {}, {}, {}, {}] },
+    });
+    const check = await highwater(['check', file], {});
+    expect(check.stdout).toMatch(new RegExp(`child table ${table}_lines: \\d+ rows of 10 records`));
+    expect(check.stdout).not.toMatch(/columns inferred .*lines/);
   });
 
   test('puts an item aside that does not fit, and keeps all others', async () => {

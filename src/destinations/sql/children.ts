@@ -202,7 +202,7 @@ export async function removeLeft(
 /** Removes, marks or ends the rows whose record is not in the stream's table any more. @returns how many. */
 export async function removeOrphans(
   session: SqlSession,
-  request: WriteRequest,
+  request: Pick<WriteRequest, 'key' | 'table' | 'next'>,
   parents: TableSpec,
 ): Promise<number> {
   const { table } = request;
@@ -232,7 +232,7 @@ const isQuarantining = ({ quarantine, inference }: TableSpec): boolean =>
 /** Ends rows as the table says: marks them, ends their versions, or removes them. */
 function endRows(
   session: SqlSession,
-  { table, next }: WriteRequest,
+  { table, next }: Pick<WriteRequest, 'table' | 'next'>,
   target: TableSpec,
   which: Sql,
 ): Promise<number> {
