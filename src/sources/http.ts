@@ -32,6 +32,7 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { SharedKeys } from './shared-keys.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
 import type { ResolvedRequest } from './references.js';
@@ -70,6 +71,8 @@ export interface HttpSourceOptions {
   remembers?: Remembered;
   /** Maximum time until an answer begins, and between its parts. */
   timeoutSeconds: number;
+  /** Notes records of one answer that share a primary key. */
+  notesSharedKeys?: boolean;
   /** Passes records that cannot be stored to the sink instead of throwing. */
   quarantine?: boolean;
   /** Selects records by key and cursor value; absent: all. */
@@ -414,7 +417,8 @@ export class HttpSource implements Source {
       options,
     );
     const queue = new SinkQueue(sink, watch);
-    const scanner = this.scannerFor(body, request, queue);
+    const shared = options.notesSharedKeys === true ? new SharedKeys(options.primaryKey) : null;
+    const scanner = this.scannerFor(body, request, queue, shared);
     let document: JsonDocument;
     try {
       document = await scanBody(body, scanner, queue);
@@ -437,13 +441,22 @@ export class HttpSource implements Source {
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
       undeclared: [...scanner.undeclared].map(mask),
-      ...remarksOf(body.remarks(), scanner.remarks),
+      ...remarksOf([...body.remarks(), ...(shared?.notes(mask) ?? [])], scanner.remarks),
     };
   }
 
   /** Returns a scanner that puts the records of a body into the queue. */
-  private scannerFor(body: ReadableBody, request: PageRequest, queue: SinkQueue): RecordScanner {
+  private scannerFor(
+    body: ReadableBody,
+    request: PageRequest,
+    queue: SinkQueue,
+    shared: SharedKeys | null,
+  ): RecordScanner {
     const { options } = this;
+    const remembers: Remembered =
+      shared === null || options.remembers === undefined
+        ? (options.remembers ?? { keys: 'all', values: 'all' })
+        : { ...options.remembers, keys: 'all' };
     const parts = new PartMaker({
       cursorFields: options.remembers?.values === 'none' ? undefined : options.cursorFields,
       within: options.within,
@@ -456,12 +469,14 @@ export class HttpSource implements Source {
       cursorField: options.cursorField,
       columns: options.columns,
       ...(options.exact !== undefined && { exact: options.exact }),
-      ...(options.remembers !== undefined && { remembers: options.remembers }),
+      remembers,
       recordLimit: RECORD_LIMIT,
       mask: this.resolved.mask,
       ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
-      sink: (lines, scanned, rejected) =>
-        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
+      sink: (lines, scanned, rejected) => {
+        shared?.add(scanned.keys, body.kept);
+        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest));
+      },
     });
     return scanner;
   }

@@ -121,6 +121,19 @@ describe('a stream with child tables', () => {
     expect(check.stdout).not.toMatch(/columns inferred .*lines/);
   });
 
+  test('is what a note asks for, where items of several lists share their keys', async () => {
+    const { configuration: flat } = configuration({
+      ...{ records: '$.data[*].lines[*]', primary_key: 'sku', columns: { sku: 'STRING', qty: 'LONG' } },
+      ...{ children: {}, strategy: 'cursor', next: 'none', params: { page: 1 } },
+    });
+    const { warnings } = await system.sync(flat);
+    const note = warnings.find(({ code }) => code === 'shared_keys');
+    // Of 13 items on the page, three keys.
+    expect(note?.message).toMatch(
+      /^10 records of a response have the primary key \(sku\) of another .* "s0".*child table/,
+    );
+  });
+
   test('puts an item aside that does not fit, and keeps all others', async () => {
     const { table, configuration: declared } = configuration(
       { columns: { id: 'LONG', status: 'STRING' }, misfits: 'quarantine' },
