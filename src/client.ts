@@ -49,7 +49,8 @@ import type { RangeOf } from './sync-families.js';
 import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
 import { questionOf } from './workflows/questions.js';
-import type { MoveInput, Reopened } from './workflows/moves.js';
+import type { MoveInput } from './move-target.js';
+import type { Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
 /** The task queue that workers take syncs from unless told otherwise. */

@@ -58,4 +58,5 @@ export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';
 export type { Decided } from './workflows/deletes.js';
-export type { MoveInput, Reopened } from './workflows/moves.js';
+export type { MoveInput } from './move-target.js';
+export type { Reopened } from './workflows/moves.js';

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure, type DataConverter } from '@temporalio/common';
 import {
@@ -16,6 +17,7 @@ import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
+import { ServedQueues } from './destinations/served-queues.js';
 import { countingInterceptor } from './observe/activities.js';
 import { messageOf } from './errors.js';
 import type { FailureType } from './failures.js';
@@ -30,6 +32,7 @@ import { Network } from './trust/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 import { watchServer } from './server-watch.js';
+import { stateDir } from './state-dir.js';
 
 export { createLogger, installRuntime } from './logger.js';
 export type { TrustOptions };
@@ -150,11 +153,14 @@ export class HighwaterWorker {
         ...RECOVERY,
       };
 
+      const clusterId = await clusterIdOf(connection).catch(() => undefined);
+      const origin = { taskQueue, namespace, cluster: clusterId ?? address };
       const host: DestinationHost = new DestinationHost({
         taskQueue,
         address,
-        clusterId: await clusterIdOf(connection).catch(() => undefined),
+        clusterId,
         namespace,
+        served: new ServedQueues(join(stateDir(environment), 'served-queues'), origin),
         environment,
         trust,
         secrets,
@@ -225,8 +231,10 @@ export class HighwaterWorker {
       this.searchAttributes.watch(this.connection, namespace),
       watchServer(address, () => this.forgetSyncs()),
     ];
+    let takingOver: Promise<void> | null = null;
     try {
       const running = this.keepRunning();
+      takingOver = this.takeOver();
       const done = work?.().finally(() => this.shutdown());
       // It is asked for once the worker has ended, whichever way.
       done?.catch(() => undefined);
@@ -235,12 +243,20 @@ export class HighwaterWorker {
     } finally {
       for (const stopWatching of watches) stopWatching();
       this.kept.close();
+      await takingOver;
       await this.host.close();
       this.network.close();
       this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();
     }
+  }
+
+  /** Continues what a worker of this machine left when it died. */
+  private async takeOver(): Promise<void> {
+    const opened = await this.host.takeOver();
+    if (opened.length === 0) return;
+    Runtime.instance().logger.info('took over from a worker that died', { destinations: opened });
   }
 
   private async keepRunning(): Promise<void> {

@@ -20,7 +20,7 @@ import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
 import type { Json, OpenedStream, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';
-import { readTarget, type MoveInput } from '../workflows/moves.js';
+import { readTarget, type MoveInput } from '../move-target.js';
 import type { SyncOptions } from '../workflows/sync.js';
 import { connected, type Connected } from './asking.js';
 import { eventsOf, type Event } from './history.js';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { readPackageJson } from '../package-json.js';
-import { fitted } from './output.js';
+import { readOverview, type OverviewLine } from './overview.js';
 
 const { version } = readPackageJson();
 
@@ -82,12 +82,8 @@ function groupOptions({ options }: Command): void {
 /** Returns a group's heading in the help. */
 const heading = (group: keyof typeof COMMANDS): string => `${group}:`;
 
-/**
- * Returns the command line.
- * @param word the first argument: if it is a command, only that one is loaded.
- */
-export async function programFor(word: string | undefined): Promise<Command> {
-  const program = new Command('highwater')
+const programAlone = (): Command =>
+  new Command('highwater')
     .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')
     .version(version)
     .configureHelp({ sortSubcommands: false })
@@ -99,17 +95,32 @@ export async function programFor(word: string | undefined): Promise<Command> {
     )
     .showHelpAfterError('(see highwater --help)')
     .addHelpText('after', `${CONNECTION}${EXIT_CODES}`);
-  const groups = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
-  const all = groups.flatMap((group) =>
-    Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
-  );
-  const asked = all.filter(({ name }) => name === word);
-  const wanted = asked.length === 0 ? all : asked;
-  const loaded =
-    word === '--version'
-      ? []
-      : await Promise.all(wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group))));
-  for (const command of loaded) {
+
+/**
+ * Returns the command line for its first words. If they name a command, only that one is loaded; otherwise the overview
+ * answers, which needs none of them.
+ */
+export async function programFor(words: readonly string[]): Promise<Command> {
+  if (words[0] === '--version') return programAlone();
+  const name = words[0] === 'help' ? words[1] : words[0];
+  const found = ALL.find((one) => one.name === name);
+  if (found !== undefined) return programOf([found]);
+  const overview = readOverview();
+  return overview === null ? wholeProgram() : overviewProgram(overview);
+}
+
+/** Returns the command line with all commands. */
+export const wholeProgram = (): Promise<Command> => programOf(ALL);
+
+const ALL = (Object.keys(COMMANDS) as (keyof typeof COMMANDS)[]).flatMap((group) =>
+  Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
+);
+
+async function programOf(wanted: typeof ALL): Promise<Command> {
+  const { fitted } = await import('./output.js');
+  const program = programAlone();
+  const loaded = wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group)));
+  for (const command of await Promise.all(loaded)) {
     program.addCommand(command);
     for (const one of [command, ...command.commands]) {
       groupOptions(one);
@@ -119,4 +130,29 @@ export async function programFor(word: string | undefined): Promise<Command> {
     }
   }
   return program;
+}
+
+/** Returns a command line that shows its help, and knows which commands there are. */
+function overviewProgram(overview: readonly OverviewLine[]): Command {
+  const terms = new Map(overview.map(({ name, term }) => [name, term]));
+  const program = programAlone();
+  program.configureHelp({
+    sortSubcommands: false,
+    subcommandTerm: (command) => terms.get(command.name()) ?? `${command.name()} [command]`,
+  });
+  for (const { group, name, description } of overview)
+    program.addCommand(new Command(name).description(description).helpGroup(group));
+  return program;
+}
+
+/** Returns the lines of the overview. Loads all commands. */
+export async function overviewLines(): Promise<OverviewLine[]> {
+  const program = await wholeProgram();
+  const help = program.createHelp();
+  return program.commands.map((command) => ({
+    group: command.helpGroup(),
+    name: command.name(),
+    term: help.subcommandTerm(command),
+    description: help.subcommandDescription(command),
+  }));
 }

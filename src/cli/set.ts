@@ -1,8 +1,7 @@
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { Command } from 'commander';
 import type { Json } from '../protocol.js';
-import { SETTINGS } from '../settings.js';
-import { settingsText } from '../workflows/settings.js';
+import { SETTINGS, settingsText } from '../settings.js';
 import { connected } from './asking.js';
 import { print } from './output.js';
 

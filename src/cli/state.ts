@@ -3,7 +3,7 @@ import { streamKey } from '../plan/stream-key.js';
 import { ConfigurationError } from '../errors.js';
 import type { Cursor, Json, StreamPlan } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';
-import type { MoveInput } from '../workflows/moves.js';
+import type { MoveInput } from '../move-target.js';
 import { connected } from './asking.js';
 import { historyOf } from './in-destination.js';
 import { counted, cursorText, note, print, table, visible, wrapped, outputWidth } from './output.js';

@@ -16,7 +16,7 @@ import type {
 import type { Counts } from './carry.js';
 import { plural } from './details.js';
 import type { Findable } from './search-attributes.js';
-import type { Settings } from './settings.js';
+import type { Settings } from '../settings.js';
 import type { StreamState } from './stream-state.js';
 
 /** Schema changes that a warning names. */

@@ -8,7 +8,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import type { HighwaterClient } from '../../src/client.js';
-import { programFor } from '../../src/cli/program.js';
+import { wholeProgram } from '../../src/cli/program.js';
 import type { DemoRecord, DemoSettingsPatch } from '../../src/dev/demo-api.js';
 import { portAnswers } from '../../src/dev/ports.js';
 import { stopRecordedServer } from '../../src/dev/temporal-server.js';
@@ -873,7 +873,7 @@ test('every command explains itself', async () => {
     'demo init discover check preview run dev worker start pause resume trigger stop cancel schedule set configure state resync backfill audit ' +
       'approve reject rejects list status logs query ui report doctor import-state config schema replay mcp codec-server help',
   );
-  const program = await programFor(undefined);
+  const program = await wholeProgram();
   for (const command of program.commands) {
     const name = command.name();
     let help = '';
