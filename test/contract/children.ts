@@ -544,6 +544,30 @@ function claims(start: () => Promise<TestedDestination>): void {
     expect(await orders.rows('order_id, sku')).toEqual(['1 b']);
   });
 
+  it('belong to one stream', async () => {
+    const orders = ordersOf({}, { children: [] });
+    const fingerprint = {
+      ...{ primaryKey: ['id'], cursor: null, parent: null, columns: {}, infers: false, where: null },
+      ...{ start: null, request: {}, readsAll: false },
+      children: { [`${orders.table.table}_lines`]: { from: 'lines', primaryKey: ['order_id', 'sku'] } },
+    };
+    await orders.open({ fingerprint });
+    const lines = allChildren(orders.children)[0]?.table;
+    if (lines === undefined) throw new Error('no lines');
+    const error = await thrownBy(new Stream(tested, folder.file, lines).open('w2'));
+    expect(error).toBeInstanceOf(DestinationError);
+    expect(error.message).toContain(
+      `table main.${lines.table} belongs to the stream that writes main.${orders.table.table}`,
+    );
+    // Nor may a stream's table become the child table of another.
+    const others = ordersOf({}, { children: [] });
+    await new Stream(tested, folder.file, { ...lines, table: `${others.table.table}_lines` }).open('w3');
+    await expect(others.open()).rejects.toThrow(
+      `belongs to the stream that writes main.${others.table.table}_lines`,
+    );
+    expect((await orders.open({ fingerprint })).checkpoint).toBeDefined();
+  });
+
   it('keep their primary key, unless everything is read again', async () => {
     const orders = ordersOf({}, { children: [] });
     const fingerprint = (primaryKey: string[]) => ({

@@ -3,7 +3,7 @@
  * transaction that opens the stream or ends a pass.
  */
 import { randomUUID } from 'node:crypto';
-import { DestinationGoneError } from '../../errors.js';
+import { DestinationError, DestinationGoneError } from '../../errors.js';
 import { SYNCED_AT, type Holder, type Note, type StreamKey, type TableSpec } from '../../protocol.js';
 import { isRange, keyValues, sameKey, startsAnew, tableName } from '../checkpoints.js';
 import type { OpenRequest } from '../destination.js';
@@ -232,6 +232,40 @@ export async function startOverWhereGone(
 /** Whether the table is gone although it has a checkpoint. */
 export const isTableGone = async (session: SqlSession, table: TableSpec): Promise<boolean> =>
   (await checkpointsWithoutTable(session, table)).length > 0;
+
+/**
+ * Refuses tables that would be written twice: as a child table of one stream, and as a table or child table of another.
+ * @throws {DestinationError}
+ */
+export async function refuseSharedChildren(
+  session: SqlSession,
+  { key, table, children = [] }: OpenRequest,
+): Promise<void> {
+  const { fold } = session.dialect.names;
+  const isSame = (a: string, b: string) => fold(a) === fold(b);
+  const own = [table, ...children].map((one) => one.table);
+  const refuse = (name: string, other: string) => {
+    throw new DestinationError(
+      `table ${key.schema}.${name} belongs to the stream that writes ${key.schema}.${other}. Configure another "table", or another "schema".`,
+    );
+  };
+  for (const child of children) {
+    const [[held] = []] = await session.rows(
+      sql`SELECT "table" FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, child)} LIMIT 1`,
+    );
+    if (held != null) refuse(child.table, held);
+  }
+  const rows = await session.rows(
+    sql`SELECT "table", fingerprint FROM ${ownTable(session, key, 'fingerprints')}
+       WHERE "schema" = ${literal(key.schema)} AND fingerprint LIKE '%"children":%'`,
+  );
+  for (const [other, fingerprint] of rows) {
+    if (other == null || isSame(other, table.table)) continue;
+    const { is } = JSON.parse(fingerprint ?? '') as Recorded;
+    const shared = Object.keys(is.children ?? {}).find((name) => own.some((one) => isSame(one, name)));
+    if (shared !== undefined) refuse(shared, other);
+  }
+}
 
 /** Returns the first of a stream's tables that is gone; null if none is. */
 export async function findGone(

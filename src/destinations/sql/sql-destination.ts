@@ -16,7 +16,7 @@ import type {
 import type { StreamKey, TableSpec } from '../../protocol.js';
 import { exactColumns } from '../../sources/exact-columns.js';
 import type { Dialect, Loader, OwnTable, SqlSession } from './dialect.js';
-import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
+import { refuseOtherDatabase, refuseSharedChildren, settleKey, startOverWhereGone } from './drift.js';
 import { columnsOf, prepareTable } from './evolution.js';
 import { areTablesOld, databaseId, prepareOwnTables } from './own-tables.js';
 import { readParents } from './parents.js';
@@ -78,6 +78,7 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     await this.transaction(async (session) => {
       refuseOtherDatabase(this.addressOf(schema), await databaseId(session, schema), expects);
       await prepareOwnTables(session, schema);
+      await refuseSharedChildren(session, request);
     }).catch(refused);
     // A sync that runs may be writing the table: it is not touched before that is known.
     await refuseIfHeld(request, await this.read((session) => storedCheckpoints(session, key)), asked);
