@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Json } from '../../src/protocol.js';
-import { highwater, uniqueName } from '../helpers/harness.js';
+import { readDestination } from '../../src/cli/query.js';
+import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
 
@@ -193,4 +194,43 @@ describe('a stream with child tables', () => {
       'c3 paid',
     ]);
   });
+
+  test.for(['transaction.half:5', 'commit.after:2'])(
+    'has every row once, and none too many, after a kill at %s',
+    async (fault, { onTestFinished }) => {
+      const folder = await scratch();
+      const [destination, taskQueue] = [folder.file('highwater.duckdb'), uniqueName('killed')];
+      const address = inject('temporalAddress');
+      const { table, configuration: inferred } = configuration({
+        deletes: 'hard',
+        max_deletes: 'any',
+        batch_rows: 10,
+      });
+      const run = async () => {
+        const options = { taskQueue, workflowId: uniqueName('killed') };
+        const own: { [key: string]: Json } = { ...inferred, destination };
+        return (await system.client.start(own, options)).result();
+      };
+      let worker = await startWorker({ address, taskQueue, destination });
+      onTestFinished(async () => {
+        await worker.end();
+        await folder.remove();
+      });
+      await run();
+      // Every order changes: lines leave, others come.
+      for (const [id, lines] of orders) orders.set(id, [...lines.slice(1), { sku: `new${id % 3}`, qty: id }]);
+      orders.delete(20);
+      await worker.end();
+      worker = await startWorker({ address, taskQueue, destination, env: { HIGHWATER_FAULT: fault } });
+      const result = run();
+      await until(async () => worker.child.signalCode === 'SIGKILL', 30, 'the kill');
+      worker = await startWorker({ address, taskQueue, destination });
+      await result;
+      const { rows } = await readDestination(destination, `SELECT order_id, sku, qty FROM ${table}_lines`);
+      expect(rows.map((row) => row.map(String).join(' ')).sort()).toEqual(expected());
+      const inner = await readDestination(destination, `SELECT count(*)::INT FROM ${table}_lines_discounts`);
+      const discounts = [...orders.values()].flat().flatMap((line) => line.discounts ?? []);
+      expect(inner.rows).toEqual([[discounts.length]]);
+    },
+  );
 });
