@@ -43,6 +43,11 @@ export class RecordTree {
     );
   }
 
+  /** Whether the record has anything at a path, if only an empty list or null. */
+  has(path: ValuePath): boolean {
+    return this.place(0, path) !== -1;
+  }
+
   private rowsOf(
     child: ChildSpec,
     above: Above,
@@ -94,9 +99,12 @@ export class RecordTree {
     const members = [`"${PARENT}":${parent}`];
     for (const [column, text] of made) members.push(`${JSON.stringify(column)}:${text}`);
     if (!tape.isObject(at)) return `{${members.join(',')}}`;
-    const lists = listsOf(children, table.columns).map((path) => this.place(at, path));
-    for (const [name, value] of tape.named(at))
-      if (!taken.has(name)) members.push(`${JSON.stringify(name)}:${this.textWithout(value, lists)}`);
+    const lists =
+      children.length === 0 ? [] : listsOf(children, table.columns).map((path) => this.place(at, path));
+    if (lists.every((list) => list === -1)) members.push(...tape.memberTexts(at, taken));
+    else
+      for (const [name, value] of tape.named(at))
+        if (!taken.has(name)) members.push(`${JSON.stringify(name)}:${this.textWithout(value, lists)}`);
     return `{${members.join(',')}}`;
   }
 

@@ -8,6 +8,7 @@ import {
   type Reject,
   type StreamPlan,
 } from '../protocol.js';
+import { pathText } from '../request/paths.js';
 import type { Mask } from '../secrets/masking.js';
 import { listsOf, RecordTree } from './child-rows.js';
 import { isTaken } from './declared-values.js';
@@ -46,11 +47,24 @@ export const ROOT_DELETED = 'deleted';
 const ROW_LIMIT = 20 * 1024 * 1024;
 const KEPT_AS_NUMBERS = ['SHORT', 'INT', 'LONG', 'FLOAT', 'DOUBLE'];
 
+/** So many records of an answer without a list, not even an empty one, are no chance. */
+const ABSENT_RECORDS = 20;
+
+const noteAbsent = ({ from, table: { table } }: ChildSpec): Note => ({
+  code: `list_absent.${table}`,
+  message:
+    `no record of a response has anything at ${pathText(from)}, so that child table ${table} has no rows of them. If the API leaves ` +
+    'empty lists out, that is fine; otherwise correct "from".',
+});
+
 /** Splits the records of one answer. */
 export class RecordSplitter {
   private readonly scanners: ChildScanner[];
   private readonly byChild: ReadonlyMap<ChildSpec, ChildScanner>;
   private readonly lists: ReturnType<typeof listsOf>;
+  /** Records so far, and child tables whose list some of them have. */
+  private records = 0;
+  private readonly met = new Set<ChildSpec>();
 
   constructor(
     private readonly plan: Pick<StreamPlan, 'stream' | 'table'> & { children: readonly ChildSpec[] },
@@ -64,7 +78,9 @@ export class RecordSplitter {
 
   /** Notes on what was done to items so that they could be stored, and on members without a column. */
   get remarks(): Note[] {
-    return this.scanners.flatMap((scanner) => scanner.remarks);
+    const absent =
+      this.records < ABSENT_RECORDS ? [] : this.plan.children.filter((child) => !this.met.has(child));
+    return [...this.scanners.flatMap((scanner) => scanner.remarks), ...absent.map(noteAbsent)];
   }
 
   /**
@@ -80,6 +96,8 @@ export class RecordSplitter {
     const roots: string[] = [];
     const take = (tree: RecordTree, root: string) => {
       const number = first + roots.length;
+      this.records++;
+      for (const child of children) if (!this.met.has(child) && tree.has(child.from)) this.met.add(child);
       roots.push(`{"${ROOT_RECORD}":${number},${root}}\n`);
       tree.rows(children, number, (child, row) => this.byChild.get(child)?.add(row));
     };

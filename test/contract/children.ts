@@ -514,6 +514,25 @@ function claims(start: () => Promise<TestedDestination>): void {
       ]);
     });
 
+    it('are not lost with a record that is quarantined itself', async () => {
+      const inference = { ...EVOLVE, policy: 'quarantine' } as const;
+      const orders = ordersOf(
+        { columns: {}, inference, quarantine: true },
+        { columns: { order_id: 'STRING', sku: 'STRING' }, inference, children: [] },
+      );
+      await orders.open();
+      await orders.write([order(1, line('a'))]);
+      expect(await orders.write([order('x', line('a'), line('b')), order(2, line('a'))])).toMatchObject({
+        rejected: 1,
+      });
+      expect(await orders.rows('order_id, sku, _highwater_parent')).toEqual([
+        '1 a ["1"]',
+        '2 a ["2"]',
+        'x a ["x"]',
+        'x b ["x"]',
+      ]);
+    });
+
     it('know their records when the type of the key widens', async () => {
       const orders = following();
       await orders.open();

@@ -8,7 +8,7 @@ import { ROOT_DELETED, ROOT_RECORD, rootKey } from '../../sources/record-splitte
 import { columnIn, tableName } from '../checkpoints.js';
 import type { ChildWrite, RangeWrite, WriteRequest } from '../destination.js';
 import { sameKey } from './conditions.js';
-import type { Batch, Loader, SqlSession } from './dialect.js';
+import { counts, type Batch, type Loader, type SqlSession } from './dialect.js';
 import { asideOf, endingOf, saysDeleted, stamping } from './modes.js';
 import { keyIs, ownTable, tableIs } from './own-tables.js';
 import { identifier, literal, sql, type Sql } from './sql.js';
@@ -95,7 +95,10 @@ export async function loadRoots(
     async ({ name, columns }) => {
       const column = (of: string) => sql`s.${columnIn(columns, of)}`;
       const parent = dialect.keyText(keys.map(([of]) => column(of)));
-      const all = sql`SELECT ${column(ROOT_RECORD)} AS record, ${parent} AS parent FROM ${name} AS s`;
+      const fitting = sql`SELECT ${column(ROOT_RECORD)} AS record, ${parent} AS parent FROM ${name} AS s`;
+      const others =
+        table.quarantine === true ? await misfitRoots(session, await files(), keys, fitting, loader) : sql``;
+      const all = sql`${fitting}${others}`;
       await replaceTemporary(
         session,
         ROOTS,
@@ -110,6 +113,29 @@ export async function loadRoots(
       );
     },
   );
+}
+
+/**
+ * Selects the records whose key the table cannot hold, by the key's own text; begins with UNION ALL, and is empty if there are
+ * none. They are quarantined, and their items are not lost with them.
+ */
+async function misfitRoots(
+  session: SqlSession,
+  files: readonly string[],
+  keys: readonly [string, ColumnType][],
+  fitting: Sql,
+  loader: Loader,
+): Promise<Sql> {
+  const members = await loader.readMembers(files, [ROOT_RECORD, ...keys.map(([name]) => name)], ROOT_BYTES);
+  const [all = 0, fit = 0] = await counts(
+    session,
+    sql`SELECT (SELECT count(*) FROM ${members} AS m), (SELECT count(*) FROM (${fitting}) AS f)`,
+  );
+  if (all === fit) return sql``;
+  const parent = session.dialect.keyText(keys.map(([name]) => sql`m.${identifier(name)}`));
+  const record = sql`CAST(m.${identifier(ROOT_RECORD)} AS ${session.dialect.type('LONG')})`;
+  return sql` UNION ALL SELECT ${record}, ${parent} FROM ${members} AS m
+    WHERE ${record} NOT IN (SELECT record FROM (${fitting}) AS f)`;
 }
 
 /** Bytes that the line of a key may have; keys go into cursors, and are shorter. */
