@@ -240,6 +240,11 @@ export class BatchLostError extends SyncError {
   override readonly name = 'BatchLostError';
 }
 
+/** The code of a hook has changed since the stream was opened; opening it again notices. */
+export class HookChangedError extends SyncError {
+  override readonly name = 'HookChangedError';
+}
+
 /** The input of a workflow or an activity is invalid; none of it is used. */
 export class InputRefusedError extends SyncError {
   override readonly name = 'InputRefusedError';

@@ -24,6 +24,7 @@ export {
   type Work,
 } from './client.js';
 export {
+  defineSync,
   loadConfiguration,
   type Configuration,
   type FlatConfiguration,
@@ -54,6 +55,15 @@ export type {
   TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export {
+  type ListedSchedule,
+  NoSuchScheduleError,
+  ScheduleExistsError,
+  type ScheduleOptions,
+  ScheduleRefusedError,
+  type Schedules,
+  type SyncSchedule,
+} from './schedules.js';
 export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';

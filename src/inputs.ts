@@ -8,6 +8,7 @@ import { problemsOf } from './decode.js';
 import {
   COLUMN_TYPES,
   ERROR_ACTIONS,
+  MASK_KINDS,
   NOTICE_EVENTS,
   RANGE_KINDS,
   STRATEGIES,
@@ -77,7 +78,7 @@ const list = <T extends z.Schema>(of: T, limit: number) => z.array(of).check(z.m
 const few = <T extends { [key: string]: unknown }>(limit: number) =>
   z.refine<T>((entries) => Object.keys(entries).length <= limit, `must have at most ${limit} members`);
 
-const note = z.strictObject({ code: name, message: text });
+const note = z.strictObject({ code: name, message: text, count: z.exactOptional(count) });
 const notes = list(note, NOTES_LIMIT);
 
 const cursorFormat = z.union([
@@ -187,6 +188,17 @@ const auth = z.discriminatedUnion('type', [
   }),
 ]);
 
+const madeColumn = z.union([
+  z.strictObject({ value: json }),
+  z.strictObject({
+    from: list(z.union([text, count]), 500),
+    expression: z.exactOptional(text),
+    types: z.exactOptional(z.record(name, z.oneOf(['int', 'double', 'string', 'bool']))),
+    hash: z.exactOptional(z.strictObject({ key: z.nullable(text) })),
+    mask: z.exactOptional(z.oneOf(MASK_KINDS)),
+  }),
+]);
+
 const request = z.strictObject({
   method: z.exactOptional(z.oneOf(['GET', 'POST'])),
   body: z.exactOptional(json),
@@ -202,6 +214,10 @@ const request = z.strictObject({
         where: z.nullable(text),
         rest: z.exactOptional(yes),
         keeps: z.exactOptional(list(text, 1000)),
+        transform: z.exactOptional(z.strictObject({ hook: name, digest: z.exactOptional(name) })),
+        made: z.exactOptional(z.record(name, madeColumn)),
+        exclude: z.exactOptional(list(list(z.nullable(text), 100), 1000)),
+        raw: z.exactOptional(name),
       }),
     ),
   ),

@@ -1,3 +1,4 @@
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { Network } from './trust/network.js';
@@ -13,6 +14,8 @@ export interface Surroundings {
   secrets: SecretStore;
   /** Shared by all streams: a source counts requests by account, not by stream. */
   budgets: Budgets;
+  /** Runs the hooks that make rows of records. */
+  hooks: Hooks;
 }
 
 /** Returns the surroundings of a command that reads a configuration file of its user. */
@@ -24,5 +27,6 @@ export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
     network: new Network(trust),
     secrets: new SecretStore(environment),
     budgets: new Budgets(),
+    hooks: new Hooks(trust, hookLimits(environment)),
   };
 }

@@ -15,6 +15,7 @@ import { createActivities } from './activities/index.js';
 import { SearchAttributeRegistry } from './activities/search-attributes.js';
 import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { isPlain, target, type Target } from './connection.js';
 import { DestinationHost } from './destinations/host.js';
 import { ServedQueues } from './destinations/served-queues.js';
@@ -117,6 +118,7 @@ export class HighwaterWorker {
     private readonly secrets: SecretStore,
     private readonly kept: KeptRequests,
     private readonly searchAttributes: SearchAttributeRegistry,
+    private readonly hooks: Hooks,
   ) {}
 
   /**
@@ -132,6 +134,7 @@ export class HighwaterWorker {
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
+    const hooks = new Hooks(trust, hookLimits(environment));
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
     const meter = new Meter(Runtime.instance().metricMeter);
@@ -186,6 +189,7 @@ export class HighwaterWorker {
         network,
         secrets,
         budgets: new Budgets(),
+        hooks,
         searchAttributes,
         kept,
         turns: new WriteTurns(),
@@ -214,6 +218,7 @@ export class HighwaterWorker {
         secrets,
         kept,
         searchAttributes,
+        hooks,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -246,6 +251,7 @@ export class HighwaterWorker {
       await takingOver;
       await this.host.close();
       this.network.close();
+      this.hooks.close();
       this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();

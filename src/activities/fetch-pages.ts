@@ -19,6 +19,7 @@ import { RecordSplitter } from '../sources/record-splitter.js';
 import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging } from '../staging/staging.js';
+import { counted } from '../text.js';
 import {
   ContradictionError,
   DoubtError,
@@ -30,6 +31,7 @@ import {
   strategyOf,
   type Strategy,
   UnfollowableError,
+  withLatestNote,
   withNote,
 } from '../strategies/index.js';
 import { BatchStager } from './batch-stager.js';
@@ -85,7 +87,10 @@ async function openFetch(
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
   const observed = observe?.(Context.current(), plan, path);
-  const http = await sourceOf(plan, surroundings, beside, strategy.remembers, observed);
+  const http = await sourceOf(plan, surroundings, beside, {
+    remembers: strategy.remembers,
+    ...(observed !== undefined && { observe: observed }),
+  });
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
   const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
@@ -225,7 +230,7 @@ class PageFetch {
     // Requests of these that this call does not need are kept for the next one.
     const ahead = (walk ?? strategy).ahead?.(before, plan.inFlight - 1) ?? [];
     const answer = await source.read(request, ahead, async (part: RecordPart) => {
-      page.addPart(part.records, part.lines);
+      page.addPart(part.records, part.sent ?? part.lines);
       stager.addRejects(part.rejects);
       await stager.append(part, before);
       if (part.outside !== undefined && part.outside.records > 0)
@@ -243,13 +248,24 @@ class PageFetch {
     const undeclared =
       plan.table.inference === undefined ? answer.undeclared.filter((name) => !lists.includes(name)) : [];
     const remarks = [...(answer.remarks ?? []), ...stager.remarks];
-    this.cursor = withRemarks(strategy.advance(believed, summary), { ...answer, undeclared, remarks });
+    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), {
+      ...answer,
+      undeclared,
+      remarks,
+    });
     walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
       stager.keepMark(this.cursor);
     if (asked > 1) this.unchanged = summary.records === heldBefore ? this.unchanged + 1 : 0;
     this.believeNext();
+  }
+
+  /** Of rows that a transform made, the source's count of its records says nothing. */
+  private countable(cursor: Cursor): Cursor {
+    if (this.parts.input.plan.request.shape?.transform === undefined) return cursor;
+    const { counted: _, ...rest } = cursor;
+    return rest;
   }
 
   /**
@@ -352,8 +368,9 @@ function restartFor(thrown: unknown, { pass, notes, position }: Cursor): string 
 }
 
 /** The cursor with what an answer has to say. */
-function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: PageAnswer): Cursor {
+function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [], dropped }: PageAnswer): Cursor {
   let { notes } = cursor;
+  if (dropped !== undefined) notes = withLatestNote(notes, droppedNote(notes, dropped));
   for (const note of remarks) notes = withNote(notes, note);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
@@ -361,6 +378,13 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: Page
     notes = withNote(notes, { code: 'undeclared_members', message });
   }
   return { ...cursor, notes };
+}
+
+/** Counts the records of a pass of which a transform made no row. */
+function droppedNote(notes: readonly Note[], { records, hook }: NonNullable<PageAnswer['dropped']>): Note {
+  const code = 'records_dropped';
+  const count = records + (notes.find((note) => note.code === code)?.count ?? 0);
+  return { code, message: `the hook ${hook} made no row of ${counted(count, 'record')} of this pass`, count };
 }
 
 const ANSWER_IGNORED: Note = {

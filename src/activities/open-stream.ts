@@ -42,7 +42,7 @@ export const openStream =
             const plan = planFrom(input.configuration, input.stream ?? null);
             opening = openingOf(plan, dependencies, input);
             try {
-              return await openPlan(dependencies, input, plan);
+              return await openPlan(dependencies, input, withHook(plan, dependencies));
             } catch (thrown) {
               if (await dependencies.searchAttributes.isRegistered()) opening.searchAttributes = true;
               throw thrown;
@@ -74,6 +74,7 @@ async function openPlan(
   const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
   // Fails here, before anything is written, when a variable is not set, or not allowed.
   await requireReferences(plan, dependencies);
+  await loadHook(plan, dependencies);
   const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
   const wanted = wantedMove(input, { plan, destination: path });
   if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
@@ -121,6 +122,25 @@ async function requireReferences(
 ): Promise<void> {
   const read = await secrets.read(referringParts(baseUrl, request), trust);
   resolveRequest(baseUrl, request, environment, trust, read);
+}
+
+/**
+ * Notes the version of the code of a plan's hook in the plan.
+ * @throws {ConfigurationError | NotAllowedError} if this worker has no such hook.
+ */
+function withHook(plan: StreamPlan, { hooks }: Dependencies): StreamPlan {
+  const { request } = plan;
+  const { shape } = request;
+  if (shape?.transform === undefined) return plan;
+  const { hook } = shape.transform;
+  const { digest } = hooks.find(hook);
+  return { ...plan, request: { ...request, shape: { ...shape, transform: { hook, digest } } } };
+}
+
+/** Loads a plan's hook, so that one that cannot be loaded is found out before anything is written. */
+async function loadHook({ request }: StreamPlan, { hooks }: Dependencies): Promise<void> {
+  const hook = request.shape?.transform?.hook;
+  if (hook !== undefined) await hooks.runnerOf(hooks.find(hook)).load();
 }
 
 /** A move of the stream while it is opened, or why there is none. */

@@ -13,7 +13,10 @@ export function configureCommand(): Command {
   return new Command('configure')
     .description('Change the configuration of a running sync.')
     .argument('<id>', 'the workflow id')
-    .argument('<configuration>', 'the complete new configuration: JSON (comments allowed) or YAML')
+    .argument(
+      '<configuration>',
+      'the complete new configuration: JSON (comments allowed), YAML, or a program',
+    )
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',

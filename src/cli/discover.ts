@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { applyEdits, modify } from 'jsonc-parser';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDocument } from 'yaml';
-import { loadPlans, planNamed, plansFrom } from '../config/index.js';
+import { isProgram, loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
@@ -30,7 +30,7 @@ export function discoverCommand(): Command {
     )
     .argument(
       '<configuration>',
-      'a file: JSON (comments allowed) or YAML; columns and primary_key may be missing',
+      'a file: JSON (comments allowed), YAML, or a program; columns and primary_key may be missing',
     )
     .option('--stream <name>', 'only this stream')
     .option('--sample <n>', 'number of records to read of each stream', sampleSize, 200)
@@ -54,6 +54,11 @@ function sampleSize(text: string): number {
 }
 
 async function run(file: string, options: Options): Promise<void> {
+  if (options.write === true && isProgram(file)) {
+    throw new DiscoverFailedError(
+      `${file} is a program, which --write cannot edit: copy what "highwater discover ${file}" prints into it`,
+    );
+  }
   const { configuration, plans } = await loadPlans(file, true);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const found = new Map<string, Discovery>();

@@ -29,7 +29,7 @@ export function importStateCommand(): Command {
       "Continue where a Fivetran Connector SDK connector stopped: its state becomes a stream's checkpoint.",
     )
     .argument('<state>', 'JSON with last_updated_at, offset, last_timestamp or current_id')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--stream <name>', 'the stream, if there are several')
     .option(
       '-d, --destination <file>',

@@ -7,13 +7,8 @@ import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { streamMove } from '../plan/moves.js';
 import { streamKey } from '../plan/stream-key.js';
-import {
-  AlreadyRunningError,
-  defaultWorkflowId,
-  HighwaterClient,
-  NoSuchSyncError,
-  NotRunningError,
-} from '../client.js';
+import { AlreadyRunningError, HighwaterClient, NoSuchSyncError, NotRunningError } from '../client.js';
+import { defaultWorkflowId } from '../sync-description.js';
 import { asConfiguration, destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';

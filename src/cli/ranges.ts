@@ -2,11 +2,11 @@
 import {
   AlreadyRunningError,
   DEFAULT_TASK_QUEUE,
-  defaultWorkflowId,
   SyncFailedError,
   type HighwaterClient,
   type RangeHandle,
 } from '../client.js';
+import { defaultWorkflowId } from '../sync-description.js';
 import { asConfiguration, loadPlans, type Configuration } from '../config/index.js';
 import { HighwaterError } from '../errors.js';
 import type { Note, RangeResult } from '../protocol.js';

@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import {
   AlreadyRunningError,
-  defaultWorkflowId,
   HighwaterClient,
   SyncFailedError,
   type StreamOutcome,
   type SyncHandle,
 } from '../client.js';
+import { defaultWorkflowId } from '../sync-description.js';
 import {
   asConfiguration,
   asOnePass,
@@ -53,7 +53,7 @@ export function runCommand(): Command {
     .description(
       'Sync once and wait for the end of the pass. Starts a local Temporal server if none is found.',
     )
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option(
       '-d, --destination <file>',
       "the destination (default: the configuration's, else $HIGHWATER_DESTINATION, else highwater.duckdb)",

@@ -18,7 +18,7 @@ interface Options {
 export function startCommand(): Command {
   return new Command('start')
     .description('Start a sync on a running worker, and return.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option(
       '--id <workflow-id>',
       'the workflow id (default: derived from stream, strategy, source and destination)',

@@ -6,8 +6,16 @@ import { pathText } from '../request/paths.js';
 import { contradictions, inferenceOf, tableSpec } from './flat.js';
 import type { Stream } from './full-schema.js';
 import { suggestion } from './problems.js';
-import { column, recordPath } from './request-schema.js';
-import { columnsOf, identifier, ownTable } from './values.js';
+import { recordPath } from './request-schema.js';
+import { columnsOf, columnType, identifier, ownTable } from './values.js';
+
+const column = z.union([
+  columnType.transform((type) => ({ type, from: null })),
+  z.strictObject({
+    type: columnType,
+    from: recordPath.describe('Where the value is in the item, such as `price.amount`.'),
+  }),
+]);
 
 /** A table filled from a list inside of each record. */
 export const childSchema = z
@@ -66,7 +74,9 @@ interface Above {
 
 const aboveOf = (stream: Stream): Above => ({
   table: stream.table ?? stream.name,
-  columns: Object.fromEntries(Object.entries(stream.columns).map(([name, { type }]) => [name, type])),
+  columns: Object.fromEntries(
+    Object.entries(stream.columns).flatMap(([name, { type }]) => (type === null ? [] : [[name, type]])),
+  ),
   isInferred: inferenceOf(stream) !== null,
 });
 

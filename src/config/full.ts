@@ -23,6 +23,7 @@ import {
   strategyOptions,
   tableSpec,
 } from './flat.js';
+import { COLUMN_KEYS, madeOf, madeProblems } from './made-columns.js';
 import { describe, shapeProblem, suggestion } from './problems.js';
 import { filesProblem, isFiles } from './files-address.js';
 import {
@@ -113,7 +114,7 @@ const KEYS_IN: Record<string, string[]> = {
   auth: AUTH_KEYS,
   errors: ['status', 'body', 'path', 'action', 'wait'],
   parent: ['stream', 'include'],
-  columns: ['type', 'from'],
+  columns: COLUMN_KEYS,
   children: CHILD_KEYS,
   ends: ['path', 'is'],
 };
@@ -148,6 +149,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...bodyProblems(stream),
     ...cursorFieldProblems(stream, draft),
     ...cursorReferenceProblems(stream),
+    ...madeProblems(stream, draft || isFollowing(stream)),
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
     ...childProblems(stream, draft),
@@ -219,7 +221,7 @@ function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem>
     if (Object.hasOwn(stream.columns, field)) continue;
     yield {
       path,
-      message: `${JSON.stringify(field)} must be one of the columns, because "where", "parent" or a column with "from" turns records into rows first`,
+      message: `${JSON.stringify(field)} must be one of the columns, because "where", "transform", "parent" or a column with "from" turns records into rows first`,
     };
   }
 }
@@ -306,7 +308,7 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   }
   if (field !== undefined && !draft) {
     const type = Object.hasOwn(columns, field) ? columns[field]?.type : undefined;
-    if (type === undefined) {
+    if (type == null) {
       const advice = `: declare it there, such as {"${field}": "BOOLEAN"}, and set "misfits" to "evolve" to infer the others`;
       const hint = suggestion(field, Object.keys(columns)) || advice;
       needs('deleted_field', `${JSON.stringify(field)} is not one of the columns${hint}`);
@@ -334,7 +336,9 @@ function misused(stream: Stream, draft: boolean): Problem[] {
 function tableOf(stream: Stream, destination: string | undefined): TableSpec {
   const { deletes, deleted_field: field, strategy } = stream;
   const column = singleField(stream);
-  const table = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
+  const spec = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
+  const { raw } = stream;
+  const table = raw === undefined ? spec : { ...spec, columns: { ...spec.columns, [raw]: 'JSON' as const } };
   if (deletes === 'keep') return table;
   if (readsEverything(stream))
     return { ...table, deletes, ...(field !== undefined && { deletedField: field }) };
@@ -420,13 +424,27 @@ const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
 function shapeOf(stream: Stream): RecordShape | null {
-  const { columns, parent, where } = stream;
+  const { columns, parent, where, transform, exclude, raw } = stream;
+  const made = madeOf(stream);
   const from = Object.fromEntries(
-    Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
+    Object.entries(columns).flatMap(([name, { from }]) =>
+      from === null || Object.hasOwn(made ?? {}, name) ? [] : [[name, from]],
+    ),
   );
   const include = parent?.include ?? {};
-  if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
-  return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
+  const isPlain = transform === undefined && made === null && exclude === undefined && raw === undefined;
+  const isMoved = Object.keys(from).length > 0 || Object.keys(include).length > 0;
+  if (where === undefined && !isMoved && isPlain) return null;
+  return {
+    from,
+    parent: include,
+    where: where ?? null,
+    ...(isFollowing(stream) && { rest: true }),
+    ...(transform !== undefined && { transform: { hook: transform } }),
+    ...(made !== null && { made }),
+    ...(exclude !== undefined && { exclude }),
+    ...(raw !== undefined && { raw }),
+  };
 }
 
 /** Problems with the format or the bounds of the cursor field. */
@@ -702,7 +720,9 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
 }
 
 const typesOf = ({ columns }: Stream) =>
-  Object.fromEntries(Object.entries(columns).map(([name, { type }]) => [name, type]));
+  Object.fromEntries(
+    Object.entries(columns).flatMap(([name, { type }]) => (type === null ? [] : [[name, type]])),
+  );
 
 const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => stream !== undefined);
 

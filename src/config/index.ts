@@ -16,7 +16,14 @@ export { MAX_DELETES_ALLOWED, readMaxDeletes } from './values.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { asConfiguration, loadConfiguration, openConfiguration } from './load.js';
-export type { Configuration, FlatConfiguration, FullConfiguration, StreamConfiguration } from './types.js';
+export { isProgram } from './program.js';
+export {
+  type Configuration,
+  defineSync,
+  type FlatConfiguration,
+  type FullConfiguration,
+  type StreamConfiguration,
+} from './types.js';
 
 /** The plans of a configuration in either form. */
 export interface Plans {

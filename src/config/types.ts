@@ -35,3 +35,17 @@ export type FullConfiguration = Shown<
 
 /** A configuration as it is written, in either form; what a file of JSON or YAML holds. */
 export type Configuration = FlatConfiguration | FullConfiguration;
+
+/**
+ * Returns the configuration as it is. Written around one, it gives each key its type: editors complete them, and a misspelt
+ * one does not compile. A file with it as its default export is a configuration for `highwater run` and every other
+ * command.
+ *
+ * ```ts
+ * export default defineSync({
+ *   source: { base_url: 'https://api.example.com' },
+ *   streams: [{ name: 'orders', path: '/orders', strategy: 'page_number', primary_key: 'id' }],
+ * });
+ * ```
+ */
+export const defineSync = (configuration: Configuration): Configuration => configuration;

@@ -1,6 +1,6 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
-import type { ColumnType, StreamPlan } from '../protocol.js';
+import type { ColumnType, RecordShape, StreamPlan } from '../protocol.js';
 import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -95,6 +95,20 @@ function withChild(column: DiscoveredColumn, children: readonly FoundChild[]): D
   return { ...column, why: `${column.why}; as a table of their own: ${childText(child)}` };
 }
 
+/** Records as they are, but for what is not to be stored as it is. */
+function sampleShape(shape: RecordShape | null | undefined): RecordShape | null {
+  const { made, exclude } = shape ?? {};
+  if (made === undefined && exclude === undefined) return null;
+  return {
+    from: {},
+    parent: {},
+    where: null,
+    rest: true,
+    ...(made !== undefined && { made }),
+    ...(exclude !== undefined && { exclude }),
+  };
+}
+
 async function readSample(
   plan: StreamPlan,
   sample: number,
@@ -108,7 +122,7 @@ async function readSample(
   const canGoOn = !usesKey || from.every((path) => path.length === 1);
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
-  const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
+  const asTheyAre = { ...plan, table, request: { ...plan.request, shape: sampleShape(plan.request.shape) } };
   const surroundings = ownSurroundings(options.environment);
   const source = await sourceOf(asTheyAre, surroundings, options.destination);
   const parent = await parentFields(plan, plans, options);

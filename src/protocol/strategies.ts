@@ -35,6 +35,8 @@ export type EndRule =
 export type Note = {
   code: string;
   message: string;
+  /** Number of records that it is about, if it counts them over the pass. */
+  count?: number;
 };
 
 /**

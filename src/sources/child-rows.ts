@@ -101,7 +101,10 @@ export class RecordTree {
     if (!tape.isObject(at)) return `{${members.join(',')}}`;
     const lists =
       children.length === 0 ? [] : listsOf(children, table.columns).map((path) => this.place(at, path));
-    if (lists.every((list) => list === -1)) members.push(...tape.memberTexts(at, taken));
+    if (lists.every((list) => list === -1))
+      tape.eachMember(at, (name, nameAt) => {
+        if (!taken.has(name)) members.push(tape.memberText(nameAt));
+      });
     else
       for (const [name, value] of tape.named(at))
         if (!taken.has(name)) members.push(`${JSON.stringify(name)}:${this.textWithout(value, lists)}`);

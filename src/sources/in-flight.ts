@@ -272,7 +272,8 @@ class Turn {
   }
 }
 
-const bytesOf = ({ lines, outside }: RecordPart) => lines.length + (outside?.lines.length ?? 0);
+const bytesOf = ({ lines, outside, sent }: RecordPart) =>
+  lines.length + (outside?.lines.length ?? 0) + (sent?.length ?? 0);
 
 /** Copies a part: its bytes belong to the source again once the sink's promise is settled. */
 function copied(part: RecordPart): RecordPart {

@@ -10,7 +10,7 @@ import { createStepSize } from './step-size.js';
 import type { Care, Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { PASS_RESTARTED, readValues, withNote } from './cursors.js';
+export { PASS_RESTARTED, readValues, withLatestNote, withNote } from './cursors.js';
 export { type Extent, extentOf, heldToken, pagesBehind } from './positions.js';
 export { restartPass } from './restart.js';
 export { valuesOf } from './formats.js';

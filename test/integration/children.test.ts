@@ -173,6 +173,24 @@ describe('a stream with child tables', () => {
     );
   });
 
+  test('leaves out of them what the stream leaves out, and hides what it hides', async () => {
+    const { table, configuration: hiding } = configuration(
+      {
+        ...{ misfits: 'evolve', exclude: ['lines.price'] },
+        columns: { who: { type: 'STRING', from: 'customer.name', mask: 'full' } },
+      },
+      { include: { order_id: 'id', who: 'who', customer: 'customer' }, children: {} },
+    );
+    await system.sync(hiding);
+    expect(await linesOf(table)).toEqual(expected());
+    const names = await texts(
+      `SELECT column_name FROM information_schema.columns WHERE table_name = '${table}_lines'`,
+    );
+    expect(names).not.toContain('price');
+    const shown = (await texts(`SELECT DISTINCT who, customer FROM ${table}_lines`)).join();
+    expect(shown).not.toMatch(/c\d/);
+  });
+
   test('fills them also where records become rows first, and a filter leaves records out', async () => {
     const { table, configuration: shaped } = configuration(
       {
