@@ -246,6 +246,7 @@ const request = z.strictObject({
   headers: texts,
   auth,
   records: answerPath,
+  recordNames: z.exactOptional(answerPath),
   next: z.discriminatedUnion('in', [
     z.strictObject({
       in: z.literal('body'),

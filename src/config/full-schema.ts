@@ -170,6 +170,11 @@ export const streamSchema = z.strictObject({
       .describe(
         'Where the records are: a path such as `data.items`, `$` for the response itself, or any JSONPath.',
       ),
+    record_names: answerPath
+      .optional()
+      .describe(
+        'If records are lists of values: where their names are, such as `columns`, or `$.columns[*].name`.',
+      ),
     single: z.boolean().default(false).describe('The response is a single record, not a list.'),
     where: z
       .string()

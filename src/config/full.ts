@@ -202,7 +202,12 @@ function* nextProblems(stream: Stream): Iterable<Problem> {
   }
 }
 
-function* bodyProblems({ body, method, format, strategy, next }: Stream): Iterable<Problem> {
+function* bodyProblems({ body, method, format, strategy, next, ...stream }: Stream): Iterable<Problem> {
+  if (stream.record_names !== undefined && (format !== 'json' || stream.single))
+    yield {
+      path: 'record_names',
+      message: `has no effect ${stream.single ? 'with "single"' : `on ${format}`}; it names the values of records that are lists in a JSON response`,
+    };
   if (body !== undefined && method === 'GET')
     yield { path: 'method', message: 'must be POST, because there is a body' };
   const isOutside = ['link', 'header', 'last_key', 'last_record', 'none'].includes(next?.in ?? '');
@@ -672,6 +677,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     headers: { ...source.headers, ...stream.headers },
     auth: authOf(stream.auth ?? source.auth, source.base_url),
     records: stream.records,
+    ...(stream.record_names !== undefined && { recordNames: stream.record_names }),
     next:
       stream.next === undefined ||
       stream.next.in === 'last_key' ||

@@ -122,6 +122,7 @@ function requestParts(baseUrl: string, request: RequestSpec): { [part: string]: 
     add('body', 'body', JSON.stringify(withoutSecrets(request.body)));
   for (const name of FILTERS) add(`names.${name}`, 'name', request.names[name] ?? '');
   add('records', 'records', pathText(request.records));
+  if (request.recordNames !== undefined) add('record_names', 'records', pathText(request.recordNames));
   return Object.fromEntries(parts.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -181,6 +181,8 @@ export interface RequestSpec {
   auth: Auth;
   /** Place of the list of records; empty if the answer is the list itself. */
   records: AnswerPath;
+  /** Place of the names of members, if records are lists of values; absent: they are objects. */
+  recordNames?: AnswerPath;
   /** The next page: a token or an address in the body or in a header, or the `Link` header's `next`. */
   next:
     | {
