@@ -90,6 +90,21 @@ describe('child rows of pages', () => {
   });
 });
 
+describe('a list that no record of a response has', () => {
+  const remarksOf = (records: object[]) => {
+    const splitter = new RecordSplitter({ stream: 'orders', table, children });
+    splitter.split(Buffer.from(records.map((record) => JSON.stringify(record)).join('\n')), [], 0);
+    return splitter.remarks.map(({ code }) => code);
+  };
+  const many = Array.from({ length: 20 }, (_, id) => ({ id }));
+
+  it('is noted, but not an empty one, nor where there are few records', () => {
+    expect(remarksOf(many)).toEqual(['list_absent.orders_lines']);
+    expect(remarksOf([...many, { id: 99, lines: [] }])).toEqual([]);
+    expect(remarksOf(many.slice(0, 5))).toEqual([]);
+  });
+});
+
 /** The records of a batch, put together again from its files. */
 async function recordsOf({ files, children: staged }: StagedBatch, staging: Staging) {
   const read = async <T>(of: readonly StagedFile[] = []): Promise<T[]> => {

@@ -188,7 +188,7 @@ export async function settleRejects(session: SqlSession, { key, next, table }: W
   );
   // Those of records that came once more in the batch, or that say that they are deleted.
   await session.run(
-    sql`DELETE FROM ${rejects} WHERE ${keyIs(session, key)} AND batch = ${literal(next)} AND ${parentOfReject} NOT LIKE '"[%'`,
+    sql`DELETE FROM ${rejects} WHERE ${keyIs(session, key)} AND batch = ${literal(next)} AND ${parentOfReject} LIKE '"%' AND ${parentOfReject} NOT LIKE '"[%'`,
   );
 }
 
