@@ -43,7 +43,7 @@ const LAYERS = {
   strategies: { imports: [], shared: ['protocol'], packages: packagesExcept('luxon') },
   secrets: { imports: ['trust'], packages: TEMPORAL },
   request: { imports: ['secrets'], packages: TEMPORAL },
-  config: { imports: ['secrets', 'request', 'strategies'], packages: TEMPORAL },
+  config: { imports: ['secrets', 'request', 'strategies', 'extensions'], packages: TEMPORAL },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
@@ -65,9 +65,18 @@ const LAYERS = {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
     types: ['surroundings'],
   },
+  recording: {
+    imports: [
+      'extensions',
+      ...['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'destinations', 'activities'],
+      'surroundings',
+    ],
+  },
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
+  // For the tests of configurations and of extensions.
+  testing: { imports: ['strategies', 'config', 'recording'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
@@ -86,10 +95,12 @@ const LAYERS = {
         'destinations',
       ],
       'inspect',
+      'recording',
       'plan',
       'client',
       'colours',
       'connection',
+      'extensions',
       'logger',
       'replaying',
       'schedules',

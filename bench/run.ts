@@ -253,18 +253,22 @@ function plainStream(url: string, pageSize: number): { [key: string]: Json } {
 }
 
 /** The same rows with a column from an expression more, and one hashed with a key. */
-const madeStream = (url: string, pageSize: number) =>
-  fullStream(url, pageSize, {
-    columns: {
-      ...REFERENCE_COLUMNS,
-      email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
-      label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
-    },
-  });
+function madeStream(url: string, pageSize: number): { [key: string]: Json } {
+  const columns = {
+    ...REFERENCE_COLUMNS,
+    email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
+    label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
+  };
+  return fullStream(url, pageSize, { columns });
+}
 
 /** The same rows with a column more, which the hook of a transform adds. */
-const transformedStream = (url: string, pageSize: number) =>
-  fullStream(url, pageSize, { columns: { ...REFERENCE_COLUMNS, label: 'STRING' }, transform: 'label' });
+function transformedStream(url: string, pageSize: number): { [key: string]: Json } {
+  return fullStream(url, pageSize, {
+    columns: { ...REFERENCE_COLUMNS, label: 'STRING' },
+    transform: 'label',
+  });
+}
 
 function fullStream(url: string, pageSize: number, keys: { [key: string]: Json }): { [key: string]: Json } {
   const stream = {

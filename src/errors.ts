@@ -97,6 +97,11 @@ function advice(by: AllowedBy): string {
   return `The worker's owner can allow it with ${option}, or with ${variable}`;
 }
 
+/** The strategy of a stream comes from an extension that this worker does not have. */
+export class ExtensionMissingError extends SyncError {
+  override readonly name = 'ExtensionMissingError';
+}
+
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */
 export class SourceRefusedError extends SyncError {
   override readonly name = 'SourceRefusedError';

@@ -25,6 +25,7 @@ export {
 } from './client.js';
 export {
   defineSync,
+  type ExtensionStrategies,
   loadConfiguration,
   type Configuration,
   type FlatConfiguration,
@@ -33,19 +34,26 @@ export {
 } from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
+export { ExtensionError, extensionsOf, loadExtensions, type Extension } from './extensions.js';
 export type { FailureType } from './failures.js';
 export type {
   ColumnType,
+  Cursor,
   Differences,
   EndRule,
   Holder,
   Json,
   Note,
+  PageRecords,
+  PageRequest,
+  PageSummary,
+  PageTexts,
   PassSummary,
   Progress,
   Range,
   RangeKind,
   RangeResult,
+  Remembered,
   Retry,
   StrategyName,
   StreamResult,
@@ -64,6 +72,22 @@ export {
   type Schedules,
   type SyncSchedule,
 } from './schedules.js';
+export {
+  ContradictionError,
+  type CustomStrategies,
+  type CustomStrategy,
+  defineStrategy,
+  DoubtError,
+  followToken,
+  type OptionsIssue,
+  type OptionsResult,
+  type OptionsSchema,
+  type Strategy,
+  type StrategyDefinition,
+  TokenCycleError,
+  type TokenTrail,
+  UnfollowableError,
+} from './strategies/index.js';
 export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';

@@ -11,6 +11,7 @@ import {
   MASK_KINDS,
   NOTICE_EVENTS,
   RANGE_KINDS,
+  CUSTOM_NAME,
   STRATEGIES,
   type ColumnType,
   type ChildSpec,
@@ -141,6 +142,12 @@ const strategyOptions = z.discriminatedUnion('strategy', [
     follows: z.exactOptional(z.oneOf(['last_record', 'nothing'])),
     shortPageEnds: z.exactOptional(z.boolean()),
     incremental: z.nullable(incremental),
+  }),
+  z.strictObject({
+    strategy: z.literal('custom'),
+    name: z.string().check(z.regex(CUSTOM_NAME)),
+    options: z.record(z.string(), json),
+    readsAll: z.boolean(),
   }),
 ]);
 
@@ -674,10 +681,15 @@ const messages = {
   configure: z.strictObject({ configuration, hash: z.exactOptional(hash) }),
 } as const;
 
+/** See `strategyKey`. */
+const customKey = z.custom<`custom:${string}`>(
+  (given) => typeof given === 'string' && given.startsWith('custom:') && CUSTOM_NAME.test(given.slice(7)),
+);
+
 const streamKey = z.strictObject({
   schema: realName,
   table: ownName,
-  strategy: z.oneOf(STRATEGIES),
+  strategy: z.union([z.oneOf(STRATEGIES), customKey]),
   source: address,
   range: text,
 });

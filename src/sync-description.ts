@@ -1,6 +1,6 @@
 /** Syncs as Temporal knows them: their ids, their task queue, and the texts that its Web UI shows. */
 import { hashOf, type Plans } from './config/index.js';
-import type { StreamPlan } from './protocol.js';
+import { strategyName, type StreamPlan } from './protocol.js';
 import { sourceIdentity } from './sources/references.js';
 
 /** The task queue that workers take syncs from unless told otherwise. */
@@ -14,7 +14,7 @@ export function defaultWorkflowId({ plans, shape }: Plans, destination?: string)
   });
   const [first] = plans;
   if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hashOf(what)}`;
-  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hashOf(what[0])}`;
+  return `${shape.name ?? `${first.stream}-${strategyName(first.options)}`}-${hashOf(what[0])}`;
 }
 
 /** Details of a sync that the Web UI always shows. @internal */
@@ -40,7 +40,7 @@ function detailsOf(plans: readonly StreamPlan[]): string {
 
 const streamSummary = ({ plans }: Plans) =>
   plans
-    .map((plan) => `${plan.stream} · ${plan.options.strategy} · ${sourceIdentity(plan.baseUrl)}`)
+    .map((plan) => `${plan.stream} · ${strategyName(plan.options)} · ${sourceIdentity(plan.baseUrl)}`)
     .join(', ');
 
 const severalSummary = ({ plans, shape }: Plans) =>
@@ -50,5 +50,5 @@ const severalSummary = ({ plans, shape }: Plans) =>
   );
 
 export const streamDetails = (plan: StreamPlan) =>
-  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${plan.options.strategy}\`, ` +
+  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${strategyName(plan.options)}\`, ` +
   `from \`${sourceIdentity(plan.baseUrl)}\`.`;

@@ -17,6 +17,7 @@ import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
 import { hookLimits, Hooks } from './hooks/hooks.js';
 import { isPlain, target, type Target } from './connection.js';
+import { extensionsOf, loadExtensions, type Extension } from './extensions.js';
 import { DestinationHost } from './destinations/host.js';
 import { ServedQueues } from './destinations/served-queues.js';
 import { countingInterceptor } from './observe/activities.js';
@@ -64,6 +65,11 @@ export interface HighwaterWorkerOptions {
    * environment says.
    */
   trust?: TrustOptions;
+  /**
+   * Packages, files or definitions of strategies that configurations may name (docs/write-a-strategy.md). Their code runs in
+   * this process. Default: what HIGHWATER_EXTENSIONS names.
+   */
+  extensions?: readonly Extension[];
   /**
    * The syncs that this worker works for, by their workflow ids; the activities of others are left to other workers.
    * Default: all of its task queue.
@@ -131,6 +137,7 @@ export class HighwaterWorker {
     const environment = options.environment ?? process.env;
     const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
+    const strategies = await loadExtensions(options.extensions ?? extensionsOf(environment));
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
@@ -189,6 +196,7 @@ export class HighwaterWorker {
         network,
         secrets,
         budgets: new Budgets(),
+        strategies,
         hooks,
         searchAttributes,
         kept,

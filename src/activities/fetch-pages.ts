@@ -12,6 +12,7 @@ import {
   type PageRequest,
   type PageSummary,
 } from '../protocol.js';
+import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';
@@ -28,7 +29,6 @@ import {
   heldToken,
   PASS_RESTARTED,
   restartPass,
-  strategyOf,
   type Strategy,
   UnfollowableError,
   withLatestNote,
@@ -70,19 +70,20 @@ interface FetchParts {
   http: HttpSource;
   source: InFlight;
   kept: KeptRequests;
+  now: () => Date;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, kept, ...surroundings }: Dependencies,
+  { host, observe, kept, now = () => new Date(), ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
   const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
   const { cancellationSignal: signal } = Context.current();
   const { destination, beside } = await host.get(path);
-  const { strategy, perParent } = strategyOf(plan);
+  const { strategy, perParent } = planStrategy(plan, surroundings.strategies);
   const { range, ...whole } = plan;
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
@@ -93,7 +94,7 @@ async function openFetch(
   });
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
-  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
   const { children } = plan;
   const split =
@@ -104,7 +105,7 @@ async function openFetch(
           tables: allChildren(children).length,
         };
   const stager = new BatchStager(staging, base.id, plan.batch, began, split);
-  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -120,6 +121,7 @@ async function openFetch(
     http,
     source,
     kept,
+    now,
     cursor,
     signal,
   });
@@ -273,7 +275,7 @@ class PageFetch {
    * @param held records of the page that came before the failure.
    */
   private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
-    const { http, signal, stager, strategy } = this.parts;
+    const { http, now, signal, stager, strategy } = this.parts;
     const maximum =
       strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
     if (maximum !== null && strategy.lowerPageSize !== undefined) {
@@ -291,7 +293,7 @@ class PageFetch {
     this.believeNext();
     const restart = restartFor(thrown, this.cursor);
     if (restart !== null) {
-      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      await this.askFrom(restartPass(strategy, this.cursor, restart, now().toISOString()));
       return true;
     }
     if (thrown instanceof RateLimitedError) {

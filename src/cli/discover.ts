@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { applyEdits, modify } from 'jsonc-parser';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDocument } from 'yaml';
+import type { CustomStrategies } from '../strategies/index.js';
 import { isProgram, loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
@@ -59,7 +60,7 @@ async function run(file: string, options: Options): Promise<void> {
       `${file} is a program, which --write cannot edit: copy what "highwater discover ${file}" prints into it`,
     );
   }
-  const { configuration, plans } = await loadPlans(file, true);
+  const { configuration, plans, custom } = await loadPlans(file, true);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const found = new Map<string, Discovery>();
   const failed: { stream: string; error: unknown }[] = [];
@@ -79,7 +80,8 @@ async function run(file: string, options: Options): Promise<void> {
   const before = options.write === true ? await readFile(file, 'utf8') : null;
   const inPlace = before !== null && isYaml ? { document: parseDocument(before, { merge: true }) } : {};
   const { text, configuration: filled, notes } = draft(configuration, plans.plans, found, inPlace);
-  const after = before === null || isYaml ? text : editedJson(before, configuration, filled);
+  const inJson = async () => editedJson(before ?? (await readFile(file, 'utf8')), configuration, filled);
+  const after = isYaml ? text : await inJson();
   const isChanged = before !== null && after !== before;
   if (isChanged) await replaceFile(file, after);
   if (options.json === true) {
@@ -96,13 +98,13 @@ async function run(file: string, options: Options): Promise<void> {
       }),
     );
   } else {
-    if (before === null) print(text.trimEnd());
+    if (before === null) print(after.trimEnd());
     else if (isChanged)
       print(`Wrote what was found in ${counted(found.size, 'stream')} to ${visible(file)}.`);
     else print(`${visible(file)} already says all that was found; nothing was written.`);
     for (const line of notes) note(`note: ${line}`);
     for (const { stream, error } of failed) note(`${stream}: ${messageOf(error)}`);
-    for (const line of leftOver(filled)) note(`still missing: ${line}`);
+    for (const line of leftOver(filled, custom)) note(`still missing: ${line}`);
   }
   if (failed.length > 0) {
     throw new DiscoverFailedError(
@@ -149,9 +151,9 @@ async function replaceFile(file: string, text: string): Promise<void> {
 }
 
 /** The problems for which a sync would still be refused. */
-function leftOver(configuration: unknown): string[] {
+function leftOver(configuration: unknown, custom: CustomStrategies): string[] {
   try {
-    plansFrom(configuration);
+    plansFrom(configuration, undefined, false, custom);
     return [];
   } catch (thrown) {
     if (!(thrown instanceof ConfigurationError)) throw thrown;

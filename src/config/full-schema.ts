@@ -63,7 +63,15 @@ export const streamSchema = z.strictObject({
   ...shared,
   ...themed('The stream and its table', {
     name: identifier.describe('Name of the stream and, by default, of its table.'),
-    strategy: z.enum(STRATEGIES).describe('The strategy for reading the source.'),
+    strategy: z
+      .enum(STRATEGIES)
+      .describe('The strategy for reading the source, or that of an [extension](write-a-strategy.md).'),
+    options: z
+      .record(z.string(), z.json())
+      .superRefine(withoutOpenSecrets)
+      .optional()
+      .meta({ title: 'names and values' })
+      .describe('The options of the strategy of an extension.'),
     table: shared.table.unwrap().optional().describe('The table. Default: the name of the stream.'),
     columns: columnsOf(column)
       .default({})

@@ -54,7 +54,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     ...(shape?.transform !== undefined && { transform: shape.transform }),
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
-    readsAll: terms === null || rescansAlways(options),
+    readsAll: options.strategy === 'custom' ? options.readsAll : terms === null || rescansAlways(options),
   };
 }
 

@@ -102,6 +102,8 @@ const environmentOf = (): Environment => (shared ??= environment());
 export class Expression {
   /** Names that it reads: of members, and {@link RECORD} and {@link THIS}. */
   readonly names: readonly string[];
+  /** Its loops over lists. Without any it comes to its end soon, where texts are short. */
+  readonly loops: number;
   private readonly paths: readonly StaticPath[];
   private readonly run: (context: Record<string, unknown>) => unknown;
 
@@ -113,10 +115,10 @@ export class Expression {
     try {
       const parsed = base.parse(source);
       const root = parsed.ast as unknown as SyntaxNode;
-      const loops = prepare(root);
-      if (loops > LOOP_LIMIT)
+      this.loops = prepare(root);
+      if (this.loops > LOOP_LIMIT)
         throw new ExpressionError(
-          `it has ${loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
+          `it has ${this.loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
         );
       const { valid, error } = parsed.check();
       if (!valid && error !== undefined) throw withHint(asExpressionError(error, source), root, base);

@@ -1,12 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MadeColumn, RecordShape } from '../../protocol.js';
-import { Expression, ExpressionError, RECORD, THIS } from '../../request/expressions.js';
+import { ExpressionError } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
-import { type Location, placeAt } from '../../request/paths.js';
+import type { Location } from '../../request/paths.js';
 import { ScanError } from '../record-scanner.js';
-import { celValue, resultText } from './cel-values.js';
-import { hashing, masking, type Replacement } from './digest.js';
+import { type Maker, makersOf, replacementOf } from './makers.js';
 import { type MemberPattern, Protection } from './protection.js';
 import type { Draft, ShapingStep } from './step.js';
 import { endsWithin } from './time-limit.js';
@@ -15,18 +14,18 @@ import { endsWithin } from './time-limit.js';
 const [TIME_LIMIT, TURN] = [1000, 50];
 /** Records of one answer that may take too long: each costs the time of many others. */
 const SLOW_LIMIT = 5;
-
-/** Makes the value of a column as JSON text; null where it has none. */
-type Maker = (tape: JsonTape) => string | null;
+/** An expression without loops over a record of fewer characters comes to its end soon, whatever it is. */
+const SHORT_RECORD = 64 * 1024;
 
 /**
  * Makes columns of constants, expressions, hashes and masks, and leaves out of the record what must not be stored in
  * plain text. Behind it nothing holds that text any more.
  */
 export class MadeColumns implements ShapingStep {
-  private makers: Map<string, Maker>;
+  private makers: readonly Maker[];
   private readonly protection: Protection;
-  private readonly isLimited: boolean;
+  private readonly hasExpressions: boolean;
+  private readonly hasLoops: boolean;
   private slow = 0;
 
   /**
@@ -38,15 +37,14 @@ export class MadeColumns implements ShapingStep {
     private readonly identity: readonly string[],
     private readonly keys: ReadonlyMap<string, KeyObject>,
   ) {
-    this.makers = this.compiled();
-    this.protection = protectionOf(shape, this.keys);
-    this.isLimited = Object.values(shape.made ?? {}).some(
-      (made) => 'from' in made && made.expression !== undefined,
-    );
+    this.makers = makersOf(shape, keys);
+    this.protection = protectionOf(shape, keys);
+    this.hasExpressions = this.makers.some(({ loops }) => loops !== null);
+    this.hasLoops = this.makers.some(({ loops }) => loops !== null && loops > 0);
   }
 
   async apply(drafts: Draft[]): Promise<Draft[]> {
-    if (!this.isLimited) for (const draft of drafts) this.make(draft);
+    if (!this.hasExpressions) for (const draft of drafts) this.make(draft);
     else await this.makeInTurns(drafts);
     return drafts;
   }
@@ -54,52 +52,45 @@ export class MadeColumns implements ShapingStep {
   /** The parts of a record's primary key that are made at no cost, as JSON texts. */
   keyTexts(record: string): string[] {
     const tape = new JsonTape(record);
-    const parts = [...this.makers].filter(
-      ([column]) => this.identity.includes(column) && !this.hasExpression(column),
-    );
-    return parts.flatMap(([, maker]) => maker(tape) ?? []);
+    return this.makers
+      .filter(({ column, loops }) => loops === null && this.identity.includes(column))
+      .flatMap(({ make }) => make(tape) ?? []);
   }
 
-  /** Made members of a record, for columns with these names: JSON texts `"name":value`. */
-  private membersOf(tape: JsonTape, isWanted: (column: string) => boolean): string[] {
+  /** Made members of a record: JSON texts `"name":value`. @throws {ExpressionError} */
+  private membersOf(tape: JsonTape, isKept: boolean, withExpressions: boolean): string[] {
     const members: string[] = [];
-    for (const [column, maker] of this.makers) {
-      if (!isWanted(column)) continue;
-      const text = made(column, () => maker(tape));
-      if (text !== null) members.push(`${JSON.stringify(column)}:${text}`);
+    for (const { column, name, loops, make } of this.makers) {
+      if (loops !== null && !withExpressions) continue;
+      if (!isKept && !this.identity.includes(column)) continue;
+      const text = make(tape);
+      if (text !== null) members.push(name + text);
     }
     return members;
-  }
-
-  private compiled(): Map<string, Maker> {
-    const { made = {} } = this.shape;
-    return new Map(
-      Object.entries(made).map(([column, one]) => [column, makerOf(one, this.keys.get(column) ?? null)]),
-    );
   }
 
   private make(draft: Draft): void {
     // The time may have been up right behind the last record.
     if (draft.made !== undefined) return;
     const tape = new JsonTape(draft.text);
-    const isWanted = draft.isKept ? () => true : (column: string) => this.identity.includes(column);
-    let members: string[];
     try {
-      members = this.membersOf(tape, isWanted);
+      this.finish(draft, tape, this.membersOf(tape, draft.isKept, true));
     } catch (thrown) {
       if (!(thrown instanceof ExpressionError)) throw thrown;
-      members = this.membersOf(tape, (column) => isWanted(column) && !this.hasExpression(column));
-      draft.refusal = thrown.message;
+      this.refuse(draft, tape, thrown.message);
     }
+  }
+
+  private finish(draft: Draft, tape: JsonTape, members: string[]): void {
     const text = this.protection.applied(tape);
     draft.made = members;
     if (text === draft.text) draft.tape = tape;
     else draft.text = text;
   }
 
-  private hasExpression(column: string): boolean {
-    const one = this.shape.made?.[column];
-    return one !== undefined && 'from' in one && one.expression !== undefined;
+  private refuse(draft: Draft, tape: JsonTape, why: string): void {
+    draft.refusal = why;
+    this.finish(draft, tape, this.membersOf(tape, draft.isKept, false));
   }
 
   /** Makes the columns of records a turn at a time, and refuses those whose expressions take too long. */
@@ -108,86 +99,34 @@ export class MadeColumns implements ShapingStep {
     let isAlone = false;
     while (at < drafts.length) {
       const until = performance.now() + TURN;
-      const isDone = endsWithin(TIME_LIMIT, () => {
+      const makeSome = (areLong: boolean) => {
         do this.make(drafts[at++] as Draft);
-        while (at < drafts.length && performance.now() < until);
-      });
+        while (at < drafts.length && this.mayTakeLong(drafts[at]) === areLong && performance.now() < until);
+      };
+      const isLong = this.mayTakeLong(drafts[at]);
+      const isDone = isLong ? endsWithin(TIME_LIMIT, () => makeSome(true)) : (makeSome(false), true);
       if (!isDone) {
         at--;
         // What was ended in the middle is not used again.
-        this.makers = this.compiled();
+        this.makers = makersOf(this.shape, this.keys);
         // A busy machine may have taken the time: the record gets another one.
         if (isAlone) this.refuseSlow(drafts[at++] as Draft);
       }
       isAlone = !isDone && !isAlone;
-      if (at < drafts.length) await nextTurn();
+      if (at < drafts.length && performance.now() >= until) await nextTurn();
     }
+  }
+
+  private mayTakeLong(draft: Draft | undefined): boolean {
+    return this.hasLoops || (draft !== undefined && draft.text.length > SHORT_RECORD);
   }
 
   private refuseSlow(draft: Draft): void {
     const why = `an expression of it takes more than ${TIME_LIMIT / 1000} s`;
     if (++this.slow > SLOW_LIMIT)
       throw new ScanError(`more than ${SLOW_LIMIT} records do not fit: ${why}`, 'record');
-    if (draft.made !== undefined) return;
-    const tape = new JsonTape(draft.text);
-    draft.made = this.membersOf(tape, (column) => !this.hasExpression(column));
-    draft.text = this.protection.applied(tape);
-    draft.refusal = why;
+    if (draft.made === undefined) this.refuse(draft, new JsonTape(draft.text), why);
   }
-}
-
-/** Names the column whose expression fails. @throws {ExpressionError} */
-function made(column: string, make: () => string | null): string | null {
-  try {
-    return make();
-  } catch (thrown) {
-    if (!(thrown instanceof ExpressionError)) throw thrown;
-    throw new ExpressionError(`the expression of column ${JSON.stringify(column)} fails: ${thrown.message}`);
-  }
-}
-
-function makerOf(one: MadeColumn, key: KeyObject | null): Maker {
-  if ('value' in one) {
-    const text = JSON.stringify(one.value);
-    return () => text;
-  }
-  const replacement = replacementOf(one, key);
-  const { from, expression, types = {} } = one;
-  if (expression !== undefined) return expressionMaker(expression, from, types, replacement);
-  return (tape) => {
-    const at = placeAt(tape, from);
-    if (at === undefined) return null;
-    return replacement === null ? tape.textOf(at) : replacement(tape, at);
-  };
-}
-
-function replacementOf(one: MadeColumn, key: KeyObject | null): Replacement | null {
-  if ('value' in one) return null;
-  if (one.hash !== undefined) return hashing(key);
-  return one.mask === undefined ? null : masking(one.mask);
-}
-
-type Types = NonNullable<Extract<MadeColumn, { from: unknown }>['types']>;
-
-function expressionMaker(
-  source: string,
-  from: Location,
-  types: Types,
-  replacement: Replacement | null,
-): Maker {
-  const expression = new Expression(source);
-  const { names } = expression;
-  return (tape) => {
-    const values: Record<string, unknown> = {};
-    for (const name of names) {
-      const at = name === RECORD ? 0 : placeAt(tape, name === THIS ? from : [name]);
-      const member = name === THIS && from.length === 1 ? String(from[0]) : name;
-      const type = Object.hasOwn(types, member) ? types[member] : undefined;
-      values[name] = at === undefined ? null : celValue(tape, at, type);
-    }
-    const text = resultText(expression.evaluate(values));
-    return text === null || replacement === null ? text : replacement(new JsonTape(text), 0);
-  };
 }
 
 /** Whether nothing of a column's member may be stored as it is. */
