@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, type RecordError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
-import type { Json, TableSpec } from '../../protocol.js';
+import { PARENT, type Json, type TableSpec } from '../../protocol.js';
 import { memberTexts } from '../../request/paths.js';
 import { batchColumns, cannotHold, columnIn, doesNotFit, somethingMisfits } from '../checkpoints.js';
 import { counts, type Batch, type LoadRequest, type Loader, type SortedLines } from '../sql/dialect.js';
@@ -34,12 +34,12 @@ export class PostgresLoader implements Loader {
     write: (batch: Batch) => Promise<T>,
   ): Promise<T> {
     const { session } = this;
-    const { table, keeps, isReadOnce } = request;
+    const { table, isReadOnce } = request;
     try {
       await session.run(sql`SAVEPOINT loaded`);
       const lines = await this.copyLines(sql`json`, files);
       return await write(
-        await this.makeBatch(table, sql`SELECT place, line FROM ${lines}`, keeps, isReadOnce),
+        await this.makeBatch(table, sql`SELECT place, line FROM ${lines}`, request, isReadOnce),
       );
     } catch (thrown) {
       if (!isDataError(thrown)) throw thrown;
@@ -51,8 +51,8 @@ export class PostgresLoader implements Loader {
       if (table.quarantine !== true) throw await this.findMisfit(table, files, messageOf(thrown));
       try {
         const lines = await this.sortFiles(table, files);
-        await keepMisfits(session, request, lines);
-        return await write(await this.loadFitting(table, lines, keeps));
+        if (request.dropsMisfits !== true) await keepMisfits(session, request, lines);
+        return await write(await this.loadFitting(table, lines, request));
       } catch (again) {
         // A constraint that is not Highwater's: no single record breaks it.
         if (!isDataError(again)) throw again;
@@ -71,12 +71,13 @@ export class PostgresLoader implements Loader {
   private async makeBatch(
     table: TableSpec,
     lines: Sql,
-    keeps: LoadRequest['keeps'],
+    { keeps, roots }: Pick<LoadRequest, 'keeps' | 'roots'>,
     isReadOnce: boolean,
   ): Promise<Batch> {
     const columns = batchColumns(table);
     const keys = joined(table.primaryKey.map((name) => columnIn(columns, name)));
-    const typed = sql`(${typedLines(table, lines)}) AS b`;
+    const own = sql`(${typedLines(table, lines)}) AS b`;
+    const typed = roots === undefined ? own : sql`(${withKeysOfRoots(columns, own, roots)}) AS b`;
     const query =
       keeps === 'all'
         ? sql`SELECT * FROM ${typed}`
@@ -100,8 +101,8 @@ export class PostgresLoader implements Loader {
   readonly loadFitting = (
     table: TableSpec,
     { name }: SortedLines,
-    keeps: LoadRequest['keeps'],
-  ): Promise<Batch> => this.makeBatch(table, fittingLines(name), keeps, false);
+    request: Pick<LoadRequest, 'keeps' | 'roots'>,
+  ): Promise<Batch> => this.makeBatch(table, fittingLines(name), request, false);
 
   private async sortFiles(table: TableSpec, files: readonly string[]): Promise<SortedLines> {
     const { session } = this;
@@ -222,6 +223,14 @@ function typedLines(table: TableSpec, lines: Sql): Sql {
     ([name, type], i) => sql`${fromText(sql`r.${identifier(name)}`, type)} AS c${numeral(i)}`,
   );
   return sql`SELECT l.place, ${joined(typed)} FROM (${lines}) AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+/** Replaces the numbers of records by their keys, and drops rows of other records; see {@link LoadRequest.roots}. */
+function withKeysOfRoots(columns: ReadonlyMap<string, Sql>, lines: Sql, roots: Sql): Sql {
+  const selected = [...columns].map(([name, column]) =>
+    name === PARENT ? sql`r.parent AS ${column}` : sql`b.${column}`,
+  );
+  return sql`SELECT b.place, ${joined(selected)} FROM ${lines} JOIN ${roots} AS r ON r.record = b.${columnIn(columns, PARENT)}`;
 }
 
 const fittingLines = (sorted: Sql): Sql =>

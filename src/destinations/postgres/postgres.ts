@@ -12,7 +12,7 @@ import {
 import type { StreamKey } from '../../protocol.js';
 import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
 import { commitBatch } from '../sql/commit.js';
-import { isTableGone } from '../sql/drift.js';
+import { findGone } from '../sql/drift.js';
 import { SqlDestination } from '../sql/sql-destination.js';
 import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
 import { numeral, sql, type Sql } from '../sql/sql.js';
@@ -99,7 +99,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
   }
 
   /** @throws {DestinationGoneError | TableGoneError} if the schema or the table is gone. */
-  private refuseIfGone({ key, table }: WriteRequest): Promise<void> {
+  private refuseIfGone({ key, table, children }: WriteRequest): Promise<void> {
     return this.transaction(async (session) => {
       for (const name of ['checkpoints', 'differences'] as const) {
         if (await session.dialect.hasOwnTable(session, key.schema, name)) continue;
@@ -107,7 +107,12 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
           `the data that the sync has written to ${this.addressOf(key.schema)} is gone`,
         );
       }
-      if (await isTableGone(session, table)) throw new TableGoneError(table);
+      const gone = await findGone(
+        session,
+        table,
+        children?.tables.map((child) => child.table),
+      );
+      if (gone !== null) throw new TableGoneError(gone);
     });
   }
 
