@@ -46,7 +46,8 @@ import { writeRequest } from './write-batch.js';
 export const fetchPages =
   (dependencies: Dependencies): Activities['fetchPages'] =>
   (input) => {
-    const progress: FetchParts['progress'] = { pages: 0, records: 0, read: null, total: null };
+    const at = new Date().toISOString();
+    const progress: FetchParts['progress'] = { pages: 0, records: 0, at, read: null, total: null };
     return reporting(
       () =>
         beating(
@@ -59,8 +60,11 @@ export const fetchPages =
 
 interface FetchParts {
   input: FetchPagesInput;
-  /** Counts what was read, for heartbeats: in this call, and of the pass and all of its records as far as that is known. */
-  progress: { pages: number; records: number } & Extent;
+  /**
+   * Counts what was read, for heartbeats: in this call, and of the pass and all of its records as far as that is known;
+   * `at` is when the last page arrived, or the call began.
+   */
+  progress: { pages: number; records: number; at: string } & Extent;
   destination: Destination;
   staging: Staging;
   stager: BatchStager;
@@ -210,6 +214,7 @@ class PageFetch {
     faultPoint('page.after');
     progress.pages = stager.pages;
     progress.records = stager.records;
+    progress.at = new Date().toISOString();
     Object.assign(progress, extentOf(this.cursor));
     return !this.isBudgetUsedUp();
   }

@@ -644,7 +644,7 @@ export class HttpSource implements Source {
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The status line is the source's text too.
     const status = `${response.status} ${this.resolved.mask(response.statusText).slice(0, 100)}`;
-    const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
+    const hint = action === 'default' ? this.hintFor(response.status, call) : null;
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
     const limit = this.spec.rateLimit ?? null;
     const { isUsedUp, namesReset } = allowance(response.headers, limit);
@@ -664,6 +664,17 @@ export class HttpSource implements Source {
               ? new SourceUnavailableError(shown, said, method)
               : new SourceRefusedError(shown, said, response.status, words, method);
     return { action, refusal };
+  }
+
+  /** Returns what the operator can do about refused or missing credentials; null: nothing that is known here. */
+  private hintFor(status: number, call: HttpRequest): string | null {
+    if (status === 403) return this.auth?.hint(call) ?? null;
+    const { secretParams } = this.resolved;
+    const isSigned =
+      this.auth !== null ||
+      secretParams.length > 0 ||
+      Object.keys(call.headers).some((name) => !PLAIN_HEADERS.includes(name));
+    return status === 401 && !isSigned ? NO_CREDENTIALS : null;
   }
 
   private explainError(
@@ -715,6 +726,10 @@ export class HttpSource implements Source {
 }
 
 /** Statuses with which token servers reject a password or client secret. */
+/** Headers that are no credentials; any other one may be. */
+const PLAIN_HEADERS = ['accept', 'accept-encoding', 'content-type', 'user-agent'];
+const NO_CREDENTIALS =
+  'The request had no credentials: add "auth" to the configuration (see docs/authentication.md), or the header that the source asks for.';
 const SIGN_IN_REFUSED = [400, 401, 403];
 const isSignInRefused = (thrown: unknown): boolean =>
   thrown instanceof SourceRefusedError && thrown.status !== null && SIGN_IN_REFUSED.includes(thrown.status);

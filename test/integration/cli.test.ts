@@ -381,7 +381,7 @@ describe.concurrent('highwater run', () => {
         expect(status).toBe(0);
         expect(stderr).toMatch(/^user: [\d,]+ records?, [\d,]+\/s$/m);
         expect(stderr).toMatch(
-          /^user: retrying: attempt \d(, next in \d+s| is due) · the source answered 500 Internal Server Error/m,
+          /^user: retrying: attempt \d(, next in \d+s| is due| is running) · the source answered 500 Internal Server Error/m,
         );
       },
     );

@@ -138,7 +138,7 @@ describe('the package', () => {
       expect(paths).toContain(path);
     }
     const expected =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w./-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/(LICENSES\.txt|overview\.json))$/;
+      /^(package\.json|LICENSE|README\.md|ARCHITECTURE\.md|CONTRIBUTING\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w./-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/(LICENSES\.txt|overview\.json))$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
     // Tests of examples show users how to write theirs.
     const own = paths.filter((path) => !path.startsWith('examples/'));
