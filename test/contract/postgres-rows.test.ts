@@ -461,6 +461,18 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
     );
   });
 
+  it('are of the type that a column has by now, whatever was sent before', async () => {
+    const evolving = {
+      columns: { id: 'LONG' },
+      inference: { policy: 'evolve', flatten: 0, names: 'as_is' },
+    } as const;
+    const made = await twin(evolving);
+    // Spelled as the worker does not read it, then of another type.
+    await expectSame(made, ['{"id":1,"v":"2026-01-31T10:00"}']);
+    await expectSame(made, ['{"id":2,"v":"2026-01-31T10:01"}']);
+    await expectSame(made, ['{"id":3,"v":{"a":1}}', '{"id":4,"v":1.50}']);
+  });
+
   describe('of a batch large enough for a sample', () => {
     const many = (from: number, to: number, value = 1) =>
       Array.from({ length: to - from }, (_, i) =>

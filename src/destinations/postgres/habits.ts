@@ -1,4 +1,4 @@
-import type { TableSpec } from '../../protocol.js';
+import type { ColumnType, TableSpec } from '../../protocol.js';
 
 /** What earlier batches of a table have shown; a wrong guess costs time, nothing else. */
 export class Habits {
@@ -18,10 +18,19 @@ export class Habits {
 const LONGEST_DOUBT = 64;
 
 export class TableHabits {
-  /** Columns with values whose spelling only PostgreSQL knows to convert. */
-  readonly textColumns = new Set<string>();
+  /** Columns with values whose spelling only PostgreSQL knows to convert, by the types that they had then. */
+  private readonly textColumns = new Map<string, ColumnType>();
   private doubt = 0;
   private doubted = 0;
+
+  /** Whether PostgreSQL is to convert the values of a column. A column may have got another type since. */
+  isSentAsText(column: string, type: ColumnType): boolean {
+    return this.textColumns.get(column) === type;
+  }
+
+  sendAsText(column: string, type: ColumnType): void {
+    this.textColumns.set(column, type);
+  }
 
   /** Whether to try what fails where a batch has a row of the table. Says no for a while after each failure. */
   mayTrustSamples(): boolean {

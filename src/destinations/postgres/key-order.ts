@@ -17,22 +17,29 @@ export interface Keys {
   count: number;
 }
 
-/**
- * Returns the places of keys in the order of their bytes. Of equal keys only the last one is among them.
- * @param keys at most {@link KEYS_LIMIT}.
- */
-export function lastOfEachKey(keys: Keys): Uint32Array {
+export interface LastKeys {
+  /** Places of keys, in the order of their bytes; of equal keys that of the last one. */
+  last: Uint32Array;
+  /** Places of the other keys. */
+  replaced: readonly number[];
+}
+
+/** Finds the last one of equal keys. @param keys at most {@link KEYS_LIMIT}. */
+export function lastOfEachKey(keys: Keys): LastKeys {
   const { count } = keys;
   const order = new Uint32Array(count);
   for (let i = 0; i < count; i++) order[i] = i;
   const sorter = new KeySorter(keys, order);
   sorter.sort(0, count, 0);
+  const replaced: number[] = [];
   let kept = 0;
   for (let i = 0; i < count; i++) {
-    const isLast = i + 1 === count || sorter.compare(order[i] as number, order[i + 1] as number, 0) !== 0;
-    if (isLast) order[kept++] = order[i] as number;
+    const place = order[i] as number;
+    const isLast = i + 1 === count || sorter.compare(place, order[i + 1] as number, 0) !== 0;
+    if (isLast) order[kept++] = place;
+    else replaced.push(place);
   }
-  return order.subarray(0, kept);
+  return { last: order.subarray(0, kept), replaced };
 }
 
 class KeySorter {

@@ -33,7 +33,7 @@ export async function loadTyped(
     } catch (thrown) {
       if (!(thrown instanceof RefusedValueError)) throw thrown;
       // From now on PostgreSQL converts the values of this column.
-      state.habits.textColumns.add(thrown.column);
+      state.habits.sendAsText(thrown.column.name, thrown.column.type);
       await session.run(sql`ROLLBACK TO SAVEPOINT typed`);
     }
   }
@@ -47,7 +47,7 @@ class TypedLoad {
     private readonly request: LoadRequest,
     private readonly state: LoadState,
   ) {
-    this.columns = rowColumns(request.table, state.habits.textColumns);
+    this.columns = rowColumns(request.table, (name, type) => state.habits.isSentAsText(name, type));
   }
 
   async load(files: readonly string[]): Promise<Batch> {
@@ -81,11 +81,14 @@ class TypedLoad {
    */
   private lastRecordsOf(segment: Segment): Uint32Array | null {
     const { columns, request } = this;
-    const last = lastRecords(segment, columns, request.table);
-    if (last === null || last.length === segment.spans.rows) return last;
-    // Records that others replace have to fit all the same.
-    if (columns.some(({ isText, type }) => isText || type === 'JSON')) return null;
-    new RowWriter(columns, false).checkAll(segment);
+    const found = lastRecords(segment, columns, request.table);
+    if (found === null) return null;
+    const { last, replaced } = found;
+    if (replaced.length > 0) {
+      // Records that others replace have to fit all the same.
+      if (columns.some(({ isText, type }) => isText || type === 'JSON')) return null;
+      new RowWriter(columns, false).check(segment, replaced);
+    }
     return last;
   }
 

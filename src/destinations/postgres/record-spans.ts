@@ -24,6 +24,8 @@ const FIRST_PLACES = 64 * 1024;
 
 const CUT_SHORT = 'a staged record is truncated';
 
+const isBetween = (c: number) => c <= SPACE || c === COMMA;
+
 /** The bytes before a value, from the end of the one before, and the column that the value is of. */
 interface Lead {
   bytes: Uint8Array;
@@ -60,7 +62,7 @@ export class RecordSpans {
   }
 
   /**
-   * Adds the records in bytes: lines, each whole.
+   * Adds the records in bytes: whole lines, or items of a list.
    * @returns the place of the first record that has no room; the end where all have.
    */
   add(bytes: Uint8Array, from: number, end: number): number {
@@ -68,7 +70,7 @@ export class RecordSpans {
     this.p = from;
     const stride = this.columns.size * 2;
     for (;;) {
-      while (this.p < end && (bytes[this.p] as number) <= SPACE) this.p++;
+      while (this.p < end && isBetween(bytes[this.p] as number)) this.p++;
       if (this.p >= end) return end;
       if (!this.makeRoom(stride)) return this.p;
       const start = this.p;

@@ -1,14 +1,14 @@
 /** Rows of records in PostgreSQL's binary format: elements of an array of a composite type. */
 import type { ColumnType, TableSpec } from '../../protocol.js';
-import { KEYS_LIMIT, lastOfEachKey } from './key-order.js';
+import { KEYS_LIMIT, lastOfEachKey, type LastKeys } from './key-order.js';
 import { NOTHING, type RecordSpans } from './record-spans.js';
 import type { Segment } from './segments.js';
-import { formatOf, REFUSED, TEXT, VALUE_ROOM, writeInt64, type Format } from './wire.js';
+import { formatOf, REFUSED, TEXT, VALUE_ROOM, writeInt32, writeInt64, type Format } from './wire.js';
 
 /** Thrown for a value that only PostgreSQL knows to convert. */
 export class RefusedValueError extends Error {
-  constructor(readonly column: string) {
-    super(`the values of column ${JSON.stringify(column)} are sent as text`);
+  constructor(readonly column: RowColumn) {
+    super(`the values of column ${JSON.stringify(column.name)} are sent as text`);
   }
 }
 
@@ -21,10 +21,13 @@ export interface RowColumn {
   isText: boolean;
 }
 
-/** Returns the columns of a table's rows. @param asText columns whose values are sent as text. */
-export function rowColumns({ columns }: TableSpec, asText: ReadonlySet<string>): RowColumn[] {
+/** Returns the columns of a table's rows. @param isSentAsText whether PostgreSQL is to convert the values of a column. */
+export function rowColumns(
+  { columns }: TableSpec,
+  isSentAsText: (name: string, type: ColumnType) => boolean,
+): RowColumn[] {
   return Object.entries(columns).map(([name, type]) => {
-    const format = asText.has(name) ? null : formatOf(type);
+    const format = isSentAsText(name, type) ? null : formatOf(type);
     return { name, type, format: format ?? TEXT, isText: format === null };
   });
 }
@@ -62,7 +65,8 @@ export class RowWriter {
     if (hasPlace) p = writeInt64(place, into, writeInt32(8, into, writeInt32(PLACE_TYPE, into, p)));
     let span = row * columns.length * 2;
     for (let i = 0; i < columns.length; i++, span += 2) {
-      const { format, name } = columns[i] as RowColumn;
+      const column = columns[i] as RowColumn;
+      const { format } = column;
       const start = places[span] as number;
       p = writeInt32(format.oid, into, p);
       if (start === NOTHING) {
@@ -71,7 +75,7 @@ export class RowWriter {
       }
       const end = places[span + 1] as number;
       const after = format.write(bytes, start, Math.abs(end), end < 0, into, p + 4);
-      if (after === REFUSED) throw new RefusedValueError(name);
+      if (after === REFUSED) throw new RefusedValueError(column);
       writeInt32(after - p - 4, into, p);
       p = after;
     }
@@ -80,28 +84,20 @@ export class RowWriter {
   }
 
   /**
-   * Checks that all records of a segment can be written.
+   * Checks that records of a segment can be written.
    * @throws {RefusedValueError | UnencodableError}
    */
-  checkAll(segment: Segment): void {
+  check(segment: Segment, rows: Iterable<number>): void {
     const into = Buffer.allocUnsafe(this.roomFor(segment));
-    for (let row = 0; row < segment.spans.rows; row++) this.write(segment, row, 0, into, 0);
+    for (const row of rows) this.write(segment, row, 0, into, 0);
   }
-}
-
-function writeInt32(value: number, into: Buffer, at: number): number {
-  into[at] = value >>> 24;
-  into[at + 1] = value >>> 16;
-  into[at + 2] = value >>> 8;
-  into[at + 3] = value;
-  return at + 4;
 }
 
 /** Bytes after the text of a key column. */
 const KEY_END = 1;
 
 /**
- * Returns the last record of each key, in the order of the keys; null if equal keys may have different bytes, or a record
+ * Finds the last record of each key, in the order of the keys; null if equal keys may have different bytes, or a record
  * lacks a part of its key.
  * @throws {RefusedValueError | UnencodableError}
  */
@@ -109,7 +105,7 @@ export function lastRecords(
   { bytes, spans }: Segment,
   columns: readonly RowColumn[],
   { primaryKey }: TableSpec,
-): Uint32Array | null {
+): LastKeys | null {
   const parts = primaryKey.map((name) => columns.findIndex((column) => column.name === name));
   const keyed = parts.map((part) => columns[part]);
   const areComparable = keyed.every(
@@ -124,12 +120,13 @@ export function lastRecords(
   for (let row = 0; row < spans.rows; row++) {
     starts[row] = p;
     for (let k = 0; k < parts.length; k++) {
-      const { format, name } = keyed[k] as RowColumn;
+      const column = keyed[k] as RowColumn;
+      const { format } = column;
       const span = (row * columns.length + (parts[k] as number)) * 2;
       const end = spans.places[span + 1] as number;
       const at = p;
       p = format.write(bytes, spans.places[span] as number, Math.abs(end), end < 0, into, at);
-      if (p === REFUSED) throw new RefusedValueError(name);
+      if (p === REFUSED) throw new RefusedValueError(column);
       // Negative numbers come first.
       if (format.isSigned) into[at] = (into[at] as number) ^ 0x80;
       // No text contains it, so that no key begins with another one.

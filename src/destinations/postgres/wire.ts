@@ -47,11 +47,50 @@ export function formatOf(type: ColumnType): Format | null {
 const writeText: Write = (b, start, end, isEscaped, into, at) => {
   if (b[start] !== QUOTE) return copyBytes(b, start, end, into, at);
   if (!isEscaped) return copyBytes(b, start + 1, end - 1, into, at);
+  const after = writeUnescaped(b, start + 1, end - 1, into, at);
+  if (after !== REFUSED) return after;
   const text = JSON.parse(b.toString('utf8', start, end)) as string;
   if (/\0|\p{Surrogate}/u.test(text))
     throw new UnencodableError('a text contains NUL or half of a surrogate pair');
   return at + into.write(text, at, 'utf8');
 };
+
+const BACKSLASH = 0x5c;
+const SMALL_U = 0x75;
+/** Characters by the letters behind a backslash that stand for them. */
+const ESCAPES = new Uint8Array(128);
+for (const [letter, character] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t'])
+  ESCAPES[letter?.charCodeAt(0) ?? 0] = character?.charCodeAt(0) ?? 0;
+
+/** Writes the characters of a string; refuses NUL, and characters that are written as two. */
+function writeUnescaped(b: Buffer, start: number, end: number, into: Buffer, at: number): number {
+  let to = at;
+  for (let i = start; i < end; i++) {
+    const c = b[i] as number;
+    if (c !== BACKSLASH) {
+      into[to++] = c;
+      continue;
+    }
+    const letter = b[++i] as number;
+    if (letter !== SMALL_U) {
+      into[to++] = ESCAPES[letter] as number;
+      continue;
+    }
+    const code = Number.parseInt(b.toString('latin1', i + 1, i + 5), 16);
+    i += 4;
+    if (code === 0 || (code >= 0xd800 && code <= 0xdfff)) return REFUSED;
+    if (code < 0x80) into[to++] = code;
+    else if (code < 0x800) {
+      into[to++] = 0xc0 | (code >> 6);
+      into[to++] = 0x80 | (code & 0x3f);
+    } else {
+      into[to++] = 0xe0 | (code >> 12);
+      into[to++] = 0x80 | ((code >> 6) & 0x3f);
+      into[to++] = 0x80 | (code & 0x3f);
+    }
+  }
+  return to;
+}
 
 /** Bytes that a loop copies faster than a call. */
 const SHORT_COPY = 96;
@@ -120,11 +159,19 @@ const writeLong: Write = (b, start, end, _, into, at) => {
   return into.writeBigInt64BE(exact, at);
 };
 
+/** Writes the low 32 bits of a whole number. */
+export function writeInt32(value: number, into: Buffer, at: number): number {
+  into[at] = value >>> 24;
+  into[at + 1] = value >>> 16;
+  into[at + 2] = value >>> 8;
+  into[at + 3] = value;
+  return at + 4;
+}
+
 /** Writes a whole number of at most 53 bits. */
 export function writeInt64(value: number, into: Buffer, at: number): number {
   const high = Math.floor(value / 2 ** 32);
-  into.writeInt32BE(high, at);
-  return into.writeUInt32BE(value - high * 2 ** 32, at + 4);
+  return writeInt32(value - high * 2 ** 32, into, writeInt32(high, into, at));
 }
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -172,7 +219,7 @@ const DATE_LENGTH = 10;
 const writeDate: Write = (b, start, end, _, into, at) => {
   if (end - start !== DATE_LENGTH + 2 || b[start] !== QUOTE) return REFUSED;
   const days = daysAt(b, start + 1);
-  return Number.isNaN(days) ? REFUSED : into.writeInt32BE(days, at);
+  return Number.isNaN(days) ? REFUSED : writeInt32(days, into, at);
 };
 
 const SECOND = 1_000_000;
