@@ -73,6 +73,7 @@ describe('a value', () => {
     ['STRING', '"a\\u00e9"', '61c3a9'],
     ['STRING', '"\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u20ac"', '225c2f080c0a0d0941e282ac'],
     ['STRING', '"\\ud83d\\ude00\\n"', 'f09f98800a'],
+    ['STRING', '["\\\\u0000"]', '5b225c5c7530303030225d'],
     ['STRING', '[1, 2]', '5b312c20325d'],
     ['JSON', '{"a":1}', '017b2261223a317d'],
     ['BOOLEAN', '"true"', '01'],
@@ -108,7 +109,7 @@ describe('a value', () => {
     expect(hex(type, json)).toBeNull();
   });
 
-  it.each(['"\\u0000"', '"\\ud800"'])(
+  it.each(['"\\u0000"', '"\\ud800"', '{"a":"\\u0000"}', '["\\uD83D"]'])(
     'with a character that PostgreSQL may not store is refused: %s',
     (json) => {
       expect(() => hex('STRING', json)).toThrow(UnencodableError);

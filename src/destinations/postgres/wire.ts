@@ -45,7 +45,11 @@ export function formatOf(type: ColumnType): Format | null {
 
 /** The text of a value: of a string its characters, of anything else its JSON. */
 const writeText: Write = (b, start, end, isEscaped, into, at) => {
-  if (b[start] !== QUOTE) return copyBytes(b, start, end, into, at);
+  if (b[start] !== QUOTE) {
+    if ((b[start] === OPEN_OBJECT || b[start] === OPEN_ARRAY) && holdsOddEscape(b, start, end))
+      throw new UnencodableError('a JSON text may contain NUL or half of a surrogate pair');
+    return copyBytes(b, start, end, into, at);
+  }
   if (!isEscaped) return copyBytes(b, start + 1, end - 1, into, at);
   const after = writeUnescaped(b, start + 1, end - 1, into, at);
   if (after !== REFUSED) return after;
@@ -54,6 +58,18 @@ const writeText: Write = (b, start, end, isEscaped, into, at) => {
     throw new UnencodableError('a text contains NUL or half of a surrogate pair');
   return at + into.write(text, at, 'utf8');
 };
+
+const OPEN_OBJECT = 0x7b;
+const OPEN_ARRAY = 0x5b;
+
+/** Whether a JSON text has an escape of NUL, or of half of a surrogate pair: PostgreSQL reads no record with such ones. */
+function holdsOddEscape(b: Buffer, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (b[i] !== BACKSLASH) continue;
+    if (b[++i] === SMALL_U && /^(?:0000|d[89a-f])/i.test(b.toString('latin1', i + 1, i + 5))) return true;
+  }
+  return false;
+}
 
 const BACKSLASH = 0x5c;
 const SMALL_U = 0x75;
