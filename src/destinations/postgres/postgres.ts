@@ -36,7 +36,7 @@ export interface PostgresLimits {
 export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
 
 /**
- * Writes to PostgreSQL: stages rows in a temporary table, then runs one INSERT … ON CONFLICT in the checkpoint's
+ * Writes to PostgreSQL: sends typed rows into a temporary table, then writes those that are new or changed, in the checkpoint's
  * transaction. No session state outlives a transaction, so a connection pooler works.
  */
 export class PostgresDestination extends SqlDestination<PostgresSession> {

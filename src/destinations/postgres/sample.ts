@@ -1,8 +1,8 @@
 /** Looks up a few keys of a batch in its table, to choose the statement that writes the batch. */
 import type { TableSpec } from '../../protocol.js';
 import { tableName } from '../checkpoints.js';
-import { sameKey } from '../sql/conditions.js';
-import { counts, type Batch, type SqlSession } from '../sql/dialect.js';
+import { differs, sameKey } from '../sql/conditions.js';
+import { counts, type Batch, type Expectation, type SqlSession } from '../sql/dialect.js';
 import { sql } from '../sql/sql.js';
 import type { TableHabits } from './habits.js';
 
@@ -14,7 +14,7 @@ const SAMPLE_ROWS = 128;
 const IS_SAMPLED = sql`s.ctid < '(3,0)'`;
 /** A batch may begin with the record, or the few, that the one before ended with. */
 const FEW = 2;
-/** From this share on, most rows of a batch may be as they are in the table. */
+/** From this share on, rows that are in the table as they are are worth a comparison before the write. */
 const MANY = 1 / 8;
 
 /**
@@ -44,14 +44,18 @@ export async function withExpectation(
   habits: TableHabits,
 ): Promise<Batch> {
   const refute = () => habits.doubtSamples();
-  const known: Batch = { ...batch, expectation: { keys: 'known', isSampled: IS_SAMPLED, refute } };
-  if (rows < FEWEST_ROWS) return known;
-  const [sampled = 0, found = 0] = await counts(
+  const expecting = (rowsAre: Expectation['rowsAre']): Batch => ({
+    ...batch,
+    expectation: { rowsAre, isSampled: IS_SAMPLED, refute },
+  });
+  if (rows < FEWEST_ROWS) return expecting('unchanged');
+  const inTable = sql`SELECT 1 FROM ${tableName(table)} AS t WHERE ${sameKey(table, batch)}`;
+  const [sampled = 0, known = 0, unchanged = 0] = await counts(
     session,
-    sql`SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM ${tableName(table)} AS t WHERE ${sameKey(table, batch)}))
+    sql`SELECT count(*), count(*) FILTER (WHERE EXISTS (${inTable})),
+         count(*) FILTER (WHERE EXISTS (${inTable} AND NOT (${differs(table, batch)})))
        FROM ${batch.name} AS s WHERE ${IS_SAMPLED}`,
   );
-  if (found >= sampled * MANY) return known;
-  if (found > FEW || !habits.mayTrustSamples()) return batch;
-  return { ...batch, expectation: { keys: 'new', isSampled: IS_SAMPLED, refute } };
+  if (known <= FEW && habits.mayTrustSamples()) return expecting('new');
+  return unchanged >= sampled * MANY ? expecting('unchanged') : batch;
 }

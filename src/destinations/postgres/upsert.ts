@@ -14,8 +14,8 @@ export async function upsert(
   next: string,
 ): Promise<number> {
   const { expectation } = from;
-  if (expectation?.keys === 'known') return session.run(upsertOf(table, differing(table, from), next));
-  if (expectation?.keys !== 'new') return session.run(upsertOf(table, from, next));
+  if (expectation?.rowsAre === 'unchanged') return session.run(upsertOf(table, differing(table, from), next));
+  if (expectation?.rowsAre !== 'new') return session.run(upsertOf(table, from, next));
   // The sample begins with records that the table may have.
   const { isSampled, refute } = expectation;
   const sampled = await session.run(upsertOf(table, where(from, isSampled), next));

@@ -46,8 +46,8 @@ export interface Relation {
 
 /** A guess about the rows of a batch. It decides how they are written, never what is written. */
 export interface Expectation {
-  /** Whether the table has none of their keys, as far as a sample can tell, or may have many of them. */
-  keys: 'new' | 'known';
+  /** Whether the table has none of their keys, as far as a sample can tell, or may have many of the rows as they are. */
+  rowsAre: 'new' | 'unchanged';
   /** A condition on row `s`: it belongs to the sample, so that the guess says nothing about it. */
   isSampled: Sql;
   /** Called where the guess was wrong. */
