@@ -13,9 +13,11 @@ import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import { table } from '../src/cli/output.js';
 import { HighwaterClient } from '../src/client.js';
+import { REFERENCE_COLUMNS } from '../src/config/reference-source.js';
 import { target } from '../src/connection.js';
 import { startDemoApi } from '../src/dev/demo-api.js';
 import { startLocalServer } from '../src/dev/temporal-server.js';
+import type { Json } from '../src/protocol.js';
 import { cpuSecondsOf, cpuSecondsOfChildren } from './cpu.js';
 import { startBenchWorker, TASK_QUEUE } from './worker.js';
 import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
@@ -55,7 +57,11 @@ const options = new Command('bench')
     '--no-stamps',
     'omit the columns with time and batch of the last write, in Highwater and in the limit',
   )
-  .option('--only <list>', 'limit, read (the API alone), highwater, and peers by name', 'limit,highwater')
+  .option(
+    '--only <list>',
+    'limit, read (the API alone), highwater, made, transform (with an expression and a hash), and peers by name',
+    'limit,highwater',
+  )
   .option('--out <file>', 'file for the figures as JSON', 'bench/results.json')
   .parse()
   .opts<{
@@ -75,7 +81,7 @@ const options = new Command('bench')
 const numbers = (list: string) => list.split(',').map(Number);
 const names = options.only.split(',');
 /** The measure that others are compared with. */
-const base = names.includes('limit') ? 'limit' : 'read';
+const base = ['limit', 'read', 'highwater'].find((name) => names.includes(name)) ?? 'read';
 const PATHS = {
   offset: '/pagination/offset',
   keyset: '/pagination/keyset',
@@ -240,7 +246,9 @@ async function program(
   pageSize: number,
   file: string,
 ): Promise<Measure> {
-  if (name === 'highwater') return highwater(url, pageSize, file);
+  if (name === 'highwater') return highwater(plainStream(url, pageSize), file);
+  if (name === 'made') return highwater(madeStream(url, pageSize), file);
+  if (name === 'transform') return highwater(transformedStream(url, pageSize), file);
   if (name === 'limit') return bare(url, rows, pageSize, file);
   if (name === 'limit:json') return bare(url, rows, pageSize, file, ['json']);
   if (name === 'read') return bare(url, rows, pageSize, '-');
@@ -282,22 +290,54 @@ async function rowsIn(seconds: number, settings: object, most: number, pageSize:
   }
 }
 
+function plainStream(url: string, pageSize: number): { [key: string]: Json } {
+  return {
+    strategy: options.strategy,
+    base_url: url,
+    page_size: pageSize,
+    ...(!options.stamps && { stamps: false }),
+  };
+}
+
+/** The same rows with a column from an expression more, and one hashed with a key. */
+function madeStream(url: string, pageSize: number): { [key: string]: Json } {
+  const columns = {
+    ...REFERENCE_COLUMNS,
+    email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
+    label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
+  };
+  return fullStream(url, pageSize, { columns });
+}
+
+/** The same rows with a column more, which the hook of a transform adds. */
+function transformedStream(url: string, pageSize: number): { [key: string]: Json } {
+  return fullStream(url, pageSize, {
+    columns: { ...REFERENCE_COLUMNS, label: 'STRING' },
+    transform: 'label',
+  });
+}
+
+function fullStream(url: string, pageSize: number, keys: { [key: string]: Json }): { [key: string]: Json } {
+  const stream = {
+    name: 'user',
+    strategy: options.strategy,
+    page_size: pageSize,
+    primary_key: 'id',
+    ...(options.strategy !== 'offset' && { cursor_field: 'updatedAt' }),
+    ...keys,
+    total: 'total',
+    ...(!options.stamps && { stamps: false }),
+  };
+  return { source: { base_url: url }, streams: [stream] };
+}
+
 /** Starts a worker, and measures the time from the start of the workflow to its result. */
-async function highwater(url: string, pageSize: number, file: string): Promise<Measure> {
+async function highwater(configuration: { [key: string]: Json }, file: string): Promise<Measure> {
   const worker = await startBenchWorker(server.address);
   const cpu = () => cpuSecondsOf(worker.pid) + cpuSecondsOf(server.pid ?? 0);
   const before = cpu();
   const started = performance.now();
-  const handle = await client.start(
-    {
-      strategy: options.strategy,
-      base_url: url,
-      page_size: pageSize,
-      destination: file,
-      ...(!options.stamps && { stamps: false }),
-    },
-    { taskQueue: TASK_QUEUE },
-  );
+  const handle = await client.start({ ...configuration, destination: file }, { taskQueue: TASK_QUEUE });
   const result = await handle.result();
   const seconds = (performance.now() - started) / 1000;
   const cpuSeconds = cpu() - before;

@@ -16,7 +16,12 @@ export async function startBenchWorker(
   nodeFlags: readonly string[] = [],
 ): Promise<ChildProcess & { pid: number }> {
   const worker = spawn(process.execPath, [...nodeFlags, CLI, 'worker', '--task-queue', TASK_QUEUE], {
-    env: { ...process.env, TEMPORAL_ADDRESS: address },
+    env: {
+      BENCH_KEY: 'a key for hashes',
+      HIGHWATER_HOOKS: fileURLToPath(new URL('hooks', import.meta.url)),
+      ...process.env,
+      TEMPORAL_ADDRESS: address,
+    },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';

@@ -5,6 +5,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
+import { OVERVIEW } from '../src/cli/overview.js';
+import { overviewLines } from '../src/cli/program.js';
 
 /** Packages that find files of their own by their place, that are native, or that few users install. */
 const EXTERNAL = [
@@ -84,6 +86,7 @@ export async function bundleCli(root: string, optional: readonly string[]): Prom
     },
     logLevel: 'warning',
   });
+  writeFileSync(join(folder, OVERVIEW), JSON.stringify(await overviewLines()));
   writeFileSync(join(root, 'dist/cli.js'), "#!/usr/bin/env node\nimport './cli-bundle/main.js';\n");
   writeFileSync(join(folder, 'LICENSES.txt'), licences(root, Object.keys(metafile.inputs)));
 }

@@ -2,14 +2,14 @@
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { format, resolveConfig } from 'prettier';
-import { COMMANDS, programFor } from '../src/cli/program.js';
+import { COMMANDS, wholeProgram } from '../src/cli/program.js';
 import { markdownTable } from './markdown.js';
 
 export const CLI_PAGE = fileURLToPath(new URL('../docs/cli.md', import.meta.url));
 
 /** Returns the page of commands with its regenerated part. */
 export async function cliPageFrom(text: string): Promise<string> {
-  const program = await programFor(undefined);
+  const program = await wholeProgram();
   const sections = Object.entries(COMMANDS).map(([group, names]) => {
     const commands = program.commands.filter((command) => command.name() in names);
     const summary = commands.map((command) => [

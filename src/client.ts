@@ -18,15 +18,9 @@ import {
   TerminatedFailure,
   WorkflowNotFoundError,
 } from '@temporalio/common';
-import {
-  asConfiguration,
-  hashOf,
-  planNamed,
-  plansFrom,
-  type Configuration,
-  type Plans,
-} from './config/index.js';
+import { asConfiguration, hashOf, planNamed, plansFrom, type Configuration } from './config/index.js';
 import { target, type Target } from './connection.js';
+import { extensionsOf, loadExtensions, type Extension } from './extensions.js';
 import { HighwaterError, messageOf, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
@@ -44,16 +38,23 @@ import type {
   SyncResult,
   TooManyDeletes,
 } from './protocol.js';
-import { sourceIdentity } from './sources/references.js';
+import { Schedules } from './schedules.js';
+import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described, streamDetails } from './sync-description.js';
 import type { RangeOf } from './sync-families.js';
-import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
+import {
+  boundText,
+  type CustomStrategies,
+  NO_STRATEGIES,
+  rangeProblem,
+  unfitRange,
+} from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
 import { questionOf } from './workflows/questions.js';
-import type { MoveInput, Reopened } from './workflows/moves.js';
+import type { MoveInput } from './move-target.js';
+import type { Reopened } from './workflows/moves.js';
 import type { SyncOptions } from './workflows/sync.js';
 
-/** The task queue that workers take syncs from unless told otherwise. */
-export const DEFAULT_TASK_QUEUE = 'highwater';
+export { DEFAULT_TASK_QUEUE };
 
 /** How a sync is started. */
 export interface StartOptions {
@@ -192,7 +193,11 @@ function readingOf(beat: Json): Reading | null {
     : { pages, records, read: number('read'), total: number('total') };
 }
 
-/** A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates need a worker too. */
+/**
+ * A sync by its id, running or ended. Each method asks the Temporal server; `progress`, `state`, `configuration` and updates
+ * need a worker too. All throw {@link NoSuchSyncError} if there is no sync of that id; those that change something,
+ * except for `cancel`, throw {@link NotRunningError} if it has ended.
+ */
 export class SyncHandle {
   constructor(
     private readonly handle: WorkflowHandle,
@@ -210,7 +215,7 @@ export class SyncHandle {
    */
   async result(): Promise<SyncResult> {
     try {
-      return (await this.handle.result()) as SyncResult;
+      return (await this.asked(() => this.handle.result())) as SyncResult;
     } catch (thrown) {
       if (thrown instanceof WorkflowFailedError) throw failed(this.workflowId, thrown);
       throw thrown;
@@ -248,12 +253,12 @@ export class SyncHandle {
 
   /** Returns how far the sync is: status, counts, warnings, and the last passes. */
   progress(): Promise<Progress> {
-    return this.handle.query<Progress>('progress');
+    return this.asked(() => this.handle.query<Progress>('progress'));
   }
 
   /** Returns the committed cursor, such as `{ last_updated_at: '2026-01-01T00:00:00Z' }`. */
   state(): Promise<{ [name: string]: Json }> {
-    return this.handle.query<{ [name: string]: Json }>('state');
+    return this.asked(() => this.handle.query<{ [name: string]: Json }>('state'));
   }
 
   /** Run, status, and when it ended, as the Temporal server knows them. @throws {NoSuchSyncError} */
@@ -277,14 +282,25 @@ export class SyncHandle {
     }
   }
 
+  /** Says which of the two it is where Temporal says "not found": a sync that never was, or one that has ended. */
+  private async asked<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (thrown) {
+      if (!(thrown instanceof WorkflowNotFoundError)) throw thrown;
+      await this.mustRun();
+      throw thrown;
+    }
+  }
+
   /** Ends it after the current batch. */
   stop(): Promise<void> {
-    return this.handle.signal('stop');
+    return this.asked(() => this.handle.signal('stop'));
   }
 
   /** A pass now, or once more after the current one. */
   trigger(): Promise<void> {
-    return this.handle.signal('trigger');
+    return this.asked(() => this.handle.signal('trigger'));
   }
 
   /**
@@ -307,7 +323,7 @@ export class SyncHandle {
 
   /** The configuration of the sync; secrets in it are references. */
   configuration(): Promise<Configuration> {
-    return this.handle.query<Configuration>('configuration');
+    return this.asked(() => this.handle.query<Configuration>('configuration'));
   }
 
   /**
@@ -333,9 +349,11 @@ export class SyncHandle {
   ): Promise<Result> {
     try {
       // The types of Temporal's client know either updates without arguments or such with some.
-      return await (args.length === 0
-        ? this.handle.executeUpdate<Result, []>(name)
-        : this.handle.executeUpdate<Result, [unknown]>(name, { args: args as [unknown] }));
+      return await this.asked(() =>
+        args.length === 0
+          ? this.handle.executeUpdate<Result, []>(name)
+          : this.handle.executeUpdate<Result, [unknown]>(name, { args: args as [unknown] }),
+      );
     } catch (thrown) {
       if (thrown instanceof WorkflowUpdateFailedError) throw refused(thrown.cause?.message ?? thrown.message);
       throw thrown;
@@ -353,17 +371,17 @@ export class SyncHandle {
 
   /** Pauses after the current batch, until {@link resume}. */
   pause(): Promise<void> {
-    return this.handle.signal('pause');
+    return this.asked(() => this.handle.signal('pause'));
   }
 
   /** Ends a pause, or a wait; a sync that is blocked tries again. */
   resume(): Promise<void> {
-    return this.handle.signal('resume');
+    return this.asked(() => this.handle.signal('resume'));
   }
 
   /** Ends it at once: a batch that is not committed is fetched again by the next sync. */
   async cancel(): Promise<void> {
-    await this.handle.cancel();
+    await this.asked(() => this.handle.cancel());
   }
 }
 
@@ -446,27 +464,42 @@ function attributesOf({ typedSearchAttributes }: WorkflowExecutionInfo): ListedS
 
 /** Starts syncs and looks after them. */
 export class HighwaterClient {
+  /** Schedules: Temporal starts a sync of one pass at set times. */
+  readonly schedules: Schedules;
+
   private constructor(
     /** Temporal's own client, for whatever this one does not have. */
     readonly temporal: Client,
     readonly address: string,
     /** Reads what Temporal's client hands out as it is on the server. */
     readonly payloads: PayloadReader,
+    /** The strategies of extensions, which configurations may name. @internal */
+    readonly strategies: CustomStrategies,
     private readonly traces: Tracing | null,
-  ) {}
+  ) {
+    this.schedules = new Schedules(temporal, strategies, (workflowId) => this.sync(workflowId));
+  }
 
   /**
    * Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`.
    * @param converter how payloads look on the server; default: what the environment says.
+   * @param extensions packages, files or definitions of strategies that configurations may name; default: what
+   *   HIGHWATER_EXTENSIONS names. The worker needs the same ones.
+   * @throws {ExtensionError}
    */
-  static async connect(to: Target = target(), converter?: DataConverter): Promise<HighwaterClient> {
+  static async connect(
+    to: Target = target(),
+    converter?: DataConverter,
+    extensions: readonly Extension[] = extensionsOf(process.env),
+  ): Promise<HighwaterClient> {
+    const strategies = await loadExtensions(extensions);
     const traces = await tracing();
     const dataConverter = converter ?? (await dataConverterFrom());
     const payloads = new PayloadReader(dataConverter);
     const connection = await Connection.connect(to.connection);
     const interceptors = { workflow: traces?.clientInterceptors ?? [] };
     const client = new Client({ connection, namespace: to.namespace, dataConverter, interceptors });
-    return new HighwaterClient(client, to.address, payloads, traces);
+    return new HighwaterClient(client, to.address, payloads, strategies, traces);
   }
 
   /**
@@ -475,7 +508,7 @@ export class HighwaterClient {
    * @throws {AlreadyRunningError}
    */
   async start(configuration: Configuration, options: StartOptions = {}): Promise<SyncHandle> {
-    const plans = plansFrom(configuration);
+    const plans = plansFrom(configuration, undefined, false, this.strategies);
     const workflowId = options.workflowId ?? defaultWorkflowId(plans);
     const syncOptions: SyncOptions = {
       ...(options.full === true && { full: true }),
@@ -590,7 +623,7 @@ export class HighwaterClient {
   ): Promise<RangeHandle> {
     const known = typeof of === 'string' ? await this.inputOf(of) : null;
     const configuration = known === null ? of : known.configuration;
-    const plans = plansFrom(configuration);
+    const plans = plansFrom(configuration, undefined, false, this.strategies);
     const named = options.stream ?? known?.stream ?? null;
     if (named === null && plans.plans.length > 1) {
       const names = plans.plans.map(({ stream }) => stream).join(', ');
@@ -669,9 +702,9 @@ export class HighwaterClient {
     return description.memo?.['configuration'] === hashOf(configuration) ? 'same' : 'other configuration';
   }
 
-  /** How each stream of a sync of several ended, in its current run. */
+  /** How each stream of a sync of several ended, in its current run. @throws {NoSuchSyncError} */
   async outcomesOf(workflowId: string, streams: readonly string[]): Promise<StreamOutcome[]> {
-    const { runId } = await this.temporal.workflow.getHandle(workflowId).describe();
+    const runId = await this.sync(workflowId).runId();
     return Promise.all(
       streams.map(async (stream): Promise<StreamOutcome> => {
         const id = `${workflowId}/${stream}`;
@@ -753,61 +786,18 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
   }
 }
 
-/** Details of a sync that the Web UI always shows. @internal */
-export const described = (plans: Plans): { staticSummary: string; staticDetails: string } => ({
-  staticSummary: plans.plans.length > 1 ? severalSummary(plans) : streamSummary(plans),
-  staticDetails: detailsOf(plans.plans),
-});
-
-/** Bytes; Temporal refuses to start a workflow with more than 20,000. */
-const DETAILS_LIMIT = 18_000;
-
-function detailsOf(plans: readonly StreamPlan[]): string {
-  const lines: string[] = [];
-  let bytes = 0;
-  for (const line of plans.map(streamDetails)) {
-    bytes += Buffer.byteLength(line) + 2;
-    if (bytes > DETAILS_LIMIT)
-      return [...lines, `… and ${plans.length - lines.length} more streams.`].join('\n\n');
-    lines.push(line);
-  }
-  return lines.join('\n\n');
-}
-
-const streamSummary = ({ plans }: Plans) =>
-  plans
-    .map((plan) => `${plan.stream} · ${plan.options.strategy} · ${sourceIdentity(plan.baseUrl)}`)
-    .join(', ');
-
-const severalSummary = ({ plans, shape }: Plans) =>
-  `${shape.name ?? 'sync'} · ${plans.length} streams: ${plans.map((plan) => plan.stream).join(', ')}`.slice(
-    0,
-    200,
-  );
-
-const streamDetails = (plan: StreamPlan) =>
-  `Table \`${plan.table.schema}.${plan.table.table}\`, by the strategy \`${plan.options.strategy}\`, ` +
-  `from \`${sourceIdentity(plan.baseUrl)}\`.`;
-
 /**
  * Checks a configuration as {@link HighwaterClient.start} does, without a server.
+ * @param strategies those of extensions, as `loadExtensions` returns them.
  * @returns the id that `start` gives its sync, and the names of its streams.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function checkConfiguration(configuration: unknown): { workflowId: string; streams: string[] } {
-  const plans = plansFrom(configuration);
+export function checkConfiguration(
+  configuration: unknown,
+  strategies: CustomStrategies = NO_STRATEGIES,
+): { workflowId: string; streams: string[] } {
+  const plans = plansFrom(configuration, undefined, false, strategies);
   return { workflowId: defaultWorkflowId(plans), streams: plans.plans.map(({ stream }) => stream) };
-}
-
-/** Returns the same id for the same streams, strategies, sources and destination. @internal */
-export function defaultWorkflowId({ plans, shape }: Plans, destination?: string): string {
-  const what = plans.map((plan) => {
-    const { schema, table } = plan.table;
-    return [destination ?? plan.destination, schema, table, sourceIdentity(plan.baseUrl)];
-  });
-  const [first] = plans;
-  if (plans.length > 1 || first === undefined) return `${shape.name ?? 'sync'}-${hashOf(what)}`;
-  return `${shape.name ?? `${first.stream}-${first.options.strategy}`}-${hashOf(what[0])}`;
 }
 
 function failed(workflowId: string, failure: WorkflowFailedError): SyncFailedError {

@@ -97,6 +97,11 @@ function advice(by: AllowedBy): string {
   return `The worker's owner can allow it with ${option}, or with ${variable}`;
 }
 
+/** The strategy of a stream comes from an extension that this worker does not have. */
+export class ExtensionMissingError extends SyncError {
+  override readonly name = 'ExtensionMissingError';
+}
+
 /** The source refused a request (4xx) or answered what cannot be used whatever one does. */
 export class SourceRefusedError extends SyncError {
   override readonly name = 'SourceRefusedError';
@@ -238,6 +243,11 @@ export class ChangeRefusedError extends SyncError {
 /** A staged batch is missing, cut short or altered; it is fetched again. */
 export class BatchLostError extends SyncError {
   override readonly name = 'BatchLostError';
+}
+
+/** The code of a hook has changed since the stream was opened; opening it again notices. */
+export class HookChangedError extends SyncError {
+  override readonly name = 'HookChangedError';
 }
 
 /** The input of a workflow or an activity is invalid; none of it is used. */

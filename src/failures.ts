@@ -59,6 +59,8 @@ export const FAILURES = {
     resumeStartsOver: true,
     isOfDestination: true,
   },
+  ExtensionMissingError: { activity: 'never', sync: 'block', refusesConfiguration: true },
+  HookChangedError: { activity: 'never', sync: 'reopen', isExpected: true },
   InputRefusedError: { activity: 'never', sync: 'block' },
   MalformedAnswerError: { activity: 'a few times', sync: 'retry' },
   MoveRefused: { activity: 'never', sync: 'end', isRefusal: true },

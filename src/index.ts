@@ -24,6 +24,8 @@ export {
   type Work,
 } from './client.js';
 export {
+  defineSync,
+  type ExtensionStrategies,
   loadConfiguration,
   type Configuration,
   type FlatConfiguration,
@@ -32,19 +34,26 @@ export {
 } from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
+export { ExtensionError, extensionsOf, loadExtensions, type Extension } from './extensions.js';
 export type { FailureType } from './failures.js';
 export type {
   ColumnType,
+  Cursor,
   Differences,
   EndRule,
   Holder,
   Json,
   Note,
+  PageRecords,
+  PageRequest,
+  PageSummary,
+  PageTexts,
   PassSummary,
   Progress,
   Range,
   RangeKind,
   RangeResult,
+  Remembered,
   Retry,
   StrategyName,
   StreamResult,
@@ -54,8 +63,34 @@ export type {
   TooManyDeletes,
   Trouble,
 } from './protocol.js';
+export {
+  type ListedSchedule,
+  NoSuchScheduleError,
+  ScheduleExistsError,
+  type ScheduleOptions,
+  ScheduleRefusedError,
+  type Schedules,
+  type SyncSchedule,
+} from './schedules.js';
+export {
+  ContradictionError,
+  type CustomStrategies,
+  type CustomStrategy,
+  defineStrategy,
+  DoubtError,
+  followToken,
+  type OptionsIssue,
+  type OptionsResult,
+  type OptionsSchema,
+  type Strategy,
+  type StrategyDefinition,
+  TokenCycleError,
+  type TokenTrail,
+  UnfollowableError,
+} from './strategies/index.js';
 export type { RangeOf } from './sync-families.js';
 export type { Trust, TrustOptions } from './trust/policy.js';
 export type { HighwaterWorker, HighwaterWorkerOptions } from './worker.js';
 export type { Decided } from './workflows/deletes.js';
-export type { MoveInput, Reopened } from './workflows/moves.js';
+export type { MoveInput } from './move-target.js';
+export type { Reopened } from './workflows/moves.js';

@@ -8,8 +8,10 @@ import { problemsOf } from './decode.js';
 import {
   COLUMN_TYPES,
   ERROR_ACTIONS,
+  MASK_KINDS,
   NOTICE_EVENTS,
   RANGE_KINDS,
+  CUSTOM_NAME,
   STRATEGIES,
   type ColumnType,
   type Cursor,
@@ -75,7 +77,7 @@ const list = <T extends z.Schema>(of: T, limit: number) => z.array(of).check(z.m
 const few = <T extends { [key: string]: unknown }>(limit: number) =>
   z.refine<T>((entries) => Object.keys(entries).length <= limit, `must have at most ${limit} members`);
 
-const note = z.strictObject({ code: name, message: text });
+const note = z.strictObject({ code: name, message: text, count: z.exactOptional(count) });
 const notes = list(note, NOTES_LIMIT);
 
 const cursorFormat = z.union([
@@ -139,6 +141,12 @@ const strategyOptions = z.discriminatedUnion('strategy', [
     shortPageEnds: z.exactOptional(z.boolean()),
     incremental: z.nullable(incremental),
   }),
+  z.strictObject({
+    strategy: z.literal('custom'),
+    name: z.string().check(z.regex(CUSTOM_NAME)),
+    options: z.record(z.string(), json),
+    readsAll: z.boolean(),
+  }),
 ]);
 
 const headerNames = z.strictObject({ header: name });
@@ -185,6 +193,17 @@ const auth = z.discriminatedUnion('type', [
   }),
 ]);
 
+const madeColumn = z.union([
+  z.strictObject({ value: json }),
+  z.strictObject({
+    from: list(z.union([text, count]), 500),
+    expression: z.exactOptional(text),
+    types: z.exactOptional(z.record(name, z.oneOf(['int', 'double', 'string', 'bool']))),
+    hash: z.exactOptional(z.strictObject({ key: z.nullable(text) })),
+    mask: z.exactOptional(z.oneOf(MASK_KINDS)),
+  }),
+]);
+
 const request = z.strictObject({
   method: z.exactOptional(z.oneOf(['GET', 'POST'])),
   body: z.exactOptional(json),
@@ -199,6 +218,10 @@ const request = z.strictObject({
         parent: z.record(name, name),
         where: z.nullable(text),
         rest: z.exactOptional(yes),
+        transform: z.exactOptional(z.strictObject({ hook: name, digest: z.exactOptional(name) })),
+        made: z.exactOptional(z.record(name, madeColumn)),
+        exclude: z.exactOptional(list(list(z.nullable(text), 100), 1000)),
+        raw: z.exactOptional(name),
       }),
     ),
   ),
@@ -623,10 +646,15 @@ const messages = {
   configure: z.strictObject({ configuration, hash: z.exactOptional(hash) }),
 } as const;
 
+/** See `strategyKey`. */
+const customKey = z.custom<`custom:${string}`>(
+  (given) => typeof given === 'string' && given.startsWith('custom:') && CUSTOM_NAME.test(given.slice(7)),
+);
+
 const streamKey = z.strictObject({
   schema: realName,
   table: ownName,
-  strategy: z.oneOf(STRATEGIES),
+  strategy: z.union([z.oneOf(STRATEGIES), customKey]),
   source: address,
   range: text,
 });

@@ -1,3 +1,4 @@
+import { durationText } from './durations.js';
 import type { StreamPlan } from './protocol.js';
 
 /** Something that can be changed while a sync runs. */
@@ -102,3 +103,12 @@ function noPageSize({ options }: StreamPlan): string | null {
     return 'another page size changes the page numbers; change the configuration and start over with --full';
   return `${strategy} sends no page size`;
 }
+
+/** Settings that `set` has changed; durations in seconds. */
+export type Settings = { [name: string]: number };
+
+/** `page_size=50, interval=15m`. */
+export const settingsText = (settings: Settings): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `${name}=${SETTINGS[name]?.kind === 'duration' ? durationText(value) : value}`)
+    .join(', ');

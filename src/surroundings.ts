@@ -1,6 +1,8 @@
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { Network } from './trust/network.js';
+import { type CustomStrategies, NO_STRATEGIES } from './strategies/index.js';
 import { TrustPolicy } from './trust/policy.js';
 
 /** The parts of a worker, or of a command, that the syncs which it runs share. */
@@ -11,12 +13,19 @@ export interface Surroundings {
   network: Network;
   /** Reads secrets of providers. */
   secrets: SecretStore;
+  /** The strategies of extensions. */
+  strategies: CustomStrategies;
   /** Shared by all streams: a source counts requests by account, not by stream. */
   budgets: Budgets;
+  /** Runs the hooks that make rows of records. */
+  hooks: Hooks;
 }
 
 /** Returns the surroundings of a command that reads a configuration file of its user. */
-export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
+export function ownSurroundings(
+  environment: NodeJS.ProcessEnv,
+  strategies: CustomStrategies = NO_STRATEGIES,
+): Surroundings {
   const trust = TrustPolicy.local(environment);
   return {
     environment,
@@ -24,5 +33,7 @@ export function ownSurroundings(environment: NodeJS.ProcessEnv): Surroundings {
     network: new Network(trust),
     secrets: new SecretStore(environment),
     budgets: new Budgets(),
+    strategies,
+    hooks: new Hooks(trust, hookLimits(environment)),
   };
 }

@@ -1,6 +1,6 @@
 /** Sums up the state of a sync: its health, since when, and the next step. */
 import type { Progress, Retry, TooManyDeletes } from './protocol.js';
-import { count, counted, firstLine, since } from './text.js';
+import { count, counted, firstLine, shellWord, since } from './text.js';
 
 /** Best first. `over`: the sync has ended as intended. */
 export const LEVELS = ['well', 'over', 'waiting', 'trouble', 'stuck'] as const;
@@ -109,7 +109,7 @@ function endedStanding({ execution, ended, outcome, id, nextRun = null }: Facts,
         said(ago, firstLine(error), next),
         {
           todo: `fix the cause, then ${again}; it continues from its checkpoint`,
-          command: `highwater logs ${quoted(id)}`,
+          command: `highwater logs ${shellWord(id)}`,
           ...linesOf(error),
         },
       );
@@ -150,22 +150,22 @@ function silentStanding({ taskQueue, isPolled, silence = null, id }: Facts): Sta
     {
       todo:
         silence?.advice ??
-        `"highwater logs ${quoted(id)}" shows what happened last, "highwater doctor" looks for the cause; or start a worker: ${start}`,
-      command: `highwater logs ${quoted(id)}`,
+        `"highwater logs ${shellWord(id)}" shows what happened last, "highwater doctor" looks for the cause; or start a worker: ${start}`,
+      command: `highwater logs ${shellWord(id)}`,
     },
   );
 }
 
 /** The command that starts a worker for a task queue. */
 export const workerCommandFor = (taskQueue: string): string =>
-  `npx highwater worker${taskQueue === 'highwater' ? '' : ` --task-queue ${quoted(taskQueue)}`}`;
+  `npx highwater worker${taskQueue === 'highwater' ? '' : ` --task-queue ${shellWord(taskQueue)}`}`;
 
 const withoutNpx = (command: string): string => command.replace(/^npx /, '');
 
 const retryStanding = ({ attempt, next, message }: Retry, id: string, now: number): Standing =>
   standing('retrying', 'trouble', 'retrying', said(retryText({ attempt, next }, now), firstLine(message)), {
     todo: 'nothing: Temporal retries automatically',
-    command: `highwater logs ${quoted(id)}`,
+    command: `highwater logs ${shellWord(id)}`,
     ...linesOf(message),
   });
 
@@ -177,7 +177,7 @@ export const retryText = ({ attempt, next }: Pick<Retry, 'attempt' | 'next'>, no
 
 function runningStanding(progress: Progress, id: string, now: number): Standing {
   const { status, waiting, trouble, completeAsOf } = progress;
-  const name = quoted(id);
+  const name = shellWord(id);
   const asOf = completeAsOf === null ? '' : `as of ${completeAsOf} (${since(completeAsOf, now)} ago)`;
   const upToDate = asOf === '' ? '' : `up to date ${asOf}`;
   switch (status) {
@@ -198,7 +198,11 @@ function runningStanding(progress: Progress, id: string, now: number): Standing 
         'waiting',
         'waiting',
         'waiting',
-        said(untilText(waiting, now), firstLine(waiting?.reason ?? ''), upToDate),
+        said(
+          waiting === null ? '' : `continues ${untilText(waiting, now)}`,
+          firstLine(waiting?.reason ?? ''),
+          upToDate,
+        ),
         {
           todo: `nothing: it continues automatically; "highwater resume ${name}" tries the source now`,
           command: `highwater resume ${name}`,
@@ -290,10 +294,6 @@ function linesOf(message: string): Pick<Standing, 'advice' | 'places'> {
     places: lines.filter((line) => PLACE.test(line)),
   };
 }
-
-/** An id as a word of a shell. */
-const quoted = (word: string): string =>
-  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
 /** The standing of a stream under its name. */
 export interface StreamStanding {

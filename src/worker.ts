@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure, type DataConverter } from '@temporalio/common';
 import {
@@ -14,8 +15,11 @@ import { createActivities } from './activities/index.js';
 import { SearchAttributeRegistry } from './activities/search-attributes.js';
 import { WriteTurns } from './activities/write-turns.js';
 import { DEFAULT_TASK_QUEUE } from './client.js';
+import { hookLimits, Hooks } from './hooks/hooks.js';
 import { isPlain, target, type Target } from './connection.js';
+import { extensionsOf, loadExtensions, type Extension } from './extensions.js';
 import { DestinationHost } from './destinations/host.js';
+import { ServedQueues } from './destinations/served-queues.js';
 import { countingInterceptor } from './observe/activities.js';
 import { messageOf } from './errors.js';
 import type { FailureType } from './failures.js';
@@ -30,6 +34,7 @@ import { Network } from './trust/network.js';
 import { TrustPolicy, type TrustOptions } from './trust/policy.js';
 import { bundleFor, dataConverterFrom } from './payloads/converter.js';
 import { watchServer } from './server-watch.js';
+import { stateDir } from './state-dir.js';
 
 export { createLogger, installRuntime } from './logger.js';
 export type { TrustOptions };
@@ -60,6 +65,11 @@ export interface HighwaterWorkerOptions {
    * environment says.
    */
   trust?: TrustOptions;
+  /**
+   * Packages, files or definitions of strategies that configurations may name (docs/write-a-strategy.md). Their code runs in
+   * this process. Default: what HIGHWATER_EXTENSIONS names.
+   */
+  extensions?: readonly Extension[];
   /**
    * The syncs that this worker works for, by their workflow ids; the activities of others are left to other workers.
    * Default: all of its task queue.
@@ -114,6 +124,7 @@ export class HighwaterWorker {
     private readonly secrets: SecretStore,
     private readonly kept: KeptRequests,
     private readonly searchAttributes: SearchAttributeRegistry,
+    private readonly hooks: Hooks,
   ) {}
 
   /**
@@ -126,9 +137,11 @@ export class HighwaterWorker {
     const environment = options.environment ?? process.env;
     const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
+    const strategies = await loadExtensions(options.extensions ?? extensionsOf(environment));
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
+    const hooks = new Hooks(trust, hookLimits(environment));
     const kept = new KeptRequests();
     const searchAttributes = new SearchAttributeRegistry();
     const meter = new Meter(Runtime.instance().metricMeter);
@@ -150,11 +163,14 @@ export class HighwaterWorker {
         ...RECOVERY,
       };
 
+      const clusterId = await clusterIdOf(connection).catch(() => undefined);
+      const origin = { taskQueue, namespace, cluster: clusterId ?? address };
       const host: DestinationHost = new DestinationHost({
         taskQueue,
         address,
-        clusterId: await clusterIdOf(connection).catch(() => undefined),
+        clusterId,
         namespace,
+        served: new ServedQueues(join(stateDir(environment), 'served-queues'), origin),
         environment,
         trust,
         secrets,
@@ -180,6 +196,8 @@ export class HighwaterWorker {
         network,
         secrets,
         budgets: new Budgets(),
+        strategies,
+        hooks,
         searchAttributes,
         kept,
         turns: new WriteTurns(),
@@ -208,6 +226,7 @@ export class HighwaterWorker {
         secrets,
         kept,
         searchAttributes,
+        hooks,
       );
     } catch (thrown) {
       // Left open, it would keep the process from ending.
@@ -225,8 +244,10 @@ export class HighwaterWorker {
       this.searchAttributes.watch(this.connection, namespace),
       watchServer(address, () => this.forgetSyncs()),
     ];
+    let takingOver: Promise<void> | null = null;
     try {
       const running = this.keepRunning();
+      takingOver = this.takeOver();
       const done = work?.().finally(() => this.shutdown());
       // It is asked for once the worker has ended, whichever way.
       done?.catch(() => undefined);
@@ -235,12 +256,21 @@ export class HighwaterWorker {
     } finally {
       for (const stopWatching of watches) stopWatching();
       this.kept.close();
+      await takingOver;
       await this.host.close();
       this.network.close();
+      this.hooks.close();
       this.secrets.close();
       await this.connection.close();
       await this.traces?.flush();
     }
+  }
+
+  /** Continues what a worker of this machine left when it died. */
+  private async takeOver(): Promise<void> {
+    const opened = await this.host.takeOver();
+    if (opened.length === 0) return;
+    Runtime.instance().logger.info('took over from a worker that died', { destinations: opened });
   }
 
   private async keepRunning(): Promise<void> {

@@ -4,12 +4,14 @@ import type { Destination } from '../destinations/destination.js';
 import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
+import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';
 import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging } from '../staging/staging.js';
+import { counted } from '../text.js';
 import {
   ContradictionError,
   DoubtError,
@@ -18,9 +20,9 @@ import {
   heldToken,
   PASS_RESTARTED,
   restartPass,
-  strategyOf,
   type Strategy,
   UnfollowableError,
+  withLatestNote,
   withNote,
 } from '../strategies/index.js';
 import { BatchStager } from './batch-stager.js';
@@ -59,30 +61,34 @@ interface FetchParts {
   http: HttpSource;
   source: InFlight;
   kept: KeptRequests;
+  now: () => Date;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, kept, ...surroundings }: Dependencies,
+  { host, observe, kept, now = () => new Date(), ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
   const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
   const { cancellationSignal: signal } = Context.current();
   const { destination, beside } = await host.get(path);
-  const { strategy, perParent } = strategyOf(plan);
+  const { strategy, perParent } = planStrategy(plan, surroundings.strategies);
   const { range, ...whole } = plan;
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
   const observed = observe?.(Context.current(), plan, path);
-  const http = await sourceOf(plan, surroundings, beside, strategy.remembers, observed);
+  const http = await sourceOf(plan, surroundings, beside, {
+    remembers: strategy.remembers,
+    ...(observed !== undefined && { observe: observed }),
+  });
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
-  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
   const stager = new BatchStager(staging, base.id, plan.batch, began);
-  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -98,6 +104,7 @@ async function openFetch(
     http,
     source,
     kept,
+    now,
     cursor,
     signal,
   });
@@ -208,7 +215,7 @@ class PageFetch {
     // Requests of these that this call does not need are kept for the next one.
     const ahead = (walk ?? strategy).ahead?.(before, plan.inFlight - 1) ?? [];
     const answer = await source.read(request, ahead, async (part: RecordPart) => {
-      page.addPart(part.records, part.lines);
+      page.addPart(part.records, part.sent ?? part.lines);
       stager.addRejects(part.rejects);
       if (part.kept > 0) await stager.append(part, before);
       if (part.outside !== undefined && part.outside.records > 0)
@@ -223,7 +230,7 @@ class PageFetch {
     const { doubted: _, ...believed } = before;
     // Inference gives undeclared members a column.
     const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-    this.cursor = withRemarks(strategy.advance(believed, summary), { ...answer, undeclared });
+    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), { ...answer, undeclared });
     walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
@@ -232,12 +239,19 @@ class PageFetch {
     this.believeNext();
   }
 
+  /** Of rows that a transform made, the source's count of its records says nothing. */
+  private countable(cursor: Cursor): Cursor {
+    if (this.parts.input.plan.request.shape?.transform === undefined) return cursor;
+    const { counted: _, ...rest } = cursor;
+    return rest;
+  }
+
   /**
    * Does what the failure of a page asks for. Returns whether another page is to be read in this call.
    * @param held records of the page that came before the failure.
    */
   private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
-    const { http, signal, stager, strategy } = this.parts;
+    const { http, now, signal, stager, strategy } = this.parts;
     const maximum =
       strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
     if (maximum !== null && strategy.lowerPageSize !== undefined) {
@@ -255,7 +269,7 @@ class PageFetch {
     this.believeNext();
     const restart = restartFor(thrown, this.cursor);
     if (restart !== null) {
-      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      await this.askFrom(restartPass(strategy, this.cursor, restart, now().toISOString()));
       return true;
     }
     if (thrown instanceof RateLimitedError) {
@@ -332,8 +346,9 @@ function restartFor(thrown: unknown, { pass, notes, position }: Cursor): string 
 }
 
 /** The cursor with what an answer has to say. */
-function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: PageAnswer): Cursor {
+function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [], dropped }: PageAnswer): Cursor {
   let { notes } = cursor;
+  if (dropped !== undefined) notes = withLatestNote(notes, droppedNote(notes, dropped));
   for (const note of remarks) notes = withNote(notes, note);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
@@ -341,6 +356,13 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [] }: Page
     notes = withNote(notes, { code: 'undeclared_members', message });
   }
   return { ...cursor, notes };
+}
+
+/** Counts the records of a pass of which a transform made no row. */
+function droppedNote(notes: readonly Note[], { records, hook }: NonNullable<PageAnswer['dropped']>): Note {
+  const code = 'records_dropped';
+  const count = records + (notes.find((note) => note.code === code)?.count ?? 0);
+  return { code, message: `the hook ${hook} made no row of ${counted(count, 'record')} of this pass`, count };
 }
 
 const ANSWER_IGNORED: Note = {

@@ -6,25 +6,28 @@ import type { OwnerRecord } from '../destinations/duckdb/owner.js';
 import type { Destination, OpenRequest, OpenResult, StreamMove } from '../destinations/destination.js';
 import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type {
-  FailedOpening,
-  Holder,
-  LastOpened,
-  Note,
-  OpenedStream,
-  OpenStreamInput,
-  Redirect,
-  StreamPlan,
+import {
+  strategyKey,
+  strategyName,
+  type FailedOpening,
+  type Holder,
+  type LastOpened,
+  type Note,
+  type OpenedStream,
+  type OpenStreamInput,
+  type Redirect,
+  type StreamPlan,
 } from '../protocol.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../sources/references.js';
 import { Staging } from '../staging/staging.js';
-import { strategyOf } from '../strategies/index.js';
+import type { CustomStrategies } from '../strategies/index.js';
 import { isRunning, ownHolder } from './cluster.js';
 import type { Activities, Dependencies } from './context.js';
 import { beating, reporting } from './failures.js';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { readsOtherwise, streamMove } from '../plan/moves.js';
 import { checkedRange, removeForsaken } from './ranges.js';
+import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 
 /** Checks the configuration, makes the table ready, claims the stream and reads its checkpoint. */
@@ -37,10 +40,10 @@ export const openStream =
         beating(
           () => 'opening',
           async () => {
-            const plan = planFrom(input.configuration, input.stream ?? null);
+            const plan = planFrom(input.configuration, input.stream ?? null, dependencies.strategies);
             opening = openingOf(plan, dependencies, input);
             try {
-              return await openPlan(dependencies, input, plan);
+              return await openPlan(dependencies, input, withHook(plan, dependencies));
             } catch (thrown) {
               if (await dependencies.searchAttributes.isRegistered()) opening.searchAttributes = true;
               throw thrown;
@@ -58,7 +61,7 @@ const openingOf = (
   { range }: OpenStreamInput,
 ): FailedOpening => ({
   stream,
-  strategy: options.strategy,
+  strategy: strategyName(options),
   destination: destination ?? defaultDestination,
   isContinuous: range === undefined && intervalSeconds !== null,
 });
@@ -72,8 +75,9 @@ async function openPlan(
   const plan: StreamPlan = input.range === undefined ? whole : { ...whole, intervalSeconds: null };
   // Fails here, before anything is written, when a variable is not set, or not allowed.
   await requireReferences(plan, dependencies);
+  await loadHook(plan, dependencies);
   const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
-  const wanted = wantedMove(input, { plan, destination: path });
+  const wanted = wantedMove(input, { plan, destination: path }, dependencies.strategies);
   if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
     throw new DestinationGoneError(`the destination ${path} is gone`);
   }
@@ -101,7 +105,7 @@ async function openPlan(
   // Batches that were staged and not committed are fetched again from the checkpoint.
   await new Staging(hosted.beside, key).clear();
   return {
-    ...describeStream(plan, opened, hosted.queue, path),
+    ...describeStream(plan, opened, hosted.queue, path, dependencies.strategies),
     ...(input.move !== undefined && { moved: { refused } }),
     ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
     ...((await dependencies.searchAttributes.isRegistered()) && { searchAttributes: true }),
@@ -120,6 +124,25 @@ async function requireReferences(
   resolveRequest(baseUrl, request, environment, trust, read);
 }
 
+/**
+ * Notes the version of the code of a plan's hook in the plan.
+ * @throws {ConfigurationError | NotAllowedError} if this worker has no such hook.
+ */
+function withHook(plan: StreamPlan, { hooks }: Dependencies): StreamPlan {
+  const { request } = plan;
+  const { shape } = request;
+  if (shape?.transform === undefined) return plan;
+  const { hook } = shape.transform;
+  const { digest } = hooks.find(hook);
+  return { ...plan, request: { ...request, shape: { ...shape, transform: { hook, digest } } } };
+}
+
+/** Loads a plan's hook, so that one that cannot be loaded is found out before anything is written. */
+async function loadHook({ request }: StreamPlan, { hooks }: Dependencies): Promise<void> {
+  const hook = request.shape?.transform?.hook;
+  if (hook !== undefined) await hooks.runnerOf(hooks.find(hook)).load();
+}
+
 /** A move of the stream while it is opened, or why there is none. */
 interface WantedMove {
   move?: StreamMove;
@@ -130,14 +153,18 @@ interface WantedMove {
  * Returns how the stream is to be moved while it is opened.
  * @throws {ChangeRefusedError}
  */
-function wantedMove({ move, change }: OpenStreamInput, opened: LastOpened): WantedMove {
+function wantedMove(
+  { move, change }: OpenStreamInput,
+  opened: LastOpened,
+  custom: CustomStrategies,
+): WantedMove {
   // Rows read by the configuration before are stale, and a pass in progress does not end as a complete one.
   const { plan } = opened;
   if (change !== undefined && (change.from === null || readsOtherwise(change.from, opened)))
     return { move: streamMove({ id: change.id, to: { here: true } }, plan), refused: null };
   if (move === undefined) return { refused: null };
   try {
-    return { move: streamMove(move, plan), refused: null };
+    return { move: streamMove(move, plan, custom), refused: null };
   } catch (thrown) {
     if (!(thrown instanceof MoveRefusedError)) throw thrown;
     return { refused: thrown.message };
@@ -164,12 +191,13 @@ function describeStream(
   { checkpoint, neighbours, database, notes: found = [] }: OpenResult,
   queue: string,
   destination: string,
+  custom: CustomStrategies,
 ): OpenedStream {
-  const { strategy } = strategyOf(plan);
+  const { strategy } = planStrategy(plan, custom);
   const notes: Note[] = [...plan.notes, ...found];
   const own = sourceIdentity(plan.baseUrl);
   const elsewhere = neighbours.filter(
-    (one) => one.strategy === strategy.name && one.source !== own && !isRange(one),
+    (one) => one.strategy === strategyKey(plan.options) && one.source !== own && !isRange(one),
   );
   if (checkpoint.cursor === null && plan.range === undefined && elsewhere.length > 0) {
     const sources = [...new Set(elsewhere.map(({ source }) => source))].join(', ');
@@ -180,7 +208,9 @@ function describeStream(
         'Rows that only the other source has stay in the table. If you do not want that, give each source its own table.',
     });
   }
-  const others = [...new Set(neighbours.map((key) => key.strategy))].filter((name) => name !== strategy.name);
+  const others = [...new Set(neighbours.map((key) => key.strategy))].filter(
+    (name) => name !== strategyKey(plan.options),
+  );
   if (others.length > 0) {
     notes.push({
       code: 'table_shared',

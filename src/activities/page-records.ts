@@ -48,7 +48,7 @@ export class PageRecordsRead {
     return this.records;
   }
 
-  /** @param lines the records that are kept, as text. */
+  /** @param lines the records that are kept, as text; with a transform, all of them, as they were sent. */
   addPart(part: PageRecords, lines: Buffer): void {
     this.records += part.records;
     if (lines.length > 0) {
@@ -65,7 +65,7 @@ export class PageRecordsRead {
     }
   }
 
-  summary({ undeclared: _, remarks: _remarks, ...said }: PageAnswer): PageSummary {
+  summary({ undeclared: _, remarks: _remarks, dropped: _dropped, ...said }: PageAnswer): PageSummary {
     const probe =
       this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
     const unordered = this.digest === null ? {} : { unordered: this.digest.text() };

@@ -25,7 +25,7 @@ export function checkCommand(): Command {
     .description(
       'Check a configuration against the live source: credentials, keys, order, page size, range boundary. Writes nothing.',
     )
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--stream <name>', 'only this stream')
     .option('--json', 'print one JSON object')
     .addHelpText(

@@ -5,7 +5,7 @@ import { note, print } from './output.js';
 export function configCommand(): Command {
   return new Command('config')
     .description('Check a configuration and print it as plain JSON, the form that the Temporal CLI needs.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--json', 'on one line')
     .addHelpText(
       'after',

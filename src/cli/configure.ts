@@ -13,7 +13,10 @@ export function configureCommand(): Command {
   return new Command('configure')
     .description('Change the configuration of a running sync.')
     .argument('<id>', 'the workflow id')
-    .argument('<configuration>', 'the complete new configuration: JSON (comments allowed) or YAML')
+    .argument(
+      '<configuration>',
+      'the complete new configuration: JSON (comments allowed), YAML, or a program',
+    )
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -33,7 +36,7 @@ Examples:
         const drifted: Note[] = [];
         const stream = await client.streamOf(id);
         const done = await answered(client, id, async (sync) => {
-          const before = plansFrom(await sync.configuration());
+          const before = plansFrom(await sync.configuration(), undefined, false, client.strategies);
           compare(before, plans, stream);
           drifted.push(...drift(before, plans));
           return sync.configure(asConfiguration(configuration));

@@ -4,7 +4,8 @@ import { Command, InvalidArgumentError } from 'commander';
 import { applyEdits, modify } from 'jsonc-parser';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDocument } from 'yaml';
-import { loadPlans, planNamed, plansFrom } from '../config/index.js';
+import type { CustomStrategies } from '../strategies/index.js';
+import { isProgram, loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
 import { draft } from '../inspect/draft.js';
@@ -30,7 +31,7 @@ export function discoverCommand(): Command {
     )
     .argument(
       '<configuration>',
-      'a file: JSON (comments allowed) or YAML; columns and primary_key may be missing',
+      'a file: JSON (comments allowed), YAML, or a program; columns and primary_key may be missing',
     )
     .option('--stream <name>', 'only this stream')
     .option('--sample <n>', 'number of records to read of each stream', sampleSize, 200)
@@ -54,7 +55,12 @@ function sampleSize(text: string): number {
 }
 
 async function run(file: string, options: Options): Promise<void> {
-  const { configuration, plans } = await loadPlans(file, true);
+  if (options.write === true && isProgram(file)) {
+    throw new DiscoverFailedError(
+      `${file} is a program, which --write cannot edit: copy what "highwater discover ${file}" prints into it`,
+    );
+  }
+  const { configuration, plans, custom } = await loadPlans(file, true);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const found = new Map<string, Discovery>();
   const failed: { stream: string; error: unknown }[] = [];
@@ -74,7 +80,8 @@ async function run(file: string, options: Options): Promise<void> {
   const before = options.write === true ? await readFile(file, 'utf8') : null;
   const inPlace = before !== null && isYaml ? { document: parseDocument(before, { merge: true }) } : {};
   const { text, configuration: filled, notes } = draft(configuration, plans.plans, found, inPlace);
-  const after = before === null || isYaml ? text : editedJson(before, configuration, filled);
+  const inJson = async () => editedJson(before ?? (await readFile(file, 'utf8')), configuration, filled);
+  const after = isYaml ? text : await inJson();
   const isChanged = before !== null && after !== before;
   if (isChanged) await replaceFile(file, after);
   if (options.json === true) {
@@ -91,13 +98,13 @@ async function run(file: string, options: Options): Promise<void> {
       }),
     );
   } else {
-    if (before === null) print(text.trimEnd());
+    if (before === null) print(after.trimEnd());
     else if (isChanged)
       print(`Wrote what was found in ${counted(found.size, 'stream')} to ${visible(file)}.`);
     else print(`${visible(file)} already says all that was found; nothing was written.`);
     for (const line of notes) note(`note: ${line}`);
     for (const { stream, error } of failed) note(`${stream}: ${messageOf(error)}`);
-    for (const line of leftOver(filled)) note(`still missing: ${line}`);
+    for (const line of leftOver(filled, custom)) note(`still missing: ${line}`);
   }
   if (failed.length > 0) {
     throw new DiscoverFailedError(
@@ -144,9 +151,9 @@ async function replaceFile(file: string, text: string): Promise<void> {
 }
 
 /** The problems for which a sync would still be refused. */
-function leftOver(configuration: unknown): string[] {
+function leftOver(configuration: unknown, custom: CustomStrategies): string[] {
   try {
-    plansFrom(configuration);
+    plansFrom(configuration, undefined, false, custom);
     return [];
   } catch (thrown) {
     if (!(thrown instanceof ConfigurationError)) throw thrown;

@@ -6,7 +6,7 @@ import { loadPlans, openConfiguration, planNamed, type Plans } from '../config/i
 import { cursorFromState } from '../config/state.js';
 import type { Destination } from '../destinations/destination.js';
 import { ConfigurationError, HighwaterError, StreamHeldError } from '../errors.js';
-import type { Cursor, StreamPlan } from '../protocol.js';
+import { strategyName, type Cursor, type StreamPlan } from '../protocol.js';
 import { createStrategy } from '../strategies/index.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
 import { cursorText, destinationOf, print } from './output.js';
@@ -29,7 +29,7 @@ export function importStateCommand(): Command {
       "Continue where a Fivetran Connector SDK connector stopped: its state becomes a stream's checkpoint.",
     )
     .argument('<state>', 'JSON with last_updated_at, offset, last_timestamp or current_id')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--stream <name>', 'the stream, if there are several')
     .option(
       '-d, --destination <file>',
@@ -67,7 +67,7 @@ async function importState(stateFile: string, file: string, options: Options): P
     print(JSON.stringify({ status: 'imported', stream, strategy: how.strategy, ...done, state: begun }));
     return;
   }
-  print(`${plan.stream}: the next ${plan.options.strategy} sync continues from ${cursorText(begun)}`);
+  print(`${plan.stream}: the next ${strategyName(plan.options)} sync continues from ${cursorText(begun)}`);
   print(`Destination: ${done.destination}${done.replaced ? ' (its checkpoint was overwritten)' : ''}`);
 }
 

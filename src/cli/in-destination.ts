@@ -9,7 +9,7 @@ import { isPlain, target } from '../connection.js';
 import type { Destination, History, HistoryRequest } from '../destinations/destination.js';
 import { DuckDbDestination } from '../destinations/duckdb/duckdb.js';
 import { DuckDbFile } from '../destinations/duckdb/file.js';
-import { historyIn } from '../destinations/files/files.js';
+import { historyIn } from '../destinations/files/log.js';
 import { openToRead } from '../destinations/files/reader.js';
 import { DestinationHost, SETTINGS } from '../destinations/host.js';
 import { findServer } from '../destinations/location.js';

@@ -3,5 +3,5 @@ import { endWithReader, fail } from './output.js';
 import { programFor } from './program.js';
 
 endWithReader();
-const program = await programFor(process.argv[2]);
+const program = await programFor(process.argv.slice(2));
 program.parseAsync().catch(fail);

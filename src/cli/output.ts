@@ -4,13 +4,14 @@ import { InvalidArgumentError } from 'commander';
 import { destinationKind } from '../config/index.js';
 import { besideOf, filesOf } from '../destinations/location.js';
 import { HighwaterError, messageOf } from '../errors.js';
+import { extensionsOf, loadExtensions } from '../extensions.js';
 import type { ProbeOptions } from '../inspect/probe.js';
 import { INCOMPLETE, type Json, type Note, type StreamPlan, type StreamResult } from '../protocol.js';
 import { count, counted, cursorText as cursorParts, roughly, visible } from '../text.js';
 import { cut, paint, width, type Tone } from './terminal.js';
 
 export { webUiLink } from '../connection.js';
-export { count, counted, roughly, since, visible } from '../text.js';
+export { count, counted, roughly, shellWord, since, visible } from '../text.js';
 export { cut, width };
 
 /** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */
@@ -87,6 +88,7 @@ export function destinationOf(asked: string | undefined, plan: StreamPlan | unde
 export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
   environment: process.env,
   destination: await besideOf(destinationOf(undefined, plan), process.env),
+  custom: await loadExtensions(extensionsOf(process.env)),
 });
 
 /** How many columns a line on standard output may have: a terminal's, or any number where it goes elsewhere. */

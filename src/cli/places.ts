@@ -7,26 +7,21 @@ import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { fingerprintOf } from '../plan/fingerprint.js';
 import { streamMove } from '../plan/moves.js';
 import { streamKey } from '../plan/stream-key.js';
-import {
-  AlreadyRunningError,
-  defaultWorkflowId,
-  HighwaterClient,
-  NoSuchSyncError,
-  NotRunningError,
-} from '../client.js';
+import { AlreadyRunningError, HighwaterClient, NoSuchSyncError, NotRunningError } from '../client.js';
+import { defaultWorkflowId } from '../sync-description.js';
 import { asConfiguration, destinationKind, loadPlans, plansFrom } from '../config/index.js';
 import { target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, MoveRefusedError, StreamHeldError } from '../errors.js';
 import type { Json, OpenedStream, StreamPlan } from '../protocol.js';
-import { strategyOf } from '../strategies/index.js';
-import { readTarget, type MoveInput } from '../workflows/moves.js';
+import { type CustomStrategies, strategyOf } from '../strategies/index.js';
+import { readTarget, type MoveInput } from '../move-target.js';
 import type { SyncOptions } from '../workflows/sync.js';
 import { connected, type Connected } from './asking.js';
 import { eventsOf, type Event } from './history.js';
 import { chosen } from './import-state.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
-import { destinationOf } from './output.js';
+import { destinationOf, shellWord, visible } from './output.js';
 
 /** A stream that a command is about. */
 export interface Place {
@@ -34,6 +29,8 @@ export interface Place {
   /** As it is reached from here: of a file the path. */
   destination: string;
   configuration: Json;
+  /** The strategies of extensions. */
+  custom: CustomStrategies;
   /** Null where a configuration names it. */
   sync: { id: string; isRunning: boolean; taskQueue: string; stream: string | null } | null;
 }
@@ -48,9 +45,12 @@ export async function placeOfFile(
   file: string,
   options: { stream?: string; destination?: string },
 ): Promise<Place> {
-  const { configuration, plans } = await loadPlans(file);
+  const { configuration, plans, custom } = await loadPlans(file);
   const plan = chosen(plans, options.stream);
-  return { plan, destination: destinationOf(options.destination, plan), configuration, sync: null };
+  return {
+    ...{ plan, configuration, custom, sync: null },
+    destination: destinationOf(options.destination, plan),
+  };
 }
 
 /**
@@ -79,7 +79,8 @@ export async function placeOfSync(
       configuration = (await client.configurationOf(id)) ?? (await configuredIn(client, events)) ?? given;
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
-    const names = options.stream === undefined ? plansFrom(configuration).plans : [];
+    const names =
+      options.stream === undefined ? plansFrom(configuration, undefined, false, client.strategies).plans : [];
     if (names.length > 1 && anyStream)
       return firstPlace(
         to,
@@ -97,6 +98,7 @@ export async function placeOfSync(
       return {
         plan,
         configuration,
+        custom: client.strategies,
         destination: isFileHere ? destination : destinationOf(undefined, plan),
         sync: { id, isRunning: isActive, taskQueue, stream: options.stream ?? null },
       };
@@ -104,7 +106,7 @@ export async function placeOfSync(
     run = started?.continuedExecutionRunId || null;
   }
   throw new NotKnownError(
-    `the sync "${id}" has not opened its stream yet; "highwater status ${id}" shows why`,
+    `the sync "${visible(id)}" has not opened its stream yet; "highwater status ${shellWord(id)}" shows why`,
   );
 }
 
@@ -116,7 +118,9 @@ async function firstPlace(to: Connected, id: string, streams: readonly string[])
     });
     if (place !== null) return place;
   }
-  throw new NotKnownError(`the sync "${id}" has opened no stream yet; "highwater status ${id}" shows why`);
+  throw new NotKnownError(
+    `the sync "${visible(id)}" has opened no stream yet; "highwater status ${shellWord(id)}" shows why`,
+  );
 }
 
 /** How the stream was opened last. */
@@ -167,7 +171,7 @@ const OPERATOR = 'highwater state';
  * @throws {MoveRefusedError | NotRunningError}
  */
 export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
-  const { sync, plan, destination } = place;
+  const { sync, plan, destination, custom } = place;
   if (sync?.isRunning === true)
     return connected(({ client }) => answered(client, sync.id, (one) => one.move(move)));
   if (destinationKind(destination) === 'duckdb') {
@@ -192,7 +196,7 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
       takeOver: false,
       isRunning,
       fingerprint: fingerprintOf(plan),
-      move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan),
+      move: streamMove({ id: randomUUID(), to: readTarget(move) }, plan, custom),
     }),
   ).catch((thrown: unknown) => {
     if (!(thrown instanceof StreamHeldError)) throw thrown;
@@ -200,7 +204,7 @@ export async function moveTo(place: Place, move: MoveInput): Promise<MovedTo> {
       `the running sync "${thrown.holder}" holds the stream: give its id instead of the configuration`,
     );
   });
-  const { strategy } = strategyOf(plan);
+  const { strategy } = strategyOf(plan, custom);
   const cursor = checkpoint.cursor ?? strategy.begin(null, new Date(0).toISOString());
   return { done: true, state: { ...strategy.state(cursor), checkpoint: checkpoint.id } };
 }
@@ -217,7 +221,7 @@ export async function answered<T>(
       if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
       throw new Error(
         `"${id}" has not answered within ${ANSWER_MILLISECONDS / 1000} s. If no worker runs, start one and repeat the command. ` +
-          `If the destination is unreachable, the sync carries out the command once it can: see "highwater status ${id}"`,
+          `If the destination is unreachable, the sync carries out the command once it can: see "highwater status ${shellWord(id)}"`,
       );
     });
 }
@@ -233,7 +237,7 @@ async function throughWorker(
   const input: Json = isFileHere
     ? { ...(configuration as { [key: string]: Json }), destination }
     : configuration;
-  const plans = plansFrom(input);
+  const plans = plansFrom(input, undefined, false, client.strategies);
   const stream = sync?.stream ?? (plans.plans.length > 1 ? plan.stream : null);
   const workflowId =
     sync?.id ?? defaultWorkflowId(plans, destination) + (stream === null ? '' : `/${stream}`);

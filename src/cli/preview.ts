@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
 import { memberTexts } from '../request/paths.js';
+import { rowsOf, shownTransformed, transformedJson } from './transformed.js';
 import {
   counted,
   cut,
@@ -20,7 +21,7 @@ const CELL = 40;
 export function previewCommand(): Command {
   return new Command('preview')
     .description('Show the first records of a stream, and each request. Writes nothing.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--stream <name>', 'the stream (default: the first)')
     .addOption(new Option('--limit <n>', 'records').default('20', '20'))
     .option('--json', 'print one JSON object')
@@ -40,7 +41,7 @@ async function preview(
   const requests: string[] = [];
   let cursor = probe.first();
   try {
-    while (records.length < limit) {
+    while (records.length < limit && probe.transformed.length < limit) {
       const read = await probe.page(cursor);
       if ('end' in read) break;
       const { page } = read;
@@ -52,12 +53,20 @@ async function preview(
   } finally {
     probe.close();
   }
-  const shown = records.slice(0, limit);
+  const transformed = probe.transformed.slice(0, limit);
+  const shown = records.slice(0, transformed.length === 0 ? limit : rowsOf(transformed));
   if (options.json === true) {
     const stream = JSON.stringify(plan.stream);
-    print(`{"stream":${stream},"requests":${JSON.stringify(requests)},"records":[${shown.join(',')}]}`);
+    const isShown = transformed.length > 0 && transformed.every(({ record }) => record !== null);
+    const changes = !isShown ? '' : `,"transformed":[${transformed.map(transformedJson).join(',')}]`;
+    print(
+      `{"stream":${stream},"requests":${JSON.stringify(requests)}${changes},"records":[${shown.join(',')}]}`,
+    );
     return;
   }
+  const hook = plan.request.shape?.transform?.hook;
+  if (hook !== undefined && transformed.length > 0)
+    print(`${shownTransformed(hook, transformed, outputWidth())}\n\nRows:\n`);
   const { columns, inference } = plan.table;
   const others =
     inference === undefined ? [] : shown.flatMap((record) => Object.keys(JSON.parse(record) as object));

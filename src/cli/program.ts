@@ -1,14 +1,15 @@
 import { Command } from 'commander';
 import { readPackageJson } from '../package-json.js';
-import { fitted } from './output.js';
+import { readOverview, type OverviewLine } from './overview.js';
 
 const { version } = readPackageJson();
 
 const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted';
 
 const CONNECTION = `
-Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS_… name a Temporal server; otherwise
-commands use the local one, on HIGHWATER_TEMPORAL_PORT (7233). NO_COLOR switches colours off.
+Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and
+TEMPORAL_TLS_… name a Temporal server; otherwise commands use the local one, on
+HIGHWATER_TEMPORAL_PORT (7233). NO_COLOR switches colours off.
 `;
 
 /** The commands by task. Each is loaded when it is used: most of the start-up time is modules of the Temporal SDK. */
@@ -20,6 +21,8 @@ export const COMMANDS = {
     check: async () => (await import('./check.js')).checkCommand(),
     preview: async () => (await import('./preview.js')).previewCommand(),
     run: async () => (await import('./run.js')).runCommand(),
+    record: async () => (await import('./record.js')).recordCommand(),
+    test: async () => (await import('./test.js')).testCommand(),
   },
   'Run and operate': {
     dev: async () => (await import('./dev.js')).devCommand(),
@@ -82,15 +85,11 @@ function groupOptions({ options }: Command): void {
 /** Returns a group's heading in the help. */
 const heading = (group: keyof typeof COMMANDS): string => `${group}:`;
 
-/**
- * Returns the command line.
- * @param word the first argument: if it is a command, only that one is loaded.
- */
-export async function programFor(word: string | undefined): Promise<Command> {
-  const program = new Command('highwater')
+const programAlone = (): Command =>
+  new Command('highwater')
     .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')
     .version(version)
-    .configureHelp({ sortSubcommands: false })
+    .configureHelp({ sortSubcommands: false, subcommandTerm: shortTerm })
     .addHelpCommand(
       new Command('help')
         .argument('[command]')
@@ -99,17 +98,45 @@ export async function programFor(word: string | undefined): Promise<Command> {
     )
     .showHelpAfterError('(see highwater --help)')
     .addHelpText('after', `${CONNECTION}${EXIT_CODES}`);
-  const groups = Object.keys(COMMANDS) as (keyof typeof COMMANDS)[];
-  const all = groups.flatMap((group) =>
-    Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
-  );
-  const asked = all.filter(({ name }) => name === word);
-  const wanted = asked.length === 0 ? all : asked;
-  const loaded =
-    word === '--version'
-      ? []
-      : await Promise.all(wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group))));
-  for (const command of loaded) {
+
+/** Columns of commands in the overview: descriptions have room beside them on a terminal of 80. */
+const LONGEST_TERM = 26;
+
+/** Returns a command with its arguments, as far as they have room. */
+function shortTerm(command: Command): string {
+  const shown = command.registeredArguments.map((argument) => {
+    const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+    return argument.required ? `<${name}>` : `[${name}]`;
+  });
+  const whole = [command.name(), ...shown].join(' ');
+  return whole.length <= LONGEST_TERM ? whole : `${command.name()} …`;
+}
+
+/**
+ * Returns the command line for its first words. If they name a command, only that one is loaded; otherwise the overview
+ * answers, which needs none of them.
+ */
+export async function programFor(words: readonly string[]): Promise<Command> {
+  if (words[0] === '--version') return programAlone();
+  const name = words[0] === 'help' ? words[1] : words[0];
+  const found = ALL.find((one) => one.name === name);
+  if (found !== undefined) return programOf([found]);
+  const overview = readOverview();
+  return overview === null ? wholeProgram() : overviewProgram(overview);
+}
+
+/** Returns the command line with all commands. */
+export const wholeProgram = (): Promise<Command> => programOf(ALL);
+
+const ALL = (Object.keys(COMMANDS) as (keyof typeof COMMANDS)[]).flatMap((group) =>
+  Object.entries(COMMANDS[group]).map(([name, load]) => ({ group, name, load })),
+);
+
+async function programOf(wanted: typeof ALL): Promise<Command> {
+  const { fitted } = await import('./output.js');
+  const program = programAlone();
+  const loaded = wanted.map(async ({ group, load }) => (await load()).helpGroup(heading(group)));
+  for (const command of await Promise.all(loaded)) {
     program.addCommand(command);
     for (const one of [command, ...command.commands]) {
       groupOptions(one);
@@ -119,4 +146,29 @@ export async function programFor(word: string | undefined): Promise<Command> {
     }
   }
   return program;
+}
+
+/** Returns a command line that shows its help, and knows which commands there are. */
+function overviewProgram(overview: readonly OverviewLine[]): Command {
+  const terms = new Map(overview.map(({ name, term }) => [name, term]));
+  const program = programAlone();
+  program.configureHelp({
+    sortSubcommands: false,
+    subcommandTerm: (command) => terms.get(command.name()) ?? `${command.name()} [command]`,
+  });
+  for (const { group, name, description } of overview)
+    program.addCommand(new Command(name).description(description).helpGroup(group));
+  return program;
+}
+
+/** Returns the lines of the overview. Loads all commands. */
+export async function overviewLines(): Promise<OverviewLine[]> {
+  const program = await wholeProgram();
+  const help = program.createHelp();
+  return program.commands.map((command) => ({
+    group: command.helpGroup(),
+    name: command.name(),
+    term: help.subcommandTerm(command),
+    description: help.subcommandDescription(command),
+  }));
 }

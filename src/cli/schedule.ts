@@ -1,23 +1,21 @@
-import { ScheduleAlreadyRunning, ScheduleNotFoundError, type ScheduleHandle } from '@temporalio/client';
 import { Command, Option, InvalidArgumentError } from 'commander';
-import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from '../client.js';
-import { asOnePass, loadPlans, parseDuration } from '../config/index.js';
-import { durationText } from '../durations.js';
-import { messageOf } from '../errors.js';
+import { DEFAULT_TASK_QUEUE } from '../client.js';
+import { asConfiguration, loadPlans, parseDuration } from '../config/index.js';
+import { type ListedSchedule, ScheduleExistsError, type SyncSchedule } from '../schedules.js';
 import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
-import { collect, note, print, since, table, visible, wrapped, type Cell } from './output.js';
-import { lastResultText, schedulesOf, scheduleStanding, type ShownSchedule } from './schedules.js';
+import { collect, note, print, shellWord, since, table, visible, wrapped, type Cell } from './output.js';
+import { lastResultText, scheduleStanding } from './schedules.js';
 import { TONES } from './terminal.js';
 import { noWorkerText } from './workers.js';
 
 interface CreateOptions {
   id?: string;
-  every?: number;
+  every?: string;
   cron?: string[];
   timeZone?: string;
-  jitter?: number;
-  catchUp: number;
+  jitter?: string;
+  catchUp: string;
   taskQueue: string;
   paused?: boolean;
   json?: boolean;
@@ -34,29 +32,37 @@ export function scheduleCommand(): Command {
   schedule.addCommand(createCommand());
   schedule.addCommand(listCommand());
   schedule.addCommand(
-    actionCommand('pause', 'Start no more syncs until "resume"; a running one continues.', async (handle) => {
-      await handle.pause('highwater schedule pause');
-      return 'paused';
-    }),
+    actionCommand(
+      'pause',
+      'Start no more syncs until "resume"; a running one continues.',
+      async (schedule) => {
+        await schedule.pause('highwater schedule pause');
+        return 'paused';
+      },
+    ),
   );
   schedule.addCommand(
-    actionCommand('resume', 'Start syncs again from the next scheduled time on.', async (handle) => {
-      await handle.unpause('highwater schedule resume');
+    actionCommand('resume', 'Start syncs again from the next scheduled time on.', async (schedule) => {
+      await schedule.resume('highwater schedule resume');
       return 'resumed';
     }),
   );
   schedule.addCommand(
-    actionCommand('trigger', 'Start a sync now, unless one of this schedule is running.', async (handle) => {
-      await handle.trigger();
-      return 'triggered';
-    }),
+    actionCommand(
+      'trigger',
+      'Start a sync now, unless one of this schedule is running.',
+      async (schedule) => {
+        await schedule.trigger();
+        return 'triggered';
+      },
+    ),
   );
   schedule.addCommand(
     actionCommand(
       'delete',
       'Delete the schedule; a running sync continues, and table and checkpoint stay.',
-      async (handle) => {
-        await handle.delete();
+      async (schedule) => {
+        await schedule.delete();
         return 'deleted';
       },
     ),
@@ -67,19 +73,19 @@ export function scheduleCommand(): Command {
 function createCommand(): Command {
   return new Command('create')
     .description('Start a sync of one pass on a schedule.')
-    .argument('<configuration>', 'a file: JSON (comments allowed) or YAML')
+    .argument('<configuration>', 'a file: JSON (comments allowed), YAML, or a program')
     .option('--id <schedule-id>', 'the schedule id (default: as the workflow id of "start")')
-    .option('--every <duration>', 'the interval, such as 15m or 1h', asSeconds)
+    .option('--every <duration>', 'the interval, such as 15m or 1h', asDuration)
     .option('--cron <expression>', 'a cron expression such as "0 6 * * MON-FRI"; may be repeated', collect)
     .option('--time-zone <name>', 'the time zone of --cron, such as Europe/Berlin (default: UTC)')
-    .option('--jitter <duration>', 'start later by a random time of at most this long', asSeconds)
+    .option('--jitter <duration>', 'start later by a random time of at most this long', asDuration)
     .addOption(
       new Option(
         '--catch-up <duration>',
         'after an outage of the server, start syncs missed within this time',
       )
-        .argParser(asSeconds)
-        .default(3600, '1h'),
+        .argParser(asDuration)
+        .default('1h', '1h'),
     )
     .addOption(
       new Option('--task-queue <name>', 'the task queue of the worker')
@@ -104,40 +110,18 @@ async function create({ client }: Connected, file: string, options: CreateOption
   const { every, cron = [] } = options;
   if ((every === undefined) === (cron.length === 0)) throw new Error('give either --every or --cron');
   const { configuration, plans } = await loadPlans(file);
-  const id = options.id ?? defaultWorkflowId(plans);
   if (plans.plans.some(({ intervalSeconds }) => intervalSeconds !== null))
     note('note: "interval" is ignored: each sync of a schedule makes one pass');
-  try {
-    await client.temporal.schedule.create({
-      scheduleId: id,
-      spec: {
-        ...(every !== undefined && { intervals: [{ every: every * 1000 }] }),
-        ...(cron.length > 0 && { cronExpressions: cron }),
-        ...(options.timeZone !== undefined && { timezone: options.timeZone }),
-        ...(options.jitter !== undefined && { jitter: options.jitter * 1000 }),
-      },
-      // The server keeps a cron expression as a calendar, which no user would recognise.
-      memo: { when: timesOf(options) },
-      policies: { overlap: 'SKIP', catchupWindow: options.catchUp * 1000 },
-      state: { paused: options.paused === true },
-      action: {
-        type: 'startWorkflow',
-        workflowType: 'sync',
-        workflowId: id,
-        taskQueue: options.taskQueue,
-        args: [asOnePass(configuration)],
-        ...described(plans),
-      },
+  const schedule = await client.schedules
+    .create(asConfiguration(configuration), options)
+    .catch((thrown: unknown) => {
+      if (!(thrown instanceof ScheduleExistsError)) throw thrown;
+      throw new Error(
+        `the schedule "${thrown.scheduleId}" already exists; delete it first, or choose another --id`,
+        { cause: thrown },
+      );
     });
-  } catch (thrown) {
-    if (thrown instanceof ScheduleAlreadyRunning)
-      throw new Error(`the schedule "${id}" already exists; delete it first, or choose another --id`, {
-        cause: thrown,
-      });
-    throw refused(thrown);
-  }
-  const { info } = await client.temporal.schedule.getHandle(id).describe();
-  const next = info.nextActionTimes[0]?.toISOString() ?? null;
+  const { id, nextRun: next } = await schedule.describe();
   if (options.json === true) print(JSON.stringify({ id, nextRun: next, paused: options.paused === true }));
   else {
     print(
@@ -149,18 +133,6 @@ async function create({ client }: Connected, file: string, options: CreateOption
   }
 }
 
-const timesOf = ({ every, cron = [], timeZone = 'UTC' }: CreateOptions): string =>
-  every === undefined ? `${cron.join(', ')} (${timeZone})` : `every ${durationText(every)}`;
-
-/** Shows the server's own message about times that it cannot read. */
-function refused(thrown: unknown): unknown {
-  const isInvalid = (thrown as { code?: unknown }).code === INVALID_ARGUMENT;
-  return isInvalid ? new Error(`Temporal refused the schedule: ${messageOf(thrown)}`) : thrown;
-}
-
-/** gRPC status codes. */
-const INVALID_ARGUMENT = 3;
-
 function listCommand(): Command {
   return new Command('list')
     .description('List the schedules: paused or active, their times, how the last sync ended, and the next.')
@@ -168,7 +140,7 @@ function listCommand(): Command {
     .addHelpText('after', '\nExample:\n  highwater schedule list')
     .action((options: { json?: boolean }) =>
       connected(async ({ client }) => {
-        const found = await schedulesOf(client);
+        const found = await client.schedules.list();
         if (options.json === true) {
           print(JSON.stringify(found));
           return;
@@ -182,7 +154,7 @@ function listCommand(): Command {
     );
 }
 
-function printSchedules(found: readonly ShownSchedule[], now: number): void {
+function printSchedules(found: readonly ListedSchedule[], now: number): void {
   const standings = found.map((schedule) => scheduleStanding(schedule, now));
   print(
     table(
@@ -206,7 +178,10 @@ function printSchedules(found: readonly ShownSchedule[], now: number): void {
     if (standing?.word !== 'failing') continue;
     print(wrapped(visible(`✗ ${id}: ${standing.what}`), 2));
     print(
-      wrapped(`  next: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6),
+      wrapped(
+        `  next: "highwater status ${shellWord(lastId ?? id)}" shows all of it; the next sync tries again`,
+        6,
+      ),
     );
   }
 }
@@ -214,7 +189,7 @@ function printSchedules(found: readonly ShownSchedule[], now: number): void {
 function actionCommand(
   name: string,
   description: string,
-  act: (handle: ScheduleHandle) => Promise<string>,
+  act: (schedule: SyncSchedule) => Promise<string>,
 ): Command {
   return new Command(name)
     .description(description)
@@ -223,18 +198,15 @@ function actionCommand(
     .addHelpText('after', `\nExample:\n  highwater schedule ${name} users`)
     .action((id: string, options: { json?: boolean }) =>
       connected(async ({ client }) => {
-        const outcome = await act(client.temporal.schedule.getHandle(id)).catch((thrown: unknown) => {
-          if (!(thrown instanceof ScheduleNotFoundError)) throw thrown;
-          throw new Error(`there is no schedule "${id}"; "highwater schedule list" lists them`);
-        });
+        const outcome = await act(client.schedules.get(id));
         if (options.json === true) print(JSON.stringify({ id, schedule: outcome }));
         else print(`${id}: ${outcome}`);
       }),
     );
 }
 
-function asSeconds(text: string): number {
+function asDuration(text: string): string {
   const seconds = parseDuration(text);
-  if (seconds !== null && seconds > 0) return seconds;
+  if (seconds !== null && seconds > 0) return text;
   throw new InvalidArgumentError('Give a duration such as 30s, 15m, 2h or 1d.');
 }

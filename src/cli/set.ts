@@ -1,10 +1,9 @@
 import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import { Command } from 'commander';
 import type { Json } from '../protocol.js';
-import { SETTINGS } from '../settings.js';
-import { settingsText } from '../workflows/settings.js';
+import { SETTINGS, settingsText } from '../settings.js';
 import { connected } from './asking.js';
-import { print } from './output.js';
+import { print, shellWord } from './output.js';
 
 export function setCommand(): Command {
   const names = Object.entries(SETTINGS).map(
@@ -39,7 +38,7 @@ Examples:
           .catch((thrown: unknown) => {
             if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
             throw new Error(
-              `no worker answers for "${id}". Start a worker ("highwater status ${id}" names the task queue), then repeat the command`,
+              `no worker answers for "${id}". Start a worker ("highwater status ${shellWord(id)}" names the task queue), then repeat the command`,
             );
           });
         if (options.json === true) print(JSON.stringify({ id, settings }));

@@ -1,9 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { streamKey } from '../plan/stream-key.js';
 import { ConfigurationError } from '../errors.js';
-import type { Cursor, Json, StreamPlan } from '../protocol.js';
+import { strategyName, type Cursor, type Json } from '../protocol.js';
 import { strategyOf } from '../strategies/index.js';
-import type { MoveInput } from '../workflows/moves.js';
+import type { MoveInput } from '../move-target.js';
 import { connected } from './asking.js';
 import { historyOf } from './in-destination.js';
 import { counted, cursorText, note, print, table, visible, wrapped, outputWidth } from './output.js';
@@ -88,18 +88,19 @@ const placeOf = (sync: string, options: Options): Promise<Place> => {
 };
 
 async function show(sync: string, options: Options & { limit: number }): Promise<void> {
-  const { plan, destination, sync: running } = await placeOf(sync, options);
+  const whole = await placeOf(sync, options);
+  const { plan, destination, sync: running } = whole;
   const { stored, total, entries } = await historyOf(destination, {
     key: streamKey(plan),
     limit: options.limit,
   });
-  const state = (cursor: Cursor | null | undefined) => (cursor === undefined ? null : stateAt(plan, cursor));
+  const state = (cursor: Cursor | null | undefined) => (cursor === undefined ? null : stateAt(whole, cursor));
   const { schema, table: name } = plan.table;
   if (options.json === true) {
     print(
       JSON.stringify({
         stream: plan.stream,
-        strategy: plan.options.strategy,
+        strategy: strategyName(plan.options),
         table: `${schema}.${name}`,
         destination,
         state: state(stored?.checkpoint.cursor ?? null),
@@ -126,7 +127,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
   const holds = running?.isRunning === true && stored.holder.workflowId === running.id ? ' (running)' : '';
   const line = (name: string, value: string) =>
     print(wrapped(`${name.padEnd(12)}${visible(value)}`, 12, outputWidth()));
-  line('stream', `${plan.stream} · ${plan.options.strategy} · ${schema}.${name}`);
+  line('stream', `${plan.stream} · ${strategyName(plan.options)} · ${schema}.${name}`);
   line('cursor', `${cursorText(state(cursor) ?? {})} · ${pass}`);
   line('checkpoint', `${stored.checkpoint.id} since ${stored.since}`);
   line('holder', `${stored.holder.workflowId}${holds}`);
@@ -140,7 +141,7 @@ async function show(sync: string, options: Options & { limit: number }): Promise
         at,
         id.slice(0, BATCH_LETTERS),
         ...(moved === null ? [records, rows] : ['', '']),
-        [place === undefined ? '?' : placeText(plan, place), ...(moved === null ? [] : [`↩ ${moved}`])].join(
+        [place === undefined ? '?' : placeText(whole, place), ...(moved === null ? [] : [`↩ ${moved}`])].join(
           ' ',
         ),
       ]),
@@ -154,15 +155,15 @@ async function show(sync: string, options: Options & { limit: number }): Promise
 const BATCH_LETTERS = 13;
 
 /** The state at a cursor; of the beginning, that of a stream that was never read. */
-function stateAt(plan: StreamPlan, cursor: Cursor | null): { [name: string]: Json } {
-  const { strategy } = strategyOf(plan);
+function stateAt({ plan, custom }: Place, cursor: Cursor | null): { [name: string]: Json } {
+  const { strategy } = strategyOf(plan, custom);
   return strategy.state(cursor ?? strategy.begin(null, new Date(0).toISOString()));
 }
 
 /** The value alone if its name says nothing new; "…" in the middle of a pass. */
-function placeText(plan: StreamPlan, cursor: Cursor | null): string {
+function placeText(place: Place, cursor: Cursor | null): string {
   if (cursor === null) return 'start';
-  const state = Object.entries(stateAt(plan, cursor)).filter(([, value]) => value !== null);
+  const state = Object.entries(stateAt(place, cursor)).filter(([, value]) => value !== null);
   const text = state.length === 1 ? String(state[0]?.[1]) : cursorText(Object.fromEntries(state));
   return cursor.ended === null ? `${text} …` : text;
 }

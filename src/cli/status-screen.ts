@@ -1,7 +1,7 @@
 import { durationText } from '../durations.js';
 import type { Progress } from '../protocol.js';
 import { standingText, type Standing } from '../sync-condition.js';
-import { settingsText } from '../workflows/settings.js';
+import { settingsText } from '../settings.js';
 import type { Answer } from './asking.js';
 import type { StreamLook } from './look.js';
 import { MARKS, paint, TONES } from './terminal.js';

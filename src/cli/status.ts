@@ -2,11 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { NoSuchSyncError } from '../client.js';
 import { HighwaterError } from '../errors.js';
+import { NoSuchScheduleError } from '../schedules.js';
 import { connected, type Connected } from './asking.js';
 import { lookAt } from './look.js';
 import { print, summary, visible, webUiLink, wrapped } from './output.js';
 import { headline, report, streamsReport } from './status-screen.js';
-import { scheduleOf, scheduleText } from './schedules.js';
+import { scheduleText } from './schedules.js';
 import { canRedraw } from './terminal.js';
 
 const EVERY_MILLISECONDS = 2000;
@@ -118,8 +119,13 @@ async function latestOf(
       throw thrown;
     });
   if (known !== null) return { id, schedule: null };
-  const schedule = await scheduleOf(client, id);
-  if (schedule === null) throw new NoSuchSyncError(id);
+  const schedule = await client.schedules
+    .get(id)
+    .describe()
+    .catch((thrown: unknown) => {
+      if (thrown instanceof NoSuchScheduleError) throw new NoSuchSyncError(id);
+      throw thrown;
+    });
   const line = wrapped(scheduleText(schedule, Date.now()), 2);
   if (schedule.lastId === null) throw new ScheduleOnlyError(`${line}. It has started no sync yet.`);
   return { id: schedule.lastId, schedule: line };

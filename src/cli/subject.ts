@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { destinationKind, loadPlans } from '../config/index.js';
+import { destinationKind, isProgram, loadPlans } from '../config/index.js';
 import { HighwaterError } from '../errors.js';
 import { connected } from './asking.js';
 import { destinationOf, note } from './output.js';
@@ -17,10 +17,13 @@ export class UnclearSubjectError extends HighwaterError {
 export const WHOSE =
   'the sync id or configuration whose destination to read (default: the only one in this folder)';
 
-const CONFIGURATIONS = ['.json', '.jsonc', '.yaml', '.yml'];
+const DATA = ['.json', '.jsonc', '.yaml', '.yml'];
+
+/** Returns whether a name has the extension of a configuration that is read and not run. */
+const isData = (name: string): boolean => DATA.includes(extname(name).toLowerCase());
 
 /** Returns whether a name has a configuration's extension. */
-const hasExtension = (name: string): boolean => CONFIGURATIONS.includes(extname(name).toLowerCase());
+const hasExtension = (name: string): boolean => isData(name) || isProgram(name);
 
 /**
  * Returns whether a name is that of a configuration file and no id. A name with a configuration's extension counts as a
@@ -28,9 +31,9 @@ const hasExtension = (name: string): boolean => CONFIGURATIONS.includes(extname(
  */
 export const namesFile = (given: string): boolean => existsSync(given) || hasExtension(given);
 
-/** Names of the configurations in a folder: files that hold one, without problems. */
+/** Names of the configurations in a folder: files that hold one, without problems. A program is run only by its name. */
 export async function configurationsIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter(hasExtension);
+  const names = (await readdir(folder)).filter(isData);
   const found = await Promise.all(
     names.sort().map((name) =>
       loadPlans(name).then(

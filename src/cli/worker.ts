@@ -11,6 +11,7 @@ import { runningServer } from './server.js';
 export interface WorkerCommandOptions {
   taskQueue: string;
   destination?: string;
+  extension?: string[];
   grace: number;
   healthPort?: number;
   metricsPort?: string;
@@ -73,6 +74,12 @@ export const withWorkerOptions = (command: Command): Command =>
         .env('HIGHWATER_TASK_QUEUE'),
     )
     .option('-d, --destination <file>', 'the DuckDB file for configurations without a destination')
+    .addOption(
+      listed(
+        '--extension <packages>',
+        'packages or files whose strategies configurations may name; their code runs in this worker (default: none)',
+      ).env('HIGHWATER_EXTENSIONS'),
+    )
     .addOption(
       new Option('--grace <seconds>', 'how long running work may take to end after a stop')
         .default(10)
@@ -183,6 +190,7 @@ export async function runWorker(
     graceSeconds: options.grace,
     trust: lent,
     ...(options.destination !== undefined && { destination: options.destination }),
+    ...(options.extension !== undefined && { extensions: options.extension }),
     ...(deployment !== undefined && buildId !== undefined && { deployment: { name: deployment, buildId } }),
   });
   const tell = (event: string, more = {}) => {

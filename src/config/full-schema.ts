@@ -1,15 +1,16 @@
 import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { filterProblem } from '../request/paths.js';
 import { flatFields, flatSchema, themes } from './flat.js';
-import { baseUrl, columnsOf, duration, identifier, numeric } from './values.js';
+import { baseUrl, columnsOf, duration, identifier, numeric, ownColumn } from './values.js';
+import { column, memberPattern } from './made-columns.js';
 import {
   answerPath,
   answerPlace,
   auth,
   body,
   bodyAs,
-  column,
   errorRules,
   headers,
   next,
@@ -61,12 +62,34 @@ export const streamSchema = z.strictObject({
   ...shared,
   ...themed('The stream and its table', {
     name: identifier.describe('Name of the stream and, by default, of its table.'),
-    strategy: z.enum(STRATEGIES).describe('The strategy for reading the source.'),
+    strategy: z
+      .enum(STRATEGIES)
+      .describe('The strategy for reading the source, or that of an [extension](write-a-strategy.md).'),
+    options: z
+      .record(z.string(), z.json())
+      .superRefine(withoutOpenSecrets)
+      .optional()
+      .meta({ title: 'names and values' })
+      .describe('The options of the strategy of an extension.'),
     table: shared.table.unwrap().optional().describe('The table. Default: the name of the stream.'),
     columns: columnsOf(column)
       .default({})
       .describe(
-        'Column names and types, or `{type, from}` if the record has the value elsewhere; `highwater discover` finds them. Default: those of the records.',
+        'Column names and types, or `{type, from}` if the record has the value elsewhere; `highwater discover` finds them. A column can also be made: by a constant (`value`), an `expression`, a `hash` or a `mask`. Default: those of the records.',
+      ),
+    exclude: z
+      .array(memberPattern)
+      .min(1)
+      .max(500)
+      .meta({ title: 'list of paths' })
+      .optional()
+      .describe(
+        'Members that are stored nowhere, such as `[ssn, contact.phone, "raw.*"]`; a path leads through lists, and `*` is any name.',
+      ),
+    raw: ownColumn
+      .optional()
+      .describe(
+        'A column of type JSON that keeps the whole record, such as `_raw`; members that are excluded, hashed or masked are so in it, too.',
       ),
     cursor_field: z
       .union([identifier.transform((name) => [name]), z.array(identifier).min(1).max(10)])
@@ -162,6 +185,13 @@ export const streamSchema = z.strictObject({
       })
       .optional()
       .describe("Stores only the records that match a JSONPath filter such as `@.status == 'open'`."),
+    transform: z
+      .string()
+      .regex(HOOK_NAME, NO_HOOK_NAME)
+      .optional()
+      .describe(
+        "A hook that makes rows of the records: NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks). It runs after `where`.",
+      ),
     next: next
       .optional()
       .describe(

@@ -1,7 +1,9 @@
 import { ConfigurationError, messageOf, type Problem } from '../errors.js';
+import { CUSTOM_NAME, STRATEGIES } from '../protocol.js';
 import type {
   CursorFormat,
   Incremental,
+  Json,
   RecordShape,
   RequestSpec,
   StrategyOptions,
@@ -10,7 +12,14 @@ import type {
 } from '../protocol.js';
 import { PROVIDER_REFERENCE } from '../secrets/names.js';
 import { references, referred, VALUE_REFERENCE } from '../request/templates.js';
-import { valuesOf, type Values } from '../strategies/index.js';
+import {
+  type CustomStrategies,
+  NO_STRATEGIES,
+  optionsProblems,
+  type StrategyDefinition,
+  valuesOf,
+  type Values,
+} from '../strategies/index.js';
 import { schemaOf } from './destination-kind.js';
 import {
   contradictions,
@@ -22,6 +31,7 @@ import {
   strategyOptions,
   tableSpec,
 } from './flat.js';
+import { COLUMN_KEYS, madeOf, madeProblems } from './made-columns.js';
 import { describe, shapeProblem, suggestion } from './problems.js';
 import { filesProblem, isFiles } from './files-address.js';
 import {
@@ -31,7 +41,7 @@ import {
   fullSchema,
   streamSchema,
   type Full,
-  type Stream,
+  type Stream as PlainStream,
 } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
 
@@ -58,6 +68,7 @@ export function plansFromFull(
   raw: unknown,
   file?: string,
   draft = false,
+  custom: CustomStrategies = NO_STRATEGIES,
 ): { plans: StreamPlan[]; shape: SyncShape } {
   const misshapen = shapeProblem(raw);
   if (misshapen !== null) throw new ConfigurationError([misshapen], file);
@@ -72,20 +83,25 @@ export function plansFromFull(
   const streams = (Array.isArray(lists.streams) ? lists.streams : []).filter(isObject);
   const sound = streams.map((stream, i) => {
     const merged = { ...sourceDefaults, ...defaults, ...stream };
-    const read = (draft ? draftSchema : streamSchema).safeParse(merged, { reportInput: true });
+    const definition = definitionOf(merged, custom);
+    const read = readStream(merged, definition, draft);
+    const whole = read.data === undefined ? undefined : withCustom(read.data, definition);
     const where = (key: string) =>
       Object.hasOwn(stream, key) || !Object.hasOwn(defaults, key) ? `streams[${i}]` : 'defaults';
     const keys = (path: readonly PropertyKey[]) => (path.length === 0 ? STREAM_KEYS : keysIn(path));
     const own = [
-      ...(read.error?.issues ?? []).flatMap((issue) => describe(issue, merged, keys(issue.path))),
-      ...(read.data === undefined ? [] : inconsistent(read.data, draft)),
+      ...(read.error?.issues ?? []).flatMap((issue) =>
+        describe(issue, merged, keys(issue.path)).map((problem) => withExtensions(problem, merged, custom)),
+      ),
+      ...(definition === null ? misplacedOptions(merged) : optionsOfExtension(definition, merged)),
+      ...(whole === undefined ? [] : inconsistent(whole, draft)),
     ];
     for (const problem of own) {
       const path = `${where(/^[^.[]*/.exec(problem.path)?.[0] ?? '')}.${problem.path}`;
       // Problems of the defaults are reported once.
       if (!problems.some((known) => known.path === path)) problems.push({ ...problem, path });
     }
-    return read.data;
+    return whole;
   });
   problems.push(...twice(sound, parsed.data?.destination), ...orphans(sound, draft));
   problems.push(...unkept(sound, parsed.data?.destination, draft));
@@ -101,6 +117,59 @@ export function plansFromFull(
   };
 }
 
+/** A stream that was read; with the strategy of an extension, the rest of it is read as one of pages. */
+type Stream = PlainStream & { custom?: { name: string; readsAll: boolean } };
+
+/** Returns the strategy of an extension that a stream names; null for a built-in or an unknown one. */
+function definitionOf(stream: { strategy?: unknown }, custom: CustomStrategies): StrategyDefinition | null {
+  const { strategy } = stream;
+  return typeof strategy === 'string' ? (custom.get(strategy) ?? null) : null;
+}
+
+const withCustom = (stream: PlainStream, definition: StrategyDefinition | null): Stream =>
+  definition === null
+    ? stream
+    : { ...stream, custom: { name: definition.name, readsAll: definition.readsAll === true } };
+
+function readStream(stream: object, definition: StrategyDefinition | null, draft: boolean) {
+  const known = definition === null ? stream : { ...stream, strategy: 'page_number' };
+  return (draft ? draftSchema : streamSchema).safeParse(known, { reportInput: true });
+}
+
+/** The schema of an extension checks its own options; what it says is shown as it is. */
+function optionsOfExtension(
+  definition: StrategyDefinition,
+  { options = {} }: { options?: unknown },
+): Problem[] {
+  if (!isObject(options)) return [];
+  return optionsProblems(definition, options as { [name: string]: Json }).map(({ path, message }) => ({
+    path: ['options', ...path.map(String)].join('.'),
+    message,
+  }));
+}
+
+const misplacedOptions = ({ options, strategy }: { options?: unknown; strategy?: unknown }): Problem[] =>
+  options === undefined || !(STRATEGIES as readonly unknown[]).includes(strategy)
+    ? []
+    : [{ path: 'options', message: `has no effect with the built-in strategy ${String(strategy)}` }];
+
+/** Says where another strategy may come from, unless the name is a misspelt one. */
+function withExtensions(
+  problem: Problem,
+  { strategy }: { strategy?: unknown },
+  custom: CustomStrategies,
+): Problem {
+  const { path, message } = problem;
+  const isUnknown = path === 'strategy' && typeof strategy === 'string' && CUSTOM_NAME.test(strategy);
+  if (!isUnknown || message.includes('did you mean')) return problem;
+  const similar = suggestion(strategy, [...custom.keys()]);
+  const hint =
+    similar !== ''
+      ? similar
+      : `; if it is an extension's, name the extension: HIGHWATER_EXTENSIONS, or --extension of a worker`;
+  return { ...problem, message: `${message}${hint}` };
+}
+
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -112,7 +181,7 @@ const KEYS_IN: Record<string, string[]> = {
   auth: AUTH_KEYS,
   errors: ['status', 'body', 'path', 'action', 'wait'],
   parent: ['stream', 'include'],
-  columns: ['type', 'from'],
+  columns: COLUMN_KEYS,
   ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) =>
@@ -146,6 +215,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...bodyProblems(stream),
     ...cursorFieldProblems(stream, draft),
     ...cursorReferenceProblems(stream),
+    ...madeProblems(stream, draft || isFollowing(stream)),
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
   ];
@@ -216,14 +286,14 @@ function* cursorFieldProblems(stream: Stream, draft: boolean): Iterable<Problem>
     if (Object.hasOwn(stream.columns, field)) continue;
     yield {
       path,
-      message: `${JSON.stringify(field)} must be one of the columns, because "where", "parent" or a column with "from" turns records into rows first`,
+      message: `${JSON.stringify(field)} must be one of the columns, because "where", "transform", "parent" or a column with "from" turns records into rows first`,
     };
   }
 }
 
 function* cursorReferenceProblems(stream: Stream): Iterable<Problem> {
   for (const name of referred(textsOf(stream), 'cursor')) {
-    if (CURSOR_VALUES.includes(name)) continue;
+    if (CURSOR_VALUES.includes(name) || stream.custom !== undefined) continue;
     yield {
       path: 'body',
       message: `\${cursor:${name}} does not exist${suggestion(name, CURSOR_VALUES)}; allowed: ${CURSOR_VALUES.join(', ')}`,
@@ -273,7 +343,8 @@ function* pagingProblems(stream: Stream): Iterable<Problem> {
 }
 
 /** Whether each pass reads the whole list. */
-function readsEverything({ strategy, names, full_rescan: rescan, next }: Stream): boolean {
+function readsEverything({ strategy, names, full_rescan: rescan, next, custom }: Stream): boolean {
+  if (custom !== undefined) return custom.readsAll;
   if (names.updated_since !== undefined || next?.in === 'last_record') return false;
   if (strategy === 'offset') return rescansAlways(rescan);
   return strategy === 'page_number' || strategy === 'cursor';
@@ -303,7 +374,7 @@ function misused(stream: Stream, draft: boolean): Problem[] {
   }
   if (field !== undefined && !draft) {
     const type = Object.hasOwn(columns, field) ? columns[field]?.type : undefined;
-    if (type === undefined) {
+    if (type == null) {
       const advice = `: declare it there, such as {"${field}": "BOOLEAN"}, and set "misfits" to "evolve" to infer the others`;
       const hint = suggestion(field, Object.keys(columns)) || advice;
       needs('deleted_field', `${JSON.stringify(field)} is not one of the columns${hint}`);
@@ -331,7 +402,9 @@ function misused(stream: Stream, draft: boolean): Problem[] {
 function tableOf(stream: Stream, destination: string | undefined): TableSpec {
   const { deletes, deleted_field: field, strategy } = stream;
   const column = singleField(stream);
-  const table = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
+  const spec = tableSpec({ ...stream, columns: typesOf(stream), destination }, stream.table ?? stream.name);
+  const { raw } = stream;
+  const table = raw === undefined ? spec : { ...spec, columns: { ...spec.columns, [raw]: 'JSON' as const } };
   if (deletes === 'keep') return table;
   if (readsEverything(stream))
     return { ...table, deletes, ...(field !== undefined && { deletedField: field }) };
@@ -413,13 +486,27 @@ const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
 function shapeOf(stream: Stream): RecordShape | null {
-  const { columns, parent, where } = stream;
+  const { columns, parent, where, transform, exclude, raw } = stream;
+  const made = madeOf(stream);
   const from = Object.fromEntries(
-    Object.entries(columns).flatMap(([name, { from }]) => (from === null ? [] : [[name, from]])),
+    Object.entries(columns).flatMap(([name, { from }]) =>
+      from === null || Object.hasOwn(made ?? {}, name) ? [] : [[name, from]],
+    ),
   );
   const include = parent?.include ?? {};
-  if (where === undefined && Object.keys(from).length === 0 && Object.keys(include).length === 0) return null;
-  return { from, parent: include, where: where ?? null, ...(isFollowing(stream) && { rest: true }) };
+  const isPlain = transform === undefined && made === null && exclude === undefined && raw === undefined;
+  const isMoved = Object.keys(from).length > 0 || Object.keys(include).length > 0;
+  if (where === undefined && !isMoved && isPlain) return null;
+  return {
+    from,
+    parent: include,
+    where: where ?? null,
+    ...(isFollowing(stream) && { rest: true }),
+    ...(transform !== undefined && { transform: { hook: transform } }),
+    ...(made !== null && { made }),
+    ...(exclude !== undefined && { exclude }),
+    ...(raw !== undefined && { raw }),
+  };
 }
 
 /** Problems with the format or the bounds of the cursor field. */
@@ -667,12 +754,15 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
 }
 
 const typesOf = ({ columns }: Stream) =>
-  Object.fromEntries(Object.entries(columns).map(([name, { type }]) => [name, type]));
+  Object.fromEntries(
+    Object.entries(columns).flatMap(([name, { type }]) => (type === null ? [] : [[name, type]])),
+  );
 
 const streamsOf = (sound: (Stream | undefined)[]) => sound.filter((stream) => stream !== undefined);
 
 function optionsOf(stream: Stream): StrategyOptions {
-  const { strategy, lookback, settle, window, next } = stream;
+  const { strategy, lookback, settle, window, next, custom } = stream;
+  if (custom !== undefined) return { strategy: 'custom', ...custom, options: stream.options ?? {} };
   const filter = filterOf(stream.names.format, stream.names.zone);
   const changes: Incremental = {
     start: startOf(stream),

@@ -7,6 +7,8 @@ import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js'
 import { openConfiguration } from './load.js';
 import { referenceProblems } from './references.js';
 import { sizeProblems } from './size.js';
+import { extensionsOf, loadExtensions } from '../extensions.js';
+import { type CustomStrategies, NO_STRATEGIES } from '../strategies/index.js';
 
 export { parseDuration } from '../durations.js';
 export { destinationKind, isServer, schemaOf } from './destination-kind.js';
@@ -16,7 +18,15 @@ export { MAX_DELETES_ALLOWED, readMaxDeletes } from './values.js';
 export { isFull } from './full.js';
 export { jsonSchema } from './full-schema.js';
 export { asConfiguration, loadConfiguration, openConfiguration } from './load.js';
-export type { Configuration, FlatConfiguration, FullConfiguration, StreamConfiguration } from './types.js';
+export { isProgram } from './program.js';
+export {
+  type Configuration,
+  defineSync,
+  type ExtensionStrategies,
+  type FlatConfiguration,
+  type FullConfiguration,
+  type StreamConfiguration,
+} from './types.js';
 
 /** The plans of a configuration in either form. */
 export interface Plans {
@@ -27,12 +37,18 @@ export interface Plans {
 /**
  * Checks a configuration, flat or full, and turns it into a plan for each stream.
  * @param draft for `discover`: columns, primary key and cursor field need not be given.
+ * @param custom the strategies of extensions.
  * @throws {ConfigurationError} with every problem at once.
  */
-export function plansFrom(raw: unknown, file?: string, draft = false): Plans {
+export function plansFrom(
+  raw: unknown,
+  file?: string,
+  draft = false,
+  custom: CustomStrategies = NO_STRATEGIES,
+): Plans {
   const made = withReferences(raw, file, () =>
     isFull(raw)
-      ? plansFromFull(raw, file, draft)
+      ? plansFromFull(raw, file, draft, custom)
       : { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } },
   );
   const problems = sizeProblems(raw as Json, made.plans);
@@ -55,20 +71,29 @@ function withReferences(raw: unknown, file: string | undefined, make: () => Plan
 }
 
 /**
- * Reads a configuration file and checks it.
+ * Reads a configuration file and checks it, with the extensions that HIGHWATER_EXTENSIONS names.
  * @throws {ConfigurationError} with every problem at once, each with its line and column.
  */
-export async function loadPlans(file: string, draft = false): Promise<{ configuration: Json; plans: Plans }> {
+export async function loadPlans(
+  file: string,
+  draft = false,
+): Promise<{ configuration: Json; plans: Plans; custom: CustomStrategies }> {
+  const custom = await loadExtensions(extensionsOf(process.env));
   const read = await openConfiguration(file);
-  return { configuration: read.content, plans: read.checked((raw, name) => plansFrom(raw, name, draft)) };
+  const plans = read.checked((raw, name) => plansFrom(raw, name, draft, custom));
+  return { configuration: read.content, plans, custom };
 }
 
 /**
  * The plan of one stream, or of the only one.
  * @throws {ConfigurationError}
  */
-export function planFrom(raw: unknown, stream: string | null): StreamPlan {
-  return planNamed(plansFrom(raw), stream);
+export function planFrom(
+  raw: unknown,
+  stream: string | null,
+  custom: CustomStrategies = NO_STRATEGIES,
+): StreamPlan {
+  return planNamed(plansFrom(raw, undefined, false, custom), stream);
 }
 
 /**

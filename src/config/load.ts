@@ -1,10 +1,11 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { parse as parseJsonc, parseTree, printParseErrorCode, visit, type ParseError } from 'jsonc-parser';
 import { LineCounter, parseDocument } from 'yaml';
 import { ConfigurationError, messageOf, PROBLEMS_SHOWN, type Position, type Problem } from '../errors.js';
 import type { Json } from '../protocol.js';
 import { shapeProblem } from './problems.js';
+import { isProgram, runProgram } from './program.js';
 import { jsonPositions, lineStarts, type Locate, position, yamlPositions } from './positions.js';
 import type { Configuration } from './types.js';
 
@@ -45,16 +46,16 @@ export class ConfigurationFile {
 }
 
 /**
- * Reads a configuration file: JSON, JSON with comments and trailing commas, or YAML (`.yaml`, `.yml`).
+ * Reads a configuration file: JSON, JSON with comments and trailing commas, or YAML (`.yaml`, `.yml`); or runs a program
+ * (`.ts`, `.mts`, `.mjs`, `.js`) whose default export is the configuration.
  * @throws {ConfigurationError} that names file, line and column.
+ * @throws {NotAllowedError} for a program where HIGHWATER_COMMAND_TRUST is `none`.
  */
 export async function openConfiguration(file: string): Promise<ConfigurationFile> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(file);
-  } catch (thrown) {
+  if (isProgram(file)) return openProgram(file);
+  const bytes = await readFile(file).catch((thrown: unknown) => {
     throw new ConfigurationError([{ path: '', message: unreadable(thrown) }], file);
-  }
+  });
   const yaml = ['.yaml', '.yml'].includes(extname(file).toLowerCase());
   const limit = yaml ? YAML_SIZE_LIMIT : SIZE_LIMIT;
   if (bytes.length > limit) {
@@ -75,10 +76,20 @@ export async function openConfiguration(file: string): Promise<ConfigurationFile
   }
 }
 
+/** The places of its values are not known: its problems are named by their paths. */
+async function openProgram(file: string): Promise<ConfigurationFile> {
+  const refuse = (message: string) => new ConfigurationError([{ path: '', message }], file);
+  const found = await stat(file).catch((thrown: unknown) => {
+    throw refuse(unreadable(thrown));
+  });
+  if (!found.isFile()) throw refuse('is a folder');
+  return new ConfigurationFile(file, await runProgram(file), () => null);
+}
+
 /**
- * Reads a configuration file: JSON, JSON with comments, or YAML. Its keys and values are not checked yet; `HighwaterClient.start`
- * does that.
- * @throws {ConfigurationError} if the file cannot be read or parsed; it names file, line and column.
+ * Reads a configuration file: JSON, JSON with comments, or YAML; or runs a program whose default export is the configuration.
+ * Keys and values are not checked yet; `HighwaterClient.start` does that.
+ * @throws {ConfigurationError} if the file cannot be read, parsed or run; it names file, line and column.
  */
 export async function loadConfiguration(file: string): Promise<Configuration> {
   return asConfiguration((await openConfiguration(file)).content);

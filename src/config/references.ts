@@ -13,11 +13,22 @@ const KINDS = [...Object.keys(SECRET_REFERENCES), ...Object.keys(VALUE_REFERENCE
 /** Keys whose texts may refer to secrets, and to what changes from request to request. */
 const REQUEST_KEYS = ['base_url', 'path', 'params', 'headers', 'body'];
 /** Keys whose texts may refer to secrets. */
-const SECRET_KEYS = ['auth', 'destination', 'notify'];
+const HASH_KEY = 'columns.NAME.key';
+const SECRET_KEYS = ['auth', 'destination', 'notify', HASH_KEY];
 /** Keys whose texts are compared with what records and answers hold, where anything may stand. */
 const COMPARED_KEYS = [
   ...['where', 'errors', 'records', 'next', 'total', 'total_pages', 'more', 'ends'],
-  ...['columns', 'column_names', 'cursor_field', 'cursor_format', 'start', 'primary_key', 'parent'],
+  ...[
+    'columns',
+    'exclude',
+    'raw',
+    'column_names',
+    'cursor_field',
+    'cursor_format',
+    'start',
+    'primary_key',
+    'parent',
+  ],
 ];
 
 type Path = readonly (string | number)[];
@@ -46,6 +57,8 @@ export function referenceProblems(configuration: unknown): Problem[] {
 /** The key of a stream or source that a path leads through. */
 function keyOf(path: Path): string {
   const [first, second, third] = path.map(String);
+  // The key of a column's hash is a secret.
+  if (path.at(-1) === 'key' && path.at(-3) === 'columns') return HASH_KEY;
   const key = first === 'streams' ? third : first === 'source' || first === 'defaults' ? second : first;
   return key ?? '';
 }

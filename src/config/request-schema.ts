@@ -1,3 +1,4 @@
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { z } from 'zod';
 import { ERROR_ACTIONS, type AnswerPath, type Auth, type ErrorRule } from '../protocol.js';
 import { isCredential } from '../secrets/credential-names.js';
@@ -6,11 +7,11 @@ import { isConnectionHeader } from '../request/header-names.js';
 import { normalHost } from '../request/next-link.js';
 import { jsonPathProblem, parsePath, quotedPath } from '../request/paths.js';
 import { patternProblem } from '../request/patterns.js';
-import { baseUrl, columnType, duration, numeric, withoutControl } from './values.js';
+import { baseUrl, duration, numeric, withoutControl } from './values.js';
 
 /** The parts of the full form that say how an API is asked and how it answers. */
 
-const secret = z
+export const secret = z
   .string()
   .max(4096)
   .refine(
@@ -76,7 +77,7 @@ function quotesHint(text: string): string | null {
 }
 
 /** "user.login", "changes[0].rev" or "$['@odata.id']" → names of members and places in lists. */
-const recordPath = z
+export const recordPath = z
   .string()
   .max(500)
   .transform((text, context): (string | number)[] => {
@@ -175,7 +176,7 @@ export const authKinds = {
       type: z.literal('signature'),
       hook: z
         .string()
-        .regex(/^[A-Za-z0-9_-]{1,100}$/, 'is not a valid name of a hook: use letters, digits, "-" and "_"')
+        .regex(HOOK_NAME, NO_HOOK_NAME)
         .describe("NAME.mjs in the worker's folder of hooks (HIGHWATER_HOOKS, else ./hooks)."),
       settings: z
         .record(z.string().max(200), plainText)
@@ -296,16 +297,6 @@ export const rateLimit = z.strictObject({
     ),
   reset_header: headerName.optional().describe('Header with the time from which requests are allowed again.'),
 });
-
-export const column = z.union([
-  columnType.transform((type) => ({ type, from: null })),
-  z.strictObject({
-    type: columnType,
-    from: recordPath.describe(
-      "Where the value is in the record, such as `user.login`, `changes[0].rev` or `$['@odata.id']`.",
-    ),
-  }),
-]);
 
 export const next = z.union([
   z.literal('link').transform(() => ({ in: 'link', isAddress: true }) as const),

@@ -88,6 +88,10 @@ export function cursorFromOwnState(
   now: string,
   name: string,
 ): Cursor {
+  if (options.strategy === 'custom') {
+    const message = `cannot be set: only the strategy ${options.name} of an extension knows its cursors. Move to a batch, a time or the start`;
+    throw new ConfigurationError([{ path: '', message }], name);
+  }
   const { strategy } = options;
   if (strategy !== 'page_number' && strategy !== 'cursor') return cursorFromState(state, options, now, name);
   const { incremental } = options;

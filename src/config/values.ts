@@ -117,7 +117,7 @@ export const ownTable = identifier.refine(
 );
 
 /** A user's column. */
-const ownColumn = identifier.refine(
+export const ownColumn = identifier.refine(
   (name) => !name.toLowerCase().startsWith('_highwater'),
   'must not begin with "_highwater": those columns are Highwater\'s own',
 );

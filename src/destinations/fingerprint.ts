@@ -4,7 +4,7 @@
  * name the differences.
  */
 import { DestinationError } from '../errors.js';
-import type { CursorFormat, Note, TableSpec } from '../protocol.js';
+import type { CursorFormat, HookRef, Note, TableSpec } from '../protocol.js';
 import { valuesOf } from '../strategies/index.js';
 
 /** Stored as JSON, so fields added later are optional. */
@@ -16,9 +16,15 @@ export interface Fingerprint {
   parent: string | null;
   /** The declared columns and the place of each value in a record. */
   columns: { [column: string]: string };
+  /** Columns that are made, and how, in words; absent: none. */
+  made?: { [column: string]: string };
+  /** Members that are left out; absent: none. */
+  exclude?: string[];
   /** Whether undeclared members of records are stored as well. */
   infers: boolean;
   where: string | null;
+  /** The hook that makes the rows, and the version of its code; absent: there is none. */
+  transform?: HookRef;
   /** Start of the first pass; null: everything. */
   start: string | null;
   /** Each part of the request that decides which records are returned, as text without the values of secrets. */
@@ -44,6 +50,8 @@ export interface Changes {
   mark: string | null;
   /** Differences that leave earlier rows incomplete or outdated. */
   rows: string[];
+  /** The hook of which another version made earlier rows; null if there is none. */
+  hook: string | null;
 }
 
 const SHOWN = 100;
@@ -79,16 +87,47 @@ export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
   }
   if (was.where !== is.where)
     rows.push(`"where" was ${shown(was.where ?? undefined)} and is now ${shown(is.where ?? undefined)}`);
+  if (was.transform?.hook !== is.transform?.hook)
+    rows.push(`"transform" was ${shown(was.transform?.hook)} and is now ${shown(is.transform?.hook)}`);
   if (startsEarlier(was, is))
     rows.push(`"start" was ${shown(was.start ?? undefined)} and is now ${shown(is.start ?? undefined)}`);
+  rows.push(...changesOfColumns(was, is), ...changesOfExclusion(was, is));
+  return { key, mark: marks.length === 0 ? null : marks.join('; '), rows, hook: changedHook(was, is) };
+}
+
+function* changesOfColumns(was: Fingerprint, is: Fingerprint): Iterable<string> {
   for (const [column, from] of Object.entries(is.columns)) {
     const before = was.columns[column];
-    if (before === undefined) {
-      if (!was.infers) rows.push(`column ${column} is new`);
-    } else if (before !== from)
-      rows.push(`column ${column} was read from ${before} and is now read from ${from}`);
+    const made = was.made?.[column];
+    if (made !== undefined) yield `column ${column} was ${made} and is now read from ${from}`;
+    else if (before === undefined) {
+      if (!was.infers) yield `column ${column} is new`;
+    } else if (before !== from) yield `column ${column} was read from ${before} and is now read from ${from}`;
   }
-  return { key, mark: marks.length === 0 ? null : marks.join('; '), rows };
+  for (const [column, made] of Object.entries(is.made ?? {})) {
+    const before = was.made?.[column];
+    const read = was.columns[column];
+    if (before === made) continue;
+    if (before !== undefined) yield `column ${column} was ${before} and is now ${made}`;
+    else if (read !== undefined) yield `column ${column} was read from ${read} and is now ${made}`;
+    else yield `column ${column} is ${was.infers ? 'now' : 'new:'} ${made}`;
+  }
+}
+
+function* changesOfExclusion(
+  { exclude: was = [] }: Fingerprint,
+  { exclude: is = [] }: Fingerprint,
+): Iterable<string> {
+  const added = is.filter((member) => !was.includes(member));
+  const removed = was.filter((member) => !is.includes(member));
+  if (added.length > 0) yield `"exclude" now leaves out ${added.join(', ')}, which older rows still hold`;
+  if (removed.length > 0) yield `"exclude" does not leave out ${removed.join(', ')} any more`;
+}
+
+/** The hook whose code has changed; of a configuration that was not opened yet, the code is not known. */
+function changedHook({ transform: was }: Fingerprint, { transform: is }: Fingerprint): string | null {
+  if (was?.digest === undefined || is?.digest === undefined) return null;
+  return was.hook === is.hook && was.digest !== is.digest ? is.hook : null;
 }
 
 /** Whether the first pass would now read more than it did. A later start removes nothing. */
@@ -100,21 +139,32 @@ function startsEarlier(was: Fingerprint, is: Fingerprint): boolean {
 }
 
 /** Notes about the changes, for users; empty if none matters. */
-export function notesOfChanges({ mark, rows }: Changes, { readsAll }: Fingerprint): Note[] {
+export function notesOfChanges({ mark, rows, hook }: Changes, { readsAll }: Fingerprint): Note[] {
   if (mark !== null) {
     const message =
       `${mark}. The previous high-water mark is no longer valid, so everything is read again. ` +
       'Existing rows stay and are updated by their keys.';
     return [{ code: 'cursor_field_changed', message }];
   }
-  if (rows.length === 0 || readsAll) return [];
+  if (readsAll) return [];
+  return [...(rows.length === 0 ? [] : [rowsChanged(rows)]), ...(hook === null ? [] : [hookChanged(hook)])];
+}
+
+function rowsChanged(rows: readonly string[]): Note {
   const more = rows.length - ROWS_SHOWN;
   const named = [...rows.slice(0, ROWS_SHOWN), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
   const message =
     `the configuration has changed: ${named}. The sync continues from its high-water mark, so rows read before lack ` +
     'the change. "highwater resync" reads everything again, "highwater backfill" a range.';
-  return [{ code: 'configuration_changed', message }];
+  return { code: 'configuration_changed', message };
 }
+
+const hookChanged = (hook: string): Note => ({
+  code: 'hook_changed',
+  message:
+    `the code of the hook ${hook} has changed. The sync continues from its high-water mark: rows written before were made by ` +
+    'another version. "highwater resync" makes all rows again, "highwater backfill" those of a range.',
+});
 
 /** @throws {DestinationError} naming both keys. */
 export function keyChanged({ schema, table, mode }: TableSpec, change: string): DestinationError {

@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, realpath, rm, rmdir } from 'node:fs/promises';
 import type { LookupFunction } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
@@ -31,6 +32,7 @@ import { stagingFolder } from '../staging/staging.js';
 import { runQuery } from './duckdb/query.js';
 import { serveQueries, socketPath } from './duckdb/query-socket.js';
 import { S3Store } from './files/s3-store.js';
+import type { ServedQueue, ServedQueues } from './served-queues.js';
 import type { Mask } from '../secrets/masking.js';
 
 /** Options of a destination host. The first four are recorded beside a file, for other workers and commands. */
@@ -49,6 +51,8 @@ export interface HostOptions {
   secrets: SecretStore;
   /** Resolves the names of servers; absent: the machine's own resolver. */
   resolveName?: LookupFunction;
+  /** Where polled queues are written down for the next worker; absent: nowhere. */
+  served?: ServedQueues;
 }
 
 export interface HostedDestination {
@@ -103,6 +107,10 @@ export class DestinationHost {
   private readonly files = new Map<string, FilesLocation>();
   /** Addresses whose credentials a server refused, by server name. */
   private readonly refused = new Map<string, string>();
+  /** Destinations as configurations name them, by their canonical names. */
+  private readonly asked = new Map<string, string>();
+  /** Ends polling of queues that were taken over from dead workers. */
+  private readonly takenOver: (() => Promise<void>)[] = [];
 
   private readonly connections: DestinationConnections;
 
@@ -116,6 +124,12 @@ export class DestinationHost {
    * @throws {NotAllowedError | ConfigurationError | SecretUnavailableError}
    */
   async locate(path: string): Promise<string> {
+    const located = await this.canonical(path);
+    this.asked.set(located, path);
+    return located;
+  }
+
+  private async canonical(path: string): Promise<string> {
     const { environment, trust } = this.options;
     const lent = isOwn(path, trust) ? TrustPolicy.local(environment, trust.ownDestination) : trust;
     const read = await this.readSecrets(path, lent);
@@ -179,8 +193,51 @@ export class DestinationHost {
     return owned;
   }
 
+  /**
+   * Opens the destinations that a worker of this machine had open when it died, so that their syncs continue at once:
+   * they still know the dead worker's queue.
+   * @returns the destinations.
+   */
+  async takeOver(): Promise<string[]> {
+    const { served, trust } = this.options;
+    const queues = (await served?.takeOver()) ?? [];
+    if (queues.length === 0) return [];
+    const opened: string[] = [];
+    for (const { queue, destination } of queues) {
+      const asked = destination ?? trust.ownDestination;
+      if (asked === null || (destinationKind(asked) === 'duckdb' && !existsSync(asked))) continue;
+      try {
+        const hosted = await this.claim(await this.locate(asked));
+        if (!('destination' in hosted)) continue;
+        if (hosted.queue !== queue) this.takenOver.push(await this.pollAs({ queue, destination }));
+        opened.push(hosted.path);
+      } catch {
+        // Opening the stream says what is wrong.
+      }
+    }
+    return opened;
+  }
+
+  /** Returns a destination as a configuration names it; null for the worker's own, whose address may hold secrets. */
+  private askedFor(located: string): string | null {
+    const asked = this.asked.get(located) ?? located;
+    if (asked === this.options.trust.ownDestination) return null;
+    return destinationKind(asked) === 'duckdb' ? located : asked;
+  }
+
+  /** Polls a destination's queue, and writes it down. @returns a function that ends both. */
+  private async pollAs(served: ServedQueue): Promise<() => Promise<void>> {
+    const stopPolling = await this.options.poll(served.queue);
+    const forget = await this.options.served?.add(served);
+    return async () => {
+      await stopPolling();
+      await forget?.();
+    };
+  }
+
   /** Stops polling and closes all destinations. */
   async close(): Promise<void> {
+    for (const stopPolling of this.takenOver.splice(0)) await stopPolling();
     const all = await Promise.allSettled(this.owned.values());
     this.owned.clear();
     await Promise.all(
@@ -226,7 +283,7 @@ export class DestinationHost {
       retry: (request) => destination.retry(request),
       history: (request) => destination.history(request),
     });
-    const stopPolling = await this.options.poll(queue);
+    const stopPolling = await this.pollAs({ queue, destination: this.askedFor(path) });
     return {
       path,
       beside: path,
@@ -255,7 +312,7 @@ export class DestinationHost {
     );
     const [, database = ''] = /^[^?]*\/([^/?]*)/.exec(name.replace(REFERENCE, '')) ?? [];
     const queue = `highwater-destination-${database}-${randomUUID().slice(0, 12)}`;
-    const stopPolling = await this.options.poll(queue);
+    const stopPolling = await this.pollAs({ queue, destination: this.askedFor(name) });
     return {
       path: name,
       beside,
@@ -296,7 +353,7 @@ export class DestinationHost {
     });
     const destination = new FilesDestination(store, duckdb, { format, partitionBy, scratch });
     const queue = `highwater-destination-files-${randomUUID().slice(0, 12)}`;
-    const stopPolling = await this.options.poll(queue);
+    const stopPolling = await this.pollAs({ queue, destination: this.askedFor(name) });
     return {
       path: name,
       beside,

@@ -1,6 +1,6 @@
 /** Reads a sample of a stream and infers what a configuration needs to say of it: what `discover` and `init` print. */
 import { parseTree } from 'jsonc-parser';
-import type { ColumnType, StreamPlan } from '../protocol.js';
+import type { ColumnType, RecordShape, StreamPlan } from '../protocol.js';
 import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
@@ -80,21 +80,35 @@ export async function discover(
   };
 }
 
+/** Records as they are, but for what is not to be stored as it is. */
+function sampleShape(shape: RecordShape | null | undefined): RecordShape | null {
+  const { made, exclude } = shape ?? {};
+  if (made === undefined && exclude === undefined) return null;
+  return {
+    from: {},
+    parent: {},
+    where: null,
+    rest: true,
+    ...(made !== undefined && { made }),
+    ...(exclude !== undefined && { exclude }),
+  };
+}
+
 async function readSample(
   plan: StreamPlan,
   sample: number,
   plans: readonly StreamPlan[],
   options: ProbeOptions,
 ): Promise<{ lines: string[]; requests: string[] }> {
-  const strategy = createStrategy(plan.options);
+  const strategy = createStrategy(plan.options, 'usual', options.custom);
   const usesKey = plan.options.strategy === 'cursor' && plan.options.tokenIsLastKey;
   // A key that lies deeper in the records is not known before they are made into rows.
   const from = plan.table.primaryKey.map((name) => plan.request.shape?.from[name] ?? [name]);
   const canGoOn = !usesKey || from.every((path) => path.length === 1);
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
-  const asTheyAre = { ...plan, table, request: { ...plan.request, shape: null } };
-  const surroundings = ownSurroundings(options.environment);
+  const asTheyAre = { ...plan, table, request: { ...plan.request, shape: sampleShape(plan.request.shape) } };
+  const surroundings = ownSurroundings(options.environment, options.custom);
   const source = await sourceOf(asTheyAre, surroundings, options.destination);
   const parent = await parentFields(plan, plans, options);
   const { budget } = options;

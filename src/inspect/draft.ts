@@ -127,7 +127,9 @@ function fillColumns(
   const map = isMap(own) ? own : (document.createNode({}) as YAMLMap);
   // A map of no columns may stand there as `{}`.
   if (map.items.length === 0) map.flow = false;
+  const { raw, made = {} } = plan.request.shape ?? {};
   for (const [name, type] of Object.entries(declared)) {
+    if (name === raw) continue;
     const column = columns.find((one) => one.name === name);
     const from = given[name];
     const isExpression = typeof from === 'object' && from !== null;
@@ -145,7 +147,10 @@ function fillColumns(
     else putCommented(document, map, name, isExpression ? from : type, why);
   }
   for (const { name, type, why } of usable.values()) {
-    if (!Object.hasOwn(declared, name)) putCommented(document, map, name, type, why);
+    if (Object.hasOwn(declared, name) || name === raw) continue;
+    // A column that is made without a type stays as it is given, with the type of what it makes.
+    const own = Object.hasOwn(made, name) ? given[name] : undefined;
+    putCommented(document, map, name, own === undefined ? type : { ...(own as object), type }, why);
   }
   if (map !== own) {
     stream.delete('columns');

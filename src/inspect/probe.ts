@@ -2,6 +2,7 @@
 import { HighwaterError } from '../errors.js';
 import { counted } from '../text.js';
 import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
+import { failureText, type Outcome } from '../hooks/messages.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
@@ -12,6 +13,7 @@ import {
   ASKED_ENOUGH,
   ContradictionError,
   createStrategy,
+  type CustomStrategies,
   readValues,
   type Strategy,
   UnfollowableError,
@@ -29,11 +31,20 @@ export interface ProbedPage {
   undeclared: string[];
 }
 
+/** A record as the source sent it, and what a hook made of it. */
+export interface Transformed {
+  /** Null where it may not be shown. */
+  record: string | null;
+  outcome: Outcome;
+}
+
 /** The setting in which a probe runs. */
 export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
   /** The destination beside which refresh tokens are kept. */
   destination: string;
+  /** The strategies of extensions. */
+  custom?: CustomStrategies;
   /** Values are read that their columns do not take. */
   takesAll?: true;
   /** Counts and limits the requests; without one, the caller limits them. */
@@ -48,10 +59,12 @@ export class Probe {
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
     private readonly source: HttpSource,
-    private readonly network: Surroundings['network'],
+    private readonly surroundings: Pick<Surroundings, 'network' | 'hooks' | 'strategies'>,
     private readonly budget: RequestBudget | undefined,
+    /** The records read so far, and what the hook of a transform made of each; empty for a stream without one. */
+    readonly transformed: readonly Transformed[],
   ) {
-    this.strategy = createStrategy(plan.options);
+    this.strategy = createStrategy(plan.options, 'usual', surroundings.strategies);
   }
 
   /**
@@ -59,16 +72,23 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { environment, destination, takesAll, budget } = options;
+    const { environment, destination, takesAll, budget, custom } = options;
     const parent = await parentFields(plan, plans, options);
-    const surroundings = ownSurroundings(environment);
+    const surroundings = ownSurroundings(environment, custom);
     const checksValues = takesAll !== true;
-    const source = await sourceOf(plan, surroundings, destination, undefined, undefined, checksValues);
-    return new Probe(plan, parent, source, surroundings.network, budget);
+    const transformed: Transformed[] = [];
+    const hook = plan.request.shape?.transform;
+    const onOutcome = (record: string | null, outcome: Outcome) => void transformed.push({ record, outcome });
+    const source = await sourceOf(plan, surroundings, destination, {
+      checksValues,
+      ...(hook !== undefined && { onOutcome }),
+    });
+    return new Probe(plan, parent, source, surroundings, budget, transformed);
   }
 
   close(): void {
-    this.network.close();
+    this.surroundings.network.close();
+    this.surroundings.hooks.close();
   }
 
   first(): Cursor {
@@ -106,12 +126,14 @@ export class Probe {
     const texts: string[] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
+    let count = 0;
     this.budget?.spend();
     const answer = await this.source.read(
       request,
       async ({ lines, records: part }) => {
         keys.push(...part.keys);
         values.push(...part.values);
+        count += part.records;
         for (const line of lines.toString('utf8').split('\n')) {
           if (line.trim() === '') continue;
           records.push(JSON.parse(line) as { [name: string]: Json });
@@ -120,12 +142,12 @@ export class Probe {
       },
       new AbortController().signal,
     );
-    const { undeclared, remarks: _, ...said } = answer;
+    const { undeclared, remarks: _, dropped: _dropped, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,
       texts,
-      summary: { keys, values, records: records.length, ...said },
+      summary: { keys, values, records: count, ...said },
       undeclared,
     };
   }
@@ -224,6 +246,7 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
   const { summary } = page;
   say('fine', `${page.request}: ${counted(summary.records, 'record')}`);
   for (const { message } of cursor.notes) say('advice', message);
+  sayTransformed(probe, say);
   if (summary.records === 0) {
     const filtered = filterParameter(plan, probe.strategy.request(cursor));
     say(
@@ -235,7 +258,8 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     );
     return;
   }
-  if (new Set(summary.keys).size < summary.records) {
+  const keys = keysOfRows(plan, page);
+  if (new Set(keys).size < keys.length) {
     say(
       'problem',
       `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
@@ -250,7 +274,8 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
   const absent = Object.keys(plan.table.columns).filter(
     (name) => name !== plan.table.deletedField && page.records.every((record) => !(name in record)),
   );
-  if (absent.length > 0) say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
+  if (absent.length > 0 && page.records.length > 0)
+    say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
   pageSize(plan, summary, say);
   const isLonger = await secondPage(probe, { cursor, texts: page.texts, summary }, say);
   if (plan.options.strategy === 'keyset' && isLonger) keysetTokens(plan, summary, say);
@@ -272,6 +297,34 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
       'the response names no next page: either there is only one page, or "next" points to the wrong place',
     );
   }
+}
+
+/** The primary keys of a page's rows; without a transform those of its records, also of those that a filter left out. */
+function keysOfRows({ request, table }: StreamPlan, { summary, texts }: ProbedPage): readonly string[] {
+  if (request.shape?.transform === undefined) return summary.keys;
+  const paths = new Map(table.primaryKey.map((name) => [name, [name]]));
+  return texts.map((text) => JSON.stringify([...memberTexts(text, paths).values()]));
+}
+
+/** Says what a transform made of the records so far. */
+function sayTransformed({ plan, transformed }: Probe, say: Say): void {
+  const hook = plan.request.shape?.transform?.hook;
+  if (hook === undefined || transformed.length === 0) return;
+  const records = counted(transformed.length, 'record');
+  const failures = transformed.flatMap(({ outcome }) => ('failure' in outcome ? [outcome] : []));
+  const [first] = failures;
+  if (first !== undefined) {
+    say(
+      'problem',
+      `hook ${hook}: failed for ${failures.length} of ${records}; the first time: ${failureText(first)}`,
+    );
+  }
+  const made = transformed.flatMap(({ outcome }) => ('failure' in outcome ? [] : [outcome.length]));
+  const rows = made.reduce((sum, count) => sum + count, 0);
+  const none = made.filter((count) => count === 0).length;
+  const left = none === 0 ? '' : `, and none of ${none}`;
+  if (made.length > 0)
+    say('fine', `hook ${hook}: made ${counted(rows, 'row')} of ${counted(made.length, 'record')}${left}`);
 }
 
 /** The parameter by which a request asks only for changes; null where it asks for everything. */

@@ -4,13 +4,14 @@ import type { ActivityInterceptors, ActivityInterceptorsFactory } from '@tempora
 import type { Activities } from '../activities/index.js';
 import { inputProblems } from '../inputs.js';
 import { syncLabel, withoutCredentials } from '../metrics.js';
-import type {
-  FetchedPages,
-  OpenedStream,
-  RangeFound,
-  Redirect,
-  StreamPlan,
-  WrittenBatch,
+import {
+  strategyName,
+  type FetchedPages,
+  type OpenedStream,
+  type RangeFound,
+  type Redirect,
+  type StreamPlan,
+  type WrittenBatch,
 } from '../protocol.js';
 import type { Labels, Meter } from './meter.js';
 
@@ -67,7 +68,7 @@ export function labelsOf(context: Context, plan: StreamPlan, destination: string
   return {
     sync: syncLabel(workflowId, stream),
     stream,
-    strategy: options.strategy,
+    strategy: strategyName(options),
     destination: withoutCredentials(destination),
   };
 }
@@ -108,7 +109,7 @@ function countResult(
       if ('redirect' in opened) return;
       const { plan, destination, checkpoint } = opened;
       const table = `${plan.table.schema}.${plan.table.table}`;
-      const { strategy } = plan.options;
+      const strategy = strategyName(plan.options);
       log.info('stream opened', {
         stream: plan.stream,
         strategy,

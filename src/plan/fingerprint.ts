@@ -1,6 +1,6 @@
 import type { Fingerprint } from '../destinations/fingerprint.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
-import type { Json, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
+import type { Json, MadeColumn, RecordShape, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { rangeTerms } from '../strategies/index.js';
 
@@ -25,6 +25,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     const field = shape?.parent[column];
     return field === undefined ? (shape?.from[column] ?? [column]).join('.') : `parent.${field}`;
   };
+  const made = madeParts(shape);
   return {
     primaryKey: table.primaryKey,
     cursor:
@@ -32,14 +33,42 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
         ? { field: cursorFields.join(', '), format: incremental?.format ?? 'timestamp' }
         : null,
     parent: parent === null ? null : `${parent.stream} (${parent.table.primaryKey.join(', ')})`,
-    columns: Object.fromEntries(Object.keys(table.columns).map((column) => [column, from(column)])),
+    columns: Object.fromEntries(
+      Object.keys(table.columns)
+        .filter((column) => !Object.hasOwn(made, column))
+        .map((column) => [column, from(column)]),
+    ),
+    ...(Object.keys(made).length > 0 && { made }),
+    ...(shape?.exclude !== undefined && { exclude: shape.exclude.map(patternText).sort() }),
     infers: table.inference !== undefined,
     where: shape?.where ?? null,
+    ...(shape?.transform !== undefined && { transform: shape.transform }),
     start: startOf(options),
     request: requestParts(plan.baseUrl, request),
-    readsAll: terms === null || rescansAlways(options),
+    readsAll: options.strategy === 'custom' ? options.readsAll : terms === null || rescansAlways(options),
   };
 }
+
+/** How columns are made, in words; a key by its reference. */
+function madeParts(shape: RecordShape | null): { [column: string]: string } {
+  const parts = Object.entries(shape?.made ?? {}).map(([column, made]) => [column, madeText(made)] as const);
+  const raw = shape?.raw === undefined ? [] : [[shape.raw, 'the whole record'] as const];
+  return Object.fromEntries([...parts, ...raw]);
+}
+
+function madeText(made: MadeColumn): string {
+  if ('value' in made) return `the value ${JSON.stringify(made.value).slice(0, TEXT_LIMIT)}`;
+  const { from, expression, hash, mask } = made;
+  const source =
+    expression === undefined
+      ? from.join('.')
+      : `the expression ${JSON.stringify(expression.slice(0, TEXT_LIMIT))}${/\bthis\b/.test(expression) ? ` of ${from.join('.')}` : ''}`;
+  if (hash !== undefined)
+    return `the SHA-256 of ${source}${hash.key === null ? '' : ` with the key ${hash.key}`}`;
+  return mask === undefined ? source : `the mask ${mask} of ${source}`;
+}
+
+const patternText = (pattern: readonly (string | null)[]) => pattern.map((name) => name ?? '*').join('.');
 
 /** Whether each pass over a list that is read by offset reads the whole of it. */
 function rescansAlways(options: StrategyOptions): boolean {

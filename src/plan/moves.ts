@@ -2,15 +2,19 @@ import { isDeepStrictEqual } from 'node:util';
 import { cursorFromOwnState } from '../config/state.js';
 import type { StreamMove } from '../destinations/destination.js';
 import { ChangeRefusedError, ConfigurationError, MoveRefusedError } from '../errors.js';
-import type { Json, LastOpened, Move, StreamPlan } from '../protocol.js';
-import { strategyOf } from '../strategies/index.js';
+import { strategyName, type Json, type LastOpened, type Move, type StreamPlan } from '../protocol.js';
+import { type CustomStrategies, NO_STRATEGIES, strategyOf } from '../strategies/index.js';
 import { sourceIdentity } from '../sources/references.js';
 
 /**
  * A move as destinations know it.
  * @throws {MoveRefusedError} where a stream cannot be moved so.
  */
-export function streamMove({ id, to }: Move, plan: StreamPlan): StreamMove {
+export function streamMove(
+  { id, to }: Move,
+  plan: StreamPlan,
+  custom: CustomStrategies = NO_STRATEGIES,
+): StreamMove {
   if ('start' in to) return { id, to, said: 'started over' };
   if ('here' in to) return { id, to, said: 'configuration changed' };
   if (plan.parent != null) {
@@ -23,7 +27,11 @@ export function streamMove({ id, to }: Move, plan: StreamPlan): StreamMove {
   if ('time' in to) return { id, to, said: `moved to where it stood at ${to.time}` };
   try {
     const cursor = cursorFromOwnState(to.state, plan.options, new Date().toISOString(), 'the state');
-    return { id, to: { cursor }, said: `set to ${stateText(strategyOf(plan).strategy.state(cursor))}` };
+    return {
+      id,
+      to: { cursor },
+      said: `set to ${stateText(strategyOf(plan, custom).strategy.state(cursor))}`,
+    };
   } catch (thrown) {
     throw thrown instanceof ConfigurationError ? new MoveRefusedError(thrown.message) : thrown;
   }
@@ -47,7 +55,7 @@ export function readsOtherwise(
   const problems = (
     [
       ['the table', `${from.table.schema}.${from.table.table}`, `${to.table.schema}.${to.table.table}`],
-      ['the strategy', from.options.strategy, to.options.strategy],
+      ['the strategy', strategyName(from.options), strategyName(to.options)],
       ['the source', sourceIdentity(from.baseUrl), sourceIdentity(to.baseUrl)],
       ['the parent', from.parent?.stream ?? 'none', to.parent?.stream ?? 'none'],
       ['the destination', destination, wantedDestination],

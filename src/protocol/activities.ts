@@ -2,7 +2,7 @@
 import type { BatchBudget, StagedBatch } from './batches.js';
 import type { Json } from './json.js';
 import type { RangePlan, RangeRequest } from './ranges.js';
-import type { Cursor, Note, StrategyName } from './strategies.js';
+import type { Cursor, Note } from './strategies.js';
 import type { Checkpoint, Move, StreamPlan } from './streams.js';
 import type { DeletesDecision, SchemaChange } from './tables.js';
 
@@ -44,7 +44,7 @@ export interface Redirect {
 /** Facts of a stream whose opening has failed: the second of the failure's details. */
 export interface FailedOpening {
   stream: string;
-  strategy: StrategyName;
+  strategy: string;
   destination: string;
   /** The sync makes one pass after another. */
   isContinuous: boolean;

@@ -1,7 +1,7 @@
 /** Reports of a sync: status, progress, troubles, notices and results. */
 import type { Json } from './json.js';
 import type { RangeResult } from './ranges.js';
-import type { EndRule, Note, StrategyName } from './strategies.js';
+import type { EndRule, Note } from './strategies.js';
 import type { TooManyDeletes } from './tables.js';
 
 /**
@@ -133,7 +133,8 @@ export interface Progress extends WriteCounts {
 /** One stream's part of the workflow's result. */
 export interface StreamResult extends WriteCounts {
   stream: string;
-  strategy: StrategyName;
+  /** A {@link StrategyName}, or that of an extension's. */
+  strategy: string;
   endRule: EndRule | null;
   cursor: { [name: string]: Json };
   warnings: Note[];

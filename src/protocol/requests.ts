@@ -107,7 +107,45 @@ export interface RecordShape {
   where: string | null;
   /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
+  /** The hook that makes rows of records, before columns are made and picked; absent: each record is one row. */
+  transform?: HookRef;
+  /** Columns that are made, and not members as they are. */
+  made?: { [column: string]: MadeColumn };
+  /** Members that are left out everywhere: their names on the way through the record and its lists; null is any name. */
+  exclude?: (string | null)[][];
+  /** The column that keeps the whole record, as JSON. */
+  raw?: string;
 }
+
+/** A hook that a configuration names. */
+export interface HookRef {
+  hook: string;
+  /** Digest of its code when the stream was opened; absent: it was not opened yet. */
+  digest?: string;
+}
+
+/** How a column is made. */
+export type MadeColumn =
+  | {
+      /** The same for every record. */
+      value: Json;
+    }
+  | {
+      /** Path of the member that is hashed, masked, or "this" of the expression. */
+      from: (string | number)[];
+      /** In CEL; its result is what is hashed or masked. */
+      expression?: string;
+      /** Types of the members that it reads, where their columns declare them. */
+      types?: { [member: string]: 'int' | 'double' | 'string' | 'bool' };
+      /** SHA-256, or HMAC-SHA-256 where there is a key: a reference to a secret. */
+      hash?: { key: string | null };
+      mask?: MaskKind;
+    };
+
+/** Kinds of masks: which part of a text stays. */
+export const MASK_KINDS = ['full', 'first1', 'last4', 'email'] as const;
+
+export type MaskKind = (typeof MASK_KINDS)[number];
 
 /** The stream that provides the parents; one request is made for each. */
 export interface ParentSpec {

@@ -35,6 +35,8 @@ export type EndRule =
 export type Note = {
   code: string;
   message: string;
+  /** Number of records that it is about, if it counts them over the pass. */
+  count?: number;
 };
 
 /**
@@ -64,6 +66,7 @@ export interface Remembered {
   values: 'all' | 'none';
 }
 
+/** The records of a page: their texts, and how many there are. */
 export interface PageRecords extends PageTexts {
   /** Number of records, remembered or not. */
   records: number;
@@ -178,7 +181,30 @@ export type StrategyOptions =
       follows?: 'last_record' | 'nothing';
       shortPageEnds?: boolean;
       incremental: Incremental | null;
+    }
+  | {
+      /** The strategy of an extension. */
+      strategy: 'custom';
+      name: string;
+      /** As the configuration has them; the extension's schema checks them. */
+      options: { [name: string]: Json };
+      /** Each pass reads the whole list. */
+      readsAll: boolean;
     };
+
+/** Matches the names of strategies of extensions. */
+export const CUSTOM_NAME = /^[a-z][a-z0-9_]{0,49}$/;
+
+/** The name of a stream's strategy, as its configuration has it. */
+export const strategyName = (options: StrategyOptions): string =>
+  options.strategy === 'custom' ? options.name : options.strategy;
+
+/** A strategy in the name of a checkpoint: one of an extension never meets the checkpoint of another. */
+export type StrategyKey = StrategyName | `custom:${string}`;
+
+/** Returns the part of a checkpoint's name that says how its stream is read. */
+export const strategyKey = (options: StrategyOptions): StrategyKey =>
+  options.strategy === 'custom' ? `custom:${options.name}` : options.strategy;
 
 /** Each pass requests the changes since the newest record seen. */
 export interface Incremental {

@@ -3,7 +3,7 @@ import type { BatchBudget } from './batches.js';
 import type { Json } from './json.js';
 import type { RangePlan } from './ranges.js';
 import type { ParentSpec, RequestSpec } from './requests.js';
-import type { Cursor, Note, StrategyName, StrategyOptions } from './strategies.js';
+import type { Cursor, Note, StrategyKey, StrategyOptions } from './strategies.js';
 import type { TableSpec } from './tables.js';
 
 /** A validated configuration, on which the workflow and its activities work. Holds no secrets. */
@@ -82,7 +82,7 @@ export interface Move {
 export interface StreamKey {
   schema: string;
   table: string;
-  strategy: StrategyName;
+  strategy: StrategyKey;
   /** Origin and path of the source, without credentials and query. */
   source: string;
   /** The range that is read beside the sync, as `backfill 2026-01-01..`; empty for the sync itself. */

@@ -136,3 +136,6 @@ export type Reject = {
   /** The record as the source sent it. */
   record: string;
 };
+
+/** A member of a quarantined record of which columns could not be made: it is not to be stored as it is. */
+export const REFUSED = '_highwater_refused';

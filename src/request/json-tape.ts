@@ -83,19 +83,20 @@ export class JsonTape {
     return found;
   }
 
+  /** Visits the members of an object in their order, with the places of their names and of their values. */
+  eachMember(object: number, visit: (name: string, nameAt: number, valueAt: number) => void): void {
+    const end = this.afters[object] ?? 0;
+    for (let at = object + 1; at < end; at = this.afters[at + 1] ?? end) visit(this.nameAt(at), at, at + 1);
+  }
+
+  /** The text of a member, name and all. */
+  memberText(nameAt: number): string {
+    return this.text.slice(this.starts[nameAt], this.ends[nameAt + 1]);
+  }
+
   /** The values in a list or an object; none in any other. */
   inside(at: number): number[] {
     return this.isList(at) ? this.items(at) : this.isObject(at) ? [...this.named(at).values()] : [];
-  }
-
-  /** Texts of the members of an object, names and all, but for those with these names. */
-  memberTexts(object: number, without: ReadonlySet<string>): string[] {
-    const found: string[] = [];
-    const end = this.afters[object] ?? 0;
-    for (let name = object + 1; name < end; name = this.afters[name + 1] ?? end)
-      if (!without.has(this.nameAt(name)))
-        found.push(this.text.slice(this.starts[name], this.ends[name + 1]));
-    return found;
   }
 
   /** The value of an object's member; -1 where there is none. */

@@ -116,13 +116,8 @@ export function memberTexts(record: string, paths: ReadonlyMap<string, Location>
   return texts;
 }
 
-/** The members of a record, names and all, but for those with these names. */
-export function otherMembers(record: string, names: ReadonlySet<string>): string[] {
-  return new JsonTape(record).memberTexts(0, names);
-}
-
 /** The value at a location; of members of one name the last, as JSON.parse takes it. */
-function placeAt(tape: JsonTape, location: Location): number | undefined {
+export function placeAt(tape: JsonTape, location: Location): number | undefined {
   let at = tape.size === 0 ? -1 : 0;
   for (const part of location) {
     if (at === -1) return undefined;

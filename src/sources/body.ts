@@ -2,6 +2,7 @@
  * From the body of an answer to records: what each format and shape needs is a step that turns bytes into the JSON
  * text of a list of records, which the scanner reads in the end.
  */
+import type { KeyObject } from 'node:crypto';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
@@ -10,8 +11,11 @@ import { JsonDocument, leadsInto, missingPart, selectTexts } from '../request/pa
 import type { Mask } from '../secrets/masking.js';
 import { isTooMuch } from '../request/json-path.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
-import { DUPLICATE_MEMBER, ScanError } from './record-scanner.js';
-import { type Identity, Shaper } from './shaper.js';
+import { DUPLICATE_MEMBER, ScanError, WITHHELD } from './record-scanner.js';
+import { Shaper } from './shaper.js';
+import type { Identity } from './shaping/columns.js';
+import { holdsSecrets } from './shaping/made.js';
+import type { TransformOptions } from './shaping/transform.js';
 
 const GZIP = [0x1f, 0x8b];
 
@@ -39,6 +43,8 @@ export interface ReadableBody {
   envelope: () => JsonDocument;
   /** Whether each of the records so far, in order, is kept; null if all are. */
   kept: boolean[] | null;
+  /** Why records so far cannot be stored, by their places; absent: none is refused. */
+  refusals?: ReadonlyMap<number, string>;
   /** Notes on what was done to records so far. */
   remarks: () => Note[];
 }
@@ -47,6 +53,7 @@ export interface ReadableBody {
  * @param columns of the table, in order.
  * @param parent the fields of the parent record.
  * @param mask hides secrets in what an error quotes of the body.
+ * @param hashKeys keys for hashes, by their columns.
  */
 export function readableBody(
   body: Bytes,
@@ -56,7 +63,11 @@ export function readableBody(
   parent: { [field: string]: Json },
   mask: Mask = (plain) => plain,
   identity: Identity = { primaryKey: [], cursorField: '' },
+  hashKeys: ReadonlyMap<string, KeyObject> = new Map(),
+  transform?: TransformOptions,
 ): ReadableBody {
+  // Before columns are made, the text of a record holds what must not be shown.
+  const shown = spec.shape != null && holdsSecrets(spec.shape) ? () => WITHHELD : mask;
   const unzipped = gunzipped(body);
   let bytes = unzipped;
   let records: string[] = [];
@@ -66,10 +77,10 @@ export function readableBody(
   if (spec.format === 'ndjson' || spec.format === 'csv') {
     bytes =
       spec.format === 'csv'
-        ? csvAsJson(unzipped, texts, mask, (names) => (header = names))
+        ? csvAsJson(unzipped, texts, shown, (names) => (header = names))
         : linesAsJson(unzipped);
   } else if (typeof spec.records === 'string' || spec.single === true || isReadInside(spec.records, spec)) {
-    bytes = asList(unzipped, spec.records, (document) => (envelope = document), mask);
+    bytes = asList(unzipped, spec.records, (document) => (envelope = document), { mask, shown });
   } else {
     records = spec.records;
     isOwnEnvelope = false;
@@ -86,8 +97,15 @@ export function readableBody(
       remarks: headerRemarks,
     };
   }
-  const kept: boolean[] = [];
-  const shaper = new Shaper(shape, columns, parent, kept, mask, identity);
+  const shaper = new Shaper({
+    shape,
+    columns,
+    parent,
+    identity,
+    mask,
+    hashKeys,
+    ...(transform !== undefined && { transform }),
+  });
   const onEnvelope = (document: JsonDocument) => {
     if (!isOwnEnvelope) envelope = document;
   };
@@ -96,7 +114,8 @@ export function readableBody(
     records: [],
     isOwnEnvelope: true,
     envelope: () => envelope,
-    kept,
+    kept: shaper.kept,
+    refusals: shaper.refusals,
     remarks: () => [...headerRemarks(), ...shaper.remarks],
   };
 }
@@ -221,13 +240,14 @@ function remarksOnHeader(names: readonly string[], mask: (text: string) => strin
 
 /**
  * Reads a body whole and gives what a path selects in it, as a list.
+ * @param mask hides secrets in what an error names; `shown`, in what it quotes.
  * @throws {ScanError} where the path leads nowhere: that is no empty list.
  */
 async function* asList(
   body: Bytes,
   path: AnswerPath,
   onEnvelope: (document: JsonDocument) => void,
-  mask: Mask,
+  { mask, shown }: { mask: Mask; shown: Mask },
 ): Bytes {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -257,8 +277,8 @@ async function* asList(
     if (isTooMuch(thrown))
       throw new ScanError(`"records" cannot be evaluated for this response: ${thrown.message}`, 'shape');
     if (!(thrown instanceof SyntaxError)) throw thrown;
-    const shown = mask(text.slice(0, 10_000)).slice(0, 120);
-    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(shown)}`, 'shape', { text });
+    const piece = shown(text.slice(0, 10_000)).slice(0, 120);
+    throw new ScanError(`the body is not valid JSON: ${JSON.stringify(piece)}`, 'shape', { text });
   }
   const { texts, document, isFound } = selected;
   const missing = isFound ? null : missingPart(document.value, path, mask);

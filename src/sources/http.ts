@@ -32,10 +32,14 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { holdsSecrets } from './shaping/made.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
 import type { ResolvedRequest } from './references.js';
+import { TooSlowError } from '../hooks/hooks.js';
+import { Origins } from './origins.js';
 import { PartMaker, SinkQueue, type Within } from './record-parts.js';
+import type { RunHook, TransformOptions } from './shaping/transform.js';
 import { type Failure, failureIn, fittingRule, GRAPHQL_ERRORS } from './rules.js';
 import {
   ABORTED,
@@ -78,12 +82,21 @@ export interface HttpSourceOptions {
   destination?: string | null;
   /** Permissions on the worker's machine. Default: all. */
   trust?: TrustPolicy;
+  /** Runs the transform of the request's shape, which names its hook. */
+  transform?: SourceTransform;
   /** Sends the requests. Default: a network of this source's own. */
   network?: Network;
   /** Budgets shared with other sources. Default: this source's own. */
   budgets?: Budgets;
   /** Observes each request for a page. */
   observe?: (request: RequestStarted) => RequestObserver;
+}
+
+/** Makes rows of records with a hook. */
+export interface SourceTransform extends Pick<TransformOptions, 'hook' | 'onOutcome'> {
+  run: (records: readonly string[], parent: { [field: string]: Json } | null) => ReturnType<RunHook>;
+  /** The next request sends the key of the last record. */
+  sendsKeys: boolean;
 }
 
 /** Maximum bytes of a record: the destination's JSON reader takes eight times as much of its 192 MiB. */
@@ -399,6 +412,7 @@ export class HttpSource implements Source {
     const { options, spec } = this;
     const { mask } = this.resolved;
     const answered = bodyOf(response);
+    const transform = this.transformFor(request, watch);
     const body = readableBody(
       watchedBytes(answered, watch),
       spec,
@@ -407,12 +421,19 @@ export class HttpSource implements Source {
       request.parent ?? {},
       mask,
       options,
+      this.resolved.hashKeys,
+      transform,
     );
     const queue = new SinkQueue(sink, watch);
-    const scanner = this.scannerFor(body, request, queue);
+    const parts = this.partsFor(body, request, transform?.origins);
+    const scanner = this.scannerFor(body, parts, queue);
     let document: JsonDocument;
     try {
       document = await scanBody(body, scanner, queue);
+      await queue.settleAfter(() => {
+        const last = parts.makeLastPart(scanner.longest);
+        if (last !== null) queue.addPart(last);
+      });
     } catch (thrown) {
       throw this.scanFailure(thrown, response, call);
     } finally {
@@ -420,8 +441,9 @@ export class HttpSource implements Source {
       answered.destroy();
     }
     const { value } = document;
-    this.applyRules(response, { value }, scanner.count === 0);
-    if (scanner.count === 0) this.refuseFailure(response, call, value);
+    const isBlank = (transform?.origins.count ?? scanner.count) === 0;
+    this.applyRules(response, { value }, isBlank);
+    if (isBlank) this.refuseFailure(response, call, value);
     const envelope = new Envelope(document, response.headers, mask);
     const { ends } = spec;
     const isEnd = ends != null && envelope.value('ends.path', ends.path) === ends.is;
@@ -433,18 +455,61 @@ export class HttpSource implements Source {
       more,
       undeclared: [...scanner.undeclared].map(mask),
       ...remarksOf(body.remarks(), scanner.remarks),
+      ...(transform !== undefined &&
+        transform.origins.dropped > 0 && {
+          dropped: { records: transform.origins.dropped, hook: transform.hook },
+        }),
     };
   }
 
-  /** Returns a scanner that puts the records of a body into the queue. */
-  private scannerFor(body: ReadableBody, request: PageRequest, queue: SinkQueue): RecordScanner {
+  /** Returns what runs the hook on the records of an answer; undefined for a request without a transform. */
+  private transformFor(request: PageRequest, watch: Watch): TransformOptions | undefined {
+    const { transform, primaryKey, cursorField, cursorFields } = this.options;
+    const { shape } = this.spec;
+    if (transform === undefined || shape == null) return undefined;
+    const { hook, run, sendsKeys, onOutcome } = transform;
+    const withholds = holdsSecrets(shape);
+    const origins = new Origins({
+      primaryKey,
+      cursorField,
+      ...(cursorFields !== undefined && { cursorFields }),
+      sendsKeys,
+      withholds,
+    });
+    return {
+      hook,
+      origins,
+      mask: this.resolved.mask,
+      withholds,
+      ...(onOutcome !== undefined && { onOutcome }),
+      run: async (records) => {
+        // The source is not at fault while the hook works.
+        watch.pause();
+        try {
+          return await run(records, request.parent ?? null);
+        } catch (thrown) {
+          throw thrown instanceof TooSlowError ? new ScanError(thrown.message, 'record') : thrown;
+        } finally {
+          watch.touch();
+        }
+      },
+    };
+  }
+
+  private partsFor(body: ReadableBody, request: PageRequest, origins: Origins | undefined): PartMaker {
     const { options } = this;
-    const parts = new PartMaker({
+    return new PartMaker({
       cursorFields: options.remembers?.values === 'none' ? undefined : options.cursorFields,
       within: options.within,
       filtered: body.kept,
       firstPlace: Number(request.params['offset'] ?? 0),
+      ...(origins !== undefined && { origins }),
     });
+  }
+
+  /** Returns a scanner that puts the records of a body into the queue. */
+  private scannerFor(body: ReadableBody, parts: PartMaker, queue: SinkQueue): RecordScanner {
+    const { options } = this;
     const scanner: RecordScanner = new RecordScanner({
       records: body.records,
       primaryKey: options.primaryKey,
@@ -454,6 +519,7 @@ export class HttpSource implements Source {
       ...(options.remembers !== undefined && { remembers: options.remembers }),
       recordLimit: RECORD_LIMIT,
       mask: this.resolved.mask,
+      ...(body.refusals !== undefined && { refusals: body.refusals }),
       ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
       sink: (lines, scanned, rejected) =>
         queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
@@ -488,7 +554,16 @@ export class HttpSource implements Source {
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
-    const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
+    // The body as a whole holds what must not be shown, where its records were not found.
+    const isWithheld =
+      rule.path === null && isBlank && this.spec.shape != null && holdsSecrets(this.spec.shape);
+    const words = isWithheld
+      ? ''
+      : 'text' in body
+        ? body.text
+        : said === undefined
+          ? ''
+          : JSON.stringify(said);
     throw new RuledError(rule, mask(theirWords(mask(words))), isBlank);
   }
 

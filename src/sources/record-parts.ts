@@ -1,5 +1,6 @@
 import type { PageRecords, Reject } from '../protocol.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
+import type { Origins } from './origins.js';
 import type { RecordPart, RecordSink } from './source.js';
 import type { Watch } from './transport.js';
 
@@ -15,6 +16,8 @@ export interface PartOptions {
   filtered: readonly boolean[] | null;
   /** Place of the first record. */
   firstPlace: number;
+  /** The records that a transform makes the rows of; absent: each row is a record. */
+  origins?: Origins;
 }
 
 /** Makes parts for a sink of scanned records: without those that a filter left out, or that are not meant. */
@@ -36,7 +39,8 @@ export class PartMaker {
    * @param rejected the places of those in `scanned`.
    */
   makePart(lines: Buffer, scanned: PageRecords, rejected: readonly number[], longest: number): RecordPart {
-    const { cursorFields, within, filtered } = this.options;
+    const { cursorFields, within, filtered, origins } = this.options;
+    if (origins !== undefined) return this.makePartOf(origins, lines, scanned, rejected, longest);
     const records =
       cursorFields === undefined ? scanned : withCursorValues(lines, scanned, rejected, cursorFields);
     const wanted = filtered?.slice(this.filteredTo, (this.filteredTo += records.records)) ?? null;
@@ -69,6 +73,53 @@ export class PartMaker {
       rejects,
       outside: { lines: keptLines(lines, outside), records: countOf(outside) },
     };
+  }
+
+  /** Makes a part of rows that a transform made: it counts the records that these were made of. */
+  private makePartOf(
+    origins: Origins,
+    lines: Buffer,
+    scanned: Pick<PageRecords, 'records'>,
+    rejected: readonly number[],
+    longest: number,
+  ): RecordPart {
+    const { within, firstPlace } = this.options;
+    const { owners, done } = origins.take(scanned.records);
+    const { rejects } = this;
+    this.rejects = [];
+    const part = {
+      lines,
+      kept: scanned.records - rejected.length,
+      records: {
+        records: done.length,
+        keys: done.map(({ key }) => key),
+        values: done.map(({ value }) => value),
+      },
+      longest,
+      rejects,
+      // What a page is recognised by goes into cursors.
+      ...(!origins.options.withholds && { sent: Buffer.from(done.map(({ text }) => text).join('\n')) }),
+    };
+    if (within === undefined) return part;
+    const isRejected = new Set(rejected);
+    const inside = owners
+      .map(({ key, value, place }) => within({ key, value, place: firstPlace + place }))
+      .filter((_, i) => !isRejected.has(i));
+    const outside = inside.map((isMeant) => !isMeant);
+    return {
+      ...part,
+      lines: keptLines(lines, inside),
+      kept: countOf(inside),
+      outside: { lines: keptLines(lines, outside), records: countOf(outside) },
+    };
+  }
+
+  /** Makes a part of the records at the end of an answer of which a transform made no row; null if there are none. */
+  makeLastPart(longest: number): RecordPart | null {
+    const { origins } = this.options;
+    if (origins === undefined) return null;
+    const part = this.makePartOf(origins, Buffer.alloc(0), { records: 0 }, [], longest);
+    return part.records.records === 0 ? null : part;
   }
 }
 

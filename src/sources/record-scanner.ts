@@ -1,5 +1,12 @@
 import { isUtf8 } from 'node:buffer';
-import type { ColumnType, Note, PageRecords, Reject, Remembered } from '../protocol.js';
+import {
+  REFUSED,
+  type ColumnType,
+  type Note,
+  type PageRecords,
+  type Reject,
+  type Remembered,
+} from '../protocol.js';
 import { cannotHold, isPlainlyTaken, isTaken, wholeDigits } from './declared-values.js';
 import { absentMember, JsonDocument, valueAt } from '../request/paths.js';
 import type { Mask } from '../secrets/masking.js';
@@ -49,6 +56,10 @@ export interface ScannerOptions {
   keyOf?: (record: string) => string;
   /** Whether records like those before them are left to WebAssembly, as they are unless told. */
   walks?: boolean;
+  /** Why records cannot be stored that could be as they are, by their places; those of a chunk are known when it comes. */
+  refusals?: ReadonlyMap<number, string>;
+  /** Nothing of the body is shown in an error: it holds what must not be stored. */
+  withholds?: boolean;
 }
 
 /** Columns whose numbers need care, by the kind of it. */
@@ -311,7 +322,7 @@ export class RecordScanner {
     } catch {
       const html = /^<(!doctype|html|\?xml)/i.test(text);
       return new ScanError(
-        `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${this.shown(text, 120)}`,
+        `the body is ${html ? 'HTML or XML' : 'not valid JSON'}: ${this.shownOfBody(text, 120)}`,
         'shape',
         { text },
       );
@@ -469,6 +480,7 @@ export class RecordScanner {
         // Too long, or the text of its key may be: that is said elsewhere.
         if (length > options.recordLimit || (this.parts.length > 1 && walker.keyLength(i) > KEY_LIMIT / 2))
           return;
+        if (options.refusals?.has(this.count) === true) return;
         for (let q = firstQuote; q < quote; q++) this.quotes.push(quotes[q] as number);
         if (length > this.longest) this.longest = length;
         this.count++;
@@ -505,7 +517,9 @@ export class RecordScanner {
       this.p = start;
       this.value(1);
       this.quotes.length = quotes;
-      reject({ reason: thrown.reason ?? thrown.message, record: this.b.toString('utf8', start, this.p) });
+      const record = this.b.toString('utf8', start, this.p);
+      const isRefused = this.options.refusals?.has(this.count) === true;
+      reject({ reason: thrown.reason ?? thrown.message, record: isRefused ? marked(record) : record });
       // Its place is kept, so that those behind it keep theirs.
       this.keys.length = keys;
       this.values.length = values;
@@ -575,11 +589,14 @@ export class RecordScanner {
     this.members();
     const made = this.isOdd ? this.makePlain(start, quotes) : null;
     if (this.refusal !== null) throw this.refusal;
+    const refused = this.options.refusals?.get(this.count);
     let length = 0;
     for (let i = 0; i < parts.length; i++) {
       const { start, end } = parts[i] as Place;
       length += end - start + 1;
       if (start < 0) {
+        // It may be what could not be made.
+        if (refused !== undefined) throw this.unfit(refused);
         throw new ScanError(
           `record ${this.count} has no primary key: ${JSON.stringify(this.options.primaryKey[i])} is absent or null`,
           'record',
@@ -592,6 +609,7 @@ export class RecordScanner {
       if (key.length > KEY_LIMIT) throw this.keyTooLong('primary key', key);
     }
     this.isKeyed = true;
+    if (refused !== undefined) throw this.unfit(refused);
     if (this.misfit !== null) throw this.misfits(this.misfit);
     if (this.beyond !== null) throw this.beyondDouble(this.beyond);
     if (made !== null) this.remark(made, start);
@@ -741,7 +759,7 @@ export class RecordScanner {
 
   /** A primary key as text. */
   private key(parts: readonly Place[]): string {
-    const texts = parts.map((part) => this.decoded(part));
+    const texts = parts.map((part) => (part.start < 0 ? '' : this.decoded(part)));
     return texts.length === 1 ? (texts[0] ?? '') : JSON.stringify(texts);
   }
 
@@ -1114,7 +1132,7 @@ export class RecordScanner {
   }
 
   private glimpse(): string {
-    return this.shown(this.b.subarray(this.p, this.p + 4096).toString('utf8'), 40);
+    return this.shownOfBody(this.b.subarray(this.p, this.p + 4096).toString('utf8'), 40);
   }
 
   /** A piece of the body for people. */
@@ -1122,7 +1140,21 @@ export class RecordScanner {
     const { mask = plain } = this.options;
     return JSON.stringify(mask(text).slice(0, length));
   }
+
+  /** A piece of the body as it came, for people. */
+  private shownOfBody(text: string, length: number): string {
+    return this.options.withholds === true ? WITHHELD : this.shown(text, length);
+  }
 }
+
+/** Stands in an error for what must not be shown. */
+export const WITHHELD = 'a text that is not shown, because columns are hashed, masked or excluded';
+
+/** A record that a retry cannot make whole: what refused it has not seen the record as it is. */
+const marked = (record: string) => {
+  const members = record.slice(1).trimStart();
+  return `{"${REFUSED}":true${members.startsWith('}') ? '' : ','}${members}`;
+};
 
 const plain: Mask = (text) => text;
 /** Code of the note on members that came twice. */

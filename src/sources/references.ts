@@ -1,9 +1,10 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { REFERENCE_REQUEST } from '../config/reference-source.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { holdsReference, REFERENCE } from '../secrets/reference-syntax.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
-import type { Auth, OAuth2Auth, RequestSpec, SessionAuth } from '../protocol.js';
+import type { Auth, OAuth2Auth, RecordShape, RequestSpec, SessionAuth } from '../protocol.js';
 import {
   isProviderKind,
   placeOf,
@@ -45,6 +46,8 @@ export interface ResolvedRequest {
   auth: SessionAuth | OAuth2Auth | Extract<Auth, { type: 'signature' }> | null;
   /** Names of query parameters with credentials, which are never stored. */
   secretParams: string[];
+  /** Keys for hashes, by their columns. */
+  hashKeys: ReadonlyMap<string, KeyObject>;
   /** Masks all secrets in a text: an address, an error message, an answer's body. */
   mask: (text: string) => string;
   /** The secrets that {@link mask} masks; credentials obtained later are added to them. */
@@ -59,7 +62,7 @@ export interface ResolvedRequest {
  */
 export function resolveRequest(
   baseUrl: string,
-  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'> = REFERENCE_REQUEST,
+  spec: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body' | 'shape'> = REFERENCE_REQUEST,
   environment: NodeJS.ProcessEnv = process.env,
   trust = TrustPolicy.local(environment),
   read = ReadSecrets.none,
@@ -116,6 +119,12 @@ export function resolveRequest(
       dynamic = references.all(auth, 'auth');
       if (auth.type === 'session' && auth.in === 'query') secretParams.push(auth.name);
   }
+  const hashKeys = new Map(
+    Object.entries(hashKeysOf(spec.shape)).map(([column, text]) => {
+      const key = references.resolve(text, `columns.${column}.key`);
+      return [column, createSecretKey(Buffer.from(key))] as const;
+    }),
+  );
   references.check();
   const nothing: Values = { cursor: {}, parent: {} };
   for (const [name, header] of Object.entries(headers)) refuseHeader(name, header(nothing) ?? '');
@@ -157,6 +166,7 @@ export function resolveRequest(
     isTokenWhole: wholes > 0 && referencesTo(texts, 'scroll_param') === wholes,
     auth: dynamic,
     secretParams,
+    hashKeys,
     mask: (text) => hidden.mask(text),
     secrets: hidden,
   };
@@ -165,8 +175,16 @@ export function resolveRequest(
 /** Returns the parts of a request that may refer to secrets. */
 export const referringParts = (
   baseUrl: string,
-  { params, headers, auth, body }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body'>,
-): unknown[] => [baseUrl, params, headers, auth, body];
+  { params, headers, auth, body, shape }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body' | 'shape'>,
+): unknown[] => [baseUrl, params, headers, auth, body, hashKeysOf(shape)];
+
+/** The keys of hashes, as references, by their columns. */
+const hashKeysOf = (shape: RecordShape | null | undefined): { [column: string]: string } =>
+  Object.fromEntries(
+    Object.entries(shape?.made ?? {}).flatMap(([column, made]) =>
+      'from' in made && typeof made.hash?.key === 'string' ? [[column, made.hash.key]] : [],
+    ),
+  );
 
 /** @throws {ConfigurationError} */
 function requireHttp({ protocol }: URL): void {

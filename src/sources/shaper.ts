@@ -1,61 +1,69 @@
+import type { KeyObject } from 'node:crypto';
 import type { Json, Note, RecordShape } from '../protocol.js';
-import { isTooMuch } from '../request/json-path.js';
-import { type JsonDocument, type Location, memberTexts, otherMembers, passes } from '../request/paths.js';
+import type { JsonDocument } from '../request/paths.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
-import { RecordScanner, ScanError } from './record-scanner.js';
+import { RecordScanner } from './record-scanner.js';
+import { Columns, type Identity } from './shaping/columns.js';
+import { holdsSecrets, MadeColumns } from './shaping/made.js';
+import type { Draft, ShapingStep } from './shaping/step.js';
+import { Transform, type TransformOptions } from './shaping/transform.js';
+import { Where } from './shaping/where.js';
 
-/** The columns that tell records apart and put them in order. */
-export interface Identity {
-  primaryKey: readonly string[];
-  cursorField: string;
-  /** Set if there are several cursor fields. */
-  cursorFields?: { names: readonly string[] };
+export interface ShaperOptions {
+  shape: RecordShape;
+  /** Columns of the table, in order. */
+  columns: readonly string[];
+  /** The fields of the parent record. */
+  parent: { [field: string]: Json };
+  identity: Identity;
+  /** Hides secrets in what an error quotes of the body. */
+  mask: (text: string) => string;
+  /** Runs the hook of the shape, if it has one. */
+  transform?: TransformOptions;
+  /** Keys for hashes, by the columns that need one. */
+  hashKeys: ReadonlyMap<string, KeyObject>;
 }
 
-/** Makes rows of records: picks and renames, adds what the parent gives, and tells which ones to keep. */
+/** Bytes of records that are gathered for a hook: each batch costs a message to another thread and back. */
+const GATHERED = 256 * 1024;
+
+/**
+ * Makes rows of records, step by step. Each step is a file in `shaping/`; `stepsOf` puts them in order. Records
+ * are cut out of the answer before the first step, and rows are checked by the {@link RecordScanner} after the last.
+ */
 export class Shaper {
-  private readonly paths: Map<string, Location>;
-  private readonly given: string[];
-  /** Members of a record that are not part of the rest. */
-  private readonly taken: ReadonlySet<string>;
-  /** Columns of a record that the filter leaves out: nothing else of it need fit. */
-  private readonly ofIdentity: Map<string, Location>;
-  /** Paths of the parts of the primary key. */
-  private readonly keyPaths: Map<string, Location>;
+  /** Whether each row so far, in order, is kept. */
+  readonly kept: boolean[] = [];
+  /** Why rows so far cannot be stored, by their places. */
+  readonly refusals = new Map<number, string>();
   /** Notes on what was done to records so far. */
   remarks: Note[] = [];
 
-  constructor(
-    private readonly shape: RecordShape,
-    columns: readonly string[],
-    parent: { [field: string]: Json },
-    private readonly kept: boolean[],
-    private readonly mask: (text: string) => string,
-    { primaryKey, cursorField, cursorFields }: Identity,
-  ) {
-    this.given = Object.entries(shape.parent).map(
-      ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
-    );
-    this.paths = new Map(
-      columns
-        .filter((column) => !Object.hasOwn(shape.parent, column))
-        .map((column) => [column, shape.from[column] ?? [column]]),
-    );
-    const only = (names: readonly string[]) =>
-      new Map([...this.paths].filter(([column]) => names.includes(column)));
-    this.ofIdentity = only([...primaryKey, cursorField, ...(cursorFields?.names ?? [])]);
-    this.keyPaths = only(primaryKey);
-    const whole = [...this.paths.values()].flatMap((path) => (path.length === 1 ? path.map(String) : []));
-    this.taken = new Set([...this.paths.keys(), ...Object.keys(shape.parent), ...whole]);
+  private readonly columns: Columns;
+  private readonly made: MadeColumns | null;
+  private readonly steps: readonly ShapingStep[];
+
+  constructor(private readonly options: ShaperOptions) {
+    const { shape, columns, parent, identity, hashKeys } = options;
+    this.columns = new Columns(shape, columns, parent, identity);
+    const isMade = shape.made !== undefined || shape.exclude !== undefined;
+    this.made = isMade ? new MadeColumns(shape, identity.primaryKey, hashKeys) : null;
+    this.steps = this.stepsOf(shape);
   }
 
+  /**
+   * @param body with the records at a path.
+   * @returns JSON text of the list of rows.
+   */
   async *shaped(
     body: Bytes,
     records: readonly string[],
     onEnvelope: (document: JsonDocument) => void,
   ): Bytes {
     let before = '[';
-    let rows = '';
+    let drafts: Draft[] = [];
+    let gathered = 0;
+    const wanted = this.options.transform === undefined ? 1 : GATHERED;
     const scanner = new RecordScanner({
       records,
       primaryKey: [],
@@ -63,56 +71,62 @@ export class Shaper {
       columns: [],
       remembers: { keys: 'none', values: 'none' },
       recordLimit: WHOLE_LIMIT,
-      mask: this.mask,
+      mask: this.options.mask,
       // Rows are made of these records, and looked at again by their columns.
       halves: 'keep',
-      keyOf: (record) => [...memberTexts(record, this.keyPaths).values()].join(', '),
+      withholds: holdsSecrets(this.options.shape),
+      keyOf: (record) => this.keyOf(record),
       sink: (lines) => {
-        const texts = lines
-          .toString('utf8')
-          .split('\n')
-          .filter((line) => line.trim() !== '');
-        const from = this.kept.length;
-        this.judge(texts);
-        for (const [i, text] of texts.entries()) {
-          rows += before + this.row(text, this.kept[from + i] === true);
-          before = ',';
-        }
+        gathered += lines.length;
+        for (const text of lines.toString('utf8').split('\n'))
+          if (text.trim() !== '') drafts.push({ text, isKept: true });
       },
     });
+    const taken = async (): Promise<string> => {
+      const rows = await this.rowsOf(drafts);
+      drafts = [];
+      gathered = 0;
+      if (rows.length === 0) return '';
+      const text = `${before}${rows.join(',')}`;
+      before = ',';
+      return text;
+    };
     for await (const chunk of body) {
       scanner.push(chunk);
-      if (rows === '') continue;
-      yield Buffer.from(rows);
-      rows = '';
+      if (gathered >= wanted) yield Buffer.from(await taken());
     }
-    onEnvelope(scanner.end());
+    // The end may show that a record is whole whose last bytes were too few to be worth a look.
+    const document = scanner.end();
+    const last = await taken();
+    onEnvelope(document);
     this.remarks = scanner.remarks;
-    yield Buffer.from(`${rows}${before === '[' ? '[' : ''}]`);
+    yield Buffer.from(`${last}${before === '[' ? '[' : ''}]`);
   }
 
-  private judge(texts: readonly string[]): void {
-    const { where } = this.shape;
-    const from = this.kept.length;
-    for (const _ of texts) this.kept.push(where === null);
-    if (where === null) return;
-    for (const [i, text] of texts.entries()) this.kept[from + i] = this.passes(text, where);
+  /** The primary key of a record, for people, as it is stored. */
+  private keyOf(record: string): string {
+    return [...this.columns.keyTexts(record), ...(this.made?.keyTexts(record) ?? [])].join(', ');
   }
 
-  private passes(record: string, where: string): boolean {
-    try {
-      return passes(record, where);
-    } catch (thrown) {
-      if (!isTooMuch(thrown)) throw thrown;
-      throw new ScanError(`"where" cannot be evaluated for a record: ${thrown.message}`, 'record');
-    }
+  private async rowsOf(records: Draft[]): Promise<string[]> {
+    let drafts = records;
+    for (const step of this.steps) drafts = await step.apply(drafts);
+    return drafts.map(({ text, isKept, refusal }) => {
+      if (refusal !== undefined && isKept) this.refusals.set(this.kept.length, refusal);
+      this.kept.push(isKept);
+      return text;
+    });
   }
 
-  private row(text: string, isKept: boolean): string {
-    const members = [...memberTexts(text, isKept ? this.paths : this.ofIdentity)].map(
-      ([column, value]) => `${JSON.stringify(column)}:${value}`,
-    );
-    const rest = this.shape.rest === true && isKept ? otherMembers(text, this.taken) : [];
-    return `{${[...members, ...this.given, ...rest].join(',')}}`;
+  /** The steps that a stream needs, in order. A filter sees records as they came; columns see what other steps made. */
+  private stepsOf({ where }: RecordShape): ShapingStep[] {
+    const { made, columns } = this;
+    const { transform } = this.options;
+    const last = [...(made === null ? [] : [made]), columns];
+    return [
+      ...(where === null ? [] : [new Where(where)]),
+      ...(transform === undefined ? [] : [new Transform(transform, last)]),
+      ...last,
+    ];
   }
 }

@@ -27,6 +27,11 @@ export interface RecordPart {
   longest: number;
   /** Records that cannot be stored. */
   rejects: Reject[];
+  /**
+   * The records as the source sent them, as newline-delimited JSON, where a transform makes the lines; pages are recognised by
+   * them.
+   */
+  sent?: Buffer;
   /** Records outside of the range that is read; absent where no range is. */
   outside?: { lines: Buffer; records: number };
 }
@@ -42,6 +47,8 @@ export interface PageAnswer extends Pick<
   undeclared: string[];
   /** Changes made to records so that they could be stored; absent: none. */
   remarks?: Note[];
+  /** Records of which a transform made no row; absent: none. */
+  dropped?: { records: number; hook: string };
 }
 
 /** A request that goes to the source. */

@@ -1,20 +1,32 @@
+import { HookChangedError } from '../errors.js';
+import type { Hooks } from '../hooks/hooks.js';
 import type { Remembered, StreamPlan } from '../protocol.js';
 import type { Surroundings } from '../surroundings.js';
 import { comparedRange, valuesFor, withinRange } from '../strategies/index.js';
 import { greatestOf } from './cursor-values.js';
 import { exactColumns } from './exact-columns.js';
-import { HttpSource } from './http.js';
+import { HttpSource, type SourceTransform } from './http.js';
 import type { ReadSecrets } from '../secrets/read-secrets.js';
 import { referringParts, resolveRequest, type ResolvedRequest } from './references.js';
 import type { RequestObserver, RequestStarted } from './source.js';
 
+/** How a stream is read. */
+export interface ReadingOptions {
+  /** The keys and cursor values that are wanted of each record. Default: all. */
+  remembers?: Remembered;
+  /** Is told of each request for a page. */
+  observe?: (request: RequestStarted) => RequestObserver;
+  /** Whether records are refused whose values their declared columns do not take. Default: true. */
+  checksValues?: boolean;
+  /** Is told what the hook of a transform made of each record. */
+  onOutcome?: NonNullable<SourceTransform['onOutcome']>;
+}
+
 /**
  * Makes the source of a stream, its references resolved.
  * @param destination what refresh tokens are kept beside.
- * @param remembers what is wanted of each record's key and cursor value; everything unless told.
- * @param observe is told of each request for a page.
- * @param checksValues whether records are refused whose values their declared columns do not take.
- * @throws {ConfigurationError} where a reference leads nowhere.
+ * @throws {ConfigurationError} where a reference or the hook of a transform leads nowhere.
+ * @throws {HookChangedError} where the code of the hook has changed since the stream was opened.
  * @throws {NotAllowedError} where it leads to what the worker's owner has not listed.
  * @throws {SecretUnavailableError} where a provider of secrets does not answer.
  */
@@ -22,12 +34,11 @@ export async function sourceOf(
   plan: StreamPlan,
   surroundings: Surroundings,
   destination: string | null,
-  remembers?: Remembered,
-  observe?: (request: RequestStarted) => RequestObserver,
-  checksValues = true,
+  { remembers, observe, checksValues = true, onOutcome }: ReadingOptions = {},
 ): Promise<HttpSource> {
-  const { trust, network, budgets } = surroundings;
+  const { trust, network, budgets, hooks } = surroundings;
   const { types: _, ...digits } = exactColumns(plan.table.columns);
+  const transform = transformOf(plan, hooks, onOutcome);
   return new HttpSource({
     ...(await resolved(plan, surroundings)),
     spec: plan.request,
@@ -47,6 +58,7 @@ export async function sourceOf(
     trust,
     network,
     budgets,
+    ...(transform !== undefined && { transform }),
     ...(remembers !== undefined && { remembers }),
     ...(observe !== undefined && { observe }),
     ...(plan.range !== undefined && {
@@ -54,6 +66,32 @@ export async function sourceOf(
     }),
     timeoutSeconds: plan.requestTimeoutSeconds,
   });
+}
+
+/**
+ * Returns what runs the hook of a plan; undefined for one without.
+ * @throws {ConfigurationError | NotAllowedError} if the hook is not there, or not allowed.
+ * @throws {HookChangedError} if its code has changed since the stream was opened.
+ */
+function transformOf(
+  { request, options, stream, table }: StreamPlan,
+  hooks: Hooks,
+  onOutcome: SourceTransform['onOutcome'],
+): SourceTransform | undefined {
+  const wanted = request.shape?.transform;
+  if (wanted === undefined) return undefined;
+  const { hook, digest } = wanted;
+  const file = hooks.find(hook);
+  if (digest !== undefined && digest !== file.digest)
+    throw new HookChangedError(`the code of the hook ${hook} has changed: the stream is opened again`);
+  const runner = hooks.runnerOf(file);
+  const stopsAtFailure = table.quarantine !== true && onOutcome === undefined;
+  return {
+    hook,
+    run: (records, parent) => runner.run({ records, stream, parent }, stopsAtFailure),
+    ...(onOutcome !== undefined && { onOutcome }),
+    sendsKeys: options.strategy === 'cursor' && (options.tokenIsLastKey || options.follows === 'last_record'),
+  };
 }
 
 /**

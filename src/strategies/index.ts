@@ -1,5 +1,6 @@
 import type { Range, StrategyOptions, StreamPlan } from '../protocol.js';
 import { createCursor } from './cursor.js';
+import { createCustom, type CustomStrategies, NO_STRATEGIES } from './custom.js';
 import { createKeyset } from './keyset.js';
 import { createOffset } from './offset.js';
 import { createPageNumber } from './page-number.js';
@@ -10,7 +11,21 @@ import { createStepSize } from './step-size.js';
 import type { Care, Strategy } from './strategy.js';
 import { createTimestamp } from './timestamp.js';
 
-export { PASS_RESTARTED, readValues, withNote } from './cursors.js';
+export {
+  type CustomStrategies,
+  type CustomStrategy,
+  definitionProblem,
+  defineStrategy,
+  NO_STRATEGIES,
+  optionsProblems,
+  type OptionsIssue,
+  type OptionsResult,
+  type OptionsSchema,
+  type StrategyDefinition,
+  StrategyMissingError,
+} from './custom.js';
+export { followToken, type TokenTrail } from './tokens.js';
+export { PASS_RESTARTED, readValues, withLatestNote, withNote } from './cursors.js';
 export { type Extent, extentOf, heldToken, pagesBehind } from './positions.js';
 export { restartPass } from './restart.js';
 export { valuesOf } from './formats.js';
@@ -46,8 +61,14 @@ export { apart, earlier, type Values } from './values.js';
 /**
  * The strategy of that name. A cursor belongs to the strategy that made it: keep them apart by name.
  * @param care what is done about an end that rests on one answer.
+ * @param custom the strategies of extensions.
+ * @throws {StrategyMissingError} for a strategy of an extension that is not among them.
  */
-export function createStrategy(options: StrategyOptions, care: Care = 'usual'): Strategy {
+export function createStrategy(
+  options: StrategyOptions,
+  care: Care = 'usual',
+  custom: CustomStrategies = NO_STRATEGIES,
+): Strategy {
   switch (options.strategy) {
     case 'keyset':
       return createKeyset(options, care);
@@ -63,12 +84,18 @@ export function createStrategy(options: StrategyOptions, care: Care = 'usual'): 
       return createCursor(options, care);
     case 'replay':
       return createReplay(options);
+    case 'custom':
+      return createCustom(options, custom);
   }
 }
 
 /** The strategy of that name over a range; see {@link createRanged}. */
-export const createRangedStrategy = (options: StrategyOptions, range: Range, stops: boolean): Strategy =>
-  createRanged(options, range, stops, (inner) => createStrategy(inner));
+export const createRangedStrategy = (
+  options: StrategyOptions,
+  range: Range,
+  stops: boolean,
+  custom: CustomStrategies = NO_STRATEGIES,
+): Strategy => createRanged(options, range, stops, (inner) => createStrategy(inner, 'usual', custom));
 
 /** How much an end is worth confirming: most where rows are deleted that a pass has not met. */
 function careFor({ options, parent, table }: Pick<StreamPlan, 'options' | 'parent' | 'table'>): Care {
@@ -77,15 +104,22 @@ function careFor({ options, parent, table }: Pick<StreamPlan, 'options' | 'paren
   return parent != null && !isIncremental ? 'none' : 'usual';
 }
 
-/** The strategy of a plan, and that strategy again where it is run for each parent in turn. */
-export function strategyOf({ options, parent = null, range, table }: StreamPlan): {
+/**
+ * The strategy of a plan, and that strategy again where it is run for each parent in turn.
+ * @param custom the strategies of extensions.
+ * @throws {StrategyMissingError}
+ */
+export function strategyOf(
+  { options, parent = null, range, table }: StreamPlan,
+  custom: CustomStrategies,
+): {
   strategy: Strategy;
   perParent: PerParentStrategy | null;
 } {
   const inner =
     range === undefined
-      ? createStrategy(options, careFor({ options, parent, table }))
-      : createRangedStrategy(options, comparedRange(options, range), range.kind !== 'audit');
+      ? createStrategy(options, careFor({ options, parent, table }), custom)
+      : createRangedStrategy(options, comparedRange(options, range), range.kind !== 'audit', custom);
   const perParent = parent === null ? null : createPerParent(inner);
   return { strategy: perParent ?? inner, perParent };
 }

@@ -31,6 +31,8 @@ export function rangeTerms(options: StrategyOptions): RangeTerms {
     case 'page_number':
     case 'cursor':
       return options.incremental === null ? null : 'values';
+    case 'custom':
+      return null;
   }
 }
 
@@ -62,7 +64,9 @@ export function rangeProblem(options: StrategyOptions, { from, to }: Range): str
   const terms = rangeTerms(options);
   if (from === null && to === null) return null;
   if (terms === null) {
-    return `the strategy ${options.strategy} always reads this whole source (there is no names.updated_since): omit --from and --to`;
+    return options.strategy === 'custom'
+      ? `the strategy ${options.name} of an extension reads no ranges: omit --from and --to`
+      : `the strategy ${options.strategy} always reads this whole source (there is no names.updated_since): omit --from and --to`;
   }
   const { what, isValue } =
     terms === 'values'
@@ -92,6 +96,11 @@ export function unfitRange(
   { options, table }: Pick<StreamPlan, 'options' | 'table'>,
   { kind, from, to, repair = false, removeExtra = false }: Omit<RangeRequest, 'from' | 'to'> & Range,
 ): string | null {
+  if (options.strategy === 'custom' && (kind === 'backfill' || !options.readsAll)) {
+    return kind === 'backfill'
+      ? `the strategy ${options.name} of an extension reads no ranges (to read everything again, use "highwater start --full")`
+      : `the strategy ${options.name} of an extension does not read its whole source, so that an audit cannot tell which rows it lacks`;
+  }
   if (kind === 'backfill' && from === null && to === null) {
     return rangeTerms(options) === null
       ? `every pass of the strategy ${options.strategy} reads this whole source: there is no range to backfill`
@@ -124,6 +133,8 @@ export function reachedBy(options: StrategyOptions, cursor: Cursor | null): stri
     case 'page_number':
     case 'cursor':
       return options.incremental === null ? null : textOrNull(mark['newest']);
+    case 'custom':
+      return null;
   }
 }
 
@@ -255,7 +266,7 @@ function ranged(options: StrategyOptions, { from, to }: Range): StrategyOptions 
   if (rangeTerms(options) === 'offsets') {
     return { ...options, fullRescan: null } as StrategyOptions;
   }
-  if (rangeTerms(options) === null) return options;
+  if (options.strategy === 'custom' || rangeTerms(options) === null) return options;
   const incremental = 'incremental' in options ? (options.incremental ?? null) : null;
   const given = incremental ?? { start: null, lookbackSeconds: 0 };
   const start = from === null ? given.start : (valueBelow(options, from) ?? given.start);

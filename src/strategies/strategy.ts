@@ -1,13 +1,4 @@
-import type {
-  Cursor,
-  EndRule,
-  Json,
-  PageRequest,
-  PageSummary,
-  PageTexts,
-  Remembered,
-  StrategyName,
-} from '../protocol.js';
+import type { Cursor, EndRule, Json, PageRequest, PageSummary, PageTexts, Remembered } from '../protocol.js';
 
 /**
  * A strategy decides what to read next. It is a pure function of its options, the cursor and what the last page
@@ -27,7 +18,7 @@ import type {
  *    the source ignores what it is asked, or repeats itself.
  */
 export interface Strategy<C extends Cursor = Cursor> {
-  readonly name: StrategyName;
+  readonly name: string;
   readonly remembers: Remembered;
 
   /**

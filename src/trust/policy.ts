@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { ConfigurationError, NotAllowedError } from '../errors.js';
 import { bare, HostList, isMetadataAddress, isMetadataName, notPublic, PUBLIC } from './hosts.js';
+import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { glob, isInside, realPath } from './patterns.js';
 
 /**
@@ -119,16 +120,14 @@ export class TrustPolicy {
 
   /**
    * Finds a hook by its name.
+   * @param at the key of the configuration that names it.
    * @returns the path of its module.
    * @throws {NotAllowedError | ConfigurationError}
    */
-  requireHook(name: string): string {
-    if (!/^[A-Za-z0-9_-]{1,100}$/.test(name)) {
-      const message = 'is not a valid name of a hook: use letters, digits, "-" and "_"';
-      throw new ConfigurationError([{ path: 'auth.hook', message }]);
-    }
+  requireHook(name: string, { at = 'auth.hook', extension = '.mjs' } = {}): string {
+    if (!HOOK_NAME.test(name)) throw new ConfigurationError([{ path: at, message: NO_HOOK_NAME }]);
     if (this.hooks === null) throw NotAllowedError.of(`the hook ${name}`, { variable: 'HIGHWATER_HOOKS' });
-    const path = resolve(this.hooks, `${name}.mjs`);
+    const path = resolve(this.hooks, `${name}${extension}`);
     if (this.trust === 'local') return path;
     const real = realPath(path);
     if (isInside(real, realPath(this.hooks))) return real;

@@ -8,10 +8,11 @@ import type {
   WriteCounts,
 } from '../protocol.js';
 import type { DecisionCarry } from './deletes.js';
-import { readTarget, type ReopenRequest } from './moves.js';
+import { readTarget } from '../move-target.js';
+import type { ReopenRequest } from './moves.js';
 import type { NoticesCarry } from './notices.js';
 import type { PassLogCarry } from './pass-log.js';
-import type { Settings } from './settings.js';
+import type { Settings } from '../settings.js';
 import type { SyncOptions } from './sync.js';
 
 /** Counts of what was written. */

@@ -11,7 +11,8 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
-import { checkChange, readChange, withChange, type Change, type Settings } from './settings.js';
+import type { Settings } from '../settings.js';
+import { checkChange, readChange, withChange, type Change } from './settings.js';
 
 /** How long reading and opening may go on after a stop. */
 const STOP_PATIENCE = '10s';

@@ -1,6 +1,6 @@
 import { durationText } from '../durations.js';
 import type { Json, PassSummary, Progress, StagedBatch } from '../protocol.js';
-import { settingsText } from './settings.js';
+import { settingsText } from '../settings.js';
 
 /** Describes a write in one line for the Web UI's timeline. */
 export function batchSummary(number: number, batch: StagedBatch, state: { [name: string]: Json }): string {

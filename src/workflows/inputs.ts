@@ -4,7 +4,7 @@ import { log } from '@temporalio/workflow';
 import { inputProblems, same, type Inputs } from '../inputs.js';
 import type { Json } from '../protocol.js';
 import type { Decide } from './deletes.js';
-import { readTarget } from './moves.js';
+import { readTarget } from '../move-target.js';
 import type { Change } from './settings.js';
 import type { SyncOptions } from './sync.js';
 

@@ -1,8 +1,10 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { Json, Progress, Trouble } from '../protocol.js';
 import type { Decide, Decided } from './deletes.js';
-import type { MoveInput, Reopened } from './moves.js';
-import type { Change, Settings } from './settings.js';
+import type { MoveInput } from '../move-target.js';
+import type { Reopened } from './moves.js';
+import type { Settings } from '../settings.js';
+import type { Change } from './settings.js';
 
 /** Pauses after the current batch, until `resume`. */
 export const pauseSignal = defineSignal('pause');

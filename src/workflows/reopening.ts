@@ -5,7 +5,8 @@ import { partFor, streamChangeProblem } from './configurations.js';
 import type { Control } from './control.js';
 import { configureProblem, isValidSignal } from './inputs.js';
 import { configurationSignal, configureUpdate, moveUpdate } from './messages.js';
-import { changeRefusal, moveRefusal, readTarget, type Reopened, type ReopenRequest } from './moves.js';
+import { moveRefusal, readTarget } from '../move-target.js';
+import { changeRefusal, type Reopened, type ReopenRequest } from './moves.js';
 
 /**
  * The state of requests that need the stream to be reopened:

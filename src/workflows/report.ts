@@ -1,22 +1,23 @@
 /** Reports of a sync: pure functions of its state. */
 import { withoutCredentials } from '../metrics.js';
-import type {
-  Json,
-  Note,
-  Progress,
-  RangeFound,
-  RangePlan,
-  RangeResult,
-  SchemaChange,
-  StreamPlan,
-  StreamResult,
-  SyncStatus,
-  Trouble,
+import {
+  strategyName,
+  type Json,
+  type Note,
+  type Progress,
+  type RangeFound,
+  type RangePlan,
+  type RangeResult,
+  type SchemaChange,
+  type StreamPlan,
+  type StreamResult,
+  type SyncStatus,
+  type Trouble,
 } from '../protocol.js';
 import type { Counts } from './carry.js';
 import { plural } from './details.js';
 import type { Findable } from './search-attributes.js';
-import type { Settings } from './settings.js';
+import type { Settings } from '../settings.js';
 import type { StreamState } from './stream-state.js';
 
 /** Schema changes that a warning names. */
@@ -43,7 +44,7 @@ export function progressOf(view: View): Progress {
   return {
     status,
     stream: opened?.plan.stream ?? '',
-    strategy: opened?.plan.options.strategy ?? '',
+    strategy: opened === null || opened === undefined ? '' : strategyName(opened.plan.options),
     destination: opened?.destination ?? '',
     pass: committed.cursor?.pass ?? 0,
     ...shownCounts(pass),
@@ -95,7 +96,7 @@ function aboutOf({
   if (opened === null) return failedOpening?.searchAttributes === true ? failedOpening : null;
   if (opened.searchAttributes !== true) return null;
   const { plan, destination } = opened;
-  return { strategy: plan.options.strategy, stream: plan.stream, destination };
+  return { strategy: strategyName(plan.options), stream: plan.stream, destination };
 }
 
 export function resultOf(view: View, plan: StreamPlan): StreamResult {
@@ -104,7 +105,7 @@ export function resultOf(view: View, plan: StreamPlan): StreamResult {
   const cursor: { [name: string]: Json } = stream.cursor;
   return {
     stream: plan.stream,
-    strategy: plan.options.strategy,
+    strategy: strategyName(plan.options),
     ...shownCounts(pass),
     // A sync that was stopped before its first commit has the cursor that an earlier sync ended with.
     endRule: view.status === 'stopped' && totals.passes === 0 ? null : (committed.cursor?.ended ?? null),

@@ -1,10 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common';
-import { durationText, parseDuration } from '../durations.js';
+import { parseDuration } from '../durations.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import { SETTINGS, type Setting } from '../settings.js';
-
-/** Settings that `set` has changed; durations in seconds. */
-export type Settings = { [name: string]: number };
+import { SETTINGS, type Setting, type Settings } from '../settings.js';
 
 const ALIASES: { [name: string]: string } = { rate: 'requests_per_second' };
 /** Resets a setting to its value in the configuration. */
@@ -63,12 +60,6 @@ export function withSettings(plan: StreamPlan, settings: Settings): StreamPlan {
       : setting.apply(made, value);
   }, plan);
 }
-
-/** `page_size=50, interval=15m`. */
-export const settingsText = (settings: Settings): string =>
-  Object.entries(settings)
-    .map(([name, value]) => `${name}=${SETTINGS[name]?.kind === 'duration' ? durationText(value) : value}`)
-    .join(', ');
 
 /** Returns the value, or what is wrong with it. */
 function valueOf({ kind, least, most }: Setting, value: Json): number | string {

@@ -16,7 +16,7 @@ import { Display } from './display.js';
 import { FailureHandling } from './failure-handling.js';
 import { Gauges } from './gauges.js';
 import { configurationQuery, progressQuery, stateQuery } from './messages.js';
-import { isMoveRefusal } from './moves.js';
+import { isMoveRefusal } from '../move-target.js';
 import { Notices } from './notices.js';
 import { noticeSettings, Opening } from './opening.js';
 import { Pipeline, type PassEnd } from './pipeline.js';

@@ -45,9 +45,11 @@ import {
   stopSignal,
   triggerSignal,
 } from './messages.js';
-import { changeRefusal, moveRefusal, type MoveInput, type Reopened } from './moves.js';
+import { moveRefusal, type MoveInput } from '../move-target.js';
+import { changeRefusal, type Reopened } from './moves.js';
 import { questionOf } from './questions.js';
-import { readChange, settingsRefusal, withChange, type Change, type Settings } from './settings.js';
+import type { Settings } from '../settings.js';
+import { readChange, settingsRefusal, withChange, type Change } from './settings.js';
 import { overallDetails, overallProgress, overallStatus, type StreamsView } from './streams-report.js';
 import type { sync, SyncOptions } from './sync.js';
 

@@ -3,9 +3,9 @@ import type { Json, RangeRequest, SyncResult } from '../protocol.js';
 import type { Carry } from './carry.js';
 import { streamNames } from './configurations.js';
 import { checkArguments } from './inputs.js';
-import type { MoveInput } from './moves.js';
+import type { MoveInput } from '../move-target.js';
 import { StreamLoop } from './stream-loop.js';
-import type { Settings } from './settings.js';
+import type { Settings } from '../settings.js';
 import { StreamsSync } from './streams.js';
 
 /** Options of a start, and the state that one run hands to the next. */

@@ -532,7 +532,9 @@ class CellRun {
       point !== 'api.repeat' &&
       !isDeepStrictEqual(cursor, comparable(wanted as unknown as Cursor, this.cell))
     ) {
-      throw new Error(`the cursor is ${JSON.stringify(cursor)}, not ${JSON.stringify(wanted)}`);
+      throw new Error(
+        `the cursor is ${JSON.stringify(cursor)}, not ${JSON.stringify(comparable(wanted as unknown as Cursor, this.cell))}`,
+      );
     }
     return cursor;
   }
@@ -554,8 +556,11 @@ function comparable(cursor: Cursor, { point, strategy }: Cell): Json {
   const unreported = point === 'commit.after' || point === 'report.before';
   if (point === 'continue_as_new' || (unreported && isWhole(strategy))) {
     plain.pass = 1;
-    // The second pass finds out that the filter includes the requested value.
-    if (isWhole(strategy)) plain.mark = { ...(cursor.mark as { [name: string]: Json }), inclusive: true };
+    // The second pass finds out that the filter includes the requested value, and asks for less.
+    if (isWhole(strategy)) {
+      plain.mark = { ...(cursor.mark as { [name: string]: Json }), inclusive: true };
+      delete plain.since;
+    }
   }
   if (strategy === 'offset') plain.mark = { offset: (cursor.mark as { offset: number }).offset };
   return plain;

@@ -54,6 +54,44 @@ afterAll(async () => {
   await folder.remove();
 });
 
+/** What a program of a stranger says, with types. */
+const PROGRAM = `
+import { defineStrategy, defineSync, HighwaterClient, NoSuchScheduleError, type StreamConfiguration } from 'highwater';
+import { HighwaterWorker } from 'highwater/worker';
+import { z } from 'zod';
+
+declare module 'highwater' {
+  interface ExtensionStrategies {
+    own: true;
+  }
+}
+const source = { base_url: 'https://api.example.com' };
+const list = (name: string): StreamConfiguration => ({ name, path: \`/\${name}\`, strategy: 'page_number', primary_key: 'id' });
+export const sync = defineSync({ source, streams: [list('a'), { name: 'b', strategy: 'own', options: { x: 1 } }] });
+// @ts-expect-error a misspelt key
+export const wrong = defineSync({ source, streams: [{ name: 'a', pth: '/a' }] });
+// @ts-expect-error a misspelt strategy
+export const unknown = defineSync({ source, streams: [{ name: 'a', strategy: 'owm' }] });
+
+const own = defineStrategy({
+  name: 'own',
+  options: z.object({ x: z.number() }),
+  create: ({ x }) => ({
+    remembers: { keys: 'none', values: 'none' },
+    begin: () => ({ pass: 1, mark: null, position: x, ended: null, notes: [] }),
+    request: (cursor) => (cursor.ended === null ? { params: { x: x.toFixed() } } : { end: cursor.ended }),
+    advance: (cursor, page) => ({ ...cursor, position: null, ended: page.more === true ? null : 'last_page' }),
+    state: () => ({}),
+  }),
+});
+const client = await HighwaterClient.connect(undefined, undefined, [own]);
+const handle = await client.start(sync, { workflowId: 'x' });
+const rows: number = (await handle.result()).streams.reduce((sum, stream) => sum + stream.rows, 0);
+const schedule = await client.schedules.create(sync, { every: '1h' });
+const worker = await HighwaterWorker.create({ extensions: [own, 'highwater-letters'] });
+console.log(rows, schedule.id, NoSuchScheduleError.name, worker.taskQueue);
+`;
+
 const there = (name: string) => folder.file(`there/${name}`);
 
 /** Runs a program in the folder, with nothing of the repository in reach. */
@@ -93,13 +131,18 @@ describe('the package', () => {
       'docs/alerts.yaml',
       'dist/dev/demo-api-main.js',
       'examples/start-sync.ts',
+      'examples/letters-strategy/index.mjs',
+      'dist/testing/index.js',
+      'dist/testing/index.d.ts',
     ]) {
       expect(paths).toContain(path);
     }
     const expected =
-      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w.-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/LICENSES\.txt)$/;
+      /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w./-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/(LICENSES\.txt|overview\.json))$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
-    expect(paths.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
+    // The suite for extensions, and the test of the example that uses it, are for users.
+    const own = paths.filter((path) => path !== 'examples/letters-strategy/letters.test.mjs');
+    expect(own.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
     // Unpacked; each of the four bundles of the workflows has zod in it, and that of the command line all its packages.
     expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(20_000_000);
   });
@@ -135,6 +178,32 @@ describe('from an empty folder', () => {
     expect(await difference(api.client, there('highwater.duckdb'))).toEqual(EQUAL);
     const { stdout: asked } = await highwater('query', 'SELECT count(*)::INT AS n FROM "user"', '--json');
     expect(JSON.parse(asked)).toEqual([{ n: ROWS }]);
+  });
+
+  test('a sync that is a program runs, by the name of the package', async () => {
+    const configuration = JSON.stringify(configurationFor('keyset', api.url, { table: 'programmed' }));
+    const text = `import { defineSync } from 'highwater';\nexport default defineSync(${configuration});\n`;
+    await writeFile(there('sync.mjs'), text);
+    const { stdout } = await highwater('run', 'sync.mjs', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'completed', streams: [{ rows: ROWS }] });
+  });
+
+  test.each([
+    ['node16', '--module node16 --moduleResolution node16'],
+    ['nodenext', '--module nodenext'],
+    ['a bundler', '--module esnext --moduleResolution bundler'],
+  ])('a strict program compiles, for %s', async (name, module) => {
+    const file = `program-${name.replace(' ', '-')}.ts`;
+    await writeFile(there(file), PROGRAM);
+    const flags = ['--noEmit', '--strict', '--target', 'es2022', ...module.split(' '), '--types', 'node'];
+    const types = ['--typeRoots', `${repository}node_modules/@types`];
+    const tsc = resolve('typescript/bin/tsc');
+    const { stdout } = await run(process.execPath, tsc, ...flags, ...types, file).catch(
+      (thrown: unknown) => thrown as { stdout: string },
+    );
+    // Also without --skipLibCheck there are no others than those of the Temporal SDK.
+    const errors = stdout.split('\n').filter((line) => line.includes('error TS'));
+    expect(errors.filter((line) => !line.startsWith('node_modules/@temporalio/'))).toEqual([]);
   });
 
   test('packages that few need are not there, and what needs one says how to install it', async () => {

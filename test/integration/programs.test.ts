@@ -16,9 +16,13 @@ const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
 test.each([
   ['docs/client.md', 'examples/start-sync.ts'],
   ['docs/worker.md', 'examples/own-worker.ts'],
+  ['docs/write-a-strategy.md', 'examples/letters-strategy/index.mjs'],
+  ['docs/write-a-strategy.md', 'examples/letters-strategy/letters.test.mjs'],
+  ['docs/write-a-strategy.md', 'examples/letters-strategy/package.json'],
 ])('%s shows %s', async (page, example) => {
-  const [, shown] = /^```ts\n([\s\S]*?)^```$/m.exec(await readFile(root + page, 'utf8')) ?? [];
-  expect(shown).toBe(await readFile(root + example, 'utf8'));
+  const text = await readFile(root + page, 'utf8');
+  const shown = [...text.matchAll(/^```(?:ts|js|json)\n([\s\S]*?)^```$/gm)].map(([, block]) => block);
+  expect(shown).toContain(await readFile(root + example, 'utf8'));
 });
 
 describe('a program', () => {

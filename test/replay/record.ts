@@ -7,10 +7,10 @@
  * of real runs against the demo API.
  */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { WorkflowHandle } from '@temporalio/client';
@@ -189,17 +189,20 @@ async function recordAll(): Promise<void> {
 
   await subject('batch-lost', { latency_ms: 100, rows: 170 }, keyset({}), async (sync) => {
     await sync.reaches(({ batches }) => batches >= 1, 'a batch');
-    // The next file that is staged goes, as soon as it is there.
-    const staging = `${sync.destination}.staging`;
-    for (let isGone = false; !isGone; await delay(1)) {
-      const names = await readdir(staging, { recursive: true }).catch(() => []);
-      const staged = names.find((name) => name.endsWith('.ndjson'));
-      if (staged === undefined) continue;
-      isGone = await rm(join(staging, staged)).then(
-        () => true,
-        () => false,
-      );
+    const staged = () => {
+      const folder = `${sync.destination}.staging`;
+      if (!existsSync(folder)) return [];
+      const names = readdirSync(folder, { recursive: true }) as string[];
+      return names.filter((name) => name.endsWith('.ndjson')).map((name) => join(folder, name));
+    };
+    // The next file goes as soon as it is there: the worker, in this process, has not read it by then.
+    const before = staged();
+    let next: string | undefined;
+    while (next === undefined) {
+      await setImmediate();
+      next = staged().find((path) => !before.includes(path));
     }
+    rmSync(next);
     await sync.handle.result();
     await sync.record('batch-lost');
     if (recorded.get('batch-lost')?.includes('BatchLostError') !== true) throw new Error('no batch was lost');

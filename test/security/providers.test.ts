@@ -12,6 +12,8 @@ import { findFiles, findServer } from '../../src/destinations/location.js';
 import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../../src/errors.js';
 import { loadLibrary } from '../../src/secrets/provider.js';
 import { SecretStore } from '../../src/secrets/store.js';
+import { NO_STRATEGIES } from '../../src/strategies/index.js';
+import { hookLimits, Hooks } from '../../src/hooks/hooks.js';
 import { Budgets } from '../../src/sources/budget.js';
 import { Network } from '../../src/trust/network.js';
 import { referringParts, resolveRequest, sourceIdentity } from '../../src/sources/references.js';
@@ -227,10 +229,11 @@ async function readPage(raw: object, environment: NodeJS.ProcessEnv, store: Secr
   if (plan === undefined) throw new Error('there is no stream');
   const trust = TrustPolicy.local(environment);
   const network = new Network(trust);
+  const hooks = new Hooks(trust, hookLimits(environment));
   onTestFinished(() => network.close());
   const source = await sourceOf(
     plan,
-    { environment, trust, network, secrets: store, budgets: new Budgets() },
+    { environment, trust, network, secrets: store, budgets: new Budgets(), hooks, strategies: NO_STRATEGIES },
     null,
   );
   const read = () => source.read({ params: { offset: '0' } }, async () => {}, new AbortController().signal);

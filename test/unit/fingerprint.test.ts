@@ -37,6 +37,27 @@ describe('the fingerprint of a configuration', () => {
     });
   });
 
+  it('has the hook that makes rows, and the version of its code', () => {
+    expect(fingerprint()).not.toHaveProperty('transform');
+    const is = fingerprint({ transform: 'tidy' });
+    expect(is.transform).toEqual({ hook: 'tidy' });
+    const notesFrom = (was: typeof is, to: typeof is) =>
+      notesOfChanges(changesBetween(was, to), to).map(({ code, message }) => `${code}: ${message}`);
+    const version = (digest: string, hook = 'tidy') => ({ ...is, transform: { hook, digest } });
+    expect(notesFrom(version('a'), version('a'))).toEqual([]);
+    expect(notesFrom(version('a'), version('b'))).toEqual([
+      'hook_changed: the code of the hook tidy has changed. The sync continues from its high-water mark: rows written ' +
+        'before were made by another version. "highwater resync" makes all rows again, "highwater backfill" those of a range.',
+    ]);
+    expect(notesFrom(version('a'), { ...version('b'), readsAll: true })).toEqual([]);
+    // A command that compares configurations does not know the code of the worker.
+    expect(notesFrom(version('a'), is)).toEqual([]);
+    expect(notesFrom(fingerprint(), version('a'))[0]).toMatch(/"transform" was not set and is now "tidy"/);
+    expect(notesFrom(version('a'), version('a', 'trim'))[0]).toMatch(
+      /"transform" was "tidy" and is now "trim"/,
+    );
+  });
+
   it('has references as text, and no header that only says how an answer travels', () => {
     const { request } = fingerprint(
       {
@@ -66,7 +87,7 @@ describe('the fingerprint of a configuration', () => {
     const { columns } = STREAM;
     const turned = Object.fromEntries(Object.entries(columns).reverse());
     const changes = changesBetween(plain, fingerprint({ columns: turned }));
-    expect(changes).toEqual({ key: null, mark: null, rows: [] });
+    expect(changes).toEqual({ key: null, mark: null, rows: [], hook: null });
   });
 
   it('has no cursor field where none decides where a pass begins, and all is read again by each', () => {
@@ -76,6 +97,52 @@ describe('the fingerprint of a configuration', () => {
     if (plan === undefined) throw new Error('there is no plan');
     const is = fingerprintOf(plan);
     expect(is).toMatchObject({ cursor: null, readsAll: true });
-    expect(notesOfChanges({ key: null, mark: null, rows: ['column x is new'] }, is)).toEqual([]);
+    expect(notesOfChanges({ key: null, mark: null, rows: ['column x is new'], hook: null }, is)).toEqual([]);
+  });
+});
+
+describe('made columns', () => {
+  const columns = STREAM.columns;
+  const made = { email: { hash: 'sha256', key: '${env:PEPPER}' }, source: { value: 'eu' } };
+  const changes = (was: { [key: string]: Json }, is: { [key: string]: Json }) =>
+    changesBetween(fingerprint(was), fingerprint(is)).rows;
+
+  it('stand in the fingerprint by how they are made, a key by its reference', () => {
+    expect(
+      fingerprint({ columns: { ...columns, ...made }, exclude: ['b.*', 'a'], raw: '_raw' }),
+    ).toMatchObject({
+      made: {
+        email: 'the SHA-256 of email with the key ${env:PEPPER}',
+        source: 'the value "eu"',
+        _raw: 'the whole record',
+      },
+      exclude: ['a', 'b.*'],
+    });
+    expect(fingerprint()).not.toHaveProperty('made');
+    expect(fingerprint()).not.toHaveProperty('exclude');
+  });
+
+  it('are noticed when they change', () => {
+    const plain = { columns: { ...columns, email: 'STRING' } };
+    const hashed = { columns: { ...columns, ...made } };
+    expect(changes(plain, hashed)).toEqual([
+      'column email was read from email and is now the SHA-256 of email with the key ${env:PEPPER}',
+      'column source is new: the value "eu"',
+    ]);
+    const masked = {
+      columns: { ...columns, email: { mask: 'email' }, source: { expression: 'a', type: 'STRING' } },
+    };
+    expect(changes(hashed, masked)).toEqual([
+      'column email was the SHA-256 of email with the key ${env:PEPPER} and is now the mask email of email',
+      'column source was the value "eu" and is now the expression "a"',
+    ]);
+    expect(changes(masked, { columns: { ...columns, email: 'STRING' } })).toEqual([
+      'column email was the mask email of email and is now read from email',
+    ]);
+    expect(changes({ exclude: ['a', 'b'] }, { exclude: ['b', 'c'] })).toEqual([
+      '"exclude" now leaves out c, which older rows still hold',
+      '"exclude" does not leave out a any more',
+    ]);
+    expect(changes(hashed, hashed)).toEqual([]);
   });
 });

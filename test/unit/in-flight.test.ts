@@ -5,7 +5,13 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ParentWalk } from '../../src/activities/parent-walk.js';
 import { REFERENCE_REQUEST } from '../../src/config/reference-source.js';
 import type { Destination } from '../../src/destinations/destination.js';
-import type { PageSummary, RateLimit, RequestSpec, StrategyOptions } from '../../src/protocol.js';
+import {
+  strategyKey,
+  type PageSummary,
+  type RateLimit,
+  type RequestSpec,
+  type StrategyOptions,
+} from '../../src/protocol.js';
 import { HttpSource } from '../../src/sources/http.js';
 import { KeptRequests } from '../../src/sources/in-flight.js';
 import { resolveRequest } from '../../src/sources/references.js';
@@ -82,7 +88,7 @@ async function readAll(
     parents: ({ after }: { after: string[] | null }) =>
       Promise.resolve(rows.filter(({ key: [id = ''] }) => after === null || id > (after[0] ?? ''))),
   } as unknown as Destination;
-  const key = { schema: 's', table: 't', strategy: options.strategy, source: url, range: '' } as const;
+  const key = { schema: 's', table: 't', strategy: strategyKey(options), source: url, range: '' } as const;
   const table = { schema: 's', table: 'p', primaryKey: ['id'], columns: {} };
   const { signal } = new AbortController();
   let cursor = strategy.begin(null, '2026-01-01T00:00:00Z');

@@ -15,7 +15,7 @@ describe('the public API', () => {
       config: object;
     };
     const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, `${source}..`);
-    const names = ['index', 'client', 'worker', 'errors'];
+    const names = ['index', 'client', 'schedules', 'worker', 'errors'];
     const program = ts.createProgram(
       names.map((name) => `${source}${name}.ts`),
       options,
@@ -38,7 +38,7 @@ describe('the public API', () => {
     // The functions for workers load the native part of Temporal's SDK: they are in highwater/worker alone.
     const isFunction = (symbol: ts.Symbol) => (symbol.flags & ts.SymbolFlags.Function) !== 0;
     const others = [
-      ...['client', 'errors'].flatMap((name) => exported[name] ?? []),
+      ...['client', 'schedules', 'errors'].flatMap((name) => exported[name] ?? []),
       ...(exported['worker'] ?? []).filter((symbol) => !isFunction(symbol)),
     ];
     expect(others.length).toBeGreaterThan(40);

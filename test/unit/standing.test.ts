@@ -71,7 +71,7 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       'was asked to wait',
       running({ status: 'waiting', waiting, completeAsOf: null }),
       'waiting',
-      'waiting: in 40s · 429 Too Many Requests',
+      'waiting: continues in 40s · 429 Too Many Requests',
       /continues automatically; "highwater resume users"/,
     ],
     [

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { mkdir, open, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isRunning, processStart } from '../processes.js';
 
 /** The owner of a destination file, as written beside it in `FILE.owner`. */
 export interface OwnerRecord {
@@ -96,7 +96,7 @@ export async function liveOwner(destination: string): Promise<OwnerRecord | null
   // Just created and not yet written: its writer is alive.
   if (record === null) return fresh && Date.now() - info.mtimeMs < 1000 ? liveOwner(destination) : null;
   if (record.host !== hostname()) return fresh ? record : null;
-  return isAlive(record.pid) && processStart(record.pid) === record.processStart ? record : null;
+  return isRunning(record) ? record : null;
 }
 
 /**
@@ -128,25 +128,6 @@ const ownerFile = (destination: string) => `${destination}.owner`;
 async function readOwner(path: string): Promise<OwnerRecord | null> {
   try {
     return JSON.parse(await readFile(path, 'utf8')) as OwnerRecord;
-  } catch {
-    return null;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Reads field 22 of /proc/PID/stat, after the name, which may contain anything; null if there is no such file. */
-function processStart(pid: number): string | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
   } catch {
     return null;
   }

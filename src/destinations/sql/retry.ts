@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
+import { REFUSED, VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
 import { declaredOnly, adaptTable } from '../columns/inference.js';
@@ -199,6 +199,10 @@ function scanRecords(
   const lines: { line: string; record: string }[] = [];
   const rejects: Reject[] = [];
   for (const record of records) {
+    if (isRefused(record)) {
+      rejects.push({ reason: NOT_MADE, record });
+      continue;
+    }
     try {
       const scanner = new RecordScanner({
         records: [],
@@ -220,3 +224,10 @@ function scanRecords(
   }
   return { lines, rejects };
 }
+
+const NOT_MADE =
+  'its columns could not be made: it is written when a pass reads it again, such as that of "highwater backfill"';
+
+/** Whether a record lacks what the source was to make of it. */
+const isRefused = (record: string): boolean =>
+  record.startsWith(`{"${REFUSED}":`) && Object.hasOwn(JSON.parse(record) as object, REFUSED);

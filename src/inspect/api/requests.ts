@@ -39,7 +39,11 @@ export class LiveApi implements Api {
     budget: RequestBudget,
     reserve: number,
   ): Promise<LiveApi> {
-    const source = await RawSource.of(plan, ownSurroundings(options.environment), options.destination);
+    const source = await RawSource.of(
+      plan,
+      ownSurroundings(options.environment, options.custom),
+      options.destination,
+    );
     return new LiveApi(source, onWait, budget, reserve);
   }
 

@@ -1,0 +1,2 @@
+/** Adds a column to each record of the benchmark. */
+export default (user) => ({ ...user, label: `${user.name} (${user.job})` });

@@ -1,0 +1,264 @@
+/**
+ * Expressions over a record, in CEL (the Common Expression Language, cel.dev). They have no loops but those over lists, no
+ * recursion and no effects. What one may need of time is limited by its caller.
+ */
+import { Environment, EvaluationError, ParseError, TypeError as CheckError } from '@marcbachmann/cel-js';
+import { patternOf, type Pattern } from './patterns.js';
+
+/** The whole record, for members whose names are no identifiers. */
+export const RECORD = 'record';
+/** The value at the path `from` of a column, or else the member of the column's name. */
+export const THIS = 'this';
+
+/** What a declared column makes of a member: other numbers and texts are converted. */
+export type MemberType = 'int' | 'double' | 'string' | 'bool';
+
+const LENGTH_LIMIT = 4000;
+const LIMITS = { maxAstNodes: 500, maxDepth: 50 };
+/** Loops over lists, inside one another or not: what each multiplies must fit into memory until its time is up. */
+const LOOP_LIMIT = 4;
+const LOOPS = ['all', 'exists', 'exists_one', 'map', 'filter', 'bind'];
+
+/** An expression that cannot be used, or has failed for a record. Its message quotes no value. */
+export class ExpressionError extends Error {
+  override readonly name = 'ExpressionError';
+}
+
+/** A node of the syntax tree, as far as it is looked at. */
+interface SyntaxNode {
+  op: string;
+  args: unknown;
+}
+
+/** A member that an expression reads: its name, and names inside it. */
+type StaticPath = readonly [string, ...string[]];
+
+const patterns = new Map<string, Pattern>();
+const PATTERNS_KEPT = 100;
+
+/** The language with what records need besides the standard: numbers of both kinds mix, and patterns take linear time. */
+function environment(): Environment {
+  const made = new Environment({
+    unlistedVariablesAreDyn: true,
+    homogeneousAggregateLiterals: false,
+    enableOptionalTypes: true,
+    limits: LIMITS,
+  });
+  const mixed: [string, (a: number, b: number) => number][] = [
+    ['+', (a, b) => a + b],
+    ['-', (a, b) => a - b],
+    ['*', (a, b) => a * b],
+    ['/', (a, b) => a / b],
+  ];
+  for (const [sign, calculate] of mixed) {
+    made.registerOperator(`int ${sign} double: double`, (a: bigint, b: number) => calculate(safe(a), b));
+    made.registerOperator(`double ${sign} int: double`, (a: number, b: bigint) => calculate(a, safe(b)));
+  }
+  made.registerOperator('int == double: bool', (a: bigint, b: number) => safe(a) === b);
+  made.registerFunction(`string.${MATCHES}(string): bool`, matches);
+  made.registerFunction(`string.${SPLIT}(string): list<string>`, (text: string, by: string) =>
+    limited(text).split(by),
+  );
+  made.registerFunction('string.replace(string, string): string', (text: string, old: string, by: string) =>
+    limited(text).replaceAll(old, () => by),
+  );
+  return made;
+}
+
+/** Stands for `matches` of the standard, which JavaScript's patterns would make slow at will. */
+const MATCHES = 'matchesInLinearTime';
+/** Stands for `split` with one argument, which takes a hundred times the memory of its text. */
+const SPLIT = 'splitWithinLimit';
+const TEXT_LIMIT = 4 * 1024 * 1024;
+
+/** @throws {ExpressionError} where a text is long: pieces of it would fill the memory before the time is up. */
+function limited(text: string): string {
+  if (text.length > TEXT_LIMIT)
+    throw new ExpressionError(`a text has ${text.length} characters; the limit is ${TEXT_LIMIT}`);
+  return text;
+}
+
+function matches(text: string, source: string): boolean {
+  let pattern = patterns.get(source);
+  if (pattern === undefined) {
+    pattern = patternOf(source);
+    if (patterns.size >= PATTERNS_KEPT) patterns.clear();
+    patterns.set(source, pattern);
+  }
+  return pattern.isIn(text);
+}
+
+/** @throws {ExpressionError} where a double would lose digits. */
+function safe(value: bigint): number {
+  const number = Number(value);
+  if (!Number.isSafeInteger(number)) throw new ExpressionError('a whole number beyond 2^53 meets a fraction');
+  return number;
+}
+
+let shared: Environment | undefined;
+/** Made when it is needed first: few configurations have expressions. */
+const environmentOf = (): Environment => (shared ??= environment());
+
+export class Expression {
+  /** Names that it reads: of members, and {@link RECORD} and {@link THIS}. */
+  readonly names: readonly string[];
+  /** Its loops over lists. Without any it comes to its end soon, where texts are short. */
+  readonly loops: number;
+  private readonly paths: readonly StaticPath[];
+  private readonly run: (context: Record<string, unknown>) => unknown;
+
+  /** @throws {ExpressionError} where it is none. */
+  constructor(readonly source: string) {
+    if (source.length > LENGTH_LIMIT)
+      throw new ExpressionError(`it is longer than ${LENGTH_LIMIT} characters`);
+    const base = environmentOf();
+    try {
+      const parsed = base.parse(source);
+      const root = parsed.ast as unknown as SyntaxNode;
+      this.loops = prepare(root);
+      if (this.loops > LOOP_LIMIT)
+        throw new ExpressionError(
+          `it has ${this.loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
+        );
+      const { valid, error } = parsed.check();
+      if (!valid && error !== undefined) throw withHint(asExpressionError(error, source), root, base);
+      this.paths = staticPaths(root, base);
+      this.names = [...new Set(this.paths.map(([name]) => name))];
+      this.run = parsed;
+    } catch (thrown) {
+      throw asExpressionError(thrown, source);
+    }
+  }
+
+  /**
+   * Checks the types of what it does with members of known types.
+   * @returns what is wrong; null where nothing is.
+   */
+  problemWith(types: { readonly [member: string]: MemberType }): string | null {
+    const typed = environment();
+    for (const [name, type] of Object.entries(types))
+      if (this.names.includes(name)) typed.registerVariable(name, type);
+    const parsed = typed.parse(this.source);
+    prepare(parsed.ast);
+    const { valid, error } = parsed.check();
+    return valid || error === undefined ? null : asExpressionError(error, this.source).message;
+  }
+
+  /**
+   * Evaluates it; as in SQL, what cannot be done because a member is null or absent gives null.
+   * @param values of {@link names}; null where there is none.
+   * @throws {ExpressionError} that quotes no value.
+   */
+  evaluate(values: Record<string, unknown>): unknown {
+    try {
+      return this.run(values);
+    } catch (thrown) {
+      const mayBeNull = thrown instanceof EvaluationError && BY_NULL.includes(thrown.code);
+      if (mayBeNull && this.paths.some((path) => isNull(values, path))) return null;
+      throw asExpressionError(thrown, this.source);
+    }
+  }
+}
+
+/** Codes of errors that a value of null, or none, makes. */
+const BY_NULL = ['no_such_overload', 'no_matching_overload', 'no_such_key'];
+
+function isNull(values: Record<string, unknown>, [name, ...inner]: StaticPath): boolean {
+  let value = values[name];
+  for (const part of inner) {
+    if (!(value instanceof Map)) return value == null;
+    value = (value as Map<string, unknown>).get(part);
+  }
+  return value == null;
+}
+
+const isNode = (value: unknown): value is SyntaxNode =>
+  typeof value === 'object' && value !== null && 'op' in value;
+
+/** The nodes right below one. */
+function below({ args }: SyntaxNode): SyntaxNode[] {
+  const found: SyntaxNode[] = [];
+  const visit = (value: unknown) => {
+    if (isNode(value)) found.push(value);
+    else if (Array.isArray(value)) value.forEach(visit);
+  };
+  visit(args);
+  return found;
+}
+
+/** Lets patterns take linear time, and counts loops. */
+function prepare(node: SyntaxNode): number {
+  let loops = 0;
+  if (node.op === 'rcall') {
+    const call = node.args as [string, SyntaxNode, SyntaxNode[]];
+    if (LOOPS.includes(call[0])) loops++;
+    if (call[0] === 'split' && call[2].length === 1) call[0] = SPLIT;
+    if (call[0] === 'matches') {
+      const [, , [pattern]] = call;
+      if (pattern?.op === 'value' && typeof pattern.args === 'string') patternOf(pattern.args);
+      call[0] = MATCHES;
+    }
+  }
+  return below(node).reduce((sum, inner) => sum + prepare(inner), loops);
+}
+
+/** The members that an expression names outright. */
+function staticPaths(root: SyntaxNode, base: Environment): StaticPath[] {
+  const found: StaticPath[] = [];
+  const visit = (node: SyntaxNode, bound: readonly string[]): void => {
+    const path = pathOf(node);
+    if (path !== null) {
+      if (!bound.includes(path[0]) && !base.hasVariable(path[0])) found.push(path);
+      return;
+    }
+    const own = boundBy(node);
+    for (const inner of below(node)) visit(inner, own === null ? bound : [...bound, own]);
+  };
+  visit(root, []);
+  return found;
+}
+
+/** The name that a loop gives to an item. */
+function boundBy(node: SyntaxNode): string | null {
+  if (node.op !== 'rcall') return null;
+  const [name, , [first]] = node.args as [string, SyntaxNode, SyntaxNode[]];
+  return LOOPS.includes(name) && first?.op === 'id' ? String(first.args) : null;
+}
+
+function pathOf(node: SyntaxNode): StaticPath | null {
+  if (node.op === 'id') return [String(node.args)];
+  if (node.op !== '.' && node.op !== '.?') return null;
+  const [inner, name] = node.args as [SyntaxNode, unknown];
+  const path = pathOf(inner);
+  return path === null || typeof name !== 'string' ? null : [...path, name];
+}
+
+/** Says that a name is one of the language, where a member of that name may be meant. */
+function withHint(error: ExpressionError, root: SyntaxNode, base: Environment): ExpressionError {
+  const own = [...identifiers(root)].find((name) => base.hasVariable(name) && name !== 'cel');
+  if (own === undefined) return error;
+  const hint = `${JSON.stringify(own)} is a name of CEL; a member of that name is ${RECORD}.${own}`;
+  return new ExpressionError(`${error.message}; ${hint}`);
+}
+
+function* identifiers(node: SyntaxNode): Iterable<string> {
+  if (node.op === 'id') yield String(node.args);
+  for (const inner of below(node)) yield* identifiers(inner);
+}
+
+/** Codes whose summaries name types and functions, and no values. */
+const PLAIN_CODES = ['no_such_overload', 'no_matching_overload'];
+
+function asExpressionError(thrown: unknown, source: string): ExpressionError {
+  if (thrown instanceof ExpressionError) return thrown;
+  const isRead = thrown instanceof ParseError || thrown instanceof CheckError;
+  if (isRead || thrown instanceof EvaluationError) {
+    const { code, range, summary } = thrown;
+    const what = isRead || PLAIN_CODES.includes(code) ? summary : code.replaceAll('_', ' ');
+    const where = range === undefined ? '' : ` at character ${Math.min(range.start, source.length) + 1}`;
+    const plain = what.replaceAll(MATCHES, 'matches').replaceAll(SPLIT, 'split');
+    return new ExpressionError(`${plain}${where}`);
+  }
+  if (thrown instanceof SyntaxError) return new ExpressionError(`its pattern cannot be used (RE2 syntax)`);
+  return new ExpressionError('it cannot be evaluated');
+}

@@ -1,0 +1,83 @@
+/**
+ * Keeps members that are left out, hashed or masked out of whatever else is stored of a record: other members that hold
+ * them, and the record as a whole.
+ */
+import type { JsonTape } from '../../request/json-tape.js';
+import type { Replacement } from './digest.js';
+
+/** Names on the way to a member, through lists; null is any name. */
+export type MemberPattern = readonly (string | null)[];
+
+/** What happens to a member: nothing of it stays, or its replacement. */
+type Treatment = 'drop' | Replacement;
+
+interface Node {
+  named: Map<string, Node>;
+  any: Node | null;
+  treatment: Treatment | null;
+}
+
+const emptyNode = (): Node => ({ named: new Map(), any: null, treatment: null });
+
+export class Protection {
+  private readonly root = emptyNode();
+
+  /** Adds a member. Of several treatments the first counts, but one that leaves nothing counts always. */
+  add(pattern: MemberPattern, treatment: Treatment): void {
+    let node = this.root;
+    for (const name of pattern) {
+      let next = name === null ? node.any : node.named.get(name);
+      if (next == null) {
+        next = emptyNode();
+        if (name === null) node.any = next;
+        else node.named.set(name, next);
+      }
+      node = next;
+    }
+    if (node.treatment === null || treatment === 'drop') node.treatment = treatment;
+  }
+
+  get isEmpty(): boolean {
+    return this.root.any === null && this.root.named.size === 0;
+  }
+
+  /** The record as it may be stored; every other value stands as it stood. */
+  applied(tape: JsonTape): string {
+    return this.isEmpty || tape.size === 0 ? tape.text : write(tape, 0, [this.root]);
+  }
+}
+
+function write(tape: JsonTape, at: number, nodes: readonly Node[]): string {
+  if (nodes.length === 0) return tape.textOf(at);
+  if (tape.isList(at))
+    return `[${tape
+      .items(at)
+      .map((item) => write(tape, item, nodes))
+      .join(',')}]`;
+  if (!tape.isObject(at)) return tape.textOf(at);
+  const members: string[] = [];
+  tape.eachMember(at, (name, nameAt, valueAt) => {
+    const inner = below(nodes, name);
+    const text = inner.length === 0 ? tape.textOf(valueAt) : member(tape, valueAt, inner);
+    if (text !== null) members.push(`${tape.textOf(nameAt)}:${text}`);
+  });
+  return `{${members.join(',')}}`;
+}
+
+/** The text of a member's value; null where it is left out. */
+function member(tape: JsonTape, at: number, nodes: readonly Node[]): string | null {
+  const treatments = nodes.flatMap(({ treatment }) => treatment ?? []);
+  if (treatments.includes('drop')) return null;
+  const [first] = treatments;
+  return first === undefined || first === 'drop' ? write(tape, at, nodes) : first(tape, at);
+}
+
+function below(nodes: readonly Node[], name: string): readonly Node[] {
+  const found: Node[] = [];
+  for (const { named, any } of nodes) {
+    const own = named.get(name);
+    if (own !== undefined) found.push(own);
+    if (any !== null) found.push(any);
+  }
+  return found;
+}

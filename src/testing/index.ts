@@ -1,0 +1,5 @@
+/**
+ * Suites for extensions, for Vitest and fast-check, which the extension installs itself.
+ * @module
+ */
+export { strategyLaws, type SourceAnswer, type SourceRecord, type StrategyLaws } from './strategy-laws.js';
