@@ -1,4 +1,7 @@
-/** Loads the files of a batch into PostgreSQL: as lines of a temporary table, which its JSON functions convert. */
+/**
+ * Loads the files of a batch into PostgreSQL: as rows that the worker has typed; and where one does not fit, as lines of a
+ * temporary table, which PostgreSQL's JSON functions convert.
+ */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -13,15 +16,45 @@ import { counts, type Batch, type LoadRequest, type Loader, type SortedLines } f
 import { keepMisfits } from '../sql/rejects.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.js';
 import { fromText, recordType } from './columns.js';
+import type { Habits } from './habits.js';
 import { sendLines } from './lines.js';
+import { loadTyped } from './load-typed.js';
+import type { SegmentMemory } from './segments.js';
 import type { PostgresSession } from './session.js';
+import { UnencodableError } from './wire.js';
+
+/** State that loaders share, from one batch to the next. */
+export interface LoaderState {
+  memory: SegmentMemory;
+  habits: Habits;
+}
 
 /** Loads batches in a PostgreSQL transaction; its temporary tables end with the transaction. */
 export class PostgresLoader implements Loader {
-  constructor(private readonly session: PostgresSession) {}
+  /** @param state null: PostgreSQL types all values. */
+  constructor(
+    private readonly session: PostgresSession,
+    private readonly state: LoaderState | null,
+  ) {}
 
-  readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> =>
-    this.loadFiles(request, await request.files(), true, write);
+  /** Loads a batch that the worker has typed; if anything in it does not fit, as lines, which shows what it is. */
+  readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> => {
+    const { session, state } = this;
+    const files = await request.files();
+    if (state === null) return this.loadFiles(request, files, true, write);
+    const { memory, habits } = state;
+    await session.run(sql`SAVEPOINT encoded`);
+    try {
+      const batch = await loadTyped(session, request, files, { memory, habits: habits.of(request.table) });
+      const written = await write(batch);
+      faultPoint('transaction.half');
+      return written;
+    } catch (thrown) {
+      if (!(thrown instanceof UnencodableError) && !isDataError(thrown)) throw thrown;
+      await session.run(sql`ROLLBACK TO SAVEPOINT encoded`);
+      return this.loadFiles(request, files, true, write);
+    }
+  };
 
   /**
    * Loads files into a temporary table.

@@ -17,7 +17,9 @@ import { SqlDestination } from '../sql/sql-destination.js';
 import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
 import { numeral, sql, type Sql } from '../sql/sql.js';
 import { postgresDialect } from './dialect.js';
-import { PostgresLoader } from './load.js';
+import { Habits } from './habits.js';
+import { PostgresLoader, type LoaderState } from './load.js';
+import { SegmentMemory } from './segments.js';
 import { PostgresSession } from './session.js';
 
 /** Time after which a server that has not begun a transaction counts as unreachable. */
@@ -34,7 +36,7 @@ export interface PostgresLimits {
 export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
 
 /**
- * Writes to PostgreSQL: stages rows in a temporary table, then runs one INSERT … ON CONFLICT in the checkpoint's
+ * Writes to PostgreSQL: sends typed rows into a temporary table, then writes those that are new or changed, in the checkpoint's
  * transaction. No session state outlives a transaction, so a connection pooler works.
  */
 export class PostgresDestination extends SqlDestination<PostgresSession> {
@@ -53,13 +55,15 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
 
   protected override readonly dialect = postgresDialect;
   protected override readonly folder = tmpdir();
+  /** Absent state makes PostgreSQL type all values; see {@link PostgresLoader}. */
+  protected readonly state: LoaderState | null = { memory: new SegmentMemory(), habits: new Habits() };
 
   protected override read<T>(work: (session: PostgresSession) => Promise<T>): Promise<T> {
     return this.transaction(work);
   }
 
   protected override loaderOf(session: PostgresSession): PostgresLoader {
-    return new PostgresLoader(session);
+    return new PostgresLoader(session, this.state);
   }
 
   protected override addressOf(schema: string): string {

@@ -40,6 +40,18 @@ export interface Relation {
   columns: ReadonlyMap<string, Sql>;
   /** The hash of each key, where the loader has made it; see {@link Dialect.upsert}. */
   hash?: Sql;
+  /** What a sample of its keys has shown; see {@link Dialect.upsert}. */
+  expectation?: Expectation;
+}
+
+/** A guess about the rows of a batch. It decides how they are written, never what is written. */
+export interface Expectation {
+  /** Whether the table has none of their keys, as far as a sample can tell, or may have many of the rows as they are. */
+  rowsAre: 'new' | 'unchanged';
+  /** A condition on row `s`: it belongs to the sample, so that the guess says nothing about it. */
+  isSampled: Sql;
+  /** Called where the guess was wrong. */
+  refute: () => void;
 }
 
 /** A batch that is loaded and typed, ready to be written; it has `place`s in the order of its records. */
