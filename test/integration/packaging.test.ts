@@ -142,7 +142,9 @@ describe('the package', () => {
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
     // Tests of examples show users how to write theirs.
     const own = paths.filter((path) => !path.startsWith('examples/'));
-    expect(own.filter((path) => /\.(test|spec)\.|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
+    expect(own.filter((path) => /\.(test|spec)\.|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual(
+      [],
+    );
     // Unpacked; each of the four bundles of the workflows has zod in it, and that of the command line all its packages.
     expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(20_000_000);
   });
