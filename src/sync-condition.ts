@@ -173,17 +173,21 @@ export const workerCommandFor = (taskQueue: string): string =>
 const withoutNpx = (command: string): string => command.replace(/^npx /, '');
 
 function retryStanding(retry: Retry, { id, taskQueue }: Facts, now: number): Standing {
-  const { message, isWorkerLost = false } = retry;
+  const { isWorkerLost = false } = retry;
   const begun = retry.since == null ? '' : sinceText(retry.since, now);
-  const cause = isWorkerLost ? WORKER_LOST : firstLine(message);
-  return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), cause), {
+  const message = failureWords(retry);
+  return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), firstLine(message)), {
     todo: isWorkerLost
       ? `nothing if another worker runs: it continues from the last committed batch; else start one: ${workerCommandFor(taskQueue)}`
       : 'nothing: Temporal retries automatically',
     command: isWorkerLost ? withoutNpx(workerCommandFor(taskQueue)) : `highwater logs ${shellWord(id)}`,
-    ...(isWorkerLost ? {} : linesOf(message)),
+    ...linesOf(message),
   });
 }
+
+/** The reason for the last failure of a retried activity, in words for an operator. */
+export const failureWords = ({ message, isWorkerLost = false }: Retry): string =>
+  isWorkerLost ? WORKER_LOST : message;
 
 const WORKER_LOST = 'the worker has stopped answering: it has ended, or cannot reach the Temporal server';
 
