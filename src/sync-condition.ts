@@ -422,6 +422,21 @@ export function tally(words: readonly string[]): string[] {
   return [...counts].sort(([, a], [, b]) => b - a).map(([word, n]) => `${count(n)} ${word}`);
 }
 
+const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
+
+/**
+ * Returns the standing of a sync for a list of many: a failure that ended it more than a day ago is no news, unless a
+ * schedule starts it again.
+ */
+export const standingInList = (
+  own: Standing,
+  { execution, ended, schedule }: { execution: string; ended: string | null; schedule: string | null },
+  now: number,
+): Standing =>
+  execution !== 'RUNNING' && schedule === null && ended !== null && now - Date.parse(ended) > DAY_MILLISECONDS
+    ? { ...own, level: 'over' }
+    : own;
+
 /** Joins the parts that are not empty. */
 const said = (...parts: string[]): string => parts.filter((part) => part !== '').join(' · ');
 
