@@ -22,6 +22,7 @@ export type Kind =
   | 'decision'
   | 'no-worker'
   | 'no-answer'
+  | 'not-asked'
   | 'failed'
   | 'ended'
   | 'several';
@@ -65,6 +66,8 @@ export interface Facts {
   taskQueue: string;
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
+  /** The status that Temporal's list has, while the worker has not been asked yet; absent or null: it has been. */
+  listedStatus?: string | null;
   /** The reason for a missing report, if it is known. */
   silence?: Silence | null;
   /** When it ended; null while it runs. */
@@ -78,7 +81,9 @@ export interface Facts {
 /** Returns the standing of a sync, without its streams. @param now in milliseconds. */
 export function standingOf(facts: Facts, now: number): Standing {
   if (facts.execution !== 'RUNNING') return endedStanding(facts, now);
-  const { progress, retry, isPolled } = facts;
+  const { progress, retry, isPolled, listedStatus = null } = facts;
+  if (progress === null && listedStatus !== null)
+    return standing('not-asked', 'waiting', listedStatus, 'asking its worker');
   // Nothing is retried without a worker.
   if (progress === null && isPolled === false) return silentStanding(facts);
   const isAtWork = ['opening', 'running', 'failing'].includes(progress?.status ?? 'opening');

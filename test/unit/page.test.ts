@@ -48,6 +48,8 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
     state: null,
     retry: null,
     isPolled: true,
+    listedStatus: null,
+    quietSince: null,
     silence: null,
     outcome: null,
   },
