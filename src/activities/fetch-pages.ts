@@ -3,11 +3,20 @@ import { Context } from '@temporalio/activity';
 import type { Destination } from '../destinations/destination.js';
 import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
+import {
+  allChildren,
+  type Cursor,
+  type FetchedPages,
+  type FetchPagesInput,
+  type Note,
+  type PageRequest,
+  type PageSummary,
+} from '../protocol.js';
 import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';
+import { RecordSplitter } from '../sources/record-splitter.js';
 import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging } from '../staging/staging.js';
@@ -91,7 +100,15 @@ async function openFetch(
   const isBegun = base.cursor !== null && !begin;
   const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
-  const stager = new BatchStager(staging, base.id, plan.batch, began);
+  const { children } = plan;
+  const split =
+    children === undefined
+      ? null
+      : {
+          split: () => new RecordSplitter({ ...plan, children }, http.mask),
+          tables: allChildren(children).length,
+        };
+  const stager = new BatchStager(staging, base.id, plan.batch, began, split);
   const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
@@ -222,7 +239,7 @@ class PageFetch {
     const answer = await source.read(request, ahead, async (part: RecordPart) => {
       page.addPart(part.records, part.sent ?? part.lines);
       stager.addRejects(part.rejects);
-      if (part.kept > 0) await stager.append(part, before);
+      await stager.append(part, before);
       if (part.outside !== undefined && part.outside.records > 0)
         await stager.appendOutside(part.outside, part.longest, before, isAudit);
     });
@@ -234,8 +251,15 @@ class PageFetch {
     };
     const { doubted: _, ...believed } = before;
     // Inference gives undeclared members a column.
-    const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), { ...answer, undeclared });
+    const lists = (plan.children ?? []).map(({ from: [first] }) => first);
+    const undeclared =
+      plan.table.inference === undefined ? answer.undeclared.filter((name) => !lists.includes(name)) : [];
+    const remarks = [...(answer.remarks ?? []), ...stager.remarks];
+    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), {
+      ...answer,
+      undeclared,
+      remarks,
+    });
     walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')

@@ -51,6 +51,7 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
     listedStatus: null,
     quietSince: null,
     silence: null,
+    quietSince: null,
     outcome: null,
   },
   ...more,
