@@ -24,8 +24,9 @@ const ENDED_MILLISECONDS = 20_000;
 /** The watch rests while no page asks. */
 const ATTENTION_MILLISECONDS = 20_000;
 const QUERY_MILLISECONDS = 4000;
-/** How long the first page after a rest waits for fresh facts. */
-const PATIENCE_MILLISECONDS = 2000;
+/** How long a page waits for facts, at first and where those that are known are old. */
+const PATIENCE_MILLISECONDS = 1000;
+const OLD_MILLISECONDS = 10_000;
 /** Interval between queries to a sync that has not answered or whose history has not grown. */
 const ASK_AGAIN_MILLISECONDS = 15_000;
 const AT_ONCE = 16;
@@ -59,18 +60,18 @@ export class Watch {
   }
 
   /**
-   * Returns the latest facts; the first call waits until there are some, or a reason why not. After two seconds it
+   * Returns the latest facts; the first call waits until there are some, or a reason why not. After a second it
    * returns what Temporal's list says of syncs whose workers have not answered yet.
    * @param options.isWhole waits for all of them.
    */
   async overview(options: { isWhole?: boolean } = {}): Promise<Overview> {
     this.attention = Date.now();
-    const wasResting = this.round === null && this.timer === null;
-    if (wasResting) this.begin();
+    if (this.round === null && this.timer === null) this.begin();
+    const isOld = this.asOf !== null && Date.now() - Date.parse(this.asOf) > OLD_MILLISECONDS;
     const isFirst = this.asOf === null && this.problem === null;
     if (isFirst && options.isWhole === true) await this.round;
     // What was read before a rest is old; a slow server or worker holds no page up for long.
-    else if (isFirst || wasResting) {
+    else if (isFirst || (isOld && this.round !== null)) {
       const late = delay(PATIENCE_MILLISECONDS, null, { ref: false });
       await Promise.race([this.round, isFirst ? Promise.all([late, this.listed]) : late]);
     }

@@ -51,7 +51,6 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
     listedStatus: null,
     quietSince: null,
     silence: null,
-    quietSince: null,
     outcome: null,
   },
   ...more,

@@ -99,6 +99,13 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       /trying again now/,
     ],
     [
+      'is in the list, and whose worker has not been asked yet',
+      { ...FACTS, progress: null, isPolled: null, listedStatus: 'sleeping' },
+      'waiting',
+      'sleeping: asking its worker',
+      null,
+    ],
+    [
       'has lost its worker',
       { ...FACTS, progress: null, isPolled: true, taskQueue: 'q', retry: { ...lost, next: at(3) } },
       'trouble',
