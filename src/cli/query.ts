@@ -39,7 +39,7 @@ export function queryCommand(): Command {
     .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only destination in this folder)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else that of the configuration in this folder, else highwater.duckdb, else the only destination here)',
     )
     .addOption(
       new Option('--timeout <duration>', 'time limit, including reading the answer, such as 90s or 10m')
@@ -63,7 +63,6 @@ Examples:
     .action(async (sql: string, sync: string | undefined, options: Options) => {
       const { destination: asked, json, timeout, wide } = options;
       const destination = await destinationFor(asked, sync);
-      if (process.stderr.isTTY) note(`Destination: ${destination}`);
       const limit = timeLimit(timeout);
       try {
         const answer = ask(destination, sql, timeout);

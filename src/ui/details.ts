@@ -54,7 +54,7 @@ export class Details {
    */
   async of(id: string, options: { isWhole?: boolean } = {}): Promise<SyncDetails | null> {
     const isWhole = options.isWhole === true;
-    const { families, webUi, namespace, problem, asOf } = await this.watch.overview();
+    const { families, webUi, namespace, problem, asOf } = await this.watch.overview({ isWhole });
     const found = families.find(({ sync, children }) => [sync, ...children].some((one) => one.id === id));
     if (found === undefined) return null;
     const sync = found.children.find((one) => one.id === id) ?? found.sync;
