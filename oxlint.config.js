@@ -69,7 +69,7 @@ const LAYERS = {
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
   // For the tests of extensions.
-  testing: { imports: ['strategies'], shared: ['protocol'], packages: TEMPORAL },
+  testing: { imports: ['strategies', 'destinations'], shared: ['errors', 'protocol'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
