@@ -43,7 +43,10 @@ const LAYERS = {
   strategies: { imports: [], shared: ['protocol'], packages: packagesExcept('luxon') },
   secrets: { imports: ['trust'], packages: TEMPORAL },
   request: { imports: ['secrets'], packages: TEMPORAL },
-  config: { imports: ['secrets', 'request', 'strategies', 'extensions'], packages: TEMPORAL },
+  config: {
+    imports: ['secrets', 'request', 'strategies', 'extensions', 'destinations/custom'],
+    packages: TEMPORAL,
+  },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },

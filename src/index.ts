@@ -34,7 +34,35 @@ export {
 } from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
-export { ExtensionError, extensionsOf, loadExtensions, type Extension } from './extensions.js';
+export {
+  type CustomDestination,
+  type CustomDestinations,
+  defineDestination,
+  type DestinationContext,
+  type DestinationDefinition,
+  type DestinationFeature,
+} from './destinations/custom.js';
+export type {
+  Destination,
+  History,
+  HistoryEntry,
+  HistoryRequest,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  StreamMove,
+  WriteOutcome,
+  WriteRequest,
+} from './destinations/destination.js';
+export { type RowStore, type StoreCommit, upsertInto } from './destinations/upsert-into.js';
+export {
+  ExtensionError,
+  extensionsOf,
+  loadExtensions,
+  type Extension,
+  type LoadedExtensions,
+} from './extensions.js';
 export type { FailureType } from './failures.js';
 export type {
   ColumnType,

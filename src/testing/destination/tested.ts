@@ -4,13 +4,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
-import type {
-  Destination,
-  OpenRequest,
-  OpenResult,
-  WriteOutcome,
-  WriteRequest,
-} from '../../destinations/destination.js';
+import type { CustomDestination } from '../../destinations/custom.js';
+import type { OpenRequest, OpenResult, WriteOutcome, WriteRequest } from '../../destinations/destination.js';
 import type { Cursor, Holder, Json, StreamKey, TableSpec } from '../../protocol.js';
 
 /** A row, each value as text that does not depend on the destination; see {@link TestedDestination.rows}. */
@@ -18,7 +13,7 @@ export type Row = Record<string, string | null>;
 
 /** A destination, with all that the suite needs to look at it from outside. */
 export interface TestedDestination {
-  destination: Destination;
+  destination: CustomDestination;
   /** Whether each write is announced before it is asked for. Default: no. */
   prepares?: boolean;
   /**
@@ -123,7 +118,7 @@ export class Stream {
       workflowId: 'w1',
       ...request,
     };
-    if (this.tested.prepares === true) this.tested.destination.prepare(whole);
+    if (this.tested.prepares === true) this.tested.destination.prepare?.(whole);
     return this.tested.destination.write(whole);
   }
 
