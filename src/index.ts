@@ -42,7 +42,10 @@ export {
   type DestinationDefinition,
   type DestinationFeature,
 } from './destinations/custom.js';
+export type { ColumnValue } from './destinations/column-values.js';
 export type {
+  ConcludeRequest,
+  CursorColumn,
   Destination,
   History,
   HistoryEntry,
@@ -51,11 +54,15 @@ export type {
   OpenResult,
   ParentRow,
   ParentsRequest,
+  Ranges,
+  RangeWrite,
   StreamMove,
   WriteOutcome,
   WriteRequest,
 } from './destinations/destination.js';
-export { type RowStore, type StoreCommit, upsertInto } from './destinations/upsert-into.js';
+export type { Fingerprint } from './destinations/fingerprint.js';
+export type { RetryOutcome, RetryRequest } from './destinations/sql/retry.js';
+export { type RowStore, type StoreCommit, type TableName, upsertInto } from './destinations/upsert-into.js';
 export {
   ExtensionError,
   extensionsOf,
@@ -65,7 +72,24 @@ export {
 } from './extensions.js';
 export type { FailureType } from './failures.js';
 export type {
+  Checkpoint,
   ColumnType,
+  CursorFormat,
+  DeleteMode,
+  DeletesDecision,
+  HookRef,
+  Inference,
+  MaxDeletes,
+  ParentSpec,
+  RangeFound,
+  RangePlan,
+  SchemaChange,
+  StrategyKey,
+  StreamKey,
+  TableSpec,
+  Unseen,
+  WriteMode,
+  WrittenBatch,
   Cursor,
   Differences,
   EndRule,

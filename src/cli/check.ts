@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { destinationKind, loadPlans, planNamed } from '../config/index.js';
 import { unfit } from '../destinations/files/columns.js';
-import { findCustom } from '../destinations/location.js';
+import { findExtended } from './custom-destination.js';
 import { openToRead } from '../destinations/files/reader.js';
 import { IDENTITY } from '../destinations/files/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -106,7 +106,7 @@ async function destinationFindings(destination: string, plans: readonly StreamPl
 /** Checks the address of a destination of an extension; only a worker opens it. */
 async function openable(destination: string): Promise<Finding> {
   try {
-    const { name } = await findCustom(destination, process.env);
+    const { name } = await findExtended(destination);
     return { kind: 'fine', message: `${name} is an address of the extension; the worker opens it` };
   } catch (thrown) {
     return { kind: 'problem', message: messageOf(thrown) };

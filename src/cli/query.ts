@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { customScheme, destinationKind } from '../config/index.js';
+import { destinationKind } from '../config/index.js';
+import { refuseToRead } from './custom-destination.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { confine, NO_EXTENSIONS } from '../destinations/duckdb/confine.js';
 import { openError } from '../destinations/duckdb/file.js';
@@ -161,15 +162,11 @@ async function showTable(answer: Answer, limit: AbortSignal, width: number): Pro
 export async function* ask(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
   const kind = destinationKind(destination);
   if (kind === 'server') yield* askServer(destination, sql, seconds);
-  else if (kind === 'custom') throw new DestinationError(unreadable(destination));
+  else if (kind === 'custom') await refuseToRead(destination);
   else if (kind === 'files') yield* askFiles(destination, sql, process.env, timeLimit(seconds));
   else if (existsSync(destination)) yield* askFile(await realpath(destination), sql, seconds);
   else throw new DestinationError(`there is no destination at ${destination}`);
 }
-
-const unreadable = (destination: string): string =>
-  `an extension writes the destinations ${customScheme(destination) ?? ''}:…, and Highwater cannot read their tables: use the tools of ` +
-  'their own. "highwater state get" and "highwater status" work as with other destinations';
 
 /** As {@link ask}, read to its end. */
 export const query = (destination: string, sql: string): Promise<QueryAnswer> =>

@@ -1,5 +1,5 @@
 /** Destinations of extensions: packages that a worker's owner has installed beside Highwater. */
-import { messageOf } from '../errors.js';
+import { ExtensionMissingError, messageOf } from '../errors.js';
 import type { StreamPlan } from '../protocol.js';
 import type { OptionsResult, OptionsSchema } from '../strategies/index.js';
 import type { Destination, ParentRow } from './destination.js';
@@ -182,6 +182,16 @@ export function destinationMissing(name: string, known: CustomDestinations): str
     '"files:FOLDER" or "s3://BUCKET/PREFIX". If the name of a file contains a colon, write "./NAME". ' +
     `If an extension adds it (${others}), name the extension: HIGHWATER_EXTENSIONS, or --extension of a worker`
   );
+}
+
+/**
+ * Returns the definition of a destination.
+ * @throws {ExtensionMissingError}
+ */
+export function definitionFor(scheme: string, known: CustomDestinations): DestinationDefinition {
+  const definition = known.get(scheme);
+  if (definition !== undefined) return definition;
+  throw new ExtensionMissingError(`the destination ${destinationMissing(scheme, known)}`);
 }
 
 /**

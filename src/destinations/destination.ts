@@ -103,6 +103,7 @@ export interface RangeWrite {
   beyond?: () => Promise<string[]>;
 }
 
+/** Asks for the conclusion of an audit. */
 export interface ConcludeRequest {
   key: StreamKey;
   table: TableSpec;
@@ -118,6 +119,7 @@ export interface ConcludeRequest {
   newest?: CursorColumn | null;
 }
 
+/** Asks for a stream to be made ready and claimed. */
 export interface OpenRequest {
   key: StreamKey;
   table: TableSpec;
@@ -143,11 +145,13 @@ export interface StreamMove {
   said: string;
 }
 
+/** Asks for the latest entries of a stream's log. */
 export interface HistoryRequest {
   key: StreamKey;
   limit: number;
 }
 
+/** The checkpoint of a stream, and its log. */
 export interface History {
   /** Null if the stream was never opened. */
   stored: { checkpoint: Checkpoint; holder: Holder; since: string } | null;
@@ -172,6 +176,7 @@ export interface HistoryEntry {
   moved: string | null;
 }
 
+/** A claimed stream. */
 export interface OpenResult {
   checkpoint: Checkpoint;
   /** Identity of the database. */
@@ -182,6 +187,7 @@ export interface OpenResult {
   notes?: Note[];
 }
 
+/** A batch to write. */
 export interface WriteRequest {
   key: StreamKey;
   table: TableSpec;
@@ -216,6 +222,7 @@ export interface WriteRequest {
  */
 export type WriteOutcome = Omit<WrittenBatch, 'waited'>;
 
+/** Asks for the next rows of a parent's table. */
 export interface ParentsRequest {
   /** The stream that reads per parent. */
   key: StreamKey;
@@ -225,6 +232,7 @@ export interface ParentsRequest {
   limit: number;
 }
 
+/** A row of a parent's table. */
 export interface ParentRow {
   /** The primary key as text, as `after` takes it. */
   key: string[];

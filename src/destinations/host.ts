@@ -7,7 +7,6 @@ import { basename, dirname, join } from 'node:path';
 import {
   DestinationElsewhereError,
   DestinationError,
-  ExtensionMissingError,
   isStorageFull,
   messageOf,
   StorageFullError,
@@ -23,7 +22,7 @@ import {
   type CustomDestination,
   type CustomDestinations,
   type DestinationDefinition,
-  destinationMissing,
+  definitionFor,
   NO_DESTINATIONS,
   type Unfit,
   unfitFor,
@@ -172,7 +171,7 @@ export class DestinationHost {
       return files.name;
     }
     if (kind === 'custom') {
-      const definition = definitionFor(path, destinations);
+      const definition = definitionFor(customAddress(path).scheme, destinations);
       const location = customOf(path, definition, environment, lent, read);
       const { name, parts } = location;
       if (!parts.address.startsWith('//'))
@@ -439,15 +438,6 @@ export class DestinationHost {
 interface FoundCustom {
   definition: DestinationDefinition;
   location: CustomLocation;
-}
-
-/** @throws {ExtensionMissingError} */
-function definitionFor(destination: string, known: CustomDestinations): DestinationDefinition {
-  const { scheme } = customAddress(destination);
-  const definition = known.get(scheme);
-  if (definition === undefined)
-    throw new ExtensionMissingError(`the destination ${destinationMissing(scheme, known)}`);
-  return definition;
 }
 
 /** Paths on this machine that a destination writes to. */

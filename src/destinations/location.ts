@@ -165,12 +165,13 @@ export interface CustomLocation {
   mask: Mask;
 }
 
-/** Finds a destination of an extension for a command that does not open it. */
+/** Finds a destination of an extension for a command that does not open it; see {@link customOf}. */
 export const findCustom = async (
   destination: string,
   environment: NodeJS.ProcessEnv,
+  definition: DestinationDefinition | null = null,
 ): Promise<CustomLocation> =>
-  customOf(destination, null, environment, undefined, await readSecrets(destination, environment));
+  customOf(destination, definition, environment, undefined, await readSecrets(destination, environment));
 
 /**
  * Resolves the references in the address of a destination of an extension.

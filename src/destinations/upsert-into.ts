@@ -43,7 +43,7 @@ import { keyText, otherKey, type Recorded } from './fingerprint.js';
 import { compact, membersOf, valueOf, type ColumnValue } from './column-values.js';
 
 /** The name of a table. */
-type TableName = Pick<TableSpec, 'schema' | 'table'>;
+export type TableName = Pick<TableSpec, 'schema' | 'table'>;
 
 /** A change to a table: all of it is stored, or nothing. */
 export interface StoreCommit {

@@ -132,6 +132,7 @@ describe('the package', () => {
       'dist/dev/demo-api-main.js',
       'examples/start-sync.ts',
       'examples/letters-strategy/index.mjs',
+      'examples/ndjson-destination/index.mjs',
       'dist/testing/index.js',
       'dist/testing/index.d.ts',
     ]) {
@@ -140,8 +141,8 @@ describe('the package', () => {
     const expected =
       /^(package\.json|LICENSE|README\.md|CHANGELOG\.md|highwater\.schema\.json|docs\/[\w./-]+\.(md|png|json|yaml)|(examples|deploy)\/[\w./-]+|dist\/[\w./-]+\.(js|cjs|d\.c?ts)|dist\/cli-bundle\/(LICENSES\.txt|overview\.json))$/;
     expect(paths.filter((path) => !expected.test(path))).toEqual([]);
-    // The suite for extensions, and the test of the example that uses it, are for users.
-    const own = paths.filter((path) => path !== 'examples/letters-strategy/letters.test.mjs');
+    // The suite for extensions, and the tests of the examples that use it, are for users.
+    const own = paths.filter((path) => !/^examples\/[\w-]+\/\w+\.test\.mjs$/.test(path));
     expect(own.filter((path) => /test|spec|bench|\.duckdb|\.log|\.env/i.test(basename(path)))).toEqual([]);
     // Unpacked; each of the four bundles of the workflows has zod in it, and that of the command line all its packages.
     expect(packed.reduce((sum, { size }) => sum + size, 0)).toBeLessThan(20_000_000);

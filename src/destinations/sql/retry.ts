@@ -15,6 +15,7 @@ import { identifier, literal, sql } from './sql.js';
 import { sameKey } from './conditions.js';
 import { writeBatch } from './write-batch.js';
 
+/** Asks for quarantined records of a table to be retried. */
 export interface RetryRequest {
   table: TableSpec;
   /** The field that tells which of two records is newer; empty if there is none. */
@@ -23,6 +24,7 @@ export interface RetryRequest {
   overwrite: boolean;
 }
 
+/** What became of quarantined records that were retried. */
 export interface RetryOutcome {
   /** Records that were in quarantine. */
   records: number;
