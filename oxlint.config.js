@@ -68,11 +68,18 @@ const LAYERS = {
     imports: ['secrets', 'strategies', 'request', 'config', 'staging', 'sources', 'destinations', 'plan'],
     types: ['surroundings'],
   },
+  recording: {
+    imports: [
+      'extensions',
+      ...['trust', 'secrets', 'strategies', 'request', 'config', 'sources', 'destinations', 'activities'],
+      'surroundings',
+    ],
+  },
   // Deterministic: a workflow's bundle holds no code of the folders below.
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
-  // For the tests of extensions.
-  testing: { imports: ['strategies', 'destinations'], shared: ['errors', 'protocol'], packages: TEMPORAL },
+  // For the tests of configurations and of extensions.
+  testing: { imports: ['strategies', 'config', 'destinations', 'recording'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {
@@ -91,6 +98,7 @@ const LAYERS = {
         'destinations',
       ],
       'inspect',
+      'recording',
       'plan',
       'client',
       'colours',

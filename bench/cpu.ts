@@ -29,3 +29,22 @@ export function cpuSecondsOf(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return stat === '' ? NaN : (Number(fields[11]) + Number(fields[12])) / TICKS;
 }
+
+/** Returns the CPU seconds of a process's children, including those that have ended. */
+export function cpuSecondsOfChildren(pid: number): number {
+  let seconds = 0;
+  for (const name of existsSync('/proc') ? readdirSync('/proc') : []) {
+    if (!/^\d+$/.test(name)) continue;
+    let stat: string;
+    try {
+      stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+    } catch {
+      continue; // It has ended meanwhile.
+    }
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // Of the process itself, what the children took that have ended.
+    if (Number(name) === pid) seconds += (Number(fields[13]) + Number(fields[14])) / TICKS;
+    if (Number(fields[1]) === pid) seconds += (Number(fields[11]) + Number(fields[12])) / TICKS;
+  }
+  return seconds;
+}

@@ -18,7 +18,7 @@ import { target } from '../src/connection.js';
 import { startDemoApi } from '../src/dev/demo-api.js';
 import { startLocalServer } from '../src/dev/temporal-server.js';
 import type { Json } from '../src/protocol.js';
-import { cpuSecondsOf } from './cpu.js';
+import { cpuSecondsOf, cpuSecondsOfChildren } from './cpu.js';
 import { startBenchWorker, TASK_QUEUE } from './worker.js';
 import { installPostgres, startPostgres } from '../test/helpers/postgres.js';
 
@@ -27,12 +27,17 @@ const execute = promisify(execFile);
 
 interface Measure {
   seconds: number;
-  /** CPU time of all processes except the API; absent if unknown. */
+  /** CPU time of all processes except the API and PostgreSQL; absent if unknown. */
   cpuSeconds?: number;
   rows: number;
   peakRssMb: number;
   events?: number;
   historyBytes?: number;
+  /** PostgreSQL: log and table with its index, per row. */
+  walBytes?: number;
+  tableBytes?: number;
+  /** CPU time of the PostgreSQL server. */
+  serverSeconds?: number;
 }
 
 const options = new Command('bench')
@@ -112,6 +117,7 @@ try {
     'peak RSS MB',
     'events',
     'history KB',
+    ...(postgres === null ? [] : ['PostgreSQL CPU s', 'WAL B/row', 'table B/row']),
   ];
   console.log(`\n${machine()}\n`);
   console.log(table(header, lines));
@@ -139,7 +145,13 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
     for (let run = -Number(options.warmUp); run < Number(options.runs); run++) {
       for (const name of names) {
         const file = await destinationOf(name, run);
+        const logged = await walPosition();
+        const worked = postgresSeconds();
         const measure = await program(name, api.url + PATHS[options.strategy], rows, pageSize, file);
+        if (postgres !== null && file.startsWith('postgresql:'))
+          Object.assign(measure, await bytesPerRow(file, rows, logged), {
+            serverSeconds: postgresSeconds() - worked,
+          });
         await rm(file.replace(/^files:|\?.*$/g, ''), { recursive: true, force: true });
         if (measure.rows !== rows) console.error(`${name} wrote ${measure.rows} of ${rows} rows`);
         console.error(`${name}: ${Math.round(rows / measure.seconds)} rows/s${run < 0 ? ' (warm-up)' : ''}`);
@@ -170,6 +182,13 @@ async function cell(asked: number, pageSize: number, latency: number): Promise<v
       Math.round(Math.max(...all.map((m) => m.peakRssMb))),
       last?.events ?? '',
       last?.historyBytes === undefined ? '' : Math.round(last.historyBytes / 1024),
+      ...(postgres === null
+        ? []
+        : [
+            median(all.map((m) => m.serverSeconds ?? NaN)).toFixed(1),
+            Math.round(last?.walBytes ?? NaN),
+            Math.round(last?.tableBytes ?? NaN),
+          ]),
     ]);
     results.push({
       rows,
@@ -194,6 +213,26 @@ async function destinationOf(name: string, run: number): Promise<string> {
   return postgres.url.replace(/[^/]*$/, database);
 }
 
+function postgresSeconds(): number {
+  return postgres === null ? NaN : cpuSecondsOfChildren(postgres.pid());
+}
+
+/** The end of the server's log. */
+async function walPosition(): Promise<string> {
+  const [row] = (await postgres?.query('SELECT pg_current_wal_insert_lsn()::text AS at')) ?? [];
+  return String(row?.['at'] ?? '');
+}
+
+async function bytesPerRow(url: string, rows: number, logged: string): Promise<Partial<Measure>> {
+  const database = new URL(url).pathname.slice(1);
+  const [row] =
+    (await postgres?.queryIn(
+      database,
+      `SELECT pg_current_wal_insert_lsn() - '${logged}'::pg_lsn AS wal, pg_total_relation_size('"user"') AS size`,
+    )) ?? [];
+  return { walBytes: Number(row?.['wal']) / rows, tableBytes: Number(row?.['size']) / rows };
+}
+
 async function startPostgresHere() {
   const install = await installPostgres();
   if (!install.available) throw new Error(install.reason);
@@ -211,17 +250,25 @@ async function program(
   if (name === 'made') return highwater(madeStream(url, pageSize), file);
   if (name === 'transform') return highwater(transformedStream(url, pageSize), file);
   if (name === 'limit') return bare(url, rows, pageSize, file);
+  if (name === 'limit:json') return bare(url, rows, pageSize, file, ['json']);
   if (name === 'read') return bare(url, rows, pageSize, '-');
   return peer(name, url, rows, pageSize, file);
 }
 
-async function bare(url: string, rows: number, pageSize: number, file: string): Promise<Measure> {
+async function bare(
+  url: string,
+  rows: number,
+  pageSize: number,
+  file: string,
+  more: readonly string[] = [],
+): Promise<Measure> {
   const script = postgres === null || file === '-' ? 'bench/limit.ts' : 'bench/limit-postgres.ts';
   const args = [join(root, 'node_modules/tsx/dist/cli.mjs'), join(root, script)];
   const stamps = options.stamps && postgres === null && file !== '-' ? ['stamps'] : [];
   const { stdout } = await execute(process.execPath, [
     ...[...args, url, String(rows), String(pageSize), file],
     ...stamps,
+    ...more,
   ]);
   return JSON.parse(stdout) as Measure;
 }
@@ -253,18 +300,22 @@ function plainStream(url: string, pageSize: number): { [key: string]: Json } {
 }
 
 /** The same rows with a column from an expression more, and one hashed with a key. */
-const madeStream = (url: string, pageSize: number) =>
-  fullStream(url, pageSize, {
-    columns: {
-      ...REFERENCE_COLUMNS,
-      email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
-      label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
-    },
-  });
+function madeStream(url: string, pageSize: number): { [key: string]: Json } {
+  const columns = {
+    ...REFERENCE_COLUMNS,
+    email: { hash: 'sha256', key: '${env:BENCH_KEY}' },
+    label: { expression: "name + ' (' + job + ')'", type: 'STRING' },
+  };
+  return fullStream(url, pageSize, { columns });
+}
 
 /** The same rows with a column more, which the hook of a transform adds. */
-const transformedStream = (url: string, pageSize: number) =>
-  fullStream(url, pageSize, { columns: { ...REFERENCE_COLUMNS, label: 'STRING' }, transform: 'label' });
+function transformedStream(url: string, pageSize: number): { [key: string]: Json } {
+  return fullStream(url, pageSize, {
+    columns: { ...REFERENCE_COLUMNS, label: 'STRING' },
+    transform: 'label',
+  });
+}
 
 function fullStream(url: string, pageSize: number, keys: { [key: string]: Json }): { [key: string]: Json } {
   const stream = {

@@ -169,6 +169,8 @@ export interface Reading {
   /** Records of the pass so far, and the source's own count of all; null where the strategy or the source has none. */
   read: number | null;
   total: number | null;
+  /** When the last page arrived, or the reading began; null for a worker of another release. */
+  at: string | null;
 }
 
 /** A sync's pending activities. */
@@ -182,6 +184,17 @@ export interface Work {
 
 /** `PENDING_ACTIVITY_STATE_SCHEDULED`. */
 const SCHEDULED = 1;
+/** `TIMEOUT_TYPE_HEARTBEAT`: the worker that ran the activity has died, or cannot reach the server. */
+const HEARTBEAT = 4;
+/** A pending activity is among the last events: little happens while it is retried. */
+const EVENTS_LOOKED_AT = 30;
+
+/** Returns a time of the server as ISO 8601. */
+const timeOf = (time: { seconds?: unknown } | null | undefined): string | null =>
+  time == null ? null : new Date(Number(time.seconds ?? 0) * 1000).toISOString();
+
+const timeIn = (value: Json | undefined): string | null =>
+  typeof value === 'string' && !Number.isNaN(Date.parse(value)) ? value : null;
 
 /** Reads the heartbeat of `fetchPages`; null for one of another release. */
 function readingOf(beat: Json): Reading | null {
@@ -190,7 +203,7 @@ function readingOf(beat: Json): Reading | null {
   const [pages, records] = [number('pages'), number('records')];
   return pages === null || records === null
     ? null
-    : { pages, records, read: number('read'), total: number('total') };
+    : { pages, records, read: number('read'), total: number('total'), at: timeIn(beat['at']) };
 }
 
 /**
@@ -232,23 +245,56 @@ export class SyncHandle {
     return (await this.described()).status.name;
   }
 
-  /** The sync's pending activities as the Temporal server knows them: no worker has to answer. */
-  async work(): Promise<Work> {
-    const { raw, taskQueue, historyLength } = await this.described();
+  /**
+   * The sync's pending activities as the Temporal server knows them: no worker has to answer.
+   * @param options.withBeginning also says since when a retried activity is tried, which takes another request.
+   */
+  async work(options: { withBeginning?: boolean } = {}): Promise<Work> {
+    const { raw, taskQueue, historyLength, runId } = await this.described();
     const work: Work = { retry: null, reading: null, taskQueue, historyLength };
     for (const pending of raw.pendingActivities ?? []) {
       const { activityType, attempt, lastFailure, state, scheduledTime, heartbeatDetails } = pending;
       const activity = activityType?.name ?? '';
-      const { message } = (await this.payloads.readable(lastFailure)) ?? {};
+      const failure = (await this.payloads.readable(lastFailure)) ?? {};
       const isScheduled = Number(state) === SCHEDULED;
-      const next = isScheduled && scheduledTime ? new Date(Number(scheduledTime.seconds) * 1000) : null;
-      if (message)
-        work.retry ??= { activity, attempt: attempt ?? 0, message, next: next?.toISOString() ?? null };
+      const next = isScheduled ? timeOf(scheduledTime) : null;
+      if (failure.message && work.retry === null) {
+        const isWorkerLost = Number(failure.timeoutFailureInfo?.timeoutType) === HEARTBEAT;
+        const type = failure.applicationFailureInfo?.type ?? null;
+        const since =
+          options.withBeginning === true ? await this.beginningOf(runId, pending.activityId ?? '') : null;
+        work.retry = {
+          activity,
+          attempt: attempt ?? 0,
+          message: failure.message,
+          next,
+          since,
+          type,
+          isWorkerLost,
+        };
+      }
       const [beat] = heartbeatDetails?.payloads ?? [];
       if (activity === 'fetchPages' && beat !== undefined)
         work.reading ??= readingOf(await this.payloads.read(beat));
     }
     return work;
+  }
+
+  /** Returns when a pending activity was scheduled; null if the last events of the history do not say. */
+  private async beginningOf(runId: string, activityId: string): Promise<string | null> {
+    const { connection, options } = this.handle.client;
+    const answer = await connection.workflowService
+      .getWorkflowExecutionHistoryReverse({
+        namespace: options.namespace,
+        execution: { workflowId: this.workflowId, runId },
+        maximumPageSize: EVENTS_LOOKED_AT,
+      })
+      // Without it, the time is not shown.
+      .catch(() => null);
+    const scheduled = answer?.history?.events?.find(
+      ({ activityTaskScheduledEventAttributes: of }) => of?.activityId === activityId,
+    );
+    return timeOf(scheduled?.eventTime);
   }
 
   /** Returns how far the sync is: status, counts, warnings, and the last passes. */

@@ -14,6 +14,7 @@ import {
   CUSTOM_NAME,
   STRATEGIES,
   type ColumnType,
+  type ChildSpec,
   type Cursor,
   type EndRule,
   type FetchPagesInput,
@@ -50,6 +51,7 @@ const VALUE_LIMIT = 64 * 1024;
 const NOTES_LIMIT = 1000;
 const FILES_LIMIT = 100_000;
 const STREAMS_LIMIT = 500;
+const CHILDREN_LIMIT = 100;
 
 /** Any JSON; the code that reads it checks further. */
 const json = z.custom<Json>((given) => given !== undefined);
@@ -218,6 +220,7 @@ const request = z.strictObject({
         parent: z.record(name, name),
         where: z.nullable(text),
         rest: z.exactOptional(yes),
+        keeps: z.exactOptional(list(text, 1000)),
         transform: z.exactOptional(z.strictObject({ hook: name, digest: z.exactOptional(name) })),
         made: z.exactOptional(z.record(name, madeColumn)),
         exclude: z.exactOptional(list(list(z.nullable(text), 100), 1000)),
@@ -250,6 +253,7 @@ const request = z.strictObject({
   headers: texts,
   auth,
   records: answerPath,
+  recordNames: z.exactOptional(answerPath),
   next: z.discriminatedUnion('in', [
     z.strictObject({
       in: z.literal('body'),
@@ -299,6 +303,22 @@ const table = z.strictObject({
   ),
 });
 
+const valuePath = list(z.union([text, count]), 500);
+const valuePaths = z.record(name, valuePath).check(few(COLUMN_LIMIT));
+
+const child: z.Schema<ChildSpec> = z.strictObject({
+  name: realName,
+  table,
+  from: valuePath,
+  include: valuePaths,
+  paths: valuePaths,
+  index: z.exactOptional(ownName),
+  keyAs: z.exactOptional(ownName),
+  rest: z.exactOptional(yes),
+  children: z.exactOptional(z.lazy(() => children)),
+});
+const children = list(child, CHILDREN_LIMIT);
+
 const rangeKind = z.oneOf(RANGE_KINDS);
 /** Number of keys that a result lists for each difference. */
 const shownKeys = z.int().check(z.minimum(0), z.maximum(1000));
@@ -342,6 +362,7 @@ const plan = z.strictObject({
   parent: z.exactOptional(
     z.nullable(z.strictObject({ stream: realName, table, fields: list(realName, COLUMN_LIMIT) })),
   ),
+  children: z.exactOptional(children),
   destination: z.nullable(z.string().check(z.maxLength(4096))),
   intervalSeconds: z.nullable(seconds),
   idleIntervalSeconds: z.exactOptional(seconds),
@@ -391,6 +412,20 @@ const batch = z.strictObject({
   marks: z.exactOptional(stagedFiles),
   rejects: z.exactOptional(stagedFiles),
   beyond: z.exactOptional(stagedFiles),
+  children: z.exactOptional(
+    z.strictObject({
+      roots: stagedFiles,
+      tables: list(
+        z.strictObject({
+          files: stagedFiles,
+          rejects: z.exactOptional(stagedFiles),
+          records: count,
+          longest: count,
+        }),
+        CHILDREN_LIMIT,
+      ),
+    }),
+  ),
   outside: z.exactOptional(count),
   began: z.exactOptional(instant),
   pages: count,
@@ -662,7 +697,14 @@ const streamKey = z.strictObject({
 /** Requests of other programs on this machine to the owner of a DuckDB file. */
 const ownerRequest = z.union([
   z.strictObject({ query: z.strictObject({ sql: z.string(), seconds }) }),
-  z.strictObject({ retry: z.strictObject({ table, cursorField: name, overwrite: z.boolean() }) }),
+  z.strictObject({
+    retry: z.strictObject({
+      table,
+      isChild: z.exactOptional(yes),
+      cursorField: name,
+      overwrite: z.boolean(),
+    }),
+  }),
   z.strictObject({
     history: z.strictObject({
       key: streamKey,

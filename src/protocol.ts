@@ -3,6 +3,7 @@ export * from './protocol/json.js';
 export * from './protocol/strategies.js';
 export * from './protocol/ranges.js';
 export * from './protocol/tables.js';
+export * from './protocol/children.js';
 export * from './protocol/requests.js';
 export * from './protocol/streams.js';
 export * from './protocol/batches.js';

@@ -1,6 +1,7 @@
 /** Sums up the state of a sync: its health, since when, and the next step. */
+import { ruleFor } from './failures.js';
 import type { Progress, Retry, TooManyDeletes } from './protocol.js';
-import { count, counted, firstLine, since } from './text.js';
+import { count, counted, firstLine, shellWord, since } from './text.js';
 
 /** Best first. `over`: the sync has ended as intended. */
 export const LEVELS = ['well', 'over', 'waiting', 'trouble', 'stuck'] as const;
@@ -11,6 +12,7 @@ export type Level = (typeof LEVELS)[number];
 export type Kind =
   | 'up-to-date'
   | 'reading'
+  | 'quiet'
   | 'waiting'
   | 'paused'
   | 'queued'
@@ -58,6 +60,8 @@ export interface Facts {
   /** The sync's own report; null where no worker answers. */
   progress: Progress | null;
   retry: Retry | null;
+  /** Since when the source has sent no page to the activity that reads; absent or null: none reads, or that is not known. */
+  quietSince?: string | null;
   taskQueue: string;
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
@@ -74,12 +78,18 @@ export interface Facts {
 /** Returns the standing of a sync, without its streams. @param now in milliseconds. */
 export function standingOf(facts: Facts, now: number): Standing {
   if (facts.execution !== 'RUNNING') return endedStanding(facts, now);
-  const { progress, retry } = facts;
-  if (retry !== null && ['opening', 'running', 'failing'].includes(progress?.status ?? 'opening'))
-    return retryStanding(retry, facts.id, now);
+  const { progress, retry, isPolled } = facts;
+  // Nothing is retried without a worker.
+  if (progress === null && isPolled === false) return silentStanding(facts);
+  const isAtWork = ['opening', 'running', 'failing'].includes(progress?.status ?? 'opening');
+  if (retry !== null && isAtWork && !(progress !== null && isTakenOver(retry)))
+    return retryStanding(retry, facts, now);
   if (progress === null) return silentStanding(facts);
-  return runningStanding(progress, facts.id, now);
+  return runningStanding(progress, facts, now);
 }
+
+/** Returns whether another attempt runs after a worker was lost: nothing is wrong any more. */
+const isTakenOver = ({ isWorkerLost = false, next }: Retry): boolean => isWorkerLost && next === null;
 
 const standing = (
   kind: Kind,
@@ -109,7 +119,7 @@ function endedStanding({ execution, ended, outcome, id, nextRun = null }: Facts,
         said(ago, firstLine(error), next),
         {
           todo: `fix the cause, then ${again}; it continues from its checkpoint`,
-          command: `highwater logs ${quoted(id)}`,
+          command: `highwater logs ${shellWord(id)}`,
           ...linesOf(error),
         },
       );
@@ -150,34 +160,77 @@ function silentStanding({ taskQueue, isPolled, silence = null, id }: Facts): Sta
     {
       todo:
         silence?.advice ??
-        `"highwater logs ${quoted(id)}" shows what happened last, "highwater doctor" looks for the cause; or start a worker: ${start}`,
-      command: `highwater logs ${quoted(id)}`,
+        `"highwater logs ${shellWord(id)}" shows what happened last, "highwater doctor" looks for the cause; or start a worker: ${start}`,
+      command: `highwater logs ${shellWord(id)}`,
     },
   );
 }
 
 /** The command that starts a worker for a task queue. */
 export const workerCommandFor = (taskQueue: string): string =>
-  `npx highwater worker${taskQueue === 'highwater' ? '' : ` --task-queue ${quoted(taskQueue)}`}`;
+  `npx highwater worker${taskQueue === 'highwater' ? '' : ` --task-queue ${shellWord(taskQueue)}`}`;
 
 const withoutNpx = (command: string): string => command.replace(/^npx /, '');
 
-const retryStanding = ({ attempt, next, message }: Retry, id: string, now: number): Standing =>
-  standing('retrying', 'trouble', 'retrying', said(retryText({ attempt, next }, now), firstLine(message)), {
-    todo: 'nothing: Temporal retries automatically',
-    command: `highwater logs ${quoted(id)}`,
-    ...linesOf(message),
+function retryStanding(retry: Retry, { id, taskQueue }: Facts, now: number): Standing {
+  const { message, isWorkerLost = false } = retry;
+  const begun = retry.since == null ? '' : sinceText(retry.since, now);
+  const cause = isWorkerLost ? WORKER_LOST : firstLine(message);
+  return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), cause), {
+    todo: isWorkerLost
+      ? `nothing if another worker runs: it continues from the last committed batch; else start one: ${workerCommandFor(taskQueue)}`
+      : 'nothing: Temporal retries automatically',
+    command: isWorkerLost ? withoutNpx(workerCommandFor(taskQueue)) : `highwater logs ${shellWord(id)}`,
+    ...(isWorkerLost ? {} : linesOf(message)),
   });
+}
 
-/** `attempt 8 in 12s`, or `attempt 8 is due`. */
-export const retryText = ({ attempt, next }: Pick<Retry, 'attempt' | 'next'>, now: number): string =>
-  next === null || Date.parse(next) <= now
+const WORKER_LOST = 'the worker has stopped answering: it has ended, or cannot reach the Temporal server';
+
+const sinceText = (time: string, now: number): string => `since ${time} (${since(time, now)})`;
+
+/** `attempt 8, next in 12s`, `attempt 8 is due`, or `attempt 8 is running`. */
+export function retryText({ attempt, next }: Pick<Retry, 'attempt' | 'next'>, now: number): string {
+  if (next === null) return `attempt ${attempt} is running`;
+  return Date.parse(next) <= now
     ? `attempt ${attempt} is due`
     : `attempt ${attempt}, next in ${since(next, now)}`;
+}
 
-function runningStanding(progress: Progress, id: string, now: number): Standing {
+/** A source that has sent no page for this long is shown as one that does not answer. */
+const QUIET_MILLISECONDS = 20_000;
+
+/** The standing of a sync that reads or opens its stream. It is well only once nothing is wrong any more. */
+function readingStanding(progress: Progress, facts: Facts, upToDate: string, now: number): Standing {
+  const { status, trouble } = progress;
+  const { id, retry, quietSince = null } = facts;
+  const isQuiet = quietSince !== null && now - Date.parse(quietSince) > QUIET_MILLISECONDS;
+  const quiet = isQuiet ? `no page from the source for ${since(quietSince, now)}` : '';
+  if (trouble !== null)
+    return standing(
+      'failing',
+      'trouble',
+      'trying again',
+      said(troubleSince(trouble, now), quiet, firstLine(trouble.message)),
+      {
+        todo: 'nothing: it is trying again now; the problem is over once a batch is written',
+        command: `highwater logs ${shellWord(id)}`,
+        ...linesOf(trouble.message),
+      },
+    );
+  if (isQuiet)
+    return standing('quiet', 'waiting', status, said(quiet, readingText(progress), upToDate), {
+      todo: 'nothing yet: a request without an answer fails after its timeout, and is retried',
+      command: `highwater logs ${shellWord(id)}`,
+    });
+  const takenOver = retry !== null && isTakenOver(retry) ? 'continuing after a worker was lost' : '';
+  return standing('reading', 'well', status, said(takenOver, readingText(progress), upToDate));
+}
+
+function runningStanding(progress: Progress, facts: Facts, now: number): Standing {
+  const { id } = facts;
   const { status, waiting, trouble, completeAsOf } = progress;
-  const name = quoted(id);
+  const name = shellWord(id);
   const asOf = completeAsOf === null ? '' : `as of ${completeAsOf} (${since(completeAsOf, now)} ago)`;
   const upToDate = asOf === '' ? '' : `up to date ${asOf}`;
   switch (status) {
@@ -189,16 +242,18 @@ function runningStanding(progress: Progress, id: string, now: number): Standing 
         said(asOf, nextPass(waiting, now)),
       );
     case 'opening':
-    case 'running': {
-      const again = trouble === null ? '' : `again, after ${counted(trouble.failures, 'failure')}`;
-      return standing('reading', 'well', status, said(again, readingText(progress), upToDate));
-    }
+    case 'running':
+      return readingStanding(progress, facts, upToDate, now);
     case 'waiting':
       return standing(
         'waiting',
         'waiting',
         'waiting',
-        said(untilText(waiting, now), firstLine(waiting?.reason ?? ''), upToDate),
+        said(
+          waiting === null ? '' : `continues ${untilText(waiting, now)}`,
+          firstLine(waiting?.reason ?? ''),
+          upToDate,
+        ),
         {
           todo: `nothing: it continues automatically; "highwater resume ${name}" tries the source now`,
           command: `highwater resume ${name}`,
@@ -216,8 +271,7 @@ function runningStanding(progress: Progress, id: string, now: number): Standing 
         'failing',
         said(troubleSince(trouble, now), firstLine(trouble?.message ?? waiting?.reason ?? '')),
         {
-          todo: `it retries ${trouble?.nextTry == null ? 'automatically' : inTime(trouble.nextTry, now)}; "highwater trigger ${name}" retries now`,
-          command: `highwater trigger ${name}`,
+          ...failingStep(trouble, name, now),
           ...linesOf(trouble?.message ?? ''),
         },
       );
@@ -229,8 +283,7 @@ function runningStanding(progress: Progress, id: string, now: number): Standing 
             'blocked',
             said(troubleSince(trouble, now), firstLine(trouble?.message ?? '')),
             {
-              todo: `fix the cause, then "highwater resume ${name}"; or "highwater stop ${name}"`,
-              command: `highwater resume ${name}`,
+              ...blockedStep(trouble?.type ?? '', name),
               ...linesOf(trouble?.message ?? ''),
             },
           )
@@ -251,6 +304,32 @@ function runningStanding(progress: Progress, id: string, now: number): Standing 
   }
 }
 
+type Step = Pick<Standing, 'todo' | 'command'>;
+
+function failingStep(trouble: Progress['trouble'], name: string, now: number): Step {
+  const next = trouble?.nextTry == null ? 'automatically' : inTime(trouble.nextTry, now);
+  return ruleFor(trouble?.type).resumeStartsOver === true
+    ? {
+        todo: `put the destination back: it looks again ${next}, "highwater trigger ${name}" looks now; or "highwater resume ${name}" reads everything into a new one`,
+        command: `highwater trigger ${name}`,
+      }
+    : {
+        todo: `it retries ${next}; "highwater trigger ${name}" retries now`,
+        command: `highwater trigger ${name}`,
+      };
+}
+
+const blockedStep = (type: string, name: string): Step =>
+  type === 'SourceRefusedError'
+    ? {
+        todo: `change the configuration, then "highwater configure ${name} FILE"; after a change at the source or of a secret, "highwater resume ${name}"; or "highwater stop ${name}"`,
+        command: `highwater resume ${name}`,
+      }
+    : {
+        todo: `fix the cause, then "highwater resume ${name}"; or "highwater stop ${name}"`,
+        command: `highwater resume ${name}`,
+      };
+
 const nextPass = (waiting: Progress['waiting'], now: number) =>
   waiting === null ? '' : `next pass ${untilText(waiting, now)}`;
 
@@ -262,9 +341,7 @@ export const inTime = (time: string, now: number): string =>
   Date.parse(time) <= now ? 'now' : `in ${since(time, now)}`;
 
 const troubleSince = (trouble: Progress['trouble'], now: number): string =>
-  trouble === null
-    ? ''
-    : `since ${trouble.since} (${since(trouble.since, now)}), ${counted(trouble.failures, 'failure')}`;
+  trouble === null ? '' : `${sinceText(trouble.since, now)}, ${counted(trouble.failures, 'failure')}`;
 
 function readingText({ status, streams, pass, records, recordsPerSecond, totals }: Progress): string {
   if (status === 'opening') return '';
@@ -290,10 +367,6 @@ function linesOf(message: string): Pick<Standing, 'advice' | 'places'> {
     places: lines.filter((line) => PLACE.test(line)),
   };
 }
-
-/** An id as a word of a shell. */
-const quoted = (word: string): string =>
-  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
 /** The standing of a stream under its name. */
 export interface StreamStanding {

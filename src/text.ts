@@ -8,6 +8,20 @@ export const visible = (text: string): string =>
     c === '\n' ? '⏎' : c === '\t' ? ' ' : '\ufffd',
   );
 
+/** A text as one word of a command for a shell; control characters are escaped, so that a terminal shows them. */
+export function shellWord(text: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+  if (visible(text) === text) return `'${text.replaceAll("'", `'\\''`)}'`;
+  // Bash, zsh and ksh read these escapes.
+  const escaped = text
+    .replace(/['\\]/g, (sign) => `\\${sign}`)
+    .replace(
+      /[^ -~\u00a1-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\uffff\u{10000}-\u{10ffff}]/gu,
+      (sign) => `\\u${(sign.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
+    );
+  return `$'${escaped}'`;
+}
+
 /** `1,234,567`. */
 export const count = (n: number) => n.toLocaleString('en-US');
 

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import type { ParentMark } from '../destinations/destination.js';
 import { RecordError } from '../errors.js';
-import type { BatchBudget, Cursor, Reject, StagedBatch, StagedFile } from '../protocol.js';
+import type { BatchBudget, Cursor, Note, Reject, StagedBatch, StagedFile } from '../protocol.js';
+import type { RecordSplitter } from '../sources/record-splitter.js';
 import type { RecordPart } from '../sources/source.js';
 import type { Staging, StagedMark, StagedWriter } from '../staging/staging.js';
 import type { PerParentCursor } from '../strategies/index.js';
+import { ChildStager, type ChildMark } from './child-stager.js';
 import { stagedFiles } from './write-batch.js';
 
 /** Rejected records of one answer, and their bytes; more mean a wrong column, and would fill memory. */
@@ -32,6 +34,7 @@ export class BatchStager {
     batch: OpenBatch | null;
     mark: StagedMark | null;
     markBeyond: StagedMark | null;
+    markChildren: ChildMark | null;
     records: number;
     outside: number;
     bytes: number;
@@ -40,13 +43,19 @@ export class BatchStager {
   };
   /** Rejected records of whole pages. */
   private rejects: Reject[] = [];
+  /** Splits the records of the current page. */
+  private splitter: RecordSplitter | null = null;
 
-  /** @param began when the first record may have been asked for, where that is to be kept. */
+  /**
+   * @param began when the first record may have been asked for, where that is to be kept.
+   * @param children how records are split, and how many child tables there are; null if there are none.
+   */
   constructor(
     private readonly staging: Staging,
     private base: string,
     private readonly limit: Pick<BatchBudget, 'rows' | 'bytes'>,
     private readonly began: string | null,
+    private readonly children: { split: () => RecordSplitter; tables: number } | null = null,
   ) {
     this.page = NO_PAGE;
   }
@@ -54,7 +63,20 @@ export class BatchStager {
   beginPage(): void {
     const { batch } = this;
     const [mark, markBeyond] = [batch?.writer.mark() ?? null, batch?.beyond.mark() ?? null];
-    this.page = { ...NO_PAGE, batch, mark, markBeyond, rejects: [] };
+    this.page = {
+      ...NO_PAGE,
+      batch,
+      mark,
+      markBeyond,
+      markChildren: batch?.children?.mark() ?? null,
+      rejects: [],
+    };
+    this.splitter = this.children?.split() ?? null;
+  }
+
+  /** Notes on the child rows of the current page. */
+  get remarks(): Note[] {
+    return this.splitter?.remarks ?? [];
   }
 
   /** How many bytes a batch may have; fewer where records are wide. */
@@ -63,11 +85,17 @@ export class BatchStager {
   }
 
   /** Takes records of the current page; a body too large for one batch is cut, with the cursor as it was before. */
-  async append({ lines, kept, longest }: RecordPart, before: Cursor): Promise<void> {
+  async append({ lines, kept, longest, rejects }: RecordPart, before: Cursor): Promise<void> {
+    if (kept === 0 && (this.splitter === null || rejects.length === 0)) return;
     const batch = await this.batchFor(lines.length, longest, before);
     batch.records += kept;
     this.page.records += kept;
-    await batch.writer.append(lines);
+    const { splitter } = this;
+    if (splitter === null || batch.children === null) return batch.writer.append(lines);
+    const split = splitter.split(kept === 0 ? NO_LINES : lines, rejects, batch.children.records);
+    // First, as it counts the records.
+    await batch.children.append(split);
+    if (kept > 0) await batch.writer.append(split.lines);
   }
 
   /** Counts records of the current page that are outside of a range. @param keeps their keys are wanted. */
@@ -80,7 +108,7 @@ export class BatchStager {
     const batch = await this.batchFor(keeps ? lines.length : 0, longest, before);
     batch.outside += records;
     this.page.outside += records;
-    if (keeps) await batch.beyond.append(lines);
+    if (keeps) await batch.beyond.append(this.splitter?.strip(lines) ?? lines);
   }
 
   /** The batch that takes what comes next: a new one where it is full in the middle of a page. */
@@ -89,7 +117,7 @@ export class BatchStager {
     const isFull =
       batch !== null &&
       (batch.records + (batch.beyond.bytes > 0 ? batch.outside : 0) >= limit.rows ||
-        batch.writer.bytes + batch.beyond.bytes >= this.mostBytes);
+        batch.writer.bytes + batch.beyond.bytes + (batch.children?.bytes ?? 0) >= this.mostBytes);
     if (isFull && page.records + page.outside > 0) await this.cutBatch(before);
     this.batch ??= this.startBatch();
     this.batch.longest = Math.max(this.batch.longest, longest);
@@ -143,11 +171,13 @@ export class BatchStager {
     if (batch === page.batch && page.mark !== null && page.markBeyond !== null) {
       await batch.writer.rollback(page.mark);
       await batch.beyond.rollback(page.markBeyond);
+      if (page.markChildren !== null) await batch.children?.rollback(page.markChildren);
       batch.records -= page.records;
       batch.outside -= page.outside;
     } else {
       await batch.writer.abandon();
       await batch.beyond.abandon();
+      await batch.children?.abandon();
       this.batch = null;
     }
   }
@@ -161,6 +191,7 @@ export class BatchStager {
   async abandon(): Promise<void> {
     await this.batch?.writer.abandon();
     await this.batch?.beyond.abandon();
+    await this.batch?.children?.abandon();
     for (const batch of this.finished) await this.staging.discard(stagedFiles(batch));
   }
 
@@ -168,15 +199,20 @@ export class BatchStager {
     // Short: DuckDB keeps texts of up to 12 letters in a row's own place, and each row names its batch. 72 random bits.
     const id = randomBytes(9).toString('base64url');
     const [writer, beyond] = [this.staging.begin(id), this.staging.begin(`${id}.beyond`)];
-    return { id, writer, beyond, pages: 0, records: 0, outside: 0, longest: 0 };
+    const children = this.children === null ? null : new ChildStager(this.staging, id, this.children.tables);
+    return { id, writer, beyond, children, pages: 0, records: 0, outside: 0, longest: 0 };
   }
 
   private async cutBatch(cursor: Cursor): Promise<void> {
-    const { id, writer, beyond: other, pages, records, outside, longest } = this.batch ?? this.startBatch();
+    const open = this.batch ?? this.startBatch();
+    const { id, writer, beyond: other, pages, records, outside, longest } = open;
     const files = await writer.end();
     const beyond = await other.end();
     const marks = await this.stageLines(`${id}.marks`, this.marks.splice(0));
     const rejects = await this.stageLines(`${id}.rejects`, this.rejects.splice(0));
+    const stageRejects = (table: number, found: readonly Reject[]) =>
+      this.stageLines(`${id}.child${table}.rejects`, found);
+    const children = (await open.children?.end(stageRejects)) ?? null;
     this.finished.push({
       base: this.base,
       next: id,
@@ -185,6 +221,7 @@ export class BatchStager {
       ...(marks.length > 0 && { marks }),
       ...(rejects.length > 0 && { rejects }),
       ...(beyond.length > 0 && { beyond }),
+      ...(children !== null && { children }),
       ...(this.began !== null && { outside, began: this.began }),
       pages,
       records,
@@ -204,10 +241,13 @@ export class BatchStager {
   }
 }
 
+const NO_LINES = Buffer.alloc(0);
+
 const NO_PAGE = {
   batch: null,
   mark: null,
   markBeyond: null,
+  markChildren: null,
   records: 0,
   outside: 0,
   bytes: 0,
@@ -221,6 +261,8 @@ interface OpenBatch {
   writer: StagedWriter;
   /** Takes records outside of a range. */
   beyond: StagedWriter;
+  /** Takes child rows; null if the stream has no child tables. */
+  children: ChildStager | null;
   pages: number;
   records: number;
   outside: number;

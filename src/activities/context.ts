@@ -29,6 +29,8 @@ export interface Dependencies extends Surroundings {
   searchAttributes: SearchAttributeRegistry;
   kept: KeptRequests;
   turns: WriteTurns;
+  /** The clock by which passes begin; absent: the machine's. */
+  now?: () => Date;
   /** Returns the observer of a stream's requests. */
   observe?: (
     context: Context,

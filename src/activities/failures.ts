@@ -17,7 +17,8 @@ const PATIENCE_MILLISECONDS = 10_000;
 /**
  * Runs an activity's work and converts errors to Temporal failures, with the error's name as `type` and its message.
  * @param isContinuous whether the sync retries by itself, and should report failures soon.
- * @param opening facts of a stream that could not be opened, for the second of the failure's details.
+ * @param opening facts of a stream that could not be opened, for the second of the failure's details. The third is the
+ *   time of the first attempt, if there was more than one.
  */
 export async function reporting<T>(
   work: () => Promise<T>,
@@ -42,7 +43,7 @@ function failureOf(thrown: unknown, isContinuous: () => boolean, opening: Failed
       type: thrown instanceof Error ? thrown.name : 'Error',
       message: cut(messageOf(thrown)),
       ...(thrown instanceof Error && thrown.message.length <= MESSAGE_LIMIT && { cause: thrown }),
-      ...(opening !== null && { details: [null, opening] }),
+      ...detailsOf(undefined, opening, sinceFirstAttempt()),
     });
   }
   const { activity, isReportedSoon = false } = ruleFor(thrown.name);
@@ -53,16 +54,25 @@ function failureOf(thrown: unknown, isContinuous: () => boolean, opening: Failed
     type: thrown.name,
     message: cut(thrown.message),
     nonRetryable: activity === 'never' || isLast || (isReportedSoon && hasLasted && isContinuous()),
-    ...detailsOf(thrown.details, opening),
+    ...detailsOf(thrown.details, opening, sinceFirstAttempt()),
   });
 }
 
-const detailsOf = (details: Json | undefined, opening: FailedOpening | null): { details?: unknown[] } =>
-  opening !== null
-    ? { details: [details ?? null, opening] }
-    : details === undefined
-      ? {}
-      : { details: [details] };
+/** Returns when the activity was scheduled first, if this is not its first attempt: the trouble has lasted since then. */
+function sinceFirstAttempt(): string | null {
+  const { attempt, scheduledTimestampMs } = Context.current().info;
+  return attempt === 1 ? null : new Date(scheduledTimestampMs).toISOString();
+}
+
+const detailsOf = (
+  details: Json | undefined,
+  opening: FailedOpening | null,
+  since: string | null,
+): { details?: unknown[] } => {
+  if (since !== null) return { details: [details ?? null, opening, since] };
+  if (opening !== null) return { details: [details ?? null, opening] };
+  return details === undefined ? {} : { details: [details] };
+};
 
 /** Removes the folder of this and other packages from a stack trace. */
 function withoutPlace(stack: string): string {

@@ -3,11 +3,20 @@ import { Context } from '@temporalio/activity';
 import type { Destination } from '../destinations/destination.js';
 import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { Cursor, FetchedPages, FetchPagesInput, Note, PageRequest, PageSummary } from '../protocol.js';
+import {
+  allChildren,
+  type Cursor,
+  type FetchedPages,
+  type FetchPagesInput,
+  type Note,
+  type PageRequest,
+  type PageSummary,
+} from '../protocol.js';
 import { planStrategy } from '../plan/strategy.js';
 import { streamKey } from '../plan/stream-key.js';
 import { refusedPageSize, type HttpSource } from '../sources/http.js';
 import type { InFlight, KeptRequests } from '../sources/in-flight.js';
+import { RecordSplitter } from '../sources/record-splitter.js';
 import { RateLimitedError, type PageAnswer, type RecordPart } from '../sources/source.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { Staging } from '../staging/staging.js';
@@ -37,7 +46,8 @@ import { writeRequest } from './write-batch.js';
 export const fetchPages =
   (dependencies: Dependencies): Activities['fetchPages'] =>
   (input) => {
-    const progress: FetchParts['progress'] = { pages: 0, records: 0, read: null, total: null };
+    const at = new Date().toISOString();
+    const progress: FetchParts['progress'] = { pages: 0, records: 0, at, read: null, total: null };
     return reporting(
       () =>
         beating(
@@ -50,8 +60,11 @@ export const fetchPages =
 
 interface FetchParts {
   input: FetchPagesInput;
-  /** Counts what was read, for heartbeats: in this call, and of the pass and all of its records as far as that is known. */
-  progress: { pages: number; records: number } & Extent;
+  /**
+   * Counts what was read, for heartbeats: in this call, and of the pass and all of its records as far as that is known;
+   * `at` is when the last page arrived, or the call began.
+   */
+  progress: { pages: number; records: number; at: string } & Extent;
   destination: Destination;
   staging: Staging;
   stager: BatchStager;
@@ -61,12 +74,13 @@ interface FetchParts {
   http: HttpSource;
   source: InFlight;
   kept: KeptRequests;
+  now: () => Date;
   cursor: Cursor;
   signal: AbortSignal;
 }
 
 async function openFetch(
-  { host, observe, kept, ...surroundings }: Dependencies,
+  { host, observe, kept, now = () => new Date(), ...surroundings }: Dependencies,
   input: FetchPagesInput,
   progress: FetchParts['progress'],
 ): Promise<PageFetch> {
@@ -84,10 +98,18 @@ async function openFetch(
   });
   if (endsWait) http.endWait();
   const isBegun = base.cursor !== null && !begin;
-  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, new Date().toISOString());
+  const cursor = isBegun ? (base.cursor as Cursor) : strategy.begin(base.cursor, now().toISOString());
   const staging = new Staging(beside, streamKey(plan));
-  const stager = new BatchStager(staging, base.id, plan.batch, began);
-  const source = kept.take(nameOfCall(input, base.id), http, signal);
+  const { children } = plan;
+  const split =
+    children === undefined
+      ? null
+      : {
+          split: () => new RecordSplitter({ ...plan, children }, http.mask),
+          tables: allChildren(children).length,
+        };
+  const stager = new BatchStager(staging, base.id, plan.batch, began, split);
+  const source = kept.take(nameOfCall(input, base.id), http, signal, now().toISOString());
   const walk =
     perParent === null || plan.parent == null
       ? null
@@ -103,6 +125,7 @@ async function openFetch(
     http,
     source,
     kept,
+    now,
     cursor,
     signal,
   });
@@ -191,6 +214,7 @@ class PageFetch {
     faultPoint('page.after');
     progress.pages = stager.pages;
     progress.records = stager.records;
+    progress.at = new Date().toISOString();
     Object.assign(progress, extentOf(this.cursor));
     return !this.isBudgetUsedUp();
   }
@@ -215,7 +239,7 @@ class PageFetch {
     const answer = await source.read(request, ahead, async (part: RecordPart) => {
       page.addPart(part.records, part.sent ?? part.lines);
       stager.addRejects(part.rejects);
-      if (part.kept > 0) await stager.append(part, before);
+      await stager.append(part, before);
       if (part.outside !== undefined && part.outside.records > 0)
         await stager.appendOutside(part.outside, part.longest, before, isAudit);
     });
@@ -227,8 +251,15 @@ class PageFetch {
     };
     const { doubted: _, ...believed } = before;
     // Inference gives undeclared members a column.
-    const undeclared = plan.table.inference === undefined ? answer.undeclared : [];
-    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), { ...answer, undeclared });
+    const lists = (plan.children ?? []).map(({ from: [first] }) => first);
+    const undeclared =
+      plan.table.inference === undefined ? answer.undeclared.filter((name) => !lists.includes(name)) : [];
+    const remarks = [...(answer.remarks ?? []), ...stager.remarks];
+    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), {
+      ...answer,
+      undeclared,
+      remarks,
+    });
     walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
@@ -249,7 +280,7 @@ class PageFetch {
    * @param held records of the page that came before the failure.
    */
   private async recoverFrom(thrown: unknown, request: PageRequest, held: number): Promise<boolean> {
-    const { http, signal, stager, strategy } = this.parts;
+    const { http, now, signal, stager, strategy } = this.parts;
     const maximum =
       strategy.lowerPageSize === undefined || this.isPageSizeLowered ? null : refusedPageSize(thrown);
     if (maximum !== null && strategy.lowerPageSize !== undefined) {
@@ -267,7 +298,7 @@ class PageFetch {
     this.believeNext();
     const restart = restartFor(thrown, this.cursor);
     if (restart !== null) {
-      await this.askFrom(restartPass(strategy, this.cursor, restart, new Date().toISOString()));
+      await this.askFrom(restartPass(strategy, this.cursor, restart, now().toISOString()));
       return true;
     }
     if (thrown instanceof RateLimitedError) {

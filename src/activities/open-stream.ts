@@ -12,6 +12,8 @@ import {
 } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
+  allChildren,
+  childTable,
   strategyKey,
   strategyName,
   type FailedOpening,
@@ -100,6 +102,7 @@ async function openPlan(
   const request: OpenRequest = {
     key,
     table: plan.table,
+    ...(plan.children !== undefined && { children: allChildren(plan.children).map(childTable) }),
     holder: own,
     // The findings of an earlier audit say nothing about rows written since.
     full: input.full || plan.range?.kind === 'audit',

@@ -1,6 +1,8 @@
 import type { ConcludeRequest, CursorColumn, Destination, Ranges } from '../destinations/destination.js';
 import { InputRefusedError, RangeRefusedError } from '../errors.js';
 import {
+  allChildren,
+  childTable,
   INCOMPLETE,
   type Checkpoint,
   type Cursor,
@@ -120,6 +122,7 @@ export const concludeRange =
           return rangesOf(destination).conclude({
             key: streamKey(plan),
             table,
+            ...(plan.children !== undefined && { children: allChildren(plan.children).map(childTable) }),
             range,
             scope: scopeOf(plan, cursor),
             removes: met > 0,

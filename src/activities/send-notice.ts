@@ -6,6 +6,7 @@ import type { ReadSecrets } from '../secrets/read-secrets.js';
 import { References } from '../sources/references.js';
 import type { Activities, Dependencies } from './context.js';
 import { reporting } from './failures.js';
+import { shellWord } from '../text.js';
 
 const ANSWER_MILLISECONDS = 10_000;
 
@@ -136,7 +137,7 @@ function textOf(sync: string, notice: Notice, link: string | null): string {
       : nextTry !== null
         ? [`It retries at ${nextTry}.`]
         : status === 'blocked'
-          ? [`Fix the problem, then: highwater resume ${sync}`]
+          ? [`Fix the problem, then: highwater resume ${shellWord(sync)}`]
           : ['Fix the problem and start the sync again: it continues from its checkpoint.'];
   const isBehind = notice.lagSeconds !== null && event === 'failing';
   return [

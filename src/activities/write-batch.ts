@@ -1,9 +1,17 @@
 import { Context } from '@temporalio/activity';
 import { isSameSync } from '../destinations/checkpoints.js';
-import type { WriteRequest } from '../destinations/destination.js';
+import type { ChildrenWrite, WriteRequest } from '../destinations/destination.js';
 import { CheckpointConflictError } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { StagedBatch, StagedFile, StreamPlan } from '../protocol.js';
+import {
+  allChildren,
+  childTable,
+  type ChildSpec,
+  type StagedBatch,
+  type StagedChildren,
+  type StagedFile,
+  type StreamPlan,
+} from '../protocol.js';
 import { Staging } from '../staging/staging.js';
 import { ownHolder, type Server } from './cluster.js';
 import type { Activities, Dependencies } from './context.js';
@@ -49,11 +57,19 @@ async function refused(thrown: unknown, server: Server): Promise<never> {
   throw thrown;
 }
 
-export const stagedFiles = ({ files, marks = [], rejects = [], beyond = [] }: StagedBatch): StagedFile[] => [
+export const stagedFiles = ({
+  files,
+  marks = [],
+  rejects = [],
+  beyond = [],
+  children,
+}: StagedBatch): StagedFile[] => [
   ...files,
   ...marks,
   ...rejects,
   ...beyond,
+  ...(children?.roots ?? []),
+  ...(children?.tables ?? []).flatMap((table) => [...table.files, ...(table.rejects ?? [])]),
 ];
 
 /** Makes the request to write a batch; its files are verified when the destination asks for them. */
@@ -88,7 +104,29 @@ export function writeRequest(plan: StreamPlan, staging: Staging, batch: StagedBa
         ...(batch.beyond !== undefined && { beyond: () => verified(batch.beyond) }),
       },
     }),
+    ...(plan.children !== undefined && { children: childrenOf(plan.children, batch.children, verified) }),
     ...(range === undefined && { fingerprint: fingerprintOf(plan) }),
     workflowId: Context.current().info.workflowExecution?.workflowId ?? '',
+  };
+}
+
+/** The child rows of a batch, as the destination takes them. */
+function childrenOf(
+  children: readonly ChildSpec[],
+  staged: StagedChildren | undefined,
+  verified: (files?: StagedFile[]) => Promise<string[]>,
+): ChildrenWrite {
+  return {
+    ...(staged !== undefined && { roots: () => verified(staged.roots) }),
+    tables: allChildren(children).map((child, i) => {
+      const { files, rejects, records = 0, longest = 0 } = staged?.tables[i] ?? {};
+      return {
+        table: childTable(child),
+        records,
+        longest,
+        files: () => verified(files),
+        ...(rejects !== undefined && { rejects: () => verified(rejects) }),
+      };
+    }),
   };
 }

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { standingText } from '../sync-condition.js';
 import { askSyncs, connected, type Connected } from './asking.js';
 import { ownStanding } from './control.js';
-import { count, counted, print, visible } from './output.js';
+import { count, counted, print, shellWord, visible } from './output.js';
 
 /** A decision about rows that a pass would remove. */
 export interface Decision {
@@ -48,7 +48,7 @@ async function decide(
     .catch((thrown: unknown) => {
       if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
       throw new Error(
-        `no worker answers for "${id}". Start a worker ("highwater status ${id}" names the task queue), then run "highwater ${name} ${id}" again`,
+        `no worker answers for "${visible(id)}". Start a worker ("highwater status ${shellWord(id)}" names the task queue), then run "highwater ${name} ${shellWord(id)}" again`,
       );
     });
   const [before] = await askSyncs(client, [handle], { milliseconds: 3000 });

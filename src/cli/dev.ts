@@ -53,7 +53,11 @@ Examples:
       try {
         await runWorker(to, options);
       } finally {
-        await server.leave();
+        const isStopped = await server.leave();
+        if (isStopped && options.json !== true)
+          note(
+            'The local Temporal server has stopped too. Syncs continue where they are with the next "highwater dev".',
+          );
       }
     });
 }

@@ -80,7 +80,8 @@ async function run(file: string, options: Options): Promise<void> {
   const before = options.write === true ? await readFile(file, 'utf8') : null;
   const inPlace = before !== null && isYaml ? { document: parseDocument(before, { merge: true }) } : {};
   const { text, configuration: filled, notes } = draft(configuration, plans.plans, found, inPlace);
-  const after = before === null || isYaml ? text : editedJson(before, configuration, filled);
+  const inJson = async () => editedJson(before ?? (await readFile(file, 'utf8')), configuration, filled);
+  const after = isYaml ? text : await inJson();
   const isChanged = before !== null && after !== before;
   if (isChanged) await replaceFile(file, after);
   if (options.json === true) {
@@ -97,7 +98,7 @@ async function run(file: string, options: Options): Promise<void> {
       }),
     );
   } else {
-    if (before === null) print(text.trimEnd());
+    if (before === null) print(after.trimEnd());
     else if (isChanged)
       print(`Wrote what was found in ${counted(found.size, 'stream')} to ${visible(file)}.`);
     else print(`${visible(file)} already says all that was found; nothing was written.`);

@@ -2,7 +2,7 @@
 import { HighwaterError } from '../errors.js';
 import type { AuthKind } from '../inspect/credentials.js';
 import { type Checked, printFindings, problemsIn } from './check.js';
-import { counted, print, visible, wrapped } from './output.js';
+import { counted, print, shellWord, visible, wrapped } from './output.js';
 
 export interface InitOptions {
   baseUrl?: string;
@@ -54,8 +54,10 @@ export function finishInit(outcome: InitOutcome): void {
   } else printOutcome(outcome);
   refuseIncomplete(outcome);
   if (json !== null) return;
-  const steps = findings === null ? [`npx highwater check ${file}`] : [];
-  print(`\nNext:\n${[...steps, `npx highwater run ${file}`].map((line) => `  ${line}`).join('\n')}`);
+  const steps = findings === null ? [`npx highwater check ${shellWord(file)}`] : [];
+  print(
+    `\nNext:\n${[...steps, `npx highwater run ${shellWord(file)}`].map((line) => `  ${line}`).join('\n')}`,
+  );
 }
 
 function printOutcome({ files, variables, secrets, findings, printFound }: InitOutcome): void {
@@ -82,6 +84,6 @@ function refuseIncomplete({ file, missing, findings }: InitOutcome): void {
   const problems = findings === null ? 0 : problemsIn(findings);
   if (problems === 0) return;
   throw new InitIncompleteError(
-    `${file} is written, but its check found ${counted(problems, 'problem')}: fix the file, then run "highwater check ${file}"`,
+    `${file} is written, but its check found ${counted(problems, 'problem')}: fix the file, then run "highwater check ${shellWord(file)}"`,
   );
 }

@@ -24,7 +24,7 @@ import { checked } from './check.js';
 import { initFrom } from './init-from.js';
 import { finishInit, type InitOptions } from './init-outcome.js';
 import { refuseExisting, writeConfiguration } from './init-file.js';
-import { counted, note, print, probedFrom, visible, wrapped } from './output.js';
+import { counted, note, print, probedFrom, shellWord, visible, wrapped } from './output.js';
 import { Questions } from './questions.js';
 
 /** The API could not be understood, so no configuration was written. */
@@ -270,8 +270,11 @@ async function lastAnswers(
   if (questions === null) return { ...given, strategy: given.strategy ?? (look === null ? 'keyset' : null) };
   const found = String(look?.keys['strategy'] ?? 'keyset');
   if (look !== null) printLook(look);
+  // What requests have shown is not asked about.
+  const isFound = look !== null && look.keys['strategy'] !== undefined;
   const strategy =
-    options.strategy ?? (await questions.oneOf('Strategy', STRATEGIES, found as (typeof STRATEGIES)[number]));
+    options.strategy ??
+    (isFound ? found : await questions.oneOf('Strategy', STRATEGIES, found as (typeof STRATEGIES)[number]));
   const name = options.name ?? (await questions.text('Name of the stream and its table', given.name));
   const file = options.file ?? (await questions.text('File', given.file));
   return { ...given, strategy: strategy === found && look !== null ? null : strategy, name, file };
@@ -320,7 +323,7 @@ async function finish(
   const variables = variablesIn(configuration);
   const files = await writeConfiguration(given.file, text, variables);
   const notes = [...drafted.notes, ...given.auth.assumed];
-  if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${given.file} --write" finds them`);
+  if (!isComplete) notes.push(`${GUESSES}: "highwater discover ${shellWord(given.file)} --write" finds them`);
   if (look !== null && options.columns === true) {
     notes.push(
       `the columns are inferred from ${counted(look.discovery.records, 'record')}: check their types`,

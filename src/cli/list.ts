@@ -214,6 +214,7 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
   const standing = standingOf(
     {
       ...{ id, execution, progress, isPolled, taskQueue: work?.taskQueue ?? '', retry: work?.retry ?? null },
+      quietSince: work?.reading?.at ?? null,
       ...{
         ended: sync.ended,
         outcome: { status: isStopped ? 'stopped' : null, error },

@@ -51,12 +51,16 @@ export async function lookAt(client: Client, id: string, now = Date.now()): Prom
     const facts = endedFacts(id, described, outcome);
     return { ...known, standing: standingOf(facts, now), answer: null, retry: null, streams: [], outcome };
   }
-  const [[answer = null], work] = await Promise.all([askSyncs(client, [handle]), handle.work()]);
+  const [[answer = null], work] = await Promise.all([
+    askSyncs(client, [handle]),
+    handle.work({ withBeginning: true }),
+  ]);
   const polled = answer === null ? await isPolled(client, work.taskQueue) : true;
   const streams = answer === null ? [] : await lookAtStreams(client, id, answer, now);
   const facts: Facts = {
     ...runningFacts(id, work.taskQueue),
     ...{ progress: answer?.progress ?? null, retry: work.retry, isPolled: polled },
+    quietSince: work.reading?.at ?? null,
   };
   const standing = standingOfSeveral(standingOf(facts, now), streams);
   return { ...known, standing, answer, retry: work.retry, streams, outcome: null };
@@ -97,7 +101,9 @@ async function lookAtStreams(
   // A worker answers queries one at a time; if all were sent at once, the last would time out.
   for (let from = 0; from < handles.length; from += ASKED_AT_ONCE)
     answers.push(...(await askSyncs(client, handles.slice(from, from + ASKED_AT_ONCE))));
-  const works = await Promise.all(handles.map((handle) => handle.work().catch(() => null)));
+  const works = await Promise.all(
+    handles.map((handle) => handle.work({ withBeginning: true }).catch(() => null)),
+  );
   const asked = new Map(
     running.map(({ stream }, i) => [stream, { answer: answers[i] ?? null, work: works[i] ?? null }]),
   );
@@ -119,6 +125,7 @@ async function lookAtStreams(
       const facts: Facts = {
         ...runningFacts(own, work?.taskQueue ?? ''),
         ...{ progress: answer?.progress ?? null, retry: work?.retry ?? null },
+        quietSince: work?.reading?.at ?? null,
       };
       return look(standingOf(facts, now));
     }),

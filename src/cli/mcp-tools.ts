@@ -174,11 +174,16 @@ const ofSync =
   <Input extends { id: string }>(command: string, more: (input: Input) => string[] = () => []) =>
   async (input: Input, options: ToolOptions, signal: AbortSignal): Promise<ToolResult> => {
     const { folder } = options;
+    // The same answer whether there is such a file or not: files outside of the folder are none of an assistant's.
+    if (isPath(input.id)) return failure('give the id of a sync, not a path');
     if (existsSync(resolve(folder, input.id)) || /\.(?:jsonc?|ya?ml)$/i.test(input.id))
       return failure(`give the id of a sync, not a file: ${input.id}`);
     const environment = environmentFor(options, process.env);
     return runCommand([command, '--json', ...more(input), '--', input.id], { folder, environment, signal });
   };
+
+/** Whether a name could lead out of the working folder. */
+const isPath = (name: string): boolean => /^(?:[/\\~]|[a-z]:[/\\])|(?:^|[/\\])\.\.?(?:[/\\]|$)/i.test(name);
 
 const auditInput = z.strictObject({
   id,

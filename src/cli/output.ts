@@ -11,7 +11,7 @@ import { count, counted, cursorText as cursorParts, roughly, visible } from '../
 import { cut, paint, width, type Tone } from './terminal.js';
 
 export { webUiLink } from '../connection.js';
-export { count, counted, roughly, since, visible } from '../text.js';
+export { count, counted, roughly, shellWord, since, visible } from '../text.js';
 export { cut, width };
 
 /** Prints one clear message and exits with 1; prints a stack trace only of an unexpected error, and only on request. */

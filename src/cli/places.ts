@@ -21,7 +21,7 @@ import { connected, type Connected } from './asking.js';
 import { eventsOf, type Event } from './history.js';
 import { chosen } from './import-state.js';
 import { commandHolder, inDestination, isRunning } from './in-destination.js';
-import { destinationOf } from './output.js';
+import { destinationOf, shellWord, visible } from './output.js';
 
 /** A stream that a command is about. */
 export interface Place {
@@ -106,7 +106,7 @@ export async function placeOfSync(
     run = started?.continuedExecutionRunId || null;
   }
   throw new NotKnownError(
-    `the sync "${id}" has not opened its stream yet; "highwater status ${id}" shows why`,
+    `the sync "${visible(id)}" has not opened its stream yet; "highwater status ${shellWord(id)}" shows why`,
   );
 }
 
@@ -118,7 +118,9 @@ async function firstPlace(to: Connected, id: string, streams: readonly string[])
     });
     if (place !== null) return place;
   }
-  throw new NotKnownError(`the sync "${id}" has opened no stream yet; "highwater status ${id}" shows why`);
+  throw new NotKnownError(
+    `the sync "${visible(id)}" has opened no stream yet; "highwater status ${shellWord(id)}" shows why`,
+  );
 }
 
 /** How the stream was opened last. */
@@ -219,7 +221,7 @@ export async function answered<T>(
       if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
       throw new Error(
         `"${id}" has not answered within ${ANSWER_MILLISECONDS / 1000} s. If no worker runs, start one and repeat the command. ` +
-          `If the destination is unreachable, the sync carries out the command once it can: see "highwater status ${id}"`,
+          `If the destination is unreachable, the sync carries out the command once it can: see "highwater status ${shellWord(id)}"`,
       );
     });
 }

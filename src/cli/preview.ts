@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { loadPlans, planNamed } from '../config/index.js';
 import { Probe } from '../inspect/probe.js';
+import type { StreamPlan } from '../protocol.js';
 import { memberTexts } from '../request/paths.js';
 import { rowsOf, shownTransformed, transformedJson } from './transformed.js';
 import {
@@ -15,6 +16,7 @@ import {
   visible,
   width,
 } from './output.js';
+import { listMembers, previewedChildren } from './preview-children.js';
 
 const CELL = 40;
 
@@ -59,8 +61,9 @@ async function preview(
     const stream = JSON.stringify(plan.stream);
     const isShown = transformed.length > 0 && transformed.every(({ record }) => record !== null);
     const changes = !isShown ? '' : `,"transformed":[${transformed.map(transformedJson).join(',')}]`;
+    const children = plan.children === undefined ? '' : `,"children":${childrenJson(plan, shown)}`;
     print(
-      `{"stream":${stream},"requests":${JSON.stringify(requests)}${changes},"records":[${shown.join(',')}]}`,
+      `{"stream":${stream},"requests":${JSON.stringify(requests)}${changes},"records":[${shown.join(',')}]${children}}`,
     );
     return;
   }
@@ -70,10 +73,26 @@ async function preview(
   const { columns, inference } = plan.table;
   const others =
     inference === undefined ? [] : shown.flatMap((record) => Object.keys(JSON.parse(record) as object));
-  const names = [...new Set([...Object.keys(columns), ...others])];
+  const lists = listMembers(plan);
+  const names = [...new Set([...Object.keys(columns), ...others])].filter((name) => !lists.includes(name));
   const paths = new Map(names.map((name) => [name, [name]]));
   const texts = shown.map((record) => Object.fromEntries(memberTexts(record, paths)));
   print(shownRecords(names, texts, outputWidth(), shownJson));
+  for (const { table: name, names: ofChild, rows } of previewedChildren(plan, shown)) {
+    print(`\n${name}: ${counted(rows.length, 'row')}`);
+    const cells = rows.map((row) => Object.fromEntries(row));
+    if (rows.length > 0) print(shownRecords(ofChild, cells.slice(0, limit), outputWidth(), shownJson));
+  }
+}
+
+/** The rows of child tables by table, as JSON in which no number has lost a digit. */
+function childrenJson(plan: StreamPlan, records: readonly string[]): string {
+  const object = (row: ReadonlyMap<string, string>) =>
+    `{${[...row].map(([name, text]) => `${JSON.stringify(name)}:${text}`).join(',')}}`;
+  const tables = previewedChildren(plan, records).map(
+    ({ table: name, rows }) => `${JSON.stringify(name)}:[${rows.map(object).join(',')}]`,
+  );
+  return `{${tables.join(',')}}`;
 }
 
 /**

@@ -7,8 +7,9 @@ const { version } = readPackageJson();
 const EXIT_CODES = '\nExit codes: 0 done · 1 failed, with the reason · 130 interrupted';
 
 const CONNECTION = `
-Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS_… name a Temporal server; otherwise
-commands use the local one, on HIGHWATER_TEMPORAL_PORT (7233). NO_COLOR switches colours off.
+Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and
+TEMPORAL_TLS_… name a Temporal server; otherwise commands use the local one, on
+HIGHWATER_TEMPORAL_PORT (7233). NO_COLOR switches colours off.
 `;
 
 /** The commands by task. Each is loaded when it is used: most of the start-up time is modules of the Temporal SDK. */
@@ -20,6 +21,8 @@ export const COMMANDS = {
     check: async () => (await import('./check.js')).checkCommand(),
     preview: async () => (await import('./preview.js')).previewCommand(),
     run: async () => (await import('./run.js')).runCommand(),
+    record: async () => (await import('./record.js')).recordCommand(),
+    test: async () => (await import('./test.js')).testCommand(),
   },
   'Run and operate': {
     dev: async () => (await import('./dev.js')).devCommand(),
@@ -86,7 +89,7 @@ const programAlone = (): Command =>
   new Command('highwater')
     .description('Durable incremental sync of any paginated HTTP API into a database, on Temporal.')
     .version(version)
-    .configureHelp({ sortSubcommands: false })
+    .configureHelp({ sortSubcommands: false, subcommandTerm: shortTerm })
     .addHelpCommand(
       new Command('help')
         .argument('[command]')
@@ -95,6 +98,19 @@ const programAlone = (): Command =>
     )
     .showHelpAfterError('(see highwater --help)')
     .addHelpText('after', `${CONNECTION}${EXIT_CODES}`);
+
+/** Columns of commands in the overview: descriptions have room beside them on a terminal of 80. */
+const LONGEST_TERM = 26;
+
+/** Returns a command with its arguments, as far as they have room. */
+function shortTerm(command: Command): string {
+  const shown = command.registeredArguments.map((argument) => {
+    const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+    return argument.required ? `<${name}>` : `[${name}]`;
+  });
+  const whole = [command.name(), ...shown].join(' ');
+  return whole.length <= LONGEST_TERM ? whole : `${command.name()} …`;
+}
 
 /**
  * Returns the command line for its first words. If they name a command, only that one is loaded; otherwise the overview

@@ -14,7 +14,7 @@ import type { TrustOptions } from '../trust/policy.js';
 import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { followSync } from './follow.js';
-import { destinationOf, note, print, webUiLink, wrapped } from './output.js';
+import { destinationOf, note, print, shellWord, webUiLink, wrapped } from './output.js';
 import { ownTaskQueue, ownTrust, withOwnWorker } from './own-worker.js';
 import { NotKnownError, placeOfSync } from './places.js';
 import { namesFile, onlyConfiguration } from './subject.js';
@@ -140,7 +140,7 @@ async function printStarted(
   }
   print(`Started ${workflowId}`);
   if (webUi !== null) print(`Web UI: ${webUi}`);
-  print(`Status: npx highwater status ${workflowId}`);
+  print(`Status: npx highwater status ${shellWord(workflowId)}`);
 }
 
 async function finish(
@@ -152,7 +152,7 @@ async function finish(
   const runId = await handle.runId();
   const webUi = webUiLink(server.uiUrl, to.namespace, workflowId, runId);
   const interrupt = () => {
-    note(`\nIt continues in the background; "npx highwater cancel ${workflowId}" ends it.`);
+    note(`\nIt continues in the background; "npx highwater cancel ${shellWord(workflowId)}" ends it.`);
     process.exit(130);
   };
   process.once('SIGINT', interrupt);

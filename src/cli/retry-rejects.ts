@@ -8,6 +8,7 @@ import { liveOwner } from '../destinations/duckdb/owner.js';
 import { retryAtOwner } from '../destinations/duckdb/query-socket.js';
 import type { RetryOutcome, RetryRequest } from '../destinations/sql/retry.js';
 import { DestinationError } from '../errors.js';
+import { allChildren } from '../protocol.js';
 import { inServer } from './in-destination.js';
 import { count, counted, destinationOf, print } from './output.js';
 
@@ -22,23 +23,24 @@ export interface RetryOptions {
 export async function retryRejects(configuration: string, options: RetryOptions): Promise<void> {
   const { plans } = await loadPlans(configuration);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
-  const outcomes: ({ stream: string } & RetryOutcome)[] = [];
+  const outcomes: ({ stream: string; table?: string } & RetryOutcome)[] = [];
   for (const plan of chosen) {
-    const request = {
-      table: plan.table,
-      cursorField: plan.cursorField,
-      overwrite: options.overwrite === true,
-    };
-    const outcome = await retryIn(destinationOf(options.destination, plan), request);
-    outcomes.push({ stream: plan.stream, ...outcome });
+    const destination = destinationOf(options.destination, plan);
+    const own = { table: plan.table, cursorField: plan.cursorField, overwrite: options.overwrite === true };
+    outcomes.push({ stream: plan.stream, ...(await retryIn(destination, own)) });
+    for (const { table } of allChildren(plan.children)) {
+      const outcome = await retryIn(destination, { table, isChild: true, cursorField: '', overwrite: true });
+      outcomes.push({ stream: plan.stream, table: table.table, ...outcome });
+    }
   }
   if (options.json === true) {
     print(JSON.stringify(outcomes));
     return;
   }
-  for (const { stream, records, retried, rows } of outcomes) {
+  for (const { stream, table, records, retried, rows } of outcomes) {
+    const name = table === undefined ? stream : `${stream}, table ${table}`;
     if (records === 0) {
-      print(`${stream}: no records are quarantined.`);
+      print(`${name}: no records are quarantined.`);
       continue;
     }
     const stay = records - retried;
@@ -47,7 +49,7 @@ export async function retryRejects(configuration: string, options: RetryOptions)
         ? ''
         : `. ${count(stay)} ${stay === 1 ? 'stays' : 'stay'} quarantined; "highwater rejects" lists the current reasons`;
     print(
-      `${stream}: ${count(retried)} of ${counted(records, 'record')} fit now; ${counted(rows, 'row')} inserted or updated${rest}.`,
+      `${name}: ${count(retried)} of ${counted(records, 'record')} fit now; ${counted(rows, 'row')} inserted or updated${rest}.`,
     );
   }
 }

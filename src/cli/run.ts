@@ -27,6 +27,7 @@ import {
   count,
   counted,
   destinationOf,
+  fail,
   note,
   print,
   summary,
@@ -97,7 +98,7 @@ async function run(file: string, options: RunOptions): Promise<void> {
     const ended = await syncOnce(file, options);
     if (isJson) printJson(ended);
     else printEnd(ended);
-    if (ended.failure !== null) throw ended.failure;
+    if (isJson && ended.failure !== null) throw ended.failure;
   } catch (thrown) {
     // A sync that has begun has been printed.
     if (isJson && !(thrown instanceof SyncFailedError))
@@ -150,6 +151,8 @@ function printEnd({ result, failure, outcomes, destination, link, isServerGone }
       `${counted(succeeded.length, 'stream')} of ${count(outcomes.length)} succeeded; their rows are in the destination.`,
     );
   }
+  // The cause comes first: what follows is where to look further. It sets the exit code.
+  if (failure !== null) fail(failure);
   // A reader of the output expects the place of the rows there; with a failure it is a remark.
   const say = failure === null ? print : note;
   if (failure === null || succeeded.length > 0) print(`\nDestination: ${destination}`);

@@ -4,7 +4,7 @@ import { asConfiguration, loadPlans, parseDuration } from '../config/index.js';
 import { type ListedSchedule, ScheduleExistsError, type SyncSchedule } from '../schedules.js';
 import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
-import { collect, note, print, since, table, visible, wrapped, type Cell } from './output.js';
+import { collect, note, print, shellWord, since, table, visible, wrapped, type Cell } from './output.js';
 import { lastResultText, scheduleStanding } from './schedules.js';
 import { TONES } from './terminal.js';
 import { noWorkerText } from './workers.js';
@@ -178,7 +178,10 @@ function printSchedules(found: readonly ListedSchedule[], now: number): void {
     if (standing?.word !== 'failing') continue;
     print(wrapped(visible(`✗ ${id}: ${standing.what}`), 2));
     print(
-      wrapped(`  next: "highwater status ${lastId ?? id}" shows all of it; the next sync tries again`, 6),
+      wrapped(
+        `  next: "highwater status ${shellWord(lastId ?? id)}" shows all of it; the next sync tries again`,
+        6,
+      ),
     );
   }
 }

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import type { Json } from '../protocol.js';
 import { SETTINGS, settingsText } from '../settings.js';
 import { connected } from './asking.js';
-import { print } from './output.js';
+import { print, shellWord } from './output.js';
 
 export function setCommand(): Command {
   const names = Object.entries(SETTINGS).map(
@@ -38,7 +38,7 @@ Examples:
           .catch((thrown: unknown) => {
             if (!(thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw thrown;
             throw new Error(
-              `no worker answers for "${id}". Start a worker ("highwater status ${id}" names the task queue), then repeat the command`,
+              `no worker answers for "${id}". Start a worker ("highwater status ${shellWord(id)}" names the task queue), then repeat the command`,
             );
           });
         if (options.json === true) print(JSON.stringify({ id, settings }));

@@ -3,7 +3,7 @@ import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../clien
 import { asConfiguration, loadPlans } from '../config/index.js';
 import type { StreamPlan } from '../protocol.js';
 import { isPolled } from '../task-queue.js';
-import { note, print, webUiLink } from './output.js';
+import { note, print, shellWord, visible, webUiLink } from './output.js';
 import { runningServer } from './server.js';
 import { noWorkerText } from './workers.js';
 
@@ -55,10 +55,10 @@ async function start(file: string, options: Options): Promise<void> {
     if (options.json === true) print(JSON.stringify({ workflowId: handle.workflowId, runId, webUi: link }));
     else {
       for (const { message } of plans.plans.flatMap((plan) => plan.notes)) note(`note: ${message}`);
-      print(`Started ${handle.workflowId}`);
+      print(`Started ${visible(handle.workflowId)}`);
       print(`Destination: ${destinationText(plans.plans[0])}`);
       if (link !== null) print(`Web UI: ${link}`);
-      print(`Status: npx highwater status ${handle.workflowId}`);
+      print(`Status: npx highwater status ${shellWord(handle.workflowId)}`);
       if ((await isPolled(client, options.taskQueue)) === false)
         note(`! ${noWorkerText(options.taskQueue, 'the sync begins')}`);
     }

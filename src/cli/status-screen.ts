@@ -29,7 +29,7 @@ export function headline(standing: Standing, limit = outputWidth()): string {
 
 /** The report of a sync as a screen. */
 export function report({ progress, state }: Answer, now: number, limit = outputWidth()): string {
-  const { totals, trouble, completeAsOf, recent } = progress;
+  const { totals, completeAsOf, recent } = progress;
   const facts: [string, string][] = [
     ['stream', [progress.stream, progress.strategy].filter((part) => part !== '').join(' · ')],
     ['cursor', cursorText(state)],
@@ -42,7 +42,7 @@ export function report({ progress, state }: Answer, now: number, limit = outputW
       progress.staged === 0 ? '' : `${counted(progress.staged, 'batch', 'batches')} read but not yet written`,
     ],
     ['settings', settingsText(progress.settings)],
-    ...troubleFacts(trouble),
+    ...troubleFacts(progress),
   ];
   const lines = facts
     .filter(([, text]) => text !== '')
@@ -127,11 +127,12 @@ const HARD_SPACE = '\u00a0';
 const keepSpaces = (spaces: string) => HARD_SPACE.repeat(spaces.length);
 
 /** The rest of a message whose first line the headline shows. */
-function troubleFacts(trouble: Progress['trouble']): [string, string][] {
+function troubleFacts({ trouble, status }: Progress): [string, string][] {
   if (trouble === null) return [];
+  const isOver = status === 'running' || status === 'opening';
   const [, ...rest] = trouble.message.split('\n').map((line) => line.trim());
   return [
-    ['problem', trouble.type],
+    [isOver ? 'last error' : 'problem', trouble.type],
     ['', rest.join(trouble.deletes === undefined ? ' · ' : ' ')],
   ];
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { STRATEGIES } from '../protocol.js';
 import { HOOK_NAME, NO_HOOK_NAME } from '../request/hook-names.js';
 import { filterProblem } from '../request/paths.js';
+import { childrenSchema } from './children.js';
 import { flatFields, flatSchema, themes } from './flat.js';
 import { baseUrl, columnsOf, duration, identifier, numeric, ownColumn } from './values.js';
 import { column, memberPattern } from './made-columns.js';
@@ -108,6 +109,11 @@ export const streamSchema = z.strictObject({
       .describe(
         'The column that marks a record as deleted: by true, a number other than 0, a time, or a text other than "false" and "no".',
       ),
+    children: childrenSchema
+      .optional()
+      .describe(
+        'Child tables: each is filled from a list inside of the records, such as the lines of an order, in the transaction of the records themselves.',
+      ),
     parent: z
       .strictObject({
         stream: identifier.describe('The parent stream.'),
@@ -171,6 +177,11 @@ export const streamSchema = z.strictObject({
       .prefault('data')
       .describe(
         'Where the records are: a path such as `data.items`, `$` for the response itself, or any JSONPath.',
+      ),
+    record_names: answerPath
+      .optional()
+      .describe(
+        'If records are lists of values: where their names are, such as `columns`, or `$.columns[*].name`.',
       ),
     single: z.boolean().default(false).describe('The response is a single record, not a list.'),
     where: z
@@ -335,10 +346,13 @@ export function jsonSchema(): object {
   const stream = z.toJSONSchema(streamSchema, { io: 'input', unrepresentable: 'any' });
   const schema = z.toJSONSchema(fullSchema, { io: 'input', unrepresentable: 'any' }) as {
     properties: Record<string, object>;
+    $defs?: object;
   };
-  const { required: _required, ...partial } = stream;
+  const { required: _required, $defs, ...partial } = stream;
   return {
     ...schema,
+    // References lead to the root.
+    $defs: { ...$defs, ...schema.$defs },
     title: 'Highwater, full form',
     properties: {
       $schema: { type: 'string' },

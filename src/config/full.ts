@@ -20,6 +20,7 @@ import {
   valuesOf,
   type Values,
 } from '../strategies/index.js';
+import { CHILD_KEYS, childProblems, childrenOf, childTables, keptFor } from './children.js';
 import { schemaOf } from './destination-kind.js';
 import {
   contradictions,
@@ -182,6 +183,7 @@ const KEYS_IN: Record<string, string[]> = {
   errors: ['status', 'body', 'path', 'action', 'wait'],
   parent: ['stream', 'include'],
   columns: COLUMN_KEYS,
+  children: CHILD_KEYS,
   ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) =>
@@ -218,6 +220,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...madeProblems(stream, draft || isFollowing(stream)),
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
+    ...childProblems(stream, draft),
   ];
 }
 
@@ -267,7 +270,12 @@ function* nextProblems(stream: Stream): Iterable<Problem> {
   }
 }
 
-function* bodyProblems({ body, method, format, strategy, next }: Stream): Iterable<Problem> {
+function* bodyProblems({ body, method, format, strategy, next, ...stream }: Stream): Iterable<Problem> {
+  if (stream.record_names !== undefined && (format !== 'json' || stream.single))
+    yield {
+      path: 'record_names',
+      message: `has no effect ${stream.single ? 'with "single"' : `on ${format}`}; it names the values of records that are lists in a JSON response`,
+    };
   if (body !== undefined && method === 'GET')
     yield { path: 'method', message: 'must be POST, because there is a body' };
   const isOutside = ['link', 'header', 'last_key', 'last_record', 'none'].includes(next?.in ?? '');
@@ -422,6 +430,10 @@ const CURSOR_VALUES = NAME_KEYS.filter((name) => name !== 'format' && name !== '
 function unkept(streams: (Stream | undefined)[], destination = '', draft: boolean): Problem[] {
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
+    if (stream?.children !== undefined)
+      return [
+        { path: `streams[${i}].children`, message: 'files do not support child tables: use a database' },
+      ];
     const [key, message] = (stream && filesProblem(tableOf(stream, destination))) ?? [];
     return key === undefined || message === undefined || (draft && key === 'columns')
       ? []
@@ -679,6 +691,32 @@ function twice(streams: (Stream | undefined)[], destination: string | undefined)
       if (first === undefined) seen.set(folded, i);
     }
   });
+  return [...problems, ...childTwins(streams, destination, seen)];
+}
+
+/** Child tables that another stream or child has. @param seen tables of streams, by their folded names. */
+function childTwins(
+  streams: (Stream | undefined)[],
+  destination: string | undefined,
+  seen: ReadonlyMap<string, number>,
+): Problem[] {
+  const problems: Problem[] = [];
+  const known = new Map([...seen].map(([folded, i]) => [folded, `streams[${i}]`]));
+  streams.forEach((stream, i) => {
+    if (stream === undefined) return;
+    for (const { path, table } of childTables(stream)) {
+      const text = `${schemaOf({ ...stream, destination })}.${table}`;
+      const folded = `table ${text.toLowerCase()}`;
+      const at = `streams[${i}].${path}`;
+      const first = known.get(folded);
+      if (first === undefined) known.set(folded, at);
+      else
+        problems.push({
+          path: `${at}.table`,
+          message: `${JSON.stringify(text)} is already used by ${first}; name another table`,
+        });
+    }
+  });
   return problems;
 }
 
@@ -690,7 +728,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     ...(stream.body !== undefined && { body: stream.body, bodyAs: stream.body_as }),
     format: stream.format,
     single: stream.single,
-    shape: shapeOf(stream),
+    shape: keptFor(stream, shapeOf(stream)),
     errors: [...stream.errors, ...source.errors],
     ...(limit !== undefined && {
       rateLimit: {
@@ -708,6 +746,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
     headers: { ...source.headers, ...stream.headers },
     auth: authOf(stream.auth ?? source.auth, source.base_url),
     records: stream.records,
+    ...(stream.record_names !== undefined && { recordNames: stream.record_names }),
     next:
       stream.next === undefined ||
       stream.next.in === 'last_key' ||
@@ -733,6 +772,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
   );
   const parent = streams.find(({ name }) => name === stream.parent?.stream);
   const { cursor_field: fields = [] } = stream;
+  const children = childrenOf(stream, full.destination);
   return {
     ...beside,
     table: tableOf(stream, full.destination),
@@ -749,6 +789,7 @@ function planOf(full: Full, stream: Stream, streams: readonly Stream[]): StreamP
         fields: fieldsOf(stream),
       },
     }),
+    ...(children !== undefined && { children }),
     notes: [],
   };
 }

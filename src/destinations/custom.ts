@@ -7,6 +7,7 @@ import type { Destination, ParentRow } from './destination.js';
 /** What a destination can do beside upserts into declared columns; configurations that need another are refused. */
 export const DESTINATION_FEATURES = [
   'append',
+  'children',
   'deletes',
   'history',
   'inference',
@@ -17,7 +18,7 @@ export const DESTINATION_FEATURES = [
 ] as const;
 
 /**
- * Something that a destination can do beside upserts into declared columns: modes other than `upsert`, `deletes` (also by
+ * Something that a destination can do beside upserts into declared columns: modes other than `upsert`, `children` tables, `deletes` (also by
  * `deleted_field`), `inference` of columns, tables that are `parents` of other streams, `quarantine` of records that do
  * not fit, and `stamps`, the columns with time and batch of the last write.
  */
@@ -134,7 +135,7 @@ export interface Unfit {
 /** Returns the parts of a stream that a destination does not support. */
 export function unfitFor(
   { name, features = [] }: Pick<DestinationDefinition, 'name' | 'features'>,
-  { table, parent }: Pick<StreamPlan, 'table' | 'parent'>,
+  { table, parent, children }: Pick<StreamPlan, 'table' | 'parent' | 'children'>,
 ): Unfit[] {
   const found: Unfit[] = [];
   const need = (feature: DestinationFeature, key: string, message: string) => {
@@ -165,6 +166,8 @@ export function unfitFor(
       'stamps',
       'this destination does not store time and batch of a write: write "stamps: false"',
     );
+  if (children !== undefined && children.length > 0)
+    need('children', 'children', 'this destination has no child tables: omit them');
   if (parent !== undefined)
     need(
       'parents',

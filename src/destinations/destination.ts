@@ -107,6 +107,8 @@ export interface RangeWrite {
 export interface ConcludeRequest {
   key: StreamKey;
   table: TableSpec;
+  /** The stream's child tables; absent if it has none. */
+  children?: TableSpec[];
   range: RangePlan;
   /**
    * The rows that a complete pass would have read, as inclusive bounds on a column; null: all rows; a text: the reason
@@ -123,6 +125,8 @@ export interface ConcludeRequest {
 export interface OpenRequest {
   key: StreamKey;
   table: TableSpec;
+  /** The stream's child tables; absent if it has none. */
+  children?: TableSpec[];
   holder: Holder;
   full: boolean;
   takeOver: boolean;
@@ -187,6 +191,19 @@ export interface OpenResult {
   notes?: Note[];
 }
 
+/** Rows of child tables, written in the transaction of the records that they come from. */
+export interface ChildrenWrite {
+  /**
+   * Returns the paths of files with a line for each record of the batch: its number, its primary key, and its mark of
+   * deletion. Absent if the batch has no records.
+   */
+  roots?: () => Promise<string[]>;
+  tables: ChildWrite[];
+}
+
+/** Rows of one child table. */
+export type ChildWrite = Pick<WriteRequest, 'table' | 'records' | 'longest' | 'files' | 'rejects'>;
+
 /** A batch to write. */
 export interface WriteRequest {
   key: StreamKey;
@@ -207,6 +224,8 @@ export interface WriteRequest {
   marks?: () => Promise<string[]>;
   /** Returns the paths of files of {@link Reject}s, likewise. */
   rejects?: () => Promise<string[]>;
+  /** Rows of the stream's child tables; absent if it has none. */
+  children?: ChildrenWrite;
   workflowId: string;
   /** Absent: the batch belongs to the sync itself. */
   range?: RangeWrite;

@@ -16,6 +16,8 @@ export interface Fingerprint {
   parent: string | null;
   /** The declared columns and the place of each value in a record. */
   columns: { [column: string]: string };
+  /** The place of the list that fills each child table, and its primary key; absent if there are none. */
+  children?: { [table: string]: { from: string; primaryKey: string[] } };
   /** Columns that are made, and how, in words; absent: none. */
   made?: { [column: string]: string };
   /** Members that are left out; absent: none. */
@@ -64,7 +66,7 @@ const cursorText = (cursor: Fingerprint['cursor']) =>
   cursor === null ? 'none' : `${cursor.field} (${formatText(cursor.format)})`;
 
 /** Whether two primary keys name the same rows. */
-const isSameKey = (a: readonly string[], b: readonly string[]) =>
+export const isSameKey = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.every((name) => b.includes(name));
 
 /** Compares the configuration that rows were read by with the current one. */
@@ -91,7 +93,7 @@ export function changesBetween(was: Fingerprint, is: Fingerprint): Changes {
     rows.push(`"transform" was ${shown(was.transform?.hook)} and is now ${shown(is.transform?.hook)}`);
   if (startsEarlier(was, is))
     rows.push(`"start" was ${shown(was.start ?? undefined)} and is now ${shown(is.start ?? undefined)}`);
-  rows.push(...changesOfColumns(was, is), ...changesOfExclusion(was, is));
+  rows.push(...changesOfColumns(was, is), ...changesOfExclusion(was, is), ...changesOfChildren(was, is));
   return { key, mark: marks.length === 0 ? null : marks.join('; '), rows, hook: changedHook(was, is) };
 }
 
@@ -122,6 +124,15 @@ function* changesOfExclusion(
   const removed = was.filter((member) => !is.includes(member));
   if (added.length > 0) yield `"exclude" now leaves out ${added.join(', ')}, which older rows still hold`;
   if (removed.length > 0) yield `"exclude" does not leave out ${removed.join(', ')} any more`;
+}
+
+function* changesOfChildren(was: Fingerprint, is: Fingerprint): Iterable<string> {
+  for (const [table, { from }] of Object.entries(is.children ?? {})) {
+    const before = was.children?.[table]?.from;
+    if (before === undefined) yield `child table ${table} is new`;
+    else if (before !== from)
+      yield `child table ${table} was filled from ${before} and is now filled from ${from}`;
+  }
 }
 
 /** The hook whose code has changed; of a configuration that was not opened yet, the code is not known. */

@@ -5,6 +5,7 @@ import { counted } from '../text.js';
 import { ownSurroundings } from '../surroundings.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { createStrategy, isTimestamp } from '../strategies/index.js';
+import { childText, findChildren, type FoundChild } from './discover-children.js';
 import { CHECK_REQUESTS, SAMPLE_REQUESTS } from './request-budget.js';
 import { advanceOnce, lowered, parentFields, type ProbeOptions } from './probe.js';
 
@@ -19,6 +20,8 @@ export interface Discovery {
   primaryKeys: { columns: string[]; why: string; isNamedLikeKey: boolean }[];
   /** Best first. */
   cursorFields: FoundCursorField[];
+  /** Child tables that lists in the records could fill; absent if there are none. */
+  children?: FoundChild[];
 }
 
 export interface FoundCursorField {
@@ -71,13 +74,25 @@ export async function discover(
     return row;
   });
   const found = [...columns.values()].map((facts) => facts.column(records.length));
+  const keys = primaryKeys(found, records, plan.stream);
+  const given = plan.table.primaryKey.filter((name) => columns.has(name));
+  const key = given.length > 0 ? given : (keys[0]?.columns ?? []);
+  const children = plan.children === undefined ? findChildren(lines, key, plan.stream) : [];
   return {
     requests,
     records: records.length,
-    columns: found,
-    primaryKeys: primaryKeys(found, records, plan.stream),
+    columns: found.map((column) => withChild(column, children)),
+    primaryKeys: keys,
     cursorFields: cursorFields(found, records.length),
+    ...(children.length > 0 && { children }),
   };
+}
+
+/** Says of a column of lists how they could be a table. */
+function withChild(column: DiscoveredColumn, children: readonly FoundChild[]): DiscoveredColumn {
+  const child = children.find(({ name }) => name === column.name);
+  if (child === undefined) return column;
+  return { ...column, why: `${column.why}; as a table of their own: ${childText(child)}` };
 }
 
 /** Records as they are, but for what is not to be stored as it is. */

@@ -1,9 +1,18 @@
 /** Reads single pages of a source and looks at them, without a destination: what `check` and `preview` are made of. */
-import { HighwaterError } from '../errors.js';
+import { HighwaterError, RecordError } from '../errors.js';
 import { counted } from '../text.js';
-import type { Cursor, EndRule, Json, PageRequest, PageSummary, StreamPlan } from '../protocol.js';
+import {
+  allChildren,
+  type Cursor,
+  type EndRule,
+  type Json,
+  type PageRequest,
+  type PageSummary,
+  type StreamPlan,
+} from '../protocol.js';
 import { failureText, type Outcome } from '../hooks/messages.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
+import { RecordSplitter } from '../sources/record-splitter.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { OutOfRequestsError, type RequestBudget } from './request-budget.js';
@@ -264,12 +273,15 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
       `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
     );
   } else say('fine', `primary key ${plan.table.primaryKey.join(', ')}: present and unique in every record`);
-  if (page.undeclared.length > 0) {
-    const names = page.undeclared.join(', ');
+  const lists = (plan.children ?? []).map(({ from: [first] }) => first);
+  const undeclared = page.undeclared.filter((name) => !lists.includes(name));
+  if (undeclared.length > 0) {
+    const names = undeclared.join(', ');
     if (plan.table.inference === undefined)
       say('advice', `not stored, because no column is declared for them: ${names}`);
     else say('fine', `columns inferred from the records: ${names}`);
   }
+  childFindings(plan, page.texts, say);
   const absent = Object.keys(plan.table.columns).filter(
     (name) => name !== plan.table.deletedField && page.records.every((record) => !(name in record)),
   );
@@ -413,6 +425,30 @@ function repeatedBecause({ strategy, plan }: Probe): string {
 function parameterOf({ options, request }: StreamPlan): string {
   const own = { page_number: 'page', offset: 'offset', cursor: 'scroll_param' }[options.strategy as string];
   return own === undefined ? '' : ` (${request.names[own] ?? own})`;
+}
+
+/** Looks at the items of a page's records, as rows of child tables. */
+function childFindings({ stream, table, children }: StreamPlan, texts: readonly string[], say: Say): void {
+  if (children === undefined) return;
+  const splitter = new RecordSplitter({ stream, table, children });
+  try {
+    const { children: found } = splitter.split(Buffer.from(texts.join('\n')), [], 0);
+    for (const [i, child] of allChildren(children).entries()) {
+      const { records = 0, rejects = [] } = found[i] ?? {};
+      const name = `child table ${child.table.table}`;
+      const [reject] = rejects;
+      if (reject !== undefined)
+        say(
+          'advice',
+          `${name}: ${counted(rejects.length, 'item')} would be quarantined, the first because ${reject.reason}`,
+        );
+      else if (records === 0) say('advice', `${name}: no record has items at ${pathText(child.from)}`);
+      else say('fine', `${name}: ${counted(records, 'row')} of ${counted(texts.length, 'record')}`);
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof RecordError)) throw thrown;
+    say('problem', thrown.message);
+  }
 }
 
 type Say = (kind: Finding['kind'], message: string) => unknown;

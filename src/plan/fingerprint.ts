@@ -1,6 +1,14 @@
 import type { Fingerprint } from '../destinations/fingerprint.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
-import type { Json, MadeColumn, RecordShape, RequestSpec, StrategyOptions, StreamPlan } from '../protocol.js';
+import type {
+  ChildSpec,
+  Json,
+  MadeColumn,
+  RecordShape,
+  RequestSpec,
+  StrategyOptions,
+  StreamPlan,
+} from '../protocol.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { rangeTerms } from '../strategies/index.js';
 
@@ -40,6 +48,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     ),
     ...(Object.keys(made).length > 0 && { made }),
     ...(shape?.exclude !== undefined && { exclude: shape.exclude.map(patternText).sort() }),
+    ...(plan.children !== undefined && { children: childrenOf(plan.children) }),
     infers: table.inference !== undefined,
     where: shape?.where ?? null,
     ...(shape?.transform !== undefined && { transform: shape.transform }),
@@ -47,6 +56,18 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     request: requestParts(plan.baseUrl, request),
     readsAll: options.strategy === 'custom' ? options.readsAll : terms === null || rescansAlways(options),
   };
+}
+
+/** The child tables, with the places of their lists in a record. */
+function childrenOf(children: readonly ChildSpec[], above = ''): NonNullable<Fingerprint['children']> {
+  const found: NonNullable<Fingerprint['children']> = {};
+  for (const child of children) {
+    const from = `${above}${child.from.join('.')}`;
+    const { table, primaryKey } = child.table;
+    found[table] = { from, primaryKey };
+    Object.assign(found, childrenOf(child.children ?? [], `${from}[].`));
+  }
+  return found;
 }
 
 /** How columns are made, in words; a key by its reference. */
@@ -101,6 +122,7 @@ function requestParts(baseUrl: string, request: RequestSpec): { [part: string]: 
     add('body', 'body', JSON.stringify(withoutSecrets(request.body)));
   for (const name of FILTERS) add(`names.${name}`, 'name', request.names[name] ?? '');
   add('records', 'records', pathText(request.records));
+  if (request.recordNames !== undefined) add('record_names', 'records', pathText(request.recordNames));
   return Object.fromEntries(parts.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -62,7 +62,15 @@ export function readsOtherwise(
     ] as const
   ).flatMap(([what, is, wanted]) => (is === wanted ? [] : [`${what} is ${is} and would be ${wanted}`]));
   if (problems.length > 0) throw new ChangeRefusedError(problems);
-  const reading = ({ options, request, table, cursorField, cursorFields, parent = null }: StreamPlan) => {
+  const reading = ({
+    options,
+    request,
+    table,
+    cursorField,
+    cursorFields,
+    parent = null,
+    children,
+  }: StreamPlan) => {
     // How many rows may go without asking says nothing of what is read.
     const { maxDeletes: _, ...written } = table;
     return {
@@ -72,6 +80,7 @@ export function readsOtherwise(
       cursorField,
       cursorFields,
       parent,
+      children,
     };
   };
   return !isDeepStrictEqual(reading(from), reading(to));

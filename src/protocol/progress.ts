@@ -75,6 +75,12 @@ export interface Retry {
   next: string | null;
   /** The reason for the last failure. */
   message: string;
+  /** When the activity was scheduled first; absent or null if that was not asked for. */
+  since?: string | null;
+  /** The name of the error; absent or null if it has none. */
+  type?: string | null;
+  /** The last attempt ended because its worker sent no more heartbeats. */
+  isWorkerLost?: boolean;
 }
 
 /** A finished pass. */

@@ -107,6 +107,8 @@ export interface RecordShape {
   where: string | null;
   /** Members without a column keep their names; absent: they are dropped. */
   rest?: true;
+  /** Members without a column that child tables are filled from; absent: none. */
+  keeps?: string[];
   /** The hook that makes rows of records, before columns are made and picked; absent: each record is one row. */
   transform?: HookRef;
   /** Columns that are made, and not members as they are. */
@@ -179,6 +181,8 @@ export interface RequestSpec {
   auth: Auth;
   /** Place of the list of records; empty if the answer is the list itself. */
   records: AnswerPath;
+  /** Place of the names of members, if records are lists of values; absent: they are objects. */
+  recordNames?: AnswerPath;
   /** The next page: a token or an address in the body or in a header, or the `Link` header's `next`. */
   next:
     | {

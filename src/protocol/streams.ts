@@ -1,5 +1,6 @@
 /** A stream: its plan, its key in the destination, its checkpoints, and who holds it. */
 import type { BatchBudget } from './batches.js';
+import type { ChildSpec } from './children.js';
 import type { Json } from './json.js';
 import type { RangePlan } from './ranges.js';
 import type { ParentSpec, RequestSpec } from './requests.js';
@@ -21,6 +22,8 @@ export interface StreamPlan {
   cursorFields?: string[];
   /** Absent or null: the stream has no parent. */
   parent?: ParentSpec | null;
+  /** Tables filled from lists inside of the records; absent: there are none. */
+  children?: ChildSpec[];
   /** Path or address of the destination; null: the worker's default. */
   destination: string | null;
   /** Seconds between passes; null: a single pass. */

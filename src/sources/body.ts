@@ -6,11 +6,12 @@ import type { KeyObject } from 'node:crypto';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CsvError, parse as csvParser } from 'csv-parse';
-import type { AnswerPath, Json, Note, RequestSpec } from '../protocol.js';
+import type { Json, Note, RequestSpec } from '../protocol.js';
 import { JsonDocument, leadsInto, missingPart, selectTexts } from '../request/paths.js';
 import type { Mask } from '../secrets/masking.js';
 import { isTooMuch } from '../request/json-path.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
+import { namedRecords } from './named-records.js';
 import { DUPLICATE_MEMBER, ScanError, WITHHELD } from './record-scanner.js';
 import { Shaper } from './shaper.js';
 import type { Identity } from './shaping/columns.js';
@@ -21,7 +22,7 @@ const GZIP = [0x1f, 0x8b];
 
 /** The keys of a request that say how a body is read. */
 export type BodySpec = Pick<RequestSpec, 'format' | 'single' | 'shape' | 'records'> &
-  Partial<Pick<RequestSpec, 'next' | 'total' | 'more' | 'totalPages' | 'ends' | 'errors'>>;
+  Partial<Pick<RequestSpec, 'next' | 'total' | 'more' | 'totalPages' | 'ends' | 'errors' | 'recordNames'>>;
 
 /** Whether something besides the records is inside of their list, so that the body must be read whole. */
 function isReadInside(
@@ -79,8 +80,13 @@ export function readableBody(
       spec.format === 'csv'
         ? csvAsJson(unzipped, texts, shown, (names) => (header = names))
         : linesAsJson(unzipped);
-  } else if (typeof spec.records === 'string' || spec.single === true || isReadInside(spec.records, spec)) {
-    bytes = asList(unzipped, spec.records, (document) => (envelope = document), { mask, shown });
+  } else if (
+    typeof spec.records === 'string' ||
+    spec.single === true ||
+    spec.recordNames !== undefined ||
+    isReadInside(spec.records, spec)
+  ) {
+    bytes = asList(unzipped, spec, (document) => (envelope = document), { mask, shown });
   } else {
     records = spec.records;
     isOwnEnvelope = false;
@@ -245,7 +251,7 @@ function remarksOnHeader(names: readonly string[], mask: (text: string) => strin
  */
 async function* asList(
   body: Bytes,
-  path: AnswerPath,
+  { records: path, recordNames }: BodySpec,
   onEnvelope: (document: JsonDocument) => void,
   { mask, shown }: { mask: Mask; shown: Mask },
 ): Bytes {
@@ -286,5 +292,6 @@ async function* asList(
     throw new ScanError(`"records" matches nothing: ${missing}`, 'shape', { value: document.value });
   }
   onEnvelope(document);
-  yield Buffer.from(`[${texts.join(',')}]`);
+  const records = recordNames === undefined ? texts : namedRecords(text, texts, recordNames);
+  yield Buffer.from(`[${records.join(',')}]`);
 }

@@ -32,6 +32,7 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { SharedKeys } from './shared-keys.js';
 import { holdsSecrets } from './shaping/made.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
@@ -74,6 +75,8 @@ export interface HttpSourceOptions {
   remembers?: Remembered;
   /** Maximum time until an answer begins, and between its parts. */
   timeoutSeconds: number;
+  /** Notes records of one answer that share a primary key. */
+  notesSharedKeys?: boolean;
   /** Passes records that cannot be stored to the sink instead of throwing. */
   quarantine?: boolean;
   /** Selects records by key and cursor value; absent: all. */
@@ -252,6 +255,11 @@ export class HttpSource implements Source {
     this.auth?.endWait();
   }
 
+  /** Hides secrets in texts. */
+  get mask(): (text: string) => string {
+    return (text) => this.resolved.mask(text);
+  }
+
   /** Returns method, address and body of a page's request, for people. */
   shownRequest(request: PageRequest): string {
     const { method, shown, body } = this.buildRequest(request);
@@ -416,7 +424,7 @@ export class HttpSource implements Source {
     const body = readableBody(
       watchedBytes(answered, watch),
       spec,
-      options.columns,
+      [...options.columns, ...(spec.shape?.keeps ?? [])],
       options.texts ?? [],
       request.parent ?? {},
       mask,
@@ -425,8 +433,10 @@ export class HttpSource implements Source {
       transform,
     );
     const queue = new SinkQueue(sink, watch);
+    const shared =
+      options.notesSharedKeys === true && transform === undefined ? new SharedKeys(options.primaryKey) : null;
     const parts = this.partsFor(body, request, transform?.origins);
-    const scanner = this.scannerFor(body, parts, queue);
+    const scanner = this.scannerFor(body, parts, queue, shared);
     let document: JsonDocument;
     try {
       document = await scanBody(body, scanner, queue);
@@ -454,7 +464,7 @@ export class HttpSource implements Source {
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
       undeclared: [...scanner.undeclared].map(mask),
-      ...remarksOf(body.remarks(), scanner.remarks),
+      ...remarksOf([...body.remarks(), ...(shared?.notes(mask) ?? [])], scanner.remarks),
       ...(transform !== undefined &&
         transform.origins.dropped > 0 && {
           dropped: { records: transform.origins.dropped, hook: transform.hook },
@@ -508,21 +518,32 @@ export class HttpSource implements Source {
   }
 
   /** Returns a scanner that puts the records of a body into the queue. */
-  private scannerFor(body: ReadableBody, parts: PartMaker, queue: SinkQueue): RecordScanner {
+  private scannerFor(
+    body: ReadableBody,
+    parts: PartMaker,
+    queue: SinkQueue,
+    shared: SharedKeys | null,
+  ): RecordScanner {
     const { options } = this;
+    const remembers: Remembered =
+      shared === null || options.remembers === undefined
+        ? (options.remembers ?? { keys: 'all', values: 'all' })
+        : { ...options.remembers, keys: 'all' };
     const scanner: RecordScanner = new RecordScanner({
       records: body.records,
       primaryKey: options.primaryKey,
       cursorField: options.cursorField,
       columns: options.columns,
       ...(options.exact !== undefined && { exact: options.exact }),
-      ...(options.remembers !== undefined && { remembers: options.remembers }),
+      remembers,
       recordLimit: RECORD_LIMIT,
       mask: this.resolved.mask,
       ...(body.refusals !== undefined && { refusals: body.refusals }),
       ...(options.quarantine === true && { reject: (reject: Reject) => parts.addReject(reject) }),
-      sink: (lines, scanned, rejected) =>
-        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest)),
+      sink: (lines, scanned, rejected) => {
+        shared?.add(scanned.keys, body.kept);
+        queue.addPart(parts.makePart(lines, scanned, rejected, scanner.longest));
+      },
     });
     return scanner;
   }
@@ -623,7 +644,7 @@ export class HttpSource implements Source {
     if (action === 'skip_parent') return { ...EMPTY, skipped: true };
     // The status line is the source's text too.
     const status = `${response.status} ${this.resolved.mask(response.statusText).slice(0, 100)}`;
-    const hint = action === 'default' && response.status === 403 ? (this.auth?.hint(call) ?? null) : null;
+    const hint = action === 'default' ? this.hintFor(response.status, call) : null;
     const said = `the source answered ${status}${words === '' ? '' : `: ${words}`}${hint === null ? '' : `\n${hint}`}`;
     const limit = this.spec.rateLimit ?? null;
     const { isUsedUp, namesReset } = allowance(response.headers, limit);
@@ -643,6 +664,17 @@ export class HttpSource implements Source {
               ? new SourceUnavailableError(shown, said, method)
               : new SourceRefusedError(shown, said, response.status, words, method);
     return { action, refusal };
+  }
+
+  /** Returns what the operator can do about refused or missing credentials; null: nothing that is known here. */
+  private hintFor(status: number, call: HttpRequest): string | null {
+    if (status === 403) return this.auth?.hint(call) ?? null;
+    const { secretParams } = this.resolved;
+    const isSigned =
+      this.auth !== null ||
+      secretParams.length > 0 ||
+      Object.keys(call.headers).some((name) => !PLAIN_HEADERS.includes(name));
+    return status === 401 && !isSigned ? NO_CREDENTIALS : null;
   }
 
   private explainError(
@@ -694,6 +726,10 @@ export class HttpSource implements Source {
 }
 
 /** Statuses with which token servers reject a password or client secret. */
+/** Headers that are no credentials; any other one may be. */
+const PLAIN_HEADERS = ['accept', 'accept-encoding', 'content-type', 'user-agent'];
+const NO_CREDENTIALS =
+  'The request had no credentials: add "auth" to the configuration (see docs/authentication.md), or the header that the source asks for.';
 const SIGN_IN_REFUSED = [400, 401, 403];
 const isSignInRefused = (thrown: unknown): boolean =>
   thrown instanceof SourceRefusedError && thrown.status !== null && SIGN_IN_REFUSED.includes(thrown.status);

@@ -50,16 +50,20 @@ export interface PassMemory {
  * parents' turns come.
  */
 export class InFlight {
-  readonly memory: PassMemory = { began: new Date().toISOString(), read: null, remaining: 0 };
+  readonly memory: PassMemory;
   private flights: Flight[] = [];
   private early = 0;
   /** The page that is read must not wait for connections that others hold until its turn is over. */
   private isStarving = false;
 
+  /** @param began when the first request is made, ISO 8601. */
   constructor(
     private readonly source: Source,
     private signal: AbortSignal,
-  ) {}
+    began = new Date().toISOString(),
+  ) {
+    this.memory = { began, read: null, remaining: 0 };
+  }
 
   /** Goes on for a call that follows. */
   adopt(signal: AbortSignal): void {
@@ -212,10 +216,10 @@ export class InFlight {
 export class KeptRequests {
   private readonly kept = new Map<string, { requests: InFlight; expiry: NodeJS.Timeout }>();
 
-  /** Returns the requests that were kept for a call; else new ones. */
-  take(call: string, source: Source, signal: AbortSignal): InFlight {
+  /** Returns the requests that were kept for a call; else new ones, which begin at the time `began`, ISO 8601. */
+  take(call: string, source: Source, signal: AbortSignal, began?: string): InFlight {
     const found = this.kept.get(call);
-    if (found === undefined) return new InFlight(source, signal);
+    if (found === undefined) return new InFlight(source, signal, began);
     this.kept.delete(call);
     clearTimeout(found.expiry);
     found.requests.adopt(signal);

@@ -24,6 +24,9 @@ export interface ShaperOptions {
   hashKeys: ReadonlyMap<string, KeyObject>;
 }
 
+/** Bytes of records that are gathered for a hook: each batch costs a message to another thread and back. */
+const GATHERED = 256 * 1024;
+
 /**
  * Makes rows of records, step by step. Each step is a file in `shaping/`; `stepsOf` puts them in order. Records
  * are cut out of the answer before the first step, and rows are checked by the {@link RecordScanner} after the last.
@@ -59,6 +62,8 @@ export class Shaper {
   ): Bytes {
     let before = '[';
     let drafts: Draft[] = [];
+    let gathered = 0;
+    const wanted = this.options.transform === undefined ? 1 : GATHERED;
     const scanner = new RecordScanner({
       records,
       primaryKey: [],
@@ -72,6 +77,7 @@ export class Shaper {
       withholds: holdsSecrets(this.options.shape),
       keyOf: (record) => this.keyOf(record),
       sink: (lines) => {
+        gathered += lines.length;
         for (const text of lines.toString('utf8').split('\n'))
           if (text.trim() !== '') drafts.push({ text, isKept: true });
       },
@@ -79,6 +85,7 @@ export class Shaper {
     const taken = async (): Promise<string> => {
       const rows = await this.rowsOf(drafts);
       drafts = [];
+      gathered = 0;
       if (rows.length === 0) return '';
       const text = `${before}${rows.join(',')}`;
       before = ',';
@@ -86,7 +93,7 @@ export class Shaper {
     };
     for await (const chunk of body) {
       scanner.push(chunk);
-      if (drafts.length > 0) yield Buffer.from(await taken());
+      if (gathered >= wanted) yield Buffer.from(await taken());
     }
     // The end may show that a record is whole whose last bytes were too few to be worth a look.
     const document = scanner.end();

@@ -54,6 +54,7 @@ export async function sourceOf(
     }),
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
+    ...(listsLists(plan) && { notesSharedKeys: true }),
     ...(plan.table.quarantine === true && { quarantine: true }),
     trust,
     network,
@@ -120,3 +121,13 @@ async function resolved(
   };
   return { resolved: resolve(current), reread };
 }
+
+/**
+ * Whether two records of one answer that share a key are a mistake: a JSONPath may select the items of several lists, and
+ * the answer is no feed of changes, in which a record may well come twice.
+ */
+const listsLists = ({ request, options, table }: StreamPlan): boolean =>
+  typeof request.records === 'string' &&
+  table.mode !== 'append' &&
+  ['page_number', 'cursor', 'offset', 'step_size'].includes(options.strategy) &&
+  ('incremental' in options ? (options.incremental ?? null) : null) === null;

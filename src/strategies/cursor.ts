@@ -1,4 +1,4 @@
-import type { Cursor, EndRule, PageSummary, StrategyOptions } from '../protocol.js';
+import type { Cursor, EndRule, Note, PageSummary, StrategyOptions } from '../protocol.js';
 import { ANSWER_CUT, beginPass, endPass, endsOf, positionOf, quote, withNote } from './cursors.js';
 import {
   countsMore,
@@ -104,6 +104,13 @@ export function createCursor(
     return isOver ? 'same_token' : null;
   }
 
+  /** The notes of a single answer, with one where it is not the whole list. */
+  function noteCut(page: PageSummary, notes: Note[]): Note[] {
+    if (page.more === true || (page.total ?? 0) > page.records) return withNote(notes, ANSWER_CUT);
+    const isAsLong = pageSize !== null && page.total === null && page.records >= pageSize;
+    return isAsLong ? withNote(notes, cutBySize(pageSize)) : notes;
+  }
+
   return {
     name: 'cursor',
     remembers: { keys: 'ends', values: incremental === null ? 'none' : 'all' },
@@ -140,8 +147,7 @@ export function createCursor(
       const before = position.evidence ?? NO_EVIDENCE;
       const observed = observePage(before, page, before.read + page.records, {});
       const { mark, notes: seen } = since.watch(cursor.mark, position, page, cursor.notes);
-      const isCut = follows === 'nothing' && (page.more === true || (page.total ?? 0) > page.records);
-      let notes = isCut ? withNote(seen, ANSWER_CUT) : seen;
+      let notes = follows === 'nothing' ? noteCut(page, seen) : seen;
       const next = page.more === false || page.pastEnd === true ? { token: null } : following(page);
       let rule = looksLast(page, next, position, observed);
       let counted: number | null = null;
@@ -198,3 +204,9 @@ export function createCursor(
 }
 
 const isSame = (a: Next, b: Next): boolean => a.token === b.token && a.after === b.after;
+
+/** Tells that a single answer is as long as it may be. */
+const cutBySize = (pageSize: number): Note => ({
+  code: ANSWER_CUT.code,
+  message: `The answer has ${String(pageSize)} records, as many as were requested: there may be more. Set "page_size" to more than the list has, or configure how the source pages. Rows that this pass has not found do not count as deleted.`,
+});

@@ -343,7 +343,7 @@ function agreesWithCounts(ending: Ending): boolean {
     !(isNamed && ending.care !== 'none')
   )
     return true;
-  if (rule === 'last_page') return ending.care !== 'thorough';
+  if (rule === 'last_page' && !isFullAlone(ending)) return ending.care !== 'thorough';
   if (page.totalPages != null && pageNumber !== undefined && pageNumber > page.totalPages) return true;
   return isWhole && total === read && miscounted !== true && !fellShort(ending);
 }
@@ -402,6 +402,12 @@ function unprovenReason(ending: Ending): string | null {
   if (rule === 'short_page' && isOnlyPage && isCapped) {
     return `the first page has ${recordCount(page.records)}, but ${String(pageSize)} were requested: the source may limit the page size. Set "page_size" to ${String(page.records)}, or configure "total" or "more" if the source has them`;
   }
+  if (rule === 'last_page' && isFullAlone(ending)) {
+    return (
+      `the only page is full, with ${recordCount(page.records)}, and its "total_pages" is ${String(page.totalPages)}: either there is no more, ` +
+      'or "total_pages" points to the number of the page. Check "total_pages"; or configure "total" if the source has it'
+    );
+  }
   const saysBoth = page.more === false && page.nextToken !== null && isFull(page, observed, pageSize);
   if (rule === 'no_next_token' && isOnlyPage && saysBoth) {
     return 'the first response says that no more records follow, but names a next page. Check "more": it may mean the opposite';
@@ -420,6 +426,10 @@ function unprovenReason(ending: Ending): string | null {
   }
   return null;
 }
+
+/** Whether one full page is all that was read: a count of pages that is none would look the same. */
+const isFullAlone = ({ page, observed, pageSize, care }: Ending): boolean =>
+  observed.now.pages === 1 && care !== 'none' && isFull(page, observed, pageSize);
 
 /** A first page that the source repeats is all there is where it is plainly no full page. */
 const isShortAlone = ({ page, pageSize }: Ending): boolean =>

@@ -68,6 +68,14 @@ export function createPageNumber(
     return page.more === true;
   }
 
+  /** The pages behind the next one that are there by the source's counts; infinitely many where it gives none. */
+  function pagesLeft({ page, evidence }: PageNumberPosition): number {
+    const { total, totalPages, largest, miscounted } = evidence ?? NO_EVIDENCE;
+    const isCounted = total !== undefined && miscounted !== true && largest > 0;
+    const last = totalPages ?? (isCounted ? Math.ceil(total / largest) : Infinity);
+    return last - (page - firstPage + 1);
+  }
+
   return {
     name: 'page_number',
     remembers: { keys: 'ends', values: incremental === null ? 'none' : 'all' },
@@ -124,7 +132,10 @@ export function createPageNumber(
     ahead(cursor, count) {
       const { position } = cursor;
       if (position === null || position.read === 0) return [];
-      return Array.from({ length: count }, (_, i) => ({ params: paramsOf(cursor, position.page + 1 + i) }));
+      const left = pagesLeft(position);
+      return Array.from({ length: Math.max(0, Math.min(count, left)) }, (_, i) => ({
+        params: paramsOf(cursor, position.page + 1 + i),
+      }));
     },
 
     state: ({ mark, position }) => ({

@@ -24,6 +24,8 @@ export interface SyncFacts extends Related, Attributes {
   retry: Retry | null;
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
+  /** Since when the source has sent no page; null if nothing is read, or that is not known. */
+  quietSince: string | null;
   silence: Silence | null;
   /** Null while it runs, or where its result is not readable. */
   outcome: Outcome | null;

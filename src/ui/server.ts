@@ -46,14 +46,15 @@ const SAID_KEPT = 100;
 /** Starts the server. @throws {Error} if the port is in use. */
 export async function servePage(options: PageOptions): Promise<PageServer> {
   const { host, act, token } = options;
-  const app = pageApp(options);
+  let { port } = options;
+  const app = pageApp(options, () => port);
   const server = serve({ fetch: app.fetch, hostname: host, port: options.port });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.once('listening', resolve);
   });
   const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : options.port;
+  if (typeof address === 'object' && address !== null) ({ port } = address);
   const url = `http://${isIP(host) === 6 ? `[${host}]` : host}:${port}/`;
   const needsToken = act !== null || options.isReaderToken || !isLoopback(host);
   return {
@@ -67,27 +68,32 @@ export async function servePage(options: PageOptions): Promise<PageServer> {
   };
 }
 
-/** Makes the application, without a server. */
-export function pageApp({ watch, details, host, act, token, isReaderToken }: PageOptions): Hono {
+/** Makes the application, without a server. @param port where it is served. */
+export function pageApp(
+  { watch, details, host, act, token, isReaderToken }: PageOptions,
+  port: () => number,
+): Hono {
   const app = new Hono();
   const isLocal = isLoopback(host);
   const csrf = randomBytes(24).toString('base64url');
   const session = randomBytes(24).toString('base64url');
   const sayings = new Map<string, Said>();
-  const isKnown = (context: Context) => isSame(getCookie(context, COOKIE) ?? '', session);
+  // Browsers send cookies to all ports of a host: each page has a name of its own.
+  const cookie = () => `${COOKIE}-${port()}`;
+  const isKnown = (context: Context) => isSame(getCookie(context, cookie()) ?? '', session);
 
   app.use(async (context, next) => {
     await next();
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) context.res.headers.set(name, value);
   });
   app.use(async (context, next) => {
-    const refusal = refusalOfHost(guarded(context), isLocal ? [] : null);
+    const refusal = refusalOfHost(guarded(context), isLocal ? [host.toLowerCase()] : null);
     if (refusal !== null) return context.text(refusal, 403);
     const given = context.req.query('token');
     if (given !== undefined && context.req.method === 'GET') {
       if (!isSame(given, token))
         return context.text('the token is wrong; open the address that the command printed', 403);
-      setCookie(context, COOKIE, session, { httpOnly: true, sameSite: 'Strict', path: '/' });
+      setCookie(context, cookie(), session, { httpOnly: true, sameSite: 'Strict', path: '/' });
       // Out of the address bar, and of the history.
       return context.redirect('/');
     }

@@ -168,11 +168,11 @@ export class Watch {
   ): Promise<SyncFacts> {
     const work = await client
       .sync(sync.id)
-      .work()
+      .work({ withBeginning: true })
       .catch((thrown: unknown) => messageOf(thrown));
     if (typeof work === 'string') return { ...factsFrom(sync), silence: { reason: work, advice: null } };
-    const { taskQueue, retry, historyLength } = work;
-    const base = { ...factsFrom(sync), taskQueue, retry };
+    const { taskQueue, retry, reading, historyLength } = work;
+    const base = { ...factsFrom(sync), taskQueue, retry, quietSince: reading?.at ?? null };
     const isOld = known === undefined || Date.now() - known.askedAt > ASK_AGAIN_MILLISECONDS;
     if (!isOld && known.historyLength === historyLength && known.facts.runId === sync.runId) {
       const { progress, state, silence, isPolled: polled } = known.facts;
@@ -214,7 +214,15 @@ function factsFrom({ attributes, ...sync }: ListedSync): SyncFacts {
     ...{ id, runId, execution, started, ended, nextRun, parent, range, ...attributes },
     schedule: sync.schedule,
     taskQueue: '',
-    ...{ progress: null, state: null, retry: null, isPolled: null, silence: null, outcome: null },
+    ...{
+      progress: null,
+      state: null,
+      retry: null,
+      quietSince: null,
+      isPolled: null,
+      silence: null,
+      outcome: null,
+    },
   };
 }
 

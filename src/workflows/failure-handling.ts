@@ -148,7 +148,7 @@ export class FailureHandling {
 
   private recordTrouble(
     status: 'failing' | 'blocked' | 'failed',
-    { type, reason }: Failure,
+    { type, reason, since }: Failure,
     seconds: number | null,
     deletes?: TooManyDeletes,
   ): Trouble {
@@ -156,7 +156,7 @@ export class FailureHandling {
     const trouble: Trouble = {
       type,
       message: reason,
-      since: this.trouble?.since ?? new Date(now).toISOString(),
+      since: this.trouble?.since ?? since ?? new Date(now).toISOString(),
       failures: (this.trouble?.failures ?? 0) + 1,
       nextTry: seconds === null ? null : new Date(now + seconds * 1000).toISOString(),
       ...(deletes !== undefined && { deletes }),

@@ -20,6 +20,8 @@ export interface Failure {
   question: TooManyDeletes | null;
   /** Facts of the stream, if it was its opening that failed. */
   opening: FailedOpening | null;
+  /** When the first attempt was made; null if there was one. */
+  since: string | null;
 }
 
 export type Decision =
@@ -52,7 +54,11 @@ export function readFailure(thrown: Error): Failure {
   const cause = thrown instanceof ActivityFailure ? (thrown.cause ?? thrown) : thrown;
   const application = cause instanceof ApplicationFailure ? cause : null;
   const isOwnerGone = cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START';
-  const [details, opening] = (application?.details ?? []) as [{ ours?: boolean } | null, FailedOpening?];
+  const [details, opening, since] = (application?.details ?? []) as [
+    ({ ours?: boolean } | null)?,
+    (FailedOpening | null)?,
+    string?,
+  ];
   return {
     type: application?.type ?? 'SyncFailed',
     reason: isOwnerGone ? 'the worker that owns the destination does not answer' : cause.message,
@@ -62,6 +68,7 @@ export function readFailure(thrown: Error): Failure {
     isHeldByItself: details?.ours === true,
     question: questionOf(cause),
     opening: opening ?? null,
+    since: typeof since === 'string' ? since : null,
   };
 }
 

@@ -20,6 +20,7 @@ import type { ColumnType, TableSpec } from '../../src/protocol.js';
 import { numeral, sql } from '../../src/destinations/sql/sql.js';
 import { scratch } from '../helpers/harness.js';
 import { LONG } from '../helpers/long.js';
+import { childrenContract } from './children.js';
 import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
@@ -123,6 +124,7 @@ describe('a DuckDB file', () => {
 evolutionContract('DuckDB', () => startDuckDb(true), { caseApart: false });
 retryContract('DuckDB', () => startDuckDb(false));
 rangesContract('DuckDB', () => startDuckDb(true));
+childrenContract('DuckDB', () => startDuckDb(true));
 driftContract('DuckDB', () => startDuckDb(false), {
   isSql: true,
   dropTable: async (tested, { schema, table }) => {

@@ -11,6 +11,7 @@ import { RecordError } from '../../src/errors.js';
 import type { ColumnType, Cursor, TableSpec } from '../../src/protocol.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { scratch } from '../helpers/harness.js';
+import { childrenContract } from './children.js';
 import { driftContract } from './drift.js';
 import { evolutionContract } from './evolution.js';
 import { guardContract } from './guard.js';
@@ -215,6 +216,7 @@ describe.skipIf(!install.available)(
     evolutionContract('PostgreSQL', start, { caseApart: true });
     retryContract('PostgreSQL', start);
     rangesContract('PostgreSQL', start);
+    childrenContract('PostgreSQL', start);
     driftContract('PostgreSQL', start, {
       isSql: true,
       dropTable: async (tested, { schema, table }) => {

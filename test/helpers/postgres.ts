@@ -64,6 +64,8 @@ export async function installPostgres(): Promise<PostgresInstall> {
 export interface PostgresServer {
   url: string;
   port: number;
+  /** Its first process, the parent of all others. */
+  pid: () => number;
   /** Ends it as a power cut does. */
   kill: () => Promise<void>;
   /** Starts it again from its files. */
@@ -220,6 +222,7 @@ export async function startPostgres(
     own,
     pooled,
     port,
+    pid: () => child.pid ?? 0,
     query,
     queryIn,
     start,

@@ -381,7 +381,7 @@ describe.concurrent('highwater run', () => {
         expect(status).toBe(0);
         expect(stderr).toMatch(/^user: [\d,]+ records?, [\d,]+\/s$/m);
         expect(stderr).toMatch(
-          /^user: retrying: attempt \d(, next in \d+s| is due) · the source answered 500 Internal Server Error/m,
+          /^user: retrying: attempt \d(, next in \d+s| is due| is running) · the source answered 500 Internal Server Error/m,
         );
       },
     );
@@ -776,6 +776,22 @@ describe.concurrent('without any Temporal server', () => {
     );
   });
 
+  test('a run that fails says why first, then where to look further', async () => {
+    await atDesk(
+      {},
+      async (desk) => {
+        const base_url = `${desk.api.url}/nothing`;
+        await desk.write('configuration.json', { ...configurationFor('keyset', desk.api.url), base_url });
+        const { status, stderr } = await desk.run('run', 'configuration.json');
+        expect(status).toBe(1);
+        expect(stderr).toMatch(
+          /^highwater: the source answered 404 [^]*\nWeb UI: stopped with this command/m,
+        );
+      },
+      NO_SERVER,
+    );
+  });
+
   test('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
     await atDesk(
       {},
@@ -788,7 +804,9 @@ describe.concurrent('without any Temporal server', () => {
         };
         const down = async ({ child, ended }: Running) => {
           child.kill('SIGINT');
-          expect((await ended).status).toBe(0);
+          const { status, stderr } = await ended;
+          expect(status).toBe(0);
+          expect(stderr).toMatch(/The local Temporal server has stopped too\..*\n$/);
         };
         const first = await up();
         expect(first.said.stdout).toMatch(
@@ -868,9 +886,12 @@ describe.skipIf(!install.available)(
 
 test('every command explains itself', async () => {
   const { stdout } = await highwater(['--help']);
-  const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<]| {2,})/gm)].map(([, name]) => name ?? '');
+  // It has room on a terminal of 80 columns, with descriptions beside the commands.
+  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+  expect(stdout).toMatch(/^ {2}check <configuration> {5}Check a configuration/m);
+  const commands = [...stdout.matchAll(/^ {2}([a-z-]+)(?= [[<…]| {2,})/gm)].map(([, name]) => name ?? '');
   expect(commands.join(' ')).toBe(
-    'demo init discover check preview run dev worker start pause resume trigger stop cancel schedule set configure state resync backfill audit ' +
+    'demo init discover check preview run record test dev worker start pause resume trigger stop cancel schedule set configure state resync backfill audit ' +
       'approve reject rejects list status logs query ui report doctor import-state config schema replay mcp codec-server help',
   );
   const program = await wholeProgram();

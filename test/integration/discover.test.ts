@@ -91,7 +91,7 @@ describe('highwater discover', () => {
         const bare = example.streams.map(
           ({ columns: _, primary_key: __, cursor_field: ___, ...rest }) => rest,
         );
-        const name = await write('bare.json', {
+        const name = await write('bare.yaml', {
           ...example,
           source: { ...example.source, base_url: url + (basePath ?? '') },
           streams: bare,
@@ -147,16 +147,16 @@ describe('highwater discover', () => {
           ...{ createdAt: 'UTC_DATETIME', updatedAt: 'UTC_DATETIME' },
         };
         for (const strategy of ['keyset', 'offset', 'timestamp', 'step_size'] as const) {
-          await write('flat.json', configurationFor(strategy, playground.url));
-          const flat = await pasted('flat.json', '--sample', '60');
+          await write('flat.yaml', configurationFor(strategy, playground.url));
+          const flat = await pasted('flat.yaml', '--sample', '60');
           expect(flat.configuration).toMatchObject({ strategy, primary_key: 'id', columns });
           expect(flat.stdout).toContain('# Found by "highwater discover" in 60 records of ');
         }
-        await write('full.json', {
+        await write('full.yaml', {
           source: { base_url: playground.url },
           streams: [{ name: 'user', path: PATHS.keyset, strategy: 'keyset' }],
         });
-        const { stdout, configuration } = await pasted('full.json');
+        const { stdout, configuration } = await pasted('full.yaml');
         expect(configuration.streams[0]).toMatchObject({
           cursor_field: 'updatedAt',
           primary_key: 'id',
@@ -166,7 +166,7 @@ describe('highwater discover', () => {
           'cursor_field: updatedAt # by its name, the time of the last change; other times: createdAt\n',
         );
         expect(stdout).toMatch(/primary_key: id # present and unique in \d+ records\n/);
-        await write('inferred.json', {
+        await write('inferred.yaml', {
           source: { base_url: playground.url },
           streams: [
             {
@@ -178,7 +178,7 @@ describe('highwater discover', () => {
             },
           ],
         });
-        const check = await command('check', 'inferred.json');
+        const check = await command('check', 'inferred.yaml');
         expect(check.stdout.replace(/\s+/g, ' ')).toContain(
           'columns inferred from the records: id, name, email',
         );
@@ -201,8 +201,8 @@ describe('highwater discover', () => {
     );
     try {
       const stream = { name: 'digits', strategy: 'page_number', records: '$' };
-      await write('digits.json', { source: { base_url: api.url }, streams: [stream] });
-      const { stdout, stderr, configuration } = await pasted('digits.json');
+      await write('digits.yaml', { source: { base_url: api.url }, streams: [stream] });
+      const { stdout, stderr, configuration } = await pasted('digits.yaml');
       expect(configuration.streams[0]).toEqual({
         ...stream,
         primary_key: 'Id',
@@ -269,15 +269,15 @@ describe('highwater discover', () => {
     const none = await source(() => JSON.stringify({ data: [{ a: 1.5 }, { a: 2.5 }] }));
     try {
       const stream = { name: 'lines', strategy: 'timestamp' };
-      await write('lines.json', { source: { base_url: api.url }, streams: [stream] });
-      const { stdout, stderr } = await pasted('lines.json');
+      await write('lines.yaml', { source: { base_url: api.url }, streams: [stream] });
+      const { stdout, stderr } = await pasted('lines.yaml');
       expect(stdout).toContain(
         'primary_key: [ order_id, item_id ] # the pair is unique in 4 records; neither column is alone',
       );
       expect(stderr).toContain('lines: the strategy timestamp needs a column of times, and there is none');
       expect(stderr).toContain('still missing: streams[0].cursor_field: is required');
-      await write('none.json', { source: { base_url: none.url }, streams: [stream] });
-      const keyless = await pasted('none.json');
+      await write('none.yaml', { source: { base_url: none.url }, streams: [stream] });
+      const keyless = await pasted('none.yaml');
       expect(keyless.stderr).toContain('set primary_key yourself');
       expect(keyless.stderr).toContain(
         'still missing: streams[0].primary_key[0]: "id" is not one of the columns',
@@ -300,8 +300,8 @@ describe('highwater discover', () => {
         primary_key: 'key',
         columns,
       };
-      await write('nested.json', { source: { base_url: api.url }, streams: [stream] });
-      const { configuration } = await pasted('nested.json');
+      await write('nested.yaml', { source: { base_url: api.url }, streams: [stream] });
+      const { configuration } = await pasted('nested.yaml');
       expect(configuration.streams).toEqual([
         { ...stream, columns: { ...columns, node: 'JSON', paid: 'LONG', text: 'STRING' } },
       ]);
@@ -319,7 +319,7 @@ describe('highwater discover', () => {
     });
     await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
     try {
-      await write('parents.json', {
+      await write('parents.yaml', {
         source: { base_url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
         streams: [
           {
@@ -332,7 +332,7 @@ describe('highwater discover', () => {
           { name: 'members', strategy: 'offset', path: '/of/${parent:id}', parent: { stream: 'groups' } },
         ],
       });
-      const { configuration, stderr } = await pasted('parents.json', '--stream', 'members');
+      const { configuration, stderr } = await pasted('parents.yaml', '--stream', 'members');
       expect(stderr).toMatch(/^GET http:\/\/127\.0\.0\.1:\d+\/of\/7\?/);
       expect(configuration.streams[1]).toMatchObject({
         primary_key: 'id',
@@ -354,11 +354,11 @@ describe('highwater discover', () => {
     });
     try {
       const columns = { id: 'STRING', gone: 'LONG' };
-      await write('large.json', {
+      await write('large.yaml', {
         source: { base_url: api.url },
         streams: [{ name: 'l', strategy: 'page_number', columns, primary_key: 'seen' }],
       });
-      const answer = await command('discover', 'large.json', '--sample', '25', '--json');
+      const answer = await command('discover', 'large.yaml', '--sample', '25', '--json');
       expect(JSON.parse(answer.stdout)).toMatchObject({
         status: 'found',
         streams: [
@@ -375,7 +375,7 @@ describe('highwater discover', () => {
           ],
         },
       });
-      const { stdout } = await pasted('large.json', '--sample', '25');
+      const { stdout } = await pasted('large.yaml', '--sample', '25');
       expect(stdout).toContain('id: STRING # the sample looks like LONG\n');
       expect(stdout).toContain('gone: LONG # in no record of the sample\n');
     } finally {
@@ -386,7 +386,7 @@ describe('highwater discover', () => {
   test('of several streams prints those that can be read, says why not the others, and exits 1', async () => {
     const api = await source(() => JSON.stringify({ data: [{ id: 1 }] }));
     try {
-      await write('two.json', {
+      await write('two.yaml', {
         source: { base_url: api.url },
         streams: [
           { name: 'good', strategy: 'offset' },
@@ -394,18 +394,18 @@ describe('highwater discover', () => {
           { name: 'empty', strategy: 'offset', records: 'none' },
         ],
       });
-      const { status, stdout, stderr } = await command('discover', 'two.json');
+      const { status, stdout, stderr } = await command('discover', 'two.yaml');
       expect(status).toBe(1);
       expect(stdout).toContain('id: LONG');
       expect(stderr).toMatch(/^bad: the source answered 404 Not Found: no such path$/m);
       expect(stderr).toContain('highwater: could not read 2 of 3 streams: bad, empty\n');
-      const one = await command('discover', 'two.json', '--stream', 'good', '--json');
+      const one = await command('discover', 'two.yaml', '--stream', 'good', '--json');
       const answer = JSON.parse(one.stdout) as Answer;
       expect(answer).toMatchObject({ status: 'found', streams: [{ stream: 'good' }], errors: [] });
-      expect((await command('discover', 'two.json', '--stream', 'goood')).stderr).toContain(
+      expect((await command('discover', 'two.yaml', '--stream', 'goood')).stderr).toContain(
         'did you mean "good"?',
       );
-      const only = await command('discover', 'two.json', '--stream', 'bad');
+      const only = await command('discover', 'two.yaml', '--stream', 'bad');
       expect(only).toMatchObject({ status: 1, stdout: '' });
       expect(only.stderr).toMatch(/^highwater: the source answered 404/);
     } finally {
@@ -444,9 +444,12 @@ streams:
     try {
       const before = text(api.url);
       await write(name, before);
+      const printed = await command('discover', name);
       const first = await command('discover', name, '--write');
       expect(first).toMatchObject({ status: 0, stdout: `Wrote what was found in 1 stream to ${name}.\n` });
       const after = await readFile(folder.file(name), 'utf8');
+      // Without --write it prints the same, in the format of the file.
+      if (name === 'kept.json') expect(printed.stdout).toBe(after);
       // Every line of before is still there, in the same order, or its members are.
       const comments = (of: string) => of.match(/(#|\/\/) (?!Found by)[A-Z][^\n]*|(#|\/\/) (ours|by page)/g);
       expect(comments(after)).toEqual(comments(before));

@@ -90,6 +90,16 @@ describe('an example', () => {
     }
   });
 
+  test('with a recording has the expected rows, without the source and its credentials', async () => {
+    const recordings = (await readdir(EXAMPLES)).filter((name) => name.endsWith('.recording'));
+    expect(recordings).toEqual(['github-issues.recording']);
+    const file = `${EXAMPLES}github-issues.yaml`;
+    const tested = await highwater(['test', file], { env: { GITHUB_TOKEN: '' } });
+    expect(tested.stderr).toBe('');
+    expect(tested.stdout).toBe('✓ issues: 6 rows, as expected\n');
+    expect(tested.status).toBe(0);
+  });
+
   test('is completed by editors with the schema that is checked in', async () => {
     const schema = await readFile(new URL('../../highwater.schema.json', import.meta.url), 'utf8');
     expect(JSON.parse(schema)).toEqual(JSON.parse(JSON.stringify(jsonSchema())));

@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { jsonSchema, loadPlans } from '../../src/config/index.js';
 import { AUTH_KINDS } from '../../src/inspect/credentials.js';
 import { STRATEGIES } from '../../src/protocol.js';
+import { DemoServer } from '../../src/dev/demo-api.js';
 import { CLI, highwater, PATHS, scratch } from '../helpers/harness.js';
 import { installPlayground, type Playground, startPlayground } from '../helpers/playground.js';
 import { onTerminal, terminalMissing } from '../helpers/terminal.js';
@@ -298,6 +299,23 @@ describe('init', () => {
       });
     },
   );
+
+  test.skipIf(terminalMissing() !== null)('asks for no strategy that requests have found', async () => {
+    const api = new DemoServer({ rows: 60 });
+    const url = `http://127.0.0.1:${await api.listen()}/pagination/page_number`;
+    try {
+      await inFolder(async (cwd, file) => {
+        const { status, said } = await typing(cwd, '\n\n\n\n', url);
+        expect(status, said).toBe(0);
+        expect(said).not.toContain('Strategy: ');
+        expect(said).not.toContain('Strategy (');
+        const [stream] = (parse(await text(file('highwater.yaml'))) as { streams: object[] }).streams;
+        expect(stream).toMatchObject({ strategy: 'page_number' });
+      });
+    } finally {
+      await api.close();
+    }
+  });
 
   test.skipIf(terminalMissing() !== null)('interrupted at a question writes nothing', async () => {
     await inFolder(async (cwd) => {

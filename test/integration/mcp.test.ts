@@ -120,6 +120,12 @@ describe('highwater mcp', () => {
       expect(text).not.toContain('a secret');
     }
     expect(await call('audit', { id: 'users.json' })).toMatchObject({ isError: true });
+    // Whether a file is there makes no difference.
+    for (const path of ['/etc/passwd', '/etc/nothing', '../secret.json', '../nothing', 'a/../../b', '~/x'])
+      expect(await call('status', { id: path })).toMatchObject({
+        isError: true,
+        text: 'give the id of a sync, not a path',
+      });
     expect(await call('status', { id: '--help' })).toMatchObject({ isError: true });
     expect(await call('check', { file: 'users.json', more: 1 })).toMatchObject({ isError: true });
   });

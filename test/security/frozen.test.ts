@@ -8,6 +8,9 @@ import { Client, Pool, type PoolClient } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { POSTGRES_LIMITS, PostgresDestination } from '../../src/destinations/postgres/postgres.js';
 import { sendLines } from '../../src/destinations/postgres/lines.js';
+import { rowColumns, RowWriter } from '../../src/destinations/postgres/rows.js';
+import { segmentsOf, SegmentMemory } from '../../src/destinations/postgres/segments.js';
+import { RowSender } from '../../src/destinations/postgres/send-rows.js';
 import { PostgresSession } from '../../src/destinations/postgres/session.js';
 import { sql } from '../../src/destinations/sql/sql.js';
 import {
@@ -30,6 +33,22 @@ const IDLE = LONG ? POSTGRES_LIMITS.idleSeconds : 2;
 
 const isFrozen = async ({ pid }: WorkerProcess): Promise<boolean> =>
   (await run('ps', ['-o', 'stat=', '-p', String(pid)])).stdout.startsWith('T');
+
+/** Sends records of a file as typed rows into the temporary table `sent`. */
+async function sendRows(session: PostgresSession, file: string): Promise<void> {
+  const columns = rowColumns(
+    { schema: 's', table: 't', primaryKey: ['text'], columns: { text: 'STRING' } },
+    () => false,
+  );
+  const [[type] = []] = await session.rows(
+    sql`SELECT reltype FROM pg_class WHERE oid = 'pg_temp.sent'::regclass`,
+  );
+  const statement = sql`INSERT INTO pg_temp.sent SELECT * FROM unnest($1::pg_temp.sent[])`;
+  const sender = new RowSender(session, new RowWriter(columns, false), statement, Number(type));
+  await sender.prepare();
+  for await (const segment of segmentsOf([file], ['text'], new SegmentMemory()))
+    await sender.send(segment, null, 1);
+}
 
 describe.skipIf(!install.available || process.platform === 'win32')('a frozen writer of PostgreSQL', () => {
   let server: PostgresServer;
@@ -101,17 +120,25 @@ describe.skipIf(!install.available || process.platform === 'win32')('a frozen wr
     LONG ? 240_000 : 60_000,
   );
 
-  it('in the middle of sending a batch: the server lets go of it, too', async () => {
+  const WAYS: [string, (session: PostgresSession, file: string) => Promise<void>][] = [
+    ['lines', (session, file) => sendLines(session, sql`pg_temp.lines`, sql`json`, [file])],
+    ['rows', sendRows],
+  ];
+
+  it.each(WAYS)('in the middle of sending a batch as %s: the server lets go of it, too', async (_, send) => {
     const folder = await scratch();
     const client = new Client({ connectionString: server.url });
     client.on('error', () => undefined);
     try {
       await writeFile(folder.file('lines'), `${JSON.stringify({ text: 'x'.repeat(500_000) })}\n`.repeat(4));
-      await server.query('CREATE TABLE held (id int); INSERT INTO held VALUES (1)');
+      await server.query(
+        'DROP TABLE IF EXISTS held; CREATE TABLE held (id int); INSERT INTO held VALUES (1)',
+      );
       await client.connect();
       await client.query(
         `BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL statement_timeout = '1s';
-         CREATE TEMP TABLE lines (place bigint GENERATED ALWAYS AS IDENTITY, line json); SELECT * FROM held FOR UPDATE`,
+         CREATE TEMP TABLE lines (place bigint GENERATED ALWAYS AS IDENTITY, line json);
+         CREATE TEMP TABLE sent (text text); SELECT * FROM held FOR UPDATE`,
       );
       // Half of the first megabyte goes out, and nothing after it.
       const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
@@ -122,9 +149,8 @@ describe.skipIf(!install.available || process.platform === 'win32')('a frozen wr
         isHeld = chunk.length > 100_000;
         return write(isHeld ? chunk.subarray(0, chunk.length / 2) : chunk);
       };
-      const sent = sendLines(new PostgresSession(client as unknown as PoolClient), sql`lines`, sql`json`, [
-        folder.file('lines'),
-      ]);
+      const session = new PostgresSession(client as unknown as PoolClient);
+      const sent = send(session, folder.file('lines'));
       await expect(sent).rejects.toThrow(/idle-in-transaction timeout|terminated/);
       expect(isHeld).toBe(true);
       await server.query(`SET lock_timeout = '1s'; UPDATE held SET id = 2`);

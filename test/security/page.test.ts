@@ -48,13 +48,14 @@ const ask = (
   port: number,
   path: string,
   {
+    host = '127.0.0.1',
     method = 'GET',
     headers = {},
     body = '',
-  }: { method?: string; headers?: { [name: string]: string }; body?: string } = {},
+  }: { host?: string; method?: string; headers?: { [name: string]: string }; body?: string } = {},
 ): Promise<Got> =>
   new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path, method, headers }, (answer) => {
+    const asked = request({ host, port, path, method, headers }, (answer) => {
       let text = '';
       answer.setEncoding('utf8').on('data', (part: string) => (text += part));
       answer.on('end', () =>
@@ -79,6 +80,18 @@ describe('the page of highwater ui', () => {
     expect((await ask(port, '/', { headers: { host: `localhost:${port}` } })).status).toBe(200);
     for (const host of ['evil.example', `127.0.0.1.evil.example:${port}`])
       expect((await ask(port, '/', { headers: { host } })).status, host).toBe(403);
+  });
+
+  test('answers under the address of loopback that it is served at', async () => {
+    const port = await serve({ host: '127.0.0.2' });
+    const at = (host: string) => ask(port, '/', { host: '127.0.0.2', headers: { host: `${host}:${port}` } });
+    expect((await at('127.0.0.2')).status).toBe(200);
+    expect((await at('127.0.0.3')).status).toBe(403);
+  });
+
+  test('has a cookie of its own, so that two pages of one host do not log each other out', async () => {
+    const port = await serve({ isReaderToken: true });
+    expect(await signIn(port)).toMatch(new RegExp(`^highwater-ui-${port}=`));
   });
 
   test('sends a strict policy with every answer, and says in plain text that the server is away', async () => {
@@ -137,8 +150,8 @@ describe('the page of highwater ui', () => {
       expect((await ask(port, path, { headers })).status, path).toBe(401);
     const cookie = await signIn(port);
     expect((await ask(port, '/', { headers: { ...headers, cookie } })).status).toBe(200);
-    expect((await ask(port, '/', { headers: { ...headers, cookie: 'highwater-ui=guessed' } })).status).toBe(
-      401,
-    );
+    expect(
+      (await ask(port, '/', { headers: { ...headers, cookie: `highwater-ui-${port}=guessed` } })).status,
+    ).toBe(401);
   });
 });

@@ -54,7 +54,7 @@ describe('a definition', () => {
     [{ ...ledger, name: 'L' }, /needs a "name" of lower-case letters/],
     [{ ...ledger, name: 'postgres' }, /is called postgres, as a built-in destination is/],
     [{ ...ledger, open: null }, /ledger needs a function "open"/],
-    [{ ...ledger, features: ['magic'] }, /ledger needs "features" of append, deletes/],
+    [{ ...ledger, features: ['magic'] }, /ledger needs "features" of append, children, deletes/],
     [{ ...ledger, options: {} }, /ledger needs "options", a Standard Schema/],
   ])('is refused: %#', async (definition, expected) => {
     await expect(loadExtensions([definition as DestinationDefinition])).rejects.toThrow(expected);
@@ -115,6 +115,10 @@ describe('an address in a configuration', () => {
     [{ misfits: 'quarantine' }, 'misfits: this destination keeps no quarantined records'],
     [{ misfits: 'evolve' }, 'misfits: this destination cannot infer columns: omit "misfits"'],
     [{ columns: undefined }, 'columns: this destination cannot infer columns: declare them'],
+    [
+      { children: { lines: { from: 'lines', index: 'n', include: { a_id: 'id' }, columns: { x: 'LONG' } } } },
+      'children: this destination has no child tables: omit them',
+    ],
     [{ stamps: true }, 'stamps: this destination does not store time and batch of a write'],
   ])('refuses what the destination does not declare: %j', (more, expected) => {
     expect(() => planOf('ledger:place', more)).toThrow(`streams[0].${expected}`);
@@ -123,7 +127,7 @@ describe('an address in a configuration', () => {
         'ledger',
         {
           ...(ledger as DestinationDefinition),
-          features: ['append', 'deletes', 'quarantine', 'inference', 'stamps'] as const,
+          features: ['append', 'children', 'deletes', 'quarantine', 'inference', 'stamps'] as const,
         },
       ],
     ]);

@@ -10,6 +10,7 @@ import {
   BATCH,
   DELETED_AT,
   KEY_HASH,
+  PARENT,
   SEQUENCE,
   SYNCED_AT,
   VALID_FROM,
@@ -54,7 +55,7 @@ describe('docs/tables.md', () => {
   it('has the columns in tables of streams', () => {
     const names = rowsUnder(text, 'Columns in your tables').flatMap(([name]) => code(name));
     expect(names.sort()).toEqual(
-      [SYNCED_AT, BATCH, DELETED_AT, SEQUENCE, VALID_FROM, VALID_TO, KEY_HASH].sort(),
+      [PARENT, SYNCED_AT, BATCH, DELETED_AT, SEQUENCE, VALID_FROM, VALID_TO, KEY_HASH].sort(),
     );
   });
 

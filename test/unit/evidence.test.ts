@@ -184,6 +184,40 @@ describe('a short page inside a list', () => {
   });
 });
 
+describe('a count of pages', () => {
+  it('proves no end with one full page alone: it may be the number of the page', () => {
+    const numbered = read(pageNumber, [page(0, 10, { totalPages: 1 })]);
+    expect([numbered.ended, codes(numbered)]).toEqual(['last_page', ['end_unproven']]);
+    expect(numbered.notes[0]?.message).toContain('Check "total_pages"');
+    for (const last of [page(0, 9, { totalPages: 1 }), page(0, 10, { totalPages: 1, total: 10 })])
+      expect(codes(read(pageNumber, [last]))).toEqual([]);
+    const two = [page(0, 10, { totalPages: 2 }), page(10, 10, { totalPages: 2 })];
+    expect(codes(read(pageNumber, two))).toEqual([]);
+  });
+
+  it('and one of records bound the pages that are asked for ahead', () => {
+    const strategy = createStrategy(pageNumber);
+    const ahead = (said: Partial<PageSummary>) =>
+      strategy.ahead?.(read(pageNumber, [page(0, 10, said)]), 5).map(({ params }) => params['page']);
+    expect(ahead({})).toEqual(['3', '4', '5', '6', '7']);
+    expect(ahead({ total: 33 })).toEqual(['3', '4']);
+    expect(ahead({ totalPages: 3 })).toEqual(['3']);
+    expect(ahead({ total: 20 })).toEqual([]);
+  });
+});
+
+describe('a single answer', () => {
+  it('is cut where it is as long as was asked for, unless the source counts no more', () => {
+    const single: StrategyOptions = { ...cursor, follows: 'nothing' };
+    const at = read(single, [page(0, 10)]);
+    expect([at.ended, codes(at)]).toEqual(['whole_answer', ['answer_cut']]);
+    expect(at.notes[0]?.message).toContain('10 records, as many as were requested');
+    for (const whole of [page(0, 9), page(0, 10, { total: 10 })])
+      expect(codes(read(single, [whole]))).toEqual([]);
+    expect(codes(read({ ...single, pageSize: null }, [page(0, 10)]))).toEqual([]);
+  });
+});
+
 describe('an answer that says that there is no more', () => {
   it('is asked for again where the page is full, since the mark would move beyond what it hides', () => {
     const newestFirst = { ...cursor, incremental: { start: null, lookbackSeconds: 0 } };

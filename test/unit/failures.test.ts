@@ -32,6 +32,12 @@ describe('what follows from a failure', () => {
     expect([decision(type, CONTINUOUS), decision(type, ONE_PASS)]).toEqual([continuous, onePass]);
   });
 
+  it('has lasted since its first attempt, where there was more than one', () => {
+    const since = '2026-01-01T00:00:00.000Z';
+    expect(failureOf('SourceUnavailableError', null, null, since)).toMatchObject({ since, opening: null });
+    expect(failureOf('SourceUnavailableError').since).toBeNull();
+  });
+
   it('is a reopening where the sync itself holds the stream, as the details say', () => {
     expect(decision('CheckpointConflictError', ONE_PASS, { ours: true })).toBe('reopen');
     expect(decision('CheckpointConflictError', CONTINUOUS, { ours: false })).toBe('end');

@@ -945,9 +945,10 @@ describe('an error status', () => {
       const thrown = await failure(`${url}/users`, { params: { offset: '5' } });
       expect(thrown).toBeInstanceOf(SourceRefusedError);
       expect(thrown).toMatchObject({ status, body: 'no such thing' });
+      const hint = status === 401 ? '\nThe request had no credentials: add "auth" .+' : '';
       expect(thrown.message).toMatch(
         new RegExp(
-          `^the source answered ${status} [A-Za-z ]+: no such thing\n {2}request: GET ${url}/users\\?offset=5$`,
+          `^the source answered ${status} [A-Za-z ]+: no such thing${hint}\n {2}request: GET ${url}/users\\?offset=5$`,
         ),
       );
     },

@@ -193,6 +193,8 @@ describe.each(Object.entries(ORDINALS))('%s', (_, written) => {
         const pass = readPass(strategy, source(rows), { table, checkpoint: cursor });
         expect(missing(rows, table)).toEqual([]);
         expect(new Set(pass.requests).size).toBe(pass.requests.length);
+        // After an end that nothing proves, the list is read again.
+        if (cursor.notes.some(({ code }) => code === 'end_unproven')) return;
         for (const page of pass.pages)
           for (const row of page.rows) expect(row.at ?? 0).toBeGreaterThanOrEqual(newest - 1);
       }),

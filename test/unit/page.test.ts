@@ -49,6 +49,7 @@ const syncOf = (more: Partial<SyncFacts> = {}): SyncFacts => ({
     retry: null,
     isPolled: true,
     silence: null,
+    quietSince: null,
     outcome: null,
   },
   ...more,

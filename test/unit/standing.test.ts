@@ -39,6 +39,16 @@ const retry = {
   next: at(12),
   message: '500 Internal Server Error\nrequest',
 };
+const lost = {
+  ...{
+    activity: 'fetchPages',
+    attempt: 2,
+    next: null,
+    since: at(-25),
+    message: 'activity Heartbeat timeout',
+  },
+  isWorkerLost: true,
+};
 const ended = (execution: string, error: string | null, status: string | null = null): Facts => ({
   ...FACTS,
   ...{ execution, progress: null, ended: at(-600), outcome: { status, error } },
@@ -61,17 +71,79 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       null,
     ],
     [
-      'reads again after failures',
+      'tries again after failures, and has written nothing since',
       running({ trouble: TROUBLE }),
+      'trouble',
+      `trying again: since ${at(-300)} (5m), 3 failures · 503 Service Unavailable`,
+      /over once a batch is written/,
+    ],
+    [
+      'gets no page from its source',
+      { ...running({ completeAsOf: null }), quietSince: at(-45) },
+      'waiting',
+      'running: no page from the source for 45s · pass 3: 1,000 records written, 250 records/s',
+      /fails after its timeout/,
+    ],
+    [
+      'has got a page not long ago',
+      { ...running({ completeAsOf: null }), quietSince: at(-5) },
       'well',
-      `running: again, after 3 failures · pass 3: 1,000 records written, 250 records/s · up to date as of ${at(-90)} (90s ago)`,
+      'running: pass 3: 1,000 records written, 250 records/s',
       null,
+    ],
+    [
+      'tries again, and gets no page',
+      { ...running({ trouble: TROUBLE, status: 'opening' }), quietSince: at(-45) },
+      'trouble',
+      `trying again: since ${at(-300)} (5m), 3 failures · no page from the source for 45s · 503 Service Unavailable`,
+      /trying again now/,
+    ],
+    [
+      'has lost its worker',
+      { ...FACTS, progress: null, isPolled: true, taskQueue: 'q', retry: { ...lost, next: at(3) } },
+      'trouble',
+      `retrying: since ${at(-25)} (25s) · attempt 2, next in 3s · the worker has stopped answering: it has ended, or cannot reach the Temporal server`,
+      /^nothing if another worker runs: .+ start one: npx highwater worker --task-queue q$/,
+    ],
+    [
+      'has lost its worker, and has no other one',
+      { ...FACTS, progress: null, isPolled: false, taskQueue: 'q', retry: { ...lost, next: at(3) } },
+      'stuck',
+      'no worker: running, but no worker polls the task queue "q"',
+      /npx highwater worker --task-queue q$/,
+    ],
+    [
+      'has lost its worker, and reads with another one',
+      { ...running({ completeAsOf: null }), retry: lost },
+      'well',
+      'running: continuing after a worker was lost · pass 3: 1,000 records written, 250 records/s',
+      null,
+    ],
+    [
+      'finds no destination where it was',
+      running({
+        status: 'failing',
+        trouble: { ...TROUBLE, type: 'DestinationGoneError', message: '/x is gone' },
+      }),
+      'trouble',
+      `failing: since ${at(-300)} (5m), 3 failures · /x is gone`,
+      /^put the destination back: it looks again in 30s, "highwater trigger users" looks now; or "highwater resume users" reads everything/,
+    ],
+    [
+      'is refused by its source',
+      running({
+        status: 'blocked',
+        trouble: { ...TROUBLE, type: 'SourceRefusedError', message: '401', nextTry: null },
+      }),
+      'stuck',
+      `blocked: since ${at(-300)} (5m), 3 failures · 401`,
+      /^change the configuration, then "highwater configure users FILE"; .+ "highwater resume users"/,
     ],
     [
       'was asked to wait',
       running({ status: 'waiting', waiting, completeAsOf: null }),
       'waiting',
-      'waiting: in 40s · 429 Too Many Requests',
+      'waiting: continues in 40s · 429 Too Many Requests',
       /continues automatically; "highwater resume users"/,
     ],
     [
@@ -92,7 +164,7 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       'has an attempt that runs',
       { ...FACTS, retry: { ...retry, next: null } },
       'trouble',
-      'retrying: attempt 8 is due · 500 Internal Server Error',
+      'retrying: attempt 8 is running · 500 Internal Server Error',
       /Temporal retries automatically/,
     ],
     [

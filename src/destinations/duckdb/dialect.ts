@@ -33,6 +33,7 @@ export const duckDbDialect: Dialect = {
 
   keyText: (columns) =>
     sql`to_json([${joined(columns.map((column) => sql`CAST(${column} AS VARCHAR)`))}])::VARCHAR`,
+  jsonText: (text) => sql`to_json(${text})::VARCHAR`,
   asKeyText: (text) => text,
   isNoneOf: (value, column, rows) => sql`${value} NOT IN (SELECT ${column} ${rows})`,
   bytes: (text) => text,

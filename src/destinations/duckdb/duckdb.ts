@@ -5,7 +5,7 @@ import { stagingFolder } from '../../staging/staging.js';
 import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
 import { commitBatch } from '../sql/commit.js';
 import type { Batch } from '../sql/dialect.js';
-import { isTableGone } from '../sql/drift.js';
+import { findGone } from '../sql/drift.js';
 import { keepsLast } from '../sql/modes.js';
 import { SqlDestination } from '../sql/sql-destination.js';
 import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
@@ -53,7 +53,7 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
   protected override async prepareStream(request: OpenRequest, asked: Set<string>): Promise<StreamKey[]> {
     if (request.expects === undefined) this.file.allowNew();
     const startedOver = await super.prepareStream(request, asked);
-    this.ready.add(JSON.stringify(request.table));
+    this.ready.add(tablesOf(request.table, request.children));
     return startedOver;
   }
 
@@ -79,9 +79,11 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
 
   override async write(request: WriteRequest): Promise<WriteOutcome> {
     const { table, next } = request;
-    if (!this.ready.has(JSON.stringify(table))) {
+    const children = request.children?.tables.map((child) => child.table);
+    const tables = tablesOf(table, children);
+    if (!this.ready.has(tables)) {
       const isReady = await this.transaction((session) => this.prepareForWrite(session, request));
-      if (isReady) this.ready.add(JSON.stringify(table));
+      if (isReady) this.ready.add(tables);
     }
     const prepared = this.prepared.get(next);
     this.prepared.delete(next);
@@ -90,7 +92,8 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     try {
       return await this.commit(request, loaded, false);
     } catch (thrown) {
-      if (await this.lacksTable(table, thrown)) throw new TableGoneError(table);
+      const gone = await this.goneTable([table, ...(children ?? [])], thrown);
+      if (gone !== null) throw new TableGoneError(gone);
       if (!isDataError(thrown)) throw thrown;
       if (table.quarantine === true) return await this.commit(request, null, true);
       throw await this.read(async (session) =>
@@ -101,9 +104,13 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     }
   }
 
-  private async lacksTable(table: TableSpec, thrown: unknown): Promise<boolean> {
-    if (!/^Catalog Error/.test(messageOf(thrown))) return false;
-    return this.read((session) => isTableGone(session, table));
+  /** Returns the table whose absence a failure tells of; null if it tells of none. */
+  private async goneTable(
+    [table, ...children]: [TableSpec, ...TableSpec[]],
+    thrown: unknown,
+  ): Promise<TableSpec | null> {
+    if (!/^Catalog Error/.test(messageOf(thrown))) return null;
+    return this.read((session) => findGone(session, table, children));
   }
 
   /**
@@ -124,6 +131,10 @@ export class DuckDbDestination extends SqlDestination<DuckDbSession> {
     );
   }
 }
+
+/** Names the tables of a stream by all that is configured for them. */
+const tablesOf = (table: TableSpec, children: readonly TableSpec[] = []): string =>
+  JSON.stringify([table, ...children]);
 
 interface LoadedBatch {
   connection: DuckDBConnection;

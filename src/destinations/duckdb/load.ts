@@ -1,6 +1,6 @@
 /** Loads the files of a batch into DuckDB. */
 import { type RecordError, messageOf } from '../../errors.js';
-import type { ColumnType, TableSpec } from '../../protocol.js';
+import { PARENT, type ColumnType, type TableSpec } from '../../protocol.js';
 import { batchColumns, cannotHold, columnIn, doesNotFit, somethingMisfits } from '../checkpoints.js';
 import type { Batch, LoadRequest, Loader, SortedLines } from '../sql/dialect.js';
 import { keepMisfits } from '../sql/rejects.js';
@@ -28,7 +28,8 @@ export interface DuckDbLoaderOptions {
 }
 
 export class DuckDbLoader implements Loader {
-  private readonly prepared: Batch | null;
+  /** Taken by the first load. */
+  private prepared: Batch | null;
   private readonly sorts: boolean;
 
   constructor(
@@ -43,7 +44,9 @@ export class DuckDbLoader implements Loader {
   readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> => {
     const { table } = request;
     try {
-      return await write(this.prepared ?? (await this.loadBatch(request)));
+      const { prepared } = this;
+      this.prepared = null;
+      return await write(prepared ?? (await this.loadBatch(request)));
     } catch (thrown) {
       if (!isDataError(thrown) || table.quarantine === true) throw thrown;
       throw await this.file.read(async (session) =>
@@ -53,28 +56,29 @@ export class DuckDbLoader implements Loader {
   };
 
   async loadBatch(request: LoadRequest): Promise<Batch> {
-    const { table, longest, keeps } = request;
+    const { table, longest } = request;
     if (!this.sorts) {
       await this.file.makeRoomFor(this.session, longest);
       const columns = Object.entries(table.columns);
       const from = readFiles(await request.files(), longest, columns, jsonType);
-      return this.makeBatch(table, sql`SELECT ${selectedForBatch(table, identifier)} FROM ${from}`, keeps);
+      return this.makeBatch(table, sql`SELECT ${selectedForBatch(table, identifier)} FROM ${from}`, request);
     }
     const lines = await this.sortLines(table, await request.files(), longest);
-    await keepMisfits(this.session, request, lines);
-    return this.loadFitting(table, lines, keeps);
+    if (request.dropsMisfits !== true) await keepMisfits(this.session, request, lines);
+    return this.loadFitting(table, lines, request);
   }
 
   private async makeBatch(
     table: TableSpec,
     query: Sql,
-    keeps: LoadRequest['keeps'],
+    { keeps, roots }: Pick<LoadRequest, 'keeps' | 'roots'>,
     then: readonly Sql[] = [],
   ): Promise<Batch> {
     const batch = batchOf(table);
     await this.session.runAll([
       sql`CREATE OR REPLACE TEMP TABLE ${batch.name} AS ${query}`,
       ...then,
+      ...(roots === undefined ? [] : keysOfRoots(batch, roots)),
       ...(keeps === 'last' ? lastOfEach(table, batch) : []),
     ]);
     return batch;
@@ -113,12 +117,21 @@ export class DuckDbLoader implements Loader {
   readonly loadFitting = (
     table: TableSpec,
     { name }: SortedLines,
-    keeps: LoadRequest['keeps'],
+    request: Pick<LoadRequest, 'keeps' | 'roots'>,
   ): Promise<Batch> => {
     const selected = selectedForBatch(table, (column) => sql`r.${identifier(column)}`);
     const query = sql`SELECT ${selected} FROM ${name} WHERE reason IS NULL`;
-    return this.makeBatch(table, query, keeps, [sql`DROP TABLE ${name}`]);
+    return this.makeBatch(table, query, request, [sql`DROP TABLE ${name}`]);
   };
+}
+
+/** Replaces the numbers of records by their keys, and drops rows of other records; see {@link LoadRequest.roots}. */
+function keysOfRoots({ name, columns }: Batch, roots: Sql): Sql[] {
+  const parent = columnIn(columns, PARENT);
+  return [
+    sql`DELETE FROM ${name} WHERE ${parent} NOT IN (SELECT record FROM ${roots} WHERE record IS NOT NULL)`,
+    sql`UPDATE ${name} SET ${parent} = r.parent FROM ${roots} AS r WHERE r.record = ${name}.${parent}`,
+  ];
 }
 
 /** Keeps the last record of each key in a batch. */

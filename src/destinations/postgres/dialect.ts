@@ -38,6 +38,7 @@ export const postgresDialect: Dialect = {
 
   keyText: (columns) =>
     sql`jsonb_build_array(${joined(columns.map((column) => sql`${column}::text`))})::text`,
+  jsonText: (text) => sql`to_json(${text}::text)::text`,
   asKeyText: (text) => sql`(${text}::jsonb)::text`,
   isNoneOf: (value, column, rows) => sql`NOT EXISTS (SELECT 1 ${rows} AND ${column} = ${value})`,
   bytes: (text) => sql`(${text}) COLLATE "C"`,

@@ -1,5 +1,5 @@
 /** The primary key index of a PostgreSQL table. */
-import { VALID_TO, type TableSpec } from '../../protocol.js';
+import { PARENT, VALID_TO, type TableSpec } from '../../protocol.js';
 import { tableName } from '../checkpoints.js';
 import type { SqlSession } from '../sql/dialect.js';
 import { hasOneRowAKey } from '../sql/modes.js';
@@ -52,6 +52,9 @@ const dropOf = (table: TableSpec, { name, constraint }: Index): Sql =>
  */
 export async function prepareIndex(session: SqlSession, table: TableSpec): Promise<void> {
   const change = (statement: Sql) => changeTable(session, tableName(table), statement);
+  // The rows of a record are replaced together.
+  if (Object.hasOwn(table.columns, PARENT) && (await indexesOver(session, table, [PARENT])).length === 0)
+    await change(sql`CREATE INDEX ON ${tableName(table)} (${identifier(PARENT)})`);
   const usable = (await indexesOver(session, table, table.primaryKey)).filter(({ isUsable }) => isUsable);
   const keys = joined(table.primaryKey.map(identifier));
   const whole = usable.filter(({ isUnique, isPartial }) => isUnique && !isPartial);

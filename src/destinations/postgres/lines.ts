@@ -53,7 +53,10 @@ async function* linesOf(file: string): AsyncGenerator<Buffer, void, undefined> {
 }
 
 /** Sends messages of the extended protocol in one piece, and waits for the server's reply. */
-function exchangeMessages(client: PostgresSession, send: (connection: Connection) => void): Promise<void> {
+export function exchangeMessages(
+  client: PostgresSession,
+  send: (connection: Connection) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const messages: Submittable & Record<string, unknown> = {
       submit: (connection: Connection) => {

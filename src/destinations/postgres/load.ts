@@ -1,4 +1,7 @@
-/** Loads the files of a batch into PostgreSQL: as lines of a temporary table, which its JSON functions convert. */
+/**
+ * Loads the files of a batch into PostgreSQL: as rows that the worker has typed; and where one does not fit, as lines of a
+ * temporary table, which PostgreSQL's JSON functions convert.
+ */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -6,22 +9,52 @@ import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { messageOf, type RecordError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
-import type { Json, TableSpec } from '../../protocol.js';
+import { PARENT, type Json, type TableSpec } from '../../protocol.js';
 import { memberTexts } from '../../request/paths.js';
 import { batchColumns, cannotHold, columnIn, doesNotFit, somethingMisfits } from '../checkpoints.js';
 import { counts, type Batch, type LoadRequest, type Loader, type SortedLines } from '../sql/dialect.js';
 import { keepMisfits } from '../sql/rejects.js';
 import { identifier, joined, literal, numeral, sql, type Sql } from '../sql/sql.js';
 import { fromText, recordType } from './columns.js';
+import type { Habits } from './habits.js';
 import { sendLines } from './lines.js';
+import { loadTyped } from './load-typed.js';
+import type { SegmentMemory } from './segments.js';
 import type { PostgresSession } from './session.js';
+import { UnencodableError } from './wire.js';
+
+/** State that loaders share, from one batch to the next. */
+export interface LoaderState {
+  memory: SegmentMemory;
+  habits: Habits;
+}
 
 /** Loads batches in a PostgreSQL transaction; its temporary tables end with the transaction. */
 export class PostgresLoader implements Loader {
-  constructor(private readonly session: PostgresSession) {}
+  /** @param state null: PostgreSQL types all values. */
+  constructor(
+    private readonly session: PostgresSession,
+    private readonly state: LoaderState | null,
+  ) {}
 
-  readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> =>
-    this.loadFiles(request, await request.files(), true, write);
+  /** Loads a batch that the worker has typed; if anything in it does not fit, as lines, which shows what it is. */
+  readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> => {
+    const { session, state } = this;
+    const files = await request.files();
+    if (state === null) return this.loadFiles(request, files, true, write);
+    const { memory, habits } = state;
+    await session.run(sql`SAVEPOINT encoded`);
+    try {
+      const batch = await loadTyped(session, request, files, { memory, habits: habits.of(request.table) });
+      const written = await write(batch);
+      faultPoint('transaction.half');
+      return written;
+    } catch (thrown) {
+      if (!(thrown instanceof UnencodableError) && !isDataError(thrown)) throw thrown;
+      await session.run(sql`ROLLBACK TO SAVEPOINT encoded`);
+      return this.loadFiles(request, files, true, write);
+    }
+  };
 
   /**
    * Loads files into a temporary table.
@@ -34,12 +67,12 @@ export class PostgresLoader implements Loader {
     write: (batch: Batch) => Promise<T>,
   ): Promise<T> {
     const { session } = this;
-    const { table, keeps, isReadOnce } = request;
+    const { table, isReadOnce } = request;
     try {
       await session.run(sql`SAVEPOINT loaded`);
       const lines = await this.copyLines(sql`json`, files);
       return await write(
-        await this.makeBatch(table, sql`SELECT place, line FROM ${lines}`, keeps, isReadOnce),
+        await this.makeBatch(table, sql`SELECT place, line FROM ${lines}`, request, isReadOnce),
       );
     } catch (thrown) {
       if (!isDataError(thrown)) throw thrown;
@@ -51,8 +84,8 @@ export class PostgresLoader implements Loader {
       if (table.quarantine !== true) throw await this.findMisfit(table, files, messageOf(thrown));
       try {
         const lines = await this.sortFiles(table, files);
-        await keepMisfits(session, request, lines);
-        return await write(await this.loadFitting(table, lines, keeps));
+        if (request.dropsMisfits !== true) await keepMisfits(session, request, lines);
+        return await write(await this.loadFitting(table, lines, request));
       } catch (again) {
         // A constraint that is not Highwater's: no single record breaks it.
         if (!isDataError(again)) throw again;
@@ -71,12 +104,13 @@ export class PostgresLoader implements Loader {
   private async makeBatch(
     table: TableSpec,
     lines: Sql,
-    keeps: LoadRequest['keeps'],
+    { keeps, roots }: Pick<LoadRequest, 'keeps' | 'roots'>,
     isReadOnce: boolean,
   ): Promise<Batch> {
     const columns = batchColumns(table);
     const keys = joined(table.primaryKey.map((name) => columnIn(columns, name)));
-    const typed = sql`(${typedLines(table, lines)}) AS b`;
+    const own = sql`(${typedLines(table, lines)}) AS b`;
+    const typed = roots === undefined ? own : sql`(${withKeysOfRoots(columns, own, roots)}) AS b`;
     const query =
       keeps === 'all'
         ? sql`SELECT * FROM ${typed}`
@@ -100,8 +134,8 @@ export class PostgresLoader implements Loader {
   readonly loadFitting = (
     table: TableSpec,
     { name }: SortedLines,
-    keeps: LoadRequest['keeps'],
-  ): Promise<Batch> => this.makeBatch(table, fittingLines(name), keeps, false);
+    request: Pick<LoadRequest, 'keeps' | 'roots'>,
+  ): Promise<Batch> => this.makeBatch(table, fittingLines(name), request, false);
 
   private async sortFiles(table: TableSpec, files: readonly string[]): Promise<SortedLines> {
     const { session } = this;
@@ -222,6 +256,14 @@ function typedLines(table: TableSpec, lines: Sql): Sql {
     ([name, type], i) => sql`${fromText(sql`r.${identifier(name)}`, type)} AS c${numeral(i)}`,
   );
   return sql`SELECT l.place, ${joined(typed)} FROM (${lines}) AS l, json_to_record(l.line) AS r(${record})`;
+}
+
+/** Replaces the numbers of records by their keys, and drops rows of other records; see {@link LoadRequest.roots}. */
+function withKeysOfRoots(columns: ReadonlyMap<string, Sql>, lines: Sql, roots: Sql): Sql {
+  const selected = [...columns].map(([name, column]) =>
+    name === PARENT ? sql`r.parent AS ${column}` : sql`b.${column}`,
+  );
+  return sql`SELECT b.place, ${joined(selected)} FROM ${lines} JOIN ${roots} AS r ON r.record = b.${columnIn(columns, PARENT)}`;
 }
 
 const fittingLines = (sorted: Sql): Sql =>

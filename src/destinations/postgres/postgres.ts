@@ -12,12 +12,14 @@ import {
 import type { StreamKey } from '../../protocol.js';
 import type { OpenRequest, WriteOutcome, WriteRequest } from '../destination.js';
 import { commitBatch } from '../sql/commit.js';
-import { isTableGone } from '../sql/drift.js';
+import { findGone } from '../sql/drift.js';
 import { SqlDestination } from '../sql/sql-destination.js';
 import { checkpointOf, checkpointsIn, checkpointQuery } from '../sql/stored-checkpoints.js';
 import { numeral, sql, type Sql } from '../sql/sql.js';
 import { postgresDialect } from './dialect.js';
-import { PostgresLoader } from './load.js';
+import { Habits } from './habits.js';
+import { PostgresLoader, type LoaderState } from './load.js';
+import { SegmentMemory } from './segments.js';
 import { PostgresSession } from './session.js';
 
 /** Time after which a server that has not begun a transaction counts as unreachable. */
@@ -34,7 +36,7 @@ export interface PostgresLimits {
 export const POSTGRES_LIMITS: PostgresLimits = { lockSeconds: 30, statementSeconds: 600, idleSeconds: 45 };
 
 /**
- * Writes to PostgreSQL: stages rows in a temporary table, then runs one INSERT … ON CONFLICT in the checkpoint's
+ * Writes to PostgreSQL: sends typed rows into a temporary table, then writes those that are new or changed, in the checkpoint's
  * transaction. No session state outlives a transaction, so a connection pooler works.
  */
 export class PostgresDestination extends SqlDestination<PostgresSession> {
@@ -53,13 +55,15 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
 
   protected override readonly dialect = postgresDialect;
   protected override readonly folder = tmpdir();
+  /** Absent state makes PostgreSQL type all values; see {@link PostgresLoader}. */
+  protected readonly state: LoaderState | null = { memory: new SegmentMemory(), habits: new Habits() };
 
   protected override read<T>(work: (session: PostgresSession) => Promise<T>): Promise<T> {
     return this.transaction(work);
   }
 
   protected override loaderOf(session: PostgresSession): PostgresLoader {
-    return new PostgresLoader(session);
+    return new PostgresLoader(session, this.state);
   }
 
   protected override addressOf(schema: string): string {
@@ -99,7 +103,7 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
   }
 
   /** @throws {DestinationGoneError | TableGoneError} if the schema or the table is gone. */
-  private refuseIfGone({ key, table }: WriteRequest): Promise<void> {
+  private refuseIfGone({ key, table, children }: WriteRequest): Promise<void> {
     return this.transaction(async (session) => {
       for (const name of ['checkpoints', 'differences'] as const) {
         if (await session.dialect.hasOwnTable(session, key.schema, name)) continue;
@@ -107,7 +111,12 @@ export class PostgresDestination extends SqlDestination<PostgresSession> {
           `the data that the sync has written to ${this.addressOf(key.schema)} is gone`,
         );
       }
-      if (await isTableGone(session, table)) throw new TableGoneError(table);
+      const gone = await findGone(
+        session,
+        table,
+        children?.tables.map((child) => child.table),
+      );
+      if (gone !== null) throw new TableGoneError(gone);
     });
   }
 

@@ -7,22 +7,71 @@ import { identifier, joined, sql, type Sql } from '../sql/sql.js';
 import { differs, sameKey } from '../sql/conditions.js';
 
 /** Inserts new rows and updates changed ones. @returns how many there were. */
-export function upsert(session: SqlSession, table: TableSpec, from: Relation, next: string): Promise<number> {
-  const keys = table.primaryKey.map(identifier);
+export async function upsert(
+  session: SqlSession,
+  table: TableSpec,
+  from: Relation,
+  next: string,
+): Promise<number> {
+  const { expectation } = from;
+  if (expectation?.rowsAre === 'unchanged') return session.run(upsertOf(table, differing(table, from), next));
+  if (expectation?.rowsAre !== 'new') return session.run(upsertOf(table, from, next));
+  // The sample begins with records that the table may have.
+  const { isSampled, refute } = expectation;
+  const sampled = await session.run(upsertOf(table, where(from, isSampled), next));
+  const rest = where(from, sql`NOT (${isSampled})`);
+  await session.run(sql`SAVEPOINT new_rows`);
+  try {
+    const inserted = await session.run(insertOf(table, rest, next));
+    return sampled + inserted;
+  } catch (thrown) {
+    if ((thrown as { code?: string }).code !== UNIQUE_VIOLATION) throw thrown;
+    refute();
+    await session.run(sql`ROLLBACK TO SAVEPOINT new_rows`);
+    return sampled + (await session.run(upsertOf(table, rest, next)));
+  }
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+const where = ({ name, columns }: Relation, condition: Sql): Relation => ({
+  name: sql`(SELECT * FROM ${name} AS s WHERE ${condition})`,
+  columns,
+});
+
+/** The rows of a relation that the table does not have as they are: a row that is written, even unchanged, is a new version. */
+function differing(table: TableSpec, from: Relation): Relation {
+  const key = joined(table.primaryKey.slice(0, 1).map(identifier));
+  const isOther = sql`t.${key} IS NULL OR ${differs(table, from)}`;
+  // One look into the index for each row: the planner may otherwise read the whole table.
+  return {
+    name: sql`(SELECT s.* FROM ${from.name} AS s LEFT JOIN LATERAL
+       (SELECT * FROM ${tableName(table)} AS t WHERE ${sameKey(table, from)} LIMIT 1) AS t ON true WHERE ${isOther})`,
+    columns: from.columns,
+  };
+}
+
+/** Returns the statement that inserts rows of which the table has none. */
+function insertOf(table: TableSpec, from: Relation, next: string): Sql {
   const names = [...from.columns.keys()].map(identifier);
-  const rest = names.filter((name) => !keys.includes(name));
   const own = stamps(table, next);
-  const set = [...rest, ...own.map(([name]) => name)].map((name) => sql`${name} = excluded.${name}`);
+  return sql`INSERT INTO ${tableName(table)} AS t (${joined([...names, ...own.map(([name]) => name)])})
+       SELECT ${joined([...from.columns.values(), ...own.map(([, value]) => value)])} FROM ${from.name} AS s`;
+}
+
+/** Returns the statement that inserts new rows and updates those that differ. */
+function upsertOf(table: TableSpec, from: Relation, next: string): Sql {
+  const keys = table.primaryKey.map(identifier);
+  const rest = [...from.columns.keys()].map(identifier).filter((name) => !keys.includes(name));
+  const set = [...rest, ...stamps(table, next).map(([name]) => name)].map(
+    (name) => sql`${name} = excluded.${name}`,
+  );
   const isOther = rest.map((name) => sql`t.${name} IS DISTINCT FROM excluded.${name}`);
   const onConflict =
     rest.length === 0
       ? sql`DO NOTHING`
       : sql`DO UPDATE SET ${joined(set)} WHERE ${joined(isOther, sql` OR `)}`;
-  return session.run(
-    sql`INSERT INTO ${tableName(table)} AS t (${joined([...names, ...own.map(([name]) => name)])})
-       SELECT ${joined([...from.columns.values(), ...own.map(([, value]) => value)])} FROM ${from.name} AS s
-     ON CONFLICT (${joined(keys)}) ${onConflict}`,
-  );
+  return sql`${insertOf(table, from, next)} ON CONFLICT (${joined(keys)}) ${onConflict}`;
 }
 
 /** Ends the current version of each changed key, and begins a new one for it and for each new key. */

@@ -1,29 +1,22 @@
 /** The write of a batch: rows, log and checkpoint in one transaction, by compare-and-set on the checkpoint. */
-import { TableGoneError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
-import type { Cursor, Note, SchemaChange, TableSpec } from '../../protocol.js';
+import type { Cursor, Note, SchemaChange } from '../../protocol.js';
 import { conflict, type StoredCheckpoint } from '../checkpoints.js';
-import { declaredOnly, adaptTable } from '../columns/inference.js';
 import type { RangeWrite, WriteOutcome, WriteRequest } from '../destination.js';
+import { childRequest, rememberWritten } from './children.js';
 import type { Loader, SqlSession } from './dialect.js';
-import { isTableGone, keepEnded } from './drift.js';
-import { changesOf, prepareTable, schemaStore } from './evolution.js';
+import { keepEnded } from './drift.js';
+import { changesOf } from './evolution.js';
 import { isReadOnce, keepsLast, NOTHING_WRITTEN, withNotes } from './modes.js';
 import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { keepMarks } from './parents.js';
 import { endPass, preparePass, rowsBefore } from './pass.js';
-import { besideTable, comparedTable, keysOnly, rememberKeys, withBeyond } from './ranges.js';
+import { besideTable, keysOnly, rememberKeys } from './ranges.js';
 import { keepRejects, rejectedOf } from './rejects.js';
 import { joined, literal, numeral, sql } from './sql.js';
 import { writeBatch, type Written } from './write-batch.js';
-
-/** The outcome of a batch, with the table that it went into. */
-interface WrittenInto extends Written {
-  table: TableSpec;
-  /** Whether there is a table by now: one that follows its source is made with its first records. */
-  exists: boolean;
-  changes: SchemaChange[];
-}
+import { changesOfChild, endChildren, writeChildren } from './write-children.js';
+import { writeTable, type WrittenInto } from './write-table.js';
 
 /**
  * Commits a batch from the stored checkpoint, or says how it was committed before.
@@ -44,27 +37,32 @@ export async function commitBatch(
     return committed;
   }
   const had = await rowsBefore(session, request);
-  const written =
-    request.table.inference === undefined
-      ? await writeRecords(session, request, stored.cursor, loader)
-      : await writeFollowed(session, request, stored.cursor, loader);
-  const { table, exists, changes, left = 0 } = written;
+  const written = await writeTable(
+    session,
+    request,
+    (own) => writeRecords(session, own, stored.cursor, loader),
+    loader,
+  );
+  const { table, exists, left = 0 } = written;
+  const children = await writeChildren(session, request, written, stored.cursor, loader);
   if (request.marks !== undefined) await keepMarks(session, key, await request.marks(), loader);
   if (request.rejects !== undefined) await keepRejects(session, request, await request.rejects(), loader);
   const rejected = await rejectedOf(session, request);
   const ended =
     exists && request.range === undefined
       ? await endPass(session, { ...request, table }, rejected > 0, had)
-      : NOTHING_WRITTEN;
+      : { ...NOTHING_WRITTEN, isWhole: false };
+  const ofChildren = await endChildren(session, { ...request, table }, children, ended);
   const { notes = [] } = ended;
+  const changes = [...written.changes, ...ofChildren.changes];
   const { fingerprint } = request;
   if (fingerprint !== undefined && request.cursor.ended !== null) await keepEnded(session, key, fingerprint);
-  const rows = written.rows + ended.rows;
-  const deleted = written.deleted + ended.deleted;
+  const rows = written.rows + ended.rows + ofChildren.rows;
+  const deleted = written.deleted + ended.deleted + ofChildren.deleted;
   const noted = { ...request, cursor: withNotes(request.cursor, notes) };
   await recordCommit(session, noted, stored, { rows, deleted, left });
   faultPoint('commit.before');
-  return outcomeOf({ rows, deleted, left, rejected, changes, notes }, false);
+  return outcomeOf({ rows, deleted, left, rejected: rejected + ofChildren.rejected, changes, notes }, false);
 }
 
 /** The counts of a batch that are logged with it. */
@@ -102,8 +100,14 @@ async function committedBefore(session: SqlSession, request: WriteRequest): Prom
   if (logged === undefined) return null;
   const [rows, deleted, left] = logged.map(Number) as [number, number, number];
   const cursor = JSON.parse(logged[3] ?? '') as Cursor;
-  const rejected = await rejectedOf(session, request);
+  let rejected = await rejectedOf(session, request);
   const changes = table.inference === undefined ? [] : await changesOf(session, key, next);
+  for (const child of request.children?.tables ?? []) {
+    const own = childRequest(request, child);
+    rejected += await rejectedOf(session, own);
+    if (child.table.inference !== undefined)
+      changes.push(...changesOfChild(child.table, await changesOf(session, own.key, next)));
+  }
   // The notes of the write stand behind those of the reader.
   const notes = cursor.notes.slice(request.cursor.notes.length);
   return outcomeOf({ rows, deleted, left, rejected, changes, notes }, true);
@@ -145,7 +149,12 @@ async function writeRecords(
 const loadAndWrite = (session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> =>
   loader.load(
     { ...request, keeps: keepsLast(request) ? 'last' : 'all', isReadOnce: isReadOnce(request) },
-    (batch) => writeBatch(session, request, batch),
+    async (batch) => {
+      const written = await writeBatch(session, request, batch);
+      if (request.children !== undefined && request.range !== undefined)
+        await rememberWritten(session, request, batch);
+      return written;
+    },
   );
 
 /** Writes the records of a range: those that the sync has not written meanwhile. */
@@ -166,35 +175,4 @@ async function writeBeside(
   const written =
     records === 0 ? NOTHING_WRITTEN : await loadAndWrite(session, { ...request, table }, loader);
   return { ...written, table, exists: true, changes: [] };
-}
-
-/** As {@link writeRecords}, after the table was made to hold the batch. */
-async function writeFollowed(
-  session: SqlSession,
-  asked: WriteRequest,
-  before: Cursor | null,
-  loader: Loader,
-): Promise<WrittenInto> {
-  const { key, next } = asked;
-  const files = asked.records === 0 ? [] : await asked.files();
-  const followFiles = (spec: TableSpec, paths: string[]) => {
-    const create = async (made: TableSpec) => {
-      if (await isTableGone(session, spec)) throw new TableGoneError(spec);
-      await prepareTable(session, declaredOnly(made));
-    };
-    return adaptTable(spec, schemaStore(session, key, spec, next, create), paths, asked.longest);
-  };
-  const batch = await followFiles(comparedTable(asked), files);
-  const { request, ...beyond } = await withBeyond(asked, followFiles);
-  const { table, records, longest, exists, changes } = batch;
-  try {
-    const rejects = [...batch.rejects, ...beyond.rejects];
-    if (rejects.length > 0) await keepRejects(session, request, rejects, loader);
-    if (!exists) return { ...NOTHING_WRITTEN, table, exists, changes };
-    const own = { ...request, table, records, longest, files: () => Promise.resolve(batch.files) };
-    return { ...(await writeRecords(session, own, before, loader)), changes };
-  } finally {
-    await batch.discard();
-    await beyond.discard();
-  }
 }

@@ -40,6 +40,18 @@ export interface Relation {
   columns: ReadonlyMap<string, Sql>;
   /** The hash of each key, where the loader has made it; see {@link Dialect.upsert}. */
   hash?: Sql;
+  /** What a sample of its keys has shown; see {@link Dialect.upsert}. */
+  expectation?: Expectation;
+}
+
+/** A guess about the rows of a batch. It decides how they are written, never what is written. */
+export interface Expectation {
+  /** Whether the table has none of their keys, as far as a sample can tell, or may have many of the rows as they are. */
+  rowsAre: 'new' | 'unchanged';
+  /** A condition on row `s`: it belongs to the sample, so that the guess says nothing about it. */
+  isSampled: Sql;
+  /** Called where the guess was wrong. */
+  refute: () => void;
 }
 
 /** A batch that is loaded and typed, ready to be written; it has `place`s in the order of its records. */
@@ -69,7 +81,11 @@ export interface Loader {
   /** Reads lines into a temporary table, and says which of them the table cannot hold. */
   sortLines: (table: TableSpec, files: readonly string[], longest: number) => Promise<SortedLines>;
   /** Makes a batch of the lines that fit; they are not read again. */
-  loadFitting: (table: TableSpec, lines: SortedLines, keeps: LoadRequest['keeps']) => Promise<Batch>;
+  loadFitting: (
+    table: TableSpec,
+    lines: SortedLines,
+    request: Pick<LoadRequest, 'keeps' | 'roots'>,
+  ) => Promise<Batch>;
 }
 
 /** The facts of a write that a loader needs. */
@@ -85,6 +101,13 @@ export interface LoadRequest {
   keeps: 'last' | 'all';
   /** The batch is read by one statement only, so that it needs no table of its own. */
   isReadOnce: boolean;
+  /** Records that do not fit are dropped instead of quarantined. */
+  dropsMisfits?: true;
+  /**
+   * For rows of a child table: the records that they belong to, as a relation of `record` and `parent`. The number of its
+   * record in a row's column {@link PARENT} is replaced by `parent`; rows of other records are dropped.
+   */
+  roots?: Sql;
 }
 
 /** How a database says what Highwater needs. Everything else about SQL destinations is shared. */
@@ -103,6 +126,8 @@ export interface Dialect {
 
   /** Values: the JSON array of the texts of columns, which stands for a key in Highwater's own tables. */
   keyText(columns: readonly Sql[]): Sql;
+  /** The JSON text of a text. */
+  jsonText(text: Sql): Sql;
   /** A key as the source's reader wrote it, in the spelling of {@link keyText}. */
   asKeyText(text: Sql): Sql;
   /**

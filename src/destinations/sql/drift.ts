@@ -3,11 +3,12 @@
  * transaction that opens the stream or ends a pass.
  */
 import { randomUUID } from 'node:crypto';
-import { DestinationGoneError } from '../../errors.js';
+import { DestinationError, DestinationGoneError } from '../../errors.js';
 import { SYNCED_AT, type Holder, type Note, type StreamKey, type TableSpec } from '../../protocol.js';
 import { isRange, keyValues, sameKey, startsAnew, tableName } from '../checkpoints.js';
 import type { OpenRequest } from '../destination.js';
 import {
+  isSameKey,
   keyChanged,
   keyText,
   otherKey,
@@ -81,14 +82,33 @@ export async function settleKey(session: SqlSession, request: OpenRequest): Prom
   const { key, table } = request;
   const recorded = (await recordedFor(session, key)).map((one) => one.recorded);
   const was = otherKey(recorded, table);
+  const settleChildren = await settleChildKeys(session, request, recorded);
   const columns = was === null ? null : await columnsByMember(session, table);
-  if (was === null || columns === null) return () => Promise.resolve();
+  if (was === null || columns === null) return settleChildren;
   const [[hasRows = 'false'] = []] = await session.rows(
     sql`SELECT EXISTS (SELECT 1 FROM ${tableName(table)})`,
   );
   const isKept = table.mode === 'append' || table.mode === 'history';
   if (hasRows === 'true' && (isRange(key) || isKept || !startsAnew(request)))
     throw keyChanged(table, keyText(was, table.primaryKey));
+  await releaseOldKey(session, table, was, columns);
+  return async () => {
+    await keepOneEach(session, table);
+    // Their rows name their records by the key of before. All are read again.
+    for (const child of request.children ?? [])
+      if ((await session.dialect.storedColumns(session, child)) !== null)
+        await session.run(sql`DELETE FROM ${tableName(child)}`);
+    await settleChildren();
+  };
+}
+
+/** Drops what binds the rows of a table to the primary key of before. */
+async function releaseOldKey(
+  session: SqlSession,
+  table: TableSpec,
+  was: readonly string[],
+  columns: (member: string) => Promise<string | null>,
+): Promise<void> {
   const before: string[] = [];
   for (const member of was) before.push((await columns(member)) ?? member);
   await session.dialect.releaseKey(session, table, before);
@@ -97,7 +117,32 @@ export async function settleKey(session: SqlSession, request: OpenRequest): Prom
     if (column === null || table.primaryKey.includes(member)) continue;
     await session.run(sql`ALTER TABLE ${tableName(table)} ALTER COLUMN ${identifier(column)} DROP NOT NULL`);
   }
-  return () => keepOneEach(session, table);
+}
+
+/** As {@link settleKey}, for the child tables of a stream. */
+async function settleChildKeys(
+  session: SqlSession,
+  request: OpenRequest,
+  recorded: readonly Recorded[],
+): Promise<() => Promise<void>> {
+  const changed: TableSpec[] = [];
+  for (const child of request.children ?? []) {
+    const known = recorded.flatMap(({ is }) => is.children?.[child.table] ?? []);
+    const was = known.find(({ primaryKey }) => !isSameKey(primaryKey, child.primaryKey))?.primaryKey;
+    const columns = was === undefined ? null : await columnsByMember(session, child);
+    if (was === undefined || columns === null) continue;
+    const [[hasRows = 'false'] = []] = await session.rows(
+      sql`SELECT EXISTS (SELECT 1 FROM ${tableName(child)})`,
+    );
+    const isKept = child.mode === 'append' || child.mode === 'history';
+    if (hasRows === 'true' && (isRange(request.key) || isKept || !startsAnew(request)))
+      throw keyChanged(child, keyText(was, child.primaryKey));
+    await releaseOldKey(session, child, was, columns);
+    changed.push(child);
+  }
+  return async () => {
+    for (const child of changed) await keepOneEach(session, child);
+  };
 }
 
 /** Keeps one row of each key, and removes rows without a key. */
@@ -144,12 +189,18 @@ async function columnsByMember(
 }
 
 /**
- * Starts all streams of a table over if the table is gone although they have checkpoints. Part of the transaction that
+ * Starts all streams of a table over if the table, or a child table, is gone although they have checkpoints. Part of the transaction that
  * creates the table again, so that neither happens without the other.
  * @returns the streams that start over.
  */
-export async function startOverWhereGone(session: SqlSession, table: TableSpec): Promise<StreamKey[]> {
-  const found = await checkpointsWithoutTable(session, table);
+export async function startOverWhereGone(
+  session: SqlSession,
+  table: TableSpec,
+  children: readonly TableSpec[] = [],
+): Promise<StreamKey[]> {
+  const found = (await isSomeChildGone(session, table, children))
+    ? await checkpointsOf(session, table)
+    : await checkpointsWithoutTable(session, table);
   if (found.length === 0) return [];
   const gone: StreamKey[] = [];
   for (const [strategy, source, id, holder] of found) {
@@ -182,13 +233,88 @@ export async function startOverWhereGone(session: SqlSession, table: TableSpec):
 export const isTableGone = async (session: SqlSession, table: TableSpec): Promise<boolean> =>
   (await checkpointsWithoutTable(session, table)).length > 0;
 
-/** Reads the checkpoints of a table that had rows and is gone; none if it exists, or was never created. */
-async function checkpointsWithoutTable(session: SqlSession, table: TableSpec): Promise<SqlRow[]> {
-  if ((await session.dialect.storedColumns(session, table)) !== null) return [];
-  const found = await session.rows(
+/**
+ * Refuses tables that would be written twice: as a child table of one stream, and as a table or child table of another.
+ * @throws {DestinationError}
+ */
+export async function refuseSharedChildren(
+  session: SqlSession,
+  { key, table, children = [] }: OpenRequest,
+): Promise<void> {
+  const { fold } = session.dialect.names;
+  const isSame = (a: string, b: string) => fold(a) === fold(b);
+  const own = [table, ...children].map((one) => one.table);
+  const refuse = (name: string, other: string) => {
+    throw new DestinationError(
+      `table ${key.schema}.${name} belongs to the stream that writes ${key.schema}.${other}. Configure another "table", or another "schema".`,
+    );
+  };
+  for (const child of children) {
+    const [[held] = []] = await session.rows(
+      sql`SELECT "table" FROM ${ownTable(session, key, 'checkpoints')} WHERE ${tableIs(session, child)} LIMIT 1`,
+    );
+    if (held != null) refuse(child.table, held);
+  }
+  const rows = await session.rows(
+    sql`SELECT "table", fingerprint FROM ${ownTable(session, key, 'fingerprints')}
+       WHERE "schema" = ${literal(key.schema)} AND fingerprint LIKE '%"children":%'`,
+  );
+  for (const [other, fingerprint] of rows) {
+    if (other == null || isSame(other, table.table)) continue;
+    const { is } = JSON.parse(fingerprint ?? '') as Recorded;
+    const shared = Object.keys(is.children ?? {}).find((name) => own.some((one) => isSame(one, name)));
+    if (shared !== undefined) refuse(shared, other);
+  }
+}
+
+/** Returns the first of a stream's tables that is gone; null if none is. */
+export async function findGone(
+  session: SqlSession,
+  table: TableSpec,
+  children: readonly TableSpec[] = [],
+): Promise<TableSpec | null> {
+  if (await isTableGone(session, table)) return table;
+  for (const child of children) if (await isChildGone(session, child)) return child;
+  return null;
+}
+
+/** Reads the checkpoints of a table whose streams have read something. */
+const checkpointsOf = (session: SqlSession, table: TableSpec): Promise<SqlRow[]> =>
+  session.rows(
     sql`SELECT strategy, source, id, holder FROM ${ownTable(session, table, 'checkpoints')}
        WHERE ${tableIs(session, table)} AND cursor IS NOT NULL AND "range" = ''`,
   );
+
+/** Whether a child table is gone although an opening has made it, or rows have. */
+export async function isChildGone(session: SqlSession, child: TableSpec): Promise<boolean> {
+  if ((await session.dialect.storedColumns(session, child)) !== null) return false;
+  if (hasKeys(child)) return true;
+  // A table whose columns follow the records does not exist before the first of them.
+  const [[changes = '0'] = []] = await session.rows(
+    sql`SELECT count(*) FROM ${ownTable(session, child, 'schema_changes')} WHERE ${tableIs(session, child)}`,
+  );
+  return changes !== '0';
+}
+
+/** Whether a child table is gone that the table's streams have had before. */
+async function isSomeChildGone(
+  session: SqlSession,
+  { schema, table }: TableSpec,
+  children: readonly TableSpec[],
+): Promise<boolean> {
+  if (children.length === 0) return false;
+  const key: StreamKey = { schema, table, strategy: 'keyset', source: '', range: '' };
+  const recorded = await recordedFor(session, key);
+  const isKnown = (child: TableSpec) =>
+    !hasKeys(child) || recorded.some(({ recorded: { is } }) => is.children?.[child.table] !== undefined);
+  for (const child of children) if (isKnown(child) && (await isChildGone(session, child))) return true;
+  return false;
+}
+
+/** Reads the checkpoints of a table that had rows and is gone; none if it exists, or was never created. */
+async function checkpointsWithoutTable(session: SqlSession, table: TableSpec): Promise<SqlRow[]> {
+  if ((await session.dialect.storedColumns(session, table)) !== null) return [];
+  const found = await checkpointsOf(session, table);
   if (found.length === 0) return [];
   // A table whose columns follow the records does not exist before the first of them.
   const [[rows = '0'] = []] = await session.rows(

@@ -1,5 +1,5 @@
 /** The end of a pass: rows that it has not met are gone from the source, if it has read everything. */
-import { DELETED_AT, type Cursor, type SchemaChange, type TableSpec } from '../../protocol.js';
+import { DELETED_AT, PARENT, type Cursor, type SchemaChange, type TableSpec } from '../../protocol.js';
 import { missesRows, notReady, tableName } from '../checkpoints.js';
 import type { WriteRequest } from '../destination.js';
 import { counts, type Relation, type SqlSession } from './dialect.js';
@@ -79,6 +79,7 @@ async function prepareAside(session: SqlSession, request: WriteRequest, begins: 
   const stored = await dialect.storedColumns(session, aside);
   if (stored === null) {
     await session.run(creationOf(dialect, aside));
+    if (Object.hasOwn(aside.columns, PARENT)) await dialect.prepareKey(session, aside);
     // The pass began in another mode: the rows that it read until now are not here.
     if (!begins) await rememberUnknown(session, request);
     return;
@@ -107,10 +108,19 @@ export async function rowsBefore(session: SqlSession, request: WriteRequest): Pr
   return rows;
 }
 
+/** The outcome of the end of a pass. */
+export interface Ended extends Written {
+  /** Whether the pass has read everything, so that the table may lack what the pass has not met. */
+  isWhole: boolean;
+}
+
+const NOT_ENDED: Ended = { ...NOTHING_WRITTEN, isWhole: false };
+
 /**
  * Ends a pass: removes, marks or ends the rows that it has not met, if it has read everything.
  * @param hasUnknown records of the batch have unknown keys.
  * @param before the count of {@link rowsBefore}.
+ * @param mayBeWhole for a child table: whether the pass has read all records of the stream.
  * @throws {TooManyDeletesError}
  */
 export async function endPass(
@@ -118,12 +128,13 @@ export async function endPass(
   request: WriteRequest,
   hasUnknown: boolean,
   before: number,
-): Promise<Written> {
+  mayBeWhole = true,
+): Promise<Ended> {
   const { dialect } = session;
   const { key, table, cursor } = request;
-  if (!missesRows(table) && table.mode !== 'replace') return NOTHING_WRITTEN;
+  if (!missesRows(table) && table.mode !== 'replace') return NOT_ENDED;
   if (hasUnknown) await rememberUnknown(session, request);
-  if (cursor.ended === null) return NOTHING_WRITTEN;
+  if (cursor.ended === null) return NOT_ENDED;
   await dialect.takeTime(session);
   const distinct = cursor.counted === undefined ? sql`0` : distinctKeys(request);
   const [met = 0, known = 0, different = 0] = await counts(
@@ -133,14 +144,14 @@ export async function endPass(
   // A planner takes a table that was filled just now for a small one, and would compare each row with each key.
   if (met > FEW_KEYS) await dialect.analyze(session, ownTable(session, key, 'seen'));
   const missing = met === known ? missingNote(request, different) : null;
-  const isWhole = mayRemove(request) && met === known && missing === null;
+  const isWhole = mayBeWhole && mayRemove(request) && met === known && missing === null;
   const written =
     table.mode === 'replace'
       ? await publishPass(session, request, isWhole, before)
       : // An empty list is more often a mistake of the source than the end of everything.
         { rows: 0, deleted: isWhole && met > 0 ? await removeUnmet(session, request, before) : 0 };
   await forgetSeen(session, request);
-  return { ...written, ...(missing !== null && { notes: [missing] }) };
+  return { ...written, isWhole, ...(missing !== null && { notes: [missing] }) };
 }
 
 /** Among so few keys a row is found by looking at each. */

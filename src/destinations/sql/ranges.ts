@@ -22,6 +22,7 @@ import {
 import { columnIn, tableName } from '../checkpoints.js';
 import type { ConcludeRequest, RangeWrite, WriteRequest } from '../destination.js';
 import type { AdaptedBatch } from '../columns/inference.js';
+import { removeOrphans } from './children.js';
 import { sameKey } from './conditions.js';
 import type { Batch, OwnTable, SqlRow, SqlSession } from './dialect.js';
 import { columnOf } from './evolution.js';
@@ -446,7 +447,10 @@ function boundOf(session: SqlSession, bound: string, type: ColumnType, format: C
 }
 
 /** Removes, marks or ends the rows that the source lacks, as the stream configures. */
-async function removeExtra(session: SqlSession, { key, table, range }: ConcludeRequest): Promise<void> {
+async function removeExtra(
+  session: SqlSession,
+  { key, table, range, children = [] }: ConcludeRequest,
+): Promise<void> {
   if (table.mode === 'append' || (table.deletes === undefined && !range.removeExtra)) return;
   const differences = ownTable(session, key, 'differences');
   const which = sql`${keyIs(session, key)} AND kind = 'extra' AND NOT repaired`;
@@ -465,6 +469,14 @@ async function removeExtra(session: SqlSession, { key, table, range }: ConcludeR
       : sql`UPDATE ${target} SET ${ending} = now()${stamping(table, batch ?? '')} WHERE ${ending} IS NULL AND ${isExtra}`,
   );
   await session.run(sql`UPDATE ${differences} SET repaired = true WHERE ${which}`);
+  for (const child of children) {
+    if ((await session.dialect.storedColumns(session, child)) === null) continue;
+    await removeOrphans(
+      session,
+      { key: { ...key, table: child.table }, table: child, next: batch ?? '' },
+      table,
+    );
+  }
 }
 
 /** Removes the state of a range. */

@@ -2,7 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { REFUSED, VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
+import {
+  childTable,
+  REFUSED,
+  VALID_TO,
+  type Reject,
+  type StreamKey,
+  type TableSpec,
+} from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
 import { declaredOnly, adaptTable } from '../columns/inference.js';
@@ -18,6 +25,8 @@ import { writeBatch } from './write-batch.js';
 /** Asks for quarantined records of a table to be retried. */
 export interface RetryRequest {
   table: TableSpec;
+  /** The table is a child table, without {@link PARENT}; its quarantined rows are newer than those it has. */
+  isChild?: true;
   /** The field that tells which of two records is newer; empty if there is none. */
   cursorField: string;
   /** Whether records replace existing rows, even newer ones. */
@@ -49,6 +58,13 @@ const NOT_KNOWN_TO_BE_OLDER =
 
 /** Records of one transaction. */
 const ROUND_RECORDS = 5000;
+
+/**
+ * Returns the request with the table as it is stored. Quarantined rows of a child table are never older than its rows: they
+ * are forgotten when their record comes again.
+ */
+export const wholeRetry = (request: RetryRequest): RetryRequest =>
+  request.isChild === true ? { ...request, table: childTable(request), overwrite: true } : request;
 
 /** Retries the quarantined records of a table. */
 export async function retryRejects(request: RetryRequest, host: RetryHost): Promise<RetryOutcome> {
@@ -128,7 +144,7 @@ async function retryRecords(
         await writeBatch(
           session,
           write,
-          await loader.loadFitting(spec, lines, keepsLast({ table: spec }) ? 'last' : 'all'),
+          await loader.loadFitting(spec, lines, { keeps: keepsLast({ table: spec }) ? 'last' : 'all' }),
         )
       ).rows;
       for (const [place, reason] of misfits)

@@ -16,12 +16,12 @@ import type {
 import type { StreamKey, TableSpec } from '../../protocol.js';
 import { exactColumns } from '../../sources/exact-columns.js';
 import type { Dialect, Loader, OwnTable, SqlSession } from './dialect.js';
-import { refuseOtherDatabase, settleKey, startOverWhereGone } from './drift.js';
+import { refuseOtherDatabase, refuseSharedChildren, settleKey, startOverWhereGone } from './drift.js';
 import { columnsOf, prepareTable } from './evolution.js';
 import { areTablesOld, databaseId, prepareOwnTables } from './own-tables.js';
 import { readParents } from './parents.js';
 import { besideTable, concludeAudit, forgetRange, rangeRefusal } from './ranges.js';
-import { retryRejects, type RetryOutcome, type RetryRequest } from './retry.js';
+import { retryRejects, wholeRetry, type RetryOutcome, type RetryRequest } from './retry.js';
 import {
   allCheckpoints,
   checkpointOf,
@@ -78,6 +78,7 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     await this.transaction(async (session) => {
       refuseOtherDatabase(this.addressOf(schema), await databaseId(session, schema), expects);
       await prepareOwnTables(session, schema);
+      await refuseSharedChildren(session, request);
     }).catch(refused);
     // A sync that runs may be writing the table: it is not touched before that is known.
     await refuseIfHeld(request, await this.read((session) => storedCheckpoints(session, key)), asked);
@@ -87,16 +88,21 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
       const settle = await settleKey(session, request);
       const { deletesBeforeAltering } = session.dialect;
       if (deletesBeforeAltering) await settle();
-      const startedOver = await this.prepareAnew(session, table);
+      const startedOver = await this.prepareAnew(session, table, request.children);
       if (!deletesBeforeAltering) await settle();
       return startedOver;
     }).catch(refused);
   }
 
   /** Makes the table ready. @returns the streams that start over, as it was gone. */
-  private async prepareAnew(session: Session, table: TableSpec): Promise<StreamKey[]> {
-    const startedOver = await startOverWhereGone(session, table);
+  private async prepareAnew(
+    session: Session,
+    table: TableSpec,
+    children: readonly TableSpec[] = [],
+  ): Promise<StreamKey[]> {
+    const startedOver = await startOverWhereGone(session, table, children);
     await prepareTable(session, table);
+    for (const child of children) await prepareTable(session, child);
     return startedOver;
   }
 
@@ -111,12 +117,17 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
   }
 
   /** Makes the tables ready for a batch. @returns false for a stale batch, which changes no table of a stream. */
-  protected async prepareForWrite(session: Session, { key, base, table }: WriteRequest): Promise<boolean> {
+  protected async prepareForWrite(session: Session, request: WriteRequest): Promise<boolean> {
+    const { key, base, table, children } = request;
     try {
       await prepareOwnTables(session, key.schema);
       const found = checkpointsIn(await session.rows(checkpointQuery(this.dialect, key)), key);
       if (checkpointOf(found, key)?.id !== base) return false;
-      await this.prepareAnew(session, table);
+      await this.prepareAnew(
+        session,
+        table,
+        children?.tables.map((child) => child.table),
+      );
       return true;
     } catch (thrown) {
       throw this.notReady(table, thrown);
@@ -150,7 +161,8 @@ export abstract class SqlDestination<Session extends SqlSession> implements Dest
     return this.read((session) => readParents(session, request));
   }
 
-  retry(request: RetryRequest): Promise<RetryOutcome> {
+  retry(asked: RetryRequest): Promise<RetryOutcome> {
+    const request = wholeRetry(asked);
     return retryRejects(request, {
       folder: this.folder,
       exact: exactColumns,

@@ -69,7 +69,7 @@ export async function claimStream(
   asked: ReadonlySet<string>,
   isGone: boolean,
 ): Promise<OpenResult | null> {
-  const { key, holder, table } = request;
+  const { key, holder, table, children = [] } = request;
   const { dialect } = session;
   await dialect.lockName(session, `highwater ${key.schema}.${key.table}`);
   // Waits for writes in flight: what they commit must not be undone here.
@@ -97,8 +97,8 @@ export async function claimStream(
   if (said !== null) {
     // The current pass has not met what a pass from the new place meets: it must not end as a whole one.
     await session.run(sql`DELETE FROM ${ownTable(session, key, 'seen')} WHERE ${keyIs(session, key)}`);
-    if (!isRange(key)) {
-      const aside = tableName(asideOf(key, table));
+    for (const one of isRange(key) ? [] : [table, ...children]) {
+      const aside = tableName(asideOf({ ...key, table: one.table }, one));
       await dialect.changeTable(session, aside, sql`DROP TABLE IF EXISTS ${aside}`);
     }
     if (checkpoint.cursor === null)

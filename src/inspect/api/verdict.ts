@@ -141,9 +141,11 @@ function sayNoPaging(verdict: Verdict, evidence: Evidence): void {
     );
   if (isPartOnly(evidence)) return;
   if (limited !== null && limited !== 'to a part') {
-    keys['params'] = { [limited.parameter]: String(limited.asked) };
+    // As the page size, so that a pass notices once the list has grown to it.
+    keys['page_size'] = limited.asked;
+    setNames(keys, { limit: limited.parameter });
     assumed.push(
-      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records, 'record')}. A longer list needs a greater number`,
+      `${limited.parameter}=${limited.asked} gets the whole list: it gave ${counted(limited.records, 'record')}. Once the list is as long as page_size, a pass says so: it needs a greater number then`,
     );
   } else if (ROUND.has(count)) {
     assumed.push(
