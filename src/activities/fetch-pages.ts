@@ -87,7 +87,7 @@ async function openFetch(
   const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
   const { cancellationSignal: signal } = Context.current();
   const { destination, beside } = await host.get(path);
-  const { strategy, perParent } = planStrategy(plan, surroundings.strategies);
+  const { strategy, perParent } = planStrategy(plan, surroundings.extensions.strategies);
   const { range, ...whole } = plan;
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));

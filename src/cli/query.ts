@@ -3,6 +3,7 @@ import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { destinationKind } from '../config/index.js';
+import { refuseToRead } from './custom-destination.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { confine, NO_EXTENSIONS } from '../destinations/duckdb/confine.js';
 import { openError } from '../destinations/duckdb/file.js';
@@ -76,7 +77,8 @@ Examples:
 
 /** The error with the destination that was asked, unless it names it. A server's address may hold a password: it names itself. */
 function withPlace(thrown: unknown, destination: string): unknown {
-  if (destinationKind(destination) === 'server' || !(thrown instanceof DestinationError)) return thrown;
+  const kind = destinationKind(destination);
+  if (kind === 'server' || kind === 'custom' || !(thrown instanceof DestinationError)) return thrown;
   return thrown.message.includes(destination)
     ? thrown
     : new DestinationError(`${thrown.message}\n  (in ${destination})`);
@@ -159,6 +161,7 @@ async function showTable(answer: Answer, limit: AbortSignal, width: number): Pro
 export async function* ask(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
   const kind = destinationKind(destination);
   if (kind === 'server') yield* askServer(destination, sql, seconds);
+  else if (kind === 'custom') await refuseToRead(destination);
   else if (kind === 'files') yield* askFiles(destination, sql, process.env, timeLimit(seconds));
   else if (existsSync(destination)) yield* askFile(await realpath(destination), sql, seconds);
   else throw new DestinationError(`there is no destination at ${destination}`);

@@ -116,7 +116,7 @@ export class Details {
     if (known !== undefined) return known;
     const { client } = await this.watch.connected();
     const { configuration, stream } = await client.inputOf(id);
-    const plan = planNamed(plansFrom(configuration, undefined, false, client.strategies), stream);
+    const plan = planNamed(plansFrom(configuration, undefined, false, client.extensions), stream);
     this.plans.set(runId, plan);
     return plan;
   }
