@@ -13,6 +13,7 @@ import {
 import { failureText, type Outcome } from '../hooks/messages.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { RecordSplitter } from '../sources/record-splitter.js';
+import { namedMembers } from '../sources/shaping/named-members.js';
 import { sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { OutOfRequestsError, type RequestBudget } from './request-budget.js';
@@ -38,6 +39,8 @@ export interface ProbedPage {
   texts: string[];
   summary: PageSummary;
   undeclared: string[];
+  /** Members that the configuration names and no record has, and what follows. */
+  absent: string[];
 }
 
 /** A record as the source sent it, and what a hook made of it. */
@@ -151,13 +154,14 @@ export class Probe {
       },
       new AbortController().signal,
     );
-    const { undeclared, remarks: _, dropped: _dropped, ...said } = answer;
+    const { undeclared, remarks: _, dropped: _dropped, named, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,
       texts,
       summary: { keys, values, records: count, ...said },
       undeclared,
+      absent: named === undefined || named.records === 0 ? [] : named.absent,
     };
   }
 }
@@ -283,8 +287,13 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     else say('fine', `columns inferred from the records: ${names}`);
   }
   childFindings(plan, page.texts, say);
+  for (const member of page.absent) say('advice', `no record has ${member}`);
+  const told = columnsOf(plan, page.absent);
   const absent = Object.keys(plan.table.columns).filter(
-    (name) => name !== plan.table.deletedField && page.records.every((record) => !(name in record)),
+    (name) =>
+      !told.includes(name) &&
+      name !== plan.table.deletedField &&
+      page.records.every((record) => !(name in record)),
   );
   if (absent.length > 0 && page.records.length > 0)
     say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
@@ -310,6 +319,14 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     );
   }
 }
+
+/** The columns that are made of absent members. */
+const columnsOf = ({ request }: StreamPlan, absent: readonly string[]): (string | null)[] =>
+  namedMembers(request.shape ?? NO_SHAPE)
+    .filter(({ absence }) => absent.includes(absence))
+    .map(({ column }) => column);
+
+const NO_SHAPE = { from: {}, parent: {}, where: null };
 
 /** The primary keys of a page's rows; without a transform those of its records, also of those that a filter left out. */
 function keysOfRows({ request, table }: StreamPlan, { summary, texts }: ProbedPage): readonly string[] {
