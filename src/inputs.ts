@@ -393,6 +393,7 @@ const cursor = z.strictObject({
   doubted: z.exactOptional(count),
   since: z.exactOptional(instant),
   counted: z.exactOptional(count),
+  absent: z.exactOptional(list(text, 10_000)),
 });
 
 const checkpoint = z.strictObject({ id, cursor: z.nullable(cursor) });

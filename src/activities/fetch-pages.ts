@@ -258,11 +258,12 @@ class PageFetch {
     const undeclared =
       plan.table.inference === undefined ? answer.undeclared.filter((name) => !lists.includes(name)) : [];
     const remarks = [...(answer.remarks ?? []), ...stager.remarks];
-    this.cursor = withRemarks(this.countable(strategy.advance(believed, summary)), {
-      ...answer,
-      undeclared,
-      remarks,
-    });
+    const { absent: absentBefore, ...advanced } = this.countable(strategy.advance(believed, summary));
+    const absent = absentIn(answer, before.absent ?? absentBefore);
+    this.cursor = withRemarks(
+      { ...advanced, ...(absent !== undefined && { absent }) },
+      { ...answer, undeclared, remarks },
+    );
     walk?.countPage(summary);
     stager.endPage();
     if (walk !== null && plan.range === undefined && strategy.remembers.values === 'all')
@@ -393,6 +394,7 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [], droppe
   let { notes } = cursor;
   if (dropped !== undefined) notes = withLatestNote(notes, droppedNote(notes, dropped));
   for (const note of remarks) notes = withNote(notes, note);
+  notes = withAbsentMembers(notes, cursor.absent);
   if (ignored === true) notes = withNote(notes, ANSWER_IGNORED);
   if (undeclared.length > 0) {
     const message = `members without a declared column are not stored: ${undeclared.join(', ')}`;
@@ -400,6 +402,28 @@ function withRemarks(cursor: Cursor, { ignored, undeclared, remarks = [], droppe
   }
   return { ...cursor, notes };
 }
+
+/** The named members that no record of a pass has, after one more answer; undefined while no record was looked at. */
+function absentIn({ named }: PageAnswer, before: string[] | undefined): string[] | undefined {
+  if (named === undefined || named.records === 0) return before;
+  return before === undefined ? named.absent : before.filter((member) => named.absent.includes(member));
+}
+
+/** `notes` with one on the members that no record of the pass has so far, and without it once each was there. */
+function withAbsentMembers(notes: Note[], absent: readonly string[] | undefined): Note[] {
+  if (absent === undefined) return notes;
+  const code = 'member_absent';
+  if (absent.length === 0) return notes.filter((note) => note.code !== code);
+  const shown = absent.slice(0, ABSENT_SHOWN).join('; ');
+  const more = absent.length > ABSENT_SHOWN ? `; and ${absent.length - ABSENT_SHOWN} more` : '';
+  const message =
+    `no record of this pass has ${shown}${more}. If the API leaves the member out where it is empty, that is fine; ` +
+    'otherwise correct the path: a member that is excluded, hashed or masked by a wrong path is stored as it is.';
+  return withLatestNote(notes, { code, message });
+}
+
+/** Members that are named in a note. */
+const ABSENT_SHOWN = 5;
 
 /** Counts the records of a pass of which a transform made no row. */
 function droppedNote(notes: readonly Note[], { records, hook }: NonNullable<PageAnswer['dropped']>): Note {

@@ -65,7 +65,13 @@ export class PageRecordsRead {
     }
   }
 
-  summary({ undeclared: _, remarks: _remarks, dropped: _dropped, ...said }: PageAnswer): PageSummary {
+  summary({
+    undeclared: _,
+    remarks: _remarks,
+    dropped: _dropped,
+    named: _named,
+    ...said
+  }: PageAnswer): PageSummary {
     const probe =
       this.first === null ? {} : { probe: `${this.first.toString(36)} ${this.last.toString(36)}` };
     const unordered = this.digest === null ? {} : { unordered: this.digest.text() };

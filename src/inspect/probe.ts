@@ -13,7 +13,8 @@ import {
 import { failureText, type Outcome } from '../hooks/messages.js';
 import { type HttpSource, refusedPageSize } from '../sources/http.js';
 import { RecordSplitter } from '../sources/record-splitter.js';
-import { sourceOf } from '../sources/stream-source.js';
+import { namedMembers } from '../sources/shaping/named-members.js';
+import { type ReadingOptions, sourceOf } from '../sources/stream-source.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { OutOfRequestsError, type RequestBudget } from './request-budget.js';
 import { memberTexts, pathText } from '../request/paths.js';
@@ -35,8 +36,12 @@ export interface ProbedPage {
   records: { [name: string]: Json }[];
   /** The same records as JSON texts, without spaces, each number as it was sent. */
   texts: string[];
+  /** One text for each record that the source sent, also of those that no row was made of. */
+  sent: readonly string[];
   summary: PageSummary;
   undeclared: string[];
+  /** Members that the configuration names and no record has, and what follows. */
+  absent: string[];
 }
 
 /** A record as the source sent it, and what a hook made of it. */
@@ -44,6 +49,8 @@ export interface Transformed {
   /** Null where it may not be shown. */
   record: string | null;
   outcome: Outcome;
+  /** Its primary key for people; null where it lacks a part, which the hook then makes. */
+  key: string | null;
 }
 
 /** The setting in which a probe runs. */
@@ -86,7 +93,9 @@ export class Probe {
     const checksValues = takesAll !== true;
     const transformed: Transformed[] = [];
     const hook = plan.request.shape?.transform;
-    const onOutcome = (record: string | null, outcome: Outcome) => void transformed.push({ record, outcome });
+    const { primaryKey } = plan.table;
+    const onOutcome: ReadingOptions['onOutcome'] = (record, outcome, identity) =>
+      void transformed.push({ record, outcome, key: keyIn(identity, primaryKey) });
     const source = await sourceOf(plan, surroundings, destination, {
       checksValues,
       ...(hook !== undefined && { onOutcome }),
@@ -132,33 +141,57 @@ export class Probe {
     const request = this.parent === null ? of : { ...of, parent: this.parent };
     const records: ProbedPage['records'] = [];
     const texts: string[] = [];
+    const sent: string[] = [];
     const keys: string[] = [];
     const values: (string | null)[] = [];
     let count = 0;
     this.budget?.spend();
     const answer = await this.source.read(
       request,
-      async ({ lines, records: part }) => {
+      async ({ lines, records: part, sent: asSent }) => {
+        for (const line of asSent === undefined ? [] : linesOf(asSent)) sent.push(line);
         keys.push(...part.keys);
         values.push(...part.values);
         count += part.records;
-        for (const line of lines.toString('utf8').split('\n')) {
-          if (line.trim() === '') continue;
+        for (const line of linesOf(lines)) {
           records.push(JSON.parse(line) as { [name: string]: Json });
           texts.push(withoutSpaces(line));
         }
       },
       new AbortController().signal,
     );
-    const { undeclared, remarks: _, dropped: _dropped, ...said } = answer;
+    const { undeclared, remarks: _, dropped: _dropped, named, ...said } = answer;
     return {
       request: this.source.shownRequest(request),
       records,
       texts,
+      sent: this.sentTexts(sent, texts, keys),
       summary: { keys, values, records: count, ...said },
       undeclared,
+      absent: named === undefined || named.records === 0 ? [] : named.absent,
     };
   }
+
+  /** A text for each record that the source sent; of one that a filter leaves out, only its key is known. */
+  private sentTexts(sent: string[], texts: string[], keys: string[]): readonly string[] {
+    const { shape } = this.plan.request;
+    if (shape?.transform !== undefined) return sent;
+    return shape?.where == null ? texts : keys;
+  }
+}
+
+/** The lines of newline-delimited JSON. */
+const linesOf = (lines: Buffer): string[] =>
+  lines
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '');
+
+/** The primary key in a JSON text of an object, for people; null where a part is missing. */
+function keyIn(identity: string, primaryKey: readonly string[]): string | null {
+  const parts = memberTexts(identity, new Map(primaryKey.map((name) => [name, [name]])));
+  const isWhole = primaryKey.length > 0 && primaryKey.every((name) => (parts.get(name) ?? 'null') !== 'null');
+  return isWhole ? primaryKey.map((name) => `${name} ${parts.get(name) ?? ''}`).join(', ') : null;
 }
 
 /** A JSON text without the spaces between its parts. */
@@ -266,29 +299,10 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
     );
     return;
   }
-  const keys = keysOfRows(plan, page);
-  if (new Set(keys).size < keys.length) {
-    say(
-      'problem',
-      `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
-    );
-  } else say('fine', `primary key ${plan.table.primaryKey.join(', ')}: present and unique in every record`);
-  const lists = (plan.children ?? []).map(({ from: [first] }) => first);
-  const undeclared = page.undeclared.filter((name) => !lists.includes(name));
-  if (undeclared.length > 0) {
-    const names = undeclared.join(', ');
-    if (plan.table.inference === undefined)
-      say('advice', `not stored, because no column is declared for them: ${names}`);
-    else say('fine', `columns inferred from the records: ${names}`);
-  }
-  childFindings(plan, page.texts, say);
-  const absent = Object.keys(plan.table.columns).filter(
-    (name) => name !== plan.table.deletedField && page.records.every((record) => !(name in record)),
-  );
-  if (absent.length > 0 && page.records.length > 0)
-    say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
+  if (page.records.length > 0) examineRows(plan, page, say);
+  else sayNoRow(probe, page, say);
   pageSize(plan, summary, say);
-  const isLonger = await secondPage(probe, { cursor, texts: page.texts, summary }, say);
+  const isLonger = await secondPage(probe, { cursor, sent: page.sent, summary }, say);
   if (plan.options.strategy === 'keyset' && isLonger) keysetTokens(plan, summary, say);
   const request = probe.strategy.request(cursor);
   if (cursorFieldsOf(plan) !== '' && 'params' in request) await boundary(probe, request, summary, say);
@@ -310,6 +324,55 @@ async function examinePages(probe: Probe, say: Say): Promise<void> {
   }
 }
 
+/** Says why no row is left of a page that has records. */
+function sayNoRow({ plan, transformed }: Probe, { summary }: ProbedPage, say: Say): void {
+  const { transform, where = null } = plan.request.shape ?? {};
+  const records = `the ${summary.records === 1 ? 'only record' : `${summary.records} records`} of the page`;
+  let why = `no row could be made of ${records}`;
+  if (transform !== undefined && transformed.length > 0)
+    why = `the hook ${transform.hook} made no row of ${records}`;
+  else if (where !== null) why = `"where" leaves out ${records}`;
+  say('advice', `${why}, so primary key and columns could not be checked`);
+}
+
+/** Looks at the rows of a page: their keys and columns. */
+function examineRows(plan: StreamPlan, page: ProbedPage, say: Say): void {
+  const keys = keysOfRows(plan, page);
+  if (new Set(keys).size < keys.length) {
+    say(
+      'problem',
+      `primary key ${plan.table.primaryKey.join(', ')}: the page has two records with the same key; only the last one would be kept`,
+    );
+  } else say('fine', `primary key ${plan.table.primaryKey.join(', ')}: present and unique in every record`);
+  const lists = (plan.children ?? []).map(({ from: [first] }) => first);
+  const undeclared = page.undeclared.filter((name) => !lists.includes(name));
+  if (undeclared.length > 0) {
+    const names = undeclared.join(', ');
+    if (plan.table.inference === undefined)
+      say('advice', `not stored, because no column is declared for them: ${names}`);
+    else say('fine', `columns inferred from the records: ${names}`);
+  }
+  childFindings(plan, page.texts, say);
+  for (const member of page.absent) say('advice', `no record has ${member}`);
+  const told = columnsOf(plan, page.absent);
+  const absent = Object.keys(plan.table.columns).filter(
+    (name) =>
+      !told.includes(name) &&
+      name !== plan.table.deletedField &&
+      page.records.every((record) => !(name in record)),
+  );
+  if (absent.length > 0 && page.records.length > 0)
+    say('advice', `no record has ${absent.join(', ')}: these columns would stay empty`);
+}
+
+/** The columns that are made of absent members. */
+const columnsOf = ({ request }: StreamPlan, absent: readonly string[]): (string | null)[] =>
+  namedMembers(request.shape ?? NO_SHAPE)
+    .filter(({ absence }) => absent.includes(absence))
+    .map(({ column }) => column);
+
+const NO_SHAPE = { from: {}, parent: {}, where: null };
+
 /** The primary keys of a page's rows; without a transform those of its records, also of those that a filter left out. */
 function keysOfRows({ request, table }: StreamPlan, { summary, texts }: ProbedPage): readonly string[] {
   if (request.shape?.transform === undefined) return summary.keys;
@@ -322,12 +385,14 @@ function sayTransformed({ plan, transformed }: Probe, say: Say): void {
   const hook = plan.request.shape?.transform?.hook;
   if (hook === undefined || transformed.length === 0) return;
   const records = counted(transformed.length, 'record');
-  const failures = transformed.flatMap(({ outcome }) => ('failure' in outcome ? [outcome] : []));
+  const failures = transformed.flatMap(({ outcome, key }, place) =>
+    'failure' in outcome ? [{ outcome, record: key ?? `record ${place + 1}` }] : [],
+  );
   const [first] = failures;
   if (first !== undefined) {
     say(
       'problem',
-      `hook ${hook}: failed for ${failures.length} of ${records}; the first time: ${failureText(first)}`,
+      `hook ${hook}: failed for ${failures.length} of ${records}; the first time for ${first.record}: ${failureText(first.outcome)}`,
     );
   }
   const made = transformed.flatMap(({ outcome }) => ('failure' in outcome ? [] : [outcome.length]));
@@ -364,7 +429,7 @@ function keysetTokens({ request }: StreamPlan, { nextToken }: PageSummary, say: 
 
 interface FirstPage {
   cursor: Cursor;
-  texts: readonly string[];
+  sent: readonly string[];
   summary: PageSummary;
 }
 
@@ -374,7 +439,7 @@ interface FirstPage {
  */
 async function secondPage(
   probe: Probe,
-  { cursor, texts, summary: first }: FirstPage,
+  { cursor, sent, summary: first }: FirstPage,
   say: Say,
 ): Promise<boolean> {
   let next: Cursor;
@@ -390,16 +455,16 @@ async function secondPage(
     for (const { code, message } of next.notes) if (code === 'end_unproven') say('advice', message);
     return false;
   }
-  const { summary, request, texts: others } = asked.page;
+  const { summary, request, sent: others } = asked.page;
   const isSame = summary.records > 0 && JSON.stringify(summary.keys) === JSON.stringify(first.keys);
   if (isSame && first.records === 1) return false;
-  const fresh = others.filter((text) => !texts.includes(text)).length;
+  const fresh = others.filter((text) => !sent.includes(text)).length;
   if (isSame) {
     say(
       'problem',
       `${request}: the second page has the same ${first.records} records as the first: ${repeatedBecause(probe)}`,
     );
-  } else if (summary.records > 1 && fresh === 0) {
+  } else if (others.length > 1 && fresh === 0) {
     say(
       'problem',
       `${request}: the second page has only records of the first: the API reads the parameter for the page in another way`,

@@ -127,6 +127,8 @@ export type Cursor<Mark extends Json = Json, Position extends Json = Json> = {
   since?: string;
   /** The source's own count of records, confirmed by the finished pass. */
   counted?: number;
+  /** Members that the configuration names and no record of the pass has so far; absent: no record was looked at. */
+  absent?: string[];
 };
 
 export type StrategyOptions =

@@ -104,6 +104,8 @@ export class Expression {
   readonly names: readonly string[];
   /** Its loops over lists. Without any it comes to its end soon, where texts are short. */
   readonly loops: number;
+  /** The members that it reads and does not expect to be absent: it tests none of them with `has`, `.?` or `null`. */
+  readonly expected: readonly StaticPath[];
   private readonly paths: readonly StaticPath[];
   private readonly run: (context: Record<string, unknown>) => unknown;
 
@@ -123,6 +125,8 @@ export class Expression {
       const { valid, error } = parsed.check();
       if (!valid && error !== undefined) throw withHint(asExpressionError(error, source), root, base);
       this.paths = staticPaths(root, base);
+      const tested = new Set(testedPaths(root).map(String));
+      this.expected = this.paths.filter((path) => !tested.has(String(path)));
       this.names = [...new Set(this.paths.map(([name]) => name))];
       this.run = parsed;
     } catch (thrown) {
@@ -216,6 +220,22 @@ function staticPaths(root: SyntaxNode, base: Environment): StaticPath[] {
   };
   visit(root, []);
   return found;
+}
+
+/** The members of which an expression says what it does if they are not there. */
+function testedPaths(node: SyntaxNode): StaticPath[] {
+  const inner = below(node);
+  const isNullTest =
+    ['==', '!='].includes(node.op) && inner.some(({ op, args }) => op === 'value' && args === null);
+  const isHas = node.op === 'call' && Array.isArray(node.args) && node.args[0] === 'has';
+  const tested = isNullTest || isHas ? inner : node.op === '.?' ? [node] : [];
+  return [
+    ...tested.flatMap((one) => {
+      const path = pathOf(one);
+      return path === null ? [] : [path];
+    }),
+    ...inner.flatMap(testedPaths),
+  ];
 }
 
 /** The name that a loop gives to an item. */

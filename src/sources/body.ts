@@ -16,6 +16,7 @@ import { DUPLICATE_MEMBER, ScanError, WITHHELD } from './record-scanner.js';
 import { Shaper } from './shaper.js';
 import type { Identity } from './shaping/columns.js';
 import { holdsSecrets } from './shaping/made.js';
+import type { NamedMembers } from './source.js';
 import type { TransformOptions } from './shaping/transform.js';
 
 const GZIP = [0x1f, 0x8b];
@@ -48,6 +49,8 @@ export interface ReadableBody {
   refusals?: ReadonlyMap<number, string>;
   /** Notes on what was done to records so far. */
   remarks: () => Note[];
+  /** The members that "exclude" and made columns name, in records so far; absent: there are none. */
+  named?: () => NamedMembers | undefined;
 }
 
 /**
@@ -123,6 +126,7 @@ export function readableBody(
     kept: shaper.kept,
     refusals: shaper.refusals,
     remarks: () => [...headerRemarks(), ...shaper.remarks],
+    named: () => shaper.named,
   };
 }
 

@@ -457,6 +457,7 @@ export class HttpSource implements Source {
     const envelope = new Envelope(document, response.headers, mask);
     const { ends } = spec;
     const isEnd = ends != null && envelope.value('ends.path', ends.path) === ends.is;
+    const named = body.named?.();
     const more = isEnd ? false : envelope.flag('more', spec.more);
     return {
       ...this.nextToken(envelope, request, more === false),
@@ -465,6 +466,7 @@ export class HttpSource implements Source {
       more,
       undeclared: [...scanner.undeclared].map(mask),
       ...remarksOf([...body.remarks(), ...(shared?.notes(mask) ?? [])], scanner.remarks),
+      ...(named !== undefined && { named }),
       ...(transform !== undefined &&
         transform.origins.dropped > 0 && {
           dropped: { records: transform.origins.dropped, hook: transform.hook },

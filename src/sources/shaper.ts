@@ -4,6 +4,7 @@ import type { JsonDocument } from '../request/paths.js';
 import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
+import type { NamedMembers } from './source.js';
 import { holdsSecrets, MadeColumns } from './shaping/made.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
 import { Transform, type TransformOptions } from './shaping/transform.js';
@@ -38,6 +39,11 @@ export class Shaper {
   readonly refusals = new Map<number, string>();
   /** Notes on what was done to records so far. */
   remarks: Note[] = [];
+
+  /** The named members of records so far; undefined where the configuration names none. */
+  get named(): NamedMembers | undefined {
+    return this.made?.named;
+  }
 
   private readonly columns: Columns;
   private readonly made: MadeColumns | null;

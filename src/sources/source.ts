@@ -47,8 +47,18 @@ export interface PageAnswer extends Pick<
   undeclared: string[];
   /** Changes made to records so that they could be stored; absent: none. */
   remarks?: Note[];
+  /** The members that "exclude" and made columns name; absent: there are none. */
+  named?: NamedMembers;
   /** Records of which a transform made no row; absent: none. */
   dropped?: { records: number; hook: string };
+}
+
+/** What an answer shows of the members that the configuration names. */
+export interface NamedMembers {
+  /** Records that were looked at. */
+  records: number;
+  /** Members that none of them has, and what follows: `customer.crad: column card stays empty, …`. */
+  absent: string[];
 }
 
 /** A request that goes to the source. */

@@ -328,6 +328,8 @@ describe('the commands', () => {
       env(),
     );
     expect(failing.status).toBe(1);
-    expect(failing.stdout).toMatch(/✗ hook early: failed for 1 of \d+ records; the first time: /);
+    expect(failing.stdout).toMatch(
+      /✗ hook early: failed for 1 of \d+ records; the first time for id 5: TypeError/,
+    );
   });
 });

@@ -5,7 +5,9 @@ import { ExpressionError } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
 import type { Location } from '../../request/paths.js';
 import { ScanError } from '../record-scanner.js';
+import type { NamedMembers } from '../source.js';
 import { type Maker, makersOf, replacementOf } from './makers.js';
+import { MemberSearch } from './named-members.js';
 import { type MemberPattern, Protection } from './protection.js';
 import type { Draft, ShapingStep } from './step.js';
 import { endsWithin } from './time-limit.js';
@@ -26,6 +28,7 @@ export class MadeColumns implements ShapingStep {
   private readonly protection: Protection;
   private readonly hasExpressions: boolean;
   private readonly hasLoops: boolean;
+  private readonly search: MemberSearch;
   private slow = 0;
 
   /**
@@ -39,6 +42,7 @@ export class MadeColumns implements ShapingStep {
   ) {
     this.makers = makersOf(shape, keys);
     this.protection = protectionOf(shape, keys);
+    this.search = new MemberSearch(shape);
     this.hasExpressions = this.makers.some(({ loops }) => loops !== null);
     this.hasLoops = this.makers.some(({ loops }) => loops !== null && loops > 0);
   }
@@ -47,6 +51,12 @@ export class MadeColumns implements ShapingStep {
     if (!this.hasExpressions) for (const draft of drafts) this.make(draft);
     else await this.makeInTurns(drafts);
     return drafts;
+  }
+
+  /** Says which named members no record so far has, of those that are stored. */
+  get named(): NamedMembers {
+    const { records, absent } = this.search;
+    return { records, absent };
   }
 
   /** The parts of a record's primary key that are made at no cost, as JSON texts. */
@@ -82,6 +92,7 @@ export class MadeColumns implements ShapingStep {
   }
 
   private finish(draft: Draft, tape: JsonTape, members: string[]): void {
+    if (draft.isKept) this.search.add(tape);
     const text = this.protection.applied(tape);
     draft.made = members;
     if (text === draft.text) draft.tape = tape;

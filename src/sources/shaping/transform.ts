@@ -21,9 +21,9 @@ export interface TransformOptions {
   withholds: boolean;
   /**
    * Is told what became of each record that the filter keeps; one for which the hook failed then is no misfit, and makes no
-   * row. @param record null where it may not be shown.
+   * row. @param record null where it may not be shown. @param identity JSON text of an object with its key, as it is stored.
    */
-  onOutcome?: (record: string | null, outcome: Outcome) => void;
+  onOutcome?: (record: string | null, outcome: Outcome, identity: string) => void;
 }
 
 /** Characters of a failure that are shown. */
@@ -56,7 +56,7 @@ export class Transform implements ShapingStep {
       // The failure before it stops the sync.
       if (said === undefined) break;
       const outcome = 'failure' in said ? this.shown(said) : said;
-      onOutcome?.(withholds ? null : text, outcome);
+      onOutcome?.(withholds ? null : text, outcome, identity);
       if ('failure' in outcome) {
         const isMisfit = onOutcome === undefined;
         origins.add({ text, identity, rows: isMisfit ? 1 : 0 });
