@@ -162,6 +162,10 @@ describe('a record for which the hook fails', () => {
       [expect.stringMatching(/^the hook fails failed: TypeError: .*fails\.mjs:2:\d+\)$/)],
       ['the hook fails failed: did not end within 2 s'],
     ]);
+    await writeFile(hooks.file('fails.mjs'), 'export default ({ id }) => ({ id });');
+    await system.sync(configuration);
+    const left = `SELECT count(*)::INT FROM _highwater_rejects WHERE "table" = '${table}'`;
+    expect(await system.query(left), 'repaired: a later pass clears them').toEqual([[0]]);
   });
 });
 
