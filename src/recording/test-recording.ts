@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asOnePass, plansFrom } from '../config/index.js';
 import { extensionsOf, loadExtensions } from '../extensions.js';
-import type { Json, StreamPlan } from '../protocol.js';
+import { allChildren, PARENT, type Json, type StreamPlan } from '../protocol.js';
 import type { CustomStrategies } from '../strategies/index.js';
 import { ownSurroundings } from '../surroundings.js';
 import type { Difference } from './comparison.js';
@@ -67,7 +67,7 @@ export async function testRecording(options: TestOptions): Promise<TestOutcome> 
   const run = { configuration, database, recording, chosen, strategies };
   try {
     const read = await readRecorded({ ...run, environment: { ...passedOn, ...plain.environment } });
-    const tables = await readTables(database, chosen.map(tableOf));
+    const tables = await readTables(database, chosen.flatMap(tablesOf));
     const expectations = new Expectations(folder);
     const isAll = stream === undefined;
     if (update) {
@@ -97,12 +97,17 @@ function recordedPlans(plans: readonly StreamPlan[], recording: Recording, strea
   return recorded;
 }
 
-const tableOf = ({ stream, table: { schema, table, primaryKey } }: StreamPlan): TableOfStream => ({
-  name: stream,
-  schema,
-  table,
-  key: primaryKey,
-});
+/** The table of a stream, and its child tables by their own names. */
+const tablesOf = ({ stream, table, children }: StreamPlan): TableOfStream[] => [
+  { name: stream, schema: table.schema, table: table.table, key: table.primaryKey },
+  ...allChildren(children).map(({ table: { schema, table: name, primaryKey } }) => ({
+    name,
+    schema,
+    table: name,
+    // Highwater's own column is no part of the rows.
+    key: primaryKey.includes(PARENT) ? [] : primaryKey,
+  })),
+];
 
 interface Run {
   configuration: Json;

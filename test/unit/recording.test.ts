@@ -190,6 +190,36 @@ describe('a recording', () => {
     ]);
   });
 
+  it('fills child tables, whose rows are compared by their own keys', async () => {
+    const data = [
+      { id: 1, tags: ['a', 'b'], lines: [{ sku: 'x', qty: 1 }] },
+      { id: 2, tags: [], lines: [{ sku: 'x', qty: 2 }] },
+    ];
+    const url = await serve(() => ({ data }));
+    const lines = { from: 'lines', include: { order: 'id' }, primary_key: ['order', 'sku'] };
+    const children = { lines, tags: { from: 'tags', include: { order: 'id' }, index: 'n' } };
+    const paging = { strategy: 'cursor', next: 'none', misfits: 'evolve' };
+    const stream = { name: 'orders', path: '/', primary_key: 'id', children, ...paging };
+    const configuration = { source: { base_url: url }, streams: [stream] };
+    await record(configuration);
+    closeServers();
+    const { passed, tables } = await confirmed(configuration);
+    expect(passed).toBe(true);
+    expect(tables.map(({ name, rows }) => [name, rows.length])).toEqual([
+      ['orders', 2],
+      ['orders_lines', 2],
+      ['orders_tags', 2],
+    ]);
+    const expected = folder.file('sync.recording/expected/orders_lines.json');
+    const { rows, key } = JSON.parse(await readFile(expected, 'utf8')) as { rows: Json[]; key: string[] };
+    expect(key).toEqual(['order', 'sku']);
+    await writeFile(expected, (await readFile(expected, 'utf8')).replace('"qty":2', '"qty":3'));
+    expect(rows).toHaveLength(2);
+    const changed = await test(configuration);
+    expect(changed.passed).toBe(false);
+    expect(changed.tables.map(({ difference }) => difference?.changed.length ?? 0)).toEqual([0, 1, 0]);
+  });
+
   it('keeps refusals and waits, which a test does not wait for', async () => {
     const statuses = [503, 429, 200];
     const url = await serve((_, response) => {
