@@ -20,6 +20,7 @@ import {
 import { target, type Target } from '../connection.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { HighwaterError, messageOf } from '../errors.js';
+import type { FailureType } from '../failures.js';
 import type { Json, StreamResult, SyncResult } from '../protocol.js';
 import { firstLine } from '../text.js';
 import { followSync } from './follow.js';
@@ -118,6 +119,8 @@ interface Ended {
   destination: string;
   handle: { workflowId: string; runId: string };
   link: string | null;
+  /** A stream stops at a record that does not fit. */
+  stopsAtMisfits: boolean;
   /** The server has stopped with this command: its Web UI is gone. */
   isServerGone: boolean;
 }
@@ -141,7 +144,8 @@ function errorOf(thrown: unknown): { type: string; message: string; deletes?: un
   return { type, message, ...(deletes !== null && { deletes }) };
 }
 
-function printEnd({ result, failure, outcomes, destination, link, isServerGone }: Ended): void {
+function printEnd(ended: Ended): void {
+  const { result, failure, outcomes, destination, link, isServerGone } = ended;
   const succeeded = result?.streams ?? outcomes.flatMap((outcome) => outcome.result ?? []);
   if (succeeded.length > 0 || failure === null) print(summary(succeeded));
   if (failure !== null && outcomes.length > 0) {
@@ -152,7 +156,11 @@ function printEnd({ result, failure, outcomes, destination, link, isServerGone }
     );
   }
   // The cause comes first: what follows is where to look further. It sets the exit code.
-  if (failure !== null) fail(failure);
+  if (failure !== null) {
+    fail(failure);
+    const next = nextStep(failure, ended.stopsAtMisfits);
+    if (next !== null) note(`next: ${next}`);
+  }
   // A reader of the output expects the place of the rows there; with a failure it is a remark.
   const say = failure === null ? print : note;
   if (failure === null || succeeded.length > 0) print(`\nDestination: ${destination}`);
@@ -160,6 +168,17 @@ function printEnd({ result, failure, outcomes, destination, link, isServerGone }
   if (link !== null && isServerGone)
     say(`Web UI: stopped with this command. "npx highwater dev" starts it again, then open\n  ${link}`);
 }
+
+/** Returns the next step after a failure; null where its message has it, or where someone ended the sync. */
+function nextStep({ type, deletes }: SyncFailedError, stopsAtMisfits: boolean): string | null {
+  if (deletes !== null || ENDED_BY_SOMEONE.includes(type)) return null;
+  const again = 'fix the cause, then run it again; it continues from its checkpoint';
+  return type === ('RecordError' satisfies FailureType) && stopsAtMisfits
+    ? `${again}. Or set "misfits: quarantine": records that do not fit are put aside, and the others are written`
+    : again;
+}
+
+const ENDED_BY_SOMEONE = ['Cancelled', 'Terminated'];
 
 async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const { configuration: given, plans } = await loadPlans(file);
@@ -170,6 +189,9 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
   const configuration = asConfiguration({ ...(onePass as { [key: string]: Json }), destination });
   const workflowId = options.id ?? defaultWorkflowId(plans, destination);
   const streams = plans.plans.map(({ stream }) => stream);
+  const stopsAtMisfits = plans.plans.some(
+    ({ table }) => table.quarantine !== true && table.inference?.policy !== 'quarantine',
+  );
 
   const ownQueue = ownTaskQueue('run', destination);
   const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
@@ -181,7 +203,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
     try {
       const handle = await begin(client, configuration, workflowId, owner.taskQueue, options);
       const ended = await finish(client, handle, streams, to, await findUi(to));
-      return { ...ended, destination, isServerGone: false };
+      return { ...ended, destination, stopsAtMisfits, isServerGone: false };
     } finally {
       await client.close();
     }
@@ -208,7 +230,7 @@ async function syncOnce(file: string, options: RunOptions): Promise<Ended> {
     await client.close();
     isServerGone = await server.leave();
   }
-  return { ...ended, destination, isServerGone };
+  return { ...ended, destination, stopsAtMisfits, isServerGone };
 }
 
 /** Starts the sync, or joins the one that an interrupted run has left behind. */
@@ -262,7 +284,7 @@ async function finish(
   streams: readonly string[],
   to: Target,
   ui: string | null,
-): Promise<Omit<Ended, 'destination' | 'isServerGone'>> {
+): Promise<Omit<Ended, 'destination' | 'stopsAtMisfits' | 'isServerGone'>> {
   const { workflowId } = handle;
   let cancelling: Promise<unknown> = Promise.resolve();
   const interrupt = () => {

@@ -32,7 +32,7 @@ import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
-import { SharedKeys } from './shared-keys.js';
+import { SharedKeys, SharedRowKeys } from './shared-keys.js';
 import { holdsSecrets } from './shaping/made.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
@@ -77,6 +77,8 @@ export interface HttpSourceOptions {
   timeoutSeconds: number;
   /** Notes records of one answer that share a primary key. */
   notesSharedKeys?: boolean;
+  /** Notes rows that a transform makes of one record and that share a primary key. */
+  notesSharedRowKeys?: boolean;
   /** Passes records that cannot be stored to the sink instead of throwing. */
   quarantine?: boolean;
   /** Selects records by key and cursor value; absent: all. */
@@ -435,8 +437,12 @@ export class HttpSource implements Source {
     const queue = new SinkQueue(sink, watch);
     const shared =
       options.notesSharedKeys === true && transform === undefined ? new SharedKeys(options.primaryKey) : null;
-    const parts = this.partsFor(body, request, transform?.origins);
-    const scanner = this.scannerFor(body, parts, queue, shared);
+    const sharedRows =
+      options.notesSharedRowKeys === true && transform !== undefined
+        ? new SharedRowKeys(options.primaryKey, transform.hook)
+        : null;
+    const parts = this.partsFor(body, request, transform?.origins, sharedRows);
+    const scanner = this.scannerFor(body, parts, queue, shared, (shared ?? sharedRows) !== null);
     let document: JsonDocument;
     try {
       document = await scanBody(body, scanner, queue);
@@ -465,7 +471,7 @@ export class HttpSource implements Source {
       ...(spec.totalPages != null && { totalPages: envelope.count('total_pages', spec.totalPages) }),
       more,
       undeclared: [...scanner.undeclared].map(mask),
-      ...remarksOf([...body.remarks(), ...(shared?.notes(mask) ?? [])], scanner.remarks),
+      ...remarksOf([...body.remarks(), ...((shared ?? sharedRows)?.notes(mask) ?? [])], scanner.remarks),
       ...(named !== undefined && { named }),
       ...(transform !== undefined &&
         transform.origins.dropped > 0 && {
@@ -508,7 +514,12 @@ export class HttpSource implements Source {
     };
   }
 
-  private partsFor(body: ReadableBody, request: PageRequest, origins: Origins | undefined): PartMaker {
+  private partsFor(
+    body: ReadableBody,
+    request: PageRequest,
+    origins: Origins | undefined,
+    sharedRows: SharedRowKeys | null,
+  ): PartMaker {
     const { options } = this;
     return new PartMaker({
       cursorFields: options.remembers?.values === 'none' ? undefined : options.cursorFields,
@@ -516,6 +527,7 @@ export class HttpSource implements Source {
       filtered: body.kept,
       firstPlace: Number(request.params['offset'] ?? 0),
       ...(origins !== undefined && { origins }),
+      ...(sharedRows !== null && { sharedRows }),
     });
   }
 
@@ -525,10 +537,11 @@ export class HttpSource implements Source {
     parts: PartMaker,
     queue: SinkQueue,
     shared: SharedKeys | null,
+    needsKeys: boolean,
   ): RecordScanner {
     const { options } = this;
     const remembers: Remembered =
-      shared === null || options.remembers === undefined
+      !needsKeys || options.remembers === undefined
         ? (options.remembers ?? { keys: 'all', values: 'all' })
         : { ...options.remembers, keys: 'all' };
     const scanner: RecordScanner = new RecordScanner({

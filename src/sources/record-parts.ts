@@ -1,6 +1,7 @@
 import type { PageRecords, Reject } from '../protocol.js';
 import { withCursorValues, type CursorFields } from './cursor-values.js';
 import type { Origins } from './origins.js';
+import type { SharedRowKeys } from './shared-keys.js';
 import type { RecordPart, RecordSink } from './source.js';
 import type { Watch } from './transport.js';
 
@@ -18,6 +19,8 @@ export interface PartOptions {
   firstPlace: number;
   /** The records that a transform makes the rows of; absent: each row is a record. */
   origins?: Origins;
+  /** Is told the keys of the rows that a transform made. */
+  sharedRows?: SharedRowKeys;
 }
 
 /** Makes parts for a sink of scanned records: without those that a filter left out, or that are not meant. */
@@ -79,12 +82,13 @@ export class PartMaker {
   private makePartOf(
     origins: Origins,
     lines: Buffer,
-    scanned: Pick<PageRecords, 'records'>,
+    scanned: Pick<PageRecords, 'records' | 'keys'>,
     rejected: readonly number[],
     longest: number,
   ): RecordPart {
-    const { within, firstPlace } = this.options;
+    const { within, firstPlace, sharedRows } = this.options;
     const { owners, done } = origins.take(scanned.records);
+    sharedRows?.add(scanned.keys, owners);
     const { rejects } = this;
     this.rejects = [];
     const part = {
@@ -118,7 +122,7 @@ export class PartMaker {
   makeLastPart(longest: number): RecordPart | null {
     const { origins } = this.options;
     if (origins === undefined) return null;
-    const part = this.makePartOf(origins, Buffer.alloc(0), { records: 0 }, [], longest);
+    const part = this.makePartOf(origins, Buffer.alloc(0), { records: 0, keys: [] }, [], longest);
     return part.records.records === 0 ? null : part;
   }
 }

@@ -325,7 +325,9 @@ export class References {
     this.trust.requireVariable(name);
     const value = Object.hasOwn(this.environment, name) ? (this.environment[name] ?? '') : '';
     if (value === '') {
-      const where = this.trust.isWorkers ? 'where the worker runs' : 'in the environment of this command';
+      const where = this.trust.isWorkers
+        ? 'where the worker runs: set it there and restart the worker'
+        : 'in the environment of this command';
       const message = `refers to the environment variable ${name}, which is not set ${where}`;
       this.problems.push({ path, message });
     }

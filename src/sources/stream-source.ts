@@ -55,6 +55,8 @@ export async function sourceOf(
     texts: Object.keys(plan.table.columns).filter((name) => plan.table.columns[name] === 'STRING'),
     destination,
     ...(listsLists(plan) && { notesSharedKeys: true }),
+    // In mode append each row is kept.
+    ...(plan.table.mode !== 'append' && { notesSharedRowKeys: true }),
     ...(plan.table.quarantine === true && { quarantine: true }),
     trust,
     network,

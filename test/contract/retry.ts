@@ -1,4 +1,5 @@
 /** What every destination that can try rejects again promises. */
+import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RetryOutcome, RetryRequest } from '../../src/destinations/sql/retry.js';
 import { DestinationError } from '../../src/errors.js';
@@ -128,6 +129,36 @@ export function retryContract(name: string, start: () => Promise<TestedDestinati
         'column "amount" cannot hold "some" as LONG',
       ]);
       expect(await stream.rows()).toMatchObject([{ id: '1' }, { id: '2', amount: '5' }]);
+    });
+
+    it('forgets records that the source could not make rows of, once a batch has their keys', async () => {
+      const { checkpoint } = await stream.open();
+      const file = folder.file(`${table.table}.rejects`);
+      const refused = ['2', '"3"', '4', '77777777777777777'].map((id) => ({
+        reason: 'the hook failed',
+        record: `{"_highwater_refused":true,"id":${id}}`,
+      }));
+      const others = [
+        { reason: 'the hook failed', record: '{"_highwater_refused":true,"name":"without a key"}' },
+        { reason: 'does not fit', record: '{"id":2,"amount":"a lot"}' },
+      ];
+      await writeFile(file, [...refused, ...others].map((one) => `${JSON.stringify(one)}\n`).join(''));
+      const [first, second] = [`${table.table}-1`, `${table.table}-2`];
+      await stream.write(checkpoint.id, first, [{ id: 1, amount: 1 }], { rejects: async () => [file] });
+      expect(await again()).toMatchObject({ records: 6, retried: 0 });
+      const [[reason] = []] = (await rejects())
+        .filter(([record]) => record?.includes(':4'))
+        .map(([, why]) => [why]);
+      expect(reason).toMatch(/could not be made: correct the hook or the expression.*"highwater resync"/);
+      const outcome = await stream.write(first, second, [
+        { id: 2, amount: 2 },
+        { id: 3, amount: 3 },
+        { id: '77777777777777777', amount: 7 },
+      ]);
+      expect(outcome.rows).toBe(3);
+      expect((await rejects()).map(([record]) => record)).toEqual(
+        [others[0]?.record, refused[2]?.record, others[1]?.record].sort(),
+      );
     });
 
     it('never puts an older record in the place of a newer row, unless that is asked for', async () => {

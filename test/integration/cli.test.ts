@@ -294,7 +294,8 @@ describe.concurrent('highwater run', () => {
         'the URL manually please check your spelling and try again.\n' +
         `  request: GET ${desk.api.url}/nothing?updated_since=0001-01-01T00:00:00Z`;
       const plain = quiet(await desk.run('run', 'configuration.json'));
-      expect(plain).toEqual({ status: 1, stdout: '', stderr: `highwater: ${message}\n` });
+      const next = 'next: fix the cause, then run it again; it continues from its checkpoint\n';
+      expect(plain).toEqual({ status: 1, stdout: '', stderr: `highwater: ${message}\n${next}` });
       const json = quiet(await desk.run('run', 'configuration.json', '--json'));
       expect(json).toMatchObject({ status: 1, stderr: `highwater: ${message}\n` });
       expect(answerOf(json)).toEqual({
@@ -366,7 +367,9 @@ describe.concurrent('highwater run', () => {
       const started = Date.now();
       const { status, stderr } = quiet(await desk.run('run', 'configuration.json', '-d', path));
       expect(status).toBe(1);
-      expect(stderr).toMatch(new RegExp(`^highwater: .*${path} cannot be used: (ENOTDIR|EEXIST).*\\n$`));
+      expect(stderr).toMatch(
+        new RegExp(`^highwater: .*${path} cannot be used: (ENOTDIR|EEXIST).*\\nnext: .*\\n$`),
+      );
       expect(Date.now() - started).toBeLessThan(30_000);
       expect(await requests(desk)).toBe(0);
     });

@@ -295,6 +295,13 @@ describe('a record that cannot be made', () => {
       ['m0', '7'],
       ['m2', '8'],
     ]);
+    const whole = { ...stream.columns, n: { expression: 'size(email)', type: 'LONG' } };
+    const repaired = configurationOf(destination, { ...stream, columns: whole, misfits: 'quarantine' });
+    const ids = { taskQueue, workflowId: uniqueName('made') };
+    const again = await client.start(asConfiguration(repaired), { ...ids, full: true });
+    await again.result();
+    expect((await query(destination, 'SELECT count(*)::INT FROM people')).rows).toEqual([[3]]);
+    expect((await query(destination, 'SELECT count(*)::INT FROM _highwater_rejects')).rows).toEqual([[0]]);
   }, 60_000);
 });
 

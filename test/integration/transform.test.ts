@@ -162,6 +162,10 @@ describe('a record for which the hook fails', () => {
       [expect.stringMatching(/^the hook fails failed: TypeError: .*fails\.mjs:2:\d+\)$/)],
       ['the hook fails failed: did not end within 2 s'],
     ]);
+    await writeFile(hooks.file('fails.mjs'), 'export default ({ id }) => ({ id });');
+    await system.sync(configuration);
+    const left = `SELECT count(*)::INT FROM _highwater_rejects WHERE "table" = '${table}'`;
+    expect(await system.query(left), 'repaired: a later pass clears them').toEqual([[0]]);
   });
 });
 
@@ -302,6 +306,26 @@ describe('the commands', () => {
     return path;
   };
   const env = () => ({ env: { HIGHWATER_HOOKS: hooks.path } });
+
+  test('run names the next step where the hook fails', async () => {
+    await writeFile(
+      hooks.file('late.mjs'),
+      'export default (order) => (order.id === 5 ? order.x.y : order);',
+    );
+    const stream = { transform: 'late', columns: { id: 'LONG' } };
+    const run = async (more: Config) => {
+      const path = await file({ ...stream, ...more });
+      const where = ['-d', hooks.file(`${uniqueName('late')}.duckdb`)];
+      const own = { ...env().env, TEMPORAL_ADDRESS: inject('temporalAddress') };
+      return highwater(['run', path, ...where], { env: own });
+    };
+    const stopped = await run({});
+    expect(stopped.status).toBe(1);
+    expect(stopped.stderr).toMatch(
+      /the hook late failed: .*\n(.*\n)*next: fix the cause, .* "misfits: quarantine"/,
+    );
+    expect((await run({ misfits: 'quarantine' })).status).toBe(0);
+  });
 
   test('preview shows records before and after', async () => {
     const { stdout } = await highwater(['preview', await file(), '--limit', '2'], env());

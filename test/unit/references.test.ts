@@ -35,7 +35,7 @@ describe('a reference', () => {
 
   it.each([
     ['in the environment of this command', undefined],
-    ['where the worker runs', TrustPolicy.local({}, 'own.duckdb')],
+    ['where the worker runs: set it there and restart the worker', TrustPolicy.local({}, 'own.duckdb')],
   ])('to what is not set, or empty, %s, is refused, and every one is named', (where, trust) => {
     const { problems } = refusal(() =>
       resolveRequest('https://${env:A}:${env:B}@h/${env:C}', undefined, { A: 'x', B: '' }, trust),

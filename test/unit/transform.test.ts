@@ -113,6 +113,23 @@ describe('paging sees the records as they were sent', () => {
     expect(page.answer.dropped).toEqual({ records: 2, hook: 'tidy' });
   });
 
+  test('where rows of one record share a key: a note says how many, and names one', async () => {
+    const code =
+      'export default ({ id }) => [{ id, name: "a" }, { id, name: "b" }, { id: id + 100, name: "c" }];';
+    const { answer } = await read(code, people(3));
+    const [note, ...others] = answer.remarks ?? [];
+    expect(note?.message).toMatch(/^the hook tidy made 3 rows of .*\(id\).* "0";/);
+    expect([note?.code, others]).toEqual(['shared_keys', []]);
+    // Two records that become one row are updates of it.
+    const merged = await read('export default () => ({ id: 7, name: "x" });', people(3));
+    expect(merged.answer.remarks).toBeUndefined();
+    const appended = await read(code, people(3), {}, (plan) => ({
+      ...plan,
+      table: { ...plan.table, mode: 'append' },
+    }));
+    expect(appended.answer.remarks).toBeUndefined();
+  });
+
   test('where it leaves out all of them: the page is not empty', async () => {
     const page = await read('export default () => null', people(3));
     expect(page).toMatchObject({ lines: [], records: 3, keys: ['0', '1', '2'] });

@@ -7,6 +7,7 @@ import { childRequest, rememberWritten } from './children.js';
 import type { Loader, SqlSession } from './dialect.js';
 import { keepEnded } from './drift.js';
 import { changesOf } from './evolution.js';
+import { dropMended, hasRefused } from './mended.js';
 import { isReadOnce, keepsLast, NOTHING_WRITTEN, withNotes } from './modes.js';
 import { insertInto, keyIs, keyLiterals, ownTable } from './own-tables.js';
 import { keepMarks } from './parents.js';
@@ -146,16 +147,20 @@ async function writeRecords(
 }
 
 /** Loads the records of a write, and writes them in the table's mode. */
-const loadAndWrite = (session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> =>
-  loader.load(
-    { ...request, keeps: keepsLast(request) ? 'last' : 'all', isReadOnce: isReadOnce(request) },
+async function loadAndWrite(session: SqlSession, request: WriteRequest, loader: Loader): Promise<Written> {
+  const mends = request.range?.writes !== false && (await hasRefused(session, request));
+  return loader.load(
+    { ...request, keeps: keepsLast(request) ? 'last' : 'all', isReadOnce: !mends && isReadOnce(request) },
     async (batch) => {
+      // Before the write, which takes records out of the batch.
+      if (mends) await dropMended(session, request, batch);
       const written = await writeBatch(session, request, batch);
       if (request.children !== undefined && request.range !== undefined)
         await rememberWritten(session, request, batch);
       return written;
     },
   );
+}
 
 /** Writes the records of a range: those that the sync has not written meanwhile. */
 async function writeBeside(

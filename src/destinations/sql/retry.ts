@@ -2,14 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  childTable,
-  REFUSED,
-  VALID_TO,
-  type Reject,
-  type StreamKey,
-  type TableSpec,
-} from '../../protocol.js';
+import { childTable, VALID_TO, type Reject, type StreamKey, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError, type ExactColumns } from '../../sources/record-scanner.js';
 import { batchColumns, columnIn, tableName } from '../checkpoints.js';
 import { declaredOnly, adaptTable } from '../columns/inference.js';
@@ -17,6 +10,7 @@ import type { WriteRequest } from '../destination.js';
 import type { Loader, SortedLines, SqlSession } from './dialect.js';
 import { prepareTable, schemaStore } from './evolution.js';
 import { isOrdered, keepsLast } from './modes.js';
+import { isRefused } from './mended.js';
 import { keepRejects, takeRejects } from './rejects.js';
 import { identifier, literal, sql } from './sql.js';
 import { sameKey } from './conditions.js';
@@ -244,8 +238,5 @@ function scanRecords(
 }
 
 const NOT_MADE =
-  'its columns could not be made: it is written when a pass reads it again, such as that of "highwater backfill"';
-
-/** Whether a record lacks what the source was to make of it. */
-const isRefused = (record: string): boolean =>
-  record.startsWith(`{"${REFUSED}":`) && Object.hasOwn(JSON.parse(record) as object, REFUSED);
+  'its columns could not be made: correct the hook or the expression, and have a pass read the record again, such as that of "highwater resync"; ' +
+  'it leaves the quarantine when a batch has its key';
