@@ -287,6 +287,17 @@ describe('a recording', () => {
     );
   });
 
+  it('leaves a folder beside it alone, whatever its name', async () => {
+    const url = await serve(() => ({ items: [{ id: 1 }] }));
+    const beside = `${recording()}.new`;
+    await mkdir(beside);
+    await writeFile(join(beside, 'work.txt'), 'mine');
+    await record(list(url));
+    await record(list(url));
+    expect(await readFile(join(beside, 'work.txt'), 'utf8')).toBe('mine');
+    expect((await readdir(folder.file('.'))).sort()).toEqual(['sync.recording', 'sync.recording.new']);
+  });
+
   it('that fails leaves the earlier one as it is', async () => {
     let isBroken = false;
     const url = await serve((_, response) => {
