@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { plansFrom } from '../../src/config/index.js';
 import { DemoServer } from '../../src/dev/demo-api.js';
 import type { Json } from '../../src/protocol.js';
+import { differenceLines } from '../../src/recording/comparison.js';
 import { NotRecordedError, RecordingError } from '../../src/recording/errors.js';
 import { plainMembers, recordSync, type RecordOptions } from '../../src/recording/record.js';
 import { testRecording } from '../../src/recording/test-recording.js';
@@ -586,6 +587,18 @@ describe('a test', () => {
     expect((error as Error).message).toContain(
       'items: 3 rows changed\n  changed  id=1\n    name: expected "name 1", is null',
     );
+  });
+
+  it.each([
+    [{ primary_key: 'name' }, 'primary key changed', '  primary key: expected id, is name'],
+    [{ primary_key: ['id', 'name'] }, 'primary key changed', '  primary key: expected id, is id, name'],
+    [{ table: 'things' }, 'table renamed', '  table: expected main.items, is main.things'],
+  ])('of a configuration with %j says so, though the rows are the same', async (stream, first, line) => {
+    await recorded();
+    const { passed, tables } = await test(list('http://127.0.0.1:1', stream));
+    expect(passed).toBe(false);
+    const [difference] = tables.flatMap((table) => table.difference ?? []);
+    expect(difference && differenceLines(difference)).toEqual([first, line]);
   });
 
   it('names a request that was not recorded, and the nearest one', async () => {
