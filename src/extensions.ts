@@ -35,12 +35,21 @@ export class ExtensionError extends HighwaterError {
   override readonly name = 'ExtensionError';
 }
 
-/** Returns the extensions that the environment names: HIGHWATER_EXTENSIONS, separated by commas. */
-export const extensionsOf = (environment: NodeJS.ProcessEnv): string[] =>
-  (environment['HIGHWATER_EXTENSIONS'] ?? '')
+/**
+ * Returns the extensions that the environment names: HIGHWATER_EXTENSIONS, separated by commas. None under
+ * HIGHWATER_COMMAND_TRUST=none: packages are looked for in the current folder first, and its owner may be another.
+ */
+export function extensionsOf(environment: NodeJS.ProcessEnv): string[] {
+  const names = (environment['HIGHWATER_EXTENSIONS'] ?? '')
     .split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '');
+  if (environment['HIGHWATER_COMMAND_TRUST'] !== 'none' || names.length === 0) return names;
+  process.stderr.write(
+    `HIGHWATER_EXTENSIONS is ignored, and ${names.join(', ')} not loaded, because HIGHWATER_COMMAND_TRUST is "none"\n`,
+  );
+  return [];
+}
 
 /**
  * Loads extensions. Their code runs in this process, with all its rights: only its owner names them, never a configuration.

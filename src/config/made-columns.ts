@@ -4,13 +4,15 @@ import type { Problem } from '../errors.js';
 import {
   MASK_KINDS,
   type AnswerPath,
+  type AnswerPlace,
   type ColumnType,
   type Json,
   type MadeColumn,
   type MaskKind,
 } from '../protocol.js';
 import { Expression, ExpressionError, type MemberType } from '../request/expressions.js';
-import { leadsInto, type Location, parsePath, pathText } from '../request/paths.js';
+import { mayReadMember } from '../request/path-overlap.js';
+import { type Location, parsePath, pathText } from '../request/paths.js';
 import { recordPath, secret } from './request-schema.js';
 import { columnType } from './values.js';
 
@@ -148,6 +150,9 @@ export interface MakingStream {
   strategy: string;
   next?: { in: string; path?: AnswerPath } | undefined;
   records: AnswerPath;
+  total?: AnswerPlace | undefined;
+  total_pages?: AnswerPlace | undefined;
+  more?: AnswerPlace | undefined;
   parent?: { include: Record<string, string> } | undefined;
 }
 
@@ -243,7 +248,7 @@ export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<P
     yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
   yield* keyProblems(stream, guarded);
   yield* fieldProblems(stream, guarded);
-  yield* tokenProblems(stream, guarded);
+  yield* answerProblems(stream, guarded);
 }
 
 /** A member that is not stored as it is, and why, in words that follow its name. */
@@ -328,20 +333,22 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
       yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
 }
 
-/** A token of a next page is kept in the history: it must not be a member that is not stored as it is. */
-function* tokenProblems({ next, records }: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
-  const token = next?.path;
-  if (token === undefined) return;
-  const message = (why: string) =>
-    `reads a member of a record, ${why}: the history keeps the token of a page as it is`;
-  if (typeof token === 'string') {
-    if (typeof records !== 'string' && !leadsInto(token, records)) return;
-    const read = guarded.find(({ pattern }) =>
-      pattern.every((name) => name === null || token.includes(name)),
-    );
-    if (read !== undefined) yield { path: 'next', message: message(read.why) };
-  } else if (typeof records !== 'string' && records.every((name, i) => name === token[i])) {
-    const why = guardOf(token.slice(records.length), guarded);
-    if (why !== null) yield { path: 'next', message: message(why) };
+/**
+ * What an answer says beside its records is kept in the history and shown: it must not be read from a member that is
+ * not stored as it is.
+ */
+function* answerProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
+  const { next, records, total, total_pages: totalPages, more } = stream;
+  const places = { next: next?.path, total, total_pages: totalPages, more };
+  for (const [path, place] of Object.entries(places)) {
+    if (place === undefined || (typeof place === 'object' && 'header' in place)) continue;
+    const guard = guarded.find(({ pattern }) => mayReadMember(place, records, pattern));
+    if (guard === undefined) continue;
+    const member = guard.pattern.map((name) => name ?? '*').join('.');
+    const kept = path === 'next' ? 'the history keeps the token of a page as it is' : KEPT;
+    const message = `${pathText(place)} may lead to the member ${JSON.stringify(member)} of a record, ${guard.why}: ${kept}. Name a member beside the records, or one of a record without wildcards, slices and filters`;
+    yield { path, message };
   }
 }
+
+const KEPT = 'the history keeps what is read there';

@@ -23,6 +23,10 @@ export type Expectation = z.infer<typeof expectation>;
 export interface Difference {
   name: string;
   table: string;
+  /** The name of the table, where another one is expected. */
+  tableName: { expected: string; actual: string } | null;
+  /** The columns of the primary key, where others are expected, or these in another order. */
+  primaryKey: { expected: string[]; actual: string[] } | null;
   /** Rows that are expected and not there, and the other way round, by their keys or as a whole. */
   missing: Row[];
   extra: Row[];
@@ -79,6 +83,11 @@ export function compareTables(expected: Expectation, actual: TableRows): Differe
   const difference: Difference = {
     name: actual.name,
     table: actual.table,
+    tableName: expected.table === actual.table ? null : { expected: expected.table, actual: actual.table },
+    primaryKey:
+      textOf(expected.key) === textOf([...actual.key])
+        ? null
+        : { expected: expected.key, actual: [...actual.key] },
     missing: [...wanted].flatMap(([key, row]) => (found.has(key) ? [] : [shownKey(row, actual.key)])),
     extra: [...found].flatMap(([key, row]) => (wanted.has(key) ? [] : [shownKey(row, actual.key)])),
     changed: [],
@@ -101,9 +110,11 @@ export function compareTables(expected: Expectation, actual: TableRows): Differe
   return isEmpty(difference) ? null : difference;
 }
 
-function isEmpty({ missing, extra, changed, columns, missingRejects, extraRejects }: Difference): boolean {
-  const all = [missing, extra, changed, missingRejects, extraRejects];
-  return all.every(({ length }) => length === 0) && Object.keys(columns).length === 0;
+function isEmpty(difference: Difference): boolean {
+  const { missing, extra, changed, columns, missingRejects, extraRejects, tableName, primaryKey } =
+    difference;
+  const all = [missing, extra, changed, missingRejects, extraRejects, Object.keys(columns)];
+  return all.every(({ length }) => length === 0) && tableName === null && primaryKey === null;
 }
 
 /** Rows by their keys; of several with the same one, each by its number. Rows without a key are their own. */
@@ -145,8 +156,11 @@ function without(these: Rejects, others: Rejects): Rejects {
  * @param limit maximum rows of each kind.
  */
 export function differenceLines(difference: Difference, limit = 20): string[] {
-  const { missing, extra, changed, columns, missingRejects, extraRejects } = difference;
+  const { missing, extra, changed, columns, missingRejects, extraRejects, tableName, primaryKey } =
+    difference;
   const counts = [
+    tableName !== null && 'table renamed',
+    primaryKey !== null && 'primary key changed',
     missing.length > 0 && `${counted(missing.length, 'row')} missing`,
     extra.length > 0 && `${counted(extra.length, 'row')} extra`,
     changed.length > 0 && `${counted(changed.length, 'row')} changed`,
@@ -159,6 +173,9 @@ export function differenceLines(difference: Difference, limit = 20): string[] {
     for (const one of all.slice(0, limit)) lines.push(...shown(one));
     if (all.length > limit) lines.push(`  … and ${counted(all.length - limit, 'more', 'more')}`);
   };
+  if (tableName !== null) lines.push(`  table: expected ${tableName.expected}, is ${tableName.actual}`);
+  if (primaryKey !== null)
+    lines.push(`  primary key: expected ${keyText(primaryKey.expected)}, is ${keyText(primaryKey.actual)}`);
   add(Object.entries(columns), ([name, { expected, actual }]) => [
     `  column ${name}: expected ${expected ?? 'none'}, is ${actual ?? 'missing'}`,
   ]);
@@ -175,6 +192,8 @@ export function differenceLines(difference: Difference, limit = 20): string[] {
   add(extraRejects, ({ reason, record }) => [`  reject extra    ${record}`, `    ${reason}`]);
   return lines;
 }
+
+const keyText = (key: readonly string[]): string => (key.length === 0 ? 'none' : key.join(', '));
 
 const pairs = (row: Row): string =>
   Object.entries(row)

@@ -1,8 +1,8 @@
 /** The folder of a recording: `recording.json`, a file for each request, and the expected rows. */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, extname, join } from 'node:path';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { messageOf } from '../errors.js';
 import { RecordingError } from './errors.js';
@@ -108,9 +108,9 @@ export class RecordingWriter {
           `${folder} holds something other than a recording, such as ${others[0] ?? ''}: name another folder with --out`,
         );
     }
-    const made = `${folder}.new`;
-    await rm(made, { recursive: true, force: true });
-    await mkdir(made, { recursive: true });
+    // A name of its own: whatever else stands beside the folder is left alone.
+    await mkdir(dirname(resolve(folder)), { recursive: true });
+    const made = await mkdtemp(`${resolve(folder)}.new-`);
     return new RecordingWriter(folder, made);
   }
 

@@ -93,6 +93,10 @@ const withHost = (text: string, origin: string): string =>
     : text;
 
 function changed(content: Content | null, change: (text: string) => string): Content | null {
-  if (content === null || 'base64' in content) return content;
+  if (content === null) return null;
+  if ('base64' in content) {
+    const bytes = Buffer.from(content.base64, 'base64').toString('latin1');
+    return { base64: Buffer.from(change(bytes), 'latin1').toString('base64') };
+  }
   return 'json' in content ? { json: change(content.json) } : { text: change(content.text) };
 }

@@ -14,6 +14,8 @@ export interface Recipient {
 /** Sends requests to the source, and passes each with its answer to a listener. Logins are sent and not passed on. */
 export class RecordingNetwork extends Network {
   private current: Recipient | null = null;
+  /** Headers of logins: a redirect is followed with those of the request that was redirected. */
+  private readonly loginHeaders = new WeakSet<object>();
 
   /** Passes the requests of a stream on from here on. */
   begin(recipient: Recipient): void {
@@ -23,7 +25,7 @@ export class RecordingNetwork extends Network {
   override async fetch(url: URL, init: RequestInit): Promise<Response> {
     const response = await super.fetch(url, init);
     const { current } = this;
-    if (current === null || current.scrubber.isLogin(url)) return response;
+    if (current === null || this.isLogin(current, url, init)) return response;
     const { stream, scrubber, take } = current;
     const { status, statusText } = response;
     const bytes = await gathered(response);
@@ -39,6 +41,14 @@ export class RecordingNetwork extends Network {
       },
     });
     return answerOf(bytes, { status, statusText, headers: unpackedHeaders(response.headers) });
+  }
+
+  /** Whether a request obtains credentials, be it by a redirect of one that does. */
+  private isLogin({ scrubber }: Recipient, url: URL, { headers }: RequestInit): boolean {
+    const isKnown = typeof headers === 'object' && this.loginHeaders.has(headers);
+    if (!isKnown && !scrubber.isLogin(url)) return false;
+    if (typeof headers === 'object') this.loginHeaders.add(headers);
+    return true;
   }
 }
 

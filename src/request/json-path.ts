@@ -57,6 +57,11 @@ export class JsonPath {
     this.isAbsoluteInside = isAbsolute;
   }
 
+  /** Its parts behind the `$`, with the names as they are read. */
+  get segments(): readonly Segment[] {
+    return this.query.segments;
+  }
+
   /**
    * Returns the places that it selects, in order.
    * @throws {CostlyPathError}

@@ -258,7 +258,7 @@ const CREDENTIAL_HEADER = /auth|key|token|secret|passw|sign|hmac|credential|cook
 const CREDENTIAL_LENGTH = 16;
 
 /** Returns the secrets in a header made by a hook: its value and, if it has several words, each long one. */
-function credentialsOfHeader(header: string, value: string): string[] {
+export function credentialsOfHeader(header: string, value: string): string[] {
   const name = header.toLowerCase();
   if (PLAIN_HEADERS.test(name)) return [];
   const isLong = (text: string) => text.length >= CREDENTIAL_LENGTH && !/^[\d\s:.TZ+-]*$/.test(text);

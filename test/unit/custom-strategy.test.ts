@@ -1,7 +1,7 @@
 /** Strategies of extensions: how configurations name them, how they are loaded, and that their laws find what breaks them. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { plansFrom } from '../../src/config/index.js';
 import {
@@ -13,6 +13,7 @@ import {
   type PageSummary,
   type StrategyDefinition,
 } from '../../src/index.js';
+import { extensionsOf } from '../../src/extensions.js';
 import { planStrategy } from '../../src/plan/strategy.js';
 import { streamKey } from '../../src/plan/stream-key.js';
 import type { StreamPlan } from '../../src/protocol.js';
@@ -170,6 +171,22 @@ describe('an extension', () => {
     const found = await load('for-import', 'plain', 'by-main', './own.mjs', './list.mjs');
     expect([...found.strategies.keys()]).toEqual(['for_import', 'plain', 'by_main', 'own', 'one', 'two']);
     expect([...(await loadExtensions([definition])).strategies.keys()]).toEqual(['counting']);
+  });
+
+  it('is not loaded for a command that trusts nothing, which says so', async () => {
+    const said: string[] = [];
+    const stderr = vi
+      .spyOn(process.stderr, 'write')
+      .mockImplementation((text) => said.push(String(text)) > 0);
+    const named = { HIGHWATER_EXTENSIONS: 'plain, ./own.mjs' };
+    expect([...(await load(...extensionsOf(named))).keys()]).toEqual(['plain', 'own']);
+    expect(said).toEqual([]);
+    expect((await load(...extensionsOf({ ...named, HIGHWATER_COMMAND_TRUST: 'none' }))).size).toBe(0);
+    expect(extensionsOf({ HIGHWATER_COMMAND_TRUST: 'none' })).toEqual([]);
+    stderr.mockRestore();
+    expect(said).toEqual([
+      'HIGHWATER_EXTENSIONS is ignored, and plain, ./own.mjs not loaded, because HIGHWATER_COMMAND_TRUST is "none"\n',
+    ]);
   });
 
   it.each([

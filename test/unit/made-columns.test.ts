@@ -426,7 +426,7 @@ describe('a configuration is refused', () => {
     [
       'for a token that is a member',
       { exclude: ['email'], next: { token: '$.data[-1:].email' } },
-      'next: reads a member of a record, which "exclude" leaves out: the history keeps the token',
+      'next: $.data[-1:].email may lead to the member "email" of a record, which "exclude" leaves out: the history keeps the token',
     ],
     [
       'for a name of the language',
@@ -442,6 +442,62 @@ describe('a configuration is refused', () => {
     ['for a typo', { columns: { id: 'LONG', x: { expresion: 'a', type: 'LONG' } } }, 'columns.x'],
   ])('%s', (_, stream, expected) => {
     expect(problemsOf(stream).join('\n')).toContain(expected);
+  });
+
+  it.each<[string, Json?]>([
+    ["$['data'][-1]['em\\u0061il']"],
+    ['$.data[-1].*'],
+    ['$.data[-1]'],
+    ['$.data[0:1]'],
+    ['$.data'],
+    ['$.data[?@.id > 0].email'],
+    ['$.data[-1]["id", "email"]'],
+    ['$..email'],
+    ['$..*'],
+    ['$.*[-1].email'],
+    ['$[?@.id]..email'],
+    ['data.0.email'],
+    ['$.data[-1].deep'],
+    ['$.data[-1].deep.x.y'],
+    ['$.data[-1].deep[0].x'],
+    ['$.data[-1].email', '$.data[*]'],
+    ['$.data[-1].email', '$..data'],
+    ['$.pages[0].data[0].email', '$.pages[*].data[*]'],
+    ['$[-1].email', '$'],
+  ])('for %s, which may lead to a member that is not stored', (path, records = 'data') => {
+    const stream = {
+      ...infers,
+      records,
+      columns: { email: { hash: 'sha256' } },
+      exclude: ['ssn', 'deep.x'],
+    };
+    for (const next of [{ token: path }, { url: path }])
+      expect(problemsOf({ ...stream, next }).join('\n')).toMatch(
+        /^streams\[0\]\.next: .* may lead to the member "/m,
+      );
+    const pages = { ...stream, strategy: 'page_number', next: undefined as unknown as Json };
+    for (const key of ['total', 'total_pages', 'more'])
+      expect(problemsOf({ ...pages, [key]: path }).join('\n')).toMatch(
+        new RegExp(`^streams\\[0\\]\\.${key}: .* may lead to the member "`, 'm'),
+      );
+  });
+
+  it.each([
+    'next',
+    'meta.email',
+    '$.meta.*',
+    '$.data[-1].id',
+    '$["data"][-1:]["id"]',
+    'data.length',
+    '$.data[-1].deep.y',
+  ])('not for %s, which leads past members that are not stored', (path) => {
+    const stream = {
+      ...infers,
+      records: 'data',
+      columns: { email: { hash: 'sha256' } },
+      exclude: ['deep.x'],
+    };
+    expect(problemsOf({ ...stream, next: { token: path } })).toEqual([]);
   });
 
   it('not for what goes together', () => {

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { plansFrom } from '../../src/config/index.js';
 import { DemoServer } from '../../src/dev/demo-api.js';
 import type { Json } from '../../src/protocol.js';
+import { differenceLines } from '../../src/recording/comparison.js';
 import { NotRecordedError, RecordingError } from '../../src/recording/errors.js';
 import { plainMembers, recordSync, type RecordOptions } from '../../src/recording/record.js';
 import { testRecording } from '../../src/recording/test-recording.js';
@@ -287,6 +288,17 @@ describe('a recording', () => {
     );
   });
 
+  it('leaves a folder beside it alone, whatever its name', async () => {
+    const url = await serve(() => ({ items: [{ id: 1 }] }));
+    const beside = `${recording()}.new`;
+    await mkdir(beside);
+    await writeFile(join(beside, 'work.txt'), 'mine');
+    await record(list(url));
+    await record(list(url));
+    expect(await readFile(join(beside, 'work.txt'), 'utf8')).toBe('mine');
+    expect((await readdir(folder.file('.'))).sort()).toEqual(['sync.recording', 'sync.recording.new']);
+  });
+
   it('that fails leaves the earlier one as it is', async () => {
     let isBroken = false;
     const url = await serve((_, response) => {
@@ -389,6 +401,99 @@ describe('secrets', () => {
     expect(tested.tables[0]?.rows).toEqual([{ id: 1, link: '/items/1?sid=***' }]);
   });
 
+  it('of a login are left out wherever it is redirected to, and its token in a header of any name', async () => {
+    const token = 'SESSIONTOKEN-1234567890';
+    const url = await serve(({ at, text, headers }, response) => {
+      if (at.pathname === '/login') {
+        response.writeHead(307, { location: `/login2?ticket=t-0123456789` }).end();
+        return '';
+      }
+      if (at.pathname === '/login2') return { session: token, you: text };
+      if (headers['x-access'] !== `Bearer ${token}`) response.statusCode = 401;
+      return { items: [{ id: 1, echo: `sent ${token}` }] };
+    });
+    const configuration = list(
+      url,
+      {},
+      {
+        auth: {
+          type: 'session',
+          login: { url: '/login', body: { user: '${env:USERNAME}', password: '${env:PASSWORD}' } },
+          token: 'session',
+          in: 'header',
+          name: 'X-Access',
+        },
+      },
+    );
+    const { removed } = await record(configuration, { environment });
+    closeServers();
+    expect([...(await files()).keys()]).toEqual(['0001-items.json', 'recording.json']);
+    await expectNone(SECRETS.USERNAME, SECRETS.PASSWORD, token);
+    expect(removed.places).toBe(1);
+    expect((await confirmed(configuration)).tables[0]?.rows).toEqual([{ id: 1, echo: 'sent ***' }]);
+  });
+
+  it('that a hook sends in a header of any name are left out', async () => {
+    const key = 'k-0123456789-0123456789';
+    await mkdir(folder.file('hooks'));
+    await writeFile(folder.file('hooks/access.mjs'), `export const sign = () => ({ 'x-access': '${key}' });`);
+    const url = await serve(({ headers }) => ({ items: [{ id: 1, echo: headers['x-access'] ?? '' }] }));
+    const configuration = list(url, {}, { auth: { type: 'signature', hook: 'access' } });
+    await record(configuration, {
+      environment: { HIGHWATER_HOOKS: folder.file('hooks') },
+    });
+    await expectNone(key);
+  });
+
+  it('in answers that are not UTF-8 are left out', async () => {
+    const secret = 'tök_6f1b2c3d4e5f60718293';
+    let isBusy = true;
+    const url = await serve((_, response) => {
+      if (!isBusy) return { items: [{ id: 1 }] };
+      isBusy = false;
+      response.writeHead(503, { 'retry-after': '1', 'content-type': 'text/plain; charset=latin1' });
+      response.end(Buffer.concat([Buffer.from(`café: ${secret}: `, 'latin1'), Buffer.from(secret)]));
+      return '';
+    });
+    const configuration = list(url, {}, { headers: { 'x-a': '${env:T}' } });
+    const { removed } = await record(configuration, { environment: { T: secret } });
+    closeServers();
+    expect(removed.places).toBe(2);
+    const [first = ''] = [...(await files()).values()];
+    const { response } = JSON.parse(first) as { response: { base64: string } };
+    expect(Buffer.from(response.base64, 'base64').toString('latin1')).toBe('café: ***: ***');
+    expect(await confirmed(configuration)).toMatchObject({ passed: true });
+  });
+
+  it('that sign addresses are left out of these, by their names; tokens of pages stay', async () => {
+    const signed = ['PRESIGNED-0123456789', 'amz-signature-0123', 'at-0123456789'];
+    const url = await serve(({ at }, response) => {
+      if (at.pathname === '/items') {
+        const query = `token=${at.searchParams.get('token') ?? ''}&sig=${signed[0] ?? ''}`;
+        response.writeHead(302, { location: `/stored?${query}&X-Amz-Signature=${signed[1] ?? ''}` }).end();
+        return '';
+      }
+      const isFirst = at.searchParams.get('token') === '';
+      response.setHeader('link', `<http://x.example/?access_token=${signed[2] ?? ''}>; rel="first"`);
+      return {
+        items: [{ id: isFirst ? 1 : 2, file: `http://x.example/f?size=2&sig=${signed[0] ?? ''}` }],
+        next: isFirst ? 'page-2' : null,
+      };
+    });
+    const configuration = list(url, { next: { token: 'next' }, names: { scroll_param: 'token' } });
+    const { removed } = await record(configuration);
+    closeServers();
+    await expectNone(...signed);
+    expect(removed.places).toBeGreaterThan(5);
+    const written = [...(await files()).values()].join('');
+    expect(written).toContain('/stored?token=page-2&sig=***&X-Amz-Signature=***');
+    const tested = await confirmed(configuration);
+    expect(tested).toMatchObject({ passed: true, unused: [] });
+    expect(tested.tables[0]?.rows.map((row) => row['file'])).toEqual(
+      [1, 2].map(() => 'http://x.example/f?size=2&sig=***'),
+    );
+  });
+
   it('in the host are left out, and next links lead on', async () => {
     const url = await serve(({ at, headers }) => ({
       items: [{ id: Number(at.searchParams.get('page') ?? 1) }],
@@ -482,6 +587,18 @@ describe('a test', () => {
     expect((error as Error).message).toContain(
       'items: 3 rows changed\n  changed  id=1\n    name: expected "name 1", is null',
     );
+  });
+
+  it.each([
+    [{ primary_key: 'name' }, 'primary key changed', '  primary key: expected id, is name'],
+    [{ primary_key: ['id', 'name'] }, 'primary key changed', '  primary key: expected id, is id, name'],
+    [{ table: 'things' }, 'table renamed', '  table: expected main.items, is main.things'],
+  ])('of a configuration with %j says so, though the rows are the same', async (stream, first, line) => {
+    await recorded();
+    const { passed, tables } = await test(list('http://127.0.0.1:1', stream));
+    expect(passed).toBe(false);
+    const [difference] = tables.flatMap((table) => table.difference ?? []);
+    expect(difference && differenceLines(difference)).toEqual([first, line]);
   });
 
   it('names a request that was not recorded, and the nearest one', async () => {
