@@ -316,6 +316,22 @@ describe('an expression that fails', () => {
     expect(rejects.map(({ reason }) => reason)).toEqual(['an expression of it takes more than 1 s']);
   }, 20_000);
 
+  it('is ended without loops and over a short record, too', async () => {
+    const grows = Array.from({ length: 80 }, () => "size(a.replace('x', b))").join(' + ');
+    const stream = { columns: { id: 'LONG', n: { expression: grows, type: 'LONG' } }, misfits: 'quarantine' };
+    const [many, long] = ['x'.repeat(2000), 'y'.repeat(2000)];
+    const { rows, rejects } = await read(stream, [
+      '{"id":1,"a":"x","b":"yy"}',
+      `{"id":2,"a":"${many}","b":"${long}"}`,
+      '{"id":3,"a":"","b":""}',
+    ]);
+    expect(rows).toEqual([
+      { id: 1, n: 160 },
+      { id: 3, n: 0 },
+    ]);
+    expect(rejects.map(({ reason }) => reason)).toEqual(['an expression of it takes more than 1 s']);
+  }, 20_000);
+
   it('takes linear time for a pattern that JavaScript would search for ever', async () => {
     const stream = { columns: { id: 'LONG', x: { expression: 'a.matches("^(a+)+$")', type: 'BOOLEAN' } } };
     const began = performance.now();
