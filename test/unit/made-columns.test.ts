@@ -289,7 +289,7 @@ describe('an expression that fails', () => {
     ]);
     expect(keys).toHaveLength(3);
     expect(rejects).toHaveLength(1);
-    expect(rejects[0]?.reason).toMatch(/^the expression of column "x" fails: int conversion error/);
+    expect(rejects[0]?.reason).toMatch(/^the expression of column "x" fails: int\(\) needs a whole number/);
     expect(JSON.parse(rejects[0]?.record ?? '')).toEqual({ _highwater_refused: true, id: 'r2' });
   });
 
