@@ -43,7 +43,10 @@ const LAYERS = {
   strategies: { imports: [], shared: ['protocol'], packages: packagesExcept('luxon') },
   secrets: { imports: ['trust'], packages: TEMPORAL },
   request: { imports: ['secrets'], packages: TEMPORAL },
-  config: { imports: ['secrets', 'request', 'strategies', 'extensions'], packages: TEMPORAL },
+  config: {
+    imports: ['secrets', 'request', 'strategies', 'extensions', 'destinations/custom'],
+    packages: TEMPORAL,
+  },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
@@ -76,7 +79,7 @@ const LAYERS = {
   workflows: { imports: ['config/part'], types: ['activities'], packages: '^node:' },
   observe: { imports: ['sources', 'activities'] },
   // For the tests of configurations and of extensions.
-  testing: { imports: ['strategies', 'config', 'recording'], packages: TEMPORAL },
+  testing: { imports: ['strategies', 'config', 'destinations', 'recording'], packages: TEMPORAL },
   // Its means of reading destinations and histories come from the commands.
   ui: { imports: ['config', 'destinations', 'trust', 'client', 'connection', 'task-queue'] },
   cli: {

@@ -20,7 +20,13 @@ import {
 } from '@temporalio/common';
 import { asConfiguration, hashOf, planNamed, plansFrom, type Configuration } from './config/index.js';
 import { target, type Target } from './connection.js';
-import { extensionsOf, loadExtensions, type Extension } from './extensions.js';
+import {
+  extensionsOf,
+  loadExtensions,
+  NO_EXTENSIONS,
+  type Extension,
+  type LoadedExtensions,
+} from './extensions.js';
 import { HighwaterError, messageOf, MoveRefusedError, RangeRefusedError } from './errors.js';
 import { tracing, type Tracing } from './observe/tracing.js';
 import { dataConverterFrom, PayloadReader } from './payloads/converter.js';
@@ -41,13 +47,7 @@ import type {
 import { Schedules } from './schedules.js';
 import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described, streamDetails } from './sync-description.js';
 import type { RangeOf } from './sync-families.js';
-import {
-  boundText,
-  type CustomStrategies,
-  NO_STRATEGIES,
-  rangeProblem,
-  unfitRange,
-} from './strategies/index.js';
+import { boundText, rangeProblem, unfitRange } from './strategies/index.js';
 import type { Decided } from './workflows/deletes.js';
 import { questionOf } from './workflows/questions.js';
 import type { MoveInput } from './move-target.js';
@@ -519,17 +519,17 @@ export class HighwaterClient {
     readonly address: string,
     /** Reads what Temporal's client hands out as it is on the server. */
     readonly payloads: PayloadReader,
-    /** The strategies of extensions, which configurations may name. @internal */
-    readonly strategies: CustomStrategies,
+    /** Strategies and destinations of extensions, which configurations may name. @internal */
+    readonly extensions: LoadedExtensions,
     private readonly traces: Tracing | null,
   ) {
-    this.schedules = new Schedules(temporal, strategies, (workflowId) => this.sync(workflowId));
+    this.schedules = new Schedules(temporal, extensions, (workflowId) => this.sync(workflowId));
   }
 
   /**
    * Connects as the environment says (TEMPORAL_ADDRESS and the rest, or a profile), or to `to`.
    * @param converter how payloads look on the server; default: what the environment says.
-   * @param extensions packages, files or definitions of strategies that configurations may name; default: what
+   * @param extensions packages, files or definitions of strategies and destinations that configurations may name; default: what
    *   HIGHWATER_EXTENSIONS names. The worker needs the same ones.
    * @throws {ExtensionError}
    */
@@ -538,14 +538,14 @@ export class HighwaterClient {
     converter?: DataConverter,
     extensions: readonly Extension[] = extensionsOf(process.env),
   ): Promise<HighwaterClient> {
-    const strategies = await loadExtensions(extensions);
+    const loaded = await loadExtensions(extensions);
     const traces = await tracing();
     const dataConverter = converter ?? (await dataConverterFrom());
     const payloads = new PayloadReader(dataConverter);
     const connection = await Connection.connect(to.connection);
     const interceptors = { workflow: traces?.clientInterceptors ?? [] };
     const client = new Client({ connection, namespace: to.namespace, dataConverter, interceptors });
-    return new HighwaterClient(client, to.address, payloads, strategies, traces);
+    return new HighwaterClient(client, to.address, payloads, loaded, traces);
   }
 
   /**
@@ -554,7 +554,7 @@ export class HighwaterClient {
    * @throws {AlreadyRunningError}
    */
   async start(configuration: Configuration, options: StartOptions = {}): Promise<SyncHandle> {
-    const plans = plansFrom(configuration, undefined, false, this.strategies);
+    const plans = plansFrom(configuration, undefined, false, this.extensions);
     const workflowId = options.workflowId ?? defaultWorkflowId(plans);
     const syncOptions: SyncOptions = {
       ...(options.full === true && { full: true }),
@@ -669,7 +669,7 @@ export class HighwaterClient {
   ): Promise<RangeHandle> {
     const known = typeof of === 'string' ? await this.inputOf(of) : null;
     const configuration = known === null ? of : known.configuration;
-    const plans = plansFrom(configuration, undefined, false, this.strategies);
+    const plans = plansFrom(configuration, undefined, false, this.extensions);
     const named = options.stream ?? known?.stream ?? null;
     if (named === null && plans.plans.length > 1) {
       const names = plans.plans.map(({ stream }) => stream).join(', ');
@@ -834,15 +834,15 @@ async function* explained<T>(found: AsyncIterable<T>): AsyncIterable<T> {
 
 /**
  * Checks a configuration as {@link HighwaterClient.start} does, without a server.
- * @param strategies those of extensions, as `loadExtensions` returns them.
+ * @param extensions strategies and destinations that it may name, as `loadExtensions` returns them.
  * @returns the id that `start` gives its sync, and the names of its streams.
  * @throws {ConfigurationError} with every problem at once.
  */
 export function checkConfiguration(
   configuration: unknown,
-  strategies: CustomStrategies = NO_STRATEGIES,
+  extensions: LoadedExtensions = NO_EXTENSIONS,
 ): { workflowId: string; streams: string[] } {
-  const plans = plansFrom(configuration, undefined, false, strategies);
+  const plans = plansFrom(configuration, undefined, false, extensions);
   return { workflowId: defaultWorkflowId(plans), streams: plans.plans.map(({ stream }) => stream) };
 }
 

@@ -97,7 +97,7 @@ function advice(by: AllowedBy): string {
   return `The worker's owner can allow it with ${option}, or with ${variable}`;
 }
 
-/** The strategy of a stream comes from an extension that this worker does not have. */
+/** The strategy or the destination of a stream comes from an extension that this worker does not have. */
 export class ExtensionMissingError extends SyncError {
   override readonly name = 'ExtensionMissingError';
 }

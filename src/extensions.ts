@@ -1,8 +1,15 @@
-/** Extensions: packages whose strategies a worker, a command or a client knows beside the built-in ones. */
+/** Extensions: packages whose strategies and destinations a worker, a command or a client knows beside the built-in ones. */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import {
+  type CustomDestinations,
+  type DestinationDefinition,
+  destinationProblem,
+  isDestination,
+  NO_DESTINATIONS,
+} from './destinations/custom.js';
 import { HighwaterError, messageOf } from './errors.js';
 import {
   type CustomStrategies,
@@ -12,7 +19,16 @@ import {
 } from './strategies/index.js';
 
 /** A package by its name, or a file by its path (`./letters.mjs`); or the definition itself. */
-export type Extension = string | StrategyDefinition;
+export type Extension = string | StrategyDefinition | DestinationDefinition;
+
+/** What the loaded extensions add. */
+export interface LoadedExtensions {
+  readonly strategies: CustomStrategies;
+  readonly destinations: CustomDestinations;
+}
+
+/** No extension. */
+export const NO_EXTENSIONS: LoadedExtensions = { strategies: NO_STRATEGIES, destinations: NO_DESTINATIONS };
 
 /** An extension cannot be loaded, or what it exports cannot be used. */
 export class ExtensionError extends HighwaterError {
@@ -34,25 +50,32 @@ export const extensionsOf = (environment: NodeJS.ProcessEnv): string[] =>
 export async function loadExtensions(
   extensions: readonly Extension[],
   folder: string = process.cwd(),
-): Promise<CustomStrategies> {
-  if (extensions.length === 0) return NO_STRATEGIES;
-  const found = new Map<string, StrategyDefinition>();
+): Promise<LoadedExtensions> {
+  if (extensions.length === 0) return NO_EXTENSIONS;
+  const strategies = new Map<string, StrategyDefinition>();
+  const destinations = new Map<string, DestinationDefinition>();
   for (const extension of extensions) {
     const name = typeof extension === 'string' ? extension : 'an extension';
     const exported = typeof extension === 'string' ? await exportOf(extension, folder) : extension;
     for (const definition of Array.isArray(exported) ? (exported as unknown[]) : [exported]) {
-      const problem = definitionProblem(definition);
+      const isOfRows = isDestination(definition);
+      const problem = isOfRows ? destinationProblem(definition) : definitionProblem(definition);
       if (problem !== null)
         throw new ExtensionError(`the extension ${name} cannot be used: its export ${problem}`);
-      const strategy = definition as StrategyDefinition;
-      if (found.has(strategy.name))
-        throw new ExtensionError(
-          `the extension ${name} adds the strategy ${strategy.name}, which another one adds, too`,
-        );
-      found.set(strategy.name, strategy);
+      if (isOfRows) add(destinations, definition as DestinationDefinition, 'destination', name);
+      else add(strategies, definition as StrategyDefinition, 'strategy', name);
     }
   }
-  return found;
+  return { strategies, destinations };
+}
+
+/** @throws {ExtensionError} if another extension has added the same. */
+function add<T extends { name: string }>(to: Map<string, T>, one: T, kind: string, extension: string): void {
+  if (to.has(one.name))
+    throw new ExtensionError(
+      `the extension ${extension} adds the ${kind} ${one.name}, which another one adds, too`,
+    );
+  to.set(one.name, one);
 }
 
 /** @throws {ExtensionError} */
@@ -70,7 +93,7 @@ async function exportOf(name: string, folder: string): Promise<unknown> {
   });
   if (exported === undefined)
     throw new ExtensionError(
-      `the extension ${name} has no default export; write "export default defineStrategy({ … })"`,
+      `the extension ${name} has no default export; write "export default defineStrategy({ … })" or "defineDestination({ … })"`,
     );
   return exported;
 }

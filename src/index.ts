@@ -34,10 +34,62 @@ export {
 } from './config/index.js';
 export { target, type Target } from './connection.js';
 export * from './errors.js';
-export { ExtensionError, extensionsOf, loadExtensions, type Extension } from './extensions.js';
+export {
+  type CustomDestination,
+  type CustomDestinations,
+  defineDestination,
+  type DestinationContext,
+  type DestinationDefinition,
+  type DestinationFeature,
+} from './destinations/custom.js';
+export type { ColumnValue } from './destinations/column-values.js';
+export type {
+  ConcludeRequest,
+  CursorColumn,
+  Destination,
+  History,
+  HistoryEntry,
+  HistoryRequest,
+  OpenRequest,
+  OpenResult,
+  ParentRow,
+  ParentsRequest,
+  Ranges,
+  RangeWrite,
+  StreamMove,
+  WriteOutcome,
+  WriteRequest,
+} from './destinations/destination.js';
+export type { Fingerprint } from './destinations/fingerprint.js';
+export type { RetryOutcome, RetryRequest } from './destinations/sql/retry.js';
+export { type RowStore, type StoreCommit, type TableName, upsertInto } from './destinations/upsert-into.js';
+export {
+  ExtensionError,
+  extensionsOf,
+  loadExtensions,
+  type Extension,
+  type LoadedExtensions,
+} from './extensions.js';
 export type { FailureType } from './failures.js';
 export type {
+  Checkpoint,
   ColumnType,
+  CursorFormat,
+  DeleteMode,
+  DeletesDecision,
+  HookRef,
+  Inference,
+  MaxDeletes,
+  ParentSpec,
+  RangeFound,
+  RangePlan,
+  SchemaChange,
+  StrategyKey,
+  StreamKey,
+  TableSpec,
+  Unseen,
+  WriteMode,
+  WrittenBatch,
   Cursor,
   Differences,
   EndRule,

@@ -145,7 +145,8 @@ const strategyOptions = z.discriminatedUnion('strategy', [
   }),
   z.strictObject({
     strategy: z.literal('custom'),
-    name: z.string().check(z.regex(CUSTOM_NAME)),
+    // A copy: the exported one is frozen in the workflow's sandbox, and zod sets its lastIndex.
+    name: z.string().check(z.regex(new RegExp(CUSTOM_NAME.source))),
     options: z.record(z.string(), json),
     readsAll: z.boolean(),
   }),

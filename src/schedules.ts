@@ -13,7 +13,7 @@ import { asConfiguration, asOnePass, parseDuration, plansFrom, type Configuratio
 import { durationText } from './durations.js';
 import { HighwaterError, messageOf } from './errors.js';
 import type { Json } from './protocol.js';
-import type { CustomStrategies } from './strategies/index.js';
+import type { LoadedExtensions } from './extensions.js';
 import { DEFAULT_TASK_QUEUE, defaultWorkflowId, described } from './sync-description.js';
 
 /** When a schedule starts syncs, and how. Durations are texts such as `15m`. Either `every` or `cron` is given. */
@@ -81,7 +81,7 @@ export class Schedules {
   /** @internal */
   constructor(
     private readonly temporal: Client,
-    private readonly strategies: CustomStrategies,
+    private readonly extensions: LoadedExtensions,
     private readonly sync: (workflowId: string) => SyncHandle,
   ) {}
 
@@ -92,7 +92,7 @@ export class Schedules {
    * @throws {ScheduleRefusedError | ScheduleExistsError}
    */
   async create(configuration: Configuration, options: ScheduleOptions): Promise<SyncSchedule> {
-    const plans = plansFrom(configuration, undefined, false, this.strategies);
+    const plans = plansFrom(configuration, undefined, false, this.extensions);
     const id = options.id ?? defaultWorkflowId(plans);
     const times = timesFrom(options);
     const action: TemporalOptions['action'] = {

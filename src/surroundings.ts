@@ -2,7 +2,7 @@ import { hookLimits, Hooks } from './hooks/hooks.js';
 import { SecretStore } from './secrets/store.js';
 import { Budgets } from './sources/budget.js';
 import { Network } from './trust/network.js';
-import { type CustomStrategies, NO_STRATEGIES } from './strategies/index.js';
+import { type LoadedExtensions, NO_EXTENSIONS } from './extensions.js';
 import { TrustPolicy } from './trust/policy.js';
 
 /** The parts of a worker, or of a command, that the syncs which it runs share. */
@@ -13,8 +13,8 @@ export interface Surroundings {
   network: Network;
   /** Reads secrets of providers. */
   secrets: SecretStore;
-  /** The strategies of extensions. */
-  strategies: CustomStrategies;
+  /** Strategies and destinations of extensions. */
+  extensions: LoadedExtensions;
   /** Shared by all streams: a source counts requests by account, not by stream. */
   budgets: Budgets;
   /** Runs the hooks that make rows of records. */
@@ -24,7 +24,7 @@ export interface Surroundings {
 /** Returns the surroundings of a command that reads a configuration file of its user. */
 export function ownSurroundings(
   environment: NodeJS.ProcessEnv,
-  strategies: CustomStrategies = NO_STRATEGIES,
+  extensions: LoadedExtensions = NO_EXTENSIONS,
 ): Surroundings {
   const trust = TrustPolicy.local(environment);
   return {
@@ -33,7 +33,7 @@ export function ownSurroundings(
     network: new Network(trust),
     secrets: new SecretStore(environment),
     budgets: new Budgets(),
-    strategies,
+    extensions,
     hooks: new Hooks(trust, hookLimits(environment)),
   };
 }

@@ -22,6 +22,7 @@ export type Kind =
   | 'decision'
   | 'no-worker'
   | 'no-answer'
+  | 'not-asked'
   | 'failed'
   | 'ended'
   | 'several';
@@ -65,6 +66,8 @@ export interface Facts {
   taskQueue: string;
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
+  /** The status that Temporal's list has, while the worker has not been asked yet; absent or null: it has been. */
+  listedStatus?: string | null;
   /** The reason for a missing report, if it is known. */
   silence?: Silence | null;
   /** When it ended; null while it runs. */
@@ -78,7 +81,9 @@ export interface Facts {
 /** Returns the standing of a sync, without its streams. @param now in milliseconds. */
 export function standingOf(facts: Facts, now: number): Standing {
   if (facts.execution !== 'RUNNING') return endedStanding(facts, now);
-  const { progress, retry, isPolled } = facts;
+  const { progress, retry, isPolled, listedStatus = null } = facts;
+  if (progress === null && listedStatus !== null)
+    return standing('not-asked', 'waiting', listedStatus, 'asking its worker');
   // Nothing is retried without a worker.
   if (progress === null && isPolled === false) return silentStanding(facts);
   const isAtWork = ['opening', 'running', 'failing'].includes(progress?.status ?? 'opening');
@@ -173,17 +178,21 @@ export const workerCommandFor = (taskQueue: string): string =>
 const withoutNpx = (command: string): string => command.replace(/^npx /, '');
 
 function retryStanding(retry: Retry, { id, taskQueue }: Facts, now: number): Standing {
-  const { message, isWorkerLost = false } = retry;
+  const { isWorkerLost = false } = retry;
   const begun = retry.since == null ? '' : sinceText(retry.since, now);
-  const cause = isWorkerLost ? WORKER_LOST : firstLine(message);
-  return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), cause), {
+  const message = failureWords(retry);
+  return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), firstLine(message)), {
     todo: isWorkerLost
       ? `nothing if another worker runs: it continues from the last committed batch; else start one: ${workerCommandFor(taskQueue)}`
       : 'nothing: Temporal retries automatically',
     command: isWorkerLost ? withoutNpx(workerCommandFor(taskQueue)) : `highwater logs ${shellWord(id)}`,
-    ...(isWorkerLost ? {} : linesOf(message)),
+    ...linesOf(message),
   });
 }
+
+/** The reason for the last failure of a retried activity, in words for an operator. */
+export const failureWords = ({ message, isWorkerLost = false }: Retry): string =>
+  isWorkerLost ? WORKER_LOST : message;
 
 const WORKER_LOST = 'the worker has stopped answering: it has ended, or cannot reach the Temporal server';
 
@@ -417,6 +426,21 @@ export function tally(words: readonly string[]): string[] {
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a).map(([word, n]) => `${count(n)} ${word}`);
 }
+
+const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
+
+/**
+ * Returns the standing of a sync for a list of many: a failure that ended it more than a day ago is no news, unless a
+ * schedule starts it again.
+ */
+export const standingInList = (
+  own: Standing,
+  { execution, ended, schedule }: { execution: string; ended: string | null; schedule: string | null },
+  now: number,
+): Standing =>
+  execution !== 'RUNNING' && schedule === null && ended !== null && now - Date.parse(ended) > DAY_MILLISECONDS
+    ? { ...own, level: 'over' }
+    : own;
 
 /** Joins the parts that are not empty. */
 const said = (...parts: string[]): string => parts.filter((part) => part !== '').join(' · ');

@@ -66,8 +66,8 @@ export interface HighwaterWorkerOptions {
    */
   trust?: TrustOptions;
   /**
-   * Packages, files or definitions of strategies that configurations may name (docs/write-a-strategy.md). Their code runs in
-   * this process. Default: what HIGHWATER_EXTENSIONS names.
+   * Packages, files or definitions of strategies and destinations that configurations may name
+   * (docs/write-a-strategy.md, docs/write-a-destination.md). Their code runs in this process. Default: what HIGHWATER_EXTENSIONS names.
    */
   extensions?: readonly Extension[];
   /**
@@ -137,7 +137,7 @@ export class HighwaterWorker {
     const environment = options.environment ?? process.env;
     const dataConverter = options.dataConverter ?? (await dataConverterFrom(environment));
     const destination = options.destination ?? environment['HIGHWATER_DESTINATION'] ?? 'highwater.duckdb';
-    const strategies = await loadExtensions(options.extensions ?? extensionsOf(environment));
+    const loaded = await loadExtensions(options.extensions ?? extensionsOf(environment));
     const trust = TrustPolicy.of(options.trust ?? {}, { address, destination }, environment);
     const network = new Network(trust);
     const secrets = new SecretStore(environment);
@@ -174,6 +174,7 @@ export class HighwaterWorker {
         environment,
         trust,
         secrets,
+        destinations: loaded.destinations,
         poll: async (queue) => {
           const worker = await Worker.create({
             ...common,
@@ -196,7 +197,7 @@ export class HighwaterWorker {
         network,
         secrets,
         budgets: new Budgets(),
-        strategies,
+        extensions: loaded,
         hooks,
         searchAttributes,
         kept,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import type { Destination } from '../destinations/destination.js';
-import { ContradictingAnswerError, SourceRefusedError } from '../errors.js';
+import { ConfigurationError, ContradictingAnswerError, SourceRefusedError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   allChildren,
@@ -87,7 +87,7 @@ async function openFetch(
   const { plan, destination: path, base, begin, resumed: endsWait = false } = input;
   const { cancellationSignal: signal } = Context.current();
   const { destination, beside } = await host.get(path);
-  const { strategy, perParent } = planStrategy(plan, surroundings.strategies);
+  const { strategy, perParent } = planStrategy(plan, surroundings.extensions.strategies);
   const { range, ...whole } = plan;
   // Read before the first request: rows that are written from here on may be newer.
   const began = range === undefined ? null : await rangesOf(destination).now(streamKey(plan));
@@ -202,7 +202,10 @@ class PageFetch {
     }
     this.cursor = entered;
     const request = strategy.request(entered);
-    if ('end' in request) return false;
+    if ('end' in request) {
+      if (entered.ended === null) throw neverEnds(strategy.name);
+      return false;
+    }
     const page = new PageRecordsRead(strategy, entered);
     stager.beginPage();
     faultPoint('page.before');
@@ -338,6 +341,17 @@ class PageFetch {
     this.heldBefore = undefined;
   }
 }
+
+/** A strategy of an extension that has no more requests and does not say so in its cursor: the pass would never end. */
+const neverEnds = (strategy: string): ConfigurationError =>
+  new ConfigurationError([
+    {
+      path: 'strategy',
+      message:
+        `${strategy} ended the pass in request(), but its cursor has no "ended". The extension must set "ended" in ` +
+        'advance() or begin(); its laws would find this (docs/write-a-strategy.md)',
+    },
+  ]);
 
 /** How often parents that have not been read yet are looked for. */
 const PARENT_MILLISECONDS = 3000;

@@ -4,7 +4,12 @@ import { destinationKind, hashOf, planFrom } from '../config/index.js';
 import { isRange, isSameCluster } from '../destinations/checkpoints.js';
 import type { OwnerRecord } from '../destinations/duckdb/owner.js';
 import type { Destination, OpenRequest, OpenResult, StreamMove } from '../destinations/destination.js';
-import { DestinationBusyError, DestinationGoneError, MoveRefusedError } from '../errors.js';
+import {
+  ConfigurationError,
+  DestinationBusyError,
+  DestinationGoneError,
+  MoveRefusedError,
+} from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   allChildren,
@@ -42,7 +47,7 @@ export const openStream =
         beating(
           () => 'opening',
           async () => {
-            const plan = planFrom(input.configuration, input.stream ?? null, dependencies.strategies);
+            const plan = planFrom(input.configuration, input.stream ?? null, dependencies.extensions);
             opening = openingOf(plan, dependencies, input);
             try {
               return await openPlan(dependencies, input, withHook(plan, dependencies));
@@ -79,14 +84,17 @@ async function openPlan(
   await requireReferences(plan, dependencies);
   await loadHook(plan, dependencies);
   const path = await host.locate(plan.destination ?? dependencies.defaultDestination);
-  const wanted = wantedMove(input, { plan, destination: path }, dependencies.strategies);
+  const wanted = wantedMove(input, { plan, destination: path }, dependencies.extensions.strategies);
   if (input.expectDatabase !== null && destinationKind(path) === 'duckdb' && !existsSync(path)) {
     throw new DestinationGoneError(`the destination ${path} is gone`);
   }
   const hosted = await host.claim(path);
   const own = await ownHolder(input.firstRunId, server);
   if (!('destination' in hosted)) return redirectTo(path, hosted, own);
-  const { destination } = hosted;
+  const { destination, unfit } = hosted;
+  const wrong = unfit?.(plan) ?? [];
+  if (wrong.length > 0)
+    throw new ConfigurationError(wrong.map(({ key, message }) => ({ path: key, message })));
   const isHeldByRunning = (other: Holder) => isRunning(other, own, server);
   if (input.range !== undefined) plan.range = await checkedRange(whole, destination, input.range);
   const key = streamKey(plan);
@@ -108,7 +116,7 @@ async function openPlan(
   // Batches that were staged and not committed are fetched again from the checkpoint.
   await new Staging(hosted.beside, key).clear();
   return {
-    ...describeStream(plan, opened, hosted.queue, path, dependencies.strategies),
+    ...describeStream(plan, opened, hosted.queue, path, dependencies.extensions.strategies),
     ...(input.move !== undefined && { moved: { refused } }),
     ...(input.change !== undefined && { configurationHash: hashOf(input.configuration) }),
     ...((await dependencies.searchAttributes.isRegistered()) && { searchAttributes: true }),

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { destinationKind, loadPlans, planNamed } from '../config/index.js';
 import { unfit } from '../destinations/files/columns.js';
+import { findExtended } from './custom-destination.js';
 import { openToRead } from '../destinations/files/reader.js';
 import { IDENTITY } from '../destinations/files/files.js';
 import { HighwaterError, messageOf } from '../errors.js';
@@ -95,8 +96,20 @@ async function destinationFindings(destination: string, plans: readonly StreamPl
       return [await reachable(destination)];
     case 'files':
       return filesFindings(destination, plans);
+    case 'custom':
+      return [await openable(destination)];
     case 'duckdb':
       return [await writable(destination)];
+  }
+}
+
+/** Checks the address of a destination of an extension; only a worker opens it. */
+async function openable(destination: string): Promise<Finding> {
+  try {
+    const { name } = await findExtended(destination);
+    return { kind: 'fine', message: `${name} is an address of the extension; the worker opens it` };
+  } catch (thrown) {
+    return { kind: 'problem', message: messageOf(thrown) };
   }
 }
 

@@ -36,7 +36,7 @@ Examples:
         const drifted: Note[] = [];
         const stream = await client.streamOf(id);
         const done = await answered(client, id, async (sync) => {
-          const before = plansFrom(await sync.configuration(), undefined, false, client.strategies);
+          const before = plansFrom(await sync.configuration(), undefined, false, client.extensions);
           compare(before, plans, stream);
           drifted.push(...drift(before, plans));
           return sync.configure(asConfiguration(configuration));

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { SyncHandle } from '../client.js';
+import type { HighwaterClient, SyncHandle } from '../client.js';
 import type { Progress } from '../protocol.js';
 import { standingOf, standingText, workerCommandFor, type Standing } from '../sync-condition.js';
+import type { ListedSchedule } from '../schedules.js';
 import { askSyncs, connected, type Connected } from './asking.js';
+import { scheduleNamed, SYNC_OR_SCHEDULE } from './latest.js';
 import { note, print, visible, wrapped } from './output.js';
 
 /** Something that a sync which runs can be asked for. */
@@ -16,6 +18,8 @@ export interface Control {
   isDone: (now: Progress, before: Progress | null) => boolean;
   /** Returns whether waiting for that is pointless. */
   comesLater?: (now: Progress) => boolean;
+  /** Does the same to a schedule whose latest sync does not run, and returns what was done; absent: a schedule is no sync. */
+  onSchedule?: (client: HighwaterClient, schedule: ListedSchedule) => Promise<string>;
   /** Describes what became of it, before the standing of the sync; `now` is null where the sync has not answered since. */
   said: (now: Progress | null, before: Progress | null) => string;
   /** The text shown until then. */
@@ -28,7 +32,12 @@ const WAIT_SECONDS = 15;
 export function controlCommand(control: Control): Command {
   return new Command(control.name)
     .description(control.description)
-    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .argument(
+      '<id>',
+      control.onSchedule === undefined
+        ? 'the workflow id; ID/STREAM for one of several streams'
+        : SYNC_OR_SCHEDULE,
+    )
     .option('--no-wait', 'return at once, without waiting for the effect')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -43,9 +52,18 @@ export function controlCommand(control: Control): Command {
 async function actOnSyncs(
   control: Control,
   { client }: Connected,
-  id: string,
+  named: string,
   options: { wait: boolean; json?: boolean },
 ): Promise<void> {
+  const schedule = control.onSchedule === undefined ? null : await scheduleNamed(client, named);
+  if (schedule !== null && control.onSchedule !== undefined && !(await isRunning(client, schedule))) {
+    const done = await control.onSchedule(client, schedule);
+    if (options.json === true)
+      print(JSON.stringify({ id: named, asked: control.name, done: true, status: null }));
+    else print(wrapped(`${named}: ${done}`, 2));
+    return;
+  }
+  const id = schedule?.lastId ?? named;
   const handle = client.sync(id);
   await handle.mustRun();
   const [before] = await askSyncs(client, [handle], { milliseconds: 3000 });
@@ -66,6 +84,14 @@ async function actOnSyncs(
   if (before === null) note(noAnswerText((await handle.work()).taskQueue));
   print(wrapped(`${id}: ${controlText(control, outcome, before?.progress ?? null, Date.now())}`, 2));
 }
+
+/** Returns whether the latest sync of a schedule runs; one that is no longer known does not. */
+const isRunning = async (client: HighwaterClient, { lastId }: ListedSchedule): Promise<boolean> =>
+  lastId !== null &&
+  (await client
+    .sync(lastId)
+    .status()
+    .catch(() => '')) === 'RUNNING';
 
 const noAnswerText = (taskQueue: string): string =>
   `no worker answers; the request takes effect once a worker runs ("${workerCommandFor(taskQueue)}")`;

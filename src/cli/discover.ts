@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { applyEdits, modify } from 'jsonc-parser';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDocument } from 'yaml';
-import type { CustomStrategies } from '../strategies/index.js';
+import type { LoadedExtensions } from '../extensions.js';
 import { isProgram, loadPlans, planNamed, plansFrom } from '../config/index.js';
 import { ConfigurationError, HighwaterError, messageOf } from '../errors.js';
 import { discover, type Discovery } from '../inspect/discover.js';
@@ -60,7 +60,7 @@ async function run(file: string, options: Options): Promise<void> {
       `${file} is a program, which --write cannot edit: copy what "highwater discover ${file}" prints into it`,
     );
   }
-  const { configuration, plans, custom } = await loadPlans(file, true);
+  const { configuration, plans, extensions } = await loadPlans(file, true);
   const chosen = options.stream === undefined ? plans.plans : [planNamed(plans, options.stream)];
   const found = new Map<string, Discovery>();
   const failed: { stream: string; error: unknown }[] = [];
@@ -104,7 +104,7 @@ async function run(file: string, options: Options): Promise<void> {
     else print(`${visible(file)} already says all that was found; nothing was written.`);
     for (const line of notes) note(`note: ${line}`);
     for (const { stream, error } of failed) note(`${stream}: ${messageOf(error)}`);
-    for (const line of leftOver(filled, custom)) note(`still missing: ${line}`);
+    for (const line of leftOver(filled, extensions)) note(`still missing: ${line}`);
   }
   if (failed.length > 0) {
     throw new DiscoverFailedError(
@@ -151,9 +151,9 @@ async function replaceFile(file: string, text: string): Promise<void> {
 }
 
 /** The problems for which a sync would still be refused. */
-function leftOver(configuration: unknown, custom: CustomStrategies): string[] {
+function leftOver(configuration: unknown, extensions: LoadedExtensions): string[] {
   try {
-    plansFrom(configuration, undefined, false, custom);
+    plansFrom(configuration, undefined, false, extensions);
     return [];
   } catch (thrown) {
     if (!(thrown instanceof ConfigurationError)) throw thrown;

@@ -12,6 +12,7 @@ import { refuseOtherLog } from '../destinations/duckdb/wal.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { processExists } from '../dev/lock.js';
 import { portAnswers } from '../dev/ports.js';
+import { findExtended } from './custom-destination.js';
 import { findServer, USUAL_PORTS, type TemporalServer } from '../dev/temporal-server.js';
 import { messageOf } from '../errors.js';
 import { ruleFor } from '../failures.js';
@@ -340,6 +341,12 @@ async function ofDestination(destination: string): Promise<Finding[]> {
           message,
           outcome: kind === 'fine' ? 'good' : kind === 'problem' ? 'bad' : 'note',
         }));
+      case 'custom': {
+        const { name } = await findExtended(destination);
+        return [
+          { check, outcome: 'note', message: `${name} is opened by an extension, which only a worker does` },
+        ];
+      }
       case 'duckdb':
         return [await ofFile(destination)];
     }

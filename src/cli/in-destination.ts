@@ -13,6 +13,7 @@ import { historyIn } from '../destinations/files/log.js';
 import { openToRead } from '../destinations/files/reader.js';
 import { DestinationHost, SETTINGS } from '../destinations/host.js';
 import { findServer } from '../destinations/location.js';
+import { extensionsOf, loadExtensions } from '../extensions.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { postgresPool } from '../destinations/postgres/pool.js';
 import { PostgresDestination } from '../destinations/postgres/postgres.js';
@@ -33,6 +34,7 @@ export async function inDestination<T extends object>(
   work: (destination: Destination) => Promise<T>,
 ): Promise<T & { destination: string }> {
   const idle = () => Promise.resolve();
+  const { destinations } = await loadExtensions(extensionsOf(process.env));
   const secrets = new SecretStore(process.env);
   const host = new DestinationHost({
     taskQueue: 'highwater-command',
@@ -41,6 +43,7 @@ export async function inDestination<T extends object>(
     environment: process.env,
     trust: TrustPolicy.local(),
     secrets,
+    destinations,
     poll: () => Promise.resolve(idle),
   });
   try {
@@ -125,6 +128,7 @@ export async function inServer<T>(
 export async function historyOf(destination: string, request: HistoryRequest): Promise<History> {
   const kind = destinationKind(destination);
   if (kind === 'server') return inServer(destination, (server) => server.history(request));
+  if (kind === 'custom') return inDestination(destination, (opened) => opened.history(request));
   if (kind === 'files') {
     const { store } = await openToRead(destination, process.env);
     try {

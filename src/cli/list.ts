@@ -3,6 +3,7 @@ import type { ListedSync, Work } from '../client.js';
 import {
   LEVELS,
   type Level,
+  standingInList,
   standingOf,
   standingOfSeveral,
   standingText,
@@ -51,7 +52,7 @@ export function listCommand(): Command {
       'after',
       `
 The first line says whether all syncs are healthy; the lines below the table say what to do about the others. The streams
-of a sync share one line unless --streams is given. For a schedule, only the latest sync is shown. "lag" is the time since the table last held everything in the source.
+of a sync share one line unless --streams is given. A failure that ended the sync more than a day ago counts as ended. For a schedule, only the latest sync is shown. "lag" is the time since the table last held everything in the source.
 
 Examples:
   highwater list
@@ -196,7 +197,7 @@ export interface Line extends Related {
 }
 
 /** Facts about a listed sync beside Temporal's own list. */
-interface Known {
+export interface Known {
   answer: Answer | null;
   work: Work | null;
   isPolled: boolean | null;
@@ -204,14 +205,14 @@ interface Known {
 }
 
 /** The sync's own report; else the facts that Temporal has. */
-function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now: number): Line {
+export function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now: number): Line {
   const { id, attributes, schedule, execution } = sync;
   const progress = answer?.progress ?? null;
   const isRunning = execution === 'RUNNING';
   const complete = progress?.completeAsOf ?? null;
   const lag = complete === null ? attributes.lagSeconds : (now - Date.parse(complete)) / 1000;
   const isStopped = !isRunning && attributes.status === 'stopped';
-  const standing = standingOf(
+  const found = standingOf(
     {
       ...{ id, execution, progress, isPolled, taskQueue: work?.taskQueue ?? '', retry: work?.retry ?? null },
       quietSince: work?.reading?.at ?? null,
@@ -223,6 +224,7 @@ function lineOf(sync: ListedSync, { answer, work, isPolled, error }: Known, now:
     },
     now,
   );
+  const standing = standingInList(found, sync, now);
   return {
     id,
     status: isRunning

@@ -3,8 +3,11 @@ import { Command } from 'commander';
 import type { PayloadReader } from '../payloads/converter.js';
 import { connected, type Connected } from './asking.js';
 import type { WrittenBatch } from '../protocol.js';
+import type { Retry } from '../protocol.js';
+import { failureWords, retryText } from '../sync-condition.js';
 import { eventsOf, type Event } from './history.js';
-import { asLimit, count, counted, cut, outputWidth, print, visible, wrapped } from './output.js';
+import { latestOf, SYNC_OR_SCHEDULE } from './latest.js';
+import { asLimit, count, counted, cut, note, outputWidth, print, visible, wrapped } from './output.js';
 import type { Event as Line } from '../ui/facts.js';
 import { paint, type Tone } from './terminal.js';
 
@@ -13,14 +16,16 @@ const POLL_MILLISECONDS = 1000;
 export function logsCommand(): Command {
   return new Command('logs')
     .description('Show the events of a sync in order: batches, waits, failures, commands.')
-    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams')
+    .argument('<id>', SYNC_OR_SCHEDULE)
     .option('--limit <n>', 'show the last n lines', asLimit, 50)
     .option('--follow', 'keep showing new lines until the sync ends')
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-The events come from Temporal's history, so no worker needs to run. A worker writes its own log to standard error.
+The events come from Temporal's history, so no worker needs to run. An attempt that failed and is being retried is not
+in the history yet: the last line says so. With a schedule's id, the command shows its latest sync. A worker writes its
+own log to standard error.
 
 Examples:
   highwater logs users
@@ -34,9 +39,11 @@ Examples:
 
 async function logs(
   { client }: Connected,
-  id: string,
+  named: string,
   options: { limit: number; follow?: boolean; json?: boolean },
 ): Promise<void> {
+  const { id, schedule } = await latestOf(client, named);
+  if (schedule !== null) note(schedule);
   const show = (lines: Line[]) => {
     for (const line of lines)
       print(
@@ -69,6 +76,10 @@ async function logs(
     first = earlier[0];
   }
   show(lines.slice(-options.limit));
+  const isOpen = !events.some(hasEnded);
+  const retry = async () => (isOpen ? await retryOf(client, id) : null);
+  let shown = await retry();
+  if (shown !== null) show([lineOfRetry(shown, Date.now())]);
   while (options.follow === true && runId !== null) {
     const last = events.at(-1);
     const next: string | null | undefined =
@@ -81,7 +92,34 @@ async function logs(
     const known = events.length;
     events = await run(runId);
     show(linesOf(payloads, events, known));
+    const current = await retry();
+    // Each attempt once.
+    if (current !== null && (current.attempt !== shown?.attempt || current.activity !== shown.activity))
+      show([lineOfRetry(current, Date.now())]);
+    shown = current;
   }
+}
+
+/** Returns the activity that Temporal retries; null if there is none. */
+const retryOf = (client: Connected['client'], id: string): Promise<Retry | null> =>
+  client
+    .sync(id)
+    .work()
+    .then(
+      ({ retry }) => retry,
+      () => null,
+    );
+
+/** Returns the line of an activity that is retried, which is in no history before it has succeeded or given up. */
+export function lineOfRetry(retry: Retry, now: number): Line {
+  const lines = failureWords(retry)
+    .split('\n')
+    .map((line) => line.trim());
+  return {
+    time: new Date(now).toISOString(),
+    level: 'warn',
+    text: `${retry.activity}: retrying, ${retryText(retry, now)}, after: ${lines.filter((line) => line !== '').join(' · ')}`,
+  };
 }
 
 const TONES: { [L in Line['level']]: Tone | null } = { info: null, warn: 'warn', error: 'bad' };

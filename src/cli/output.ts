@@ -88,7 +88,7 @@ export function destinationOf(asked: string | undefined, plan: StreamPlan | unde
 export const probedFrom = async (plan: StreamPlan): Promise<ProbeOptions> => ({
   environment: process.env,
   destination: await besideOf(destinationOf(undefined, plan), process.env),
-  custom: await loadExtensions(extensionsOf(process.env)),
+  extensions: await loadExtensions(extensionsOf(process.env)),
 });
 
 /** How many columns a line on standard output may have: a terminal's, or any number where it goes elsewhere. */

@@ -45,10 +45,10 @@ export async function placeOfFile(
   file: string,
   options: { stream?: string; destination?: string },
 ): Promise<Place> {
-  const { configuration, plans, custom } = await loadPlans(file);
+  const { configuration, plans, extensions } = await loadPlans(file);
   const plan = chosen(plans, options.stream);
   return {
-    ...{ plan, configuration, custom, sync: null },
+    ...{ plan, configuration, custom: extensions.strategies, sync: null },
     destination: destinationOf(options.destination, plan),
   };
 }
@@ -80,7 +80,7 @@ export async function placeOfSync(
       options = (givenOptions as SyncOptions | undefined) ?? {};
     }
     const names =
-      options.stream === undefined ? plansFrom(configuration, undefined, false, client.strategies).plans : [];
+      options.stream === undefined ? plansFrom(configuration, undefined, false, client.extensions).plans : [];
     if (names.length > 1 && anyStream)
       return firstPlace(
         to,
@@ -98,7 +98,7 @@ export async function placeOfSync(
       return {
         plan,
         configuration,
-        custom: client.strategies,
+        custom: client.extensions.strategies,
         destination: isFileHere ? destination : destinationOf(undefined, plan),
         sync: { id, isRunning: isActive, taskQueue, stream: options.stream ?? null },
       };
@@ -237,7 +237,7 @@ async function throughWorker(
   const input: Json = isFileHere
     ? { ...(configuration as { [key: string]: Json }), destination }
     : configuration;
-  const plans = plansFrom(input, undefined, false, client.strategies);
+  const plans = plansFrom(input, undefined, false, client.extensions);
   const stream = sync?.stream ?? (plans.plans.length > 1 ? plan.stream : null);
   const workflowId =
     sync?.id ?? defaultWorkflowId(plans, destination) + (stream === null ? '' : `/${stream}`);

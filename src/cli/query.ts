@@ -3,6 +3,7 @@ import { realpath } from 'node:fs/promises';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { destinationKind } from '../config/index.js';
+import { refuseToRead } from './custom-destination.js';
 import { liveOwner } from '../destinations/duckdb/owner.js';
 import { confine, NO_EXTENSIONS } from '../destinations/duckdb/confine.js';
 import { openError } from '../destinations/duckdb/file.js';
@@ -39,7 +40,7 @@ export function queryCommand(): Command {
     .argument('[sync]', WHOSE)
     .option(
       '-d, --destination <file>',
-      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else highwater.duckdb, else the only destination in this folder)',
+      'a DuckDB file, or the address of a PostgreSQL server or of files (default: $HIGHWATER_DESTINATION, else that of the configuration in this folder, else highwater.duckdb, else the only destination here)',
     )
     .addOption(
       new Option('--timeout <duration>', 'time limit, including reading the answer, such as 90s or 10m')
@@ -63,7 +64,6 @@ Examples:
     .action(async (sql: string, sync: string | undefined, options: Options) => {
       const { destination: asked, json, timeout, wide } = options;
       const destination = await destinationFor(asked, sync);
-      if (process.stderr.isTTY) note(`Destination: ${destination}`);
       const limit = timeLimit(timeout);
       try {
         const answer = ask(destination, sql, timeout);
@@ -77,7 +77,8 @@ Examples:
 
 /** The error with the destination that was asked, unless it names it. A server's address may hold a password: it names itself. */
 function withPlace(thrown: unknown, destination: string): unknown {
-  if (destinationKind(destination) === 'server' || !(thrown instanceof DestinationError)) return thrown;
+  const kind = destinationKind(destination);
+  if (kind === 'server' || kind === 'custom' || !(thrown instanceof DestinationError)) return thrown;
   return thrown.message.includes(destination)
     ? thrown
     : new DestinationError(`${thrown.message}\n  (in ${destination})`);
@@ -160,6 +161,7 @@ async function showTable(answer: Answer, limit: AbortSignal, width: number): Pro
 export async function* ask(destination: string, sql: string, seconds = QUERY_SECONDS): Answer {
   const kind = destinationKind(destination);
   if (kind === 'server') yield* askServer(destination, sql, seconds);
+  else if (kind === 'custom') await refuseToRead(destination);
   else if (kind === 'files') yield* askFiles(destination, sql, process.env, timeLimit(seconds));
   else if (existsSync(destination)) yield* askFile(await realpath(destination), sql, seconds);
   else throw new DestinationError(`there is no destination at ${destination}`);

@@ -43,7 +43,7 @@ async function report(id: string, options: { destination?: string[] }): Promise<
       meansOf(options.destination ?? [], () => connection.address),
     );
     const found = await details.of(id, { isWhole: true });
-    const { problem } = await watch.overview();
+    const { problem } = await watch.overview({ isWhole: true });
     if (problem !== null) throw new ServerUnreadableError(problem);
     if (found === null) throw new NoSuchSyncError(id);
     const where = placeText(connection);

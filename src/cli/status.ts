@@ -1,13 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { NoSuchSyncError } from '../client.js';
-import { HighwaterError } from '../errors.js';
-import { NoSuchScheduleError } from '../schedules.js';
 import { connected, type Connected } from './asking.js';
 import { lookAt } from './look.js';
 import { print, summary, visible, webUiLink, wrapped } from './output.js';
 import { headline, report, streamsReport } from './status-screen.js';
-import { scheduleText } from './schedules.js';
+import { latestOf, SYNC_OR_SCHEDULE } from './latest.js';
 import { canRedraw } from './terminal.js';
 
 const EVERY_MILLISECONDS = 2000;
@@ -15,7 +12,7 @@ const EVERY_MILLISECONDS = 2000;
 export function statusCommand(): Command {
   return new Command('status')
     .description('Show a sync: progress, cursor, waits, problems, the last passes, or how it ended.')
-    .argument('<id>', 'the workflow id; ID/STREAM for one of several streams; or a schedule id')
+    .argument('<id>', SYNC_OR_SCHEDULE)
     .option('--watch', 'update every two seconds until the sync ends')
     .option('--json', 'print one JSON object; with --watch, one per line')
     .addHelpText(
@@ -105,33 +102,3 @@ const restOf = (message: string): string[] => {
   const [, ...rest] = message.split('\n').filter((line) => line.trim() !== '');
   return rest.map((line) => wrapped(`  ${visible(line.trim())}`, 2));
 };
-
-/** The sync that an id means: itself, or the latest one of a schedule. */
-async function latestOf(
-  client: Connected['client'],
-  id: string,
-): Promise<{ id: string; schedule: string | null }> {
-  const known = await client
-    .sync(id)
-    .summary()
-    .catch((thrown: unknown) => {
-      if (thrown instanceof NoSuchSyncError) return null;
-      throw thrown;
-    });
-  if (known !== null) return { id, schedule: null };
-  const schedule = await client.schedules
-    .get(id)
-    .describe()
-    .catch((thrown: unknown) => {
-      if (thrown instanceof NoSuchScheduleError) throw new NoSuchSyncError(id);
-      throw thrown;
-    });
-  const line = wrapped(scheduleText(schedule, Date.now()), 2);
-  if (schedule.lastId === null) throw new ScheduleOnlyError(`${line}. It has started no sync yet.`);
-  return { id: schedule.lastId, schedule: line };
-}
-
-/** A schedule that has started nothing yet: there is no sync to look at. */
-class ScheduleOnlyError extends HighwaterError {
-  override readonly name = 'ScheduleOnlyError';
-}

@@ -1,9 +1,10 @@
 /** Finds the configuration or destination that a command uses when the user names none. */
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { destinationKind, isProgram, loadPlans } from '../config/index.js';
-import { HighwaterError } from '../errors.js';
+import { HighwaterError, messageOf } from '../errors.js';
+import { firstLine } from '../text.js';
 import { connected } from './asking.js';
 import { destinationOf, note } from './output.js';
 import { placeOfSync } from './places.js';
@@ -31,60 +32,96 @@ const hasExtension = (name: string): boolean => isData(name) || isProgram(name);
  */
 export const namesFile = (given: string): boolean => existsSync(given) || hasExtension(given);
 
-/** Names of the configurations in a folder: files that hold one, without problems. A program is run only by its name. */
-export async function configurationsIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter(isData);
-  const found = await Promise.all(
-    names.sort().map((name) =>
-      loadPlans(name).then(
-        () => name,
-        () => null,
-      ),
-    ),
-  );
-  return found.flatMap((name) => name ?? []);
+/** The configurations in a folder. */
+interface Configurations {
+  /** Names of files that hold one, without problems. */
+  names: string[];
+  /** Files that look like one and have problems, each with the first of them. */
+  broken: string[];
 }
+
+/** Looks for configurations in the current folder. A program is run only by its name. */
+async function configurationsHere(): Promise<Configurations> {
+  const found: Configurations = { names: [], broken: [] };
+  for (const name of (await readdir('.')).filter(isData).sort()) {
+    const problem = await loadPlans(name).then(() => null, messageOf);
+    if (problem === null) found.names.push(name);
+    else if (await isMeantAsOne(name)) found.broken.push(`${name} (${firstLine(problem)})`);
+  }
+  return found;
+}
+
+/** A member that every configuration has, and files of other programs have not. */
+const MEMBER = /^\s*(?:[{,]\s*)?["']?(?:base_url|streams)["']?\s*:/m;
+
+/** Returns whether a file that cannot be used is meant as a configuration: `package.json` is not. */
+const isMeantAsOne = async (name: string): Promise<boolean> =>
+  MEMBER.test(await readFile(name, 'utf8').catch(() => ''));
+
+/** Names configurations that were left out because of their problems; empty if there are none. */
+const withoutBroken = ({ broken }: Configurations): string =>
+  broken.length === 0 ? '' : `not counting what has problems: ${broken.join(', ')}`;
 
 /**
  * Returns the only configuration in the current folder, for a command without an argument.
  * @throws {UnclearSubjectError}
  */
 export async function onlyConfiguration(): Promise<string> {
-  const [first, ...others] = await configurationsIn('.');
+  const found = await configurationsHere();
+  const [first, ...others] = found.names;
+  const less = withoutBroken(found) === '' ? '' : `, ${withoutBroken(found)}`;
   if (first !== undefined && others.length === 0) {
-    note(`Configuration: ${first}, the only one in this folder`);
+    note(`Configuration: ${first}, the only one in this folder${less}`);
     return first;
   }
   const why =
     first === undefined
       ? 'there is no configuration in this folder'
       : `there are several configurations in this folder: ${[first, ...others].join(', ')}`;
-  throw new UnclearSubjectError(`${why}; name one, or the id of a sync ("highwater list" shows them)`);
+  throw new UnclearSubjectError(`${why}${less}; name one, or the id of a sync ("highwater list" shows them)`);
 }
 
 /**
  * Returns the destination that a command reads: the one asked for; that of a sync or configuration; else the
- * environment's; else highwater.duckdb, the only DuckDB file here, or that of the only configuration here.
+ * environment's; else that of the configurations here, if it is there and they agree; else highwater.duckdb, or the only
+ * DuckDB file here. A note says which one it is, unless that is highwater.duckdb or the environment's and no person watches.
  * @throws {UnclearSubjectError}
  */
 export async function destinationFor(asked: string | undefined, given: string | undefined): Promise<string> {
   if (asked !== undefined && given !== undefined)
     throw new UnclearSubjectError(`give either --destination or "${given}", not both`);
-  if (asked !== undefined) return destinationOf(asked, undefined);
-  if (given !== undefined) return destinationNamed(given);
   const usual = destinationOf(undefined, undefined);
-  if (process.env['HIGHWATER_DESTINATION'] || existsSync(usual)) return usual;
+  const isNamed = asked !== undefined || given !== undefined;
+  const { destination, why } = isNamed
+    ? { destination: await destinationAsked(asked, given), why: '' }
+    : await destinationHere(usual);
+  if (process.stderr.isTTY || (!isNamed && destination !== usual)) note(`Destination: ${destination}${why}`);
+  return destination;
+}
+
+const destinationAsked = async (asked: string | undefined, given: string | undefined): Promise<string> =>
+  given === undefined ? destinationOf(asked, undefined) : destinationNamed(given);
+
+async function destinationHere(usual: string): Promise<{ destination: string; why: string }> {
+  if (process.env['HIGHWATER_DESTINATION']) return { destination: usual, why: ' ($HIGHWATER_DESTINATION)' };
+  const found = await configurationsHere();
+  const configured = await destinationsOf(found.names);
+  const [one] = configured;
+  const isThere = one !== undefined && (destinationKind(one) !== 'duckdb' || existsSync(one));
+  if (isThere && configured.length === 1) return { destination: one, why: `, of ${found.names.join(', ')}` };
+  if (existsSync(usual)) return { destination: usual, why: '' };
   const files = (await readdir('.')).filter((name) => name.endsWith('.duckdb'));
   const [file] = files;
-  if (file !== undefined && files.length === 1) return destinationOf(file, undefined);
-  const configured = await destinationsOf(await configurationsIn('.'));
-  const [one] = configured;
-  if (files.length === 0 && one !== undefined && configured.length === 1) return one;
+  if (file !== undefined && files.length === 1)
+    return { destination: destinationOf(file, undefined), why: ', the only one in this folder' };
+  if (files.length === 0 && one !== undefined && configured.length === 1)
+    return { destination: one, why: `, of ${found.names.join(', ')}` };
   const all = [...new Set([...files, ...configured])];
+  const less = withoutBroken(found) === '' ? '' : ` (${withoutBroken(found)})`;
   throw new UnclearSubjectError(
     all.length === 0
-      ? `there is no destination at ${usual}, and no other one in this folder; name it with --destination, or give the id of a sync or a configuration`
-      : `there are several destinations here: ${all.join(', ')}. Name one with --destination, or give the id of a sync or a configuration`,
+      ? `there is no destination at ${usual}, and no other one in this folder${less}; name it with --destination, or give the id of a sync or a configuration`
+      : `there are several destinations here: ${all.join(', ')}${less}. Name one with --destination, or give the id of a sync or a configuration`,
   );
 }
 

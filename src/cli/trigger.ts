@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Progress } from '../protocol.js';
 import { controlCommand, hasFailedSince } from './control.js';
-import { count, counted } from './output.js';
+import { count, counted, shellWord } from './output.js';
 
 export const triggerCommand = (): Command =>
   controlCommand({
@@ -9,7 +9,11 @@ export const triggerCommand = (): Command =>
     description: 'Start a pass now, or one more after the current pass.',
     help:
       'It waits for the end of the pass, at most 15 seconds. A failing or blocked sync retries. A paused one stays paused ' +
-      'and makes the pass after "resume".',
+      'and makes the pass after "resume". With the id of a schedule: its running sync; if none runs, the schedule starts one.',
+    onSchedule: async (client, { id }) => {
+      await client.schedules.get(id).trigger();
+      return `the schedule starts a sync now; "highwater status ${shellWord(id)}" shows it`;
+    },
     isDone: (now, before) => isParent(now) || hasPassed(now, before) || hasFailedSince(now, before),
     comesLater: ({ status }) => ['paused', 'waiting'].includes(status),
     said: triggeredText,

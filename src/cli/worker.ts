@@ -77,7 +77,7 @@ export const withWorkerOptions = (command: Command): Command =>
     .addOption(
       listed(
         '--extension <packages>',
-        'packages or files whose strategies configurations may name; their code runs in this worker (default: none)',
+        'packages or files whose strategies and destinations configurations may name; their code runs in this worker (default: none)',
       ).env('HIGHWATER_EXTENSIONS'),
     )
     .addOption(

@@ -1,29 +1,22 @@
-import { ConfigurationError } from '../errors.js';
 import { holdsReference } from '../secrets/reference-syntax.js';
 import { isFiles } from './files-address.js';
 
 /**
- * Says why a destination's address has an unknown scheme; null if it has none or a known one. The message does not
- * repeat the address, which may contain a password. A drive letter (`C:`) is not a scheme, nor is anything after a
- * slash or backslash.
+ * Returns the scheme of an address that is none of a built-in kind, in lower case: an extension may have it; null for others.
+ * A drive letter (`C:`) is not a scheme, nor is anything after a slash or backslash.
  */
-export function schemeProblem(destination: string): string | null {
+export function customScheme(destination: string): string | null {
   const [, scheme] = /^\s*([a-z][a-z0-9+.-]+):/i.exec(destination) ?? [];
   if (scheme === undefined || isFiles(destination) || /^postgres(ql)?$/i.test(scheme)) return null;
-  return (
-    `begins with "${scheme.slice(0, 30)}:", which is not a kind of destination; write the path of a DuckDB file, "postgresql://…", ` +
-    '"files:FOLDER" or "s3://BUCKET/PREFIX". If the name of a file contains a colon, write "./NAME"'
-  );
+  return scheme.toLowerCase();
 }
 
 /**
  * Returns the kind of a destination: `files` for a folder or bucket; `server` for an address of a server or a reference
- * to one; else `duckdb`.
- * @throws {ConfigurationError} if its address is of another kind.
+ * to one; `custom` for any other scheme, which an extension may have; else `duckdb`.
  */
-export function destinationKind(destination: string): 'files' | 'server' | 'duckdb' {
-  const problem = schemeProblem(destination);
-  if (problem !== null) throw new ConfigurationError([{ path: 'destination', message: problem }]);
+export function destinationKind(destination: string): 'files' | 'server' | 'custom' | 'duckdb' {
+  if (customScheme(destination) !== null) return 'custom';
   if (isFiles(destination)) return 'files';
   return /^postgres(ql)?:/i.test(destination) || holdsReference(destination) ? 'server' : 'duckdb';
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { ConfigurationError } from '../errors.js';
+import { ConfigurationError, type Problem } from '../errors.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import { planFromFlat } from './flat.js';
 import { shapeProblem } from './problems.js';
@@ -7,11 +7,11 @@ import { isFull, plansFromFull, type SyncShape, unknownStream } from './full.js'
 import { openConfiguration } from './load.js';
 import { referenceProblems } from './references.js';
 import { sizeProblems } from './size.js';
-import { extensionsOf, loadExtensions } from '../extensions.js';
-import { type CustomStrategies, NO_STRATEGIES } from '../strategies/index.js';
+import { destinationProblems, unfitProblems } from './custom-destination.js';
+import { extensionsOf, type LoadedExtensions, loadExtensions, NO_EXTENSIONS } from '../extensions.js';
 
 export { parseDuration } from '../durations.js';
-export { destinationKind, isServer, schemaOf } from './destination-kind.js';
+export { customScheme, destinationKind, isServer, schemaOf } from './destination-kind.js';
 export { planFromFlat } from './flat.js';
 export { asOnePass, withMaxDeletes } from './overrides.js';
 export { MAX_DELETES_ALLOWED, readMaxDeletes } from './values.js';
@@ -37,28 +37,32 @@ export interface Plans {
 /**
  * Checks a configuration, flat or full, and turns it into a plan for each stream.
  * @param draft for `discover`: columns, primary key and cursor field need not be given.
- * @param custom the strategies of extensions.
+ * @param extensions strategies and destinations that it may name.
  * @throws {ConfigurationError} with every problem at once.
  */
 export function plansFrom(
   raw: unknown,
   file?: string,
   draft = false,
-  custom: CustomStrategies = NO_STRATEGIES,
+  extensions: LoadedExtensions = NO_EXTENSIONS,
 ): Plans {
-  const made = withReferences(raw, file, () =>
+  const wrong =
+    shapeProblem(raw) === null ? [...referenceProblems(raw), ...destinationProblems(raw, extensions)] : [];
+  const made = withProblems(wrong, file, () =>
     isFull(raw)
-      ? plansFromFull(raw, file, draft, custom)
+      ? plansFromFull(raw, file, draft, extensions.strategies)
       : { plans: [planFromFlat(raw, file, draft)], shape: { name: null, maxStreams: 1 } },
   );
-  const problems = sizeProblems(raw as Json, made.plans);
+  const problems = [
+    ...sizeProblems(raw as Json, made.plans),
+    ...(draft ? [] : unfitProblems(raw, made.plans, extensions)),
+  ];
   if (problems.length > 0) throw new ConfigurationError(problems, file);
   return made;
 }
 
-/** Makes plans, and adds what is wrong with the references to what else is wrong. @throws {ConfigurationError} */
-function withReferences(raw: unknown, file: string | undefined, make: () => Plans): Plans {
-  const wrong = shapeProblem(raw) === null ? referenceProblems(raw) : [];
+/** Makes plans, and adds what is wrong with references and destination to what else is wrong. @throws {ConfigurationError} */
+function withProblems(wrong: Problem[], file: string | undefined, make: () => Plans): Plans {
   const paths = new Set(wrong.map(({ path }) => path));
   try {
     const made = make();
@@ -77,11 +81,11 @@ function withReferences(raw: unknown, file: string | undefined, make: () => Plan
 export async function loadPlans(
   file: string,
   draft = false,
-): Promise<{ configuration: Json; plans: Plans; custom: CustomStrategies }> {
-  const custom = await loadExtensions(extensionsOf(process.env));
+): Promise<{ configuration: Json; plans: Plans; extensions: LoadedExtensions }> {
+  const extensions = await loadExtensions(extensionsOf(process.env));
   const read = await openConfiguration(file);
-  const plans = read.checked((raw, name) => plansFrom(raw, name, draft, custom));
-  return { configuration: read.content, plans, custom };
+  const plans = read.checked((raw, name) => plansFrom(raw, name, draft, extensions));
+  return { configuration: read.content, plans, extensions };
 }
 
 /**
@@ -91,9 +95,9 @@ export async function loadPlans(
 export function planFrom(
   raw: unknown,
   stream: string | null,
-  custom: CustomStrategies = NO_STRATEGIES,
+  extensions: LoadedExtensions = NO_EXTENSIONS,
 ): StreamPlan {
-  return planNamed(plansFrom(raw, undefined, false, custom), stream);
+  return planNamed(plansFrom(raw, undefined, false, extensions), stream);
 }
 
 /**

@@ -10,7 +10,8 @@ import {
 } from '../protocol.js';
 import { isCredential } from '../secrets/credential-names.js';
 import { holdsReference, REFERENCE, WHOLE_REFERENCE } from '../secrets/reference-syntax.js';
-import { schemeProblem } from './destination-kind.js';
+import { customAddress, holdsSecret } from './custom-address.js';
+import { customScheme } from './destination-kind.js';
 import { filesAddress, isFiles } from './files-address.js';
 import { show, suggestion } from './problems.js';
 import { REFERENCE_ORIGIN } from './reference-source.js';
@@ -268,9 +269,9 @@ export const notify = z.strictObject({
  * stored in history.
  */
 export function destinationAddress(text: string, context: z.RefinementCtx): void {
-  const problem = schemeProblem(text);
-  if (problem !== null) {
-    context.addIssue({ code: 'custom', message: problem });
+  // Whether an extension has the scheme is checked with the extensions at hand.
+  if (customScheme(text) !== null) {
+    if (holdsSecret(customAddress(text))) context.addIssue({ code: 'custom', message: PASSWORD_IN_ADDRESS });
     return;
   }
   if (isFiles(text)) {
@@ -292,11 +293,11 @@ export function destinationAddress(text: string, context: z.RefinementCtx): void
     /pass/i.test(name) || isCredential(name) ? [value] : [],
   );
   if ([password, ...words].every((one) => one === '' || one.includes(PLACEHOLDER))) return;
-  context.addIssue({
-    code: 'custom',
-    message: 'contains a password, which the workflow\'s history would keep; write "${env:NAME}" instead',
-  });
+  context.addIssue({ code: 'custom', message: PASSWORD_IN_ADDRESS });
 }
+
+const PASSWORD_IN_ADDRESS =
+  'contains a password, which the workflow\'s history would keep; write "${env:NAME}" instead';
 
 /** A map of columns by their names. */
 export const columnsOf = <T extends z.ZodType>(column: T) =>

@@ -103,6 +103,7 @@ export interface RangeWrite {
   beyond?: () => Promise<string[]>;
 }
 
+/** Asks for the conclusion of an audit. */
 export interface ConcludeRequest {
   key: StreamKey;
   table: TableSpec;
@@ -120,6 +121,7 @@ export interface ConcludeRequest {
   newest?: CursorColumn | null;
 }
 
+/** Asks for a stream to be made ready and claimed. */
 export interface OpenRequest {
   key: StreamKey;
   table: TableSpec;
@@ -147,11 +149,13 @@ export interface StreamMove {
   said: string;
 }
 
+/** Asks for the latest entries of a stream's log. */
 export interface HistoryRequest {
   key: StreamKey;
   limit: number;
 }
 
+/** The checkpoint of a stream, and its log. */
 export interface History {
   /** Null if the stream was never opened. */
   stored: { checkpoint: Checkpoint; holder: Holder; since: string } | null;
@@ -176,6 +180,7 @@ export interface HistoryEntry {
   moved: string | null;
 }
 
+/** A claimed stream. */
 export interface OpenResult {
   checkpoint: Checkpoint;
   /** Identity of the database. */
@@ -199,6 +204,7 @@ export interface ChildrenWrite {
 /** Rows of one child table. */
 export type ChildWrite = Pick<WriteRequest, 'table' | 'records' | 'longest' | 'files' | 'rejects'>;
 
+/** A batch to write. */
 export interface WriteRequest {
   key: StreamKey;
   table: TableSpec;
@@ -235,6 +241,7 @@ export interface WriteRequest {
  */
 export type WriteOutcome = Omit<WrittenBatch, 'waited'>;
 
+/** Asks for the next rows of a parent's table. */
 export interface ParentsRequest {
   /** The stream that reads per parent. */
   key: StreamKey;
@@ -244,6 +251,7 @@ export interface ParentsRequest {
   limit: number;
 }
 
+/** A row of a parent's table. */
 export interface ParentRow {
   /** The primary key as text, as `after` takes it. */
   key: string[];

@@ -17,13 +17,32 @@ import { DestinationConnections } from '../trust/connections.js';
 import { realPath } from '../trust/patterns.js';
 import { TrustPolicy } from '../trust/policy.js';
 import { isOwn, requireDestination } from './allowed.js';
+import { customAddress } from '../config/custom-address.js';
+import {
+  type CustomDestination,
+  type CustomDestinations,
+  type DestinationDefinition,
+  definitionFor,
+  NO_DESTINATIONS,
+  type Unfit,
+  unfitFor,
+  wholeDestination,
+} from './custom.js';
 import type { Destination } from './destination.js';
+import type { StreamPlan } from '../protocol.js';
 import type { SecretStore } from '../secrets/store.js';
 import type { ReadSecrets } from '../secrets/read-secrets.js';
 import { DuckDbDestination } from './duckdb/duckdb.js';
 import { DuckDbFile, type DuckDbSettings } from './duckdb/file.js';
 import { FilesDestination } from './files/files.js';
-import { filesOf, serverOf, type FilesLocation, type ServerLocation } from './location.js';
+import {
+  customOf,
+  filesOf,
+  serverOf,
+  type CustomLocation,
+  type FilesLocation,
+  type ServerLocation,
+} from './location.js';
 import { LocalStore, TEMPORARY } from './files/object-store.js';
 import { Ownership, type OwnerRecord } from './duckdb/owner.js';
 import { postgresPool } from './postgres/pool.js';
@@ -51,6 +70,8 @@ export interface HostOptions {
   secrets: SecretStore;
   /** Resolves the names of servers; absent: the machine's own resolver. */
   resolveName?: LookupFunction;
+  /** The destinations of extensions; absent: none. */
+  destinations?: CustomDestinations;
   /** Where polled queues are written down for the next worker; absent: nowhere. */
   served?: ServedQueues;
 }
@@ -62,6 +83,8 @@ export interface HostedDestination {
   beside: string;
   queue: string;
   destination: Destination;
+  /** Returns the parts of a stream that the destination does not support; absent: it supports all. */
+  unfit?: (plan: StreamPlan) => Unfit[];
 }
 
 interface Owned extends HostedDestination {
@@ -105,6 +128,7 @@ export class DestinationHost {
   private readonly owned = new Map<string, Promise<Owned | OwnerRecord>>();
   private readonly servers = new Map<string, ServerLocation>();
   private readonly files = new Map<string, FilesLocation>();
+  private readonly custom = new Map<string, FoundCustom>();
   /** Addresses whose credentials a server refused, by server name. */
   private readonly refused = new Map<string, string>();
   /** Destinations as configurations name them, by their canonical names. */
@@ -130,10 +154,10 @@ export class DestinationHost {
   }
 
   private async canonical(path: string): Promise<string> {
-    const { environment, trust } = this.options;
+    const { environment, trust, destinations = NO_DESTINATIONS } = this.options;
     const lent = isOwn(path, trust) ? TrustPolicy.local(environment, trust.ownDestination) : trust;
     const read = await this.readSecrets(path, lent);
-    requireDestination(path, environment, trust, read);
+    requireDestination(path, environment, trust, read, destinations);
     const kind = destinationKind(path);
     if (kind === 'server') {
       const server = serverOf(path, environment, lent, read);
@@ -145,6 +169,15 @@ export class DestinationHost {
       trust.requireOutsideHooks(files.name, pathsWritten(files.beside));
       this.files.set(files.name, files);
       return files.name;
+    }
+    if (kind === 'custom') {
+      const definition = definitionFor(customAddress(path).scheme, destinations);
+      const location = customOf(path, definition, environment, lent, read);
+      const { name, parts } = location;
+      if (!parts.address.startsWith('//'))
+        trust.requireOutsideHooks(name, pathsWritten(realPath(parts.address)));
+      this.custom.set(name, { definition, location });
+      return name;
     }
     const absolute = realPath(path);
     trust.requireOutsideHooks(absolute, pathsWritten(absolute));
@@ -170,12 +203,15 @@ export class DestinationHost {
       this.owned.delete(path);
     }
     const files = this.files.get(path);
+    const custom = this.custom.get(path);
     claimed =
       server !== undefined
         ? this.openServer(server)
         : files !== undefined
           ? this.openFiles(files)
-          : this.openDatabase(path);
+          : custom !== undefined
+            ? this.openCustom(custom)
+            : this.openDatabase(path);
     this.owned.set(path, claimed);
     claimed.catch(() => this.owned.delete(path));
     return claimed;
@@ -332,6 +368,35 @@ export class DestinationHost {
     };
   }
 
+  /** Opens a destination of an extension. Its queue is unique to this worker, as with a server. */
+  private async openCustom({ definition, location }: FoundCustom): Promise<Owned> {
+    const { name, beside, options, mask } = location;
+    let made: CustomDestination;
+    try {
+      await mkdir(dirname(beside), { recursive: true });
+      made = await definition.open(options, { name, beside, mask });
+    } catch (thrown) {
+      if (thrown instanceof Error) thrown.message = mask(thrown.message);
+      throw thrown;
+    }
+    const destination = wholeDestination(made, mask);
+    const queue = `highwater-destination-${definition.name}-${randomUUID().slice(0, 12)}`;
+    const stopPolling = await this.pollAs({ queue, destination: this.askedFor(name) });
+    return {
+      path: name,
+      beside,
+      queue,
+      destination,
+      unfit: (plan) => unfitFor(definition, plan),
+      stands: () => Promise.resolve(true),
+      release: async () => {
+        await stopPolling();
+        await destination.close();
+        await rmdir(stagingFolder(beside)).catch(() => undefined);
+      },
+    };
+  }
+
   /**
    * Opens a folder or bucket. Its queue is unique to this worker, as with a server; the manifest orders the commits of
    * all writers.
@@ -367,6 +432,12 @@ export class DestinationHost {
       },
     };
   }
+}
+
+/** A destination of an extension that was located. */
+interface FoundCustom {
+  definition: DestinationDefinition;
+  location: CustomLocation;
 }
 
 /** Paths on this machine that a destination writes to. */

@@ -115,7 +115,7 @@ async function readSample(
   plans: readonly StreamPlan[],
   options: ProbeOptions,
 ): Promise<{ lines: string[]; requests: string[] }> {
-  const strategy = createStrategy(plan.options, 'usual', options.custom);
+  const strategy = createStrategy(plan.options, 'usual', options.extensions?.strategies);
   const usesKey = plan.options.strategy === 'cursor' && plan.options.tokenIsLastKey;
   // A key that lies deeper in the records is not known before they are made into rows.
   const from = plan.table.primaryKey.map((name) => plan.request.shape?.from[name] ?? [name]);
@@ -123,7 +123,7 @@ async function readSample(
   // Nothing is known of the records yet: none is refused for what it lacks, and numbers keep their digits.
   const table = { ...plan.table, columns: {}, primaryKey: usesKey && canGoOn ? from.flat().map(String) : [] };
   const asTheyAre = { ...plan, table, request: { ...plan.request, shape: sampleShape(plan.request.shape) } };
-  const surroundings = ownSurroundings(options.environment, options.custom);
+  const surroundings = ownSurroundings(options.environment, options.extensions);
   const source = await sourceOf(asTheyAre, surroundings, options.destination);
   const parent = await parentFields(plan, plans, options);
   const { budget } = options;

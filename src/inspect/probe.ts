@@ -22,7 +22,6 @@ import {
   ASKED_ENOUGH,
   ContradictionError,
   createStrategy,
-  type CustomStrategies,
   readValues,
   type Strategy,
   UnfollowableError,
@@ -52,8 +51,8 @@ export interface ProbeOptions {
   environment: NodeJS.ProcessEnv;
   /** The destination beside which refresh tokens are kept. */
   destination: string;
-  /** The strategies of extensions. */
-  custom?: CustomStrategies;
+  /** Strategies and destinations of extensions. */
+  extensions?: Surroundings['extensions'];
   /** Values are read that their columns do not take. */
   takesAll?: true;
   /** Counts and limits the requests; without one, the caller limits them. */
@@ -68,12 +67,12 @@ export class Probe {
     readonly plan: StreamPlan,
     private readonly parent: { [field: string]: Json } | null,
     private readonly source: HttpSource,
-    private readonly surroundings: Pick<Surroundings, 'network' | 'hooks' | 'strategies'>,
+    private readonly surroundings: Pick<Surroundings, 'network' | 'hooks' | 'extensions'>,
     private readonly budget: RequestBudget | undefined,
     /** The records read so far, and what the hook of a transform made of each; empty for a stream without one. */
     readonly transformed: readonly Transformed[],
   ) {
-    this.strategy = createStrategy(plan.options, 'usual', surroundings.strategies);
+    this.strategy = createStrategy(plan.options, 'usual', surroundings.extensions.strategies);
   }
 
   /**
@@ -81,9 +80,9 @@ export class Probe {
    * @throws {HighwaterError} as a sync would.
    */
   static async of(plan: StreamPlan, plans: readonly StreamPlan[], options: ProbeOptions): Promise<Probe> {
-    const { environment, destination, takesAll, budget, custom } = options;
+    const { environment, destination, takesAll, budget, extensions } = options;
     const parent = await parentFields(plan, plans, options);
-    const surroundings = ownSurroundings(environment, custom);
+    const surroundings = ownSurroundings(environment, extensions);
     const checksValues = takesAll !== true;
     const transformed: Transformed[] = [];
     const hook = plan.request.shape?.transform;

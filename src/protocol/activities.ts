@@ -117,6 +117,7 @@ export interface WriteBatchInput {
   deletes?: DeletesDecision;
 }
 
+/** The result of a write, as the workflow gets it. */
 export interface WrittenBatch {
   /** Rows inserted or changed. */
   rows: number;

@@ -66,6 +66,7 @@ export type SchemaChange = {
  */
 export const WRITE_MODES = ['upsert', 'append', 'replace', 'history'] as const;
 
+/** How batches are written; see {@link WRITE_MODES}. */
 export type WriteMode = (typeof WRITE_MODES)[number];
 
 /** Marks rows in the column {@link DELETED_AT}, or removes them; in a history both end the current version. */

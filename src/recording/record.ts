@@ -4,10 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asOnePass, type Plans } from '../config/index.js';
 import { messageOf } from '../errors.js';
-import { extensionsOf, loadExtensions } from '../extensions.js';
+import { extensionsOf, type LoadedExtensions, loadExtensions } from '../extensions.js';
 import { readPackageJson } from '../package-json.js';
 import type { Json, StreamPlan } from '../protocol.js';
-import type { CustomStrategies } from '../strategies/index.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { RecordingWriter, type Manifest } from './folder.js';
 import { ofOwnDestination, withParents } from './plans.js';
@@ -45,8 +44,8 @@ export async function recordSync(options: RecordOptions): Promise<RecordedSync> 
   const chosen = withParents(plans.plans, stream);
   const writer = await RecordingWriter.begin(folder);
   const scratch = await mkdtemp(join(tmpdir(), 'highwater-record-'));
-  const strategies = await loadExtensions(extensionsOf(environment));
-  const surroundings = recordingSurroundings(environment, strategies);
+  const extensions = await loadExtensions(extensionsOf(environment));
+  const surroundings = recordingSurroundings(environment, extensions);
   const { network } = surroundings;
   const database = join(scratch, 'recording.duckdb');
   const now = new Date();
@@ -98,9 +97,9 @@ export async function recordSync(options: RecordOptions): Promise<RecordedSync> 
 
 function recordingSurroundings(
   environment: NodeJS.ProcessEnv,
-  strategies: CustomStrategies,
+  extensions: LoadedExtensions,
 ): Surroundings & { network: RecordingNetwork } {
-  const own = ownSurroundings(environment, strategies);
+  const own = ownSurroundings(environment, extensions);
   return { ...own, network: new RecordingNetwork(own.trust) };
 }
 

@@ -65,7 +65,7 @@ export class Rehearsal {
   private readonly activities: Activities;
 
   constructor(private readonly options: RehearsalOptions) {
-    const { now, environment, trust, network, secrets, budgets, strategies, hooks } = options;
+    const { now, environment, trust, network, secrets, budgets, extensions, hooks } = options;
     this.host = new DestinationHost({
       taskQueue: this.id,
       address: '',
@@ -77,7 +77,7 @@ export class Rehearsal {
     });
     this.activities = createActivities({
       host: this.host,
-      ...{ environment, trust, network, secrets, budgets, strategies, hooks },
+      ...{ environment, trust, network, secrets, budgets, extensions, hooks },
       defaultDestination: options.database,
       server: { address: '', isPlain: false },
       searchAttributes: new SearchAttributeRegistry(),

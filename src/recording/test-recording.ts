@@ -3,9 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asOnePass, plansFrom } from '../config/index.js';
-import { extensionsOf, loadExtensions } from '../extensions.js';
+import { extensionsOf, type LoadedExtensions, loadExtensions } from '../extensions.js';
 import { allChildren, PARENT, type Json, type StreamPlan } from '../protocol.js';
-import type { CustomStrategies } from '../strategies/index.js';
 import { ownSurroundings } from '../surroundings.js';
 import type { Difference } from './comparison.js';
 import { RecordingError } from './errors.js';
@@ -60,11 +59,11 @@ export async function testRecording(options: TestOptions): Promise<TestOutcome> 
   const database = join(scratch, 'test.duckdb');
   const plain = withPlaceholders(asOnePass(options.configuration));
   const configuration = ofOwnDestination(plain.configuration, database);
-  const strategies = await loadExtensions(extensionsOf(environment));
-  const { plans } = plansFrom(configuration, undefined, false, strategies);
+  const extensions = await loadExtensions(extensionsOf(environment));
+  const { plans } = plansFrom(configuration, undefined, false, extensions);
   const chosen = recordedPlans(plans, recording, stream);
   const passedOn = Object.fromEntries(PASSED_ON.map((name) => [name, environment[name]]));
-  const run = { configuration, database, recording, chosen, strategies };
+  const run = { configuration, database, recording, chosen, extensions };
   try {
     const read = await readRecorded({ ...run, environment: { ...passedOn, ...plain.environment } });
     const tables = await readTables(database, chosen.flatMap(tablesOf));
@@ -115,12 +114,12 @@ interface Run {
   recording: Recording;
   chosen: readonly StreamPlan[];
   environment: NodeJS.ProcessEnv;
-  strategies: CustomStrategies;
+  extensions: LoadedExtensions;
 }
 
 async function readRecorded(run: Run) {
-  const { configuration, database, recording, chosen, environment, strategies } = run;
-  const own = ownSurroundings(environment, strategies);
+  const { configuration, database, recording, chosen, environment, extensions } = run;
+  const own = ownSurroundings(environment, extensions);
   const network = new RecordedNetwork(own.trust, recording.exchanges);
   const surroundings = { ...own, network, budgets: new FreeBudgets() };
   const rehearsal = new Rehearsal({

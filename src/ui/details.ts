@@ -54,7 +54,7 @@ export class Details {
    */
   async of(id: string, options: { isWhole?: boolean } = {}): Promise<SyncDetails | null> {
     const isWhole = options.isWhole === true;
-    const { families, webUi, namespace, problem, asOf } = await this.watch.overview();
+    const { families, webUi, namespace, problem, asOf } = await this.watch.overview({ isWhole });
     const found = families.find(({ sync, children }) => [sync, ...children].some((one) => one.id === id));
     if (found === undefined) return null;
     const sync = found.children.find((one) => one.id === id) ?? found.sync;
@@ -116,7 +116,7 @@ export class Details {
     if (known !== undefined) return known;
     const { client } = await this.watch.connected();
     const { configuration, stream } = await client.inputOf(id);
-    const plan = planNamed(plansFrom(configuration, undefined, false, client.strategies), stream);
+    const plan = planNamed(plansFrom(configuration, undefined, false, client.extensions), stream);
     this.plans.set(runId, plan);
     return plan;
   }

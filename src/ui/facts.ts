@@ -24,6 +24,8 @@ export interface SyncFacts extends Related, Attributes {
   retry: Retry | null;
   /** Whether a worker polls its task queue; null if that is not known. */
   isPolled: boolean | null;
+  /** The status that Temporal's list has, while the worker has not been asked yet; else null. */
+  listedStatus: string | null;
   /** Since when the source has sent no page; null if nothing is read, or that is not known. */
   quietSince: string | null;
   silence: Silence | null;

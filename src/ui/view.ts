@@ -4,6 +4,7 @@ import {
   inTime,
   LEVELS,
   queuedStanding,
+  standingInList,
   standingOf,
   standingOfSeveral,
   type Level,
@@ -123,7 +124,7 @@ export function rowOf(family: SyncFamily, now: number): Row {
   return {
     id: sync.id,
     name: sync.schedule ?? sync.id,
-    standing: familyStanding(family, now),
+    standing: standingInList(familyStanding(family, now), sync, now),
     // A table is as late as the latest of its streams.
     lag: lags.length === 0 ? '' : roughly(Math.max(...lags)),
     rows: rows.length === 0 ? '' : count(rows.reduce((sum, one) => sum + one, 0)),

@@ -1,4 +1,5 @@
 /** Watches all syncs of a namespace for as long as a page is open. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { isGrpcCancelledError, isGrpcDeadlineError } from '@temporalio/client';
 import type { HighwaterClient, ListedSync } from '../client.js';
 import { messageOf } from '../errors.js';
@@ -23,6 +24,9 @@ const ENDED_MILLISECONDS = 20_000;
 /** The watch rests while no page asks. */
 const ATTENTION_MILLISECONDS = 20_000;
 const QUERY_MILLISECONDS = 4000;
+/** How long a page waits for facts, at first and where those that are known are old. */
+const PATIENCE_MILLISECONDS = 1000;
+const OLD_MILLISECONDS = 10_000;
 /** Interval between queries to a sync that has not answered or whose history has not grown. */
 const ASK_AGAIN_MILLISECONDS = 15_000;
 const AT_ONCE = 16;
@@ -46,15 +50,31 @@ export class Watch {
   private round: Promise<void> | null = null;
   private timer: NodeJS.Timeout | null = null;
   private isClosed = false;
+  /** Resolves once the syncs have been listed for the first time. */
+  private readonly listed: Promise<void>;
+  private recordList: () => void = () => undefined;
 
   /** @param connect connects to the server; called again until it succeeds. */
-  constructor(private readonly connect: () => Promise<Connection>) {}
+  constructor(private readonly connect: () => Promise<Connection>) {
+    this.listed = new Promise((resolve) => (this.recordList = resolve));
+  }
 
-  /** Returns the latest facts; the first call waits until there are some, or a reason why not. */
-  async overview(): Promise<Overview> {
+  /**
+   * Returns the latest facts; the first call waits until there are some, or a reason why not. After a second it
+   * returns what Temporal's list says of syncs whose workers have not answered yet.
+   * @param options.isWhole waits for all of them.
+   */
+  async overview(options: { isWhole?: boolean } = {}): Promise<Overview> {
     this.attention = Date.now();
     if (this.round === null && this.timer === null) this.begin();
-    if (this.asOf === null && this.problem === null) await this.round;
+    const isOld = this.asOf !== null && Date.now() - Date.parse(this.asOf) > OLD_MILLISECONDS;
+    const isFirst = this.asOf === null && this.problem === null;
+    if (isFirst && options.isWhole === true) await this.round;
+    // What was read before a rest is old; a slow server or worker holds no page up for long.
+    else if (isFirst || (isOld && this.round !== null)) {
+      const late = delay(PATIENCE_MILLISECONDS, null, { ref: false });
+      await Promise.race([this.round, isFirst ? Promise.all([late, this.listed]) : late]);
+    }
     const { connection, problem, asOf } = this;
     return {
       families: familiesOf(this.shown),
@@ -120,8 +140,15 @@ export class Watch {
     // A server that is away would hold the page up for as long as the SDK retries.
     const listed = await client.temporal.withDeadline(Date.now() + 8000, () => this.list(client));
     const queues = new Map<string, Promise<boolean | null>>();
-    const facts = await inTurns(listed, (sync) => this.factsOf(client, sync, queues));
-    this.shown = facts;
+    const isFirst = this.asOf === null;
+    // Shown until their workers have answered, one after another.
+    if (isFirst) this.shown = listed.map(unaskedFacts);
+    this.recordList();
+    this.shown = await inTurns(listed, async (sync, i) => {
+      const facts = await this.factsOf(client, sync, queues);
+      if (isFirst) this.shown[i] = facts;
+      return facts;
+    });
     const ids = new Set(listed.map(keyOf));
     for (const key of this.known.keys()) if (!ids.has(key)) this.known.delete(key);
   }
@@ -193,14 +220,14 @@ const keyOf = ({ id, runId }: ListedSync): string => `${id} ${runId}`;
 /** Works on all items, some at once. */
 async function inTurns<Item, Result>(
   items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
+  work: (item: Item, index: number) => Promise<Result>,
 ): Promise<Result[]> {
   const results: Result[] = new Array<Result>(items.length);
   let next = 0;
   const turn = async () => {
     for (let i = next++; i < items.length; i = next++) {
       const item = items[i];
-      if (item !== undefined) results[i] = await work(item);
+      if (item !== undefined) results[i] = await work(item, i);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, turn));
@@ -219,12 +246,19 @@ function factsFrom({ attributes, ...sync }: ListedSync): SyncFacts {
       state: null,
       retry: null,
       quietSince: null,
+      listedStatus: null,
       isPolled: null,
       silence: null,
       outcome: null,
     },
   };
 }
+
+/** Returns the facts about a sync whose worker has not been asked. */
+const unaskedFacts = (sync: ListedSync): SyncFacts => ({
+  ...factsFrom(sync),
+  listedStatus: sync.execution === 'RUNNING' ? (sync.attributes.status ?? 'running') : null,
+});
 
 type Answer = Pick<SyncFacts, 'progress' | 'state' | 'silence' | 'isPolled'>;
 

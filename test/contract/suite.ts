@@ -1,66 +1,38 @@
-import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { scratch } from '../helpers/harness.js';
-import { deleteClaims } from './claims/deletes.js';
-import { misfitClaims } from './claims/misfits.js';
-import { parentClaims } from './claims/parents.js';
-import { streamClaims } from './claims/streams.js';
-import { tableClaims } from './claims/tables.js';
-import { upsertClaims } from './claims/upserts.js';
-import { valueClaims } from './claims/values.js';
-import { writeClaims } from './claims/writes.js';
-import { COLUMNS, cursorAt, Stream, Suite, type ContractOptions, type TestedDestination } from './tested.js';
+import { destinationContract as contract } from '../../src/testing/destination/contract.js';
+import type {
+  ContractOptions,
+  Row,
+  TestedDestination as Tested,
+} from '../../src/testing/destination/tested.js';
+import type { TestedDestination } from './tested.js';
 
-/** The promises of every destination; see `docs/guarantees.md`. An implementation passes all of them. */
+/** The promises of every destination; see `docs/guarantees.md`. The destinations of this repository pass all of them. */
 export function destinationContract(
   name: string,
   start: () => Promise<TestedDestination>,
   options: ContractOptions = {},
 ): void {
-  describe(`${name}, as a destination,`, () => {
-    const suite = new Suite(options);
+  const all = { deletes: true, quarantine: true, parents: true };
+  contract(name, async () => lookedAt(await start()), { ...all, ...options });
+}
 
-    beforeAll(async () => {
-      suite.folder = await scratch();
-      suite.tested = await start();
-    });
-    beforeEach(() => {
-      suite.stream = suite.streamOf(suite.tableOf(COLUMNS));
-    });
-    afterAll(async () => {
-      await suite.tested.close();
-      await suite.folder.remove();
-    });
-
-    writeClaims(suite);
-    upsertClaims(suite);
-    valueClaims(suite);
-    tableClaims(suite);
-    streamClaims(suite);
-    deleteClaims(suite);
-    misfitClaims(suite);
-    parentClaims(suite);
-
-    it('keeps rows, checkpoints and its identity over a restart', async () => {
-      const { checkpoint, database } = await suite.stream.open();
-      const next = randomUUID();
-      await suite.stream.write(checkpoint.id, next, [{ id: '1', name: 'one' }]);
-      suite.tested = await suite.tested.reopen();
-      const stream = suite.streamOf(suite.stream.table);
-      const again = await stream.open();
-      expect(again).toMatchObject({ database, checkpoint: { id: next, cursor: cursorAt(next) } });
-      expect(await stream.rows()).toEqual([{ id: '1', name: 'one', age: null }]);
-      expect(await stream.write(checkpoint.id, next, [])).toEqual({ rows: 1, already: true });
-    });
-
-    it('is told from another database', async () => {
-      const other = await start();
-      try {
-        const opened = await new Stream(other, suite.folder.file, suite.stream.table).open();
-        expect(opened.database).not.toBe((await suite.stream.open()).database);
-      } finally {
-        await other.close();
-      }
-    });
-  });
+/** The destination, with the answers that the suite asks for, found out in SQL. */
+function lookedAt(tested: TestedDestination): Tested {
+  const { ownSchema, query } = tested;
+  return {
+    ...tested,
+    rejects: async ({ table }) =>
+      (
+        await query(`SELECT reason, record FROM ${ownSchema}_highwater_rejects WHERE "table" = '${table}'`)
+      ).map(([reason, record]) => ({ reason: String(reason), record: String(record) })),
+    live: async ({ table, deletes }) =>
+      (
+        await query(
+          `SELECT a::INTEGER FROM main.${table} ${deletes === 'soft' ? 'WHERE _highwater_deleted_at IS NULL' : ''}`,
+        )
+      ).map(([a]): Row => ({ a: String(a) })),
+    remembered: async () =>
+      Number((await query(`SELECT count(*)::INTEGER FROM ${ownSchema}_highwater_seen`))[0]?.[0]),
+    reopen: async () => lookedAt(await tested.reopen()),
+  };
 }

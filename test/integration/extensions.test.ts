@@ -107,6 +107,32 @@ describe('the strategy of an extension', () => {
     expect(check.stdout + check.stderr).toContain('/people?letter=a');
   });
 
+  test('that never says that a pass has ended fails the sync instead of asking for ever', async () => {
+    await writeFile(
+      folder.file('endless.mjs'),
+      `import { z } from 'zod';
+export default {
+  name: 'endless',
+  options: z.object({}),
+  create: () => ({
+    remembers: { keys: 'none', values: 'none' },
+    begin: () => ({ pass: 1, mark: null, position: null, ended: null, notes: [] }),
+    request: () => ({ end: 'last_page' }),
+    advance: (cursor) => cursor,
+    state: () => ({}),
+  }),
+};
+`,
+    );
+    const endless = yamlOf('')
+      .replace('strategy: letters', 'strategy: endless')
+      .replace(/options: .*/, 'options: {}');
+    await writeFile(folder.file('endless.yaml'), endless.replace(/ +(deletes|max_deletes): .*\n/g, ''));
+    const { status, stderr } = await run(['run', 'endless.yaml'], { HIGHWATER_EXTENSIONS: './endless.mjs' });
+    expect(status).toBe(1);
+    expect(stderr).toContain('endless ended the pass in request(), but its cursor has no "ended"');
+  });
+
   test('is refused by a command without the extension, which says what to do', async () => {
     const { status, stderr } = await run(['config', 'people.yaml'], {});
     expect(status).toBe(1);

@@ -2,6 +2,8 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { CLI, configurationFor, highwater, scratch, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
@@ -284,6 +286,53 @@ describe.concurrent('what is to be seen', () => {
     await system.client.sync(bad).cancel();
   });
 
+  test('status and logs tell of attempts that failed and are in no history yet', async () => {
+    const workflowId = uniqueName('retried');
+    const table = workflowId.replaceAll('-', '_');
+    const configuration = configurationFor('offset', failingApi.url, {
+      interval: '1h',
+      retry_for: '5m',
+      table,
+    });
+    const begun = Date.now();
+    await system.start(configuration, { workflowId });
+    const retry = async () => (await system.client.sync(workflowId).work()).retry;
+    await until(async () => ((await retry())?.attempt ?? 0) >= 3, 30, 'a third attempt');
+    const [status, logs] = await Promise.all([run('status', workflowId), run('logs', workflowId)]);
+    const [, since = ''] =
+      /^! retrying: since (\S+Z) \(\d+s\) · attempt \d+(?:, next in \d+s| is due| is running) · the source answered 500/.exec(
+        status.stdout,
+      ) ?? [];
+    expect(Math.abs(Date.parse(since) - begun), status.stdout).toBeLessThan(5000);
+    expect(logs.stdout.trimEnd().split('\n').join(' ')).toMatch(
+      / ! fetchPages: retrying, attempt \d+(, next in \d+s| is due| is running), after: the source answered 500/,
+    );
+    await system.client.sync(workflowId).cancel();
+  });
+
+  test('status is not green while the source does not answer', async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const workflowId = uniqueName('silent');
+    const configuration = configurationFor('keyset', `http://127.0.0.1:${port}`, {
+      interval: '1h',
+      table: 'silent',
+    });
+    await system.start(configuration, { workflowId });
+    await until(
+      async () => (await run('status', workflowId)).stdout.includes('no page from the source'),
+      60,
+      'the silence',
+    );
+    expect((await run('status', workflowId)).stdout).toMatch(
+      /^… running: no page from the source for \d+s · pass 1: .+\n {2}next: nothing yet: /,
+    );
+    await system.client.sync(workflowId).cancel();
+    silent.closeAllConnections();
+    silent.close();
+  });
+
   test.skipIf(terminalMissing() !== null)('fits the terminal, wide and narrow, without colour', async () => {
     const [id, other] = [await failing(), await sleeping()];
     await writeFile(folder.file('wide.json'), JSON.stringify(configurationFor('keyset', api.url)));
@@ -364,6 +413,14 @@ describe.concurrent('schedule', () => {
         `^Schedule ${id}: 0 3 .+ · next sync in \\d+[hm] · latest sync: ${id}-\\S+\n· completed: \\d+s ago\n`,
       ),
     );
+    // The other commands about a sync take the id of its schedule too.
+    const logs = await run('logs', id, '--limit', '1');
+    expect(logs.stdout).toMatch(/^\S+Z {3}completed\n$/);
+    expect(logs.stderr).toMatch(new RegExp(`^Schedule ${id}: 0 3 .+ · latest sync: ${id}-\\S+\n$`));
+    expect((await run('trigger', id)).stdout).toBe(
+      `${id}: the schedule starts a sync now; "highwater status ${id}" shows it\n`,
+    );
+    await until(async () => (await system.client.list({ query })).length === 1, 20, 'its second sync');
     expect((await run('schedule', 'pause', id)).stdout).toBe(`${id}: paused\n`);
     await until(
       async () => {

@@ -132,6 +132,7 @@ describe('the package', () => {
       'dist/dev/demo-api-main.js',
       'examples/start-sync.ts',
       'examples/letters-strategy/index.mjs',
+      'examples/ndjson-destination/index.mjs',
       'dist/testing/index.js',
       'dist/testing/index.d.ts',
     ]) {

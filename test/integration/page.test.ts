@@ -56,6 +56,8 @@ describe.skipIf(reason !== null)(`the page${reason === null ? '' : ` (skipped: $
   test('lists the syncs by urgency, with their states, and what to do', async () => {
     const page = await open(await serve());
     await item(page, 'orders').locator('.state:text-is("failing")').waitFor();
+    await item(page, 'users').locator('.state:text-is("up to date")').waitFor();
+    await item(page, 'customers').locator('.state:text-is("needs approval")').waitFor();
     expect(await item(page, 'users').innerText()).toMatch(/up to date[\s\S]*next pass in 1\dm/);
     expect(await item(page, 'customers').innerText()).toContain('would remove 60 of the 100 rows');
     expect(await item(page, 'orders').innerText()).toContain('503');

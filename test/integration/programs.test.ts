@@ -19,6 +19,9 @@ test.each([
   ['docs/write-a-strategy.md', 'examples/letters-strategy/index.mjs'],
   ['docs/write-a-strategy.md', 'examples/letters-strategy/letters.test.mjs'],
   ['docs/write-a-strategy.md', 'examples/letters-strategy/package.json'],
+  ['docs/write-a-destination.md', 'examples/ndjson-destination/index.mjs'],
+  ['docs/write-a-destination.md', 'examples/ndjson-destination/ndjson.test.mjs'],
+  ['docs/write-a-destination.md', 'examples/ndjson-destination/package.json'],
 ])('%s shows %s', async (page, example) => {
   const text = await readFile(root + page, 'utf8');
   const shown = [...text.matchAll(/^```(?:ts|js|json)\n([\s\S]*?)^```$/gm)].map(([, block]) => block);

@@ -12,7 +12,7 @@ import { findFiles, findServer } from '../../src/destinations/location.js';
 import { ConfigurationError, NotAllowedError, SecretUnavailableError } from '../../src/errors.js';
 import { loadLibrary } from '../../src/secrets/provider.js';
 import { SecretStore } from '../../src/secrets/store.js';
-import { NO_STRATEGIES } from '../../src/strategies/index.js';
+import { NO_EXTENSIONS } from '../../src/extensions.js';
 import { hookLimits, Hooks } from '../../src/hooks/hooks.js';
 import { Budgets } from '../../src/sources/budget.js';
 import { Network } from '../../src/trust/network.js';
@@ -233,7 +233,7 @@ async function readPage(raw: object, environment: NodeJS.ProcessEnv, store: Secr
   onTestFinished(() => network.close());
   const source = await sourceOf(
     plan,
-    { environment, trust, network, secrets: store, budgets: new Budgets(), hooks, strategies: NO_STRATEGIES },
+    { environment, trust, network, secrets: store, budgets: new Budgets(), hooks, extensions: NO_EXTENSIONS },
     null,
   );
   const read = () => source.read({ params: { offset: '0' } }, async () => {}, new AbortController().signal);

@@ -141,7 +141,8 @@ describe('a destination with an unknown scheme', () => {
     expect(problem?.path).toBe('destination');
     expect(problem?.message).toMatch(/is not a kind of destination; write/);
     expect(problem?.message).not.toContain('hunter22');
-    expect(() => destinationKind(destination)).toThrow(/^(?!.*hunter22).*not a kind of destination/s);
+    // Unless an extension has it.
+    expect(destinationKind(destination)).toBe('custom');
   });
 
   test.each([

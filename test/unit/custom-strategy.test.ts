@@ -59,7 +59,10 @@ const configurationOf = (stream: object) => ({
   streams: [{ name: 'a', primary_key: 'id', strategy: 'counting', ...stream }],
 });
 const planOf = (stream: object, strategies = custom): StreamPlan => {
-  const [plan] = plansFrom(configurationOf(stream), 'c.yaml', false, strategies).plans;
+  const [plan] = plansFrom(configurationOf(stream), 'c.yaml', false, {
+    strategies,
+    destinations: new Map(),
+  }).plans;
   if (plan === undefined) throw new Error('no plan');
   return plan;
 };
@@ -76,7 +79,9 @@ describe('a configuration with the strategy of an extension', () => {
     expect(streamKey(plan).strategy).toBe('custom:counting');
     expect(planStrategy(plan, custom).strategy.name).toBe('counting');
     expect(planOf({}).options).toMatchObject({ options: {} });
-    expect(checkConfiguration(configurationOf({}), custom).workflowId).toMatch(/^a-counting-/);
+    expect(
+      checkConfiguration(configurationOf({}), { strategies: custom, destinations: new Map() }).workflowId,
+    ).toMatch(/^a-counting-/);
   });
 
   it.each([
@@ -163,8 +168,8 @@ describe('an extension', () => {
 
   it('is a package, whatever its exports look like, a file, or a definition', async () => {
     const found = await load('for-import', 'plain', 'by-main', './own.mjs', './list.mjs');
-    expect([...found.keys()]).toEqual(['for_import', 'plain', 'by_main', 'own', 'one', 'two']);
-    expect([...(await loadExtensions([definition])).keys()]).toEqual(['counting']);
+    expect([...found.strategies.keys()]).toEqual(['for_import', 'plain', 'by_main', 'own', 'one', 'two']);
+    expect([...(await loadExtensions([definition])).strategies.keys()]).toEqual(['counting']);
   });
 
   it.each([

@@ -52,3 +52,20 @@ it.each(['while nothing else reads', 'while others read'])(
     await file.close();
   },
 );
+
+it('the memory limit is never lowered: DuckDB refuses a limit below what it uses, and ends the transaction', async () => {
+  const folder = await scratch();
+  removes.push(folder.remove);
+  const file = new DuckDbFile(folder.file('full.duckdb'), {
+    ...{ memoryLimit: '1GiB', longRecordsMemory: '1MiB', threads: 1, idleMilliseconds: 60_000 },
+  });
+  const limit = await file.transaction(async (connection) => {
+    await connection.run(
+      sql`CREATE TABLE t AS SELECT range AS id, repeat('x', 500) || range AS text FROM range(100000)`,
+    );
+    await file.makeRoomFor(connection, 100_000_000);
+    return connection.rows(sql`SELECT current_setting('memory_limit') AS memory`);
+  });
+  expect(JSON.stringify(limit)).toContain('1.0 GiB');
+  await file.close();
+});

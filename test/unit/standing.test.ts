@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { rolled, type Line } from '../../src/cli/list.js';
+import { lineOf, rolled, type Line } from '../../src/cli/list.js';
 import { headline } from '../../src/cli/status-screen.js';
 import {
   rolledUp,
@@ -97,6 +97,13 @@ describe('the standing of a sync: is it well, since when, what is to be done', (
       'trouble',
       `trying again: since ${at(-300)} (5m), 3 failures · no page from the source for 45s · 503 Service Unavailable`,
       /trying again now/,
+    ],
+    [
+      'is in the list, and whose worker has not been asked yet',
+      { ...FACTS, progress: null, isPolled: null, listedStatus: 'sleeping' },
+      'waiting',
+      'sleeping: asking its worker',
+      null,
     ],
     [
       'has lost its worker',
@@ -339,6 +346,31 @@ describe('the standing of a sync of several streams', () => {
       ...{ status: 'retrying', rows: 15, lagSeconds: 90, nextRun: at(10), lastPassEnd: at(-60), streams: 3 },
       reason: retry.message,
     });
+  });
+});
+
+describe('a sync that failed', () => {
+  const none = {
+    status: null,
+    stream: null,
+    strategy: null,
+    rows: null,
+    lagSeconds: null,
+    lastPassEnd: null,
+  };
+  const listed = {
+    ...{ id: 'users', runId: 'r', execution: 'FAILED', started: at(-200_000), parent: null, range: null },
+    ...{ nextRun: null, attributes: { ...none, schedule: null } },
+  };
+  const known = { answer: null, work: null, isPolled: null, error: '401' };
+
+  it.each([
+    ['is news for a day', -3600, null, 'stuck'],
+    ['is none after it', -100_000, null, 'over'],
+    ['stays news where a schedule starts it again', -100_000, 'nightly', 'stuck'],
+  ])('%s', (_, seconds, schedule, level) => {
+    const line = lineOf({ ...listed, ended: at(seconds), schedule }, known, NOW);
+    expect(line).toMatchObject({ status: 'failed', standing: { level } });
   });
 });
 

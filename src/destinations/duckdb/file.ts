@@ -47,6 +47,8 @@ export class DuckDbFile {
   private idle: NodeJS.Timeout | undefined;
   private opening: Promise<DuckDBInstance> | null = null;
   private shutting: Promise<void> | null = null;
+  /** The memory limit of the open file. */
+  private memory = '0B';
   private turn: Promise<unknown> = Promise.resolve();
   /** Identifies the open file, to notice that another one has replaced it. */
   private identity: string | null = null;
@@ -123,7 +125,17 @@ export class DuckDbFile {
   async makeRoomFor(connection: DuckDbSession, longest: number): Promise<void> {
     const { longRecordsMemory: limit } = this.settings;
     if (longest < LONG_RECORD || limit === undefined) return;
+    await this.raiseMemory(connection, limit);
+  }
+
+  /**
+   * Raises the memory limit. It is never lowered: DuckDB refuses a limit below what it uses already, as after an opening
+   * that needed more, and that ends the transaction.
+   */
+  private async raiseMemory(connection: DuckDbSession, limit: string): Promise<void> {
+    if (bytesOf(limit) <= bytesOf(this.memory)) return;
     await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
+    this.memory = limit;
   }
 
   /**
@@ -174,8 +186,7 @@ export class DuckDbFile {
     this.quiet = new Promise<void>((resolve) => (done = resolve));
     try {
       await this.use(async (connection) => {
-        if (limit !== this.settings.memoryLimit)
-          await connection.run(sql`SET GLOBAL memory_limit = ${literal(limit)}`);
+        if (limit !== this.settings.memoryLimit) await this.raiseMemory(connection, limit);
         for (let attempt = 1; attempt <= CHECKPOINT_ATTEMPTS; attempt++) {
           try {
             await connection.run(sql`CHECKPOINT`);
@@ -285,8 +296,9 @@ export class DuckDbFile {
   /** Replaying the log of a crashed worker may need more memory than writing batches does. */
   private async createInstance(): Promise<DuckDBInstance> {
     const { spill, threads, memoryLimit, spareMemory = [] } = this.settings;
-    const open = (limit: string) =>
-      DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
+    const open = (limit: string) => {
+      this.memory = limit;
+      return DuckDBInstance.create(spill === undefined ? this.path : ':memory:', {
         threads: String(threads),
         memory_limit: limit,
         ...NO_EXTENSIONS,
@@ -294,6 +306,7 @@ export class DuckDbFile {
         checkpoint_threshold: '256MB',
         temp_directory: spill ?? `${this.path}.tmp`,
       });
+    };
     for (const limit of [memoryLimit, ...spareMemory.slice(0, -1)]) {
       try {
         return await open(limit);
@@ -303,6 +316,14 @@ export class DuckDbFile {
     }
     return open(spareMemory.at(-1) ?? memoryLimit);
   }
+}
+
+const UNITS = ['B', 'KIB', 'MIB', 'GIB', 'TIB'];
+
+/** Returns the bytes of a limit such as `512MiB`; NaN for one that is written in another way. */
+function bytesOf(limit: string): number {
+  const [, number = '', unit = ''] = /^([\d.]+)\s*([KMGT]iB|B)$/i.exec(limit.trim()) ?? [];
+  return Number(number || NaN) * 1024 ** UNITS.indexOf(unit.toUpperCase());
 }
 
 /** Identifies the file at a path; null if there is none. */

@@ -22,6 +22,7 @@ import { identifier, literal, sql } from './sql.js';
 import { sameKey } from './conditions.js';
 import { writeBatch } from './write-batch.js';
 
+/** Asks for quarantined records of a table to be retried. */
 export interface RetryRequest {
   table: TableSpec;
   /** The table is a child table, without {@link PARENT}; its quarantined rows are newer than those it has. */
@@ -32,6 +33,7 @@ export interface RetryRequest {
   overwrite: boolean;
 }
 
+/** What became of quarantined records that were retried. */
 export interface RetryOutcome {
   /** Records that were in quarantine. */
   records: number;

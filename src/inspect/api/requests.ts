@@ -41,7 +41,7 @@ export class LiveApi implements Api {
   ): Promise<LiveApi> {
     const source = await RawSource.of(
       plan,
-      ownSurroundings(options.environment, options.custom),
+      ownSurroundings(options.environment, options.extensions),
       options.destination,
     );
     return new LiveApi(source, onWait, budget, reserve);

@@ -1,9 +1,9 @@
 /** Claims about a stream: who holds it, and where it stands. */
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
-import type { StreamMove } from '../../../src/destinations/destination.js';
-import { CheckpointConflictError, MoveRefusedError, StreamHeldError } from '../../../src/errors.js';
-import type { Holder, StreamKey } from '../../../src/protocol.js';
+import type { StreamMove } from '../../../destinations/destination.js';
+import { CheckpointConflictError, MoveRefusedError, StreamHeldError } from '../../../errors.js';
+import type { Holder, StreamKey } from '../../../protocol.js';
 import { COLUMNS, cursorAt, everyHolderRuns, holderOf, keyOf, thrownBy, type Suite } from '../tested.js';
 
 export function streamClaims(suite: Suite): void {

@@ -1,7 +1,7 @@
 /** Claims about values: stored exactly, or refused. */
 import { expect, it } from 'vitest';
-import { RecordError } from '../../../src/errors.js';
-import type { ColumnType, TableSpec } from '../../../src/protocol.js';
+import { RecordError } from '../../../errors.js';
+import type { ColumnType, TableSpec } from '../../../protocol.js';
 import { COLUMNS, cursorAt, thrownBy, type Suite } from '../tested.js';
 
 export function valueClaims(suite: Suite): void {

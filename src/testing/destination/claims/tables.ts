@@ -1,6 +1,6 @@
 /** Claims about a table: the names and columns that it can have. */
 import { expect, it } from 'vitest';
-import { DestinationError } from '../../../src/errors.js';
+import { DestinationError } from '../../../errors.js';
 import { COLUMNS, thrownBy, type Suite } from '../tested.js';
 
 export function tableClaims(suite: Suite): void {
