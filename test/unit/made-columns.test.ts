@@ -2,6 +2,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { DuckDBInstance } from '@duckdb/node-api';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plansFromFull } from '../../src/config/full.js';
@@ -337,6 +338,20 @@ describe('an expression that fails', () => {
     const began = performance.now();
     expect(await rowOf(stream, `{"id":1,"a":"${'a'.repeat(50_000)}!"}`)).toEqual({ id: 1, x: false });
     expect(performance.now() - began).toBeLessThan(900);
+  });
+});
+
+describe('the whole record', () => {
+  it('keeps every digit on its way, of which DuckDB keeps those of a double, as the documentation says', async () => {
+    const { lines } = await read({ columns: { id: 'LONG' }, raw: '_raw' }, [
+      '{"id":1,"f":0.12345678901234567890,"n":12345678901234567890123}',
+    ]);
+    expect(lines[0]).toContain('"f":0.12345678901234567890,"n":12345678901234567890123');
+    const database = await (await DuckDBInstance.create(':memory:')).connect();
+    const json = '{"f":0.12345678901234567890,"n":12345678901234567890123}';
+    const [[kept] = []] = (await database.runAndReadAll(`SELECT CAST(json('${json}') AS VARCHAR)`)).getRows();
+    database.closeSync();
+    expect(kept).toBe('{"f":0.12345678901234568,"n":12345678901234567890123}');
   });
 });
 
