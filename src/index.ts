@@ -59,6 +59,8 @@ export type {
   StreamMove,
   WriteOutcome,
   WriteRequest,
+  ChildrenWrite,
+  ChildWrite,
 } from './destinations/destination.js';
 export type { Fingerprint } from './destinations/fingerprint.js';
 export type { RetryOutcome, RetryRequest } from './destinations/sql/retry.js';

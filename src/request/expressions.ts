@@ -3,7 +3,12 @@
  * recursion and no effects. What one may need of time is limited by its caller.
  */
 import { Environment, EvaluationError, ParseError, TypeError as CheckError } from '@marcbachmann/cel-js';
-import { patternOf, type Pattern } from './patterns.js';
+import { calledName, registerFunctions, withPlainNames } from './cel-functions.js';
+import { exactDouble } from './decimals.js';
+import { ExpressionError } from './expression-error.js';
+import { patternOf } from './patterns.js';
+
+export { ExpressionError } from './expression-error.js';
 
 /** The whole record, for members whose names are no identifiers. */
 export const RECORD = 'record';
@@ -19,22 +24,17 @@ const LIMITS = { maxAstNodes: 500, maxDepth: 50 };
 const LOOP_LIMIT = 4;
 const LOOPS = ['all', 'exists', 'exists_one', 'map', 'filter', 'bind'];
 
-/** An expression that cannot be used, or has failed for a record. Its message quotes no value. */
-export class ExpressionError extends Error {
-  override readonly name = 'ExpressionError';
-}
-
 /** A node of the syntax tree, as far as it is looked at. */
 interface SyntaxNode {
   op: string;
   args: unknown;
+  /** Its place in the source. */
+  start: number;
+  end: number;
 }
 
 /** A member that an expression reads: its name, and names inside it. */
 type StaticPath = readonly [string, ...string[]];
-
-const patterns = new Map<string, Pattern>();
-const PATTERNS_KEPT = 100;
 
 /** The language with what records need besides the standard: numbers of both kinds mix, and patterns take linear time. */
 function environment(): Environment {
@@ -55,37 +55,8 @@ function environment(): Environment {
     made.registerOperator(`double ${sign} int: double`, (a: number, b: bigint) => calculate(a, safe(b)));
   }
   made.registerOperator('int == double: bool', (a: bigint, b: number) => safe(a) === b);
-  made.registerFunction(`string.${MATCHES}(string): bool`, matches);
-  made.registerFunction(`string.${SPLIT}(string): list<string>`, (text: string, by: string) =>
-    limited(text).split(by),
-  );
-  made.registerFunction('string.replace(string, string): string', (text: string, old: string, by: string) =>
-    limited(text).replaceAll(old, () => by),
-  );
+  registerFunctions(made);
   return made;
-}
-
-/** Stands for `matches` of the standard, which JavaScript's patterns would make slow at will. */
-const MATCHES = 'matchesInLinearTime';
-/** Stands for `split` with one argument, which takes a hundred times the memory of its text. */
-const SPLIT = 'splitWithinLimit';
-const TEXT_LIMIT = 4 * 1024 * 1024;
-
-/** @throws {ExpressionError} where a text is long: pieces of it would fill the memory before the time is up. */
-function limited(text: string): string {
-  if (text.length > TEXT_LIMIT)
-    throw new ExpressionError(`a text has ${text.length} characters; the limit is ${TEXT_LIMIT}`);
-  return text;
-}
-
-function matches(text: string, source: string): boolean {
-  let pattern = patterns.get(source);
-  if (pattern === undefined) {
-    pattern = patternOf(source);
-    if (patterns.size >= PATTERNS_KEPT) patterns.clear();
-    patterns.set(source, pattern);
-  }
-  return pattern.isIn(text);
 }
 
 /** @throws {ExpressionError} where a double would lose digits. */
@@ -117,7 +88,7 @@ export class Expression {
     try {
       const parsed = base.parse(source);
       const root = parsed.ast as unknown as SyntaxNode;
-      this.loops = prepare(root);
+      this.loops = prepare(root, source);
       if (this.loops > LOOP_LIMIT)
         throw new ExpressionError(
           `it has ${this.loops} loops (${LOOPS.join(', ')}); the limit is ${LOOP_LIMIT}: make several columns of it`,
@@ -143,7 +114,7 @@ export class Expression {
     for (const [name, type] of Object.entries(types))
       if (this.names.includes(name)) typed.registerVariable(name, type);
     const parsed = typed.parse(this.source);
-    prepare(parsed.ast);
+    prepare(parsed.ast, this.source);
     const { valid, error } = parsed.check();
     return valid || error === undefined ? null : asExpressionError(error, this.source).message;
   }
@@ -190,20 +161,33 @@ function below({ args }: SyntaxNode): SyntaxNode[] {
   return found;
 }
 
-/** Lets patterns take linear time, and counts loops. */
-function prepare(node: SyntaxNode): number {
+/** Lets calls go to functions that keep digits and limits, refuses numbers that would be rounded, and counts loops. */
+function prepare(node: SyntaxNode, source: string): number {
   let loops = 0;
+  if (node.op === 'value' && typeof node.args === 'number') refuseRounding(node, source);
+  if (node.op === 'call') {
+    const call = node.args as [string, SyntaxNode[]];
+    call[0] = calledName(call[0], call[1].length);
+  }
   if (node.op === 'rcall') {
     const call = node.args as [string, SyntaxNode, SyntaxNode[]];
     if (LOOPS.includes(call[0])) loops++;
-    if (call[0] === 'split' && call[2].length === 1) call[0] = SPLIT;
-    if (call[0] === 'matches') {
-      const [, , [pattern]] = call;
-      if (pattern?.op === 'value' && typeof pattern.args === 'string') patternOf(pattern.args);
-      call[0] = MATCHES;
-    }
+    const [name, , args] = call;
+    const [pattern] = args;
+    if (name === 'matches' && pattern?.op === 'value' && typeof pattern.args === 'string')
+      patternOf(pattern.args);
+    call[0] = calledName(name, args.length);
   }
-  return below(node).reduce((sum, inner) => sum + prepare(inner), loops);
+  return below(node).reduce((sum, inner) => sum + prepare(inner, source), loops);
+}
+
+/** @throws {ExpressionError} where a number is written with digits that a double does not hold. */
+function refuseRounding({ start, end }: SyntaxNode, source: string): void {
+  const text = source.slice(start, end);
+  if (/^[\d.]/.test(text) && exactDouble(text.replace(/^\./, '0.')) === null)
+    throw new ExpressionError(
+      `the number ${text} has more digits than a double holds, at character ${start + 1}`,
+    );
 }
 
 /** The members that an expression names outright. */
@@ -276,8 +260,7 @@ function asExpressionError(thrown: unknown, source: string): ExpressionError {
     const { code, range, summary } = thrown;
     const what = isRead || PLAIN_CODES.includes(code) ? summary : code.replaceAll('_', ' ');
     const where = range === undefined ? '' : ` at character ${Math.min(range.start, source.length) + 1}`;
-    const plain = what.replaceAll(MATCHES, 'matches').replaceAll(SPLIT, 'split');
-    return new ExpressionError(`${plain}${where}`);
+    return new ExpressionError(`${withPlainNames(what)}${where}`);
   }
   if (thrown instanceof SyntaxError) return new ExpressionError(`its pattern cannot be used (RE2 syntax)`);
   return new ExpressionError('it cannot be evaluated');

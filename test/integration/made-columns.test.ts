@@ -269,7 +269,9 @@ describe('a record that cannot be made', () => {
     const failed: unknown = await handle.result().catch((thrown: unknown) => thrown);
     expect(failed).toBeInstanceOf(SyncFailedError);
     const said = `${(failed as Error).message}\n${await everythingSaid(workflowId)}\n${worker.said()}`;
-    expect(said).toContain('"m1" does not fit: the expression of column "n" fails: int conversion error');
+    expect(said).toContain(
+      '"m1" does not fit: the expression of column "n" fails: int() needs a whole number',
+    );
     expect(said).not.toContain(PLAIN);
   }, 60_000);
 

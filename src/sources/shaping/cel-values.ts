@@ -1,9 +1,10 @@
 /** Values of records as expressions see them, and results of expressions as JSON. */
+import { GREATEST_INT, LEAST_INT } from '../../request/cel-numbers.js';
+import { durationText, timeText } from '../../request/cel-times.js';
 import { canonicalNumber, exactDouble } from '../../request/decimals.js';
 import { ExpressionError, type MemberType } from '../../request/expressions.js';
 import type { JsonTape } from '../../request/json-tape.js';
 
-const [LEAST, GREATEST] = [-(2n ** 63n), 2n ** 63n - 1n];
 /** Characters of a whole number that may fit into 64 bits. */
 const WHOLE_LENGTH = 20;
 /** Characters of a result. */
@@ -40,7 +41,7 @@ function numberIn(text: string, type: 'int' | 'double'): bigint | number | null 
   const isWhole = text.length <= WHOLE_LENGTH && /^-?\d+$/.test(text);
   if (isWhole) {
     const value = BigInt(text);
-    return value >= LEAST && value <= GREATEST ? value : null;
+    return value >= LEAST_INT && value <= GREATEST_INT ? value : null;
   }
   return /^-?\d+$/.test(text) ? null : exactDouble(text);
 }
@@ -65,6 +66,9 @@ function written(value: unknown, depth: number): string | null {
         throw new ExpressionError(`its result has more than ${RESULT_LIMIT} characters`);
       return JSON.stringify(value);
     case 'bigint':
+      if (value < LEAST_INT || value > GREATEST_INT)
+        throw new ExpressionError('its result is a whole number of more than 64 bits');
+      return String(value);
     case 'boolean':
       return String(value);
     case 'number':
@@ -90,14 +94,11 @@ function objectText(value: object, depth: number): string | null {
       ),
     )}}`;
   }
-  if (value instanceof Date) {
-    if (Number.isNaN(value.getTime())) throw new ExpressionError('its result is not a time');
-    return JSON.stringify(value.toISOString());
-  }
+  if (value instanceof Date) return JSON.stringify(timeText(value));
   if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString('base64'));
   if ('hasValue' in value && 'value' in value)
     return (value as Maybe).hasValue() ? written((value as Maybe).value(), depth + 1) : null;
-  if (isDuration(value)) return JSON.stringify(String(value));
+  if (isDuration(value)) return JSON.stringify(durationText(value));
   if ('value' in value && typeof value.value === 'bigint') return String(value.value);
   throw new ExpressionError('its result is no value that can be stored');
 }
@@ -108,7 +109,8 @@ interface Maybe {
   value: () => unknown;
 }
 
-const isDuration = (value: object) => 'seconds' in value && 'nanos' in value;
+const isDuration = (value: object): value is Parameters<typeof durationText>[0] =>
+  'seconds' in value && 'nanos' in value;
 
 /** Joins texts, and ends where they become too long. */
 function joined(pieces: readonly (() => string)[]): string {

@@ -16,8 +16,6 @@ import { endsWithin } from './time-limit.js';
 const [TIME_LIMIT, TURN] = [1000, 50];
 /** Records of one answer that may take too long: each costs the time of many others. */
 const SLOW_LIMIT = 5;
-/** An expression without loops over a record of fewer characters comes to its end soon, whatever it is. */
-const SHORT_RECORD = 64 * 1024;
 
 /**
  * Makes columns of constants, expressions, hashes and masks, and leaves out of the record what must not be stored in
@@ -27,7 +25,6 @@ export class MadeColumns implements ShapingStep {
   private makers: readonly Maker[];
   private readonly protection: Protection;
   private readonly hasExpressions: boolean;
-  private readonly hasLoops: boolean;
   private readonly search: MemberSearch;
   private slow = 0;
 
@@ -44,7 +41,6 @@ export class MadeColumns implements ShapingStep {
     this.protection = protectionOf(shape, keys);
     this.search = new MemberSearch(shape);
     this.hasExpressions = this.makers.some(({ loops }) => loops !== null);
-    this.hasLoops = this.makers.some(({ loops }) => loops !== null && loops > 0);
   }
 
   async apply(drafts: Draft[]): Promise<Draft[]> {
@@ -110,12 +106,11 @@ export class MadeColumns implements ShapingStep {
     let isAlone = false;
     while (at < drafts.length) {
       const until = performance.now() + TURN;
-      const makeSome = (areLong: boolean) => {
+      // The limit is set once a turn, not once a record: it costs nothing to speak of, and holds for every expression.
+      const isDone = endsWithin(TIME_LIMIT, () => {
         do this.make(drafts[at++] as Draft);
-        while (at < drafts.length && this.mayTakeLong(drafts[at]) === areLong && performance.now() < until);
-      };
-      const isLong = this.mayTakeLong(drafts[at]);
-      const isDone = isLong ? endsWithin(TIME_LIMIT, () => makeSome(true)) : (makeSome(false), true);
+        while (at < drafts.length && performance.now() < until);
+      });
       if (!isDone) {
         at--;
         // What was ended in the middle is not used again.
@@ -126,10 +121,6 @@ export class MadeColumns implements ShapingStep {
       isAlone = !isDone && !isAlone;
       if (at < drafts.length && performance.now() >= until) await nextTurn();
     }
-  }
-
-  private mayTakeLong(draft: Draft | undefined): boolean {
-    return this.hasLoops || (draft !== undefined && draft.text.length > SHORT_RECORD);
   }
 
   private refuseSlow(draft: Draft): void {
