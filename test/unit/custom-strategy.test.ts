@@ -179,9 +179,10 @@ describe('an extension', () => {
       .spyOn(process.stderr, 'write')
       .mockImplementation((text) => said.push(String(text)) > 0);
     const named = { HIGHWATER_EXTENSIONS: 'plain, ./own.mjs' };
-    expect([...(await load(...extensionsOf(named))).keys()]).toEqual(['plain', 'own']);
+    expect([...(await load(...extensionsOf(named))).strategies.keys()]).toEqual(['plain', 'own']);
     expect(said).toEqual([]);
-    expect((await load(...extensionsOf({ ...named, HIGHWATER_COMMAND_TRUST: 'none' }))).size).toBe(0);
+    const none = await load(...extensionsOf({ ...named, HIGHWATER_COMMAND_TRUST: 'none' }));
+    expect(none.strategies.size).toBe(0);
     expect(extensionsOf({ HIGHWATER_COMMAND_TRUST: 'none' })).toEqual([]);
     stderr.mockRestore();
     expect(said).toEqual([
