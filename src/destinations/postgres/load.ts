@@ -41,7 +41,9 @@ export class PostgresLoader implements Loader {
   readonly load = async <T>(request: LoadRequest, write: (batch: Batch) => Promise<T>): Promise<T> => {
     const { session, state } = this;
     const files = await request.files();
-    if (state === null) return this.loadFiles(request, files, true, write);
+    // PostgreSQL replaces the number of a child row's record by the key that it has stored.
+    if (state === null || request.roots !== undefined)
+      return this.loadFiles(request, files, true, write);
     const { memory, habits } = state;
     await session.run(sql`SAVEPOINT encoded`);
     try {
