@@ -9,7 +9,7 @@ import { customScheme } from './destination-kind.js';
 
 /** Says what is wrong with the address of a destination that is not built in. The message does not repeat it: it may hold a password. */
 export function destinationProblems(raw: unknown, { destinations }: LoadedExtensions): Problem[] {
-  const { destination } = raw as { destination?: unknown };
+  const { destination } = Object(raw) as { destination?: unknown };
   const scheme = typeof destination === 'string' ? customScheme(destination) : null;
   if (typeof destination !== 'string' || scheme === null) return [];
   const path = 'destination';
