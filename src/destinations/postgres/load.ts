@@ -42,8 +42,7 @@ export class PostgresLoader implements Loader {
     const { session, state } = this;
     const files = await request.files();
     // PostgreSQL replaces the number of a child row's record by the key that it has stored.
-    if (state === null || request.roots !== undefined)
-      return this.loadFiles(request, files, true, write);
+    if (state === null || request.roots !== undefined) return this.loadFiles(request, files, true, write);
     const { memory, habits } = state;
     await session.run(sql`SAVEPOINT encoded`);
     try {
