@@ -53,20 +53,32 @@ console.log('\n── tests');
 await run(steps.at(-1), true);
 for (const said of await checks) console.log(said);
 
+const named = (suite) => suite.name.replace(`${process.cwd()}/`, '');
+const counted = (tests) => {
+  const counts = new Map();
+  for (const { suite } of tests) counts.set(suite, (counts.get(suite) ?? 0) + 1);
+  return counts;
+};
+
 let counts = '0 passed, 1 failed';
+const failures = [];
 try {
   const report = JSON.parse(readFileSync(results, 'utf8'));
-  console.log('\n── seconds a suite');
-  for (const suite of [...report.testResults].sort(
-    (a, b) => b.endTime - b.startTime - (a.endTime - a.startTime),
-  )) {
-    const seconds = ((suite.endTime - suite.startTime) / 1000).toFixed(1).padStart(7);
-    console.log(`${seconds}  ${suite.name.replace(`${process.cwd()}/`, '')}`);
-  }
-  const skipped = report.testResults.flatMap((suite) =>
-    suite.assertionResults.filter((t) => t.status === 'pending' || t.status === 'skipped'),
+  console.log('\n── seconds a suite, of those that took longest');
+  const seconds = (suite) => (suite.endTime - suite.startTime) / 1000;
+  for (const suite of [...report.testResults].sort((a, b) => seconds(b) - seconds(a)).slice(0, 25))
+    console.log(`${seconds(suite).toFixed(1).padStart(7)}  ${named(suite)}`);
+  const tests = report.testResults.flatMap((suite) =>
+    suite.assertionResults.map((test) => ({ ...test, suite: named(suite) })),
   );
-  for (const test of skipped) console.log(`skipped: ${test.fullName}`);
+  const skipped = tests.filter(({ status }) => status === 'pending' || status === 'skipped');
+  console.log('\n── skipped, by suite');
+  for (const [suite, count] of counted(skipped)) console.log(`${String(count).padStart(7)}  ${suite}`);
+  for (const { suite, fullName, failureMessages } of tests.filter(({ status }) => status === 'failed'))
+    failures.push(`${suite}: ${fullName}\n${failureMessages.join('\n').slice(0, 1500)}`);
+  for (const suite of report.testResults)
+    if (suite.status === 'failed' && suite.assertionResults.every(({ status }) => status !== 'failed'))
+      failures.push(`${named(suite)}: could not be run\n${(suite.message ?? '').slice(0, 1500)}`);
   const broken = report.numFailedTestSuites > 0 && report.numFailedTests === 0 ? 1 : 0;
   counts = `${report.numPassedTests} passed, ${report.numFailedTests + broken} failed, ${skipped.length} skipped`;
 } catch (error) {
@@ -77,5 +89,7 @@ rmSync(scratch, { recursive: true, force: true });
 console.log('\n── seconds a step');
 for (const [name, seconds, outcome] of times)
   console.log(`${seconds.toFixed(1).padStart(7)}  ${name}: ${outcome}`);
+// Last, as a log is often cut in front.
+for (const failure of failures) console.log(`\nFAILED ${failure}`);
 console.log(`\n${counts}`);
 process.exit(failed ? 1 : 0);
