@@ -1,5 +1,5 @@
 /** Sums up the state of a sync: its health, since when, and the next step. */
-import { ruleFor } from './failures.js';
+import { ruleFor, type FailureType } from './failures.js';
 import type { Progress, Retry, TooManyDeletes } from './protocol.js';
 import { count, counted, firstLine, shellWord, since } from './text.js';
 
@@ -184,11 +184,22 @@ function retryStanding(retry: Retry, { id, taskQueue }: Facts, now: number): Sta
   return standing('retrying', 'trouble', 'retrying', said(begun, retryText(retry, now), firstLine(message)), {
     todo: isWorkerLost
       ? `nothing if another worker runs: it continues from the last committed batch; else start one: ${workerCommandFor(taskQueue)}`
-      : 'nothing: Temporal retries automatically',
+      : (RETRIED[retry.type as FailureType] ?? 'nothing: Temporal retries automatically'),
     command: isWorkerLost ? withoutNpx(workerCommandFor(taskQueue)) : `highwater logs ${shellWord(id)}`,
     ...linesOf(message),
   });
 }
+
+/** What a person can do about failures that are retried and may last. */
+const RETRIED: { [type in FailureType]?: string } = {
+  SourceUnavailableError:
+    'see whether the API is up and can be reached from the worker; it is retried until it answers',
+  MalformedAnswerError: 'see what the API sends ("highwater preview" shows it); it is retried',
+  DestinationBusyError:
+    'close the other program that has the destination open; it is retried until it is free',
+  SecretUnavailableError: 'see whether the secret is there for the worker; it is retried until it is',
+  StorageFullError: 'make room on the disk; it is retried until there is some',
+};
 
 /** The reason for the last failure of a retried activity, in words for an operator. */
 export const failureWords = ({ message, isWorkerLost = false }: Retry): string =>

@@ -1,4 +1,5 @@
 /** Texts for people: numbers, counts, times, cursors, and what comes from elsewhere. */
+import { distance } from 'fastest-levenshtein';
 import type { Json } from './protocol.js';
 
 /** A text from elsewhere without what would break a line, move the cursor or reverse the text direction. */
@@ -57,4 +58,15 @@ export function cursorText(cursor: { [name: string]: Json }): string {
   return shown
     .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
     .join(', ');
+}
+
+/** Returns ` (did you mean "keyset"?)`; empty if no word is similar. */
+export function suggestion(word: string, words: readonly string[]): string {
+  let best: string | null = null;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of words) {
+    const d = distance(word.toLowerCase().slice(0, 100), candidate.toLowerCase());
+    if (d < bestDistance) [best, bestDistance] = [candidate, d];
+  }
+  return best === null ? '' : ` (did you mean ${JSON.stringify(best)}?)`;
 }

@@ -1,8 +1,8 @@
 /** Asks questions on a terminal; what is asked goes to standard error. */
 import { createInterface, type Interface } from 'node:readline/promises';
-import { suggestion } from '../config/problems.js';
 import { HighwaterError } from '../errors.js';
 import { note } from './output.js';
+import { suggestion } from '../text.js';
 
 /** The user has left at a question. */
 export class InterruptedError extends HighwaterError {

@@ -1,10 +1,12 @@
 import { Command } from 'commander';
 import { DEFAULT_TASK_QUEUE } from '../client.js';
-import { asConfiguration } from '../config/index.js';
+import { asConfiguration, destinationKind } from '../config/index.js';
+import { liveOwner } from '../destinations/duckdb/owner.js';
 import { isPolled } from '../task-queue.js';
 import { connected, type Connected } from './asking.js';
 import { note, print } from './output.js';
-import { answered, placeOfSync } from './places.js';
+import { ownTaskQueue } from './own-worker.js';
+import { answered, placeOfSync, type Place } from './places.js';
 import { noWorkerText } from './workers.js';
 
 export function resyncCommand(): Command {
@@ -51,8 +53,10 @@ async function resync(
     for (const one of ids) await answered(client, one, (sync) => sync.move({ to: 'start' }));
     return { started: false, streams: ids, taskQueue: '' };
   }
-  const { configuration, sync } = await placeOfSync(to, id);
-  const { taskQueue = DEFAULT_TASK_QUEUE, stream = null } = sync ?? {};
+  const place = await placeOfSync(to, id);
+  const { configuration, sync } = place;
+  const taskQueue = await queueFor(client, place);
+  const stream = sync?.stream ?? null;
   await client.start(asConfiguration(configuration), {
     workflowId: id,
     full: true,
@@ -60,4 +64,16 @@ async function resync(
     ...(stream !== null && { stream }),
   });
   return { started: true, streams: [id], taskQueue };
+}
+
+/**
+ * The task queue on which a sync that has ended starts again: its own; where that was of a "highwater run" that has ended,
+ * too, that of the worker which has the destination open, or the usual one.
+ */
+async function queueFor(client: Connected['client'], { sync, destination }: Place): Promise<string> {
+  const usual = process.env['HIGHWATER_TASK_QUEUE'] || DEFAULT_TASK_QUEUE;
+  const own = sync?.taskQueue ?? usual;
+  if (own !== ownTaskQueue('run', destination) || (await isPolled(client, own)) !== false) return own;
+  const owner = destinationKind(destination) === 'duckdb' ? await liveOwner(destination) : null;
+  return owner?.taskQueue ?? usual;
 }

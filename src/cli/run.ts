@@ -164,6 +164,7 @@ function printEnd(ended: Ended): void {
   // A reader of the output expects the place of the rows there; with a failure it is a remark.
   const say = failure === null ? print : note;
   if (failure === null || succeeded.length > 0) print(`\nDestination: ${destination}`);
+  say(`Sync: ${visible(ended.handle.workflowId)}`);
   if (link !== null && !isServerGone) say(`Web UI: ${link}`);
   if (link !== null && isServerGone)
     say(`Web UI: stopped with this command. "npx highwater dev" starts it again, then open\n  ${link}`);

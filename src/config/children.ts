@@ -5,9 +5,9 @@ import { type ChildSpec, type ColumnType, type RecordShape, type TableSpec } fro
 import { pathText } from '../request/paths.js';
 import { contradictions, inferenceOf, tableSpec } from './flat.js';
 import type { Stream } from './full-schema.js';
-import { suggestion } from './problems.js';
 import { recordPath } from './request-schema.js';
 import { columnsOf, columnType, identifier, ownTable } from './values.js';
+import { suggestion } from '../text.js';
 
 const column = z.union([
   columnType.transform((type) => ({ type, from: null })),

@@ -13,7 +13,7 @@ import {
   WRITE_MODES,
 } from '../protocol.js';
 import { schemaOf } from './destination-kind.js';
-import { describe, shapeProblem, suggestion } from './problems.js';
+import { describe, shapeProblem } from './problems.js';
 import {
   ORIGINAL_REPLAY_PATH,
   REFERENCE_COLUMNS,
@@ -37,6 +37,7 @@ import {
   positiveBigInteger,
   withoutControl,
 } from './values.js';
+import { suggestion } from '../text.js';
 
 /**
  * The flat form: the keys of the reference connector's `configuration.json`, and some of Highwater's own. Numbers may

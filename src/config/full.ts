@@ -33,7 +33,7 @@ import {
   tableSpec,
 } from './flat.js';
 import { COLUMN_KEYS, madeOf, madeProblems } from './made-columns.js';
-import { describe, shapeProblem, suggestion } from './problems.js';
+import { describe, shapeProblem } from './problems.js';
 import { filesProblem, isFiles } from './files-address.js';
 import {
   draftSchema,
@@ -45,6 +45,7 @@ import {
   type Stream as PlainStream,
 } from './full-schema.js';
 import { authKinds, authOf, joined } from './request-schema.js';
+import { suggestion } from '../text.js';
 
 /**
  * The full form: several streams of one source, and all that an API may want to be asked, without code.

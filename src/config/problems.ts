@@ -1,7 +1,7 @@
 /** Problems of a configuration, in words. */
-import { distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
 import type { Problem } from '../errors.js';
+import { suggestion } from '../text.js';
 
 /** Valid configurations are nested less deeply. */
 const DEPTH_LIMIT = 20;
@@ -75,6 +75,13 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
           message: inner.message,
         }));
       }
+      // If the value is of the type of one form only, that form is meant.
+      const meant = issue.errors.filter((inner) => !inner.some(isOfOtherType));
+      const [only] = meant;
+      if (only !== undefined && only.length > 0 && meant.length === 1)
+        return only.flatMap((inner) =>
+          describe({ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue, raw, keys),
+        );
       return [{ path, message: `${show(issue.input)} is not allowed here: ${unionWords(issue)}` }];
     }
     case 'invalid_key':
@@ -83,6 +90,10 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       return [{ path, message: issue.message }];
   }
 }
+
+/** Returns whether the value itself has another type than a form of a union asks for. */
+const isOfOtherType = ({ code, path }: z.core.$ZodIssue): boolean =>
+  code === 'invalid_type' && path.length === 0;
 
 function unionWords(issue: z.core.$ZodIssueInvalidUnion): string {
   const words = issue.errors
@@ -112,17 +123,6 @@ export function kindOf(value: unknown): string {
 export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
-}
-
-/** Returns ` (did you mean "keyset"?)`; empty if no word is similar. */
-export function suggestion(word: string, words: readonly string[]): string {
-  let best: string | null = null;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of words) {
-    const d = distance(word.toLowerCase().slice(0, 100), candidate.toLowerCase());
-    if (d < bestDistance) [best, bestDistance] = [candidate, d];
-  }
-  return best === null ? '' : ` (did you mean ${JSON.stringify(best)}?)`;
 }
 
 const nameProblem = (issue: z.core.$ZodIssue): string =>

@@ -2,7 +2,7 @@
 import type { Problem } from '../errors.js';
 import { VALUE_REFERENCE } from '../request/templates.js';
 import { REFERENCE, SECRET_REFERENCES } from '../secrets/reference-syntax.js';
-import { suggestion } from './problems.js';
+import { suggestion } from '../text.js';
 
 const VALUE_REFERENCES: Record<string, string> = {
   cursor: '${cursor:NAME}',

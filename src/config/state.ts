@@ -17,7 +17,8 @@ import {
   valuesFor,
   valuesOf,
 } from '../strategies/index.js';
-import { kindOf, show, suggestion } from './problems.js';
+import { kindOf, show } from './problems.js';
+import { suggestion } from '../text.js';
 
 /** Members of the reference connector's state, by strategy; `optional` are members that our own queries add. */
 const KEYS = {

@@ -13,8 +13,9 @@ import { holdsReference, REFERENCE, WHOLE_REFERENCE } from '../secrets/reference
 import { customAddress, holdsSecret } from './custom-address.js';
 import { customScheme } from './destination-kind.js';
 import { filesAddress, isFiles } from './files-address.js';
-import { show, suggestion } from './problems.js';
+import { show } from './problems.js';
 import { REFERENCE_ORIGIN } from './reference-source.js';
+import { suggestion } from '../text.js';
 
 const NAME_LIMIT = 200;
 const URL_LIMIT = 8192;

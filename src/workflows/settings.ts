@@ -2,7 +2,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import { parseDuration } from '../durations.js';
 import type { Json, StreamPlan } from '../protocol.js';
 import { SETTINGS, type Setting, type Settings } from '../settings.js';
+import { suggestion } from '../text.js';
 
+const NAMES = Object.keys(SETTINGS);
 const ALIASES: { [name: string]: string } = { rate: 'requests_per_second' };
 /** Resets a setting to its value in the configuration. */
 const AS_CONFIGURED = 'default';
@@ -24,7 +26,7 @@ export function readChange(raw: unknown): Change {
     const setting = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
     if (setting === undefined) {
       problems.push(
-        `${given}: cannot be changed while a sync runs; these can: ${Object.keys(SETTINGS).join(', ')}`,
+        `${given}: cannot be changed while a sync runs${suggestion(given, NAMES)}; these can: ${NAMES.join(', ')}`,
       );
       continue;
     }
