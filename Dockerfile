@@ -1,5 +1,5 @@
 # Highwater's worker. Build: docker build -t highwater:0.1.0 .   Run: see docs/deploying.md.
-# Every RUN and COPY is run without Docker by test/integration/container.test.ts: keep them plain.
+# Every RUN and COPY is run without Docker by test/long/container.test.ts: keep them plain.
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /app

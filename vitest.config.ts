@@ -9,21 +9,13 @@ const LONGEST = [
   'crash-matrix',
   'integration/documented',
   'contract/destination',
-  'integration/cli.test',
   'contract/files.test',
-  'integration/fence',
-  'integration/operate.test',
+  'integration/cli.test',
   'integration/postgres',
-  'integration/operating-docs',
-  'integration/waits',
-  'integration/delete-guard',
-  'integration/import-state',
+  'integration/packaging',
+  'integration/operate.test',
   'contract/values',
-  'integration/drift',
-  'integration/ranges',
-  'integration/deployment',
-  'integration/crash.test',
-  'integration/requests',
+  'long/',
   'workflow/',
   'integration/',
 ];
@@ -37,6 +29,9 @@ class LongestFirst extends BaseSequencer {
     return (await super.sort(files)).sort((a, b) => place(a) - place(b));
   }
 }
+
+/** `npm run test:long`; test/helpers/long.ts says the same to tests. */
+const isLong = process.env['HIGHWATER_LONG_TESTS'] !== undefined;
 
 const shared = {
   pool: 'forks',
@@ -60,7 +55,7 @@ export default defineConfig({
           name: 'system',
           isolate: false,
           include: ['test/**/*.test.ts'],
-          exclude: ['test/unit/**'],
+          exclude: ['test/unit/**', ...(isLong ? [] : ['test/long/**'])],
           globalSetup: ['test/helpers/global-setup.ts'],
         },
       },

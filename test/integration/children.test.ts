@@ -7,6 +7,7 @@ import { readDestination } from '../../src/cli/query.js';
 import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 interface Line {
   sku: string;
@@ -213,7 +214,7 @@ describe('a stream with child tables', () => {
     ]);
   });
 
-  test.for(['transaction.half:5', 'commit.after:2'])(
+  test.skipIf(!LONG).for(['transaction.half:5', 'commit.after:2'])(
     'has every row once, and none too many, after a kill at %s',
     async (fault, { onTestFinished }) => {
       const folder = await scratch();

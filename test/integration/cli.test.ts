@@ -31,6 +31,7 @@ import {
 import { installPlayground, startPlayground } from '../helpers/playground.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
+import { LONG } from '../helpers/long.js';
 
 vi.setConfig({ maxConcurrency: 5, testTimeout: 150_000 });
 
@@ -375,22 +376,25 @@ describe.concurrent('highwater run', () => {
     });
   });
 
-  test('shows how far it is while it takes longer than two seconds, and that it tries again', async () => {
-    await atDesk(
-      { rows: 500, latency_ms: 400, fail: [{ kind: 'status', status: 500, times: 4, after: 6 }] },
-      async (desk) => {
-        await desk.write('configuration.json', reference(desk.api.url));
-        const { status, stderr } = await desk.run('run', 'configuration.json');
-        expect(status).toBe(0);
-        expect(stderr).toMatch(/^user: [\d,]+ records?, [\d,]+\/s$/m);
-        expect(stderr).toMatch(
-          /^user: retrying: attempt \d(, next in \d+s| is due| is running) · the source answered 500 Internal Server Error/m,
-        );
-      },
-    );
-  });
+  test.skipIf(!LONG)(
+    'shows how far it is while it takes longer than two seconds, and that it tries again',
+    async () => {
+      await atDesk(
+        { rows: 500, latency_ms: 400, fail: [{ kind: 'status', status: 500, times: 4, after: 6 }] },
+        async (desk) => {
+          await desk.write('configuration.json', reference(desk.api.url));
+          const { status, stderr } = await desk.run('run', 'configuration.json');
+          expect(status).toBe(0);
+          expect(stderr).toMatch(/^user: [\d,]+ records?, [\d,]+\/s$/m);
+          expect(stderr).toMatch(
+            /^user: retrying: attempt \d(, next in \d+s| is due| is running) · the source answered 500 Internal Server Error/m,
+          );
+        },
+      );
+    },
+  );
 
-  test('interrupted once stops, exits 130, and the next one ends what it began', async () => {
+  test.skipIf(!LONG)('interrupted once stops, exits 130, and the next one ends what it began', async () => {
     await atDesk({ rows: 3000, latency_ms: SLOW }, async (desk) => {
       await desk.write('configuration.json', reference(desk.api.url));
       const id = uniqueName('interrupted');
@@ -436,36 +440,42 @@ describe.concurrent('highwater run', () => {
     });
   });
 
-  test('twice at once on one file and one configuration: one sync, and both wait for it', async () => {
-    await atDesk({ rows: 1000, latency_ms: SLOW }, async (desk) => {
-      await desk.write('configuration.json', reference(desk.api.url));
-      const begun = [1, 2].map(() => desk.begin('run', 'configuration.json', '--json'));
-      await until(
-        () => begun.some(({ said }) => said.stderr.includes('Joined the sync')),
-        60,
-        'the second one to join',
-      );
-      await desk.api.client.set({ latency_ms: 0 });
-      const both = await Promise.all(begun.map(({ ended }) => ended));
-      expect(both.map(({ status }) => status)).toEqual([0, 0]);
-      const [one, other] = both.map(streamOf);
-      expect(one).toEqual(other);
-      expect(one?.rows).toBe(1000);
-      expect(both.filter(({ stderr }) => stderr.includes('Joined the sync'))).toHaveLength(1);
-      expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
-      expect(await desk.made()).toEqual([FILE]);
-    });
-  });
+  test.skipIf(!LONG)(
+    'twice at once on one file and one configuration: one sync, and both wait for it',
+    async () => {
+      await atDesk({ rows: 1000, latency_ms: SLOW }, async (desk) => {
+        await desk.write('configuration.json', reference(desk.api.url));
+        const begun = [1, 2].map(() => desk.begin('run', 'configuration.json', '--json'));
+        await until(
+          () => begun.some(({ said }) => said.stderr.includes('Joined the sync')),
+          60,
+          'the second one to join',
+        );
+        await desk.api.client.set({ latency_ms: 0 });
+        const both = await Promise.all(begun.map(({ ended }) => ended));
+        expect(both.map(({ status }) => status)).toEqual([0, 0]);
+        const [one, other] = both.map(streamOf);
+        expect(one).toEqual(other);
+        expect(one?.rows).toBe(1000);
+        expect(both.filter(({ stderr }) => stderr.includes('Joined the sync'))).toHaveLength(1);
+        expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
+        expect(await desk.made()).toEqual([FILE]);
+      });
+    },
+  );
 
-  test('twice at once on one file and two tables: the longer one is not left without a worker', async () => {
-    await atDesk({ rows: 5000, latency_ms: SLOW }, async (desk) => {
-      const { short, long } = await shortAndLong(desk);
-      expect(quiet(short).stderr).toBe('');
-      expect(quiet(long).stderr).toBe('');
-    });
-  });
+  test.skipIf(!LONG)(
+    'twice at once on one file and two tables: the longer one is not left without a worker',
+    async () => {
+      await atDesk({ rows: 5000, latency_ms: SLOW }, async (desk) => {
+        const { short, long } = await shortAndLong(desk);
+        expect(quiet(short).stderr).toBe('');
+        expect(quiet(long).stderr).toBe('');
+      });
+    },
+  );
 
-  test('of a second strategy into one table warns that it is shared', async () => {
+  test.skipIf(!LONG)('of a second strategy into one table warns that it is shared', async () => {
     await atDesk({}, async (desk) => {
       await desk.write('keyset.json', configurationFor('keyset', desk.api.url));
       await desk.write('steps.json', { ...configurationFor('step_size', desk.api.url), max_id: 150 });
@@ -480,48 +490,51 @@ describe.concurrent('highwater run', () => {
     });
   });
 
-  test('waits while another program holds the file, says who, and goes on when it is released', async () => {
-    await atDesk({}, async (desk) => {
-      await desk.write('configuration.json', reference(desk.api.url));
-      const holder = spawn(
-        process.execPath,
-        [
-          '--input-type=module',
-          '-e',
-          `import { DuckDBInstance } from '@duckdb/node-api';
+  test.skipIf(!LONG)(
+    'waits while another program holds the file, says who, and goes on when it is released',
+    async () => {
+      await atDesk({}, async (desk) => {
+        await desk.write('configuration.json', reference(desk.api.url));
+        const holder = spawn(
+          process.execPath,
+          [
+            '--input-type=module',
+            '-e',
+            `import { DuckDBInstance } from '@duckdb/node-api';
            const held = await DuckDBInstance.create(process.argv[1]);
            await (await held.connect()).run('CREATE TABLE mine (a INTEGER)');
            console.log('held');
            process.stdin.on('end', () => { held.closeSync(); }).resume();`,
-          desk.file(FILE),
-        ],
-        { cwd: new URL('../..', import.meta.url).pathname, stdio: ['pipe', 'pipe', 'inherit'] },
-      );
-      await once(holder.stdout, 'data');
-      const { said, ended } = desk.begin('run', 'configuration.json');
-      await until(() => said.stderr.includes('retrying'), 60, 'a word on the file');
-      expect(said.stderr).toMatch(
-        new RegExp(
-          `^\\S+: retrying: attempt \\d+.* · the destination ${desk.file(FILE)} is open in another program: ` +
-            `.*\\(PID ${holder.pid}\\).*close the other program\\.$`,
-          'm',
-        ),
-      );
-      expect(await requests(desk)).toBe(0);
-      const asked = await desk.run('query', 'SELECT 1');
-      expect(asked).toMatchObject({ status: 1, stdout: '' });
-      expect(asked.stderr).toContain(
-        `highwater: the destination ${desk.file(FILE)} is open in another program: `,
-      );
-      holder.stdin.end();
-      await once(holder, 'close');
-      const { status } = await ended;
-      expect(status).toBe(0);
-      expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
-      const mine = await desk.run('query', 'SELECT count(*) AS mine FROM mine', '--json');
-      expect(JSON.parse(mine.stdout)).toEqual([{ mine: 0 }]);
-    });
-  });
+            desk.file(FILE),
+          ],
+          { cwd: new URL('../..', import.meta.url).pathname, stdio: ['pipe', 'pipe', 'inherit'] },
+        );
+        await once(holder.stdout, 'data');
+        const { said, ended } = desk.begin('run', 'configuration.json');
+        await until(() => said.stderr.includes('retrying'), 60, 'a word on the file');
+        expect(said.stderr).toMatch(
+          new RegExp(
+            `^\\S+: retrying: attempt \\d+.* · the destination ${desk.file(FILE)} is open in another program: ` +
+              `.*\\(PID ${holder.pid}\\).*close the other program\\.$`,
+            'm',
+          ),
+        );
+        expect(await requests(desk)).toBe(0);
+        const asked = await desk.run('query', 'SELECT 1');
+        expect(asked).toMatchObject({ status: 1, stdout: '' });
+        expect(asked.stderr).toContain(
+          `highwater: the destination ${desk.file(FILE)} is open in another program: `,
+        );
+        holder.stdin.end();
+        await once(holder, 'close');
+        const { status } = await ended;
+        expect(status).toBe(0);
+        expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
+        const mine = await desk.run('query', 'SELECT count(*) AS mine FROM mine', '--json');
+        expect(JSON.parse(mine.stdout)).toEqual([{ mine: 0 }]);
+      });
+    },
+  );
 });
 
 describe.concurrent('a worker of its own', () => {
@@ -605,7 +618,7 @@ describe.concurrent('a worker of its own', () => {
     });
   });
 
-  test('that is not there does not keep status from answering', async () => {
+  test.skipIf(!LONG)('that is not there does not keep status from answering', async () => {
     await atDesk({}, async (desk) => {
       await desk.write('configuration.json', reference(desk.api.url));
       const id = uniqueName('nobody');
@@ -758,26 +771,29 @@ test('highwater config prints plain JSON, and what is worth knowing beside it', 
 const NO_SERVER = { HIGHWATER_TEMPORAL_PORT: '0' };
 
 describe.concurrent('without any Temporal server', () => {
-  test('two runs share the server that the first one starts, and the last one stops it', async () => {
-    await atDesk(
-      { rows: 5000, latency_ms: SLOW },
-      async (desk) => {
-        const { short, long } = await shortAndLong(desk);
-        expect(short.stderr).toMatch(
-          /^Temporal server at 127\.0\.0\.1:\d+, Web UI at http:\/\/127\.0\.0\.1:\d+, state in \S+temporal\.db\n/,
-        );
-        const link = 'http://127\\.0\\.0\\.1:\\d+/namespaces/default/workflows/\\w+-keyset-[0-9a-f]{8}/';
-        expect(short.stdout).toMatch(new RegExp(`^Web UI: ${link}`, 'm'));
-        // Its server has stopped: the link is dead until "dev" starts it again.
-        expect(long.stdout).toMatch(
-          new RegExp(`^Web UI: stopped with this command. "npx highwater dev" .*\\n {2}${link}`, 'm'),
-        );
-        const port = /Temporal server at 127\.0\.0\.1:(\d+),/.exec(short.stderr)?.[1];
-        expect(await portAnswers(Number(port))).toBe(false);
-      },
-      NO_SERVER,
-    );
-  });
+  test.skipIf(!LONG)(
+    'two runs share the server that the first one starts, and the last one stops it',
+    async () => {
+      await atDesk(
+        { rows: 5000, latency_ms: SLOW },
+        async (desk) => {
+          const { short, long } = await shortAndLong(desk);
+          expect(short.stderr).toMatch(
+            /^Temporal server at 127\.0\.0\.1:\d+, Web UI at http:\/\/127\.0\.0\.1:\d+, state in \S+temporal\.db\n/,
+          );
+          const link = 'http://127\\.0\\.0\\.1:\\d+/namespaces/default/workflows/\\w+-keyset-[0-9a-f]{8}/';
+          expect(short.stdout).toMatch(new RegExp(`^Web UI: ${link}`, 'm'));
+          // Its server has stopped: the link is dead until "dev" starts it again.
+          expect(long.stdout).toMatch(
+            new RegExp(`^Web UI: stopped with this command. "npx highwater dev" .*\\n {2}${link}`, 'm'),
+          );
+          const port = /Temporal server at 127\.0\.0\.1:(\d+),/.exec(short.stderr)?.[1];
+          expect(await portAnswers(Number(port))).toBe(false);
+        },
+        NO_SERVER,
+      );
+    },
+  );
 
   test('a run that fails says why first, then where to look further', async () => {
     await atDesk(
@@ -795,7 +811,7 @@ describe.concurrent('without any Temporal server', () => {
     );
   });
 
-  test('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
+  test.skipIf(!LONG)('dev keeps one up with a worker, and --reset forgets what it knew', async () => {
     await atDesk(
       {},
       async (desk) => {

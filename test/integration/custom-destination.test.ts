@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type DestinationDefinition, HighwaterClient, target } from '../../src/index.js';
 import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
+import { LONG } from '../helpers/long.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const address = inject('temporalAddress');
@@ -113,7 +114,7 @@ describe('the destination of an extension', () => {
     );
   });
 
-  test('refuses what it does not support, with its place in the file', async () => {
+  test.skipIf(!LONG)('refuses what it does not support, with its place in the file', async () => {
     const history = await run(['config', 'history.yaml']);
     expect(history.stderr).toMatch(
       /history\.yaml:\d+:5 {2}streams\[0\]\.mode: history is not supported by this destination: omit it/,
@@ -159,42 +160,45 @@ describe('a worker', () => {
   });
   afterAll(() => client.close());
 
-  test('without the extension blocks a sync that runs, until it is resumed on one that has it', async () => {
-    people = [{ id: 1, name: 'anna' }];
-    const taskQueue = uniqueName('custom-destination');
-    const start = (...flags: string[]) =>
-      startWorker({
-        ...{ address, taskQueue, flags, cwd: folder.path, destination: folder.file(`${taskQueue}.duckdb`) },
-        env: { HIGHWATER_HOME: folder.file('home') },
-      });
-    const WITH = ['--extension', 'highwater-ndjson'];
-    let worker = await start(...WITH);
-    const sync = await client.start(configuration('kept'), { taskQueue, workflowId: taskQueue });
-    const isAt = (status: string) =>
-      until(
-        async () => (await sync.progress().catch(() => null))?.status === status,
-        60,
-        `the status ${status}`,
+  test.skipIf(!LONG)(
+    'without the extension blocks a sync that runs, until it is resumed on one that has it',
+    async () => {
+      people = [{ id: 1, name: 'anna' }];
+      const taskQueue = uniqueName('custom-destination');
+      const start = (...flags: string[]) =>
+        startWorker({
+          ...{ address, taskQueue, flags, cwd: folder.path, destination: folder.file(`${taskQueue}.duckdb`) },
+          env: { HIGHWATER_HOME: folder.file('home') },
+        });
+      const WITH = ['--extension', 'highwater-ndjson'];
+      let worker = await start(...WITH);
+      const sync = await client.start(configuration('kept'), { taskQueue, workflowId: taskQueue });
+      const isAt = (status: string) =>
+        until(
+          async () => (await sync.progress().catch(() => null))?.status === status,
+          60,
+          `the status ${status}`,
+        );
+      await isAt('sleeping');
+      expect(await names('kept')).toEqual(['anna']);
+
+      await worker.end();
+      worker = await start();
+      people = [{ id: 1, name: 'alma' }];
+      await sync.trigger();
+      await isAt('blocked');
+      expect((await sync.progress()).trouble?.message).toMatch(
+        /begins with "ndjson:", which is not a kind of destination; .*HIGHWATER_EXTENSIONS/s,
       );
-    await isAt('sleeping');
-    expect(await names('kept')).toEqual(['anna']);
 
-    await worker.end();
-    worker = await start();
-    people = [{ id: 1, name: 'alma' }];
-    await sync.trigger();
-    await isAt('blocked');
-    expect((await sync.progress()).trouble?.message).toMatch(
-      /begins with "ndjson:", which is not a kind of destination; .*HIGHWATER_EXTENSIONS/s,
-    );
-
-    await worker.end();
-    worker = await start(...WITH);
-    await sync.resume();
-    await until(async () => (await names('kept'))[0] === 'alma', 60, 'the new name');
-    await sync.cancel();
-    await worker.end();
-  });
+      await worker.end();
+      worker = await start(...WITH);
+      await sync.resume();
+      await until(async () => (await names('kept'))[0] === 'alma', 60, 'the new name');
+      await sync.cancel();
+      await worker.end();
+    },
+  );
 
   test('that trusts no configuration writes where its owner allows it, and nowhere else', async () => {
     people = [{ id: 1, name: 'anna' }];

@@ -6,6 +6,7 @@ import { readDestination } from '../../src/cli/query.js';
 import { highwater, scratch, uniqueName, until } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -95,69 +96,74 @@ describe('a sync that goes on', () => {
   const reaches = (id: string, wanted: string) =>
     until(async () => (await system.client.sync(id).progress()).status === wanted, 30, `${id} ${wanted}`);
 
-  test('is blocked; reject keeps the rows, approve lets them go, and status, list and logs tell it', async () => {
-    const source = await losing();
-    const id = uniqueName('users');
-    const table = id.replace(/\W/g, '_');
-    await system.start(configuration(source.url, table, { interval: '1h' }), { workflowId: id });
-    await reaches(id, 'sleeping');
-    const nothing = await command('approve', id);
-    expect(nothing).toEqual({
-      ...{ status: 1, stdout: '' },
-      stderr:
-        'highwater: nothing was decided: no pass waits for a decision about deletes (the sync is sleeping)\n',
-    });
-    source.holds(50);
-    await command('trigger', id);
-    await reaches(id, 'blocked');
-    const [status, list] = [await command('status', id), await command('list', '--running')];
-    expect(status.stdout).toMatch(
-      new RegExp(
-        `^✗ needs approval: since .* · a pass would remove 50 of the 100 rows of main\\.${table}\n` +
-          ` {2}next: decide: "highwater approve ${id}" removes the rows, "highwater reject ${id}" keeps them\n`,
-      ),
-    );
-    expect(status.stdout).toMatch(/^problem +TooManyDeletesError$/m);
-    expect(list.stdout).toMatch(new RegExp(`^${id} +blocked `, 'm'));
-    expect(list.stdout).toMatch(
-      new RegExp(`^✗ ${id}: needs approval: .* a pass would remove 50 of the 100 rows`, 'm'),
-    );
+  test.skipIf(!LONG)(
+    'is blocked; reject keeps the rows, approve lets them go, and status, list and logs tell it',
+    async () => {
+      const source = await losing();
+      const id = uniqueName('users');
+      const table = id.replace(/\W/g, '_');
+      await system.start(configuration(source.url, table, { interval: '1h' }), { workflowId: id });
+      await reaches(id, 'sleeping');
+      const nothing = await command('approve', id);
+      expect(nothing).toEqual({
+        ...{ status: 1, stdout: '' },
+        stderr:
+          'highwater: nothing was decided: no pass waits for a decision about deletes (the sync is sleeping)\n',
+      });
+      source.holds(50);
+      await command('trigger', id);
+      await reaches(id, 'blocked');
+      const [status, list] = [await command('status', id), await command('list', '--running')];
+      expect(status.stdout).toMatch(
+        new RegExp(
+          `^✗ needs approval: since .* · a pass would remove 50 of the 100 rows of main\\.${table}\n` +
+            ` {2}next: decide: "highwater approve ${id}" removes the rows, "highwater reject ${id}" keeps them\n`,
+        ),
+      );
+      expect(status.stdout).toMatch(/^problem +TooManyDeletesError$/m);
+      expect(list.stdout).toMatch(new RegExp(`^${id} +blocked `, 'm'));
+      expect(list.stdout).toMatch(
+        new RegExp(`^✗ ${id}: needs approval: .* a pass would remove 50 of the 100 rows`, 'm'),
+      );
 
-    const rejected = await command('reject', id);
-    expect(rejected).toMatchObject({ status: 0, stderr: '' });
-    expect(rejected.stdout).toMatch(
-      new RegExp(`^${id}: rejected: the pass keeps 50 of the 100 rows of table main.${table}\n${id}: .*\n$`),
-    );
-    await reaches(id, 'sleeping');
-    expect((await system.query(`SELECT count(*) FROM ${table}`))[0]?.[0]).toBe('100');
-    expect((await command('status', id)).stdout).toContain('note: 50 of the 100 rows of table');
+      const rejected = await command('reject', id);
+      expect(rejected).toMatchObject({ status: 0, stderr: '' });
+      expect(rejected.stdout).toMatch(
+        new RegExp(
+          `^${id}: rejected: the pass keeps 50 of the 100 rows of table main.${table}\n${id}: .*\n$`,
+        ),
+      );
+      await reaches(id, 'sleeping');
+      expect((await system.query(`SELECT count(*) FROM ${table}`))[0]?.[0]).toBe('100');
+      expect((await command('status', id)).stdout).toContain('note: 50 of the 100 rows of table');
 
-    await command('trigger', id);
-    await reaches(id, 'blocked');
-    const approved = await command('approve', id, '--json');
-    expect(approved).toMatchObject({ status: 0, stderr: '' });
-    expect(JSON.parse(approved.stdout)).toMatchObject({
-      ...{ id, asked: 'approve', done: true },
-      streams: [{ stream: table, table: `main.${table}`, deletes: 50, rows: 100 }],
-    });
-    await reaches(id, 'sleeping');
-    expect((await system.query(`SELECT count(*) FROM ${table}`))[0]?.[0]).toBe('50');
-    const [after, listed, logs] = [
-      await command('status', id),
-      await command('list', '--running', '--json'),
-      await command('logs', id),
-    ];
-    expect(after.stdout).toMatch(/^this pass +50 records, 0 rows, 6 pages, 1 batch, 50 deleted/m);
-    expect(after.stdout).toMatch(/^pass ended +ended by +records +rows written +deleted +pages +took$/m);
-    expect((JSON.parse(listed.stdout) as { id: string }[]).find((one) => one.id === id)).toMatchObject({
-      deleted: 50,
-    });
-    expect(logs.stdout).toMatch(/batch \d+ · 50 records · .*: 0 rows written, 50 deleted$/m);
-    expect(logs.stdout).toMatch(/ approve requested by /);
-    await system.client.sync(id).stop();
-  });
+      await command('trigger', id);
+      await reaches(id, 'blocked');
+      const approved = await command('approve', id, '--json');
+      expect(approved).toMatchObject({ status: 0, stderr: '' });
+      expect(JSON.parse(approved.stdout)).toMatchObject({
+        ...{ id, asked: 'approve', done: true },
+        streams: [{ stream: table, table: `main.${table}`, deletes: 50, rows: 100 }],
+      });
+      await reaches(id, 'sleeping');
+      expect((await system.query(`SELECT count(*) FROM ${table}`))[0]?.[0]).toBe('50');
+      const [after, listed, logs] = [
+        await command('status', id),
+        await command('list', '--running', '--json'),
+        await command('logs', id),
+      ];
+      expect(after.stdout).toMatch(/^this pass +50 records, 0 rows, 6 pages, 1 batch, 50 deleted/m);
+      expect(after.stdout).toMatch(/^pass ended +ended by +records +rows written +deleted +pages +took$/m);
+      expect((JSON.parse(listed.stdout) as { id: string }[]).find((one) => one.id === id)).toMatchObject({
+        deleted: 50,
+      });
+      expect(logs.stdout).toMatch(/batch \d+ · 50 records · .*: 0 rows written, 50 deleted$/m);
+      expect(logs.stdout).toMatch(/ approve requested by /);
+      await system.client.sync(id).stop();
+    },
+  );
 
-  test('that waits is not waited for by a run which joins it', async () => {
+  test.skipIf(!LONG)('that waits is not waited for by a run which joins it', async () => {
     const source = await losing();
     const id = uniqueName('joined');
     const table = id.replace(/\W/g, '_');

@@ -6,6 +6,7 @@ import { readDestination } from '../../src/cli/query.js';
 import { highwater, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 const PAGE = 10;
 const COUNT = 60;
@@ -82,7 +83,7 @@ describe('a stream without columns', () => {
     expect(again.rows).toBe(0);
   });
 
-  test.each(['transaction.half', 'commit.after'])(
+  test.skipIf(!LONG).each(['transaction.half', 'commit.after'])(
     'is changed once where the worker dies at %s',
     async (point) => {
       records = Array.from({ length: COUNT }, (_, i) => ({ id: i, v: i < 30 ? i : `text ${i}` }));

@@ -23,6 +23,7 @@ import {
 import { imitate } from '../helpers/imitations.js';
 import { installS3, startS3, type S3Server } from '../helpers/s3.js';
 import { testApi, type TestApi } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 const install = await installS3();
 const run = promisify(execFile);
@@ -105,35 +106,40 @@ describe.concurrent('a folder', () => {
     expect((await readdir(folder.path)).filter((name) => name.startsWith('lake'))).toEqual(['lake']);
   });
 
-  test('of two workers gets two tables side by side, and what a killed one left is removed', async () => {
-    const destination = `files:${folder.file('shared')}`;
-    const { start, sync } = bench(destination);
-    const doomed = await start({ HIGHWATER_FAULT: 'commit.before:2' });
-    await start();
-    const handles = [
-      await sync('keyset', { table: 'by_key' }),
-      await sync('offset', { table: 'by_offset', schema: 'other' }),
-    ];
-    for (const handle of handles) await handle.result();
-    expect(doomed.child.signalCode).toBe('SIGKILL');
-    expect(await difference(api.client, destination, { table: 'by_key' })).toEqual(EQUAL);
-    expect(await difference(api.client, destination, { schema: 'other', table: 'by_offset' })).toEqual(EQUAL);
-    const onDisk = async () =>
-      (await readdir(folder.file('shared'), { recursive: true }))
-        .filter((name) => /\/data\/.*\.parquet$/.test(name))
-        .sort();
-    const named = async () =>
-      (await query(destination, 'SELECT path FROM _highwater_files ORDER BY path')).rows.map(
-        ([path]) => path,
+  test.skipIf(!LONG)(
+    'of two workers gets two tables side by side, and what a killed one left is removed',
+    async () => {
+      const destination = `files:${folder.file('shared')}`;
+      const { start, sync } = bench(destination);
+      const doomed = await start({ HIGHWATER_FAULT: 'commit.before:2' });
+      await start();
+      const handles = [
+        await sync('keyset', { table: 'by_key' }),
+        await sync('offset', { table: 'by_offset', schema: 'other' }),
+      ];
+      for (const handle of handles) await handle.result();
+      expect(doomed.child.signalCode).toBe('SIGKILL');
+      expect(await difference(api.client, destination, { table: 'by_key' })).toEqual(EQUAL);
+      expect(await difference(api.client, destination, { schema: 'other', table: 'by_offset' })).toEqual(
+        EQUAL,
       );
-    expect((await onDisk()).length).toBeGreaterThan((await named()).length);
-    // The next sync of each finds that its base is gone.
-    for (const more of [{ table: 'by_key' }, { table: 'by_offset', schema: 'other' }])
-      await (await sync(more.table === 'by_key' ? 'keyset' : 'offset', more)).result();
-    expect(await onDisk()).toEqual(await named());
-  });
+      const onDisk = async () =>
+        (await readdir(folder.file('shared'), { recursive: true }))
+          .filter((name) => /\/data\/.*\.parquet$/.test(name))
+          .sort();
+      const named = async () =>
+        (await query(destination, 'SELECT path FROM _highwater_files ORDER BY path')).rows.map(
+          ([path]) => path,
+        );
+      expect((await onDisk()).length).toBeGreaterThan((await named()).length);
+      // The next sync of each finds that its base is gone.
+      for (const more of [{ table: 'by_key' }, { table: 'by_offset', schema: 'other' }])
+        await (await sync(more.table === 'by_key' ? 'keyset' : 'offset', more)).result();
+      expect(await onDisk()).toEqual(await named());
+    },
+  );
 
-  test('on a full disk says so, and the sync goes on once there is room', async (context) => {
+  test.skipIf(!LONG)('on a full disk says so, and the sync goes on once there is room', async (context) => {
     const disk = folder.file('disk');
     await mkdir(disk);
     try {

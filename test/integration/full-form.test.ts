@@ -13,6 +13,7 @@ import {
   startPlayground,
 } from '../helpers/playground.js';
 import { startSystem, type System } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 const install = await installPlayground();
 const secrets = {
@@ -232,32 +233,35 @@ describe.skipIf(!install.available)(
       }
     });
 
-    test('with --rate-limit is read by several streams: with a budget none is refused, without one they wait', async () => {
-      if (!install.available) return;
-      const limited = await startPlayground(install.python, { rateLimit: true, capacity: 3 });
-      const watched = await counting(limited.url);
-      try {
-        const streams = STREAMS.slice(0, 3).map((stream, i) => ({ ...stream, table: `limited_${i}` }));
-        const rows = async (source: { [key: string]: Json }) => {
-          const handle = await system.start(
-            configuration(streams, { source: { base_url: watched.url, ...source } }),
-          );
-          return (await handle.result()).streams.map((stream) => stream.rows);
-        };
-        expect(await rows({ rate_limit: { requests_per_second: 9, concurrency: 3 } })).toEqual([
-          200, 200, 200,
-        ]);
-        expect(watched.refused()).toBe(0);
-        const [, , byOffset = {}] = streams;
-        const all = { table: 'limited_all', full_rescan: 1, in_flight: 8, page_size: 10 };
-        const careless = configuration([{ ...byOffset, ...all }], { source: { base_url: watched.url } });
-        expect(await system.sync(careless)).toMatchObject({ rows: 200 });
-        expect(watched.refused()).toBeGreaterThan(0);
-      } finally {
-        watched.stop();
-        await limited.stop();
-      }
-    });
+    test.skipIf(!LONG)(
+      'with --rate-limit is read by several streams: with a budget none is refused, without one they wait',
+      async () => {
+        if (!install.available) return;
+        const limited = await startPlayground(install.python, { rateLimit: true, capacity: 3 });
+        const watched = await counting(limited.url);
+        try {
+          const streams = STREAMS.slice(0, 3).map((stream, i) => ({ ...stream, table: `limited_${i}` }));
+          const rows = async (source: { [key: string]: Json }) => {
+            const handle = await system.start(
+              configuration(streams, { source: { base_url: watched.url, ...source } }),
+            );
+            return (await handle.result()).streams.map((stream) => stream.rows);
+          };
+          expect(await rows({ rate_limit: { requests_per_second: 9, concurrency: 3 } })).toEqual([
+            200, 200, 200,
+          ]);
+          expect(watched.refused()).toBe(0);
+          const [, , byOffset = {}] = streams;
+          const all = { table: 'limited_all', full_rescan: 1, in_flight: 8, page_size: 10 };
+          const careless = configuration([{ ...byOffset, ...all }], { source: { base_url: watched.url } });
+          expect(await system.sync(careless)).toMatchObject({ rows: 200 });
+          expect(watched.refused()).toBeGreaterThan(0);
+        } finally {
+          watched.stop();
+          await limited.stop();
+        }
+      },
+    );
 
     test('a stream that fails says which and why, and the others are done', async () => {
       const streams = [

@@ -10,6 +10,7 @@ import { startSystem, testApi, type System, type TestApi } from '../helpers/syst
 import { onTerminal, terminalMissing } from '../helpers/terminal.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
 import type { Json } from '../../src/protocol.js';
+import { LONG } from '../helpers/long.js';
 
 // Much of it is waiting for processes.
 vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 });
@@ -92,7 +93,7 @@ describe.concurrent('what can be asked of a sync', () => {
     expect((await run('status', id)).stdout).toMatch(/^· stopped: \d+s ago\n {2}next: .+\nstream +strategy/);
   });
 
-  test('cancel ends it, and --no-wait does not wait', async () => {
+  test.skipIf(!LONG)('cancel ends it, and --no-wait does not wait', async () => {
     const id = await sleeping();
     expect(await json('cancel', id, '--no-wait')).toEqual({ id, asked: 'cancel', done: false, status: null });
     await until(async () => (await system.client.sync(id).status()) === 'CANCELLED', 5, 'the end');
@@ -121,23 +122,27 @@ describe.concurrent('what can be asked of a sync', () => {
     }
   });
 
-  test('without a worker is kept until there is one, and said so', async () => {
-    const workflowId = uniqueName('unattended');
-    const nobody = { workflowId, taskQueue: uniqueName('nobody') };
-    await system.client.start(configurationFor('keyset', api.url, { table: 'unattended' }), nobody);
-    const [paused, set] = await Promise.all([
-      run('pause', workflowId),
-      run('set', workflowId, 'batch_rows=5'),
-    ]);
-    expect(paused).toEqual({
-      status: 0,
-      stdout: `${workflowId}: will pause after the current batch\n`,
-      stderr: `no worker answers; the request takes effect once a worker runs ("npx highwater worker --task-queue ${nobody.taskQueue}")\n`,
-    });
-    expect(set).toMatchObject({ status: 1, stdout: '' });
-    expect(set.stderr).toMatch(/^highwater: no worker answers for "unattended-/);
-    await system.client.temporal.workflow.getHandle(workflowId).terminate();
-  }, 60_000);
+  test.skipIf(!LONG)(
+    'without a worker is kept until there is one, and said so',
+    async () => {
+      const workflowId = uniqueName('unattended');
+      const nobody = { workflowId, taskQueue: uniqueName('nobody') };
+      await system.client.start(configurationFor('keyset', api.url, { table: 'unattended' }), nobody);
+      const [paused, set] = await Promise.all([
+        run('pause', workflowId),
+        run('set', workflowId, 'batch_rows=5'),
+      ]);
+      expect(paused).toEqual({
+        status: 0,
+        stdout: `${workflowId}: will pause after the current batch\n`,
+        stderr: `no worker answers; the request takes effect once a worker runs ("npx highwater worker --task-queue ${nobody.taskQueue}")\n`,
+      });
+      expect(set).toMatchObject({ status: 1, stdout: '' });
+      expect(set.stderr).toMatch(/^highwater: no worker answers for "unattended-/);
+      await system.client.temporal.workflow.getHandle(workflowId).terminate();
+    },
+    60_000,
+  );
 
   test('set changes what can be changed, and refuses the rest with every reason', async () => {
     const id = await sleeping();
@@ -200,7 +205,7 @@ describe.concurrent('what is to be seen', () => {
     await Promise.all([system.client.sync(id).cancel(), system.client.sync(other).cancel()]);
   });
 
-  test('status --watch goes on until the sync ends', async () => {
+  test.skipIf(!LONG)('status --watch goes on until the sync ends', async () => {
     const id = await sleeping();
     const child = spawn(process.execPath, [CLI, 'status', id, '--watch'], {
       ...{ env: envWithoutTemporal(env), stdio: ['ignore', 'pipe', 'inherit'] },
@@ -310,7 +315,7 @@ describe.concurrent('what is to be seen', () => {
     await system.client.sync(workflowId).cancel();
   });
 
-  test('status is not green while the source does not answer', async () => {
+  test.skipIf(!LONG)('status is not green while the source does not answer', async () => {
     const silent = createServer(() => undefined);
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as AddressInfo;
@@ -371,88 +376,91 @@ describe.concurrent('what is to be seen', () => {
 });
 
 describe.concurrent('schedule', () => {
-  test('starts syncs of one pass, says when, and can be paused, resumed and deleted', async () => {
-    const id = uniqueName('often');
-    const configuration = configurationFor('keyset', api.url, { interval: '1h', table: 'scheduled' });
-    await writeFile(folder.file('scheduled.json'), JSON.stringify(configuration));
-    const made = await run(
-      ...[
-        'schedule',
-        'create',
-        'scheduled.json',
-        '--id',
-        id,
-        '--cron',
-        '0 3 * * *',
-        '--time-zone',
-        'Europe/Berlin',
-      ],
-      ...['--jitter', '30s', '--task-queue', system.worker.taskQueue],
-    );
-    expect(made).toMatchObject({ status: 0 });
-    expect(made.stderr).toBe('note: "interval" is ignored: each sync of a schedule makes one pass\n');
-    expect(made.stdout).toMatch(new RegExp(`^Created the schedule ${id}; first sync at \\S+Z\n`));
-    expect(await json('schedule', 'trigger', id)).toEqual({ id, schedule: 'triggered' });
-    const query = `TemporalScheduledById = "${id}" AND HighwaterRows = 130`;
-    await until(
-      async () => (await system.client.list({ query })).length === 1,
-      20,
-      'the sync of the schedule',
-    );
-    const [sync] = await system.client.list({ query });
-    expect(sync).toMatchObject({ execution: 'COMPLETED', attributes: { status: 'drained' }, schedule: id });
-    expect(Date.parse(sync?.nextRun ?? '')).toBeGreaterThan(Date.now());
-    expect((await run('schedule', 'list')).stdout).toMatch(
-      new RegExp(
-        `^${id} +active +0 3 \\* \\* \\* \\(Europe/Berlin\\) +\\d+s ago +completed +in \\d+[hm]$`,
-        'm',
-      ),
-    );
-    expect((await run('status', id)).stdout).toMatch(
-      new RegExp(
-        `^Schedule ${id}: 0 3 .+ · next sync in \\d+[hm] · latest sync: ${id}-\\S+\n· completed: \\d+s ago\n`,
-      ),
-    );
-    // The other commands about a sync take the id of its schedule too.
-    const logs = await run('logs', id, '--limit', '1');
-    expect(logs.stdout).toMatch(/^\S+Z {3}completed\n$/);
-    expect(logs.stderr).toMatch(new RegExp(`^Schedule ${id}: 0 3 .+ · latest sync: ${id}-\\S+\n$`));
-    expect((await run('trigger', id)).stdout).toBe(
-      `${id}: the schedule starts a sync now; "highwater status ${id}" shows it\n`,
-    );
-    await until(async () => (await system.client.list({ query })).length === 1, 20, 'its second sync');
-    expect((await run('schedule', 'pause', id)).stdout).toBe(`${id}: paused\n`);
-    await until(
-      async () => {
-        const all = (await json('schedule', 'list')) as { id: string; paused: boolean }[];
-        return all.some((one) => one.id === id && one.paused);
-      },
-      10,
-      'the pause in the list',
-    );
-    expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: resumed\n`);
-    const twice = await run('schedule', 'create', 'scheduled.json', '--id', id, '--every', '15m');
-    expect(twice.stderr).toMatch(
-      /the schedule ".+" already exists; delete it first, or choose another --id\n$/,
-    );
-    expect((await run('schedule', 'delete', id)).stdout).toBe(`${id}: deleted\n`);
-    const [gone, cron, both, bad] = await Promise.all([
-      run('schedule', 'delete', id),
-      run('schedule', 'create', 'scheduled.json', '--id', id, '--cron', 'often'),
-      run('schedule', 'create', 'scheduled.json'),
-      run('schedule', 'create', 'scheduled.json', '--every', 'often'),
-    ]);
-    expect(gone).toMatchObject({
-      status: 1,
-      stderr: expect.stringMatching(/there is no schedule ".+"; /) as string,
-    });
-    expect(cron).toMatchObject({ status: 1, stderr: expect.stringContaining('CronString') as string });
-    expect(both).toEqual({ status: 1, stdout: '', stderr: 'highwater: give either --every or --cron\n' });
-    expect(bad).toMatchObject({
-      status: 1,
-      stderr: expect.stringContaining('Give a duration such as') as string,
-    });
-  });
+  test.skipIf(!LONG)(
+    'starts syncs of one pass, says when, and can be paused, resumed and deleted',
+    async () => {
+      const id = uniqueName('often');
+      const configuration = configurationFor('keyset', api.url, { interval: '1h', table: 'scheduled' });
+      await writeFile(folder.file('scheduled.json'), JSON.stringify(configuration));
+      const made = await run(
+        ...[
+          'schedule',
+          'create',
+          'scheduled.json',
+          '--id',
+          id,
+          '--cron',
+          '0 3 * * *',
+          '--time-zone',
+          'Europe/Berlin',
+        ],
+        ...['--jitter', '30s', '--task-queue', system.worker.taskQueue],
+      );
+      expect(made).toMatchObject({ status: 0 });
+      expect(made.stderr).toBe('note: "interval" is ignored: each sync of a schedule makes one pass\n');
+      expect(made.stdout).toMatch(new RegExp(`^Created the schedule ${id}; first sync at \\S+Z\n`));
+      expect(await json('schedule', 'trigger', id)).toEqual({ id, schedule: 'triggered' });
+      const query = `TemporalScheduledById = "${id}" AND HighwaterRows = 130`;
+      await until(
+        async () => (await system.client.list({ query })).length === 1,
+        20,
+        'the sync of the schedule',
+      );
+      const [sync] = await system.client.list({ query });
+      expect(sync).toMatchObject({ execution: 'COMPLETED', attributes: { status: 'drained' }, schedule: id });
+      expect(Date.parse(sync?.nextRun ?? '')).toBeGreaterThan(Date.now());
+      expect((await run('schedule', 'list')).stdout).toMatch(
+        new RegExp(
+          `^${id} +active +0 3 \\* \\* \\* \\(Europe/Berlin\\) +\\d+s ago +completed +in \\d+[hm]$`,
+          'm',
+        ),
+      );
+      expect((await run('status', id)).stdout).toMatch(
+        new RegExp(
+          `^Schedule ${id}: 0 3 .+ · next sync in \\d+[hm] · latest sync: ${id}-\\S+\n· completed: \\d+s ago\n`,
+        ),
+      );
+      // The other commands about a sync take the id of its schedule too.
+      const logs = await run('logs', id, '--limit', '1');
+      expect(logs.stdout).toMatch(/^\S+Z {3}completed\n$/);
+      expect(logs.stderr).toMatch(new RegExp(`^Schedule ${id}: 0 3 .+ · latest sync: ${id}-\\S+\n$`));
+      expect((await run('trigger', id)).stdout).toBe(
+        `${id}: the schedule starts a sync now; "highwater status ${id}" shows it\n`,
+      );
+      await until(async () => (await system.client.list({ query })).length === 1, 20, 'its second sync');
+      expect((await run('schedule', 'pause', id)).stdout).toBe(`${id}: paused\n`);
+      await until(
+        async () => {
+          const all = (await json('schedule', 'list')) as { id: string; paused: boolean }[];
+          return all.some((one) => one.id === id && one.paused);
+        },
+        10,
+        'the pause in the list',
+      );
+      expect((await run('schedule', 'resume', id)).stdout).toBe(`${id}: resumed\n`);
+      const twice = await run('schedule', 'create', 'scheduled.json', '--id', id, '--every', '15m');
+      expect(twice.stderr).toMatch(
+        /the schedule ".+" already exists; delete it first, or choose another --id\n$/,
+      );
+      expect((await run('schedule', 'delete', id)).stdout).toBe(`${id}: deleted\n`);
+      const [gone, cron, both, bad] = await Promise.all([
+        run('schedule', 'delete', id),
+        run('schedule', 'create', 'scheduled.json', '--id', id, '--cron', 'often'),
+        run('schedule', 'create', 'scheduled.json'),
+        run('schedule', 'create', 'scheduled.json', '--every', 'often'),
+      ]);
+      expect(gone).toMatchObject({
+        status: 1,
+        stderr: expect.stringMatching(/there is no schedule ".+"; /) as string,
+      });
+      expect(cron).toMatchObject({ status: 1, stderr: expect.stringContaining('CronString') as string });
+      expect(both).toEqual({ status: 1, stdout: '', stderr: 'highwater: give either --every or --cron\n' });
+      expect(bad).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('Give a duration such as') as string,
+      });
+    },
+  );
 });
 
 describe.concurrent('doctor', () => {
@@ -500,7 +508,7 @@ describe.concurrent('doctor', () => {
 });
 
 describe.concurrent('replay', () => {
-  test('says whether a history goes on with this version', async () => {
+  test.skipIf(!LONG)('says whether a history goes on with this version', async () => {
     const id = await sleeping();
     const saved = await new Promise<string>((resolve, reject) =>
       execFile(

@@ -25,6 +25,7 @@ import {
 } from '../helpers/postgres.js';
 import { VAULT_TOKEN, vaultLike } from '../helpers/providers.js';
 import { testApi, type TestApi } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 const install = await installPostgres();
 const [unmountable, unpooled] = await Promise.all([mountProblem(), poolerProblem()]);
@@ -109,33 +110,40 @@ describe.skipIf(!install.available)(
       expect(batches.reduce((sum, { rows: count }) => sum + Number(count), 0)).toBe(sorted.length);
     }
 
-    test('finds its columns by itself, and writes what was put aside once it fits', async () => {
-      const { start, sync, query } = await bench();
-      await start();
-      const done = await sync('keyset', { misfits: 'evolve', column_names: 'snake_case' });
-      expect((await done.result()).streams[0]).toMatchObject({ rows: ROWS });
-      await expectEqual(query);
-      const types = await query(
-        `SELECT column_name AS name, data_type AS type FROM information_schema.columns WHERE table_name = 'user' ORDER BY ordinal_position`,
-      );
-      expect(types).toContainEqual({ name: 'updated_at', type: 'timestamp with time zone' });
-      expect(types).toContainEqual({ name: 'id', type: 'text' });
-      await query(
-        `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', '', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
-      );
-      const file = folder.file('retry.json');
-      await writeFile(
-        file,
-        JSON.stringify(
-          configurationFor('keyset', api.url, { destination, misfits: 'evolve', column_names: 'snake_case' }),
-        ),
-      );
-      const retried = await highwater(['rejects', '--retry', file], { env: { PGSECRET: PASSWORD } });
-      expect(retried.stdout).toBe('user: 1 of 1 record fit now; 1 row inserted or updated.\n');
-      expect(await query(`SELECT name, created_at IS NULL AS empty FROM "user" WHERE id = 'late'`)).toEqual([
-        { name: '5', empty: false },
-      ]);
-    });
+    test.skipIf(!LONG)(
+      'finds its columns by itself, and writes what was put aside once it fits',
+      async () => {
+        const { start, sync, query } = await bench();
+        await start();
+        const done = await sync('keyset', { misfits: 'evolve', column_names: 'snake_case' });
+        expect((await done.result()).streams[0]).toMatchObject({ rows: ROWS });
+        await expectEqual(query);
+        const types = await query(
+          `SELECT column_name AS name, data_type AS type FROM information_schema.columns WHERE table_name = 'user' ORDER BY ordinal_position`,
+        );
+        expect(types).toContainEqual({ name: 'updated_at', type: 'timestamp with time zone' });
+        expect(types).toContainEqual({ name: 'id', type: 'text' });
+        await query(
+          `INSERT INTO _highwater_rejects VALUES ('b', 'public', 'user', 'keyset', 's', '', 'why', '{"id":"late","name":5,"createdAt":"2026-01-01T00:00:00Z"}', now())`,
+        );
+        const file = folder.file('retry.json');
+        await writeFile(
+          file,
+          JSON.stringify(
+            configurationFor('keyset', api.url, {
+              destination,
+              misfits: 'evolve',
+              column_names: 'snake_case',
+            }),
+          ),
+        );
+        const retried = await highwater(['rejects', '--retry', file], { env: { PGSECRET: PASSWORD } });
+        expect(retried.stdout).toBe('user: 1 of 1 record fit now; 1 row inserted or updated.\n');
+        expect(await query(`SELECT name, created_at IS NULL AS empty FROM "user" WHERE id = 'late'`)).toEqual(
+          [{ name: '5', empty: false }],
+        );
+      },
+    );
 
     test('is exact, goes on from its checkpoint, and tells nobody the password', async () => {
       const { start, sync, query } = await bench();
@@ -177,7 +185,7 @@ describe.skipIf(!install.available)(
       await expectEqual(query);
     });
 
-    test('survives that the server is killed and comes back', async () => {
+    test.skipIf(!LONG)('survives that the server is killed and comes back', async () => {
       const { start, sync, query } = await bench();
       await start();
       await api.client.reset();
@@ -286,7 +294,7 @@ describe.skipIf(!install.available)(
       },
     );
 
-    test('of two strategies writes two tables side by side, by two workers', async () => {
+    test.skipIf(!LONG)('of two strategies writes two tables side by side, by two workers', async () => {
       const { start, sync, query } = await bench();
       await start();
       await start();
@@ -317,66 +325,72 @@ describe.skipIf(!install.available)(
       expect(failure?.message).not.toContain(PASSWORD);
     });
 
-    test('whose password is changed goes on by the new one, without a restart of the worker', async () => {
-      const { name, start, sync, query } = await bench();
-      await start();
-      const file = folder.file('password');
-      const more = { destination: `postgresql://writer:\${file:${file}}@127.0.0.1:${server.port}/${name}` };
-      const change = async (password: string) => {
-        await writeFile(file, password);
-        await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
-      };
-      try {
-        await writeFile(file, 'not it');
-        await expect((await sync('offset', more)).result()).rejects.toThrow(
-          /refused the connection: password authentication failed/,
-        );
-        await change('first');
-        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
-        await change('second');
-        await server.query(
-          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
-        );
-        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
-        expect(await query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
-      } finally {
-        await change(PASSWORD);
-      }
-    });
+    test.skipIf(!LONG)(
+      'whose password is changed goes on by the new one, without a restart of the worker',
+      async () => {
+        const { name, start, sync, query } = await bench();
+        await start();
+        const file = folder.file('password');
+        const more = { destination: `postgresql://writer:\${file:${file}}@127.0.0.1:${server.port}/${name}` };
+        const change = async (password: string) => {
+          await writeFile(file, password);
+          await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
+        };
+        try {
+          await writeFile(file, 'not it');
+          await expect((await sync('offset', more)).result()).rejects.toThrow(
+            /refused the connection: password authentication failed/,
+          );
+          await change('first');
+          expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
+          await change('second');
+          await server.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+          );
+          expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
+          expect(await query('SELECT count(*)::int AS n FROM public."user"')).toEqual([{ n: ROWS }]);
+        } finally {
+          await change(PASSWORD);
+        }
+      },
+    );
 
-    test('whose password is changed in Vault goes on by the new one, although the old one is kept for its lease', async () => {
-      const { name, start, sync } = await bench();
-      const vault = await vaultLike();
-      const change = async (password: string, inVault = password) => {
-        vault.secrets.set('kv/pg', { data: { password: inVault } });
-        await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
-      };
-      await start({ VAULT_ADDR: vault.url, VAULT_TOKEN, VAULT_NAMESPACE: 'team' });
-      const more = {
-        destination: `postgresql://writer:\${vault:kv/pg#password}@127.0.0.1:${server.port}/${name}`,
-      };
-      try {
-        await change('first/pass%1');
-        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
-        expect(vault.asked).toEqual(['kv/pg']);
-        await change('second/pass%2');
-        await server.query(
-          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
-        );
-        expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
-        expect(vault.asked).toEqual(['kv/pg', 'kv/pg']);
-        await change('third/pass%3', 'not it');
-        await server.query(
-          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
-        );
-        await expect((await sync('offset', more)).result()).rejects.toThrow(
-          /refused the connection: password authentication failed/,
-        );
-      } finally {
-        await change(PASSWORD);
-        await vault.stop();
-      }
-    });
+    test.skipIf(!LONG)(
+      'whose password is changed in Vault goes on by the new one, although the old one is kept for its lease',
+      async () => {
+        const { name, start, sync } = await bench();
+        const vault = await vaultLike();
+        const change = async (password: string, inVault = password) => {
+          vault.secrets.set('kv/pg', { data: { password: inVault } });
+          await server.query(`ALTER ROLE writer PASSWORD '${password}'`);
+        };
+        await start({ VAULT_ADDR: vault.url, VAULT_TOKEN, VAULT_NAMESPACE: 'team' });
+        const more = {
+          destination: `postgresql://writer:\${vault:kv/pg#password}@127.0.0.1:${server.port}/${name}`,
+        };
+        try {
+          await change('first/pass%1');
+          expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: ROWS });
+          expect(vault.asked).toEqual(['kv/pg']);
+          await change('second/pass%2');
+          await server.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+          );
+          expect((await (await sync('offset', more)).result()).streams[0]).toMatchObject({ rows: 0 });
+          expect(vault.asked).toEqual(['kv/pg', 'kv/pg']);
+          await change('third/pass%3', 'not it');
+          await server.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+          );
+          await expect((await sync('offset', more)).result()).rejects.toThrow(
+            /refused the connection: password authentication failed/,
+          );
+        } finally {
+          await change(PASSWORD);
+          await vault.stop();
+        }
+      },
+    );
 
     test('is run, checked and queried from the command line', async () => {
       const { sync: _, name } = await bench();

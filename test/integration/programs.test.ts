@@ -9,6 +9,7 @@ import { addNamespace } from '../helpers/documents.js';
 import { CLI, difference, EQUAL, scratch } from '../helpers/harness.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 import { envWithoutTemporal } from '../helpers/temporal.js';
+import { LONG } from '../helpers/long.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
@@ -108,7 +109,7 @@ describe('a program', () => {
     expect(output).toContain('ended');
   });
 
-  test('runs a worker of its own, and keeps one sync running on it', async () => {
+  test.skipIf(!LONG)('runs a worker of its own, and keeps one sync running on it', async () => {
     const run = async (said: string, until: () => Promise<void>) => {
       const program = start('--import', loader, 'own-worker.ts', api.url);
       await program.printed(said);

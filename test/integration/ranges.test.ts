@@ -18,6 +18,7 @@ import {
 } from '../helpers/harness.js';
 import { readDestination } from '../../src/cli/query.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 // Much of it is waiting for processes.
 vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 });
@@ -335,43 +336,46 @@ describe.concurrent('what cannot be', () => {
     await here.client.sync(id).cancel();
   });
 
-  test('a range that runs is not started twice, goes on where it was stopped, and leaves nothing when it is cancelled', async () => {
-    const source = await api({ rows: 500, keyset_page: 10, latency_ms: 60 });
-    const destination = folder.file('once.duckdb');
-    const configuration = configurationFor('keyset', source.url, { batch_rows: 50, destination });
-    const { taskQueue } = here.worker;
-    const from = '2000-01-01';
-    const first = await here.client.backfill(configuration, { from, to: null, taskQueue });
-    await expect(here.client.backfill(configuration, { from, to: null, taskQueue })).rejects.toThrow(
-      /is already running/,
-    );
-    await until(async () => (await first.progress()).rows > 0, 20, 'rows');
-    await first.stop();
-    await expect(first.range()).rejects.toThrow(/stopped before it finished/);
-    const read = (await source.client.stats()).requests;
-    expect(
-      (
-        await query(
-          destination,
-          'SELECT count(*) FROM _highwater_checkpoints WHERE "range" LIKE \'backfill %\'',
-        )
-      )[0],
-    ).toEqual(['1']);
-    await source.client.set({ latency_ms: 0 });
-    const second = await here.client.backfill(configuration, { from, to: null, taskQueue });
-    const { records } = await second.range();
-    expect(records).toBeLessThan(600 - read * 5);
-    expect(await difference(source.client, destination)).toEqual(EQUAL);
-    await here.sync(configuration);
-    await source.client.set({ latency_ms: 60 });
-    const audit = await here.client.audit(configuration, { taskQueue });
-    await until(async () => (await audit.progress()).records > 0, 20, 'records');
-    await audit.cancel();
-    await expect(audit.range()).rejects.toThrow(/cancelled/);
-    await until(async () => (await query(destination, LEFT))[0]?.[0] === '0', 10, 'nothing left');
-    await expect(here.client.audit(asConfiguration([configuration]))).rejects.toThrow();
-    await expect(here.client.backfill(configuration, { from: null, to: null })).rejects.toBeInstanceOf(
-      RangeRefusedError,
-    );
-  });
+  test.skipIf(!LONG)(
+    'a range that runs is not started twice, goes on where it was stopped, and leaves nothing when it is cancelled',
+    async () => {
+      const source = await api({ rows: 500, keyset_page: 10, latency_ms: 60 });
+      const destination = folder.file('once.duckdb');
+      const configuration = configurationFor('keyset', source.url, { batch_rows: 50, destination });
+      const { taskQueue } = here.worker;
+      const from = '2000-01-01';
+      const first = await here.client.backfill(configuration, { from, to: null, taskQueue });
+      await expect(here.client.backfill(configuration, { from, to: null, taskQueue })).rejects.toThrow(
+        /is already running/,
+      );
+      await until(async () => (await first.progress()).rows > 0, 20, 'rows');
+      await first.stop();
+      await expect(first.range()).rejects.toThrow(/stopped before it finished/);
+      const read = (await source.client.stats()).requests;
+      expect(
+        (
+          await query(
+            destination,
+            'SELECT count(*) FROM _highwater_checkpoints WHERE "range" LIKE \'backfill %\'',
+          )
+        )[0],
+      ).toEqual(['1']);
+      await source.client.set({ latency_ms: 0 });
+      const second = await here.client.backfill(configuration, { from, to: null, taskQueue });
+      const { records } = await second.range();
+      expect(records).toBeLessThan(600 - read * 5);
+      expect(await difference(source.client, destination)).toEqual(EQUAL);
+      await here.sync(configuration);
+      await source.client.set({ latency_ms: 60 });
+      const audit = await here.client.audit(configuration, { taskQueue });
+      await until(async () => (await audit.progress()).records > 0, 20, 'records');
+      await audit.cancel();
+      await expect(audit.range()).rejects.toThrow(/cancelled/);
+      await until(async () => (await query(destination, LEFT))[0]?.[0] === '0', 10, 'nothing left');
+      await expect(here.client.audit(asConfiguration([configuration]))).rejects.toThrow();
+      await expect(here.client.backfill(configuration, { from: null, to: null })).rejects.toBeInstanceOf(
+        RangeRefusedError,
+      );
+    },
+  );
 });

@@ -7,6 +7,7 @@ import type { Json } from '../../src/protocol.js';
 import { highwater, historyText, scratch, startWorker, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, type System } from '../helpers/system.js';
 import { SECRETS, startVariousApi, USERS, type VariousApi } from '../helpers/various-api.js';
+import { LONG } from '../helpers/long.js';
 
 type Config = { [key: string]: Json };
 
@@ -443,7 +444,7 @@ describe('a stream with a parent', () => {
       expect(marks).toEqual([[4]]);
     }));
 
-  test.concurrent.each(['commit.before', 'commit.after'])(
+  test.skipIf(!LONG).concurrent.each(['commit.before', 'commit.after'])(
     'loses nothing when its worker dies at %s',
     (point) =>
       withApi({ teams: 60 }, async (api) => {

@@ -6,6 +6,7 @@ import { asConfiguration } from '../../src/config/index.js';
 import type { Json } from '../../src/protocol.js';
 import { configurationFor, highwater, scratch, uniqueName, until } from '../helpers/harness.js';
 import { startSystem, testApi, type System, type TestApi } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 });
 
@@ -153,59 +154,65 @@ test.concurrent('a stream that no sync has read, in a file that no worker owns',
   });
 });
 
-test.concurrent('each of several streams by itself, and a configuration for all of them', async () => {
-  const id = uniqueName('shop');
-  const streams = (more: { [key: string]: Json } = {}) => ({
-    ...{ interval: '1h', destination: system.destination, source: { base_url: api.url } },
-    defaults: {
-      primary_key: 'id',
-      cursor_field: 'updatedAt',
-      columns: { id: 'STRING', updatedAt: 'UTC_DATETIME' },
-    },
-    streams: [
-      { name: 'first', path: '/pagination/keyset', strategy: 'keyset' },
-      { name: 'second', path: '/incremental/timestamp', strategy: 'timestamp' },
-    ],
-    ...more,
+test
+  .skipIf(!LONG)
+  .concurrent('each of several streams by itself, and a configuration for all of them', async () => {
+    const id = uniqueName('shop');
+    const streams = (more: { [key: string]: Json } = {}) => ({
+      ...{ interval: '1h', destination: system.destination, source: { base_url: api.url } },
+      defaults: {
+        primary_key: 'id',
+        cursor_field: 'updatedAt',
+        columns: { id: 'STRING', updatedAt: 'UTC_DATETIME' },
+      },
+      streams: [
+        { name: 'first', path: '/pagination/keyset', strategy: 'keyset' },
+        { name: 'second', path: '/incremental/timestamp', strategy: 'timestamp' },
+      ],
+      ...more,
+    });
+    await system.start(streams(), { workflowId: id });
+    const begun = async (name: string) =>
+      (await system.client
+        .sync(`${id}/${name}`)
+        .status()
+        .catch(() => '')) === 'RUNNING';
+    await until(async () => (await begun('first')) && begun('second'), 20, 'both streams');
+    await Promise.all([passes(`${id}/first`, 1), passes(`${id}/second`, 1)]);
+    const refused = await run('state', 'rewind', id, '--to', 'start');
+    expect(refused.stderr).toBe(
+      `highwater: each stream of "${id}" has its own cursor; name one of ${id}/first, ${id}/second\n`,
+    );
+    const one = await json<{ done: boolean }>('state', 'rewind', `${id}/second`, '--to', 'start');
+    expect(one.done).toBe(true);
+    await passes(`${id}/second`, 2);
+    expect((await system.client.sync(`${id}/first`).progress()).totals.passes).toBe(1);
+    expect(await json('resync', id)).toEqual({
+      id,
+      started: false,
+      streams: [`${id}/first`, `${id}/second`],
+    });
+    const more = await file(
+      'more.json',
+      streams({ streams: [...streams().streams, { name: 'third', path: '/x', strategy: 'timestamp' }] }),
+    );
+    expect((await run('configure', id, more)).stderr).toMatch(/stream third would be added/);
+    const next = streams({ interval: '3h' });
+    expect((await run('configure', id, await file('next.json', next))).stdout).toBe(
+      `${id}: now uses the new configuration\n`,
+    );
+    await until(
+      async () =>
+        JSON.stringify(await system.client.sync(`${id}/first`).configuration()) ===
+        JSON.stringify(partOf(next, 'first')),
+      20,
+      'the new configuration at a stream',
+    );
+    // A stream is known by the configuration of the whole, and takes that too.
+    expect(await system.client.running(`${id}/first`, asConfiguration(next))).toBe('same');
+    const alone = await file('alone.json', streams({ interval: '4h' }));
+    expect((await run('configure', `${id}/first`, alone)).stdout).toBe(
+      `${id}/first: now uses the new configuration\n`,
+    );
+    await system.client.sync(id).stop();
   });
-  await system.start(streams(), { workflowId: id });
-  const begun = async (name: string) =>
-    (await system.client
-      .sync(`${id}/${name}`)
-      .status()
-      .catch(() => '')) === 'RUNNING';
-  await until(async () => (await begun('first')) && begun('second'), 20, 'both streams');
-  await Promise.all([passes(`${id}/first`, 1), passes(`${id}/second`, 1)]);
-  const refused = await run('state', 'rewind', id, '--to', 'start');
-  expect(refused.stderr).toBe(
-    `highwater: each stream of "${id}" has its own cursor; name one of ${id}/first, ${id}/second\n`,
-  );
-  const one = await json<{ done: boolean }>('state', 'rewind', `${id}/second`, '--to', 'start');
-  expect(one.done).toBe(true);
-  await passes(`${id}/second`, 2);
-  expect((await system.client.sync(`${id}/first`).progress()).totals.passes).toBe(1);
-  expect(await json('resync', id)).toEqual({ id, started: false, streams: [`${id}/first`, `${id}/second`] });
-  const more = await file(
-    'more.json',
-    streams({ streams: [...streams().streams, { name: 'third', path: '/x', strategy: 'timestamp' }] }),
-  );
-  expect((await run('configure', id, more)).stderr).toMatch(/stream third would be added/);
-  const next = streams({ interval: '3h' });
-  expect((await run('configure', id, await file('next.json', next))).stdout).toBe(
-    `${id}: now uses the new configuration\n`,
-  );
-  await until(
-    async () =>
-      JSON.stringify(await system.client.sync(`${id}/first`).configuration()) ===
-      JSON.stringify(partOf(next, 'first')),
-    20,
-    'the new configuration at a stream',
-  );
-  // A stream is known by the configuration of the whole, and takes that too.
-  expect(await system.client.running(`${id}/first`, asConfiguration(next))).toBe('same');
-  const alone = await file('alone.json', streams({ interval: '4h' }));
-  expect((await run('configure', `${id}/first`, alone)).stdout).toBe(
-    `${id}/first: now uses the new configuration\n`,
-  );
-  await system.client.sync(id).stop();
-});

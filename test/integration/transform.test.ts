@@ -14,6 +14,7 @@ import {
 } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
 import { startSystem, type System } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 type Config = { [key: string]: Json };
 
@@ -257,7 +258,7 @@ test('changed code is noticed by a running sync, which goes on with it and says 
   }
 });
 
-test('a worker that is killed in the middle of a sync goes on where it was', async () => {
+test.skipIf(!LONG)('a worker that is killed in the middle of a sync goes on where it was', async () => {
   const folder = await scratch();
   const [address, taskQueue] = [inject('temporalAddress'), uniqueName('killed')];
   const destination = folder.file('killed.duckdb');
@@ -307,7 +308,7 @@ describe('the commands', () => {
   };
   const env = () => ({ env: { HIGHWATER_HOOKS: hooks.path } });
 
-  test('run names the next step where the hook fails', async () => {
+  test.skipIf(!LONG)('run names the next step where the hook fails', async () => {
     await writeFile(
       hooks.file('late.mjs'),
       'export default (order) => (order.id === 5 ? order.x.y : order);',

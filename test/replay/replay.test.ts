@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { replay as replayHistory, type Replayed } from '../../src/replaying.js';
 import { workflowBundle } from '../helpers/workflow-bundle.js';
 import { whatBreaks } from './words.js';
+import { LONG } from '../helpers/long.js';
 
 // Where a replay fails on purpose, the log would only repeat it.
 Runtime.install({
@@ -61,7 +62,7 @@ describe('a sync that was started with a released version goes on with this code
     expect(broken, whatBreaks(version, name, one.history, broken)).toBeNull();
   });
 
-  test('on a worker that sends traces too, and back', async () => {
+  test.skipIf(!LONG)('on a worker that sends traces too, and back', async () => {
     const code = readFileSync(TRACED, 'utf8');
     for (const one of recorded) expect(await replay(one, code), one.name).toBeNull();
   });

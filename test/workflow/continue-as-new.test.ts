@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { EQUAL } from '../helpers/harness.js';
 import { gate, scheduled, useLaboratory, type Run } from './laboratory.js';
+import { LONG } from '../helpers/long.js';
 
 const lab = useLaboratory();
 /** A few batches a run. */
@@ -51,7 +52,7 @@ describe('continue as new', () => {
     expect(new Set(urls).size).toBe(urls.length);
   });
 
-  test('loses no signal sent around it', async () => {
+  test.skipIf(!LONG)('loses no signal sent around it', async () => {
     const bench = await lab().bench({ rows: 2000, latency_ms: 20 }, 'offset');
     const run = await bench.start({ history_limit: 20 });
     const runs = new Set<string>();

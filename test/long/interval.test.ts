@@ -3,7 +3,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EQUAL } from '../helpers/harness.js';
 import { timeSkipping, timeSkippingBinary } from '../helpers/time-skipping.js';
-import { Laboratory, summaryOf, useLaboratory } from './laboratory.js';
+import { Laboratory, summaryOf, useLaboratory } from '../workflow/laboratory.js';
 
 const binary = await timeSkippingBinary();
 const unavailable = 'reason' in binary ? ` (skipped: ${binary.reason})` : '';
