@@ -44,13 +44,13 @@ const LAYERS = {
   secrets: { imports: ['trust'], packages: TEMPORAL },
   request: { imports: ['secrets'], packages: TEMPORAL },
   config: {
-    imports: ['secrets', 'request', 'strategies', 'extensions', 'destinations/custom'],
+    imports: ['secrets', 'request', 'strategies', 'extensions', 'destinations/custom', 'syntax-error'],
     packages: TEMPORAL,
   },
   staging: { imports: [], packages: TEMPORAL },
   payloads: { imports: [] },
   dev: { imports: [] },
-  hooks: { imports: ['trust'], packages: TEMPORAL },
+  hooks: { imports: ['trust', 'syntax-error'], packages: TEMPORAL },
   sources: {
     imports: ['trust', 'secrets', 'strategies', 'request', 'config', 'hooks'],
     types: ['surroundings'],

@@ -1,6 +1,6 @@
 /** Schedules: Temporal starts a sync of one pass at set times. */
 import {
-  type Client,
+  Client,
   ScheduleAlreadyRunning,
   type ScheduleDescription,
   ScheduleNotFoundError,
@@ -8,6 +8,7 @@ import {
   type ScheduleOptions as TemporalOptions,
   type ScheduleSummary,
 } from '@temporalio/client';
+import type { Payload } from '@temporalio/common';
 import type { SyncHandle } from './client.js';
 import { asConfiguration, asOnePass, parseDuration, plansFrom, type Configuration } from './config/index.js';
 import { durationText } from './durations.js';
@@ -116,10 +117,10 @@ export class Schedules {
     return this.get(id);
   }
 
-  /** Lists them. */
+  /** Lists them. One that is encrypted is listed without its key too; its times are then those that the server knows. */
   async list(): Promise<ListedSchedule[]> {
     const found: ListedSchedule[] = [];
-    for await (const one of this.temporal.schedule.list()) {
+    for await (const one of withoutUnreadable(this.temporal).schedule.list()) {
       if (one.action?.workflowType === 'sync') found.push(await listed(one, this.sync));
     }
     return found;
@@ -239,6 +240,24 @@ function whenText(spec: Found['spec'], memo: Found['memo']): string {
   if (typeof memo?.['when'] === 'string') return memo['when'];
   const intervals = (spec?.intervals ?? []).map(({ every }) => `every ${durationText(every / 1000)}`);
   return (spec?.calendars?.length ? [...intervals, 'by calendar'] : intervals).join(', ');
+}
+
+/** Returns a client for which a value that cannot be decrypted is none: else one schedule would keep all from being listed. */
+function withoutUnreadable({ connection, options }: Client): Client {
+  const none = { metadata: { encoding: new TextEncoder().encode('binary/null') } };
+  const codecs = options.loadedDataConverter.payloadCodecs.map((codec) => ({
+    encode: (payloads: Payload[]) => codec.encode(payloads),
+    decode: (payloads: Payload[]) =>
+      Promise.all(
+        payloads.map((payload) =>
+          codec.decode([payload]).then(
+            ([read]) => read ?? none,
+            () => none,
+          ),
+        ),
+      ),
+  }));
+  return new Client({ connection, namespace: options.namespace, dataConverter: { payloadCodecs: codecs } });
 }
 
 async function resultOf(sync: SyncHandle): Promise<ListedSchedule['lastResult']> {

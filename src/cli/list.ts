@@ -72,17 +72,25 @@ async function list({ client }: Connected, options: Options): Promise<void> {
   const running = found.filter(({ execution }) => execution === 'RUNNING');
   const handles = running.map(({ id }) => client.sync(id));
   const unreadable: Error[] = [];
-  const [answers, works, failures] = await Promise.all([
-    askSyncs(client, handles, { onUnreadable: (error) => unreadable.push(error) }),
-    Promise.all(handles.map((handle) => handle.work().catch(() => null))),
-    failuresOf(client, found),
-  ]);
+  const works = await Promise.all(handles.map((handle) => handle.work().catch(() => null)));
   const polled = await polledQueues(
     client,
-    works.flatMap((work, i) => (answers[i] == null && work !== null ? [work.taskQueue] : [])),
+    works.flatMap((work) => work?.taskQueue ?? []),
   );
+  // A sync without a worker cannot answer: asking it would only take until the question expires.
+  const canAnswer = works.map((work) => work === null || polled.get(work.taskQueue) !== false);
+  const [answers, failures] = await Promise.all([
+    askSyncs(
+      client,
+      handles.filter((_, i) => canAnswer[i]),
+      { onUnreadable: (error) => unreadable.push(error) },
+    ),
+    failuresOf(client, found),
+  ]);
+  const answering = running.filter((_, i) => canAnswer[i]);
+  const answerOf = new Map(answering.map(({ id }, i) => [id, answers[i] ?? null]));
   const asked = new Map(
-    running.map(({ id }, i) => [id, { answer: answers[i] ?? null, work: works[i] ?? null }]),
+    running.map(({ id }, i) => [id, { answer: answerOf.get(id) ?? null, work: works[i] ?? null }]),
   );
   const lines = found.map((sync): Line => {
     const { answer = null, work = null } = asked.get(sync.id) ?? {};

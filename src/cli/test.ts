@@ -6,8 +6,8 @@ import { recordingFolder } from '../recording/folder.js';
 import { testRecording, type TestOutcome } from '../recording/test-recording.js';
 import { counted, print, shellWord, visible, wrapped } from './output.js';
 
-/** Rows of each kind of difference that are shown. */
-const ROWS_SHOWN = 20;
+/** Rows of each kind of difference that are shown; --json has all. */
+const ROWS_SHOWN = 5;
 
 interface Options {
   stream?: string;

@@ -80,7 +80,7 @@ export function describe(issue: z.core.$ZodIssue, raw: unknown, keys: readonly s
       const [only] = meant;
       if (only !== undefined && only.length > 0 && meant.length === 1)
         return only.flatMap((inner) =>
-          describe({ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue, raw, keys),
+          describe({ ...inner, path: [...issue.path, ...inner.path] }, raw, keys),
         );
       return [{ path, message: `${show(issue.input)} is not allowed here: ${unionWords(issue)}` }];
     }

@@ -4,6 +4,7 @@ import { basename, extname, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { ConfigurationError, messageOf, NotAllowedError, type Position, type Problem } from '../errors.js';
 import type { Json } from '../protocol.js';
+import { lineOfSyntaxError } from '../syntax-error.js';
 import { kindOf, shapeProblem } from './problems.js';
 
 const TYPESCRIPT = ['.ts', '.mts'];
@@ -116,7 +117,8 @@ function positionIn(thrown: unknown, file: string): Position | null {
     const found = place.startsWith('file:') ? fileURLToPath(place) : place;
     if (found === path) return { line: Number(line), column: Number(column ?? 1) };
   }
-  return null;
+  const line = thrown instanceof SyntaxError ? lineOfSyntaxError(path) : null;
+  return line === null ? null : { line, column: 1 };
 }
 
 /** Copies a value that JSON can express; members without a value are left out, as `JSON.stringify` does. */

@@ -3,6 +3,7 @@ import module from 'node:module';
 import { basename } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
+import { lineOfSyntaxError } from '../syntax-error.js';
 import { NotJsonError, readExact, writeExact, type ExactRecord } from './exact-json.js';
 import type { Transform, TransformContext, TransformResult } from './index.js';
 import {
@@ -56,7 +57,13 @@ function failureOf(thrown: unknown): HookFailure {
   if (!(thrown instanceof Error))
     return { failure: `threw ${typeof thrown === 'string' ? thrown : typeof thrown}`, place: null };
   const name = thrown.name === 'Error' ? '' : `${thrown.name}: `;
-  return { failure: `${name}${thrown.message}`, place: placeIn(thrown.stack ?? '') };
+  return { failure: `${name}${thrown.message}`, place: placeIn(thrown.stack ?? '') ?? syntaxPlace(thrown) };
+}
+
+/** The place of a SyntaxError in the hook itself, as `tidy.mjs:3`. */
+function syntaxPlace(thrown: Error): string | null {
+  const line = thrown instanceof SyntaxError ? lineOfSyntaxError(path) : null;
+  return line === null ? null : `${basename(path)}:${line}`;
 }
 
 /** The first place in a stack that is not part of this package or of Node, as `tidy.mjs:3:14`. */

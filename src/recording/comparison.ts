@@ -181,6 +181,11 @@ export function differenceLines(difference: Difference, limit = 20): string[] {
   ]);
   add(missing, (row) => [`  missing  ${pairs(row)}`]);
   add(extra, (row) => [`  extra    ${pairs(row)}`]);
+  const inColumns = new Map<string, number>();
+  for (const name of changed.flatMap((one) => Object.keys(one.columns)))
+    inColumns.set(name, (inColumns.get(name) ?? 0) + 1);
+  if (changed.length > limit)
+    for (const [name, rows] of inColumns) lines.push(`  ${name} differs in ${counted(rows, 'row')}`);
   add(changed, ({ key, columns: values }) => [
     `  changed  ${pairs(key)}`,
     ...Object.entries(values).map(

@@ -83,16 +83,18 @@ test('every command works with the key', async () => {
   await writeFile(folder.file('c.json'), JSON.stringify(configuration()));
   const times = ['--id', `${id}-nightly`, '--cron', '0 3 * * *', '--paused', '--task-queue', taskQueue];
   expect(await run(KEY, 'schedule', 'create', 'c.json', ...times)).toMatchObject({ status: 0 });
-  const [logs, replayed, schedules, paused] = await Promise.all([
+  const [logs, replayed, schedules, withoutKey, paused] = await Promise.all([
     run(KEY, 'logs', id),
     run(KEY, 'replay', id),
     run(KEY, 'schedule', 'list'),
+    run({}, 'schedule', 'list'),
     run(KEY, 'pause', id, '--json'),
   ]);
   expect(logs.stdout).toMatch(/ batch 1 · 6\d records · .*: 60 rows written$/m);
   expect(logs.stdout).toMatch(/ set \{"interval":"90m"\} requested by /);
   expect(replayed).toMatchObject({ status: 0, stderr: '' });
   expect(schedules.stdout).toMatch(new RegExp(`^${id}-nightly +paused +0 3 \\* \\* \\* \\(UTC\\)`, 'm'));
+  expect(withoutKey.stdout).toMatch(new RegExp(`^${id}-nightly +paused +by calendar`, 'm'));
   expect(JSON.parse(paused.stdout)).toMatchObject({ done: true, status: 'paused' });
   await client.sync(id).resume();
 }, 60_000);

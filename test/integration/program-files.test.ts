@@ -129,7 +129,7 @@ describe('a program whose default export is a configuration', () => {
       "import 'no-such-package'; export default {};",
       /cannot be run: Error: Cannot find package 'no-such-package'/,
     ],
-    ['a syntax error', 'export default {', /cannot be run: SyntaxError: /],
+    ['a syntax error', 'export default {\n  a: = 2,\n};', /wrong\.mjs:2:1 {2}cannot be run: SyntaxError: /],
   ])('with %s is refused, with the name of the file', async (_, text, expected) => {
     const { status, stdout, stderr } = await run(['config', await written('wrong.mjs', text)]);
     expect(stderr).toMatch(/^highwater: wrong\.mjs has \d+ problems?:\n/);

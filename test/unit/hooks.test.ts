@@ -166,7 +166,7 @@ describe('failures', () => {
 describe('modules', () => {
   test.each([
     ['export default 7', /has no default export that is a function/],
-    ['export default (', /SyntaxError: Unexpected end of input/],
+    ['\n\nexport default (', /SyntaxError: Unexpected end of input \(tidy\.mjs:3\)/],
     ['throw new Error("no luck")', /no luck \(tidy\.mjs:1:7\)/],
     ['import "./gone.mjs"; export default () => null', /Cannot find module .*gone\.mjs/],
     ['process.exit()', /ended its thread/],
