@@ -32,7 +32,7 @@ import { destinationContract } from './suite.js';
 import { type Row, Stream, type TestedDestination, thrownBy } from './tested.js';
 
 const SETTINGS: DuckDbSettings = {
-  ...{ memoryLimit: '384MiB', threads: 2, idleMilliseconds: 2000 },
+  ...{ memoryLimit: '384MiB', threads: 1, idleMilliseconds: 2000 },
   // Tests stage their batches in folders of their own.
   folders: [tmpdir()],
 };

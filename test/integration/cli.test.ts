@@ -151,7 +151,7 @@ const streamOf = (ended: Ended) => {
 const quiet = (ended: Ended): Ended => ({
   ...ended,
   stderr: ended.stderr.replace(
-    /^\w+: (\d+%|([\d,]+ records?|done|opening|running|waiting|retrying|failing|no answer|no worker)\b).*\n/gm,
+    /^(Sync: .*|\w+: (\d+%|([\d,]+ records?|done|opening|running|waiting|retrying|failing|no answer|no worker)\b).*)\n/gm,
     '',
   ),
 });

@@ -168,7 +168,9 @@ describe('set', () => {
     );
     expect(said.split('\n')).toEqual([
       'no setting was changed:',
-      expect.stringMatching(/^ {2}page_sise: cannot be changed while a sync runs; these can: interval, /),
+      expect.stringMatching(
+        /^ {2}page_sise: cannot be changed while a sync runs \(did you mean "page_size"\?\); these can: interval, /,
+      ),
       '  batch_rows: 0 is too small: the minimum is 1',
       '  interval: "often" is not a duration; write one such as "30s", "15m", "2h" or "1d"',
       '  in_flight: 1.5 is not a whole number',
