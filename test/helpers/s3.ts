@@ -1,48 +1,15 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { freePorts } from '../../src/dev/ports.js';
-import { cacheDir } from '../../src/dev/temporal-binary.js';
+import { installGo, type GoInstall } from './go.js';
 
-const run = promisify(execFile);
-const cache = join(cacheDir(), 'versitygw');
-const VERSION = 'v1.8.0';
-
-export type S3Install = { available: true; program: string } | { available: false; reason: string };
-
-/** A server that speaks S3 over a folder (Versity's gateway), built once for the user from its Go module. */
-export async function installS3(): Promise<S3Install> {
-  const home = join(cache, VERSION);
-  const program = join(home, 'versitygw');
-  const isThere = () =>
-    access(program).then(
-      () => true,
-      () => false,
-    );
-  if (await isThere()) return { available: true, program };
-  const fresh = `${home}.${process.pid}`;
-  try {
-    await mkdir(fresh, { recursive: true });
-    await run('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSION}`], {
-      // Its own go.mod may ask for a newer toolchain than there is, which is no package.
-      env: { ...process.env, GOBIN: fresh, GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
-      timeout: 420_000,
-      maxBuffer: 1 << 24,
-    });
-    await rename(fresh, home).catch(() => access(program));
-    return { available: true, program };
-  } catch (thrown) {
-    const { stderr = '', message } = thrown as { stderr?: string; message: string };
-    const last = (stderr.trim() || message).split('\n').at(-1) ?? '';
-    return { available: false, reason: `no S3 server can be built with Go: ${last.slice(0, 200)}` };
-  } finally {
-    await rm(fresh, { recursive: true, force: true });
-  }
-}
+/** A server that speaks S3 over a folder (Versity's gateway). */
+export const installS3 = (): Promise<GoInstall> =>
+  installGo('no S3 server', 'github.com/versity/versitygw', 'cmd/versitygw', 'v1.8.0');
 
 export interface S3Server {
   url: string;

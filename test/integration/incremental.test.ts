@@ -14,7 +14,6 @@ import {
   type WorkerProcess,
 } from '../helpers/harness.js';
 import { imitate } from '../helpers/imitations.js';
-import { LONG } from '../helpers/long.js';
 
 const refused = (message: string) => ({ status: 400, body: { message } });
 const two = (part: number) => String(part).padStart(2, '0');

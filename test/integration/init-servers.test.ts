@@ -1,11 +1,14 @@
 /** `init` on real servers: right paging, right key, no false alarm, and `run` brings every row. */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { readDestination } from '../../src/cli/query.js';
 import { freePorts } from '../../src/dev/ports.js';
+import { installGo } from '../helpers/go.js';
 import { highwater, scratch } from '../helpers/harness.js';
+import { LONG } from '../helpers/long.js';
 import { installNpm } from '../helpers/npm.js';
 import { installPlayground, startPlayground } from '../helpers/playground.js';
 import { installPython } from '../helpers/python.js';
@@ -67,6 +70,10 @@ const datasette = await installPython(
   ['datasette==0.65.*', 'setuptools<80'],
   ['datasette'],
 );
+// Its build takes minutes.
+const pocketBase = LONG
+  ? await installGo('no PocketBase', 'github.com/pocketbase/pocketbase', 'examples/base', 'v0.36.8')
+  : ({ available: false, reason: 'npm run test:long builds it' } as const);
 const kinto = await installPython('kinto-1', ['kinto>=20', 'setuptools<80'], ['kinto']);
 
 async function startJsonServer(): Promise<Running> {
@@ -146,6 +153,43 @@ kinto.bucket_write_principals = system.Everyone
   return { url: `${root}/buckets/shop/collections/orders/records`, rows: ROWS, stop };
 }
 
+async function startPocketBase(): Promise<Running> {
+  if (!pocketBase.available) throw new Error(pocketBase.reason);
+  const at = await port();
+  const root = `http://127.0.0.1:${at}/api`;
+  const data = ['--dir', folder.file('pocketbase')];
+  const owner = { identity: 'owner@example.com', password: 'a-password-of-a-test' };
+  await promisify(execFile)(pocketBase.program, [
+    ...['superuser', 'upsert', owner.identity, owner.password],
+    ...data,
+  ]);
+  const stop = await started(
+    pocketBase.program,
+    ['serve', '--http', `127.0.0.1:${at}`, ...data],
+    `${root}/health`,
+  );
+  let token = '';
+  const send = async (method: string, path: string, body: object) => {
+    const response = await fetch(root + path, {
+      method,
+      headers: { 'content-type': 'application/json', authorization: token },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as { token?: string };
+  };
+  ({ token = '' } = await send('POST', '/collections/_superusers/auth-with-password', owner));
+  await send('POST', '/collections', {
+    ...{ name: 'orders', type: 'base', listRule: '' },
+    fields: [
+      { name: 'name', type: 'text' },
+      { name: 'updated', type: 'autodate', onCreate: true, onUpdate: true },
+    ],
+  });
+  for (const { name } of records) await send('POST', '/collections/orders/records', { name });
+  return { url: `${root}/collections/orders/records`, rows: ROWS, stop };
+}
+
 async function startReference(): Promise<Running> {
   if (!playground.available) throw new Error(playground.reason);
   const server = await startPlayground(playground.python);
@@ -192,6 +236,17 @@ const SERVERS: [
       next: { header: 'next-page', is: 'url' },
       cursor_field: 'last_modified',
       cursor_format: 'epoch_ms',
+    },
+  ],
+  [
+    'PocketBase',
+    pocketBase,
+    startPocketBase,
+    {
+      strategy: 'page_number',
+      records: 'items',
+      names: { page: 'page', limit: 'perPage' },
+      total: 'totalItems',
     },
   ],
   [

@@ -85,13 +85,19 @@ export async function lookAt(
   };
   try {
     const api = await apiOf(plan);
-    const { answer, list, params } = await firstList(api, place.name);
+    const { answer, list, params } = await firstList(api, place.name, plan.baseUrl);
     const base = withParams(place, params);
     const liveBase = params === null ? api : await apiOf(planOf(base, NEEDS_FIRST_LOOK));
     const evidence = await investigate(liveBase, answer, list, place.name, place.preferred);
     const verdict = pagingVerdict(evidence);
     for (const other of besides(answer.document, list, place.name))
       verdict.found.push({ what: 'not read', text: other });
+    const record = recordIn(answer.document, plan.baseUrl);
+    if (record !== null)
+      verdict.found.push({
+        what: 'one record',
+        text: `${record.said}, and its ${pathText(list.path)} is read. For all records, give init the address of their list, perhaps ${record.parent}`,
+      });
     if (params !== null)
       verdict.keys['params'] = {
         ...paramsOf(base),
@@ -167,6 +173,7 @@ function withParams(place: Place, params: { [name: string]: string } | null): Pl
 async function firstList(
   api: LiveApi,
   name: string,
+  address: string,
 ): Promise<{ answer: Answer; list: FoundList; params: { [name: string]: string } | null }> {
   const answer = await api.ask({});
   refuseUnusable(answer);
@@ -193,6 +200,11 @@ async function firstList(
       `${answer.request}: the answer holds no list of records, but ${keyed.map(keyedText).join('; ')}. Highwater reads lists: look for an address or a parameter that returns one`,
     );
   }
+  const record = recordIn(answer.document, address);
+  if (record !== null)
+    throw new LookError(
+      `${answer.request}: ${record.said}, and holds no list. Give init the address of the list, perhaps ${record.parent}`,
+    );
   const may =
     addresses.length === 0
       ? ''
@@ -200,6 +212,28 @@ async function firstList(
   throw new LookError(
     `${answer.request}: the answer holds no list of records${may}\nGive the address of a list: highwater init URL`,
   );
+}
+
+const ID_NAME = /^_?(id|uuid|guid|key|slug|number|code)$|[a-z]Id$|_id$/;
+
+/** What an answer says where it is one record whose id ends the path, as at /orders/7; null for any other. */
+function recordIn(document: unknown, address: string): { said: string; parent: string } | null {
+  const [, parent = '', last = ''] = /^(.*)\/([^/]+)\/?$/.exec(address.replace(/[?#].*$/s, '')) ?? [];
+  if (parent === '' || !isObject(document)) return null;
+  const id = decoded(last);
+  const found = Object.entries(document).find(
+    ([name, value]) =>
+      ID_NAME.test(name) && ['string', 'number'].includes(typeof value) && String(value) === id,
+  );
+  return found === undefined ? null : { said: `this is one record (${found[0]}: ${id})`, parent };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** @throws {LookError} where several lists may be meant. */
