@@ -43,8 +43,8 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // A third of a suite's time is waiting: three of them keep two cores busy.
-    maxWorkers: 3,
+    // Nearly half of a suite's time is waiting: four of them keep two cores busy.
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     projects: [
       // Neither has files that could disturb each other: each process loads the modules once.

@@ -16,6 +16,7 @@ import {
 import { RecordSplitter } from '../../src/sources/record-splitter.js';
 import { scratch } from '../helpers/harness.js';
 import { keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './tested.js';
+import { runs } from '../helpers/long.js';
 
 const at = (pass: number, isEnd: boolean, more: Partial<Cursor> = {}): { cursor: Cursor } => ({
   cursor: {
@@ -699,7 +700,7 @@ function claims(start: () => Promise<TestedDestination>): void {
         }
         expect(await orders.rows('order_id, sku, qty')).toEqual([...expected.values()].flat().sort());
       }),
-      { numRuns: 15 },
+      { numRuns: runs(30) },
     );
   });
 }

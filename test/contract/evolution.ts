@@ -7,6 +7,7 @@ import { DestinationError, RecordError } from '../../src/errors.js';
 import type { ColumnType, Inference, SchemaChange, TableSpec } from '../../src/protocol.js';
 import { scratch } from '../helpers/harness.js';
 import { keyOf, Stream, thrownBy, type SourceRecord, type TestedDestination } from './tested.js';
+import { runs } from '../helpers/long.js';
 
 const EVOLVE: Inference = { policy: 'evolve', flatten: 0, names: 'as_is' };
 
@@ -538,7 +539,7 @@ export function evolutionContract(
             }
           },
         ),
-        { numRuns: 25, endOnFailure: true, interruptAfterTimeLimit: 30_000 },
+        { numRuns: runs(60), endOnFailure: true, interruptAfterTimeLimit: 30_000 },
       );
     });
 

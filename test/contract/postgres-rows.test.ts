@@ -14,6 +14,7 @@ import { SEQUENCE, type ColumnType, type TableSpec } from '../../src/protocol.js
 import { scratch } from '../helpers/harness.js';
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { Stream, type TestedDestination } from './tested.js';
+import { runs } from '../helpers/long.js';
 
 const install = await installPostgres();
 
@@ -312,7 +313,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
       fc.asyncProperty(records(takenBy), async (lines) => {
         await expectSame(await twin(), lines);
       }),
-      { numRuns: 40, endOnFailure: true },
+      { numRuns: runs(120), endOnFailure: true },
     );
     expect(typedByServer).toBe(0);
   });
@@ -349,7 +350,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
       fc.asyncProperty(records(nasty, 12), async (lines) => {
         await expectSame(await twin(), lines);
       }),
-      { numRuns: 40, endOnFailure: true },
+      { numRuns: runs(120), endOnFailure: true },
     );
     expect(typedByServer).toBeGreaterThan(0);
   }, 240_000);
@@ -359,7 +360,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
       fc.asyncProperty(records(nasty, 30), async (lines) => {
         await expectSame(await twin({ quarantine: true }), lines);
       }),
-      { numRuns: 25, endOnFailure: true },
+      { numRuns: runs(75), endOnFailure: true },
     );
     expect(typedByServer).toBeGreaterThan(0);
   }, 240_000);
@@ -418,7 +419,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
         await expectSame(made, first);
         await expectSame(made, second);
       }),
-      { numRuns: 8 },
+      { numRuns: runs(24) },
     );
   });
 
@@ -433,7 +434,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
         await expectSame(made, lines);
         await expectSame(made, lines.slice(0, 5));
       }),
-      { numRuns: 8 },
+      { numRuns: runs(24) },
     );
     expect(typedByServer).toBe(0);
   });
@@ -457,7 +458,7 @@ describe.skipIf(!install.available)('rows that the worker types', () => {
         const made = await twin({ columns: { k: 'STRING', ...PLAIN }, primaryKey: ['k'], ...more });
         for (const lines of all) await expectSame(made, lines);
       }),
-      { numRuns: 6 },
+      { numRuns: runs(18) },
     );
   });
 

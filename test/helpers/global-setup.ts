@@ -14,6 +14,8 @@ declare module 'vitest' {
 
 /** One Temporal server for the whole test run: `inject('temporalAddress')`. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // The server takes a tenth of less CPU time, for memory that there is.
+  process.env['GOGC'] ??= '400';
   const server = await testServer();
   project.provide('temporalAddress', server.address);
   project.provide('temporalUiUrl', server.uiUrl ?? '');

@@ -1,8 +1,16 @@
 /** The examples of README.md and docs/*.md do, and print, what the pages show. */
 import { describe, expect, inject, test } from 'vitest';
+import { LONG } from '../helpers/long.js';
 import { documents, type Page, parsePage, runPage } from '../helpers/documents.js';
 
+/** Pages whose commands other tests run, too: `npm run test:long` runs their examples. */
+const LONG_PAGES = [
+  ...['backfill-and-audit', 'child-tables', 'files', 'made-columns', 'moving', 'program'],
+  ...['rate-limits-and-errors', 'testing', 'transforms'],
+].map((name) => `docs/${name}.md`);
+
 const pages = documents()
+  .filter(({ file }) => LONG || !LONG_PAGES.includes(file))
   .map(({ file, text }) => parsePage(file, text))
   .filter(({ steps }) => steps.length > 0)
   // The longest first, so that none of them is left alone at the end.

@@ -165,7 +165,7 @@ describe.concurrent('a folder', () => {
     }
   });
 
-  test('has parents and their marks, and what was put aside', async () => {
+  test.skipIf(!LONG)('has parents and their marks, and what was put aside', async () => {
     const PARENTS = 30;
     const served = await imitate((url) => {
       const parent = /\/teams\/(\d+)\/members/.exec(url.pathname)?.[1];

@@ -219,7 +219,7 @@ describe.concurrent('what is to be seen', () => {
     expect(stdout).toMatch(/^· stopped: \d+s ago\n {2}next: .+\nstream +strategy/m);
   });
 
-  test('several streams are shown one a line', async () => {
+  test.skipIf(!LONG)('several streams are shown one a line', async () => {
     const workflowId = uniqueName('shop');
     await system.start(
       {
@@ -338,29 +338,32 @@ describe.concurrent('what is to be seen', () => {
     silent.close();
   });
 
-  test.skipIf(terminalMissing() !== null)('fits the terminal, wide and narrow, without colour', async () => {
-    const [id, other] = [await failing(), await sleeping()];
-    await writeFile(folder.file('wide.json'), JSON.stringify(configurationFor('keyset', api.url)));
-    const screens = [
-      ['status', id],
-      ['list'],
-      ['logs', id],
-      ['doctor', 'wide.json', '--task-queue', system.worker.taskQueue],
-    ];
-    for (const columns of [120, 80, 48]) {
-      const shown = await Promise.all(screens.map((args) => onScreen(args, columns)));
-      for (const [i, lines] of shown.entries()) {
-        const what = `${screens[i]?.[0]} at ${columns}`;
-        // oxlint-disable-next-line no-control-regex
-        expect(lines.join('\n'), what).not.toMatch(/\u001b/);
-        // Words that are longer than a line are not broken, so that they can be copied: ids, paths, addresses.
-        const wide = lines.filter((line) => [...line].length > columns && !/\S{30,}/.test(line));
-        expect(wide, what).toEqual([]);
-        expect(lines.length, what).toBeGreaterThan(3);
+  test.skipIf(!LONG || terminalMissing() !== null)(
+    'fits the terminal, wide and narrow, without colour',
+    async () => {
+      const [id, other] = [await failing(), await sleeping()];
+      await writeFile(folder.file('wide.json'), JSON.stringify(configurationFor('keyset', api.url)));
+      const screens = [
+        ['status', id],
+        ['list'],
+        ['logs', id],
+        ['doctor', 'wide.json', '--task-queue', system.worker.taskQueue],
+      ];
+      for (const columns of [120, 80, 48]) {
+        const shown = await Promise.all(screens.map((args) => onScreen(args, columns)));
+        for (const [i, lines] of shown.entries()) {
+          const what = `${screens[i]?.[0]} at ${columns}`;
+          // oxlint-disable-next-line no-control-regex
+          expect(lines.join('\n'), what).not.toMatch(/\u001b/);
+          // Words that are longer than a line are not broken, so that they can be copied: ids, paths, addresses.
+          const wide = lines.filter((line) => [...line].length > columns && !/\S{30,}/.test(line));
+          expect(wide, what).toEqual([]);
+          expect(lines.length, what).toBeGreaterThan(3);
+        }
       }
-    }
-    await Promise.all([system.client.sync(id).cancel(), system.client.sync(other).cancel()]);
-  });
+      await Promise.all([system.client.sync(id).cancel(), system.client.sync(other).cancel()]);
+    },
+  );
 
   async function onScreen(args: string[], columns: number): Promise<string[]> {
     const child = spawn(...onTerminal([process.execPath, CLI, ...args], columns), {

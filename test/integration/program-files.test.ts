@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { difference, EQUAL, highwater, scratch } from '../helpers/harness.js';
 import { testApi, type TestApi } from '../helpers/system.js';
+import { LONG } from '../helpers/long.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** Whether this Node runs TypeScript by itself. */
@@ -60,24 +61,27 @@ const WHOLE = {
 };
 
 describe('a program whose default export is a configuration', () => {
-  test.each(['sync.mjs', 'sync.js'])('%s is run by every command that takes a file', async (name) => {
-    const file = await written(name, program(false));
-    const config = await run(['config', file, '--json']);
-    expect(config.stderr).toBe('');
-    expect(JSON.parse(config.stdout)).toEqual({ source: { base_url: api.url }, ...WHOLE });
+  test.each(['sync.mjs', ...(LONG ? ['sync.js'] : [])])(
+    '%s is run by every command that takes a file',
+    async (name) => {
+      const file = await written(name, program(false));
+      const config = await run(['config', file, '--json']);
+      expect(config.stderr).toBe('');
+      expect(JSON.parse(config.stdout)).toEqual({ source: { base_url: api.url }, ...WHOLE });
 
-    const check = await run(['check', file, '--json']);
-    expect(check.status, check.stderr).toBe(0);
-    const preview = await run(['preview', file]);
-    expect(preview.status, preview.stderr).toBe(0);
-    const discovered = await run(['discover', file, '--json']);
-    expect(discovered.status, discovered.stderr).toBe(0);
-    const once = await run(['run', file, '-d', `${name}.duckdb`, '--json']);
-    expect(once.status, once.stderr).toBe(0);
-    expect(await difference(api.client, folder.file(`${name}.duckdb`))).toEqual(EQUAL);
-    const state = await run(['state', 'get', file, '-d', `${name}.duckdb`]);
-    expect(state.stdout + state.stderr).toContain('last_updated_at');
-  });
+      const check = await run(['check', file, '--json']);
+      expect(check.status, check.stderr).toBe(0);
+      const preview = await run(['preview', file]);
+      expect(preview.status, preview.stderr).toBe(0);
+      const discovered = await run(['discover', file, '--json']);
+      expect(discovered.status, discovered.stderr).toBe(0);
+      const once = await run(['run', file, '-d', `${name}.duckdb`, '--json']);
+      expect(once.status, once.stderr).toBe(0);
+      expect(await difference(api.client, folder.file(`${name}.duckdb`))).toEqual(EQUAL);
+      const state = await run(['state', 'get', file, '-d', `${name}.duckdb`]);
+      expect(state.stdout + state.stderr).toContain('last_updated_at');
+    },
+  );
 
   test.runIf(runsTypeScript).each(['sync.ts', 'sync.mts'])('%s is run by Node itself', async (name) => {
     const { stdout, stderr } = await run(['config', await written(name, program(true)), '--json']);
@@ -93,18 +97,21 @@ describe('a program whose default export is a configuration', () => {
     );
   });
 
-  test('in TypeScript is run by tsx where the project has it, with what Node itself does not run', async () => {
-    const tsx = dirname(createRequire(import.meta.url).resolve('tsx/package.json'));
-    await symlink(tsx, folder.file('node_modules/tsx'), 'dir');
-    try {
-      const text = `${program(true)}\nenum Place { Here = 1 }\nconsole.error(Place.Here);\n`;
-      const { stdout, stderr } = await run(['config', await written('enum.ts', text), '--json']);
-      expect(JSON.parse(stdout), stderr).toMatchObject(WHOLE);
-      expect(stderr).toBe('1\n');
-    } finally {
-      await rm(folder.file('node_modules/tsx'));
-    }
-  });
+  test.skipIf(!LONG)(
+    'in TypeScript is run by tsx where the project has it, with what Node itself does not run',
+    async () => {
+      const tsx = dirname(createRequire(import.meta.url).resolve('tsx/package.json'));
+      await symlink(tsx, folder.file('node_modules/tsx'), 'dir');
+      try {
+        const text = `${program(true)}\nenum Place { Here = 1 }\nconsole.error(Place.Here);\n`;
+        const { stdout, stderr } = await run(['config', await written('enum.ts', text), '--json']);
+        expect(JSON.parse(stdout), stderr).toMatchObject(WHOLE);
+        expect(stderr).toBe('1\n');
+      } finally {
+        await rm(folder.file('node_modules/tsx'));
+      }
+    },
+  );
 
   test.each([
     [

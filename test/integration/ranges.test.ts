@@ -136,33 +136,36 @@ describe.concurrent('a table and its source', () => {
     ['keyset', {}, { late: LATE }],
     ['step_size', { step_size: 50, max_id: 400, id_lookback: 0 }, { update: 5 }],
   ];
-  test.each(misses)('%s: what it does not see is found and repaired', async (strategy, more, change) => {
-    const source = await api({ rows: 120, numeric_ids: false });
-    const destination = folder.file(`${strategy}.duckdb`);
-    const configuration = configurationFor(strategy, source.url, { destination, ...more });
-    await here.sync(configuration);
-    await source.client.mutate(change);
-    await here.sync(configuration);
-    const view = strategy === 'step_size' ? 'step' : 'list';
-    const before = await difference(source.client, destination, { view });
-    const { taskQueue } = here.worker;
-    const looked = await (await here.client.audit(configuration, { taskQueue })).range();
-    const { missing, stale, extra } = looked.differences ?? {};
-    const sorted = (keys: string[] | undefined) => [...(keys ?? [])].sort();
-    expect({
-      missing: sorted(missing?.keys),
-      stale: sorted(stale?.keys),
-      extra: sorted(extra?.keys),
-    }).toEqual({
-      missing: sorted(before.missing),
-      stale: sorted(before.stale),
-      extra: sorted(before.extra),
-    });
-    expect(before.missing.length + before.stale.length).toBeGreaterThan(0);
-    const mended = await (await here.client.audit(configuration, { taskQueue, repair: true })).range();
-    expect(mended).toMatchObject({ equal: true, rows: before.missing.length + before.stale.length });
-    expect(await difference(source.client, destination, { view })).toEqual(EQUAL);
-  });
+  test.skipIf(!LONG).each(misses)(
+    '%s: what it does not see is found and repaired',
+    async (strategy, more, change) => {
+      const source = await api({ rows: 120, numeric_ids: false });
+      const destination = folder.file(`${strategy}.duckdb`);
+      const configuration = configurationFor(strategy, source.url, { destination, ...more });
+      await here.sync(configuration);
+      await source.client.mutate(change);
+      await here.sync(configuration);
+      const view = strategy === 'step_size' ? 'step' : 'list';
+      const before = await difference(source.client, destination, { view });
+      const { taskQueue } = here.worker;
+      const looked = await (await here.client.audit(configuration, { taskQueue })).range();
+      const { missing, stale, extra } = looked.differences ?? {};
+      const sorted = (keys: string[] | undefined) => [...(keys ?? [])].sort();
+      expect({
+        missing: sorted(missing?.keys),
+        stale: sorted(stale?.keys),
+        extra: sorted(extra?.keys),
+      }).toEqual({
+        missing: sorted(before.missing),
+        stale: sorted(before.stale),
+        extra: sorted(before.extra),
+      });
+      expect(before.missing.length + before.stale.length).toBeGreaterThan(0);
+      const mended = await (await here.client.audit(configuration, { taskQueue, repair: true })).range();
+      expect(mended).toMatchObject({ equal: true, rows: before.missing.length + before.stale.length });
+      expect(await difference(source.client, destination, { view })).toEqual(EQUAL);
+    },
+  );
 });
 
 describe.concurrent('a backfill', () => {
@@ -221,7 +224,7 @@ describe.concurrent('a backfill', () => {
     await here.client.sync(id).cancel();
   });
 
-  test('reads a range for the first time, and no more of the source than it must', async () => {
+  test.skipIf(!LONG)('reads a range for the first time, and no more of the source than it must', async () => {
     const source = await api({ rows: 400 });
     const destination = folder.file('first.duckdb');
     const records = await source.client.records();

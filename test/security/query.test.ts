@@ -19,6 +19,7 @@ import {
 import { installPostgres, startPostgres, type PostgresServer } from '../helpers/postgres.js';
 import { testApi, type TestApi } from '../helpers/system.js';
 import { envWithoutTemporal, testServer, type TestServer } from '../helpers/temporal.js';
+import { LONG } from '../helpers/long.js';
 
 /** More than a worker could have in memory, or answer in seconds. */
 const ENDLESS = `SELECT range AS n, repeat('x', 100) AS x FROM range(1000000000000)`;
@@ -174,7 +175,7 @@ describe('a query to the worker that owns the file', () => {
     expect((await query(destination, 'SELECT count(*)::INT > 0 FROM first')).rows).toEqual([[true]]);
   });
 
-  it('does not keep a worker from stopping', async () => {
+  it.skipIf(!LONG)('does not keep a worker from stopping', async () => {
     const other = await startWorker({
       ...{ address: server.address, taskQueue: uniqueName('stopping') },
       destination: folder.file('stopping.duckdb'),
@@ -199,7 +200,7 @@ describe('a query to the worker that owns the file', () => {
 });
 
 describe('every command ends quietly', () => {
-  it('once its reader has gone', async () => {
+  it.skipIf(!LONG)('once its reader has gone', async () => {
     const [id = ''] = syncs;
     const answers = [
       ['list'],
