@@ -65,16 +65,14 @@ const records = Array.from({ length: ROWS }, (_, i) => ({
 
 const playground = await installPlayground();
 const jsonServer = await installNpm('json-server@0.17.4', 'json-server/lib/cli/bin.js');
-const datasette = await installPython(
-  'datasette-0.65',
-  ['datasette==0.65.*', 'setuptools<80'],
-  ['datasette'],
-);
-// Its build takes minutes.
+const later = { available: false, reason: 'npm run test:long has it' } as const;
+const datasette = LONG
+  ? await installPython('datasette-0.65', ['datasette==0.65.*', 'setuptools<80'], ['datasette'])
+  : later;
+const kinto = LONG ? await installPython('kinto-1', ['kinto>=20', 'setuptools<80'], ['kinto']) : later;
 const pocketBase = LONG
   ? await installGo('no PocketBase', 'github.com/pocketbase/pocketbase', 'examples/base', 'v0.36.8')
-  : ({ available: false, reason: 'npm run test:long builds it' } as const);
-const kinto = await installPython('kinto-1', ['kinto>=20', 'setuptools<80'], ['kinto']);
+  : later;
 
 async function startJsonServer(): Promise<Running> {
   if (!jsonServer.available) throw new Error(jsonServer.reason);

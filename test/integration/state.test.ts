@@ -58,7 +58,7 @@ interface Shown {
   history: { id: string; at: string; rows: number; moved: string | null; state: { [name: string]: Json } }[];
 }
 
-test.concurrent('a sync that runs, and then has ended', async () => {
+test.skipIf(!LONG).concurrent('a sync that runs, and then has ended', async () => {
   const id = uniqueName('users');
   const table = id.replaceAll('-', '_');
   const configuration = configurationFor('keyset', api.url, { interval: '1h', table, batch_rows: 50 });

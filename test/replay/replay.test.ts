@@ -94,7 +94,7 @@ describe('these replays would notice a change', () => {
     }, original);
   }
 
-  test('of two activities swapped, with TMPRL1100', async () => {
+  test.skipIf(!LONG)('of two activities swapped, with TMPRL1100', async () => {
     const swapped = changed(
       ['const { fetchPages } =', 'const { writeBatch: fetchPages } ='],
       ['const { writeBatch } =', 'const { fetchPages: writeBatch } ='],
