@@ -627,7 +627,7 @@ describe('a member whose name differs in case', () => {
     const { rows } = await read(stream, [JSON.stringify(record)]);
     const raw = {
       id: 1,
-      Email: createHash('sha256').update('PLAIN').digest('hex'),
+      Email: sha256('PLAIN'),
       CARD: '***',
       Deep: { y: 2 },
     };
@@ -774,10 +774,20 @@ describe('an answer that cannot be read', () => {
     ['a record that is none', '{"data":["PLAINtext"]}'],
     ['another place of the records', '{"items":[{"id":1,"x":"PLAINtext"}]}'],
     ['HTML', '<html>PLAINtext</html>'],
+    ['an error that repeats a record', '{"error":{"message":"no x for PLAINtext"}}'],
+    ['an error instead of records', '{"error":"PLAINtext is no x","data":[]}'],
+    ['an error with a number', '{"error_code":"PLAINtext","data":[]}'],
+    ['a failure with its words', '{"success":false,"message":"PLAINtext","data":null}'],
+    ['errors of GraphQL', '{"errors":[{"message":"PLAINtext"}],"data":null}'],
+    ['one record', '{"id":1,"x":"PLAINtext","status":"error","message":"PLAINtext"}'],
   ])('is not quoted: %s', async (_, whole) => {
     for (const more of [
       {},
       { errors: [{ status: '2xx', body: 'PLAIN', action: 'fail' }] },
+      ...['data', '$..message', 'error', 'errors'].map((path) => ({ errors: [{ path, action: 'fail' }] })),
+      { errors: [{ path: 'message', action: 'retry' }] },
+      { errors: [{ path: 'message', action: 'wait' }] },
+      { method: 'POST', body: { query: '{ data { id x } }' } },
       { records: '$.data[*]' },
     ]) {
       const { error } = await read({ ...stream, ...more }, [], whole);
