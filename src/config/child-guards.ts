@@ -1,4 +1,4 @@
-/** Child tables whose keys would be, or hold, members that are not stored as they are. */
+/** Child tables and child streams whose keys would be, or hold, members that are not stored as they are. */
 import type { Problem } from '../errors.js';
 import { type Location, pathText } from '../request/paths.js';
 import { type Child, fromOf, keyOf } from './children.js';
@@ -16,6 +16,42 @@ export function* childGuardProblems(stream: Stream): Iterable<Problem> {
     return one !== undefined && isMade(one) ? one : null;
   };
   yield* problemsIn(stream.children, [], { guarded, madeAt }, 'children');
+}
+
+/**
+ * Problems of the fields that a stream takes from its parent stream.
+ * @param fields columns of the parent.
+ */
+export function* parentGuardProblems(
+  stream: Stream,
+  parent: Stream,
+  fields: readonly string[],
+): Iterable<Problem> {
+  const guarded = guardedOf(parent);
+  for (const field of fields) {
+    const one = Object.hasOwn(parent.columns, field) ? parent.columns[field] : undefined;
+    if (one !== undefined && isMade(one)) {
+      const masked = Object.entries(stream.parent?.include ?? {}).find(
+        ([column, from]) => from === field && stream.primary_key.includes(column),
+      );
+      if (one.mask !== undefined && masked !== undefined)
+        yield {
+          path: `parent.include.${masked[0]}`,
+          message: `reads the masked column ${JSON.stringify(field)} of ${parent.name}, which cannot be part of the primary key, because different values may have the same mask`,
+        };
+      continue;
+    }
+    const location = one?.from ?? [field];
+    const why = guardOf(location, guarded);
+    // Of a declared column the parent itself is refused.
+    if (why !== null && one === undefined)
+      yield {
+        path: 'parent',
+        message: `needs the member ${JSON.stringify(field)} of ${parent.name}, ${why}`,
+      };
+    const held = guardInside(location, guarded);
+    if (held !== null) yield { path: 'parent', message: heldBy(field, held) };
+  }
 }
 
 interface Rules {

@@ -20,7 +20,7 @@ import {
   valuesOf,
   type Values,
 } from '../strategies/index.js';
-import { childGuardProblems } from './child-guards.js';
+import { childGuardProblems, parentGuardProblems } from './child-guards.js';
 import { CHILD_KEYS, childProblems, childrenOf, childTables, keptFor } from './children.js';
 import { schemaOf } from './destination-kind.js';
 import {
@@ -473,6 +473,7 @@ function orphans(streams: (Stream | undefined)[], draft: boolean): Problem[] {
         `${parent.name} uses mode append, which keeps several rows per record and cannot provide parents`,
       );
     }
+    for (const { path, message } of parentGuardProblems(stream, parent, fieldsOf(stream))) say(path, message);
     for (const field of fieldsOf(stream)) {
       if (!draft && !isFollowing(parent) && !Object.hasOwn(parent.columns, field)) {
         const names = Object.keys(parent.columns);

@@ -615,6 +615,46 @@ describe('a configuration is refused', () => {
   });
 });
 
+describe('a stream whose parent', () => {
+  const problemsWith = (parent: StreamKeys, child: StreamKeys): string => {
+    const common = { strategy: 'cursor', next: 'none', misfits: 'evolve' };
+    try {
+      plansFromFull({
+        source: { base_url: url },
+        destination: 'x.duckdb',
+        streams: [
+          { ...common, name: 'p', path: '/p', primary_key: 'id', ...parent },
+          { ...common, name: 'c', path: '/c/${parent:id}', primary_key: ['of', 'id'], ...child },
+        ],
+      });
+    } catch (thrown) {
+      if (!(thrown instanceof ConfigurationError)) throw thrown;
+      return thrown.problems.map(({ path, message }) => `${path}: ${message}`).join('\n');
+    }
+    return '';
+  };
+  const from = (of: string) => ({ parent: { stream: 'p', include: { of } } });
+
+  it('masks a part of its key, leaves one out, or leaves out a member of one, is refused', () => {
+    const masked = { columns: { phone: { mask: 'last4' } } };
+    expect(problemsWith(masked, from('phone'))).toContain(
+      'streams[1].parent.include.of: reads the masked column "phone" of p, which cannot be part of the primary key',
+    );
+    expect(problemsWith({ exclude: ['Phone'] }, from('phone'))).toContain(
+      'streams[1].parent: needs the member "phone" of p, which "exclude" leaves out',
+    );
+    expect(problemsWith({ exclude: ['deep.x'] }, from('deep'))).toContain(
+      'streams[1].parent: names "deep", which holds the member "deep.x"',
+    );
+  });
+
+  it('hashes a part of its key is accepted', () => {
+    expect(problemsWith({ columns: { email: { hash: 'sha256' } } }, from('email'))).toBe('');
+    const masked = { columns: { phone: { mask: 'last4' } } };
+    expect(problemsWith(masked, { ...from('phone'), primary_key: 'id' })).toBe('');
+  });
+});
+
 describe('a member whose name differs in case', () => {
   it('is left out, hashed and masked like the member itself', async () => {
     const stream = {
