@@ -156,12 +156,12 @@ export interface MakingStream {
   parent?: { include: Record<string, string> } | undefined;
 }
 
-const isMade = ({ value, expression: source, hash, mask }: Column): boolean =>
+export const isMade = ({ value, expression: source, hash, mask }: Column): boolean =>
   value !== undefined || source !== undefined || hash !== undefined || mask !== undefined;
 const isSecret = ({ hash, mask }: Column): boolean => hash !== undefined || mask !== undefined;
 
 /** How the columns of a stream are made; null where none is. */
-export function madeOf({ columns }: MakingStream): { [column: string]: MadeColumn } | null {
+export function madeOf({ columns }: Pick<MakingStream, 'columns'>): { [column: string]: MadeColumn } | null {
   const types = memberTypes(columns);
   const made = Object.entries(columns).flatMap(([name, one]) =>
     isMade(one) ? [[name, madeColumn(name, one, types)] as const] : [],
@@ -220,19 +220,45 @@ function typesRead(
   return Object.fromEntries(Object.entries(types).filter(([name]) => read.has(name)));
 }
 
-/** Problems of made columns that are valid on their own. @param infers whether undeclared columns are stored. */
-export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<Problem> {
+/**
+ * Problems of made columns that are valid on their own.
+ * @param infers whether undeclared columns are stored.
+ * @param below members of the items of child tables that are not stored as they are.
+ */
+export function* madeProblems(
+  stream: MakingStream,
+  infers: boolean,
+  below: readonly Guarded[],
+): Iterable<Problem> {
   const { columns, parent, raw } = stream;
+  const guarded = [...guardedMembers([], stream), ...below];
+  for (const [name, one] of Object.entries(columns))
+    if (isMade(one) && Object.hasOwn(parent?.include ?? {}, name))
+      yield { path: `columns.${name}`, message: 'is filled by "parent.include", and cannot be made as well' };
+  yield* columnProblems(columns, { guarded, way: [], infers });
+  const twin = Object.keys(columns).find((name) => name.toLowerCase() === raw?.toLowerCase());
+  if (twin !== undefined)
+    yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
+  yield* keyProblems(stream, guarded);
+  yield* fieldProblems(stream, guarded);
+  yield* answerProblems(stream, guarded);
+}
+
+/**
+ * Problems of columns, of a stream or a child table.
+ * @param way names on the way to the items of a child table; null is any name.
+ */
+export function* columnProblems(
+  columns: Record<string, Column>,
+  { guarded, way, infers }: { guarded: readonly Guarded[]; way: Way; infers: boolean },
+): Iterable<Problem> {
   const types = memberTypes(columns);
-  const guarded = guardedMembers(stream);
   for (const [name, one] of Object.entries(columns)) {
     const path = `columns.${name}`;
     if (!isMade(one)) {
-      yield* plainProblems(path, one.from ?? [name], guarded);
+      yield* plainProblems(path, [...way, ...(one.from ?? [name])], guarded);
       continue;
     }
-    if (Object.hasOwn(parent?.include ?? {}, name))
-      yield { path, message: 'is filled by "parent.include", and cannot be made as well' };
     if (one.type === null && !infers) {
       const message = 'is required, because only declared columns are stored (or set "misfits" to "evolve")';
       yield { path: `${path}.type`, message };
@@ -243,44 +269,58 @@ export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<P
         yield { path: `${path}.expression`, message: `does not fit the types of "columns": ${problem}` };
     }
   }
-  const twin = Object.keys(columns).find((name) => name.toLowerCase() === raw?.toLowerCase());
-  if (twin !== undefined)
-    yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
-  yield* keyProblems(stream, guarded);
-  yield* fieldProblems(stream, guarded);
-  yield* answerProblems(stream, guarded);
 }
 
 /** A member that is not stored as it is, and why, in words that follow its name. */
-interface Guarded {
+export interface Guarded {
   pattern: readonly (string | null)[];
   why: string;
 }
 
-function guardedMembers({ columns, exclude = [] }: MakingStream): Guarded[] {
-  const excluded = exclude.map((pattern) => ({ pattern, why: 'which "exclude" leaves out' }));
+/** Names on the way to a record or an item; null is any name. */
+export type Way = readonly (string | null)[];
+
+/** Returns the members that a stream or a child table does not store as they are. @param way to its records or items. */
+export function guardedMembers(
+  way: Way,
+  { columns, exclude = [] }: Pick<MakingStream, 'columns' | 'exclude'>,
+): Guarded[] {
+  const excluded = exclude.map((pattern) => ({
+    pattern: [...way, ...pattern],
+    why: 'which "exclude" leaves out',
+  }));
   const secrets = Object.entries(columns).flatMap(([name, one]) => {
     if (!isSecret(one)) return [];
-    const pattern = (one.from ?? [name]).filter((part) => typeof part === 'string');
+    const pattern = [...way, ...(one.from ?? [name]).filter((part) => typeof part === 'string')];
     return [{ pattern, why: `which column ${name} ${one.hash === undefined ? 'masks' : 'hashes'}` }];
   });
   return [...excluded, ...secrets];
 }
 
 /** Why a member is not stored as it is; null where it is. */
-function guardOf(location: Location, guarded: readonly Guarded[]): string | null {
-  const names = location.filter((part) => typeof part === 'string');
+export function guardOf(
+  location: readonly (string | number | null)[],
+  guarded: readonly Guarded[],
+): string | null {
+  const names = location.filter((part) => typeof part !== 'number');
   const guard = guarded.find(
     ({ pattern }) =>
-      pattern.length <= names.length && pattern.every((part, i) => part === null || part === names[i]),
+      pattern.length <= names.length &&
+      pattern.every((part, i) => part === null || names[i] === null || part === names[i]),
   );
   return guard?.why ?? null;
 }
 
-function* plainProblems(path: string, from: Location, guarded: readonly Guarded[]): Iterable<Problem> {
+function* plainProblems(
+  path: string,
+  from: readonly (string | number | null)[],
+  guarded: readonly Guarded[],
+): Iterable<Problem> {
   const why = guardOf(from, guarded);
-  if (why !== null)
-    yield { path, message: `reads ${JSON.stringify(pathText(from))}, ${why}; remove one of them` };
+  const shown = from.every((part) => part !== null)
+    ? pathText(from)
+    : from.map((part) => part ?? '*').join('.');
+  if (why !== null) yield { path, message: `reads ${JSON.stringify(shown)}, ${why}; remove one of them` };
 }
 
 /** Strategies and next pages that send the key of a record to the API. */
@@ -288,6 +328,8 @@ const sendsKeys = ({ strategy, next }: MakingStream): string | null => {
   if (strategy === 'step_size') return 'the strategy step_size';
   return next?.in === 'last_key' || next?.in === 'last_record' ? `next "${next.in}"` : null;
 };
+
+export const MASKED_KEY = 'cannot be a masked column, because different values may have the same mask';
 
 function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
   const { columns, primary_key: key, raw } = stream;
@@ -302,11 +344,7 @@ function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterab
         yield { path: at, message: `names the member ${JSON.stringify(name)}, ${why}` };
       continue;
     }
-    if (one.mask !== undefined)
-      yield {
-        path: at,
-        message: 'cannot be a masked column, because different values may have the same mask',
-      };
+    if (one.mask !== undefined) yield { path: at, message: MASKED_KEY };
     const sender = sendsKeys(stream);
     if (sender !== null && one.value === undefined)
       yield { path: at, message: `cannot be a made column, because ${sender} sends the key to the API` };
