@@ -62,7 +62,8 @@ export const childrenSchema = z.record(identifier, childSchema).meta({ title: '{
 
 export const CHILD_KEYS = Object.keys(childSchema.shape);
 
-type Child = z.output<typeof childSchema>;
+/** A child table, as a configuration describes it. */
+export type Child = z.output<typeof childSchema>;
 
 /** The stream or the child table that a list is inside of. */
 interface Above {
@@ -80,7 +81,8 @@ const aboveOf = (stream: Stream): Above => ({
   isInferred: inferenceOf(stream) !== null,
 });
 
-const fromOf = (name: string, { from }: Child) => from ?? [name];
+/** Returns the path of a child table's list. */
+export const fromOf = (name: string, { from }: Child) => from ?? [name];
 
 /** The columns of a child table: the declared ones, and those that are made. */
 function columnsOfChild(child: Child, above: Above): Record<string, ColumnType> {
@@ -104,7 +106,8 @@ function columnsOfChild(child: Child, above: Above): Record<string, ColumnType> 
   ]);
 }
 
-const keyOf = ({ primary_key: key, include, index, key_as: keyAs }: Child): string[] =>
+/** Returns the columns of a child table's primary key. */
+export const keyOf = ({ primary_key: key, include, index, key_as: keyAs }: Child): string[] =>
   key ?? [...Object.keys(include), index ?? keyAs ?? []].flat();
 
 const aboveOfChild = (name: string, child: Child, above: Above, stream: Stream): Above => ({

@@ -13,6 +13,7 @@ import {
 import { Expression, ExpressionError, type MemberType } from '../request/expressions.js';
 import { mayReadMember } from '../request/path-overlap.js';
 import { type Location, parsePath, pathText } from '../request/paths.js';
+import { type Guarded, guardInside, guardOf, heldBy, patternText } from './guarded-members.js';
 import { recordPath, secret } from './request-schema.js';
 import { columnType } from './values.js';
 
@@ -156,7 +157,8 @@ export interface MakingStream {
   parent?: { include: Record<string, string> } | undefined;
 }
 
-const isMade = ({ value, expression: source, hash, mask }: Column): boolean =>
+/** Returns whether a column holds something else than a member as it is. */
+export const isMade = ({ value, expression: source, hash, mask }: Column): boolean =>
   value !== undefined || source !== undefined || hash !== undefined || mask !== undefined;
 const isSecret = ({ hash, mask }: Column): boolean => hash !== undefined || mask !== undefined;
 
@@ -224,7 +226,7 @@ function typesRead(
 export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<Problem> {
   const { columns, parent, raw } = stream;
   const types = memberTypes(columns);
-  const guarded = guardedMembers(stream);
+  const guarded = guardedOf(stream);
   for (const [name, one] of Object.entries(columns)) {
     const path = `columns.${name}`;
     if (!isMade(one)) {
@@ -251,13 +253,8 @@ export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<P
   yield* answerProblems(stream, guarded);
 }
 
-/** A member that is not stored as it is, and why, in words that follow its name. */
-interface Guarded {
-  pattern: readonly (string | null)[];
-  why: string;
-}
-
-function guardedMembers({ columns, exclude = [] }: MakingStream): Guarded[] {
+/** Members of a stream that are not stored as they are. */
+export function guardedOf({ columns, exclude = [] }: MakingStream): Guarded[] {
   const excluded = exclude.map((pattern) => ({ pattern, why: 'which "exclude" leaves out' }));
   const secrets = Object.entries(columns).flatMap(([name, one]) => {
     if (!isSecret(one)) return [];
@@ -265,16 +262,6 @@ function guardedMembers({ columns, exclude = [] }: MakingStream): Guarded[] {
     return [{ pattern, why: `which column ${name} ${one.hash === undefined ? 'masks' : 'hashes'}` }];
   });
   return [...excluded, ...secrets];
-}
-
-/** Why a member is not stored as it is; null where it is. */
-function guardOf(location: Location, guarded: readonly Guarded[]): string | null {
-  const names = location.filter((part) => typeof part === 'string');
-  const guard = guarded.find(
-    ({ pattern }) =>
-      pattern.length <= names.length && pattern.every((part, i) => part === null || part === names[i]),
-  );
-  return guard?.why ?? null;
 }
 
 function* plainProblems(path: string, from: Location, guarded: readonly Guarded[]): Iterable<Problem> {
@@ -300,6 +287,8 @@ function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterab
       const why = guardOf(one?.from ?? [name], guarded);
       if (why !== null && one === undefined)
         yield { path: at, message: `names the member ${JSON.stringify(name)}, ${why}` };
+      const held = guardInside(one?.from ?? [name], guarded);
+      if (held !== null) yield { path: at, message: heldBy(name, held) };
       continue;
     }
     if (one.mask !== undefined)
@@ -321,6 +310,9 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
   for (const name of fields) {
     const one = Object.hasOwn(columns, name) ? columns[name] : undefined;
     const why = guardOf(one?.from ?? [name], guarded);
+    const held = guardInside(one?.from ?? [name], guarded);
+    if (held !== null && (one === undefined || !isMade(one)))
+      yield { path: 'cursor_field', message: heldBy(name, held) };
     const isPlain = name !== raw && (one === undefined || !isMade(one)) && why === null;
     if (!isPlain)
       yield {
@@ -328,9 +320,17 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
         message: `must be a member as the source sends it, but ${JSON.stringify(name)} is made, hashed, masked or left out: its values are compared with the API's`,
       };
   }
-  if (deleted !== undefined && Object.hasOwn(columns, deleted) && columns[deleted] !== undefined)
-    if (isSecret(columns[deleted]))
-      yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
+  if (deleted === undefined) return;
+  const one = Object.hasOwn(columns, deleted) ? columns[deleted] : undefined;
+  if (one !== undefined && isSecret(one))
+    yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
+  if (one !== undefined && isMade(one)) return;
+  const why = guardOf(one?.from ?? [deleted], guarded);
+  // Of a declared column the column itself is refused.
+  if (why !== null && one === undefined)
+    yield { path: 'deleted_field', message: `names the member ${JSON.stringify(deleted)}, ${why}` };
+  const held = guardInside(one?.from ?? [deleted], guarded);
+  if (held !== null) yield { path: 'deleted_field', message: heldBy(deleted, held) };
 }
 
 /**
@@ -344,7 +344,7 @@ function* answerProblems(stream: MakingStream, guarded: readonly Guarded[]): Ite
     if (place === undefined || (typeof place === 'object' && 'header' in place)) continue;
     const guard = guarded.find(({ pattern }) => mayReadMember(place, records, pattern));
     if (guard === undefined) continue;
-    const member = guard.pattern.map((name) => name ?? '*').join('.');
+    const member = patternText(guard.pattern);
     const kept = path === 'next' ? 'the history keeps the token of a page as it is' : KEPT;
     const message = `${pathText(place)} may lead to the member ${JSON.stringify(member)} of a record, ${guard.why}: ${kept}. Name a member beside the records, or one of a record without wildcards, slices and filters`;
     yield { path, message };

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MadeColumn, RecordShape } from '../../protocol.js';
 import { ExpressionError } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
+import { comparable, isSameName } from '../../request/member-names.js';
 import type { Location } from '../../request/paths.js';
 import { ScanError } from '../record-scanner.js';
 import type { NamedMembers } from '../source.js';
@@ -53,6 +54,11 @@ export class MadeColumns implements ShapingStep {
   get named(): NamedMembers {
     const { records, absent } = this.search;
     return { records, absent };
+  }
+
+  /** A record without what must not be stored in plain text. */
+  withoutSecrets(record: string): string {
+    return this.protection.applied(new JsonTape(record));
   }
 
   /** The parts of a record's primary key that are made at no cost, as JSON texts. */
@@ -155,23 +161,28 @@ function protectionOf(shape: RecordShape, keys: ReadonlyMap<string, KeyObject>):
 }
 
 /** Whether a member may come into the row by another column than its own: within another member, or the whole record. */
-const reachesRow = ({ raw, from }: RecordShape, pattern: MemberPattern): boolean =>
+const reachesRow = ({ raw, from }: RecordShape, [first, ...inner]: MemberPattern): boolean =>
   raw !== undefined ||
-  pattern.length > 1 ||
-  pattern[0] === null ||
-  Object.values(from).some(([first]) => first === pattern[0]);
+  inner.length > 0 ||
+  first == null ||
+  Object.values(from).some(([member]) => typeof member === 'string' && isSameName(member, first));
 
 /** Members at the top of a record that only made columns read, and columns of the same names do not. */
-export const takenMembers = ({ made = {}, exclude = [], raw }: RecordShape): string[] => [
+export const takenMembers = ({ made = {}, raw }: RecordShape): string[] => [
   ...Object.keys(made),
   ...(raw === undefined ? [] : [raw]),
-  ...[
-    ...exclude,
-    ...Object.values(made).flatMap((one) => (isSecret(one) && 'from' in one ? [patternOf(one.from)] : [])),
-  ]
-    .filter(({ length }) => length === 1)
-    .flatMap(([name]) => name ?? []),
 ];
+
+/** Members at the top of a record of which nothing is stored as it is, by {@link comparable} names. */
+export const secretMembers = ({ made = {}, exclude = [] }: RecordShape): ReadonlySet<string> =>
+  new Set(
+    [
+      ...exclude,
+      ...Object.values(made).flatMap((one) => (isSecret(one) && 'from' in one ? [patternOf(one.from)] : [])),
+    ]
+      .filter(({ length }) => length === 1)
+      .flatMap(([name]) => (name == null ? [] : [comparable(name)])),
+  );
 
 /** Whether something of a record must not be stored as it came. */
 export const holdsSecrets = ({ made = {}, exclude = [] }: RecordShape): boolean =>
