@@ -219,7 +219,10 @@ class ChildScanner {
       code,
       message: `table ${table}: ${message}`,
     }));
-    const undeclared = inference === undefined ? [...scanner.undeclared].map(this.mask) : [];
+    // Lists that fill child tables of their own are stored there.
+    const lists = (child.children ?? []).map(({ from: [first] }) => first);
+    const stray = [...scanner.undeclared].filter((name) => !lists.includes(name));
+    const undeclared = inference === undefined ? stray.map(this.mask) : [];
     if (undeclared.length === 0) return notes;
     const message = `table ${table}: members without a declared column are not stored: ${undeclared.join(', ')}`;
     return [...notes, { code: 'undeclared_members', message }];
