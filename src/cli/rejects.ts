@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { isServer, schemaOf } from '../config/index.js';
+import { isRefused } from '../destinations/sql/mended.js';
 import { identifier, literal } from '../destinations/sql/sql.js';
 import { ConfigurationError } from '../errors.js';
+import { counted } from '../text.js';
 import { asLimit, note, print, table, visible } from './output.js';
 import { query } from './query.js';
 import { retryRejects } from './retry-rejects.js';
@@ -82,8 +84,17 @@ async function rejects(sync: string | undefined, options: Options): Promise<void
       ),
     ),
   );
+  const refused = found.filter(({ record }) => isRefused(record)).length;
+  if (refused > 0) note(refusedText(refused, found.length));
   note(`Destination: ${destination}`);
 }
+
+/** Says how records leave the quarantine that no retry can store, and which of them never do. */
+const refusedText = (refused: number, all: number): string =>
+  `${refused} of ${counted(all, 'record')} shown: a hook or an expression failed, so that --retry cannot store ` +
+  `${refused === 1 ? 'it' : 'them'}. Correct it and have a pass read the ${refused === 1 ? 'record' : 'records'} again, such as that of ` +
+  '"highwater resync": a record is removed from this list when a batch has its key. A record whose key the hook makes or ' +
+  'changes cannot be found by its key, and stays listed until you delete it from the table _highwater_rejects.';
 
 /** Characters of a record that a table shows. */
 const CELL = 200;

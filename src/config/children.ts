@@ -14,15 +14,14 @@ import type { Stream } from './full-schema.js';
 import {
   column,
   columnProblems,
-  type Guarded,
   guardedMembers,
-  guardOf,
   isMade,
   MASKED_KEY,
   madeOf,
   memberPattern,
   type Way,
 } from './made-columns.js';
+import type { Guarded } from './guarded-members.js';
 import { recordPath } from './request-schema.js';
 import { columnsOf, identifier, ownTable } from './values.js';
 import { suggestion } from '../text.js';
@@ -79,7 +78,8 @@ export const childrenSchema = z.record(identifier, childSchema).meta({ title: '{
 
 export const CHILD_KEYS = Object.keys(childSchema.shape);
 
-type Child = z.output<typeof childSchema>;
+/** A child table, as a configuration describes it. */
+export type Child = z.output<typeof childSchema>;
 
 /** The stream or the child table that a list is inside of. */
 interface Above {
@@ -97,7 +97,8 @@ const aboveOf = (stream: Stream): Above => ({
   isInferred: inferenceOf(stream) !== null,
 });
 
-const fromOf = (name: string, { from }: Child) => from ?? [name];
+/** Returns the path of a child table's list. */
+export const fromOf = (name: string, { from }: Child) => from ?? [name];
 
 /** The columns of a child table: the declared ones, and those that are made. */
 function columnsOfChild(child: Child, above: Above): Record<string, ColumnType> {
@@ -118,7 +119,8 @@ function columnsOfChild(child: Child, above: Above): Record<string, ColumnType> 
   ]);
 }
 
-const keyOf = ({ primary_key: key, include, index, key_as: keyAs }: Child): string[] =>
+/** Returns the columns of a child table's primary key. */
+export const keyOf = ({ primary_key: key, include, index, key_as: keyAs }: Child): string[] =>
   key ?? [...Object.keys(include), index ?? keyAs ?? []].flat();
 
 const aboveOfChild = (name: string, child: Child, above: Above, stream: Stream): Above => ({
@@ -211,7 +213,8 @@ function* waysTo(children: Record<string, Child>, above: Way): Iterable<{ child:
   }
 }
 
-const wayTo = (name: string, child: Child, above: Way): Way => [
+/** Returns the names on the way to the items of a child table; null is any name. */
+export const wayTo = (name: string, child: Child, above: Way): Way => [
   ...above,
   ...fromOf(name, child).filter((part) => typeof part === 'string'),
   ...(child.key_as === undefined ? [] : [null]),
@@ -302,24 +305,17 @@ function* makingProblems(children: Record<string, Child>, making: Making): Itera
   for (const [name, child] of Object.entries(children)) {
     const at = `${making.at}.${name}`;
     const way = wayTo(name, child, making.way);
-    const why = guardOf(way, guarded);
-    if (why !== null) yield { path: `${at}.from`, message: `leads to a list, ${why}; remove one of them` };
     const infers = draft || inferenceOf({ ...stream, columns: child.columns }) !== null;
     for (const problem of columnProblems(child.columns, { guarded, way, infers }))
       yield { ...problem, path: `${at}.${problem.path}` };
-    yield* madeKeyProblems(child, way, at, guarded);
+    yield* madeKeyProblems(child, at);
     yield* hiddenMembers(child, at);
     if (child.children !== undefined)
       yield* makingProblems(child.children, { ...making, way, at: `${at}.children` });
   }
 }
 
-function* madeKeyProblems(
-  child: Child,
-  way: Way,
-  at: string,
-  guarded: readonly Guarded[],
-): Iterable<Problem> {
+function* madeKeyProblems(child: Child, at: string): Iterable<Problem> {
   const { columns, include, index, key_as: keyAs } = child;
   const filled = [...Object.keys(include), index, keyAs];
   for (const [name, one] of Object.entries(columns))
@@ -331,10 +327,7 @@ function* madeKeyProblems(
   const key = keyOf(child);
   for (const name of key) {
     const one = Object.hasOwn(columns, name) ? columns[name] : undefined;
-    const why = one === undefined && !filled.includes(name) ? guardOf([...way, name], guarded) : null;
     if (one?.mask !== undefined) yield { path: `${at}.primary_key`, message: MASKED_KEY };
-    if (why !== null)
-      yield { path: `${at}.primary_key`, message: `names the member ${JSON.stringify(name)}, ${why}` };
   }
   if (
     key.length > 0 &&

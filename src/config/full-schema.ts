@@ -85,7 +85,7 @@ export const streamSchema = z.strictObject({
       .meta({ title: 'list of paths' })
       .optional()
       .describe(
-        'Members that are stored nowhere, such as `[ssn, contact.phone, "raw.*"]`; a path leads through lists, and `*` is any name.',
+        'Members that are stored nowhere, such as `[ssn, contact.phone, "raw.*"]`; a path leads through lists, `*` is any name, and case does not matter.',
       ),
     raw: ownColumn
       .optional()

@@ -20,6 +20,7 @@ import {
   valuesOf,
   type Values,
 } from '../strategies/index.js';
+import { childGuardProblems } from './child-guards.js';
 import {
   CHILD_KEYS,
   childExclusions,
@@ -233,6 +234,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
     ...childProblems(stream, draft),
+    ...childGuardProblems(stream),
   ];
 }
 

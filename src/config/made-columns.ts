@@ -13,6 +13,15 @@ import {
 import { Expression, ExpressionError, type MemberType } from '../request/expressions.js';
 import { mayReadMember } from '../request/path-overlap.js';
 import { type Location, parsePath, pathText } from '../request/paths.js';
+import {
+  type Guarded,
+  guardInside,
+  guardOf,
+  heldBy,
+  type MemberPath,
+  memberPathText,
+  patternText,
+} from './guarded-members.js';
 import { recordPath, secret } from './request-schema.js';
 import { columnType } from './values.js';
 
@@ -156,6 +165,7 @@ export interface MakingStream {
   parent?: { include: Record<string, string> } | undefined;
 }
 
+/** Returns whether a column holds something else than a member as it is. */
 export const isMade = ({ value, expression: source, hash, mask }: Column): boolean =>
   value !== undefined || source !== undefined || hash !== undefined || mask !== undefined;
 const isSecret = ({ hash, mask }: Column): boolean => hash !== undefined || mask !== undefined;
@@ -271,12 +281,6 @@ export function* columnProblems(
   }
 }
 
-/** A member that is not stored as it is, and why, in words that follow its name. */
-export interface Guarded {
-  pattern: readonly (string | null)[];
-  why: string;
-}
-
 /** Names on the way to a record or an item; null is any name. */
 export type Way = readonly (string | null)[];
 
@@ -297,30 +301,10 @@ export function guardedMembers(
   return [...excluded, ...secrets];
 }
 
-/** Why a member is not stored as it is; null where it is. */
-export function guardOf(
-  location: readonly (string | number | null)[],
-  guarded: readonly Guarded[],
-): string | null {
-  const names = location.filter((part) => typeof part !== 'number');
-  const guard = guarded.find(
-    ({ pattern }) =>
-      pattern.length <= names.length &&
-      pattern.every((part, i) => part === null || names[i] === null || part === names[i]),
-  );
-  return guard?.why ?? null;
-}
-
-function* plainProblems(
-  path: string,
-  from: readonly (string | number | null)[],
-  guarded: readonly Guarded[],
-): Iterable<Problem> {
+function* plainProblems(path: string, from: MemberPath, guarded: readonly Guarded[]): Iterable<Problem> {
   const why = guardOf(from, guarded);
-  const shown = from.every((part) => part !== null)
-    ? pathText(from)
-    : from.map((part) => part ?? '*').join('.');
-  if (why !== null) yield { path, message: `reads ${JSON.stringify(shown)}, ${why}; remove one of them` };
+  if (why !== null)
+    yield { path, message: `reads ${JSON.stringify(memberPathText(from))}, ${why}; remove one of them` };
 }
 
 /** Strategies and next pages that send the key of a record to the API. */
@@ -342,6 +326,8 @@ function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterab
       const why = guardOf(one?.from ?? [name], guarded);
       if (why !== null && one === undefined)
         yield { path: at, message: `names the member ${JSON.stringify(name)}, ${why}` };
+      const held = guardInside(one?.from ?? [name], guarded);
+      if (held !== null) yield { path: at, message: heldBy(name, held) };
       continue;
     }
     if (one.mask !== undefined) yield { path: at, message: MASKED_KEY };
@@ -359,6 +345,9 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
   for (const name of fields) {
     const one = Object.hasOwn(columns, name) ? columns[name] : undefined;
     const why = guardOf(one?.from ?? [name], guarded);
+    const held = guardInside(one?.from ?? [name], guarded);
+    if (held !== null && (one === undefined || !isMade(one)))
+      yield { path: 'cursor_field', message: heldBy(name, held) };
     const isPlain = name !== raw && (one === undefined || !isMade(one)) && why === null;
     if (!isPlain)
       yield {
@@ -366,9 +355,17 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
         message: `must be a member as the source sends it, but ${JSON.stringify(name)} is made, hashed, masked or left out: its values are compared with the API's`,
       };
   }
-  if (deleted !== undefined && Object.hasOwn(columns, deleted) && columns[deleted] !== undefined)
-    if (isSecret(columns[deleted]))
-      yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
+  if (deleted === undefined) return;
+  const one = Object.hasOwn(columns, deleted) ? columns[deleted] : undefined;
+  if (one !== undefined && isSecret(one))
+    yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
+  if (one !== undefined && isMade(one)) return;
+  const why = guardOf(one?.from ?? [deleted], guarded);
+  // Of a declared column the column itself is refused.
+  if (why !== null && one === undefined)
+    yield { path: 'deleted_field', message: `names the member ${JSON.stringify(deleted)}, ${why}` };
+  const held = guardInside(one?.from ?? [deleted], guarded);
+  if (held !== null) yield { path: 'deleted_field', message: heldBy(deleted, held) };
 }
 
 /**
@@ -382,7 +379,7 @@ function* answerProblems(stream: MakingStream, guarded: readonly Guarded[]): Ite
     if (place === undefined || (typeof place === 'object' && 'header' in place)) continue;
     const guard = guarded.find(({ pattern }) => mayReadMember(place, records, pattern));
     if (guard === undefined) continue;
-    const member = guard.pattern.map((name) => name ?? '*').join('.');
+    const member = patternText(guard.pattern);
     const kept = path === 'next' ? 'the history keeps the token of a page as it is' : KEPT;
     const message = `${pathText(place)} may lead to the member ${JSON.stringify(member)} of a record, ${guard.why}: ${kept}. Name a member beside the records, or one of a record without wildcards, slices and filters`;
     yield { path, message };

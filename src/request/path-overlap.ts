@@ -1,6 +1,7 @@
 /** Whether a path of an answer may select what is inside of its records. */
 import type { AnswerPath } from '../protocol.js';
 import { JsonPath } from './json-path.js';
+import { isSameName } from './member-names.js';
 
 /**
  * A part of a path: members of these names, items of lists, or both. `name: null` is any name. `repeats` is any number of
@@ -10,6 +11,8 @@ interface Step {
   names: readonly (string | null)[];
   hasItems: boolean;
   repeats?: true;
+  /** The names may be in any case. */
+  inAnyCase?: true;
 }
 
 const ANY_DEPTH: Step = { names: [null], hasItems: true, repeats: true };
@@ -27,7 +30,10 @@ export function mayReadMember(
 ): boolean {
   const way = stepsOf(path);
   const list = stepsOf(records);
-  const inside = pattern.flatMap((name): Step[] => [ITEMS, { names: [name], hasItems: false }]);
+  const inside = pattern.flatMap((name): Step[] => [
+    ITEMS,
+    { names: [name], hasItems: false, inAnyCase: true },
+  ]);
   const member = [...list, ...inside];
   /** Pairs of places that have been looked at, as paths of several "..". */
   const seen = new Set<string>();
@@ -49,7 +55,10 @@ export function mayReadMember(
 
 function mayBeSame(one: Step, other: Step): boolean {
   if (one.hasItems && other.hasItems) return true;
-  return one.names.some((name) => other.names.some((its) => name === null || its === null || name === its));
+  const isSame = other.inAnyCase ? isSameName : (name: string, its: string) => name === its;
+  return one.names.some((name) =>
+    other.names.some((its) => name === null || its === null || isSame(name, its)),
+  );
 }
 
 function stepsOf(path: AnswerPath): Step[] {

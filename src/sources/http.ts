@@ -31,7 +31,7 @@ import { Network } from '../trust/network.js';
 import { nextAddress } from '../request/next-link.js';
 import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
-import { RecordScanner, ScanError, type ExactColumns } from './record-scanner.js';
+import { RecordScanner, ScanError, WITHHELD, type ExactColumns } from './record-scanner.js';
 import { SharedKeys, SharedRowKeys } from './shared-keys.js';
 import { holdsSecrets } from './shaping/protection-of.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
@@ -590,16 +590,8 @@ export class HttpSource implements Source {
     const { mask } = this.resolved;
     const value = 'value' in body ? body.value : undefined;
     const said = rule.path === null ? value : valueAtPath(value, rule.path);
-    // The body as a whole holds what must not be shown, where its records were not found.
-    const isWithheld =
-      rule.path === null && isBlank && this.spec.shape != null && holdsSecrets(this.spec.shape);
-    const words = isWithheld
-      ? ''
-      : 'text' in body
-        ? body.text
-        : said === undefined
-          ? ''
-          : JSON.stringify(said);
+    if (this.withholds) throw new RuledError(rule, WITHHELD, isBlank);
+    const words = 'text' in body ? body.text : said === undefined ? '' : JSON.stringify(said);
     throw new RuledError(rule, mask(theirWords(mask(words))), isBlank);
   }
 
@@ -620,6 +612,14 @@ export class HttpSource implements Source {
     );
   }
 
+  /**
+   * Whether answers of status 2xx are not quoted: what a member holds that is excluded, hashed or masked may stand
+   * anywhere in an answer that has another form than the configuration says.
+   */
+  private get withholds(): boolean {
+    return this.spec.shape != null && holdsSecrets(this.spec.shape);
+  }
+
   /** Returns the failure in an answer without records, and its masked message. */
   private failureIn(envelope: unknown, { url, body }: HttpRequest): (Failure & { said: string }) | null {
     const isAsked = (name: string, value: unknown) =>
@@ -627,6 +627,7 @@ export class HttpSource implements Source {
       body?.includes(JSON.stringify({ [name]: value }).slice(1, -1)) === true;
     const failure = failureIn(envelope, this.spec.records, isAsked);
     if (failure === null) return null;
+    if (this.withholds) return { ...failure, where: failure.at, said: WITHHELD };
     const { mask } = this.resolved;
     return { ...failure, said: mask(theirWords(mask(JSON.stringify(failure.words)))) };
   }

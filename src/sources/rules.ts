@@ -54,6 +54,8 @@ export const GRAPHQL_ERRORS: ErrorRule = {
 
 /** A sign in an answer of status 2xx that the request has failed. */
 export interface Failure {
+  /** Its place. */
+  at: string;
   /** Its place, and its value if the place says little. */
   where: string;
   /** The condition of a rule that fits such answers, as a configuration has it. */
@@ -93,7 +95,7 @@ export function failureIn(
     const isOften = /^(success|ok|(status|code)(_?code)?)$/i.test(name);
     const text = JSON.stringify({ [name]: value }).slice(1, -1);
     const rule = isOften ? `status: 200, body: '${text}'` : `path: ${at}`;
-    return { where, rule, words: wordsOf(object, value) };
+    return { at, where, rule, words: wordsOf(object, value) };
   }
   return null;
 }

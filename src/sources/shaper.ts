@@ -112,7 +112,9 @@ export class Shaper {
 
   /** The primary key of a record, for people, as it is stored. */
   private keyOf(record: string): string {
-    return [...this.columns.keyTexts(record), ...(this.made?.keyTexts(record) ?? [])].join(', ');
+    const { made, columns } = this;
+    const stored = made?.withoutSecrets(record) ?? record;
+    return [...columns.keyTexts(stored), ...(made?.keyTexts(record) ?? [])].join(', ');
   }
 
   private async rowsOf(records: Draft[]): Promise<string[]> {

@@ -43,7 +43,7 @@ input[type=search] { font: inherit; font-size: 14px; color: var(--ink); backgrou
 .state { font-weight: 600; white-space: nowrap; } .state.bad { color: var(--bad); } .state.warn { color: var(--warn); } .state.busy { color: var(--busy); } .state.well { color: var(--well); } .state.idle { color: var(--idle); }
 .dim { color: var(--dim); } .small { font-size: 13px; }
 .list { list-style: none; margin: 0; padding: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
-.sync { display: grid; grid-template-columns: 130px minmax(0, 1fr) 76px 100px 64px 84px 84px; gap: 0 14px; padding: 10px 16px; align-items: start; }
+.sync { display: grid; grid-template-columns: 154px minmax(0, 1fr) 76px 100px 64px 84px 84px; gap: 0 14px; padding: 10px 16px; align-items: start; }
 .list > li + li { border-top: 1px solid var(--rule); }
 .sync .name { font-weight: 600; color: var(--ink); text-decoration: none; overflow-wrap: anywhere; } .sync .name:hover { text-decoration: underline; }
 .sync p { margin: 1px 0 0; overflow-wrap: anywhere; }
@@ -53,7 +53,7 @@ input[type=search] { font: inherit; font-size: 14px; color: var(--ink); backgrou
 .sync.child { padding: 5px 16px; font-size: 14px; } .sync.child .name { font-weight: 400; }
 .todo { color: var(--ink); } .todo code { background: var(--paper); border: 1px solid var(--rule); border-radius: 4px; padding: 0 5px; }
 details > summary { cursor: pointer; color: var(--dim); font-size: 13px; }
-.children { padding: 0 0 6px; } .children > summary { padding: 0 16px 8px 160px; }
+.children { padding: 0 0 6px; } .children > summary { padding: 0 16px 8px 184px; }
 .children ul { list-style: none; margin: 0; padding: 0; }
 .spark { width: 60px; height: 16px; display: block; margin: 3px 0 0 auto; }
 .bar { fill: var(--plot); } .axis { stroke: var(--rule); } .line { fill: none; stroke: var(--plot); stroke-width: 2; vector-effect: non-scaling-stroke; } .area { fill: var(--area); }
@@ -73,9 +73,9 @@ button { font: inherit; font-size: 14px; color: var(--ink); background: var(--ca
 .level-error { color: var(--bad); } .level-warn { color: var(--warn); }
 .visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 860px) {
-  .sync { grid-template-columns: 112px minmax(0, 1fr); } .sync.head { display: none; } .sync .spark-cell { display: none; }
+  .sync { grid-template-columns: 150px minmax(0, 1fr); } .sync.head { display: none; } .sync .spark-cell { display: none; }
   .sync .numbers { grid-column: 2; display: flex; flex-wrap: wrap; gap: 0 14px; font-size: 13px; } .sync .number { text-align: left; } .sync .number b { display: inline; } .sync .number:empty { display: none; }
-  .children > summary { padding-left: 142px; } .plots { grid-template-columns: 1fr; }
+  .children > summary { padding-left: 180px; } .plots { grid-template-columns: 1fr; }
 }
 @media (min-width: 861px) { .sync .numbers { display: contents; } }
 @media (max-width: 520px) {

@@ -330,6 +330,8 @@ describe('a record that cannot be made', () => {
       ['m0', '7'],
       ['m2', '8'],
     ]);
+    const listed = await highwater(['rejects', '--destination', destination], {});
+    expect(listed.stderr).toContain('1 of 1 record shown: a hook or an expression failed');
     const whole = { ...stream.columns, n: { expression: 'size(email)', type: 'LONG' } };
     const repaired = configurationOf(destination, { ...stream, columns: whole, misfits: 'quarantine' });
     const ids = { taskQueue, workflowId: uniqueName('made') };

@@ -455,6 +455,83 @@ describe('a configuration is refused', () => {
       'cursor_field: must be a member as the source sends it, but "t"',
     ],
     [
+      'for a cursor field that holds a member left out',
+      { ...infers, exclude: ['deep.x'], cursor_field: 'deep', names: { updated_since: 's' } },
+      'cursor_field: names "deep", which holds the member "deep.x", which "exclude" leaves out',
+    ],
+    [
+      'for a key that holds a member left out, in another case',
+      { ...infers, exclude: ['ID.x'] },
+      'primary_key[0]: names "id", which holds the member "ID.x", which "exclude" leaves out',
+    ],
+    [
+      'for a column of a key that holds a masked member',
+      {
+        columns: { id: { type: 'STRING', from: 'a.b' }, x: { from: 'a.b.c', mask: 'last4' } },
+      },
+      'primary_key[0]: names "id", which holds the member "a.b.c", which column x masks',
+    ],
+    [
+      'for a mark of deletion that holds a hashed member',
+      {
+        columns: { id: 'LONG', gone: 'STRING', x: { from: 'gone.by', hash: 'sha256' } },
+        ...{ deletes: 'soft', deleted_field: 'gone' },
+      },
+      'deleted_field: names "gone", which holds the member "gone.by", which column x hashes',
+    ],
+    [
+      'for a column of a member left out in another case',
+      { columns: { id: 'LONG', x: { type: 'STRING', from: 'SSN' } }, exclude: ['ssn'] },
+      'columns.x: reads "SSN", which "exclude" leaves out',
+    ],
+    [
+      'for a list of items that is left out',
+      { ...infers, exclude: ['Lines'], children: { lines: { include: { of: 'id' }, index: 'n' } } },
+      'children.lines.from: reads "lines", which "exclude" leaves out',
+    ],
+    [
+      'for the key of a child table that is left out',
+      {
+        ...{ ...infers, exclude: ['lines.sku'] },
+        children: { lines: { include: { of: 'id' }, primary_key: ['of', 'sku'] } },
+      },
+      'children.lines.primary_key: reads "lines.sku", which "exclude" leaves out, so that it cannot be part of the key',
+    ],
+    [
+      'for the key of a nested child table that holds a member left out',
+      {
+        ...{ ...infers, exclude: ['lines.parts.no.x'] },
+        children: {
+          lines: {
+            ...{ include: { of: 'id' }, index: 'n' },
+            children: { parts: { include: { of: 'of' }, primary_key: ['of', 'no'] } },
+          },
+        },
+      },
+      'children.lines.children.parts.primary_key: names "lines.parts.no", which holds the member "lines.parts.no.x"',
+    ],
+    [
+      'for an included key that holds a member left out',
+      {
+        ...{ ...infers, exclude: ['deep.x'] },
+        children: { lines: { include: { of: 'deep' }, index: 'n' } },
+      },
+      'children.lines.include.of: names "deep", which holds the member "deep.x"',
+    ],
+    [
+      'for an included key that is masked',
+      {
+        ...{ ...infers, columns: { phone: { mask: 'last4' } } },
+        children: { lines: { include: { of: 'phone' }, index: 'n' } },
+      },
+      'children.lines.include.of: reads the masked column "phone"',
+    ],
+    [
+      'for a token that is a member in another case',
+      { exclude: ['email'], next: { token: '$.data[-1:].Email' } },
+      'next: $.data[-1:].Email may lead to the member "email" of a record',
+    ],
+    [
       'for a token that is a member',
       { exclude: ['email'], next: { token: '$.data[-1:].email' } },
       'next: $.data[-1:].email may lead to the member "email" of a record, which "exclude" leaves out: the history keeps the token',
@@ -538,6 +615,35 @@ describe('a configuration is refused', () => {
   });
 });
 
+describe('a member whose name differs in case', () => {
+  it('is left out, hashed and masked like the member itself', async () => {
+    const stream = {
+      ...infers,
+      exclude: ['ssn', 'deep.x'],
+      columns: { email: { hash: 'sha256' }, card: { mask: 'full' } },
+      raw: '_raw',
+    };
+    const record = { id: 1, Email: 'PLAIN', SSN: 'PLAIN', CARD: 'PLAIN', Deep: { X: 'PLAIN', y: 2 } };
+    const { rows } = await read(stream, [JSON.stringify(record)]);
+    const raw = {
+      id: 1,
+      Email: sha256('PLAIN'),
+      CARD: '***',
+      Deep: { y: 2 },
+    };
+    expect(rows).toEqual([{ id: 1, Deep: { y: 2 }, _raw: raw }]);
+  });
+
+  it('does not take the place of a declared column with a path of its own', async () => {
+    const stream = {
+      exclude: ['ssn'],
+      columns: { id: 'LONG', ssn: { type: 'STRING', from: 'ssn_hash' } },
+    };
+    const { rows } = await read(stream, ['{"id":1,"ssn":"PLAIN","ssn_hash":"h"}']);
+    expect(rows).toEqual([{ id: 1, ssn: 'h' }]);
+  });
+});
+
 describe('plans without made columns', () => {
   it('are what they were', () => {
     expect(planOf({}).request.shape).toBeNull();
@@ -572,7 +678,7 @@ describe('laws', () => {
           bag: fc.constantFrom<Json>({ a: word, b: { c: word } }, [{ a: word }], 5),
           a: fc.constantFrom<Json>(1, 'x', null),
           ok: fc.constantFrom('plain', 'other'),
-          form: fc.constantFrom('plain', 'doubled', 'half', 'escaped', 'broken'),
+          form: fc.constantFrom('plain', 'doubled', 'half', 'escaped', 'broken', 'capitals', 'twins'),
         }),
       ),
       { minLength: 1, maxLength: 5 },
@@ -596,6 +702,10 @@ describe('laws', () => {
           return `${text.slice(0, -1)},"half":"\\ud800","ssn":"PLAIN\\ud800"}`;
         case 'escaped':
           return text.replace('"email"', '"\\u0065mail"').replace('"ssn"', '"ss\\u006e"');
+        case 'capitals':
+          return text.replace(/"(email|card|ssn|contact|phone|bag)"/g, (name) => name.toUpperCase());
+        case 'twins':
+          return `${text.slice(0, -1)},${text.slice(1).replace(/"(email|card|ssn|contact|phone|bag)"/g, (name) => name.toUpperCase())}`;
         case 'broken':
           return `${text.slice(0, -1)},"ssn" "PLAINbroken"}`;
         default:
@@ -664,10 +774,20 @@ describe('an answer that cannot be read', () => {
     ['a record that is none', '{"data":["PLAINtext"]}'],
     ['another place of the records', '{"items":[{"id":1,"x":"PLAINtext"}]}'],
     ['HTML', '<html>PLAINtext</html>'],
+    ['an error that repeats a record', '{"error":{"message":"no x for PLAINtext"}}'],
+    ['an error instead of records', '{"error":"PLAINtext is no x","data":[]}'],
+    ['an error with a number', '{"error_code":"PLAINtext","data":[]}'],
+    ['a failure with its words', '{"success":false,"message":"PLAINtext","data":null}'],
+    ['errors of GraphQL', '{"errors":[{"message":"PLAINtext"}],"data":null}'],
+    ['one record', '{"id":1,"x":"PLAINtext","status":"error","message":"PLAINtext"}'],
   ])('is not quoted: %s', async (_, whole) => {
     for (const more of [
       {},
       { errors: [{ status: '2xx', body: 'PLAIN', action: 'fail' }] },
+      ...['data', '$..message', 'error', 'errors'].map((path) => ({ errors: [{ path, action: 'fail' }] })),
+      { errors: [{ path: 'message', action: 'retry' }] },
+      { errors: [{ path: 'message', action: 'wait' }] },
+      { method: 'POST', body: { query: '{ data { id x } }' } },
       { records: '$.data[*]' },
     ]) {
       const { error } = await read({ ...stream, ...more }, [], whole);

@@ -300,7 +300,7 @@ describe('columns of a child table that are made', () => {
       'a list that is left out',
       {},
       { exclude: ['lines'] },
-      /lines\.from: leads to a list, which "exclude" leaves out/,
+      /lines\.from: reads "lines", which "exclude" leaves out/,
     ],
     [
       'an expression that does not fit the types',

@@ -239,4 +239,4 @@ function scanRecords(
 
 const NOT_MADE =
   'its columns could not be made: correct the hook or the expression, and have a pass read the record again, such as that of "highwater resync"; ' +
-  'it leaves the quarantine when a batch has its key';
+  'it leaves the quarantine when a batch has its key; if the hook makes the key, delete the record from _highwater_rejects once its rows are stored';

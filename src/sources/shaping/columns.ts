@@ -1,7 +1,8 @@
 import type { Json, RecordShape } from '../../protocol.js';
 import { JsonTape } from '../../request/json-tape.js';
+import { comparable } from '../../request/member-names.js';
 import { type Location, memberTexts, placeAt } from '../../request/paths.js';
-import { takenMembers } from './protection-of.js';
+import { secretMembers, takenMembers } from './protection-of.js';
 import type { Draft, ShapingStep } from './step.js';
 
 /** The columns that tell records apart and put them in order. */
@@ -23,6 +24,8 @@ export class Columns implements ShapingStep {
   private readonly given: string[];
   /** Members of a record that are not part of the rest. */
   private readonly taken: ReadonlySet<string>;
+  /** Members that are stored nowhere as they are. */
+  private readonly secrets: ReadonlySet<string>;
   /** Members of a record that the filter leaves out: nothing else of it need fit. They may have no column of their own. */
   private readonly ofIdentity: Map<string, Location>;
   /** Paths of the parts of the primary key. */
@@ -39,13 +42,16 @@ export class Columns implements ShapingStep {
       ([column, field]) => `${JSON.stringify(column)}:${JSON.stringify(parent[field] ?? null)}`,
     );
     this.raw = shape.raw === undefined ? null : JSON.stringify(shape.raw);
+    this.secrets = secretMembers(shape);
     const takenElsewhere = new Set([...Object.keys(shape.parent), ...takenMembers(shape)]);
     const pathOf = (name: string): Location => shape.from[name] ?? [name];
-    for (const column of columns) if (!takenElsewhere.has(column)) this.addColumn(column, pathOf(column));
+    const isTaken = (column: string) => {
+      const [member, ...inner] = pathOf(column);
+      return takenElsewhere.has(column) || (inner.length === 0 && this.isSecret(String(member)));
+    };
+    for (const column of columns) if (!isTaken(column)) this.addColumn(column, pathOf(column));
     const only = (names: readonly string[]) =>
-      new Map(
-        names.filter((name) => name !== '' && !takenElsewhere.has(name)).map((name) => [name, pathOf(name)]),
-      );
+      new Map(names.filter((name) => name !== '' && !isTaken(name)).map((name) => [name, pathOf(name)]));
     this.ofIdentity = only([...primaryKey, cursorField, ...(cursorFields?.names ?? [])]);
     this.keyPaths = only(primaryKey);
     this.taken = new Set([...columns, ...takenElsewhere, ...this.byMember.keys()]);
@@ -59,6 +65,10 @@ export class Columns implements ShapingStep {
   /** The parts of a record's primary key that are members of it, as JSON texts. */
   keyTexts(record: string): string[] {
     return [...memberTexts(record, this.keyPaths).values()];
+  }
+
+  private isSecret(name: string): boolean {
+    return this.secrets.size > 0 && this.secrets.has(comparable(name));
   }
 
   private addColumn(column: string, path: Location): void {
@@ -76,7 +86,7 @@ export class Columns implements ShapingStep {
       tape.eachMember(0, (name, nameAt, valueAt) => {
         const places = this.byMember.get(name);
         if (places !== undefined) for (const place of places) values[place] = valueAt;
-        else if (hasRest && !this.taken.has(name)) rest.push(tape.memberText(nameAt));
+        else if (hasRest && !this.taken.has(name) && !this.isSecret(name)) rest.push(tape.memberText(nameAt));
       });
     for (const { place, path } of this.deeper) values[place] = placeAt(tape, path) ?? -1;
     const members: string[] = [];

@@ -2,6 +2,7 @@
 import { ITEM, type ItemShape, type MadeColumn, type RecordShape } from '../../protocol.js';
 import { Expression, RECORD, THIS } from '../../request/expressions.js';
 import type { JsonTape } from '../../request/json-tape.js';
+import { isSameName } from '../../request/member-names.js';
 import { type Location, pathText, placeAt } from '../../request/paths.js';
 import { wayOf } from './protection-of.js';
 import type { MemberPattern } from './protection.js';
@@ -10,7 +11,7 @@ import type { MemberPattern } from './protection.js';
 export interface NamedMember {
   /** Names on the way to it, and places in lists; null is any name. */
   path: readonly (string | number | null)[];
-  /** Leads through lists, as paths of "exclude" do. */
+  /** Leads through lists and names of any case, as paths of "exclude" do. */
   throughLists: boolean;
   /** The column that is made of it; null where it is left out. */
   column: string | null;
@@ -121,11 +122,9 @@ function leadsOn(tape: JsonTape, at: number, [part, ...rest]: NamedMember['path'
   if (part === undefined) return true;
   if (tape.isList(at)) return tape.items(at).some((item) => leadsOn(tape, item, [part, ...rest]));
   if (!tape.isObject(at)) return false;
-  if (part === null) {
-    const values: number[] = [];
-    tape.eachMember(at, (_name, _nameAt, valueAt) => void values.push(valueAt));
-    return values.some((value) => leadsOn(tape, value, rest));
-  }
-  const value = tape.member(at, String(part));
-  return value !== -1 && leadsOn(tape, value, rest);
+  const values: number[] = [];
+  tape.eachMember(at, (name, _nameAt, valueAt) => {
+    if (part === null || isSameName(String(part), name)) values.push(valueAt);
+  });
+  return values.some((value) => leadsOn(tape, value, rest));
 }

@@ -1,6 +1,7 @@
 /** Which members of a record are to stay out of other columns, and of the record as a whole. */
 import type { KeyObject } from 'node:crypto';
 import { allItems, ITEM, type ItemShape, type MadeColumn, type RecordShape } from '../../protocol.js';
+import { comparable, isSameName } from '../../request/member-names.js';
 import type { Location } from '../../request/paths.js';
 import { replacementOf } from './makers.js';
 import { type MemberPattern, Protection, type Treatment } from './protection.js';
@@ -62,23 +63,28 @@ export const wayOf = (above: MemberPattern, { from, isNamed }: ItemShape): Membe
 ];
 
 /** Whether a member may come into the row by another column than its own: within another member, or the whole record. */
-const reachesRow = ({ raw, from }: RecordShape, pattern: MemberPattern): boolean =>
+const reachesRow = ({ raw, from }: RecordShape, [first, ...inner]: MemberPattern): boolean =>
   raw !== undefined ||
-  pattern.length > 1 ||
-  pattern[0] === null ||
-  Object.values(from).some(([first]) => first === pattern[0]);
+  inner.length > 0 ||
+  first == null ||
+  Object.values(from).some(([member]) => typeof member === 'string' && isSameName(member, first));
 
 /** Members at the top of a record that only made columns read, and columns of the same names do not. */
-export const takenMembers = ({ made = {}, exclude = [], raw }: RecordShape): string[] => [
+export const takenMembers = ({ made = {}, raw }: RecordShape): string[] => [
   ...Object.keys(made),
   ...(raw === undefined ? [] : [raw]),
-  ...[
-    ...exclude,
-    ...Object.values(made).flatMap((one) => (isSecret(one) && 'from' in one ? [patternOf(one.from)] : [])),
-  ]
-    .filter(({ length }) => length === 1)
-    .flatMap(([name]) => name ?? []),
 ];
+
+/** Members at the top of a record of which nothing is stored as it is, by {@link comparable} names. */
+export const secretMembers = ({ made = {}, exclude = [] }: RecordShape): ReadonlySet<string> =>
+  new Set(
+    [
+      ...exclude,
+      ...Object.values(made).flatMap((one) => (isSecret(one) && 'from' in one ? [patternOf(one.from)] : [])),
+    ]
+      .filter(({ length }) => length === 1)
+      .flatMap(([name]) => (name == null ? [] : [comparable(name)])),
+  );
 
 /** Whether something of a record must not be stored as it came. */
 export const holdsSecrets = ({ made = {}, exclude = [], items }: RecordShape): boolean =>

@@ -3,15 +3,17 @@
  * them, and the record as a whole.
  */
 import type { JsonTape } from '../../request/json-tape.js';
+import { comparable } from '../../request/member-names.js';
 import type { Replacement } from './digest.js';
 
-/** Names on the way to a member, through lists; null is any name. */
+/** Names on the way to a member, through lists, in whatever case; null is any name. */
 export type MemberPattern = readonly (string | null)[];
 
 /** What happens to a member: nothing of it stays, or its replacement. */
 export type Treatment = 'drop' | Replacement;
 
 interface Node {
+  /** By comparable names. */
   named: Map<string, Node>;
   any: Node | null;
   treatment: Treatment | null;
@@ -39,11 +41,11 @@ export class Protection {
   private nodeAt(pattern: MemberPattern): Node {
     let node = this.root;
     for (const name of pattern) {
-      let next = name === null ? node.any : node.named.get(name);
+      let next = name === null ? node.any : node.named.get(comparable(name));
       if (next == null) {
         next = emptyNode();
         if (name === null) node.any = next;
-        else node.named.set(name, next);
+        else node.named.set(comparable(name), next);
       }
       node = next;
     }
@@ -95,8 +97,9 @@ function member(tape: JsonTape, at: number, nodes: readonly Node[]): string | nu
 
 function below(nodes: readonly Node[], name: string): readonly Node[] {
   const found: Node[] = [];
+  const compared = comparable(name);
   for (const { named, any } of nodes) {
-    const own = named.get(name);
+    const own = named.get(compared);
     if (own !== undefined) found.push(own);
     if (any !== null) found.push(any);
   }
