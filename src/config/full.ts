@@ -44,7 +44,7 @@ import {
 } from './flat.js';
 import { COLUMN_KEYS, madeOf, madeProblems } from './made-columns.js';
 import { describe, shapeProblem } from './problems.js';
-import { filesProblem, isFiles } from './files-address.js';
+import { filesProblem, isFiles, NO_CHILDREN_IN_FILES } from './files-address.js';
 import {
   draftSchema,
   FILTER_FORMATS,
@@ -445,9 +445,7 @@ function unkept(streams: (Stream | undefined)[], destination = '', draft: boolea
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
     if (stream?.children !== undefined)
-      return [
-        { path: `streams[${i}].children`, message: 'files do not support child tables: use a database' },
-      ];
+      return [{ path: `streams[${i}].children`, message: NO_CHILDREN_IN_FILES }];
     const [key, message] = (stream && filesProblem(tableOf(stream, destination))) ?? [];
     return key === undefined || message === undefined || (draft && key === 'columns')
       ? []
