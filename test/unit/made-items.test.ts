@@ -210,6 +210,13 @@ describe('columns of a child table that are made', () => {
     expect(staged).not.toMatch(/tea-secret|0815/);
   });
 
+  it('hide a member in any case', async () => {
+    const plan = planOf({ columns: { sku: 'STRING', card: { mask: 'last4' } } });
+    const { rows, staged } = await read(plan, [{ id: 1, lines: [{ sku: 'tea', Card: '4111-secret-1111' }] }]);
+    expect(rows['orders_lines']?.map(plain)).toMatchObject([{ order_id: 1, sku: 'tea' }]);
+    expect(staged).not.toMatch(/secret/);
+  });
+
   it('see what is left out of the items, which is stored nowhere', async () => {
     const plan = planOf(
       {

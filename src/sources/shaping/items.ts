@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { ITEM, REFUSED, type ItemShape } from '../../protocol.js';
 import { ExpressionError } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
+import { comparable } from '../../request/member-names.js';
 import { placeAt } from '../../request/paths.js';
 import { itemsOf } from '../list-items.js';
 import { type Maker, makersOf } from './makers.js';
@@ -12,8 +13,10 @@ import { isSecret, itemColumn, patternOf } from './protection-of.js';
 interface List {
   shape: ItemShape;
   makers: readonly Maker[];
-  /** Members of an item that are no columns of their own, because columns are made of them or have their names. */
+  /** Members of an item that are no columns of their own, because columns that are made have their names. */
   taken: ReadonlySet<string>;
+  /** Members of which nothing is stored as it is, by {@link comparable} names. */
+  hidden: ReadonlySet<string>;
   inner: readonly List[];
 }
 
@@ -58,7 +61,8 @@ function listOf(shape: ItemShape, keys: ReadonlyMap<string, KeyObject>): List {
   return {
     shape,
     makers: makersOf(made, keys, (column) => itemColumn(shape, column)),
-    taken: new Set([...Object.keys(made), ...hidden.map(String), REFUSED]),
+    taken: new Set([...Object.keys(made), REFUSED]),
+    hidden: new Set(hidden.map((name) => comparable(String(name)))),
     inner: items.map((inner) => listOf(inner, keys)),
   };
 }
@@ -134,11 +138,11 @@ function writtenList(tape: JsonTape, at: number, list: List, made: ReadonlyMap<s
     : (items[0]?.text ?? tape.textOf(at));
 }
 
-function writtenItem(item: JsonTape, { taken }: List, made: MadeItem | undefined): string {
+function writtenItem(item: JsonTape, { taken, hidden }: List, made: MadeItem | undefined): string {
   const whole = made === undefined ? item : new JsonTape(written(item, made.inner));
   const members: string[] = [];
   whole.eachMember(0, (name, nameAt) => {
-    if (!taken.has(name)) members.push(whole.memberText(nameAt));
+    if (!taken.has(name) && !hidden.has(comparable(name))) members.push(whole.memberText(nameAt));
   });
   return `{${[...members, ...(made?.members ?? [])].join(',')}}`;
 }
