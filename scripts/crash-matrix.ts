@@ -6,14 +6,15 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { table } from '../src/cli/output.js';
-import { REFERENCE_STRATEGIES, type ReferenceStrategy } from '../src/protocol.js';
 import {
   applies,
   CrashMatrix,
   DESTINATIONS,
+  MATRIX_STREAMS,
   POINTS,
   type Cell,
   type CellOutcome,
+  type MatrixStream,
   type Point,
 } from '../test/helpers/crash-cells.js';
 import { testServer } from '../test/helpers/temporal.js';
@@ -21,7 +22,7 @@ import { testServer } from '../test/helpers/temporal.js';
 const options = new Command('crash-matrix')
   .option('--shard <i/n>', 'every n-th cell, from the i-th', '1/1')
   .option('--points <list>', 'fault points, or prefixes of their names: "commit,api."', POINTS.join(','))
-  .option('--strategies <list>', 'strategies', REFERENCE_STRATEGIES.join(','))
+  .option('--strategies <list>', 'strategies, and child_tables', MATRIX_STREAMS.join(','))
   .option('--destinations <list>', 'destinations', Object.keys(DESTINATIONS).join(','))
   .option('--lanes <n>', 'cells at a time', '2')
   .option('--out <file>', 'file for the outcomes', '/tmp/highwater-crash-matrix/outcomes.json')
@@ -40,7 +41,7 @@ const options = new Command('crash-matrix')
 const list = (text: string) => text.split(',').filter((name) => name !== '');
 const wanted = list(options.points);
 const points = POINTS.filter((point) => wanted.some((name) => point.startsWith(name)));
-const strategies = REFERENCE_STRATEGIES.filter((name) => list(options.strategies).includes(name));
+const strategies = MATRIX_STREAMS.filter((name) => list(options.strategies).includes(name));
 const [shard = 1, shards = 1] = options.shard.split('/').map(Number);
 
 const cells = list(options.destinations)
@@ -86,7 +87,7 @@ try {
   await server.stop();
 }
 
-const shown = (point: Point, strategy: ReferenceStrategy, destination: string): string => {
+const shown = (point: Point, strategy: MatrixStream, destination: string): string => {
   const cell = { point, strategy, destination };
   const outcome = outcomes.get(name(cell));
   if (outcome === undefined) return applies(cell) ? '–' : 'n/a';

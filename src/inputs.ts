@@ -18,6 +18,7 @@ import {
   type Cursor,
   type EndRule,
   type FetchPagesInput,
+  type ItemShape,
   type Json,
   type LastOpened,
   type MoveTarget,
@@ -207,6 +208,15 @@ const madeColumn = z.union([
   }),
 ]);
 
+const itemShape: z.Schema<ItemShape> = z.strictObject({
+  table: name,
+  from: list(z.union([text, count]), 500),
+  isNamed: z.exactOptional(yes),
+  made: z.record(name, madeColumn),
+  items: z.exactOptional(z.lazy(() => itemShapes)),
+});
+const itemShapes = list(itemShape, CHILDREN_LIMIT);
+
 const request = z.strictObject({
   method: z.exactOptional(z.oneOf(['GET', 'POST'])),
   body: z.exactOptional(json),
@@ -226,6 +236,7 @@ const request = z.strictObject({
         made: z.exactOptional(z.record(name, madeColumn)),
         exclude: z.exactOptional(list(list(z.nullable(text), 100), 1000)),
         raw: z.exactOptional(name),
+        items: z.exactOptional(itemShapes),
       }),
     ),
   ),
@@ -315,6 +326,7 @@ const child: z.Schema<ChildSpec> = z.strictObject({
   paths: valuePaths,
   index: z.exactOptional(ownName),
   keyAs: z.exactOptional(ownName),
+  makes: z.exactOptional(yes),
   rest: z.exactOptional(yes),
   children: z.exactOptional(z.lazy(() => children)),
 });

@@ -1,5 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { DEFAULT_TASK_QUEUE, HighwaterClient, type StartOptions } from '../client.js';
+import {
+  DEFAULT_TASK_QUEUE,
+  HighwaterClient,
+  type ListedSync,
+  type StartOptions,
+  type SyncHandle,
+} from '../client.js';
 import { asConfiguration, loadPlans } from '../config/index.js';
 import type { StreamPlan } from '../protocol.js';
 import { isPolled } from '../task-queue.js';
@@ -51,6 +58,9 @@ async function start(file: string, options: Options): Promise<void> {
     };
     const handle = await client.start(asConfiguration(configuration), startOptions);
     const runId = await handle.runId();
+    const hasWorker = (await isPolled(client, options.taskQueue)) !== false;
+    const refused = hasWorker ? await refusalOf(client, handle, plans.plans) : null;
+    if (refused !== null) throw refused;
     const link = webUiLink(server.uiUrl, to.namespace, handle.workflowId, runId);
     if (options.json === true) print(JSON.stringify({ workflowId: handle.workflowId, runId, webUi: link }));
     else {
@@ -59,12 +69,39 @@ async function start(file: string, options: Options): Promise<void> {
       print(`Destination: ${destinationText(plans.plans[0])}`);
       if (link !== null) print(`Web UI: ${link}`);
       print(`Status: npx highwater status ${shellWord(handle.workflowId)}`);
-      if ((await isPolled(client, options.taskQueue)) === false)
-        note(`! ${noWorkerText(options.taskQueue, 'the sync begins')}`);
+      if (!hasWorker) note(`! ${noWorkerText(options.taskQueue, 'the sync begins')}`);
     }
   } finally {
     await client.close();
   }
+}
+
+const REFUSAL_MILLISECONDS = 5000;
+
+/**
+ * Returns the failure of a sync whose table another sync holds. Waits for its opening only if another sync of such a
+ * stream runs.
+ */
+async function refusalOf(
+  client: HighwaterClient,
+  handle: SyncHandle,
+  plans: readonly StreamPlan[],
+): Promise<unknown> {
+  const { workflowId } = handle;
+  const streams = new Set<string | null>(plans.map(({ stream }) => stream));
+  const isRival = ({ id, parent, attributes }: ListedSync) =>
+    id !== workflowId && parent !== workflowId && streams.has(attributes.stream);
+  if (!(await client.list({ runningOnly: true })).some(isRival)) return null;
+  for (const deadline = Date.now() + REFUSAL_MILLISECONDS; Date.now() < deadline; await delay(200)) {
+    if ((await handle.status()) !== 'RUNNING')
+      return handle.result().then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+    const progress = await handle.progress().catch(() => null);
+    if (progress !== null && progress.status !== 'opening') return null;
+  }
+  return null;
 }
 
 /** The worker opens the destination, so that one that is not named is the worker's own. */

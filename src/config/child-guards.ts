@@ -1,118 +1,94 @@
-/** Child tables and child streams whose keys would be, or hold, members that are not stored as they are. */
+/** Child tables whose keys would be, or hold, members that are not stored as they are. */
 import type { Problem } from '../errors.js';
-import { type Location, pathText } from '../request/paths.js';
-import { type Child, fromOf, keyOf } from './children.js';
+import { type Child, fromOf, guardedItems, keyOf, wayTo } from './children.js';
 import type { Stream } from './full-schema.js';
-import { type Guarded, guardInside, guardOf, heldBy } from './guarded-members.js';
-import { type Column, guardedOf, isMade } from './made-columns.js';
+import {
+  type Guarded,
+  guardInside,
+  guardOf,
+  heldBy,
+  type MemberPath,
+  memberPathText,
+} from './guarded-members.js';
+import { type Column, guardedMembers, isMade, type Way } from './made-columns.js';
 
 /** Problems of child tables that are valid without "exclude", hashes and masks. */
 export function* childGuardProblems(stream: Stream): Iterable<Problem> {
-  const guarded = guardedOf(stream);
+  const guarded = [...guardedMembers([], stream), ...guardedItems(stream)];
   if (guarded.length === 0) return;
-  // In a row, a column that is made stands where its member was.
-  const madeAt = ([name]: Location): Column | null => {
-    const one = Object.hasOwn(stream.columns, String(name)) ? stream.columns[String(name)] : undefined;
-    return one !== undefined && isMade(one) ? one : null;
-  };
-  yield* problemsIn(stream.children, [], { guarded, madeAt }, 'children');
+  yield* problemsIn(stream.children, { way: [], columns: stream.columns, guarded, path: 'children' });
 }
 
-/**
- * Problems of the fields that a stream takes from its parent stream.
- * @param fields columns of the parent.
- */
-export function* parentGuardProblems(
-  stream: Stream,
-  parent: Stream,
-  fields: readonly string[],
-): Iterable<Problem> {
-  const guarded = guardedOf(parent);
-  for (const field of fields) {
-    const one = Object.hasOwn(parent.columns, field) ? parent.columns[field] : undefined;
-    if (one !== undefined && isMade(one)) {
-      const masked = Object.entries(stream.parent?.include ?? {}).find(
-        ([column, from]) => from === field && stream.primary_key.includes(column),
-      );
-      if (one.mask !== undefined && masked !== undefined)
-        yield {
-          path: `parent.include.${masked[0]}`,
-          message: `reads the masked column ${JSON.stringify(field)} of ${parent.name}, which cannot be part of the primary key, because different values may have the same mask`,
-        };
-      continue;
-    }
-    const location = one?.from ?? [field];
-    const why = guardOf(location, guarded);
-    // Of a declared column the parent itself is refused.
-    if (why !== null && one === undefined)
-      yield {
-        path: 'parent',
-        message: `needs the member ${JSON.stringify(field)} of ${parent.name}, ${why}`,
-      };
-    const held = guardInside(location, guarded);
-    if (held !== null) yield { path: 'parent', message: heldBy(field, held) };
-  }
-}
-
-interface Rules {
+/** The row that child tables belong to: of the stream, or of the child table above. */
+interface Above {
+  way: Way;
+  columns: Record<string, Column>;
   guarded: readonly Guarded[];
-  /** The made column of the stream at the top of a path; null if there is none. */
-  madeAt: (location: Location) => Column | null;
+  path: string;
 }
 
-function* problemsIn(
-  children: Record<string, Child> | undefined,
-  above: Location,
-  rules: Rules,
-  path: string,
-): Iterable<Problem> {
+/** Returns the made column at the top of a path: in a row it stands where its member was. */
+function madeAt([name]: MemberPath, { columns }: Above): Column | null {
+  const one = Object.hasOwn(columns, String(name)) ? columns[String(name)] : undefined;
+  return one !== undefined && isMade(one) ? one : null;
+}
+
+function* problemsIn(children: Record<string, Child> | undefined, above: Above): Iterable<Problem> {
+  const { guarded } = above;
   for (const [name, child] of Object.entries(children ?? {})) {
-    const at = `${path}.${name}`;
-    const list = [...above, ...fromOf(name, child)];
-    const why = rules.madeAt(list) === null ? guardOf(list, rules.guarded) : null;
-    if (why !== null)
-      yield {
-        path: `${at}.from`,
-        message: `reads ${JSON.stringify(pathText(list))}, ${why}; remove one of them`,
-      };
-    else {
-      yield* keyProblems(child, above, list, rules, at);
-      yield* problemsIn(child.children, list, rules, `${at}.children`);
+    const path = `${above.path}.${name}`;
+    const list = fromOf(name, child);
+    const from = [...above.way, ...list];
+    const why = madeAt(list, above) === null ? guardOf(from, guarded) : null;
+    if (why !== null) {
+      const message = `reads ${JSON.stringify(memberPathText(from))}, ${why}; remove one of them`;
+      yield { path: `${path}.from`, message };
+      continue;
     }
+    const way = wayTo(name, child, above.way);
+    yield* includedKeyProblems(child, above, path);
+    yield* ownKeyProblems(child, way, above, path);
+    yield* problemsIn(child.children, { way, columns: child.columns, guarded, path: `${path}.children` });
   }
 }
 
-function* keyProblems(
-  child: Child,
-  above: Location,
-  list: Location,
-  { guarded, madeAt }: Rules,
-  at: string,
-): Iterable<Problem> {
-  const { include, columns, index, key_as: keyAs } = child;
+/** Columns of the key that the row above fills. */
+function* includedKeyProblems(child: Child, above: Above, at: string): Iterable<Problem> {
+  const { include } = child;
   for (const name of keyOf(child)) {
-    if (name === index || name === keyAs) continue;
-    const isIncluded = Object.hasOwn(include, name);
-    const location = isIncluded
-      ? [...above, ...(include[name] ?? [])]
-      : [...list, ...((Object.hasOwn(columns, name) ? columns[name]?.from : null) ?? [name])];
-    const path = isIncluded ? `${at}.include.${name}` : `${at}.primary_key`;
-    const made = madeAt(location);
-    if (made !== null) {
-      if (made.mask !== undefined)
-        yield {
-          path,
-          message: `reads the masked column ${JSON.stringify(pathText(location))}, which cannot be part of the key, because different values may have the same mask`,
-        };
-      continue;
-    }
-    const why = guardOf(location, guarded);
-    if (why !== null)
+    const location = Object.hasOwn(include, name) ? include[name] : undefined;
+    if (location === undefined) continue;
+    const path = `${at}.include.${name}`;
+    const made = madeAt(location, above);
+    if (made === null) yield* guardProblems([...above.way, ...location], above.guarded, path);
+    else if (made.mask !== undefined)
       yield {
         path,
-        message: `reads ${JSON.stringify(pathText(location))}, ${why}, so that it cannot be part of the key; name another member`,
+        message: `reads the masked column ${JSON.stringify(memberPathText(location))}, which cannot be part of the key, because different values may have the same mask`,
       };
-    const held = guardInside(location, guarded);
-    if (held !== null) yield { path, message: heldBy(pathText(location), held) };
   }
+}
+
+/** Columns of the key that are members of the items. */
+function* ownKeyProblems(child: Child, way: Way, { guarded }: Above, at: string): Iterable<Problem> {
+  const { include, columns, index, key_as: keyAs } = child;
+  for (const name of keyOf(child)) {
+    if (name === index || name === keyAs || Object.hasOwn(include, name)) continue;
+    const own = Object.hasOwn(columns, name) ? columns[name] : undefined;
+    // A hash may be a key, and a mask is refused with the columns.
+    if (own !== undefined && isMade(own)) continue;
+    yield* guardProblems([...way, ...(own?.from ?? [name])], guarded, `${at}.primary_key`);
+  }
+}
+
+function* guardProblems(location: MemberPath, guarded: readonly Guarded[], path: string): Iterable<Problem> {
+  const name = memberPathText(location);
+  const why = guardOf(location, guarded);
+  if (why !== null)
+    yield {
+      path,
+      message: `reads ${JSON.stringify(name)}, ${why}, so that it cannot be part of the key; name another member`,
+    };
+  const held = guardInside(location, guarded);
+  if (held !== null) yield { path, message: heldBy(name, held) };
 }

@@ -1,21 +1,30 @@
 /** Child tables in a configuration: their schema, and how they become part of a plan. */
 import { z } from 'zod';
 import type { Problem } from '../errors.js';
-import { type ChildSpec, type ColumnType, type RecordShape, type TableSpec } from '../protocol.js';
+import {
+  type ChildSpec,
+  type ColumnType,
+  type ItemShape,
+  type RecordShape,
+  type TableSpec,
+} from '../protocol.js';
 import { pathText } from '../request/paths.js';
 import { contradictions, inferenceOf, tableSpec } from './flat.js';
 import type { Stream } from './full-schema.js';
+import {
+  column,
+  columnProblems,
+  guardedMembers,
+  isMade,
+  MASKED_KEY,
+  madeOf,
+  memberPattern,
+  type Way,
+} from './made-columns.js';
+import type { Guarded } from './guarded-members.js';
 import { recordPath } from './request-schema.js';
-import { columnsOf, columnType, identifier, ownTable } from './values.js';
+import { columnsOf, identifier, ownTable } from './values.js';
 import { suggestion } from '../text.js';
-
-const column = z.union([
-  columnType.transform((type) => ({ type, from: null })),
-  z.strictObject({
-    type: columnType,
-    from: recordPath.describe('Where the value is in the item, such as `price.amount`.'),
-  }),
-]);
 
 /** A table filled from a list inside of each record. */
 export const childSchema = z
@@ -48,8 +57,15 @@ export const childSchema = z
     columns: columnsOf(column)
       .default({})
       .describe(
-        'Column names and types, or `{type, from}`, as those of a stream. An item that is not an object is in the column `value`. Default: those of the items.',
+        'Column names and types, or `{type, from}`, or columns that are made, as those of a stream. An item that is not an object is in the column `value`. Default: those of the items.',
       ),
+    exclude: z
+      .array(memberPattern)
+      .min(1)
+      .max(100)
+      .meta({ title: 'list of paths' })
+      .optional()
+      .describe('Members of the items that are stored nowhere, such as `[card, "raw.*"]`.'),
     get children(): z.ZodOptional<z.ZodRecord<typeof identifier, typeof childSchema>> {
       return z.record(identifier, childSchema).optional();
     },
@@ -86,10 +102,7 @@ export const fromOf = (name: string, { from }: Child) => from ?? [name];
 
 /** The columns of a child table: the declared ones, and those that are made. */
 function columnsOfChild(child: Child, above: Above): Record<string, ColumnType> {
-  const declared = Object.entries(child.columns).map(([name, { type }]): [string, ColumnType] => [
-    name,
-    type,
-  ]);
+  const declared = Object.entries(declaredTypes(child));
   const included = Object.entries(child.include).flatMap(([name, path]): [string, ColumnType][] => {
     const [field] = path;
     const type =
@@ -131,8 +144,8 @@ const specsOf = (
   Object.entries(children ?? {}).map(([name, child]): ChildSpec => {
     const own = aboveOfChild(name, child, above, stream);
     const inner = specsOf(child.children, own, stream, destination);
-    const paths = Object.entries(child.columns).flatMap(([column, { from }]) =>
-      from === null ? [] : [[column, from]],
+    const paths = Object.entries(child.columns).flatMap(([name, one]) =>
+      one.from === null || isMade(one) ? [] : [[name, one.from]],
     );
     return {
       name,
@@ -142,6 +155,7 @@ const specsOf = (
       paths: Object.fromEntries(paths) as ChildSpec['paths'],
       ...(child.index !== undefined && { index: child.index }),
       ...(child.key_as !== undefined && { keyAs: child.key_as }),
+      ...(madeOf(child) !== null && { makes: true as const }),
       ...(inner.length > 0 && { children: inner }),
     };
   });
@@ -164,8 +178,57 @@ function tableOfChild(
   };
 }
 
-const declaredTypes = ({ columns }: Child) =>
-  Object.fromEntries(Object.entries(columns).map(([name, { type }]) => [name, type]));
+const declaredTypes = ({ columns }: Child): Record<string, ColumnType> =>
+  Object.fromEntries(
+    Object.entries(columns).flatMap(([name, { type }]) => (type === null ? [] : [[name, type]])),
+  );
+
+/** How columns of child tables are made. */
+export const itemShapes = (stream: Stream): ItemShape[] =>
+  shapesIn(stream.children ?? {}, aboveOf(stream).table);
+
+const shapesIn = (children: Record<string, Child>, above: string): ItemShape[] =>
+  Object.entries(children).flatMap(([name, child]): ItemShape[] => {
+    const table = child.table ?? `${above}_${name}`;
+    const made = madeOf(child);
+    const items = shapesIn(child.children ?? {}, table);
+    if (made === null && items.length === 0) return [];
+    return [
+      {
+        table,
+        from: fromOf(name, child),
+        ...(child.key_as !== undefined && { isNamed: true as const }),
+        made: made ?? {},
+        ...(items.length > 0 && { items }),
+      },
+    ];
+  });
+
+/** Each child table with the names on the way to its items. */
+function* waysTo(children: Record<string, Child>, above: Way): Iterable<{ child: Child; way: Way }> {
+  for (const [name, child] of Object.entries(children)) {
+    const way = wayTo(name, child, above);
+    yield { child, way };
+    yield* waysTo(child.children ?? {}, way);
+  }
+}
+
+/** Returns the names on the way to the items of a child table; null is any name. */
+export const wayTo = (name: string, child: Child, above: Way): Way => [
+  ...above,
+  ...fromOf(name, child).filter((part) => typeof part === 'string'),
+  ...(child.key_as === undefined ? [] : [null]),
+];
+
+/** What child tables leave out, as paths from the record. */
+export const childExclusions = ({ children = {} }: Stream): (string | null)[][] =>
+  [...waysTo(children, [])].flatMap(({ child: { exclude = [] }, way }) =>
+    exclude.map((pattern) => [...way, ...pattern]),
+  );
+
+/** Members of items that are not stored as they are. */
+export const guardedItems = ({ children = {} }: Stream): Guarded[] =>
+  [...waysTo(children, [])].flatMap(({ child, way }) => guardedMembers(way, child));
 
 /** Adds the members that child tables are filled from to the shape of a stream's rows. */
 export function keptFor(stream: Stream, shape: RecordShape | null): RecordShape | null {
@@ -209,6 +272,89 @@ export function* childProblems(stream: Stream, draft: boolean): Iterable<Problem
     }
   }
   yield* problemsIn(children, above, stream, draft, 'children');
+  yield* listProblems(stream);
+  const guarded = [...guardedMembers([], stream), ...guardedItems(stream)];
+  yield* makingProblems(children, { way: [], at: 'children', guarded, stream, draft });
+}
+
+/** Columns of a stream's own that hold a list for whose items columns are made: they would hold those as well. */
+function* listProblems(stream: Stream): Iterable<Problem> {
+  for (const { from: list, table } of itemShapes(stream))
+    for (const [name, one] of Object.entries(stream.columns)) {
+      const from = one.from ?? [name];
+      const isShorter = from.length < list.length ? from : list;
+      if (!isMade(one) && isShorter.every((part, i) => part === list[i] && part === from[i]))
+        yield {
+          path: `columns.${name}`,
+          message: `reads ${JSON.stringify(pathText(from))}, and columns of the child table ${table} are made of ${JSON.stringify(pathText(list))}: remove the column, or keep the record as it came with "raw"`,
+        };
+    }
+}
+
+interface Making {
+  way: Way;
+  at: string;
+  guarded: readonly Guarded[];
+  stream: Stream;
+  draft: boolean;
+}
+
+/** Problems of columns of child tables that are made, and of what is left out of items. */
+function* makingProblems(children: Record<string, Child>, making: Making): Iterable<Problem> {
+  const { guarded, stream, draft } = making;
+  for (const [name, child] of Object.entries(children)) {
+    const at = `${making.at}.${name}`;
+    const way = wayTo(name, child, making.way);
+    const infers = draft || inferenceOf({ ...stream, columns: child.columns }) !== null;
+    for (const problem of columnProblems(child.columns, { guarded, way, infers }))
+      yield { ...problem, path: `${at}.${problem.path}` };
+    yield* madeKeyProblems(child, at);
+    yield* hiddenMembers(child, at);
+    if (child.children !== undefined)
+      yield* makingProblems(child.children, { ...making, way, at: `${at}.children` });
+  }
+}
+
+function* madeKeyProblems(child: Child, at: string): Iterable<Problem> {
+  const { columns, include, index, key_as: keyAs } = child;
+  const filled = [...Object.keys(include), index, keyAs];
+  for (const [name, one] of Object.entries(columns))
+    if (isMade(one) && filled.includes(name))
+      yield {
+        path: `${at}.columns.${name}`,
+        message: 'is filled by "include", "index" or "key_as", and cannot be made as well',
+      };
+  const key = keyOf(child);
+  for (const name of key) {
+    const one = Object.hasOwn(columns, name) ? columns[name] : undefined;
+    if (one?.mask !== undefined) yield { path: `${at}.primary_key`, message: MASKED_KEY };
+  }
+  if (
+    key.length > 0 &&
+    key.every((name) => Object.hasOwn(columns, name) && columns[name]?.value !== undefined)
+  )
+    yield { path: `${at}.primary_key`, message: 'has only constants, so that all items would be one row' };
+}
+
+/** A made column takes the place of the member of its name, which nothing else can read then. */
+function* hiddenMembers(child: Child, at: string): Iterable<Problem> {
+  const { columns, children: inner = {} } = child;
+  const isHidden = ([first]: (string | number)[]) => {
+    const one = Object.hasOwn(columns, String(first)) ? columns[String(first)] : undefined;
+    return one !== undefined && isMade(one);
+  };
+  for (const [name, one] of Object.entries(columns))
+    if (!isMade(one) && one.from !== null && isHidden(one.from))
+      yield {
+        path: `${at}.columns.${name}.from`,
+        message: `begins with ${JSON.stringify(one.from[0])}, the name of a column that is made; rename that column`,
+      };
+  for (const [name, one] of Object.entries(inner))
+    if (isHidden(fromOf(name, one)))
+      yield {
+        path: `${at}.children.${name}.from`,
+        message: `begins with ${JSON.stringify(fromOf(name, one)[0])}, the name of a column that is made; rename that column`,
+      };
 }
 
 function* problemsIn(

@@ -25,6 +25,10 @@ export interface BucketAddress {
   pathStyle: boolean | null;
 }
 
+/** Why files have no child tables, and what holds the items instead: a view has the latest version of each record. */
+export const NO_CHILDREN_IN_FILES =
+  'files do not support child tables, whose rows are replaced: use a database, or declare the list as a column of type JSON and unnest it in queries';
+
 /** Why a table of files cannot be as it is configured: the key, and what it asks for; nothing where it can. */
 export function filesProblem(table: TableSpec): [key: string, why: string] | null {
   if (table.deletes !== undefined) {

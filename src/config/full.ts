@@ -20,8 +20,17 @@ import {
   valuesOf,
   type Values,
 } from '../strategies/index.js';
-import { childGuardProblems, parentGuardProblems } from './child-guards.js';
-import { CHILD_KEYS, childProblems, childrenOf, childTables, keptFor } from './children.js';
+import { childGuardProblems } from './child-guards.js';
+import {
+  CHILD_KEYS,
+  childExclusions,
+  childProblems,
+  childrenOf,
+  childTables,
+  guardedItems,
+  itemShapes,
+  keptFor,
+} from './children.js';
 import { schemaOf } from './destination-kind.js';
 import {
   contradictions,
@@ -34,8 +43,9 @@ import {
   tableSpec,
 } from './flat.js';
 import { COLUMN_KEYS, madeOf, madeProblems } from './made-columns.js';
+import { parentGuardProblems } from './parent-guards.js';
 import { describe, shapeProblem } from './problems.js';
-import { filesProblem, isFiles } from './files-address.js';
+import { filesProblem, isFiles, NO_CHILDREN_IN_FILES } from './files-address.js';
 import {
   draftSchema,
   FILTER_FORMATS,
@@ -189,6 +199,8 @@ const KEYS_IN: Record<string, string[]> = {
   ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) =>
+  // Of a stream, or of a child table at any depth.
+  (path.at(-2) === 'columns' ? COLUMN_KEYS : null) ??
   KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is', 'as'];
 
 const pick = (from: Record<string, unknown>, keys: readonly string[]) =>
@@ -219,7 +231,7 @@ function inconsistent(stream: Stream, draft: boolean): Problem[] {
     ...bodyProblems(stream),
     ...cursorFieldProblems(stream, draft),
     ...cursorReferenceProblems(stream),
-    ...madeProblems(stream, draft || isFollowing(stream)),
+    ...madeProblems(stream, draft || isFollowing(stream), guardedItems(stream)),
     ...parentProblems(stream, draft),
     ...pagingProblems(stream),
     ...childProblems(stream, draft),
@@ -434,9 +446,7 @@ function unkept(streams: (Stream | undefined)[], destination = '', draft: boolea
   if (!isFiles(destination)) return [];
   return streams.flatMap((stream, i) => {
     if (stream?.children !== undefined)
-      return [
-        { path: `streams[${i}].children`, message: 'files do not support child tables: use a database' },
-      ];
+      return [{ path: `streams[${i}].children`, message: NO_CHILDREN_IN_FILES }];
     const [key, message] = (stream && filesProblem(tableOf(stream, destination))) ?? [];
     return key === undefined || message === undefined || (draft && key === 'columns')
       ? []
@@ -502,15 +512,22 @@ const isFollowing = (stream: Stream) => inferenceOf(stream) !== null;
 
 /** How a record becomes a row; null where it is one as it stands. */
 function shapeOf(stream: Stream): RecordShape | null {
-  const { columns, parent, where, transform, exclude, raw } = stream;
+  const { columns, parent, where, transform, raw } = stream;
   const made = madeOf(stream);
+  const items = itemShapes(stream);
+  const exclude = [...(stream.exclude ?? []), ...childExclusions(stream)];
   const from = Object.fromEntries(
     Object.entries(columns).flatMap(([name, { from }]) =>
       from === null || Object.hasOwn(made ?? {}, name) ? [] : [[name, from]],
     ),
   );
   const include = parent?.include ?? {};
-  const isPlain = transform === undefined && made === null && exclude === undefined && raw === undefined;
+  const isPlain =
+    transform === undefined &&
+    made === null &&
+    items.length === 0 &&
+    exclude.length === 0 &&
+    raw === undefined;
   const isMoved = Object.keys(from).length > 0 || Object.keys(include).length > 0;
   if (where === undefined && !isMoved && isPlain) return null;
   return {
@@ -520,8 +537,9 @@ function shapeOf(stream: Stream): RecordShape | null {
     ...(isFollowing(stream) && { rest: true }),
     ...(transform !== undefined && { transform: { hook: transform } }),
     ...(made !== null && { made }),
-    ...(exclude !== undefined && { exclude }),
+    ...(exclude.length > 0 && { exclude }),
     ...(raw !== undefined && { raw }),
+    ...(items.length > 0 && { items }),
   };
 }
 

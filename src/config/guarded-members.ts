@@ -1,6 +1,6 @@
 /** Members that are excluded, hashed or masked, and what must not read them. */
 import { isSameName } from '../request/member-names.js';
-import type { Location } from '../request/paths.js';
+import { pathText } from '../request/paths.js';
 
 /** A member that is not stored as it is, and why, in words that follow its name. */
 export interface Guarded {
@@ -9,15 +9,20 @@ export interface Guarded {
   why: string;
 }
 
-const namesOf = (location: Location): string[] => location.filter((part) => typeof part === 'string');
+/** Where a member is in a record; null is any name, and numbers are places in lists. */
+export type MemberPath = readonly (string | number | null)[];
+
+const namesOf = (path: MemberPath) => path.filter((part) => typeof part !== 'number');
+
+const mayBeSame = (part: string | null | undefined, name: string | null): boolean =>
+  part === null || name === null || (part !== undefined && isSameName(part, name));
 
 /** Returns why a member is not stored as it is; null if it is. */
-export function guardOf(location: Location, guarded: readonly Guarded[]): string | null {
-  const names = namesOf(location);
+export function guardOf(path: MemberPath, guarded: readonly Guarded[]): string | null {
+  const names = namesOf(path);
   const guard = guarded.find(
     ({ pattern }) =>
-      pattern.length <= names.length &&
-      pattern.every((part, i) => part === null || isSameName(part, names[i] ?? '')),
+      pattern.length <= names.length && pattern.every((part, i) => mayBeSame(part, names[i] ?? null)),
   );
   return guard?.why ?? null;
 }
@@ -26,16 +31,17 @@ export function guardOf(location: Location, guarded: readonly Guarded[]): string
  * Returns a guarded member that a member holds; null if it holds none. A pattern such as `*.token` does not count: it
  * would fit every member, and whatever it fits is removed from the value before the value is used.
  */
-export function guardInside(location: Location, guarded: readonly Guarded[]): Guarded | null {
-  const names = namesOf(location);
+export function guardInside(path: MemberPath, guarded: readonly Guarded[]): Guarded | null {
+  const names = namesOf(path);
   const isAround = ({ pattern }: Guarded) =>
     names.length < pattern.length &&
-    names.every((name, i) => {
-      const part = pattern[i];
-      return part != null && isSameName(part, name);
-    });
+    names.every((name, i) => (name === null || pattern[i] !== null) && mayBeSame(pattern[i], name));
   return guarded.find(isAround) ?? null;
 }
+
+/** A path as a configuration has it. */
+export const memberPathText = (path: MemberPath): string =>
+  path.every((part) => part !== null) ? pathText(path) : path.map((part) => part ?? '*').join('.');
 
 /** Says that a key or a cursor would be an object with a guarded member. */
 export const heldBy = (name: string, { pattern, why }: Guarded): string =>

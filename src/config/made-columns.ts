@@ -13,7 +13,15 @@ import {
 import { Expression, ExpressionError, type MemberType } from '../request/expressions.js';
 import { mayReadMember } from '../request/path-overlap.js';
 import { type Location, parsePath, pathText } from '../request/paths.js';
-import { type Guarded, guardInside, guardOf, heldBy, patternText } from './guarded-members.js';
+import {
+  type Guarded,
+  guardInside,
+  guardOf,
+  heldBy,
+  type MemberPath,
+  memberPathText,
+  patternText,
+} from './guarded-members.js';
 import { recordPath, secret } from './request-schema.js';
 import { columnType } from './values.js';
 
@@ -163,7 +171,7 @@ export const isMade = ({ value, expression: source, hash, mask }: Column): boole
 const isSecret = ({ hash, mask }: Column): boolean => hash !== undefined || mask !== undefined;
 
 /** How the columns of a stream are made; null where none is. */
-export function madeOf({ columns }: MakingStream): { [column: string]: MadeColumn } | null {
+export function madeOf({ columns }: Pick<MakingStream, 'columns'>): { [column: string]: MadeColumn } | null {
   const types = memberTypes(columns);
   const made = Object.entries(columns).flatMap(([name, one]) =>
     isMade(one) ? [[name, madeColumn(name, one, types)] as const] : [],
@@ -222,19 +230,45 @@ function typesRead(
   return Object.fromEntries(Object.entries(types).filter(([name]) => read.has(name)));
 }
 
-/** Problems of made columns that are valid on their own. @param infers whether undeclared columns are stored. */
-export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<Problem> {
+/**
+ * Problems of made columns that are valid on their own.
+ * @param infers whether undeclared columns are stored.
+ * @param below members of the items of child tables that are not stored as they are.
+ */
+export function* madeProblems(
+  stream: MakingStream,
+  infers: boolean,
+  below: readonly Guarded[],
+): Iterable<Problem> {
   const { columns, parent, raw } = stream;
+  const guarded = [...guardedMembers([], stream), ...below];
+  for (const [name, one] of Object.entries(columns))
+    if (isMade(one) && Object.hasOwn(parent?.include ?? {}, name))
+      yield { path: `columns.${name}`, message: 'is filled by "parent.include", and cannot be made as well' };
+  yield* columnProblems(columns, { guarded, way: [], infers });
+  const twin = Object.keys(columns).find((name) => name.toLowerCase() === raw?.toLowerCase());
+  if (twin !== undefined)
+    yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
+  yield* keyProblems(stream, guarded);
+  yield* fieldProblems(stream, guarded);
+  yield* answerProblems(stream, guarded);
+}
+
+/**
+ * Problems of columns, of a stream or a child table.
+ * @param way names on the way to the items of a child table; null is any name.
+ */
+export function* columnProblems(
+  columns: Record<string, Column>,
+  { guarded, way, infers }: { guarded: readonly Guarded[]; way: Way; infers: boolean },
+): Iterable<Problem> {
   const types = memberTypes(columns);
-  const guarded = guardedOf(stream);
   for (const [name, one] of Object.entries(columns)) {
     const path = `columns.${name}`;
     if (!isMade(one)) {
-      yield* plainProblems(path, one.from ?? [name], guarded);
+      yield* plainProblems(path, [...way, ...(one.from ?? [name])], guarded);
       continue;
     }
-    if (Object.hasOwn(parent?.include ?? {}, name))
-      yield { path, message: 'is filled by "parent.include", and cannot be made as well' };
     if (one.type === null && !infers) {
       const message = 'is required, because only declared columns are stored (or set "misfits" to "evolve")';
       yield { path: `${path}.type`, message };
@@ -245,29 +279,32 @@ export function* madeProblems(stream: MakingStream, infers: boolean): Iterable<P
         yield { path: `${path}.expression`, message: `does not fit the types of "columns": ${problem}` };
     }
   }
-  const twin = Object.keys(columns).find((name) => name.toLowerCase() === raw?.toLowerCase());
-  if (twin !== undefined)
-    yield { path: 'raw', message: `is the name of a column; choose another one for the whole record` };
-  yield* keyProblems(stream, guarded);
-  yield* fieldProblems(stream, guarded);
-  yield* answerProblems(stream, guarded);
 }
 
-/** Members of a stream that are not stored as they are. */
-export function guardedOf({ columns, exclude = [] }: MakingStream): Guarded[] {
-  const excluded = exclude.map((pattern) => ({ pattern, why: 'which "exclude" leaves out' }));
+/** Names on the way to a record or an item; null is any name. */
+export type Way = readonly (string | null)[];
+
+/** Returns the members that a stream or a child table does not store as they are. @param way to its records or items. */
+export function guardedMembers(
+  way: Way,
+  { columns, exclude = [] }: Pick<MakingStream, 'columns' | 'exclude'>,
+): Guarded[] {
+  const excluded = exclude.map((pattern) => ({
+    pattern: [...way, ...pattern],
+    why: 'which "exclude" leaves out',
+  }));
   const secrets = Object.entries(columns).flatMap(([name, one]) => {
     if (!isSecret(one)) return [];
-    const pattern = (one.from ?? [name]).filter((part) => typeof part === 'string');
+    const pattern = [...way, ...(one.from ?? [name]).filter((part) => typeof part === 'string')];
     return [{ pattern, why: `which column ${name} ${one.hash === undefined ? 'masks' : 'hashes'}` }];
   });
   return [...excluded, ...secrets];
 }
 
-function* plainProblems(path: string, from: Location, guarded: readonly Guarded[]): Iterable<Problem> {
+function* plainProblems(path: string, from: MemberPath, guarded: readonly Guarded[]): Iterable<Problem> {
   const why = guardOf(from, guarded);
   if (why !== null)
-    yield { path, message: `reads ${JSON.stringify(pathText(from))}, ${why}; remove one of them` };
+    yield { path, message: `reads ${JSON.stringify(memberPathText(from))}, ${why}; remove one of them` };
 }
 
 /** Strategies and next pages that send the key of a record to the API. */
@@ -275,6 +312,8 @@ const sendsKeys = ({ strategy, next }: MakingStream): string | null => {
   if (strategy === 'step_size') return 'the strategy step_size';
   return next?.in === 'last_key' || next?.in === 'last_record' ? `next "${next.in}"` : null;
 };
+
+export const MASKED_KEY = 'cannot be a masked column, because different values may have the same mask';
 
 function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
   const { columns, primary_key: key, raw } = stream;
@@ -291,11 +330,7 @@ function* keyProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterab
       if (held !== null) yield { path: at, message: heldBy(name, held) };
       continue;
     }
-    if (one.mask !== undefined)
-      yield {
-        path: at,
-        message: 'cannot be a masked column, because different values may have the same mask',
-      };
+    if (one.mask !== undefined) yield { path: at, message: MASKED_KEY };
     const sender = sendsKeys(stream);
     if (sender !== null && one.value === undefined)
       yield { path: at, message: `cannot be a made column, because ${sender} sends the key to the API` };

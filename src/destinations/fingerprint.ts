@@ -112,9 +112,13 @@ function* changesOfColumns(was: Fingerprint, is: Fingerprint): Iterable<string> 
     if (before === made) continue;
     if (before !== undefined) yield `column ${column} was ${before} and is now ${made}`;
     else if (read !== undefined) yield `column ${column} was read from ${read} and is now ${made}`;
-    else yield `column ${column} is ${was.infers ? 'now' : 'new:'} ${made}`;
+    else yield `column ${column} is ${was.infers || isOfChild(was, column) ? 'now' : 'new:'} ${made}`;
   }
 }
+
+/** Whether a made column, such as `orders_lines.card`, is one of a child table that was there. Its other columns are not known. */
+const isOfChild = ({ children = {} }: Fingerprint, column: string): boolean =>
+  Object.keys(children).some((table) => column.startsWith(`${table}.`));
 
 function* changesOfExclusion(
   { exclude: was = [] }: Fingerprint,
@@ -132,6 +136,9 @@ function* changesOfChildren(was: Fingerprint, is: Fingerprint): Iterable<string>
     if (before === undefined) yield `child table ${table} is new`;
     else if (before !== from)
       yield `child table ${table} was filled from ${before} and is now filled from ${from}`;
+    for (const [column, made] of Object.entries(was.made ?? {}))
+      if (column.startsWith(`${table}.`) && is.made?.[column] === undefined && before !== undefined)
+        yield `column ${column} was ${made} and is no longer made`;
   }
 }
 

@@ -1,13 +1,14 @@
 import type { Fingerprint } from '../destinations/fingerprint.js';
 import { REFERENCE } from '../secrets/reference-syntax.js';
-import type {
-  ChildSpec,
-  Json,
-  MadeColumn,
-  RecordShape,
-  RequestSpec,
-  StrategyOptions,
-  StreamPlan,
+import {
+  allItems,
+  type ChildSpec,
+  type Json,
+  type MadeColumn,
+  type RecordShape,
+  type RequestSpec,
+  type StrategyOptions,
+  type StreamPlan,
 } from '../protocol.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { rangeTerms } from '../strategies/index.js';
@@ -34,6 +35,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
     return field === undefined ? (shape?.from[column] ?? [column]).join('.') : `parent.${field}`;
   };
   const made = madeParts(shape);
+  const madeOfItems = madeItemParts(shape);
   return {
     primaryKey: table.primaryKey,
     cursor:
@@ -46,7 +48,7 @@ export function fingerprintOf(plan: StreamPlan): Fingerprint {
         .filter((column) => !Object.hasOwn(made, column))
         .map((column) => [column, from(column)]),
     ),
-    ...(Object.keys(made).length > 0 && { made }),
+    ...(Object.keys({ ...made, ...madeOfItems }).length > 0 && { made: { ...made, ...madeOfItems } }),
     ...(shape?.exclude !== undefined && { exclude: shape.exclude.map(patternText).sort() }),
     ...(plan.children !== undefined && { children: childrenOf(plan.children) }),
     infers: table.inference !== undefined,
@@ -76,6 +78,14 @@ function madeParts(shape: RecordShape | null): { [column: string]: string } {
   const raw = shape?.raw === undefined ? [] : [[shape.raw, 'the whole record'] as const];
   return Object.fromEntries([...parts, ...raw]);
 }
+
+/** How columns of child tables are made, by names such as `orders_lines.card`. */
+const madeItemParts = (shape: RecordShape | null): { [column: string]: string } =>
+  Object.fromEntries(
+    allItems(shape?.items).flatMap(({ table, made }) =>
+      Object.entries(made).map(([column, one]) => [`${table}.${column}`, madeText(one)] as const),
+    ),
+  );
 
 function madeText(made: MadeColumn): string {
   if ('value' in made) return `the value ${JSON.stringify(made.value).slice(0, TEXT_LIMIT)}`;

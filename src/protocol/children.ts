@@ -19,6 +19,8 @@ export interface ChildSpec {
   index?: string;
   /** The column with the member's name, if the list is an object whose member names are ids. */
   keyAs?: string;
+  /** Columns are made while the answer is read; an item for which this failed has the reason in a member `REFUSED`. */
+  makes?: true;
   /** Members of items without a column keep their names; absent: they are dropped. */
   rest?: true;
   children?: ChildSpec[];

@@ -117,7 +117,25 @@ export interface RecordShape {
   exclude?: (string | null)[][];
   /** The column that keeps the whole record, as JSON. */
   raw?: string;
+  /** Lists whose items become rows of child tables, and columns are made for them; absent: none. */
+  items?: ItemShape[];
 }
+
+/** How columns are made for the items of a list in each record, or in each item of another such list. */
+export interface ItemShape {
+  /** The child table. */
+  table: string;
+  /** Place of the list in the record or item above. */
+  from: (string | number)[];
+  /** The list is an object: each member is an item. */
+  isNamed?: true;
+  made: { [column: string]: MadeColumn };
+  items?: ItemShape[];
+}
+
+/** Lists a shape's lists and the lists in their items. */
+export const allItems = (items: readonly ItemShape[] = []): ItemShape[] =>
+  items.flatMap((one) => [one, ...allItems(one.items)]);
 
 /** A hook that a configuration names. */
 export interface HookRef {

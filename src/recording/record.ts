@@ -6,7 +6,7 @@ import { asOnePass, type Plans } from '../config/index.js';
 import { messageOf } from '../errors.js';
 import { extensionsOf, type LoadedExtensions, loadExtensions } from '../extensions.js';
 import { readPackageJson } from '../package-json.js';
-import type { Json, StreamPlan } from '../protocol.js';
+import { allItems, type Json, type StreamPlan } from '../protocol.js';
 import { ownSurroundings, type Surroundings } from '../surroundings.js';
 import { RecordingWriter, type Manifest } from './folder.js';
 import { ofOwnDestination, withParents } from './plans.js';
@@ -109,6 +109,13 @@ export const plainMembers = ({ request: { shape } }: StreamPlan): string[] => [
     'from' in made && (made.hash !== undefined || made.mask !== undefined)
       ? [made.from.length === 0 ? column : made.from.join('.')]
       : [],
+  ),
+  ...allItems(shape?.items).flatMap(({ table, made }) =>
+    Object.entries(made).flatMap(([column, one]) =>
+      'from' in one && (one.hash !== undefined || one.mask !== undefined)
+        ? [`${table}.${one.from.length === 0 ? column : one.from.join('.')}`]
+        : [],
+    ),
   ),
   ...(shape?.exclude ?? []).map((path) => path.map((name) => name ?? '*').join('.')),
 ];

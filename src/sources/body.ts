@@ -15,7 +15,7 @@ import { namedRecords } from './named-records.js';
 import { DUPLICATE_MEMBER, ScanError, WITHHELD } from './record-scanner.js';
 import { Shaper } from './shaper.js';
 import type { Identity } from './shaping/columns.js';
-import { holdsSecrets } from './shaping/made.js';
+import { holdsSecrets } from './shaping/protection-of.js';
 import type { NamedMembers } from './source.js';
 import type { TransformOptions } from './shaping/transform.js';
 

@@ -1,12 +1,16 @@
 /** Makes the rows of child tables out of records. Values are cut out of the record's text, so that no number loses a digit. */
-import { ITEM, PARENT, type ChildSpec, type ValuePath } from '../protocol.js';
+import { ITEM, PARENT, REFUSED, type ChildSpec, type ValuePath } from '../protocol.js';
 import { JsonTape } from '../request/json-tape.js';
+import { itemsOf, type ListItem } from './list-items.js';
 
 /** A record or an item of a list: where it is in the record's text, and the columns that were made for it. */
 interface Above {
   at: number;
   made: ReadonlyMap<string, string>;
 }
+
+/** Takes a row as JSON, and why it cannot be stored; null: it can. */
+export type AddRow = (child: ChildSpec, row: string, refusal: string | null) => void;
 
 const NOTHING_MADE: ReadonlyMap<string, string> = new Map();
 
@@ -28,9 +32,8 @@ export class RecordTree {
   /**
    * Makes the rows of child tables.
    * @param number of the record in its batch; see {@link PARENT}.
-   * @param add takes each row as JSON.
    */
-  rows(children: readonly ChildSpec[], number: number, add: (child: ChildSpec, row: string) => void): void {
+  rows(children: readonly ChildSpec[], number: number, add: AddRow): void {
     const parent = `"${number}"`;
     for (const child of children) this.rowsOf(child, { at: 0, made: NOTHING_MADE }, parent, add);
   }
@@ -48,12 +51,7 @@ export class RecordTree {
     return this.place(0, path) !== -1;
   }
 
-  private rowsOf(
-    child: ChildSpec,
-    above: Above,
-    parent: string,
-    add: (child: ChildSpec, row: string) => void,
-  ): void {
+  private rowsOf(child: ChildSpec, above: Above, parent: string, add: AddRow): void {
     const { children = [] } = child;
     const included = Object.entries(child.include).map(([column, path]): [string, string] => [
       column,
@@ -63,29 +61,25 @@ export class RecordTree {
       const made = new Map(included);
       if (child.index !== undefined) made.set(child.index, String(place));
       if (child.keyAs !== undefined) made.set(child.keyAs, JSON.stringify(name));
-      add(child, this.row(child, at, made, parent));
+      const refusal = child.makes === true ? this.refusalOf(at) : null;
+      add(child, this.row(child, at, made, parent, refusal !== null), refusal);
       for (const inner of children) this.rowsOf(inner, { at, made }, parent, add);
     }
   }
 
-  /** The items of a list. An absent list and null have none; any other value is one item. */
-  private *items(
-    { from, keyAs }: ChildSpec,
-    above: number,
-  ): Iterable<{ at: number; name: string; place: number }> {
-    const { tape } = this;
+  private items({ from, keyAs }: ChildSpec, above: number): Iterable<ListItem> {
     const list = this.place(above, from);
-    if (list === -1 || this.isNull(list)) return;
-    let place = 0;
-    if (keyAs !== undefined && tape.isObject(list))
-      for (const [name, at] of tape.named(list)) yield { at, name, place: place++ };
-    else if (tape.isList(list))
-      for (const at of tape.items(list)) yield { at, name: String(place), place: place++ };
-    else yield { at: list, name: '0', place };
+    return list === -1 ? [] : itemsOf(this.tape, list, keyAs !== undefined);
   }
 
   /** @param made gets the columns whose value is elsewhere in the item. */
-  private row(child: ChildSpec, at: number, made: Map<string, string>, parent: string): string {
+  private row(
+    child: ChildSpec,
+    at: number,
+    made: Map<string, string>,
+    parent: string,
+    isRefused: boolean,
+  ): string {
     const { tape } = this;
     const { paths, children = [], table } = child;
     if (!tape.isObject(at)) made.set(ITEM, tape.textOf(at));
@@ -97,6 +91,10 @@ export class RecordTree {
       if (path.length === 1) taken.add(String(path[0]));
     }
     const members = [`"${PARENT}":${parent}`];
+    if (isRefused) {
+      members.push(`"${REFUSED}":true`);
+      taken.add(REFUSED);
+    }
     for (const [column, text] of made) members.push(`${JSON.stringify(column)}:${text}`);
     if (!tape.isObject(at)) return `{${members.join(',')}}`;
     const lists =
@@ -111,16 +109,18 @@ export class RecordTree {
     return `{${members.join(',')}}`;
   }
 
+  /** Why columns of an item could not be made; null if they were. */
+  private refusalOf(at: number): string | null {
+    const reason = this.tape.isObject(at) ? this.tape.member(at, REFUSED) : -1;
+    return reason === -1 ? null : String(this.tape.valueOf(reason));
+  }
+
   private value({ at, made }: Above, path: ValuePath): string {
     const [first, ...others] = path;
     const known = others.length === 0 ? made.get(String(first)) : undefined;
     if (known !== undefined) return known;
     const value = this.place(at, path);
     return value === -1 ? 'null' : this.tape.textOf(value);
-  }
-
-  private isNull(at: number): boolean {
-    return this.tape.text.startsWith('null', this.tape.startOf(at));
   }
 
   /** The value at a path from another one; -1 if there is none. */

@@ -33,7 +33,7 @@ import { PageBuffer } from './page-buffer.js';
 import { valueAtPath, type JsonDocument } from '../request/paths.js';
 import { RecordScanner, ScanError, WITHHELD, type ExactColumns } from './record-scanner.js';
 import { SharedKeys, SharedRowKeys } from './shared-keys.js';
-import { holdsSecrets } from './shaping/made.js';
+import { holdsSecrets } from './shaping/protection-of.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { httpRequest, shownAddress } from './http-request.js';
 import type { ResolvedRequest } from './references.js';

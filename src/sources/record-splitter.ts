@@ -3,6 +3,7 @@ import { RecordError } from '../errors.js';
 import {
   allChildren,
   childTable,
+  REFUSED,
   type ChildSpec,
   type Note,
   type Reject,
@@ -99,7 +100,7 @@ export class RecordSplitter {
       this.records++;
       for (const child of children) if (!this.met.has(child) && tree.has(child.from)) this.met.add(child);
       roots.push(`{"${ROOT_RECORD}":${number},${root}}\n`);
-      tree.rows(children, number, (child, row) => this.byChild.get(child)?.add(row));
+      tree.rows(children, number, (child, row, refusal) => this.byChild.get(child)?.add(row, refusal));
     };
     for (const record of linesOf(lines)) {
       const tree = new RecordTree(record);
@@ -155,6 +156,9 @@ const isKeyed = (tree: RecordTree, { primaryKey, columns }: StreamPlan['table'])
 class ChildScanner {
   private readonly scanner: RecordScanner;
   private rows: string[] = [];
+  /** Rows of earlier calls of {@link take}. */
+  private taken = 0;
+  private readonly refusals = new Map<number, string>();
   private isBegun = false;
   private found: ChildRows = nothingFound();
 
@@ -174,7 +178,11 @@ class ChildScanner {
       remembers: { keys: 'none', values: 'none' },
       recordLimit: ROW_LIMIT,
       mask,
-      ...(quarantine === true && { reject: (reject: Reject) => void this.found.rejects.push(reject) }),
+      refusals: this.refusals,
+      ...(quarantine === true && {
+        reject: (reject: Reject) =>
+          void this.found.rejects.push({ ...reject, record: parentFirst(reject.record) }),
+      }),
       sink: (lines, { records }, rejects) => {
         const kept = records - rejects.length;
         if (kept > 0) this.found.lines.push(lines);
@@ -183,8 +191,12 @@ class ChildScanner {
     });
   }
 
-  /** @param row as JSON. */
-  add(row: string): void {
+  /**
+   * @param row as JSON.
+   * @param refusal why it cannot be stored; null: it can.
+   */
+  add(row: string, refusal: string | null): void {
+    if (refusal !== null) this.refusals.set(this.taken + this.rows.length, refusal);
     this.rows.push(row);
   }
 
@@ -192,6 +204,7 @@ class ChildScanner {
   take(): ChildRows {
     const { rows } = this;
     this.rows = [];
+    this.taken += rows.length;
     if (rows.length > 0) this.scan(`${this.isBegun ? ',' : '['}${rows.join(',')}`);
     const { found } = this;
     found.longest = this.scanner.longest;
@@ -206,7 +219,10 @@ class ChildScanner {
       code,
       message: `table ${table}: ${message}`,
     }));
-    const undeclared = inference === undefined ? [...scanner.undeclared].map(this.mask) : [];
+    // Lists that fill child tables of their own are stored there.
+    const lists = (child.children ?? []).map(({ from: [first] }) => first);
+    const stray = [...scanner.undeclared].filter((name) => !lists.includes(name));
+    const undeclared = inference === undefined ? stray.map(this.mask) : [];
     if (undeclared.length === 0) return notes;
     const message = `table ${table}: members without a declared column are not stored: ${undeclared.join(', ')}`;
     return [...notes, { code: 'undeclared_members', message }];
@@ -224,5 +240,9 @@ class ChildScanner {
     }
   }
 }
+
+/** The mark of a row whose columns could not be made: the row has one behind its parent, where it begins. */
+const MARK = `{"${REFUSED}":true,`;
+const parentFirst = (record: string) => (record.startsWith(MARK) ? `{${record.slice(MARK.length)}` : record);
 
 const nothingFound = (): ChildRows => ({ lines: [], records: 0, longest: 0, rejects: [] });

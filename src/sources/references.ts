@@ -4,7 +4,14 @@ import { REFERENCE_REQUEST } from '../config/reference-source.js';
 import { SECRET_NAME } from '../secrets/credential-names.js';
 import { holdsReference, REFERENCE } from '../secrets/reference-syntax.js';
 import { ConfigurationError, messageOf, NotAllowedError, type Problem } from '../errors.js';
-import type { Auth, OAuth2Auth, RecordShape, RequestSpec, SessionAuth } from '../protocol.js';
+import {
+  allItems,
+  type Auth,
+  type OAuth2Auth,
+  type RecordShape,
+  type RequestSpec,
+  type SessionAuth,
+} from '../protocol.js';
 import {
   isProviderKind,
   placeOf,
@@ -12,6 +19,7 @@ import {
   secretName,
   type ProviderKind,
 } from '../secrets/names.js';
+import { itemColumn } from './shaping/protection-of.js';
 import { ReadSecrets } from '../secrets/read-secrets.js';
 import { Secrets } from '../secrets/masking.js';
 import { TrustPolicy } from '../trust/policy.js';
@@ -178,13 +186,20 @@ export const referringParts = (
   { params, headers, auth, body, shape }: Pick<RequestSpec, 'params' | 'headers' | 'auth' | 'body' | 'shape'>,
 ): unknown[] => [baseUrl, params, headers, auth, body, hashKeysOf(shape)];
 
-/** The keys of hashes, as references, by their columns. */
-const hashKeysOf = (shape: RecordShape | null | undefined): { [column: string]: string } =>
-  Object.fromEntries(
-    Object.entries(shape?.made ?? {}).flatMap(([column, made]) =>
+/** The keys of hashes, as references, by their columns; those of child tables by {@link itemColumn}. */
+function hashKeysOf(shape: RecordShape | null | undefined): { [column: string]: string } {
+  const columns = [
+    ...Object.entries(shape?.made ?? {}),
+    ...allItems(shape?.items).flatMap((items) =>
+      Object.entries(items.made).map(([column, made]) => [itemColumn(items, column), made] as const),
+    ),
+  ];
+  return Object.fromEntries(
+    columns.flatMap(([column, made]) =>
       'from' in made && typeof made.hash?.key === 'string' ? [[column, made.hash.key]] : [],
     ),
   );
+}
 
 /** @throws {ConfigurationError} */
 function requireHttp({ protocol }: URL): void {

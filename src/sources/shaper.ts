@@ -5,7 +5,8 @@ import { type Bytes, WHOLE_LIMIT } from './bytes.js';
 import { RecordScanner } from './record-scanner.js';
 import { Columns, type Identity } from './shaping/columns.js';
 import type { NamedMembers } from './source.js';
-import { holdsSecrets, MadeColumns } from './shaping/made.js';
+import { MadeColumns } from './shaping/made.js';
+import { holdsSecrets } from './shaping/protection-of.js';
 import type { Draft, ShapingStep } from './shaping/step.js';
 import { Transform, type TransformOptions } from './shaping/transform.js';
 import { Where } from './shaping/where.js';
@@ -52,7 +53,7 @@ export class Shaper {
   constructor(private readonly options: ShaperOptions) {
     const { shape, columns, parent, identity, hashKeys } = options;
     this.columns = new Columns(shape, columns, parent, identity);
-    const isMade = shape.made !== undefined || shape.exclude !== undefined;
+    const isMade = shape.made !== undefined || shape.exclude !== undefined || shape.items !== undefined;
     this.made = isMade ? new MadeColumns(shape, identity.primaryKey, hashKeys) : null;
     this.steps = this.stepsOf(shape);
   }

@@ -408,6 +408,8 @@ describe('a folder of files', () => {
     const deletes = await thrownBy(streamOf(tested, { ...TABLE, deletes: 'soft' }).open());
     expect(deletes).toBeInstanceOf(DestinationError);
     expect(deletes.message).toContain('files do not support deletes');
+    const children = await thrownBy(streamOf(tested).open('w1', { children: [TABLE] }));
+    expect(children.message).toContain('declare the list as a column of type JSON');
     const own = { ...TABLE, columns: { ...TABLE.columns, _HIGHWATER_batch: 'STRING' as const } };
     expect((await thrownBy(streamOf(tested, own).open())).message).toContain('is reserved by Highwater');
     expect(await readdir(folder.path)).toEqual([]);

@@ -19,9 +19,10 @@ import { processExists } from '../../src/dev/lock.js';
 import { freePorts } from '../../src/dev/ports.js';
 import { startLocalServer, type LocalServer } from '../../src/dev/temporal-server.js';
 import { FAULT_POINTS, type FaultPoint } from '../../src/faults.js';
-import type { Cursor, Json, ReferenceStrategy } from '../../src/protocol.js';
+import { REFERENCE_STRATEGIES, type Cursor, type Json, type ReferenceStrategy } from '../../src/protocol.js';
 import { configurationFor, connect, difference, startWorker, uniqueName, until } from './harness.js';
 import type { Difference, WorkerProcess } from './harness.js';
+import { killAmongChildren } from './crash-children.js';
 import { envWithoutTemporal } from './temporal.js';
 
 /** States in which the worker is killed as they are seen from outside. */
@@ -107,12 +108,19 @@ const files: DestinationUnderTest = {
 
 export const DESTINATIONS: Record<string, DestinationUnderTest> = { duckdb, files };
 
+/** Columns of the matrix: the strategies, and a stream with child tables. */
+export const MATRIX_STREAMS = [...REFERENCE_STRATEGIES, 'child_tables'] as const;
+export type MatrixStream = (typeof MATRIX_STREAMS)[number];
+
 /** One cell. */
 export interface Cell {
   point: Point;
-  strategy: ReferenceStrategy;
+  strategy: MatrixStream;
   destination: string;
 }
+
+/** A cell whose source is the demo API. */
+type DemoCell = Cell & { strategy: ReferenceStrategy };
 
 /** What came of a cell. */
 export interface CellOutcome extends Cell {
@@ -120,7 +128,7 @@ export interface CellOutcome extends Cell {
   failure: string | null;
   /**
    * Seconds from the moment that nothing stood in the way any more (the next worker ready, the server healthy, the wait
-   * over) to the next commit; null where nobody was killed.
+   * over) to the next commit, of child tables to the end of the pass; null where nobody was killed.
    */
   recovery: number | null;
   /** Seconds of the whole cell. */
@@ -147,7 +155,7 @@ function passage(point: FaultPoint, whole: boolean): number {
   return whole ? 2 : 3;
 }
 
-function settingsFor({ point, strategy }: Cell, longWait: number): DemoSettingsPatch {
+function settingsFor({ point, strategy }: DemoCell, longWait: number): DemoSettingsPatch {
   const { rows, whole } = SIZES[strategy];
   // Past the first pages; a whole answer has only one.
   const once = (fault: FaultInput): DemoSettingsPatch => ({ fail: [{ ...fault, after: whole ? 0 : 12 }] });
@@ -187,7 +195,7 @@ function settingsFor({ point, strategy }: Cell, longWait: number): DemoSettingsP
   return { rows, max_page: 50, keyset_page: 50, ...more() };
 }
 
-function configurationOf({ point, strategy }: Cell, url: string): { [key: string]: Json } {
+function configurationOf({ point, strategy }: DemoCell, url: string): { [key: string]: Json } {
   const { rows, whole } = SIZES[strategy];
   const more: { [key: string]: Json } = { step_size: 50, max_id: rows, batch_rows: whole ? 5000 : 300 };
   if (point === 'continue_as_new') {
@@ -204,8 +212,12 @@ function configurationOf({ point, strategy }: Cell, url: string): { [key: string
   return configurationFor(strategy, url, more);
 }
 
-/** Whether a cell means anything: a repeated page of ids is a loss that is announced (hostile.test.ts holds that). */
-export function applies({ point, strategy }: Cell): boolean {
+/**
+ * Whether a cell means anything: a repeated page of ids is a loss that is announced (hostile.test.ts holds that). Child tables
+ * are committed with their records: only kills at the points in the code can tear them apart, and files have none.
+ */
+export function applies({ point, strategy, destination }: Cell): boolean {
+  if (strategy === 'child_tables') return isFaultPoint(point) && destination === 'duckdb';
   return point !== 'api.repeat' || !(isWhole(strategy) || strategy === 'step_size');
 }
 
@@ -237,8 +249,15 @@ export class CrashMatrix {
       seconds: (Date.now() - started) / 1000,
     });
     try {
-      const wanted = await this.cursorOfUndisturbed(cell);
-      const run = await CellRun.start(cell, this.options, this.client);
+      const { point, strategy } = cell;
+      if (strategy === 'child_tables') {
+        if (!isFaultPoint(point)) throw new Error(`there is no cell for child tables at ${point}`);
+        const { address } = this.options;
+        return result(null, await killAmongChildren(point, { address, client: this.client }));
+      }
+      const demo: DemoCell = { ...cell, strategy };
+      const wanted = await this.cursorOfUndisturbed(demo);
+      const run = await CellRun.start(demo, this.options, this.client);
       try {
         return result(null, await run.make(wanted));
       } catch (thrown) {
@@ -251,12 +270,12 @@ export class CrashMatrix {
     }
   }
 
-  private async cursorOfUndisturbed({ strategy, destination }: Cell): Promise<Json> {
+  private async cursorOfUndisturbed({ strategy, destination }: DemoCell): Promise<Json> {
     const name = `${strategy} ${destination}`;
     let cursor = this.undisturbed.get(name);
     if (cursor === undefined) {
       // A point whose settings are at rest, with nobody to kill.
-      const cell: Cell = { point: 'open.after', strategy, destination };
+      const cell: DemoCell = { point: 'open.after', strategy, destination };
       cursor = CellRun.start(cell, this.options, this.client).then(async (run) => {
         try {
           return await run.makeUndisturbed();
@@ -279,7 +298,7 @@ class CellRun {
   private readonly taskQueue = uniqueName('cell');
 
   private constructor(
-    private readonly cell: Cell,
+    private readonly cell: DemoCell,
     private readonly options: MatrixOptions,
     private readonly sharedClient: HighwaterClient,
     private readonly folder: string,
@@ -288,7 +307,7 @@ class CellRun {
     private readonly port: number,
   ) {}
 
-  static async start(cell: Cell, options: MatrixOptions, client: HighwaterClient): Promise<CellRun> {
+  static async start(cell: DemoCell, options: MatrixOptions, client: HighwaterClient): Promise<CellRun> {
     const folder = await mkdtemp(join(tmpdir(), 'highwater-cell-'));
     const home = await mkdtemp(join(tmpdir(), 'highwater-cell-server-'));
     const api = new DemoServer(settingsFor(cell, options.longWait));
@@ -551,7 +570,7 @@ class CellRun {
  * where the last commit of a pass was never reported, so that the sync opens the stream anew), and the places at which
  * offset remembers a record, which are those where batches happened to end.
  */
-function comparable(cursor: Cursor, { point, strategy }: Cell): Json {
+function comparable(cursor: Cursor, { point, strategy }: DemoCell): Json {
   const plain = { ...cursor };
   const unreported = point === 'commit.after' || point === 'report.before';
   if (point === 'continue_as_new' || (unreported && isWhole(strategy))) {

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 export const TOKEN = 'imitation-secret-5f1c';
 
 type Answer = { status?: number; headers?: Record<string, string>; body: unknown };
-type Imitation = (url: URL, request: IncomingMessage, body: string) => Answer;
+export type Imitation = (url: URL, request: IncomingMessage, body: string) => Answer;
 
 const refused = (status: number, message: string): Answer => ({ status, body: { message } });
 const time = (i: number) => new Date(Date.UTC(2026, 0, 1) + i * 60_000).toISOString().replace('.000', '');
@@ -146,48 +146,158 @@ const hubspot: Imitation = (url, request) => {
   };
 };
 
-const shopify: Imitation = (url, request) => {
-  if (request.headers['x-shopify-access-token'] !== TOKEN)
-    return refused(401, '[API] Invalid API key or access token');
-  if (url.pathname !== '/admin/api/2025-01/orders.json') return refused(404, 'Not Found');
-  const info = url.searchParams.get('page_info');
-  const stray = info === null ? undefined : unknown(url, ['page_info', 'limit', 'fields']);
-  // "A request that includes the page_info parameter can't include any other parameters except for limit and fields."
-  if (stray !== undefined) return refused(400, `${stray}: cannot be used with page_info`);
-  if (info === null && url.searchParams.get('status') !== 'any')
-    return refused(400, 'the example reads all orders');
-  const limit = Number(url.searchParams.get('limit') ?? 50);
-  if (limit > 250) return refused(400, 'limit must be at most 250');
-  const { from, since } = JSON.parse(
-    info === null
-      ? JSON.stringify({ from: 0, since: url.searchParams.get('updated_at_min') })
-      : Buffer.from(info, 'base64').toString(),
-  ) as { from: number; since: string | null };
-  const kept = range.filter((i) => since === null || time(i) >= since);
-  const next = Buffer.from(JSON.stringify({ from: from + limit, since })).toString('base64');
-  const link = `<${url.origin}${url.pathname}?limit=${limit}&page_info=${encodeURIComponent(next)}>; rel="next"`;
-  return {
-    headers: from + limit < kept.length ? { link } : {},
-    body: {
-      orders: kept.slice(from, from + limit).map((i) => ({
-        id: 4_000_000_000_000 + i,
-        name: `#${i}`,
-        email: `o${i}@example.com`,
-        total_price: `${i}.10`,
-        currency: 'EUR',
-        financial_status: 'paid',
-        line_items: [{ sku: `s${i}`, quantity: 1 }],
-        created_at: time(0),
-        updated_at: time(i),
-      })),
-    },
-  };
-};
+export interface ShopifyOrder {
+  id: number;
+  name: string;
+  email: string;
+  total_price: string;
+  currency: string;
+  financial_status: string;
+  line_items: { id: number; sku: string | null; title: string; quantity: number; price: string }[];
+  refunds: {
+    id: number;
+    note: string | null;
+    created_at: string;
+    refund_line_items: {
+      id: number;
+      line_item_id: number;
+      quantity: number;
+      subtotal: number;
+      restock_type: string;
+    }[];
+  }[];
+  created_at: string;
+  updated_at: string;
+}
 
-/** By the example's file. `again` is how many records a second pass over the unchanged source reads. */
+/** Orders of a shop: an order in three has a second line, and an order in ten a refund. */
+export const shopifyOrders = (): ShopifyOrder[] =>
+  range.map((i) => {
+    const line = (n: number) => ({
+      id: 20_000 + 10 * i + n,
+      sku: n === 1 ? null : `s${i}`,
+      title: `Product ${n}`,
+      quantity: 1 + (i % 3),
+      price: `${i}.10`,
+    });
+    const lines = i % 3 === 0 ? [line(0), line(1)] : [line(0)];
+    const returned = (n: number) => ({
+      ...{ id: 40_000 + 10 * i + n, line_item_id: 20_000 + 10 * i + n, quantity: 1, subtotal: i + 0.1 },
+      restock_type: 'return',
+    });
+    const note = i % 20 === 0 ? null : 'too small';
+    const refund = {
+      ...{ id: 30_000 + i, note, created_at: time(i) },
+      refund_line_items: lines.map((_, n) => returned(n)),
+    };
+    return {
+      id: 4_000_000_000_000 + i,
+      name: `#${i}`,
+      email: `o${i}@example.com`,
+      total_price: `${i}.10`,
+      currency: 'EUR',
+      financial_status: 'paid',
+      line_items: lines,
+      refunds: i % 10 === 0 ? [refund] : [],
+      created_at: time(0),
+      updated_at: time(i),
+    };
+  });
+
+/** A shop whose orders the caller may change. */
+export const shopify =
+  (orders: readonly ShopifyOrder[]): Imitation =>
+  (url, request) => {
+    if (request.headers['x-shopify-access-token'] !== TOKEN)
+      return refused(401, '[API] Invalid API key or access token');
+    if (url.pathname !== '/admin/api/2025-01/orders.json') return refused(404, 'Not Found');
+    const info = url.searchParams.get('page_info');
+    const stray = info === null ? undefined : unknown(url, ['page_info', 'limit', 'fields']);
+    // "A request that includes the page_info parameter can't include any other parameters except for limit and fields."
+    if (stray !== undefined) return refused(400, `${stray}: cannot be used with page_info`);
+    if (info === null && url.searchParams.get('status') !== 'any')
+      return refused(400, 'the example reads all orders');
+    const limit = Number(url.searchParams.get('limit') ?? 50);
+    if (limit > 250) return refused(400, 'limit must be at most 250');
+    const { from, since } = JSON.parse(
+      info === null
+        ? JSON.stringify({ from: 0, since: url.searchParams.get('updated_at_min') })
+        : Buffer.from(info, 'base64').toString(),
+    ) as { from: number; since: string | null };
+    const kept = orders
+      .filter(({ updated_at }) => since === null || updated_at >= since)
+      .sort((a, b) => a.updated_at.localeCompare(b.updated_at));
+    const next = Buffer.from(JSON.stringify({ from: from + limit, since })).toString('base64');
+    const link = `<${url.origin}${url.pathname}?limit=${limit}&page_info=${encodeURIComponent(next)}>; rel="next"`;
+    return {
+      headers: from + limit < kept.length ? { link } : {},
+      body: {
+        orders: kept.slice(from, from + limit),
+      },
+    };
+  };
+
+export interface OktaUser {
+  id: string;
+  status: string;
+  created: string;
+  lastUpdated: string;
+  profile: { [field: string]: string | null };
+  credentials: object;
+}
+
+/** Users, one of seven of whom is suspended, and one of five has no phone. */
+export const oktaUsers = (): OktaUser[] =>
+  range.map((i) => ({
+    id: `00u${i}`,
+    status: i % 7 === 0 ? 'SUSPENDED' : 'ACTIVE',
+    created: time(0),
+    lastUpdated: time(i),
+    profile: {
+      firstName: `First${i}`,
+      lastName: i % 9 === 0 ? 'O’Hara' : `Last${i}`,
+      email: `User.${i}@Example${i % 4}.com`,
+      login: `user.${i}@example.com`,
+      mobilePhone: i % 5 === 0 ? null : `+1 555 01${String(i).padStart(4, '0')}`,
+    },
+    credentials: { provider: { type: 'OKTA', name: 'OKTA' }, emails: [{ value: `user.${i}@example.com` }] },
+  }));
+
+/** An organization whose users the caller may change. */
+export const okta =
+  (users: readonly OktaUser[]): Imitation =>
+  (url, request) => {
+    if (request.headers.authorization !== `SSWS ${TOKEN}`) return refused(401, 'Invalid token provided');
+    if (url.pathname !== '/api/v1/users') return refused(404, 'Not found');
+    const stray = unknown(url, ['limit', 'after', 'filter', 'search', 'q']);
+    if (stray !== undefined) return refused(400, `the imitation does not know ${stray}`);
+    const limit = Number(url.searchParams.get('limit') ?? 200);
+    if (!(limit >= 1 && limit <= 200)) return refused(400, 'limit must be at most 200');
+    const after = url.searchParams.get('after');
+    const from = after === null ? 0 : users.findIndex(({ id }) => id === after) + 1;
+    const page = users.slice(from, from + limit);
+    const next = new URL(url);
+    next.searchParams.set('after', page.at(-1)?.id ?? '');
+    const self = `<${url.href}>; rel="self"`;
+    const link = from + limit < users.length ? `${self}, <${next.href}>; rel="next"` : self;
+    return { headers: { link }, body: page };
+  };
+
+const shopOrders = shopifyOrders();
+/** Rows of all tables that shopify-orders-lines.yaml fills from `shopOrders`. */
+const shopRows = shopOrders.reduce(
+  (rows, { line_items, refunds }) =>
+    rows + 1 + line_items.length + refunds.reduce((n, one) => n + 1 + one.refund_line_items.length, 0),
+  0,
+);
+
+/**
+ * By the example's file. `again` is how many records a second pass over the unchanged source reads, `rows` how many rows
+ * the first one writes if there are child tables.
+ */
 export const IMITATIONS: Record<
   string,
-  { imitation: Imitation; variable: string; basePath: string; again: number }
+  { imitation: Imitation; variable: string; basePath: string; again: number; rows?: number }
 > = {
   'github-issues.yaml': { imitation: github, variable: 'GITHUB_TOKEN', basePath: '', again: 1 },
   'github-graphql-issues.yaml': {
@@ -199,11 +309,19 @@ export const IMITATIONS: Record<
   'stripe-charges.yaml': { imitation: stripe, variable: 'STRIPE_KEY', basePath: '', again: count },
   'hubspot-contacts.yaml': { imitation: hubspot, variable: 'HUBSPOT_TOKEN', basePath: '', again: count },
   'shopify-orders.yaml': {
-    imitation: shopify,
+    imitation: shopify(shopOrders),
     variable: 'SHOPIFY_TOKEN',
     basePath: '/admin/api/2025-01',
     again: 1,
   },
+  'shopify-orders-lines.yaml': {
+    imitation: shopify(shopOrders),
+    variable: 'SHOPIFY_TOKEN',
+    basePath: '/admin/api/2025-01',
+    again: 1,
+    rows: shopRows,
+  },
+  'okta-users.yaml': { imitation: okta(oktaUsers()), variable: 'OKTA_TOKEN', basePath: '', again: count },
 };
 
 export const RECORDS = count;

@@ -162,6 +162,49 @@ describe('a stream with child tables', () => {
     ]);
   });
 
+  test('puts an item aside whose columns cannot be made, until its record comes again', async () => {
+    const made = (total: string) => ({
+      columns: {
+        ...{ sku: 'STRING', qty: { mask: 'full' } },
+        total: { expression: total, type: 'DOUBLE' },
+        source: { value: 'eu' },
+      },
+      children: {},
+    });
+    const { table, configuration: first } = configuration(
+      { columns: { id: 'LONG', status: 'STRING' }, misfits: 'quarantine' },
+      made('double(qty) * price'),
+    );
+    orders.set(5, [
+      { sku: 'a', qty: 'plain-5', price: 2 },
+      { sku: 'b', qty: 2, price: 2 },
+    ]);
+    expect(await system.sync(first)).toMatchObject({ records: 35, rejected: 1 });
+    const rows = (id: number) =>
+      texts(`SELECT sku, qty, total, source FROM ${table}_lines WHERE order_id = ${id} ORDER BY ALL`);
+    expect(await rows(5)).toEqual(['b *** 4 eu']);
+    expect((await rows(7))[1]).toBe('s1 *** 0.2 eu');
+    const rejects = () =>
+      texts(`SELECT record, reason FROM _highwater_rejects WHERE "table" = '${table}_lines'`);
+    expect((await rejects()).join()).toMatch(
+      /^\{"_highwater_parent":"\[\\"5\\"\]","_highwater_refused":true,.*"qty":"\*\*\*".*the expression of column "total" fails/,
+    );
+    expect((await rejects()).join()).not.toContain('plain-5');
+
+    // A retry has not seen the item as it was; the next version of its record takes it out of quarantine.
+    const [stream] = first.streams;
+    const file = join(dirname(system.destination), `${table}.json`);
+    await writeFile(file, JSON.stringify(first));
+    const retried = await highwater(['rejects', '--retry', file, '--json'], {});
+    expect(retried.status, retried.stderr).toBe(0);
+    expect(await rejects()).toHaveLength(1);
+    const lines = { ...stream?.children.lines, ...made("size(qty == 2 ? 'x' : 'xy') * price") };
+    const repaired = { ...first, streams: [{ ...stream, children: { lines } }] };
+    await system.sync(repaired);
+    expect(await rejects()).toEqual([]);
+    expect(await rows(5)).toHaveLength(2);
+  });
+
   test('stops at an item that does not fit, and names it', async () => {
     const { configuration: declared } = configuration(
       { columns: { id: 'LONG' } },

@@ -612,6 +612,18 @@ describe.concurrent('a worker of its own', () => {
         expect(await difference(desk.api.client, desk.file(FILE))).toEqual(EQUAL);
         expect(worker.child.exitCode).toBeNull();
         expect(await desk.made()).toContain(`${FILE}.owner`);
+
+        // A sync that goes on holds its table: another one is refused at its start.
+        const holder = uniqueName('holder');
+        const held = { ...configurationFor('keyset', desk.api.url), table: 'held', interval: '1h' };
+        await desk.write('held.json', held);
+        const queue = ['--task-queue', taskQueue];
+        expect(await desk.run('start', 'held.json', ...queue, '--id', holder)).toMatchObject({ status: 0 });
+        await until(async () => (await client.sync(holder).progress()).status === 'sleeping', 30, 'a pass');
+        const refused = await desk.run('start', 'held.json', ...queue, '--id', uniqueName('second'));
+        expect(refused.status).toBe(1);
+        expect(refused.stderr).toContain(`the running workflow "${holder}" writes `);
+        await client.sync(holder).stop();
       } finally {
         await worker.end();
       }

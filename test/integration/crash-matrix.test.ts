@@ -1,11 +1,10 @@
 /**
- * A sample of the crash matrix, every strategy at least once. The whole of it:
+ * A sample of the crash matrix, every strategy at least once, and child tables. The whole of it:
  * `npm run crash-matrix`.
  */
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { ReferenceStrategy } from '../../src/protocol.js';
 import { LONG } from '../helpers/long.js';
-import { CrashMatrix, POINTS, type Point } from '../helpers/crash-cells.js';
+import { CrashMatrix, POINTS, type MatrixStream, type Point } from '../helpers/crash-cells.js';
 
 const LANES = 4;
 /**
@@ -15,10 +14,11 @@ const LANES = 4;
 const ELSEWHERE = /^(server|api\.(hung|slow|500|reset|gzip|shape|repeat|changing))$/;
 
 /** Into DuckDB; files.test.ts and postgres.test.ts kill workers that write to others. */
-const SAMPLE: [point: Point, strategy: ReferenceStrategy][] = [
+const SAMPLE: [point: Point, strategy: MatrixStream][] = [
   ['open.after', 'offset'],
   ['transaction.half', 'replay'],
   ['continue_as_new', 'keyset'],
+  ['transaction.half', 'child_tables'],
 ];
 /** `npm run test:long` has these too. */
 const MORE: typeof SAMPLE = [
@@ -34,6 +34,10 @@ const MORE: typeof SAMPLE = [
   ['pause', 'offset'],
   ['wait', 'step_size'],
   ['api.killed', 'keyset'],
+  ['page.after', 'child_tables'],
+  ['stage.after', 'child_tables'],
+  ['commit.before', 'child_tables'],
+  ['commit.after', 'child_tables'],
 ];
 
 let matrix: CrashMatrix;

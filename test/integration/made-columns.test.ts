@@ -219,6 +219,30 @@ describe('made columns', () => {
   }, 120_000);
 
   test.skipIf(!LONG)(
+    'come into child tables, and no plain text stays anywhere',
+    async () => {
+      const destination = folder.file('children.duckdb');
+      const lines = {
+        ...{ include: { id: 'id' }, primary_key: ['id', 'sku'] },
+        columns: {
+          sku: 'STRING',
+          price: { hash: 'sha256', key: '${env:PEPPER}' },
+          length: { expression: 'size(price)', type: 'LONG' },
+        },
+      };
+      const exclude = ['ssn', 'contact.phone'];
+      await syncedAfterKill(destination, 'children', { ...MADE, exclude, children: { lines } });
+      const { rows } = await query(destination, 'SELECT sku, price, length FROM people_lines ORDER BY sku');
+      expect(rows).toEqual(
+        Array.from({ length: COUNT }, (_, i) => [`s${i}`, hmac(`${PLAIN}${i}`), `${PLAIN}${i}`.length])
+          .map(([sku, price, length]) => [sku, price, String(length)])
+          .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
+      );
+    },
+    120_000,
+  );
+
+  test.skipIf(!LONG)(
     'come into files, and no plain text stays anywhere',
     async () => {
       const destination = `files:${folder.file('lake')}?format=ndjson`;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { NO_CHILDREN_IN_FILES } from '../../config/files-address.js';
 import { DestinationError, TableGoneError } from '../../errors.js';
 import { faultPoint } from '../../faults.js';
 import type { StreamKey } from '../../protocol.js';
@@ -81,6 +82,8 @@ export class FilesDestination implements Destination {
     const { key, table } = request;
     const wrong = unfit(table, this.options.partitionBy);
     if (wrong !== null) throw notReady(table, wrong);
+    // The configuration does not name a destination that is the worker's default.
+    if ((request.children ?? []).length > 0) throw notReady(table, NO_CHILDREN_IN_FILES);
     const manifests = this.manifests(key);
     const stored = await this.store.get(IDENTITY);
     refuseOtherDatabase(this.store.name, stored === null ? null : identityIn(stored), request.expects);

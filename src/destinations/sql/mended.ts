@@ -1,5 +1,5 @@
 /** Quarantined records of which the source could not make rows: they leave the quarantine when a later batch has their key. */
-import { REFUSED, type TableSpec } from '../../protocol.js';
+import { PARENT, REFUSED, type TableSpec } from '../../protocol.js';
 import { RecordScanner, ScanError } from '../../sources/record-scanner.js';
 import { columnIn } from '../checkpoints.js';
 import type { WriteRequest } from '../destination.js';
@@ -9,9 +9,13 @@ import { joined, literal, numeral, sql, type Sql } from './sql.js';
 
 const BEGIN = `{"${REFUSED}":`;
 
+/** Rows of child tables begin with their record; they leave the quarantine when that comes again. */
+const CHILD_BEGIN = `{"${PARENT}":`;
+
 /** Whether a quarantined record lacks what the source was to make of it, so that no retry can store it. */
 export const isRefused = (record: string): boolean =>
-  record.startsWith(BEGIN) && Object.hasOwn(JSON.parse(record) as object, REFUSED);
+  (record.startsWith(BEGIN) || (record.startsWith(CHILD_BEGIN) && record.includes(`"${REFUSED}":true`))) &&
+  Object.hasOwn(JSON.parse(record) as object, REFUSED);
 
 type OfBatch = Pick<WriteRequest, 'key' | 'next' | 'table'>;
 

@@ -2,7 +2,7 @@ import type { Json, RecordShape } from '../../protocol.js';
 import { JsonTape } from '../../request/json-tape.js';
 import { comparable } from '../../request/member-names.js';
 import { type Location, memberTexts, placeAt } from '../../request/paths.js';
-import { secretMembers, takenMembers } from './made.js';
+import { secretMembers, takenMembers } from './protection-of.js';
 import type { Draft, ShapingStep } from './step.js';
 
 /** The columns that tell records apart and put them in order. */
@@ -78,7 +78,7 @@ export class Columns implements ShapingStep {
     else this.byMember.set(member, [...(this.byMember.get(member) ?? []), place]);
   }
 
-  private row({ text, made = [], tape = new JsonTape(text) }: Draft): string {
+  private row({ text, unmade = text, made = [], tape = new JsonTape(text) }: Draft): string {
     const values = new Array<number>(this.names.length).fill(-1);
     const rest: string[] = [];
     const hasRest = this.shape.rest === true;
@@ -94,7 +94,7 @@ export class Columns implements ShapingStep {
       if (at !== -1) members.push(`${this.names[place] ?? ''}:${tape.textOf(at)}`);
     if (made.length > 0) members.push(...made);
     if (this.given.length > 0) members.push(...this.given);
-    if (this.raw !== null) members.push(`${this.raw}:${text}`);
+    if (this.raw !== null) members.push(`${this.raw}:${unmade}`);
     return `{${members.concat(rest).join(',')}}`;
   }
 

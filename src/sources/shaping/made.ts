@@ -1,15 +1,15 @@
 import type { KeyObject } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { MadeColumn, RecordShape } from '../../protocol.js';
+import type { RecordShape } from '../../protocol.js';
 import { ExpressionError } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
-import { comparable, isSameName } from '../../request/member-names.js';
-import type { Location } from '../../request/paths.js';
 import { ScanError } from '../record-scanner.js';
 import type { NamedMembers } from '../source.js';
-import { type Maker, makersOf, replacementOf } from './makers.js';
+import { MadeItems, type MadeLists } from './items.js';
+import { type Maker, makersOf } from './makers.js';
 import { MemberSearch } from './named-members.js';
-import { type MemberPattern, Protection } from './protection.js';
+import type { Protection } from './protection.js';
+import { protectionOf } from './protection-of.js';
 import type { Draft, ShapingStep } from './step.js';
 import { endsWithin } from './time-limit.js';
 
@@ -25,6 +25,7 @@ const SLOW_LIMIT = 5;
 export class MadeColumns implements ShapingStep {
   private makers: readonly Maker[];
   private readonly protection: Protection;
+  private items: MadeItems | null;
   private readonly hasExpressions: boolean;
   private readonly search: MemberSearch;
   private slow = 0;
@@ -38,10 +39,12 @@ export class MadeColumns implements ShapingStep {
     private readonly identity: readonly string[],
     private readonly keys: ReadonlyMap<string, KeyObject>,
   ) {
-    this.makers = makersOf(shape, keys);
+    this.makers = makersOf(shape.made, keys);
+    this.items = itemsOf(shape, keys);
     this.protection = protectionOf(shape, keys);
     this.search = new MemberSearch(shape);
-    this.hasExpressions = this.makers.some(({ loops }) => loops !== null);
+    this.hasExpressions =
+      this.makers.some(({ loops }) => loops !== null) || this.items?.hasExpressions === true;
   }
 
   async apply(drafts: Draft[]): Promise<Draft[]> {
@@ -85,25 +88,36 @@ export class MadeColumns implements ShapingStep {
     // The time may have been up right behind the last record.
     if (draft.made !== undefined) return;
     const tape = new JsonTape(draft.text);
+    const lists = this.listsOf(draft, tape, null);
     try {
-      this.finish(draft, tape, this.membersOf(tape, draft.isKept, true));
+      this.finish(draft, tape, this.membersOf(tape, draft.isKept, true), lists);
     } catch (thrown) {
       if (!(thrown instanceof ExpressionError)) throw thrown;
-      this.refuse(draft, tape, thrown.message);
+      this.refuse(draft, tape, thrown.message, lists);
     }
   }
 
-  private finish(draft: Draft, tape: JsonTape, members: string[]): void {
+  /** What is made for the items of a record's lists. @param refusal why expressions are not evaluated; null: they are. */
+  private listsOf({ isKept }: Draft, tape: JsonTape, refusal: string | null): MadeLists {
+    return isKept && this.items !== null ? this.items.made(tape, refusal) : [];
+  }
+
+  private finish(draft: Draft, tape: JsonTape, members: string[], lists: MadeLists): void {
     if (draft.isKept) this.search.add(tape);
     const text = this.protection.applied(tape);
     draft.made = members;
+    if (this.items !== null && lists.length > 0) {
+      draft.unmade = text;
+      draft.text = this.items.written(text, lists);
+      return;
+    }
     if (text === draft.text) draft.tape = tape;
     else draft.text = text;
   }
 
-  private refuse(draft: Draft, tape: JsonTape, why: string): void {
+  private refuse(draft: Draft, tape: JsonTape, why: string, lists: MadeLists): void {
     draft.refusal = why;
-    this.finish(draft, tape, this.membersOf(tape, draft.isKept, false));
+    this.finish(draft, tape, this.membersOf(tape, draft.isKept, false), lists);
   }
 
   /** Makes the columns of records a turn at a time, and refuses those whose expressions take too long. */
@@ -120,7 +134,8 @@ export class MadeColumns implements ShapingStep {
       if (!isDone) {
         at--;
         // What was ended in the middle is not used again.
-        this.makers = makersOf(this.shape, this.keys);
+        this.makers = makersOf(this.shape.made, this.keys);
+        this.items = itemsOf(this.shape, this.keys);
         // A busy machine may have taken the time: the record gets another one.
         if (isAlone) this.refuseSlow(drafts[at++] as Draft);
       }
@@ -133,57 +148,11 @@ export class MadeColumns implements ShapingStep {
     const why = `an expression of it takes more than ${TIME_LIMIT / 1000} s`;
     if (++this.slow > SLOW_LIMIT)
       throw new ScanError(`more than ${SLOW_LIMIT} records do not fit: ${why}`, 'record');
-    if (draft.made === undefined) this.refuse(draft, new JsonTape(draft.text), why);
+    if (draft.made !== undefined) return;
+    const tape = new JsonTape(draft.text);
+    this.refuse(draft, tape, why, this.listsOf(draft, tape, why));
   }
 }
 
-/** Whether nothing of a column's member may be stored as it is. */
-const isSecret = (one: MadeColumn) => 'from' in one && (one.hash !== undefined || one.mask !== undefined);
-
-/** A path without places in lists: what holds for one item holds for all. */
-export const patternOf = (path: Location): MemberPattern =>
-  path.filter((part): part is string => typeof part === 'string');
-
-/** The members that are to stay out of other columns. */
-function protectionOf(shape: RecordShape, keys: ReadonlyMap<string, KeyObject>): Protection {
-  const protection = new Protection();
-  for (const pattern of shape.exclude ?? []) if (reachesRow(shape, pattern)) protection.add(pattern, 'drop');
-  for (const [column, one] of Object.entries(shape.made ?? {})) {
-    if (!isSecret(one) || !('from' in one)) continue;
-    const pattern = patternOf(one.from);
-    if (!reachesRow(shape, pattern)) continue;
-    const replacement = replacementOf(one, keys.get(column) ?? null);
-    // The hash of an expression is not that of the member.
-    const hasOwnHash = one.expression === undefined && replacement !== null;
-    protection.add(pattern, hasOwnHash ? replacement : 'drop');
-  }
-  return protection;
-}
-
-/** Whether a member may come into the row by another column than its own: within another member, or the whole record. */
-const reachesRow = ({ raw, from }: RecordShape, [first, ...inner]: MemberPattern): boolean =>
-  raw !== undefined ||
-  inner.length > 0 ||
-  first == null ||
-  Object.values(from).some(([member]) => typeof member === 'string' && isSameName(member, first));
-
-/** Members at the top of a record that only made columns read, and columns of the same names do not. */
-export const takenMembers = ({ made = {}, raw }: RecordShape): string[] => [
-  ...Object.keys(made),
-  ...(raw === undefined ? [] : [raw]),
-];
-
-/** Members at the top of a record of which nothing is stored as it is, by {@link comparable} names. */
-export const secretMembers = ({ made = {}, exclude = [] }: RecordShape): ReadonlySet<string> =>
-  new Set(
-    [
-      ...exclude,
-      ...Object.values(made).flatMap((one) => (isSecret(one) && 'from' in one ? [patternOf(one.from)] : [])),
-    ]
-      .filter(({ length }) => length === 1)
-      .flatMap(([name]) => (name == null ? [] : [comparable(name)])),
-  );
-
-/** Whether something of a record must not be stored as it came. */
-export const holdsSecrets = ({ made = {}, exclude = [] }: RecordShape): boolean =>
-  exclude.length > 0 || Object.values(made).some(isSecret);
+const itemsOf = ({ items }: RecordShape, keys: ReadonlyMap<string, KeyObject>): MadeItems | null =>
+  items === undefined ? null : new MadeItems(items, keys);

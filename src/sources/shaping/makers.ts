@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { MadeColumn, RecordShape } from '../../protocol.js';
+import type { MadeColumn } from '../../protocol.js';
 import { Expression, ExpressionError, RECORD, THIS } from '../../request/expressions.js';
 import { JsonTape } from '../../request/json-tape.js';
 import { type Location, placeAt } from '../../request/paths.js';
@@ -17,14 +17,23 @@ export interface Maker {
   make: (tape: JsonTape) => string | null;
 }
 
-export function makersOf({ made = {} }: RecordShape, keys: ReadonlyMap<string, KeyObject>): Maker[] {
+/**
+ * @param made columns, and how they are made.
+ * @param keys for hashes, by their columns.
+ * @param idOf the name of a column among the keys.
+ */
+export function makersOf(
+  made: { [column: string]: MadeColumn } = {},
+  keys: ReadonlyMap<string, KeyObject>,
+  idOf = (column: string) => column,
+): Maker[] {
   return Object.entries(made).map(([column, one]) => {
     const about = { column, name: `${JSON.stringify(column)}:`, loops: null };
     if ('value' in one) {
       const text = JSON.stringify(one.value);
       return { ...about, make: () => text };
     }
-    const replacement = replacementOf(one, keys.get(column) ?? null);
+    const replacement = replacementOf(one, keys.get(idOf(column)) ?? null);
     if (one.expression === undefined) return { ...about, make: memberMaker(one.from, replacement) };
     const expression = new Expression(one.expression);
     const make = expressionMaker(expression, one, replacement);

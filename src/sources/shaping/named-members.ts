@@ -1,9 +1,11 @@
 /** Finds members that the configuration names and that no record has: a misspelt one would be neither hashed nor left out. */
-import type { MadeColumn, RecordShape } from '../../protocol.js';
+import { ITEM, type ItemShape, type MadeColumn, type RecordShape } from '../../protocol.js';
 import { Expression, RECORD, THIS } from '../../request/expressions.js';
 import type { JsonTape } from '../../request/json-tape.js';
 import { isSameName } from '../../request/member-names.js';
 import { type Location, pathText, placeAt } from '../../request/paths.js';
+import { wayOf } from './protection-of.js';
+import type { MemberPattern } from './protection.js';
 
 /** A member that "exclude" or a made column names. */
 export interface NamedMember {
@@ -18,7 +20,7 @@ export interface NamedMember {
 }
 
 /** Returns the members that a shape names. */
-export function namedMembers({ exclude = [], made = {} }: RecordShape): NamedMember[] {
+export function namedMembers({ exclude = [], made = {}, items = [] }: RecordShape): NamedMember[] {
   const members = [
     ...exclude.map((path) => ({
       path,
@@ -27,6 +29,7 @@ export function namedMembers({ exclude = [], made = {} }: RecordShape): NamedMem
       absence: `${patternText(path)}: "exclude" leaves nothing out there`,
     })),
     ...Object.entries(made).flatMap(([column, one]) => ofColumn(column, one)),
+    ...items.flatMap((list) => ofItems([], list)),
   ];
   const seen = new Set<string>();
   return members.filter(({ absence }) => !seen.has(absence) && seen.add(absence));
@@ -47,6 +50,25 @@ function ofColumn(column: string, one: MadeColumn): NamedMember[] {
       ? []
       : [memberAt(path, column, `the expression of column ${column} reads it${nothing}`)];
   });
+}
+
+/** The members of items that columns of child tables are made of. */
+function ofItems(above: MemberPattern, shape: ItemShape): NamedMember[] {
+  const way = wayOf(above, shape);
+  const own = Object.entries(shape.made)
+    .flatMap(([column, one]) => ofColumn(column, one))
+    .map(({ path, absence, ...rest }): NamedMember => {
+      // An item that is no object is in this column.
+      const isWhole = path.length === 1 && path[0] === ITEM;
+      const inside = path.filter((part) => typeof part !== 'number');
+      return {
+        ...rest,
+        path: isWhole ? way : [...way, ...inside],
+        throughLists: true,
+        absence: `${patternText(way)}.${absence} (table ${shape.table})`,
+      };
+    });
+  return [...own, ...(shape.items ?? []).flatMap((inner) => ofItems(way, inner))];
 }
 
 const memberAt = (path: Location, column: string, consequence: string): NamedMember => ({

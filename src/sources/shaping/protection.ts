@@ -10,22 +10,35 @@ import type { Replacement } from './digest.js';
 export type MemberPattern = readonly (string | null)[];
 
 /** What happens to a member: nothing of it stays, or its replacement. */
-type Treatment = 'drop' | Replacement;
+export type Treatment = 'drop' | Replacement;
 
 interface Node {
   /** By comparable names. */
   named: Map<string, Node>;
   any: Node | null;
   treatment: Treatment | null;
+  /** What happens to a value that is no object, or to each such item of a list. */
+  ofValues: Treatment | null;
 }
 
-const emptyNode = (): Node => ({ named: new Map(), any: null, treatment: null });
+const emptyNode = (): Node => ({ named: new Map(), any: null, treatment: null, ofValues: null });
 
 export class Protection {
   private readonly root = emptyNode();
 
   /** Adds a member. Of several treatments the first counts, but one that leaves nothing counts always. */
   add(pattern: MemberPattern, treatment: Treatment): void {
+    const node = this.nodeAt(pattern);
+    if (node.treatment === null || treatment === 'drop') node.treatment = treatment;
+  }
+
+  /** Adds the items of a list that are no objects; so is treated what stands in place of the list. */
+  addValues(pattern: MemberPattern, treatment: Treatment): void {
+    const node = this.nodeAt(pattern);
+    if (node.ofValues === null || treatment === 'drop') node.ofValues = treatment;
+  }
+
+  private nodeAt(pattern: MemberPattern): Node {
     let node = this.root;
     for (const name of pattern) {
       let next = name === null ? node.any : node.named.get(comparable(name));
@@ -36,7 +49,7 @@ export class Protection {
       }
       node = next;
     }
-    if (node.treatment === null || treatment === 'drop') node.treatment = treatment;
+    return node;
   }
 
   get isEmpty(): boolean {
@@ -56,7 +69,7 @@ function write(tape: JsonTape, at: number, nodes: readonly Node[]): string {
       .items(at)
       .map((item) => write(tape, item, nodes))
       .join(',')}]`;
-  if (!tape.isObject(at)) return tape.textOf(at);
+  if (!tape.isObject(at)) return value(tape, at, nodes);
   const members: string[] = [];
   tape.eachMember(at, (name, nameAt, valueAt) => {
     const inner = below(nodes, name);
@@ -64,6 +77,14 @@ function write(tape: JsonTape, at: number, nodes: readonly Node[]): string {
     if (text !== null) members.push(`${tape.textOf(nameAt)}:${text}`);
   });
   return `{${members.join(',')}}`;
+}
+
+/** The text of a value that is no object. */
+function value(tape: JsonTape, at: number, nodes: readonly Node[]): string {
+  const treatments = nodes.flatMap(({ ofValues }) => ofValues ?? []);
+  const [first] = treatments;
+  if (first === undefined) return tape.textOf(at);
+  return first === 'drop' || treatments.includes('drop') ? 'null' : first(tape, at);
 }
 
 /** The text of a member's value; null where it is left out. */

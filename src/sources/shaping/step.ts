@@ -10,6 +10,8 @@ export interface Draft {
   refusal?: string;
   /** Members of the row that are not taken from the record: JSON texts `"name":value`. */
   made?: string[];
+  /** The record without the columns that are made for items of its lists; absent: `text` has none. */
+  unmade?: string;
   /** The values of `text`, where a step has read them and the last one can use them. */
   tape?: JsonTape;
 }
