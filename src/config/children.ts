@@ -220,7 +220,7 @@ export const wayTo = (name: string, child: Child, above: Way): Way => [
   ...(child.key_as === undefined ? [] : [null]),
 ];
 
-/** What child tables leave out, as paths from the record. */
+/** Returns the members that child tables leave out, as paths from the record. */
 export const childExclusions = ({ children = {} }: Stream): (string | null)[][] =>
   [...waysTo(children, [])].flatMap(({ child: { exclude = [] }, way }) =>
     exclude.map((pattern) => [...way, ...pattern]),

@@ -199,7 +199,7 @@ const KEYS_IN: Record<string, string[]> = {
   ends: ['path', 'is'],
 };
 const keysIn = (path: readonly PropertyKey[]) =>
-  // Of a stream, or of a child table at any depth.
+  // Holds for a stream, and for a child table at any depth.
   (path.at(-2) === 'columns' ? COLUMN_KEYS : null) ??
   KEYS_IN[String(path[0])] ?? ['token', 'url', 'header', 'is', 'as'];
 

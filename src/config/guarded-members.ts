@@ -9,7 +9,7 @@ export interface Guarded {
   why: string;
 }
 
-/** Where a member is in a record; null is any name, and numbers are places in lists. */
+/** The path of a member in a record; null matches any name, and numbers are places in lists. */
 export type MemberPath = readonly (string | number | null)[];
 
 const namesOf = (path: MemberPath) => path.filter((part) => typeof part !== 'number');

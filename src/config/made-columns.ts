@@ -361,7 +361,7 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
     yield { path: 'deleted_field', message: 'cannot be a hashed or masked column' };
   if (one !== undefined && isMade(one)) return;
   const why = guardOf(one?.from ?? [deleted], guarded);
-  // Of a declared column the column itself is refused.
+  // A declared column is refused itself.
   if (why !== null && one === undefined)
     yield { path: 'deleted_field', message: `names the member ${JSON.stringify(deleted)}, ${why}` };
   const held = guardInside(one?.from ?? [deleted], guarded);
@@ -369,8 +369,8 @@ function* fieldProblems(stream: MakingStream, guarded: readonly Guarded[]): Iter
 }
 
 /**
- * What an answer says beside its records is kept in the history and shown: it must not be read from a member that is
- * not stored as it is.
+ * Values read beside the records are kept in the history and shown: none may come from a member that is not stored as
+ * it is.
  */
 function* answerProblems(stream: MakingStream, guarded: readonly Guarded[]): Iterable<Problem> {
   const { next, records, total, total_pages: totalPages, more } = stream;

@@ -29,7 +29,7 @@ export function* parentGuardProblems(
     }
     const location = one?.from ?? [field];
     const why = guardOf(location, guarded);
-    // Of a declared column the parent itself is refused.
+    // A declared column is refused in the parent itself.
     if (why !== null && one === undefined)
       yield {
         path: 'parent',

@@ -143,7 +143,7 @@ async function readEntry(path: string): Promise<Entry | null> {
       constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0),
     );
     try {
-      // Of the open file: its path may lead to another one by now.
+      // Checks the open file, because its path may lead to another one by now.
       const info = await file.stat();
       if (!info.isFile() || info.size > MOST_BYTES || !isOnlyOurs(info)) return null;
       return entrySchema.parse(JSON.parse(await file.readFile('utf8')));

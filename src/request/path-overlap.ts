@@ -43,7 +43,7 @@ export function mayReadMember(
     seen.add(key);
     const [here, there] = [way[i], member[j]];
     if (there === undefined) return true;
-    // What is around the records is read as a whole by no key.
+    // No key reads the members around the records as a whole.
     if (here === undefined) return j >= list.length || (there.repeats === true && meets(i, j + 1));
     if (here.repeats && meets(i + 1, j)) return true;
     if (there.repeats && meets(i, j + 1)) return true;

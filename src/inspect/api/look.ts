@@ -216,7 +216,7 @@ async function firstList(
 
 const ID_NAME = /^_?(id|uuid|guid|key|slug|number|code)$|[a-z]Id$|_id$/;
 
-/** What an answer says where it is one record whose id ends the path, as at /orders/7; null for any other. */
+/** Recognizes an answer that is one record whose id ends the path, as at /orders/7; null for any other. */
 function recordIn(document: unknown, address: string): { said: string; parent: string } | null {
   const [, parent = '', last = ''] = /^(.*)\/([^/]+)\/?$/.exec(address.replace(/[?#].*$/s, '')) ?? [];
   if (parent === '' || !isObject(document)) return null;

@@ -26,7 +26,7 @@ interface MadeItem {
   inner: MadeLists;
 }
 
-/** What was made for the items of lists, by their names or positions. */
+/** Members made for the items of lists, by their names or positions. */
 export type MadeLists = { list: List; items: Map<string, MadeItem> }[];
 
 export class MadeItems {

@@ -97,7 +97,7 @@ export class MadeColumns implements ShapingStep {
     }
   }
 
-  /** What is made for the items of a record's lists. @param refusal why expressions are not evaluated; null: they are. */
+  /** Makes the members of the items in a record's lists. @param refusal why expressions are not evaluated; null: they are. */
   private listsOf({ isKept }: Draft, tape: JsonTape, refusal: string | null): MadeLists {
     return isKept && this.items !== null ? this.items.made(tape, refusal) : [];
   }

@@ -17,7 +17,7 @@ interface Node {
   named: Map<string, Node>;
   any: Node | null;
   treatment: Treatment | null;
-  /** What happens to a value that is no object, or to each such item of a list. */
+  /** Treatment of a value that is no object, or of each such item of a list. */
   ofValues: Treatment | null;
 }
 
